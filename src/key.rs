@@ -1,0 +1,63 @@
+//! What a key is: its text, its name, its powers and its record. No I/O, no async, no clock.
+//!
+//! | to learn | read |
+//! |---|---|
+//! | how a key is written and read | [`KeyFormat`], [`ApiKey`], [`PresentedKey`] |
+//! | what a key may do | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeCatalog`] |
+//! | what is kept of it | [`KeyRecord`], [`StoredKey`] |
+//! | what may be shown of it | [`KeyView`] |
+
+mod access;
+mod api_key;
+mod base62;
+mod catalog;
+mod codec;
+mod digest;
+mod format;
+mod id;
+mod metadata;
+mod network;
+mod non_empty;
+mod origin;
+mod parse;
+mod presented;
+mod principal;
+mod quota;
+mod record;
+mod redactor;
+mod resource;
+mod scope;
+mod secret;
+mod status;
+mod stored;
+mod tenant;
+mod title;
+mod vectors;
+mod view;
+
+pub use access::Access;
+pub use api_key::ApiKey;
+pub use catalog::{CatalogError, ScopeCatalog, ScopeDeclaration};
+pub use codec::{DecodeError, EncodeError};
+pub use digest::{Digest, DigestTextError};
+pub use format::{Environment, FormatError, KeyFormat, KeyPrefix};
+pub use id::{KeyId, KeyIdError};
+pub use metadata::{Metadata, MetadataError};
+pub use network::{Network, NetworkError, Networks};
+pub use non_empty::NonEmpty;
+pub use origin::SecretOrigin;
+pub use parse::{KeyTextError, ParsedKey};
+pub use presented::PresentedKey;
+pub use principal::{Principal, PrincipalError};
+pub use quota::{Quota, QuotaError};
+pub use record::KeyRecord;
+pub use redactor::Redactor;
+pub use resource::{Resource, ResourceError, Resources};
+pub use scope::{Scope, ScopeError, ScopeRule, ScopeSet};
+pub use secret::{Secret, SecretError};
+pub use status::KeyStatus;
+pub use stored::{Revocation, RevokeReason, StoredKey};
+pub use tenant::{TenantId, TenantIdError};
+pub use title::{Title, TitleError};
+pub use vectors::{TestVector, VectorOutcome};
+pub use view::KeyView;

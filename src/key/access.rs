@@ -1,0 +1,56 @@
+//! What a key may do at all.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NonEmpty, Scope, ScopeSet};
+
+/// What a key may do: everything, or what its scopes allow. There is no default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Every route, those added later included.
+    Full,
+    /// What these scopes allow, and what they imply.
+    Scopes(ScopeSet),
+}
+
+impl Access {
+    /// Access by these scopes, or `None` if there are none: a key without stated access cannot be issued.
+    #[must_use]
+    pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
+        NonEmpty::new(scopes).map(Self::Scopes)
+    }
+}
+
+/// `full`, or what is listed.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Scopes(scopes) => scopes.fmt(f),
+        }
+    }
+}
+
+impl From<Scope> for Access {
+    fn from(scope: Scope) -> Self {
+        Self::Scopes(NonEmpty::one(scope))
+    }
+}
+
+impl From<ScopeSet> for Access {
+    fn from(scopes: ScopeSet) -> Self {
+        Self::Scopes(scopes)
+    }
+}
+
+/// An empty array does not compile.
+impl<const N: usize> From<[Scope; N]> for Access {
+    fn from(scopes: [Scope; N]) -> Self {
+        const { assert!(N > 0, "a key needs at least one scope") };
+        // The fallback cannot be reached, and grants nothing: no catalog need declare it.
+        Self::scopes(scopes).unwrap_or(Self::Scopes(NonEmpty::one(crate::scope!("none"))))
+    }
+}

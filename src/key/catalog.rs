@@ -1,0 +1,316 @@
+//! The scopes an application declares, and what each implies.
+
+use std::fmt;
+
+use super::{Scope, ScopeRule, ScopeSet};
+
+/// One scope as declared: its text, what people see when choosing it, and what it implies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeDeclaration {
+    scope: Scope,
+    description: String,
+    implies: Implied,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Implied {
+    These(Vec<Scope>),
+    All,
+}
+
+impl ScopeDeclaration {
+    pub(super) fn new(scope: Scope, description: String) -> Self {
+        Self {
+            scope,
+            description,
+            implies: Implied::These(Vec::new()),
+        }
+    }
+
+    /// Whoever holds this scope also holds these, and whatever they imply in turn.
+    #[must_use]
+    pub fn implies(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        if let Implied::These(these) = &mut self.implies {
+            these.extend(scopes);
+        }
+        self
+    }
+
+    /// Whoever holds this scope holds every declared scope, those declared later included.
+    ///
+    /// It is not [full access](super::Access::Full): a route that needs full access refuses it.
+    #[must_use]
+    pub fn implies_all(mut self) -> Self {
+        self.implies = Implied::All;
+        self
+    }
+
+    /// The scope declared.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What people see when they choose the scope.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+}
+
+/// The scopes an application declares. A scope that is not in it can be neither issued nor held.
+///
+/// ```
+/// use keyward::{key::{NonEmpty, ScopeCatalog}, scope};
+///
+/// let catalog = ScopeCatalog::new([
+///     scope!("read:editions").described("Read editions"),
+///     scope!("admin").described("Everything").implies_all(),
+/// ])?;
+/// let held = NonEmpty::one(scope!("admin"));
+/// assert!(catalog.grants(&held, &scope!("read:editions").into()));
+/// # Ok::<(), keyward::key::CatalogError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct ScopeCatalog {
+    /// Sorted by scope; each with the closure of what it implies, itself included.
+    declared: Vec<(ScopeDeclaration, Bits)>,
+}
+
+impl ScopeCatalog {
+    /// Most scopes that can be declared.
+    pub const MAX_SCOPES: usize = 256;
+
+    /// The catalog of these declarations.
+    ///
+    /// # Errors
+    /// [`CatalogError`] if a scope is declared twice, one that is implied is not declared, or there are more
+    /// than [`MAX_SCOPES`](Self::MAX_SCOPES).
+    pub fn new(
+        declarations: impl IntoIterator<Item = ScopeDeclaration>,
+    ) -> Result<Self, CatalogError> {
+        let mut declarations: Vec<_> = declarations.into_iter().collect();
+        if declarations.len() > Self::MAX_SCOPES {
+            return Err(CatalogError::TooMany {
+                declared: declarations.len(),
+            });
+        }
+        declarations.sort_by(|a, b| a.scope.cmp(&b.scope));
+        for (one, next) in declarations.iter().zip(declarations.iter().skip(1)) {
+            if one.scope == next.scope {
+                return Err(CatalogError::Repeated(one.scope.clone()));
+            }
+        }
+        let direct = declarations
+            .iter()
+            .enumerate()
+            .map(|(index, declaration)| directly_implied(&declarations, index, declaration))
+            .collect::<Result<Vec<_>, _>>()?;
+        let closures = closures(direct);
+        Ok(Self {
+            declared: declarations.into_iter().zip(closures).collect(),
+        })
+    }
+
+    /// The declarations in the order of their scopes.
+    pub fn iter(&self) -> impl Iterator<Item = &ScopeDeclaration> {
+        self.declared.iter().map(|(declaration, _)| declaration)
+    }
+
+    /// Whether the scope is declared.
+    #[must_use]
+    pub fn declares(&self, scope: &Scope) -> bool {
+        self.find(scope).is_some()
+    }
+
+    /// Whether holding `held` meets the rule. A scope that is not declared is held by nobody.
+    #[must_use]
+    pub fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
+        let mut reach = Bits::default();
+        for (_, closure) in held
+            .iter()
+            .filter_map(|scope| self.find(scope))
+            .map(|(_, entry)| entry)
+        {
+            reach.join(closure);
+        }
+        needed.is_met(|scope| {
+            self.find(scope)
+                .is_some_and(|(index, _)| reach.contains(index))
+        })
+    }
+
+    /// Whether holding `held` grants each of `asked`.
+    pub(crate) fn covers(&self, held: &ScopeSet, asked: &ScopeSet) -> bool {
+        asked
+            .iter()
+            .all(|scope| self.grants(held, &ScopeRule::from(scope.clone())))
+    }
+
+    fn find(&self, scope: &Scope) -> Option<(usize, &(ScopeDeclaration, Bits))> {
+        let index = self
+            .declared
+            .binary_search_by(|(declaration, _)| declaration.scope.cmp(scope))
+            .ok()?;
+        self.declared.get(index).map(|entry| (index, entry))
+    }
+}
+
+impl fmt::Debug for ScopeCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set()
+            .entries(self.iter().map(ScopeDeclaration::scope))
+            .finish()
+    }
+}
+
+/// A scope catalog cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// A scope is declared twice.
+    #[error("the scope `{0}` is declared twice")]
+    Repeated(Scope),
+    /// A scope implies one that is not declared.
+    #[error("`{scope}` implies `{implied}`, which is not declared")]
+    Undeclared {
+        /// The scope declared.
+        scope: Scope,
+        /// The one that is not.
+        implied: Scope,
+    },
+    /// There are too many scopes.
+    #[error("{declared} scopes are declared, more than 256")]
+    TooMany {
+        /// How many are declared.
+        declared: usize,
+    },
+}
+
+/// A set of indices below [`ScopeCatalog::MAX_SCOPES`].
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Bits([u64; ScopeCatalog::MAX_SCOPES / 64]);
+
+impl Bits {
+    fn insert(&mut self, index: usize) {
+        if let Some(word) = self.0.get_mut(index / 64) {
+            *word |= 1 << (index % 64);
+        }
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        let word = self.0.get(index / 64).copied().unwrap_or_default();
+        word & (1 << (index % 64)) != 0
+    }
+
+    fn join(&mut self, other: &Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+}
+
+fn directly_implied(
+    declarations: &[ScopeDeclaration],
+    index: usize,
+    declaration: &ScopeDeclaration,
+) -> Result<Bits, CatalogError> {
+    let mut bits = Bits::default();
+    bits.insert(index);
+    match &declaration.implies {
+        Implied::All => (0..declarations.len()).for_each(|index| bits.insert(index)),
+        Implied::These(implied) => {
+            for implied in implied {
+                let at = declarations
+                    .binary_search_by(|other| other.scope.cmp(implied))
+                    .map_err(|_| CatalogError::Undeclared {
+                        scope: declaration.scope.clone(),
+                        implied: implied.clone(),
+                    })?;
+                bits.insert(at);
+            }
+        }
+    }
+    Ok(bits)
+}
+
+/// Follows implications until nothing is added; cycles end by themselves.
+fn closures(mut sets: Vec<Bits>) -> Vec<Bits> {
+    loop {
+        let before = sets.clone();
+        for set in &mut sets {
+            for (index, other) in before.iter().enumerate() {
+                if set.contains(index) {
+                    set.join(other);
+                }
+            }
+        }
+        if sets == before {
+            return sets;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope;
+
+    fn held(scope: Scope) -> ScopeSet {
+        ScopeSet::one(scope)
+    }
+
+    #[test]
+    fn implications_are_followed_to_their_end_and_cycles_end() {
+        let catalog = ScopeCatalog::new([
+            scope!("a").described("").implies([scope!("b")]),
+            scope!("b").described("").implies([scope!("c")]),
+            scope!("c").described("").implies([scope!("a")]),
+            scope!("d").described(""),
+            scope!("root").described("").implies_all(),
+        ])
+        .unwrap();
+        assert!(catalog.grants(&held(scope!("a")), &scope!("c").into()));
+        assert!(catalog.grants(&held(scope!("c")), &scope!("b").into()));
+        assert!(!catalog.grants(&held(scope!("a")), &scope!("d").into()));
+        assert!(catalog.grants(&held(scope!("root")), &scope!("d").into()));
+        assert!(!catalog.grants(&held(scope!("d")), &scope!("root").into()));
+    }
+
+    #[test]
+    fn nobody_holds_an_undeclared_scope() {
+        let catalog = ScopeCatalog::new([scope!("root").described("").implies_all()]).unwrap();
+        let gone = scope!("gone");
+        assert!(!catalog.grants(&held(gone.clone()), &gone.clone().into()));
+        assert!(!catalog.grants(&held(scope!("root")), &gone.into()));
+    }
+
+    #[test]
+    fn mistakes_in_a_catalog_are_found() {
+        assert_eq!(
+            ScopeCatalog::new([scope!("a").described(""), scope!("a").described("")]).unwrap_err(),
+            CatalogError::Repeated(scope!("a"))
+        );
+        assert_eq!(
+            ScopeCatalog::new([scope!("a").described("").implies([scope!("b")])]).unwrap_err(),
+            CatalogError::Undeclared {
+                scope: scope!("a"),
+                implied: scope!("b")
+            }
+        );
+        let many = |n: usize| {
+            ScopeCatalog::new(
+                (0..n).map(|i| format!("s{i}").parse::<Scope>().unwrap().described("")),
+            )
+        };
+        assert_eq!(
+            many(257).unwrap_err(),
+            CatalogError::TooMany { declared: 257 }
+        );
+        let full = many(256).unwrap();
+        for i in 0..256 {
+            let scope: Scope = format!("s{i}").parse().unwrap();
+            assert!(full.grants(&held(scope.clone()), &scope.into()));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Between the record and the columns and document that a backend keeps.
+//!
+//! The document is JSON. A field that this version does not know makes it unreadable, since half-reading a
+//! restriction would lift it; a schema number above this version's says so in so many words.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{
+    Access, Environment, KeyRecord, Metadata, Networks, Principal, Quota, Resources, SecretOrigin,
+    StoredKey,
+};
+
+/// The schema that this version writes, and the newest that it reads.
+const SCHEMA: u16 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    prefix: String,
+    environment: String,
+    access: Access,
+    resources: Resources,
+    networks: Networks,
+    quotas: Vec<Quota>,
+    concurrency: Option<NonZeroU32>,
+    metadata: Metadata,
+    origin: SecretOrigin,
+    created_by: Principal,
+    #[serde(with = "time::serde::rfc3339::option")]
+    not_before: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    suspended_at: Option<OffsetDateTime>,
+}
+
+impl KeyRecord {
+    /// What a backend persists of this record.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the record is too large, or bears an instant that RFC 3339 cannot write.
+    pub fn encode(&self) -> Result<StoredKey, EncodeError> {
+        let document = Document {
+            prefix: self.prefix.clone().into(),
+            environment: self.environment.as_str().to_owned(),
+            access: self.access.clone(),
+            resources: self.resources.clone(),
+            networks: self.networks.clone(),
+            quotas: self.quotas.clone(),
+            concurrency: self.concurrency,
+            metadata: self.metadata.clone(),
+            origin: self.origin,
+            created_by: self.created_by.clone(),
+            not_before: self.not_before,
+            suspended_at: self.suspended_at,
+        };
+        let document = serde_json::to_vec(&document).map_err(EncodeError::Unwritable)?;
+        if document.len() > StoredKey::MAX_DOCUMENT_BYTES {
+            return Err(EncodeError::TooLarge {
+                bytes: document.len(),
+            });
+        }
+        Ok(StoredKey {
+            id: self.id,
+            tenant: self.tenant.clone(),
+            owner: self.owner.clone(),
+            title: self.title.clone(),
+            created_at: self.created_at,
+            revocation: self.revocation.clone(),
+            expires_at: self.expires_at,
+            predecessor: self.predecessor,
+            lineage: self.lineage,
+            digest: self.digest.clone(),
+            revision: self.revision,
+            schema: SCHEMA,
+            document: document.into(),
+            cutoff: self.cutoff,
+        })
+    }
+
+    /// Reads what a backend persisted.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooNew`] where a later version of Keyward wrote it, [`DecodeError::Corrupt`] where it
+    /// cannot be read. Either way the key is neither granted nor called wrong.
+    pub fn decode(stored: StoredKey) -> Result<Self, DecodeError> {
+        if stored.schema > SCHEMA {
+            return Err(DecodeError::TooNew {
+                schema: stored.schema,
+            });
+        }
+        let corrupt = || DecodeError::Corrupt { source: None };
+        if stored.schema == 0 || stored.document.len() > StoredKey::MAX_DOCUMENT_BYTES {
+            return Err(corrupt());
+        }
+        let document: Document =
+            serde_json::from_slice(&stored.document).map_err(|source| DecodeError::Corrupt {
+                source: Some(source),
+            })?;
+        let environment = Environment::new(&document.environment).map_err(|_| corrupt())?;
+        Ok(Self {
+            id: stored.id,
+            tenant: stored.tenant,
+            owner: stored.owner,
+            title: stored.title,
+            prefix: document.prefix.into(),
+            environment,
+            access: document.access,
+            resources: document.resources,
+            networks: document.networks,
+            quotas: document.quotas,
+            concurrency: document.concurrency,
+            metadata: document.metadata,
+            origin: document.origin,
+            digest: stored.digest,
+            created_at: stored.created_at,
+            created_by: document.created_by,
+            not_before: document.not_before,
+            expires_at: stored.expires_at,
+            suspended_at: document.suspended_at,
+            revocation: stored.revocation,
+            cutoff: stored.cutoff,
+            predecessor: stored.predecessor,
+            lineage: stored.lineage,
+            revision: stored.revision,
+        })
+    }
+}
+
+/// A record cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The document would be too large.
+    #[error("the key's document has {bytes} bytes, more than 262,144")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// A field cannot be written, such as an instant outside the years 0000 to 9999.
+    #[error("the key's document cannot be written")]
+    Unwritable(#[source] serde_json::Error),
+}
+
+/// A stored key cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A later version of Keyward wrote it.
+    #[error("the stored key follows schema {schema}, newer than this version reads")]
+    TooNew {
+        /// The schema it follows.
+        schema: u16,
+    },
+    /// It is damaged.
+    #[error("the stored key is damaged")]
+    Corrupt {
+        /// Where reading stopped, if in the document.
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+}

@@ -1,0 +1,56 @@
+//! What is kept of a secret.
+
+use std::fmt;
+
+/// The stored digest of a secret: a self-describing PHC string, of which only [`hashing`](crate::hashing)
+/// knows the meaning.
+///
+/// # Security
+/// Not the secret, but worth guarding: `Debug` shows the algorithm only, and there is no `Display` and no
+/// `Serialize`. A backend writes it with [`expose`](Self::expose).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Digest(Box<str>);
+
+impl Digest {
+    /// Longest digest in bytes.
+    pub const MAX_BYTES: usize = 512;
+
+    /// A digest as read from a store.
+    ///
+    /// # Errors
+    /// [`DigestTextError`] if it is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. That it means
+    /// something is found out when it is used.
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, DigestTextError> {
+        let text = text.into();
+        if text.len() > Self::MAX_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(DigestTextError);
+        }
+        Ok(Self(text))
+    }
+
+    /// What stands where no secret has been drawn yet. No secret matches it.
+    pub(crate) fn none() -> Self {
+        Self(Box::default())
+    }
+
+    /// The digest's text, to be stored.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithm = self.0.split('$').nth(1).unwrap_or_default();
+        // A hostile row may hold anything there, such as somebody's secret.
+        let known = algorithm.starts_with("keyward-") && algorithm.len() <= 32;
+        let shown = if known { algorithm } else { "unknown" };
+        write!(f, "Digest({shown}, [redacted])")
+    }
+}
+
+/// The text cannot be a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is at most 512 visible ASCII characters")]
+pub struct DigestTextError;

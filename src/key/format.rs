@@ -1,0 +1,399 @@
+//! The one description of an application's key text.
+//!
+//! From it come the generator, the parser, the display prefix, the pattern for secret scanners, the
+//! redactor and the test vectors, so that none of them can disagree. `docs/format.md` describes the format
+//! for implementers in other languages.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::parse::{self, KeyTextError, ParsedKey};
+use super::{ApiKey, KeyId, PresentedKey, Redactor, Secret, TestVector, base62, vectors};
+
+/// Characters of the id that the display prefix shows: 47 random bits, enough to tell keys apart.
+pub(super) const DISPLAYED_ID_DIGITS: usize = 8;
+
+/// Digits after the head that are not the secret's: the id's and the checksum's.
+pub(super) const OVERHEAD: usize = base62::ID_DIGITS + base62::CHECKSUM_DIGITS;
+
+const MAX_NAME: usize = 16;
+const DEFAULT_SECRET_LENGTH: usize = 43;
+
+/// How an application's keys are written: `{prefix}_{environment}_{id}{secret}{checksum}`.
+///
+/// ```
+/// use keyward::key::KeyFormat;
+///
+/// let format = KeyFormat::new("acme")?.environment("live")?;
+/// assert_eq!(format.text_length("live"), Some(81));
+/// assert_eq!(format.scanner_pattern(), r"\bacme_(?:live)_[0-9A-Za-z]{71}\b");
+/// # Ok::<(), keyward::key::FormatError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyFormat {
+    prefix: KeyPrefix,
+    /// Never empty; each with its head, `{prefix}_{environment}_`.
+    environments: Vec<(Environment, Box<str>)>,
+    secret_length: usize,
+}
+
+impl KeyFormat {
+    /// Begins a format with the prefix that all of the application's keys bear, such as `acme`.
+    ///
+    /// The format is complete once it has an [`environment`](KeyPrefix::environment).
+    ///
+    /// # Errors
+    /// [`FormatError::Name`] unless the prefix is 2 to 16 lower-case ASCII letters and digits that start
+    /// with a letter.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "a format without an environment could neither issue nor accept a key"
+    )]
+    pub fn new(prefix: &str) -> Result<KeyPrefix, FormatError> {
+        if prefix.len() < 2 || !is_name(prefix) {
+            return Err(FormatError::Name {
+                part: "prefix",
+                least: 2,
+            });
+        }
+        Ok(KeyPrefix(prefix.into()))
+    }
+
+    /// Accepts one more environment. Keys are issued for the first one unless another is asked for.
+    ///
+    /// # Errors
+    /// [`FormatError::Name`] unless the name is 1 to 16 lower-case ASCII letters and digits that start with
+    /// a letter, [`FormatError::Repeated`] if the format has it already.
+    pub fn environment(mut self, name: &str) -> Result<Self, FormatError> {
+        let environment = Environment::new(name)?;
+        if self.environments().any(|known| *known == environment) {
+            return Err(FormatError::Repeated);
+        }
+        self.environments.push(self.prefix.head(environment));
+        Ok(self)
+    }
+
+    /// Sets the length of the secret in characters: 22 to 128, by default 43 (256 bits).
+    ///
+    /// Keys with secrets of another length are no keys of this format: changing it orphans what was issued.
+    ///
+    /// # Errors
+    /// [`FormatError::SecretLength`] out of these bounds.
+    pub fn secret_length(mut self, length: usize) -> Result<Self, FormatError> {
+        if !(Secret::MIN_LENGTH..=Secret::MAX_LENGTH).contains(&length) {
+            return Err(FormatError::SecretLength { length });
+        }
+        self.secret_length = length;
+        Ok(self)
+    }
+
+    /// The prefix of every key of this format.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix.0
+    }
+
+    /// The environments whose keys this format accepts, the one it issues for first.
+    pub fn environments(&self) -> impl Iterator<Item = &Environment> {
+        self.environments.iter().map(|(environment, _)| environment)
+    }
+
+    /// The environment of this name, if the format accepts it; the first one for `None`.
+    #[must_use]
+    pub fn find_environment(&self, name: Option<&str>) -> Option<&Environment> {
+        self.environments()
+            .find(|environment| name.is_none_or(|name| environment.as_str() == name))
+    }
+
+    /// Length of the secret in characters.
+    #[must_use]
+    pub fn secret_characters(&self) -> usize {
+        self.secret_length
+    }
+
+    /// Length in characters of a key text of this environment, or `None` if it is not accepted.
+    #[must_use]
+    pub fn text_length(&self, environment: &str) -> Option<usize> {
+        let mut heads = self.heads();
+        let (_, head) = heads.find(|(known, _)| known.as_str() == environment)?;
+        Some(head.len() + OVERHEAD + self.secret_length)
+    }
+
+    /// Writes the text of a key.
+    ///
+    /// # Errors
+    /// [`FormatError::UnknownEnvironment`] and [`FormatError::SecretLength`] if these are not the format's.
+    pub fn compose(
+        &self,
+        environment: &Environment,
+        id: KeyId,
+        secret: &Secret,
+    ) -> Result<ApiKey, FormatError> {
+        let mut heads = self.heads();
+        let (_, head) = heads
+            .find(|(known, _)| *known == environment)
+            .ok_or(FormatError::UnknownEnvironment)?;
+        let length = secret.length();
+        if length != self.secret_length {
+            return Err(FormatError::SecretLength { length });
+        }
+        // Exact capacity: growing would leave a copy of the secret behind.
+        let mut text = Zeroizing::new(String::with_capacity(head.len() + OVERHEAD + length));
+        text.push_str(head);
+        text.extend(id.base62().map(char::from));
+        text.push_str(secret.expose_secret());
+        let checksum = parse::checksum(text.as_bytes());
+        text.extend(checksum.map(char::from));
+        Ok(ApiKey::new(text, id, head.len(), length))
+    }
+
+    /// Reads a key text.
+    ///
+    /// Stops at the first byte that cannot be, allocates nothing and hashes nothing but the checksum. That
+    /// a text can be read says nothing about whether such a key exists: anyone can compute a checksum.
+    ///
+    /// # Errors
+    /// [`KeyTextError`] says what is wrong with the text, for an operator; it holds none of the text.
+    pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
+        parse::text(self, text)
+    }
+
+    /// Reads a key sent as two values: the 36-character id and the secret.
+    ///
+    /// The form names no environment; the stored record does.
+    ///
+    /// # Errors
+    /// [`KeyTextError`], as [`parse`](Self::parse).
+    pub fn parse_pair<'a>(
+        &self,
+        id: &[u8],
+        secret: &'a [u8],
+    ) -> Result<ParsedKey<'a>, KeyTextError> {
+        parse::pair(self, id, secret)
+    }
+
+    /// Reads what a caller presented, in either form.
+    ///
+    /// # Errors
+    /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`] and
+    /// [`KeyTextError::HalfPair`] where no single whole key was presented.
+    pub fn parse_presented<'a>(
+        &'a self,
+        presented: PresentedKey<'a>,
+    ) -> Result<ParsedKey<'a>, KeyTextError> {
+        presented.parse(self)
+    }
+
+    /// A regular expression by which secret scanners find keys of this format.
+    ///
+    /// Anchored at word boundaries, written in the common ground of RE2, PCRE, Hyperscan and the `regex` crate.
+    #[must_use]
+    pub fn scanner_pattern(&self) -> String {
+        let environments: Vec<_> = self.environments().map(Environment::as_str).collect();
+        format!(
+            r"\b{}_(?:{})_[0-9A-Za-z]{{{}}}\b",
+            self.prefix(),
+            environments.join("|"),
+            OVERHEAD + self.secret_length,
+        )
+    }
+
+    /// Masks keys of this format in any text.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        Redactor::new(self.prefix())
+    }
+
+    /// Texts with what a parser of this format must make of each, for parsers in other languages.
+    ///
+    /// The secrets in them are public: no key is ever issued with one.
+    #[must_use]
+    pub fn test_vectors(&self) -> Vec<TestVector> {
+        vectors::of(self)
+    }
+
+    pub(super) fn heads(&self) -> impl Iterator<Item = (&Environment, &str)> {
+        self.environments
+            .iter()
+            .map(|(environment, head)| (environment, &**head))
+    }
+}
+
+impl fmt::Debug for KeyFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFormat")
+            .field("prefix", &self.prefix())
+            .field("environments", &self.environments().collect::<Vec<_>>())
+            .field("secret_length", &self.secret_length)
+            .finish()
+    }
+}
+
+/// A format that has its prefix and still lacks an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPrefix(Box<str>);
+
+impl KeyPrefix {
+    /// Completes the format with the environment it issues keys for, such as `live` or `test`.
+    ///
+    /// # Errors
+    /// As [`KeyFormat::environment`].
+    pub fn environment(self, name: &str) -> Result<KeyFormat, FormatError> {
+        let first = self.head(Environment::new(name)?);
+        Ok(KeyFormat {
+            prefix: self,
+            environments: vec![first],
+            secret_length: DEFAULT_SECRET_LENGTH,
+        })
+    }
+
+    fn head(&self, environment: Environment) -> (Environment, Box<str>) {
+        let head = format!("{}_{environment}_", self.0).into();
+        (environment, head)
+    }
+}
+
+/// Which of an application's installations a key belongs to, such as `live` or `test`.
+///
+/// The environment in a key's text is a label, not a boundary: anyone can rewrite it and the checksum. The
+/// boundary is the environment in the stored record, which the digest binds and every verification compares.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Environment(Arc<str>);
+
+impl Environment {
+    /// The environment of this name.
+    ///
+    /// # Errors
+    /// [`FormatError::Name`] unless it is 1 to 16 lower-case ASCII letters and digits that start with a letter.
+    pub fn new(name: &str) -> Result<Self, FormatError> {
+        if !is_name(name) {
+            return Err(FormatError::Name {
+                part: "environment",
+                least: 1,
+            });
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the test environment: the one named `test`.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        &*self.0 == "test"
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({self})")
+    }
+}
+
+/// A key format, or a key of it, cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// A prefix or environment is not made of the characters allowed.
+    #[error("the {part} is {least} to 16 lower-case letters and digits, a letter first")]
+    Name {
+        /// Which of the two.
+        part: &'static str,
+        /// Its least length.
+        least: usize,
+    },
+    /// The environment is declared already.
+    #[error("the environment is declared twice")]
+    Repeated,
+    /// The format does not have this environment.
+    #[error("the format has no such environment")]
+    UnknownEnvironment,
+    /// The secret's length is out of bounds, or not the format's.
+    #[error("a secret of {length} characters does not fit the format")]
+    SecretLength {
+        /// The length in characters.
+        length: usize,
+    },
+}
+
+/// No `_` among the characters: else `a_b` + `live` and `a` + `b_live` would read alike.
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded() {
+        for bad in [
+            "",
+            "a",
+            "Acme",
+            "a_b",
+            "a-b",
+            "1acme",
+            "acmé",
+            "aaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(KeyFormat::new(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "Live", "li_ve", "1live", "aaaaaaaaaaaaaaaaa"] {
+            assert!(
+                KeyFormat::new("acme").unwrap().environment(bad).is_err(),
+                "{bad}"
+            );
+        }
+        assert!(KeyFormat::new("a1").unwrap().environment("x").is_ok());
+    }
+
+    #[test]
+    fn an_environment_is_declared_once() {
+        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        assert_eq!(format.environment("live"), Err(FormatError::Repeated));
+    }
+
+    #[test]
+    fn secret_length_is_bounded() {
+        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        for length in [0, 21, 129, usize::MAX] {
+            assert_eq!(
+                format.clone().secret_length(length),
+                Err(FormatError::SecretLength { length })
+            );
+        }
+        for length in [22, 64, 128] {
+            let longest = format.clone().secret_length(length).unwrap();
+            assert!(longest.text_length("live").unwrap() <= parse::MAX_TEXT);
+        }
+    }
+
+    #[test]
+    fn only_the_environment_named_test_is_a_test_one() {
+        for (name, expected) in [
+            ("test", true),
+            ("live", false),
+            ("testing", false),
+            ("dev", false),
+        ] {
+            assert_eq!(Environment::new(name).unwrap().is_test(), expected);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The public name of a key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::base62;
+use crate::random::{RandomError, RandomSource};
+
+/// The public name of a key: 128 bits, for issued keys a random (version 4) UUID (RFC 9562).
+///
+/// Written in one of two ways: 36 characters, lower case and hyphenated ([`Display`](fmt::Display)), or
+/// 22 base62 digits inside a key text. An id is not a secret: it may be logged and shown.
+///
+/// ```
+/// use keyward::key::KeyId;
+///
+/// let id: KeyId = "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f".parse()?;
+/// assert_eq!(id.to_string(), "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f");
+/// assert!("0B9C1F5E-6D0A-4C1E-9F52-3A8B7C6D5E4F".parse::<KeyId>().is_err(), "one spelling each");
+/// # Ok::<(), keyward::key::KeyIdError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(Uuid);
+
+impl KeyId {
+    /// Length of the hyphenated form in characters.
+    pub const TEXT_LENGTH: usize = 36;
+
+    /// Draws a new id: a version 4 UUID.
+    ///
+    /// # Errors
+    /// [`RandomError`] if the source fails.
+    pub fn generate(random: &dyn RandomSource) -> Result<Self, RandomError> {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes)?;
+        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+    }
+
+    /// The id with this value, read as a big-endian number. Backends that keep 16 bytes use it.
+    #[must_use]
+    pub const fn from_u128(value: u128) -> Self {
+        Self(Uuid::from_u128(value))
+    }
+
+    /// The id as a big-endian number.
+    #[must_use]
+    pub const fn as_u128(&self) -> u128 {
+        self.0.as_u128()
+    }
+
+    /// The id as 16 bytes, most significant first.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn base62(self) -> [u8; base62::ID_DIGITS] {
+        let mut digits = [0; base62::ID_DIGITS];
+        base62::encode(self.as_u128(), &mut digits);
+        digits
+    }
+
+    /// Reads the hyphenated form; any other spelling of a UUID is refused.
+    pub(super) fn from_text(text: &[u8]) -> Option<Self> {
+        let text: &[u8; Self::TEXT_LENGTH] = text.try_into().ok()?;
+        if text.iter().any(u8::is_ascii_uppercase) {
+            return None;
+        }
+        // The length leaves the hyphenated form only: braced and URN forms are longer, the plain one shorter.
+        Uuid::try_parse_ascii(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.hyphenated())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::from_text(text.as_bytes()).ok_or(KeyIdError)
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = KeyIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.to_string()
+    }
+}
+
+/// The text is not a key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key id is 36 characters, lower case and hyphenated")]
+pub struct KeyIdError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_spelling_of_an_id() {
+        let id = "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f";
+        assert_eq!(id.parse::<KeyId>().unwrap().to_string(), id);
+        for other in [
+            "0B9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f",
+            "0b9c1f5e6d0a4c1e9f523a8b7c6d5e4f",
+            "{0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f}",
+            "urn:uuid:0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f",
+            "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4",
+            "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f ",
+            "0b9c1f5e-6d0a-4c1e-9f523-a8b7c6d5e4f",
+            "0b9c1f5e_6d0a_4c1e_9f52_3a8b7c6d5e4f",
+            "",
+        ] {
+            assert_eq!(other.parse::<KeyId>(), Err(KeyIdError), "{other}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! From where a key may be used.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+
+use super::NonEmpty;
+
+/// A range of addresses in CIDR notation, such as `203.0.113.0/24`, `2001:db8::/32` or a single address.
+///
+/// IPv4-mapped IPv6 (`::ffff:203.0.113.7`, RFC 4291 §2.5.5.2) is the same as the IPv4 it maps, in ranges
+/// and in client addresses alike. An IPv6 range that is wider than the mapped block holds no IPv4 address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether the address lies in the range.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let net = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse().map_err(|_| NetworkError::Malformed)?,
+        };
+        let net = canonical(net)?;
+        if net.addr() != net.network() {
+            return Err(NetworkError::HostBits(Self(net.trunc())));
+        }
+        Ok(Self(net))
+    }
+}
+
+/// Turns a range of IPv4-mapped addresses into the IPv4 range.
+fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
+    const MAPPED_BITS: u8 = 96;
+    let (IpNet::V6(v6), IpAddr::V4(v4)) = (net, net.addr().to_canonical()) else {
+        return Ok(net);
+    };
+    let Some(length) = v6.prefix_len().checked_sub(MAPPED_BITS) else {
+        return Ok(net);
+    };
+    Ipv4Net::new(v4, length)
+        .map(IpNet::V4)
+        .map_err(|_| NetworkError::Malformed)
+}
+
+impl TryFrom<String> for Network {
+    type Error = NetworkError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical().into())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network({self})")
+    }
+}
+
+/// The text is not a range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// It is neither an address nor in CIDR notation.
+    #[error("a network is an address, or an address and a prefix length")]
+    Malformed,
+    /// Bits are set past the prefix: more likely a slip than a range.
+    #[error("bits are set past the prefix length; the range would be {0}")]
+    HostBits(Network),
+}
+
+/// From where a key may be used: anywhere, or only from the networks listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Networks {
+    /// From anywhere.
+    #[default]
+    Any,
+    /// From these networks; a request whose address is not known is refused.
+    Only(NonEmpty<Network>),
+}
+
+impl Networks {
+    /// Most networks a key may be restricted to.
+    pub const MAX: usize = 100;
+
+    /// A restriction to these, or `None` if there are none: an empty list never means everywhere.
+    #[must_use]
+    pub fn only(networks: impl IntoIterator<Item = Network>) -> Option<Self> {
+        NonEmpty::new(networks).map(Self::Only)
+    }
+
+    /// Whether a request from this address is admitted; an unknown address only if there is no rule.
+    #[must_use]
+    pub fn permit(&self, client: Option<IpAddr>) -> bool {
+        match (self, client) {
+            (Self::Any, _) => true,
+            (Self::Only(_), None) => false,
+            (Self::Only(list), Some(client)) => list.iter().any(|network| network.contains(client)),
+        }
+    }
+
+    /// Whether every address these permit, `ceiling` permits too.
+    pub(crate) fn within(&self, ceiling: &Self) -> bool {
+        match (self, ceiling) {
+            (_, Self::Any) => true,
+            (Self::Any, Self::Only(_)) => false,
+            (Self::Only(asked), Self::Only(ceiling)) => {
+                let ceiling: Vec<IpNet> = ceiling.iter().map(|network| network.0).collect();
+                let ceiling = IpNet::aggregate(&ceiling);
+                asked
+                    .iter()
+                    .all(|network| ceiling.iter().any(|wider| wider.contains(&network.0)))
+            }
+        }
+    }
+}
+
+/// `any`, or what is listed.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Only(list) => list.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    fn only(list: &[&str]) -> Networks {
+        Networks::only(list.iter().map(|text| net(text))).unwrap()
+    }
+
+    #[test]
+    fn mapped_addresses_are_the_ones_they_map() {
+        assert_eq!(net("::ffff:10.1.0.0/112"), net("10.1.0.0/16"));
+        assert_eq!(net("::ffff:10.1.2.3"), net("10.1.2.3/32"));
+        let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
+        assert!(net("10.0.0.0/8").contains(mapped));
+        assert!(!net("::/0").contains(mapped), "no IPv4 in an IPv6 range");
+        assert!(!net("0.0.0.0/0").contains("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_unknown_address_is_refused_where_there_is_a_rule() {
+        assert!(!only(&["0.0.0.0/0", "::/0"]).permit(None));
+        assert!(Networks::Any.permit(None));
+    }
+
+    #[test]
+    fn slips_are_pointed_out() {
+        assert_eq!(
+            "10.1.2.3/8".parse::<Network>(),
+            Err(NetworkError::HostBits(net("10.0.0.0/8")))
+        );
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "::/129",
+            "a",
+            "10.0.0.0/-1",
+            " 10.0.0.0/8",
+        ] {
+            assert_eq!(
+                bad.parse::<Network>(),
+                Err(NetworkError::Malformed),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn within_compares_ranges() {
+        let ceiling = only(&["10.0.0.0/9", "10.128.0.0/9", "2001:db8::/32"]);
+        assert!(
+            only(&["10.0.0.0/8"]).within(&ceiling),
+            "two halves make the whole"
+        );
+        assert!(only(&["10.3.0.0/16", "2001:db8:1::/48"]).within(&ceiling));
+        assert!(!only(&["10.0.0.0/7"]).within(&ceiling));
+        assert!(!Networks::Any.within(&ceiling));
+        assert!(ceiling.within(&Networks::Any));
+    }
+}

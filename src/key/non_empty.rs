@@ -1,0 +1,109 @@
+//! A set that cannot be empty, so that "nothing listed" can never be taken for "everything".
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A sorted set of at least one element.
+///
+/// ```
+/// use keyward::key::NonEmpty;
+///
+/// let set = NonEmpty::new(["b", "a", "b"]).ok_or("empty")?;
+/// assert_eq!(set.iter().collect::<Vec<_>>(), [&"a", &"b"]);
+/// assert!(NonEmpty::<u8>::new([]).is_none());
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<T>", bound(deserialize = "T: Ord + Deserialize<'de>"))]
+pub struct NonEmpty<T>(Box<[T]>);
+
+impl<T: Ord> NonEmpty<T> {
+    /// The set of these elements, or `None` if there are none.
+    #[must_use]
+    pub fn new(elements: impl IntoIterator<Item = T>) -> Option<Self> {
+        let mut elements: Vec<T> = elements.into_iter().collect();
+        elements.sort_unstable();
+        elements.dedup();
+        (!elements.is_empty()).then(|| Self(elements.into_boxed_slice()))
+    }
+
+    /// The set of one element.
+    #[must_use]
+    pub fn one(element: T) -> Self {
+        Self(Box::new([element]))
+    }
+
+    /// Whether the set holds the element.
+    #[must_use]
+    pub fn contains(&self, element: &T) -> bool {
+        self.0.binary_search(element).is_ok()
+    }
+}
+
+impl<T> NonEmpty<T> {
+    /// The elements in ascending order.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// The elements in ascending order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// How many elements there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T: Ord> From<T> for NonEmpty<T> {
+    fn from(element: T) -> Self {
+        Self::one(element)
+    }
+}
+
+impl<T: Ord> TryFrom<Vec<T>> for NonEmpty<T> {
+    type Error = EmptyError;
+
+    fn try_from(elements: Vec<T>) -> Result<Self, Self::Error> {
+        Self::new(elements).ok_or(EmptyError)
+    }
+}
+
+impl<'a, T> IntoIterator for &'a NonEmpty<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for NonEmpty<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self).finish()
+    }
+}
+
+/// The elements, one space between each two: for scopes, the form of RFC 6749 §3.3.
+impl<T: fmt::Display> fmt::Display for NonEmpty<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, element) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            element.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A list that must not be empty is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the list is empty")]
+pub struct EmptyError;

@@ -1,0 +1,37 @@
+//! Where a secret came from, which says how strong it is.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a key's secret came from. Kept with the key, so that a weak secret is never moved to a fast hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SecretOrigin {
+    /// Keyward drew it from a random source.
+    Generated {
+        /// Entropy in bits, rounded down.
+        entropy_bits: u16,
+    },
+    /// It was brought from elsewhere.
+    Imported {
+        /// Entropy in bits that whoever imported it vouches for; unknown counts as weak.
+        declared_bits: Option<u16>,
+    },
+}
+
+impl SecretOrigin {
+    /// Least entropy in bits for which a fast hash is enough: what NIST SP 800-63B-4 asks of look-up secrets,
+    /// here by analogy.
+    pub const STRONG_BITS: u16 = 112;
+
+    /// Whether the secret is strong enough for a fast hash.
+    #[must_use]
+    pub fn is_strong(&self) -> bool {
+        match self {
+            Self::Generated { entropy_bits } => *entropy_bits >= Self::STRONG_BITS,
+            Self::Imported { declared_bits } => {
+                declared_bits.is_some_and(|bits| bits >= Self::STRONG_BITS)
+            }
+        }
+    }
+}

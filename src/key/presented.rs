@@ -1,0 +1,97 @@
+//! What a caller sent as its credential, before anything is known about it.
+
+use std::fmt;
+
+use super::{KeyFormat, KeyTextError, ParsedKey};
+
+/// A credential as it came: one text, an id and a secret, none, or too many.
+///
+/// Takes bytes as well as text, since header values need not be UTF-8. `Debug` shows the form only.
+#[derive(Clone, Copy)]
+pub struct PresentedKey<'a>(Form<'a>);
+
+#[derive(Clone, Copy)]
+enum Form<'a> {
+    Absent,
+    Ambiguous,
+    HalfPair,
+    Text(&'a [u8]),
+    Pair { id: &'a [u8], secret: &'a [u8] },
+}
+
+impl<'a> PresentedKey<'a> {
+    /// The whole key in one value, without a scheme such as `Bearer`.
+    #[must_use]
+    pub fn text<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Self {
+        Self(Form::Text(text.as_ref()))
+    }
+
+    /// The key as two values: the 36-character id and the secret.
+    #[must_use]
+    pub fn pair<I, S>(id: &'a I, secret: &'a S) -> Self
+    where
+        I: AsRef<[u8]> + ?Sized,
+        S: AsRef<[u8]> + ?Sized,
+    {
+        Self(Form::Pair {
+            id: id.as_ref(),
+            secret: secret.as_ref(),
+        })
+    }
+
+    /// One value of the two-value form came without the other.
+    #[must_use]
+    pub const fn half_pair() -> Self {
+        Self(Form::HalfPair)
+    }
+
+    /// No credential came.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Form::Absent)
+    }
+
+    /// The one credential among those that came: none gives [`none`](Self::none), and more than one is
+    /// refused as a bad request, equal or not (RFC 6750 §3.1 `invalid_request`).
+    ///
+    /// ```
+    /// use keyward::key::PresentedKey;
+    ///
+    /// let bearer = Some("acme_live_…").map(PresentedKey::text);
+    /// let header = Some("acme_live_…").map(PresentedKey::text);
+    /// let presented = PresentedKey::only_one_of([bearer, header].into_iter().flatten());
+    /// assert_eq!(format!("{presented:?}"), "PresentedKey(ambiguous)");
+    /// ```
+    #[must_use]
+    pub fn only_one_of(credentials: impl IntoIterator<Item = Self>) -> Self {
+        let mut credentials = credentials.into_iter();
+        match (credentials.next(), credentials.next()) {
+            (None, _) => Self::none(),
+            (Some(only), None) => only,
+            (Some(_), Some(_)) => Self(Form::Ambiguous),
+        }
+    }
+
+    pub(super) fn parse(self, format: &'a KeyFormat) -> Result<ParsedKey<'a>, KeyTextError> {
+        match self.0 {
+            Form::Absent => Err(KeyTextError::Absent),
+            Form::Ambiguous => Err(KeyTextError::Ambiguous),
+            Form::HalfPair => Err(KeyTextError::HalfPair),
+            Form::Text(text) => format.parse(text),
+            Form::Pair { id, secret } => format.parse_pair(id, secret),
+        }
+    }
+}
+
+impl fmt::Debug for PresentedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match self.0 {
+            Form::Absent => "none",
+            Form::Ambiguous => "ambiguous",
+            Form::HalfPair => "half a pair",
+            Form::Text(_) => "text, redacted",
+            Form::Pair { .. } => "pair, redacted",
+        };
+        write!(f, "PresentedKey({form})")
+    }
+}

@@ -1,0 +1,166 @@
+//! Who owns a key, and who acts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::tenant::is_name;
+
+/// A user, an integration or a part of the system, by the host's name for it.
+///
+/// Written `user:alice`, `integration:power-bi`, `system:setup`. The name is 1 to 128 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Principal {
+    kind: Kind,
+    name: Box<str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    User,
+    Integration,
+    System,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::User, Self::Integration, Self::System];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Integration => "integration",
+            Self::System => "system",
+        }
+    }
+}
+
+impl Principal {
+    /// A person.
+    ///
+    /// # Errors
+    /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
+    pub fn user(name: &str) -> Result<Self, PrincipalError> {
+        Self::of(Kind::User, name)
+    }
+
+    /// A program that acts for a tenant.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub fn integration(name: &str) -> Result<Self, PrincipalError> {
+        Self::of(Kind::Integration, name)
+    }
+
+    /// A part of the host application itself.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub fn system(name: &str) -> Result<Self, PrincipalError> {
+        Self::of(Kind::System, name)
+    }
+
+    fn of(kind: Kind, name: &str) -> Result<Self, PrincipalError> {
+        if is_name(name) {
+            Ok(Self {
+                kind,
+                name: name.into(),
+            })
+        } else {
+            Err(PrincipalError)
+        }
+    }
+
+    pub(crate) fn unnamed_system() -> Self {
+        Self {
+            kind: Kind::System,
+            name: "unnamed".into(),
+        }
+    }
+
+    /// The name, without the kind.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is a person.
+    #[must_use]
+    pub fn is_user(&self) -> bool {
+        self.kind == Kind::User
+    }
+
+    /// Whether it is a program that acts for a tenant.
+    #[must_use]
+    pub fn is_integration(&self) -> bool {
+        self.kind == Kind::Integration
+    }
+
+    /// Whether it is a part of the host application itself.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.kind == Kind::System
+    }
+}
+
+impl FromStr for Principal {
+    type Err = PrincipalError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, name) = text.split_once(':').ok_or(PrincipalError)?;
+        let mut kinds = Kind::ALL.into_iter();
+        let kind = kinds.find(|known| known.as_str() == kind);
+        Self::of(kind.ok_or(PrincipalError)?, name)
+    }
+}
+
+impl TryFrom<String> for Principal {
+    type Error = PrincipalError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Principal> for String {
+    fn from(principal: Principal) -> Self {
+        principal.to_string()
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.as_str(), self.name)
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Principal({self})")
+    }
+}
+
+/// The text does not name a user, an integration or a part of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a principal is `user:`, `integration:` or `system:` and 1 to 128 visible ASCII characters"
+)]
+pub struct PrincipalError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn principals_read_back() {
+        for text in ["user:alice", "integration:power-bi", "system:a:b"] {
+            assert_eq!(text.parse::<Principal>().unwrap().to_string(), text);
+        }
+        for bad in [
+            "", "alice", "user:", ":a", "User:a", "robot:a", "user:a b", "user:a\n",
+        ] {
+            assert_eq!(bad.parse::<Principal>(), Err(PrincipalError), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How often a key may be used.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// At most `limit` requests in any window of this length.
+///
+/// A quota is declared on a key, kept and shown. It is not counted yet: this version enforces a key's limit
+/// on concurrent requests and no quota.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "QuotaParts", into = "QuotaParts")]
+pub struct Quota {
+    name: Box<str>,
+    limit: NonZeroU32,
+    window: Duration,
+}
+
+impl Quota {
+    /// Most quotas a key can carry.
+    pub const MAX_PER_KEY: usize = 8;
+
+    /// At most `limit` requests in any `window`, under a name such as `minute`.
+    ///
+    /// # Errors
+    /// [`QuotaError`] unless the name is 1 to 32 lower-case ASCII letters, digits, `_` and `-`, and the window
+    /// whole seconds from 1 second to 366 days.
+    pub fn new(name: &str, limit: NonZeroU32, window: Duration) -> Result<Self, QuotaError> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+        };
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(allowed) {
+            return Err(QuotaError::Name);
+        }
+        let longest = Duration::from_hours(24 * 366);
+        if window.is_zero() || window > longest || window.subsec_nanos() != 0 {
+            return Err(QuotaError::Window);
+        }
+        Ok(Self {
+            name: name.into(),
+            limit,
+            window,
+        })
+    }
+
+    /// The quota's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Most requests in a window.
+    #[must_use]
+    pub fn limit(&self) -> NonZeroU32 {
+        self.limit
+    }
+
+    /// Length of the window.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// Whether whoever keeps to this quota keeps to `other` too: no more requests, in no shorter a window.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.limit <= other.limit && self.window >= other.window
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaParts {
+    name: String,
+    limit: NonZeroU32,
+    window_seconds: u64,
+}
+
+impl TryFrom<QuotaParts> for Quota {
+    type Error = QuotaError;
+
+    fn try_from(parts: QuotaParts) -> Result<Self, Self::Error> {
+        Self::new(
+            &parts.name,
+            parts.limit,
+            Duration::from_secs(parts.window_seconds),
+        )
+    }
+}
+
+impl From<Quota> for QuotaParts {
+    fn from(quota: Quota) -> Self {
+        Self {
+            name: quota.name.into(),
+            limit: quota.limit,
+            window_seconds: quota.window.as_secs(),
+        }
+    }
+}
+
+/// A quota cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// The name is malformed.
+    #[error("a quota's name is 1 to 32 lower-case letters, digits, `_` and `-`")]
+    Name,
+    /// The window is out of bounds.
+    #[error("a quota's window is whole seconds, from 1 second to 366 days")]
+    Window,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_bounded() {
+        let ten = NonZeroU32::new(10).unwrap();
+        let minute = Duration::from_mins(1);
+        assert!(Quota::new("minute", ten, minute).is_ok());
+        for name in ["", "Minute", "a b", &"a".repeat(33)] {
+            assert_eq!(Quota::new(name, ten, minute), Err(QuotaError::Name));
+        }
+        for window in [
+            Duration::ZERO,
+            Duration::from_millis(1_500),
+            Duration::from_hours(24 * 367),
+            Duration::MAX,
+        ] {
+            assert_eq!(Quota::new("q", ten, window), Err(QuotaError::Window));
+        }
+    }
+
+    #[test]
+    fn a_stricter_quota_is_within_a_looser_one() {
+        let quota = |limit, seconds| {
+            let limit = NonZeroU32::new(limit).unwrap();
+            Quota::new("q", limit, Duration::from_secs(seconds)).unwrap()
+        };
+        assert!(quota(10, 60).is_within(&quota(10, 60)));
+        assert!(quota(5, 120).is_within(&quota(10, 60)));
+        assert!(!quota(11, 60).is_within(&quota(10, 60)));
+        assert!(!quota(10, 59).is_within(&quota(10, 60)));
+    }
+}

@@ -1,0 +1,160 @@
+//! Masking keys in text that is about to be logged or shown.
+
+use std::borrow::Cow;
+
+use super::base62;
+use super::format::DISPLAYED_ID_DIGITS;
+
+const MASK: &str = "[redacted]";
+const MAX_ENVIRONMENT: usize = 16;
+
+/// Masks an application's keys wherever they stand in a text, and leaves the display prefix.
+///
+/// It would rather mask too much: the prefix and environment match in any case, the environment may be any,
+/// and a key that was cut short, extended or mistyped is masked as far as its letters and digits go, as
+/// soon as it is long enough to hold one character of a secret. What it cannot see: the secret of the
+/// two-value form standing alone, and a key re-encoded, or broken by white space, beyond the break.
+///
+/// ```
+/// use keyward::key::{KeyFormat, KeyId, Secret};
+///
+/// let format = KeyFormat::new("acme")?.environment("live")?;
+/// let key = format.compose(
+///     format.find_environment(None).ok_or("no environment")?,
+///     KeyId::from_u128(7),
+///     &Secret::new("x".repeat(43))?,
+/// )?;
+/// let line = format!("GET /?key={}&page=2", key.expose());
+/// assert_eq!(format.redactor().redact(&line), "GET /?key=acme_live_00000000[redacted]&page=2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Redactor {
+    prefix: Box<str>,
+}
+
+impl Redactor {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+
+    /// The text with every key masked; borrowed where there is none.
+    #[must_use]
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut masked = String::new();
+        let mut copied = 0;
+        let mut from = 0;
+        while let Some((start, end)) = self.next_key(text, from) {
+            masked.push_str(text.get(copied..start).unwrap_or_default());
+            masked.push_str(MASK);
+            copied = end;
+            from = end;
+        }
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        masked.push_str(text.get(copied..).unwrap_or_default());
+        Cow::Owned(masked)
+    }
+
+    /// What to mask of the first key that begins at `from` or later: byte positions in `text`.
+    fn next_key(&self, text: &str, from: usize) -> Option<(usize, usize)> {
+        let bytes = text.as_bytes();
+        (from..bytes.len()).find_map(|at| {
+            let rest = bytes.get(at..)?;
+            let after_prefix = self.strip_prefix(rest)?;
+            let environment = after_prefix
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric());
+            let environment = environment.take(MAX_ENVIRONMENT + 1).count();
+            let body = match after_prefix.get(environment..)? {
+                [b'_', body @ ..] if (1..=MAX_ENVIRONMENT).contains(&environment) => body,
+                _ => return None,
+            };
+            let digits = body.iter().take_while(|b| base62::is_digit(**b)).count();
+            if digits <= base62::ID_DIGITS {
+                return None;
+            }
+            let start = bytes.len() - body.len();
+            Some((start + DISPLAYED_ID_DIGITS, start + digits))
+        })
+    }
+
+    fn strip_prefix<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let (prefix, rest) = bytes.split_at_checked(self.prefix.len())?;
+        match rest {
+            [b'_', rest @ ..] if prefix.eq_ignore_ascii_case(self.prefix.as_bytes()) => Some(rest),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{ApiKey, KeyFormat, KeyId, Secret};
+
+    fn format() -> KeyFormat {
+        KeyFormat::new("acme").unwrap().environment("live").unwrap()
+    }
+
+    fn key() -> ApiKey {
+        let format = format();
+        let secret = Secret::new("S3cretS3cretS3cretS3cretS3cretS3cretS3cretX").unwrap();
+        let environment = format.find_environment(None).unwrap().clone();
+        format
+            .compose(&environment, KeyId::from_u128(u128::MAX / 3), &secret)
+            .unwrap()
+    }
+
+    #[test]
+    fn keys_are_masked_wherever_they_stand() {
+        let (key, redactor) = (key(), format().redactor());
+        let text = key.expose();
+        let prefix = key.display_prefix();
+        for (before, after) in [
+            ("", ""),
+            ("Bearer ", "\r\n"),
+            ("{\"key\":\"", "\"}"),
+            ("naïve→", "←ß"),
+            ("acme_", ""),
+            ("acme_live_acme_live_", "_x"),
+            ("xacme_live_", " tail"),
+        ] {
+            let masked = redactor
+                .redact(&format!("{before}{text}{after}"))
+                .into_owned();
+            assert_eq!(masked, format!("{before}{prefix}[redacted]{after}"));
+        }
+        let two = format!("{text} and {text}");
+        assert_eq!(
+            redactor.redact(&two),
+            format!("{prefix}[redacted] and {prefix}[redacted]")
+        );
+    }
+
+    #[test]
+    fn damaged_keys_give_away_no_secret_either() {
+        let (key, redactor) = (key(), format().redactor());
+        let text = key.expose();
+        let mut damaged: Vec<String> = (0..text.len()).map(|end| text[..end].to_owned()).collect();
+        damaged.push(text.to_uppercase());
+        damaged.push(format!("{text}abc"));
+        damaged.push(text.replacen("live", "other", 1));
+        for text in damaged {
+            let masked = redactor.redact(&text).to_lowercase();
+            assert!(!masked.contains("s3"), "{masked}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_left_alone_and_not_copied() {
+        for text in ["", "acme", "acme_live_", "acme_live_short", "über_acme_ñ_x"] {
+            assert!(
+                matches!(format().redactor().redact(text), Cow::Borrowed(same) if same == text)
+            );
+        }
+    }
+}

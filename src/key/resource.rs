@@ -1,0 +1,248 @@
+//! Which of the application's things a key may touch.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::NonEmpty;
+
+/// One thing of the application's: a kind and a value, such as `project` and `p-17`.
+///
+/// The kind is 1 to 32 lower-case ASCII letters, digits and `_`; the value is 1 to 128 visible ASCII
+/// characters. Written `kind:value`.
+///
+/// ```
+/// use keyward::key::Resource;
+///
+/// let resource: Resource = "project:p-17".parse()?;
+/// assert_eq!((resource.kind(), resource.value()), ("project", "p-17"));
+/// # Ok::<(), keyward::key::ResourceError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Resource {
+    kind: Box<str>,
+    value: Box<str>,
+}
+
+impl Resource {
+    /// A resource of this kind and value.
+    ///
+    /// # Errors
+    /// [`ResourceError`] if either is malformed.
+    pub fn new(kind: &str, value: &str) -> Result<Self, ResourceError> {
+        if !is_kind(kind) {
+            return Err(ResourceError::Kind);
+        }
+        if !(1..=128).contains(&value.len()) || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ResourceError::Value);
+        }
+        Ok(Self {
+            kind: kind.into(),
+            value: value.into(),
+        })
+    }
+
+    /// What kind of thing it is.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+fn is_kind(kind: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=32).contains(&kind.len()) && kind.bytes().all(allowed)
+}
+
+impl FromStr for Resource {
+    type Err = ResourceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, value) = text.split_once(':').ok_or(ResourceError::Kind)?;
+        Self::new(kind, value)
+    }
+}
+
+impl TryFrom<String> for Resource {
+    type Error = ResourceError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Resource> for String {
+    fn from(resource: Resource) -> Self {
+        resource.to_string()
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resource({self})")
+    }
+}
+
+/// The text is not a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResourceError {
+    /// The kind is missing or malformed.
+    #[error("a resource's kind is 1 to 32 lower-case letters, digits and `_`")]
+    Kind,
+    /// The value is missing or malformed.
+    #[error("a resource's value is 1 to 128 visible ASCII characters")]
+    Value,
+}
+
+/// Which things a key may touch: any, or only those listed of the kinds that the list names.
+///
+/// A key restricted to projects is not restricted in any other kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resources {
+    /// No restriction in any kind.
+    #[default]
+    Any,
+    /// In each kind that is listed, only what is listed of it.
+    Only(NonEmpty<Resource>),
+}
+
+impl Resources {
+    /// Most resources a key may be restricted to.
+    pub const MAX: usize = 1_000;
+
+    /// A restriction to these, or `None` if there are none: an empty list never means everything.
+    #[must_use]
+    pub fn only(resources: impl IntoIterator<Item = Resource>) -> Option<Self> {
+        NonEmpty::new(resources).map(Self::Only)
+    }
+
+    /// Whether the key is restricted in this kind.
+    #[must_use]
+    pub fn restricts(&self, kind: &str) -> bool {
+        !self.values(kind).is_empty()
+    }
+
+    /// Whether the restriction leaves this resource.
+    #[must_use]
+    pub fn permit(&self, kind: &str, value: &str) -> bool {
+        let of_kind = self.values(kind);
+        of_kind.is_empty()
+            || of_kind
+                .binary_search_by(|resource| resource.value().cmp(value))
+                .is_ok()
+    }
+
+    /// What is listed of this kind, in ascending order; empty where the key is not restricted in it.
+    #[must_use]
+    pub fn values(&self, kind: &str) -> &[Resource] {
+        let Self::Only(list) = self else {
+            return &[];
+        };
+        let list = list.as_slice();
+        let start = list.partition_point(|resource| resource.kind() < kind);
+        let end = list.partition_point(|resource| resource.kind() <= kind);
+        list.get(start..end).unwrap_or_default()
+    }
+
+    /// The kinds the key is restricted in, each once.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        let list: &[Resource] = match self {
+            Self::Any => &[],
+            Self::Only(list) => list.as_slice(),
+        };
+        list.chunk_by(|a, b| a.kind() == b.kind())
+            .filter_map(<[_]>::first)
+            .map(Resource::kind)
+    }
+
+    /// Whether whatever these permit, `ceiling` permits too.
+    pub(crate) fn within(&self, ceiling: &Self) -> bool {
+        ceiling.kinds().all(|kind| {
+            self.restricts(kind)
+                && self
+                    .values(kind)
+                    .iter()
+                    .all(|resource| ceiling.permit(kind, resource.value()))
+        })
+    }
+}
+
+/// `any`, or what is listed.
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Only(list) => list.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(list: &[&str]) -> Resources {
+        Resources::only(list.iter().map(|text| text.parse().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_restriction_binds_its_own_kinds_only() {
+        let resources = only(&["project:b", "project:a", "client:x"]);
+        assert_eq!(resources.kinds().collect::<Vec<_>>(), ["client", "project"]);
+        assert!(resources.permit("project", "a"));
+        assert!(!resources.permit("project", "c"));
+        assert!(!resources.permit("client", "a"));
+        assert!(resources.permit("region", "anything"));
+        assert!(!resources.restricts("region"));
+        assert!(!resources.restricts("proj"));
+        assert!(Resources::Any.permit("project", "a"));
+    }
+
+    #[test]
+    fn within_holds_kind_by_kind() {
+        let ceiling = only(&["project:a", "project:b"]);
+        assert!(only(&["project:a"]).within(&ceiling));
+        assert!(only(&["project:a", "client:x"]).within(&ceiling));
+        assert!(!only(&["project:a", "project:c"]).within(&ceiling));
+        assert!(
+            !only(&["client:x"]).within(&ceiling),
+            "projects would be free"
+        );
+        assert!(!Resources::Any.within(&ceiling));
+        assert!(ceiling.within(&Resources::Any));
+    }
+
+    #[test]
+    fn malformed_resources_are_refused() {
+        for bad in [
+            "",
+            "project",
+            "project:",
+            ":a",
+            "Project:a",
+            "pro ject:a",
+            "project:a b",
+            "project:é",
+        ] {
+            assert!(bad.parse::<Resource>().is_err(), "{bad}");
+        }
+        assert_eq!("project:a:b".parse::<Resource>().unwrap().value(), "a:b");
+        assert!(Resources::only([]).is_none());
+    }
+}

@@ -1,0 +1,288 @@
+//! Permissions, and the rules that combine them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::NonEmpty;
+use super::catalog::ScopeDeclaration;
+
+/// A permission, such as `read:editions`.
+///
+/// # Grammar
+/// ```text
+/// scope   = segment *( ":" segment )          ; at most 64 characters in all
+/// segment = 1*( ALPHA / DIGIT / "_" / "." / "-" )
+/// ```
+/// Case-sensitive, compared byte by byte. A subset of OAuth's `scope-token` (RFC 6749 §3.3), so that a
+/// scope can stand in a `WWW-Authenticate` header as it is. Nothing in the text has a meaning to Keyward:
+/// what a scope implies is said in the [`ScopeCatalog`](super::ScopeCatalog), never derived from its name.
+///
+/// Made by [`scope!`](crate::scope) from a literal, or parsed at run time.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scope(Cow<'static, str>);
+
+/// The scopes a key holds; at least one.
+pub type ScopeSet = NonEmpty<Scope>;
+
+/// A [`Scope`](crate::key::Scope) from a string literal. A malformed one does not pass `cargo check`.
+///
+/// ```
+/// use keyward::{key::Scope, scope};
+///
+/// const READ_EDITIONS: Scope = scope!("read:editions");
+/// assert_eq!(READ_EDITIONS.as_str(), "read:editions");
+/// ```
+/// ```compile_fail
+/// let malformed = keyward::scope!("read editions");
+/// ```
+#[macro_export]
+macro_rules! scope {
+    ($text:literal) => {{
+        // A constant item is evaluated by `cargo check`; a call of a `const fn` would not be.
+        const SCOPE: $crate::key::Scope = $crate::key::Scope::from_static($text);
+        SCOPE
+    }};
+}
+
+impl Scope {
+    /// Longest scope in characters.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// A scope from a text known at compile time. Use [`scope!`](crate::scope), which checks it earlier.
+    ///
+    /// # Panics
+    /// If the text is malformed; in a constant, that is a compile-time error.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            is_well_formed_scope(text),
+            "malformed scope: segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most"
+        );
+        Self(Cow::Borrowed(text))
+    }
+
+    /// The scope's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Declares the scope with the description that people see when they choose it.
+    #[must_use]
+    pub fn described(self, description: impl Into<String>) -> ScopeDeclaration {
+        ScopeDeclaration::new(self, description.into())
+    }
+
+    /// A rule that needs this scope and what `other` needs.
+    #[must_use]
+    pub fn and(self, other: impl Into<ScopeRule>) -> ScopeRule {
+        ScopeRule::from(self).and(other)
+    }
+
+    /// A rule that needs this scope or what `other` needs.
+    #[must_use]
+    pub fn or(self, other: impl Into<ScopeRule>) -> ScopeRule {
+        ScopeRule::from(self).or(other)
+    }
+}
+
+const fn is_well_formed_scope(text: &str) -> bool {
+    let mut bytes = text.as_bytes();
+    if bytes.len() > Scope::MAX_LENGTH {
+        return false;
+    }
+    let mut segment_is_empty = true;
+    while let Some((byte, rest)) = bytes.split_first() {
+        match byte {
+            b':' if segment_is_empty => return false,
+            b':' => segment_is_empty = true,
+            b'_' | b'.' | b'-' => segment_is_empty = false,
+            byte if byte.is_ascii_alphanumeric() => segment_is_empty = false,
+            _ => return false,
+        }
+        bytes = rest;
+    }
+    !segment_is_empty
+}
+
+impl FromStr for Scope {
+    type Err = ScopeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = ScopeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_well_formed_scope(&text) {
+            Ok(Self(Cow::Owned(text)))
+        } else {
+            Err(ScopeError)
+        }
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.0.into_owned()
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({self})")
+    }
+}
+
+/// The text is not a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a scope is segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most"
+)]
+pub struct ScopeError;
+
+/// Scopes combined with *and* and *or*: `READ.or(WRITE)`, `READ.and(WRITE).or(ADMIN)`.
+///
+/// Evaluated from left to right as written, without precedence: `a.or(b).and(c)` is `(a or b) and c`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScopeRule(Rule);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Rule {
+    One(Scope),
+    Both(Box<Rule>, Box<Rule>),
+    Either(Box<Rule>, Box<Rule>),
+}
+
+impl ScopeRule {
+    /// A rule that needs what this one and what `other` needs.
+    #[must_use]
+    pub fn and(self, other: impl Into<Self>) -> Self {
+        Self(Rule::Both(Box::new(self.0), Box::new(other.into().0)))
+    }
+
+    /// A rule that needs what this one or what `other` needs.
+    #[must_use]
+    pub fn or(self, other: impl Into<Self>) -> Self {
+        Self(Rule::Either(Box::new(self.0), Box::new(other.into().0)))
+    }
+
+    /// Whether the rule is met by a holder of the scopes for which `holds` is true.
+    pub fn is_met(&self, mut holds: impl FnMut(&Scope) -> bool) -> bool {
+        self.0.is_met(&mut holds)
+    }
+
+    /// The scopes the rule names, as often as it names them.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<&Scope> {
+        let mut scopes = Vec::new();
+        self.0.collect(&mut scopes);
+        scopes
+    }
+}
+
+impl Rule {
+    fn is_met(&self, holds: &mut impl FnMut(&Scope) -> bool) -> bool {
+        match self {
+            Self::One(scope) => holds(scope),
+            Self::Both(a, b) => a.is_met(holds) && b.is_met(holds),
+            Self::Either(a, b) => a.is_met(holds) || b.is_met(holds),
+        }
+    }
+
+    fn collect<'a>(&'a self, scopes: &mut Vec<&'a Scope>) {
+        match self {
+            Self::One(scope) => scopes.push(scope),
+            Self::Both(a, b) | Self::Either(a, b) => {
+                a.collect(scopes);
+                b.collect(scopes);
+            }
+        }
+    }
+}
+
+impl From<Scope> for ScopeRule {
+    fn from(scope: Scope) -> Self {
+        Self(Rule::One(scope))
+    }
+}
+
+impl fmt::Display for ScopeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(scope) => write!(f, "{scope}"),
+            Self::Both(a, b) => write!(f, "({a} and {b})"),
+            Self::Either(a, b) => write!(f, "({a} or {b})"),
+        }
+    }
+}
+
+impl fmt::Debug for ScopeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScopeRule({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_the_documented_one() {
+        let longest = "a".repeat(64);
+        for good in ["a", "read:editions", "A.b-c_1:x:y", "_", "-", &longest] {
+            assert_eq!(good.parse::<Scope>().unwrap().as_str(), good);
+        }
+        let too_long = "a".repeat(65);
+        for bad in [
+            "", ":", "a:", ":a", "a::b", "a b", " a", "a\n", "a/b", "a*", "é", "a,b", "\"a\"",
+            "a\\b", &too_long,
+        ] {
+            assert_eq!(bad.parse::<Scope>(), Err(ScopeError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_case_sensitive() {
+        assert_ne!(scope!("read:x"), scope!("READ:x"));
+    }
+
+    #[test]
+    fn rules_combine_as_written() {
+        let (a, b, c) = (scope!("a"), scope!("b"), scope!("c"));
+        let rule = a.or(b).and(c);
+        assert_eq!(rule.to_string(), "((a or b) and c)");
+        for (held, met) in [
+            ("a", false),
+            ("c", false),
+            ("ab", false),
+            ("ac", true),
+            ("bc", true),
+        ] {
+            assert_eq!(
+                rule.is_met(|scope| held.contains(scope.as_str())),
+                met,
+                "{held}"
+            );
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Whose key it is.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The customer a key belongs to: a partner, a workspace, an account.
+///
+/// 1 to 128 visible ASCII characters, case-sensitive. Every management call and every query names exactly one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// The tenant of this name.
+    ///
+    /// # Errors
+    /// [`TenantIdError`] unless it is 1 to 128 visible ASCII characters.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, TenantIdError> {
+        let text = text.as_ref();
+        if is_name(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(TenantIdError)
+        }
+    }
+
+    /// The tenant's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// 1 to 128 visible ASCII characters: safe in logs, headers and columns of any database.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl FromStr for TenantId {
+    type Err = TenantIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for TenantId {
+    type Error = TenantIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+impl From<TenantId> for String {
+    fn from(tenant: TenantId) -> Self {
+        tenant.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TenantId({self})")
+    }
+}
+
+/// The text is not a tenant id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a tenant id is 1 to 128 visible ASCII characters")]
+pub struct TenantIdError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_ids_are_bounded() {
+        let longest = "a".repeat(128);
+        for good in ["a", "acme-inc", "Org/7:x", &longest] {
+            assert_eq!(TenantId::new(good).unwrap().as_str(), good);
+        }
+        let too_long = "a".repeat(129);
+        for bad in ["", " ", "a b", "a\n", "é", "a\0", &too_long] {
+            assert_eq!(TenantId::new(bad), Err(TenantIdError), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What people call a key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What people call a key, such as `Power BI dashboard`. Not unique, and nothing is decided by it.
+///
+/// 1 to 100 characters of text in one line. Outer white space is cut off. Refused are control characters and
+/// those that are invisible or turn the direction of text, with which one title can pose as another (Unicode
+/// Technical Report #36). Titles are still text that somebody typed: escape them where you show them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Title(Box<str>);
+
+impl Title {
+    /// Longest title in characters (Unicode scalar values).
+    pub const MAX_CHARACTERS: usize = 100;
+
+    /// The title of this text.
+    ///
+    /// # Errors
+    /// [`TitleError`] if it is empty, too long or holds a character that is refused.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, TitleError> {
+        let text = text.as_ref();
+        // The size first, so that an enormous text costs nothing.
+        if text.len() > 16 * Self::MAX_CHARACTERS {
+            return Err(TitleError::Length);
+        }
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TitleError::Empty);
+        }
+        if text.chars().count() > Self::MAX_CHARACTERS {
+            return Err(TitleError::Length);
+        }
+        if text.chars().any(is_refused) {
+            return Err(TitleError::Character);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The title.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Control characters, line and paragraph separators, direction marks, and invisible characters but for the
+/// joiners, which some scripts and emoji need.
+fn is_refused(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+impl FromStr for Title {
+    type Err = TitleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for Title {
+    type Error = TitleError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+impl From<Title> for String {
+    fn from(title: Title) -> Self {
+        title.0.into()
+    }
+}
+
+impl fmt::Display for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Title {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Title({:?})", &*self.0)
+    }
+}
+
+/// The text is not a title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TitleError {
+    /// It is empty, or white space only.
+    #[error("the title is empty")]
+    Empty,
+    /// It is too long.
+    #[error("the title is longer than 100 characters")]
+    Length,
+    /// It holds a control, invisible or direction-turning character.
+    #[error("the title holds a control, invisible or direction-turning character")]
+    Character,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_one_visible_line() {
+        for (text, expected) in [
+            ("Power BI dashboard", "Power BI dashboard"),
+            ("  padded\t", "padded"),
+            ("Näḥtliche Übertragung 夜", "Näḥtliche Übertragung 夜"),
+            ("👩\u{200d}🔬 lab", "👩\u{200d}🔬 lab"),
+        ] {
+            assert_eq!(Title::new(text).unwrap().as_str(), expected);
+        }
+        for (text, error) in [
+            ("", TitleError::Empty),
+            (" \n\t ", TitleError::Empty),
+            ("a\nb", TitleError::Character),
+            ("a\u{0}b", TitleError::Character),
+            ("a\u{1b}[31mb", TitleError::Character),
+            ("a\u{85}b", TitleError::Character),
+            ("a\u{202e}b", TitleError::Character),
+            ("a\u{2066}b", TitleError::Character),
+            ("a\u{200b}b", TitleError::Character),
+            ("\u{200b}", TitleError::Character),
+        ] {
+            assert_eq!(Title::new(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn length_counts_characters() {
+        assert!(Title::new("é".repeat(100)).is_ok());
+        assert_eq!(Title::new("é".repeat(101)), Err(TitleError::Length));
+        assert_eq!(Title::new("x".repeat(1 << 20)), Err(TitleError::Length));
+    }
+}

@@ -1,0 +1,5 @@
+//! API keys for Rust applications.
+
+pub mod clock;
+pub mod key;
+pub mod random;

@@ -1,0 +1,170 @@
+//! How a secret is kept, and how a presented one is compared with what is kept.
+//!
+//! # Which hash
+//! The strength of the hash follows the strength of the secret (NIST SP 800-63B-4, by analogy with its look-up
+//! secrets: from 112 bits of entropy an approved hash is enough, below it a slow salted one is needed):
+//!
+//! | secret | kept as |
+//! |---|---|
+//! | drawn by Keyward, no [`Pepper`] configured | SHA-256 |
+//! | drawn by Keyward, a pepper configured | HMAC-SHA-256 under the pepper |
+//! | brought from elsewhere with unknown or low strength | Argon2id, OWASP's parameters |
+//! | any, where [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen |
+//!
+//! # What a digest covers
+//! A domain tag, the environment, the key's id and the secret, each of fixed or prefixed length. A digest that
+//! is copied to another row, or a row whose environment is rewritten, therefore proves nothing.
+//! `docs/format.md` gives the bytes.
+//!
+//! # Slow hashing
+//! Argon2id runs on tokio's blocking threads, behind a fixed number of permits and a bounded queue; a request
+//! past the queue is undecidable, not slow. Requests that present the same secret for the same key at once
+//! share one computation. A key that needs no slow hash never waits behind one.
+
+mod argon2id;
+mod binding;
+mod hasher;
+mod pepper;
+mod rank;
+mod scheme;
+mod slow_lane;
+
+pub use argon2id::{Argon2Params, Argon2ParamsError};
+pub(crate) use binding::Binding;
+pub(crate) use hasher::{Hasher, Possession};
+pub use pepper::{Pepper, PepperError};
+
+use std::num::NonZeroUsize;
+
+use pepper::Peppers;
+
+/// How an application keeps its secrets. The default is the [recommended](Self::recommended) way.
+///
+/// ```
+/// use keyward::hashing::{Hashing, Pepper};
+///
+/// # let (old, new) = ([7_u8; 31].into_iter().chain([1]).collect::<Vec<_>>(), (0..32).collect::<Vec<u8>>());
+/// // Rolling a new pepper out: first every node accepts it, then every node uses it.
+/// let first = Hashing::recommended().pepper(Pepper::new(1, old.clone())?).accept_pepper(Pepper::new(2, new.clone())?);
+/// let then = Hashing::recommended().pepper(Pepper::new(2, new)?).accept_pepper(Pepper::new(1, old)?);
+/// # Ok::<(), keyward::hashing::PepperError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Hashing {
+    slow_for_all: bool,
+    argon2: Argon2Params,
+    obeyed: Argon2Params,
+    peppers: Peppers,
+    permits: NonZeroUsize,
+    queue: usize,
+}
+
+impl Hashing {
+    /// A fast hash for strong secrets and Argon2id for the others: see the [module's docs](self).
+    #[must_use]
+    pub fn recommended() -> Self {
+        Self {
+            slow_for_all: false,
+            argon2: Argon2Params::OWASP,
+            obeyed: Argon2Params::MOST_OBEYED,
+            peppers: Peppers::default(),
+            permits: default_permits(),
+            queue: 64,
+        }
+    }
+
+    /// Argon2id for every key, where policy says so. A verification then costs milliseconds and mebibytes.
+    #[must_use]
+    pub fn argon2id(params: Argon2Params) -> Self {
+        Self {
+            slow_for_all: true,
+            argon2: params,
+            obeyed: Argon2Params::MOST_OBEYED.or_more(params),
+            ..Self::recommended()
+        }
+    }
+
+    /// Uses this pepper for every new digest, and accepts it.
+    ///
+    /// Digests under peppers of lower versions, or none, are moved to it as their keys are used. Losing a
+    /// pepper loses every key that was hashed under it: nothing can bring them back.
+    #[must_use]
+    pub fn pepper(mut self, pepper: Pepper) -> Self {
+        self.peppers.set_current(pepper);
+        self
+    }
+
+    /// Accepts digests under this pepper without making new ones: the one to come, or the one to retire.
+    #[must_use]
+    pub fn accept_pepper(mut self, pepper: Pepper) -> Self {
+        self.peppers.accept(pepper);
+        self
+    }
+
+    /// Obeys stored Argon2id parameters up to these, beyond the default of 64 MiB, 16 passes and 4 lanes.
+    ///
+    /// Only needed after lowering parameters that were above it.
+    #[must_use]
+    pub fn accept_argon2id(mut self, params: Argon2Params) -> Self {
+        self.obeyed = self.obeyed.or_more(params);
+        self
+    }
+
+    /// How many slow hashes run at once; by default half the processors. Each takes its memory cost in memory.
+    #[must_use]
+    pub fn slow_permits(mut self, permits: NonZeroUsize) -> Self {
+        self.permits = permits;
+        self
+    }
+
+    /// How many slow hashes may wait for a permit; by default 64. Past it, requests are undecidable at once.
+    #[must_use]
+    pub fn slow_queue(mut self, queue: usize) -> Self {
+        self.queue = queue;
+        self
+    }
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self::recommended()
+    }
+}
+
+fn default_permits() -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A secret can be neither confirmed nor refuted, or not hashed. Never the same as a wrong secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HashingError {
+    /// The stored digest is of no algorithm that this version knows.
+    #[error("the stored digest is of an unknown algorithm")]
+    UnknownAlgorithm,
+    /// The stored digest was made under a pepper that is not configured here.
+    #[error("the stored digest was made under pepper {version}, which is not configured here")]
+    UnknownPepper {
+        /// The pepper's version.
+        version: u32,
+    },
+    /// The stored digest is malformed, or belongs to another key.
+    #[error("the stored digest is malformed")]
+    Malformed,
+    /// The stored digest asks for more than is obeyed.
+    #[error("the stored digest asks for more memory, passes or lanes than is obeyed")]
+    Excessive,
+    /// Too many slow hashes are waiting already.
+    #[error("too many slow hashes are waiting")]
+    Saturated,
+    /// A slow hash needs a tokio runtime to run on.
+    #[error("a slow hash was asked for outside a tokio runtime")]
+    NoRuntime,
+    /// The slow hash was not finished: it ran out of memory, or the runtime is shutting down.
+    #[error("the slow hash was not finished")]
+    Unfinished,
+    /// No salt could be drawn.
+    #[error(transparent)]
+    Random(#[from] crate::random::RandomError),
+}

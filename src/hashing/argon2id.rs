@@ -1,0 +1,209 @@
+//! Argon2id (RFC 9106) under bounded parameters.
+
+use std::fmt;
+
+use argon2::{Algorithm, Argon2, AssociatedData, ParamsBuilder, Version};
+
+use super::HashingError;
+
+/// Memory, passes and lanes of Argon2id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Argon2Params {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Argon2Params {
+    /// What OWASP's Password Storage Cheat Sheet recommends: 19 MiB, 2 passes, 1 lane.
+    pub const OWASP: Self = Self {
+        memory_kib: 19 * 1024,
+        passes: 2,
+        lanes: 1,
+    };
+
+    /// Up to where a stored digest is obeyed, unless more is configured. 64 MiB and 4 lanes are those of RFC
+    /// 9106's second recommended option.
+    pub(super) const MOST_OBEYED: Self = Self {
+        memory_kib: 64 * 1024,
+        passes: 16,
+        lanes: 4,
+    };
+
+    /// Parameters that are no weaker than OWASP's recommendations, and bounded.
+    ///
+    /// # Errors
+    /// [`Argon2ParamsError`] unless memory is 7 MiB to 2 GiB, passes 1 to 64, lanes 1 to 16, and memory times
+    /// passes at least 35 MiB, the least of OWASP's equivalent settings.
+    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, Argon2ParamsError> {
+        let bounded = (7 * 1024..=2 * 1024 * 1024).contains(&memory_kib)
+            && (1..=64).contains(&passes)
+            && (1..=16).contains(&lanes);
+        let params = Self {
+            memory_kib,
+            passes,
+            lanes,
+        };
+        if bounded && params.cost() >= 35 * 1024 {
+            Ok(params)
+        } else {
+            Err(Argon2ParamsError)
+        }
+    }
+
+    /// Parameters as read from a digest: whatever Argon2 can do, up to `most`.
+    pub(super) fn stored(
+        memory_kib: u32,
+        passes: u32,
+        lanes: u32,
+        most: Self,
+    ) -> Result<Self, HashingError> {
+        if memory_kib > most.memory_kib || passes > most.passes || lanes > most.lanes {
+            return Err(HashingError::Excessive);
+        }
+        if lanes == 0 || passes == 0 || memory_kib < 8 * lanes {
+            return Err(HashingError::Malformed);
+        }
+        Ok(Self {
+            memory_kib,
+            passes,
+            lanes,
+        })
+    }
+
+    pub(super) fn or_more(self, other: Self) -> Self {
+        Self {
+            memory_kib: self.memory_kib.max(other.memory_kib),
+            passes: self.passes.max(other.passes),
+            lanes: self.lanes.max(other.lanes),
+        }
+    }
+
+    /// What an attacker pays for a guess, by which parameters rank: memory times passes, in KiB.
+    pub(super) fn cost(self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
+    }
+
+    /// Memory in KiB.
+    #[must_use]
+    pub const fn memory_kib(self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Passes over the memory.
+    #[must_use]
+    pub const fn passes(self) -> u32 {
+        self.passes
+    }
+
+    /// Lanes. They are computed one after the other: each adds work for an attacker to spread, none here.
+    #[must_use]
+    pub const fn lanes(self) -> u32 {
+        self.lanes
+    }
+}
+
+impl fmt::Debug for Argon2Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Argon2Params(m={},t={},p={})",
+            self.memory_kib, self.passes, self.lanes
+        )
+    }
+}
+
+/// The parameters are too weak or out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Argon2id needs 7 MiB to 2 GiB of memory, 1 to 64 passes, 1 to 16 lanes, and memory times passes of 35 MiB or more"
+)]
+pub struct Argon2ParamsError;
+
+/// Argon2id of the secret: 32 bytes. The binding is the associated data, the pepper Argon2's secret value.
+pub(super) fn hash(
+    params: Argon2Params,
+    pepper: &[u8],
+    salt: &[u8],
+    associated_data: [u8; 32],
+    secret: &[u8],
+) -> Result<[u8; 32], HashingError> {
+    let unfinished = |_| HashingError::Unfinished;
+    let params = ParamsBuilder::new()
+        .m_cost(params.memory_kib)
+        .t_cost(params.passes)
+        .p_cost(params.lanes)
+        .data(AssociatedData::new(&associated_data).map_err(unfinished)?)
+        .output_len(32)
+        .build()
+        .map_err(unfinished)?;
+    let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params)
+        .map_err(unfinished)?;
+    let mut output = [0; 32];
+    argon2
+        .hash_password_into(secret, salt, &mut output)
+        .map_err(unfinished)?;
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_weaker_than_owasp_recommends_are_refused() {
+        // The five settings that OWASP calls equivalent.
+        for (memory, passes) in [
+            (47_104, 1),
+            (19_456, 2),
+            (12_288, 3),
+            (9_216, 4),
+            (7_168, 5),
+        ] {
+            assert!(
+                Argon2Params::new(memory, passes, 1).is_ok(),
+                "{memory} {passes}"
+            );
+        }
+        for (memory, passes, lanes) in [
+            (7_168, 4, 1),
+            (7_167, 64, 1),
+            (19_456, 0, 1),
+            (19_456, 65, 1),
+            (19_456, 2, 0),
+            (19_456, 2, 17),
+            (2_097_153, 1, 1),
+            (u32::MAX, u32::MAX, u32::MAX),
+        ] {
+            assert_eq!(
+                Argon2Params::new(memory, passes, lanes),
+                Err(Argon2ParamsError)
+            );
+        }
+    }
+
+    #[test]
+    fn the_test_vector_of_rfc_9106() {
+        // Section 5.3: m=32, t=3, p=4, twelve bytes of associated data. Ours always has 32, so the vector
+        // goes to the library directly, to show that it is the algorithm that the RFC describes.
+        let params = ParamsBuilder::new()
+            .m_cost(32)
+            .t_cost(3)
+            .p_cost(4)
+            .data(AssociatedData::new(&[4; 12]).unwrap())
+            .output_len(32)
+            .build()
+            .unwrap();
+        let argon2 =
+            Argon2::new_with_secret(&[3; 8], Algorithm::Argon2id, Version::V0x13, params).unwrap();
+        let mut output = [0; 32];
+        argon2
+            .hash_password_into(&[1; 32], &[2; 16], &mut output)
+            .unwrap();
+        let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
+        );
+    }
+}

@@ -1,0 +1,408 @@
+//! Makes digests, and compares presented secrets with them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::rank::improvement;
+use super::scheme::{Scheme, StoredDigest};
+use super::slow_lane::{Fingerprint, SlowLane};
+use super::{Argon2Params, Binding, Hashing, HashingError, Pepper, argon2id};
+use crate::key::{Digest, SecretOrigin};
+use crate::random::{RandomError, RandomSource};
+
+/// What comparing a presented secret with a digest showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Possession {
+    /// It is the key's secret.
+    Proven {
+        /// Whether the digest ranks lower than today's choice.
+        outdated: bool,
+    },
+    /// It is not.
+    Refuted,
+}
+
+/// The hashing that an application chose, at work.
+pub(crate) struct Hasher {
+    choice: Hashing,
+    random: Arc<dyn RandomSource>,
+    slow: Arc<SlowLane>,
+    /// Keys the names under which computations are shared: drawn at start, never stored.
+    fingerprints: Hmac<Sha256>,
+    fast_hashes: AtomicU64,
+    slow_hashes: Arc<AtomicU64>,
+}
+
+impl Hasher {
+    pub(crate) fn new(choice: Hashing, random: Arc<dyn RandomSource>) -> Result<Self, RandomError> {
+        let mut key = Zeroizing::new([0; 32]);
+        random.fill(key.as_mut_slice())?;
+        let fingerprints = Hmac::new_from_slice(key.as_slice()).map_err(RandomError::new)?;
+        Ok(Self {
+            slow: Arc::new(SlowLane::new(choice.permits, choice.queue)),
+            choice,
+            random,
+            fingerprints,
+            fast_hashes: AtomicU64::new(0),
+            slow_hashes: Arc::default(),
+        })
+    }
+
+    /// Makes the digest of a new key's secret.
+    pub(crate) async fn digest(
+        &self,
+        binding: Binding<'_>,
+        secret: &[u8],
+        origin: SecretOrigin,
+    ) -> Result<Digest, HashingError> {
+        self.digest_by(self.scheme_for(origin), binding, secret)
+            .await
+    }
+
+    /// Compares a presented secret with a digest, in time that does not depend on where they differ.
+    pub(crate) async fn verify(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        secret: &[u8],
+        origin: SecretOrigin,
+    ) -> Result<Possession, HashingError> {
+        let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
+        let proven = match stored.scheme {
+            Scheme::Argon2id { params, pepper } => {
+                let fingerprint = self.fingerprint(digest, binding, secret);
+                let work = self.argon2id(params, pepper, stored.salt, binding, secret)?;
+                let counter = Arc::clone(&self.slow_hashes);
+                let work = move || {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    Ok(are_equal(&work()?, &stored.output))
+                };
+                self.slow.share(fingerprint, work).await?
+            }
+            fast => are_equal(&self.fast(fast, binding, secret)?, &stored.output),
+        };
+        if !proven {
+            return Ok(Possession::Refuted);
+        }
+        let outdated = self.improvement(stored.scheme, origin).is_some();
+        Ok(Possession::Proven { outdated })
+    }
+
+    /// Makes the digest that is to replace one that ranks lower; `None` if it does not.
+    ///
+    /// The secret must have been proven against `digest`.
+    pub(crate) async fn improve(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        secret: &[u8],
+        origin: SecretOrigin,
+    ) -> Result<Option<Digest>, HashingError> {
+        let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
+        match self.improvement(stored.scheme, origin) {
+            Some(better) => self.digest_by(better, binding, secret).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A name and a check value for each pepper that is accepted.
+    pub(crate) fn pepper_checks(&self) -> Vec<(String, String)> {
+        let peppers = self.choice.peppers.iter();
+        peppers
+            .map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()))
+            .collect()
+    }
+
+    /// How many fast and slow hashes have been computed.
+    pub(crate) fn hashes(&self) -> (u64, u64) {
+        (
+            self.fast_hashes.load(Ordering::Relaxed),
+            self.slow_hashes.load(Ordering::Relaxed),
+        )
+    }
+
+    fn current_pepper(&self) -> Option<u32> {
+        self.choice.peppers.current().map(Pepper::version)
+    }
+
+    /// Today's choice for a secret of this origin.
+    fn scheme_for(&self, origin: SecretOrigin) -> Scheme {
+        let pepper = self.current_pepper();
+        match pepper {
+            _ if self.choice.slow_for_all || !origin.is_strong() => Scheme::Argon2id {
+                params: self.choice.argon2,
+                pepper,
+            },
+            Some(pepper) => Scheme::Hmac { pepper },
+            None => Scheme::Sha256,
+        }
+    }
+
+    fn improvement(&self, stored: Scheme, origin: SecretOrigin) -> Option<Scheme> {
+        improvement(stored, self.scheme_for(origin), self.current_pepper())
+    }
+
+    async fn digest_by(
+        &self,
+        scheme: Scheme,
+        binding: Binding<'_>,
+        secret: &[u8],
+    ) -> Result<Digest, HashingError> {
+        let (salt, output) = match scheme {
+            Scheme::Argon2id { params, pepper } => {
+                let mut salt = [0; 16];
+                self.random.fill(&mut salt)?;
+                let work = self.argon2id(params, pepper, salt, binding, secret)?;
+                let output = self.slow.run(work).await?;
+                self.slow_hashes.fetch_add(1, Ordering::Relaxed);
+                (salt, output)
+            }
+            // The id is a salt of its own: no two keys share it.
+            fast => (*binding.id.as_bytes(), self.fast(fast, binding, secret)?),
+        };
+        StoredDigest {
+            scheme,
+            salt,
+            output,
+        }
+        .write()
+    }
+
+    fn fast(
+        &self,
+        scheme: Scheme,
+        binding: Binding<'_>,
+        secret: &[u8],
+    ) -> Result<[u8; 32], HashingError> {
+        let output = match scheme {
+            Scheme::Hmac { pepper } => {
+                let mut mac = self.pepper(pepper)?.mac();
+                binding.feed_with(secret, |part| mac.update(part));
+                mac.finalize().into_bytes().into()
+            }
+            _ => {
+                let mut hash = Sha256::new();
+                binding.feed_with(secret, |part| hash.update(part));
+                hash.finalize().into()
+            }
+        };
+        self.fast_hashes.fetch_add(1, Ordering::Relaxed);
+        Ok(output)
+    }
+
+    /// The work of an Argon2id hash, with all it needs in its own hands.
+    fn argon2id(
+        &self,
+        params: Argon2Params,
+        pepper: Option<u32>,
+        salt: [u8; 16],
+        binding: Binding<'_>,
+        secret: &[u8],
+    ) -> Result<
+        impl FnOnce() -> Result<[u8; 32], HashingError> + Send + 'static + use<>,
+        HashingError,
+    > {
+        let pepper = pepper
+            .map(|version| self.pepper(version).cloned())
+            .transpose()?;
+        let associated_data = binding.associated_data();
+        let secret = Zeroizing::new(secret.to_vec());
+        Ok(move || {
+            let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
+            argon2id::hash(params, pepper, &salt, associated_data, &secret)
+        })
+    }
+
+    fn pepper(&self, version: u32) -> Result<&Pepper, HashingError> {
+        let pepper = self.choice.peppers.find(version);
+        pepper.ok_or(HashingError::UnknownPepper { version })
+    }
+
+    fn fingerprint(&self, digest: &Digest, binding: Binding<'_>, secret: &[u8]) -> Fingerprint {
+        let mut mac = self.fingerprints.clone();
+        mac.update(digest.expose().as_bytes());
+        mac.update(&[0]);
+        binding.feed_with(secret, |part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn are_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.as_slice().ct_eq(b.as_slice()).into()
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hasher")
+            .field("choice", &self.choice)
+            .field("slow", &self.slow)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Environment, KeyId};
+
+    const SECRET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+    const STRONG: SecretOrigin = SecretOrigin::Generated { entropy_bits: 256 };
+    const UNKNOWN: SecretOrigin = SecretOrigin::Imported {
+        declared_bits: None,
+    };
+
+    /// What docs/format.md publishes, computed by tests/fixtures/known_answers.py.
+    const ANSWERS: &str = include_str!("../../docs/format.md");
+
+    /// Yields the salt of the known answers.
+    #[derive(Debug)]
+    struct Salt;
+
+    impl RandomSource for Salt {
+        fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
+            buffer
+                .iter_mut()
+                .zip(16..)
+                .for_each(|(byte, value)| *byte = value);
+            Ok(())
+        }
+
+        fn is_for_tests(&self) -> bool {
+            true
+        }
+    }
+
+    fn answer(name: &str) -> &'static str {
+        let line = ANSWERS.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap()
+    }
+
+    fn pepper(version: u32) -> Pepper {
+        Pepper::new(version, (0..32).collect::<Vec<u8>>()).unwrap()
+    }
+
+    fn hasher(choice: Hashing) -> Hasher {
+        Hasher::new(choice, Arc::new(Salt)).unwrap()
+    }
+
+    fn live() -> Environment {
+        Environment::new("live").unwrap()
+    }
+
+    fn known(environment: &Environment) -> Binding<'_> {
+        Binding {
+            environment,
+            id: KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
+        }
+    }
+
+    #[tokio::test]
+    async fn digests_are_the_published_ones() {
+        let peppered = || Hashing::recommended().pepper(pepper(7));
+        for (name, choice, origin) in [
+            ("SHA-256 ", Hashing::recommended(), STRONG),
+            ("HMAC-SHA-256 ", peppered(), STRONG),
+            ("Argon2id ", Hashing::recommended(), UNKNOWN),
+            ("with pepper 7 ", peppered(), UNKNOWN),
+        ] {
+            let hasher = hasher(choice);
+            let live = live();
+            let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
+            assert_eq!(digest.expose(), answer(name));
+            for (secret, possession) in [
+                (SECRET, Possession::Proven { outdated: false }),
+                (&SECRET[1..], Possession::Refuted),
+                (b"".as_slice(), Possession::Refuted),
+            ] {
+                let verdict = hasher.verify(&digest, known(&live), secret, origin);
+                assert_eq!(verdict.await.unwrap(), possession, "{name}");
+            }
+        }
+        assert_eq!(
+            hasher(peppered()).pepper_checks(),
+            [("pepper.7".to_owned(), answer("pepper.7").to_owned())]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_digest_binds_environment_and_id() {
+        let (live, test) = (live(), Environment::new("test").unwrap());
+        let other = Binding {
+            environment: &live,
+            id: KeyId::from_u128(7),
+        };
+        for (origin, in_another_row) in [(STRONG, None), (UNKNOWN, Some(Possession::Refuted))] {
+            let hasher = hasher(Hashing::recommended());
+            let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
+            let moved = hasher.verify(&digest, known(&test), SECRET, origin).await;
+            assert_eq!(moved.unwrap(), Possession::Refuted);
+            let copied = hasher.verify(&digest, other, SECRET, origin).await;
+            match in_another_row {
+                Some(verdict) => assert_eq!(copied.unwrap(), verdict),
+                // A fast digest names its row, so that this is known to be damage and not a wrong secret.
+                None => assert!(matches!(copied, Err(HashingError::Malformed))),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
+        let live = live();
+        for choice in [
+            Hashing::recommended(),
+            Hashing::recommended().pepper(pepper(1)),
+        ] {
+            let hasher = hasher(choice);
+            for origin in [
+                UNKNOWN,
+                SecretOrigin::Imported {
+                    declared_bits: Some(111),
+                },
+                SecretOrigin::Generated { entropy_bits: 111 },
+            ] {
+                let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
+                assert!(digest.expose().starts_with("$keyward-argon2id$"));
+                let better = hasher.improve(&digest, known(&live), SECRET, origin).await;
+                assert_eq!(better.unwrap(), None);
+            }
+            // One that was hashed fast by mistake is moved to the slow hash.
+            let fast = hasher.digest(known(&live), SECRET, STRONG).await.unwrap();
+            let better = hasher.improve(&fast, known(&live), SECRET, UNKNOWN).await;
+            assert!(
+                better
+                    .unwrap()
+                    .unwrap()
+                    .expose()
+                    .starts_with("$keyward-argon2id$")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pepper_that_is_not_configured_is_undecidable() {
+        let live = live();
+        for origin in [STRONG, UNKNOWN] {
+            let with = hasher(Hashing::recommended().pepper(pepper(3)));
+            let digest = with.digest(known(&live), SECRET, origin).await.unwrap();
+            let without = hasher(Hashing::recommended().pepper(pepper(4)));
+            assert!(matches!(
+                without.verify(&digest, known(&live), SECRET, origin).await,
+                Err(HashingError::UnknownPepper { version: 3 })
+            ));
+            let accepting = hasher(Hashing::recommended().accept_pepper(pepper(3)));
+            assert_eq!(
+                accepting
+                    .verify(&digest, known(&live), SECRET, origin)
+                    .await
+                    .unwrap(),
+                Possession::Proven { outdated: false }
+            );
+        }
+    }
+}

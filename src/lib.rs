@@ -1,6 +1,8 @@
 //! API keys for Rust applications.
 
+pub mod audit;
 pub mod clock;
 pub mod hashing;
 pub mod key;
 pub mod random;
+pub mod store;

@@ -1,0 +1,77 @@
+//! One line of the audit log.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::key::{KeyId, Principal, TenantId, Title};
+
+/// Who did what to which key, when and from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Whose key it is.
+    pub tenant: TenantId,
+    /// Who acted.
+    pub actor: Principal,
+    /// What was done.
+    pub action: EventAction,
+    /// To which key.
+    pub key: KeyId,
+    /// What the key was called then.
+    pub title: Title,
+    /// What changed, from what to what.
+    pub changes: Vec<FieldChange>,
+    /// The request that it was done in, as the host named it.
+    pub request: Option<String>,
+    /// The address that the request came from.
+    pub client: Option<IpAddr>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventAction {
+    /// A key was issued.
+    KeyIssued,
+    /// A key was revoked.
+    KeyRevoked,
+}
+
+/// One field that an event changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field.
+    pub field: Cow<'static, str>,
+    /// What it was; none where there was nothing.
+    pub from: Option<String>,
+    /// What it is; none where there is nothing.
+    pub to: Option<String>,
+}
+
+impl FieldChange {
+    /// A field that had no value before.
+    #[must_use]
+    pub fn set(field: &'static str, to: impl Into<String>) -> Self {
+        Self {
+            field: Cow::Borrowed(field),
+            from: None,
+            to: Some(to.into()),
+        }
+    }
+}
+
+impl Event {
+    /// The event as one line of JSON: control characters are escaped, so that no title can forge a line.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        // Strings, numbers and instants between the years 0 and 9999 can always be written.
+        serde_json::to_string(self)
+            .unwrap_or_else(|_| format!("{{\"unwritable\":\"{}\"}}", self.key))
+    }
+}

@@ -1,0 +1,50 @@
+//! When and how much keys are used.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{ChangeId, StoreError};
+use crate::key::KeyId;
+
+/// How a key has been used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// When it was last used.
+    pub last_used_at: OffsetDateTime,
+    /// How many requests were granted.
+    pub granted: u64,
+    /// How many requests that proved possession were refused.
+    pub refused: u64,
+}
+
+impl Usage {
+    /// Both together: the later instant, and the sums.
+    #[must_use]
+    pub fn merged(self, other: Self) -> Self {
+        Self {
+            last_used_at: self.last_used_at.max(other.last_used_at),
+            granted: self.granted.saturating_add(other.granted),
+            refused: self.refused.saturating_add(other.refused),
+        }
+    }
+}
+
+/// Keeps how keys are used. Apart from the keys themselves: it may lag, and losing some of it harms nobody.
+#[async_trait]
+pub trait UsageStore: std::fmt::Debug + Send + Sync {
+    /// Merges a batch into what is kept, as [`Usage::merged`] does.
+    ///
+    /// # Contract
+    /// All of the batch or nothing. A batch whose id was merged before is not merged again. Ids of keys that
+    /// do not exist are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the caller keeps the batch and tries again.
+    async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError>;
+
+    /// How these keys have been used, in the order asked; `None` for one that never was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn read(&self, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, StoreError>;
+}

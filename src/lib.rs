@@ -4,5 +4,6 @@ pub mod audit;
 pub mod clock;
 pub mod hashing;
 pub mod key;
+pub mod manager;
 pub mod random;
 pub mod store;

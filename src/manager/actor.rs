@@ -1,0 +1,192 @@
+//! Who asks.
+
+use std::net::IpAddr;
+
+use time::OffsetDateTime;
+
+use super::Ceiling;
+use crate::audit::{Event, EventAction, FieldChange};
+use crate::key::{NonEmpty, Principal, PrincipalError, StoredKey, TenantId};
+
+/// Who asks for a management operation: who it is, for which tenants it acts, and the most it may grant.
+///
+/// The host makes actors from its own sessions; Keyward believes it. What an actor may do is the
+/// [`Policy`](super::Policy)'s to say.
+///
+/// ```
+/// use keyward::{key::{Access, TenantId}, manager::{Actor, Ceiling, Limits}, scope};
+///
+/// let tenant = TenantId::new("acme-inc")?;
+/// let ceiling = Ceiling::Limited(Limits::new(scope!("read:editions")));
+/// let actor = Actor::user("alice", tenant, ceiling)?.in_request("req-7f3a").from("203.0.113.7".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Actor {
+    principal: Principal,
+    tenants: Tenants,
+    ceiling: Ceiling,
+    request: Option<String>,
+    client: Option<IpAddr>,
+}
+
+/// For which tenants an actor acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenants {
+    /// All of them.
+    All,
+    /// These.
+    Only(NonEmpty<TenantId>),
+}
+
+impl From<TenantId> for Tenants {
+    fn from(tenant: TenantId) -> Self {
+        Self::Only(NonEmpty::one(tenant))
+    }
+}
+
+impl Actor {
+    /// Longest request name that is kept, in characters.
+    const MAX_REQUEST: usize = 128;
+
+    /// The host application itself, under a name such as `setup`: for all tenants and without a ceiling.
+    ///
+    /// A name that no [`Principal`] could bear is kept as far as it could.
+    #[must_use]
+    pub fn system(name: &str) -> Self {
+        let name: String = visible(name).take(Self::MAX_REQUEST).collect();
+        // Only the empty name is left to be refused.
+        let principal = Principal::system(&name).unwrap_or_else(|_| Principal::unnamed_system());
+        Self::new(principal, Tenants::All, Ceiling::Unlimited)
+    }
+
+    /// A person, who acts for these tenants and may grant no more than the ceiling.
+    ///
+    /// # Errors
+    /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
+    pub fn user(
+        name: &str,
+        tenants: impl Into<Tenants>,
+        ceiling: Ceiling,
+    ) -> Result<Self, PrincipalError> {
+        Ok(Self::new(Principal::user(name)?, tenants.into(), ceiling))
+    }
+
+    /// A program, which acts for these tenants and may grant no more than the ceiling.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub fn integration(
+        name: &str,
+        tenants: impl Into<Tenants>,
+        ceiling: Ceiling,
+    ) -> Result<Self, PrincipalError> {
+        Ok(Self::new(
+            Principal::integration(name)?,
+            tenants.into(),
+            ceiling,
+        ))
+    }
+
+    fn new(principal: Principal, tenants: Tenants, ceiling: Ceiling) -> Self {
+        Self {
+            principal,
+            tenants,
+            ceiling,
+            request: None,
+            client: None,
+        }
+    }
+
+    /// Names the request that it acts in, for the audit log. Other than visible ASCII characters become `?`, and
+    /// 128 characters are kept.
+    #[must_use]
+    pub fn in_request(mut self, request: &str) -> Self {
+        self.request = Some(visible(request).take(Self::MAX_REQUEST).collect());
+        self
+    }
+
+    /// Says from which address it acts, for the audit log.
+    #[must_use]
+    pub fn from(mut self, client: IpAddr) -> Self {
+        self.client = Some(client.to_canonical());
+        self
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The most it may grant.
+    #[must_use]
+    pub fn ceiling(&self) -> &Ceiling {
+        &self.ceiling
+    }
+
+    /// Whether it acts for this tenant.
+    #[must_use]
+    pub fn acts_for(&self, tenant: &TenantId) -> bool {
+        match &self.tenants {
+            Tenants::All => true,
+            Tenants::Only(tenants) => tenants.contains(tenant),
+        }
+    }
+
+    pub(super) fn event(
+        &self,
+        at: OffsetDateTime,
+        action: EventAction,
+        key: &StoredKey,
+        changes: Vec<FieldChange>,
+    ) -> Event {
+        Event {
+            at,
+            tenant: key.tenant.clone(),
+            actor: self.principal.clone(),
+            action,
+            key: key.id,
+            title: key.title.clone(),
+            changes,
+            request: self.request.clone(),
+            client: self.client,
+        }
+    }
+}
+
+fn visible(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|character| {
+        if character.is_ascii_graphic() {
+            character
+        } else {
+            '?'
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_system_name_is_kept_as_far_as_it_can_be() {
+        for (name, kept) in [
+            ("setup", "system:setup"),
+            ("", "system:unnamed"),
+            ("a b\n", "system:a?b?"),
+        ] {
+            assert_eq!(Actor::system(name).principal().to_string(), kept);
+        }
+        assert_eq!(
+            Actor::system(&"x".repeat(1_000)).principal().name().len(),
+            128
+        );
+    }
+
+    #[test]
+    fn a_request_name_cannot_forge_a_log_line() {
+        let actor = Actor::system("a").in_request("id\r\n{\"action\":\"key_revoked\"}");
+        assert_eq!(actor.request.unwrap(), "id??{\"action\":\"key_revoked\"}");
+    }
+}

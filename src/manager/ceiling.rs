@@ -1,0 +1,166 @@
+//! The most that an actor may grant.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use time::OffsetDateTime;
+
+use crate::key::{Access, KeyRecord, Networks, Quota, Resources, ScopeCatalog};
+
+/// The most that an actor may grant. Without one, said in so many words, nobody could tell a forgotten limit
+/// from a wanted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ceiling {
+    /// Anything.
+    Unlimited,
+    /// No more than this, on every axis.
+    Limited(Limits),
+}
+
+/// A bound on each axis of a key's power.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    access: Access,
+    resources: Resources,
+    networks: Networks,
+    expires_by: Option<OffsetDateTime>,
+    quotas: Vec<Quota>,
+    concurrency: Option<NonZeroU32>,
+}
+
+/// One of the axes on which a key can exceed a ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Axis {
+    /// What it may do.
+    Access,
+    /// Which things it may touch.
+    Resources,
+    /// From where it may be used.
+    Networks,
+    /// How long it lives.
+    Expiry,
+    /// How often it may be used.
+    Quotas,
+    /// How many of its requests may be in flight at once.
+    Concurrency,
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Access => "access",
+            Self::Resources => "resources",
+            Self::Networks => "networks",
+            Self::Expiry => "expiry",
+            Self::Quotas => "quotas",
+            Self::Concurrency => "concurrency",
+        })
+    }
+}
+
+impl Limits {
+    /// No more access than this, and no bound on any other axis.
+    #[must_use]
+    pub fn new(access: impl Into<Access>) -> Self {
+        Self {
+            access: access.into(),
+            resources: Resources::Any,
+            networks: Networks::Any,
+            expires_by: None,
+            quotas: Vec::new(),
+            concurrency: None,
+        }
+    }
+
+    /// All that a key may do itself: for an actor that came with a key.
+    #[must_use]
+    pub fn of_key(record: &KeyRecord) -> Self {
+        Self {
+            access: record.access().clone(),
+            resources: record.resources().clone(),
+            networks: record.networks().clone(),
+            expires_by: record.expires_at(),
+            quotas: record.quotas().to_vec(),
+            concurrency: record.concurrency(),
+        }
+    }
+
+    /// In each kind that these list, no other resources.
+    #[must_use]
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
+        self
+    }
+
+    /// From no other networks.
+    #[must_use]
+    pub fn networks(mut self, networks: Networks) -> Self {
+        self.networks = networks;
+        self
+    }
+
+    /// No longer than until then.
+    #[must_use]
+    pub fn expires_by(mut self, instant: OffsetDateTime) -> Self {
+        self.expires_by = Some(instant);
+        self
+    }
+
+    /// Under a quota at least as strict: no more requests, in no shorter a window.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quotas.push(quota);
+        self
+    }
+
+    /// No more requests in flight at once.
+    #[must_use]
+    pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// The first axis on which the key exceeds these limits.
+    fn exceeded_by(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Option<Axis> {
+        let access = match (&self.access, key.access()) {
+            (Access::Full, _) => true,
+            (Access::Scopes(_), Access::Full) => false,
+            (Access::Scopes(held), Access::Scopes(asked)) => catalog.covers(held, asked),
+        };
+        let expiry = match (self.expires_by, key.expires_at()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(latest), Some(end)) => end <= latest,
+        };
+        let quotas = self
+            .quotas
+            .iter()
+            .all(|bound| key.quotas().iter().any(|quota| quota.is_within(bound)));
+        let concurrency = match (self.concurrency, key.concurrency()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(most), Some(asked)) => asked <= most,
+        };
+        [
+            (Axis::Access, access),
+            (Axis::Resources, key.resources().within(&self.resources)),
+            (Axis::Networks, key.networks().within(&self.networks)),
+            (Axis::Expiry, expiry),
+            (Axis::Quotas, quotas),
+            (Axis::Concurrency, concurrency),
+        ]
+        .into_iter()
+        .find_map(|(axis, is_within)| (!is_within).then_some(axis))
+    }
+}
+
+impl Ceiling {
+    /// The first axis on which the key exceeds the ceiling.
+    pub(super) fn exceeded_by(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Option<Axis> {
+        match self {
+            Self::Unlimited => None,
+            Self::Limited(limits) => limits.exceeded_by(key, catalog),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A key as asked for.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use time::{Date, OffsetDateTime};
+
+use super::InvalidKey;
+use crate::clock::{later, normalized};
+use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
+
+/// A key as asked for. Title and access must be said; what is not said grants nothing more.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::{key::{Resources, TenantId}, manager::NewKey, scope};
+///
+/// let tenant = TenantId::new("acme-inc")?;
+/// let key = NewKey::new(tenant, "Nightly Snowflake ETL", scope!("read:editions"))
+///     .resources(Resources::only(["project:p-17".parse()?]).ok_or("no project")?)
+///     .expires_in(Duration::from_hours(24 * 90));
+/// # let _ = key;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    pub(super) tenant: TenantId,
+    pub(super) title: String,
+    pub(super) access: Access,
+    pub(super) owner: Option<Principal>,
+    pub(super) environment: Option<String>,
+    pub(super) resources: Resources,
+    pub(super) networks: Networks,
+    pub(super) quotas: Vec<Quota>,
+    pub(super) concurrency: Option<NonZeroU32>,
+    pub(super) metadata: Metadata,
+    pub(super) not_before: Option<OffsetDateTime>,
+    pub(super) expiry: Option<Expiry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Expiry {
+    At(OffsetDateTime),
+    In(Duration),
+    On(Date),
+}
+
+impl NewKey {
+    /// A key for this tenant, under this title, with this access: for ever, from anywhere, unless more is said.
+    ///
+    /// The title is checked when the key is issued.
+    #[must_use]
+    pub fn new(tenant: TenantId, title: impl Into<String>, access: impl Into<Access>) -> Self {
+        Self {
+            tenant,
+            title: title.into(),
+            access: access.into(),
+            owner: None,
+            environment: None,
+            resources: Resources::Any,
+            networks: Networks::Any,
+            quotas: Vec::new(),
+            concurrency: None,
+            metadata: Metadata::default(),
+            not_before: None,
+            expiry: None,
+        }
+    }
+
+    /// Issues it to this user, integration or part of the system rather than to the actor.
+    #[must_use]
+    pub fn owner(mut self, owner: Principal) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// Issues it for this environment rather than the format's first.
+    #[must_use]
+    pub fn environment(mut self, name: impl Into<String>) -> Self {
+        self.environment = Some(name.into());
+        self
+    }
+
+    /// Restricts which things it may touch.
+    #[must_use]
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
+        self
+    }
+
+    /// Restricts from where it may be used.
+    #[must_use]
+    pub fn networks(mut self, networks: Networks) -> Self {
+        self.networks = networks;
+        self
+    }
+
+    /// Declares a quota. Quotas are kept and shown, not counted yet.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quotas.push(quota);
+        self
+    }
+
+    /// Bounds how many of its requests may be in flight at once, on one node.
+    #[must_use]
+    pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// Attaches metadata.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Makes it valid from this instant on.
+    #[must_use]
+    pub fn not_before(mut self, instant: OffsetDateTime) -> Self {
+        self.not_before = Some(instant);
+        self
+    }
+
+    /// Makes it invalid from this instant on.
+    #[must_use]
+    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
+        self.expiry = Some(Expiry::At(instant));
+        self
+    }
+
+    /// Makes it invalid this long after it is issued.
+    #[must_use]
+    pub fn expires_in(mut self, duration: Duration) -> Self {
+        self.expiry = Some(Expiry::In(duration));
+        self
+    }
+
+    /// Makes it valid to the end of this day in UTC.
+    #[must_use]
+    pub fn expires_on(mut self, day: Date) -> Self {
+        self.expiry = Some(Expiry::On(day));
+        self
+    }
+
+    /// Whose key it is to be.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// What it is to be called, as given.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What it is to be allowed.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub(super) fn first_invalid_instant(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<Option<OffsetDateTime>, InvalidKey> {
+        let Some(expiry) = self.expiry else {
+            return Ok(None);
+        };
+        let end = match expiry {
+            Expiry::At(instant) => Some(instant),
+            Expiry::In(duration) => later(now, duration),
+            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
+        };
+        let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
+        if end <= now {
+            return Err(InvalidKey::Expired);
+        }
+        Ok(Some(end))
+    }
+}

@@ -1,0 +1,113 @@
+//! The host's yes or no to each management operation.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use super::{Actor, NewKey};
+use crate::key::{KeyId, RevokeReason, TenantId};
+
+/// The host's yes or no to each management operation, such as "only administrators of the tenant".
+///
+/// Asked before the store is read, so that its answer cannot depend on whether a key exists.
+///
+/// ```
+/// use keyward::manager::{Actor, Operation, Policy, PolicyError, Ruling};
+///
+/// #[derive(Debug)]
+/// struct PeopleOnly;
+///
+/// #[async_trait::async_trait]
+/// impl Policy for PeopleOnly {
+///     async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
+///         Ok(if actor.principal().is_user() { Ruling::Allow } else { Ruling::Refuse })
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Policy: Debug + Send + Sync + 'static {
+    /// Whether the actor may do this.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if it cannot be told; the operation is then not done.
+    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError>;
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ruling {
+    /// Yes.
+    Allow,
+    /// No.
+    Refuse,
+}
+
+/// What an actor asks to do.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Operation<'a> {
+    /// Issue a key.
+    Issue {
+        /// The key as asked for, its tenant included.
+        key: &'a NewKey,
+    },
+    /// Look at a key.
+    Get {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+    },
+    /// List a tenant's keys.
+    List {
+        /// Whose keys.
+        tenant: &'a TenantId,
+    },
+    /// Revoke a key.
+    Revoke {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+        /// Why.
+        reason: &'a RevokeReason,
+    },
+}
+
+impl Operation<'_> {
+    /// Whose keys it is about.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        match self {
+            Self::Issue { key } => key.tenant(),
+            Self::Get { tenant, .. } | Self::List { tenant } | Self::Revoke { tenant, .. } => {
+                tenant
+            }
+        }
+    }
+}
+
+/// The policy cannot tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy cannot tell")]
+pub struct PolicyError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl PolicyError {
+    /// An error with the cause that the host found.
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+/// Allows every operation: for hosts that decide before they call, and for tests.
+///
+/// The bounds of an [`Actor`], its tenants and its ceiling, hold all the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+#[async_trait]
+impl Policy for AllowAll {
+    async fn rule(&self, _: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
+        Ok(Ruling::Allow)
+    }
+}

@@ -1,0 +1,192 @@
+//! Assembles the parts.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::hashing::{Hasher, Hashing};
+use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
+use crate::manager::{self, KeyManager, Policy};
+use crate::random::{OsRandom, RandomError, RandomSource};
+use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, StoreError};
+use crate::verifier::{self, Verifier};
+
+/// The assembled library: hands out the [`KeyManager`] and the [`Verifier`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Keyward {
+    manager: KeyManager,
+    verifier: Verifier,
+}
+
+impl Keyward {
+    /// Begins to assemble a Keyward over this store.
+    pub fn builder(store: impl KeyStore) -> Builder {
+        Builder {
+            store: Arc::new(store),
+            format: None,
+            scopes: Vec::new(),
+            policy: None,
+            hashing: Hashing::default(),
+            keys_per_tenant: None,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+        }
+    }
+
+    /// Issues, lists and revokes keys.
+    #[must_use]
+    pub fn manager(&self) -> &KeyManager {
+        &self.manager
+    }
+
+    /// Decides whether requests are admitted.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}
+
+/// What a [`Keyward`] is to be made of. A format and a policy must be given.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is opened"]
+pub struct Builder {
+    store: Arc<dyn KeyStore>,
+    format: Option<KeyFormat>,
+    scopes: Vec<ScopeDeclaration>,
+    policy: Option<Box<dyn Policy>>,
+    hashing: Hashing,
+    keys_per_tenant: Option<NonZeroU32>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn RandomSource>,
+}
+
+impl Builder {
+    /// How keys are written.
+    pub fn format(mut self, format: KeyFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Declares scopes; more calls declare more.
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = ScopeDeclaration>) -> Self {
+        self.scopes.extend(scopes);
+        self
+    }
+
+    /// Who may manage keys.
+    pub fn policy(mut self, policy: impl Policy) -> Self {
+        self.policy = Some(Box::new(policy));
+        self
+    }
+
+    /// How secrets are kept; by default as [`Hashing::recommended`] says.
+    pub fn hashing(mut self, hashing: Hashing) -> Self {
+        self.hashing = hashing;
+        self
+    }
+
+    /// Most keys a tenant may have that are not revoked; by default there is no limit.
+    pub fn keys_per_tenant(mut self, limit: NonZeroU32) -> Self {
+        self.keys_per_tenant = Some(limit);
+        self
+    }
+
+    /// What tells the time; by default the operating system.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where random bytes come from; by default the operating system.
+    pub fn random(mut self, random: impl RandomSource) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// Checks what was given against the store, and assembles it. Spawns nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is missing or does not fit.
+    pub async fn open(self) -> Result<Keyward, OpenError> {
+        let format = self.format.ok_or(OpenError::NoFormat)?;
+        let policy = self.policy.ok_or(OpenError::NoPolicy)?;
+        let is_for_tests = self.clock.is_for_tests() || self.random.is_for_tests();
+        if is_for_tests && let Some(real) = format.environments().find(|one| !one.is_test()) {
+            return Err(OpenError::TestPartsOutsideTest(real.clone()));
+        }
+        let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
+        let hasher = Arc::new(Hasher::new(self.hashing, Arc::clone(&self.random))?);
+        check_peppers(&*self.store, &hasher, &*self.random).await?;
+
+        let manager = KeyManager::new(manager::Parts {
+            store: Arc::clone(&self.store),
+            format: format.clone(),
+            catalog: Arc::clone(&catalog),
+            hasher: Arc::clone(&hasher),
+            policy,
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            keys_per_tenant: self.keys_per_tenant,
+        });
+        let verifier = Verifier::new(verifier::Parts {
+            store: self.store,
+            format,
+            catalog,
+            hasher,
+            clock: self.clock,
+            random: self.random,
+        });
+        Ok(Keyward { manager, verifier })
+    }
+}
+
+/// Leaves a check value for each pepper in the store, and compares it with the one that is there: a pepper that
+/// was mistyped or mixed up would otherwise refuse every key, and hash new ones that nobody else accepts.
+async fn check_peppers(
+    store: &dyn KeyStore,
+    hasher: &Hasher,
+    random: &dyn RandomSource,
+) -> Result<(), OpenError> {
+    for (name, value) in hasher.pepper_checks() {
+        let change = Change::Setting {
+            name: name.clone(),
+            value: value.clone(),
+        };
+        let set = ChangeSet::one(ChangeId::generate(random), change);
+        match store.commit(&set).await?.outcomes.as_slice() {
+            [Outcome::Setting { stands }] if *stands == value => {}
+            _ => return Err(OpenError::WrongPepper { name }),
+        }
+    }
+    Ok(())
+}
+
+/// A Keyward cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No format was given.
+    #[error("no key format was given")]
+    NoFormat,
+    /// No policy was given.
+    #[error("no policy was given: who may manage keys must be said")]
+    NoPolicy,
+    /// A clock or random source for tests was given, and the format accepts keys of a real environment.
+    #[error("a clock or random source for tests is not accepted for `{0}`, only for `test`")]
+    TestPartsOutsideTest(Environment),
+    /// The scopes do not make a catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A pepper is not the one that the store's keys were hashed under.
+    #[error("`{name}` is not the pepper that the store was first opened with")]
+    WrongPepper {
+        /// The name of the pepper's check value.
+        name: String,
+    },
+    /// No random bytes can be had.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

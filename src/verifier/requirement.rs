@@ -1,0 +1,162 @@
+//! What a route needs.
+
+use super::{Attempt, DenialReason};
+use crate::key::{Resource, Resources, Scope, ScopeCatalog, ScopeRule};
+
+/// What a route needs: access, and how each kind of resource that keys may be restricted in is settled.
+///
+/// A key that is restricted in a kind is refused on a route that does not settle that kind, so that a route
+/// which forgot the restriction denies.
+///
+/// ```
+/// use keyward::{scope, verifier::Requirement};
+///
+/// let either = Requirement::scope(scope!("read:editions").or(scope!("admin"))).filters("project");
+/// # let _ = either;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    access: Needed,
+    /// In the order said. A kind may be settled in several ways; each must hold.
+    settled: Vec<(Box<str>, Settled)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Needed {
+    AnyKey,
+    FullAccess,
+    Scopes(ScopeRule),
+}
+
+/// How a route settles a kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Named,
+    Filter,
+    Handler,
+}
+
+impl Requirement {
+    /// Any key that is valid.
+    #[must_use]
+    pub fn any_key() -> Self {
+        Self::of(Needed::AnyKey)
+    }
+
+    /// A key with full access; no scope is enough.
+    #[must_use]
+    pub fn full_access() -> Self {
+        Self::of(Needed::FullAccess)
+    }
+
+    /// A scope, or scopes combined: `Requirement::scope(READ.or(WRITE))`.
+    #[must_use]
+    pub fn scope(rule: impl Into<ScopeRule>) -> Self {
+        Self::of(Needed::Scopes(rule.into()))
+    }
+
+    fn of(access: Needed) -> Self {
+        Self {
+            access,
+            settled: Vec::new(),
+        }
+    }
+
+    /// The request names resources of this kind ([`Attempt::resource`]), and the key must be permitted each.
+    ///
+    /// A request that names none is refused, whatever the key: the route was not bound to its resource.
+    #[must_use]
+    pub fn resource(self, kind: &str) -> Self {
+        self.settle(kind, Settled::Named)
+    }
+
+    /// The handler answers with no more than [`Grant::only`](super::Grant::only) allows: for lists.
+    #[must_use]
+    pub fn filters(self, kind: &str) -> Self {
+        self.settle(kind, Settled::Filter)
+    }
+
+    /// The handler asks [`Grant::permits`](super::Grant::permits) once it knows the resource, before it answers.
+    ///
+    /// For routes that only read: what a handler has written is not undone. An adapter replaces the answer of a
+    /// handler that did not ask ([`Grant::unchecked`](super::Grant::unchecked)).
+    #[must_use]
+    pub fn checked_by_handler(self, kind: &str) -> Self {
+        self.settle(kind, Settled::Handler)
+    }
+
+    fn settle(mut self, kind: &str, settled: Settled) -> Self {
+        self.settled.push((kind.into(), settled));
+        self
+    }
+
+    pub(super) fn needs_full_access(&self) -> bool {
+        self.access == Needed::FullAccess
+    }
+
+    pub(super) fn scope_rule(&self) -> Option<&ScopeRule> {
+        match &self.access {
+            Needed::Scopes(rule) => Some(rule),
+            Needed::AnyKey | Needed::FullAccess => None,
+        }
+    }
+
+    /// The kinds that the handler promised to check.
+    pub(super) fn handler_checks(&self) -> impl Iterator<Item = &str> {
+        self.settled
+            .iter()
+            .filter(|(_, settled)| *settled == Settled::Handler)
+            .map(|(kind, _)| &**kind)
+    }
+
+    pub(super) fn check_resources(
+        &self,
+        resources: &Resources,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), DenialReason> {
+        for kind in resources.kinds() {
+            if !self.settled.iter().any(|(settled, _)| **settled == *kind) {
+                return Err(DenialReason::ResourceUnsettled { kind: kind.into() });
+            }
+        }
+        for (kind, settled) in &self.settled {
+            if *settled != Settled::Named {
+                continue;
+            }
+            let unbound = || DenialReason::ResourceUnbound { kind: kind.clone() };
+            let mut values = attempt.values(kind).ok_or_else(unbound)?.peekable();
+            if values.peek().is_none() {
+                return Err(unbound());
+            }
+            if !values.all(|value| resources.permit(kind, value)) {
+                return Err(DenialReason::ResourceRefused { kind: kind.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check(&self, catalog: &ScopeCatalog) -> Result<(), RequirementError> {
+        let scopes = self.scope_rule().map(ScopeRule::scopes).unwrap_or_default();
+        if let Some(scope) = scopes.into_iter().find(|scope| !catalog.declares(scope)) {
+            return Err(RequirementError::UndeclaredScope(scope.clone()));
+        }
+        for (kind, _) in &self.settled {
+            if Resource::new(kind, "any").is_err() {
+                return Err(RequirementError::Kind(kind.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A requirement cannot be met as meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequirementError {
+    /// It names a scope that is not declared: only keys with full access would ever pass.
+    #[error("the scope `{0}` is not declared")]
+    UndeclaredScope(Scope),
+    /// It names a kind that no resource can be of.
+    #[error("`{0}` is not a kind of resource")]
+    Kind(Box<str>),
+}

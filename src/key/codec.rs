@@ -25,6 +25,8 @@ struct Document {
     resources: Resources,
     networks: Networks,
     quotas: Vec<Quota>,
+    // Said in this way, a document without the field is damaged and not without a limit.
+    #[serde(deserialize_with = "Option::deserialize")]
     concurrency: Option<NonZeroU32>,
     metadata: Metadata,
     origin: SecretOrigin,

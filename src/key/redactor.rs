@@ -59,6 +59,12 @@ impl Redactor {
         Cow::Owned(masked)
     }
 
+    /// Whether there is anything to mask.
+    #[must_use]
+    pub fn finds_key(&self, text: &str) -> bool {
+        self.next_key(text, 0).is_some()
+    }
+
     /// What to mask of the first key that begins at `from` or later: byte positions in `text`.
     fn next_key(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         let bytes = text.as_bytes();

@@ -64,6 +64,9 @@ pub enum InvalidKey {
     /// The title is none.
     #[error(transparent)]
     Title(#[from] TitleError),
+    /// The title holds the text of a key, which would be shown in every list.
+    #[error("the title holds the text of a key")]
+    KeyInTitle,
     /// A scope is not declared.
     #[error("the scope `{0}` is not declared")]
     UndeclaredScope(Scope),

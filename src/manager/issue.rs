@@ -48,6 +48,9 @@ impl KeyManager {
         let now = self.now()?;
         self.check_bounds(&key)?;
         let title = Title::new(&key.title).map_err(InvalidKey::Title)?;
+        if self.parts.format.redactor().finds_key(title.as_str()) {
+            return Err(InvalidKey::KeyInTitle.into());
+        }
         let environment = self.environment(key.environment.as_deref())?;
         let expires_at = key.first_invalid_instant(now)?;
         let not_before = key

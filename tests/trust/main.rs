@@ -1,0 +1,21 @@
+//! The promises, each shown by the test that tries to break it. Modules bear the number and name of the promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+mod t08_equal_hashing;
+mod t11_malformed_costs_nothing;
+mod t13_no_mutated_key;
+mod t20_canary;
+mod t21_no_growth_of_privilege;
+mod t23_expiry;
+mod t24_randomness;
+mod t27_hostile_digests;
+mod t28_faults;
+mod t29_relabelled;
+mod t30_resources;

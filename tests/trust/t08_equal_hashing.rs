@@ -1,0 +1,149 @@
+//! Promise 8: for one algorithm and one cache state, all ways of failing do the same hashing.
+
+use std::time::Duration;
+
+use keyward::hashing::{Argon2Params, Hashing, Pepper};
+use keyward::key::{Networks, PresentedKey, RevokeReason};
+use keyward::manager::NewKey;
+use keyward::verifier::{Attempt, Operations, Requirement};
+use serde_json::json;
+
+use crate::common::{House, READ, WRITE, actor, new_key, tenant};
+
+fn hashes(before: Operations, after: Operations) -> (u64, u64) {
+    (
+        after.fast_hashes - before.fast_hashes,
+        after.slow_hashes - before.slow_hashes,
+    )
+}
+
+#[tokio::test]
+async fn every_way_of_failing_does_the_same_hashing() {
+    let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
+    for (hashing, expected) in [
+        (Hashing::recommended(), (1, 0)),
+        (Hashing::recommended().pepper(pepper.clone()), (1, 0)),
+        (
+            Hashing::argon2id(Argon2Params::OWASP).pepper(pepper),
+            (0, 1),
+        ),
+    ] {
+        let house = House::with(hashing).await;
+        let verifier = house.keyward.verifier();
+        for way in ways(&house).await {
+            let (id, secret) = (way.id.as_str(), way.secret.as_str());
+            let requirement = Requirement::scope(way.scope);
+            let attempt = Attempt::new(PresentedKey::pair(id, secret), &requirement);
+            let before = verifier.operations();
+            let verdict = verifier.verify(&attempt).await;
+            assert_eq!(verdict.is_ok(), way.is_granted, "{}", way.name);
+            assert_eq!(
+                hashes(before, verifier.operations()),
+                expected,
+                "{}",
+                way.name
+            );
+        }
+
+        // Ids are public: an unknown one may be told from a wrong secret, and costs nothing.
+        let before = verifier.operations();
+        let nobody = uuid::Uuid::from_u128(7).to_string();
+        let verdict = house
+            .verify(PresentedKey::pair(&nobody, &"x".repeat(43)))
+            .await;
+        assert!(verdict.is_err());
+        assert_eq!(hashes(before, verifier.operations()), (0, 0));
+    }
+}
+
+struct Way {
+    name: &'static str,
+    id: String,
+    secret: String,
+    scope: keyward::key::Scope,
+    is_granted: bool,
+}
+
+async fn ways(house: &House) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let mut add =
+        |name, issued: &keyward::manager::Issued, secret: Option<String>, scope, is_granted| {
+            let key = issued.api_key();
+            ways.push(Way {
+                name,
+                id: key.id().to_string(),
+                secret: secret.unwrap_or_else(|| key.expose_secret().to_owned()),
+                scope,
+                is_granted,
+            });
+        };
+    let good = house.issue(new_key()).await;
+    let secret = good.api_key().expose_secret();
+    let other = |at: usize| {
+        let mut wrong = secret.to_owned();
+        let digit = if wrong[at..].starts_with('a') {
+            "b"
+        } else {
+            "a"
+        };
+        wrong.replace_range(at..=at, digit);
+        Some(wrong)
+    };
+    add("granted", &good, None, READ, true);
+    add("first character wrong", &good, other(0), READ, false);
+    add("last character wrong", &good, other(42), READ, false);
+    add("all wrong", &good, Some("x".repeat(43)), READ, false);
+    add("scope missing", &good, None, WRITE, false);
+
+    let revoked = house.issue(new_key()).await;
+    let manager = house.keyward.manager();
+    let id = revoked.record().id();
+    manager
+        .revoke(&actor(), &tenant(), id, RevokeReason::Leaked)
+        .await
+        .unwrap();
+    add("revoked", &revoked, None, READ, false);
+    add(
+        "revoked and wrong",
+        &revoked,
+        Some("x".repeat(43)),
+        READ,
+        false,
+    );
+
+    let suspended = house.issue(new_key()).await;
+    let at = json!("2027-01-01T00:00:00Z");
+    house
+        .tamper_document(suspended.record().id(), "suspended_at", at)
+        .await;
+    add("suspended", &suspended, None, READ, false);
+
+    let abroad = Networks::only(["203.0.113.0/24".parse().unwrap()]).unwrap();
+    let abroad = house.issue(new_key().networks(abroad)).await;
+    add("outside its networks", &abroad, None, READ, false);
+
+    let later = new_key().not_before(manager_time(house) + Duration::from_hours(1));
+    add(
+        "not yet valid",
+        &house.issue(later).await,
+        None,
+        READ,
+        false,
+    );
+
+    let foreign = house.issue(new_key()).await;
+    house
+        .tamper_document(foreign.record().id(), "prefix", json!("other"))
+        .await;
+    add("of another format", &foreign, None, READ, false);
+
+    let short = NewKey::new(tenant(), "short", READ).expires_in(Duration::from_secs(1));
+    let expired = house.issue(short).await;
+    house.clock.advance(Duration::from_secs(1));
+    add("expired", &expired, None, READ, false);
+    ways
+}
+
+fn manager_time(house: &House) -> keyward::time::OffsetDateTime {
+    keyward::clock::Clock::now(&house.clock).unwrap()
+}

@@ -1,0 +1,242 @@
+//! Promise 20: a canary secret is in nothing that the crate writes. This version writes no log and no metrics:
+//! what is left are Debug, Display, serde, errors, panics, events and the store.
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+
+use keyward::hashing::{Hashing, Pepper};
+use keyward::key::{Digest, KeyFormat, PresentedKey, RevokeReason, Secret};
+use keyward::manager::NewKey;
+use keyward::store::{KeyQuery, KeyStore};
+use keyward::verifier::{Attempt, Requirement};
+
+use crate::common::{House, READ, WRITE, actor, new_key, tenant};
+
+const PEPPER: [u8; 32] = *b"canary-pepper-canary-pepper-4711";
+
+/// All that was written, and what must not be in it.
+#[derive(Default)]
+struct Scan {
+    written: String,
+}
+
+impl Scan {
+    fn debug(&mut self, value: &dyn Debug) {
+        self.written += &format!("{value:?}\n{value:#?}\n");
+    }
+
+    fn display(&mut self, value: &dyn Display) {
+        self.written += &format!("{value}\n{value:#}\n");
+    }
+
+    fn json(&mut self, value: &impl serde::Serialize) {
+        self.written += &serde_json::to_string(value).unwrap();
+    }
+
+    fn error(&mut self, error: &dyn Error) {
+        self.debug(&error);
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.display(&error);
+            self.debug(&error);
+            next = error.source();
+        }
+    }
+
+    /// Every run of eight characters of the canary counts as the canary, in either case, also as byte lists.
+    fn assert_without(&self, canary: &str) {
+        let haystack = self.written.to_lowercase();
+        for window in canary.as_bytes().windows(8) {
+            let text = String::from_utf8_lossy(window).to_lowercase();
+            assert!(!haystack.contains(&text), "`{text}` was written");
+            let bytes: Vec<String> = window.iter().map(u8::to_string).collect();
+            assert!(
+                !haystack.contains(&bytes.join(", ")),
+                "{bytes:?} was written"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scan_finds_a_canary() {
+    for planted in [
+        "the secret is AbCdEfGh01",
+        "[65, 98, 67, 100, 69, 102, 71, 104]",
+    ] {
+        let scan = Scan {
+            written: planted.to_owned(),
+        };
+        assert!(std::panic::catch_unwind(|| scan.assert_without("AbCdEfGh")).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_in_nothing_that_is_written() {
+    let mut scan = Scan::default();
+    let pepper = Pepper::new(1, PEPPER).unwrap();
+    let hashing = Hashing::recommended().pepper(pepper.clone());
+    scan.debug(&pepper);
+    scan.debug(&hashing);
+    let house = House::with(hashing).await;
+    let (manager, verifier) = (house.keyward.manager(), house.keyward.verifier());
+
+    let issued = house.issue(new_key()).await;
+    let canary = issued.api_key().expose_secret().to_owned();
+    let text = issued.api_key().expose().to_owned();
+    scan.debug(&issued);
+    scan.debug(issued.api_key());
+    scan.debug(issued.record());
+    let view = issued.record().view(issued.record().created_at());
+    scan.debug(&view);
+    scan.json(&view);
+    scan.debug(&Secret::new(canary.clone()).unwrap());
+    let format = manager.format();
+    scan.debug(&format.parse(text.as_bytes()).unwrap());
+    scan.display(
+        &format
+            .redactor()
+            .redact(&format!("GET /?key={text} HTTP/1.1")),
+    );
+
+    let (any, write) = (Requirement::any_key(), Requirement::scope(WRITE));
+    let id = issued.record().id().to_string();
+    for presented in presentations(&text, &id, &canary) {
+        scan.debug(&presented);
+        for need in [&any, &write] {
+            let attempt = Attempt::new(presented, need);
+            scan.debug(&attempt);
+            match verifier.verify(&attempt).await {
+                Ok(admitted) => {
+                    scan.debug(&admitted);
+                    scan.debug(admitted.grant());
+                    scan.debug(admitted.grant().record());
+                }
+                Err(denial) => {
+                    assert!(denial.source().is_none());
+                    scan.error(&denial);
+                    scan.error(denial.reason());
+                }
+            }
+        }
+    }
+
+    // A host that mistakes a secret for something else is told so without it.
+    scan.error(&KeyFormat::new(&text).unwrap_err());
+    scan.error(&text.parse::<keyward::key::KeyId>().unwrap_err());
+    scan.error(
+        &format!("{text} {text}")
+            .parse::<keyward::key::Scope>()
+            .unwrap_err(),
+    );
+    scan.error(
+        &format!("{text}\0")
+            .parse::<keyward::key::Title>()
+            .unwrap_err(),
+    );
+    scan.error(&text.parse::<keyward::key::Network>().unwrap_err());
+    scan.error(&text.parse::<keyward::key::Resource>().unwrap_err());
+    scan.error(&text.parse::<keyward::key::Principal>().unwrap_err());
+    scan.error(&text.parse::<keyward::store::PageCursor>().unwrap_err());
+    scan.error(&Secret::new(format!("{canary}!")).unwrap_err());
+    scan.error(&Digest::new(format!("{canary} ")).unwrap_err());
+    scan.debug(&Digest::new(format!("${canary}${canary}")).unwrap());
+    let wrong = NewKey::new(tenant(), format!("{text}\u{0}"), READ);
+    scan.error(&manager.issue(&actor(), wrong).await.unwrap_err());
+
+    let key = issued.record().id();
+    let revoked = manager
+        .revoke(&actor(), &tenant(), key, RevokeReason::Leaked)
+        .await;
+    scan.debug(&revoked.unwrap());
+    scan.error(
+        &manager
+            .revoke(&actor(), &tenant(), key, RevokeReason::Leaked)
+            .await
+            .unwrap_err(),
+    );
+
+    // What is kept, byte by byte, digest and document included.
+    let stored = house.stored(key).await;
+    scan.debug(&stored);
+    scan.display(&stored.digest.expose());
+    scan.display(&String::from_utf8(stored.document.to_vec()).unwrap());
+    let page = house
+        .store
+        .list(&KeyQuery::of(&tenant()).live_first())
+        .await
+        .unwrap();
+    scan.debug(&page);
+    for sealed in house
+        .store
+        .events()
+        .unwrap()
+        .read(None, 0, 100)
+        .await
+        .unwrap()
+    {
+        scan.debug(&sealed);
+        scan.display(&sealed.event.to_line());
+        scan.json(&sealed);
+    }
+    scan.debug(&house.store);
+    scan.debug(&house.keyward);
+    scan.debug(manager);
+    scan.debug(verifier);
+
+    scan.assert_without(&canary);
+    scan.assert_without(std::str::from_utf8(&PEPPER).unwrap());
+    assert!(
+        scan.written
+            .contains(issued.record().display_prefix().as_str()),
+        "something was scanned"
+    );
+}
+
+#[tokio::test]
+async fn a_digest_is_in_nothing_that_is_shown() {
+    let house = House::new().await;
+    let issued = house.issue(new_key()).await;
+    let stored = house.stored(issued.record().id()).await;
+    let hash = stored
+        .digest
+        .expose()
+        .rsplit('$')
+        .next()
+        .unwrap()
+        .to_owned();
+    let mut scan = Scan::default();
+    scan.debug(&stored);
+    scan.debug(&stored.digest);
+    scan.debug(issued.record());
+    scan.json(&issued.record().view(issued.record().created_at()));
+    for sealed in house
+        .store
+        .events()
+        .unwrap()
+        .read(None, 0, 100)
+        .await
+        .unwrap()
+    {
+        scan.display(&sealed.event.to_line());
+    }
+    scan.debug(&house.store);
+    scan.debug(&house.keyward);
+    scan.assert_without(&hash);
+}
+
+fn presentations<'a>(text: &'a str, id: &'a str, secret: &'a str) -> Vec<PresentedKey<'a>> {
+    vec![
+        PresentedKey::text(text),
+        PresentedKey::text(&text[..text.len() - 1]),
+        PresentedKey::text(&text[1..]),
+        PresentedKey::text(secret),
+        PresentedKey::pair(id, secret),
+        PresentedKey::pair(secret, id),
+        PresentedKey::pair(id, &secret[1..]),
+        PresentedKey::pair(id, "wrongwrongwrongwrongwrongwrongwrongwrongwro"),
+        PresentedKey::half_pair(),
+        PresentedKey::only_one_of([PresentedKey::text(text), PresentedKey::pair(id, secret)]),
+        PresentedKey::none(),
+    ]
+}

@@ -1,0 +1,157 @@
+//! Promise 29: a test key relabelled live (checksum recomputed, or sent as a pair) is refused; so is a key of
+//! another format or of another tenant's scheme.
+
+use keyward::key::{KeyFormat, KeyId, PresentedKey, Secret, TenantId};
+use keyward::manager::{AllowAll, Issued};
+use keyward::store::MemoryStore;
+use keyward::verifier::{Attempt, Denial, DenialClass, DenialReason, Requirement};
+use keyward::{Keyward, scope};
+use serde_json::json;
+
+use crate::common::{House, actor, new_key, tenant};
+
+async fn keyward(store: &MemoryStore, prefix: &str, environments: &[&str]) -> Keyward {
+    let (first, rest) = environments.split_first().unwrap();
+    let format = KeyFormat::new(prefix).unwrap().environment(first).unwrap();
+    let format = rest
+        .iter()
+        .fold(format, |format, name| format.environment(name).unwrap());
+    Keyward::builder(store.clone())
+        .format(format)
+        .scopes([scope!("read:editions").described("Read")])
+        .policy(AllowAll)
+        .open()
+        .await
+        .unwrap()
+}
+
+/// The key's own id and secret under another head, with the checksum that belongs to it.
+fn relabelled(issued: &Issued, prefix: &str, environment: &str) -> String {
+    let format = KeyFormat::new(prefix)
+        .unwrap()
+        .environment(environment)
+        .unwrap();
+    let key = issued.api_key();
+    let environment = format.find_environment(None).unwrap();
+    let secret = Secret::new(key.expose_secret()).unwrap();
+    format
+        .compose(environment, key.id(), &secret)
+        .unwrap()
+        .expose()
+        .to_owned()
+}
+
+async fn refused(keyward: &Keyward, presented: PresentedKey<'_>) -> Denial {
+    let any = Requirement::any_key();
+    let verdict = keyward
+        .verifier()
+        .verify(&Attempt::new(presented, &any))
+        .await;
+    let denial = verdict.expect_err("a relabelled key was accepted");
+    assert_eq!(denial.class(), DenialClass::Unauthenticated);
+    assert_eq!(denial.to_string(), "the API key is not valid");
+    denial
+}
+
+async fn admitted(keyward: &Keyward, presented: PresentedKey<'_>) -> KeyId {
+    let any = Requirement::any_key();
+    let verdict = keyward
+        .verifier()
+        .verify(&Attempt::new(presented, &any))
+        .await;
+    verdict.unwrap().grant().key_id()
+}
+
+#[tokio::test]
+async fn a_test_key_is_refused_live_in_every_wire_form() {
+    let store = MemoryStore::new();
+    let testing = keyward(&store, "acme", &["test"]).await;
+    let live = keyward(&store, "acme", &["live"]).await;
+    let both = keyward(&store, "acme", &["live", "test"]).await;
+    let issued = testing.manager().issue(&actor(), new_key()).await.unwrap();
+    let (id, secret) = (
+        issued.api_key().id().to_string(),
+        issued.api_key().expose_secret(),
+    );
+    let pair = PresentedKey::pair(&id, secret);
+    let as_live = relabelled(&issued, "acme", "live");
+
+    let denial = refused(&live, PresentedKey::text(&as_live)).await;
+    assert!(matches!(denial.reason(), DenialReason::OtherEnvironment));
+    let denial = refused(&live, pair).await;
+    assert!(matches!(denial.reason(), DenialReason::OtherEnvironment));
+    refused(&live, issued.api_key().presented()).await;
+
+    // Where both are accepted, the text must still name the environment that is stored.
+    refused(&both, PresentedKey::text(&as_live)).await;
+    assert_eq!(
+        admitted(&both, issued.api_key().presented()).await,
+        issued.record().id()
+    );
+    assert_eq!(admitted(&both, pair).await, issued.record().id());
+    assert_eq!(admitted(&testing, pair).await, issued.record().id());
+}
+
+#[tokio::test]
+async fn a_row_whose_environment_was_rewritten_proves_nothing() {
+    let house = House::new().await;
+    let issued = house.issue(new_key()).await;
+    house
+        .tamper_document(issued.record().id(), "environment", json!("live"))
+        .await;
+    let live = keyward(&house.store, "acme", &["live"]).await;
+    let id = issued.api_key().id().to_string();
+    let as_live = relabelled(&issued, "acme", "live");
+    for presented in [
+        PresentedKey::text(&as_live),
+        PresentedKey::pair(&id, issued.api_key().expose_secret()),
+    ] {
+        let denial = refused(&live, presented).await;
+        assert!(
+            matches!(denial.reason(), DenialReason::WrongSecret),
+            "the digest binds it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_another_format_is_refused_in_every_wire_form() {
+    let store = MemoryStore::new();
+    let acme = keyward(&store, "acme", &["live"]).await;
+    let other = keyward(&store, "other", &["live"]).await;
+    let issued = other.manager().issue(&actor(), new_key()).await.unwrap();
+    let id = issued.api_key().id().to_string();
+    let as_acme = relabelled(&issued, "acme", "live");
+    refused(&acme, issued.api_key().presented()).await;
+    for presented in [
+        PresentedKey::text(&as_acme),
+        PresentedKey::pair(&id, issued.api_key().expose_secret()),
+    ] {
+        let denial = refused(&acme, presented).await;
+        assert!(matches!(denial.reason(), DenialReason::OtherFormat));
+    }
+    assert_eq!(
+        admitted(&other, issued.api_key().presented()).await,
+        issued.record().id()
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_refused_where_another_tenant_is_addressed() {
+    let house = House::new().await;
+    let issued = house.issue(new_key()).await;
+    let id = issued.api_key().id().to_string();
+    let any = Requirement::any_key();
+    let (mine, other) = (tenant(), TenantId::new("other-inc").unwrap());
+    for presented in [
+        issued.api_key().presented(),
+        PresentedKey::pair(&id, issued.api_key().expose_secret()),
+    ] {
+        let verifier = house.keyward.verifier();
+        let attempt = Attempt::new(presented, &any);
+        assert!(verifier.verify(&attempt.tenant(&mine)).await.is_ok());
+        let denial = verifier.verify(&attempt.tenant(&other)).await.unwrap_err();
+        assert_eq!(denial.class(), DenialClass::Unauthenticated);
+        assert!(matches!(denial.reason(), DenialReason::OtherTenant));
+    }
+}

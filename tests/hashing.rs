@@ -1,0 +1,306 @@
+//! Keys kept in different ways, verified alike; and how a digest moves from one way to another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use keyward::hashing::{Argon2Params, Hashing, HashingError, Pepper};
+use keyward::key::{KeyFormat, KeyId, PresentedKey, RevokeReason, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, Issued, NewKey};
+use keyward::store::{KeyStore, MemoryStore};
+use keyward::verifier::{Attempt, Denial, DenialReason, Requirement};
+use keyward::{Keyward, scope};
+
+const READ: Scope = scope!("read:editions");
+
+fn pepper(version: u32) -> Pepper {
+    let seed = u8::try_from(version).unwrap();
+    Pepper::new(
+        version,
+        (0..32).map(|byte: u8| byte ^ seed).collect::<Vec<_>>(),
+    )
+    .unwrap()
+}
+
+async fn node(store: &MemoryStore, hashing: Hashing) -> Keyward {
+    Keyward::builder(store.clone())
+        .format(KeyFormat::new("acme").unwrap().environment("live").unwrap())
+        .scopes([READ.described("Read")])
+        .policy(AllowAll)
+        .hashing(hashing)
+        .open()
+        .await
+        .unwrap()
+}
+
+async fn issue(keyward: &Keyward) -> Issued {
+    let key = NewKey::new(TenantId::new("t").unwrap(), "key", READ);
+    keyward
+        .manager()
+        .issue(&Actor::system("test"), key)
+        .await
+        .unwrap()
+}
+
+async fn verify(keyward: &Keyward, presented: PresentedKey<'_>) -> Result<KeyId, Denial> {
+    let read = Requirement::scope(READ);
+    let admitted = keyward
+        .verifier()
+        .verify(&Attempt::new(presented, &read))
+        .await?;
+    Ok(admitted.grant().key_id())
+}
+
+async fn scheme(store: &MemoryStore, id: KeyId) -> String {
+    let stored = store.get(id).await.unwrap().unwrap();
+    let digest = stored.digest.expose();
+    digest
+        .rsplitn(3, '$')
+        .last()
+        .unwrap()
+        .trim_start_matches("$keyward-")
+        .to_owned()
+}
+
+fn argon2id() -> Hashing {
+    Hashing::argon2id(Argon2Params::OWASP)
+}
+
+#[tokio::test]
+async fn keys_kept_under_argon2id_sha256_and_hmac_verify_alike() {
+    let store = MemoryStore::new();
+    // One node that accepts all that any of the others makes, and would make none of it anew.
+    let verifying = node(&store, Hashing::recommended().accept_pepper(pepper(1))).await;
+    for (hashing, expected) in [
+        (Hashing::recommended(), "sha256$v=1"),
+        (
+            Hashing::recommended().pepper(pepper(1)),
+            "hmac-sha256$v=1$pepper=1",
+        ),
+        (argon2id(), "argon2id$v=1$m=19456,t=2,p=1"),
+        (
+            argon2id().pepper(pepper(1)),
+            "argon2id$v=1$m=19456,t=2,p=1,pepper=1",
+        ),
+    ] {
+        let issuing = node(&store, hashing).await;
+        let issued = issue(&issuing).await;
+        let id = issued.record().id();
+        assert_eq!(scheme(&store, id).await, expected);
+        let text_id = id.to_string();
+        let pair = PresentedKey::pair(&text_id, issued.api_key().expose_secret());
+        for keyward in [&issuing, &verifying] {
+            for presented in [issued.api_key().presented(), pair] {
+                assert_eq!(verify(keyward, presented).await.unwrap(), id);
+            }
+            let wrong = "x".repeat(43);
+            let denial = verify(keyward, PresentedKey::pair(&text_id, &wrong))
+                .await
+                .unwrap_err();
+            assert!(matches!(denial.reason(), DenialReason::WrongSecret));
+        }
+        assert_eq!(
+            scheme(&store, id).await,
+            expected,
+            "what ranks no lower is left alone"
+        );
+
+        let tenant = TenantId::new("t").unwrap();
+        let system = Actor::system("test");
+        issuing
+            .manager()
+            .revoke(&system, &tenant, id, RevokeReason::Leaked)
+            .await
+            .unwrap();
+        let denial = verify(&verifying, issued.api_key().presented())
+            .await
+            .unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::Revoked { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_ranks_lower_moves_up_when_its_key_is_used() {
+    let store = MemoryStore::new();
+    let issued = issue(&node(&store, Hashing::recommended()).await).await;
+    let id = issued.record().id();
+    let stronger = Argon2Params::new(65_536, 3, 1).unwrap();
+    for (hashing, expected) in [
+        (Hashing::recommended(), "sha256$v=1"),
+        (
+            Hashing::recommended().pepper(pepper(1)),
+            "hmac-sha256$v=1$pepper=1",
+        ),
+        (
+            Hashing::recommended().accept_pepper(pepper(1)),
+            "hmac-sha256$v=1$pepper=1",
+        ),
+        (
+            Hashing::recommended()
+                .pepper(pepper(2))
+                .accept_pepper(pepper(1)),
+            "hmac-sha256$v=1$pepper=2",
+        ),
+        // A node that lags behind in the rollout does not turn it back.
+        (
+            Hashing::recommended()
+                .pepper(pepper(1))
+                .accept_pepper(pepper(2)),
+            "hmac-sha256$v=1$pepper=2",
+        ),
+        (
+            argon2id().accept_pepper(pepper(2)),
+            "argon2id$v=1$m=19456,t=2,p=1",
+        ),
+        (
+            argon2id().pepper(pepper(2)),
+            "argon2id$v=1$m=19456,t=2,p=1,pepper=2",
+        ),
+        (
+            Hashing::argon2id(stronger).accept_pepper(pepper(2)),
+            "argon2id$v=1$m=65536,t=3,p=1,pepper=2",
+        ),
+        (
+            Hashing::recommended().accept_pepper(pepper(2)),
+            "argon2id$v=1$m=65536,t=3,p=1,pepper=2",
+        ),
+    ] {
+        let keyward = node(&store, hashing).await;
+        let before = store.get(id).await.unwrap().unwrap();
+        let moves = !before
+            .digest
+            .expose()
+            .contains(&format!("$keyward-{expected}$"));
+        for _ in 0..2 {
+            assert_eq!(
+                verify(&keyward, issued.api_key().presented())
+                    .await
+                    .unwrap(),
+                id
+            );
+        }
+        assert_eq!(scheme(&store, id).await, expected);
+        let after = store.get(id).await.unwrap().unwrap();
+        assert_eq!(after.revision, 1, "no change of the key");
+        let operations = keyward.verifier().operations();
+        assert_eq!(
+            (operations.rehashed, operations.rehashes_failed),
+            (u64::from(moves), 0)
+        );
+    }
+    assert_eq!(
+        store
+            .events()
+            .unwrap()
+            .read(None, 0, 10)
+            .await
+            .unwrap()
+            .len(),
+        1,
+        "no event"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_secret_moves_nothing() {
+    let store = MemoryStore::new();
+    let issued = issue(&node(&store, Hashing::recommended()).await).await;
+    let id = issued.record().id();
+    let keyward = node(&store, Hashing::recommended().pepper(pepper(1))).await;
+    let wrong = "x".repeat(43);
+    assert!(
+        verify(&keyward, PresentedKey::pair(&id.to_string(), &wrong))
+            .await
+            .is_err()
+    );
+    assert_eq!(scheme(&store, id).await, "sha256$v=1");
+}
+
+#[tokio::test]
+async fn losing_a_pepper_is_undecidable_and_not_wrong() {
+    let store = MemoryStore::new();
+    let issued = issue(&node(&store, Hashing::recommended().pepper(pepper(1))).await).await;
+    for hashing in [
+        Hashing::recommended(),
+        Hashing::recommended().pepper(pepper(2)),
+        argon2id(),
+    ] {
+        let denial = verify(&node(&store, hashing).await, issued.api_key().presented())
+            .await
+            .unwrap_err();
+        let lost = HashingError::UnknownPepper { version: 1 };
+        assert_eq!(denial.reason().to_string(), lost.to_string());
+        assert_eq!(denial.class().status(), 503);
+    }
+}
+
+#[tokio::test]
+async fn requests_at_once_with_one_key_share_one_slow_hash() {
+    let store = MemoryStore::new();
+    let keyward = node(&store, argon2id()).await;
+    let issued = issue(&keyward).await;
+    let before = keyward.verifier().operations().slow_hashes;
+    let text = issued.api_key().expose();
+    let present = || Box::pin(verify(&keyward, PresentedKey::text(text)));
+    let mut all: Vec<_> = (0..200).map(|_| present()).collect();
+    // All have asked before the executor gets to the hash.
+    for one in &mut all {
+        assert!(is_pending(one.as_mut()));
+    }
+    for one in all {
+        assert_eq!(one.await.unwrap(), issued.record().id());
+    }
+    let slow = keyward.verifier().operations().slow_hashes - before;
+    assert_eq!(
+        slow, 1,
+        "more than the queue would hold were served by one hash"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_needs_no_slow_hash_never_waits_behind_one() {
+    let store = MemoryStore::new();
+    let fast = issue(&node(&store, Hashing::recommended()).await).await;
+    let slow = issue(&node(&store, argon2id()).await).await;
+    let keyward = node(
+        &store,
+        Hashing::recommended().accept_argon2id(Argon2Params::OWASP),
+    )
+    .await;
+    let id = slow.record().id().to_string();
+    let guesses = (0..20).map(|guess| {
+        let (keyward, id) = (keyward.clone(), id.clone());
+        tokio::spawn(async move {
+            let secret = format!("{guess:0>43}");
+            verify(&keyward, PresentedKey::pair(&id, &secret))
+                .await
+                .is_err()
+        })
+    });
+    let guesses: Vec<_> = guesses.collect();
+    tokio::task::yield_now().await;
+    for _ in 0..1_000 {
+        // It is decided without being put off even once, while slow hashes wait.
+        let read = Requirement::scope(READ);
+        let attempt = Attempt::new(fast.api_key().presented(), &read);
+        let mut verification = std::pin::pin!(keyward.verifier().verify(&attempt));
+        assert!(!is_pending(verification.as_mut()));
+    }
+    assert!(
+        guesses.iter().any(|guess| !guess.is_finished()),
+        "slow ones were still waiting"
+    );
+    for guess in guesses {
+        assert!(guess.await.unwrap());
+    }
+}
+
+fn is_pending(future: Pin<&mut impl Future>) -> bool {
+    future
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+}

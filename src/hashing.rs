@@ -55,6 +55,7 @@ pub struct Hashing {
     argon2: Argon2Params,
     obeyed: Argon2Params,
     peppers: Peppers,
+    needs_pepper: bool,
     permits: NonZeroUsize,
     queue: usize,
 }
@@ -68,6 +69,7 @@ impl Hashing {
             argon2: Argon2Params::OWASP,
             obeyed: Argon2Params::MOST_OBEYED,
             peppers: Peppers::default(),
+            needs_pepper: false,
             permits: default_permits(),
             queue: 64,
         }
@@ -98,6 +100,16 @@ impl Hashing {
     #[must_use]
     pub fn accept_pepper(mut self, pepper: Pepper) -> Self {
         self.peppers.accept(pepper);
+        self
+    }
+
+    /// Neither makes nor accepts digests without a pepper.
+    ///
+    /// Whoever can write the store can otherwise plant a key of their own: a digest without a pepper is one that
+    /// anybody can make. Say it from the first key on, or once the last digest has moved under a pepper.
+    #[must_use]
+    pub fn refuse_unpeppered(mut self) -> Self {
+        self.needs_pepper = true;
         self
     }
 
@@ -149,6 +161,9 @@ pub enum HashingError {
         /// The pepper's version.
         version: u32,
     },
+    /// A digest without a pepper is not accepted here.
+    #[error("a digest without a pepper is not accepted here")]
+    Unpeppered,
     /// The stored digest is malformed, or belongs to another key.
     #[error("the stored digest is malformed")]
     Malformed,

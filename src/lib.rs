@@ -73,3 +73,8 @@ pub use keyward::{Builder, Keyward, OpenError};
 
 /// The crate whose instants and dates stand in this crate's signatures.
 pub use time;
+
+/// The README's code, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

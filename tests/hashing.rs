@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 
 use keyward::hashing::{Argon2Params, Hashing, HashingError, Pepper};
 use keyward::key::{KeyFormat, KeyId, PresentedKey, RevokeReason, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, Issued, NewKey};
+use keyward::manager::{Actor, AllowAll, Issued, ManageError, NewKey};
 use keyward::store::{KeyStore, MemoryStore};
 use keyward::verifier::{Attempt, Denial, DenialReason, Requirement};
 use keyward::{Keyward, scope};
@@ -236,6 +236,43 @@ async fn losing_a_pepper_is_undecidable_and_not_wrong() {
         assert_eq!(denial.reason().to_string(), lost.to_string());
         assert_eq!(denial.class().status(), 503);
     }
+}
+
+#[tokio::test]
+async fn where_a_pepper_is_needed_nobody_can_plant_a_key_without_it() {
+    let store = MemoryStore::new();
+    // Whoever can write the store can run this library on it.
+    for planter in [Hashing::recommended(), argon2id()] {
+        let planted = issue(&node(&store, planter).await).await;
+        let lenient = node(&store, Hashing::recommended().pepper(pepper(1))).await;
+        let strict = Hashing::recommended().pepper(pepper(1)).refuse_unpeppered();
+        let strict = node(&store, strict).await;
+        let denial = verify(&strict, planted.api_key().presented())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            denial.reason().to_string(),
+            HashingError::Unpeppered.to_string()
+        );
+        assert_eq!(denial.class().status(), 503);
+        let own = issue(&strict).await;
+        assert!(verify(&strict, own.api_key().presented()).await.is_ok());
+
+        // Once it has moved under the pepper, it is a key like any other.
+        assert!(
+            verify(&lenient, planted.api_key().presented())
+                .await
+                .is_ok()
+        );
+        assert!(verify(&strict, planted.api_key().presented()).await.is_ok());
+    }
+    let without = node(&store, Hashing::recommended().refuse_unpeppered()).await;
+    let key = NewKey::new(TenantId::new("t").unwrap(), "key", READ);
+    let refused = without.manager().issue(&Actor::system("test"), key).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::Hashing(HashingError::Unpeppered))
+    ));
 }
 
 #[tokio::test]

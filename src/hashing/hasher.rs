@@ -74,6 +74,7 @@ impl Hasher {
         origin: SecretOrigin,
     ) -> Result<Possession, HashingError> {
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
+        self.check_pepper(stored.scheme)?;
         let proven = match stored.scheme {
             Scheme::Argon2id { params, pepper } => {
                 let fingerprint = self.fingerprint(digest, binding, secret);
@@ -154,6 +155,7 @@ impl Hasher {
         binding: Binding<'_>,
         secret: &[u8],
     ) -> Result<Digest, HashingError> {
+        self.check_pepper(scheme)?;
         let (salt, output) = match scheme {
             Scheme::Argon2id { params, pepper } => {
                 let mut salt = [0; 16];
@@ -217,6 +219,13 @@ impl Hasher {
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
             argon2id::hash(params, pepper, &salt, associated_data, &secret)
         })
+    }
+
+    fn check_pepper(&self, scheme: Scheme) -> Result<(), HashingError> {
+        if self.choice.needs_pepper && scheme.pepper().is_none() {
+            return Err(HashingError::Unpeppered);
+        }
+        Ok(())
     }
 
     fn pepper(&self, version: u32) -> Result<&Pepper, HashingError> {

@@ -35,7 +35,7 @@ impl Scheme {
         }
     }
 
-    const fn pepper(self) -> Option<u32> {
+    pub(super) const fn pepper(self) -> Option<u32> {
         match self {
             Self::Sha256 => None,
             Self::Hmac { pepper } => Some(pepper),
@@ -96,7 +96,8 @@ impl StoredDigest {
         };
         // A fast digest's salt is the key's id: one copied from another row is found out before it is used.
         let is_fast = !matches!(scheme, Scheme::Argon2id { .. });
-        if (is_fast && read.salt != *id.as_bytes()) || read.write()? != *digest {
+        let is_foreign = is_fast && read.salt != *id.as_bytes();
+        if is_foreign || scheme.pepper() == Some(0) || read.write()? != *digest {
             return Err(malformed());
         }
         Ok(read)

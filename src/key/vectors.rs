@@ -8,8 +8,8 @@ use super::{KeyFormat, KeyId, base62, parse};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TestVector {
-    /// What the vector shows.
-    pub name: &'static str,
+    /// What the vector shows; no two vectors of a format share a name.
+    pub name: String,
     /// The text to parse.
     pub text: String,
     /// What must come of it.
@@ -44,7 +44,7 @@ pub(super) fn of(format: &KeyFormat) -> Vec<TestVector> {
             let id = KeyId::from_u128(id);
             let secret = public_secret(format);
             vectors.push(TestVector {
-                name,
+                name: format!("{name}, {environment}"),
                 text: text(head, &id.base62(), &secret),
                 outcome: VectorOutcome::Parts {
                     environment: environment.as_str().to_owned(),
@@ -65,54 +65,95 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
     let secret = public_secret(format);
     let good = text(head, &id, &secret);
     let cut = |by: usize| good.get(..good.len() - by).unwrap_or_default().to_owned();
+    let start = |length: usize| good.get(..length).unwrap_or_default().to_owned();
     let tail = |from: usize| good.get(from..).unwrap_or_default();
+    let recased = |upper: usize| format!("{}{}", start(upper).to_uppercase(), tail(upper));
     let mut last_digit_changed = cut(1);
     last_digit_changed.push(if good.ends_with('0') { '1' } else { '0' });
     let foreign_head = format!("{}_elsewhere_", format.prefix());
     let mut hyphenated = secret.clone();
     hyphenated.replace_range(..1, "-");
-    let padded_checksum = format!("{}zzzzzz", cut(base62::CHECKSUM_DIGITS));
+    let greatest_checksum = format!("{}zzzzzz", cut(base62::CHECKSUM_DIGITS));
+    let too_large = |id: &[u8]| text(head, id, &secret);
+    let mut id_and_checksum = too_large(&[b'z'; base62::ID_DIGITS]);
+    id_and_checksum.replace_range(id_and_checksum.len() - base62::CHECKSUM_DIGITS.., "zzzzzz");
+    let prefix = format.prefix().len();
 
     for (name, text, code) in [
         ("empty", String::new(), "empty"),
-        ("the head alone", head.to_owned(), "truncated"),
-        ("one character short", cut(1), "truncated"),
-        ("one character long", format!("{good}0"), "extended"),
-        ("white space before", format!(" {good}"), "padded"),
+        ("257 bytes", "a".repeat(257), "oversize"),
+        ("256 bytes", "a".repeat(256), "prefix"),
+        (
+            "257 bytes, the first a space",
+            format!(" {}", "a".repeat(256)),
+            "oversize",
+        ),
+        ("a space before", format!(" {good}"), "padded"),
+        ("a tab before", format!("\t{good}"), "padded"),
         ("a line feed after", format!("{good}\n"), "padded"),
-        ("quoted", format!("\"{good}\""), "quoted"),
-        ("longer than 256 bytes", "a".repeat(257), "oversize"),
+        ("a carriage return after", format!("{good}\r"), "padded"),
+        ("a form feed after", format!("{good}\u{c}"), "padded"),
+        ("a vertical tab after", format!("{good}\u{b}"), "extended"),
+        ("a no-break space before", format!("\u{a0}{good}"), "prefix"),
+        ("in double quotes", format!("\"{good}\""), "quoted"),
+        ("in single quotes", format!("'{good}'"), "quoted"),
+        ("in backticks", format!("`{good}`"), "quoted"),
+        ("a lone quotation mark", "\"".to_owned(), "quoted"),
+        ("one quotation mark before", format!("\"{good}"), "prefix"),
         ("another prefix", format!("x{good}"), "prefix"),
+        (
+            "an upper-case prefix, nothing else",
+            start(prefix).to_uppercase(),
+            "prefix",
+        ),
+        ("an upper-case prefix", recased(prefix), "recased"),
+        ("an upper-case head", recased(head.len()), "recased"),
         (
             "no such environment",
             text(&foreign_head, &id, &secret),
             "environment",
         ),
+        ("the prefix alone", start(prefix), "truncated"),
+        ("the prefix and its end", start(prefix + 1), "truncated"),
         (
-            "upper-case head",
-            format!("{}{}", head.to_uppercase(), tail(head.len())),
-            "recased",
+            "the head but for its end",
+            start(head.len() - 1),
+            "truncated",
+        ),
+        ("the head alone", head.to_owned(), "truncated"),
+        ("one character short", cut(1), "truncated"),
+        ("one character long", format!("{good}0"), "extended"),
+        (
+            "one character long, and no digit",
+            format!("{good}-"),
+            "extended",
         ),
         (
             "a hyphen, checksum right",
             text(head, &id, &hyphenated),
             "character",
         ),
-        ("last digit changed", last_digit_changed, "checksum"),
-        ("a checksum of 2^32 or more", padded_checksum, "checksum"),
         (
-            "an id of 2^128, checksum right",
-            text(head, b"7n42DGM5Tflk9n8mt7Fhc8", &secret),
-            "id",
+            "two bytes that are no digits",
+            format!("{}é", cut(2)),
+            "character",
         ),
+        ("last digit changed", last_digit_changed, "checksum"),
+        ("a checksum of 2^32 or more", greatest_checksum, "checksum"),
         (
-            "the greatest id digits, checksum right",
-            text(head, &[b'z'; 22], &secret),
+            "an id and a checksum out of range",
+            id_and_checksum,
+            "checksum",
+        ),
+        ("an id of 2^128", too_large(b"7n42DGM5Tflk9n8mt7Fhc8"), "id"),
+        (
+            "the greatest id digits",
+            too_large(&[b'z'; base62::ID_DIGITS]),
             "id",
         ),
     ] {
         vectors.push(TestVector {
-            name,
+            name: name.to_owned(),
             text,
             outcome: VectorOutcome::Refused(code),
         });
@@ -137,6 +178,8 @@ fn text(head: &str, id: &[u8], secret: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::key::Secret;
 
@@ -160,7 +203,10 @@ mod tests {
                 .secret_length(22)
                 .unwrap(),
         ] {
-            for vector in format.test_vectors() {
+            let vectors = format.test_vectors();
+            let names: HashSet<_> = vectors.iter().map(|vector| &vector.name).collect();
+            assert_eq!(names.len(), vectors.len(), "each has a name of its own");
+            for vector in vectors {
                 let parsed = format.parse(vector.text.as_bytes());
                 match vector.outcome {
                     VectorOutcome::Parts {

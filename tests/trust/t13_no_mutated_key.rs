@@ -50,7 +50,7 @@ async fn the_sweep_catches_the_planted_bugs() {
             .find(|key| key.expose().as_bytes()[..80] == *text);
         known.map_or_else(|| text.to_vec(), |key| key.expose().as_bytes().to_vec())
     };
-    let planted: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 4] = [
+    let planted: [(&str, Soften<'_>); 4] = [
         ("extended", &cuts),
         ("re-cased", &folds),
         ("bit-flipped", &drops_bits),
@@ -64,6 +64,9 @@ async fn the_sweep_catches_the_planted_bugs() {
         assert_eq!(caught, Some(expected));
     }
 }
+
+type Soften<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+type Accepts<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 #[derive(Clone, Copy)]
 enum Wire<'a> {
@@ -100,7 +103,7 @@ fn sweep(key: &ApiKey, accepts: impl Fn(Wire<'_>) -> bool) -> Option<&'static st
     let text = key.expose().as_bytes();
     let id = key.id().to_string();
     let (id, secret) = (id.as_bytes(), key.expose_secret().as_bytes());
-    let forms: [(&[u8], &dyn Fn(&[u8]) -> bool); 3] = [
+    let forms: [(&[u8], Accepts<'_>); 3] = [
         (text, &|text| accepts(Wire::Text(text))),
         (id, &|id| accepts(Wire::Pair(id, secret))),
         (secret, &|secret| accepts(Wire::Pair(id, secret))),
@@ -110,7 +113,7 @@ fn sweep(key: &ApiKey, accepts: impl Fn(Wire<'_>) -> bool) -> Option<&'static st
         .find_map(|(value, accepts)| mutations(value, accepts))
 }
 
-fn mutations(value: &[u8], accepts: &dyn Fn(&[u8]) -> bool) -> Option<&'static str> {
+fn mutations(value: &[u8], accepts: Accepts<'_>) -> Option<&'static str> {
     if (0..value.len()).any(|end| accepts(&value[..end]) || accepts(&value[end + 1..])) {
         return Some("truncated");
     }

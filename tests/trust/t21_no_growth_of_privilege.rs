@@ -168,13 +168,13 @@ impl Powers {
             IpAddr::V6(v6) => (v6.to_bits(), 6),
         };
         let (address, family) = bits(address);
-        let within = |network: &&str| {
+        let within = |network: &&'static str| {
             let (net, length) = network.split_once('/').unwrap_or((network, "32"));
             let (net, of) = bits(net);
             let length: u32 = length.parse().unwrap();
             of == family && (net ^ address).leading_zeros() >= length
         };
-        self.networks.is_empty() || self.networks.iter().any(|network| within(&network))
+        self.networks.is_empty() || self.networks.iter().any(within)
     }
 
     fn lets_live(&self, seconds: u64) -> bool {

@@ -58,7 +58,7 @@ impl Clock for SystemClock {
 /// `None` where the instant in UTC falls outside the years 0000 to 9999, which RFC 3339 cannot write.
 pub(crate) fn normalized(at: OffsetDateTime) -> Option<OffsetDateTime> {
     let utc = at.checked_to_offset(UtcOffset::UTC)?;
-    if utc.year() < 0 {
+    if !(0..=9_999).contains(&utc.year()) {
         return None;
     }
     utc.replace_nanosecond(utc.microsecond().checked_mul(1_000)?)

@@ -17,9 +17,10 @@
 //! `docs/format.md` gives the bytes.
 //!
 //! # Slow hashing
-//! Argon2id runs on tokio's blocking threads, behind a fixed number of permits and a bounded queue; a request
-//! past the queue is undecidable, not slow. Requests that present the same secret for the same key at once
-//! share one computation. A key that needs no slow hash never waits behind one.
+//! Argon2id runs on threads of its own, behind a fixed number of permits and a bounded queue; a request past the
+//! queue is undecidable, not slow. Requests that present the same secret for the same key at once share one
+//! computation. A key that needs no slow hash never waits behind one: a digest is made anew under a slow hash only
+//! if a permit is free at that moment, by one request at a time, and else at some later use.
 
 mod argon2id;
 mod binding;
@@ -103,7 +104,8 @@ impl Hashing {
         self
     }
 
-    /// Neither makes nor accepts digests without a pepper.
+    /// Neither makes nor accepts digests without a pepper. Without a pepper in use it cannot be opened, so that a
+    /// node which was started without its pepper does not issue keys.
     ///
     /// Whoever can write the store can otherwise plant a key of their own: a digest without a pepper is one that
     /// anybody can make. Say it from the first key on, or once the last digest has moved under a pepper.
@@ -113,9 +115,14 @@ impl Hashing {
         self
     }
 
+    pub(crate) fn lacks_pepper(&self) -> bool {
+        self.needs_pepper && self.peppers.current().is_none()
+    }
+
     /// Obeys stored Argon2id parameters up to these, beyond the default of 64 MiB, 16 passes and 4 lanes.
     ///
-    /// Only needed after lowering parameters that were above it.
+    /// To choose parameters above that, roll them out as peppers are: first every node accepts them, then every
+    /// node chooses them. After choosing lower ones, go on accepting those that digests still have.
     #[must_use]
     pub fn accept_argon2id(mut self, params: Argon2Params) -> Self {
         self.obeyed = self.obeyed.or_more(params);
@@ -173,10 +180,7 @@ pub enum HashingError {
     /// Too many slow hashes are waiting already.
     #[error("too many slow hashes are waiting")]
     Saturated,
-    /// A slow hash needs a tokio runtime to run on.
-    #[error("a slow hash was asked for outside a tokio runtime")]
-    NoRuntime,
-    /// The slow hash was not finished: it ran out of memory, or the runtime is shutting down.
+    /// The slow hash was not finished: it ran out of memory, or no thread could be had for it.
     #[error("the slow hash was not finished")]
     Unfinished,
     /// No salt could be drawn.

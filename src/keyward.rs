@@ -114,6 +114,9 @@ impl Builder {
         if is_for_tests && let Some(real) = format.environments().find(|one| !one.is_test()) {
             return Err(OpenError::TestPartsOutsideTest(real.clone()));
         }
+        if self.hashing.lacks_pepper() {
+            return Err(OpenError::NoPepper);
+        }
         let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
         let hasher = Arc::new(Hasher::new(self.hashing, Arc::clone(&self.random))?);
         check_peppers(&*self.store, &hasher, &*self.random).await?;
@@ -183,6 +186,9 @@ pub enum OpenError {
         /// The name of the pepper's check value.
         name: String,
     },
+    /// Digests without a pepper are refused, and no pepper is given to make others with.
+    #[error("digests without a pepper are refused, and no pepper was given")]
+    NoPepper,
     /// No random bytes can be had.
     #[error(transparent)]
     Random(#[from] RandomError),

@@ -14,7 +14,7 @@ pub use actor::{Actor, Tenants};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use error::{InvalidKey, ManageError};
 pub use issue::Issued;
-pub use new_key::NewKey;
+pub use new_key::{Expiry, KeyRequest, NewKey};
 pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
 
 use std::num::NonZeroU32;
@@ -126,9 +126,10 @@ impl KeyManager {
 
     /// Revokes a key: at once, for good, and whatever else is being done to it.
     ///
-    /// Once this has returned, no verification that starts is granted. It needs neither a readable record, nor
+    /// Once this has returned, no verification that starts is granted. It needs neither a readable document, nor
     /// a random source, nor a clock: without one the revocation is dated at the key's own creation. The actor's
-    /// ceiling does not bind it, since ending a key gives nobody more; the policy does.
+    /// ceiling does not bind it, since ending a key gives nobody more; the policy does. The text of a key in the
+    /// reason is masked.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key
@@ -144,6 +145,7 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::NotFound);
         }
+        let reason = reason.masked(&self.parts.format.redactor());
         let operation = Operation::Revoke {
             tenant,
             id,
@@ -195,14 +197,30 @@ impl KeyManager {
     }
 
     /// Commits, and repeats under the same id where the answer was lost.
+    ///
+    /// Once an answer was lost, an error that is no answer of the store's about this set says nothing about
+    /// whether the first try took place: it is not passed on as one after which nothing was changed.
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        let mut tries = 1;
-        loop {
+        let mut lost = None;
+        for _ in 0..COMMIT_TRIES {
             match self.parts.store.commit(set).await {
-                Err(StoreError::Indeterminate(_)) if tries < COMMIT_TRIES => tries += 1,
+                Err(StoreError::Indeterminate(source)) => lost = Some(source),
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Corrupt(_)
+                    | StoreError::Unsupported),
+                ) => {
+                    return Err(match lost {
+                        Some(_) => StoreError::Indeterminate(Box::new(error)),
+                        None => error,
+                    });
+                }
                 settled => return settled,
             }
         }
+        Err(StoreError::Indeterminate(
+            lost.unwrap_or_else(|| "the store gave no answer".into()),
+        ))
     }
 
     fn now(&self) -> Result<OffsetDateTime, ManageError> {

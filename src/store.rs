@@ -50,6 +50,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///   keep that order.
 /// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock.
 ///
+/// **Ending.** Every call ends, in a time that the backend states: a verification waits for its read, and has no
+/// limit of its own.
+///
 /// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that nothing was changed. A
 /// future that is dropped has done all or nothing. An unknown kind of change is
 /// [`Unsupported`](StoreError::Unsupported); it is never passed over.

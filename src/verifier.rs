@@ -16,9 +16,10 @@ mod attempt;
 mod denial;
 mod grant;
 mod in_flight;
-mod last_expiry;
 mod operations;
+mod rehashing;
 mod requirement;
+mod seen_expired;
 
 pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
@@ -33,8 +34,9 @@ use std::time::Duration;
 
 use self::grant::Duties;
 use self::in_flight::InFlight;
-use self::last_expiry::LastExpiry;
 use self::operations::Counters;
+use self::rehashing::Rehashing;
+use self::seen_expired::SeenExpired;
 use crate::clock::Clock;
 use crate::hashing::{Binding, Hasher, Possession};
 use crate::key::{
@@ -69,7 +71,8 @@ pub(crate) struct Parts {
 #[derive(Default)]
 struct State {
     in_flight: Arc<InFlight>,
-    last_expiry: LastExpiry,
+    seen_expired: SeenExpired,
+    rehashing: Rehashing,
     counters: Counters,
 }
 
@@ -184,9 +187,10 @@ impl Verifier {
         let is_accepted = format
             .environments()
             .any(|accepted| accepted == environment);
-        let is_as_named = presented
-            .environment()
-            .is_none_or(|named| named == environment);
+        let is_as_named = [presented.environment(), attempt.environment]
+            .into_iter()
+            .flatten()
+            .all(|named| named == environment);
         if !is_accepted || !is_as_named {
             return Err(DenialReason::OtherEnvironment);
         }
@@ -211,11 +215,7 @@ impl Verifier {
 
     fn check_status(&self, record: &KeyRecord) -> Result<(), DenialReason> {
         let clock = self.parts.clock.now().map_err(DenialReason::Clock)?;
-        // A key that was seen expired stays so, however far the clock runs back.
-        let now = self
-            .state
-            .last_expiry
-            .not_before(clock, record.expires_at());
+        let now = self.state.seen_expired.judged_at(clock, record);
         match record.status(now) {
             KeyStatus::Active => {}
             KeyStatus::Revoked => {
@@ -256,8 +256,11 @@ impl Verifier {
         requirement.check_resources(record.resources(), attempt)
     }
 
-    /// Stores a better digest. The verdict does not wait on its success: the next request tries again.
+    /// Stores a better digest. The verdict does not depend on its success: a later request tries again.
     async fn rehash(&self, presented: &ParsedKey<'_>, record: &KeyRecord) {
+        let Some(_turn) = self.state.rehashing.begin(record.id()) else {
+            return; // Another request is at it.
+        };
         let better = self.parts.hasher.improve(
             record.digest(),
             binding(record),

@@ -5,15 +5,16 @@
     reason = "a test fails by panicking"
 )]
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
 use keyward::hashing::{Argon2Params, Hashing, HashingError, Pepper};
 use keyward::key::{KeyFormat, KeyId, PresentedKey, RevokeReason, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, Issued, ManageError, NewKey};
+use keyward::manager::{Actor, AllowAll, Issued, NewKey};
 use keyward::store::{KeyStore, MemoryStore};
 use keyward::verifier::{Attempt, Denial, DenialReason, Requirement};
-use keyward::{Keyward, scope};
+use keyward::{Builder, Keyward, OpenError, scope};
 
 const READ: Scope = scope!("read:editions");
 
@@ -27,14 +28,14 @@ fn pepper(version: u32) -> Pepper {
 }
 
 async fn node(store: &MemoryStore, hashing: Hashing) -> Keyward {
+    builder(store).hashing(hashing).open().await.unwrap()
+}
+
+fn builder(store: &MemoryStore) -> Builder {
     Keyward::builder(store.clone())
         .format(KeyFormat::new("acme").unwrap().environment("live").unwrap())
         .scopes([READ.described("Read")])
         .policy(AllowAll)
-        .hashing(hashing)
-        .open()
-        .await
-        .unwrap()
 }
 
 async fn issue(keyward: &Keyward) -> Issued {
@@ -152,9 +153,10 @@ async fn a_digest_that_ranks_lower_moves_up_when_its_key_is_used() {
                 .accept_pepper(pepper(2)),
             "hmac-sha256$v=1$pepper=2",
         ),
+        // A stronger algorithm keeps the pepper, though it is no longer the one in use.
         (
             argon2id().accept_pepper(pepper(2)),
-            "argon2id$v=1$m=19456,t=2,p=1",
+            "argon2id$v=1$m=19456,t=2,p=1,pepper=2",
         ),
         (
             argon2id().pepper(pepper(2)),
@@ -266,13 +268,37 @@ async fn where_a_pepper_is_needed_nobody_can_plant_a_key_without_it() {
         );
         assert!(verify(&strict, planted.api_key().presented()).await.is_ok());
     }
-    let without = node(&store, Hashing::recommended().refuse_unpeppered()).await;
-    let key = NewKey::new(TenantId::new("t").unwrap(), "key", READ);
-    let refused = without.manager().issue(&Actor::system("test"), key).await;
-    assert!(matches!(
-        refused,
-        Err(ManageError::Hashing(HashingError::Unpeppered))
-    ));
+    // A node that was started without its pepper does not open, and so issues nothing.
+    let without = builder(&store).hashing(Hashing::recommended().refuse_unpeppered());
+    assert!(matches!(without.open().await, Err(OpenError::NoPepper)));
+}
+
+#[tokio::test]
+async fn many_requests_at_once_replace_a_digest_once_and_wait_for_nobody() {
+    let store = MemoryStore::new();
+    let fast = issue(&node(&store, Hashing::recommended()).await).await;
+    let other = issue(&node(&store, argon2id()).await).await;
+    let keyward = node(
+        &store,
+        argon2id().slow_permits(NonZeroUsize::MIN).slow_queue(1),
+    )
+    .await;
+    let present = || Box::pin(verify(&keyward, fast.api_key().presented()));
+    let mut all: Vec<_> = (0..100).map(|_| present()).collect();
+    let mut making = Vec::new();
+    for mut one in all.drain(..) {
+        if is_pending(one.as_mut()) {
+            making.push(one);
+        }
+    }
+    assert_eq!(making.len(), 1, "all others were decided at once");
+    // Meanwhile another key's verification finds its place in the queue.
+    assert!(verify(&keyward, other.api_key().presented()).await.is_ok());
+    for one in making {
+        assert!(one.await.is_ok());
+    }
+    let id = fast.record().id();
+    assert_eq!(scheme(&store, id).await, "argon2id$v=1$m=19456,t=2,p=1");
 }
 
 #[tokio::test]

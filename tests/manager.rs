@@ -491,7 +491,15 @@ async fn the_policy_is_asked_before_anything_is_read() {
             operation: &Operation<'_>,
         ) -> Result<Ruling, PolicyError> {
             let kind = match operation {
-                Operation::Issue { .. } => "issue",
+                Operation::Issue { key } => {
+                    assert_eq!(
+                        key.environment.as_deref(),
+                        Some("test"),
+                        "a policy sees it all"
+                    );
+                    assert_eq!(key.owner, Some(Principal::system("root").unwrap()));
+                    "issue"
+                }
                 Operation::Get { .. } => "get",
                 Operation::List { .. } => "list",
                 Operation::Revoke { .. } => "revoke",
@@ -512,7 +520,9 @@ async fn the_policy_is_asked_before_anything_is_read() {
         .unwrap();
     let manager = keyward.manager();
     let t = tenant("t");
-    let key = NewKey::new(t.clone(), "", scope!("undeclared"));
+    let key = NewKey::new(t.clone(), "", scope!("undeclared"))
+        .environment("test")
+        .owner(Principal::system("root").unwrap());
     assert!(matches!(
         manager.issue(&system(), key).await,
         Err(ManageError::Refused)
@@ -543,7 +553,7 @@ async fn each_change_commits_with_its_event() {
     let actor = Actor::user("alice", t.clone(), Ceiling::Unlimited)
         .unwrap()
         .in_request("req-1\nforged")
-        .from("::ffff:203.0.113.7".parse().unwrap());
+        .from_address("::ffff:203.0.113.7".parse().unwrap());
     let key = NewKey::new(t.clone(), "Power BI", READ).expires_in(Duration::from_secs(60));
     let issued = keyward.manager().issue(&actor, key).await.unwrap();
     let id = issued.record().id();
@@ -588,6 +598,94 @@ async fn each_change_commits_with_its_event() {
     assert_eq!(changed(0, "expires_at"), "2027-01-15T08:01:00Z");
     assert_eq!(changed(1, "revoked"), "leaked");
     verify_chain(ChainHead::default(), &events).unwrap();
+}
+
+#[tokio::test]
+async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
+    let (keyward, store, _) = keyward().await;
+    let (t, manager) = (tenant("t"), keyward.manager());
+    for (words, kept) in [
+        (
+            "found in a public repository",
+            "found in a public repository",
+        ),
+        ("two\nlines", "unreadable"),
+        ("", "unreadable"),
+        ("leaked", "leaked"),
+    ] {
+        let id = issue(&keyward, &t, "key").await.record().id();
+        let revoked = manager
+            .revoke(&system(), &t, id, words.into())
+            .await
+            .unwrap();
+        assert_eq!(revoked.reason.as_str(), kept);
+    }
+    let issued = issue(&keyward, &t, "key").await;
+    let (text, id) = (issued.api_key().expose(), issued.record().id());
+    let reason = RevokeReason::from(&*format!("found {text}"));
+    let revoked = manager.revoke(&system(), &t, id, reason).await.unwrap();
+    let masked = format!("found {}[redacted]", issued.api_key().display_prefix());
+    assert_eq!(revoked.reason.as_str(), masked);
+    let record = manager.get(&system(), &t, id).await.unwrap();
+    assert_eq!(record.revocation().unwrap().reason.as_str(), masked);
+    for sealed in store.events().unwrap().read(None, 0, 100).await.unwrap() {
+        assert!(
+            !sealed
+                .event
+                .to_line()
+                .contains(issued.api_key().expose_secret())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cutoff_ends_the_keys_that_were_issued_before_it() {
+    use keyward::store::{Change, ChangeId, ChangeSet};
+    let (keyward, store, clock) = keyward().await;
+    let mine = tenant("mine");
+    let old = issue(&keyward, &mine, "old").await;
+    let others = issue(&keyward, &tenant("other"), "another tenant's").await;
+    clock.advance(Duration::from_secs(1));
+    let cutoff = Change::Cutoff {
+        tenant: Some(mine.clone()),
+        before: clock.now().unwrap(),
+    };
+    let set = ChangeSet::one(ChangeId::generate(&keyward::random::OsRandom), cutoff);
+    store.commit(&set).await.unwrap();
+    let new = issue(&keyward, &mine, "new").await;
+    let any = Requirement::any_key();
+    let verify = async |key: &Issued| {
+        let attempt = Attempt::new(key.api_key().presented(), &any);
+        keyward.verifier().verify(&attempt).await
+    };
+    let denial = verify(&old).await.unwrap_err();
+    assert!(matches!(denial.reason(), DenialReason::CutOff));
+    assert_eq!(denial.class().status(), 401);
+    assert!(verify(&others).await.is_ok() && verify(&new).await.is_ok());
+    let id = old.record().id();
+    let record = keyward.manager().get(&system(), &mine, id).await.unwrap();
+    assert_eq!(record.status(clock.now().unwrap()), KeyStatus::Revoked);
+}
+
+#[tokio::test]
+async fn what_is_issued_can_be_read_to_the_last_digit() {
+    let (keyward, ..) = keyward().await;
+    let any = Requirement::any_key();
+    let numbers: Vec<f64> = (0..150_i32)
+        .map(|n| (1.0 + f64::from(n) / 7.0).powi(n) * 1.715_373_926_432e-100)
+        .collect();
+    let mut padding = 0;
+    let fits = |padding: usize| {
+        Metadata::try_from(json!({"numbers": numbers, "padding": "x".repeat(padding)}))
+    };
+    while fits(padding + 1).is_ok() {
+        padding += 1;
+    }
+    let key = NewKey::new(tenant("t"), "key", READ).metadata(fits(padding).unwrap());
+    let issued = keyward.manager().issue(&system(), key).await.unwrap();
+    let attempt = Attempt::new(issued.api_key().presented(), &any);
+    let admitted = keyward.verifier().verify(&attempt).await.unwrap();
+    assert_eq!(admitted.grant().record(), issued.record());
 }
 
 #[tokio::test]

@@ -400,12 +400,23 @@ async fn a_cutoff_moves_forward_only_and_binds_what_was_issued_before() {
         );
         assert_eq!(get(&store, 1).await.unwrap().cutoff, Some(at(stands)));
     }
+    // Changes of one set see each other.
+    let set = set([
+        cutoff(Some("t"), 650),
+        cutoff(Some("t"), 640),
+        cutoff(Some("u"), 1),
+    ]);
+    let outcomes = store.commit(&set).await.unwrap().outcomes;
+    assert_eq!(
+        outcomes,
+        [Outcome::CutOff, Outcome::AlreadyCutOff, Outcome::CutOff]
+    );
     let page = store.list(&KeyQuery::of(&key(1).tenant)).await.unwrap();
     assert_eq!(page.items[0].cutoff, Some(at(700)));
     let FeedPage::Next { items, .. } = follow(&store, Some(&before)).await else {
         panic!("resync");
     };
-    assert_eq!(items, vec![Changed::Cutoff; 5]);
+    assert_eq!(items, vec![Changed::Cutoff; 7]);
 }
 
 #[tokio::test]
@@ -523,6 +534,26 @@ async fn whoever_waits_for_a_change_is_woken() {
         };
         assert_eq!(items, [news(id, 1)]);
     }
+}
+
+#[test]
+fn waiting_outside_a_runtime_is_an_error_and_no_panic() {
+    use std::task::{Context, Poll, Waker};
+    fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+    let store = MemoryStore::new();
+    let Poll::Ready(Ok(FeedPage::Resync { next })) = poll(store.changes(None, Duration::MAX))
+    else {
+        panic!("the first look waits for nothing");
+    };
+    let waiting = poll(store.changes(Some(&next), Duration::from_secs(1)));
+    assert!(matches!(
+        waiting,
+        Poll::Ready(Err(StoreError::Unavailable(_)))
+    ));
+    let looking = poll(store.changes(Some(&next), Duration::ZERO));
+    assert!(matches!(looking, Poll::Ready(Ok(FeedPage::Next { .. }))));
 }
 
 #[tokio::test]

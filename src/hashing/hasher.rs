@@ -61,8 +61,9 @@ impl Hasher {
         secret: &[u8],
         origin: SecretOrigin,
     ) -> Result<Digest, HashingError> {
-        self.digest_by(self.scheme_for(origin), binding, secret)
-            .await
+        let scheme = self.scheme_for(origin);
+        let digest = self.digest_by(scheme, binding, secret, true).await?;
+        digest.ok_or(HashingError::Saturated)
     }
 
     /// Compares a presented secret with a digest, in time that does not depend on where they differ.
@@ -95,7 +96,8 @@ impl Hasher {
         Ok(Possession::Proven { outdated })
     }
 
-    /// Makes the digest that is to replace one that ranks lower; `None` if it does not.
+    /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
+    /// for a slow hash.
     ///
     /// The secret must have been proven against `digest`.
     pub(crate) async fn improve(
@@ -107,7 +109,7 @@ impl Hasher {
     ) -> Result<Option<Digest>, HashingError> {
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         match self.improvement(stored.scheme, origin) {
-            Some(better) => self.digest_by(better, binding, secret).await.map(Some),
+            Some(better) => self.digest_by(better, binding, secret, false).await,
             None => Ok(None),
         }
     }
@@ -154,26 +156,34 @@ impl Hasher {
         scheme: Scheme,
         binding: Binding<'_>,
         secret: &[u8],
-    ) -> Result<Digest, HashingError> {
+        may_wait: bool,
+    ) -> Result<Option<Digest>, HashingError> {
         self.check_pepper(scheme)?;
         let (salt, output) = match scheme {
             Scheme::Argon2id { params, pepper } => {
                 let mut salt = [0; 16];
                 self.random.fill(&mut salt)?;
                 let work = self.argon2id(params, pepper, salt, binding, secret)?;
-                let output = self.slow.run(work).await?;
+                let output = if may_wait {
+                    Some(self.slow.run(work).await?)
+                } else {
+                    self.slow.run_if_free(work).await?
+                };
+                let Some(output) = output else {
+                    return Ok(None);
+                };
                 self.slow_hashes.fetch_add(1, Ordering::Relaxed);
                 (salt, output)
             }
             // The id is a salt of its own: no two keys share it.
             fast => (*binding.id.as_bytes(), self.fast(fast, binding, secret)?),
         };
-        StoredDigest {
+        let digest = StoredDigest {
             scheme,
             salt,
             output,
-        }
-        .write()
+        };
+        digest.write().map(Some)
     }
 
     fn fast(

@@ -8,8 +8,8 @@ use super::scheme::Scheme;
 
 /// What to turn the stored scheme into, if it ranks lower than `choice` under the pepper now in use.
 ///
-/// From low to high: SHA-256, HMAC-SHA-256, Argon2id; within one of them, by pepper version (none is lowest)
-/// and, for Argon2id, by memory times passes, each of which only ever rises.
+/// Three things rank, and none of them ever falls: the algorithm (SHA-256, HMAC-SHA-256, Argon2id), the pepper's
+/// version (none is lowest), and Argon2id's memory times passes.
 pub(super) fn improvement(
     stored: Scheme,
     choice: Scheme,
@@ -21,7 +21,12 @@ pub(super) fn improvement(
         (Scheme::Hmac { pepper: stored }, Scheme::Hmac { pepper }) => Scheme::Hmac {
             pepper: stored.max(pepper),
         },
-        (Scheme::Hmac { .. }, Scheme::Argon2id { .. }) => choice,
+        (Scheme::Hmac { pepper: stored }, Scheme::Argon2id { params, pepper }) => {
+            Scheme::Argon2id {
+                params,
+                pepper: pepper.max(Some(stored)),
+            }
+        }
         (Scheme::Argon2id { params, pepper }, choice) => Scheme::Argon2id {
             params: match choice {
                 Scheme::Argon2id { params: chosen, .. } if chosen.cost() > params.cost() => chosen,
@@ -45,31 +50,43 @@ mod tests {
         }
     }
 
-    fn ladder() -> Vec<Scheme> {
-        vec![
-            Scheme::Sha256,
-            Scheme::Hmac { pepper: 1 },
-            Scheme::Hmac { pepper: 2 },
-            argon2id(19_456, 2, None),
-            argon2id(19_456, 2, Some(2)),
-            argon2id(65_536, 3, Some(2)),
-        ]
+    /// Every scheme of a small world, comparable or not.
+    fn world() -> Vec<Scheme> {
+        let peppers = [None, Some(1), Some(2)];
+        let mut world = vec![Scheme::Sha256];
+        world.extend([1, 2].map(|pepper| Scheme::Hmac { pepper }));
+        world.extend(peppers.map(|pepper| argon2id(19_456, 2, pepper)));
+        world.extend(peppers.map(|pepper| argon2id(65_536, 3, pepper)));
+        world
+    }
+
+    /// What ranks: algorithm, pepper, cost.
+    fn ranks(scheme: Scheme) -> [u64; 3] {
+        let pepper = u64::from(scheme.pepper().unwrap_or(0));
+        match scheme {
+            Scheme::Sha256 => [0, pepper, 0],
+            Scheme::Hmac { .. } => [1, pepper, 0],
+            Scheme::Argon2id { params, .. } => [2, pepper, params.cost()],
+        }
     }
 
     #[test]
-    fn only_a_lower_rank_is_improved() {
-        for (low, stored) in ladder().into_iter().enumerate() {
-            for (high, choice) in ladder().into_iter().enumerate() {
-                let pepper = match choice {
-                    Scheme::Hmac { pepper } => Some(pepper),
-                    Scheme::Argon2id { pepper, .. } => pepper,
-                    Scheme::Sha256 => None,
-                };
-                let improved = improvement(stored, choice, pepper);
-                if low < high {
-                    assert_eq!(improved, Some(choice), "{stored:?} -> {choice:?}");
-                } else if !(matches!(stored, Scheme::Argon2id { pepper: None, .. })) {
-                    assert_eq!(improved, None, "{stored:?} -> {choice:?}");
+    fn nothing_that_ranks_ever_falls_and_what_is_chosen_is_reached() {
+        for stored in world() {
+            for choice in world() {
+                let improved = improvement(stored, choice, choice.pepper()).unwrap_or(stored);
+                let (before, chosen, after) = (ranks(stored), ranks(choice), ranks(improved));
+                for axis in 0..3 {
+                    assert!(
+                        after[axis] >= before[axis],
+                        "{stored:?} -> {choice:?}: {improved:?}"
+                    );
+                }
+                // A pepper that is in use is reached by whatever can bear one.
+                assert!(after[0] >= chosen[0] && after[1] >= chosen[1]);
+                assert!(after[2] >= chosen[2]);
+                if (0..3).all(|axis| before[axis] >= chosen[axis]) {
+                    assert_eq!(improved, stored, "what does not rank lower is left alone");
                 }
             }
         }
@@ -98,20 +115,15 @@ mod tests {
     #[test]
     fn improving_ends() {
         // Whatever two nodes believe, a digest that each of them improves in turn comes to rest.
-        for start in ladder() {
-            for a in ladder() {
-                for b in ladder() {
+        for start in world() {
+            for a in world() {
+                for b in world() {
                     let mut now = start;
                     let mut steps = 0;
                     loop {
                         let before = now;
                         for choice in [a, b] {
-                            let pepper = match choice {
-                                Scheme::Hmac { pepper } => Some(pepper),
-                                Scheme::Argon2id { pepper, .. } => pepper,
-                                Scheme::Sha256 => None,
-                            };
-                            now = improvement(now, choice, pepper).unwrap_or(now);
+                            now = improvement(now, choice, choice.pepper()).unwrap_or(now);
                         }
                         if now == before {
                             break;

@@ -1,31 +1,36 @@
 //! Slow hashes, off the executor and bounded.
+//!
+//! They run on threads of their own, which end when there is no more to do. Nothing here depends on the
+//! runtime of whoever asked: a request whose runtime stands still, or is gone, holds up nobody else's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::HashingError;
 
 /// What names a computation that several requests may share: a keyed hash, so that it gives no secret away.
 pub(super) type Fingerprint = [u8; 32];
 
-/// A fixed number of permits, a bounded queue before them, and the computations that are under way.
+/// A fixed number of permits, a bounded queue before them, and the computations that may be shared.
 pub(super) struct SlowLane {
-    permits: Arc<Semaphore>,
-    /// Most computations that run or wait.
-    capacity: usize,
-    occupied: Arc<AtomicUsize>,
-    shared: Arc<Mutex<Shared>>,
+    permits: usize,
+    /// Most jobs that wait for a permit.
+    queue: usize,
+    state: Mutex<State>,
 }
 
-type Shared = HashMap<Fingerprint, watch::Sender<Progress>>;
-
-type Joined = (watch::Receiver<Progress>, Option<(Entry, Place)>);
+#[derive(Default)]
+struct State {
+    /// Permits taken: threads at work.
+    busy: usize,
+    waiting: VecDeque<Box<dyn Job>>,
+    shared: HashMap<Fingerprint, watch::Sender<Progress>>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -34,37 +39,56 @@ enum Progress {
     Failed,
 }
 
+/// Work that somebody waits for. Dropped undone, it tells them so.
+trait Job: Send {
+    /// Whether anybody still waits. If not, nobody can join any more either.
+    fn is_awaited(&mut self, state: &mut State) -> bool;
+    /// Does the work. What it returns tells those who wait, once the permit has found its next use.
+    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send>;
+}
+
 impl SlowLane {
     pub(super) fn new(permits: NonZeroUsize, queue: usize) -> Self {
-        let permits = permits.get().min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Arc::new(Semaphore::new(permits)),
-            capacity: permits.saturating_add(queue),
-            occupied: Arc::default(),
-            shared: Arc::default(),
+            permits: permits.get(),
+            queue,
+            state: Mutex::default(),
         }
     }
 
-    /// Runs the work when a permit is free.
+    /// Runs the work as soon as a permit is free.
     ///
     /// Dropping the future gives up a place in the queue; work that has begun runs to its end and holds its
     /// permit until then, so that memory stays bounded.
     pub(super) async fn run<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
     ) -> Result<T, HashingError> {
-        Handle::try_current().map_err(|_| HashingError::NoRuntime)?;
-        let place = self.take_place()?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_| HashingError::Unfinished)?;
-        let finished = tokio::task::spawn_blocking(move || {
-            let _held = (permit, place);
-            work()
-        });
-        finished.await.map_err(|_| HashingError::Unfinished)?
+        let (answer, awaited) = oneshot::channel();
+        self.submit(self.state(), Box::new(Single { answer, work }))?;
+        awaited.await.map_err(|_| HashingError::Unfinished)?
     }
 
-    /// Runs the work once for all who ask for it under this fingerprint while it is under way.
+    /// Runs the work if a permit is free at once; `None` if there is not.
+    pub(super) async fn run_if_free<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
+    ) -> Result<Option<T>, HashingError> {
+        let (answer, awaited) = oneshot::channel();
+        {
+            let state = self.state();
+            if state.busy >= self.permits {
+                return Ok(None);
+            }
+            self.submit(state, Box::new(Single { answer, work }))?;
+        }
+        awaited
+            .await
+            .map_err(|_| HashingError::Unfinished)?
+            .map(Some)
+    }
+
+    /// Runs the work once for all who ask for it under this fingerprint while it waits or runs.
     ///
     /// It does not belong to the request that began it: that one may go away while others wait. When all have
     /// gone before it began, it is not done at all.
@@ -73,12 +97,24 @@ impl SlowLane {
         fingerprint: Fingerprint,
         work: impl FnOnce() -> Result<bool, HashingError> + Send + 'static,
     ) -> Result<bool, HashingError> {
-        let runtime = Handle::try_current().map_err(|_| HashingError::NoRuntime)?;
-        let (mut progress, begun) = self.join(fingerprint)?;
-        if let Some((entry, place)) = begun {
-            // Outside the lock: a runtime that shuts down drops the entry at once, which takes it again.
-            runtime.spawn(entry.lead(place, work));
-        }
+        let mut progress = {
+            let mut state = self.state();
+            match state.shared.get(&fingerprint) {
+                Some(sender) => sender.subscribe(),
+                None => {
+                    let (sender, receiver) = watch::channel(Progress::Running);
+                    state.shared.insert(fingerprint, sender);
+                    let entry = Entry {
+                        lane: Arc::clone(self),
+                        fingerprint,
+                        is_listed: true,
+                        progress: Progress::Failed,
+                    };
+                    self.submit(state, Box::new(Joint { entry, work }))?;
+                    receiver
+                }
+            }
+        };
         let outcome = progress.wait_for(|progress| *progress != Progress::Running);
         match outcome.await.map(|progress| *progress) {
             Ok(Progress::Finished(verdict)) => Ok(verdict),
@@ -86,58 +122,190 @@ impl SlowLane {
         }
     }
 
-    /// Joins the computation under this fingerprint, or begins one that the caller must lead.
-    fn join(self: &Arc<Self>, fingerprint: Fingerprint) -> Result<Joined, HashingError> {
-        let mut shared = self.shared();
-        if let Some(sender) = shared.get(&fingerprint) {
-            return Ok((sender.subscribe(), None));
+    /// Gives the job to a thread of its own, or to the queue.
+    fn submit(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        job: Box<dyn Job>,
+    ) -> Result<(), HashingError> {
+        if state.busy < self.permits {
+            state.busy += 1;
+            drop(state);
+            let worker = Worker {
+                lane: Arc::clone(self),
+                holds_permit: true,
+            };
+            let thread = std::thread::Builder::new().name("keyward-slow-hash".into());
+            // A thread that cannot be had drops the worker and the job, which give back and tell.
+            let started = thread.spawn(move || worker.work(job));
+            return started.map(drop).map_err(|_| HashingError::Unfinished);
         }
-        let place = self.take_place()?;
-        let (sender, receiver) = watch::channel(Progress::Running);
-        shared.insert(fingerprint, sender);
-        let entry = Entry {
-            lane: Arc::clone(self),
-            fingerprint,
-            is_listed: true,
-            progress: Progress::Failed,
+        let abandoned = if state.waiting.len() < self.queue {
+            Vec::new()
+        } else {
+            state.take_abandoned()
         };
-        Ok((receiver, Some((entry, place))))
-    }
-
-    fn take_place(&self) -> Result<Place, HashingError> {
-        let place = Place(Arc::clone(&self.occupied));
-        if self.occupied.fetch_add(1, Ordering::Relaxed) >= self.capacity {
-            return Err(HashingError::Saturated);
+        let refused = if state.waiting.len() < self.queue {
+            state.waiting.push_back(job);
+            None
+        } else {
+            Some(job)
+        };
+        // A job that is dropped takes the lock.
+        drop(state);
+        drop(abandoned);
+        match refused {
+            None => Ok(()),
+            Some(_) => Err(HashingError::Saturated),
         }
-        Ok(place)
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        // Every change to the map is a single call: a panic elsewhere cannot leave it half-made.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes those jobs out of the queue that nobody waits for. They must be dropped without the lock.
+    fn take_abandoned(&mut self) -> Vec<Box<dyn Job>> {
+        let mut abandoned = Vec::new();
+        for mut job in std::mem::take(&mut self.waiting) {
+            if job.is_awaited(self) {
+                self.waiting.push_back(job);
+            } else {
+                abandoned.push(job);
+            }
+        }
+        abandoned
     }
 }
 
 impl fmt::Debug for SlowLane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
         f.debug_struct("SlowLane")
-            .field("free", &self.permits.available_permits())
-            .field("occupied", &self.occupied.load(Ordering::Relaxed))
-            .field("capacity", &self.capacity)
+            .field("permits", &self.permits)
+            .field("busy", &state.busy)
+            .field("queue", &self.queue)
+            .field("waiting", &state.waiting.len())
             .finish_non_exhaustive()
     }
 }
 
-/// A place among the computations that run or wait.
-struct Place(Arc<AtomicUsize>);
+/// A permit, and the thread that holds it.
+struct Worker {
+    lane: Arc<SlowLane>,
+    holds_permit: bool,
+}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Worker {
+    fn work(mut self, first: Box<dyn Job>) {
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let tell = job.run();
+            next = self.next();
+            tell();
+        }
+    }
+
+    /// The next job that somebody waits for. If there is none the permit is given back, in the same step, so
+    /// that no job can be put into the queue unseen.
+    fn next(&mut self) -> Option<Box<dyn Job>> {
+        loop {
+            let mut state = self.lane.state();
+            let Some(mut job) = state.waiting.pop_front() else {
+                state.busy = state.busy.saturating_sub(1);
+                self.holds_permit = false;
+                return None;
+            };
+            if job.is_awaited(&mut state) {
+                return Some(job);
+            }
+            // A job that is dropped takes the lock.
+            drop(state);
+            drop(job);
+        }
     }
 }
 
-/// The shared computation that a leader works on. Finished or dropped, it leaves the list and wakes its waiters.
+/// Only a worker whose thread could not be had still holds its permit.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.holds_permit {
+            return;
+        }
+        let mut state = self.lane.state();
+        state.busy = state.busy.saturating_sub(1);
+        // With no thread at work, nobody would come for those who wait.
+        let stranded = if state.busy == 0 {
+            std::mem::take(&mut state.waiting)
+        } else {
+            VecDeque::new()
+        };
+        drop(state);
+        drop(stranded);
+    }
+}
+
+/// Work that one request waits for.
+struct Single<T, W> {
+    answer: oneshot::Sender<Result<T, HashingError>>,
+    work: W,
+}
+
+impl<T, W> Job for Single<T, W>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T, HashingError> + Send + 'static,
+{
+    fn is_awaited(&mut self, _: &mut State) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send> {
+        let Self { answer, work } = *self;
+        let result = catch_unwind(AssertUnwindSafe(work));
+        Box::new(move || {
+            if let Ok(result) = result {
+                // Whoever waited may have gone meanwhile.
+                let _ = answer.send(result);
+            }
+        })
+    }
+}
+
+/// Work that any number of requests wait for.
+struct Joint<W> {
+    entry: Entry,
+    work: W,
+}
+
+impl<W> Job for Joint<W>
+where
+    W: FnOnce() -> Result<bool, HashingError> + Send,
+{
+    fn is_awaited(&mut self, state: &mut State) -> bool {
+        let fingerprint = &self.entry.fingerprint;
+        let sender = state.shared.get(fingerprint);
+        let is_awaited = sender.is_some_and(|sender| sender.receiver_count() > 0);
+        if !is_awaited {
+            state.shared.remove(fingerprint);
+            self.entry.is_listed = false;
+        }
+        is_awaited
+    }
+
+    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send> {
+        let Self { mut entry, work } = *self;
+        if let Ok(Ok(verdict)) = catch_unwind(AssertUnwindSafe(work)) {
+            entry.progress = Progress::Finished(verdict);
+        }
+        Box::new(move || drop(entry))
+    }
+}
+
+/// What is listed for others to join. Dropped, it leaves the list and wakes its waiters.
 struct Entry {
     lane: Arc<SlowLane>,
     fingerprint: Fingerprint,
@@ -145,47 +313,12 @@ struct Entry {
     progress: Progress,
 }
 
-impl Entry {
-    async fn lead(
-        mut self,
-        place: Place,
-        work: impl FnOnce() -> Result<bool, HashingError> + Send + 'static,
-    ) {
-        let Ok(permit) = Arc::clone(&self.lane.permits).acquire_owned().await else {
-            return;
-        };
-        if !self.is_awaited() {
-            return;
-        }
-        let finished = tokio::task::spawn_blocking(move || {
-            let _held = (permit, place);
-            work()
-        });
-        if let Ok(Ok(verdict)) = finished.await {
-            self.progress = Progress::Finished(verdict);
-        }
-    }
-
-    /// Whether somebody still waits; if not, the entry leaves the list, so that nobody joins in vain.
-    fn is_awaited(&mut self) -> bool {
-        let mut shared = self.lane.shared();
-        let awaited = shared
-            .get(&self.fingerprint)
-            .is_some_and(|sender| sender.receiver_count() > 0);
-        if !awaited {
-            shared.remove(&self.fingerprint);
-            self.is_listed = false;
-        }
-        awaited
-    }
-}
-
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.is_listed {
             return; // What is listed by now is another's.
         }
-        let sender = self.lane.shared().remove(&self.fingerprint);
+        let sender = self.lane.state().shared.remove(&self.fingerprint);
         if let Some(sender) = sender {
             sender.send_replace(self.progress);
         }
@@ -196,10 +329,10 @@ impl Drop for Entry {
 mod tests {
     use super::*;
     use std::future::Future;
-    use std::pin::Pin;
-    use std::sync::atomic::AtomicU32;
+    use std::pin::{Pin, pin};
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     fn lane(permits: usize, queue: usize) -> Arc<SlowLane> {
@@ -218,10 +351,20 @@ mod tests {
         })
     }
 
-    async fn until(condition: impl Fn() -> bool) {
+    fn asks<F: Future>(future: Pin<&mut F>) {
+        let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+    }
+
+    fn until(condition: impl Fn() -> bool) {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    fn is_idle(lane: &SlowLane) -> bool {
+        let state = lane.state();
+        state.busy == 0 && state.waiting.is_empty() && state.shared.is_empty()
     }
 
     #[tokio::test]
@@ -229,162 +372,168 @@ mod tests {
         let lane = lane(1, 0);
         let runs = Arc::new(AtomicU32::new(0));
         let (release, wait) = held_up();
-        let mut waiters = Vec::new();
         let mut wait = Some(wait);
+        let mut waiters = Vec::new();
         for _ in 0..50 {
-            let (lane, runs, wait) = (Arc::clone(&lane), Arc::clone(&runs), wait.take());
-            waiters.push(tokio::spawn(async move {
-                lane.share([1; 32], move || {
-                    runs.fetch_add(1, Ordering::SeqCst);
-                    wait.unwrap()()
-                })
-                .await
+            let (runs, wait) = (Arc::clone(&runs), wait.take());
+            let mut waiter = Box::pin(lane.share([1; 32], move || {
+                runs.fetch_add(1, Ordering::SeqCst);
+                wait.unwrap()()
             }));
-            tokio::task::yield_now().await;
+            asks(waiter.as_mut());
+            waiters.push(waiter);
         }
         release.send(()).unwrap();
         for waiter in waiters {
-            assert!(waiter.await.unwrap().unwrap());
+            assert!(waiter.await.unwrap());
         }
         assert_eq!(runs.load(Ordering::SeqCst), 1);
-        assert!(lane.shared().is_empty());
-        until(|| lane.occupied.load(Ordering::SeqCst) == 0).await;
+        until(|| is_idle(&lane));
     }
 
     #[tokio::test]
     async fn the_one_who_began_may_leave_while_others_wait() {
         let lane = lane(1, 1);
         let (release, wait) = held_up();
-        let first = tokio::spawn({
-            let lane = Arc::clone(&lane);
-            async move { lane.share([1; 32], wait).await }
-        });
-        until(|| lane.permits.available_permits() == 0).await;
-        let second = tokio::spawn({
-            let lane = Arc::clone(&lane);
-            async move { lane.share([1; 32], || Ok(false)).await }
-        });
-        until(|| {
-            lane.shared()
-                .get(&[1; 32])
-                .is_some_and(|sender| sender.receiver_count() == 2)
-        })
-        .await;
-        first.abort();
-        assert!(first.await.unwrap_err().is_cancelled());
+        let mut second = Box::pin(lane.share([1; 32], || Ok(false)));
+        {
+            let mut first = pin!(lane.share([1; 32], wait));
+            asks(first.as_mut());
+            asks(second.as_mut());
+        }
         release.send(()).unwrap();
-        assert!(second.await.unwrap().unwrap(), "the first one's result");
+        assert!(second.await.unwrap(), "the first one's result");
     }
 
     #[tokio::test]
     async fn work_that_nobody_awaits_any_more_is_not_begun() {
-        let lane = lane(1, 1);
-        let (release, wait) = held_up();
-        let running = tokio::spawn({
-            let lane = Arc::clone(&lane);
-            async move { lane.run(wait).await }
-        });
-        until(|| lane.permits.available_permits() == 0).await;
-        let begun = Arc::new(AtomicU32::new(0));
-        let abandoned = tokio::spawn({
-            let (lane, begun) = (Arc::clone(&lane), Arc::clone(&begun));
-            async move {
-                lane.share([2; 32], move || {
-                    begun.fetch_add(1, Ordering::SeqCst);
-                    Ok(true)
-                })
-                .await
-            }
-        });
-        until(|| lane.shared().contains_key(&[2; 32])).await;
-        abandoned.abort();
-        assert!(abandoned.await.unwrap_err().is_cancelled());
-        release.send(()).unwrap();
-        running.await.unwrap().unwrap();
-        until(|| lane.shared().is_empty()).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 0);
-        assert!(
-            lane.share([2; 32], || Ok(true)).await.unwrap(),
-            "and can be begun anew"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_queue_is_bounded() {
         let lane = lane(1, 2);
         let (release, wait) = held_up();
-        let mut held = vec![tokio::spawn({
-            let lane = Arc::clone(&lane);
-            async move { lane.share([0; 32], wait).await }
-        })];
-        until(|| lane.permits.available_permits() == 0).await;
-        for n in 1..=2 {
-            let lane = Arc::clone(&lane);
-            held.push(tokio::spawn(async move {
-                lane.share([n; 32], || Ok(true)).await
-            }));
+        let mut running = pin!(lane.run(wait));
+        asks(running.as_mut());
+        let begun = Arc::new(AtomicU32::new(0));
+        let count = || {
+            let begun = Arc::clone(&begun);
+            move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                Ok(true)
+            }
+        };
+        {
+            asks(pin!(lane.share([2; 32], count())));
+            asks(pin!(lane.run(count())));
         }
-        until(|| lane.occupied.load(Ordering::SeqCst) == 3).await;
-        assert!(matches!(
-            lane.share([9; 32], || Ok(true)).await,
-            Err(HashingError::Saturated)
-        ));
-        assert!(matches!(
-            lane.run(|| Ok(())).await,
-            Err(HashingError::Saturated)
-        ));
         release.send(()).unwrap();
-        for waiter in held {
-            assert!(waiter.await.unwrap().unwrap());
-        }
-        until(|| lane.occupied.load(Ordering::SeqCst) == 0).await;
-        assert!(lane.share([9; 32], || Ok(true)).await.unwrap());
+        running.await.unwrap();
+        until(|| is_idle(&lane));
+        assert_eq!(begun.load(Ordering::SeqCst), 0);
+        let anew = lane.share([2; 32], count()).await;
+        assert!(anew.unwrap(), "and can be begun anew");
     }
 
     #[tokio::test]
-    async fn a_panic_in_the_work_is_undecidable_and_frees_its_place() {
-        let lane = lane(1, 0);
-        for _ in 0..3 {
-            assert!(matches!(
-                lane.share([1; 32], || panic!("planted")).await,
-                Err(HashingError::Unfinished)
-            ));
-            assert!(matches!(
-                lane.run::<()>(|| panic!("planted")).await,
-                Err(HashingError::Unfinished)
-            ));
+    async fn the_queue_is_bounded_and_the_abandoned_hold_no_place() {
+        let lane = lane(1, 2);
+        let (release, wait) = held_up();
+        let mut running = Box::pin(lane.share([0; 32], wait));
+        asks(running.as_mut());
+        let mut one = Box::pin(lane.share([1; 32], || Ok(true)));
+        let mut two = Box::pin(lane.run(|| Ok(true)));
+        asks(one.as_mut());
+        asks(two.as_mut());
+        let refused = lane.share([9; 32], || Ok(true)).await;
+        assert!(matches!(refused, Err(HashingError::Saturated)));
+        let refused = lane.run(|| Ok(())).await;
+        assert!(matches!(refused, Err(HashingError::Saturated)));
+        assert!(!lane.state().shared.contains_key(&[9; 32]));
+
+        drop((one, two));
+        let mut three = Box::pin(lane.share([9; 32], || Ok(true)));
+        let mut four = Box::pin(lane.run(|| Ok(true)));
+        asks(three.as_mut());
+        asks(four.as_mut());
+        release.send(()).unwrap();
+        for waiter in [running.await, three.await, four.await] {
+            assert!(waiter.unwrap());
         }
-        assert!(lane.shared().is_empty());
+        until(|| is_idle(&lane));
     }
 
-    #[test]
-    fn without_a_runtime_there_is_an_error_and_no_panic() {
-        let lane = lane(1, 0);
-        let mut waiting = std::pin::pin!(lane.share([1; 32], || Ok(true)));
-        assert!(matches!(
-            poll_once(waiting.as_mut()),
-            Poll::Ready(Err(HashingError::NoRuntime))
-        ));
+    #[tokio::test]
+    async fn at_most_the_permits_run_at_once() {
+        let lane = lane(2, 100);
+        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let mut waiters = Vec::new();
+        for _ in 0..50 {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            let mut waiter = Box::pin(lane.run(move || {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(1));
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }));
+            asks(waiter.as_mut());
+            waiters.push(waiter);
+        }
+        for waiter in waiters {
+            waiter.await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 2);
     }
 
-    #[test]
-    fn a_runtime_that_shuts_down_leaves_nothing_behind() {
+    #[tokio::test]
+    async fn what_may_only_run_at_once_never_waits() {
         let lane = lane(1, 5);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        {
-            let _entered = runtime.enter();
-            let mut waiting = std::pin::pin!(lane.share([1; 32], || Ok(true)));
-            assert!(poll_once(waiting.as_mut()).is_pending());
-        }
-        assert_eq!(lane.shared().len(), 1, "spawned and never polled");
-        drop(runtime);
-        assert!(lane.shared().is_empty());
-        assert_eq!(lane.occupied.load(Ordering::SeqCst), 0);
+        assert!(matches!(lane.run_if_free(|| Ok(7)).await, Ok(Some(7))));
+        until(|| is_idle(&lane));
+        let (release, wait) = held_up();
+        let mut running = pin!(lane.run(wait));
+        asks(running.as_mut());
+        assert!(matches!(lane.run_if_free(|| Ok(7)).await, Ok(None)));
+        release.send(()).unwrap();
+        running.await.unwrap();
     }
 
-    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(Waker::noop()))
+    #[tokio::test]
+    async fn a_panic_in_the_work_is_undecidable_and_frees_its_permit() {
+        let lane = lane(1, 1);
+        for _ in 0..3 {
+            let shared = lane.share([1; 32], || panic!("planted")).await;
+            assert!(matches!(shared, Err(HashingError::Unfinished)));
+            let single = lane.run::<()>(|| panic!("planted")).await;
+            assert!(matches!(single, Err(HashingError::Unfinished)));
+        }
+        until(|| is_idle(&lane));
+    }
+
+    #[test]
+    fn a_runtime_that_stands_still_holds_up_nobody_else() {
+        let lane = lane(1, 5);
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap()
+        };
+        let (release, wait) = held_up();
+        let still = runtime();
+        let mut abandoned = Box::pin(lane.share([1; 32], wait));
+        {
+            let _entered = still.enter();
+            asks(abandoned.as_mut());
+        }
+        let mut waiting = Box::pin(lane.share([2; 32], || Ok(true)));
+        asks(waiting.as_mut());
+        release.send(()).unwrap();
+        // Neither of the two above is ever polled again.
+        for fingerprint in [[1; 32], [2; 32], [3; 32]] {
+            let other = runtime();
+            let shared = other.block_on(async {
+                let shared = lane.share(fingerprint, || Ok(true));
+                tokio::time::timeout(Duration::from_secs(20), shared).await
+            });
+            assert!(shared.unwrap().unwrap());
+        }
+        drop(still);
     }
 }

@@ -6,6 +6,7 @@
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{
@@ -28,7 +29,7 @@ struct Document {
     // Said in this way, a document without the field is damaged and not without a limit.
     #[serde(deserialize_with = "Option::deserialize")]
     concurrency: Option<NonZeroU32>,
-    metadata: Metadata,
+    metadata: Map<String, Value>,
     origin: SecretOrigin,
     created_by: Principal,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -51,7 +52,7 @@ impl KeyRecord {
             networks: self.networks.clone(),
             quotas: self.quotas.clone(),
             concurrency: self.concurrency,
-            metadata: self.metadata.clone(),
+            metadata: self.metadata.as_object().clone(),
             origin: self.origin,
             created_by: self.created_by.clone(),
             not_before: self.not_before,
@@ -113,7 +114,7 @@ impl KeyRecord {
             networks: document.networks,
             quotas: document.quotas,
             concurrency: document.concurrency,
-            metadata: document.metadata,
+            metadata: Metadata::stored(document.metadata),
             origin: document.origin,
             digest: stored.digest,
             created_at: stored.created_at,

@@ -259,7 +259,7 @@ impl KeyPrefix {
 ///
 /// The environment in a key's text is a label, not a boundary: anyone can rewrite it and the checksum. The
 /// boundary is the environment in the stored record, which the digest binds and every verification compares.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Environment(Arc<str>);
 
 impl Environment {

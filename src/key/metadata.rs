@@ -35,6 +35,11 @@ impl Metadata {
         Ok(Self(object))
     }
 
+    /// What was attached once, as it was stored. Its size was checked then, and by whoever wrote it.
+    pub(super) fn stored(object: Map<String, Value>) -> Self {
+        Self(object)
+    }
+
     /// The object.
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a key's secret came from. Kept with the key, so that a weak secret is never moved to a fast hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum SecretOrigin {
     /// Keyward drew it from a random source.

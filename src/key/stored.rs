@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Digest, KeyId, Principal, TenantId, Title};
+use super::{Digest, KeyId, Principal, Redactor, TenantId, Title};
 
 /// One key as a backend keeps it: a few columns that it may index, and a document that it does not look into.
 ///
@@ -95,11 +95,21 @@ pub enum RevokeReason {
     Rotated,
     /// What used it is no more.
     Decommissioned,
-    /// A reason that this version does not know, as it was stored.
-    Other(Box<str>),
+    /// Another reason, in the host's own words.
+    Other(Title),
 }
 
 impl RevokeReason {
+    /// The same with keys in it masked.
+    pub(crate) fn masked(self, redactor: &Redactor) -> Self {
+        match &self {
+            Self::Other(words) if redactor.finds_key(words.as_str()) => {
+                Self::from(&*redactor.redact(words.as_str()))
+            }
+            _ => self,
+        }
+    }
+
     /// The reason's name, as stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -108,7 +118,7 @@ impl RevokeReason {
             Self::Leaked => "leaked",
             Self::Rotated => "rotated",
             Self::Decommissioned => "decommissioned",
-            Self::Other(name) => name,
+            Self::Other(words) => words.as_str(),
         }
     }
 }
@@ -119,16 +129,23 @@ impl fmt::Display for RevokeReason {
     }
 }
 
-/// Never fails: a reason that cannot be read must not make a revoked key unreadable.
-impl From<String> for RevokeReason {
-    fn from(name: String) -> Self {
-        match &*name {
+/// Never fails: a reason that cannot be read must not make a revoked key unreadable. Words that could not stand
+/// in a [`Title`] become `unreadable`.
+impl From<&str> for RevokeReason {
+    fn from(name: &str) -> Self {
+        match name {
             "requested" => Self::Requested,
             "leaked" => Self::Leaked,
             "rotated" => Self::Rotated,
             "decommissioned" => Self::Decommissioned,
-            _ => Self::Other(name.into()),
+            words => Self::Other(Title::new(words).unwrap_or_else(|_| Title::unreadable())),
         }
+    }
+}
+
+impl From<String> for RevokeReason {
+    fn from(name: String) -> Self {
+        Self::from(&*name)
     }
 }
 
@@ -136,7 +153,7 @@ impl FromStr for RevokeReason {
     type Err = Infallible;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(name.to_owned().into())
+        Ok(name.into())
     }
 }
 

@@ -29,7 +29,7 @@ impl Title {
             return Err(TitleError::Length);
         }
         let text = text.trim();
-        if text.is_empty() {
+        if text.chars().all(is_joiner) {
             return Err(TitleError::Empty);
         }
         if text.chars().count() > Self::MAX_CHARACTERS {
@@ -41,11 +41,24 @@ impl Title {
         Ok(Self(text.into()))
     }
 
+    /// What stands where stored words cannot be read.
+    pub(super) fn unreadable() -> Self {
+        Self("unreadable".into())
+    }
+
     /// The title.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Characters that only alter their neighbours: joiners and variation selectors.
+fn is_joiner(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200c}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 /// Control characters, line and paragraph separators, direction marks, and invisible characters but for the
@@ -55,12 +68,17 @@ fn is_refused(character: char) -> bool {
         || matches!(
             character,
             '\u{ad}'
+                | '\u{34f}'
                 | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
                 | '\u{180e}'
                 | '\u{200b}'
                 | '\u{200e}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{ffa0}'
                 | '\u{feff}'
                 | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
@@ -141,6 +159,11 @@ mod tests {
             ("a\u{2066}b", TitleError::Character),
             ("a\u{200b}b", TitleError::Character),
             ("\u{200b}", TitleError::Character),
+            ("\u{3164}", TitleError::Character),
+            ("\u{2800}", TitleError::Character),
+            ("\u{115f}", TitleError::Character),
+            ("\u{200d}", TitleError::Empty),
+            ("\u{fe0f}\u{200c}", TitleError::Empty),
         ] {
             assert_eq!(Title::new(text), Err(error), "{text:?}");
         }

@@ -18,7 +18,7 @@ use crate::key::{NonEmpty, Principal, PrincipalError, StoredKey, TenantId};
 ///
 /// let tenant = TenantId::new("acme-inc")?;
 /// let ceiling = Ceiling::Limited(Limits::new(scope!("read:editions")));
-/// let actor = Actor::user("alice", tenant, ceiling)?.in_request("req-7f3a").from("203.0.113.7".parse()?);
+/// let actor = Actor::user("alice", tenant, ceiling)?.in_request("req-7f3a").from_address("203.0.113.7".parse()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ impl Actor {
 
     /// Says from which address it acts, for the audit log.
     #[must_use]
-    pub fn from(mut self, client: IpAddr) -> Self {
+    pub fn from_address(mut self, client: IpAddr) -> Self {
         self.client = Some(client.to_canonical());
         self
     }

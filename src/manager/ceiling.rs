@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 
 use time::OffsetDateTime;
 
-use crate::key::{Access, KeyRecord, Networks, Quota, Resources, ScopeCatalog};
+use crate::key::{
+    Access, Environment, KeyRecord, Networks, NonEmpty, Quota, Resources, ScopeCatalog,
+};
 
 /// The most that an actor may grant. Without one, said in so many words, nobody could tell a forgotten limit
 /// from a wanted one.
@@ -21,6 +23,7 @@ pub enum Ceiling {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     access: Access,
+    environments: Option<NonEmpty<Environment>>,
     resources: Resources,
     networks: Networks,
     expires_by: Option<OffsetDateTime>,
@@ -34,6 +37,8 @@ pub struct Limits {
 pub enum Axis {
     /// What it may do.
     Access,
+    /// For which environment it is.
+    Environment,
     /// Which things it may touch.
     Resources,
     /// From where it may be used.
@@ -50,6 +55,7 @@ impl fmt::Display for Axis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Access => "access",
+            Self::Environment => "environment",
             Self::Resources => "resources",
             Self::Networks => "networks",
             Self::Expiry => "expiry",
@@ -65,6 +71,7 @@ impl Limits {
     pub fn new(access: impl Into<Access>) -> Self {
         Self {
             access: access.into(),
+            environments: None,
             resources: Resources::Any,
             networks: Networks::Any,
             expires_by: None,
@@ -78,12 +85,20 @@ impl Limits {
     pub fn of_key(record: &KeyRecord) -> Self {
         Self {
             access: record.access().clone(),
+            environments: Some(NonEmpty::one(record.environment().clone())),
             resources: record.resources().clone(),
             networks: record.networks().clone(),
             expires_by: record.expires_at(),
             quotas: record.quotas().to_vec(),
             concurrency: record.concurrency(),
         }
+    }
+
+    /// For no other environments.
+    #[must_use]
+    pub fn environments(mut self, environments: impl Into<NonEmpty<Environment>>) -> Self {
+        self.environments = Some(environments.into());
+        self
     }
 
     /// In each kind that these list, no other resources.
@@ -128,6 +143,10 @@ impl Limits {
             (Access::Scopes(_), Access::Full) => false,
             (Access::Scopes(held), Access::Scopes(asked)) => catalog.covers(held, asked),
         };
+        let environment = self
+            .environments
+            .as_ref()
+            .is_none_or(|environments| environments.contains(key.environment()));
         let expiry = match (self.expires_by, key.expires_at()) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -144,6 +163,7 @@ impl Limits {
         };
         [
             (Axis::Access, access),
+            (Axis::Environment, environment),
             (Axis::Resources, key.resources().within(&self.resources)),
             (Axis::Networks, key.networks().within(&self.networks)),
             (Axis::Expiry, expiry),

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation, broken_contract};
+use super::{
+    Actor, InvalidKey, KeyManager, KeyRequest, ManageError, NewKey, Operation, broken_contract,
+};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::hashing::Binding;
@@ -26,6 +28,7 @@ impl KeyManager {
     /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`]. Nothing is
     /// issued on any of them; after [`StoreError::Indeterminate`] a key may stand in the list that nobody holds.
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
+        let key = key.into_request();
         if !actor.acts_for(&key.tenant) {
             return Err(ManageError::Refused);
         }
@@ -44,7 +47,7 @@ impl KeyManager {
     }
 
     /// The record of the key asked for, all but its id and its digest.
-    fn draft(&self, actor: &Actor, key: NewKey) -> Result<KeyRecord, ManageError> {
+    fn draft(&self, actor: &Actor, key: KeyRequest) -> Result<KeyRecord, ManageError> {
         let now = self.now()?;
         self.check_bounds(&key)?;
         let title = Title::new(&key.title).map_err(InvalidKey::Title)?;
@@ -92,7 +95,7 @@ impl KeyManager {
         })
     }
 
-    fn check_bounds(&self, key: &NewKey) -> Result<(), InvalidKey> {
+    fn check_bounds(&self, key: &KeyRequest) -> Result<(), InvalidKey> {
         if let Access::Scopes(scopes) = &key.access {
             let mut scopes = scopes.iter();
             if let Some(scope) = scopes.find(|scope| !self.parts.catalog.declares(scope)) {

@@ -23,25 +23,46 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Tenant
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct NewKey {
-    pub(super) tenant: TenantId,
-    pub(super) title: String,
-    pub(super) access: Access,
-    pub(super) owner: Option<Principal>,
-    pub(super) environment: Option<String>,
-    pub(super) resources: Resources,
-    pub(super) networks: Networks,
-    pub(super) quotas: Vec<Quota>,
-    pub(super) concurrency: Option<NonZeroU32>,
-    pub(super) metadata: Metadata,
-    pub(super) not_before: Option<OffsetDateTime>,
-    pub(super) expiry: Option<Expiry>,
+pub struct NewKey(KeyRequest);
+
+/// What was asked for in a [`NewKey`], for a [`Policy`](super::Policy) to judge. Not checked yet.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyRequest {
+    /// Whose key it is to be.
+    pub tenant: TenantId,
+    /// What it is to be called.
+    pub title: String,
+    /// What it is to be allowed.
+    pub access: Access,
+    /// To whom it is to be issued; none: to the actor.
+    pub owner: Option<Principal>,
+    /// For which environment; none: the format's first.
+    pub environment: Option<String>,
+    /// Which things it is to touch.
+    pub resources: Resources,
+    /// From where it is to be used.
+    pub networks: Networks,
+    /// The quotas it is to carry.
+    pub quotas: Vec<Quota>,
+    /// How many of its requests may be in flight at once.
+    pub concurrency: Option<NonZeroU32>,
+    /// What is to be attached.
+    pub metadata: Metadata,
+    /// From when on it is to be valid.
+    pub not_before: Option<OffsetDateTime>,
+    /// Until when; none: until revoked.
+    pub expiry: Option<Expiry>,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Expiry {
+/// Until when a key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Invalid from this instant on.
     At(OffsetDateTime),
+    /// Invalid this long after it is issued.
     In(Duration),
+    /// Valid to the end of this day in UTC.
     On(Date),
 }
 
@@ -51,7 +72,7 @@ impl NewKey {
     /// The title is checked when the key is issued.
     #[must_use]
     pub fn new(tenant: TenantId, title: impl Into<String>, access: impl Into<Access>) -> Self {
-        Self {
+        Self(KeyRequest {
             tenant,
             title: title.into(),
             access: access.into(),
@@ -64,104 +85,98 @@ impl NewKey {
             metadata: Metadata::default(),
             not_before: None,
             expiry: None,
-        }
+        })
     }
 
     /// Issues it to this user, integration or part of the system rather than to the actor.
     #[must_use]
     pub fn owner(mut self, owner: Principal) -> Self {
-        self.owner = Some(owner);
+        self.0.owner = Some(owner);
         self
     }
 
     /// Issues it for this environment rather than the format's first.
     #[must_use]
     pub fn environment(mut self, name: impl Into<String>) -> Self {
-        self.environment = Some(name.into());
+        self.0.environment = Some(name.into());
         self
     }
 
     /// Restricts which things it may touch.
     #[must_use]
     pub fn resources(mut self, resources: Resources) -> Self {
-        self.resources = resources;
+        self.0.resources = resources;
         self
     }
 
     /// Restricts from where it may be used.
     #[must_use]
     pub fn networks(mut self, networks: Networks) -> Self {
-        self.networks = networks;
+        self.0.networks = networks;
         self
     }
 
     /// Declares a quota. Quotas are kept and shown, not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        self.quotas.push(quota);
+        self.0.quotas.push(quota);
         self
     }
 
     /// Bounds how many of its requests may be in flight at once, on one node.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
-        self.concurrency = Some(limit);
+        self.0.concurrency = Some(limit);
         self
     }
 
     /// Attaches metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
+        self.0.metadata = metadata;
         self
     }
 
     /// Makes it valid from this instant on.
     #[must_use]
     pub fn not_before(mut self, instant: OffsetDateTime) -> Self {
-        self.not_before = Some(instant);
+        self.0.not_before = Some(instant);
         self
     }
 
     /// Makes it invalid from this instant on.
     #[must_use]
     pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
-        self.expiry = Some(Expiry::At(instant));
+        self.0.expiry = Some(Expiry::At(instant));
         self
     }
 
     /// Makes it invalid this long after it is issued.
     #[must_use]
     pub fn expires_in(mut self, duration: Duration) -> Self {
-        self.expiry = Some(Expiry::In(duration));
+        self.0.expiry = Some(Expiry::In(duration));
         self
     }
 
     /// Makes it valid to the end of this day in UTC.
     #[must_use]
     pub fn expires_on(mut self, day: Date) -> Self {
-        self.expiry = Some(Expiry::On(day));
+        self.0.expiry = Some(Expiry::On(day));
         self
     }
 
-    /// Whose key it is to be.
+    /// What was asked for.
     #[must_use]
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
+    pub fn request(&self) -> &KeyRequest {
+        &self.0
     }
 
-    /// What it is to be called, as given.
-    #[must_use]
-    pub fn title(&self) -> &str {
-        &self.title
+    pub(super) fn into_request(self) -> KeyRequest {
+        self.0
     }
+}
 
-    /// What it is to be allowed.
-    #[must_use]
-    pub fn access(&self) -> &Access {
-        &self.access
-    }
-
+impl KeyRequest {
     pub(super) fn first_invalid_instant(
         &self,
         now: OffsetDateTime,

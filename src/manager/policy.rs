@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use super::{Actor, NewKey};
+use super::{Actor, KeyRequest};
 use crate::key::{KeyId, RevokeReason, TenantId};
 
 /// The host's yes or no to each management operation, such as "only administrators of the tenant".
@@ -49,7 +49,7 @@ pub enum Operation<'a> {
     /// Issue a key.
     Issue {
         /// The key as asked for, its tenant included.
-        key: &'a NewKey,
+        key: &'a KeyRequest,
     },
     /// Look at a key.
     Get {
@@ -79,7 +79,7 @@ impl Operation<'_> {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         match self {
-            Self::Issue { key } => key.tenant(),
+            Self::Issue { key } => &key.tenant,
             Self::Get { tenant, .. } | Self::List { tenant } | Self::Revoke { tenant, .. } => {
                 tenant
             }

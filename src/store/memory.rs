@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::state::State;
@@ -20,7 +21,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// Keys in this process's memory: for tests, and for applications that issue anew at each start.
 ///
 /// Clones share their keys. Nothing is written to disk: all is gone with the process. Keys, events and the
-/// ids of commits are kept as long as the store lives, and the feed the last 65,536 changes.
+/// ids of commits are kept as long as the store lives, and the feed the last 65,536 changes. Waiting for a change
+/// needs a tokio runtime with its timer enabled.
 #[derive(Clone)]
 pub struct MemoryStore {
     state: Arc<RwLock<State>>,
@@ -86,6 +88,11 @@ impl KeyStore for MemoryStore {
         match &page {
             FeedPage::Next { items, .. } if items.is_empty() && !wait.is_zero() => {}
             _ => return Ok(page),
+        }
+        if Handle::try_current().is_err() {
+            return Err(StoreError::Unavailable(
+                "waiting needs a tokio runtime".into(),
+            ));
         }
         // Either outcome only says when to look again.
         let _ = tokio::time::timeout(wait, position.changed()).await;

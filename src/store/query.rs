@@ -114,14 +114,15 @@ impl KeyQuery {
 /// The place of a key in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListPosition {
-    /// Among the keys that are not revoked: descending by creation, then by id.
+    /// Among the keys that are not revoked: descending by creation, and by id among those of one microsecond.
     Live {
         /// When the key was issued, in microseconds since the Unix epoch.
         created_micros: i64,
         /// Which key.
         id: KeyId,
     },
-    /// Among the revoked keys: ascending by the position of the commit that revoked them, then by id.
+    /// Among the revoked keys: ascending by the position of the commit that revoked them, and by id within one
+    /// commit.
     Revoked {
         /// The position of that commit.
         position: u64,

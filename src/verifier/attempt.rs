@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::Requirement;
-use crate::key::{PresentedKey, TenantId};
+use crate::key::{Environment, PresentedKey, TenantId};
 
 /// One request's question: this credential, for what this route needs, from this address, about these resources.
 ///
@@ -23,6 +23,7 @@ pub struct Attempt<'a> {
     pub(super) requirement: &'a Requirement,
     pub(super) client: Option<IpAddr>,
     pub(super) tenant: Option<&'a TenantId>,
+    pub(super) environment: Option<&'a Environment>,
     pub(super) cost: NonZeroU32,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
     has_too_many: bool,
@@ -40,6 +41,7 @@ impl<'a> Attempt<'a> {
             requirement,
             client: None,
             tenant: None,
+            environment: None,
             cost: NonZeroU32::MIN,
             resources: [None; Self::MAX_RESOURCES],
             has_too_many: false,
@@ -58,6 +60,14 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn tenant(mut self, tenant: &'a TenantId) -> Self {
         self.tenant = Some(tenant);
+        self
+    }
+
+    /// The environment that the request addresses, where the host serves several. A key of any other is refused
+    /// like a wrong one.
+    #[must_use]
+    pub fn environment(mut self, environment: &'a Environment) -> Self {
+        self.environment = Some(environment);
         self
     }
 
@@ -84,10 +94,13 @@ impl<'a> Attempt<'a> {
         self.cost
     }
 
-    /// The values that the request names of a kind; `None` if it names more than can be looked at.
-    pub(super) fn values(&self, kind: &str) -> Option<impl Iterator<Item = &'a str>> {
-        let named = self.resources.iter().flatten();
-        let of_kind = named.filter(move |(named, _)| *named == kind);
-        (!self.has_too_many).then(|| of_kind.map(|(_, value)| *value))
+    /// Whether the request names more resources than are looked at.
+    pub(super) fn names_too_many(&self) -> bool {
+        self.has_too_many
+    }
+
+    /// The resources that the request names: kind and value.
+    pub(super) fn named_resources(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.resources.iter().flatten().copied()
     }
 }

@@ -113,7 +113,8 @@ pub enum DenialReason {
     /// The key exists, and the secret is not its secret.
     #[error("the secret is not the key's")]
     WrongSecret,
-    /// The key belongs to another environment than the one that its text names, or than are accepted here.
+    /// The key belongs to another environment than its text names, than the request addresses, or than are
+    /// accepted here.
     #[error("the key belongs to another environment")]
     OtherEnvironment,
     /// The key was issued in a format with another prefix.
@@ -157,7 +158,10 @@ pub enum DenialReason {
         /// The kind.
         kind: Box<str>,
     },
-    /// The route settles a kind of resource by the request, and the request names none or too many.
+    /// The request names more resources than are looked at.
+    #[error("the request names more resources than are looked at")]
+    TooManyResources,
+    /// The route settles a kind of resource by the request, and the request names none.
     #[error("the route is not bound to a `{kind}`")]
     ResourceUnbound {
         /// The kind.
@@ -211,6 +215,7 @@ impl DenialReason {
             | Self::AddressUnknown => DenialClass::Unauthenticated,
             Self::MissingAccess
             | Self::ResourceUnsettled { .. }
+            | Self::TooManyResources
             | Self::ResourceUnbound { .. }
             | Self::ResourceRefused { .. } => DenialClass::Forbidden,
             Self::TooManyInFlight => DenialClass::Throttled,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Permit;
-use crate::key::{KeyId, KeyRecord, Resource, TenantId, Title};
+use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
 /// Yes.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ impl Admitted {
         Self { grant, permit }
     }
 
-    /// What was granted.
+    /// What was granted. Keep the whole until the response has been sent: the permit in it is given back when
+    /// it is dropped.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.grant
@@ -62,6 +63,12 @@ impl Grant {
     #[must_use]
     pub fn title(&self) -> &Title {
         self.record.title()
+    }
+
+    /// The environment that the key was issued for.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        self.record.environment()
     }
 
     /// All that is known of the key, as it was when the request was admitted.

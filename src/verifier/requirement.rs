@@ -78,8 +78,8 @@ impl Requirement {
 
     /// The handler asks [`Grant::permits`](super::Grant::permits) once it knows the resource, before it answers.
     ///
-    /// For routes that only read: what a handler has written is not undone. An adapter replaces the answer of a
-    /// handler that did not ask ([`Grant::unchecked`](super::Grant::unchecked)).
+    /// For routes that only read: what a handler has written is not undone. Whoever calls the handler asks
+    /// [`Grant::unchecked`](super::Grant::unchecked) when it is done, and replaces the answer of one that forgot.
     #[must_use]
     pub fn checked_by_handler(self, kind: &str) -> Self {
         self.settle(kind, Settled::Handler)
@@ -119,17 +119,19 @@ impl Requirement {
                 return Err(DenialReason::ResourceUnsettled { kind: kind.into() });
             }
         }
+        if attempt.names_too_many() {
+            return Err(DenialReason::TooManyResources);
+        }
         for (kind, settled) in &self.settled {
-            if *settled != Settled::Named {
-                continue;
+            let mut named = attempt.named_resources().map(|(named, _)| named);
+            if *settled == Settled::Named && !named.any(|named| named == &**kind) {
+                return Err(DenialReason::ResourceUnbound { kind: kind.clone() });
             }
-            let unbound = || DenialReason::ResourceUnbound { kind: kind.clone() };
-            let mut values = attempt.values(kind).ok_or_else(unbound)?.peekable();
-            if values.peek().is_none() {
-                return Err(unbound());
-            }
-            if !values.all(|value| resources.permit(kind, value)) {
-                return Err(DenialReason::ResourceRefused { kind: kind.clone() });
+        }
+        // What is named must be permitted, whatever settles its kind.
+        for (kind, value) in attempt.named_resources() {
+            if !resources.permit(kind, value) {
+                return Err(DenialReason::ResourceRefused { kind: kind.into() });
             }
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! of each whether a key would let it happen. A key is too strong if it lets a deed happen that a key with the
 //! ceiling's own powers would not.
 //!
-//! Planted bugs that it catches: a comparison that forgets one axis (each of the six in turn); one that takes a
+//! Planted bugs that it catches: a comparison that forgets one axis (each of the seven in turn); one that takes a
 //! key without a restriction for a key with an empty one; one that lets a restriction in one kind stand for
 //! a restriction in another.
 
@@ -14,7 +14,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keyward::key::{Access, KeyRecord, Network, Networks, Quota, Resource, Resources, Scope};
+use keyward::key::{
+    Access, Environment, KeyRecord, Network, Networks, Quota, Resource, Resources, Scope,
+};
 use keyward::manager::{Actor, Axis, Ceiling, KeyManager, Limits, ManageError, NewKey};
 use keyward::scope;
 use keyward::time::OffsetDateTime;
@@ -27,6 +29,8 @@ const OPERATIONS: u32 = 1_000_000;
 #[derive(Clone, Default)]
 struct Powers {
     full: bool,
+    /// For a key, the environment it is for; for a ceiling, the one that it is bound to.
+    environment: Option<&'static str>,
     scopes: Vec<usize>,
     resources: Vec<(&'static str, &'static str)>,
     networks: Vec<&'static str>,
@@ -52,6 +56,9 @@ impl Powers {
     fn draw(choices: &mut Choices) -> Self {
         let mut powers = Self {
             full: choices.chance(4),
+            environment: choices
+                .chance(2)
+                .then(|| ["test", "sandbox"][choices.below(2)]),
             scopes: (0..SCOPES.len()).filter(|_| choices.chance(2)).collect(),
             ..Self::default()
         };
@@ -112,6 +119,7 @@ impl Powers {
 
     fn new_key(&self, start: OffsetDateTime) -> NewKey {
         let mut key = NewKey::new(tenant(), "drawn", self.access())
+            .environment(self.environment.unwrap_or("test"))
             .resources(self.resource_rule())
             .networks(self.network_rule());
         for quota in self.quota_rules() {
@@ -136,6 +144,9 @@ impl Powers {
         if let Some(limit) = self.concurrency.and_then(NonZeroU32::new) {
             limits = limits.concurrency(limit);
         }
+        if let Some(name) = self.environment {
+            limits = limits.environments(Environment::new(name).unwrap());
+        }
         Ceiling::Limited(match self.expires_after {
             Some(seconds) => limits.expires_by(start + Duration::from_secs(seconds)),
             None => limits,
@@ -151,6 +162,16 @@ impl Powers {
             held => *held == needed,
         };
         self.full || self.scopes.iter().any(implies)
+    }
+
+    /// As a key, whether it is good in the environment; as a ceiling, whether it lets keys be good there.
+    fn lets_into(&self, environment: &str, is_ceiling: bool) -> bool {
+        let bound = if is_ceiling {
+            self.environment
+        } else {
+            self.environment.or(Some("test"))
+        };
+        bound.is_none_or(|bound| bound == environment)
     }
 
     fn lets_touch(&self, kind: &str, value: &str) -> bool {
@@ -204,6 +225,9 @@ impl Powers {
             || scopes
                 .clone()
                 .any(|one| self.lets_scope(one) && !ceiling.lets_scope(one));
+        let environment = ["test", "sandbox"]
+            .into_iter()
+            .any(|name| self.lets_into(name, false) && !ceiling.lets_into(name, true));
         let resources = KINDS.into_iter().any(|(kind, values)| {
             let mut values = values.into_iter().chain(["some other"]);
             values.any(|value| self.lets_touch(kind, value) && !ceiling.lets_touch(kind, value))
@@ -225,6 +249,7 @@ impl Powers {
             (1..=5).any(|requests| self.lets_at_once(requests) && !ceiling.lets_at_once(requests));
         [
             (Axis::Access, access),
+            (Axis::Environment, environment),
             (Axis::Resources, resources),
             (Axis::Networks, networks),
             (Axis::Expiry, expiry),
@@ -236,9 +261,26 @@ impl Powers {
     }
 }
 
+#[derive(Debug)]
+struct StandsStill(OffsetDateTime);
+
+impl keyward::clock::Clock for StandsStill {
+    fn now(&self) -> Result<OffsetDateTime, keyward::clock::ClockError> {
+        Ok(self.0)
+    }
+
+    fn is_for_tests(&self) -> bool {
+        false
+    }
+}
+
 async fn house() -> House {
     let (store, clock) = (keyward::store::MemoryStore::new(), crate::common::clock());
-    let builder = crate::common::builder(store.clone(), clock.clone());
+    // Not on the tests' own clock, which opens for `test` alone.
+    let format = crate::common::format().environment("sandbox").unwrap();
+    let builder = crate::common::builder(store.clone(), clock.clone())
+        .format(format)
+        .clock(StandsStill(keyward::clock::Clock::now(&clock).unwrap()));
     let builder = builder.scopes([scope!("edit").described("Edit").implies([WRITE])]);
     House {
         keyward: builder.open().await.unwrap(),
@@ -277,7 +319,7 @@ async fn a_million_issues_never_exceed_the_ceiling() {
             let mut asked = Powers::draw(&mut choices);
             if choices.chance(2) {
                 // Most draws exceed something: from the ceiling itself, one axis at a time is changed.
-                asked = ceiling.mixed_with(&asked, choices.below(6));
+                asked = ceiling.mixed_with(&asked, choices.below(7));
             }
             let exceeds = asked.exceeds(&ceiling);
             match issue(manager, &actor, &asked, start) {
@@ -317,6 +359,7 @@ impl Powers {
             2 => mixed.networks = other.networks,
             3 => mixed.expires_after = other.expires_after,
             4 => mixed.quotas = other.quotas,
+            5 => mixed.environment = other.environment,
             _ => mixed.concurrency = other.concurrency,
         }
         mixed
@@ -329,7 +372,7 @@ async fn the_oracle_catches_the_planted_bugs() {
     let (manager, start) = (house.keyward.manager(), start(&house));
     // Each is a comparison that does not see what it should: it judges a key that is weaker than the one asked for.
     type Blind = Box<dyn Fn(&Powers, &Powers) -> Powers>;
-    let mut planted: Vec<Blind> = (0..6)
+    let mut planted: Vec<Blind> = (0..7)
         .map(|axis| -> Blind { Box::new(move |asked, ceiling| asked.mixed_with(ceiling, axis)) })
         .collect();
     planted.push(Box::new(|asked, ceiling| {
@@ -352,7 +395,7 @@ async fn the_oracle_catches_the_planted_bugs() {
         let mut choices = Choices::new(2_100);
         let caught = (0..20_000).any(|_| {
             let ceiling = Powers::draw(&mut choices);
-            let asked = ceiling.mixed_with(&Powers::draw(&mut choices), choices.below(6));
+            let asked = ceiling.mixed_with(&Powers::draw(&mut choices), choices.below(7));
             let actor = Actor::user("alice", tenant(), ceiling.ceiling(start)).unwrap();
             let granted = issue(manager, &actor, &blind(&asked, &ceiling), start).is_ok();
             granted && asked.exceeds(&ceiling).is_some()
@@ -367,7 +410,8 @@ async fn a_key_cannot_make_a_stronger_key() {
     let (manager, start) = (house.keyward.manager(), start(&house));
     let mut choices = Choices::new(2_101);
     for _ in 0..2_000 {
-        let own = Powers::draw(&mut choices);
+        let mut own = Powers::draw(&mut choices);
+        own.environment.get_or_insert("test");
         let (_, record) = house.issue(own.new_key(start)).await.into_parts();
         let ceiling = Ceiling::Limited(Limits::of_key(&record));
         let actor = Actor::integration("robot", tenant(), ceiling).unwrap();
@@ -375,7 +419,7 @@ async fn a_key_cannot_make_a_stronger_key() {
             issue(manager, &actor, &own, start).is_ok(),
             "an equal of itself"
         );
-        let asked = own.mixed_with(&Powers::draw(&mut choices), choices.below(6));
+        let asked = own.mixed_with(&Powers::draw(&mut choices), choices.below(7));
         if issue(manager, &actor, &asked, start).is_ok() {
             assert_eq!(asked.exceeds(&own), None);
         }

@@ -229,6 +229,10 @@ async fn documents_that_cannot_be_read_whole_are_undecidable() {
         ("not_before", json!("tomorrow")),
         ("suspended_at", json!(7)),
         ("origin", json!("unheard-of")),
+        (
+            "origin",
+            json!({"generated": {"entropy_bits": 256, "unknown": 1}}),
+        ),
         ("metadata", json!([])),
     ] {
         let mut changed = document.clone();

@@ -123,6 +123,44 @@ impl KeyStore for Faulty {
     }
 }
 
+/// The first commit takes place and its answer is lost; every later one fails in another way.
+#[derive(Debug)]
+struct LosesThenFails(Faulty, Fault, AtomicU64);
+
+#[async_trait]
+impl KeyStore for LosesThenFails {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        self.0.store.get(id).await
+    }
+
+    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError> {
+        self.0.store.list(query).await
+    }
+
+    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        if self.2.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Err(Faulty::error(self.1));
+        }
+        self.0.commit(set).await
+    }
+
+    async fn changes(
+        &self,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<FeedPage, StoreError> {
+        self.0.changes(after, wait).await
+    }
+
+    fn events(&self) -> Option<&dyn EventLog> {
+        self.0.events()
+    }
+
+    fn usage(&self) -> Option<&dyn UsageStore> {
+        self.0.usage()
+    }
+}
+
 const FAULTS: [Fault; 8] = [
     Fault::Unavailable,
     Fault::Corrupt,
@@ -290,6 +328,22 @@ async fn a_lost_answer_is_settled_by_asking_again() {
             let events = store.events().unwrap().read(None, 0, 10).await.unwrap();
             assert_eq!(events.len(), 2, "revoked once");
         }
+    }
+    // The store goes away after the answer was lost: that is not the same as nothing having been done.
+    for last in [Fault::Unavailable, Fault::Corrupt, Fault::Unsupported] {
+        let store = MemoryStore::new();
+        let inner = Faulty::over(&store, Fault::LostAnswer, 0, 1);
+        let lost = open(LosesThenFails(inner, last, AtomicU64::new(0))).await;
+        let unsettled = lost.manager().issue(&actor(), new_key()).await;
+        assert!(
+            matches!(
+                unsettled,
+                Err(ManageError::Store(StoreError::Indeterminate(_)))
+            ),
+            "{last:?}: {unsettled:?}"
+        );
+        let events = store.events().unwrap().read(None, 0, 10).await.unwrap();
+        assert_eq!(events.len(), 1, "it did take place");
     }
     // Not settled within three tries: the caller is told that it is not known.
     let store = MemoryStore::new();

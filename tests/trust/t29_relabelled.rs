@@ -90,6 +90,20 @@ async fn a_test_key_is_refused_live_in_every_wire_form() {
     );
     assert_eq!(admitted(&both, pair).await, issued.record().id());
     assert_eq!(admitted(&testing, pair).await, issued.record().id());
+
+    // Where both are accepted, a request may address one of them.
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(pair, &any);
+    for environment in both.verifier().format().environments() {
+        let verdict = both
+            .verifier()
+            .verify(&attempt.environment(environment))
+            .await;
+        assert_eq!(verdict.is_ok(), environment.is_test());
+        if let Ok(admitted) = verdict {
+            assert_eq!(admitted.grant().environment(), environment);
+        }
+    }
 }
 
 #[tokio::test]

@@ -93,8 +93,7 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
         );
     }
     // A route that is not bound to its resource denies everybody, so that it is found out at once.
-    let too_many = [("project", "p1"); Attempt::MAX_RESOURCES + 1];
-    for named in [&[][..], &[("client", "p1")], &too_many] {
+    for named in [&[][..], &[("client", "p1")]] {
         for key in [&key, &free] {
             let denial = ask(&house, key, &need, named).await.unwrap_err();
             assert!(
@@ -108,6 +107,36 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn what_a_request_names_must_be_permitted_however_the_route_settles_it() {
+    let house = House::new().await;
+    let key = restricted(&house, READ, &["project:p1"]).await;
+    let free = house.issue(NewKey::new(tenant(), "free", READ)).await;
+    let too_many = [("project", "p1"); Attempt::MAX_RESOURCES + 1];
+    for need in [
+        Requirement::scope(READ).resource("project"),
+        Requirement::scope(READ).filters("project"),
+        Requirement::scope(READ).checked_by_handler("project"),
+    ] {
+        assert!(ask(&house, &key, &need, &[("project", "p1")]).await.is_ok());
+        let other = [("project", "p1"), ("project", "p2")];
+        let denial = ask(&house, &key, &need, &other).await.unwrap_err();
+        assert!(
+            matches!(denial.reason(), DenialReason::ResourceRefused { .. }),
+            "{need:?}"
+        );
+        assert!(ask(&house, &free, &need, &other).await.is_ok());
+        for key in [&key, &free] {
+            let denial = ask(&house, key, &need, &too_many).await.unwrap_err();
+            assert!(
+                matches!(denial.reason(), DenialReason::TooManyResources),
+                "{need:?}"
+            );
+            assert_eq!(denial.class(), DenialClass::Forbidden);
+        }
+    }
 }
 
 #[tokio::test]

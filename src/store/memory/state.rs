@@ -174,7 +174,9 @@ impl State {
             }
             Change::Rehash { id, from, to } => Ok(self.stage_rehash(*id, from, to, staged)),
             Change::Cutoff { tenant, before } => {
-                if self.cutoff(tenant.as_ref()) >= Some(*before) {
+                let earlier = staged.cutoffs.iter().filter(|(of, _)| of == tenant);
+                let staged_cutoff = earlier.map(|(_, before)| *before).max();
+                if self.cutoff(tenant.as_ref()).max(staged_cutoff) >= Some(*before) {
                     return Ok(Outcome::AlreadyCutOff);
                 }
                 staged.cutoffs.push((tenant.clone(), *before));

@@ -1,0 +1,35 @@
+//! Which keys' digests are being replaced at this moment.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::key::KeyId;
+
+/// One request at a time replaces a key's digest: many at once would each compute the same slow hash.
+#[derive(Debug, Default)]
+pub(super) struct Rehashing(Mutex<HashSet<KeyId>>);
+
+impl Rehashing {
+    /// The turn to replace this key's digest, unless another request has it.
+    pub(super) fn begin(&self, key: KeyId) -> Option<Turn<'_>> {
+        let is_first = self.keys().insert(key);
+        // Made only where it is had: a turn that is dropped ends somebody's.
+        is_first.then(|| Turn { of: self, key })
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashSet<KeyId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Given back when dropped, with a request that went away too.
+pub(super) struct Turn<'a> {
+    of: &'a Rehashing,
+    key: KeyId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.of.keys().remove(&self.key);
+    }
+}

@@ -31,6 +31,7 @@ mod secret;
 mod status;
 mod stored;
 mod tenant;
+mod text;
 mod title;
 mod vectors;
 mod view;

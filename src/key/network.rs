@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::NonEmpty;
+use super::text::text_form;
 
 /// A range of addresses in CIDR notation, such as `203.0.113.0/24`, `2001:db8::/32` or a single address.
 ///
@@ -55,20 +56,6 @@ fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
         .map_err(|_| NetworkError::Malformed)
 }
 
-impl TryFrom<String> for Network {
-    type Error = NetworkError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Network> for String {
-    fn from(network: Network) -> Self {
-        network.to_string()
-    }
-}
-
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         Self(address.to_canonical().into())
@@ -81,11 +68,7 @@ impl fmt::Display for Network {
     }
 }
 
-impl fmt::Debug for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Network({self})")
-    }
-}
+text_form!(Network, NetworkError);
 
 /// The text is not a range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

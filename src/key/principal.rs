@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::tenant::is_name;
+use super::text::text_form;
 
 /// A user, an integration or a part of the system, by the host's name for it.
 ///
@@ -115,31 +116,13 @@ impl FromStr for Principal {
     }
 }
 
-impl TryFrom<String> for Principal {
-    type Error = PrincipalError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Principal> for String {
-    fn from(principal: Principal) -> Self {
-        principal.to_string()
-    }
-}
-
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind.as_str(), self.name)
     }
 }
 
-impl fmt::Debug for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Principal({self})")
-    }
-}
+text_form!(Principal, PrincipalError);
 
 /// The text does not name a user, an integration or a part of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

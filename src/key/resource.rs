@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::NonEmpty;
+use super::text::text_form;
 
 /// One thing of the application's: a kind and a value, such as `project` and `p-17`.
 ///
@@ -71,31 +72,13 @@ impl FromStr for Resource {
     }
 }
 
-impl TryFrom<String> for Resource {
-    type Error = ResourceError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Resource> for String {
-    fn from(resource: Resource) -> Self {
-        resource.to_string()
-    }
-}
-
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.value)
     }
 }
 
-impl fmt::Debug for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Resource({self})")
-    }
-}
+text_form!(Resource, ResourceError);
 
 /// The text is not a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

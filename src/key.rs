@@ -45,7 +45,7 @@ pub use format::{Environment, FormatError, KeyFormat, KeyPrefix};
 pub use id::{KeyId, KeyIdError};
 pub use metadata::{Metadata, MetadataError};
 pub use network::{Network, NetworkError, Networks};
-pub use non_empty::NonEmpty;
+pub use non_empty::{EmptyError, NonEmpty};
 pub use origin::SecretOrigin;
 pub use parse::{KeyTextError, ParsedKey};
 pub use presented::PresentedKey;

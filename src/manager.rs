@@ -95,6 +95,31 @@ impl KeyManager {
 
     /// A page of a tenant's keys.
     ///
+    /// ```
+    /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
+    /// # use keyward::manager::{Actor, AllowAll, NewKey};
+    /// use keyward::store::{KeyQuery, PageCursor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let format = KeyFormat::new("acme")?.environment("live")?;
+    /// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(AllowAll).open().await?;
+    /// # let (tenant, actor) = (TenantId::new("acme-inc")?, Actor::system("docs"));
+    /// # for n in 0..3 {
+    /// #     let key = NewKey::new(tenant.clone(), format!("key {n}"), Access::Full);
+    /// #     keyward.manager().issue(&actor, key).await?;
+    /// # }
+    /// let query = || KeyQuery::of(&tenant).live_first().limit(2);
+    /// let first = keyward.manager().list(&actor, &query()).await?;
+    /// let link = first.next.ok_or("one page only")?.to_string(); // into the link to the next page
+    ///
+    /// let cursor: PageCursor = link.parse()?; // and back, when it is followed
+    /// let second = keyward.manager().list(&actor, &query().after(&cursor)?).await?;
+    /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Store`].
     pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {

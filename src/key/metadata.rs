@@ -7,6 +7,15 @@ use serde_json::{Map, Value};
 
 /// A bounded JSON object that the host attaches to a key.
 ///
+/// ```
+/// use keyward::key::Metadata;
+/// use serde_json::json;
+///
+/// let metadata = Metadata::try_from(json!({ "ticket": "OPS-7" }))?;
+/// assert!(Metadata::try_from(json!({ "notes": "x".repeat(5_000) })).is_err());
+/// # Ok::<(), keyward::key::MetadataError>(())
+/// ```
+///
 /// Untrusted: whoever may manage keys wrote it. Keyward stores it and hands it back, decides nothing by it and
 /// does not escape it. Not a place for secrets: it is stored and listed in clear.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// At most `limit` requests in any window of this length.
 ///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::key::Quota;
+///
+/// let sixty = NonZeroU32::new(60).ok_or("zero")?;
+/// let quota = Quota::new("minute", sixty, Duration::from_mins(1))?;
+/// assert_eq!(quota.limit(), sixty);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// A quota is declared on a key, kept and shown. It is not counted yet: this version enforces a key's limit
 /// on concurrent requests and no quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::hashing::{Hashing, Pepper};
-use keyward::key::{KeyFormat, Networks, PresentedKey, Resources, RevokeReason, Scope, TenantId};
+use keyward::key::{KeyFormat, Network, PresentedKey, Resource, RevokeReason, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, ManageError, NewKey};
 use keyward::scope;
 use keyward::store::{KeyQuery, MemoryStore};
@@ -34,8 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .issue(
             &setup,
             NewKey::new(tenant.clone(), "Power BI dashboard", READ_EDITIONS)
-                .resources(Resources::only(["project:p-17".parse()?]).ok_or("no project")?)
-                .networks(Networks::only(["203.0.113.0/24".parse()?]).ok_or("no network")?)
+                .resources("project:p-17".parse::<Resource>()?)
+                .networks("203.0.113.0/24".parse::<Network>()?)
                 .concurrency(NonZeroU32::MIN)
                 .expires_in(Duration::from_hours(24 * 90)),
         )
@@ -65,12 +65,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     heading("3  Use it");
     let need = Requirement::scope(READ_EDITIONS).resource("project");
     let office = "203.0.113.7".parse()?;
-    let (id, secret) = (api_key.id().to_string(), api_key.expose_secret());
     let good = Attempt::new(PresentedKey::text(api_key.expose()), &need)
         .client(office)
         .resource("project", "p-17");
     show("as one text", verifier.verify(&good).await);
-    let pair = Attempt::new(PresentedKey::pair(&id, secret), &need)
+    let pair = Attempt::new(api_key.presented_pair(), &need)
         .client(office)
         .resource("project", "p-17");
     show("as two headers", verifier.verify(&pair).await);
@@ -99,6 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         verifier.verify(&present(PresentedKey::text(cut))).await,
     );
     let guess = "guess".repeat(9).get(..43).unwrap_or_default().to_owned();
+    let id = api_key.id().to_string();
     let guessed = PresentedKey::pair(&id, &guess);
     show(
         "right id, guessed secret",

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | drawn by Keyward, no [`Pepper`] configured | SHA-256 |
 //! | drawn by Keyward, a pepper configured | HMAC-SHA-256 under the pepper |
-//! | brought from elsewhere with unknown or low strength | Argon2id, OWASP's parameters |
-//! | any, where [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen |
+//! | brought from elsewhere with unknown or low strength | Argon2id, OWASP's parameters, under the pepper if there is one |
+//! | any, where [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen, under the pepper if there is one |
 //!
 //! # What a digest covers
 //! A domain tag, the environment, the key's id and the secret, each of fixed or prefixed length. A digest that

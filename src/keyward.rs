@@ -39,6 +39,12 @@ impl Keyward {
         &self.manager
     }
 
+    /// How keys are written: among others, the [redactor](KeyFormat::redactor) for your logs.
+    #[must_use]
+    pub fn format(&self) -> &KeyFormat {
+        self.verifier.format()
+    }
+
     /// Decides whether requests are admitted.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {

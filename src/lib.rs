@@ -53,6 +53,7 @@
 //! | [`store`] | where keys live; what a backend must do |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
+//! | `testkit` | a clock that you set and random sources that fail, for tests (feature `testkit`) |
 //!
 //! A request's whole way is three files: what was presented (`key/presented.rs`, `key/parse.rs`), the decision
 //! (`verifier.rs`), and the answer (`verifier/denial.rs`, `verifier/grant.rs`).
@@ -71,6 +72,8 @@ pub mod verifier;
 
 pub use keyward::{Builder, Keyward, OpenError};
 
+/// What an implementation of [`KeyStore`](store::KeyStore) or [`Policy`](manager::Policy) is marked with.
+pub use async_trait::async_trait;
 /// The crate whose instants and dates stand in this crate's signatures.
 pub use time;
 

@@ -10,6 +10,7 @@ mod issue;
 mod new_key;
 mod policy;
 
+pub use crate::store::{KeyQuery, PageCursor};
 pub use actor::{Actor, Tenants};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use error::{InvalidKey, ManageError};
@@ -29,9 +30,7 @@ use crate::key::{
     KeyFormat, KeyId, KeyRecord, RevokeReason, ScopeCatalog, StoredKey, TenantId, Title,
 };
 use crate::random::RandomSource;
-use crate::store::{
-    Change, ChangeId, ChangeSet, Committed, KeyQuery, KeyStore, Outcome, PageCursor, StoreError,
-};
+use crate::store::{Change, ChangeId, ChangeSet, Committed, KeyStore, Outcome, StoreError};
 
 /// Issues, lists and revokes keys. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -114,7 +113,7 @@ impl KeyManager {
     /// let link = first.next.ok_or("one page only")?.to_string(); // into the link to the next page
     ///
     /// let cursor: PageCursor = link.parse()?; // and back, when it is followed
-    /// let second = keyward.manager().list(&actor, &query().after(&cursor)?).await?;
+    /// let second = keyward.manager().list(&actor, &query().after(cursor)?).await?;
     /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
     /// # Ok(())
     /// # }

@@ -50,7 +50,7 @@ fn the_scanner_pattern_is_the_published_one_and_finds_what_is_composed() {
     let pattern = format.scanner_pattern();
     assert!(PAGE.contains(&format!("`{pattern}`")), "{pattern}");
 
-    let regex = regex::Regex::new(&pattern).unwrap();
+    let regex = regex_lite::Regex::new(&pattern).unwrap();
     for vector in format.test_vectors() {
         let is_key = matches!(vector.outcome, VectorOutcome::Parts { .. });
         if is_key {

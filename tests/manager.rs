@@ -136,7 +136,7 @@ async fn what_is_not_said_grants_nothing_more() {
     );
     assert_eq!(record.owner(), system().principal());
     assert!(
-        Access::scopes([]).is_none(),
+        Access::scopes([]).is_err(),
         "a key without access cannot be asked for"
     );
 }
@@ -317,7 +317,7 @@ async fn pages_keep_their_place_while_keys_come_and_go() {
             query = KeyQuery::of(&mine)
                 .live_first()
                 .limit(size)
-                .after(&next)
+                .after(next)
                 .unwrap();
         }
         assert_eq!(seen, whole, "pages of {size}");
@@ -337,16 +337,16 @@ async fn pages_keep_their_place_while_keys_come_and_go() {
             .unwrap();
     }
     let after = first.next.unwrap();
-    let rest = KeyQuery::of(&mine).live_first().after(&after).unwrap();
+    let rest = KeyQuery::of(&mine).live_first().after(after).unwrap();
     let rest = manager.list(&system(), &rest).await.unwrap();
     let rest: Vec<_> = rest.keys.iter().map(keyward::key::KeyRecord::id).collect();
     assert_eq!(rest, [&whole[4..], &[gone, last]].concat());
 
     assert_eq!(
-        KeyQuery::of(&tenant("other")).live_first().after(&after),
+        KeyQuery::of(&tenant("other")).live_first().after(after),
         Err(CursorError::Foreign)
     );
-    assert_eq!(KeyQuery::of(&mine).after(&after), Err(CursorError::Foreign));
+    assert_eq!(KeyQuery::of(&mine).after(after), Err(CursorError::Foreign));
 }
 
 #[tokio::test]
@@ -613,16 +613,19 @@ async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
         ("", "unreadable"),
         ("leaked", "leaked"),
     ] {
+        let asked = RevokeReason::other(words).map(|reason| reason.as_str().to_owned());
+        assert_eq!(
+            asked.ok().as_deref(),
+            (kept != "unreadable").then_some(kept)
+        );
+        let words = RevokeReason::from_stored(words); // as a store may hold it
         let id = issue(&keyward, &t, "key").await.record().id();
-        let revoked = manager
-            .revoke(&system(), &t, id, words.into())
-            .await
-            .unwrap();
+        let revoked = manager.revoke(&system(), &t, id, words).await.unwrap();
         assert_eq!(revoked.reason.as_str(), kept);
     }
     let issued = issue(&keyward, &t, "key").await;
     let (text, id) = (issued.api_key().expose(), issued.record().id());
-    let reason = RevokeReason::from(&*format!("found {text}"));
+    let reason = RevokeReason::other(&format!("found {text}")).unwrap();
     let revoked = manager.revoke(&system(), &t, id, reason).await.unwrap();
     let masked = format!("found {}[redacted]", issued.api_key().display_prefix());
     assert_eq!(revoked.reason.as_str(), masked);

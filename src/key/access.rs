@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NonEmpty, Scope, ScopeSet};
+use super::{EmptyError, NonEmpty, Scope, ScopeSet};
 
 /// What a key may do: everything, or what its scopes allow. There is no default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +17,11 @@ pub enum Access {
 }
 
 impl Access {
-    /// Access by these scopes, or `None` if there are none: a key without stated access cannot be issued.
-    #[must_use]
-    pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
+    /// Access by these scopes.
+    ///
+    /// # Errors
+    /// [`EmptyError`] if there are none: a key without stated access cannot be issued.
+    pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, EmptyError> {
         NonEmpty::new(scopes).map(Self::Scopes)
     }
 }

@@ -15,6 +15,7 @@ use super::{KeyId, PresentedKey, base62};
 pub struct ApiKey {
     text: Zeroizing<String>,
     id: KeyId,
+    id_text: String,
     head: usize,
     secret_length: usize,
 }
@@ -29,6 +30,7 @@ impl ApiKey {
         Self {
             text,
             id,
+            id_text: id.to_string(),
             head,
             secret_length,
         }
@@ -52,7 +54,8 @@ impl ApiKey {
     /// The secret alone, the second value of the two-value form.
     ///
     /// # Security
-    /// Together with the id, which is public, it is the key.
+    /// Together with the id, which is public, it is the key. Standing alone it looks like any other text: a
+    /// [`Redactor`](super::Redactor) cannot find it in a log.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         let start = self.head + base62::ID_DIGITS;
@@ -67,6 +70,12 @@ impl ApiKey {
         self.text
             .get(..self.head + DISPLAYED_ID_DIGITS)
             .unwrap_or_default()
+    }
+
+    /// The key as a client would present it in two values.
+    #[must_use]
+    pub fn presented_pair(&self) -> PresentedKey<'_> {
+        PresentedKey::pair(&self.id_text, self.expose_secret())
     }
 
     /// The key as a client would present it in one value.

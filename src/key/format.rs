@@ -124,7 +124,7 @@ impl KeyFormat {
     /// Writes the text of a key.
     ///
     /// # Errors
-    /// [`FormatError::UnknownEnvironment`] and [`FormatError::SecretLength`] if these are not the format's.
+    /// [`FormatError::UnknownEnvironment`] and [`FormatError::OtherSecretLength`] if these are not the format's.
     pub fn compose(
         &self,
         environment: &Environment,
@@ -135,9 +135,9 @@ impl KeyFormat {
         let (_, head) = heads
             .find(|(known, _)| *known == environment)
             .ok_or(FormatError::UnknownEnvironment)?;
-        let length = secret.length();
-        if length != self.secret_length {
-            return Err(FormatError::SecretLength { length });
+        let (length, expected) = (secret.length(), self.secret_length);
+        if length != expected {
+            return Err(FormatError::OtherSecretLength { length, expected });
         }
         // Exact capacity: growing would leave a copy of the secret behind.
         let mut text = Zeroizing::new(String::with_capacity(head.len() + OVERHEAD + length));
@@ -320,11 +320,19 @@ pub enum FormatError {
     /// The format does not have this environment.
     #[error("the format has no such environment")]
     UnknownEnvironment,
-    /// The secret's length is out of bounds, or not the format's.
-    #[error("a secret of {length} characters does not fit the format")]
+    /// The secret's length is out of bounds.
+    #[error("a secret has 22 to 128 characters, not {length}")]
     SecretLength {
         /// The length in characters.
         length: usize,
+    },
+    /// The secret's length is not the format's.
+    #[error("the format's secrets have {expected} characters, not {length}")]
+    OtherSecretLength {
+        /// The length in characters.
+        length: usize,
+        /// The format's.
+        expected: usize,
     },
 }
 

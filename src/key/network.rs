@@ -7,8 +7,8 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use super::NonEmpty;
 use super::text::text_form;
+use super::{EmptyError, NonEmpty};
 
 /// A range of addresses in CIDR notation, such as `203.0.113.0/24`, `2001:db8::/32` or a single address.
 ///
@@ -97,9 +97,11 @@ impl Networks {
     /// Most networks a key may be restricted to.
     pub const MAX: usize = 100;
 
-    /// A restriction to these, or `None` if there are none: an empty list never means everywhere.
-    #[must_use]
-    pub fn only(networks: impl IntoIterator<Item = Network>) -> Option<Self> {
+    /// A restriction to these.
+    ///
+    /// # Errors
+    /// [`EmptyError`] if there are none: an empty list never means everywhere.
+    pub fn only(networks: impl IntoIterator<Item = Network>) -> Result<Self, EmptyError> {
         NonEmpty::new(networks).map(Self::Only)
     }
 
@@ -126,6 +128,13 @@ impl Networks {
                     .all(|network| ceiling.iter().any(|wider| wider.contains(&network.0)))
             }
         }
+    }
+}
+
+/// A restriction to this one.
+impl From<Network> for Networks {
+    fn from(network: Network) -> Self {
+        Self::Only(NonEmpty::one(network))
     }
 }
 

@@ -9,23 +9,28 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use keyward::key::NonEmpty;
 ///
-/// let set = NonEmpty::new(["b", "a", "b"]).ok_or("empty")?;
+/// let set = NonEmpty::new(["b", "a", "b"])?;
 /// assert_eq!(set.iter().collect::<Vec<_>>(), [&"a", &"b"]);
-/// assert!(NonEmpty::<u8>::new([]).is_none());
-/// # Ok::<(), &str>(())
+/// assert!(NonEmpty::<u8>::new([]).is_err());
+/// # Ok::<(), keyward::key::EmptyError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<T>", bound(deserialize = "T: Ord + Deserialize<'de>"))]
 pub struct NonEmpty<T>(Box<[T]>);
 
 impl<T: Ord> NonEmpty<T> {
-    /// The set of these elements, or `None` if there are none.
-    #[must_use]
-    pub fn new(elements: impl IntoIterator<Item = T>) -> Option<Self> {
+    /// The set of these elements.
+    ///
+    /// # Errors
+    /// [`EmptyError`] if there are none.
+    pub fn new(elements: impl IntoIterator<Item = T>) -> Result<Self, EmptyError> {
         let mut elements: Vec<T> = elements.into_iter().collect();
         elements.sort_unstable();
         elements.dedup();
-        (!elements.is_empty()).then(|| Self(elements.into_boxed_slice()))
+        if elements.is_empty() {
+            return Err(EmptyError);
+        }
+        Ok(Self(elements.into_boxed_slice()))
     }
 
     /// The set of one element.
@@ -71,7 +76,7 @@ impl<T: Ord> TryFrom<Vec<T>> for NonEmpty<T> {
     type Error = EmptyError;
 
     fn try_from(elements: Vec<T>) -> Result<Self, Self::Error> {
-        Self::new(elements).ok_or(EmptyError)
+        Self::new(elements)
     }
 }
 

@@ -27,6 +27,9 @@ impl<'a> PresentedKey<'a> {
     }
 
     /// The key as two values: the 36-character id and the secret.
+    ///
+    /// # Security
+    /// A secret that stands alone cannot be told from other text: keep the header that bears it out of logs.
     #[must_use]
     pub fn pair<I, S>(id: &'a I, secret: &'a S) -> Self
     where

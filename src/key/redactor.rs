@@ -18,7 +18,7 @@ const MAX_ENVIRONMENT: usize = 16;
 /// ```
 /// use keyward::key::{KeyFormat, KeyId, Secret};
 ///
-/// let format = KeyFormat::new("acme")?.environment("live")?;
+/// let format = KeyFormat::new("acme")?.environment("live")?; // or keyward.format()
 /// let key = format.compose(
 ///     format.find_environment(None).ok_or("no environment")?,
 ///     KeyId::from_u128(7),

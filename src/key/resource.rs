@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::NonEmpty;
 use super::text::text_form;
+use super::{EmptyError, NonEmpty};
 
 /// One thing of the application's: a kind and a value, such as `project` and `p-17`.
 ///
@@ -109,9 +109,11 @@ impl Resources {
     /// Most resources a key may be restricted to.
     pub const MAX: usize = 1_000;
 
-    /// A restriction to these, or `None` if there are none: an empty list never means everything.
-    #[must_use]
-    pub fn only(resources: impl IntoIterator<Item = Resource>) -> Option<Self> {
+    /// A restriction to these.
+    ///
+    /// # Errors
+    /// [`EmptyError`] if there are none: an empty list never means everything.
+    pub fn only(resources: impl IntoIterator<Item = Resource>) -> Result<Self, EmptyError> {
         NonEmpty::new(resources).map(Self::Only)
     }
 
@@ -163,6 +165,13 @@ impl Resources {
                     .iter()
                     .all(|resource| ceiling.permit(kind, resource.value()))
         })
+    }
+}
+
+/// A restriction to this one.
+impl From<Resource> for Resources {
+    fn from(resource: Resource) -> Self {
+        Self::Only(NonEmpty::one(resource))
     }
 }
 
@@ -226,6 +235,6 @@ mod tests {
             assert!(bad.parse::<Resource>().is_err(), "{bad}");
         }
         assert_eq!("project:a:b".parse::<Resource>().unwrap().value(), "a:b");
-        assert!(Resources::only([]).is_none());
+        assert!(Resources::only([]).is_err());
     }
 }

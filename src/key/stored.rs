@@ -1,13 +1,11 @@
 //! What a backend persists.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Digest, KeyId, Principal, Redactor, TenantId, Title};
+use super::{Digest, KeyId, Principal, Redactor, TenantId, Title, TitleError};
 
 /// One key as a backend keeps it: a few columns that it may index, and a document that it does not look into.
 ///
@@ -100,11 +98,34 @@ pub enum RevokeReason {
 }
 
 impl RevokeReason {
+    /// A reason in the host's own words: one visible line, as a [`Title`] is.
+    ///
+    /// # Errors
+    /// [`TitleError`] if they are empty, too long, or hold a character that is refused.
+    pub fn other(words: &str) -> Result<Self, TitleError> {
+        Title::new(words).map(Self::Other)
+    }
+
+    /// The reason of this stored name. For backends.
+    ///
+    /// Never fails: a reason that cannot be read must not make a revoked key unreadable. Words that could not stand
+    /// in a [`Title`] become `unreadable`.
+    #[must_use]
+    pub fn from_stored(name: &str) -> Self {
+        match name {
+            "requested" => Self::Requested,
+            "leaked" => Self::Leaked,
+            "rotated" => Self::Rotated,
+            "decommissioned" => Self::Decommissioned,
+            words => Self::Other(Title::new(words).unwrap_or_else(|_| Title::unreadable())),
+        }
+    }
+
     /// The same with keys in it masked.
     pub(crate) fn masked(self, redactor: &Redactor) -> Self {
         match &self {
             Self::Other(words) if redactor.finds_key(words.as_str()) => {
-                Self::from(&*redactor.redact(words.as_str()))
+                Self::from_stored(&redactor.redact(words.as_str()))
             }
             _ => self,
         }
@@ -129,31 +150,10 @@ impl fmt::Display for RevokeReason {
     }
 }
 
-/// Never fails: a reason that cannot be read must not make a revoked key unreadable. Words that could not stand
-/// in a [`Title`] become `unreadable`.
-impl From<&str> for RevokeReason {
-    fn from(name: &str) -> Self {
-        match name {
-            "requested" => Self::Requested,
-            "leaked" => Self::Leaked,
-            "rotated" => Self::Rotated,
-            "decommissioned" => Self::Decommissioned,
-            words => Self::Other(Title::new(words).unwrap_or_else(|_| Title::unreadable())),
-        }
-    }
-}
-
+/// As [`RevokeReason::from_stored`].
 impl From<String> for RevokeReason {
     fn from(name: String) -> Self {
-        Self::from(&*name)
-    }
-}
-
-impl FromStr for RevokeReason {
-    type Err = Infallible;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(name.into())
+        Self::from_stored(&name)
     }
 }
 

@@ -94,42 +94,42 @@ impl Limits {
         }
     }
 
-    /// For no other environments.
+    /// Only keys for these environments.
     #[must_use]
     pub fn environments(mut self, environments: impl Into<NonEmpty<Environment>>) -> Self {
         self.environments = Some(environments.into());
         self
     }
 
-    /// In each kind that these list, no other resources.
+    /// Only keys that are restricted in each kind that these list, and to no other resources of it.
     #[must_use]
     pub fn resources(mut self, resources: Resources) -> Self {
         self.resources = resources;
         self
     }
 
-    /// From no other networks.
+    /// Only keys that are restricted to addresses in these networks.
     #[must_use]
     pub fn networks(mut self, networks: Networks) -> Self {
         self.networks = networks;
         self
     }
 
-    /// No longer than until then.
+    /// Only keys that expire, no later than this.
     #[must_use]
     pub fn expires_by(mut self, instant: OffsetDateTime) -> Self {
         self.expires_by = Some(instant);
         self
     }
 
-    /// Under a quota at least as strict: no more requests, in no shorter a window.
+    /// Only keys with a quota at least as strict: no more requests, in no shorter a window.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
     }
 
-    /// No more requests in flight at once.
+    /// Only keys with at most as many requests in flight at once.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
         self.concurrency = Some(limit);

@@ -61,7 +61,7 @@ pub enum ManageError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// The title is none.
+    /// The title is empty, too long, or holds a character that is refused.
     #[error(transparent)]
     Title(#[from] TitleError),
     /// The title holds the text of a key, which would be shown in every list.

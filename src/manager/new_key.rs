@@ -9,7 +9,8 @@ use super::InvalidKey;
 use crate::clock::{later, normalized};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
-/// A key as asked for. Title and access must be said; what is not said grants nothing more.
+/// A key as asked for. Title and access must be said. A restriction that is not said is none: the key then lives
+/// for ever, and may be used from anywhere and on all resources.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Tenant
 ///
 /// let tenant = TenantId::new("acme-inc")?;
 /// let key = NewKey::new(tenant, "Nightly Snowflake ETL", scope!("read:editions"))
-///     .resources(Resources::only(["project:p-17".parse()?]).ok_or("no project")?)
+///     .resources(Resources::only(["project:p-17".parse()?, "project:p-18".parse()?])?)
 ///     .expires_in(Duration::from_hours(24 * 90));
 /// # let _ = key;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -104,15 +105,15 @@ impl NewKey {
 
     /// Restricts which things it may touch.
     #[must_use]
-    pub fn resources(mut self, resources: Resources) -> Self {
-        self.0.resources = resources;
+    pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
+        self.0.resources = resources.into();
         self
     }
 
     /// Restricts from where it may be used.
     #[must_use]
-    pub fn networks(mut self, networks: Networks) -> Self {
-        self.0.networks = networks;
+    pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
+        self.0.networks = networks.into();
         self
     }
 
@@ -159,6 +160,15 @@ impl NewKey {
     }
 
     /// Makes it valid to the end of this day in UTC.
+    ///
+    /// ```
+    /// use keyward::{key::{Access, TenantId}, manager::NewKey, time::{Date, Month}};
+    ///
+    /// let last_day = Date::from_calendar_date(2027, Month::March, 31)?;
+    /// let key = NewKey::new(TenantId::new("acme-inc")?, "Audit 2027", Access::Full).expires_on(last_day);
+    /// # let _ = key;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn expires_on(mut self, day: Date) -> Self {
         self.0.expiry = Some(Expiry::On(day));

@@ -17,7 +17,7 @@ use crate::key::{KeyId, RevokeReason, TenantId};
 /// #[derive(Debug)]
 /// struct PeopleOnly;
 ///
-/// #[async_trait::async_trait]
+/// #[keyward::async_trait]
 /// impl Policy for PeopleOnly {
 ///     async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
 ///         Ok(if actor.principal().is_user() { Ruling::Allow } else { Ruling::Refuse })

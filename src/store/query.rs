@@ -61,7 +61,7 @@ impl KeyQuery {
     ///
     /// # Errors
     /// [`CursorError::Foreign`] if the cursor came of a query for another tenant or another kind of list.
-    pub fn after(mut self, cursor: &PageCursor) -> Result<Self, CursorError> {
+    pub fn after(mut self, cursor: PageCursor) -> Result<Self, CursorError> {
         if cursor.query != self.fingerprint() {
             return Err(CursorError::Foreign);
         }
@@ -259,10 +259,10 @@ mod tests {
             };
             let read: PageCursor = cursor.to_string().parse().unwrap();
             assert_eq!(read, cursor);
-            assert_eq!(query("a").after(&read).unwrap().position(), Some(position));
-            assert_eq!(query("b").after(&read), Err(CursorError::Foreign));
+            assert_eq!(query("a").after(read).unwrap().position(), Some(position));
+            assert_eq!(query("b").after(read), Err(CursorError::Foreign));
             assert_eq!(
-                query("a").live_first().after(&read),
+                query("a").live_first().after(read),
                 Err(CursorError::Foreign)
             );
         }

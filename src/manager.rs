@@ -169,7 +169,8 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::NotFound);
         }
-        let reason = reason.masked(&self.parts.format.redactor());
+        let redactor = self.parts.format.redactor();
+        let reason = reason.masked(&redactor);
         let operation = Operation::Revoke {
             tenant,
             id,
@@ -183,7 +184,7 @@ impl KeyManager {
         let now = self.parts.clock.now().ok().and_then(normalized);
         let at = now.unwrap_or(stored.created_at);
         let changes = vec![FieldChange::set("revoked", reason.as_str())];
-        let event = actor.event(at, EventAction::KeyRevoked, &stored, changes);
+        let event = actor.event(at, EventAction::KeyRevoked, &stored, changes, &redactor);
         let change = Change::Revoke {
             id,
             at,

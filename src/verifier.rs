@@ -10,7 +10,8 @@
 //!
 //! Whatever cannot be decided is refused as undecidable, never granted and never called wrong.
 //!
-//! Each verification reads the store, so that a revocation counts from the moment it is committed.
+//! Each verification reads the store, and again after each slow hash, so that a revocation counts for all that is
+//! decided after it was committed.
 
 mod attempt;
 mod denial;
@@ -38,7 +39,7 @@ use self::operations::Counters;
 use self::rehashing::Rehashing;
 use self::seen_expired::SeenExpired;
 use crate::clock::Clock;
-use crate::hashing::{Binding, Hasher, Possession};
+use crate::hashing::{Binding, Hasher, HashingError, Possession};
 use crate::key::{
     Access, DecodeError, Digest, KeyFormat, KeyRecord, KeyStatus, KeyTextError, ParsedKey,
     ScopeCatalog,
@@ -49,6 +50,10 @@ use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome};
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
 /// a clock that stands before the key was issued cannot tell that it has expired.
 const MAX_CLOCK_LAG: Duration = Duration::from_mins(5);
+
+/// How often a secret is compared anew with a digest that was replaced while it was hashed. A digest only ever
+/// improves, so that a second time is rare and a third unheard of.
+const PROOF_TRIES: u32 = 3;
 
 /// Decides whether requests are admitted. Cheap to clone.
 #[derive(Clone)]
@@ -72,7 +77,7 @@ pub(crate) struct Parts {
 struct State {
     in_flight: Arc<InFlight>,
     seen_expired: SeenExpired,
-    rehashing: Rehashing,
+    rehashing: Arc<Rehashing>,
     counters: Counters,
 }
 
@@ -102,22 +107,20 @@ impl Verifier {
             }
         };
         let deny = |reason| Denial::of_key(presented.id(), reason);
-        let record = self.read(&presented).await.map_err(deny)?;
-        let outdated = self
-            .prove_possession(&presented, &record)
-            .await
-            .map_err(deny)?;
-        self.check_credential(&presented, &record, attempt)
-            .map_err(deny)?;
-        self.check_requirement(&record, attempt).map_err(deny)?;
+        let (mut record, outdated) = self.prove(&presented).await.map_err(deny)?;
+        self.check(&presented, &record, attempt).map_err(deny)?;
+        if outdated {
+            self.rehash(&presented, &record).await;
+            // Much may have happened meanwhile.
+            record = self.read(&presented).await.map_err(deny)?;
+            self.check(&presented, &record, attempt).map_err(deny)?;
+        }
+        // From the last look at the store and at the clock to here nothing has been waited for.
         let permit = self
             .state
             .in_flight
             .admit(record.id(), record.concurrency())
             .ok_or_else(|| deny(DenialReason::TooManyInFlight))?;
-        if outdated {
-            self.rehash(&presented, &record).await;
-        }
         let duties = Duties::new(attempt.requirement.handler_checks());
         Ok(Admitted::new(Grant::new(record, duties), permit))
     }
@@ -156,23 +159,48 @@ impl Verifier {
         KeyRecord::decode(stored).map_err(DenialReason::Unreadable)
     }
 
-    /// Whether the digest that the secret was proven against ranks lower than today's choice.
-    async fn prove_possession(
+    /// The record of the key, once the secret has proven to be its own, and whether its digest ranks lower than
+    /// today's choice.
+    ///
+    /// A slow hash may have waited long for its turn: the record is then read again, and if its digest is another
+    /// by now, the secret is compared with that one.
+    async fn prove(&self, presented: &ParsedKey<'_>) -> Result<(KeyRecord, bool), DenialReason> {
+        let mut record = self.read(presented).await?;
+        for _ in 0..PROOF_TRIES {
+            let verdict = self.parts.hasher.verify(
+                record.digest(),
+                binding(&record),
+                presented.expose_secret(),
+                record.origin(),
+            );
+            match verdict.await {
+                Ok(Possession::Proven { outdated, slowly }) => {
+                    if !slowly {
+                        return Ok((record, outdated));
+                    }
+                    let now = self.read(presented).await?;
+                    if now.digest() == record.digest() && now.environment() == record.environment()
+                    {
+                        return Ok((now, outdated));
+                    }
+                    record = now;
+                }
+                Ok(Possession::Refuted) => return Err(DenialReason::WrongSecret),
+                Err(error) => return Err(DenialReason::Hashing(error)),
+            }
+        }
+        Err(DenialReason::Hashing(HashingError::Unfinished))
+    }
+
+    /// All that the possessor of a key's secret may still be refused for.
+    fn check(
         &self,
         presented: &ParsedKey<'_>,
         record: &KeyRecord,
-    ) -> Result<bool, DenialReason> {
-        let verdict = self.parts.hasher.verify(
-            record.digest(),
-            binding(record),
-            presented.expose_secret(),
-            record.origin(),
-        );
-        match verdict.await {
-            Ok(Possession::Proven { outdated }) => Ok(outdated),
-            Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
-            Err(error) => Err(DenialReason::Hashing(error)),
-        }
+        attempt: &Attempt<'_>,
+    ) -> Result<(), DenialReason> {
+        self.check_credential(presented, record, attempt)?;
+        self.check_requirement(record, attempt)
     }
 
     /// What the possessor of a secret may still be refused as a stranger for.
@@ -258,7 +286,7 @@ impl Verifier {
 
     /// Stores a better digest. The verdict does not depend on its success: a later request tries again.
     async fn rehash(&self, presented: &ParsedKey<'_>, record: &KeyRecord) {
-        let Some(_turn) = self.state.rehashing.begin(record.id()) else {
+        let Some(turn) = self.state.rehashing.begin(record.id()) else {
             return; // Another request is at it.
         };
         let better = self.parts.hasher.improve(
@@ -266,6 +294,7 @@ impl Verifier {
             binding(record),
             presented.expose_secret(),
             record.origin(),
+            turn,
         );
         let replaced = match better.await {
             Ok(Some(better)) => self.replace_digest(record, better).await,

@@ -171,8 +171,22 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
             InvalidKey::Title(TitleError::Character)
         ));
     }
-    let pasted = format!("my key {}", key.api_key().expose());
-    assert!(matches!(refuse(new(&pasted)).await, InvalidKey::KeyInTitle));
+    let text = key.api_key().expose();
+    let pasted = format!("my key {text}");
+    let broken = format!("{}-{}", &text[..20], &text[20..]);
+    let notes = Metadata::try_from(json!({"notes": [pasted.clone()]})).unwrap();
+    for (holds, expected) in [
+        (new(&pasted), "title"),
+        (new(&broken), "title"),
+        (new("k").owner(Principal::user(text).unwrap()), "owner"),
+        (new("k").metadata(notes), "metadata"),
+    ] {
+        let why = refuse(holds).await;
+        assert!(
+            matches!(why, InvalidKey::HoldsKey { field } if field == expected),
+            "{why:?}"
+        );
+    }
 
     let undeclared = NewKey::new(tenant("t"), "k", [READ, scope!("delete:all")]);
     let why = refuse(undeclared).await;
@@ -230,7 +244,7 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
 #[tokio::test]
 async fn the_largest_key_that_may_be_asked_for_is_kept_whole() {
     let (keyward, ..) = keyward().await;
-    let value = "v".repeat(124);
+    let value = "\"".repeat(124); // each takes two bytes in JSON
     let resources =
         (0..1_000).map(|n| Resource::new(&"k".repeat(32), &format!("{value}{n:04}")).unwrap());
     let networks = (0..100).map(|n| format!("2001:db8:{n:x}::/48").parse().unwrap());
@@ -626,7 +640,8 @@ async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
     let issued = issue(&keyward, &t, "key").await;
     let (text, id) = (issued.api_key().expose(), issued.record().id());
     let reason = RevokeReason::other(&format!("found {text}")).unwrap();
-    let revoked = manager.revoke(&system(), &t, id, reason).await.unwrap();
+    let curious = system().in_request(&format!("GET/?key={text}"));
+    let revoked = manager.revoke(&curious, &t, id, reason).await.unwrap();
     let masked = format!("found {}[redacted]", issued.api_key().display_prefix());
     assert_eq!(revoked.reason.as_str(), masked);
     let record = manager.get(&system(), &t, id).await.unwrap();
@@ -638,6 +653,81 @@ async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
                 .to_line()
                 .contains(issued.api_key().expose_secret())
         );
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_good_from_its_networks_only() {
+    let (keyward, ..) = keyward().await;
+    let networks = ["203.0.113.0/24", "2001:db8::/32"].map(|text| text.parse().unwrap());
+    let key = NewKey::new(tenant("t"), "key", READ).networks(Networks::only(networks).unwrap());
+    let issued = keyward.manager().issue(&system(), key).await.unwrap();
+    let any = Requirement::any_key();
+    for (client, is_good) in [
+        ("203.0.113.7", true),
+        ("::ffff:203.0.113.7", true),
+        ("2001:db8:1::1", true),
+        ("203.0.114.7", false),
+        ("::ffff:203.0.114.7", false),
+        ("::203.0.113.7", false),
+        ("2001:db9::1", false),
+        ("::1", false),
+    ] {
+        let attempt = Attempt::new(issued.api_key().presented(), &any);
+        let attempt = attempt.client(client.parse().unwrap());
+        match keyward.verifier().verify(&attempt).await {
+            Ok(_) => assert!(is_good, "{client}"),
+            Err(denial) => {
+                assert!(!is_good, "{client}");
+                assert!(matches!(denial.reason(), DenialReason::OutsideNetworks));
+                assert_eq!(denial.class().status(), 401);
+            }
+        }
+    }
+    let unknown = Attempt::new(issued.api_key().presented(), &any);
+    let denial = keyward.verifier().verify(&unknown).await.unwrap_err();
+    assert!(matches!(denial.reason(), DenialReason::AddressUnknown));
+}
+
+#[tokio::test]
+async fn no_more_requests_are_in_flight_than_the_key_may_have() {
+    let (keyward, ..) = keyward().await;
+    let verifier = keyward.verifier();
+    let two = NewKey::new(tenant("t"), "two", READ).concurrency(NonZeroU32::new(2).unwrap());
+    let two = keyward.manager().issue(&system(), two).await.unwrap();
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(two.api_key().presented(), &any);
+    let first = verifier.verify(&attempt).await.unwrap();
+    let (grant, permit) = verifier.verify(&attempt).await.unwrap().into_parts();
+    for _ in 0..3 {
+        let denial = verifier.verify(&attempt).await.unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::TooManyInFlight));
+        assert_eq!(denial.class().status(), 429);
+    }
+    // A refusal for another reason takes no place, and the grant alone holds none.
+    let write = Requirement::full_access();
+    let forbidden = Attempt::new(two.api_key().presented(), &write);
+    assert_eq!(
+        verifier
+            .verify(&forbidden)
+            .await
+            .unwrap_err()
+            .class()
+            .status(),
+        403
+    );
+    drop(permit);
+    assert_eq!(grant.key_id(), two.record().id());
+    let third = verifier.verify(&attempt).await.unwrap();
+    assert!(verifier.verify(&attempt).await.is_err());
+    drop((first, third));
+    assert!(verifier.verify(&attempt).await.is_ok());
+
+    let free = issue(&keyward, &tenant("t"), "free").await;
+    let attempt = Attempt::new(free.api_key().presented(), &any);
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(verifier.verify(&attempt).await.unwrap());
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Possession {
     Proven {
         /// Whether the digest ranks lower than today's choice.
         outdated: bool,
+        /// Whether it took a slow hash, so that what was read before it is old by now.
+        slowly: bool,
     },
     /// It is not.
     Refuted,
@@ -62,7 +64,8 @@ impl Hasher {
         origin: SecretOrigin,
     ) -> Result<Digest, HashingError> {
         let scheme = self.scheme_for(origin);
-        let digest = self.digest_by(scheme, binding, secret, true).await?;
+        let turn = None::<()>;
+        let digest = self.digest_by(scheme, binding, secret, turn).await?;
         digest.ok_or(HashingError::Saturated)
     }
 
@@ -76,15 +79,12 @@ impl Hasher {
     ) -> Result<Possession, HashingError> {
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         self.check_pepper(stored.scheme)?;
+        let slowly = matches!(stored.scheme, Scheme::Argon2id { .. });
         let proven = match stored.scheme {
             Scheme::Argon2id { params, pepper } => {
                 let fingerprint = self.fingerprint(digest, binding, secret);
                 let work = self.argon2id(params, pepper, stored.salt, binding, secret)?;
-                let counter = Arc::clone(&self.slow_hashes);
-                let work = move || {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    Ok(are_equal(&work()?, &stored.output))
-                };
+                let work = move || Ok(are_equal(&work()?, &stored.output));
                 self.slow.share(fingerprint, work).await?
             }
             fast => are_equal(&self.fast(fast, binding, secret)?, &stored.output),
@@ -93,23 +93,25 @@ impl Hasher {
             return Ok(Possession::Refuted);
         }
         let outdated = self.improvement(stored.scheme, origin).is_some();
-        Ok(Possession::Proven { outdated })
+        Ok(Possession::Proven { outdated, slowly })
     }
 
     /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
     /// for a slow hash.
     ///
-    /// The secret must have been proven against `digest`.
+    /// The secret must have been proven against `digest`. The turn is kept until the work is done, even if the
+    /// request that asked for it goes away meanwhile.
     pub(crate) async fn improve(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
         secret: &[u8],
         origin: SecretOrigin,
+        turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         match self.improvement(stored.scheme, origin) {
-            Some(better) => self.digest_by(better, binding, secret, false).await,
+            Some(better) => self.digest_by(better, binding, secret, Some(turn)).await,
             None => Ok(None),
         }
     }
@@ -156,7 +158,7 @@ impl Hasher {
         scheme: Scheme,
         binding: Binding<'_>,
         secret: &[u8],
-        may_wait: bool,
+        turn: Option<impl Send + 'static>,
     ) -> Result<Option<Digest>, HashingError> {
         self.check_pepper(scheme)?;
         let (salt, output) = match scheme {
@@ -164,15 +166,17 @@ impl Hasher {
                 let mut salt = [0; 16];
                 self.random.fill(&mut salt)?;
                 let work = self.argon2id(params, pepper, salt, binding, secret)?;
-                let output = if may_wait {
-                    Some(self.slow.run(work).await?)
-                } else {
-                    self.slow.run_if_free(work).await?
+                let output = match turn {
+                    None => Some(self.slow.run(work).await?),
+                    Some(turn) => {
+                        let work = move || work().map(|output| (output, turn));
+                        let done = self.slow.run_if_free(work).await?;
+                        done.map(|(output, _turn)| output)
+                    }
                 };
                 let Some(output) = output else {
                     return Ok(None);
                 };
-                self.slow_hashes.fetch_add(1, Ordering::Relaxed);
                 (salt, output)
             }
             // The id is a salt of its own: no two keys share it.
@@ -225,7 +229,9 @@ impl Hasher {
             .transpose()?;
         let associated_data = binding.associated_data();
         let secret = Zeroizing::new(secret.to_vec());
+        let counter = Arc::clone(&self.slow_hashes);
         Ok(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
             argon2id::hash(params, pepper, &salt, associated_data, &secret)
         })
@@ -321,6 +327,13 @@ mod tests {
         }
     }
 
+    fn proven(name: &str) -> Possession {
+        Possession::Proven {
+            outdated: false,
+            slowly: !name.contains("SHA"),
+        }
+    }
+
     #[tokio::test]
     async fn digests_are_the_published_ones() {
         let peppered = || Hashing::recommended().pepper(pepper(7));
@@ -335,7 +348,7 @@ mod tests {
             let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
             assert_eq!(digest.expose(), answer(name));
             for (secret, possession) in [
-                (SECRET, Possession::Proven { outdated: false }),
+                (SECRET, proven(name)),
                 (&SECRET[1..], Possession::Refuted),
                 (b"".as_slice(), Possession::Refuted),
             ] {
@@ -387,12 +400,16 @@ mod tests {
             ] {
                 let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
                 assert!(digest.expose().starts_with("$keyward-argon2id$"));
-                let better = hasher.improve(&digest, known(&live), SECRET, origin).await;
+                let better = hasher
+                    .improve(&digest, known(&live), SECRET, origin, ())
+                    .await;
                 assert_eq!(better.unwrap(), None);
             }
             // One that was hashed fast by mistake is moved to the slow hash.
             let fast = hasher.digest(known(&live), SECRET, STRONG).await.unwrap();
-            let better = hasher.improve(&fast, known(&live), SECRET, UNKNOWN).await;
+            let better = hasher
+                .improve(&fast, known(&live), SECRET, UNKNOWN, ())
+                .await;
             assert!(
                 better
                     .unwrap()
@@ -420,7 +437,10 @@ mod tests {
                     .verify(&digest, known(&live), SECRET, origin)
                     .await
                     .unwrap(),
-                Possession::Proven { outdated: false }
+                Possession::Proven {
+                    outdated: false,
+                    slowly: origin == UNKNOWN,
+                }
             );
         }
     }

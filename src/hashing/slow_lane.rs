@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +22,11 @@ pub(super) struct SlowLane {
     permits: usize,
     /// Most jobs that wait for a permit.
     queue: usize,
+    spawn: fn(Work) -> io::Result<()>,
     state: Mutex<State>,
 }
+
+type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct State {
@@ -44,7 +48,7 @@ trait Job: Send {
     /// Whether anybody still waits. If not, nobody can join any more either.
     fn is_awaited(&mut self, state: &mut State) -> bool;
     /// Does the work. What it returns tells those who wait, once the permit has found its next use.
-    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send>;
+    fn run(self: Box<Self>) -> Work;
 }
 
 impl SlowLane {
@@ -52,6 +56,7 @@ impl SlowLane {
         Self {
             permits: permits.get(),
             queue,
+            spawn: spawn_thread,
             state: Mutex::default(),
         }
     }
@@ -102,6 +107,13 @@ impl SlowLane {
             match state.shared.get(&fingerprint) {
                 Some(sender) => sender.subscribe(),
                 None => {
+                    // Listed only with a place: nobody joins what is refused.
+                    let (has_room, abandoned) = self.room(&mut state);
+                    if !has_room {
+                        drop(state);
+                        drop(abandoned);
+                        return Err(HashingError::Saturated);
+                    }
                     let (sender, receiver) = watch::channel(Progress::Running);
                     state.shared.insert(fingerprint, sender);
                     let entry = Entry {
@@ -111,6 +123,7 @@ impl SlowLane {
                         progress: Progress::Failed,
                     };
                     self.submit(state, Box::new(Joint { entry, work }))?;
+                    drop(abandoned);
                     receiver
                 }
             }
@@ -135,17 +148,12 @@ impl SlowLane {
                 lane: Arc::clone(self),
                 holds_permit: true,
             };
-            let thread = std::thread::Builder::new().name("keyward-slow-hash".into());
             // A thread that cannot be had drops the worker and the job, which give back and tell.
-            let started = thread.spawn(move || worker.work(job));
-            return started.map(drop).map_err(|_| HashingError::Unfinished);
+            let started = (self.spawn)(Box::new(move || worker.work(job)));
+            return started.map_err(|_| HashingError::Unfinished);
         }
-        let abandoned = if state.waiting.len() < self.queue {
-            Vec::new()
-        } else {
-            state.take_abandoned()
-        };
-        let refused = if state.waiting.len() < self.queue {
+        let (has_room, abandoned) = self.room(&mut state);
+        let refused = if has_room {
             state.waiting.push_back(job);
             None
         } else {
@@ -160,10 +168,25 @@ impl SlowLane {
         }
     }
 
+    /// Whether one more job can be taken, and jobs that were taken out of the queue to make room, because nobody
+    /// waits for them any more. They must be dropped without the lock.
+    fn room(&self, state: &mut State) -> (bool, Vec<Box<dyn Job>>) {
+        if state.busy < self.permits || state.waiting.len() < self.queue {
+            return (true, Vec::new());
+        }
+        let abandoned = state.take_abandoned();
+        (state.waiting.len() < self.queue, abandoned)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change is whole before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn spawn_thread(work: Work) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("keyward-slow-hash".into());
+    thread.spawn(work).map(drop)
 }
 
 impl State {
@@ -205,7 +228,8 @@ impl Worker {
         while let Some(job) = next {
             let tell = job.run();
             next = self.next();
-            tell();
+            // The wakers are others' code, and those behind in the queue must not suffer for it.
+            let _ = catch_unwind(AssertUnwindSafe(tell));
         }
     }
 
@@ -263,7 +287,7 @@ where
         !self.answer.is_closed()
     }
 
-    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send> {
+    fn run(self: Box<Self>) -> Work {
         let Self { answer, work } = *self;
         let result = catch_unwind(AssertUnwindSafe(work));
         Box::new(move || {
@@ -296,7 +320,7 @@ where
         is_awaited
     }
 
-    fn run(self: Box<Self>) -> Box<dyn FnOnce() + Send> {
+    fn run(self: Box<Self>) -> Work {
         let Self { mut entry, work } = *self;
         if let Ok(Ok(verdict)) = catch_unwind(AssertUnwindSafe(work)) {
             entry.progress = Progress::Finished(verdict);
@@ -504,6 +528,81 @@ mod tests {
             assert!(matches!(single, Err(HashingError::Unfinished)));
         }
         until(|| is_idle(&lane));
+    }
+
+    #[tokio::test]
+    async fn a_shared_no_is_a_no_for_all() {
+        let lane = lane(1, 0);
+        let (release, wait) = held_up();
+        let mut first = Box::pin(lane.share([1; 32], move || wait().map(|_| false)));
+        asks(first.as_mut());
+        let mut second = Box::pin(lane.share([1; 32], || Ok(true)));
+        asks(second.as_mut());
+        release.send(()).unwrap();
+        assert!(!first.await.unwrap());
+        assert!(!second.await.unwrap(), "the verdict of the work that ran");
+    }
+
+    #[tokio::test]
+    async fn nobody_joins_what_is_refused() {
+        let lane = lane(1, 0);
+        let (release, wait) = held_up();
+        let mut running = Box::pin(lane.run(wait));
+        asks(running.as_mut());
+        for _ in 0..3 {
+            let refused = lane.share([1; 32], || Ok(true)).await;
+            assert!(matches!(refused, Err(HashingError::Saturated)));
+            assert!(lane.state().shared.is_empty());
+        }
+        release.send(()).unwrap();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
+        static FAIL: AtomicU32 = AtomicU32::new(0);
+        static SPAWNING: Mutex<Option<Arc<SlowLane>>> = Mutex::new(None);
+        static STRANDED: Mutex<Vec<std::thread::JoinHandle<Result<bool, HashingError>>>> =
+            Mutex::new(Vec::new());
+
+        /// Fails, after others have come to wait behind the job that it was to run.
+        fn spawn(work: Work) -> io::Result<()> {
+            if FAIL.load(Ordering::SeqCst) == 0 {
+                return spawn_thread(work);
+            }
+            if let Some(lane) = SPAWNING.lock().unwrap().take() {
+                for fingerprint in [[7; 32], [8; 32]] {
+                    let waiter = Arc::clone(&lane);
+                    STRANDED.lock().unwrap().push(std::thread::spawn(move || {
+                        let runtime = tokio::runtime::Builder::new_current_thread();
+                        let runtime = { runtime }.build().unwrap();
+                        runtime.block_on(waiter.share(fingerprint, || Ok(true)))
+                    }));
+                }
+                until(|| lane.state().waiting.len() == 2);
+            }
+            drop(work);
+            Err(io::Error::other("planted"))
+        }
+
+        let lane = Arc::new(SlowLane {
+            spawn,
+            ..SlowLane::new(NonZeroUsize::MIN, 5)
+        });
+        FAIL.store(1, Ordering::SeqCst);
+        *SPAWNING.lock().unwrap() = Some(Arc::clone(&lane));
+        let refused = lane.run(|| Ok(())).await;
+        assert!(matches!(refused, Err(HashingError::Unfinished)));
+        for stranded in STRANDED.lock().unwrap().drain(..) {
+            let told = stranded.join().unwrap();
+            assert!(matches!(told, Err(HashingError::Unfinished)), "{told:?}");
+        }
+        assert!(is_idle(&lane));
+        FAIL.store(0, Ordering::SeqCst);
+        assert!(
+            lane.share([7; 32], || Ok(true)).await.unwrap(),
+            "and then it works again"
+        );
     }
 
     #[test]

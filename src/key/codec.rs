@@ -136,7 +136,7 @@ impl KeyRecord {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The document would be too large.
-    #[error("the key's document has {bytes} bytes, more than 262,144")]
+    #[error("the key's document has {bytes} bytes, more than 524,288")]
     TooLarge {
         /// Its size.
         bytes: usize,

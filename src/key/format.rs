@@ -203,7 +203,7 @@ impl KeyFormat {
     /// Masks keys of this format in any text.
     #[must_use]
     pub fn redactor(&self) -> Redactor {
-        Redactor::new(self.prefix())
+        Redactor::new(self.prefix(), self.secret_length)
     }
 
     /// Texts with what a parser of this format must make of each, for parsers in other languages.

@@ -55,6 +55,11 @@ impl Metadata {
         &self.0
     }
 
+    /// The object as compact JSON.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).unwrap_or_default()
+    }
+
     /// Whether nothing is attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {

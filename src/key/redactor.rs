@@ -3,17 +3,21 @@
 use std::borrow::Cow;
 
 use super::base62;
-use super::format::DISPLAYED_ID_DIGITS;
+use super::format::{DISPLAYED_ID_DIGITS, OVERHEAD};
 
 const MASK: &str = "[redacted]";
 const MAX_ENVIRONMENT: usize = 16;
 
+/// Characters within a key that are no letters or digits, before what follows is held to be other text.
+const MAX_BREAKS: usize = 4;
+
 /// Masks an application's keys wherever they stand in a text, and leaves the display prefix.
 ///
-/// It would rather mask too much: the prefix and environment match in any case, the environment may be any,
-/// and a key that was cut short, extended or mistyped is masked as far as its letters and digits go, as
-/// soon as it is long enough to hold one character of a secret. What it cannot see: the secret of the
-/// two-value form standing alone, and a key re-encoded, or broken by white space, beyond the break.
+/// It would rather mask too much: the prefix and environment match in any case, the environment may be any, and
+/// a key that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character
+/// of a secret. What it cannot see: the secret of the two-value form standing alone, a key whose prefix or
+/// environment is damaged, and what follows white space, a quotation mark or more than four other characters
+/// that are no letters or digits within a key.
 ///
 /// ```
 /// use keyward::key::{KeyFormat, KeyId, Secret};
@@ -31,12 +35,15 @@ const MAX_ENVIRONMENT: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Redactor {
     prefix: Box<str>,
+    /// Digits of an id, a secret and a checksum.
+    body_length: usize,
 }
 
 impl Redactor {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str, secret_length: usize) -> Self {
         Self {
             prefix: prefix.into(),
+            body_length: OVERHEAD + secret_length,
         }
     }
 
@@ -79,13 +86,33 @@ impl Redactor {
                 [b'_', body @ ..] if (1..=MAX_ENVIRONMENT).contains(&environment) => body,
                 _ => return None,
             };
-            let digits = body.iter().take_while(|b| base62::is_digit(**b)).count();
-            if digits <= base62::ID_DIGITS {
-                return None;
-            }
             let start = bytes.len() - body.len();
-            Some((start + DISPLAYED_ID_DIGITS, start + digits))
+            let (digits, length) = self.measure(text.get(start..)?);
+            let shown = body.iter().take_while(|b| base62::is_digit(**b)).count();
+            let shown = shown.min(DISPLAYED_ID_DIGITS);
+            (digits > base62::ID_DIGITS).then_some((start + shown, start + length))
         })
+    }
+
+    /// How many digits a key's body has, and how long it is in bytes, up to a few other characters included.
+    ///
+    /// A body that is whole ends with its last digit; one that is not may go on behind what broke it.
+    fn measure(&self, body: &str) -> (usize, usize) {
+        let (mut digits, mut length, mut breaks) = (0, 0, 0);
+        for (at, character) in body.char_indices() {
+            if character.is_ascii_alphanumeric() {
+                digits += 1;
+                length = at + 1;
+                continue;
+            }
+            breaks += 1;
+            let is_whole = digits >= self.body_length;
+            let ends = character.is_whitespace() || matches!(character, '"' | '\'' | '`');
+            if is_whole || ends || breaks > MAX_BREAKS {
+                break;
+            }
+        }
+        (digits, length)
     }
 
     fn strip_prefix<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
@@ -122,12 +149,11 @@ mod tests {
         let prefix = key.display_prefix();
         for (before, after) in [
             ("", ""),
+            ("", "-tail"),
             ("Bearer ", "\r\n"),
             ("{\"key\":\"", "\"}"),
             ("naïve→", "←ß"),
-            ("acme_", ""),
-            ("acme_live_acme_live_", "_x"),
-            ("xacme_live_", " tail"),
+            ("_", "_x"),
         ] {
             let masked = redactor
                 .redact(&format!("{before}{text}{after}"))
@@ -149,6 +175,27 @@ mod tests {
         damaged.push(text.to_uppercase());
         damaged.push(format!("{text}abc"));
         damaged.push(text.replacen("live", "other", 1));
+        // Behind something that looks like the beginning of a key.
+        for before in [
+            "acme_",
+            "acme_live_",
+            "acme_live_acme_live_",
+            "xacme_live_",
+            "acme_live_x_",
+        ] {
+            damaged.push(format!("{before}{text}"));
+        }
+        // One to four characters replaced by, or added, at every place of the body.
+        for at in 10..text.len() {
+            for broken in ["-", ".", "_", "\u{200d}", "%2D", "é"] {
+                damaged.push(format!("{}{broken}{}", &text[..at], &text[at..]));
+                damaged.push(format!("{}{broken}{}", &text[..at], &text[at + 1..]));
+                let other = 10 + (at * 7) % (text.len() - 10);
+                let mut twice = format!("{}{broken}{}", &text[..at], &text[at..]);
+                twice.insert(if other < at { other } else { at }, '-');
+                damaged.push(twice);
+            }
+        }
         for text in damaged {
             let masked = redactor.redact(&text).to_lowercase();
             assert!(!masked.contains("s3"), "{masked}");

@@ -48,7 +48,7 @@ pub struct StoredKey {
 
 impl StoredKey {
     /// Most bytes of a document.
-    pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+    pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 }
 
 impl fmt::Debug for StoredKey {

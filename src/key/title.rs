@@ -61,8 +61,8 @@ fn is_joiner(character: char) -> bool {
     )
 }
 
-/// Control characters, line and paragraph separators, direction marks, and invisible characters but for the
-/// joiners, which some scripts and emoji need.
+/// Control characters, line and paragraph separators, direction marks, blanks that are no white space, and what
+/// Unicode calls default ignorable, but for the joiners, which some scripts and emoji need.
 fn is_refused(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -71,7 +71,8 @@ fn is_refused(character: char) -> bool {
                 | '\u{34f}'
                 | '\u{61c}'
                 | '\u{115f}'..='\u{1160}'
-                | '\u{180e}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'
                 | '\u{200e}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
@@ -80,8 +81,11 @@ fn is_refused(character: char) -> bool {
                 | '\u{3164}'
                 | '\u{ffa0}'
                 | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e00ff}'
+                | '\u{e01f0}'..='\u{e0fff}'
         )
 }
 

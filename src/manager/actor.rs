@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::Ceiling;
 use crate::audit::{Event, EventAction, FieldChange};
-use crate::key::{NonEmpty, Principal, PrincipalError, StoredKey, TenantId};
+use crate::key::{NonEmpty, Principal, PrincipalError, Redactor, StoredKey, TenantId};
 
 /// Who asks for a management operation: who it is, for which tenants it acts, and the most it may grant.
 ///
@@ -98,8 +98,8 @@ impl Actor {
         }
     }
 
-    /// Names the request that it acts in, for the audit log. Other than visible ASCII characters become `?`, and
-    /// 128 characters are kept.
+    /// Names the request that it acts in, for the audit log. Other than visible ASCII characters become `?`, 128
+    /// characters are kept, and the text of a key is masked.
     #[must_use]
     pub fn in_request(mut self, request: &str) -> Self {
         self.request = Some(visible(request).take(Self::MAX_REQUEST).collect());
@@ -140,7 +140,9 @@ impl Actor {
         action: EventAction,
         key: &StoredKey,
         changes: Vec<FieldChange>,
+        redactor: &Redactor,
     ) -> Event {
+        let request = self.request.as_deref();
         Event {
             at,
             tenant: key.tenant.clone(),
@@ -149,7 +151,7 @@ impl Actor {
             key: key.id,
             title: key.title.clone(),
             changes,
-            request: self.request.clone(),
+            request: request.map(|request| redactor.redact(request).into_owned()),
             client: self.client,
         }
     }

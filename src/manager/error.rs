@@ -64,9 +64,12 @@ pub enum InvalidKey {
     /// The title is empty, too long, or holds a character that is refused.
     #[error(transparent)]
     Title(#[from] TitleError),
-    /// The title holds the text of a key, which would be shown in every list.
-    #[error("the title holds the text of a key")]
-    KeyInTitle,
+    /// A field holds the text of a key, which would be shown in every list.
+    #[error("the {field} holds the text of a key")]
+    HoldsKey {
+        /// The field.
+        field: &'static str,
+    },
     /// A scope is not declared.
     #[error("the scope `{0}` is not declared")]
     UndeclaredScope(Scope),

@@ -51,9 +51,6 @@ impl KeyManager {
         let now = self.now()?;
         self.check_bounds(&key)?;
         let title = Title::new(&key.title).map_err(InvalidKey::Title)?;
-        if self.parts.format.redactor().finds_key(title.as_str()) {
-            return Err(InvalidKey::KeyInTitle.into());
-        }
         let environment = self.environment(key.environment.as_deref())?;
         let expires_at = key.first_invalid_instant(now)?;
         let not_before = key
@@ -64,6 +61,17 @@ impl KeyManager {
             return Err(InvalidKey::NeverValid.into());
         }
         let owner = key.owner.unwrap_or_else(|| actor.principal().clone());
+        let redactor = self.parts.format.redactor();
+        let metadata = key.metadata.to_json();
+        for (field, text) in [
+            ("title", title.as_str()),
+            ("owner", owner.name()),
+            ("metadata", &metadata),
+        ] {
+            if redactor.finds_key(text) {
+                return Err(InvalidKey::HoldsKey { field }.into());
+            }
+        }
         let secret_length = self.parts.format.secret_characters();
         Ok(KeyRecord {
             id: KeyId::from_u128(0),
@@ -154,7 +162,9 @@ impl KeyManager {
     async fn insert(&self, actor: &Actor, record: &KeyRecord) -> Result<bool, ManageError> {
         let stored = record.encode().map_err(InvalidKey::Unwritable)?;
         let changes = described(record);
-        let event = actor.event(record.created_at, EventAction::KeyIssued, &stored, changes);
+        let redactor = self.parts.format.redactor();
+        let at = record.created_at;
+        let event = actor.event(at, EventAction::KeyIssued, &stored, changes, &redactor);
         let id = ChangeId::generate(&*self.parts.random);
         let mut set = ChangeSet::one(id, Change::Insert(Box::new(stored))).with_event(event);
         if let Some(limit) = self.parts.keys_per_tenant {

@@ -18,7 +18,8 @@ pub struct Operations {
     pub slow_hashes: u64,
     /// Digests replaced by better ones.
     pub rehashed: u64,
-    /// Digests that were to be replaced and were not; the next use tries again.
+    /// Digests that were not replaced because a hash or a commit failed, or somebody else did it first; a later
+    /// use tries again. Those put off for want of a permit are not counted.
     pub rehashes_failed: u64,
 }
 

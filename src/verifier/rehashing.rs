@@ -1,7 +1,7 @@
 //! Which keys' digests are being replaced at this moment.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::key::KeyId;
 
@@ -11,10 +11,13 @@ pub(super) struct Rehashing(Mutex<HashSet<KeyId>>);
 
 impl Rehashing {
     /// The turn to replace this key's digest, unless another request has it.
-    pub(super) fn begin(&self, key: KeyId) -> Option<Turn<'_>> {
+    pub(super) fn begin(self: &Arc<Self>, key: KeyId) -> Option<Turn> {
         let is_first = self.keys().insert(key);
         // Made only where it is had: a turn that is dropped ends somebody's.
-        is_first.then(|| Turn { of: self, key })
+        is_first.then(|| Turn {
+            of: Arc::clone(self),
+            key,
+        })
     }
 
     fn keys(&self) -> MutexGuard<'_, HashSet<KeyId>> {
@@ -22,13 +25,14 @@ impl Rehashing {
     }
 }
 
-/// Given back when dropped, with a request that went away too.
-pub(super) struct Turn<'a> {
-    of: &'a Rehashing,
+/// Given back when dropped. It goes with the work, not with the request: one that went away leaves its work
+/// behind, and no other begins it meanwhile.
+pub(super) struct Turn {
+    of: Arc<Rehashing>,
     key: KeyId,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.of.keys().remove(&self.key);
     }

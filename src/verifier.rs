@@ -109,8 +109,7 @@ impl Verifier {
         let deny = |reason| Denial::of_key(presented.id(), reason);
         let (mut record, outdated) = self.prove(&presented).await.map_err(deny)?;
         self.check(&presented, &record, attempt).map_err(deny)?;
-        if outdated {
-            self.rehash(&presented, &record).await;
+        if outdated && self.rehash(&presented, &record).await {
             // Much may have happened meanwhile.
             record = self.read(&presented).await.map_err(deny)?;
             self.check(&presented, &record, attempt).map_err(deny)?;
@@ -284,10 +283,11 @@ impl Verifier {
         requirement.check_resources(record.resources(), attempt)
     }
 
-    /// Stores a better digest. The verdict does not depend on its success: a later request tries again.
-    async fn rehash(&self, presented: &ParsedKey<'_>, record: &KeyRecord) {
+    /// Stores a better digest; whether anything was waited for. The verdict does not depend on its success: a
+    /// later request tries again.
+    async fn rehash(&self, presented: &ParsedKey<'_>, record: &KeyRecord) -> bool {
         let Some(turn) = self.state.rehashing.begin(record.id()) else {
-            return; // Another request is at it.
+            return false; // Another request is at it.
         };
         let better = self.parts.hasher.improve(
             record.digest(),
@@ -298,10 +298,11 @@ impl Verifier {
         );
         let replaced = match better.await {
             Ok(Some(better)) => self.replace_digest(record, better).await,
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(_) => false,
         };
         self.state.counters.rehashed(replaced);
+        true
     }
 
     async fn replace_digest(&self, record: &KeyRecord, to: Digest) -> bool {

@@ -1,0 +1,101 @@
+//! What the lane works on: work that one request waits for, and work that any number share.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{Fingerprint, SlowLane, State, Work};
+use crate::hashing::HashingError;
+
+/// Work that somebody waits for. Dropped undone, it tells them so.
+pub(super) trait Job: Send {
+    /// Whether anybody still waits. If not, nobody can join any more either.
+    fn is_awaited(&mut self, state: &mut State) -> bool;
+    /// Does the work. What it returns tells those who wait, once the permit has found its next use.
+    fn run(self: Box<Self>) -> Work;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    Running,
+    Finished(bool),
+    Failed,
+}
+
+/// Work that one request waits for.
+pub(super) struct Single<T, W> {
+    pub(super) answer: oneshot::Sender<Result<T, HashingError>>,
+    pub(super) work: W,
+}
+
+impl<T, W> Job for Single<T, W>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T, HashingError> + Send + 'static,
+{
+    fn is_awaited(&mut self, _: &mut State) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>) -> Work {
+        let Self { answer, work } = *self;
+        let result = catch_unwind(AssertUnwindSafe(work));
+        Box::new(move || {
+            if let Ok(result) = result {
+                // Whoever waited may have gone meanwhile.
+                let _ = answer.send(result);
+            }
+        })
+    }
+}
+
+/// Work that any number of requests wait for.
+pub(super) struct Joint<W> {
+    pub(super) entry: Entry,
+    pub(super) work: W,
+}
+
+impl<W> Job for Joint<W>
+where
+    W: FnOnce() -> Result<bool, HashingError> + Send,
+{
+    fn is_awaited(&mut self, state: &mut State) -> bool {
+        let fingerprint = &self.entry.fingerprint;
+        let sender = state.shared.get(fingerprint);
+        let is_awaited = sender.is_some_and(|sender| sender.receiver_count() > 0);
+        if !is_awaited {
+            state.shared.remove(fingerprint);
+            self.entry.is_listed = false;
+        }
+        is_awaited
+    }
+
+    fn run(self: Box<Self>) -> Work {
+        let Self { mut entry, work } = *self;
+        if let Ok(Ok(verdict)) = catch_unwind(AssertUnwindSafe(work)) {
+            entry.progress = Progress::Finished(verdict);
+        }
+        Box::new(move || drop(entry))
+    }
+}
+
+/// What is listed for others to join. Dropped, it leaves the list and wakes its waiters.
+pub(super) struct Entry {
+    pub(super) lane: Arc<SlowLane>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) is_listed: bool,
+    pub(super) progress: Progress,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.is_listed {
+            return; // What is listed by now is another's.
+        }
+        let sender = self.lane.state().shared.remove(&self.fingerprint);
+        if let Some(sender) = sender {
+            sender.send_replace(self.progress);
+        }
+    }
+}

@@ -198,11 +198,23 @@ async fn nobody_joins_what_is_refused() {
     let (release, wait) = held_up();
     let mut running = Box::pin(lane.run(wait));
     asks(running.as_mut());
-    for _ in 0..3 {
-        let refused = lane.share([1; 32], || Ok(true)).await;
-        assert!(matches!(refused, Err(HashingError::Saturated)));
-        assert!(lane.state().shared.is_empty());
-    }
+    // From several threads at once: none may come between the listing of what is refused and its end.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = { runtime }.build().unwrap();
+                for _ in 0..5_000 {
+                    let refused = runtime.block_on(lane.share([1; 32], || Ok(true)));
+                    assert!(
+                        matches!(refused, Err(HashingError::Saturated)),
+                        "{refused:?}"
+                    );
+                }
+            });
+        }
+    });
+    assert!(lane.state().shared.is_empty());
     release.send(()).unwrap();
     running.await.unwrap();
 }

@@ -242,6 +242,25 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
+async fn a_name_that_begins_like_a_key_is_a_name() {
+    let (keyward, ..) = keyward().await;
+    let name = "acme_corp_nightly-snowflake-export-job";
+    let key = NewKey::new(tenant("t"), name, READ).owner(Principal::integration(name).unwrap());
+    let issued = keyward.manager().issue(&system(), key).await.unwrap();
+    assert_eq!(issued.record().title().as_str(), name);
+
+    let pasted = Actor::system(issued.api_key().expose());
+    let key = NewKey::new(tenant("t"), "key", READ).owner(Principal::user("alice").unwrap());
+    let refused = keyward.manager().issue(&pasted, key).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::Invalid(InvalidKey::HoldsKey {
+            field: "actor"
+        }))
+    ));
+}
+
+#[tokio::test]
 async fn the_largest_key_that_may_be_asked_for_is_kept_whole() {
     let (keyward, ..) = keyward().await;
     let value = "\"".repeat(124); // each takes two bytes in JSON

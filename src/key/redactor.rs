@@ -53,7 +53,7 @@ impl Redactor {
         let mut masked = String::new();
         let mut copied = 0;
         let mut from = 0;
-        while let Some((start, end)) = self.next_key(text, from) {
+        while let Some((start, end)) = self.next_key(text, from, base62::ID_DIGITS + 1) {
             masked.push_str(text.get(copied..start).unwrap_or_default());
             masked.push_str(MASK);
             copied = end;
@@ -66,14 +66,19 @@ impl Redactor {
         Cow::Owned(masked)
     }
 
-    /// Whether there is anything to mask.
+    /// Whether the text holds a key with at least half of its secret.
+    ///
+    /// Stricter than what is masked: an `acme_corp_nightly-snowflake-export` is a name, and not to be refused.
     #[must_use]
     pub fn finds_key(&self, text: &str) -> bool {
-        self.next_key(text, 0).is_some()
+        let secret_length = self.body_length - OVERHEAD;
+        let least = base62::ID_DIGITS + secret_length.div_ceil(2);
+        self.next_key(text, 0, least).is_some()
     }
 
-    /// What to mask of the first key that begins at `from` or later: byte positions in `text`.
-    fn next_key(&self, text: &str, from: usize) -> Option<(usize, usize)> {
+    /// What to mask of the first key that begins at `from` or later and has this many letters and digits: byte
+    /// positions in `text`.
+    fn next_key(&self, text: &str, from: usize, least: usize) -> Option<(usize, usize)> {
         let bytes = text.as_bytes();
         (from..bytes.len()).find_map(|at| {
             let rest = bytes.get(at..)?;
@@ -90,7 +95,7 @@ impl Redactor {
             let (digits, length) = self.measure(text.get(start..)?);
             let shown = body.iter().take_while(|b| base62::is_digit(**b)).count();
             let shown = shown.min(DISPLAYED_ID_DIGITS);
-            (digits > base62::ID_DIGITS).then_some((start + shown, start + length))
+            (digits >= least).then_some((start + shown, start + length))
         })
     }
 
@@ -200,6 +205,19 @@ mod tests {
             let masked = redactor.redact(&text).to_lowercase();
             assert!(!masked.contains("s3"), "{masked}");
         }
+    }
+
+    #[test]
+    fn a_key_with_half_of_its_secret_is_found_and_a_name_is_not() {
+        let (key, redactor) = (key(), format().redactor());
+        let text = key.expose();
+        let half = "acme_live_".len() + 22 + 22;
+        for end in 0..=text.len() {
+            assert_eq!(redactor.finds_key(&text[..end]), end >= half, "{end}");
+        }
+        assert!(redactor.finds_key(&format!("{}-{}", &text[..30], &text[30..])));
+        assert!(!redactor.finds_key("acme_corp_nightly-snowflake-export-job"));
+        assert!(!redactor.finds_key(key.display_prefix()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a backend persists.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -124,9 +125,10 @@ impl RevokeReason {
     /// The same with keys in it masked.
     pub(crate) fn masked(self, redactor: &Redactor) -> Self {
         match &self {
-            Self::Other(words) if redactor.finds_key(words.as_str()) => {
-                Self::from_stored(&redactor.redact(words.as_str()))
-            }
+            Self::Other(words) => match redactor.redact(words.as_str()) {
+                Cow::Owned(masked) => Self::from_stored(&masked),
+                Cow::Borrowed(_) => self,
+            },
             _ => self,
         }
     }

@@ -64,7 +64,7 @@ pub enum InvalidKey {
     /// The title is empty, too long, or holds a character that is refused.
     #[error(transparent)]
     Title(#[from] TitleError),
-    /// A field holds the text of a key, which would be shown in every list.
+    /// A field holds the text of a key, or of one with at least half of its secret, which would be shown in every list.
     #[error("the {field} holds the text of a key")]
     HoldsKey {
         /// The field.

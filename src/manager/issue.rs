@@ -66,6 +66,7 @@ impl KeyManager {
         for (field, text) in [
             ("title", title.as_str()),
             ("owner", owner.name()),
+            ("actor", actor.principal().name()),
             ("metadata", &metadata),
         ] {
             if redactor.finds_key(text) {

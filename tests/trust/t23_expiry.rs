@@ -4,16 +4,19 @@
 //! Planted bugs that the property test catches: `now > expires_at` in place of `>=`, and a verifier that
 //! forgets what it saw.
 
+use std::future::Future;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use keyward::clock::Clock;
+use keyward::hashing::{Argon2Params, Hashing};
 use keyward::key::{ApiKey, KeyStatus};
 use keyward::manager::{InvalidKey, ManageError, NewKey};
 use keyward::time::{Date, Month, OffsetDateTime, UtcOffset};
-use keyward::verifier::{DenialClass, DenialReason};
+use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 use proptest::prelude::*;
 
-use crate::common::{House, READ, actor, class, new_key, now, tenant};
+use crate::common::{House, READ, actor, builder, class, new_key, now, tenant};
 
 fn at(house: &House) -> OffsetDateTime {
     house.clock.now().unwrap()
@@ -126,6 +129,27 @@ async fn a_key_is_expired_from_its_end_on() {
         house.verify(other.api_key().presented()).await.is_ok(),
         "other keys live on"
     );
+}
+
+#[tokio::test]
+async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
+    let slow = || Hashing::argon2id(Argon2Params::OWASP);
+    // Once where the key is kept under the slow hash, once where it is about to move there.
+    for kept in [slow(), Hashing::recommended()] {
+        let house = House::with(kept).await;
+        let key = new_key().expires_in(Duration::from_secs(60));
+        let issued = house.issue(key).await;
+        let keyward = builder(house.store.clone(), house.clock.clone()).hashing(slow());
+        let keyward = keyward.open().await.unwrap();
+        let any = Requirement::any_key();
+        let attempt = Attempt::new(issued.api_key().presented(), &any);
+        let mut waiting = Box::pin(keyward.verifier().verify(&attempt));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        house.clock.set(issued.record().expires_at().unwrap());
+        let denial = waiting.await.expect_err("granted after it expired");
+        assert!(matches!(denial.reason(), DenialReason::Expired));
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ enum Fault {
 struct Faulty {
     store: MemoryStore,
     calls: Arc<AtomicU64>,
-    fails: Option<(Fault, u64, u64)>,
+    /// Which fault, from which call on, for how many.
+    fails: Vec<(Fault, u64, u64)>,
     other: Option<KeyId>,
     /// Whether each call has to wait before anything is done.
     yields: bool,
@@ -52,7 +53,7 @@ impl Faulty {
         Self {
             store: store.clone(),
             calls: Arc::default(),
-            fails: Some((fault, from, count)),
+            fails: vec![(fault, from, count)],
             other: None,
             yields: false,
         }
@@ -63,10 +64,10 @@ impl Faulty {
             tokio::task::yield_now().await;
         }
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let (fault, from, count) = self.fails?;
-        (from..from.saturating_add(count))
-            .contains(&call)
-            .then_some(fault)
+        let is_due = |(_, from, count): &&(Fault, u64, u64)| {
+            (*from..from.saturating_add(*count)).contains(&call)
+        };
+        self.fails.iter().find(is_due).map(|(fault, ..)| *fault)
     }
 
     fn error(fault: Fault) -> StoreError {
@@ -126,44 +127,6 @@ impl KeyStore for Faulty {
 
     fn usage(&self) -> Option<&dyn UsageStore> {
         self.store.usage()
-    }
-}
-
-/// The first commit takes place and its answer is lost; every later one fails in another way.
-#[derive(Debug)]
-struct LosesThenFails(Faulty, Fault, AtomicU64);
-
-#[async_trait]
-impl KeyStore for LosesThenFails {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.0.store.get(id).await
-    }
-
-    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.0.store.list(query).await
-    }
-
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        if self.2.fetch_add(1, Ordering::SeqCst) > 0 {
-            return Err(Faulty::error(self.1));
-        }
-        self.0.commit(set).await
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.0.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.0.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.0.usage()
     }
 }
 
@@ -363,8 +326,9 @@ async fn a_lost_answer_is_settled_by_asking_again() {
     // The store goes away after the answer was lost: that is not the same as nothing having been done.
     for last in [Fault::Unavailable, Fault::Corrupt, Fault::Unsupported] {
         let store = MemoryStore::new();
-        let inner = Faulty::over(&store, Fault::LostAnswer, 0, 1);
-        let lost = open(LosesThenFails(inner, last, AtomicU64::new(0))).await;
+        let mut faulty = Faulty::over(&store, Fault::LostAnswer, 0, 1);
+        faulty.fails.push((last, 1, u64::MAX));
+        let lost = open(faulty).await;
         let unsettled = lost.manager().issue(&actor(), new_key()).await;
         assert!(
             matches!(

@@ -12,9 +12,9 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::hashing::{Hashing, Pepper};
 use keyward::key::{KeyFormat, Network, PresentedKey, Resource, RevokeReason, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, ManageError, NewKey};
+use keyward::manager::{Actor, AllowAll, KeyQuery, ManageError, NewKey};
 use keyward::scope;
-use keyward::store::{KeyQuery, MemoryStore};
+use keyward::store::MemoryStore;
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Admitted, Attempt, Denial, Requirement};
 

@@ -11,6 +11,8 @@
 //! | brought from elsewhere with unknown or low strength | Argon2id, OWASP's parameters, under the pepper if there is one |
 //! | any, where [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen, under the pepper if there is one |
 //!
+//! Keys that come [from elsewhere](ForeignKeys) with a digest of another scheme keep it until their first use.
+//!
 //! # What a digest covers
 //! A domain tag, the environment, the key's id and the secret, each of fixed or prefixed length. A digest that
 //! is copied to another row, or a row whose environment is rewritten, therefore proves nothing.
@@ -24,6 +26,7 @@
 
 mod argon2id;
 mod binding;
+mod foreign;
 mod hasher;
 mod pepper;
 mod rank;
@@ -32,6 +35,8 @@ mod slow_lane;
 
 pub use argon2id::{Argon2Params, Argon2ParamsError};
 pub(crate) use binding::Binding;
+pub(crate) use foreign::Credential;
+pub use foreign::{ForeignDigest, ForeignDigestError, ForeignKeys};
 pub(crate) use hasher::{Hasher, Possession};
 pub use pepper::{Pepper, PepperError};
 
@@ -167,6 +172,14 @@ pub enum HashingError {
     UnknownPepper {
         /// The pepper's version.
         version: u32,
+    },
+    /// The stored digest was made under a key of another system that is not configured here.
+    #[error(
+        "the stored digest was made under the foreign key `{name}`, which is not configured here"
+    )]
+    UnknownForeignKey {
+        /// The key's name.
+        name: Box<str>,
     },
     /// A digest without a pepper is not accepted here.
     #[error("a digest without a pepper is not accepted here")]

@@ -1,14 +1,13 @@
 //! Assembles the parts.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::hashing::{Hasher, Hashing};
+use crate::hashing::{ForeignKeys, Hasher, Hashing};
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
-use crate::manager::{self, KeyManager, Policy};
+use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
-use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, StoreError};
+use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
 use crate::verifier::{self, Verifier};
 
 /// The assembled library: hands out the [`KeyManager`] and the [`Verifier`]. Cheap to clone.
@@ -16,6 +15,8 @@ use crate::verifier::{self, Verifier};
 pub struct Keyward {
     manager: KeyManager,
     verifier: Verifier,
+    usage: Arc<PendingUsage>,
+    random: Arc<dyn RandomSource>,
 }
 
 impl Keyward {
@@ -27,13 +28,14 @@ impl Keyward {
             scopes: Vec::new(),
             policy: None,
             hashing: Hashing::default(),
-            keys_per_tenant: None,
+            foreign: None,
+            rules: Box::new(TenantRules::new()),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
         }
     }
 
-    /// Issues, lists and revokes keys.
+    /// Makes, changes and ends keys.
     #[must_use]
     pub fn manager(&self) -> &KeyManager {
         &self.manager
@@ -50,6 +52,17 @@ impl Keyward {
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
+
+    /// Hands to the store how keys were used on this node since the last time; for how many keys.
+    ///
+    /// Nothing is spawned for it: call it every minute or so, and before the process ends. What was not handed on is
+    /// lost with the process. After an error call it again: nothing is counted twice.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Unsupported`] if the store keeps no usage, and there is nothing to hand on.
+    pub async fn flush_usage(&self) -> Result<usize, StoreError> {
+        self.usage.flush(&*self.random).await
+    }
 }
 
 /// What a [`Keyward`] is to be made of. A format and a policy must be given.
@@ -61,7 +74,8 @@ pub struct Builder {
     scopes: Vec<ScopeDeclaration>,
     policy: Option<Box<dyn Policy>>,
     hashing: Hashing,
-    keys_per_tenant: Option<NonZeroU32>,
+    foreign: Option<ForeignKeys>,
+    rules: Box<dyn RuleBook>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn RandomSource>,
 }
@@ -91,9 +105,15 @@ impl Builder {
         self
     }
 
-    /// Most keys a tenant may have that are not revoked; by default there is no limit.
-    pub fn keys_per_tenant(mut self, limit: NonZeroU32) -> Self {
-        self.keys_per_tenant = Some(limit);
+    /// Accepts keys that another system issued, once they are [imported](KeyManager::import); by default none.
+    pub fn foreign_keys(mut self, foreign: ForeignKeys) -> Self {
+        self.foreign = Some(foreign);
+        self
+    }
+
+    /// What each tenant's keys must keep to; by default there are no rules.
+    pub fn tenant_rules(mut self, rules: impl RuleBook) -> Self {
+        self.rules = Box::new(rules);
         self
     }
 
@@ -124,9 +144,14 @@ impl Builder {
             return Err(OpenError::NoPepper);
         }
         let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
-        let hasher = Arc::new(Hasher::new(self.hashing, Arc::clone(&self.random))?);
+        if let Some(fault) = self.foreign.as_ref().and_then(ForeignKeys::fault) {
+            return Err(OpenError::Foreign(fault));
+        }
+        let hasher = Hasher::new(self.hashing, self.foreign, Arc::clone(&self.random))?;
+        let hasher = Arc::new(hasher);
         check_peppers(&*self.store, &hasher, &*self.random).await?;
 
+        let usage = Arc::new(PendingUsage::new(Arc::clone(&self.store)));
         let manager = KeyManager::new(manager::Parts {
             store: Arc::clone(&self.store),
             format: format.clone(),
@@ -135,7 +160,9 @@ impl Builder {
             policy,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
-            keys_per_tenant: self.keys_per_tenant,
+            rules: self.rules,
+            usage: Arc::clone(&usage),
+            lookups: Lookups::default(),
         });
         let verifier = Verifier::new(verifier::Parts {
             store: self.store,
@@ -143,9 +170,15 @@ impl Builder {
             catalog,
             hasher,
             clock: self.clock,
-            random: self.random,
+            random: Arc::clone(&self.random),
+            usage: Arc::clone(&usage),
         });
-        Ok(Keyward { manager, verifier })
+        Ok(Keyward {
+            manager,
+            verifier,
+            usage,
+            random: self.random,
+        })
     }
 }
 
@@ -192,6 +225,9 @@ pub enum OpenError {
         /// The name of the pepper's check value.
         name: String,
     },
+    /// The foreign keys that are to be accepted cannot be.
+    #[error("{0}")]
+    Foreign(String),
     /// Digests without a pepper are refused, and no pepper is given to make others with.
     #[error("digests without a pepper are refused, and no pepper was given")]
     NoPepper,

@@ -48,7 +48,7 @@
 //! |---|---|
 //! | [`key`] | what a key is: its text, its name, its powers, its record |
 //! | [`hashing`] | how a secret is kept |
-//! | [`manager`] | issuing, listing and revoking |
+//! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
 //! | [`store`] | where keys live; what a backend must do |
 //! | [`audit`] | what is recorded |
@@ -64,6 +64,7 @@ pub mod hashing;
 pub mod key;
 mod keyward;
 pub mod manager;
+pub mod manual;
 pub mod random;
 pub mod store;
 #[cfg(feature = "testkit")]

@@ -1,20 +1,29 @@
 //! Where keys live: the contract that a backend keeps, and the backend in memory.
 //!
-//! A backend implements [`KeyStore`], and [`EventLog`] and [`UsageStore`] if it keeps those too. It indexes a few
-//! columns of [`StoredKey`], and never looks into the document.
+//! A backend implements the four methods of [`KeyStore`], and [`EventLog`] and [`UsageStore`] if it keeps those too. It
+//! indexes a few columns of [`StoredKey`], and never looks into the document. The guide
+//! [Writing a backend](crate::manual::writing_a_backend) shows how.
 
 mod change;
+mod change_set;
+mod cutoff;
 mod error;
 mod feed;
 mod memory;
+mod outcome;
+mod pending_usage;
 mod query;
 mod usage;
 
-pub use change::{Change, ChangeId, ChangeSet, Committed, Outcome, Precondition};
+pub use change::{Applied, Change, Precondition};
+pub use change_set::{ChangeId, ChangeSet};
+pub use cutoff::{CutoffScope, CutoffScopeError};
 pub use error::StoreError;
-pub use feed::{Changed, Cursor, FeedPage};
+pub use feed::{Changed, Cursor, CursorError, FeedPage};
 pub use memory::MemoryStore;
-pub use query::{CursorError, KeyQuery, ListPosition, Page, PageCursor};
+pub use outcome::{Committed, Outcome};
+pub(crate) use pending_usage::PendingUsage;
+pub use query::{KeyFilter, ListPosition, ListQuery, Page, Segments};
 pub use usage::{Usage, UsageStore};
 
 use std::fmt::Debug;
@@ -28,38 +37,58 @@ use crate::key::{KeyId, StoredKey, TenantId};
 
 /// Where keys live.
 ///
+/// The least that a backend must do; what users call is the [`KeyManager`](crate::manager::KeyManager). The guide
+/// [Writing a backend](crate::manual::writing_a_backend) builds one from an empty file, and the conformance suite of
+/// the `testkit` holds it to each line below.
+///
 /// # Contract
 /// **Reading.** [`get`](Self::get) sees every commit that returned before it was called, on any node: it reads the
-/// primary, never a replica. [`list`](Self::list) may lag. Both fill in [`StoredKey::cutoff`].
+/// primary, never a replica. [`list`](Self::list) may lag, unless the query says that it
+/// [must not](ListQuery::must_be_latest). Both fill in [`StoredKey::cutoff`]: the latest cutoff among the
+/// [scopes that bind](CutoffScope::binding) the key.
+///
+/// **Listing.** One tenant's keys, in two segments: first those that are not revoked as stored, descending by creation
+/// in whole microseconds and then by id; then the revoked ones, ascending by the position of the commit that revoked
+/// them and then by id. Expiry and cutoffs are no order and no filter. A page begins after the
+/// [position](ListQuery::position) given, whether or not a key still stands there, holds at most
+/// [as many](ListQuery::page_size) as asked for, and says whether more follow.
 ///
 /// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: preconditions are
-/// checked and positions handed out inside it.
+/// checked and positions handed out inside it. Changes are made in their order, each on what those before it left.
 /// - *Once.* A set whose id was committed before changes nothing and gives the answer of the first time. An id
-///   is remembered for at least ten minutes; a backend says for how long.
-/// - *Insert never overwrites*: [`StoreError::AlreadyExists`].
-/// - *Replace is conditional*: [`StoreError::Conflict`] unless the key is at the revision expected and not
-///   revoked. Id, tenant, creation and digest stay as stored.
-/// - *Revoke wins.* It has no condition on the revision, raises it by one, and is final. A second one is
-///   [`Outcome::AlreadyRevoked`] and changes nothing.
-/// - *Rehash* compares and sets the digest of a key that is not revoked; it changes no revision and is no news.
-/// - *A cutoff* moves forward only.
-/// - *Nothing changed, nothing told*: where no outcome [is news](Outcome::is_news), the set's events are not
-///   recorded and the position stays.
+///   is remembered for at least ten minutes; a backend says for how long. An id whose set failed is free.
+/// - *[`Change::apply`] decides* what a change makes of a key. Insert never overwrites
+///   ([`StoreError::AlreadyExists`]). Replace is conditional on the revision that was read and on a key that is not
+///   revoked ([`StoreError::Conflict`]); id, tenant, owner, creation and digest stay as stored. Revoke wins: it has no
+///   condition on the revision, raises it by one, is final, and no failure of the event log stops it. Rehash compares
+///   and sets the digest of a key that is not revoked, and is no news.
+/// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`].
+/// - *A setting* is written once: the first value under a name stands.
+/// - *Preconditions* are checked against what stood before the first change:
+///   [`StoreError::PreconditionFailed`] names the first that does not hold.
+/// - *Nothing changed, nothing told*: where no outcome [is news](Outcome::is_news), the position stays. Where some
+///   are, it is one higher than before.
 /// - *Positions* follow the order of commits: whoever sees position *n* in [`changes`](Self::changes) never later
 ///   sees one below it. Hand them out from one counter row inside the commit, as a database sequence does not
 ///   keep that order.
-/// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock.
+/// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock. A store that keeps
+///   events commits no change without its event, but for a revocation.
 ///
 /// **Ending.** Every call ends, in a time that the backend states: a verification waits for its read, and has no
 /// limit of its own.
 ///
 /// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that nothing was changed. A
-/// future that is dropped has done all or nothing. An unknown kind of change is
-/// [`Unsupported`](StoreError::Unsupported); it is never passed over.
+/// future that is dropped has done all or nothing, and holds no lock and no transaction open. An unknown kind of change,
+/// precondition or filter is [`Unsupported`](StoreError::Unsupported); it is never passed over. What cannot be read is
+/// [`Corrupt`](StoreError::Corrupt), never missing.
 ///
-/// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor. Where what follows the cursor is
-/// not known for sure (none was given, it is of another history, too old, or ahead), the answer is
-/// [`FeedPage::Resync`].
+/// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor: for each commit its keys and
+/// cutoffs, the whole of it on one page. Where what follows the cursor is not known for sure (none was given, it is of
+/// another history, too old, or ahead), the answer is [`FeedPage::Resync`]. A wake-up, where a backend sends one, is
+/// sent after the commit, and its failure is ignored.
+///
+/// # Wrappers
+/// `Arc<S>` and `Box<S>` are stores wherever `S` is, `dyn KeyStore` included.
 ///
 /// # Security
 /// Errors and `Debug` of a backend must not show digests or documents.
@@ -75,7 +104,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError>;
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError>;
 
     /// Commits a set of changes.
     ///
@@ -114,35 +143,42 @@ pub trait EventLog: Debug + Send + Sync {
     ) -> Result<Vec<SealedEvent>, StoreError>;
 }
 
-/// A shared store is a store.
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        (**self).get(id).await
-    }
+/// Passes every call on to the store that it points to.
+macro_rules! forward {
+    ($pointer:ident) => {
+        #[deny(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl<S: KeyStore + ?Sized> KeyStore for $pointer<S> {
+            async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+                (**self).get(id).await
+            }
 
-    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError> {
-        (**self).list(query).await
-    }
+            async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+                (**self).list(query).await
+            }
 
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        (**self).commit(set).await
-    }
+            async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+                (**self).commit(set).await
+            }
 
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        (**self).changes(after, wait).await
-    }
+            async fn changes(
+                &self,
+                after: Option<&Cursor>,
+                wait: Duration,
+            ) -> Result<FeedPage, StoreError> {
+                (**self).changes(after, wait).await
+            }
 
-    fn events(&self) -> Option<&dyn EventLog> {
-        (**self).events()
-    }
+            fn events(&self) -> Option<&dyn EventLog> {
+                (**self).events()
+            }
 
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        (**self).usage()
-    }
+            fn usage(&self) -> Option<&dyn UsageStore> {
+                (**self).usage()
+            }
+        }
+    };
 }
+
+forward!(Arc);
+forward!(Box);

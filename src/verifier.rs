@@ -38,14 +38,13 @@ use self::in_flight::InFlight;
 use self::operations::Counters;
 use self::rehashing::Rehashing;
 use self::seen_expired::SeenExpired;
-use crate::clock::Clock;
-use crate::hashing::{Binding, Hasher, HashingError, Possession};
+use crate::clock::{Clock, normalized};
+use crate::hashing::{Binding, Credential, Hasher, HashingError, Possession};
 use crate::key::{
-    Access, DecodeError, Digest, KeyFormat, KeyRecord, KeyStatus, KeyTextError, ParsedKey,
-    ScopeCatalog,
+    Access, DecodeError, Digest, KeyFormat, KeyId, KeyRecord, KeyStatus, KeyTextError, ScopeCatalog,
 };
 use crate::random::RandomSource;
-use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome};
+use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage};
 
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
 /// a clock that stands before the key was issued cannot tell that it has expired.
@@ -71,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,
+    pub(crate) usage: Arc<PendingUsage>,
 }
 
 #[derive(Default)]
@@ -98,30 +98,19 @@ impl Verifier {
     /// # Cancellation
     /// Dropping the future admits nothing and leaves nothing behind.
     pub async fn verify(&self, attempt: &Attempt<'_>) -> Result<Admitted, Denial> {
-        let format = &self.parts.format;
-        let presented = match format.parse_presented(attempt.presented) {
+        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
+        let presented = match Credential::read(attempt.presented, format, foreign) {
             Ok(presented) => presented,
             Err(error) => {
                 self.state.counters.unreadable();
                 return Err(malformed(error));
             }
         };
-        let deny = |reason| Denial::of_key(presented.id(), reason);
-        let (mut record, outdated) = self.prove(&presented).await.map_err(deny)?;
-        self.check(&presented, &record, attempt).map_err(deny)?;
-        if outdated && self.rehash(&presented, &record).await {
-            // Much may have happened meanwhile.
-            record = self.read(&presented).await.map_err(deny)?;
-            self.check(&presented, &record, attempt).map_err(deny)?;
-        }
-        // From the last look at the store and at the clock to here nothing has been waited for.
-        let permit = self
-            .state
-            .in_flight
-            .admit(record.id(), record.concurrency())
-            .ok_or_else(|| deny(DenialReason::TooManyInFlight))?;
-        let duties = Duties::new(attempt.requirement.handler_checks());
-        Ok(Admitted::new(Grant::new(record, duties), permit))
+        let deny = |reason| Denial::of_key(presented.id, reason);
+        let (record, outdated) = self.prove(&presented).await.map_err(deny)?;
+        let verdict = self.admit(&presented, record, outdated, attempt).await;
+        self.note_use(presented.id, verdict.as_ref().err());
+        verdict.map_err(deny)
     }
 
     /// Checks at start that a requirement can be met as meant, and hands it back.
@@ -145,12 +134,45 @@ impl Verifier {
         self.state.counters.read(&self.parts.hasher)
     }
 
-    async fn read(&self, presented: &ParsedKey<'_>) -> Result<KeyRecord, DenialReason> {
+    /// What the possessor of a key's secret is told.
+    async fn admit(
+        &self,
+        presented: &Credential<'_>,
+        mut record: KeyRecord,
+        outdated: bool,
+        attempt: &Attempt<'_>,
+    ) -> Result<Admitted, DenialReason> {
+        self.check(presented, &record, attempt)?;
+        if outdated && self.rehash(presented, &record).await {
+            // Much may have happened meanwhile.
+            record = self.read(presented).await?;
+            self.check(presented, &record, attempt)?;
+        }
+        // From the last look at the store and at the clock to here nothing has been waited for.
+        let in_flight = &self.state.in_flight;
+        let permit = in_flight
+            .admit(record.id(), record.concurrency())
+            .ok_or(DenialReason::TooManyInFlight)?;
+        let duties = Duties::new(attempt.requirement.handler_checks());
+        Ok(Admitted::new(Grant::new(record, duties), permit))
+    }
+
+    /// Takes down that a key was used by whoever has its secret. What could not be decided was no use.
+    fn note_use(&self, key: KeyId, denied: Option<&DenialReason>) {
+        if denied.is_some_and(|reason| reason.class() == DenialClass::Undecidable) {
+            return;
+        }
+        if let Some(now) = self.parts.clock.now().ok().and_then(normalized) {
+            self.parts.usage.record(key, now, denied.is_none());
+        }
+    }
+
+    async fn read(&self, presented: &Credential<'_>) -> Result<KeyRecord, DenialReason> {
         self.state.counters.store_read();
-        let stored = self.parts.store.get(presented.id()).await;
+        let stored = self.parts.store.get(presented.id).await;
         let stored = stored.map_err(DenialReason::Store)?;
         let stored = stored.ok_or(DenialReason::UnknownKey)?;
-        if stored.id != presented.id() {
+        if stored.id != presented.id {
             return Err(DenialReason::Unreadable(DecodeError::Corrupt {
                 source: None,
             }));
@@ -163,13 +185,13 @@ impl Verifier {
     ///
     /// A slow hash may have waited long for its turn: the record is then read again, and if its digest is another
     /// by now, the secret is compared with that one.
-    async fn prove(&self, presented: &ParsedKey<'_>) -> Result<(KeyRecord, bool), DenialReason> {
+    async fn prove(&self, presented: &Credential<'_>) -> Result<(KeyRecord, bool), DenialReason> {
         let mut record = self.read(presented).await?;
         for _ in 0..PROOF_TRIES {
             let verdict = self.parts.hasher.verify(
                 record.digest(),
                 binding(&record),
-                presented.expose_secret(),
+                presented,
                 record.origin(),
             );
             match verdict.await {
@@ -194,7 +216,7 @@ impl Verifier {
     /// All that the possessor of a key's secret may still be refused for.
     fn check(
         &self,
-        presented: &ParsedKey<'_>,
+        presented: &Credential<'_>,
         record: &KeyRecord,
         attempt: &Attempt<'_>,
     ) -> Result<(), DenialReason> {
@@ -205,7 +227,7 @@ impl Verifier {
     /// What the possessor of a secret may still be refused as a stranger for.
     fn check_credential(
         &self,
-        presented: &ParsedKey<'_>,
+        presented: &Credential<'_>,
         record: &KeyRecord,
         attempt: &Attempt<'_>,
     ) -> Result<(), DenialReason> {
@@ -214,14 +236,15 @@ impl Verifier {
         let is_accepted = format
             .environments()
             .any(|accepted| accepted == environment);
-        let is_as_named = [presented.environment(), attempt.environment]
+        let is_as_named = [presented.environment, attempt.environment]
             .into_iter()
             .flatten()
             .all(|named| named == environment);
         if !is_accepted || !is_as_named {
             return Err(DenialReason::OtherEnvironment);
         }
-        if record.prefix() != format.prefix() {
+        // A key has one form: the text that its client was given.
+        if record.prefix() != format.prefix() || record.foreign_format() != presented.foreign {
             return Err(DenialReason::OtherFormat);
         }
         if attempt
@@ -251,7 +274,8 @@ impl Verifier {
                         at: revocation.at,
                         reason: revocation.reason.clone(),
                     },
-                    None => DenialReason::CutOff,
+                    None if record.is_cut_off() => DenialReason::CutOff,
+                    None => DenialReason::Superseded,
                 });
             }
             KeyStatus::Expired => return Err(DenialReason::Expired),
@@ -285,14 +309,14 @@ impl Verifier {
 
     /// Stores a better digest; whether anything was waited for. The verdict does not depend on its success: a
     /// later request tries again.
-    async fn rehash(&self, presented: &ParsedKey<'_>, record: &KeyRecord) -> bool {
+    async fn rehash(&self, presented: &Credential<'_>, record: &KeyRecord) -> bool {
         let Some(turn) = self.state.rehashing.begin(record.id()) else {
             return false; // Another request is at it.
         };
         let better = self.parts.hasher.improve(
             record.digest(),
             binding(record),
-            presented.expose_secret(),
+            presented.secret,
             record.origin(),
             turn,
         );

@@ -17,10 +17,10 @@ use keyward::key::{
     RevokeReason, Scope, TenantId, TitleError,
 };
 use keyward::manager::{
-    Actor, AllowAll, Ceiling, InvalidKey, Issued, Limits, ManageError, NewKey, Operation, Policy,
-    PolicyError, Ruling,
+    Actor, AllowAll, Ceiling, CursorError, InvalidKey, Issued, KeyQuery, Limits, ManageError,
+    NewKey, Operation, PageCursor, Policy, PolicyError, Ruling, TenantRules,
 };
-use keyward::store::{CursorError, KeyQuery, KeyStore, MemoryStore, PageCursor};
+use keyward::store::{CutoffScope, KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
@@ -223,7 +223,7 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
 
     assert!(
         store
-            .list(&KeyQuery::of(&tenant("t")))
+            .list(&ListQuery::of(&tenant("t")))
             .await
             .unwrap()
             .items
@@ -538,7 +538,11 @@ async fn the_policy_is_asked_before_anything_is_read() {
                 Operation::Revoke { .. } => "revoke",
                 _ => "other",
             };
-            let line = format!("{} {kind} {}", actor.principal(), operation.tenant());
+            let line = format!(
+                "{} {kind} {}",
+                actor.principal(),
+                operation.tenant().unwrap()
+            );
             self.0.lock().unwrap().push(line);
             Ok(Ruling::Refuse)
         }
@@ -608,12 +612,12 @@ async fn each_change_commits_with_its_event() {
     assert_eq!(actions, [EventAction::KeyIssued, EventAction::KeyRevoked]);
     for (sealed, number) in events.iter().zip(1..) {
         let event = &sealed.event;
-        assert_eq!((sealed.number, event.key), (number, id));
+        assert_eq!((sealed.number, event.key), (number, Some(id)));
         assert_eq!(event.actor.to_string(), "user:alice");
         assert_eq!(event.request.as_deref(), Some("req-1?forged"));
         assert_eq!(event.client, Some("203.0.113.7".parse().unwrap()));
         assert_eq!(
-            (event.at, event.title.as_str()),
+            (event.at, event.title.as_ref().unwrap().as_str()),
             (clock.now().unwrap(), "Power BI")
         );
     }
@@ -759,7 +763,7 @@ async fn a_cutoff_ends_the_keys_that_were_issued_before_it() {
     let others = issue(&keyward, &tenant("other"), "another tenant's").await;
     clock.advance(Duration::from_secs(1));
     let cutoff = Change::Cutoff {
-        tenant: Some(mine.clone()),
+        scope: CutoffScope::from(&mine),
         before: clock.now().unwrap(),
     };
     let set = ChangeSet::one(ChangeId::generate(&keyward::random::OsRandom), cutoff);
@@ -805,7 +809,7 @@ async fn a_tenant_has_no_more_keys_than_it_may() {
     let (store, clock) = (MemoryStore::new(), clock());
     let limit = NonZeroU32::new(3).unwrap();
     let keyward = builder(&store, &clock)
-        .keys_per_tenant(limit)
+        .tenant_rules(TenantRules::new().most_keys(limit))
         .open()
         .await
         .unwrap();

@@ -14,8 +14,8 @@ use keyward::audit::{Event, EventAction};
 use keyward::key::{Digest, KeyId, Principal, RevokeReason, StoredKey, TenantId, Title};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, FeedPage, KeyQuery, KeyStore,
-    MemoryStore, Outcome, Precondition, StoreError, Usage,
+    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, KeyStore,
+    ListQuery, MemoryStore, Outcome, Precondition, StoreError, Usage,
 };
 use keyward::time::OffsetDateTime;
 
@@ -74,11 +74,11 @@ fn rehash(id: u128, from: &str, to: &str) -> Change {
 fn event(id: u128) -> Event {
     Event {
         at: at(1_000),
-        tenant: TenantId::new("t").unwrap(),
+        tenant: Some(TenantId::new("t").unwrap()),
         actor: Principal::user("alice").unwrap(),
         action: EventAction::KeyIssued,
-        key: KeyId::from_u128(id),
-        title: Title::new("title").unwrap(),
+        key: Some(KeyId::from_u128(id)),
+        title: Some(Title::new("title").unwrap()),
         changes: Vec::new(),
         request: None,
         client: None,
@@ -247,7 +247,7 @@ async fn a_set_lands_whole_or_not_at_all() {
             value: "value".into(),
         };
         let cutoff = Change::Cutoff {
-            tenant: None,
+            scope: CutoffScope::All,
             before: at(5_000),
         };
         let torn = set([insert(2), revoke(1), setting, cutoff, failing]).with_event(event(2));
@@ -357,7 +357,7 @@ async fn preconditions_are_checked_inside_the_commit() {
     let full = set([insert(99)]).on_condition(below(7));
     assert!(matches!(
         store.commit(&full).await,
-        Err(StoreError::PreconditionFailed)
+        Err(StoreError::PreconditionFailed { .. })
     ));
     // All must hold.
     let both = set([insert(99)])
@@ -365,7 +365,7 @@ async fn preconditions_are_checked_inside_the_commit() {
         .on_condition(below(7));
     assert!(matches!(
         store.commit(&both).await,
-        Err(StoreError::PreconditionFailed)
+        Err(StoreError::PreconditionFailed { .. })
     ));
     assert!(
         store
@@ -380,7 +380,9 @@ async fn a_cutoff_moves_forward_only_and_binds_what_was_issued_before() {
     let store = MemoryStore::new();
     commit(&store, insert(1)).await.unwrap();
     let cutoff = |tenant: Option<&str>, second| Change::Cutoff {
-        tenant: tenant.map(|name| TenantId::new(name).unwrap()),
+        scope: tenant.map_or(CutoffScope::All, |name| {
+            CutoffScope::from(&TenantId::new(name).unwrap())
+        }),
         before: at(second),
     };
     let before = head(&store).await;
@@ -411,7 +413,7 @@ async fn a_cutoff_moves_forward_only_and_binds_what_was_issued_before() {
         outcomes,
         [Outcome::CutOff, Outcome::AlreadyCutOff, Outcome::CutOff]
     );
-    let page = store.list(&KeyQuery::of(&key(1).tenant)).await.unwrap();
+    let page = store.list(&ListQuery::of(&key(1).tenant)).await.unwrap();
     assert_eq!(page.items[0].cutoff, Some(at(700)));
     let FeedPage::Next { items, .. } = follow(&store, Some(&before)).await else {
         panic!("resync");
@@ -590,7 +592,7 @@ async fn a_shared_store_is_a_store() {
     let shared: &dyn KeyStore = &store;
     assert!(shared.get(KeyId::from_u128(1)).await.unwrap().is_some());
     assert!(shared.get(KeyId::from_u128(2)).await.unwrap().is_none());
-    let page = shared.list(&KeyQuery::of(&key(1).tenant)).await.unwrap();
+    let page = shared.list(&ListQuery::of(&key(1).tenant)).await.unwrap();
     assert_eq!(page.items, [key(1)]);
     assert!(shared.events().is_some() && shared.usage().is_some());
     let page = shared.changes(None, Duration::ZERO).await.unwrap();
@@ -598,7 +600,7 @@ async fn a_shared_store_is_a_store() {
     shared.commit(&set([revoke(1)])).await.unwrap();
     assert!(
         store
-            .list(&KeyQuery::of(&key(1).tenant))
+            .list(&ListQuery::of(&key(1).tenant))
             .await
             .unwrap()
             .items

@@ -95,11 +95,11 @@ mod tests {
         for n in 0..length {
             let event = Event {
                 at: time::OffsetDateTime::UNIX_EPOCH,
-                tenant: TenantId::new("t").unwrap(),
+                tenant: Some(TenantId::new("t").unwrap()),
                 actor: Principal::user("alice").unwrap(),
                 action: EventAction::KeyIssued,
-                key: KeyId::from_u128(n),
-                title: Title::new("title").unwrap(),
+                key: Some(KeyId::from_u128(n)),
+                title: Some(Title::new("title").unwrap()),
                 changes: Vec::new(),
                 request: Some("line\nbreak".into()),
                 client: None,

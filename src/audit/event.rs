@@ -8,22 +8,22 @@ use time::OffsetDateTime;
 
 use crate::key::{KeyId, Principal, TenantId, Title};
 
-/// Who did what to which key, when and from where.
+/// Who did what to which key, when and from where. Never bears a secret or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Whose key it is.
-    pub tenant: TenantId,
+    /// Whose keys; none where it was done to everybody's.
+    pub tenant: Option<TenantId>,
     /// Who acted.
     pub actor: Principal,
     /// What was done.
     pub action: EventAction,
-    /// To which key.
-    pub key: KeyId,
+    /// To which key; none where it was done to many at once.
+    pub key: Option<KeyId>,
     /// What the key was called then.
-    pub title: Title,
+    pub title: Option<Title>,
     /// What changed, from what to what.
     pub changes: Vec<FieldChange>,
     /// The request that it was done in, as the host named it.
@@ -37,10 +37,22 @@ pub struct Event {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventAction {
-    /// A key was issued.
+    /// A key was issued, anew or as the successor of another.
     KeyIssued,
+    /// A key was brought in from elsewhere.
+    KeyImported,
+    /// Fields of a key were changed.
+    KeyUpdated,
+    /// A key was switched off.
+    KeySuspended,
+    /// A key was switched on again.
+    KeyResumed,
+    /// A key was given a successor.
+    KeyRotated,
     /// A key was revoked.
     KeyRevoked,
+    /// All keys of a scope that were issued before an instant were ended.
+    KeysCutOff,
 }
 
 /// One field that an event changed.
@@ -58,10 +70,16 @@ impl FieldChange {
     /// A field that had no value before.
     #[must_use]
     pub fn set(field: &'static str, to: impl Into<String>) -> Self {
+        Self::of(field, None, Some(to.into()))
+    }
+
+    /// A field, with what it was and what it is.
+    #[must_use]
+    pub fn of(field: &'static str, from: Option<String>, to: Option<String>) -> Self {
         Self {
             field: Cow::Borrowed(field),
-            from: None,
-            to: Some(to.into()),
+            from,
+            to,
         }
     }
 }
@@ -72,6 +90,6 @@ impl Event {
     pub fn to_line(&self) -> String {
         // Strings, numbers and instants between the years 0 and 9999 can always be written.
         serde_json::to_string(self)
-            .unwrap_or_else(|_| format!("{{\"unwritable\":\"{}\"}}", self.key))
+            .unwrap_or_else(|_| format!("{{\"unwritable\":\"{}\"}}", self.actor))
     }
 }

@@ -30,6 +30,13 @@ impl Argon2Params {
         lanes: 4,
     };
 
+    /// The most that a digest can ask for and still be read; whether it is obeyed is another question.
+    pub(super) const MOST_READ: Self = Self {
+        memory_kib: 2 * 1024 * 1024,
+        passes: 64,
+        lanes: 16,
+    };
+
     /// Parameters that are no weaker than OWASP's recommendations, and bounded.
     ///
     /// # Errors
@@ -144,6 +151,16 @@ pub(super) fn hash(
         .hash_password_into(secret, salt, &mut output)
         .map_err(unfinished)?;
     Ok(output)
+}
+
+/// Parameters of a digest that binds nothing, with as much output.
+pub(super) fn plain_params(
+    params: Argon2Params,
+    output_bytes: usize,
+) -> Result<argon2::Params, HashingError> {
+    let (memory, passes, lanes) = (params.memory_kib, params.passes, params.lanes);
+    argon2::Params::new(memory, passes, lanes, Some(output_bytes))
+        .map_err(|_| HashingError::Unfinished)
 }
 
 #[cfg(test)]

@@ -12,8 +12,11 @@ use zeroize::Zeroizing;
 use super::rank::improvement;
 use super::scheme::{Scheme, StoredDigest};
 use super::slow_lane::{Fingerprint, SlowLane};
-use super::{Argon2Params, Binding, Hashing, HashingError, Pepper, argon2id};
-use crate::key::{Digest, SecretOrigin};
+use super::{
+    Argon2Params, Binding, Credential, ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper,
+    argon2id, foreign,
+};
+use crate::key::{Coverage, Digest, SecretOrigin};
 use crate::random::{RandomError, RandomSource};
 
 /// What comparing a presented secret with a digest showed.
@@ -33,6 +36,7 @@ pub(crate) enum Possession {
 /// The hashing that an application chose, at work.
 pub(crate) struct Hasher {
     choice: Hashing,
+    foreign: Option<ForeignKeys>,
     random: Arc<dyn RandomSource>,
     slow: Arc<SlowLane>,
     /// Keys the names under which computations are shared: drawn at start, never stored.
@@ -42,13 +46,18 @@ pub(crate) struct Hasher {
 }
 
 impl Hasher {
-    pub(crate) fn new(choice: Hashing, random: Arc<dyn RandomSource>) -> Result<Self, RandomError> {
+    pub(crate) fn new(
+        choice: Hashing,
+        foreign: Option<ForeignKeys>,
+        random: Arc<dyn RandomSource>,
+    ) -> Result<Self, RandomError> {
         let mut key = Zeroizing::new([0; 32]);
         random.fill(key.as_mut_slice())?;
         let fingerprints = Hmac::new_from_slice(key.as_slice()).map_err(RandomError::new)?;
         Ok(Self {
             slow: Arc::new(SlowLane::new(choice.permits, choice.queue)),
             choice,
+            foreign,
             random,
             fingerprints,
             fast_hashes: AtomicU64::new(0),
@@ -69,14 +78,23 @@ impl Hasher {
         digest.ok_or(HashingError::Saturated)
     }
 
+    /// Which keys of other systems are accepted.
+    pub(crate) fn foreign(&self) -> Option<&ForeignKeys> {
+        self.foreign.as_ref()
+    }
+
     /// Compares a presented secret with a digest, in time that does not depend on where they differ.
     pub(crate) async fn verify(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
-        secret: &[u8],
+        credential: &Credential<'_>,
         origin: SecretOrigin,
     ) -> Result<Possession, HashingError> {
+        if foreign::is_foreign(digest) {
+            return self.verify_foreign(digest, binding, credential).await;
+        }
+        let secret = credential.secret;
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         self.check_pepper(stored.scheme)?;
         let slowly = matches!(stored.scheme, Scheme::Argon2id { .. });
@@ -96,6 +114,74 @@ impl Hasher {
         Ok(Possession::Proven { outdated, slowly })
     }
 
+    /// Compares with a digest that another library made: it always ranks lower than one of Keyward's.
+    async fn verify_foreign(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        credential: &Credential<'_>,
+    ) -> Result<Possession, HashingError> {
+        let (presented, read) = self.read_foreign(digest, binding, credential)?;
+        let foreign = self
+            .foreign
+            .as_ref()
+            .ok_or(HashingError::UnknownAlgorithm)?;
+        let mac = foreign.hash_for(&read)?;
+        let (slowly, most) = (read.is_slow(), self.choice.obeyed);
+        let proven = if slowly {
+            let fingerprint = self.fingerprint(digest, binding, presented);
+            let presented = Zeroizing::new(presented.to_vec());
+            let counter = Arc::clone(&self.slow_hashes);
+            let work = move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                read.is_of(&presented, mac, most)
+            };
+            self.slow.share(fingerprint, work).await?
+        } else {
+            self.fast_hashes.fetch_add(1, Ordering::Relaxed);
+            read.is_of(presented, mac, most)?
+        };
+        Ok(if proven {
+            Possession::Proven {
+                outdated: true,
+                slowly,
+            }
+        } else {
+            Possession::Refuted
+        })
+    }
+
+    /// The digest, and what of the credential it was made of.
+    fn read_foreign<'a>(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        credential: &Credential<'a>,
+    ) -> Result<(&'a [u8], ForeignDigest), HashingError> {
+        let foreign = self.foreign.as_ref();
+        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
+        let (coverage, read) = foreign.read(digest, binding, self.choice.obeyed)?;
+        let presented = match coverage {
+            Coverage::Secret => credential.secret,
+            Coverage::Text => credential.text,
+        };
+        Ok((presented, read))
+    }
+
+    /// Writes a digest that another library made as it is kept until its key is used, if it is within what is obeyed.
+    pub(crate) fn keep_foreign(
+        &self,
+        binding: Binding<'_>,
+        coverage: Coverage,
+        digest: &ForeignDigest,
+    ) -> Result<Digest, HashingError> {
+        let foreign = self.foreign.as_ref();
+        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
+        digest.check_bounds(self.choice.obeyed)?;
+        foreign.hash_for(digest)?;
+        foreign.keep(binding, coverage, digest)
+    }
+
     /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
     /// for a slow hash.
     ///
@@ -109,8 +195,13 @@ impl Hasher {
         origin: SecretOrigin,
         turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
-        let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
-        match self.improvement(stored.scheme, origin) {
+        let better = if foreign::is_foreign(digest) {
+            Some(self.scheme_for(origin))
+        } else {
+            let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
+            self.improvement(stored.scheme, origin)
+        };
+        match better {
             Some(better) => self.digest_by(better, binding, secret, Some(turn)).await,
             None => Ok(None),
         }
@@ -119,9 +210,11 @@ impl Hasher {
     /// A name and a check value for each pepper that is accepted.
     pub(crate) fn pepper_checks(&self) -> Vec<(String, String)> {
         let peppers = self.choice.peppers.iter();
-        peppers
-            .map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()))
-            .collect()
+        let peppers =
+            peppers.map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()));
+        let lookup = self.foreign.iter();
+        let lookup = lookup.map(|foreign| ("pepper.lookup".to_owned(), foreign.check_value()));
+        peppers.chain(lookup).collect()
     }
 
     /// How many fast and slow hashes have been computed.
@@ -313,7 +406,7 @@ mod tests {
     }
 
     fn hasher(choice: Hashing) -> Hasher {
-        Hasher::new(choice, Arc::new(Salt)).unwrap()
+        Hasher::new(choice, None, Arc::new(Salt)).unwrap()
     }
 
     fn live() -> Environment {
@@ -324,6 +417,16 @@ mod tests {
         Binding {
             environment,
             id: KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
+        }
+    }
+
+    fn sent(secret: &[u8]) -> Credential<'_> {
+        Credential {
+            id: KeyId::from_u128(0),
+            environment: None,
+            secret,
+            text: secret,
+            foreign: None,
         }
     }
 
@@ -352,8 +455,9 @@ mod tests {
                 (&SECRET[1..], Possession::Refuted),
                 (b"".as_slice(), Possession::Refuted),
             ] {
-                let verdict = hasher.verify(&digest, known(&live), secret, origin);
-                assert_eq!(verdict.await.unwrap(), possession, "{name}");
+                let sent = sent(secret);
+                let verdict = hasher.verify(&digest, known(&live), &sent, origin).await;
+                assert_eq!(verdict.unwrap(), possession, "{name}");
             }
         }
         assert_eq!(
@@ -372,9 +476,11 @@ mod tests {
         for (origin, in_another_row) in [(STRONG, None), (UNKNOWN, Some(Possession::Refuted))] {
             let hasher = hasher(Hashing::recommended());
             let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
-            let moved = hasher.verify(&digest, known(&test), SECRET, origin).await;
+            let moved = hasher
+                .verify(&digest, known(&test), &sent(SECRET), origin)
+                .await;
             assert_eq!(moved.unwrap(), Possession::Refuted);
-            let copied = hasher.verify(&digest, other, SECRET, origin).await;
+            let copied = hasher.verify(&digest, other, &sent(SECRET), origin).await;
             match in_another_row {
                 Some(verdict) => assert_eq!(copied.unwrap(), verdict),
                 // A fast digest names its row, so that this is known to be damage and not a wrong secret.
@@ -428,13 +534,15 @@ mod tests {
             let digest = with.digest(known(&live), SECRET, origin).await.unwrap();
             let without = hasher(Hashing::recommended().pepper(pepper(4)));
             assert!(matches!(
-                without.verify(&digest, known(&live), SECRET, origin).await,
+                without
+                    .verify(&digest, known(&live), &sent(SECRET), origin)
+                    .await,
                 Err(HashingError::UnknownPepper { version: 3 })
             ));
             let accepting = hasher(Hashing::recommended().accept_pepper(pepper(3)));
             assert_eq!(
                 accepting
-                    .verify(&digest, known(&live), SECRET, origin)
+                    .verify(&digest, known(&live), &sent(SECRET), origin)
                     .await
                     .unwrap(),
                 Possession::Proven {

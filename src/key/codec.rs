@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use super::record::{ForeignText, Rotated};
 use super::{
     Access, Environment, KeyRecord, Metadata, Networks, Principal, Quota, Resources, SecretOrigin,
     StoredKey,
@@ -36,6 +37,10 @@ struct Document {
     not_before: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     suspended_at: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    rotation: Option<Rotated>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    foreign: Option<ForeignText>,
 }
 
 impl KeyRecord {
@@ -57,6 +62,8 @@ impl KeyRecord {
             created_by: self.created_by.clone(),
             not_before: self.not_before,
             suspended_at: self.suspended_at,
+            rotation: self.rotation,
+            foreign: self.foreign.clone(),
         };
         let document = serde_json::to_vec(&document).map_err(EncodeError::Unwritable)?;
         if document.len() > StoredKey::MAX_DOCUMENT_BYTES {
@@ -126,6 +133,8 @@ impl KeyRecord {
             cutoff: stored.cutoff,
             predecessor: stored.predecessor,
             lineage: stored.lineage,
+            rotation: document.rotation,
+            foreign: document.foreign,
             revision: stored.revision,
         })
     }

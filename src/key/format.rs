@@ -214,6 +214,33 @@ impl KeyFormat {
         vectors::of(self)
     }
 
+    /// The first and the last id that a key can have whose display prefix begins so.
+    ///
+    /// The readable head is not told apart by ids: whoever asks compares it with the record's.
+    pub(crate) fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
+        let every = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX));
+        if self.heads().any(|(_, head)| head.starts_with(start)) {
+            return Some(every);
+        }
+        let digits = self
+            .heads()
+            .find_map(|(_, head)| start.strip_prefix(head))?;
+        if digits.len() > DISPLAYED_ID_DIGITS {
+            return None;
+        }
+        let fill = |digit: u8| {
+            let mut id = [digit; base62::ID_DIGITS];
+            for (place, digit) in id.iter_mut().zip(digits.bytes()) {
+                *place = digit;
+            }
+            id
+        };
+        let first = base62::decode(&fill(b'0'))?;
+        // Past the last id there are digits that stand for none.
+        let last = base62::decode(&fill(b'z')).unwrap_or(u128::MAX);
+        Some((KeyId::from_u128(first), KeyId::from_u128(last)))
+    }
+
     pub(super) fn heads(&self) -> impl Iterator<Item = (&Environment, &str)> {
         self.environments
             .iter()
@@ -376,6 +403,34 @@ mod tests {
     fn an_environment_is_declared_once() {
         let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         assert_eq!(format.environment("live"), Err(FormatError::Repeated));
+    }
+
+    #[test]
+    fn a_display_prefix_bounds_the_ids() {
+        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        let every = Some((KeyId::from_u128(0), KeyId::from_u128(u128::MAX)));
+        for (start, ids) in [
+            ("", every),
+            ("acme_l", every),
+            ("acme_live_", every),
+            ("acme_test_", None),
+            ("other", None),
+            ("acme_live_é", None),
+            ("acme_live_zzzzzzzz", None),
+            ("acme_live_123456789", None),
+        ] {
+            assert_eq!(format.ids_displayed_as(start), ids, "{start}");
+        }
+        for id in [0, 1, u128::MAX / 3, u128::MAX] {
+            let id = KeyId::from_u128(id);
+            let digits = String::from_utf8(id.base62().to_vec()).unwrap();
+            for shown in 1..=DISPLAYED_ID_DIGITS {
+                let start = format!("acme_live_{}", &digits[..shown]);
+                let (first, last) = format.ids_displayed_as(&start).unwrap();
+                assert!(first <= id && id <= last, "{start}");
+                assert!(shown < 8 || last.as_u128() - first.as_u128() < 1 << 84);
+            }
+        }
     }
 
     #[test]

@@ -75,6 +75,14 @@ impl<'a> PresentedKey<'a> {
         }
     }
 
+    /// The text, where it came as one.
+    pub(super) fn whole_text(self) -> Option<&'a [u8]> {
+        match self.0 {
+            Form::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     pub(super) fn parse(self, format: &'a KeyFormat) -> Result<ParsedKey<'a>, KeyTextError> {
         match self.0 {
             Form::Absent => Err(KeyTextError::Absent),

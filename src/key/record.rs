@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::format::DISPLAYED_ID_DIGITS;
@@ -38,7 +39,32 @@ pub struct KeyRecord {
     pub(crate) cutoff: Option<OffsetDateTime>,
     pub(crate) predecessor: Option<KeyId>,
     pub(crate) lineage: KeyId,
+    pub(crate) rotation: Option<Rotated>,
+    pub(crate) foreign: Option<ForeignText>,
     pub(crate) revision: u64,
+}
+
+/// That a key has a successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Rotated {
+    /// The key that takes its place.
+    pub successor: KeyId,
+    /// When the successor was issued.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The first instant at which only the successor is good; none: once this key is revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub overlap_ends: Option<OffsetDateTime>,
+}
+
+/// In which foreign format the client holds its key, and what of it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForeignText {
+    pub(crate) format: Box<str>,
+    pub(crate) shown: Box<str>,
 }
 
 impl KeyRecord {
@@ -174,6 +200,18 @@ impl KeyRecord {
         self.lineage
     }
 
+    /// Its successor, and until when both are good, once it has one.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Rotated> {
+        self.rotation.as_ref()
+    }
+
+    /// The name of the foreign format in which the client holds it; none for keys of the application's own format.
+    #[must_use]
+    pub fn foreign_format(&self) -> Option<&str> {
+        self.foreign.as_ref().map(|foreign| &*foreign.format)
+    }
+
     /// 1 when issued, and one more at each change.
     #[must_use]
     pub fn revision(&self) -> u64 {
@@ -186,10 +224,17 @@ impl KeyRecord {
         self.cutoff.is_some_and(|cutoff| self.created_at < cutoff)
     }
 
-    /// The key's state at an instant. A key that a kill switch ended counts as revoked.
+    /// Whether a rotation has ended it: its successor's overlap with it is over.
+    #[must_use]
+    pub fn is_superseded(&self, now: OffsetDateTime) -> bool {
+        let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
+        overlap_ends.is_some_and(|end| now >= end)
+    }
+
+    /// The key's state at an instant. A key that a kill switch or a rotation has ended counts as revoked.
     #[must_use]
     pub fn status(&self, now: OffsetDateTime) -> KeyStatus {
-        if self.revocation.is_some() || self.is_cut_off() {
+        if self.revocation.is_some() || self.is_cut_off() || self.is_superseded(now) {
             KeyStatus::Revoked
         } else if self.expires_at.is_some_and(|end| now >= end) {
             KeyStatus::Expired
@@ -205,6 +250,9 @@ impl KeyRecord {
     /// The part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`. None of it is secret.
     #[must_use]
     pub fn display_prefix(&self) -> String {
+        if let Some(foreign) = &self.foreign {
+            return foreign.shown.to_string();
+        }
         let digits = self.id.base62();
         let shown = digits.into_iter().take(DISPLAYED_ID_DIGITS);
         let mut text = format!("{}_{}_", self.prefix, self.environment);

@@ -1,5 +1,7 @@
 //! Whether a key lives.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// What state a key is in at some instant. Only an active key is admitted.
@@ -16,4 +18,17 @@ pub enum KeyStatus {
     Expired,
     /// It was revoked, for good.
     Revoked,
+}
+
+/// `active`, `not_yet_valid`, `suspended`, `expired` or `revoked`, as it serializes.
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        })
+    }
 }

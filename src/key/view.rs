@@ -64,6 +64,11 @@ pub struct KeyView {
     pub revoke_reason: Option<RevokeReason>,
     /// The key that it replaces.
     pub predecessor: Option<KeyId>,
+    /// The key that takes its place.
+    pub successor: Option<KeyId>,
+    /// The first instant at which only the successor is good.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub overlap_ends: Option<OffsetDateTime>,
 }
 
 impl KeyView {
@@ -91,6 +96,8 @@ impl KeyView {
             revoked_at: revocation.map(|revocation| revocation.at),
             revoke_reason: revocation.map(|revocation| revocation.reason.clone()),
             predecessor: record.predecessor,
+            successor: record.rotation.map(|rotated| rotated.successor),
+            overlap_ends: record.rotation.and_then(|rotated| rotated.overlap_ends),
         }
     }
 }

@@ -134,6 +134,13 @@ impl Actor {
         }
     }
 
+    /// Whether it acts for all tenants.
+    #[must_use]
+    pub fn acts_for_all(&self) -> bool {
+        self.tenants == Tenants::All
+    }
+
+    /// What the audit log tells of something that it does to a key.
     pub(super) fn event(
         &self,
         at: OffsetDateTime,
@@ -142,14 +149,30 @@ impl Actor {
         changes: Vec<FieldChange>,
         redactor: &Redactor,
     ) -> Event {
+        Event {
+            key: Some(key.id),
+            title: Some(key.title.clone()),
+            ..self.event_of_many(at, action, Some(key.tenant.clone()), changes, redactor)
+        }
+    }
+
+    /// What the audit log tells of something that it does to many keys at once.
+    pub(super) fn event_of_many(
+        &self,
+        at: OffsetDateTime,
+        action: EventAction,
+        tenant: Option<TenantId>,
+        changes: Vec<FieldChange>,
+        redactor: &Redactor,
+    ) -> Event {
         let request = self.request.as_deref();
         Event {
             at,
-            tenant: key.tenant.clone(),
+            tenant,
             actor: self.principal.clone(),
             action,
-            key: key.id,
-            title: key.title.clone(),
+            key: None,
+            title: None,
             changes,
             request: request.map(|request| redactor.redact(request).into_owned()),
             client: self.client,

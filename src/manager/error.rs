@@ -2,10 +2,12 @@
 
 use time::OffsetDateTime;
 
-use super::{Axis, PolicyError};
+use super::{Axis, CursorError, ImportError, PolicyError};
 use crate::clock::rfc3339;
 use crate::hashing::HashingError;
-use crate::key::{DecodeError, EncodeError, FormatError, Quota, Resources, Scope, TitleError};
+use crate::key::{
+    DecodeError, EncodeError, FormatError, KeyId, KeyStatus, Quota, Resources, Scope, TitleError,
+};
 use crate::random::RandomError;
 use crate::store::StoreError;
 
@@ -28,6 +30,57 @@ pub enum ManageError {
         /// When.
         at: OffsetDateTime,
     },
+    /// The key has expired, or a rotation or a kill switch has ended it.
+    #[error("the key has ended: it is {0}")]
+    Ended(KeyStatus),
+    /// The key is suspended already.
+    #[error("the key was suspended at {}", rfc3339(*at))]
+    AlreadySuspended {
+        /// When.
+        at: OffsetDateTime,
+    },
+    /// The key is not suspended.
+    #[error("the key is not suspended")]
+    NotSuspended,
+    /// A suspended key is not rotated: its successor would be switched on.
+    #[error("the key is suspended; resume it first")]
+    Suspended,
+    /// The key has a successor, which is the one to rotate.
+    #[error("the key was rotated already; its successor is {successor}")]
+    AlreadyRotated {
+        /// The successor.
+        successor: KeyId,
+    },
+    /// The key is there already.
+    #[error("the key was imported already, as {id}")]
+    AlreadyImported {
+        /// Its id here.
+        id: KeyId,
+    },
+    /// The foreign key cannot be brought in.
+    #[error(transparent)]
+    Foreign(#[from] ImportError),
+    /// A kill switch that was thrown meanwhile has ended all that was issued at that instant. Try again: if this
+    /// lasts, the clock stands behind the one that dated the kill switch.
+    #[error("a cutoff has ended all that was issued at that instant")]
+    CutOff,
+    /// The instant lies in the future.
+    #[error("the instant lies in the future")]
+    InTheFuture,
+    /// All keys issued before the instant have ended, and not all are listed as revoked yet.
+    #[error("all keys issued before {} have ended, but not all are listed as revoked yet", rfc3339(*before))]
+    Unfinished {
+        /// The instant with which to go on.
+        before: OffsetDateTime,
+        /// Why it stopped.
+        source: StoreError,
+    },
+    /// Too many texts of late were nobody's key.
+    #[error("too many lookups of late have found nothing; try again in a minute")]
+    TooManyLookups,
+    /// The cursor came of another list.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
     /// The key asked for cannot be.
     #[error(transparent)]
     Invalid(#[from] InvalidKey),
@@ -73,6 +126,12 @@ pub enum InvalidKey {
     /// A scope is not declared.
     #[error("the scope `{0}` is not declared")]
     UndeclaredScope(Scope),
+    /// The tenant's rules bar this access.
+    #[error("the tenant's rules bar this access")]
+    AccessBarred,
+    /// The tenant's rules want keys that live less long.
+    #[error("the tenant's rules want keys to expire sooner")]
+    LivesTooLong,
     /// The environment is not one of the format's.
     #[error(transparent)]
     Format(#[from] FormatError),

@@ -1,143 +1,56 @@
 //! Issuing a key.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use super::{
-    Actor, InvalidKey, KeyManager, KeyRequest, ManageError, NewKey, Operation, broken_contract,
+    Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation, TenantRules, broken_contract,
 };
-use crate::audit::{EventAction, FieldChange};
-use crate::clock::{normalized, rfc3339};
+use crate::audit::{Event, EventAction, FieldChange};
+use crate::clock::rfc3339;
 use crate::hashing::Binding;
-use crate::key::{
-    Access, ApiKey, Digest, Environment, FormatError, KeyId, KeyRecord, Networks, Quota, Resources,
-    Secret, SecretError, SecretOrigin, Title,
-};
+use crate::key::{ApiKey, FormatError, KeyId, KeyRecord, Quota, Secret, SecretError, SecretOrigin};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
 
 /// How many ids are drawn before a random source is held to repeat itself. By chance two ids of 122 random
 /// bits never meet.
-const ID_DRAWS: u32 = 4;
+pub(super) const ID_DRAWS: u32 = 4;
 
 impl KeyManager {
     /// Issues a key. Its text is in the answer, this once; nothing stored can bring it back.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
-    /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`]; [`ManageError::Random`],
-    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`]. Nothing is
-    /// issued on any of them; after [`StoreError::Indeterminate`] a key may stand in the list that nobody holds.
+    /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`], [`ManageError::CutOff`];
+    /// [`ManageError::Random`], [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`],
+    /// [`ManageError::Store`]. Nothing is issued on any of them; after [`StoreError::Indeterminate`] a key may stand in the
+    /// list that nobody holds.
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
         let key = key.into_request();
         if !actor.acts_for(&key.tenant) {
             return Err(ManageError::Refused);
         }
         self.ask(actor, &Operation::Issue { key: &key }).await?;
-        let draft = self.draft(actor, key)?;
-        if let Some(axis) = actor.ceiling().exceeded_by(&draft, &self.parts.catalog) {
-            return Err(ManageError::AboveCeiling(axis));
-        }
+        let rules = self.rules_of(&key.tenant).await?;
+        let draft = self.draft(actor, key, self.now()?)?;
+        rules.check(&draft, &self.parts.catalog)?;
+        self.check_ceiling(actor, &draft)?;
         for _ in 0..ID_DRAWS {
-            let (api_key, record) = self.complete(draft.clone()).await?;
-            if self.insert(actor, &record).await? {
+            let mut record = draft.clone();
+            let id = KeyId::generate(&*self.parts.random)?;
+            (record.id, record.lineage) = (id, id);
+            let api_key = self.draw_secret(&mut record).await?;
+            let addition = self.addition(actor, EventAction::KeyIssued, &record, &rules)?;
+            let set = addition.into_set(ChangeId::generate(&*self.parts.random));
+            if self.insert(&set).await? {
                 return Ok(Issued { api_key, record });
             }
         }
         Err(ManageError::IdCollision)
     }
 
-    /// The record of the key asked for, all but its id and its digest.
-    fn draft(&self, actor: &Actor, key: KeyRequest) -> Result<KeyRecord, ManageError> {
-        let now = self.now()?;
-        self.check_bounds(&key)?;
-        let title = Title::new(&key.title).map_err(InvalidKey::Title)?;
-        let environment = self.environment(key.environment.as_deref())?;
-        let expires_at = key.first_invalid_instant(now)?;
-        let not_before = key
-            .not_before
-            .map(|instant| normalized(instant).ok_or(InvalidKey::Instant))
-            .transpose()?;
-        if expires_at.is_some_and(|end| not_before.is_some_and(|start| end <= start)) {
-            return Err(InvalidKey::NeverValid.into());
-        }
-        let owner = key.owner.unwrap_or_else(|| actor.principal().clone());
-        let redactor = self.parts.format.redactor();
-        let metadata = key.metadata.to_json();
-        for (field, text) in [
-            ("title", title.as_str()),
-            ("owner", owner.name()),
-            ("actor", actor.principal().name()),
-            ("metadata", &metadata),
-        ] {
-            if redactor.finds_key(text) {
-                return Err(InvalidKey::HoldsKey { field }.into());
-            }
-        }
-        let secret_length = self.parts.format.secret_characters();
-        Ok(KeyRecord {
-            id: KeyId::from_u128(0),
-            tenant: key.tenant,
-            owner,
-            title,
-            prefix: self.parts.format.prefix().into(),
-            environment,
-            access: key.access,
-            resources: key.resources,
-            networks: key.networks,
-            quotas: key.quotas,
-            concurrency: key.concurrency,
-            metadata: key.metadata,
-            origin: SecretOrigin::Generated {
-                entropy_bits: Secret::entropy_bits(secret_length),
-            },
-            digest: Digest::none(),
-            created_at: now,
-            created_by: actor.principal().clone(),
-            not_before,
-            expires_at,
-            suspended_at: None,
-            revocation: None,
-            cutoff: None,
-            predecessor: None,
-            lineage: KeyId::from_u128(0),
-            revision: 1,
-        })
-    }
-
-    fn check_bounds(&self, key: &KeyRequest) -> Result<(), InvalidKey> {
-        if let Access::Scopes(scopes) = &key.access {
-            let mut scopes = scopes.iter();
-            if let Some(scope) = scopes.find(|scope| !self.parts.catalog.declares(scope)) {
-                return Err(InvalidKey::UndeclaredScope(scope.clone()));
-            }
-        }
-        if matches!(&key.resources, Resources::Only(list) if list.len() > Resources::MAX) {
-            return Err(InvalidKey::TooManyResources);
-        }
-        if matches!(&key.networks, Networks::Only(list) if list.len() > Networks::MAX) {
-            return Err(InvalidKey::TooManyNetworks);
-        }
-        if key.quotas.len() > Quota::MAX_PER_KEY {
-            return Err(InvalidKey::TooManyQuotas);
-        }
-        let mut names = HashSet::new();
-        match key.quotas.iter().find(|quota| !names.insert(quota.name())) {
-            Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
-            None => Ok(()),
-        }
-    }
-
-    fn environment(&self, name: Option<&str>) -> Result<Environment, InvalidKey> {
-        let environment = self.parts.format.find_environment(name);
-        let unknown = InvalidKey::Format(FormatError::UnknownEnvironment);
-        environment.cloned().ok_or(unknown)
-    }
-
-    /// Draws an id and a secret, and hashes the secret.
-    async fn complete(&self, mut record: KeyRecord) -> Result<(ApiKey, KeyRecord), ManageError> {
+    /// Draws a secret for the record, and leaves its digest there.
+    pub(super) async fn draw_secret(&self, record: &mut KeyRecord) -> Result<ApiKey, ManageError> {
         let parts = &self.parts;
-        record.id = KeyId::generate(&*parts.random)?;
-        record.lineage = record.id;
         let length = parts.format.secret_characters();
         let secret = Secret::generate(&*parts.random, length).map_err(|error| match error {
             SecretError::Random(error) => ManageError::Random(error),
@@ -146,45 +59,87 @@ impl KeyManager {
                 InvalidKey::Format(FormatError::SecretLength { length }).into()
             }
         })?;
+        record.origin = SecretOrigin::Generated {
+            entropy_bits: Secret::entropy_bits(length),
+        };
         let binding = Binding {
             environment: &record.environment,
             id: record.id,
         };
         let bytes = secret.expose_secret().as_bytes();
-        record.digest = parts.hasher.digest(binding, bytes, record.origin).await?;
+        let digest = parts.hasher.digest(binding, bytes, record.origin).await?;
+        record.digest = digest;
         let api_key = parts
             .format
             .compose(&record.environment, record.id, &secret)
             .map_err(InvalidKey::Format)?;
-        Ok((api_key, record))
+        Ok(api_key)
+    }
+
+    /// What adds a record, with the conditions that any new key needs.
+    pub(super) fn addition(
+        &self,
+        actor: &Actor,
+        action: EventAction,
+        record: &KeyRecord,
+        rules: &TenantRules,
+    ) -> Result<Addition, ManageError> {
+        let stored = record.encode().map_err(InvalidKey::Unwritable)?;
+        let redactor = self.parts.format.redactor();
+        // An imported key is dated when it was issued elsewhere; its event is not.
+        let at = self.now()?;
+        let event = actor.event(at, action, &stored, described(record), &redactor);
+        let not_cut_off = Precondition::NotCutOff {
+            tenant: record.tenant.clone(),
+            owner: record.owner.clone(),
+            issued_at: record.created_at,
+        };
+        let cap = rules.cap().map(|limit| Precondition::UnrevokedKeysBelow {
+            tenant: record.tenant.clone(),
+            limit,
+        });
+        Ok(Addition {
+            change: Change::Insert(Box::new(stored)),
+            event,
+            conditions: [Some(not_cut_off), cap].into_iter().flatten().collect(),
+        })
     }
 
     /// Whether the record was added; if not, its id exists.
-    async fn insert(&self, actor: &Actor, record: &KeyRecord) -> Result<bool, ManageError> {
-        let stored = record.encode().map_err(InvalidKey::Unwritable)?;
-        let changes = described(record);
-        let redactor = self.parts.format.redactor();
-        let at = record.created_at;
-        let event = actor.event(at, EventAction::KeyIssued, &stored, changes, &redactor);
-        let id = ChangeId::generate(&*self.parts.random);
-        let mut set = ChangeSet::one(id, Change::Insert(Box::new(stored))).with_event(event);
-        if let Some(limit) = self.parts.keys_per_tenant {
-            set = set.on_condition(Precondition::UnrevokedKeysBelow {
-                tenant: record.tenant.clone(),
-                limit,
-            });
-        }
-        match self.commit(&set).await {
-            Ok(committed) if committed.outcomes == [Outcome::Inserted] => Ok(true),
+    pub(super) async fn insert(&self, set: &ChangeSet) -> Result<bool, ManageError> {
+        match self.commit(set).await {
+            Ok(committed) if committed.outcomes.first() == Some(&Outcome::Inserted) => Ok(true),
             Ok(_) => Err(broken_contract()),
             Err(StoreError::AlreadyExists) => Ok(false),
-            Err(StoreError::PreconditionFailed) => Err(ManageError::TenantFull),
+            Err(StoreError::PreconditionFailed { index }) => {
+                Err(match set.preconditions().get(index) {
+                    Some(Precondition::NotCutOff { .. }) => ManageError::CutOff,
+                    Some(Precondition::UnrevokedKeysBelow { .. }) => ManageError::TenantFull,
+                    None => broken_contract(),
+                })
+            }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// What the event of issuing tells of the key.
+/// A key to add, what the event tells of it, and what must hold.
+pub(super) struct Addition {
+    pub(super) change: Change,
+    pub(super) event: Event,
+    pub(super) conditions: Vec<Precondition>,
+}
+
+impl Addition {
+    pub(super) fn into_set(self, id: ChangeId) -> ChangeSet {
+        let set = ChangeSet::one(id, self.change).with_event(self.event);
+        self.conditions
+            .into_iter()
+            .fold(set, ChangeSet::on_condition)
+    }
+}
+
+/// What the event of a new key tells of it.
 fn described(record: &KeyRecord) -> Vec<FieldChange> {
     let mut changes = vec![
         FieldChange::set("owner", record.owner.to_string()),
@@ -194,9 +149,7 @@ fn described(record: &KeyRecord) -> Vec<FieldChange> {
         FieldChange::set("networks", record.networks.to_string()),
     ];
     for quota in &record.quotas {
-        let seconds = quota.window().as_secs();
-        let text = format!("{} {} in {seconds} s", quota.name(), quota.limit());
-        changes.push(FieldChange::set("quota", text));
+        changes.push(FieldChange::set("quota", quota_text(quota)));
     }
     if let Some(limit) = record.concurrency {
         changes.push(FieldChange::set("concurrency", limit.to_string()));
@@ -207,7 +160,18 @@ fn described(record: &KeyRecord) -> Vec<FieldChange> {
     if let Some(instant) = record.expires_at {
         changes.push(FieldChange::set("expires_at", rfc3339(instant)));
     }
+    if let Some(predecessor) = record.predecessor {
+        changes.push(FieldChange::set("predecessor", predecessor.to_string()));
+    }
+    if let Some(format) = record.foreign_format() {
+        changes.push(FieldChange::set("foreign_format", format));
+    }
     changes
+}
+
+pub(super) fn quota_text(quota: &Quota) -> String {
+    let seconds = quota.window().as_secs();
+    format!("{} {} in {seconds} s", quota.name(), quota.limit())
 }
 
 /// A key that was just issued, with its text.
@@ -220,6 +184,10 @@ pub struct Issued {
 }
 
 impl Issued {
+    pub(super) fn new(api_key: ApiKey, record: KeyRecord) -> Self {
+        Self { api_key, record }
+    }
+
     /// The key's text. Show it once.
     #[must_use]
     pub fn api_key(&self) -> &ApiKey {

@@ -191,18 +191,22 @@ impl KeyRequest {
         &self,
         now: OffsetDateTime,
     ) -> Result<Option<OffsetDateTime>, InvalidKey> {
-        let Some(expiry) = self.expiry else {
-            return Ok(None);
-        };
-        let end = match expiry {
-            Expiry::At(instant) => Some(instant),
-            Expiry::In(duration) => later(now, duration),
-            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
+        self.expiry.map(|expiry| expiry.end(now)).transpose()
+    }
+}
+
+impl Expiry {
+    /// The first invalid instant of what is issued now.
+    pub(super) fn end(self, now: OffsetDateTime) -> Result<OffsetDateTime, InvalidKey> {
+        let end = match self {
+            Self::At(instant) => Some(instant),
+            Self::In(duration) => later(now, duration),
+            Self::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
         };
         let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
         if end <= now {
             return Err(InvalidKey::Expired);
         }
-        Ok(Some(end))
+        Ok(end)
     }
 }

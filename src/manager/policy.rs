@@ -4,8 +4,11 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use super::{Actor, KeyRequest};
-use crate::key::{KeyId, RevokeReason, TenantId};
+use time::OffsetDateTime;
+
+use super::{Actor, KeyRequest, KeyUpdate, Rotation};
+use crate::key::{KeyId, Principal, RevokeReason, TenantId};
+use crate::store::CutoffScope;
 
 /// The host's yes or no to each management operation, such as "only administrators of the tenant".
 ///
@@ -63,6 +66,38 @@ pub enum Operation<'a> {
         /// Whose keys.
         tenant: &'a TenantId,
     },
+    /// Change fields of a key.
+    Update {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+        /// What is to change.
+        update: &'a KeyUpdate,
+    },
+    /// Switch a key off.
+    Suspend {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+    },
+    /// Switch a key on again.
+    Resume {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+    },
+    /// Issue a successor to a key.
+    Rotate {
+        /// Whose key.
+        tenant: &'a TenantId,
+        /// Which key.
+        id: KeyId,
+        /// How.
+        rotation: &'a Rotation,
+    },
     /// Revoke a key.
     Revoke {
         /// Whose key.
@@ -72,17 +107,59 @@ pub enum Operation<'a> {
         /// Why.
         reason: &'a RevokeReason,
     },
+    /// Revoke all keys of a tenant, or of one of its owners.
+    RevokeAll {
+        /// Whose keys.
+        tenant: &'a TenantId,
+        /// Only this owner's.
+        owner: Option<&'a Principal>,
+        /// Why.
+        reason: &'a RevokeReason,
+    },
+    /// End all keys of a scope that were issued before an instant.
+    DenyIssuedBefore {
+        /// Whose keys.
+        scope: &'a CutoffScope,
+        /// The first instant of issue that is still good.
+        instant: OffsetDateTime,
+    },
+    /// Bring in a key that another system issued. Whoever may, can make a key of any text.
+    Import {
+        /// The key as asked for, its tenant included.
+        key: &'a KeyRequest,
+    },
+    /// Find out whose key a text is, of whichever tenant that the actor acts for.
+    FindOwner,
+    /// Export a tenant's revocations.
+    ExportRevocations {
+        /// Whose.
+        tenant: &'a TenantId,
+    },
+    /// Revoke again what was revoked before a backup was restored.
+    ReplayRevocations {
+        /// Whose keys.
+        tenant: &'a TenantId,
+    },
 }
 
 impl Operation<'_> {
-    /// Whose keys it is about.
+    /// Whose keys it is about; none where it is about everybody's, or is only found out.
     #[must_use]
-    pub fn tenant(&self) -> &TenantId {
+    pub fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Issue { key } => &key.tenant,
-            Self::Get { tenant, .. } | Self::List { tenant } | Self::Revoke { tenant, .. } => {
-                tenant
-            }
+            Self::Issue { key } | Self::Import { key } => Some(&key.tenant),
+            Self::Get { tenant, .. }
+            | Self::List { tenant }
+            | Self::Update { tenant, .. }
+            | Self::Suspend { tenant, .. }
+            | Self::Resume { tenant, .. }
+            | Self::Rotate { tenant, .. }
+            | Self::Revoke { tenant, .. }
+            | Self::RevokeAll { tenant, .. }
+            | Self::ExportRevocations { tenant }
+            | Self::ReplayRevocations { tenant } => Some(tenant),
+            Self::DenyIssuedBefore { scope, .. } => scope.tenant(),
+            Self::FindOwner => None,
         }
     }
 }

@@ -15,7 +15,10 @@ pub enum StoreError {
     Conflict,
     /// A precondition does not hold.
     #[error("a precondition does not hold")]
-    PreconditionFailed,
+    PreconditionFailed {
+        /// Which one, counted from 0 in the set's order.
+        index: usize,
+    },
     /// The store does not know this kind of change, precondition or query.
     #[error("the store does not support this")]
     Unsupported,

@@ -27,7 +27,7 @@ impl fmt::Debug for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = super::CursorError;
+    type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = |digits: &str| {
@@ -36,9 +36,9 @@ impl FromStr for Cursor {
                     .bytes()
                     .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             let value = canonical.then(|| u64::from_str_radix(digits, 16).ok());
-            value.flatten().ok_or(super::CursorError::Malformed)
+            value.flatten().ok_or(CursorError)
         };
-        let (history, position) = text.split_once('-').ok_or(super::CursorError::Malformed)?;
+        let (history, position) = text.split_once('-').ok_or(CursorError)?;
         Ok(Self {
             history: read(history)?,
             position: read(position)?,
@@ -77,6 +77,11 @@ pub enum Changed {
     /// A cutoff was set: any key may have ended.
     Cutoff,
 }
+
+/// The text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is malformed")]
+pub struct CursorError;
 
 #[cfg(test)]
 mod tests {

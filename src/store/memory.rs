@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use self::state::State;
 use super::{
-    ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyQuery, KeyStore, Page,
+    ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
     StoreError, Usage, UsageStore,
 };
 use crate::audit::SealedEvent;
@@ -63,7 +63,7 @@ impl KeyStore for MemoryStore {
         Ok(self.read().get(id))
     }
 
-    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError> {
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         Ok(self.read().list(query))
     }
 

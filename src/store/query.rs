@@ -1,52 +1,63 @@
-//! Listing a tenant's keys page by page.
+//! Listing a tenant's keys page by page, as a backend sees it.
 
-use std::fmt;
 use std::num::NonZeroU16;
-use std::str::FromStr;
 
-use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 
-use crate::key::{KeyId, StoredKey, TenantId};
+use crate::key::{KeyId, Principal, StoredKey, TenantId};
 
-/// Which keys to list: one tenant's, from where on, how many.
+/// Which keys a backend is to list: one tenant's, which of them, from where on, how many.
 ///
-/// ```
-/// use keyward::{key::TenantId, store::KeyQuery};
-///
-/// let tenant = TenantId::new("acme-inc")?;
-/// let query = KeyQuery::of(&tenant).live_first().limit(50);
-/// # let _ = query;
-/// # Ok::<(), keyward::key::TenantIdError>(())
-/// ```
+/// The manager makes these of a [`manager::KeyQuery`](crate::manager::KeyQuery); all in it is about columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyQuery {
+pub struct ListQuery {
     tenant: TenantId,
-    with_revoked: bool,
+    segments: Segments,
+    filters: Vec<KeyFilter>,
     limit: NonZeroU16,
     after: Option<ListPosition>,
+    latest: bool,
 }
 
-impl KeyQuery {
+/// Which parts of a tenant's list are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Segments {
+    /// The keys that are not revoked as stored, newest first.
+    Live,
+    /// These, and after them the revoked ones in the order in which they were revoked.
+    LiveThenRevoked,
+    /// The revoked ones alone.
+    Revoked,
+}
+
+impl ListQuery {
     /// Most keys on a page.
     pub const MAX_LIMIT: u16 = 1_000;
-
-    const DEFAULT_LIMIT: NonZeroU16 = NonZeroU16::MIN.saturating_add(49);
 
     /// The keys of a tenant that are not revoked, newest first, 50 to a page.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
         Self {
             tenant: tenant.clone(),
-            with_revoked: false,
-            limit: Self::DEFAULT_LIMIT,
+            segments: Segments::Live,
+            filters: Vec::new(),
+            limit: NonZeroU16::MIN.saturating_add(49),
             after: None,
+            latest: false,
         }
     }
 
-    /// Lists the revoked keys too, after all others, in the order in which they were revoked.
+    /// Lists these segments.
     #[must_use]
-    pub fn live_first(mut self) -> Self {
-        self.with_revoked = true;
+    pub fn listing(mut self, segments: Segments) -> Self {
+        self.segments = segments;
+        self
+    }
+
+    /// Only the keys that this filter admits; several must all admit a key.
+    #[must_use]
+    pub fn only(mut self, filter: KeyFilter) -> Self {
+        self.filters.push(filter);
         self
     }
 
@@ -57,16 +68,18 @@ impl KeyQuery {
         self
     }
 
-    /// Goes on after the page that bore this cursor.
-    ///
-    /// # Errors
-    /// [`CursorError::Foreign`] if the cursor came of a query for another tenant or another kind of list.
-    pub fn after(mut self, cursor: PageCursor) -> Result<Self, CursorError> {
-        if cursor.query != self.fingerprint() {
-            return Err(CursorError::Foreign);
-        }
-        self.after = Some(cursor.position);
-        Ok(self)
+    /// Begins after this place.
+    #[must_use]
+    pub fn after(mut self, position: ListPosition) -> Self {
+        self.after = Some(position);
+        self
+    }
+
+    /// The answer must not lag: it shows every commit that returned before.
+    #[must_use]
+    pub fn at_latest(mut self) -> Self {
+        self.latest = true;
+        self
     }
 
     /// Whose keys.
@@ -75,10 +88,34 @@ impl KeyQuery {
         &self.tenant
     }
 
-    /// Whether revoked keys are listed, after the others.
+    /// Which parts of the list.
+    #[must_use]
+    pub fn segments(&self) -> Segments {
+        self.segments
+    }
+
+    /// Whether the keys that are not revoked as stored are listed.
+    #[must_use]
+    pub fn lists_live(&self) -> bool {
+        self.segments != Segments::Revoked
+    }
+
+    /// Whether the revoked keys are listed.
     #[must_use]
     pub fn lists_revoked(&self) -> bool {
-        self.with_revoked
+        self.segments != Segments::Live
+    }
+
+    /// What keys must meet to be listed.
+    #[must_use]
+    pub fn filters(&self) -> &[KeyFilter] {
+        &self.filters
+    }
+
+    /// Whether all filters admit this key.
+    #[must_use]
+    pub fn admits(&self, key: &StoredKey) -> bool {
+        self.filters.iter().all(|filter| filter.admits(key))
     }
 
     /// How many keys to a page.
@@ -87,27 +124,47 @@ impl KeyQuery {
         self.limit.get().into()
     }
 
-    /// The last key that was listed before; the page begins after it.
+    /// The place after which the page begins; none: at the top.
     #[must_use]
     pub fn position(&self) -> Option<ListPosition> {
         self.after
     }
 
-    /// The cursor of a page of this query that ends with this key. For backends.
+    /// Whether the answer must show every commit that returned before.
     #[must_use]
-    pub fn cursor_after(&self, last: &StoredKey) -> PageCursor {
-        PageCursor {
-            position: ListPosition::of(last),
-            query: self.fingerprint(),
-        }
+    pub fn must_be_latest(&self) -> bool {
+        self.latest
     }
+}
 
-    fn fingerprint(&self) -> [u8; 8] {
-        let mut hash = Sha256::new();
-        hash.update([u8::from(self.with_revoked)]);
-        hash.update(self.tenant.as_str().as_bytes());
-        let hash: [u8; 32] = hash.finalize().into();
-        hash.first_chunk().copied().unwrap_or_default()
+/// What a key must meet to be listed. A store refuses a kind that it does not know as
+/// [`Unsupported`](super::StoreError::Unsupported).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyFilter {
+    /// It belongs to this owner.
+    Owner(Principal),
+    /// Its title begins with these characters, upper and lower case as they are.
+    TitleStartsWith(Box<str>),
+    /// Its id lies between these two, both included.
+    IdBetween(KeyId, KeyId),
+    /// It was issued at this instant or before.
+    IssuedBy(OffsetDateTime),
+    /// It expires, at this instant or before.
+    ExpiresBy(OffsetDateTime),
+}
+
+impl KeyFilter {
+    /// Whether it admits this key: for backends that have no index for it, and to show what it means.
+    #[must_use]
+    pub fn admits(&self, key: &StoredKey) -> bool {
+        match self {
+            Self::Owner(owner) => key.owner == *owner,
+            Self::TitleStartsWith(start) => key.title.as_str().starts_with(&**start),
+            Self::IdBetween(first, last) => (*first..=*last).contains(&key.id),
+            Self::IssuedBy(instant) => key.created_at <= *instant,
+            Self::ExpiresBy(instant) => key.expires_at.is_some_and(|end| end <= *instant),
+        }
     }
 }
 
@@ -146,155 +203,55 @@ impl ListPosition {
             },
         }
     }
+
+    /// Whether a key at `other` is listed after one here.
+    #[must_use]
+    pub fn is_before(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Live { .. }, Self::Revoked { .. }) => true,
+            (Self::Revoked { .. }, Self::Live { .. }) => false,
+            (
+                Self::Live { created_micros, id },
+                Self::Live {
+                    created_micros: other_micros,
+                    id: other_id,
+                },
+            ) => (created_micros, id) > (other_micros, other_id),
+            (
+                Self::Revoked { position, id },
+                Self::Revoked {
+                    position: other_position,
+                    id: other_id,
+                },
+            ) => (position, id) < (other_position, other_id),
+        }
+    }
 }
 
 /// Microseconds since the Unix epoch: the years 0 to 9999 fit with much to spare.
-pub(super) fn micros(at: time::OffsetDateTime) -> i64 {
+pub(super) fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What is on it.
+    /// What is on it, at most as many as were asked for.
     pub items: Vec<T>,
-    /// Where to go on; none on the last page.
-    pub next: Option<PageCursor>,
-}
-
-/// Where a list goes on. Opaque text to clients, and bound to the tenant and the kind of list.
-///
-/// It keeps its place while keys come and go. It grants nothing: the tenant always comes from the query.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PageCursor {
-    position: ListPosition,
-    query: [u8; 8],
-}
-
-impl fmt::Display for PageCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (segment, at, id) = match self.position {
-            ListPosition::Live { created_micros, id } => ('a', created_micros.cast_unsigned(), id),
-            ListPosition::Revoked { position, id } => ('r', position, id),
-        };
-        let query = u64::from_be_bytes(self.query);
-        write!(f, "{segment}{at:016x}{:032x}{query:016x}", id.as_u128())
-    }
-}
-
-impl fmt::Debug for PageCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PageCursor({self})")
-    }
-}
-
-impl FromStr for PageCursor {
-    type Err = CursorError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let malformed = CursorError::Malformed;
-        let digits = text.get(1..).ok_or(malformed)?;
-        let canonical = digits.len() == 64
-            && digits
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if !canonical {
-            return Err(malformed);
-        }
-        let part = |from: usize, to: usize| digits.get(from..to).ok_or(malformed);
-        let short = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| malformed);
-        let at = short(part(0, 16)?)?;
-        let id = u128::from_str_radix(part(16, 48)?, 16).map_err(|_| malformed)?;
-        let id = KeyId::from_u128(id);
-        let position = match text.as_bytes().first() {
-            Some(b'a') => ListPosition::Live {
-                created_micros: at.cast_signed(),
-                id,
-            },
-            Some(b'r') => ListPosition::Revoked { position: at, id },
-            _ => return Err(malformed),
-        };
-        Ok(Self {
-            position,
-            query: short(part(48, 64)?)?.to_be_bytes(),
-        })
-    }
-}
-
-/// A cursor cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CursorError {
-    /// The text is no cursor.
-    #[error("the cursor is malformed")]
-    Malformed,
-    /// The cursor came of another query.
-    #[error("the cursor belongs to another list")]
-    Foreign,
+    /// Whether the list goes on after the last of them.
+    pub has_more: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn query(tenant: &str) -> KeyQuery {
-        KeyQuery::of(&TenantId::new(tenant).unwrap())
-    }
-
-    #[test]
-    fn cursors_read_back_and_belong_to_their_list() {
-        for position in [
-            ListPosition::Live {
-                created_micros: -1,
-                id: KeyId::from_u128(u128::MAX),
-            },
-            ListPosition::Revoked {
-                position: u64::MAX,
-                id: KeyId::from_u128(0),
-            },
-        ] {
-            let cursor = PageCursor {
-                position,
-                query: query("a").fingerprint(),
-            };
-            let read: PageCursor = cursor.to_string().parse().unwrap();
-            assert_eq!(read, cursor);
-            assert_eq!(query("a").after(read).unwrap().position(), Some(position));
-            assert_eq!(query("b").after(read), Err(CursorError::Foreign));
-            assert_eq!(
-                query("a").live_first().after(read),
-                Err(CursorError::Foreign)
-            );
-        }
-    }
-
-    #[test]
-    fn malformed_cursors_are_refused() {
-        let good = format!("a{}", "0".repeat(64));
-        assert!(good.parse::<PageCursor>().is_ok());
-        for bad in [
-            String::new(),
-            "a".into(),
-            format!("x{}", "0".repeat(64)),
-            format!("a{}", "0".repeat(63)),
-            format!("a{}", "0".repeat(65)),
-            format!("a{}", "A".repeat(64)),
-            format!("a+{}", "0".repeat(63)),
-            format!("é{}", "0".repeat(63)),
-        ] {
-            assert_eq!(
-                bad.parse::<PageCursor>(),
-                Err(CursorError::Malformed),
-                "{bad}"
-            );
-        }
-    }
-
     #[test]
     fn page_size_is_bounded() {
-        assert_eq!(query("a").page_size(), 50);
+        let query = ListQuery::of(&TenantId::new("a").unwrap());
+        assert_eq!(query.page_size(), 50);
         for (asked, given) in [(0, 1), (1, 1), (1_000, 1_000), (u16::MAX, 1_000)] {
-            assert_eq!(query("a").limit(asked).page_size(), given);
+            assert_eq!(query.clone().limit(asked).page_size(), given);
         }
     }
 }

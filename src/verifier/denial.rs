@@ -117,8 +117,9 @@ pub enum DenialReason {
     /// accepted here.
     #[error("the key belongs to another environment")]
     OtherEnvironment,
-    /// The key was issued in a format with another prefix.
-    #[error("the key was issued in another format")]
+    /// The key was issued in a format with another prefix, or brought in from another system in another format than
+    /// it was presented in.
+    #[error("the key is of another format")]
     OtherFormat,
     /// The key belongs to another tenant than the request addresses.
     #[error("the key belongs to another tenant")]
@@ -134,6 +135,9 @@ pub enum DenialReason {
     /// The key was issued before a cutoff.
     #[error("the key was issued before a cutoff")]
     CutOff,
+    /// The key's successor has taken its place.
+    #[error("the key's successor has taken its place")]
+    Superseded,
     /// The key is suspended.
     #[error("the key is suspended")]
     Suspended,
@@ -208,6 +212,7 @@ impl DenialReason {
             | Self::OtherTenant
             | Self::Revoked { .. }
             | Self::CutOff
+            | Self::Superseded
             | Self::Suspended
             | Self::NotYetValid
             | Self::Expired

@@ -7,7 +7,7 @@ use std::fmt::{Debug, Display};
 use keyward::hashing::{Hashing, Pepper};
 use keyward::key::{Digest, KeyFormat, PresentedKey, RevokeReason, Secret};
 use keyward::manager::NewKey;
-use keyward::store::{KeyQuery, KeyStore};
+use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::{House, READ, WRITE, actor, new_key, tenant};
@@ -137,7 +137,7 @@ async fn a_secret_is_in_nothing_that_is_written() {
     scan.error(&text.parse::<keyward::key::Network>().unwrap_err());
     scan.error(&text.parse::<keyward::key::Resource>().unwrap_err());
     scan.error(&text.parse::<keyward::key::Principal>().unwrap_err());
-    scan.error(&text.parse::<keyward::store::PageCursor>().unwrap_err());
+    scan.error(&text.parse::<keyward::manager::PageCursor>().unwrap_err());
     scan.error(&Secret::new(format!("{canary}!")).unwrap_err());
     scan.error(&Digest::new(format!("{canary} ")).unwrap_err());
     scan.debug(&Digest::new(format!("${canary}${canary}")).unwrap());
@@ -163,7 +163,7 @@ async fn a_secret_is_in_nothing_that_is_written() {
     scan.display(&String::from_utf8(stored.document.to_vec()).unwrap());
     let page = house
         .store
-        .list(&KeyQuery::of(&tenant()).live_first())
+        .list(&ListQuery::of(&tenant()).listing(Segments::LiveThenRevoked))
         .await
         .unwrap();
     scan.debug(&page);

@@ -6,7 +6,7 @@ use keyward::OpenError;
 use keyward::key::{KeyFormat, PresentedKey};
 use keyward::manager::{AllowAll, ManageError};
 use keyward::random::{OsRandom, RandomError, RandomSource};
-use keyward::store::{KeyQuery, KeyStore, MemoryStore};
+use keyward::store::{KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::{FailingRandom, ManualClock, SeededRandom};
 use keyward::{Keyward, time::OffsetDateTime};
 
@@ -14,7 +14,7 @@ use crate::common::{actor, builder, clock, new_key, tenant};
 
 async fn everything(store: &MemoryStore) -> (usize, usize) {
     let keys = store
-        .list(&KeyQuery::of(&tenant()).limit(1_000))
+        .list(&ListQuery::of(&tenant()).limit(1_000))
         .await
         .unwrap();
     let events = store.events().unwrap().read(None, 0, 1_000).await.unwrap();

@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use keyward::Keyward;
 use keyward::hashing::{Argon2Params, Hashing, Pepper};
 use keyward::key::{KeyId, Networks, PresentedKey, RevokeReason, StoredKey};
-use keyward::manager::{Actor, ManageError, NewKey, Operation, Policy, PolicyError, Ruling};
+use keyward::manager::{
+    Actor, KeyQuery, ManageError, NewKey, Operation, Policy, PolicyError, Ruling,
+};
 use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyQuery, KeyStore, MemoryStore, Outcome,
+    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Outcome,
     Page, StoreError, UsageStore,
 };
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
@@ -91,7 +93,7 @@ impl KeyStore for Faulty {
         }
     }
 
-    async fn list(&self, query: &KeyQuery) -> Result<Page<StoredKey>, StoreError> {
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         match self.fault().await {
             None => self.store.list(query).await,
             Some(fault) => Err(Self::error(fault)),

@@ -7,11 +7,11 @@ use std::ops::Bound;
 use time::OffsetDateTime;
 
 use crate::audit::{ChainHead, SealedEvent};
-use crate::key::{Digest, KeyId, Revocation, RevokeReason, StoredKey, TenantId};
+use crate::key::{KeyId, Principal, StoredKey, TenantId};
 use crate::store::query::micros;
 use crate::store::{
-    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, FeedPage, KeyQuery, ListPosition,
-    Outcome, Page, Precondition, StoreError, Usage,
+    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, ListPosition,
+    ListQuery, Outcome, Page, Precondition, StoreError, Usage,
 };
 
 /// Changes that the feed keeps.
@@ -26,8 +26,7 @@ pub(super) struct State {
     position: u64,
     keys: HashMap<KeyId, StoredKey>,
     tenants: HashMap<TenantId, Lists>,
-    cutoff_for_all: Option<OffsetDateTime>,
-    cutoffs: HashMap<TenantId, OffsetDateTime>,
+    cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
     commits: HashMap<ChangeId, Committed>,
     feed: VecDeque<(u64, Changed)>,
@@ -52,7 +51,7 @@ struct Lists {
 #[derive(Default)]
 struct Staged {
     keys: HashMap<KeyId, StoredKey>,
-    cutoffs: Vec<(Option<TenantId>, OffsetDateTime)>,
+    cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
     news: Vec<Changed>,
 }
@@ -71,19 +70,19 @@ impl State {
 
     fn with_cutoff(&self, key: &StoredKey) -> StoredKey {
         StoredKey {
-            cutoff: self.cutoff(Some(&key.tenant)).max(self.cutoff_for_all),
+            cutoff: self.cutoff(&key.tenant, &key.owner),
             ..key.clone()
         }
     }
 
-    fn cutoff(&self, tenant: Option<&TenantId>) -> Option<OffsetDateTime> {
-        match tenant {
-            Some(tenant) => self.cutoffs.get(tenant).copied(),
-            None => self.cutoff_for_all,
-        }
+    fn cutoff(&self, tenant: &TenantId, owner: &Principal) -> Option<OffsetDateTime> {
+        let scopes = CutoffScope::binding(tenant, owner).into_iter();
+        scopes
+            .filter_map(|scope| self.cutoffs.get(&scope).copied())
+            .max()
     }
 
-    pub(super) fn list(&self, query: &KeyQuery) -> Page<StoredKey> {
+    pub(super) fn list(&self, query: &ListQuery) -> Page<StoredKey> {
         let none = Lists::default();
         let lists = self.tenants.get(query.tenant()).unwrap_or(&none);
         // The two segments, each cut to what comes after the cursor.
@@ -98,25 +97,29 @@ impl State {
             ),
         };
         let live = lists.live.range((Bound::Unbounded, live_end)).rev();
+        let live = live.take_while(|_| query.lists_live());
         let revoked = lists.revoked.range((revoked_start, Bound::Unbounded));
         let revoked = revoked.take_while(|_| query.lists_revoked());
 
-        let mut ids = live.map(|(_, id)| *id).chain(revoked.map(|(_, id)| *id));
-        let page = ids.by_ref().take(query.page_size());
-        let items: Vec<_> = page.filter_map(|id| self.get(id)).collect();
-        let next = match (items.last(), ids.next()) {
-            (Some(last), Some(_)) => Some(query.cursor_after(last)),
-            _ => None,
-        };
-        Page { items, next }
+        let ids = live.map(|(_, id)| *id).chain(revoked.map(|(_, id)| *id));
+        let mut keys = ids
+            .filter_map(|id| self.keys.get(&id))
+            .filter(|key| query.admits(key));
+        let page = keys.by_ref().take(query.page_size());
+        Page {
+            items: page.map(|key| self.with_cutoff(key)).collect(),
+            has_more: keys.next().is_some(),
+        }
     }
 
     pub(super) fn commit(&mut self, set: &ChangeSet) -> Result<Committed, StoreError> {
         if let Some(committed) = self.commits.get(&set.id()) {
             return Ok(committed.clone());
         }
-        for precondition in set.preconditions() {
-            self.check(precondition)?;
+        for (index, precondition) in set.preconditions().iter().enumerate() {
+            if !self.holds(precondition) {
+                return Err(StoreError::PreconditionFailed { index });
+            }
         }
         let position = self.position.saturating_add(1);
         let mut staged = Staged::default();
@@ -126,7 +129,7 @@ impl State {
             .map(|change| self.stage(change, position, &mut staged))
             .collect::<Result<Vec<_>, _>>()?;
         if outcomes.iter().any(Outcome::is_news) {
-            let (sealed, head) = set.seal(self.head);
+            let (sealed, head) = set.seal(self.head, &outcomes);
             self.events.extend(sealed);
             self.head = head;
             self.position = position;
@@ -140,15 +143,18 @@ impl State {
         Ok(committed)
     }
 
-    fn check(&self, precondition: &Precondition) -> Result<(), StoreError> {
-        let Precondition::UnrevokedKeysBelow { tenant, limit } = precondition;
-        let lists = self.tenants.get(tenant);
-        let keys = lists.map_or(0, |lists| lists.live.len());
-        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        if keys < limit {
-            Ok(())
-        } else {
-            Err(StoreError::PreconditionFailed)
+    fn holds(&self, precondition: &Precondition) -> bool {
+        match precondition {
+            Precondition::UnrevokedKeysBelow { tenant, limit } => {
+                let lists = self.tenants.get(tenant);
+                let keys = lists.map_or(0, |lists| lists.live.len());
+                keys < usize::try_from(limit.get()).unwrap_or(usize::MAX)
+            }
+            Precondition::NotCutOff {
+                tenant,
+                owner,
+                issued_at,
+            } => self.cutoff(tenant, owner) <= Some(*issued_at),
         }
     }
 
@@ -159,27 +165,12 @@ impl State {
         staged: &mut Staged,
     ) -> Result<Outcome, StoreError> {
         match change {
-            Change::Insert(key) => {
-                if self.current(key.id, staged).is_some() {
-                    return Err(StoreError::AlreadyExists);
-                }
-                let mut key = (**key).clone();
-                (key.revision, key.revocation) = (1, None);
-                staged.put(key);
-                Ok(Outcome::Inserted)
-            }
-            Change::Replace { expected, with } => self.stage_replace(*expected, with, staged),
-            Change::Revoke { id, at, reason } => {
-                Ok(self.stage_revoke(*id, *at, reason, position, staged))
-            }
-            Change::Rehash { id, from, to } => Ok(self.stage_rehash(*id, from, to, staged)),
-            Change::Cutoff { tenant, before } => {
-                let earlier = staged.cutoffs.iter().filter(|(of, _)| of == tenant);
-                let staged_cutoff = earlier.map(|(_, before)| *before).max();
-                if self.cutoff(tenant.as_ref()).max(staged_cutoff) >= Some(*before) {
+            Change::Cutoff { scope, before } => {
+                let stands = staged.cutoffs.get(scope).or(self.cutoffs.get(scope));
+                if stands >= Some(before) {
                     return Ok(Outcome::AlreadyCutOff);
                 }
-                staged.cutoffs.push((tenant.clone(), *before));
+                staged.cutoffs.insert(scope.clone(), *before);
                 staged.news.push(Changed::Cutoff);
                 Ok(Outcome::CutOff)
             }
@@ -192,69 +183,21 @@ impl State {
                 staged.settings.insert(name.clone(), stands.clone());
                 Ok(Outcome::Setting { stands })
             }
-        }
-    }
-
-    fn stage_replace(
-        &self,
-        expected: u64,
-        with: &StoredKey,
-        staged: &mut Staged,
-    ) -> Result<Outcome, StoreError> {
-        let stored = self.current(with.id, staged).ok_or(StoreError::Conflict)?;
-        if stored.revision != expected || stored.revocation.is_some() {
-            return Err(StoreError::Conflict);
-        }
-        let key = StoredKey {
-            tenant: stored.tenant.clone(),
-            created_at: stored.created_at,
-            digest: stored.digest.clone(),
-            revocation: None,
-            revision: expected.saturating_add(1),
-            ..with.clone()
-        };
-        staged.put(key);
-        Ok(Outcome::Replaced)
-    }
-
-    fn stage_revoke(
-        &self,
-        id: KeyId,
-        at: OffsetDateTime,
-        reason: &RevokeReason,
-        position: u64,
-        staged: &mut Staged,
-    ) -> Outcome {
-        let Some(stored) = self.current(id, staged) else {
-            return Outcome::Missing;
-        };
-        if let Some(revocation) = &stored.revocation {
-            return Outcome::AlreadyRevoked { at: revocation.at };
-        }
-        let key = StoredKey {
-            revision: stored.revision.saturating_add(1),
-            revocation: Some(Revocation {
-                at,
-                reason: reason.clone(),
-                position,
-            }),
-            ..stored.clone()
-        };
-        staged.put(key);
-        Outcome::Revoked
-    }
-
-    fn stage_rehash(&self, id: KeyId, from: &Digest, to: &Digest, staged: &mut Staged) -> Outcome {
-        match self.current(id, staged) {
-            Some(stored) if stored.revocation.is_none() && stored.digest == *from => {
-                let key = StoredKey {
-                    digest: to.clone(),
-                    ..stored.clone()
-                };
-                staged.keys.insert(id, key);
-                Outcome::Rehashed
+            of_a_key => {
+                let id = of_a_key.key_id();
+                let stored = id.and_then(|id| self.current(id, staged));
+                let applied = of_a_key.apply(stored, position)?;
+                if let Some(key) = applied.key {
+                    if applied.outcome.is_news() {
+                        staged.news.push(Changed::Key {
+                            id: key.id,
+                            revision: key.revision,
+                        });
+                    }
+                    staged.keys.insert(key.id, key);
+                }
+                Ok(applied.outcome)
             }
-            _ => Outcome::NotRehashed,
         }
     }
 
@@ -275,15 +218,7 @@ impl State {
             };
             self.keys.insert(id, key);
         }
-        for (tenant, before) in staged.cutoffs {
-            match tenant {
-                Some(tenant) => {
-                    let cutoff = self.cutoffs.entry(tenant).or_insert(before);
-                    *cutoff = before.max(*cutoff);
-                }
-                None => self.cutoff_for_all = self.cutoff_for_all.max(Some(before)),
-            }
-        }
+        self.cutoffs.extend(staged.cutoffs);
         self.settings.extend(staged.settings);
         let position = self.position;
         self.feed
@@ -337,7 +272,7 @@ impl State {
         let events = self.events.iter();
         let events = events.skip(usize::try_from(after).unwrap_or(usize::MAX));
         let events =
-            events.filter(|sealed| tenant.is_none_or(|tenant| sealed.event.tenant == *tenant));
+            events.filter(|sealed| tenant.is_none() || sealed.event.tenant.as_ref() == tenant);
         events.take(limit).cloned().collect()
     }
 
@@ -364,15 +299,5 @@ impl State {
 
     pub(super) fn position(&self) -> u64 {
         self.position
-    }
-}
-
-impl Staged {
-    fn put(&mut self, key: StoredKey) {
-        self.news.push(Changed::Key {
-            id: key.id,
-            revision: key.revision,
-        });
-        self.keys.insert(key.id, key);
     }
 }

@@ -1,0 +1,469 @@
+//! Digests that other libraries made, read strictly and bounded before they are obeyed.
+
+use std::fmt;
+
+use argon2::PasswordHash;
+use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
+
+use crate::hashing::{Argon2Params, HashingError};
+use crate::key::Lookup;
+
+/// A digest that another library made, of one of the schemes that are known here.
+///
+/// Each is read strictly: exact lengths, one spelling, bounded parameters. What it was made of, the secret or the
+/// whole text, is its [format](crate::key::ForeignFormat)'s to say.
+///
+/// ```
+/// use keyward::hashing::ForeignDigest;
+///
+/// // SHA-256 in hex or base64, by its length.
+/// let digest = ForeignDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
+/// assert_eq!(digest, ForeignDigest::sha256("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
+/// assert!(ForeignDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
+/// # Ok::<(), keyward::hashing::ForeignDigestError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct ForeignDigest(pub(super) Scheme);
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Sha256([u8; 32]),
+    Sha512([u8; 64]),
+    HmacSha256 {
+        key: Box<str>,
+        output: [u8; 32],
+    },
+    /// A PHC string of argon2d, argon2i or argon2id.
+    Argon2(Box<str>),
+    #[cfg(feature = "foreign-digests")]
+    Bcrypt(Box<str>),
+    /// Django's: bcrypt of the SHA-256 in hex.
+    #[cfg(feature = "foreign-digests")]
+    BcryptSha256(Box<str>),
+    /// Django's, as it writes it.
+    #[cfg(feature = "foreign-digests")]
+    Pbkdf2(Box<str>),
+    /// Django's, as it writes it.
+    #[cfg(feature = "foreign-digests")]
+    Scrypt(Box<str>),
+}
+
+impl ForeignDigest {
+    /// SHA-256, in 64 hex digits or in base64 (standard or URL-safe alphabet, padded or not): what Laravel
+    /// Sanctum and `prefixed-api-key` keep.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`].
+    pub fn sha256(text: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha256(bytes(text)?)))
+    }
+
+    /// SHA-512, in 128 hex digits or in base64.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`].
+    pub fn sha512(text: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha512(bytes(text)?)))
+    }
+
+    /// HMAC-SHA-256, in 64 hex digits or in base64, under the [foreign key](super::ForeignKeys::hmac_key) of this name.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Key`].
+    pub fn hmac_sha256(key: &str, text: &str) -> Result<Self, ForeignDigestError> {
+        if !is_key_name(key) {
+            return Err(ForeignDigestError::Key);
+        }
+        Ok(Self(Scheme::HmacSha256 {
+            key: key.into(),
+            output: bytes(text)?,
+        }))
+    }
+
+    /// Argon2 in its PHC string, such as argon2-cffi and PHP write it: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
+    ///
+    /// argon2id, argon2i or argon2d of version 19, a salt of 8 to 48 bytes, 16 to 64 bytes of output.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`].
+    pub fn argon2(text: &str) -> Result<Self, ForeignDigestError> {
+        check_argon2(text)?;
+        Ok(Self(Scheme::Argon2(text.into())))
+    }
+
+    /// bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, and a cost of 4 to 15.
+    ///
+    /// bcrypt looks at 72 bytes and no more; longer secrets are refused, as any two that begin alike would be one.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Excessive`].
+    #[cfg(feature = "foreign-digests")]
+    pub fn bcrypt(text: &str) -> Result<Self, ForeignDigestError> {
+        check_bcrypt(text)?;
+        Ok(Self(Scheme::Bcrypt(text.into())))
+    }
+
+    /// What one of Django's password hashers wrote: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`, `bcrypt_sha256`, `bcrypt`,
+    /// `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
+    ///
+    /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Excessive`].
+    #[cfg(feature = "foreign-digests")]
+    pub fn django(text: &str) -> Result<Self, ForeignDigestError> {
+        let (algorithm, rest) = text.split_once('$').ok_or(ForeignDigestError::Malformed)?;
+        match algorithm {
+            "argon2" => Self::argon2(&format!("${rest}")),
+            "bcrypt" => Self::bcrypt(rest),
+            "bcrypt_sha256" => {
+                check_bcrypt(rest)?;
+                Ok(Self(Scheme::BcryptSha256(rest.into())))
+            }
+            "pbkdf2_sha256" | "pbkdf2_sha1" => {
+                Pbkdf2::read(text)?;
+                Ok(Self(Scheme::Pbkdf2(text.into())))
+            }
+            "scrypt" => {
+                Scrypt::read(text)?;
+                Ok(Self(Scheme::Scrypt(text.into())))
+            }
+            "sha512" => match rest.strip_prefix('$') {
+                Some(hex) if hex.len() == 128 => Self::sha512(hex),
+                _ => Err(ForeignDigestError::Malformed),
+            },
+            _ => Err(ForeignDigestError::Malformed),
+        }
+    }
+
+    /// The scheme's name, for the audit log.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        match &self.0 {
+            Scheme::Sha256(_) => "sha256",
+            Scheme::Sha512(_) => "sha512",
+            Scheme::HmacSha256 { .. } => "hmac-sha256",
+            Scheme::Argon2(_) => "argon2",
+            #[cfg(feature = "foreign-digests")]
+            Scheme::Bcrypt(_) => "bcrypt",
+            #[cfg(feature = "foreign-digests")]
+            Scheme::BcryptSha256(_) => "bcrypt-sha256",
+            #[cfg(feature = "foreign-digests")]
+            Scheme::Pbkdf2(_) => "pbkdf2",
+            #[cfg(feature = "foreign-digests")]
+            Scheme::Scrypt(_) => "scrypt",
+        }
+    }
+
+    pub(super) fn key_name(&self) -> Option<&str> {
+        match &self.0 {
+            Scheme::HmacSha256 { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The bytes by which a text is found again, if the format finds it by such a digest.
+    pub(super) fn as_lookup(&self, lookup: &Lookup) -> Option<&[u8]> {
+        match (&self.0, lookup) {
+            (Scheme::Sha256(output), Lookup::Sha256) => Some(output),
+            (Scheme::Sha512(output), Lookup::Sha512) => Some(output),
+            (Scheme::HmacSha256 { key, output }, Lookup::HmacSha256 { key: wanted })
+                if key == wanted =>
+            {
+                Some(output)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it takes a slow hash to compare with it.
+    pub(crate) fn is_slow(&self) -> bool {
+        !matches!(
+            self.0,
+            Scheme::Sha256(_) | Scheme::Sha512(_) | Scheme::HmacSha256 { .. }
+        )
+    }
+
+    /// What it was made of and how, within what is obeyed.
+    pub(crate) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
+        match &self.0 {
+            Scheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The one spelling in which it is kept.
+    pub(super) fn to_text(&self) -> String {
+        let name = self.scheme();
+        match &self.0 {
+            Scheme::Sha256(output) => format!("{name}:{}", hex(output)),
+            Scheme::Sha512(output) => format!("{name}:{}", hex(output)),
+            Scheme::HmacSha256 { key, output } => format!("{name}:{key}:{}", hex(output)),
+            Scheme::Argon2(text) => format!("{name}:{text}"),
+            #[cfg(feature = "foreign-digests")]
+            Scheme::Bcrypt(text)
+            | Scheme::BcryptSha256(text)
+            | Scheme::Pbkdf2(text)
+            | Scheme::Scrypt(text) => format!("{name}:{text}"),
+        }
+    }
+
+    pub(super) fn from_text(text: &str, most: Argon2Params) -> Result<Self, HashingError> {
+        let malformed = |_| HashingError::Malformed;
+        let (scheme, rest) = text.split_once(':').ok_or(HashingError::Malformed)?;
+        let read = match scheme {
+            "sha256" => Self::sha256(rest).map_err(malformed)?,
+            "sha512" => Self::sha512(rest).map_err(malformed)?,
+            "hmac-sha256" => {
+                let (key, output) = rest.split_once(':').ok_or(HashingError::Malformed)?;
+                Self::hmac_sha256(key, output).map_err(malformed)?
+            }
+            "argon2" => Self::argon2(rest).map_err(malformed)?,
+            #[cfg(feature = "foreign-digests")]
+            "bcrypt" => Self::bcrypt(rest).map_err(malformed)?,
+            #[cfg(feature = "foreign-digests")]
+            "bcrypt-sha256" => Self::django(&format!("bcrypt_sha256${rest}")).map_err(malformed)?,
+            #[cfg(feature = "foreign-digests")]
+            "pbkdf2" | "scrypt" => Self::django(rest).map_err(malformed)?,
+            _ => return Err(HashingError::UnknownAlgorithm),
+        };
+        read.check_bounds(most)?;
+        if read.to_text() == text {
+            Ok(read)
+        } else {
+            Err(HashingError::Malformed)
+        }
+    }
+}
+
+/// Shows the scheme only.
+impl fmt::Debug for ForeignDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ForeignDigest({}, [redacted])", self.scheme())
+    }
+}
+
+/// A text is no digest of the scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForeignDigestError {
+    /// It is malformed, or of another length.
+    #[error("the text is no digest of this scheme")]
+    Malformed,
+    /// It asks for more than is obeyed.
+    #[error("the digest asks for more passes, memory or lanes than is obeyed")]
+    Excessive,
+    /// The name or the key of an HMAC cannot be.
+    #[error(
+        "a foreign key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
+    )]
+    Key,
+}
+
+pub(super) fn is_key_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    (1..=32).contains(&name.len())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    base16ct::lower::encode_string(bytes)
+}
+
+/// Bytes from hex or base64, told apart by their length.
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
+    let malformed = ForeignDigestError::Malformed;
+    let read = if text.len() == 2 * N {
+        base16ct::mixed::decode_vec(text).ok()
+    } else {
+        from_base64(text)
+    };
+    read.and_then(|bytes| bytes.try_into().ok())
+        .ok_or(malformed)
+}
+
+/// Standard or URL-safe, padded or not.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    Base64::decode_vec(text)
+        .or_else(|_| Base64Unpadded::decode_vec(text))
+        .or_else(|_| Base64Url::decode_vec(text))
+        .or_else(|_| Base64UrlUnpadded::decode_vec(text))
+        .ok()
+}
+
+fn check_argon2(text: &str) -> Result<(), ForeignDigestError> {
+    read_argon2(text, Argon2Params::MOST_READ)
+        .map(|_| ())
+        .map_err(|error| match error {
+            HashingError::Excessive => ForeignDigestError::Excessive,
+            _ => ForeignDigestError::Malformed,
+        })
+}
+
+/// An Argon2 digest taken apart.
+pub(super) struct Argon2Parts {
+    pub(super) algorithm: argon2::Algorithm,
+    pub(super) params: Argon2Params,
+    pub(super) salt: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+pub(super) fn read_argon2(text: &str, most: Argon2Params) -> Result<Argon2Parts, HashingError> {
+    let malformed = || HashingError::Malformed;
+    let phc = PasswordHash::new(text).map_err(|_| malformed())?;
+    let algorithm = match phc.algorithm.as_str() {
+        "argon2id" => argon2::Algorithm::Argon2id,
+        "argon2i" => argon2::Algorithm::Argon2i,
+        "argon2d" => argon2::Algorithm::Argon2d,
+        _ => return Err(malformed()),
+    };
+    let number = |name| phc.params.get_decimal(name).ok_or_else(malformed);
+    let params = Argon2Params::stored(number("m")?, number("t")?, number("p")?, most)?;
+    let salt = phc.salt.as_ref().ok_or_else(malformed)?;
+    let salt: &[u8] = salt.as_ref();
+    let output = phc.hash.as_ref().ok_or_else(malformed)?.as_bytes();
+    let is_whole = phc.version == Some(19)
+        && phc.params.iter().count() == 3
+        && (8..=48).contains(&salt.len())
+        && (16..=64).contains(&output.len())
+        && phc.to_string() == text;
+    if !is_whole {
+        return Err(malformed());
+    }
+    Ok(Argon2Parts {
+        algorithm,
+        params,
+        salt: salt.to_vec(),
+        output: output.to_vec(),
+    })
+}
+
+#[cfg(feature = "foreign-digests")]
+fn check_bcrypt(text: &str) -> Result<(), ForeignDigestError> {
+    const MOST_COST: u32 = 15;
+    let malformed = ForeignDigestError::Malformed;
+    let rest = ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .find_map(|start| text.strip_prefix(start));
+    let (cost, rest) = rest
+        .and_then(|rest| rest.split_once('$'))
+        .ok_or(malformed)?;
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
+    let is_cost = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_cost || rest.len() != 53 || !rest.bytes().all(is_digit) {
+        return Err(malformed);
+    }
+    match cost.parse::<u32>() {
+        Ok(4..=MOST_COST) => Ok(()),
+        Ok(16..=31) => Err(ForeignDigestError::Excessive),
+        _ => Err(malformed),
+    }
+}
+
+/// Django's PBKDF2: `pbkdf2_sha256$iterations$salt$base64`.
+#[cfg(feature = "foreign-digests")]
+pub(super) struct Pbkdf2 {
+    pub(super) is_sha1: bool,
+    pub(super) iterations: u32,
+    pub(super) salt: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+#[cfg(feature = "foreign-digests")]
+impl Pbkdf2 {
+    const MOST_ITERATIONS: u32 = 4_000_000;
+
+    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
+        let malformed = ForeignDigestError::Malformed;
+        let [algorithm, iterations, salt, output] = fields(text)?;
+        let is_sha1 = match algorithm {
+            "pbkdf2_sha1" => true,
+            "pbkdf2_sha256" => false,
+            _ => return Err(malformed),
+        };
+        let iterations = number(iterations)?;
+        if iterations == 0 {
+            return Err(malformed);
+        }
+        if iterations > Self::MOST_ITERATIONS {
+            return Err(ForeignDigestError::Excessive);
+        }
+        let output = from_base64(output).ok_or(malformed)?;
+        if output.len() != if is_sha1 { 20 } else { 32 } {
+            return Err(malformed);
+        }
+        Ok(Self {
+            is_sha1,
+            iterations,
+            salt: salt_bytes(salt)?,
+            output,
+        })
+    }
+}
+
+/// Django's scrypt: `scrypt$n$salt$r$p$base64`.
+#[cfg(feature = "foreign-digests")]
+pub(super) struct Scrypt {
+    pub(super) log_n: u8,
+    pub(super) r: u32,
+    pub(super) p: u32,
+    pub(super) salt: Vec<u8>,
+    pub(super) output: Vec<u8>,
+}
+
+#[cfg(feature = "foreign-digests")]
+impl Scrypt {
+    /// 128 bytes times n times r, as Argon2id's default bound on memory.
+    const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
+    const MOST_P: u32 = 16;
+
+    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
+        let malformed = ForeignDigestError::Malformed;
+        let [algorithm, n, salt, r, p, output] = fields(text)?;
+        let (n, r, p) = (number(n)?, number(r)?, number(p)?);
+        if algorithm != "scrypt" || n < 2 || !n.is_power_of_two() || r == 0 || p == 0 {
+            return Err(malformed);
+        }
+        if u64::from(n) * u64::from(r) > Self::MOST_BLOCKS || p > Self::MOST_P {
+            return Err(ForeignDigestError::Excessive);
+        }
+        let output = from_base64(output).ok_or(malformed)?;
+        if output.len() != 64 {
+            return Err(malformed);
+        }
+        Ok(Self {
+            log_n: u8::try_from(n.trailing_zeros()).map_err(|_| malformed)?,
+            r,
+            p,
+            salt: salt_bytes(salt)?,
+            output,
+        })
+    }
+}
+
+#[cfg(feature = "foreign-digests")]
+fn fields<const N: usize>(text: &str) -> Result<[&str; N], ForeignDigestError> {
+    let fields: Vec<_> = text.split('$').collect();
+    fields.try_into().map_err(|_| ForeignDigestError::Malformed)
+}
+
+/// A number in its one spelling.
+#[cfg(feature = "foreign-digests")]
+fn number(text: &str) -> Result<u32, ForeignDigestError> {
+    let number: u32 = text.parse().map_err(|_| ForeignDigestError::Malformed)?;
+    if number.to_string() == text {
+        Ok(number)
+    } else {
+        Err(ForeignDigestError::Malformed)
+    }
+}
+
+#[cfg(feature = "foreign-digests")]
+fn salt_bytes(salt: &str) -> Result<Vec<u8>, ForeignDigestError> {
+    let is_salt = (1..=64).contains(&salt.len()) && salt.bytes().all(|b| b.is_ascii_graphic());
+    if is_salt {
+        Ok(salt.as_bytes().to_vec())
+    } else {
+        Err(ForeignDigestError::Malformed)
+    }
+}

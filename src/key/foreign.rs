@@ -1,0 +1,363 @@
+//! Key texts that were made elsewhere, and that clients go on using.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::parse::MAX_TEXT;
+use super::{KeyFormat, PresentedKey};
+
+/// How keys are written that another system issued.
+///
+/// Keys of such a format are never issued, only [imported](crate::manager::KeyManager::import): the text that a
+/// client holds goes on working. Texts that begin as keys of the application's own format are never taken for foreign.
+///
+/// ```
+/// use keyward::key::ForeignFormat;
+///
+/// // `12|x7Hq…`: the id before the bar, and a SHA-256 of what follows it in the old table.
+/// let sanctum = ForeignFormat::sanctum();
+/// // `sk_live_51H8…`: no id inside.
+/// let opaque = ForeignFormat::opaque("billing-v1")?.prefix("sk_live_")?.secret_length(24..=64)?;
+/// # let _ = (sanctum, opaque);
+/// # Ok::<(), keyward::key::ForeignFormatError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignFormat {
+    name: Box<str>,
+    prefix: Box<str>,
+    /// What stands between id and secret; none where there is no id inside.
+    separator: Option<char>,
+    secret_length: RangeInclusive<usize>,
+    coverage: Coverage,
+    lookup: Lookup,
+}
+
+/// What of a text a foreign digest was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coverage {
+    Secret,
+    Text,
+}
+
+/// Which digest of a text without an id names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Sha256,
+    Sha512,
+    HmacSha256 { key: Box<str> },
+}
+
+/// A foreign text taken apart.
+#[derive(Clone, Copy)]
+pub(crate) struct ForeignParts<'a> {
+    pub(crate) id: Option<&'a str>,
+    pub(crate) secret: &'a [u8],
+    pub(crate) text: &'a [u8],
+}
+
+impl ForeignFormat {
+    const MAX_NAME: usize = 32;
+    const MAX_PREFIX: usize = 64;
+    const MAX_ID: usize = 64;
+
+    /// Texts with an id inside: `{prefix}{id}{separator}{secret}`. The digest was made of the secret.
+    ///
+    /// The name is the host's own, and never changes: the ids of imported keys depend on it.
+    ///
+    /// # Errors
+    /// [`ForeignFormatError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
+    /// separator a visible ASCII character.
+    pub fn with_id(name: &str, separator: char) -> Result<Self, ForeignFormatError> {
+        if !separator.is_ascii_graphic() {
+            return Err(ForeignFormatError::Separator);
+        }
+        Self::new(name, Some(separator))
+    }
+
+    /// Texts without an id inside: `{prefix}{anything}`. The digest was made of the whole text, and the text is found
+    /// again by its SHA-256.
+    ///
+    /// # Errors
+    /// [`ForeignFormatError::Name`], as [`with_id`](Self::with_id).
+    pub fn opaque(name: &str) -> Result<Self, ForeignFormatError> {
+        let format = Self::new(name, None)?;
+        Ok(Self {
+            coverage: Coverage::Text,
+            ..format
+        })
+    }
+
+    fn new(name: &str, separator: Option<char>) -> Result<Self, ForeignFormatError> {
+        let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_name = (1..=Self::MAX_NAME).contains(&name.len())
+            && name.bytes().all(|byte| is_letter(byte) || byte == b'-');
+        if !is_name {
+            return Err(ForeignFormatError::Name);
+        }
+        Ok(Self {
+            name: name.into(),
+            prefix: Box::default(),
+            separator,
+            secret_length: 16..=MAX_TEXT,
+            coverage: Coverage::Secret,
+            lookup: Lookup::Sha256,
+        })
+    }
+
+    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, kept as the SHA-256 of the token in hex.
+    ///
+    /// Source: Laravel's documentation, *Sanctum: Issuing API Tokens*.
+    #[must_use]
+    pub fn sanctum() -> Self {
+        Self::preset("sanctum", '|', "")
+    }
+
+    /// Keys of `prefixed-api-key`: `{prefix}_{short token}_{long token}`, kept as the SHA-256 of the long token in hex.
+    ///
+    /// # Errors
+    /// [`ForeignFormatError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
+    pub fn prefixed_api_key(prefix: &str) -> Result<Self, ForeignFormatError> {
+        if prefix.is_empty() {
+            return Err(ForeignFormatError::Prefix);
+        }
+        Self::preset("prefixed-api-key", '_', "").prefix(&format!("{prefix}_"))
+    }
+
+    /// Keys of `djangorestframework-api-key`: `{prefix}.{secret}`, kept as one of Django's hashes of the whole text.
+    #[must_use]
+    pub fn django_rest_framework() -> Self {
+        Self::preset("drf-api-key", '.', "").digest_of_whole_text()
+    }
+
+    fn preset(name: &str, separator: char, prefix: &str) -> Self {
+        Self {
+            name: name.into(),
+            prefix: prefix.into(),
+            separator: Some(separator),
+            secret_length: 16..=MAX_TEXT,
+            coverage: Coverage::Secret,
+            lookup: Lookup::Sha256,
+        }
+    }
+
+    /// What every text begins with.
+    ///
+    /// # Errors
+    /// [`ForeignFormatError::Prefix`] unless it is at most 64 visible ASCII characters.
+    pub fn prefix(mut self, prefix: &str) -> Result<Self, ForeignFormatError> {
+        if prefix.len() > Self::MAX_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ForeignFormatError::Prefix);
+        }
+        self.prefix = prefix.into();
+        Ok(self)
+    }
+
+    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256.
+    ///
+    /// # Errors
+    /// [`ForeignFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
+    pub fn secret_length(
+        mut self,
+        length: RangeInclusive<usize>,
+    ) -> Result<Self, ForeignFormatError> {
+        if length.is_empty() || *length.start() < 8 || *length.end() > MAX_TEXT {
+            return Err(ForeignFormatError::SecretLength);
+        }
+        self.secret_length = length;
+        Ok(self)
+    }
+
+    /// The old digests were made of the whole text, not of the secret in it.
+    #[must_use]
+    pub fn digest_of_whole_text(mut self) -> Self {
+        self.coverage = Coverage::Text;
+        self
+    }
+
+    /// A text without an id is found again by its SHA-512, since that is what the old table holds.
+    #[must_use]
+    pub fn found_by_sha512(mut self) -> Self {
+        self.lookup = Lookup::Sha512;
+        self
+    }
+
+    /// A text without an id is found again by its HMAC-SHA-256 under the [foreign key](crate::hashing::ForeignKeys::hmac_key)
+    /// of this name, since that is what the old table holds.
+    #[must_use]
+    pub fn found_by_hmac_sha256(mut self, key: &str) -> Self {
+        self.lookup = Lookup::HmacSha256 { key: key.into() };
+        self
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
+    pub(crate) fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    pub(crate) fn has_id(&self) -> bool {
+        self.separator.is_some()
+    }
+
+    /// The part of the text that may be shown, which holds nothing of the secret.
+    pub(crate) fn shown(&self, id: Option<&str>) -> String {
+        match id {
+            Some(id) => format!("{}{id}", self.prefix),
+            None if self.prefix.is_empty() => self.name.to_string(),
+            None => self.prefix.to_string(),
+        }
+    }
+
+    /// The id inside, of a key that is displayed so.
+    pub(crate) fn id_displayed_as<'a>(&self, shown: &'a str) -> Option<&'a str> {
+        let id = shown.strip_prefix(&*self.prefix)?;
+        (self.has_id() && self.is_id(id)).then_some(id)
+    }
+
+    /// Whether this can stand as an id between prefix and separator.
+    pub(crate) fn is_id(&self, id: &str) -> bool {
+        let mut characters = id.chars();
+        (1..=Self::MAX_ID).contains(&id.len())
+            && characters.all(|one| one.is_ascii_graphic() && Some(one) != self.separator)
+    }
+
+    /// The parts of a text of this format.
+    pub(crate) fn parse<'a>(&self, text: &'a [u8]) -> Option<ForeignParts<'a>> {
+        if text.len() > MAX_TEXT || !text.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let text_str = std::str::from_utf8(text).ok()?;
+        let rest = text_str.strip_prefix(&*self.prefix)?;
+        let (id, secret) = match self.separator {
+            Some(separator) => {
+                let (id, secret) = rest.split_once(separator)?;
+                (Some(id), secret)
+            }
+            None => (None, rest),
+        };
+        let is_whole =
+            self.secret_length.contains(&secret.len()) && id.is_none_or(|id| self.is_id(id));
+        // Where no id stands inside, all of the text is the secret.
+        let secret = if id.is_some() {
+            secret.as_bytes()
+        } else {
+            text
+        };
+        is_whole.then_some(ForeignParts { id, secret, text })
+    }
+}
+
+/// A foreign text is looked at only if it cannot be one of the application's own, whole or damaged.
+pub(crate) fn may_be_foreign<'a>(
+    presented: PresentedKey<'a>,
+    format: &KeyFormat,
+) -> Option<&'a [u8]> {
+    let text = presented.whole_text()?;
+    let mut heads = format.heads();
+    let is_own = heads.any(|(_, head)| text.starts_with(head.as_bytes()));
+    (!is_own).then_some(text)
+}
+
+impl fmt::Debug for ForeignParts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignParts")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A foreign format cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForeignFormatError {
+    /// The name is not made of the characters allowed.
+    #[error("a foreign format's name is 1 to 32 lower-case letters, digits and hyphens")]
+    Name,
+    /// The separator is not a visible ASCII character.
+    #[error("the separator is a visible ASCII character")]
+    Separator,
+    /// The prefix is too long, or not visible ASCII.
+    #[error("a foreign prefix is at most 64 visible ASCII characters")]
+    Prefix,
+    /// The length of the secret is out of bounds.
+    #[error("a foreign secret has 8 to 256 characters")]
+    SecretLength,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_taken_apart() {
+        let secret = "x7Hq".repeat(10);
+        for (format, text, id) in [
+            (ForeignFormat::sanctum(), format!("12|{secret}"), Some("12")),
+            (
+                ForeignFormat::prefixed_api_key("my_co").unwrap(),
+                format!("my_co_BRTRKFsL_{secret}"),
+                Some("BRTRKFsL"),
+            ),
+            (
+                ForeignFormat::django_rest_framework(),
+                format!("Ab12.{secret}"),
+                Some("Ab12"),
+            ),
+        ] {
+            let parts = format.parse(text.as_bytes()).unwrap();
+            assert_eq!((parts.id, parts.secret), (id, secret.as_bytes()), "{text}");
+            assert_eq!(parts.text, text.as_bytes());
+        }
+        let opaque = ForeignFormat::opaque("old").unwrap().prefix("sk_").unwrap();
+        let text = format!("sk_{secret}");
+        let parts = opaque.parse(text.as_bytes()).unwrap();
+        assert_eq!((parts.id, parts.secret), (None, text.as_bytes()));
+    }
+
+    #[test]
+    fn other_texts_are_not() {
+        let secret = "x7Hq".repeat(10);
+        let sanctum = ForeignFormat::sanctum().secret_length(40..=40).unwrap();
+        for text in [
+            String::new(),
+            "|".into(),
+            format!("|{secret}"),
+            format!("12{secret}"),
+            format!("12|{}", &secret[1..]),
+            format!("12|{secret}x"),
+            format!("1 2|{secret}"),
+            format!("12|{}é", &secret[2..]),
+            format!("12|{}\n", &secret[1..]),
+            format!("{}|{secret}", "1".repeat(65)),
+        ] {
+            assert!(sanctum.parse(text.as_bytes()).is_none(), "{text:?}");
+        }
+        assert!(
+            ForeignFormat::opaque("o")
+                .unwrap()
+                .parse(&[b'a'; 257])
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn names_and_lengths_are_bounded() {
+        for name in ["", "A", "a_b", "ä", &"a".repeat(33)] {
+            assert_eq!(ForeignFormat::opaque(name), Err(ForeignFormatError::Name));
+        }
+        assert!(ForeignFormat::with_id("a", ' ').is_err());
+        for length in [7..=20, 20..=257, RangeInclusive::new(20, 19)] {
+            assert!(ForeignFormat::sanctum().secret_length(length).is_err());
+        }
+        assert!(ForeignFormat::sanctum().prefix("a b").is_err());
+        assert!(ForeignFormat::prefixed_api_key("").is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Making a record of what was asked for, and holding it against what may be.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+
+use super::{Actor, InvalidKey, KeyManager, KeyRequest, ManageError, TenantRules};
+use crate::clock::normalized;
+use crate::key::{
+    Access, Digest, Environment, FormatError, KeyId, KeyRecord, Metadata, Networks, Quota,
+    Resources, SecretOrigin, TenantId, Title,
+};
+
+impl KeyManager {
+    /// The record of the key asked for, all but its id, its digest and where its secret came from.
+    pub(super) fn draft(
+        &self,
+        actor: &Actor,
+        key: KeyRequest,
+        now: OffsetDateTime,
+    ) -> Result<KeyRecord, InvalidKey> {
+        let title = self.title(&key.title)?;
+        self.check_metadata(&key.metadata)?;
+        let environment = self.environment(key.environment.as_deref())?;
+        let expires_at = key.first_invalid_instant(now)?;
+        let not_before = key
+            .not_before
+            .map(|instant| normalized(instant).ok_or(InvalidKey::Instant))
+            .transpose()?;
+        if expires_at.is_some_and(|end| not_before.is_some_and(|start| end <= start)) {
+            return Err(InvalidKey::NeverValid);
+        }
+        let owner = key.owner.unwrap_or_else(|| actor.principal().clone());
+        self.refuse_keys("owner", owner.name())?;
+        self.refuse_keys("actor", actor.principal().name())?;
+        let record = KeyRecord {
+            id: KeyId::from_u128(0),
+            tenant: key.tenant,
+            owner,
+            title,
+            prefix: self.parts.format.prefix().into(),
+            environment,
+            access: key.access,
+            resources: key.resources,
+            networks: key.networks,
+            quotas: key.quotas,
+            concurrency: key.concurrency,
+            metadata: key.metadata,
+            origin: SecretOrigin::Imported {
+                declared_bits: None,
+            },
+            digest: Digest::none(),
+            created_at: now,
+            created_by: actor.principal().clone(),
+            not_before,
+            expires_at,
+            suspended_at: None,
+            revocation: None,
+            cutoff: None,
+            predecessor: None,
+            lineage: KeyId::from_u128(0),
+            rotation: None,
+            foreign: None,
+            revision: 1,
+        };
+        self.check_bounds(&record)?;
+        Ok(record)
+    }
+
+    /// Holds a record against what any key may be: its scopes are declared, and its lists are not too long.
+    pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
+        if let Access::Scopes(scopes) = &record.access {
+            let mut scopes = scopes.iter();
+            if let Some(scope) = scopes.find(|scope| !self.parts.catalog.declares(scope)) {
+                return Err(InvalidKey::UndeclaredScope(scope.clone()));
+            }
+        }
+        if matches!(&record.resources, Resources::Only(list) if list.len() > Resources::MAX) {
+            return Err(InvalidKey::TooManyResources);
+        }
+        if matches!(&record.networks, Networks::Only(list) if list.len() > Networks::MAX) {
+            return Err(InvalidKey::TooManyNetworks);
+        }
+        if record.quotas.len() > Quota::MAX_PER_KEY {
+            return Err(InvalidKey::TooManyQuotas);
+        }
+        let mut names = HashSet::new();
+        let mut quotas = record.quotas.iter();
+        match quotas.find(|quota| !names.insert(quota.name())) {
+            Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a record against the actor's ceiling.
+    pub(super) fn check_ceiling(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+    ) -> Result<(), ManageError> {
+        match actor.ceiling().exceeded_by(record, &self.parts.catalog) {
+            Some(axis) => Err(ManageError::AboveCeiling(axis)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn rules_of(&self, tenant: &TenantId) -> Result<TenantRules, ManageError> {
+        let rules = self.parts.rules.rules_of(tenant).await;
+        rules.map_err(ManageError::Policy)
+    }
+
+    /// A title of this text, which holds no key.
+    pub(super) fn title(&self, text: &str) -> Result<Title, InvalidKey> {
+        let title = Title::new(text)?;
+        self.refuse_keys("title", title.as_str())?;
+        Ok(title)
+    }
+
+    pub(super) fn check_metadata(&self, metadata: &Metadata) -> Result<(), InvalidKey> {
+        self.refuse_keys("metadata", &metadata.to_json())
+    }
+
+    fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {
+        if self.parts.format.redactor().finds_key(text) {
+            return Err(InvalidKey::HoldsKey { field });
+        }
+        Ok(())
+    }
+
+    fn environment(&self, name: Option<&str>) -> Result<Environment, InvalidKey> {
+        let environment = self.parts.format.find_environment(name);
+        let unknown = InvalidKey::Format(FormatError::UnknownEnvironment);
+        environment.cloned().ok_or(unknown)
+    }
+}

@@ -1,0 +1,336 @@
+//! Bringing in keys that another system issued.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
+use crate::audit::{EventAction, FieldChange};
+use crate::clock::normalized;
+use crate::hashing::{Binding, ForeignDigest, ForeignKeys};
+use crate::key::{Coverage, ForeignText, KeyId, KeyRecord, SecretOrigin};
+use crate::store::ChangeId;
+
+/// A key that clients hold already: what is known of it, and how strong it is.
+///
+/// The guide [Migrating to Keyward](crate::manual::migrating) goes through it case by case.
+///
+/// ```
+/// use keyward::{hashing::ForeignDigest, manager::ForeignKey};
+///
+/// # let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+/// // A row of Sanctum's table: the client's text `12|x7Hq…` is not known, only the digest of what follows the bar.
+/// let key = ForeignKey::digest("sanctum", "12", ForeignDigest::sha256(sha256)?).declared_bits(238);
+/// # let _ = key;
+/// # Ok::<(), keyward::hashing::ForeignDigestError>(())
+/// ```
+#[derive(Clone)]
+pub struct ForeignKey {
+    form: Form,
+    declared_bits: Option<u16>,
+    issued_at: Option<OffsetDateTime>,
+}
+
+#[derive(Clone)]
+enum Form {
+    /// The whole text, as the client sends it.
+    Text {
+        format: Box<str>,
+        text: Zeroizing<Vec<u8>>,
+    },
+    /// The id inside, and a digest.
+    Digest {
+        format: Box<str>,
+        id: Box<str>,
+        digest: ForeignDigest,
+    },
+    /// A digest by which its text is found.
+    OpaqueDigest {
+        format: Box<str>,
+        digest: ForeignDigest,
+    },
+    /// A key of the two-value form, with an id like Keyward's own.
+    Pair {
+        id: KeyId,
+        secret: Zeroizing<Vec<u8>>,
+    },
+    PairDigest {
+        id: KeyId,
+        digest: ForeignDigest,
+    },
+}
+
+impl ForeignKey {
+    /// A key whose whole text is known, of the [foreign format](crate::key::ForeignFormat) of this name.
+    #[must_use]
+    pub fn text(format: &str, text: impl Into<Vec<u8>>) -> Self {
+        Self::of(Form::Text {
+            format: format.into(),
+            text: Zeroizing::new(text.into()),
+        })
+    }
+
+    /// A key of a format with ids inside, of which the id and a digest are known.
+    #[must_use]
+    pub fn digest(format: &str, id: &str, digest: ForeignDigest) -> Self {
+        Self::of(Form::Digest {
+            format: format.into(),
+            id: id.into(),
+            digest,
+        })
+    }
+
+    /// A key of a format without ids inside, of which the digest is known by which the format finds it. A salted
+    /// digest finds nothing: such a key needs an id, or its text.
+    #[must_use]
+    pub fn opaque_digest(format: &str, digest: ForeignDigest) -> Self {
+        Self::of(Form::OpaqueDigest {
+            format: format.into(),
+            digest,
+        })
+    }
+
+    /// A key of two values, an id of 36 characters and a secret of the length of the application's own format.
+    #[must_use]
+    pub fn pair(id: KeyId, secret: impl Into<Vec<u8>>) -> Self {
+        Self::of(Form::Pair {
+            id,
+            secret: Zeroizing::new(secret.into()),
+        })
+    }
+
+    /// As [`pair`](Self::pair), where a digest of the secret is known.
+    #[must_use]
+    pub fn pair_digest(id: KeyId, digest: ForeignDigest) -> Self {
+        Self::of(Form::PairDigest { id, digest })
+    }
+
+    fn of(form: Form) -> Self {
+        Self {
+            form,
+            declared_bits: None,
+            issued_at: None,
+        }
+    }
+
+    /// Vouches for this much entropy in the secret, in bits: what its generator drew, such as 238 for 40 random letters
+    /// and digits. From 112 on it is kept under a fast hash; without a word it counts as weak, and is kept
+    /// under Argon2id.
+    ///
+    /// # Security
+    /// Nothing can check it. Whoever vouches for a secret that can be guessed has it guessed from a stolen backup.
+    #[must_use]
+    pub fn declared_bits(mut self, bits: u16) -> Self {
+        self.declared_bits = Some(bits);
+        self
+    }
+
+    /// When it was issued, if that is known: its age counts from there. By default from its import.
+    #[must_use]
+    pub fn issued_at(mut self, instant: OffsetDateTime) -> Self {
+        self.issued_at = Some(instant);
+        self
+    }
+}
+
+/// Shows no secret and no digest.
+impl fmt::Debug for ForeignKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match &self.form {
+            Form::Text { .. } => "text",
+            Form::Digest { .. } => "digest",
+            Form::OpaqueDigest { .. } => "opaque digest",
+            Form::Pair { .. } => "pair",
+            Form::PairDigest { .. } => "digest of a pair",
+        };
+        f.debug_struct("ForeignKey")
+            .field("form", &form)
+            .field("declared_bits", &self.declared_bits)
+            .field("issued_at", &self.issued_at)
+            .finish()
+    }
+}
+
+/// What is to be kept of an imported secret.
+enum Kept<'a> {
+    Secret(Zeroizing<Vec<u8>>),
+    Digest(Coverage, &'a ForeignDigest),
+}
+
+impl KeyManager {
+    /// Brings in a key that another system issued: its client goes on using the text it has.
+    ///
+    /// The new record is asked for as for [`issue`](Self::issue), and held against the same bounds; the permission is one of
+    /// its own, [`Operation::Import`]. A digest of another scheme is replaced by one of Keyward's on first use; until
+    /// then it is as strong as it was.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadyImported`] if this key is there already, so that an import that stopped can be run again;
+    /// [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
+    /// is [accepted](crate::Builder::foreign_keys); and as [`issue`](Self::issue).
+    pub async fn import(
+        &self,
+        actor: &Actor,
+        key: NewKey,
+        foreign: ForeignKey,
+    ) -> Result<KeyRecord, ManageError> {
+        let key = key.into_request();
+        if !actor.acts_for(&key.tenant) {
+            return Err(ManageError::Refused);
+        }
+        self.ask(actor, &Operation::Import { key: &key }).await?;
+        let rules = self.rules_of(&key.tenant).await?;
+        let now = self.now()?;
+        let mut record = self.draft(actor, key, now)?;
+        if let Some(issued_at) = foreign.issued_at {
+            let issued_at = normalized(issued_at).ok_or(InvalidKey::Instant)?;
+            if issued_at > now {
+                return Err(ManageError::InTheFuture);
+            }
+            record.created_at = issued_at;
+        }
+        rules.check(&record, &self.parts.catalog)?;
+        self.check_ceiling(actor, &record)?;
+
+        let kept = self.identify(&mut record, &foreign)?;
+        record.lineage = record.id;
+        record.origin = SecretOrigin::Imported {
+            declared_bits: foreign.declared_bits,
+        };
+        let binding = Binding {
+            environment: &record.environment,
+            id: record.id,
+        };
+        let (digest, scheme) = match kept {
+            Kept::Secret(secret) => {
+                check_strength(&secret, foreign.declared_bits)?;
+                let digest = self.parts.hasher.digest(binding, &secret, record.origin);
+                (digest.await?, "own")
+            }
+            Kept::Digest(coverage, digest) => {
+                let hasher = &self.parts.hasher;
+                let kept = hasher.keep_foreign(binding, coverage, digest)?;
+                (kept, digest.scheme())
+            }
+        };
+        record.digest = digest;
+        let mut addition = self.addition(actor, EventAction::KeyImported, &record, &rules)?;
+        addition
+            .event
+            .changes
+            .push(FieldChange::set("digest_scheme", scheme));
+        let set = addition.into_set(ChangeId::generate(&*self.parts.random));
+        if self.insert(&set).await? {
+            Ok(record)
+        } else {
+            Err(ManageError::AlreadyImported { id: record.id })
+        }
+    }
+
+    /// Gives the record the id and the shown text of the foreign key, and says what of its secret is to be kept.
+    fn identify<'a>(
+        &self,
+        record: &mut KeyRecord,
+        key: &'a ForeignKey,
+    ) -> Result<Kept<'a>, ImportError> {
+        let foreign = self.parts.hasher.foreign();
+        let foreign = foreign.ok_or(ImportError::NotAccepted)?;
+        let find = |name: &str| foreign.format(name).ok_or(ImportError::UnknownFormat);
+        let shown = |format: &crate::key::ForeignFormat, id: Option<&str>| ForeignText {
+            format: format.name().into(),
+            shown: format.shown(id).into(),
+        };
+        match &key.form {
+            Form::Text { format, text } => {
+                let format = find(format)?;
+                let read = self.reads_as(foreign, text)?;
+                if read != format.name() {
+                    return Err(ImportError::OtherFormat);
+                }
+                let parts = format.parse(text).ok_or(ImportError::Text)?;
+                record.id = foreign.id_of(format, &parts).ok_or(ImportError::Text)?;
+                record.foreign = Some(shown(format, parts.id));
+                Ok(Kept::Secret(Zeroizing::new(parts.secret.to_vec())))
+            }
+            Form::Digest { format, id, digest } => {
+                let format = find(format)?;
+                if !format.has_id() || !format.is_id(id) {
+                    return Err(ImportError::Id);
+                }
+                record.id = foreign.id_of_id(format, id);
+                record.foreign = Some(shown(format, Some(id)));
+                Ok(Kept::Digest(format.coverage(), digest))
+            }
+            Form::OpaqueDigest { format, digest } => {
+                let format = find(format)?;
+                if format.has_id() {
+                    return Err(ImportError::Id);
+                }
+                let id = foreign.id_of_digest(format, digest);
+                record.id = id.ok_or(ImportError::Unfindable)?;
+                record.foreign = Some(shown(format, None));
+                Ok(Kept::Digest(format.coverage(), digest))
+            }
+            Form::Pair { id, secret } => {
+                let id_text = id.to_string();
+                let parsed = self.parts.format.parse_pair(id_text.as_bytes(), secret);
+                parsed.map_err(|_| ImportError::Text)?;
+                record.id = *id;
+                Ok(Kept::Secret(secret.clone()))
+            }
+            Form::PairDigest { id, digest } => {
+                record.id = *id;
+                Ok(Kept::Digest(Coverage::Secret, digest))
+            }
+        }
+    }
+
+    /// The format that will read this text when a client sends it.
+    fn reads_as<'a>(
+        &'a self,
+        foreign: &'a ForeignKeys,
+        text: &'a [u8],
+    ) -> Result<&'a str, ImportError> {
+        let presented = crate::key::PresentedKey::text(text);
+        let read = crate::hashing::Credential::read(presented, &self.parts.format, Some(foreign));
+        let read = read.map_err(|_| ImportError::Text)?;
+        read.foreign.ok_or(ImportError::OtherFormat)
+    }
+}
+
+/// A secret cannot hold more entropy than visible ASCII characters can: 6.55 bits each.
+fn check_strength(secret: &[u8], declared_bits: Option<u16>) -> Result<(), ImportError> {
+    let most = secret.len().saturating_mul(655) / 100;
+    match declared_bits {
+        Some(bits) if usize::from(bits) > most => Err(ImportError::Overstated),
+        _ => Ok(()),
+    }
+}
+
+/// A foreign key cannot be brought in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// No foreign keys are accepted here.
+    #[error("no foreign keys are accepted here")]
+    NotAccepted,
+    /// No format of this name is accepted here.
+    #[error("no foreign format of this name is accepted here")]
+    UnknownFormat,
+    /// The text, or the secret, is not of its format.
+    #[error("the text is not of its format")]
+    Text,
+    /// The text would be read as one of another format that is accepted.
+    #[error("the text would be read as one of another format")]
+    OtherFormat,
+    /// The id is not one of its format, or the format has ids inside and none is given, or none and one is given.
+    #[error("the id is not one of its format")]
+    Id,
+    /// The text of such a key could not be found by this digest.
+    #[error("a text of this format is not found by such a digest")]
+    Unfindable,
+    /// More entropy is vouched for than so short a text can hold.
+    #[error("more entropy is declared than so short a secret can hold")]
+    Overstated,
+}

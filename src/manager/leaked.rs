@@ -1,0 +1,145 @@
+//! Whose key a text is that was found where it should not be.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{Actor, KeyManager, ManageError, Operation, Revoked};
+use crate::clock::later;
+use crate::hashing::{Binding, Credential, Possession};
+use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, StoredKey};
+
+/// The key that a found text is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// What is kept of the key: among others its tenant and its owner.
+    pub record: KeyRecord,
+    /// Its state now.
+    pub status: KeyStatus,
+}
+
+impl Found {
+    /// Whether it can be used, now or later: it is neither revoked nor expired.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        !matches!(self.status, KeyStatus::Revoked | KeyStatus::Expired)
+    }
+}
+
+impl KeyManager {
+    /// Whose key a text is, and whether it lives: for a key that was found in a public place.
+    ///
+    /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing. Nobody's
+    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer. On one node at most
+    /// 100 texts a minute may find nothing, so that this is no way to guess.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
+    /// [`ManageError::Unreadable`], [`ManageError::Hashing`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn find_owner(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+    ) -> Result<Found, ManageError> {
+        let (found, _) = self.look_up(actor, presented).await?;
+        Ok(found)
+    }
+
+    /// Revokes the key that a found text is, for the reason [`RevokeReason::Leaked`].
+    ///
+    /// The policy is asked twice: whether the actor may look up whose it is, and whether it may revoke it.
+    ///
+    /// # Errors
+    /// As [`find_owner`](Self::find_owner), and as [`revoke`](Self::revoke).
+    pub async fn revoke_leaked(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+    ) -> Result<Revoked, ManageError> {
+        let (found, stored) = self.look_up(actor, presented).await?;
+        let operation = Operation::Revoke {
+            tenant: found.record.tenant(),
+            id: found.record.id(),
+            reason: &RevokeReason::Leaked,
+        };
+        self.ask(actor, &operation).await?;
+        self.revoke_stored(actor, stored, RevokeReason::Leaked)
+            .await
+    }
+
+    async fn look_up(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+    ) -> Result<(Found, StoredKey), ManageError> {
+        self.ask(actor, &Operation::FindOwner).await?;
+        let now = self.now()?;
+        // Counted as a miss until it is a hit, so that many at once are no way round.
+        self.parts.lookups.begin(now)?;
+        let parts = &self.parts;
+        let credential = Credential::read(presented, &parts.format, parts.hasher.foreign())
+            .map_err(|_| ManageError::NotFound)?;
+        let stored = parts.store.get(credential.id).await?;
+        let stored = stored.filter(|stored| stored.id == credential.id);
+        let stored = stored.ok_or(ManageError::NotFound)?;
+        if !actor.acts_for(&stored.tenant) {
+            return Err(ManageError::NotFound);
+        }
+        let record = KeyRecord::decode(stored.clone()).map_err(ManageError::Unreadable)?;
+        let binding = Binding {
+            environment: record.environment(),
+            id: record.id(),
+        };
+        let (digest, origin) = (record.digest(), record.origin());
+        let proof = parts.hasher.verify(digest, binding, &credential, origin);
+        match proof.await? {
+            Possession::Refuted => Err(ManageError::NotFound),
+            Possession::Proven { .. } => {
+                parts.lookups.hit();
+                let status = record.status(now);
+                Ok((Found { record, status }, stored))
+            }
+        }
+    }
+}
+
+/// How many lookups have found nothing of late.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    ends: Option<OffsetDateTime>,
+    missed: u32,
+}
+
+impl Lookups {
+    const MOST: u32 = 100;
+    const LENGTH: Duration = Duration::from_mins(1);
+
+    fn begin(&self, now: OffsetDateTime) -> Result<(), ManageError> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that ran back by more than a window begins anew, else the end might never come.
+        let is_open = window
+            .ends
+            .is_some_and(|end| now < end && end - now <= Self::LENGTH);
+        if !is_open {
+            *window = Window {
+                ends: later(now, Self::LENGTH),
+                missed: 0,
+            };
+        }
+        if window.missed >= Self::MOST {
+            return Err(ManageError::TooManyLookups);
+        }
+        window.missed += 1;
+        Ok(())
+    }
+
+    fn hit(&self) {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        window.missed = window.missed.saturating_sub(1);
+    }
+}

@@ -1,0 +1,165 @@
+//! Listing a tenant's keys.
+
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
+
+use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
+use crate::key::{KeyId, KeyRecord, StoredKey};
+use crate::store::{ListPosition, StoreError, Usage};
+
+/// Most pages of the store that one page of a list is made of. Conditions that a store cannot tell may
+/// leave nothing of many pages; the list then goes on at its cursor.
+const MAX_READS: u32 = 8;
+
+impl KeyManager {
+    /// A page of a tenant's keys, each with how it has been used.
+    ///
+    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: some conditions are
+    /// found out only once the keys are read.
+    ///
+    /// ```
+    /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
+    /// # use keyward::manager::{Actor, AllowAll, NewKey};
+    /// use keyward::manager::{KeyQuery, PageCursor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let format = KeyFormat::new("acme")?.environment("live")?;
+    /// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(AllowAll).open().await?;
+    /// # let (tenant, actor) = (TenantId::new("acme-inc")?, Actor::system("docs"));
+    /// # for n in 0..3 {
+    /// #     let key = NewKey::new(tenant.clone(), format!("key {n}"), Access::Full);
+    /// #     keyward.manager().issue(&actor, key).await?;
+    /// # }
+    /// let query = || KeyQuery::of(&tenant).live_first().limit(2);
+    /// let first = keyward.manager().list(&actor, &query()).await?;
+    /// let link = first.next.ok_or("one page only")?.to_string(); // into the link to the next page
+    ///
+    /// let cursor: PageCursor = link.parse()?; // and back, when it is followed
+    /// let second = keyward.manager().list(&actor, &query().after(cursor)?).await?;
+    /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Clock`];
+    /// [`ManageError::Store`], with [`StoreError::Unsupported`] where unused keys are asked for and the store keeps no usage.
+    pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {
+        let tenant = query.tenant();
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::Refused);
+        }
+        self.ask(actor, &Operation::List { tenant }).await?;
+        let now = self.now()?;
+        let mut list = KeyList::default();
+        let ids = match query.asks_for_display_prefix() {
+            None => None,
+            Some(start) => match self.ids_displayed_as(start) {
+                Some(ids) => Some(ids),
+                None => return Ok(list),
+            },
+        };
+        let mut for_store = query.for_store(ids, now);
+        for _ in 0..MAX_READS {
+            let page = self.parts.store.list(&for_store).await?;
+            let usage = self.usage_of(query, &page.items).await?;
+            let read = page.items.len();
+            let mut last = None;
+            for (index, (stored, usage)) in page.items.into_iter().zip(usage).enumerate() {
+                let position = ListPosition::of(&stored);
+                list.take(query, stored, usage, now)?;
+                last = Some(position);
+                if list.length() >= query.page_size() {
+                    let goes_on = page.has_more || index + 1 < read;
+                    list.next = goes_on.then(|| query.cursor(position));
+                    return Ok(list);
+                }
+            }
+            match last {
+                Some(position) if page.has_more => {
+                    list.next = Some(query.cursor(position));
+                    for_store = for_store.after(position);
+                }
+                // A store that says that there is more and shows nothing would be asked for ever.
+                _ => {
+                    list.next = None;
+                    return Ok(list);
+                }
+            }
+        }
+        Ok(list)
+    }
+
+    /// How the keys of a page have been used. Where it is only shown, a store that cannot tell breaks no list.
+    async fn usage_of(
+        &self,
+        query: &KeyQuery,
+        keys: &[StoredKey],
+    ) -> Result<Vec<Option<Usage>>, ManageError> {
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        match self.parts.usage.read(&ids).await {
+            Ok(Some(usage)) => Ok(usage),
+            Ok(None) if query.asks_for_usage() => Err(StoreError::Unsupported.into()),
+            Err(error) if query.asks_for_usage() => Err(error.into()),
+            Ok(None) | Err(_) => Ok(vec![None; ids.len()]),
+        }
+    }
+
+    /// The first and the last id that a key with this display prefix can have; none if there can be no such key.
+    fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
+        if let Some(ids) = self.parts.format.ids_displayed_as(start) {
+            return Some(ids);
+        }
+        let foreign = self.parts.hasher.foreign()?;
+        let id = foreign.id_displayed_as(start)?;
+        Some((id, id))
+    }
+}
+
+/// A page of a tenant's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct KeyList {
+    /// The keys.
+    pub keys: Vec<KeyRecord>,
+    /// How those keys have been used that have been, as far as the store knows. It may lag.
+    pub usage: HashMap<KeyId, Usage>,
+    /// Keys on this page that cannot be read: damaged, or written by a later version. They are never granted.
+    pub unreadable: Vec<KeyId>,
+    /// Where to go on; none on the last page.
+    pub next: Option<PageCursor>,
+}
+
+impl KeyList {
+    fn take(
+        &mut self,
+        query: &KeyQuery,
+        stored: StoredKey,
+        usage: Option<Usage>,
+        now: OffsetDateTime,
+    ) -> Result<(), ManageError> {
+        if stored.tenant != *query.tenant() {
+            return Err(ManageError::Store(StoreError::Corrupt(
+                "the store listed another tenant's key".into(),
+            )));
+        }
+        let id = stored.id;
+        match KeyRecord::decode(stored) {
+            Ok(record) if query.admits(&record, usage.as_ref(), now) => {
+                self.keys.push(record);
+                if let Some(usage) = usage {
+                    self.usage.insert(id, usage);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => self.unreadable.push(id),
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> usize {
+        self.keys.len() + self.unreadable.len()
+    }
+}

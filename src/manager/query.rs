@@ -1,0 +1,458 @@
+//! Which keys to list, as a user asks.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use crate::key::{KeyId, KeyRecord, KeyStatus, Principal, TenantId};
+use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
+
+/// Which keys to list: one tenant's, which of them, from where on, how many.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::{key::TenantId, manager::KeyQuery};
+///
+/// let tenant = TenantId::new("acme-inc")?;
+/// let all = KeyQuery::of(&tenant).live_first().limit(50);
+/// let old = KeyQuery::of(&tenant).due_for_rotation(Duration::from_hours(24 * 365));
+/// let idle = KeyQuery::of(&tenant).unused_for(Duration::from_hours(24 * 90));
+/// # let _ = (all, old, idle);
+/// # Ok::<(), keyward::key::TenantIdError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyQuery {
+    tenant: TenantId,
+    with_revoked: bool,
+    limit: u16,
+    after: Option<ListPosition>,
+    owner: Option<Principal>,
+    title: Option<Box<str>>,
+    display_prefix: Option<Box<str>>,
+    status: Option<KeyStatus>,
+    aged: Option<Duration>,
+    expiring: Option<Duration>,
+    unused: Option<Duration>,
+}
+
+impl KeyQuery {
+    /// Most keys on a page.
+    pub const MAX_LIMIT: u16 = ListQuery::MAX_LIMIT;
+
+    /// The keys of a tenant that are not revoked, newest first, 50 to a page.
+    ///
+    /// Left out are also those that a rotation or a kill switch has ended.
+    #[must_use]
+    pub fn of(tenant: &TenantId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            with_revoked: false,
+            limit: 50,
+            after: None,
+            owner: None,
+            title: None,
+            display_prefix: None,
+            status: None,
+            aged: None,
+            expiring: None,
+            unused: None,
+        }
+    }
+
+    /// Lists the revoked keys too, after all others, in the order in which they were revoked.
+    ///
+    /// A key that a rotation or a kill switch has ended bears the status `revoked`, and stands where it stood before.
+    #[must_use]
+    pub fn live_first(mut self) -> Self {
+        self.with_revoked = true;
+        self
+    }
+
+    /// How many keys to a page: at least 1, at most [`MAX_LIMIT`](Self::MAX_LIMIT). Other numbers mean the nearest.
+    #[must_use]
+    pub fn limit(mut self, limit: u16) -> Self {
+        self.limit = limit.clamp(1, Self::MAX_LIMIT);
+        self
+    }
+
+    /// Only keys of this owner.
+    #[must_use]
+    pub fn owner(mut self, owner: &Principal) -> Self {
+        self.owner = Some(owner.clone());
+        self
+    }
+
+    /// Only keys whose title begins so, upper and lower case as they are.
+    #[must_use]
+    pub fn title_prefix(mut self, start: &str) -> Self {
+        self.title = Some(start.into());
+        self
+    }
+
+    /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none: it
+    /// is a secret, and for [`find_owner`](super::KeyManager::find_owner).
+    ///
+    /// For keys of a foreign format it has to be whole.
+    #[must_use]
+    pub fn display_prefix(mut self, start: &str) -> Self {
+        self.display_prefix = Some(start.into());
+        self
+    }
+
+    /// Only keys in this state; [`KeyStatus::Revoked`] lists the revoked keys as [`live_first`](Self::live_first) does.
+    #[must_use]
+    pub fn status(mut self, status: KeyStatus) -> Self {
+        self.status = Some(status);
+        self.with_revoked |= status == KeyStatus::Revoked;
+        self
+    }
+
+    /// Only keys that were issued this long ago or longer, have not ended, and have no successor yet.
+    #[must_use]
+    pub fn due_for_rotation(mut self, age: Duration) -> Self {
+        self.aged = Some(age);
+        self
+    }
+
+    /// Only keys that have not ended and will within this time.
+    #[must_use]
+    pub fn expiring_within(mut self, time: Duration) -> Self {
+        self.expiring = Some(time);
+        self
+    }
+
+    /// Only keys that have not ended, were issued this long ago or longer, and have not been used since then.
+    ///
+    /// It knows what the store knows, and what this node has not [handed on](crate::Keyward::flush_usage) yet. Other
+    /// nodes' use since they last did is not seen: flush oftener than the time asked for.
+    #[must_use]
+    pub fn unused_for(mut self, time: Duration) -> Self {
+        self.unused = Some(time);
+        self
+    }
+
+    /// Goes on after the page that bore this cursor.
+    ///
+    /// # Errors
+    /// [`CursorError::Foreign`] if the cursor came of a query for another tenant or with other conditions.
+    pub fn after(mut self, cursor: PageCursor) -> Result<Self, CursorError> {
+        self.after = Some(self.position_of(cursor)?);
+        Ok(self)
+    }
+
+    /// Whose keys.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// How many keys to a page.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.limit.into()
+    }
+
+    pub(super) fn asks_for_display_prefix(&self) -> Option<&str> {
+        self.display_prefix.as_deref()
+    }
+
+    pub(super) fn asks_for_usage(&self) -> bool {
+        self.unused.is_some()
+    }
+
+    /// What a store can tell of it by its columns.
+    pub(super) fn for_store(&self, ids: Option<(KeyId, KeyId)>, now: OffsetDateTime) -> ListQuery {
+        let segments = if self.with_revoked {
+            Segments::LiveThenRevoked
+        } else {
+            Segments::Live
+        };
+        let owner = self.owner.clone().map(KeyFilter::Owner);
+        let title = self.title.clone().map(KeyFilter::TitleStartsWith);
+        let ids = ids.map(|(first, last)| KeyFilter::IdBetween(first, last));
+        // Whoever was issued so long ago that the calendar ends is nobody.
+        let longest = self.aged.max(self.unused);
+        let issued = longest.map(|age| KeyFilter::IssuedBy(earlier(now, age)));
+        let expires = self
+            .expiring
+            .map(|time| KeyFilter::ExpiresBy(later(now, time)));
+        let filters = [owner, title, ids, issued, expires].into_iter().flatten();
+        let query = ListQuery::of(&self.tenant)
+            .listing(segments)
+            .limit(self.limit);
+        let query = filters.fold(query, ListQuery::only);
+        match self.after {
+            Some(position) => query.after(position),
+            None => query,
+        }
+    }
+
+    /// What a store cannot tell.
+    pub(super) fn admits(
+        &self,
+        record: &KeyRecord,
+        usage: Option<&Usage>,
+        now: OffsetDateTime,
+    ) -> bool {
+        let status = record.status(now);
+        let has_ended = matches!(status, KeyStatus::Revoked | KeyStatus::Expired);
+        let asks_for_live = self.aged.or(self.expiring).or(self.unused).is_some();
+        let is_shown = match self.status {
+            Some(wanted) => wanted == status,
+            None => self.with_revoked || status != KeyStatus::Revoked,
+        };
+        let is_prefixed = self
+            .display_prefix
+            .as_deref()
+            .is_none_or(|start| record.display_prefix().starts_with(start));
+        let is_due = self.aged.is_none() || record.rotation().is_none();
+        let is_unused = self.unused.is_none_or(|time| {
+            let since = earlier(now, time);
+            usage.is_none_or(|usage| usage.last_used_at <= since)
+        });
+        is_shown && is_prefixed && is_due && is_unused && !(asks_for_live && has_ended)
+    }
+
+    /// The list that an export of revocations is: its cursors are no other list's.
+    pub(super) fn exporting(tenant: &TenantId) -> Self {
+        Self {
+            limit: 0,
+            ..Self::of(tenant).live_first()
+        }
+    }
+
+    /// The place that a cursor of this list stands for.
+    pub(super) fn position_of(&self, cursor: PageCursor) -> Result<ListPosition, CursorError> {
+        if cursor.query == self.fingerprint() {
+            Ok(cursor.position)
+        } else {
+            Err(CursorError::Foreign)
+        }
+    }
+
+    pub(super) fn cursor(&self, position: ListPosition) -> PageCursor {
+        PageCursor {
+            position,
+            query: self.fingerprint(),
+        }
+    }
+
+    /// Of all conditions, each with its length, so that no two queries read alike.
+    fn fingerprint(&self) -> [u8; 8] {
+        let mut hash = Sha256::new();
+        let mut feed = |part: Option<String>| {
+            // A text that is not there has no length at all.
+            hash.update(
+                part.as_ref()
+                    .map_or([0xff; 8], |part| part.len().to_be_bytes()),
+            );
+            hash.update(part.unwrap_or_default());
+        };
+        let nanos = |time: Duration| time.as_nanos().to_string();
+        feed(Some(self.tenant.to_string()));
+        feed(self.with_revoked.then(String::new));
+        // No list that a user asks for has no limit: this is an export's.
+        feed((self.limit == 0).then(String::new));
+        feed(self.owner.as_ref().map(ToString::to_string));
+        feed(self.title.as_deref().map(str::to_owned));
+        feed(self.display_prefix.as_deref().map(str::to_owned));
+        feed(self.status.map(|status| format!("{status:?}")));
+        feed(self.aged.map(nanos));
+        feed(self.expiring.map(nanos));
+        feed(self.unused.map(nanos));
+        let hash: [u8; 32] = hash.finalize().into();
+        hash.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+/// Shows nothing of what was typed: people paste whole keys where a prefix is asked for.
+impl fmt::Debug for KeyQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyQuery")
+            .field("tenant", &self.tenant)
+            .field("with_revoked", &self.with_revoked)
+            .field("limit", &self.limit)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+fn earlier(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
+    let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
+    now.saturating_sub(by)
+}
+
+fn later(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
+    let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
+    now.saturating_add(by)
+}
+
+/// Where a list goes on. Opaque text to clients, and bound to the tenant and the conditions of the list.
+///
+/// It keeps its place while keys come and go. It grants nothing: the tenant always comes from the query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PageCursor {
+    position: ListPosition,
+    query: [u8; 8],
+}
+
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (segment, at, id) = match self.position {
+            ListPosition::Live { created_micros, id } => ('a', created_micros.cast_unsigned(), id),
+            ListPosition::Revoked { position, id } => ('r', position, id),
+        };
+        let query = u64::from_be_bytes(self.query);
+        write!(f, "{segment}{at:016x}{:032x}{query:016x}", id.as_u128())
+    }
+}
+
+impl fmt::Debug for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageCursor({self})")
+    }
+}
+
+impl FromStr for PageCursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let malformed = CursorError::Malformed;
+        let digits = text.get(1..).ok_or(malformed)?;
+        let canonical = digits.len() == 64
+            && digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !canonical {
+            return Err(malformed);
+        }
+        let part = |from: usize, to: usize| digits.get(from..to).ok_or(malformed);
+        let short = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| malformed);
+        let at = short(part(0, 16)?)?;
+        let id = u128::from_str_radix(part(16, 48)?, 16).map_err(|_| malformed)?;
+        let id = KeyId::from_u128(id);
+        let position = match text.as_bytes().first() {
+            Some(b'a') => ListPosition::Live {
+                created_micros: at.cast_signed(),
+                id,
+            },
+            Some(b'r') => ListPosition::Revoked { position: at, id },
+            _ => return Err(malformed),
+        };
+        Ok(Self {
+            position,
+            query: short(part(48, 64)?)?.to_be_bytes(),
+        })
+    }
+}
+
+/// A cursor cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CursorError {
+    /// The text is no cursor.
+    #[error("the cursor is malformed")]
+    Malformed,
+    /// The cursor came of another query.
+    #[error("the cursor belongs to another list")]
+    Foreign,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(tenant: &str) -> KeyQuery {
+        KeyQuery::of(&TenantId::new(tenant).unwrap())
+    }
+
+    #[test]
+    fn cursors_read_back_and_belong_to_their_list() {
+        let day = Duration::from_hours(24);
+        let owner = |name| Principal::user(name).unwrap();
+        let others = [
+            query("b"),
+            query("a").live_first(),
+            query("a").owner(&owner("a")),
+            query("a").owner(&owner("b")),
+            query("a").title_prefix(""),
+            query("a").title_prefix("a"),
+            query("a").display_prefix("a"),
+            query("a").status(KeyStatus::Active),
+            query("a").status(KeyStatus::Expired),
+            query("a").due_for_rotation(day),
+            query("a").due_for_rotation(day * 2),
+            query("a").expiring_within(day),
+            query("a").unused_for(day),
+        ];
+        for (index, one) in others.iter().enumerate() {
+            for other in &others[..index] {
+                assert_ne!(one.fingerprint(), other.fingerprint());
+            }
+        }
+        for position in [
+            ListPosition::Live {
+                created_micros: -1,
+                id: KeyId::from_u128(u128::MAX),
+            },
+            ListPosition::Revoked {
+                position: u64::MAX,
+                id: KeyId::from_u128(0),
+            },
+        ] {
+            let cursor = query("a").cursor(position);
+            let read: PageCursor = cursor.to_string().parse().unwrap();
+            assert_eq!(read, cursor);
+            assert_eq!(query("a").after(read).unwrap().after, Some(position));
+            assert!(query("a").limit(7).after(read).is_ok());
+            for other in &others {
+                assert_eq!(other.clone().after(read), Err(CursorError::Foreign));
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_cursors_are_refused() {
+        let good = format!("a{}", "0".repeat(64));
+        assert!(good.parse::<PageCursor>().is_ok());
+        for bad in [
+            String::new(),
+            "a".into(),
+            format!("x{}", "0".repeat(64)),
+            format!("a{}", "0".repeat(63)),
+            format!("a{}", "0".repeat(65)),
+            format!("a{}", "A".repeat(64)),
+            format!("a+{}", "0".repeat(63)),
+            format!("é{}", "0".repeat(63)),
+        ] {
+            assert_eq!(
+                bad.parse::<PageCursor>(),
+                Err(CursorError::Malformed),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn page_size_is_bounded() {
+        assert_eq!(query("a").page_size(), 50);
+        for (asked, given) in [(0, 1), (1, 1), (1_000, 1_000), (u16::MAX, 1_000)] {
+            assert_eq!(query("a").limit(asked).page_size(), given);
+        }
+    }
+
+    #[test]
+    fn the_longest_times_reach_the_ends_of_the_calendar() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        for query in [
+            query("a").due_for_rotation(Duration::MAX),
+            query("a").expiring_within(Duration::MAX),
+            query("a").unused_for(Duration::MAX),
+        ] {
+            assert_eq!(query.for_store(None, now).filters().len(), 1);
+        }
+    }
+}

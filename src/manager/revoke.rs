@@ -1,0 +1,102 @@
+//! Ending one key.
+
+use time::OffsetDateTime;
+
+use super::{Actor, KeyManager, ManageError, Operation, broken_contract};
+use crate::audit::{EventAction, FieldChange};
+use crate::clock::normalized;
+use crate::key::{KeyId, RevokeReason, StoredKey, TenantId, Title};
+use crate::store::{Change, ChangeId, ChangeSet, Outcome};
+
+impl KeyManager {
+    /// Revokes a key: at once, for good, and whatever else is being done to it.
+    ///
+    /// Once this has returned, no verification that starts is granted. It needs neither a readable document, nor
+    /// a random source, nor a clock: without one the revocation is dated at the key's own creation. The actor's
+    /// ceiling does not bind it, since ending a key gives nobody more; the policy does. The text of a key in the
+    /// reason is masked.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key
+    /// or is not the actor's, [`ManageError::Refused`] by policy, [`ManageError::Store`]. After
+    /// [`StoreError::Indeterminate`](crate::store::StoreError::Indeterminate) call it again: it may have been revoked.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        reason: RevokeReason,
+    ) -> Result<Revoked, ManageError> {
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::NotFound);
+        }
+        let reason = reason.masked(&self.parts.format.redactor());
+        let operation = Operation::Revoke {
+            tenant,
+            id,
+            reason: &reason,
+        };
+        self.ask(actor, &operation).await?;
+        let stored = self.find(tenant, id).await?;
+        self.revoke_stored(actor, stored, reason).await
+    }
+
+    /// Revokes a key that was read, whose tenant the actor acts for.
+    pub(super) async fn revoke_stored(
+        &self,
+        actor: &Actor,
+        stored: StoredKey,
+        reason: RevokeReason,
+    ) -> Result<Revoked, ManageError> {
+        if let Some(revocation) = stored.revocation {
+            return Err(ManageError::AlreadyRevoked { at: revocation.at });
+        }
+        let now = self.parts.clock.now().ok().and_then(normalized);
+        let (set, at) = self.revocation(actor, &stored, now.unwrap_or(stored.created_at), &reason);
+        match self.commit(&set).await?.outcomes.as_slice() {
+            [Outcome::Revoked] => Ok(Revoked {
+                id: stored.id,
+                title: stored.title,
+                at,
+                reason,
+            }),
+            [Outcome::AlreadyRevoked { at }] => Err(ManageError::AlreadyRevoked { at: *at }),
+            [Outcome::Missing] => Err(ManageError::NotFound),
+            _ => Err(broken_contract()),
+        }
+    }
+
+    /// The set that revokes a key, and the instant it gives.
+    pub(super) fn revocation(
+        &self,
+        actor: &Actor,
+        stored: &StoredKey,
+        at: OffsetDateTime,
+        reason: &RevokeReason,
+    ) -> (ChangeSet, OffsetDateTime) {
+        let changes = vec![FieldChange::set("revoked", reason.as_str())];
+        let redactor = self.parts.format.redactor();
+        let event = actor.event(at, EventAction::KeyRevoked, stored, changes, &redactor);
+        let change = Change::Revoke {
+            id: stored.id,
+            at,
+            reason: reason.clone(),
+        };
+        let id = ChangeId::generate(&*self.parts.random);
+        (ChangeSet::one(id, change).with_event(event), at)
+    }
+}
+
+/// A key that was just revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// Which key.
+    pub id: KeyId,
+    /// What it was called.
+    pub title: Title,
+    /// When.
+    pub at: OffsetDateTime,
+    /// Why.
+    pub reason: RevokeReason,
+}

@@ -1,0 +1,255 @@
+//! Ending many keys at once.
+//!
+//! A cutoff comes first: in one commit it ends every key in its scope that was issued before an instant, on every
+//! node, and makes an `issue` that began before it fail. What follows only writes down for each key what is so
+//! already, and can be interrupted and taken up again at any place.
+
+use time::OffsetDateTime;
+
+use super::{Actor, KeyManager, ManageError, Operation, broken_contract};
+use crate::audit::{EventAction, FieldChange};
+use crate::clock::{normalized, rfc3339};
+use crate::key::{Principal, RevokeReason, StoredKey, TenantId};
+use crate::store::{
+    Change, ChangeId, ChangeSet, CutoffScope, KeyFilter, ListPosition, ListQuery, Outcome,
+    StoreError,
+};
+
+/// Which keys of a tenant are revoked together, and why.
+///
+/// ```
+/// use keyward::{key::{Principal, RevokeReason}, manager::RevokeAll};
+///
+/// let everything = RevokeAll::because(RevokeReason::Leaked);
+/// let of_alice = RevokeAll::because(RevokeReason::Decommissioned).of_owner(&Principal::user("alice")?);
+/// # let _ = (everything, of_alice);
+/// # Ok::<(), keyward::key::PrincipalError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct RevokeAll {
+    owner: Option<Principal>,
+    before: Option<OffsetDateTime>,
+    reason: RevokeReason,
+}
+
+impl RevokeAll {
+    /// All keys that the tenant has now.
+    #[must_use]
+    pub fn because(reason: RevokeReason) -> Self {
+        Self {
+            owner: None,
+            before: None,
+            reason,
+        }
+    }
+
+    /// Only those of this owner.
+    #[must_use]
+    pub fn of_owner(mut self, owner: &Principal) -> Self {
+        self.owner = Some(owner.clone());
+        self
+    }
+
+    /// Only those issued before this instant: to take up again what was [interrupted](ManageError::Unfinished).
+    #[must_use]
+    pub fn issued_before(mut self, instant: OffsetDateTime) -> Self {
+        self.before = Some(instant);
+        self
+    }
+}
+
+/// What a sweep has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevokedAll {
+    /// Every key issued before this instant has ended.
+    pub before: OffsetDateTime,
+    /// How many keys this call revoked.
+    pub revoked: u64,
+}
+
+impl KeyManager {
+    /// Revokes all keys of a tenant, or of one of its owners.
+    ///
+    /// From its first commit on none of them is good any more, wherever this stops. A key that is issued meanwhile is
+    /// either among them, or is refused, or was issued after: none slips through. As with a single revocation the
+    /// actor's ceiling does not bind it.
+    ///
+    /// # Errors
+    /// [`ManageError::Unfinished`] if all have ended and not all are listed as revoked yet: call it again with the
+    /// instant given. [`ManageError::Refused`] if the tenant is not the actor's, or by policy;
+    /// [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn revoke_all(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        what: RevokeAll,
+    ) -> Result<RevokedAll, ManageError> {
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::Refused);
+        }
+        let RevokeAll {
+            owner,
+            before: asked,
+            reason,
+        } = what;
+        let reason = reason.masked(&self.parts.format.redactor());
+        let operation = Operation::RevokeAll {
+            tenant,
+            owner: owner.as_ref(),
+            reason: &reason,
+        };
+        self.ask(actor, &operation).await?;
+        let now = self.now()?;
+        let before = self.past(asked.unwrap_or(now), now)?;
+        let scope = match &owner {
+            Some(owner) => CutoffScope::Owner {
+                tenant: tenant.clone(),
+                owner: owner.clone(),
+            },
+            None => CutoffScope::from(tenant),
+        };
+        self.cut_off(actor, scope, before, now, Some(&reason))
+            .await?;
+
+        let mut query = ListQuery::of(tenant)
+            .limit(u16::try_from(ChangeSet::MAX_CHANGES).unwrap_or(1))
+            .at_latest();
+        if let Some(owner) = &owner {
+            query = query.only(KeyFilter::Owner(owner.clone()));
+        }
+        let unfinished = |source| ManageError::Unfinished { before, source };
+        let mut revoked = 0;
+        loop {
+            let page = self.parts.store.list(&query).await.map_err(unfinished)?;
+            let last = page.items.last().map(ListPosition::of);
+            // Without an instant of its own, what is listed now was issued before it ended, whatever its date says.
+            let is_meant = |key: &StoredKey| {
+                key.tenant == *tenant && (asked.is_none() || key.created_at < before)
+            };
+            let keys: Vec<_> = page.items.into_iter().filter(is_meant).collect();
+            revoked += self
+                .revoke_batch(actor, &keys, now, &reason)
+                .await
+                .map_err(unfinished)?;
+            match last {
+                Some(position) if page.has_more => query = query.after(position),
+                _ => return Ok(RevokedAll { before, revoked }),
+            }
+        }
+    }
+
+    /// Ends every key in a scope that was issued before an instant: at once, in one commit. The kill switch, and the way
+    /// back from a restored backup that has revived revoked keys.
+    ///
+    /// The keys are listed as revoked without being written to. A cutoff only ever moves forward: an earlier one
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
+    /// by policy; [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn deny_issued_before(
+        &self,
+        actor: &Actor,
+        instant: OffsetDateTime,
+        scope: impl Into<CutoffScope>,
+    ) -> Result<(), ManageError> {
+        let scope = scope.into();
+        let is_the_actors = match scope.tenant() {
+            Some(tenant) => actor.acts_for(tenant),
+            None => actor.acts_for_all(),
+        };
+        if !is_the_actors {
+            return Err(ManageError::Refused);
+        }
+        let operation = Operation::DenyIssuedBefore {
+            scope: &scope,
+            instant,
+        };
+        self.ask(actor, &operation).await?;
+        let now = self.now()?;
+        let before = self.past(instant, now)?;
+        self.cut_off(actor, scope, before, now, None).await
+    }
+
+    /// The instant, if it is not in the future: a cutoff there would refuse every key until then.
+    fn past(
+        &self,
+        instant: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<OffsetDateTime, ManageError> {
+        let instant = normalized(instant).filter(|instant| *instant <= now);
+        instant.ok_or(ManageError::InTheFuture)
+    }
+
+    async fn cut_off(
+        &self,
+        actor: &Actor,
+        scope: CutoffScope,
+        before: OffsetDateTime,
+        now: OffsetDateTime,
+        reason: Option<&RevokeReason>,
+    ) -> Result<(), ManageError> {
+        let mut changes = vec![
+            FieldChange::set("scope", scope.to_string()),
+            FieldChange::set("before", rfc3339(before)),
+        ];
+        if let Some(reason) = reason {
+            changes.push(FieldChange::set("revoked", reason.as_str()));
+        }
+        let redactor = self.parts.format.redactor();
+        let tenant = scope.tenant().cloned();
+        let event = actor.event_of_many(now, EventAction::KeysCutOff, tenant, changes, &redactor);
+        let id = ChangeId::generate(&*self.parts.random);
+        let set = ChangeSet::one(id, Change::Cutoff { scope, before }).with_event(event);
+        match self.commit(&set).await?.outcomes.as_slice() {
+            [Outcome::CutOff | Outcome::AlreadyCutOff] => Ok(()),
+            _ => Err(broken_contract()),
+        }
+    }
+
+    /// Revokes up to [`ChangeSet::MAX_CHANGES`] keys in one commit; how many were not revoked before.
+    pub(super) async fn revoke_batch(
+        &self,
+        actor: &Actor,
+        keys: &[StoredKey],
+        at: OffsetDateTime,
+        reason: &RevokeReason,
+    ) -> Result<u64, StoreError> {
+        let revocations = keys.iter().map(|key| (key, at, reason.clone()));
+        self.revoke_each(actor, revocations).await
+    }
+
+    /// As [`revoke_batch`](Self::revoke_batch), each at an instant and for a reason of its own.
+    pub(super) async fn revoke_each<'a>(
+        &self,
+        actor: &Actor,
+        keys: impl Iterator<Item = (&'a StoredKey, OffsetDateTime, RevokeReason)>,
+    ) -> Result<u64, StoreError> {
+        let redactor = self.parts.format.redactor();
+        let (changes, events): (Vec<_>, Vec<_>) = keys
+            .map(|(key, at, reason)| {
+                let fields = vec![FieldChange::set("revoked", reason.as_str())];
+                let event = actor.event(at, EventAction::KeyRevoked, key, fields, &redactor);
+                let id = key.id;
+                (Change::Revoke { id, at, reason }, event)
+            })
+            .unzip();
+        let count = changes.len();
+        let id = ChangeId::generate(&*self.parts.random);
+        let Some(set) = ChangeSet::new(id, changes) else {
+            return Ok(0); // There were none: a page never has more than a set takes.
+        };
+        let events = events.into_iter().enumerate();
+        let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
+        let committed = self.commit(&set).await?;
+        if committed.outcomes.len() != count {
+            return Err(StoreError::Corrupt(
+                "the store's outcomes do not match the changes".into(),
+            ));
+        }
+        let outcomes = committed.outcomes.iter();
+        let revoked = outcomes.filter(|outcome| **outcome == Outcome::Revoked);
+        Ok(u64::try_from(revoked.count()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,332 @@
+//! Giving a key a successor.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::amend::AMEND_TRIES;
+use super::issue::ID_DRAWS;
+use super::{
+    Actor, Expiry, InvalidKey, Issued, KeyManager, ManageError, Operation, TenantRules,
+    broken_contract,
+};
+use crate::audit::{EventAction, FieldChange};
+use crate::clock::{later, normalized, rfc3339};
+use crate::key::{FormatError, KeyId, KeyRecord, RevokeReason, Rotated, TenantId};
+use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
+
+/// How long a key and its successor are both good. The old key's life is never lengthened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overlap {
+    /// Not at all: the old key is revoked in the same commit.
+    None,
+    /// Until this instant.
+    Until(OffsetDateTime),
+    /// For this long.
+    For(Duration),
+    /// Until somebody revokes the old key.
+    UntilRevoked,
+}
+
+/// How a key is rotated: an [`Overlap`], and whether the successor is to live longer or shorter than the key has left.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::manager::{Overlap, Rotation};
+///
+/// let week = Duration::from_hours(24 * 7);
+/// let rotation = Rotation::new(Overlap::For(week)).expires_in(week * 52);
+/// # let _ = rotation;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    overlap: Overlap,
+    expiry: Asked,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    AsBefore,
+    Never,
+    Expires(Expiry),
+}
+
+impl Rotation {
+    /// With this overlap; the successor expires when the key would have.
+    #[must_use]
+    pub fn new(overlap: Overlap) -> Self {
+        Self {
+            overlap,
+            expiry: Asked::AsBefore,
+        }
+    }
+
+    /// The successor is invalid from this instant on.
+    #[must_use]
+    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
+        self.expiry = Asked::Expires(Expiry::At(instant));
+        self
+    }
+
+    /// The successor is invalid this long after it is issued.
+    #[must_use]
+    pub fn expires_in(mut self, duration: Duration) -> Self {
+        self.expiry = Asked::Expires(Expiry::In(duration));
+        self
+    }
+
+    /// The successor is valid until it is revoked.
+    #[must_use]
+    pub fn never_expires(mut self) -> Self {
+        self.expiry = Asked::Never;
+        self
+    }
+
+    /// How long both are good.
+    #[must_use]
+    pub fn overlap(&self) -> Overlap {
+        self.overlap
+    }
+}
+
+impl From<Overlap> for Rotation {
+    fn from(overlap: Overlap) -> Self {
+        Self::new(overlap)
+    }
+}
+
+impl KeyManager {
+    /// Issues a successor to a key: same title, owner, access, restrictions, quotas and metadata, and unless asked for
+    /// no later expiry. Its text is in the answer, this once.
+    ///
+    /// Both are changed in one commit. When the overlap ends the old key counts as revoked, on every node and without
+    /// anybody doing anything; it can be ended earlier by revoking it. A key is rotated once: then its successor is,
+    /// unless that was revoked. Ancestors whose overlap is over are revoked on the way, so that they weigh on no cap.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no such
+    /// key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
+    /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
+    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] a successor may stand in the list that nobody holds:
+    /// rotate that one.
+    pub async fn rotate(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        rotation: impl Into<Rotation>,
+    ) -> Result<Issued, ManageError> {
+        let rotation = rotation.into();
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::NotFound);
+        }
+        let operation = Operation::Rotate {
+            tenant,
+            id,
+            rotation: &rotation,
+        };
+        self.ask(actor, &operation).await?;
+        let rules = self.rules_of(tenant).await?;
+        let mut draws = 0;
+        for _ in 0..AMEND_TRIES {
+            let (record, now) = self.find_live(tenant, id).await?;
+            self.check_may_rotate(actor, &record).await?;
+            let ends_at = rotation.ends_at(&record, now)?;
+            let mut successor = self.successor(actor, &record, &rotation, now)?;
+            rules.check(&successor, &self.parts.catalog)?;
+            self.check_ceiling(actor, &successor)?;
+            self.retire_ancestors(actor, &record, now).await?;
+
+            let new_id = KeyId::generate(&*self.parts.random)?;
+            successor.id = new_id;
+            let api_key = self.draw_secret(&mut successor).await?;
+            let set = self.succession(actor, &record, &successor, &rotation, ends_at, &rules)?;
+            match self.insert(&set).await {
+                Ok(true) => return Ok(Issued::new(api_key, successor)),
+                Ok(false) => {
+                    draws += 1;
+                    if draws >= ID_DRAWS {
+                        return Err(ManageError::IdCollision);
+                    }
+                }
+                Err(ManageError::Store(StoreError::Conflict)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    async fn check_may_rotate(&self, actor: &Actor, record: &KeyRecord) -> Result<(), ManageError> {
+        self.check_ceiling(actor, record)?;
+        // A successor would be switched on.
+        if record.suspended_at.is_some() {
+            return Err(ManageError::Suspended);
+        }
+        let environment = Some(record.environment.as_str());
+        if self.parts.format.find_environment(environment).is_none() {
+            return Err(InvalidKey::Format(FormatError::UnknownEnvironment).into());
+        }
+        if let Some(rotated) = record.rotation {
+            let successor = self.parts.store.get(rotated.successor).await?;
+            let is_revoked = |key: &crate::key::StoredKey| key.revocation.is_some();
+            if !successor.as_ref().is_none_or(is_revoked) {
+                return Err(ManageError::AlreadyRotated {
+                    successor: rotated.successor,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The successor's record, all but its id and its digest.
+    fn successor(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+        rotation: &Rotation,
+        now: OffsetDateTime,
+    ) -> Result<KeyRecord, ManageError> {
+        let mut successor = record.clone();
+        successor.prefix = self.parts.format.prefix().into();
+        successor.created_at = now;
+        successor.created_by = actor.principal().clone();
+        successor.expires_at = match rotation.expiry {
+            Asked::AsBefore => record.expires_at,
+            Asked::Never => None,
+            Asked::Expires(expiry) => Some(expiry.end(now)?),
+        };
+        let (start, end) = (successor.not_before, successor.expires_at);
+        if end.is_some_and(|end| start.is_some_and(|start| end <= start)) {
+            return Err(InvalidKey::NeverValid.into());
+        }
+        successor.predecessor = Some(record.id);
+        successor.revision = 1;
+        (successor.rotation, successor.foreign) = (None, None);
+        (successor.revocation, successor.cutoff) = (None, None);
+        self.check_bounds(&successor)?;
+        Ok(successor)
+    }
+
+    /// The set that adds the successor and ties the key to it.
+    fn succession(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+        successor: &KeyRecord,
+        rotation: &Rotation,
+        ends_at: Option<OffsetDateTime>,
+        rules: &TenantRules,
+    ) -> Result<ChangeSet, ManageError> {
+        let now = successor.created_at;
+        let redactor = self.parts.format.redactor();
+        let addition = self.addition(actor, EventAction::KeyIssued, successor, rules)?;
+
+        let mut old = record.clone();
+        old.rotation = Some(Rotated {
+            successor: successor.id,
+            at: now,
+            overlap_ends: ends_at,
+        });
+        old.expires_at = ends_at.or(record.expires_at);
+        let old = old.encode().map_err(InvalidKey::Unwritable)?;
+        let mut changes = vec![FieldChange::set("successor", successor.id.to_string())];
+        if let Some(end) = ends_at {
+            let before = record.expires_at.map(rfc3339);
+            changes.push(FieldChange::set("overlap_ends", rfc3339(end)));
+            changes.push(FieldChange::of("expires_at", before, Some(rfc3339(end))));
+        }
+        let rotated = actor.event(now, EventAction::KeyRotated, &old, changes, &redactor);
+        let ends_now = rotation.overlap == Overlap::None;
+        let revocation = ends_now.then(|| {
+            let changes = vec![FieldChange::set("revoked", RevokeReason::Rotated.as_str())];
+            let event = actor.event(now, EventAction::KeyRevoked, &old, changes, &redactor);
+            let change = Change::Revoke {
+                id: record.id,
+                at: now,
+                reason: RevokeReason::Rotated,
+            };
+            (change, event)
+        });
+        let replace = Change::Replace {
+            expected: record.revision,
+            with: Box::new(old),
+        };
+        let mut changes = vec![addition.change, replace];
+        let mut events = vec![addition.event, rotated];
+        if let Some((change, event)) = revocation {
+            changes.push(change);
+            events.push(event);
+        }
+        let id = ChangeId::generate(&*self.parts.random);
+        let set = ChangeSet::new(id, changes).ok_or_else(broken_contract)?;
+        let events = events.into_iter().enumerate();
+        let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
+        let conditions = addition
+            .conditions
+            .into_iter()
+            .map(|condition| match condition {
+                // One goes as one comes.
+                Precondition::UnrevokedKeysBelow { tenant, limit } if ends_now => {
+                    let limit = limit.saturating_add(1);
+                    Precondition::UnrevokedKeysBelow { tenant, limit }
+                }
+                condition => condition,
+            });
+        Ok(conditions.fold(set, ChangeSet::on_condition))
+    }
+
+    /// Revokes the ancestors whose overlap with their successors is over.
+    async fn retire_ancestors(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+        now: OffsetDateTime,
+    ) -> Result<(), ManageError> {
+        /// A line that is longer is retired from its young end.
+        const MOST: usize = 8;
+        let mut ancestor = record.predecessor;
+        for _ in 0..MOST {
+            let Some(id) = ancestor else { break };
+            let Some(stored) = self.parts.store.get(id).await? else {
+                break;
+            };
+            let is_ours = stored.tenant == record.tenant && stored.revocation.is_none();
+            if !is_ours {
+                break;
+            }
+            ancestor = stored.predecessor;
+            let is_over =
+                KeyRecord::decode(stored.clone()).is_ok_and(|record| record.is_superseded(now));
+            if is_over {
+                let (set, _) = self.revocation(actor, &stored, now, &RevokeReason::Rotated);
+                match self.commit(&set).await?.outcomes.as_slice() {
+                    [Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing] => {}
+                    _ => return Err(broken_contract()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rotation {
+    /// From when on only the successor is good; none where it takes a revocation.
+    fn ends_at(
+        &self,
+        record: &KeyRecord,
+        now: OffsetDateTime,
+    ) -> Result<Option<OffsetDateTime>, InvalidKey> {
+        let end = match self.overlap {
+            Overlap::UntilRevoked => return Ok(None),
+            Overlap::None => return Ok(Some(now)),
+            Overlap::Until(instant) => normalized(instant),
+            Overlap::For(duration) => later(now, duration).and_then(normalized),
+        };
+        let end = end.ok_or(InvalidKey::Instant)?;
+        if end <= now {
+            return Err(InvalidKey::Expired);
+        }
+        Ok(Some(record.expires_at.map_or(end, |own| own.min(end))))
+    }
+}

@@ -1,0 +1,118 @@
+//! What a tenant's keys must keep to, whoever asks.
+
+use std::fmt::Debug;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{InvalidKey, PolicyError};
+use crate::clock::later;
+use crate::key::{Access, KeyRecord, ScopeCatalog, TenantId};
+
+/// What a tenant's keys must keep to, whoever asks: a ceiling bounds an actor, these bound the tenant.
+///
+/// They hold for what is issued, imported, rotated, resumed or given other access from now on. Keys that exist and
+/// break a rule that was made since go on working until one of these is done to them.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::{manager::TenantRules, scope};
+///
+/// let rules = TenantRules::new()
+///     .longest_life(Duration::from_hours(24 * 365))
+///     .access(scope!("read:editions"))
+///     .most_keys(NonZeroU32::new(20).ok_or("not 0")?);
+/// # let _ = rules;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TenantRules {
+    access: Option<Access>,
+    longest_life: Option<Duration>,
+    most_keys: Option<NonZeroU32>,
+}
+
+impl TenantRules {
+    /// No rules.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keys have no more access than this.
+    #[must_use]
+    pub fn access(mut self, access: impl Into<Access>) -> Self {
+        self.access = Some(access.into());
+        self
+    }
+
+    /// Keys expire, no later than this long after they were issued.
+    #[must_use]
+    pub fn longest_life(mut self, life: Duration) -> Self {
+        self.longest_life = Some(life);
+        self
+    }
+
+    /// The tenant has at most this many keys that are not revoked. Expired keys count.
+    #[must_use]
+    pub fn most_keys(mut self, limit: NonZeroU32) -> Self {
+        self.most_keys = Some(limit);
+        self
+    }
+
+    pub(super) fn cap(&self) -> Option<NonZeroU32> {
+        self.most_keys
+    }
+
+    pub(super) fn check_access(
+        &self,
+        access: &Access,
+        catalog: &ScopeCatalog,
+    ) -> Result<(), InvalidKey> {
+        let is_within = match (&self.access, access) {
+            (None | Some(Access::Full), _) => true,
+            (Some(Access::Scopes(_)), Access::Full) => false,
+            (Some(Access::Scopes(allowed)), Access::Scopes(asked)) => {
+                catalog.covers(allowed, asked)
+            }
+        };
+        if is_within {
+            Ok(())
+        } else {
+            Err(InvalidKey::AccessBarred)
+        }
+    }
+
+    pub(super) fn check(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Result<(), InvalidKey> {
+        self.check_access(key.access(), catalog)?;
+        let Some(life) = self.longest_life else {
+            return Ok(());
+        };
+        // A life that ends past the calendar is no bound.
+        let latest = later(key.created_at(), life);
+        match (key.expires_at(), latest) {
+            (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LivesTooLong),
+            (None, _) => Err(InvalidKey::LivesTooLong),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the rules of each tenant come from: a table of the host's, for instance. Rules that are the same for all
+/// tenants are a source themselves.
+#[async_trait]
+pub trait RuleBook: Debug + Send + Sync + 'static {
+    /// The rules of this tenant.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if they cannot be told; the operation is then not done.
+    async fn rules_of(&self, tenant: &TenantId) -> Result<TenantRules, PolicyError>;
+}
+
+#[async_trait]
+impl RuleBook for TenantRules {
+    async fn rules_of(&self, _: &TenantId) -> Result<TenantRules, PolicyError> {
+        Ok(self.clone())
+    }
+}

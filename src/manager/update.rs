@@ -1,0 +1,173 @@
+//! Changing named fields of a key.
+
+use std::num::NonZeroU32;
+
+use super::amend::Amendment;
+use super::issue::quota_text;
+use super::{Actor, KeyManager, ManageError, Operation};
+use crate::audit::{EventAction, FieldChange};
+use crate::key::{Access, KeyId, KeyRecord, Metadata, Networks, Quota, Resources, TenantId};
+
+/// The fields of a key to change; what is not named stays as it is. How long a key lives cannot be changed: issue
+/// another, or [rotate](KeyManager::rotate) it.
+///
+/// ```
+/// use keyward::{key::Resources, manager::KeyUpdate, scope};
+///
+/// let update = KeyUpdate::new()
+///     .title("Power BI dashboard (EU)")
+///     .access(scope!("read:editions"))
+///     .resources(Resources::only(["project:p-17".parse()?])?);
+/// # let _ = update;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing is changed until it is given to the manager"]
+pub struct KeyUpdate {
+    title: Option<String>,
+    metadata: Option<Metadata>,
+    access: Option<Access>,
+    resources: Option<Resources>,
+    networks: Option<Networks>,
+    quotas: Option<Vec<Quota>>,
+    concurrency: Option<Option<NonZeroU32>>,
+}
+
+impl KeyUpdate {
+    /// No change yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What people call it. Checked when it is changed.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// What the host attaches, in place of all that was attached.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// What it may do.
+    pub fn access(mut self, access: impl Into<Access>) -> Self {
+        self.access = Some(access.into());
+        self
+    }
+
+    /// Which things it may touch.
+    pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
+        self.resources = Some(resources.into());
+        self
+    }
+
+    /// From where it may be used.
+    pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
+        self.networks = Some(networks.into());
+        self
+    }
+
+    /// Its quotas, in place of all that it had; none lifts them.
+    pub fn quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
+        self.quotas = Some(quotas.into_iter().collect());
+        self
+    }
+
+    /// How many of its requests may be in flight at once; none lifts the limit.
+    pub fn concurrency(mut self, limit: Option<NonZeroU32>) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+}
+
+impl KeyManager {
+    /// Changes named fields of a key. Nodes learn of it as of a revocation.
+    ///
+    /// The key is held against the actor's ceiling both as it is and as it is to be: whoever may not issue such
+    /// a key may not change it either. Where nothing differs, nothing is done.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by policy;
+    /// [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::Invalid`] and
+    /// [`ManageError::AboveCeiling`]; [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn update(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        update: KeyUpdate,
+    ) -> Result<KeyRecord, ManageError> {
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::NotFound);
+        }
+        let operation = Operation::Update {
+            tenant,
+            id,
+            update: &update,
+        };
+        self.ask(actor, &operation).await?;
+        let rules = self.rules_of(tenant).await?;
+        self.amend(actor, tenant, id, |record, _| {
+            self.check_ceiling(actor, record)?;
+            let (with, changes) = self.updated(record, &update)?;
+            if changes.is_empty() {
+                return Ok(None);
+            }
+            self.check_bounds(&with)?;
+            if with.access != record.access {
+                rules.check_access(&with.access, &self.parts.catalog)?;
+            }
+            self.check_ceiling(actor, &with)?;
+            Ok(Some(Amendment {
+                record: with,
+                action: EventAction::KeyUpdated,
+                changes,
+            }))
+        })
+        .await
+    }
+
+    /// The record with the fields that are named, and what differs.
+    fn updated(
+        &self,
+        record: &KeyRecord,
+        update: &KeyUpdate,
+    ) -> Result<(KeyRecord, Vec<FieldChange>), ManageError> {
+        let mut with = record.clone();
+        if let Some(title) = &update.title {
+            with.title = self.title(title)?;
+        }
+        if let Some(metadata) = &update.metadata {
+            self.check_metadata(metadata)?;
+            with.metadata = metadata.clone();
+        }
+        with.access = update.access.clone().unwrap_or(with.access);
+        with.resources = update.resources.clone().unwrap_or(with.resources);
+        with.networks = update.networks.clone().unwrap_or(with.networks);
+        with.quotas = update.quotas.clone().unwrap_or(with.quotas);
+        with.concurrency = update.concurrency.unwrap_or(with.concurrency);
+
+        let texts = |record: &KeyRecord| {
+            let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
+            [
+                ("title", Some(record.title.to_string())),
+                ("metadata", Some(record.metadata.to_json())),
+                ("access", Some(record.access.to_string())),
+                ("resources", Some(record.resources.to_string())),
+                ("networks", Some(record.networks.to_string())),
+                ("quotas", Some(quotas.join(", "))),
+                (
+                    "concurrency",
+                    record.concurrency.map(|limit| limit.to_string()),
+                ),
+            ]
+        };
+        let pairs = texts(record).into_iter().zip(texts(&with));
+        let changes = pairs
+            .filter(|((_, from), (_, to))| from != to)
+            .map(|((field, from), (_, to))| FieldChange::of(field, from, to));
+        Ok((with, changes.collect()))
+    }
+}

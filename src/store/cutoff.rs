@@ -1,0 +1,149 @@
+//! Whose keys a cutoff ends.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::key::{Principal, StoredKey, TenantId};
+
+/// Whose keys a [cutoff](super::Change::Cutoff) ends.
+///
+/// ```
+/// use keyward::{key::TenantId, store::CutoffScope};
+///
+/// let scope = CutoffScope::from(&TenantId::new("acme-inc")?);
+/// assert_eq!(scope.to_string(), "tenant acme-inc"); // a key for a backend's table of cutoffs
+/// assert_eq!(scope.to_string().parse::<CutoffScope>()?, scope);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum CutoffScope {
+    /// Everybody's.
+    All,
+    /// A tenant's.
+    Tenant(TenantId),
+    /// Those that a tenant's user, integration or part of the system owns.
+    Owner {
+        /// Whose.
+        tenant: TenantId,
+        /// Which owner's.
+        owner: Principal,
+    },
+}
+
+impl CutoffScope {
+    /// All scopes that hold the keys of this tenant and owner. The latest cutoff among them binds those keys.
+    #[must_use]
+    pub fn binding(tenant: &TenantId, owner: &Principal) -> [Self; 3] {
+        [
+            Self::All,
+            Self::Tenant(tenant.clone()),
+            Self::Owner {
+                tenant: tenant.clone(),
+                owner: owner.clone(),
+            },
+        ]
+    }
+
+    /// Whether it holds this key.
+    #[must_use]
+    pub fn holds(&self, key: &StoredKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tenant(tenant) => key.tenant == *tenant,
+            Self::Owner { tenant, owner } => key.tenant == *tenant && key.owner == *owner,
+        }
+    }
+
+    /// The tenant, where it is one tenant's.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::All => None,
+            Self::Tenant(tenant) | Self::Owner { tenant, .. } => Some(tenant),
+        }
+    }
+}
+
+impl From<&TenantId> for CutoffScope {
+    fn from(tenant: &TenantId) -> Self {
+        Self::Tenant(tenant.clone())
+    }
+}
+
+/// `all`, `tenant acme-inc` or `owner acme-inc user:alice`: names hold no spaces.
+impl fmt::Display for CutoffScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+            Self::Owner { tenant, owner } => write!(f, "owner {tenant} {owner}"),
+        }
+    }
+}
+
+impl FromStr for CutoffScope {
+    type Err = CutoffScopeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let tenant = |name: &str| TenantId::new(name).map_err(|_| CutoffScopeError);
+        match text.split(' ').collect::<Vec<_>>().as_slice() {
+            ["all"] => Ok(Self::All),
+            ["tenant", name] => Ok(Self::Tenant(tenant(name)?)),
+            ["owner", name, owner] => Ok(Self::Owner {
+                tenant: tenant(name)?,
+                owner: owner.parse().map_err(|_| CutoffScopeError)?,
+            }),
+            _ => Err(CutoffScopeError),
+        }
+    }
+}
+
+impl TryFrom<String> for CutoffScope {
+    type Error = CutoffScopeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<CutoffScope> for String {
+    fn from(scope: CutoffScope) -> Self {
+        scope.to_string()
+    }
+}
+
+/// The text names no scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a scope is `all`, `tenant` and a tenant, or `owner`, a tenant and a principal")]
+pub struct CutoffScopeError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_read_back_in_one_spelling() {
+        let (tenant, owner) = (
+            TenantId::new("a:b").unwrap(),
+            Principal::user("c:d").unwrap(),
+        );
+        for scope in CutoffScope::binding(&tenant, &owner) {
+            assert_eq!(scope.to_string().parse::<CutoffScope>(), Ok(scope));
+        }
+        for bad in [
+            "",
+            "all ",
+            "All",
+            "tenant",
+            "tenant a b",
+            "owner a",
+            "owner a alice",
+        ] {
+            assert_eq!(bad.parse::<CutoffScope>(), Err(CutoffScopeError), "{bad}");
+        }
+    }
+}

@@ -1,11 +1,24 @@
-//! For tests, yours and ours: a clock that you set, and random sources that repeat themselves or fail.
+//! For tests, yours and ours.
 //!
-//! Nothing else behaves differently with this feature on. A [`Keyward`](crate::Keyward) on any of these opens only
-//! if every environment that its format accepts is `test`, so that a feature that some other crate switched on
-//! can weaken nobody's production.
+//! | to test | take |
+//! |---|---|
+//! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
+//! | what expires, and when randomness fails | [`ManualClock`], [`SeededRandom`], [`FailingRandom`] |
+//! | what happens when the store fails | [`FaultyStore`] |
+//! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
+//!
+//! Nothing else behaves differently with this feature on. A [`Keyward`](crate::Keyward) on a clock or a random source
+//! of these opens only if every environment that its format accepts is `test`, so that a feature that some other
+//! crate switched on can weaken nobody's production.
 
 mod clock;
+pub mod conformance;
+mod faulty_store;
+mod fixture;
 mod random;
 
+pub use crate::__keyward_conformance as conformance;
 pub use clock::ManualClock;
+pub use faulty_store::{Call, Fault, FaultyStore};
+pub use fixture::{TestKey, builder, keyward_with_key};
 pub use random::{FailingRandom, SeededRandom};

@@ -1,0 +1,280 @@
+//! The suite that holds any backend to the [contract](crate::store::KeyStore) of a store.
+//!
+//! ```
+//! # fn main() {} // a test harness would run what the macro makes
+//! use keyward::store::MemoryStore;
+//!
+//! keyward::testkit::conformance!(|| async { Ok(((), MemoryStore::new())) });
+//! ```
+//! makes a `#[test]` of each case, in a module `conformance`. Each gets a store of its own: the closure opens an
+//! empty one, and returns it behind whatever must outlive it, such as the folder that it is kept in. Any error
+//! converts with `?`.
+//!
+//! Where a store keeps no events or no usage, the cases about them hold by themselves. The last two cases are
+//! model-based: [random sequences](model) of operations, one after the other and by several tasks at once, each answer
+//! compared with a naive reference; a sequence that fails is shrunk and printed.
+
+mod commits;
+mod cutoffs;
+mod drops;
+mod events;
+mod feed;
+mod keys;
+mod lists;
+mod material;
+pub mod model;
+mod usage;
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::store::KeyStore;
+
+/// How long a case may take before its store is held to hang.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How many random sequences a model-based case tries.
+const SEQUENCES: u32 = 48;
+
+/// Passes the names of all cases on. They stand here once, so that none can be forgotten.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __keyward_conformance {
+    (@cases $($then:tt)*) => {
+        $crate::__keyward_conformance! { $($then)*
+            keys a_key_is_read_back_as_it_was_written,
+            keys a_key_that_does_not_exist_is_missing,
+            keys insert_never_overwrites,
+            keys one_of_many_inserts_of_an_id_succeeds,
+            keys replace_needs_the_revision_that_was_read,
+            keys replace_changes_no_identity,
+            keys one_of_many_replacements_of_a_revision_succeeds,
+            keys revoke_wins_and_is_final,
+            keys one_of_many_revocations_revokes,
+            keys a_revoked_key_can_be_neither_replaced_nor_rehashed,
+            keys rehash_compares_and_sets_and_is_no_news,
+            commits a_set_lands_whole_or_not_at_all,
+            commits changes_of_a_set_see_those_before_them,
+            commits a_set_is_committed_once,
+            commits a_set_that_failed_may_succeed_later,
+            commits nothing_changed_nothing_told,
+            commits the_largest_set_is_committed,
+            commits a_precondition_that_fails_is_named,
+            commits preconditions_see_what_stood_before,
+            commits the_cap_holds_however_many_commit_at_once,
+            commits a_setting_is_written_once,
+            cutoffs a_cutoff_moves_forward_only,
+            cutoffs a_cutoff_binds_the_keys_of_its_scope,
+            cutoffs what_is_issued_before_a_cutoff_can_be_refused,
+            lists keys_are_listed_newest_first_and_revoked_ones_last,
+            lists pages_of_any_size_show_every_key_once,
+            lists a_page_goes_on_where_keys_have_come_and_gone,
+            lists a_list_holds_one_tenants_keys,
+            lists filters_admit_what_they_say,
+            lists the_latest_list_shows_every_commit,
+            feed news_is_told_in_commit_order,
+            feed a_commit_is_told_whole,
+            feed an_unknown_cursor_is_told_to_start_anew,
+            feed a_reader_misses_nothing_while_others_write,
+            feed whoever_waits_for_news_gets_it,
+            feed a_wait_for_nothing_ends,
+            drops a_commit_dropped_after_any_poll_is_done_or_not,
+            drops a_read_dropped_after_any_poll_leaves_nothing_open,
+            events events_are_chained_in_commit_order,
+            events an_event_is_recorded_if_its_change_is_news,
+            events events_are_read_by_tenant_and_page_by_page,
+            usage usage_is_merged_once_for_each_batch,
+            usage usage_of_keys_that_do_not_exist_is_passed_over,
+            model one_task_agrees_with_the_reference,
+            model several_tasks_agree_with_the_reference,
+        }
+    };
+    (@table $($room:ident $case:ident,)*) => {
+        &[ $( (stringify!($case), |suite| Box::pin($room::$case(suite))) ),* ]
+    };
+    (@tests [$build:expr] $($room:ident $case:ident,)*) => {
+        $(
+            #[test]
+            fn $case() -> ::core::result::Result<(), $crate::testkit::conformance::Failure> {
+                $crate::testkit::conformance::Suite::new($build).run(stringify!($case))
+            }
+        )*
+    };
+    ($build:expr $(,)?) => {
+        mod conformance {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $crate::__keyward_conformance! { @cases @tests [$build] }
+        }
+    };
+}
+
+type Case = for<'a> fn(&'a Suite) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+
+const CASES: &[(&str, Case)] = crate::__keyward_conformance! { @cases @table };
+
+type Building = Pin<Box<dyn Future<Output = Result<Fixture, Failure>> + Send>>;
+
+/// The cases, and how to open an empty store for each.
+pub struct Suite {
+    build: Box<dyn Fn() -> Building + Send + Sync>,
+    pub(crate) sequences: u32,
+}
+
+/// A store, and what must outlive it. The order matters: the store is dropped first.
+pub(crate) struct Fixture {
+    store: Arc<dyn KeyStore>,
+    _guard: Box<dyn Any + Send>,
+}
+
+impl Deref for Fixture {
+    type Target = Arc<dyn KeyStore>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+impl Suite {
+    /// The suite for stores that are opened so: each time an empty one, with what must outlive it.
+    pub fn new<F, Opening, G, S>(build: F) -> Self
+    where
+        F: Fn() -> Opening + Send + Sync + 'static,
+        Opening: Future<Output = Result<(G, S), Failure>> + Send + 'static,
+        G: Send + 'static,
+        S: KeyStore,
+    {
+        Self {
+            build: Box::new(move || {
+                let opening = build();
+                Box::pin(async move {
+                    let (guard, store) = opening.await?;
+                    Ok(Fixture {
+                        store: Arc::new(store),
+                        _guard: Box::new(guard),
+                    })
+                })
+            }),
+            sequences: SEQUENCES,
+        }
+    }
+
+    /// How many random sequences each model-based case tries, in place of 48.
+    #[must_use]
+    pub fn sequences(mut self, count: u32) -> Self {
+        self.sequences = count;
+        self
+    }
+
+    /// The names of the cases.
+    pub fn cases() -> impl Iterator<Item = &'static str> {
+        CASES.iter().map(|(name, _)| *name)
+    }
+
+    /// Runs one case, on a runtime of its own.
+    ///
+    /// # Errors
+    /// [`Failure`] says in what the store and the contract differ.
+    pub fn run(&self, case: &str) -> Result<(), Failure> {
+        let mut cases = CASES.iter();
+        let (name, run) = cases
+            .find(|(name, _)| *name == case)
+            .ok_or_else(|| Failure::new(format!("there is no case `{case}`")))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, run(self)).await });
+        // What a case left behind, such as a wait for news, must not hold the next one up.
+        runtime.shutdown_background();
+        ended.map_err(|_| Failure::new(format!("{name}: no end after {PATIENCE:?}")))?
+    }
+
+    /// Runs all cases one after the other, and tells of all that fail.
+    ///
+    /// # Errors
+    /// [`Failure`], with a line for each case that failed.
+    pub fn run_all(&self) -> Result<(), Failure> {
+        let failed: Vec<_> = Self::cases()
+            .filter_map(|case| Some(format!("{case}: {:?}", self.run(case).err()?)))
+            .collect();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(failed.join("\n")))
+        }
+    }
+
+    pub(crate) async fn store(&self) -> Result<Fixture, Failure> {
+        (self.build)().await
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite").finish_non_exhaustive()
+    }
+}
+
+/// In what a store and the contract differ, or why a store could not be opened. `Debug` shows it as it is to be
+/// read, since that is what a test harness prints.
+pub struct Failure(String);
+
+impl Failure {
+    /// A failure with this explanation.
+    pub fn new(explanation: impl Into<String>) -> Self {
+        Self(explanation.into())
+    }
+}
+
+/// With all its causes.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            text = format!("{text}: {source}");
+            cause = source.source();
+        }
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Fails the case unless the condition holds.
+macro_rules! check {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err($crate::testkit::conformance::Failure::new(format!($($text)+)));
+        }
+    };
+}
+
+/// Fails the case unless both are equal.
+macro_rules! check_eq {
+    ($left:expr, $right:expr, $($text:tt)+) => {
+        match (&$left, &$right) {
+            (left, right) => {
+                if *left != *right {
+                    return Err($crate::testkit::conformance::Failure::new(format!(
+                        "{}\n  found:    {left:?}\n  expected: {right:?}",
+                        format_args!($($text)+)
+                    )));
+                }
+            }
+        }
+    };
+}
+
+use {check, check_eq};

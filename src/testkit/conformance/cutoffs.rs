@@ -1,0 +1,155 @@
+//! What a cutoff ends.
+
+use super::material::{
+    Verdict, at, commit, existing, head, insert, key, owner, refusal, set, tenant,
+};
+use super::{Failure, Suite, check, check_eq};
+use crate::key::StoredKey;
+use crate::store::{
+    Change, Changed, CutoffScope, FeedPage, ListQuery, Outcome, Precondition, StoreError,
+};
+
+fn cutoff(scope: CutoffScope, second: i64) -> Result<Change, Failure> {
+    Ok(Change::Cutoff {
+        scope,
+        before: at(second)?,
+    })
+}
+
+fn of_owner(name: &str) -> Result<CutoffScope, Failure> {
+    Ok(CutoffScope::Owner {
+        tenant: tenant("t")?,
+        owner: owner(name)?,
+    })
+}
+
+fn of_tenant(name: &str) -> Result<CutoffScope, Failure> {
+    Ok(CutoffScope::from(&tenant(name)?))
+}
+
+pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    let before = head(&**store).await?;
+    for (scope, second, outcome, stands) in [
+        (of_tenant("t")?, 500, Outcome::CutOff, 500),
+        (of_tenant("t")?, 400, Outcome::AlreadyCutOff, 500),
+        (of_tenant("t")?, 500, Outcome::AlreadyCutOff, 500),
+        (CutoffScope::All, 450, Outcome::CutOff, 500),
+        (CutoffScope::All, 700, Outcome::CutOff, 700),
+        (of_tenant("t")?, 600, Outcome::CutOff, 700),
+        (of_owner("alice")?, 800, Outcome::CutOff, 800),
+        (of_owner("alice")?, 799, Outcome::AlreadyCutOff, 800),
+    ] {
+        let found = commit(&**store, cutoff(scope.clone(), second)?).await?;
+        check_eq!(found, outcome, "{scope} at {second}");
+        let stored = existing(&**store, 1).await?;
+        check_eq!(stored.cutoff, Some(at(stands)?), "the latest that binds it");
+        check_eq!(stored.revision, 1, "a cutoff changes no key");
+    }
+    let set = set([
+        cutoff(of_tenant("t")?, 900)?,
+        cutoff(of_tenant("t")?, 890)?,
+        cutoff(of_tenant("u")?, 1)?,
+    ])?;
+    let outcomes = store.commit(&set).await?.outcomes;
+    let expected = [Outcome::CutOff, Outcome::AlreadyCutOff, Outcome::CutOff];
+    check_eq!(outcomes, expected, "changes of one set see each other");
+    match store
+        .changes(Some(&before), std::time::Duration::ZERO)
+        .await?
+    {
+        FeedPage::Next { items, .. } => {
+            check_eq!(items, vec![Changed::Cutoff; 7], "each that moved is news");
+        }
+        FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
+    }
+    Ok(())
+}
+
+pub(super) async fn a_cutoff_binds_the_keys_of_its_scope(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let of = |id, name: &str, by: &str| -> Result<StoredKey, Failure> {
+        Ok(StoredKey {
+            tenant: tenant(name)?,
+            owner: owner(by)?,
+            ..key(id)?
+        })
+    };
+    let keys = [(1, "t", "alice"), (2, "t", "bob"), (3, "u", "alice")];
+    for (id, name, by) in keys {
+        commit(&**store, insert(of(id, name, by)?)).await?;
+    }
+    let mut expected: [Option<i64>; 3] = [None; 3];
+    for (scope, second, bound) in [
+        (of_owner("bob")?, 5_000, [None, Some(5_000), None]),
+        (of_tenant("u")?, 6_000, [None, None, Some(6_000)]),
+        (of_tenant("t")?, 5_500, [Some(5_500), Some(5_500), None]),
+        (of_owner("alice")?, 5_600, [Some(5_600), None, None]),
+        (CutoffScope::All, 5_550, [Some(5_550); 3]),
+    ] {
+        commit(&**store, cutoff(scope.clone(), second)?).await?;
+        for ((known, bound), (id, name, _)) in expected.iter_mut().zip(bound).zip(keys) {
+            *known = (*known).max(bound);
+            let found = existing(&**store, id).await?.cutoff;
+            let known = known.map(at).transpose()?;
+            check_eq!(found, known, "key {id} after {scope}");
+            let listed = store
+                .list(&ListQuery::of(&tenant(name)?).at_latest())
+                .await?;
+            let mut listed = listed.items.into_iter();
+            let listed = listed
+                .find(|key| key.id.as_u128() == id)
+                .map(|key| key.cutoff);
+            check_eq!(listed, Some(known), "key {id} in its list after {scope}");
+        }
+    }
+    // One that is written later is bound as well.
+    commit(&**store, insert(of(4, "t", "carol")?)).await?;
+    check_eq!(
+        existing(&**store, 4).await?.cutoff,
+        Some(at(5_550)?),
+        "a later key"
+    );
+    Ok(())
+}
+
+pub(super) async fn what_is_issued_before_a_cutoff_can_be_refused(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let mut id = 0;
+    for scope in [CutoffScope::All, of_tenant("t")?, of_owner("alice")?] {
+        let before = i64::try_from(2_000 + 1_000 * id)?;
+        commit(&**store, cutoff(scope.clone(), before)?).await?;
+        for (second, lives) in [(before - 1, false), (before, true), (before + 1, true)] {
+            id += 1;
+            let issued = StoredKey {
+                created_at: at(second)?,
+                ..key(id)?
+            };
+            let condition = Precondition::NotCutOff {
+                tenant: tenant("t")?,
+                owner: owner("alice")?,
+                issued_at: at(second)?,
+            };
+            let set = set([insert(issued)])?.on_condition(condition);
+            if lives {
+                store.commit(&set).await?;
+            } else {
+                let error = refusal(&**store, &set).await?;
+                let is_named = matches!(error, StoreError::PreconditionFailed { index: 0 });
+                check!(is_named, "{scope}, issued at {second}: {error:?}");
+            }
+        }
+    }
+    // Another owner's cutoff is no reason.
+    commit(&**store, cutoff(of_owner("bob")?, 1_000_000)?).await?;
+    let condition = Precondition::NotCutOff {
+        tenant: tenant("t")?,
+        owner: owner("alice")?,
+        issued_at: at(900_000)?,
+    };
+    store
+        .commit(&set([insert(key(99)?)])?.on_condition(condition))
+        .await?;
+    Ok(())
+}

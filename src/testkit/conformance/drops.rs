@@ -1,0 +1,123 @@
+//! What is left of a call whose future was dropped.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::material::{
+    Verdict, commit, event, existing, get, head, insert, key, replace, revoke, set, tenant,
+};
+use super::{Failure, Suite, check, check_eq};
+use crate::store::{FeedPage, KeyStore, ListQuery, Outcome};
+
+/// Most polls after which a call is dropped.
+const POLLS: u32 = 40;
+
+/// Polls the future up to so many times, as often as it asks to be polled, and drops it. Whether it came to its end.
+async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            // Dropped at once after its last poll, not when it is next woken.
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// How far the work of a dropped call may go on by itself before it is looked at.
+async fn settle(store: &dyn KeyStore) -> Verdict {
+    let mut last = head(store).await?;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = head(store).await?;
+        if now == last {
+            return Ok(());
+        }
+        last = now;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_commit_dropped_after_any_poll_is_done_or_not(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    for polls in 0..POLLS {
+        let (old, new) = (u128::from(polls) * 2, u128::from(polls) * 2 + 1);
+        commit(&**store, insert(key(old)?)).await?;
+        let before = head(&**store).await?;
+        let changes = [insert(key(new)?), replace(old, 1, "new")?, revoke(old)?];
+        let whole = set(changes)?.with_event_of(0, event(new)?);
+        let ended = dropped_after(polls, store.commit(&whole)).await;
+        settle(&**store).await?;
+        let inserted = get(&**store, new).await?.is_some();
+        let stored = existing(&**store, old).await?;
+        let (replaced, revoked) = (stored.revision == 3, stored.revocation.is_some());
+        check!(
+            inserted == replaced && inserted == revoked,
+            "after {polls} polls: inserted {inserted}, replaced {replaced}, revoked {revoked}"
+        );
+        check!(inserted || !ended, "what came to its end is done");
+        let told = match store.changes(Some(&before), Duration::ZERO).await? {
+            FeedPage::Next { items, .. } => items.len(),
+            FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
+        };
+        check_eq!(
+            told,
+            if inserted { 3 } else { 0 },
+            "what is done is told, after {polls} polls"
+        );
+        // Nothing is held: the same set and others go through, and once is once.
+        let again = tokio::time::timeout(Duration::from_secs(60), store.commit(&whole));
+        let again = again.await.map_err(|_| {
+            Failure::new(format!("after {polls} polls something is still locked"))
+        })??;
+        let all = [Outcome::Inserted, Outcome::Replaced, Outcome::Revoked];
+        check_eq!(
+            again.outcomes,
+            all,
+            "the retry of a dropped commit says what the first did"
+        );
+        check_eq!(
+            existing(&**store, old).await?.revision,
+            3,
+            "and does it once"
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn a_read_dropped_after_any_poll_leaves_nothing_open(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(0)?)).await?;
+    let end = head(&**store).await?;
+    for polls in 0..POLLS {
+        let _ = dropped_after(polls, store.get(key(0)?.id)).await;
+        let _ = dropped_after(polls, store.list(&ListQuery::of(&tenant("t")?))).await;
+        let _ = dropped_after(polls, store.changes(Some(&end), Duration::ZERO)).await;
+        // One that waits for news has to be given up by the clock, since nobody else wakes it.
+        let waiting = store.changes(Some(&end), Duration::from_secs(60));
+        let _ = tokio::time::timeout(Duration::from_millis(1), waiting).await;
+    }
+    let shared = Arc::clone(&store);
+    let writing = async move {
+        let changes = replace(0, 1, "new")?;
+        commit(&*shared, changes).await
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(60), writing).await;
+    let outcome = outcome.map_err(|_| Failure::new("dropped reads hold up a commit"))??;
+    check_eq!(
+        outcome,
+        Outcome::Replaced,
+        "a commit after many dropped reads"
+    );
+    Ok(())
+}

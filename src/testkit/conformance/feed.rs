@@ -1,0 +1,236 @@
+//! What the feed tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::material::{Verdict, commit, head, insert, key, replace, revoke, set};
+use super::{Failure, Suite, check, check_eq};
+use crate::key::KeyId;
+use crate::store::{Changed, Cursor, FeedPage, KeyStore};
+
+async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<(Vec<Changed>, Cursor), Failure> {
+    match store.changes(Some(after), Duration::ZERO).await? {
+        FeedPage::Next { items, next } => Ok((items, next)),
+        FeedPage::Resync { .. } => Err(Failure::new(format!("{after:?} is known to the feed"))),
+    }
+}
+
+fn told(id: u128, revision: u64) -> Changed {
+    Changed::Key {
+        id: KeyId::from_u128(id),
+        revision,
+    }
+}
+
+pub(super) async fn news_is_told_in_commit_order(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let start = head(&**store).await?;
+    let (items, next) = news(&**store, &start).await?;
+    check!(
+        items.is_empty() && next == start,
+        "no news before the first commit"
+    );
+    commit(&**store, insert(key(1)?)).await?;
+    commit(&**store, insert(key(2)?)).await?;
+    commit(&**store, replace(2, 1, "new")?).await?;
+    let (items, next) = news(&**store, &start).await?;
+    check_eq!(
+        items,
+        [told(1, 1), told(2, 1), told(2, 2)],
+        "what was committed, in order"
+    );
+    commit(&**store, revoke(1)?).await?;
+    let (items, end) = news(&**store, &next).await?;
+    check_eq!(items, [told(1, 2)], "only what came after the cursor");
+    check_eq!(end, head(&**store).await?, "and then there is no more");
+    check_eq!(
+        news(&**store, &end).await?,
+        (Vec::new(), end.clone()),
+        "none at the end"
+    );
+    let (items, _) = news(&**store, &start).await?;
+    check_eq!(items.len(), 4, "an older cursor still tells all");
+    Ok(())
+}
+
+pub(super) async fn a_commit_is_told_whole(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let start = head(&**store).await?;
+    for round in 0..100_u128 {
+        let inserts = (0..16).map(|n| Ok(insert(key(round * 16 + n)?)));
+        let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
+        store.commit(&set(inserts)?).await?;
+    }
+    let (mut cursor, mut seen) = (start, 0);
+    loop {
+        let (items, next) = news(&**store, &cursor).await?;
+        check!(
+            items.len() % 16 == 0,
+            "a page ends with a whole commit: {} items",
+            items.len()
+        );
+        for item in &items {
+            check_eq!(*item, told(seen, 1), "in order, and none twice");
+            seen += 1;
+        }
+        let goes_on = next.position > cursor.position;
+        check!(
+            goes_on || items.is_empty(),
+            "a page with news moves the cursor"
+        );
+        if !goes_on {
+            break;
+        }
+        cursor = next;
+    }
+    check_eq!(seen, 1_600, "all pages together tell all");
+    Ok(())
+}
+
+pub(super) async fn an_unknown_cursor_is_told_to_start_anew(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    let end = head(&**store).await?;
+    for unknown in [
+        Cursor {
+            history: end.history.wrapping_add(1),
+            ..end.clone()
+        },
+        Cursor {
+            position: end.position + 1,
+            ..end.clone()
+        },
+        Cursor {
+            position: u64::MAX,
+            ..end.clone()
+        },
+    ] {
+        // At once, though there is a wait: whoever must start anew must not sit on old answers.
+        let begun = Instant::now();
+        let page = store
+            .changes(Some(&unknown), Duration::from_secs(60))
+            .await?;
+        check!(begun.elapsed() < Duration::from_secs(30), "without waiting");
+        let expected = FeedPage::Resync { next: end.clone() };
+        check_eq!(
+            page,
+            expected,
+            "{unknown:?} is of another history, or ahead"
+        );
+    }
+    let other = suite.store().await?;
+    let other = head(&**other).await?;
+    check!(
+        other.history != end.history,
+        "each store has a history of its own"
+    );
+    Ok(())
+}
+
+pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) -> Verdict {
+    const WRITERS: u128 = 4;
+    const EACH: u128 = 40;
+    let store = suite.store().await?;
+    let mut cursor = head(&**store).await?;
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let store = Arc::clone(&store);
+        writers.push(tokio::spawn(async move {
+            for n in 0..EACH {
+                let id = writer * EACH + n;
+                commit(&*store, insert(key(id)?)).await?;
+                commit(&*store, revoke(id)?).await?;
+            }
+            Ok::<_, Failure>(())
+        }));
+    }
+    let mut revisions: BTreeMap<KeyId, u64> = BTreeMap::new();
+    let complete = |revisions: &BTreeMap<_, u64>| {
+        let all = u128::try_from(revisions.len()).is_ok_and(|count| count == WRITERS * EACH);
+        all && revisions.values().all(|revision| *revision == 2)
+    };
+    let begun = Instant::now();
+    while !complete(&revisions) {
+        check!(
+            begun.elapsed() < Duration::from_mins(2),
+            "news is missing: {revisions:?}"
+        );
+        let page = store
+            .changes(Some(&cursor), Duration::from_millis(50))
+            .await?;
+        let FeedPage::Next { items, next } = page else {
+            return Err(Failure::new("the cursor of a page is known to the feed"));
+        };
+        check!(next.position >= cursor.position, "the feed never goes back");
+        for item in items {
+            let Changed::Key { id, revision } = item else {
+                return Err(Failure::new("no cutoff was set"));
+            };
+            let before = revisions.insert(id, revision).unwrap_or_default();
+            check_eq!(
+                revision,
+                before + 1,
+                "no revision of {id} is skipped or told twice"
+            );
+        }
+        cursor = next;
+    }
+    for writer in writers {
+        writer.await??;
+    }
+    check_eq!(cursor, head(&**store).await?, "and that was all");
+    Ok(())
+}
+
+pub(super) async fn whoever_waits_for_news_gets_it(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let start = head(&**store).await?;
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let (store, start) = (Arc::clone(&store), start.clone());
+        waiting.push(tokio::spawn(async move {
+            // A wait may end early: whoever has no news yet waits on.
+            let begun = Instant::now();
+            loop {
+                let page = store.changes(Some(&start), Duration::from_mins(1)).await?;
+                match page {
+                    FeedPage::Next { items, .. } if items.is_empty() => {}
+                    page => return Ok::<_, Failure>((page, begun.elapsed())),
+                }
+                if begun.elapsed() > Duration::from_mins(2) {
+                    return Err(Failure::new("no news came"));
+                }
+            }
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    commit(&**store, insert(key(1)?)).await?;
+    for waiter in waiting {
+        let (page, after) = waiter.await??;
+        check!(
+            after < Duration::from_secs(30),
+            "it was woken, or looked again, within the wait"
+        );
+        match page {
+            FeedPage::Next { items, .. } => check_eq!(items, [told(1, 1)], "the news"),
+            FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn a_wait_for_nothing_ends(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    let end = head(&**store).await?;
+    for wait in [Duration::ZERO, Duration::from_millis(50)] {
+        let page = store.changes(Some(&end), wait).await?;
+        let expected = FeedPage::Next {
+            items: Vec::new(),
+            next: end.clone(),
+        };
+        check_eq!(page, expected, "a wait of {wait:?} for nothing");
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! What becomes of one key.
+
+use std::sync::Arc;
+
+use super::material::{
+    Verdict, at, commit, existing, get, head, insert, key, owner, refusal, rehash, replace, revoke,
+    set, tenant,
+};
+use super::{Failure, Suite, check, check_eq};
+use crate::key::{Digest, KeyId, Revocation, RevokeReason, StoredKey, Title};
+use crate::store::{Change, KeyStore, Outcome, StoreError};
+
+pub(super) async fn a_key_is_read_back_as_it_was_written(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let longest = "x".repeat(128);
+    let large = vec![0xff; StoredKey::MAX_DOCUMENT_BYTES];
+    let year_9999 = at(253_402_300_799)? + std::time::Duration::from_micros(999_999);
+    let keys = [
+        key(0)?,
+        StoredKey {
+            tenant: tenant(&longest)?,
+            owner: crate::key::Principal::integration(&longest)?,
+            title: Title::new("名前 🔑 'quoted' \\ %_; -- \"x\"")?,
+            created_at: at(-62_167_219_200)?, // the first second of the year 0
+            expires_at: Some(year_9999),
+            predecessor: Some(KeyId::from_u128(0)),
+            lineage: KeyId::from_u128(0),
+            digest: Digest::new("d".repeat(Digest::MAX_BYTES))?,
+            schema: u16::MAX,
+            document: large.into(),
+            ..key(u128::MAX)?
+        },
+        StoredKey {
+            created_at: year_9999,
+            title: Title::new("ä".repeat(Title::MAX_CHARACTERS))?,
+            document: Box::default(),
+            ..key(1 << 127)?
+        },
+    ];
+    for key in &keys {
+        commit(&**store, insert(key.clone())).await?;
+        let read = store.get(key.id).await?;
+        check_eq!(read.as_ref(), Some(key), "a key is read as it was written");
+        check!(
+            read.is_some_and(|read| read.digest == key.digest && read.document == key.document),
+            "digest and document are read as they were written"
+        );
+    }
+    let words = RevokeReason::other("sold; \"DROP TABLE\" 🔑")?;
+    for reason in [RevokeReason::Leaked, RevokeReason::Decommissioned, words] {
+        let id = KeyId::from_u128(7);
+        let fresh = suite.store().await?;
+        commit(&**fresh, insert(key(7)?)).await?;
+        let revoked_at = at(2_000)? + std::time::Duration::from_micros(1);
+        let change = Change::Revoke {
+            id,
+            at: revoked_at,
+            reason: reason.clone(),
+        };
+        let committed = fresh.commit(&set([change])?).await?;
+        let revocation = Revocation {
+            at: revoked_at,
+            reason,
+            position: committed.position,
+        };
+        let read = existing(&**fresh, 7).await?;
+        check_eq!(
+            read.revocation,
+            Some(revocation),
+            "a revocation is read as it was made"
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn a_key_that_does_not_exist_is_missing(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    check!(
+        get(&**store, 1).await?.is_none(),
+        "an empty store has no key"
+    );
+    commit(&**store, insert(key(1)?)).await?;
+    for other in [0, 2, u128::MAX] {
+        check!(
+            get(&**store, other).await?.is_none(),
+            "there is no key {other}"
+        );
+    }
+    let outcome = commit(&**store, revoke(2)?).await?;
+    check_eq!(
+        outcome,
+        Outcome::Missing,
+        "a key that does not exist cannot be revoked"
+    );
+    let outcome = commit(&**store, rehash(2, "$first", "$second")?).await?;
+    check_eq!(outcome, Outcome::NotRehashed, "nor rehashed");
+    let error = refusal(&**store, &set([replace(2, 1, "new")?])?).await?;
+    check!(
+        matches!(error, StoreError::Conflict),
+        "nor replaced: {error:?}"
+    );
+    Ok(())
+}
+
+pub(super) async fn insert_never_overwrites(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let outcome = commit(&**store, insert(key(1)?)).await?;
+    check_eq!(outcome, Outcome::Inserted, "the first insert");
+    let other = StoredKey {
+        tenant: tenant("other")?,
+        title: Title::new("another")?,
+        ..key(1)?
+    };
+    for again in [key(1)?, other] {
+        let error = refusal(&**store, &set([insert(again)])?).await?;
+        check!(matches!(error, StoreError::AlreadyExists), "{error:?}");
+    }
+    check_eq!(
+        existing(&**store, 1).await?,
+        key(1)?,
+        "the first key is untouched"
+    );
+    // An insert is at revision 1 and not revoked, whatever it says.
+    let claims = StoredKey {
+        revision: 9,
+        revocation: Some(Revocation {
+            at: at(1)?,
+            reason: RevokeReason::Leaked,
+            position: 3,
+        }),
+        cutoff: Some(at(5_000)?),
+        ..key(2)?
+    };
+    commit(&**store, insert(claims)).await?;
+    check_eq!(
+        existing(&**store, 2).await?,
+        key(2)?,
+        "an insert begins at revision 1"
+    );
+    // Neither a revoked key nor its id comes back.
+    commit(&**store, revoke(1)?).await?;
+    let error = refusal(&**store, &set([insert(key(1)?)])?).await?;
+    check!(matches!(error, StoreError::AlreadyExists), "{error:?}");
+    Ok(())
+}
+
+/// How many of these changes, each committed by a task of its own, have an outcome of which this holds.
+async fn at_once(
+    store: &Arc<dyn KeyStore>,
+    changes: Vec<Change>,
+    holds: fn(&Result<Outcome, StoreError>) -> bool,
+) -> Result<usize, Failure> {
+    let mut tasks = Vec::new();
+    for change in changes {
+        let (store, set) = (Arc::clone(store), set([change])?);
+        tasks.push(tokio::spawn(async move {
+            let mut committed = store.commit(&set).await?;
+            Ok(committed.outcomes.swap_remove(0))
+        }));
+    }
+    let mut count = 0;
+    for task in tasks {
+        count += usize::from(holds(&task.await?));
+    }
+    Ok(count)
+}
+
+pub(super) async fn one_of_many_inserts_of_an_id_succeeds(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    for id in 0..4 {
+        let inserts = (0..8).map(|n| {
+            let title = Title::new(format!("by task {n}"))?;
+            Ok(insert(StoredKey { title, ..key(id)? }))
+        });
+        let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
+        let inserted = at_once(&store, inserts, |outcome| outcome.is_ok()).await?;
+        check_eq!(inserted, 1, "one of eight inserts of one id succeeds");
+    }
+    Ok(())
+}
+
+pub(super) async fn replace_needs_the_revision_that_was_read(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    for stale in [0, 2, u64::from(u32::MAX)] {
+        let error = refusal(&**store, &set([replace(1, stale, "stale")?])?).await?;
+        check!(
+            matches!(error, StoreError::Conflict),
+            "revision {stale}: {error:?}"
+        );
+    }
+    for revision in 1..4 {
+        let outcome = commit(&**store, replace(1, revision, "new")?).await?;
+        check_eq!(outcome, Outcome::Replaced, "revision {revision}");
+        let read = existing(&**store, 1).await?;
+        check_eq!(
+            read.revision,
+            revision + 1,
+            "each change raises the revision by one"
+        );
+        let error = refusal(&**store, &set([replace(1, revision, "again")?])?).await?;
+        check!(matches!(error, StoreError::Conflict), "{error:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn replace_changes_no_identity(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    let with = StoredKey {
+        tenant: tenant("thief")?,
+        owner: owner("mallory")?,
+        created_at: at(1)?,
+        digest: Digest::new("$planted")?,
+        revision: 77,
+        revocation: Some(Revocation {
+            at: at(1)?,
+            reason: RevokeReason::Leaked,
+            position: 1,
+        }),
+        title: Title::new("new title")?,
+        expires_at: Some(at(9_000)?),
+        schema: 2,
+        document: b"new".as_slice().into(),
+        cutoff: Some(at(5_000)?),
+        ..key(1)?
+    };
+    let change = Change::Replace {
+        expected: 1,
+        with: Box::new(with.clone()),
+    };
+    commit(&**store, change).await?;
+    let expected = StoredKey {
+        title: with.title,
+        expires_at: with.expires_at,
+        schema: with.schema,
+        document: with.document,
+        revision: 2,
+        ..key(1)?
+    };
+    check_eq!(
+        existing(&**store, 1).await?,
+        expected,
+        "tenant, owner, creation, digest and revocation stay as stored, and the rest is replaced"
+    );
+    Ok(())
+}
+
+pub(super) async fn one_of_many_replacements_of_a_revision_succeeds(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    for revision in 1..5 {
+        let changes = (0..8).map(|n| replace(1, revision, &format!("by task {n}")));
+        let changes = changes.collect::<Result<Vec<_>, Failure>>()?;
+        let replaced = at_once(&store, changes, |outcome| outcome.is_ok()).await?;
+        check_eq!(
+            replaced,
+            1,
+            "one of eight replacements of revision {revision} succeeds"
+        );
+    }
+    check_eq!(existing(&**store, 1).await?.revision, 5, "and counts once");
+    Ok(())
+}
+
+pub(super) async fn revoke_wins_and_is_final(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    commit(&**store, replace(1, 1, "changed meanwhile")?).await?;
+    let outcome = commit(&**store, revoke(1)?).await?;
+    check_eq!(outcome, Outcome::Revoked, "whatever its revision");
+    let revoked = existing(&**store, 1).await?;
+    check_eq!(revoked.revision, 3, "a revocation raises the revision");
+    check_eq!(
+        revoked.title.as_str(),
+        "changed meanwhile",
+        "and changes nothing else"
+    );
+    let again = Change::Revoke {
+        id: KeyId::from_u128(1),
+        at: at(9_000)?,
+        reason: RevokeReason::Requested,
+    };
+    let outcome = commit(&**store, again).await?;
+    let at = at(2_000)?;
+    check_eq!(
+        outcome,
+        Outcome::AlreadyRevoked { at },
+        "with the first instant"
+    );
+    check_eq!(
+        existing(&**store, 1).await?,
+        revoked,
+        "the second revocation changes nothing"
+    );
+    Ok(())
+}
+
+pub(super) async fn one_of_many_revocations_revokes(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    for id in 0..4 {
+        commit(&**store, insert(key(id)?)).await?;
+        let mut changes = (0..6).map(|_| revoke(id)).collect::<Result<Vec<_>, _>>()?;
+        // An update and a rehash that run against it.
+        changes.push(replace(id, 1, "against it")?);
+        changes.push(rehash(id, "$first", "$second")?);
+        let is_revoked =
+            |outcome: &Result<Outcome, StoreError>| matches!(outcome, Ok(Outcome::Revoked));
+        let revoked = at_once(&store, changes, is_revoked).await?;
+        check_eq!(revoked, 1, "one of six revocations revokes");
+        check!(
+            existing(&**store, id).await?.revocation.is_some(),
+            "and it stays so"
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn a_revoked_key_can_be_neither_replaced_nor_rehashed(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    commit(&**store, revoke(1)?).await?;
+    let revoked = existing(&**store, 1).await?;
+    for expected in [1, 2] {
+        let error = refusal(&**store, &set([replace(1, expected, "undone")?])?).await?;
+        check!(matches!(error, StoreError::Conflict), "{error:?}");
+    }
+    let outcome = commit(&**store, rehash(1, "$first", "$second")?).await?;
+    check_eq!(
+        outcome,
+        Outcome::NotRehashed,
+        "a revoked key's digest stays"
+    );
+    check_eq!(existing(&**store, 1).await?, revoked, "nothing has changed");
+    Ok(())
+}
+
+pub(super) async fn rehash_compares_and_sets_and_is_no_news(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    commit(&**store, insert(key(1)?)).await?;
+    let before = head(&**store).await?;
+    let outcome = commit(&**store, rehash(1, "$other", "$second")?).await?;
+    check_eq!(outcome, Outcome::NotRehashed, "from another digest");
+    check_eq!(existing(&**store, 1).await?, key(1)?, "nothing has changed");
+    let outcome = commit(&**store, rehash(1, "$first", "$second")?).await?;
+    check_eq!(outcome, Outcome::Rehashed, "from the digest that is stored");
+    let expected = StoredKey {
+        digest: Digest::new("$second")?,
+        ..key(1)?
+    };
+    check_eq!(
+        existing(&**store, 1).await?,
+        expected,
+        "the digest alone has changed"
+    );
+    check_eq!(head(&**store).await?, before, "and nobody needs to know");
+    Ok(())
+}

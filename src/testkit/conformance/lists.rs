@@ -1,0 +1,277 @@
+//! What lists show.
+
+use super::material::{
+    Verdict, at, commit, existing, insert, key, owner, replace, revoke, set, tenant,
+};
+use super::{Failure, Suite, check, check_eq};
+use crate::key::{KeyId, StoredKey, Title};
+use crate::store::{KeyFilter, KeyStore, ListPosition, ListQuery, Segments};
+
+fn all() -> Result<ListQuery, Failure> {
+    Ok(ListQuery::of(&tenant("t")?)
+        .listing(Segments::LiveThenRevoked)
+        .at_latest())
+}
+
+/// All that the query lists, page by page.
+async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failure> {
+    let mut query = query;
+    let mut ids = Vec::new();
+    loop {
+        let page = store.list(&query).await?;
+        let most = query.page_size();
+        check!(
+            page.items.len() <= most,
+            "a page of {most} holds {}",
+            page.items.len()
+        );
+        ids.extend(page.items.iter().map(|key| key.id.as_u128()));
+        match page.items.last() {
+            Some(last) if page.has_more => query = query.after(ListPosition::of(last)),
+            None if page.has_more => return Err(Failure::new("an empty page is the last one")),
+            _ => return Ok(ids),
+        }
+    }
+}
+
+/// Keys 0 to 9, two of each second from 1,000 on; 3, 8 and 0 are revoked, in this order.
+async fn ten(store: &dyn KeyStore) -> Verdict {
+    for id in [4, 0, 9, 1, 7, 2, 8, 3, 6, 5] {
+        let created_at = at(1_000 + i64::try_from(id / 2)?)?;
+        commit(
+            store,
+            insert(StoredKey {
+                created_at,
+                ..key(id)?
+            }),
+        )
+        .await?;
+    }
+    for id in [3, 8, 0] {
+        commit(store, revoke(id)?).await?;
+    }
+    Ok(())
+}
+
+const LIVE: [u128; 7] = [9, 7, 6, 5, 4, 2, 1];
+const REVOKED: [u128; 3] = [3, 8, 0];
+
+pub(super) async fn keys_are_listed_newest_first_and_revoked_ones_last(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    ten(&**store).await?;
+    let whole = [LIVE.as_slice(), REVOKED.as_slice()].concat();
+    for (segments, expected) in [
+        (Segments::Live, LIVE.as_slice()),
+        (Segments::LiveThenRevoked, whole.as_slice()),
+        (Segments::Revoked, REVOKED.as_slice()),
+    ] {
+        let found = ids(&**store, all()?.listing(segments)).await?;
+        check_eq!(found, expected, "{segments:?}");
+    }
+    // Revoked in one commit, they stand by their ids.
+    store
+        .commit(&set([revoke(7)?, revoke(2)?, revoke(9)?])?)
+        .await?;
+    let found = ids(&**store, all()?.listing(Segments::Revoked)).await?;
+    check_eq!(found, [3, 8, 0, 2, 7, 9], "of one commit by id");
+    // A change that is no revocation moves nothing.
+    commit(&**store, replace(1, 1, "new title")?).await?;
+    check_eq!(
+        ids(&**store, all()?.listing(Segments::Live)).await?,
+        [6, 5, 4, 1],
+        "replaced"
+    );
+    let page = store.list(&all()?).await?;
+    for listed in page.items {
+        let read = existing(&**store, listed.id.as_u128()).await?;
+        check_eq!(listed, read, "a list shows keys as they are read");
+    }
+    Ok(())
+}
+
+pub(super) async fn pages_of_any_size_show_every_key_once(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    check!(
+        ids(&**store, all()?).await?.is_empty(),
+        "an empty store lists nothing"
+    );
+    ten(&**store).await?;
+    let whole = [LIVE.as_slice(), REVOKED.as_slice()].concat();
+    for size in 1..=11 {
+        check_eq!(
+            ids(&**store, all()?.limit(size)).await?,
+            whole,
+            "pages of {size}"
+        );
+        let live = ids(&**store, all()?.listing(Segments::Live).limit(size)).await?;
+        check_eq!(live, LIVE, "live ones in pages of {size}");
+        let revoked = ids(&**store, all()?.listing(Segments::Revoked).limit(size)).await?;
+        check_eq!(revoked, REVOKED, "revoked ones in pages of {size}");
+    }
+    for (size, has_more) in [(9, true), (10, false), (11, false)] {
+        let page = store.list(&all()?.limit(size)).await?;
+        check_eq!(page.has_more, has_more, "ten keys in pages of {size}");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_page_goes_on_where_keys_have_come_and_gone(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    ten(&**store).await?;
+    let first = store.list(&all()?.limit(3)).await?;
+    let last = first
+        .items
+        .last()
+        .ok_or_else(|| Failure::new("a page of three"))?;
+    check_eq!(last.id.as_u128(), 6, "the third");
+    // A newer key comes, one that was shown goes, and so does the one that the page ended with.
+    let newer = StoredKey {
+        created_at: at(9_000)?,
+        ..key(50)?
+    };
+    commit(&**store, insert(newer)).await?;
+    commit(&**store, revoke(9)?).await?;
+    commit(&**store, revoke(6)?).await?;
+    let rest = ids(&**store, all()?.limit(3).after(ListPosition::of(last))).await?;
+    check_eq!(
+        rest,
+        [5, 4, 2, 1, 3, 8, 0, 9, 6],
+        "none is skipped, and none shown as live twice"
+    );
+    // Places where no key stands, between and beyond all.
+    for (position, expected) in [
+        (place(i64::MAX, 0), vec![50, 7, 5, 4, 2, 1]),
+        (place(1_003_000_000, u128::MAX), vec![7, 5, 4, 2, 1]),
+        (place(1_002_000_000, 5), vec![4, 2, 1]),
+        (place(1_000_000_000, 1), vec![]),
+        (place(i64::MIN, 0), vec![]),
+    ] {
+        let query = all()?.listing(Segments::Live).after(position);
+        check_eq!(ids(&**store, query).await?, expected, "after {position:?}");
+    }
+    let end = ListPosition::Revoked {
+        position: u64::MAX,
+        id: KeyId::from_u128(0),
+    };
+    for segments in [Segments::LiveThenRevoked, Segments::Revoked, Segments::Live] {
+        let query = all()?.listing(segments).after(end);
+        check!(
+            ids(&**store, query).await?.is_empty(),
+            "nothing follows the end"
+        );
+    }
+    Ok(())
+}
+
+fn place(created_micros: i64, id: u128) -> ListPosition {
+    ListPosition::Live {
+        created_micros,
+        id: KeyId::from_u128(id),
+    }
+}
+
+pub(super) async fn a_list_holds_one_tenants_keys(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    // Names that a careless range or pattern would take for one another.
+    let names = ["t", "t!", "t%", "T", "t_", "ta", "t\\", "s"];
+    for (id, name) in (0..).zip(names) {
+        let live = StoredKey {
+            tenant: tenant(name)?,
+            ..key(id)?
+        };
+        let revoked = StoredKey {
+            tenant: tenant(name)?,
+            ..key(id + 100)?
+        };
+        commit(&**store, insert(live)).await?;
+        commit(&**store, insert(revoked)).await?;
+        commit(&**store, revoke(id + 100)?).await?;
+    }
+    for (id, name) in (0..).zip(names) {
+        let query = ListQuery::of(&tenant(name)?).listing(Segments::LiveThenRevoked);
+        check_eq!(
+            ids(&**store, query.at_latest()).await?,
+            [id, id + 100],
+            "of `{name}`"
+        );
+    }
+    let nobody = ListQuery::of(&tenant("nobody")?).at_latest();
+    check!(
+        ids(&**store, nobody).await?.is_empty(),
+        "of a tenant without keys"
+    );
+    Ok(())
+}
+
+pub(super) async fn filters_admit_what_they_say(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let mut keys = Vec::new();
+    for (id, by, title, issued, expires) in [
+        (1, "alice", "Power BI", 1_000, None),
+        (2, "bob", "Power BI (EU)", 1_001, Some(5_000)),
+        (3, "alice", "power bi", 1_002, Some(5_001)),
+        (4, "alice2", "100%_sure", 1_003, Some(5_002)),
+        (5, "bob", "100 sure", 1_004, None),
+        (6, "alice", "Ünder", 1_005, Some(6_000)),
+    ] {
+        let key = StoredKey {
+            owner: owner(by)?,
+            title: Title::new(title)?,
+            created_at: at(issued)?,
+            expires_at: expires.map(at).transpose()?,
+            ..key(id)?
+        };
+        commit(&**store, insert(key.clone())).await?;
+        keys.push(key);
+    }
+    commit(&**store, revoke(6)?).await?;
+    let filters = [
+        KeyFilter::Owner(owner("alice")?),
+        KeyFilter::Owner(owner("nobody")?),
+        KeyFilter::TitleStartsWith("Power".into()),
+        KeyFilter::TitleStartsWith("100%_".into()),
+        KeyFilter::TitleStartsWith("Ü".into()),
+        KeyFilter::TitleStartsWith("".into()),
+        KeyFilter::IdBetween(KeyId::from_u128(2), KeyId::from_u128(4)),
+        KeyFilter::IdBetween(KeyId::from_u128(4), KeyId::from_u128(2)),
+        KeyFilter::IdBetween(KeyId::from_u128(0), KeyId::from_u128(u128::MAX)),
+        KeyFilter::IssuedBy(at(1_002)?),
+        KeyFilter::ExpiresBy(at(5_001)?),
+    ];
+    for one in &filters {
+        for other in &filters {
+            let newest_first = keys.iter().take(5).rev().chain(keys.last());
+            let admitted = newest_first.filter(|key| one.admits(key) && other.admits(key));
+            let expected: Vec<_> = admitted.map(|key| key.id.as_u128()).collect();
+            for size in [1, 2, 50] {
+                let query = all()?.only(one.clone()).only(other.clone()).limit(size);
+                let found = ids(&**store, query).await?;
+                check_eq!(found, expected, "{one:?} and {other:?}, pages of {size}");
+            }
+        }
+    }
+    let page = store
+        .list(&all()?.only(KeyFilter::Owner(owner("bob")?)).limit(2))
+        .await?;
+    check!(!page.has_more, "what a filter leaves out is not more");
+    Ok(())
+}
+
+pub(super) async fn the_latest_list_shows_every_commit(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    for id in 0..20 {
+        commit(&**store, insert(key(id)?)).await?;
+        let listed = ids(&**store, all()?.listing(Segments::Live)).await?;
+        check!(
+            listed.contains(&id),
+            "key {id} is listed once its insert has returned"
+        );
+        commit(&**store, revoke(id)?).await?;
+        let listed = ids(&**store, all()?.listing(Segments::Live)).await?;
+        check!(
+            !listed.contains(&id),
+            "key {id} is not once its revocation has"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! One-liners for unit tests of applications.
+
+use std::fmt;
+
+use crate::key::{
+    Access, ApiKey, KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, Scope, TenantId,
+};
+use crate::manager::{Actor, AllowAll, Issued, NewKey};
+use crate::store::{KeyStore, MemoryStore};
+use crate::{Builder, Keyward};
+
+/// A working Keyward in memory, and a key of it with this access.
+///
+/// ```
+/// use keyward::{key::Scope, scope, testkit, verifier::{Attempt, Requirement}};
+///
+/// const READ_EDITIONS: Scope = scope!("read:editions");
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (keyward, key) = testkit::keyward_with_key([READ_EDITIONS]).await;
+///
+/// let authorization = key.bearer(); // into a request's header
+/// let need = Requirement::scope(READ_EDITIONS);
+/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &need)).await.is_ok());
+/// key.revoke(&keyward).await;
+/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &need)).await.is_err());
+/// # assert!(authorization.starts_with("Bearer acme_test_"));
+/// # }
+/// ```
+///
+/// # Panics
+/// If any of it fails, as a test does.
+pub async fn keyward_with_key(access: impl Into<Access>) -> (Keyward, TestKey) {
+    let access = access.into();
+    let scopes: Vec<Scope> = match &access {
+        Access::Full => Vec::new(),
+        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
+    };
+    let keyward = must(builder(MemoryStore::new(), scopes).open().await);
+    let key = TestKey::issue(&keyward, access).await;
+    (keyward, key)
+}
+
+/// A builder for tests over this store: it accepts keys such as `acme_test_…`, declares these scopes, and
+/// allows everybody to manage keys.
+///
+/// # Panics
+/// If a scope is described in a way that the catalog refuses.
+pub fn builder(store: impl KeyStore, scopes: impl IntoIterator<Item = Scope>) -> Builder {
+    let format = KeyFormat::new("acme").and_then(|prefix| prefix.environment("test"));
+    let scopes = scopes.into_iter();
+    Keyward::builder(store)
+        .format(must(format))
+        .scopes(scopes.map(|scope| scope.described("For tests")))
+        .policy(AllowAll)
+}
+
+/// A key in the hands of a test, which plays the client.
+pub struct TestKey(Issued);
+
+impl TestKey {
+    /// Issues a key with this access, to the tenant `acme-inc`.
+    ///
+    /// # Panics
+    /// If that fails: a scope is not declared, for instance.
+    pub async fn issue(keyward: &Keyward, access: impl Into<Access>) -> Self {
+        let tenant = must(TenantId::new("acme-inc"));
+        Self::issue_as(keyward, NewKey::new(tenant, "a key for tests", access)).await
+    }
+
+    /// Issues a key as it is asked for.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub async fn issue_as(keyward: &Keyward, key: NewKey) -> Self {
+        Self(must(keyward.manager().issue(&actor(), key).await))
+    }
+
+    /// The value of an `Authorization` header that bears the key: `Bearer acme_test_…`.
+    #[must_use]
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.text())
+    }
+
+    /// The key's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.api_key().expose()
+    }
+
+    /// The values of the two headers that bear the key: the id and the secret.
+    #[must_use]
+    pub fn pair(&self) -> (String, &str) {
+        (self.id().to_string(), self.api_key().expose_secret())
+    }
+
+    /// The key as a client presents it.
+    #[must_use]
+    pub fn presented(&self) -> PresentedKey<'_> {
+        self.api_key().presented()
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn api_key(&self) -> &ApiKey {
+        self.0.api_key()
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.api_key().id()
+    }
+
+    /// What was kept of it when it was issued.
+    #[must_use]
+    pub fn record(&self) -> &KeyRecord {
+        self.0.record()
+    }
+
+    /// Revokes it.
+    ///
+    /// # Panics
+    /// If that fails: it is revoked already, for instance.
+    pub async fn revoke(&self, keyward: &Keyward) {
+        let (tenant, reason) = (self.record().tenant(), RevokeReason::Requested);
+        let actor = actor();
+        let revoked = keyward.manager().revoke(&actor, tenant, self.id(), reason);
+        must(revoked.await);
+    }
+}
+
+impl fmt::Debug for TestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TestKey({:?})", self.api_key())
+    }
+}
+
+fn actor() -> Actor {
+    Actor::system("testkit")
+}
+
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+#[track_caller]
+fn must<T, E: fmt::Display>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("the testkit's set-up failed: {error}"),
+    }
+}

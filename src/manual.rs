@@ -1,8 +1,7 @@
-//! Guides.
+//! Guides: longer than an item's own documentation, and compiled and run with the tests.
 
-pub mod migrating {
-    //! x
-}
-pub mod writing_a_backend {
-    //! x
-}
+#[doc = include_str!("manual/migrating.md")]
+pub mod migrating {}
+
+#[doc = include_str!("manual/writing_a_backend.md")]
+pub mod writing_a_backend {}

@@ -5,9 +5,12 @@
 //! same pepper, which binds it to environment and id as Keyward's own digests are: one that is copied to another
 //! row, or planted, is found out before it is used. On its first use a key's digest is replaced by one of Keyward's.
 
+mod credential;
 mod digest;
 mod hash;
+mod schemes;
 
+pub(crate) use credential::Credential;
 pub use digest::{ForeignDigest, ForeignDigestError};
 
 use std::fmt;
@@ -18,10 +21,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::{Argon2Params, Binding, HashingError, Pepper};
-use crate::key::{
-    Coverage, Digest, Environment, ForeignFormat, ForeignParts, KeyFormat, KeyId, KeyTextError,
-    Lookup, PresentedKey, may_be_foreign,
-};
+use crate::key::{Coverage, Digest, ForeignFormat, ForeignParts, KeyId, Lookup};
 
 const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
@@ -83,6 +83,11 @@ impl ForeignKeys {
 
     /// The first thing that cannot be as it was given.
     pub(crate) fn fault(&self) -> Option<String> {
+        let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+            return Some(format!("the foreign key `{name}` is given twice"));
+        }
         let formats = self.formats.iter().enumerate();
         for (index, format) in formats {
             let mut earlier = self.formats.iter().take(index);
@@ -130,14 +135,6 @@ impl ForeignKeys {
     /// The id of the key that bears this id in a format with ids inside.
     pub(crate) fn id_of_id(&self, format: &ForeignFormat, id: &str) -> KeyId {
         self.id_named(format, id.as_bytes())
-    }
-
-    /// The id of the key that is displayed so.
-    pub(crate) fn id_displayed_as(&self, shown: &str) -> Option<KeyId> {
-        self.formats.iter().find_map(|format| {
-            let id = format.id_displayed_as(shown)?;
-            Some(self.id_of_id(format, id))
-        })
     }
 
     /// The id of the key with this digest, where that is how its format finds a text.
@@ -254,65 +251,110 @@ impl fmt::Debug for ForeignKeys {
     }
 }
 
-/// What was presented, with the id of the key that it claims to be: of the application's format or a foreign one.
-#[derive(Clone, Copy)]
-pub(crate) struct Credential<'a> {
-    pub(crate) id: KeyId,
-    /// The environment that the text names, where it names one.
-    pub(crate) environment: Option<&'a Environment>,
-    /// What Keyward's own digests cover.
-    pub(crate) secret: &'a [u8],
-    /// All that came as one text; of a pair, the secret.
-    pub(crate) text: &'a [u8],
-    /// The foreign format that it is written in.
-    pub(crate) foreign: Option<&'a str>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Environment, KeyFormat, PresentedKey};
 
-impl<'a> Credential<'a> {
-    /// Reads what was presented.
-    ///
-    /// # Errors
-    /// [`KeyTextError`] if it is of no format that is accepted: what is wrong with it as one of the application's own.
-    pub(crate) fn read(
-        presented: PresentedKey<'a>,
-        format: &'a KeyFormat,
-        foreign: Option<&'a ForeignKeys>,
-    ) -> Result<Self, KeyTextError> {
-        let error = match format.parse_presented(presented) {
-            Ok(parsed) => {
-                let secret = parsed.expose_secret();
-                return Ok(Self {
-                    id: parsed.id(),
-                    environment: parsed.environment(),
-                    secret,
-                    text: secret,
-                    foreign: None,
-                });
-            }
-            Err(error) => error,
-        };
-        let (Some(foreign), Some(text)) = (foreign, may_be_foreign(presented, format)) else {
-            return Err(error);
-        };
-        let read = foreign.formats.iter().find_map(|format| {
-            let parts = format.parse(text)?;
-            Some(Self {
-                id: foreign.id_of(format, &parts)?,
-                environment: None,
-                secret: parts.secret,
-                text: parts.text,
-                foreign: Some(format.name()),
-            })
-        });
-        read.ok_or(error)
+    const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+
+    /// What docs/format.md publishes, computed by tests/fixtures/known_answers.py.
+    const ANSWERS: &str = include_str!("../../docs/format.md");
+
+    fn answer(name: &str) -> &'static str {
+        let line = ANSWERS.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit(' ').next().unwrap()
     }
-}
 
-impl fmt::Debug for Credential<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential")
-            .field("id", &self.id)
-            .field("foreign", &self.foreign)
-            .finish_non_exhaustive()
+    fn pepper() -> Pepper {
+        Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap()
+    }
+
+    #[test]
+    fn ids_and_kept_digests_are_the_published_ones() {
+        let old = ForeignFormat::opaque("old").unwrap().prefix("sk_").unwrap();
+        let foreign = ForeignKeys::under(pepper())
+            .accept(ForeignFormat::sanctum())
+            .accept(old);
+        let own = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        let read = |text: &str| {
+            let presented = PresentedKey::text(text);
+            let read = Credential::read(presented, &own, Some(&foreign)).unwrap();
+            (read.id, read.foreign.unwrap().to_owned())
+        };
+        let (id, format) = read(&format!("12|{SECRET}"));
+        assert_eq!(
+            (id.to_string().as_str(), format.as_str()),
+            (answer("foreign id "), "sanctum")
+        );
+        let (opaque, format) = read(&format!("sk_{SECRET}"));
+        assert_eq!(
+            (opaque.to_string().as_str(), format.as_str()),
+            (answer("opaque id "), "old")
+        );
+
+        let environment = Environment::new("live").unwrap();
+        let binding = Binding {
+            environment: &environment,
+            id,
+        };
+        let digest = digest::hex(&Sha256::digest(SECRET));
+        let digest = ForeignDigest::sha256(&digest).unwrap();
+        let kept = foreign.keep(binding, Coverage::Secret, &digest).unwrap();
+        assert_eq!(kept.expose(), answer("foreign digest "));
+        let most = Argon2Params::MOST_OBEYED;
+        let (coverage, read) = foreign.read(&kept, binding, most).unwrap();
+        assert_eq!((coverage, read), (Coverage::Secret, digest));
+    }
+
+    #[test]
+    fn a_kept_digest_belongs_to_its_row_and_its_pepper() {
+        let foreign = ForeignKeys::under(pepper());
+        let (live, test) = (
+            Environment::new("live").unwrap(),
+            Environment::new("test").unwrap(),
+        );
+        let binding = |environment, id| Binding {
+            environment,
+            id: KeyId::from_u128(id),
+        };
+        let digest = ForeignDigest::sha512(&"ab".repeat(64)).unwrap();
+        let kept = foreign
+            .keep(binding(&live, 7), Coverage::Text, &digest)
+            .unwrap();
+        let most = Argon2Params::MOST_OBEYED;
+        assert!(foreign.read(&kept, binding(&live, 7), most).is_ok());
+        assert!(foreign.read(&kept, binding(&live, 8), most).is_err());
+        assert!(foreign.read(&kept, binding(&test, 7), most).is_err());
+        let other = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
+        let other = ForeignKeys::under(other);
+        assert!(other.read(&kept, binding(&live, 7), most).is_err());
+        let as_secret = Digest::new(kept.expose().replace("$text$", "$secret$")).unwrap();
+        assert!(foreign.read(&as_secret, binding(&live, 7), most).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_as_given_is_found_when_opening() {
+        let by_mac = ForeignFormat::opaque("a")
+            .unwrap()
+            .found_by_hmac_sha256("k");
+        let keys = ForeignKeys::under(pepper()).accept(by_mac);
+        assert!(keys.fault().unwrap().contains("`k`"));
+        let keys = keys.hmac_key("k", b"key").unwrap();
+        assert_eq!(keys.fault(), None);
+        let again = keys.accept(ForeignFormat::opaque("a").unwrap());
+        assert!(again.fault().unwrap().contains("twice"));
+        let keys = ForeignKeys::under(pepper());
+        let twice = keys.clone().hmac_key("k", b"a").unwrap();
+        assert!(
+            twice
+                .hmac_key("k", b"b")
+                .unwrap()
+                .fault()
+                .unwrap()
+                .contains("twice")
+        );
+        assert!(keys.clone().hmac_key("K", b"key").is_err());
+        assert!(keys.hmac_key("k", b"").is_err());
     }
 }

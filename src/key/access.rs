@@ -26,11 +26,11 @@ impl Access {
     }
 }
 
-/// `full`, or what is listed.
+/// `full access`, which no scopes can spell in their order, or what is listed.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => f.write_str("full"),
+            Self::Full => f.write_str("full access"),
             Self::Scopes(scopes) => scopes.fmt(f),
         }
     }

@@ -27,6 +27,7 @@ pub struct ForeignFormat {
     prefix: Box<str>,
     /// What stands between id and secret; none where there is no id inside.
     separator: Option<char>,
+    ids_are_numbers: bool,
     secret_length: RangeInclusive<usize>,
     coverage: Coverage,
     lookup: Lookup,
@@ -98,18 +99,22 @@ impl ForeignFormat {
             name: name.into(),
             prefix: Box::default(),
             separator,
+            ids_are_numbers: false,
             secret_length: 16..=MAX_TEXT,
             coverage: Coverage::Secret,
             lookup: Lookup::Sha256,
         })
     }
 
-    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, kept as the SHA-256 of the token in hex.
+    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, the id a number, kept as the SHA-256 of the token in hex.
     ///
     /// Source: Laravel's documentation, *Sanctum: Issuing API Tokens*.
     #[must_use]
     pub fn sanctum() -> Self {
-        Self::preset("sanctum", '|', "")
+        Self {
+            ids_are_numbers: true,
+            ..Self::preset("sanctum", '|')
+        }
     }
 
     /// Keys of `prefixed-api-key`: `{prefix}_{short token}_{long token}`, kept as the SHA-256 of the long token in hex.
@@ -120,20 +125,21 @@ impl ForeignFormat {
         if prefix.is_empty() {
             return Err(ForeignFormatError::Prefix);
         }
-        Self::preset("prefixed-api-key", '_', "").prefix(&format!("{prefix}_"))
+        Self::preset("prefixed-api-key", '_').prefix(&format!("{prefix}_"))
     }
 
     /// Keys of `djangorestframework-api-key`: `{prefix}.{secret}`, kept as one of Django's hashes of the whole text.
     #[must_use]
     pub fn django_rest_framework() -> Self {
-        Self::preset("drf-api-key", '.', "").digest_of_whole_text()
+        Self::preset("drf-api-key", '.').digest_of_whole_text()
     }
 
-    fn preset(name: &str, separator: char, prefix: &str) -> Self {
+    fn preset(name: &str, separator: char) -> Self {
         Self {
             name: name.into(),
-            prefix: prefix.into(),
+            prefix: Box::default(),
             separator: Some(separator),
+            ids_are_numbers: false,
             secret_length: 16..=MAX_TEXT,
             coverage: Coverage::Secret,
             lookup: Lookup::Sha256,
@@ -152,7 +158,8 @@ impl ForeignFormat {
         Ok(self)
     }
 
-    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256.
+    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256. Say
+    /// what the old generator made: a shorter text is nobody's key, and the narrower the range the less is taken for one.
     ///
     /// # Errors
     /// [`ForeignFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
@@ -216,17 +223,29 @@ impl ForeignFormat {
         }
     }
 
-    /// The id inside, of a key that is displayed so.
-    pub(crate) fn id_displayed_as<'a>(&self, shown: &'a str) -> Option<&'a str> {
-        let id = shown.strip_prefix(&*self.prefix)?;
-        (self.has_id() && self.is_id(id)).then_some(id)
-    }
-
     /// Whether this can stand as an id between prefix and separator.
     pub(crate) fn is_id(&self, id: &str) -> bool {
         let mut characters = id.chars();
         (1..=Self::MAX_ID).contains(&id.len())
-            && characters.all(|one| one.is_ascii_graphic() && Some(one) != self.separator)
+            && characters.all(|one| {
+                let is_allowed = if self.ids_are_numbers {
+                    one.is_ascii_digit()
+                } else {
+                    one.is_ascii_graphic()
+                };
+                is_allowed && Some(one) != self.separator
+            })
+    }
+
+    /// The shortest and the longest text with this id inside, or with none, to see what else would read such texts.
+    pub(crate) fn samples(&self, id: Option<&str>) -> [String; 2] {
+        let head = match (id, self.separator) {
+            (Some(id), Some(separator)) => format!("{}{id}{separator}", self.prefix),
+            _ => self.prefix.to_string(),
+        };
+        let room = MAX_TEXT.saturating_sub(head.len());
+        [self.secret_length.start(), self.secret_length.end()]
+            .map(|length| format!("{head}{}", "x".repeat((*length).min(room))))
     }
 
     /// The parts of a text of this format.
@@ -255,15 +274,22 @@ impl ForeignFormat {
     }
 }
 
-/// A foreign text is looked at only if it cannot be one of the application's own, whole or damaged.
+/// The text, if it came as one and cannot be one of the application's own, whole or damaged: in another case, in
+/// quotation marks, or of another environment.
 pub(crate) fn may_be_foreign<'a>(
     presented: PresentedKey<'a>,
     format: &KeyFormat,
 ) -> Option<&'a [u8]> {
     let text = presented.whole_text()?;
+    let bare = text.trim_ascii();
+    let quoted = matches!(bare, [b'"' | b'\'' | b'`', ..]);
+    let bare = if quoted { bare.get(1..)? } else { bare };
     let mut heads = format.heads();
-    let is_own = heads.any(|(_, head)| text.starts_with(head.as_bytes()));
-    (!is_own).then_some(text)
+    let has_head = heads.any(|(_, head)| {
+        let start = bare.get(..head.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
+    });
+    (!has_head && !format.is_shaped_as(bare)).then_some(text)
 }
 
 impl fmt::Debug for ForeignParts<'_> {

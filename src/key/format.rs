@@ -214,6 +214,20 @@ impl KeyFormat {
         vectors::of(self)
     }
 
+    /// Whether the text has the shape of a key of this format, for whichever environment.
+    pub(super) fn is_shaped_as(&self, text: &[u8]) -> bool {
+        let rest = text.strip_prefix(self.prefix().as_bytes());
+        let Some([b'_', rest @ ..]) = rest else {
+            return false;
+        };
+        let mut parts = rest.splitn(2, |byte| *byte == b'_');
+        let environment = parts.next().and_then(|name| std::str::from_utf8(name).ok());
+        let body = parts.next().unwrap_or_default();
+        environment.is_some_and(is_name)
+            && body.len() == OVERHEAD + self.secret_length
+            && body.iter().all(|byte| base62::is_digit(*byte))
+    }
+
     /// The first and the last id that a key can have whose display prefix begins so.
     ///
     /// The readable head is not told apart by ids: whoever asks compares it with the record's.

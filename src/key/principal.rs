@@ -1,10 +1,12 @@
 //! Who owns a key, and who acts.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Redactor;
 use super::tenant::is_name;
 use super::text::text_form;
 
@@ -77,6 +79,18 @@ impl Principal {
         Self {
             kind: Kind::System,
             name: "unnamed".into(),
+        }
+    }
+
+    /// The same with keys in its name masked.
+    pub(crate) fn masked(&self, redactor: &Redactor) -> Self {
+        match redactor.redact(&self.name) {
+            Cow::Borrowed(_) => self.clone(),
+            // A mask is shorter than what it masks, and visible.
+            Cow::Owned(name) => Self {
+                kind: self.kind,
+                name: name.into(),
+            },
         }
     }
 

@@ -57,6 +57,9 @@ pub struct Rotated {
     /// The first instant at which only the successor is good; none: once this key is revoked.
     #[serde(with = "time::serde::rfc3339::option")]
     pub overlap_ends: Option<OffsetDateTime>,
+    /// When the key would have expired without a successor; none: never.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub own_end: Option<OffsetDateTime>,
 }
 
 /// In which foreign format the client holds its key, and what of it may be shown.

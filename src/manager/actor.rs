@@ -169,7 +169,7 @@ impl Actor {
         Event {
             at,
             tenant,
-            actor: self.principal.clone(),
+            actor: self.principal.masked(redactor),
             action,
             key: None,
             title: None,

@@ -32,7 +32,7 @@ impl KeyManager {
         }
         let owner = key.owner.unwrap_or_else(|| actor.principal().clone());
         self.refuse_keys("owner", owner.name())?;
-        self.refuse_keys("actor", actor.principal().name())?;
+        self.check_actor(actor)?;
         let record = KeyRecord {
             id: KeyId::from_u128(0),
             tenant: key.tenant,
@@ -69,12 +69,22 @@ impl KeyManager {
 
     /// Holds a record against what any key may be: its scopes are declared, and its lists are not too long.
     pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
-        if let Access::Scopes(scopes) = &record.access {
-            let mut scopes = scopes.iter();
-            if let Some(scope) = scopes.find(|scope| !self.parts.catalog.declares(scope)) {
-                return Err(InvalidKey::UndeclaredScope(scope.clone()));
-            }
+        self.check_declared(&record.access)?;
+        self.check_sizes(record)
+    }
+
+    pub(super) fn check_declared(&self, access: &Access) -> Result<(), InvalidKey> {
+        let Access::Scopes(scopes) = access else {
+            return Ok(());
+        };
+        let mut scopes = scopes.iter();
+        match scopes.find(|scope| !self.parts.catalog.declares(scope)) {
+            Some(scope) => Err(InvalidKey::UndeclaredScope(scope.clone())),
+            None => Ok(()),
         }
+    }
+
+    pub(super) fn check_sizes(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
         if matches!(&record.resources, Resources::Only(list) if list.len() > Resources::MAX) {
             return Err(InvalidKey::TooManyResources);
         }
@@ -118,6 +128,11 @@ impl KeyManager {
 
     pub(super) fn check_metadata(&self, metadata: &Metadata) -> Result<(), InvalidKey> {
         self.refuse_keys("metadata", &metadata.to_json())
+    }
+
+    /// Refuses to write down as a maker of keys whoever bears a key for a name.
+    pub(super) fn check_actor(&self, actor: &Actor) -> Result<(), InvalidKey> {
+        self.refuse_keys("actor", actor.principal().name())
     }
 
     fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {

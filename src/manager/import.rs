@@ -8,8 +8,10 @@ use zeroize::Zeroizing;
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::normalized;
-use crate::hashing::{Binding, ForeignDigest, ForeignKeys};
-use crate::key::{Coverage, ForeignText, KeyId, KeyRecord, SecretOrigin};
+use crate::hashing::{Binding, Credential, ForeignDigest, ForeignKeys, HashingError};
+use crate::key::{
+    Coverage, ForeignFormat, ForeignText, KeyId, KeyRecord, PresentedKey, SecretOrigin,
+};
 use crate::store::ChangeId;
 
 /// A key that clients hold already: what is known of it, and how strong it is.
@@ -205,12 +207,17 @@ impl KeyManager {
         let (digest, scheme) = match kept {
             Kept::Secret(secret) => {
                 check_strength(&secret, foreign.declared_bits)?;
+                check_shows_not(&record, &secret)?;
                 let digest = self.parts.hasher.digest(binding, &secret, record.origin);
                 (digest.await?, "own")
             }
             Kept::Digest(coverage, digest) => {
                 let hasher = &self.parts.hasher;
-                let kept = hasher.keep_foreign(binding, coverage, digest)?;
+                let kept = hasher.keep_foreign(binding, coverage, digest);
+                let kept = kept.map_err(|error| match error {
+                    HashingError::Excessive => ManageError::Foreign(ImportError::Excessive),
+                    error => error.into(),
+                })?;
                 (kept, digest.scheme())
             }
         };
@@ -235,17 +242,16 @@ impl KeyManager {
         key: &'a ForeignKey,
     ) -> Result<Kept<'a>, ImportError> {
         let foreign = self.parts.hasher.foreign();
-        let foreign = foreign.ok_or(ImportError::NotAccepted)?;
-        let find = |name: &str| foreign.format(name).ok_or(ImportError::UnknownFormat);
-        let shown = |format: &crate::key::ForeignFormat, id: Option<&str>| ForeignText {
-            format: format.name().into(),
-            shown: format.shown(id).into(),
+        let foreign = || foreign.ok_or(ImportError::NotAccepted);
+        let find = |name: &str| {
+            let foreign = foreign()?;
+            let format = foreign.format(name).ok_or(ImportError::UnknownFormat)?;
+            Ok((foreign, format))
         };
         match &key.form {
             Form::Text { format, text } => {
-                let format = find(format)?;
-                let read = self.reads_as(foreign, text)?;
-                if read != format.name() {
+                let (foreign, format) = find(format)?;
+                if self.reads_as(foreign, text)? != format.name() {
                     return Err(ImportError::OtherFormat);
                 }
                 let parts = format.parse(text).ok_or(ImportError::Text)?;
@@ -254,19 +260,21 @@ impl KeyManager {
                 Ok(Kept::Secret(Zeroizing::new(parts.secret.to_vec())))
             }
             Form::Digest { format, id, digest } => {
-                let format = find(format)?;
+                let (foreign, format) = find(format)?;
                 if !format.has_id() || !format.is_id(id) {
                     return Err(ImportError::Id);
                 }
+                self.check_samples(foreign, format, Some(id))?;
                 record.id = foreign.id_of_id(format, id);
                 record.foreign = Some(shown(format, Some(id)));
                 Ok(Kept::Digest(format.coverage(), digest))
             }
             Form::OpaqueDigest { format, digest } => {
-                let format = find(format)?;
+                let (foreign, format) = find(format)?;
                 if format.has_id() {
                     return Err(ImportError::Id);
                 }
+                self.check_samples(foreign, format, None)?;
                 let id = foreign.id_of_digest(format, digest);
                 record.id = id.ok_or(ImportError::Unfindable)?;
                 record.foreign = Some(shown(format, None));
@@ -280,6 +288,7 @@ impl KeyManager {
                 Ok(Kept::Secret(secret.clone()))
             }
             Form::PairDigest { id, digest } => {
+                foreign()?;
                 record.id = *id;
                 Ok(Kept::Digest(Coverage::Secret, digest))
             }
@@ -292,11 +301,68 @@ impl KeyManager {
         foreign: &'a ForeignKeys,
         text: &'a [u8],
     ) -> Result<&'a str, ImportError> {
-        let presented = crate::key::PresentedKey::text(text);
-        let read = crate::hashing::Credential::read(presented, &self.parts.format, Some(foreign));
+        let read = Credential::read(PresentedKey::text(text), &self.parts.format, Some(foreign));
         let read = read.map_err(|_| ImportError::Text)?;
         read.foreign.ok_or(ImportError::OtherFormat)
     }
+
+    /// Whether texts that belong to a digest will be read by its format, as far as that can be told without them.
+    fn check_samples(
+        &self,
+        foreign: &ForeignKeys,
+        format: &ForeignFormat,
+        id: Option<&str>,
+    ) -> Result<(), ImportError> {
+        for sample in format.samples(id) {
+            if self.reads_as(foreign, sample.as_bytes()) != Ok(format.name()) {
+                return Err(ImportError::OtherFormat);
+            }
+        }
+        Ok(())
+    }
+
+    /// The id under which the key with this id in a foreign format is kept: to revoke here what is revoked there.
+    ///
+    /// # Errors
+    /// [`ImportError`] if no such format is accepted, or it has no such ids.
+    pub fn foreign_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
+        let foreign = self.parts.hasher.foreign();
+        let foreign = foreign.ok_or(ImportError::NotAccepted)?;
+        let format = foreign.format(format).ok_or(ImportError::UnknownFormat)?;
+        if !format.has_id() || !format.is_id(id) {
+            return Err(ImportError::Id);
+        }
+        Ok(foreign.id_of_id(format, id))
+    }
+}
+
+fn shown(format: &ForeignFormat, id: Option<&str>) -> ForeignText {
+    ForeignText {
+        format: format.name().into(),
+        shown: format.shown(id).into(),
+    }
+}
+
+/// Refuses a record that shows the secret somewhere.
+fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> {
+    let Ok(secret) = std::str::from_utf8(secret) else {
+        return Ok(());
+    };
+    // What is in quotation marks in the one is escaped in the other.
+    let metadata = record.metadata().to_json();
+    let escaped = serde_json::to_string(secret).unwrap_or_default();
+    let escaped = escaped.trim_matches('"');
+    for (field, text, secret) in [
+        ("title", record.title().as_str(), secret),
+        ("owner", record.owner().name(), secret),
+        ("actor", record.created_by().name(), secret),
+        ("metadata", metadata.as_str(), escaped),
+    ] {
+        if text.contains(secret) {
+            return Err(InvalidKey::HoldsKey { field });
+        }
+    }
+    Ok(())
 }
 
 /// A secret cannot hold more entropy than visible ASCII characters can: 6.55 bits each.
@@ -318,8 +384,8 @@ pub enum ImportError {
     /// No format of this name is accepted here.
     #[error("no foreign format of this name is accepted here")]
     UnknownFormat,
-    /// The text, or the secret, is not of its format.
-    #[error("the text is not of its format")]
+    /// The text, or the secret, is not of its format: its prefix, its id, or the length of its secret.
+    #[error("the text is not of its format, or its secret too short or too long for it")]
     Text,
     /// The text would be read as one of another format that is accepted.
     #[error("the text would be read as one of another format")]
@@ -330,6 +396,11 @@ pub enum ImportError {
     /// The text of such a key could not be found by this digest.
     #[error("a text of this format is not found by such a digest")]
     Unfindable,
+    /// The digest's parameters are beyond what is obeyed.
+    #[error(
+        "the digest asks for more memory, passes or lanes than `Hashing::accept_argon2id` obeys"
+    )]
+    Excessive,
     /// More entropy is vouched for than so short a text can hold.
     #[error("more entropy is declared than so short a secret can hold")]
     Overstated,

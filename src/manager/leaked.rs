@@ -76,8 +76,21 @@ impl KeyManager {
     ) -> Result<(Found, StoredKey), ManageError> {
         self.ask(actor, &Operation::FindOwner).await?;
         let now = self.now()?;
-        // Counted as a miss until it is a hit, so that many at once are no way round.
+        // Counted as a miss until it is known to be none, so that many at once are no way round.
         self.parts.lookups.begin(now)?;
+        let found = self.prove_owner(actor, presented, now).await;
+        if !matches!(found, Err(ManageError::NotFound)) {
+            self.parts.lookups.was_no_miss();
+        }
+        found
+    }
+
+    async fn prove_owner(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(Found, StoredKey), ManageError> {
         let parts = &self.parts;
         let credential = Credential::read(presented, &parts.format, parts.hasher.foreign())
             .map_err(|_| ManageError::NotFound)?;
@@ -97,7 +110,6 @@ impl KeyManager {
         match proof.await? {
             Possession::Refuted => Err(ManageError::NotFound),
             Possession::Proven { .. } => {
-                parts.lookups.hit();
                 let status = record.status(now);
                 Ok((Found { record, status }, stored))
             }
@@ -138,7 +150,7 @@ impl Lookups {
         Ok(())
     }
 
-    fn hit(&self) {
+    fn was_no_miss(&self) {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         window.missed = window.missed.saturating_sub(1);
     }

@@ -95,7 +95,7 @@ impl KeyQuery {
     /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none: it
     /// is a secret, and for [`find_owner`](super::KeyManager::find_owner).
     ///
-    /// For keys of a foreign format it has to be whole.
+    /// Keys of foreign formats are looked for one by one: pages may be short.
     #[must_use]
     pub fn display_prefix(mut self, start: &str) -> Self {
         self.display_prefix = Some(start.into());

@@ -52,7 +52,8 @@ impl KeyManager {
     /// A page of a tenant's revocations, after the one that bore this cursor.
     ///
     /// Exported regularly to a place of its own, they bring a restored backup up to date. Cutoffs are not among
-    /// them: [set them again](Self::deny_issued_before).
+    /// them: [set them again](Self::deny_issued_before). Nor are keys that only a rotation has ended: a backup from
+    /// before the rotation knows nothing of their successors either, and they are rotated again.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Cursor`] if the cursor
@@ -128,10 +129,6 @@ impl KeyManager {
             for record in batch {
                 match self.find(&record.tenant, record.id).await {
                     Ok(key) if key.revocation.is_some() => replayed.already += 1,
-                    // Named twice in one batch: the second time it is revoked already.
-                    Ok(key) if keys.iter().any(|(known, ..)| known.id == key.id) => {
-                        replayed.already += 1;
-                    }
                     Ok(key) => {
                         let at = normalized(record.at).map_or(now, |at| at.min(now));
                         keys.push((key, at, record.reason.clone().masked(&redactor)));
@@ -144,7 +141,7 @@ impl KeyManager {
             let each = keys
                 .iter()
                 .map(|(key, at, reason)| (key, *at, reason.clone()));
-            let revoked = self.revoke_each(actor, each).await?;
+            let revoked = self.revoke_each(actor, now, each).await?;
             replayed.revoked += revoked;
             replayed.already += count.saturating_sub(revoked);
         }

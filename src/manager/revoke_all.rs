@@ -1,8 +1,9 @@
 //! Ending many keys at once.
 //!
-//! A cutoff comes first: in one commit it ends every key in its scope that was issued before an instant, on every
+//! A cutoff does it: in one commit it ends every key in its scope that was issued before an instant, on every
 //! node, and makes an `issue` that began before it fail. What follows only writes down for each key what is so
-//! already, and can be interrupted and taken up again at any place.
+//! already, and can be interrupted and taken up again at any place. What comes first are the keys that a cutoff at this
+//! instant would miss, where another node's clock runs ahead: those are revoked one by one before it.
 
 use time::OffsetDateTime;
 
@@ -68,16 +69,32 @@ pub struct RevokedAll {
     pub revoked: u64,
 }
 
+/// Which keys a sweep means, by their dates.
+#[derive(Clone, Copy)]
+enum Dated {
+    Before(OffsetDateTime),
+    NotBefore(OffsetDateTime),
+}
+
+impl Dated {
+    fn holds(self, key: &StoredKey) -> bool {
+        match self {
+            Self::Before(instant) => key.created_at < instant,
+            Self::NotBefore(instant) => key.created_at >= instant,
+        }
+    }
+}
+
 impl KeyManager {
     /// Revokes all keys of a tenant, or of one of its owners.
     ///
-    /// From its first commit on none of them is good any more, wherever this stops. A key that is issued meanwhile is
-    /// either among them, or is refused, or was issued after: none slips through. As with a single revocation the
-    /// actor's ceiling does not bind it.
+    /// A key that is issued meanwhile is either among them, or is refused, or was issued after: none slips through. As
+    /// with a single revocation the actor's ceiling does not bind it.
     ///
     /// # Errors
-    /// [`ManageError::Unfinished`] if all have ended and not all are listed as revoked yet: call it again with the
-    /// instant given. [`ManageError::Refused`] if the tenant is not the actor's, or by policy;
+    /// [`ManageError::Unfinished`] if every one of them has ended, and not all are listed as revoked yet: call it again
+    /// with the instant given. After any other error some may be good still: call it again as it was.
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy;
     /// [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn revoke_all(
         &self,
@@ -109,32 +126,56 @@ impl KeyManager {
             },
             None => CutoffScope::from(tenant),
         };
-        self.cut_off(actor, scope, before, now, Some(&reason))
+        let mut revoked = 0;
+        if asked.is_none() {
+            // What is dated now or later, by a clock that runs ahead, no cutoff at this instant ends.
+            let later = Dated::NotBefore(before);
+            revoked += self.sweep(actor, &scope, now, &reason, later).await?;
+        }
+        self.cut_off(actor, scope.clone(), before, now, Some(&reason))
             .await?;
+        let earlier = Dated::Before(before);
+        match self.sweep(actor, &scope, now, &reason, earlier).await {
+            Ok(swept) => revoked += swept,
+            Err(source) => return Err(ManageError::Unfinished { before, source }),
+        }
+        Ok(RevokedAll { before, revoked })
+    }
 
+    /// Revokes the keys in a scope of one tenant that are meant, as the latest list shows them.
+    async fn sweep(
+        &self,
+        actor: &Actor,
+        scope: &CutoffScope,
+        now: OffsetDateTime,
+        reason: &RevokeReason,
+        dated: Dated,
+    ) -> Result<u64, StoreError> {
+        let Some(tenant) = scope.tenant() else {
+            return Err(StoreError::Unsupported);
+        };
         let mut query = ListQuery::of(tenant)
             .limit(u16::try_from(ChangeSet::MAX_CHANGES).unwrap_or(1))
             .at_latest();
-        if let Some(owner) = &owner {
+        if let CutoffScope::Owner { owner, .. } = scope {
             query = query.only(KeyFilter::Owner(owner.clone()));
         }
-        let unfinished = |source| ManageError::Unfinished { before, source };
         let mut revoked = 0;
         loop {
-            let page = self.parts.store.list(&query).await.map_err(unfinished)?;
+            let page = self.parts.store.list(&query).await?;
             let last = page.items.last().map(ListPosition::of);
-            // Without an instant of its own, what is listed now was issued before it ended, whatever its date says.
-            let is_meant = |key: &StoredKey| {
-                key.tenant == *tenant && (asked.is_none() || key.created_at < before)
+            // The newest come first: behind one that is too old there is none that is not.
+            let has_passed = match (dated, page.items.last()) {
+                (Dated::NotBefore(instant), Some(last)) => last.created_at < instant,
+                _ => false,
             };
-            let keys: Vec<_> = page.items.into_iter().filter(is_meant).collect();
-            revoked += self
-                .revoke_batch(actor, &keys, now, &reason)
-                .await
-                .map_err(unfinished)?;
+            let keys = page.items.iter();
+            let keys = keys.filter(|key| scope.holds(key) && dated.holds(key));
+            let each = keys.map(|key| (key, now, reason.clone()));
+            revoked += self.revoke_each(actor, now, each).await?;
             match last {
-                Some(position) if page.has_more => query = query.after(position),
-                _ => return Ok(RevokedAll { before, revoked }),
+                Some(position) if page.has_more && !has_passed => query = query.after(position),
+                _ => return Ok(revoked),
             }
         }
     }
@@ -208,29 +249,22 @@ impl KeyManager {
         }
     }
 
-    /// Revokes up to [`ChangeSet::MAX_CHANGES`] keys in one commit; how many were not revoked before.
-    pub(super) async fn revoke_batch(
-        &self,
-        actor: &Actor,
-        keys: &[StoredKey],
-        at: OffsetDateTime,
-        reason: &RevokeReason,
-    ) -> Result<u64, StoreError> {
-        let revocations = keys.iter().map(|key| (key, at, reason.clone()));
-        self.revoke_each(actor, revocations).await
-    }
-
-    /// As [`revoke_batch`](Self::revoke_batch), each at an instant and for a reason of its own.
+    /// Revokes up to [`ChangeSet::MAX_CHANGES`] keys in one commit, each as of an instant and for a reason; how many
+    /// were not revoked before.
     pub(super) async fn revoke_each<'a>(
         &self,
         actor: &Actor,
+        now: OffsetDateTime,
         keys: impl Iterator<Item = (&'a StoredKey, OffsetDateTime, RevokeReason)>,
     ) -> Result<u64, StoreError> {
         let redactor = self.parts.format.redactor();
         let (changes, events): (Vec<_>, Vec<_>) = keys
             .map(|(key, at, reason)| {
-                let fields = vec![FieldChange::set("revoked", reason.as_str())];
-                let event = actor.event(at, EventAction::KeyRevoked, key, fields, &redactor);
+                let mut fields = vec![FieldChange::set("revoked", reason.as_str())];
+                if at != now {
+                    fields.push(FieldChange::set("revoked_at", rfc3339(at)));
+                }
+                let event = actor.event(now, EventAction::KeyRevoked, key, fields, &redactor);
                 let id = key.id;
                 (Change::Revoke { id, at, reason }, event)
             })

@@ -15,6 +15,9 @@ use crate::clock::{later, normalized, rfc3339};
 use crate::key::{FormatError, KeyId, KeyRecord, RevokeReason, Rotated, TenantId};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
 
+/// How far a line of rotations is followed. A longer one is retired from its young end.
+const LONGEST_LINE: usize = 64;
+
 /// How long a key and its successor are both good. The old key's life is never lengthened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -158,6 +161,7 @@ impl KeyManager {
     }
 
     async fn check_may_rotate(&self, actor: &Actor, record: &KeyRecord) -> Result<(), ManageError> {
+        self.check_actor(actor)?;
         self.check_ceiling(actor, record)?;
         // A successor would be switched on.
         if record.suspended_at.is_some() {
@@ -167,16 +171,30 @@ impl KeyManager {
         if self.parts.format.find_environment(environment).is_none() {
             return Err(InvalidKey::Format(FormatError::UnknownEnvironment).into());
         }
-        if let Some(rotated) = record.rotation {
-            let successor = self.parts.store.get(rotated.successor).await?;
-            let is_revoked = |key: &crate::key::StoredKey| key.revocation.is_some();
-            if !successor.as_ref().is_none_or(is_revoked) {
-                return Err(ManageError::AlreadyRotated {
-                    successor: rotated.successor,
-                });
-            }
+        match self.youngest_of(record).await? {
+            Some(successor) => Err(ManageError::AlreadyRotated { successor }),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The last key of the line that begins with this key's successor, unless that was revoked or cut off.
+    async fn youngest_of(&self, record: &KeyRecord) -> Result<Option<KeyId>, ManageError> {
+        let mut rotated = record.rotation;
+        for _ in 0..LONGEST_LINE {
+            let Some(Rotated { successor, .. }) = rotated else {
+                return Ok(None);
+            };
+            let Some(stored) = self.parts.store.get(successor).await? else {
+                return Ok(None);
+            };
+            let next = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
+            if next.rotation.is_none() && next.revocation.is_none() && !next.is_cut_off() {
+                return Ok(Some(successor));
+            }
+            rotated = next.rotation;
+        }
+        // So long a line has some end.
+        Ok(rotated.map(|rotated| rotated.successor))
     }
 
     /// The successor's record, all but its id and its digest.
@@ -192,7 +210,8 @@ impl KeyManager {
         successor.created_at = now;
         successor.created_by = actor.principal().clone();
         successor.expires_at = match rotation.expiry {
-            Asked::AsBefore => record.expires_at,
+            // A key that has a successor was shortened by its overlap.
+            Asked::AsBefore => record.rotation.map_or(record.expires_at, |one| one.own_end),
             Asked::Never => None,
             Asked::Expires(expiry) => Some(expiry.end(now)?),
         };
@@ -227,14 +246,17 @@ impl KeyManager {
             successor: successor.id,
             at: now,
             overlap_ends: ends_at,
+            own_end: record.rotation.map_or(record.expires_at, |one| one.own_end),
         });
         old.expires_at = ends_at.or(record.expires_at);
         let old = old.encode().map_err(InvalidKey::Unwritable)?;
         let mut changes = vec![FieldChange::set("successor", successor.id.to_string())];
         if let Some(end) = ends_at {
-            let before = record.expires_at.map(rfc3339);
             changes.push(FieldChange::set("overlap_ends", rfc3339(end)));
-            changes.push(FieldChange::of("expires_at", before, Some(rfc3339(end))));
+            let (from, to) = (record.expires_at.map(rfc3339), Some(rfc3339(end)));
+            if from != to {
+                changes.push(FieldChange::of("expires_at", from, to));
+            }
         }
         let rotated = actor.event(now, EventAction::KeyRotated, &old, changes, &redactor);
         let ends_now = rotation.overlap == Overlap::None;
@@ -283,19 +305,19 @@ impl KeyManager {
         record: &KeyRecord,
         now: OffsetDateTime,
     ) -> Result<(), ManageError> {
-        /// A line that is longer is retired from its young end.
-        const MOST: usize = 8;
         let mut ancestor = record.predecessor;
-        for _ in 0..MOST {
+        for _ in 0..LONGEST_LINE {
             let Some(id) = ancestor else { break };
             let Some(stored) = self.parts.store.get(id).await? else {
                 break;
             };
-            let is_ours = stored.tenant == record.tenant && stored.revocation.is_none();
-            if !is_ours {
+            if stored.tenant != record.tenant {
                 break;
             }
             ancestor = stored.predecessor;
+            if stored.revocation.is_some() {
+                continue;
+            }
             let is_over =
                 KeyRecord::decode(stored.clone()).is_ok_and(|record| record.is_superseded(now));
             if is_over {

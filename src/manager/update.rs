@@ -115,8 +115,9 @@ impl KeyManager {
             if changes.is_empty() {
                 return Ok(None);
             }
-            self.check_bounds(&with)?;
+            self.check_sizes(&with)?;
             if with.access != record.access {
+                self.check_declared(&with.access)?;
                 rules.check_access(&with.access, &self.parts.catalog)?;
             }
             self.check_ceiling(actor, &with)?;
@@ -149,25 +150,38 @@ impl KeyManager {
         with.quotas = update.quotas.clone().unwrap_or(with.quotas);
         with.concurrency = update.concurrency.unwrap_or(with.concurrency);
 
-        let texts = |record: &KeyRecord| {
+        let quotas = |record: &KeyRecord| {
             let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
+            (!quotas.is_empty()).then(|| quotas.join(", "))
+        };
+        let texts = |record: &KeyRecord| {
             [
                 ("title", Some(record.title.to_string())),
                 ("metadata", Some(record.metadata.to_json())),
                 ("access", Some(record.access.to_string())),
                 ("resources", Some(record.resources.to_string())),
                 ("networks", Some(record.networks.to_string())),
-                ("quotas", Some(quotas.join(", "))),
+                ("quotas", quotas(record)),
                 (
                     "concurrency",
                     record.concurrency.map(|limit| limit.to_string()),
                 ),
             ]
         };
-        let pairs = texts(record).into_iter().zip(texts(&with));
+        // The values are compared, and only told as text.
+        let differs = [
+            with.title != record.title,
+            with.metadata != record.metadata,
+            with.access != record.access,
+            with.resources != record.resources,
+            with.networks != record.networks,
+            with.quotas != record.quotas,
+            with.concurrency != record.concurrency,
+        ];
+        let pairs = texts(record).into_iter().zip(texts(&with)).zip(differs);
         let changes = pairs
-            .filter(|((_, from), (_, to))| from != to)
-            .map(|((field, from), (_, to))| FieldChange::of(field, from, to));
+            .filter(|(_, differs)| *differs)
+            .map(|(((field, from), (_, to)), _)| FieldChange::of(field, from, to));
         Ok((with, changes.collect()))
     }
 }

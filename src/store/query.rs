@@ -1,5 +1,6 @@
 //! Listing a tenant's keys page by page, as a backend sees it.
 
+use std::cmp::Ordering;
 use std::num::NonZeroU16;
 
 use time::OffsetDateTime;
@@ -203,28 +204,35 @@ impl ListPosition {
             },
         }
     }
+}
 
-    /// Whether a key at `other` is listed after one here.
-    #[must_use]
-    pub fn is_before(&self, other: &Self) -> bool {
+/// In the order of a list: what is listed first is less.
+impl Ord for ListPosition {
+    fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Live { .. }, Self::Revoked { .. }) => true,
-            (Self::Revoked { .. }, Self::Live { .. }) => false,
+            (Self::Live { .. }, Self::Revoked { .. }) => Ordering::Less,
+            (Self::Revoked { .. }, Self::Live { .. }) => Ordering::Greater,
             (
                 Self::Live { created_micros, id },
                 Self::Live {
-                    created_micros: other_micros,
-                    id: other_id,
+                    created_micros: at,
+                    id: of,
                 },
-            ) => (created_micros, id) > (other_micros, other_id),
+            ) => (at, of).cmp(&(created_micros, id)),
             (
                 Self::Revoked { position, id },
                 Self::Revoked {
-                    position: other_position,
-                    id: other_id,
+                    position: at,
+                    id: of,
                 },
-            ) => (position, id) < (other_position, other_id),
+            ) => (position, id).cmp(&(at, of)),
         }
+    }
+}
+
+impl PartialOrd for ListPosition {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use argon2::PasswordHash;
-use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
-
+#[cfg(feature = "foreign-digests")]
+use super::schemes::{Pbkdf2, Scrypt, check_bcrypt};
+use super::schemes::{check_argon2, from_base64, read_argon2};
 use crate::hashing::{Argon2Params, HashingError};
 use crate::key::Lookup;
 
@@ -16,9 +16,8 @@ use crate::key::Lookup;
 /// ```
 /// use keyward::hashing::ForeignDigest;
 ///
-/// // SHA-256 in hex or base64, by its length.
 /// let digest = ForeignDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
-/// assert_eq!(digest, ForeignDigest::sha256("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
+/// assert_eq!(digest, ForeignDigest::sha256_base64("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
 /// assert!(ForeignDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
 /// # Ok::<(), keyward::hashing::ForeignDigestError>(())
 /// ```
@@ -49,43 +48,73 @@ pub(super) enum Scheme {
 }
 
 impl ForeignDigest {
-    /// SHA-256, in 64 hex digits or in base64 (standard or URL-safe alphabet, padded or not): what Laravel
-    /// Sanctum and `prefixed-api-key` keep.
+    /// SHA-256 in 64 hex digits: what Laravel Sanctum and `prefixed-api-key` keep.
     ///
     /// # Errors
     /// [`ForeignDigestError::Malformed`].
-    pub fn sha256(text: &str) -> Result<Self, ForeignDigestError> {
-        Ok(Self(Scheme::Sha256(bytes(text)?)))
+    pub fn sha256(hex: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha256(from_hex(hex)?)))
     }
 
-    /// SHA-512, in 128 hex digits or in base64.
+    /// SHA-256 in base64: standard or URL-safe alphabet, padded or not.
+    ///
+    /// # Security
+    /// 32 random bytes in base64, a common form of token, look just like it: make sure that it is the column of digests
+    /// that you read, or the tokens themselves are kept.
     ///
     /// # Errors
     /// [`ForeignDigestError::Malformed`].
-    pub fn sha512(text: &str) -> Result<Self, ForeignDigestError> {
-        Ok(Self(Scheme::Sha512(bytes(text)?)))
+    pub fn sha256_base64(text: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha256(bytes_of_base64(text)?)))
     }
 
-    /// HMAC-SHA-256, in 64 hex digits or in base64, under the [foreign key](super::ForeignKeys::hmac_key) of this name.
+    /// SHA-512 in 128 hex digits.
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`].
+    pub fn sha512(hex: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha512(from_hex(hex)?)))
+    }
+
+    /// SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`].
+    pub fn sha512_base64(text: &str) -> Result<Self, ForeignDigestError> {
+        Ok(Self(Scheme::Sha512(bytes_of_base64(text)?)))
+    }
+
+    /// HMAC-SHA-256 in 64 hex digits, under the [foreign key](super::ForeignKeys::hmac_key) of this name.
     ///
     /// # Errors
     /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Key`].
-    pub fn hmac_sha256(key: &str, text: &str) -> Result<Self, ForeignDigestError> {
+    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, ForeignDigestError> {
+        Self::hmac_of(key, from_hex(hex)?)
+    }
+
+    /// HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
+    ///
+    /// # Errors
+    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Key`].
+    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, ForeignDigestError> {
+        Self::hmac_of(key, bytes_of_base64(text)?)
+    }
+
+    fn hmac_of(key: &str, output: [u8; 32]) -> Result<Self, ForeignDigestError> {
         if !is_key_name(key) {
             return Err(ForeignDigestError::Key);
         }
-        Ok(Self(Scheme::HmacSha256 {
-            key: key.into(),
-            output: bytes(text)?,
-        }))
+        let key = key.into();
+        Ok(Self(Scheme::HmacSha256 { key, output }))
     }
 
     /// Argon2 in its PHC string, such as argon2-cffi and PHP write it: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
     ///
-    /// argon2id, argon2i or argon2d of version 19, a salt of 8 to 48 bytes, 16 to 64 bytes of output.
+    /// argon2id, argon2i or argon2d, `v=19` and written out, a salt of 8 to 48 bytes, 16 to 64 bytes of output, no
+    /// `keyid` and no `data`. An import obeys no more than [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id) says.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`].
+    /// [`ForeignDigestError::Malformed`]; [`ForeignDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
     pub fn argon2(text: &str) -> Result<Self, ForeignDigestError> {
         check_argon2(text)?;
         Ok(Self(Scheme::Argon2(text.into())))
@@ -270,200 +299,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
 
-/// Bytes from hex or base64, told apart by their length.
-fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
-    let malformed = ForeignDigestError::Malformed;
-    let read = if text.len() == 2 * N {
-        base16ct::mixed::decode_vec(text).ok()
-    } else {
-        from_base64(text)
-    };
-    read.and_then(|bytes| bytes.try_into().ok())
-        .ok_or(malformed)
+fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
+    let bytes = base16ct::mixed::decode_vec(text).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or(ForeignDigestError::Malformed)
 }
 
-/// Standard or URL-safe, padded or not.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    Base64::decode_vec(text)
-        .or_else(|_| Base64Unpadded::decode_vec(text))
-        .or_else(|_| Base64Url::decode_vec(text))
-        .or_else(|_| Base64UrlUnpadded::decode_vec(text))
-        .ok()
-}
-
-fn check_argon2(text: &str) -> Result<(), ForeignDigestError> {
-    read_argon2(text, Argon2Params::MOST_READ)
-        .map(|_| ())
-        .map_err(|error| match error {
-            HashingError::Excessive => ForeignDigestError::Excessive,
-            _ => ForeignDigestError::Malformed,
-        })
-}
-
-/// An Argon2 digest taken apart.
-pub(super) struct Argon2Parts {
-    pub(super) algorithm: argon2::Algorithm,
-    pub(super) params: Argon2Params,
-    pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
-}
-
-pub(super) fn read_argon2(text: &str, most: Argon2Params) -> Result<Argon2Parts, HashingError> {
-    let malformed = || HashingError::Malformed;
-    let phc = PasswordHash::new(text).map_err(|_| malformed())?;
-    let algorithm = match phc.algorithm.as_str() {
-        "argon2id" => argon2::Algorithm::Argon2id,
-        "argon2i" => argon2::Algorithm::Argon2i,
-        "argon2d" => argon2::Algorithm::Argon2d,
-        _ => return Err(malformed()),
-    };
-    let number = |name| phc.params.get_decimal(name).ok_or_else(malformed);
-    let params = Argon2Params::stored(number("m")?, number("t")?, number("p")?, most)?;
-    let salt = phc.salt.as_ref().ok_or_else(malformed)?;
-    let salt: &[u8] = salt.as_ref();
-    let output = phc.hash.as_ref().ok_or_else(malformed)?.as_bytes();
-    let is_whole = phc.version == Some(19)
-        && phc.params.iter().count() == 3
-        && (8..=48).contains(&salt.len())
-        && (16..=64).contains(&output.len())
-        && phc.to_string() == text;
-    if !is_whole {
-        return Err(malformed());
-    }
-    Ok(Argon2Parts {
-        algorithm,
-        params,
-        salt: salt.to_vec(),
-        output: output.to_vec(),
-    })
-}
-
-#[cfg(feature = "foreign-digests")]
-fn check_bcrypt(text: &str) -> Result<(), ForeignDigestError> {
-    const MOST_COST: u32 = 15;
-    let malformed = ForeignDigestError::Malformed;
-    let rest = ["$2a$", "$2b$", "$2y$"]
-        .iter()
-        .find_map(|start| text.strip_prefix(start));
-    let (cost, rest) = rest
-        .and_then(|rest| rest.split_once('$'))
-        .ok_or(malformed)?;
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
-    let is_cost = cost.len() == 2 && cost.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_cost || rest.len() != 53 || !rest.bytes().all(is_digit) {
-        return Err(malformed);
-    }
-    match cost.parse::<u32>() {
-        Ok(4..=MOST_COST) => Ok(()),
-        Ok(16..=31) => Err(ForeignDigestError::Excessive),
-        _ => Err(malformed),
-    }
-}
-
-/// Django's PBKDF2: `pbkdf2_sha256$iterations$salt$base64`.
-#[cfg(feature = "foreign-digests")]
-pub(super) struct Pbkdf2 {
-    pub(super) is_sha1: bool,
-    pub(super) iterations: u32,
-    pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
-}
-
-#[cfg(feature = "foreign-digests")]
-impl Pbkdf2 {
-    const MOST_ITERATIONS: u32 = 4_000_000;
-
-    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
-        let malformed = ForeignDigestError::Malformed;
-        let [algorithm, iterations, salt, output] = fields(text)?;
-        let is_sha1 = match algorithm {
-            "pbkdf2_sha1" => true,
-            "pbkdf2_sha256" => false,
-            _ => return Err(malformed),
-        };
-        let iterations = number(iterations)?;
-        if iterations == 0 {
-            return Err(malformed);
-        }
-        if iterations > Self::MOST_ITERATIONS {
-            return Err(ForeignDigestError::Excessive);
-        }
-        let output = from_base64(output).ok_or(malformed)?;
-        if output.len() != if is_sha1 { 20 } else { 32 } {
-            return Err(malformed);
-        }
-        Ok(Self {
-            is_sha1,
-            iterations,
-            salt: salt_bytes(salt)?,
-            output,
-        })
-    }
-}
-
-/// Django's scrypt: `scrypt$n$salt$r$p$base64`.
-#[cfg(feature = "foreign-digests")]
-pub(super) struct Scrypt {
-    pub(super) log_n: u8,
-    pub(super) r: u32,
-    pub(super) p: u32,
-    pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
-}
-
-#[cfg(feature = "foreign-digests")]
-impl Scrypt {
-    /// 128 bytes times n times r, as Argon2id's default bound on memory.
-    const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
-    const MOST_P: u32 = 16;
-
-    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
-        let malformed = ForeignDigestError::Malformed;
-        let [algorithm, n, salt, r, p, output] = fields(text)?;
-        let (n, r, p) = (number(n)?, number(r)?, number(p)?);
-        if algorithm != "scrypt" || n < 2 || !n.is_power_of_two() || r == 0 || p == 0 {
-            return Err(malformed);
-        }
-        if u64::from(n) * u64::from(r) > Self::MOST_BLOCKS || p > Self::MOST_P {
-            return Err(ForeignDigestError::Excessive);
-        }
-        let output = from_base64(output).ok_or(malformed)?;
-        if output.len() != 64 {
-            return Err(malformed);
-        }
-        Ok(Self {
-            log_n: u8::try_from(n.trailing_zeros()).map_err(|_| malformed)?,
-            r,
-            p,
-            salt: salt_bytes(salt)?,
-            output,
-        })
-    }
-}
-
-#[cfg(feature = "foreign-digests")]
-fn fields<const N: usize>(text: &str) -> Result<[&str; N], ForeignDigestError> {
-    let fields: Vec<_> = text.split('$').collect();
-    fields.try_into().map_err(|_| ForeignDigestError::Malformed)
-}
-
-/// A number in its one spelling.
-#[cfg(feature = "foreign-digests")]
-fn number(text: &str) -> Result<u32, ForeignDigestError> {
-    let number: u32 = text.parse().map_err(|_| ForeignDigestError::Malformed)?;
-    if number.to_string() == text {
-        Ok(number)
-    } else {
-        Err(ForeignDigestError::Malformed)
-    }
-}
-
-#[cfg(feature = "foreign-digests")]
-fn salt_bytes(salt: &str) -> Result<Vec<u8>, ForeignDigestError> {
-    let is_salt = (1..=64).contains(&salt.len()) && salt.bytes().all(|b| b.is_ascii_graphic());
-    if is_salt {
-        Ok(salt.as_bytes().to_vec())
-    } else {
-        Err(ForeignDigestError::Malformed)
-    }
+fn bytes_of_base64<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
+    let bytes = from_base64(text).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or(ForeignDigestError::Malformed)
 }

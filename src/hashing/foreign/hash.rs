@@ -5,7 +5,8 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::digest::{ForeignDigest, Scheme, read_argon2};
+use super::digest::{ForeignDigest, Scheme};
+use super::schemes::read_argon2;
 use crate::hashing::{Argon2Params, HashingError, argon2id};
 
 impl ForeignDigest {
@@ -59,17 +60,17 @@ fn argon2(text: &str, presented: &[u8], most: Argon2Params) -> Result<bool, Hash
 
 #[cfg(feature = "foreign-digests")]
 fn bcrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    match bcrypt::non_truncating_verify(presented, text) {
-        Ok(verdict) => Ok(verdict),
-        // Past 72 bytes, or with a zero byte, it would not look at all of the secret.
-        Err(bcrypt::BcryptError::Truncation(_)) => Ok(false),
-        Err(_) => Err(HashingError::Malformed),
+    /// What bcrypt looks at: two longer secrets that begin alike would be one.
+    const MOST_BYTES: usize = 72;
+    if presented.len() > MOST_BYTES {
+        return Ok(false);
     }
+    bcrypt::verify(presented, text).map_err(|_| HashingError::Malformed)
 }
 
 #[cfg(feature = "foreign-digests")]
 fn pbkdf2(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    let read = super::digest::Pbkdf2::read(text).map_err(|_| HashingError::Malformed)?;
+    let read = super::schemes::Pbkdf2::read(text).map_err(|_| HashingError::Malformed)?;
     let mut output = vec![0; read.output.len()];
     if read.is_sha1 {
         pbkdf2::pbkdf2_hmac::<sha1::Sha1>(presented, &read.salt, read.iterations, &mut output);
@@ -81,7 +82,7 @@ fn pbkdf2(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
 
 #[cfg(feature = "foreign-digests")]
 fn scrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    let read = super::digest::Scrypt::read(text).map_err(|_| HashingError::Malformed)?;
+    let read = super::schemes::Scrypt::read(text).map_err(|_| HashingError::Malformed)?;
     let params =
         scrypt::Params::new(read.log_n, read.r, read.p).map_err(|_| HashingError::Malformed)?;
     let mut output = vec![0; read.output.len()];

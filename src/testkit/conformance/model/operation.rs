@@ -234,6 +234,9 @@ impl World {
                 loop {
                     let page = store.list(&query).await?;
                     keys.extend(page.items);
+                    if keys.len() > 1_000 {
+                        return Err(Failure::new(format!("{operation:?}: the pages never end")));
+                    }
                     match keys.last() {
                         Some(last) if page.has_more => query = query.after(ListPosition::of(last)),
                         _ => break,

@@ -1,0 +1,69 @@
+//! What was presented, of the application's own format or of a foreign one.
+
+use std::fmt;
+
+use super::ForeignKeys;
+use crate::key::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, may_be_foreign};
+
+/// What was presented, with the id of the key that it claims to be: of the application's format or a foreign one.
+#[derive(Clone, Copy)]
+pub(crate) struct Credential<'a> {
+    pub(crate) id: KeyId,
+    /// The environment that the text names, where it names one.
+    pub(crate) environment: Option<&'a Environment>,
+    /// What Keyward's own digests cover.
+    pub(crate) secret: &'a [u8],
+    /// All that came as one text; of a pair, the secret.
+    pub(crate) text: &'a [u8],
+    /// The foreign format that it is written in.
+    pub(crate) foreign: Option<&'a str>,
+}
+
+impl<'a> Credential<'a> {
+    /// Reads what was presented.
+    ///
+    /// # Errors
+    /// [`KeyTextError`] if it is of no format that is accepted: what is wrong with it as one of the application's own.
+    pub(crate) fn read(
+        presented: PresentedKey<'a>,
+        format: &'a KeyFormat,
+        foreign: Option<&'a ForeignKeys>,
+    ) -> Result<Self, KeyTextError> {
+        let error = match format.parse_presented(presented) {
+            Ok(parsed) => {
+                let secret = parsed.expose_secret();
+                return Ok(Self {
+                    id: parsed.id(),
+                    environment: parsed.environment(),
+                    secret,
+                    text: secret,
+                    foreign: None,
+                });
+            }
+            Err(error) => error,
+        };
+        let (Some(foreign), Some(text)) = (foreign, may_be_foreign(presented, format)) else {
+            return Err(error);
+        };
+        let read = foreign.formats.iter().find_map(|format| {
+            let parts = format.parse(text)?;
+            Some(Self {
+                id: foreign.id_of(format, &parts)?,
+                environment: None,
+                secret: parts.secret,
+                text: parts.text,
+                foreign: Some(format.name()),
+            })
+        });
+        read.ok_or(error)
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("foreign", &self.foreign)
+            .finish_non_exhaustive()
+    }
+}

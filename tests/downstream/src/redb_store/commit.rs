@@ -1,0 +1,173 @@
+//! Making a set of changes.
+//!
+//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that fails is
+//! undone by dropping the transaction.
+
+use keyward::key::KeyId;
+use keyward::store::{
+    Change, ChangeSet, Committed, CutoffScope, ListPosition, Outcome, Precondition, StoreError,
+};
+use keyward::time::OffsetDateTime;
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::events;
+use super::fault::Fault;
+use super::feed::{self, News};
+use super::list;
+use super::row;
+use super::tables::{
+    COMMITS, CUTOFFS, KEYS, LIVE, LivePlace, META, Meta, REVOKED, RevokedPlace, SETTINGS, decode,
+    encode,
+};
+
+const OUTCOMES: &str = "the outcomes of a commit";
+
+/// Makes the changes, and remembers what became of them.
+pub(super) fn commit(transaction: &WriteTransaction, set: &ChangeSet) -> Result<Committed, Fault> {
+    let mut commits = transaction.open_table(COMMITS)?;
+    if let Some(before) = commits.get(set.id().as_bytes())? {
+        return decode(OUTCOMES, before.value());
+    }
+    let mut state = State::open(transaction)?;
+    for (index, precondition) in set.preconditions().iter().enumerate() {
+        if !state.holds(precondition)? {
+            return Err(StoreError::PreconditionFailed { index }.into());
+        }
+    }
+    let mut table = transaction.open_table(META)?;
+    let mut meta = Meta::read(&table)?;
+    let position = meta.position.saturating_add(1);
+    let changes = set.changes().iter();
+    let outcomes = changes
+        .map(|change| state.make(change, position))
+        .collect::<Result<Vec<_>, _>>()?;
+    if outcomes.iter().any(Outcome::is_news) {
+        meta.position = position;
+        meta.head = events::append(transaction, set, meta.head, &outcomes)?;
+        meta.write(&mut table)?;
+        feed::append(transaction, position, &state.news)?;
+    }
+    let committed = Committed {
+        position: meta.position,
+        outcomes,
+    };
+    let remembered = encode(OUTCOMES, &committed)?;
+    commits.insert(set.id().as_bytes(), remembered.as_slice())?;
+    Ok(committed)
+}
+
+/// What changes alter, and what is to be told of it.
+struct State<'t> {
+    keys: Table<'t, u128, &'static [u8]>,
+    live: Table<'t, LivePlace, ()>,
+    revoked: Table<'t, RevokedPlace, ()>,
+    cutoffs: Table<'t, &'static str, i64>,
+    settings: Table<'t, &'static str, &'static [u8]>,
+    news: Vec<News>,
+}
+
+impl<'t> State<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            keys: transaction.open_table(KEYS)?,
+            live: transaction.open_table(LIVE)?,
+            revoked: transaction.open_table(REVOKED)?,
+            cutoffs: transaction.open_table(CUTOFFS)?,
+            settings: transaction.open_table(SETTINGS)?,
+            news: Vec::new(),
+        })
+    }
+
+    fn holds(&self, precondition: &Precondition) -> Result<bool, Fault> {
+        match precondition {
+            Precondition::UnrevokedKeysBelow { tenant, limit } => {
+                let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+                let tenant = tenant.as_str().as_bytes();
+                let all = (tenant, i64::MIN, u128::MIN)..=(tenant, i64::MAX, u128::MAX);
+                // No further than the limit: a count of its own could differ from what it counts.
+                let mut keys = 0;
+                for key in self.live.range(all)?.take(limit) {
+                    key?;
+                    keys += 1;
+                }
+                Ok(keys < limit)
+            }
+            Precondition::NotCutOff {
+                tenant,
+                owner,
+                issued_at,
+            } => Ok(list::cutoff(&self.cutoffs, tenant, owner)? <= Some(*issued_at)),
+            _ => Err(StoreError::Unsupported.into()),
+        }
+    }
+
+    fn make(&mut self, change: &Change, position: u64) -> Result<Outcome, Fault> {
+        match change {
+            Change::Insert(_)
+            | Change::Replace { .. }
+            | Change::Revoke { .. }
+            | Change::Rehash { .. } => {
+                let id = change.key_id().ok_or(StoreError::Unsupported)?;
+                self.change_key(id, change, position)
+            }
+            Change::Cutoff { scope, before } => self.cut_off(scope, *before),
+            Change::Setting { name, value } => self.set(name, value),
+            _ => Err(StoreError::Unsupported.into()),
+        }
+    }
+
+    fn change_key(&mut self, id: KeyId, change: &Change, position: u64) -> Result<Outcome, Fault> {
+        let stored = list::stored(&self.keys, id)?;
+        let applied = change.apply(stored.as_ref(), position)?;
+        let Some(key) = applied.key else {
+            return Ok(applied.outcome);
+        };
+        let tenant = key.tenant.as_str().as_bytes();
+        if let Some(ListPosition::Live { created_micros, id }) =
+            stored.as_ref().map(ListPosition::of)
+        {
+            self.live.remove((tenant, created_micros, id.as_u128()))?;
+        }
+        match ListPosition::of(&key) {
+            ListPosition::Live { created_micros, id } => {
+                self.live
+                    .insert((tenant, created_micros, id.as_u128()), ())?;
+            }
+            ListPosition::Revoked { position, id } => {
+                self.revoked.insert((tenant, position, id.as_u128()), ())?;
+            }
+        }
+        self.keys
+            .insert(id.as_u128(), row::write(&key)?.as_slice())?;
+        if applied.outcome.is_news() {
+            let revision = key.revision;
+            self.news.push(News::Key { id, revision });
+        }
+        Ok(applied.outcome)
+    }
+
+    fn cut_off(&mut self, scope: &CutoffScope, before: OffsetDateTime) -> Result<Outcome, Fault> {
+        let (scope, before) = (scope.to_string(), row::micros(before)?);
+        let stands = self.cutoffs.get(scope.as_str())?.map(|at| at.value());
+        if stands >= Some(before) {
+            return Ok(Outcome::AlreadyCutOff);
+        }
+        self.cutoffs.insert(scope.as_str(), before)?;
+        self.news.push(News::Cutoff);
+        Ok(Outcome::CutOff)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<Outcome, Fault> {
+        let stored = self.settings.get(name)?.map(|row| row.value().to_vec());
+        let stands = match stored {
+            Some(stored) => {
+                String::from_utf8(stored).map_err(|_| Fault::unreadable("a setting"))?
+            }
+            None => {
+                self.settings.insert(name, value.as_bytes())?;
+                value.to_owned()
+            }
+        };
+        Ok(Outcome::Setting { stands })
+    }
+}

@@ -1,0 +1,92 @@
+//! What changed, in the order in which it was committed.
+
+use keyward::key::KeyId;
+use keyward::store::{Changed, Cursor, FeedPage};
+use redb::{ReadTransaction, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use super::tables::{FEED, META, Meta, decode, encode};
+
+/// Positions that the feed keeps.
+const KEPT: u64 = 65_536;
+
+/// Changes that one look at the feed brings at most, but for the rest of a commit.
+const PAGE: usize = 1_024;
+
+const WHAT: &str = "the feed of changes";
+
+/// One thing that changed, as it stands in the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum News {
+    Key { id: KeyId, revision: u64 },
+    Cutoff,
+}
+
+impl From<News> for Changed {
+    fn from(news: News) -> Self {
+        match news {
+            News::Key { id, revision } => Self::Key { id, revision },
+            News::Cutoff => Self::Cutoff,
+        }
+    }
+}
+
+/// Adds the news of a commit, and forgets those that are older than the feed keeps.
+pub(super) fn append(
+    transaction: &WriteTransaction,
+    position: u64,
+    news: &[News],
+) -> Result<(), Fault> {
+    let mut feed = transaction.open_table(FEED)?;
+    for (place, news) in (0..).zip(news) {
+        feed.insert((position, place), encode(WHAT, news)?.as_slice())?;
+    }
+    let forgotten = ..=(begins(position), u32::MAX);
+    feed.retain_in::<(u64, u32), _>(forgotten, |_, _| false)?;
+    Ok(())
+}
+
+/// The position after which the feed is whole.
+fn begins(position: u64) -> u64 {
+    position.saturating_sub(KEPT)
+}
+
+/// What changed after the cursor, as far as it is known.
+pub(super) fn changes(
+    transaction: &ReadTransaction,
+    after: Option<&Cursor>,
+) -> Result<FeedPage, Fault> {
+    let meta = Meta::read(&transaction.open_table(META)?)?;
+    let cursor = |position| Cursor {
+        history: meta.history,
+        position,
+    };
+    let known = after.filter(|after| {
+        after.history == meta.history
+            && (begins(meta.position)..=meta.position).contains(&after.position)
+    });
+    let Some(after) = known else {
+        return Ok(FeedPage::Resync {
+            next: cursor(meta.position),
+        });
+    };
+    let feed = transaction.open_table(FEED)?;
+    let mut items = Vec::new();
+    let mut reached = after.position;
+    for row in feed.range((after.position, u32::MAX)..)? {
+        let (place, news) = row?;
+        let (position, _) = place.value();
+        // A commit is told whole: a cursor cannot point into it.
+        if items.len() >= PAGE && position != reached {
+            break;
+        }
+        reached = position;
+        items.push(decode::<News>(WHAT, news.value())?.into());
+    }
+    Ok(FeedPage::Next {
+        items,
+        next: cursor(reached),
+    })
+}

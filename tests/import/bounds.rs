@@ -1,0 +1,223 @@
+//! What a digest may ask for, and what bcrypt does not look at.
+
+use keyward::hashing::{
+    Argon2Params, ForeignDigest, ForeignDigestError, Hashing, HashingError, Pepper,
+};
+use keyward::key::PresentedKey;
+use keyward::manager::{ForeignKey, ImportError, ManageError};
+use keyward::verifier::DenialReason;
+
+use crate::common::{House, SECRET, builder, foreign, legacy};
+use crate::fixtures::Fixture;
+
+fn django_argon2() -> Fixture {
+    let mut fixtures = Fixture::of("django");
+    fixtures.retain(|fixture| fixture.digest.contains("m=102400"));
+    fixtures.remove(0)
+}
+
+fn accepting_django() -> Hashing {
+    let params = Argon2Params::new(102_400, 2, 8).unwrap();
+    Hashing::recommended().accept_argon2id(params)
+}
+
+#[tokio::test]
+async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
+    let fixture = django_argon2();
+    let house = House::new().await;
+    let refused = house.try_import(fixture.as_key("1")).await.unwrap_err();
+    assert!(matches!(
+        refused,
+        ManageError::Foreign(ImportError::Excessive)
+    ));
+    assert!(refused.to_string().contains("accept_argon2id"));
+    assert_eq!(house.status(&fixture.sent("1")).await, 401);
+
+    let house = House::with(accepting_django(), foreign([legacy()])).await;
+    house.import(fixture.as_key("1").declared_bits(238)).await;
+    // On a node that does not accept them yet it is undecidable, and not obeyed.
+    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
+    let behind = House {
+        keyward: keyward.open().await.unwrap(),
+        store: house.store.clone(),
+        clock: house.clock.clone(),
+    };
+    let sent = fixture.sent("1");
+    let denial = behind.verify(PresentedKey::text(&sent)).await.unwrap_err();
+    assert!(matches!(
+        denial.reason(),
+        DenialReason::Hashing(HashingError::Excessive)
+    ));
+    assert_eq!(denial.class().status(), 503);
+    assert_eq!(behind.slow_hashes(), 0);
+
+    assert_eq!(house.status(&sent).await, 200);
+    assert_eq!(
+        behind.status(&sent).await,
+        200,
+        "it is one of Keyward's now"
+    );
+}
+
+#[test]
+fn digests_that_ask_for_too_much_are_no_digests() {
+    let rest = "$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    for params in [
+        "m=4294967295,t=1,p=1",
+        "m=2097153,t=1,p=1",
+        "m=8,t=65,p=1",
+        "m=1024,t=1,p=17",
+        "m=4294967295,t=4294967295,p=4294967295",
+    ] {
+        let text = format!("$argon2id$v=19${params}{rest}");
+        assert_eq!(
+            ForeignDigest::argon2(&text),
+            Err(ForeignDigestError::Excessive),
+            "{params}"
+        );
+        let text = format!("argon2{text}");
+        assert_eq!(
+            ForeignDigest::django(&text),
+            Err(ForeignDigestError::Excessive)
+        );
+    }
+    let bcrypt =
+        |cost: &str| format!("$2b${cost}$/zO2.Q5ALLwB..359U2pSuE.rAbiVsglyD2WKxk8G.fhFHTdvOwfG");
+    for cost in ["16", "20", "31"] {
+        assert_eq!(
+            ForeignDigest::bcrypt(&bcrypt(cost)),
+            Err(ForeignDigestError::Excessive)
+        );
+        for hasher in ["bcrypt", "bcrypt_sha256"] {
+            let text = format!("{hasher}${}", bcrypt(cost));
+            assert_eq!(
+                ForeignDigest::django(&text),
+                Err(ForeignDigestError::Excessive)
+            );
+        }
+    }
+    for cost in ["00", "03", "32", "99", "4", "012", "+4", "-4", " 4"] {
+        assert!(ForeignDigest::bcrypt(&bcrypt(cost)).is_err(), "{cost}");
+    }
+    let pbkdf2 = |times: &str| format!("pbkdf2_sha1${times}$salt$v0/fTmolNoF6Rr3Nfju+QmchYe0=");
+    for times in ["4000001", "4294967295"] {
+        assert_eq!(
+            ForeignDigest::django(&pbkdf2(times)),
+            Err(ForeignDigestError::Excessive)
+        );
+    }
+    for times in ["0", "4294967296", "01", "-1", "1e3", ""] {
+        assert!(ForeignDigest::django(&pbkdf2(times)).is_err(), "{times}");
+    }
+    for params in [
+        (65_536, 9, 1),
+        (131_072, 8, 1),
+        (16_384, 8, 17),
+        (2, 262_145, 1),
+    ] {
+        assert_eq!(
+            ForeignDigest::django(&scrypt(params)),
+            Err(ForeignDigestError::Excessive),
+            "{params:?}"
+        );
+    }
+    for params in [
+        (0, 8, 1),
+        (1, 8, 1),
+        (3, 8, 1),
+        (16_384, 0, 1),
+        (16_384, 8, 0),
+    ] {
+        assert!(ForeignDigest::django(&scrypt(params)).is_err());
+    }
+}
+
+fn scrypt((n, r, p): (u32, u32, u32)) -> String {
+    let output = format!("{}==", "A".repeat(86));
+    format!("scrypt${n}$salt${r}${p}${output}")
+}
+
+#[test]
+fn scrypt_takes_no_more_memory_than_is_promised() {
+    for params in [(2, 262_144, 16), (2, 262_144, 2), (4, 131_072, 8)] {
+        assert_eq!(
+            ForeignDigest::django(&scrypt(params)),
+            Err(ForeignDigestError::Excessive),
+            "{params:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_bcrypt_digest_that_is_accepted_can_be_decided() {
+    let good = "$2b$04$xaxEOJmNXv3enTUPtmZDeOjCooyANDcVNQnHhbIYLklnj8QPPpvnS";
+    let house = House::new().await;
+    for (number, at) in [28, 59].into_iter().enumerate() {
+        let mut text = good.to_owned().into_bytes();
+        text[at] = b'/';
+        let text = String::from_utf8(text).unwrap();
+        let Ok(digest) = ForeignDigest::bcrypt(&text) else {
+            continue;
+        };
+        let id = number.to_string();
+        house
+            .import(ForeignKey::digest("legacy", &id, digest))
+            .await;
+        let sent = format!("{id}.{SECRET}");
+        assert_ne!(house.status(&sent).await, 503, "{text}");
+    }
+}
+
+fn longest() -> Vec<Fixture> {
+    let mut fixtures = Fixture::all();
+    fixtures.retain(|fixture| fixture.secret.len() == 72 && fixture.digest.contains("$2b$"));
+    assert_eq!(fixtures.len(), 2);
+    fixtures
+}
+
+#[tokio::test]
+async fn all_72_bytes_that_bcrypt_looks_at_are_a_secret() {
+    for fixture in longest() {
+        let house = House::new().await;
+        house.import(fixture.as_key("1").declared_bits(400)).await;
+        for _ in 0..2 {
+            assert_eq!(house.status(&fixture.sent("1")).await, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_bcrypt_does_not_look_at_is_no_part_of_a_secret() {
+    for fixture in longest() {
+        let house = House::new().await;
+        let id = house.import(fixture.as_key("1")).await.id();
+        let imported = house.digest(id).await;
+        let sent = fixture.sent("1");
+        for longer in ["x", "0", "xx", &"x".repeat(100)] {
+            assert_eq!(house.status(&format!("{sent}{longer}")).await, 401);
+        }
+        assert_eq!(house.status(&sent[..sent.len() - 1]).await, 401);
+        assert_eq!(house.digest(id).await, imported);
+    }
+}
+
+#[tokio::test]
+async fn djangos_bcrypt_of_sha256_looks_at_all_of_a_secret() {
+    let mut fixtures = Fixture::of("django");
+    fixtures.retain(|fixture| fixture.digest.starts_with("bcrypt_sha256$$2b$04"));
+    let house = House::new().await;
+    let fixture = fixtures.remove(0);
+    house.import(fixture.as_key("1").declared_bits(238)).await;
+    let sent = fixture.sent("1");
+    assert_eq!(
+        house.status(&format!("{sent}{}", "x".repeat(80))).await,
+        401
+    );
+    assert_eq!(house.status(&sent).await, 200);
+}
+
+#[test]
+fn a_lookup_pepper_is_a_pepper() {
+    assert!(Pepper::new(1, vec![0; 32]).is_err());
+    assert!(Pepper::new(1, (0..31).collect::<Vec<u8>>()).is_err());
+}

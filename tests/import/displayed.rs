@@ -1,0 +1,132 @@
+//! What may be shown of an imported key, and that it is found by that.
+
+use keyward::hashing::ForeignDigest;
+use keyward::key::{ForeignFormat, KeyId, TenantId};
+use keyward::manager::{ForeignKey, KeyQuery};
+
+use crate::common::{House, SHA256, actor, by_text, legacy, new_key, tenant};
+use crate::fixtures::Fixture;
+
+const OPAQUE: &str = "sk_live_51H8xQz0pLmNoPqRsTuVwXyZ";
+
+fn opaque() -> ForeignFormat {
+    let format = ForeignFormat::opaque("billing-v1").unwrap();
+    format.prefix("sk_live_").unwrap()
+}
+
+fn drf() -> ForeignFormat {
+    ForeignFormat::django_rest_framework()
+}
+
+async fn listed(house: &House, of: &str, start: &str) -> Vec<KeyId> {
+    let query = KeyQuery::of(&TenantId::new(of).unwrap()).display_prefix(start);
+    let page = house.keyward.manager().list(&actor(), &query).await;
+    page.unwrap().keys.iter().map(|key| key.id()).collect()
+}
+
+/// The format, what the client sends, and what is shown of it.
+fn cases() -> Vec<(ForeignFormat, String, String)> {
+    let mut cases = vec![
+        (opaque(), OPAQUE.to_owned(), "sk_live_".to_owned()),
+        (
+            ForeignFormat::opaque("plain").unwrap(),
+            OPAQUE.to_owned(),
+            "plain".to_owned(),
+        ),
+    ];
+    for scheme in ["sanctum", "prefixed-api-key", "drf-api-key"] {
+        for fixture in Fixture::of(scheme) {
+            let text = fixture.text.clone().unwrap();
+            let length = text.len() - fixture.secret.len();
+            let shown = match scheme {
+                "drf-api-key" => text.split('.').next().unwrap(),
+                _ => &text[..length - 1],
+            };
+            cases.push((fixture.format(), text.clone(), shown.to_owned()));
+        }
+    }
+    cases
+}
+
+#[tokio::test]
+async fn no_character_of_the_secret_is_shown() {
+    for (format, text, shown) in cases() {
+        let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
+        let key = ForeignKey::text(&name, text.clone()).declared_bits(112);
+        let record = house.import(key).await;
+        assert_eq!(record.display_prefix(), shown);
+        assert_eq!(record.view(record.created_at()).display_prefix, shown);
+        // One character of the secret more, and it would begin as the text does.
+        assert!(shown.len() < text.len());
+        assert_eq!(house.status(&shown).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_found_by_what_is_shown_of_it() {
+    for (format, text, shown) in cases() {
+        if format == opaque() || format.name() == "plain" {
+            continue; // Below, on their own.
+        }
+        let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
+        let issued = house.keyward.manager().issue(&actor(), new_key()).await;
+        issued.unwrap();
+        let key = ForeignKey::text(&name, text.clone()).declared_bits(112);
+        let id = house.import(key).await.id();
+        assert_eq!(listed(&house, "acme-inc", &shown).await, [id], "{shown}");
+        assert_eq!(listed(&house, "another", &shown).await, [], "{shown}");
+        // A whole key is a secret, and finds none.
+        assert_eq!(listed(&house, "acme-inc", &text).await, [], "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_native_key_is_found_beside_imported_ones() {
+    let house = House::accepting([legacy(), opaque()]).await;
+    house.import(by_text("7")).await;
+    let issued = house.keyward.manager().issue(&actor(), new_key()).await;
+    let record = issued.unwrap().record().clone();
+    let shown = record.display_prefix();
+    assert_eq!(listed(&house, "acme-inc", &shown).await, [record.id()]);
+    assert_eq!(listed(&house, "acme-inc", "acme_").await, [record.id()]);
+}
+
+#[tokio::test]
+async fn a_key_of_the_second_format_is_found_too() {
+    let house = House::accepting([ForeignFormat::sanctum(), drf()]).await;
+    let fixture = Fixture::of("drf-api-key").remove(0);
+    let record = house.import(fixture.as_key("")).await;
+    let shown = record.display_prefix();
+    assert_eq!(listed(&house, "acme-inc", &shown).await, [record.id()]);
+}
+
+#[tokio::test]
+async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
+    let house = House::accepting([ForeignFormat::sanctum(), drf()]).await;
+    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let mut ids = vec![];
+    for name in ["sanctum", "drf-api-key"] {
+        ids.push(
+            house
+                .import(ForeignKey::digest(name, "12", digest()))
+                .await
+                .id(),
+        );
+    }
+    let mut found = listed(&house, "acme-inc", "12").await;
+    ids.sort_by_key(KeyId::as_u128);
+    found.sort_by_key(KeyId::as_u128);
+    assert_eq!(found, ids);
+}
+
+#[tokio::test]
+async fn a_key_without_an_id_inside_is_found_by_its_prefix() {
+    let house = House::accepting([opaque()]).await;
+    let key = ForeignKey::text("billing-v1", OPAQUE).declared_bits(140);
+    let record = house.import(key).await;
+    let shown = record.display_prefix();
+    assert_eq!(
+        listed(&house, tenant().as_str(), &shown).await,
+        [record.id()]
+    );
+}

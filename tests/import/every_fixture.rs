@@ -1,0 +1,132 @@
+//! Every digest that another library made is imported, verifies, and is replaced by one of Keyward's on first use.
+
+use keyward::hashing::{Argon2Params, ForeignDigest, Hashing};
+use keyward::key::PresentedKey;
+
+use crate::common::{House, foreign, nearly, pepper};
+use crate::fixtures::Fixture;
+
+/// How a key is kept once it was used.
+#[derive(Clone, Copy)]
+enum Kept {
+    Sha256,
+    HmacSha256,
+    Argon2id,
+}
+
+impl Kept {
+    fn hashing(self) -> Hashing {
+        // What Django's default asks for is more than is obeyed unasked.
+        let django = Argon2Params::new(102_400, 2, 8).unwrap();
+        let hashing = Hashing::recommended().accept_argon2id(django);
+        match self {
+            Self::HmacSha256 => hashing.pepper(pepper(3, 100)),
+            _ => hashing,
+        }
+    }
+
+    fn declared_bits(self) -> Option<u16> {
+        match self {
+            Self::Argon2id => None,
+            _ => Some(112),
+        }
+    }
+
+    fn begins(self) -> &'static str {
+        match self {
+            Self::Sha256 => "$keyward-sha256$v=1$",
+            Self::HmacSha256 => "$keyward-hmac-sha256$v=1$pepper=3$",
+            Self::Argon2id => "$keyward-argon2id$v=1$m=19456,t=2,p=1$",
+        }
+    }
+}
+
+async fn house(kept: Kept, fixture: &Fixture) -> House {
+    // A house for each: two of the formats could read the same texts.
+    let foreign = foreign([fixture.format()]);
+    let foreign = match &fixture.hmac_key {
+        Some(key) => foreign.hmac_key("old", key).unwrap(),
+        None => foreign,
+    };
+    House::with(kept.hashing(), foreign).await
+}
+
+/// Imports a key, and uses it and what is nearly it.
+async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
+    let name = &fixture.made_by;
+    let key = fixture.as_key(id);
+    let key = match kept.declared_bits() {
+        Some(bits) => key.declared_bits(bits),
+        None => key,
+    };
+    let record = house.import(key).await;
+    let (id, sent) = (record.id(), fixture.sent(id));
+    let imported = house.digest(id).await;
+    assert!(imported.starts_with("$keyward-foreign$v=1$"), "{name}");
+    assert_eq!(record.foreign_format(), Some(fixture.format().name()));
+
+    let before = house.rehashed();
+    // A slow one is asked once only.
+    let tries = if fixture.is_slow() { 1 } else { 3 };
+    for wrong in nearly(&sent).iter().take(tries) {
+        assert_eq!(house.status(wrong).await, 401, "{name}: {wrong}");
+    }
+    assert_eq!(house.digest(id).await, imported, "{name}");
+    assert_eq!(house.rehashed(), before);
+
+    let admitted = house.verify(PresentedKey::text(&sent)).await;
+    let admitted = admitted.unwrap_or_else(|denial| panic!("{name}: {}", denial.reason()));
+    assert_eq!(admitted.grant().record().id(), id);
+    let own = house.digest(id).await;
+    assert!(own.starts_with(kept.begins()), "{name}: {own}");
+    assert_eq!(house.rehashed(), before + 1);
+
+    for wrong in nearly(&sent) {
+        assert_eq!(house.status(&wrong).await, 401, "{name}: {wrong}");
+    }
+    assert_eq!(house.status(&sent).await, 200, "{name}");
+    assert_eq!(house.digest(id).await, own, "{name}");
+    assert_eq!(house.rehashed(), before + 1);
+}
+
+async fn all_live(kept: Kept, which: impl Fn(&Fixture) -> bool) {
+    let mut fixtures = Fixture::all();
+    // What comes of a secret of bcrypt's full length is shown in `bounds`.
+    fixtures.retain(|fixture| which(fixture) && fixture.secret.len() != 72);
+    assert!(fixtures.len() >= 10);
+    for (number, fixture) in fixtures.iter().enumerate() {
+        let house = house(kept, fixture).await;
+        lives(&house, fixture, &number.to_string(), kept).await;
+    }
+}
+
+#[tokio::test]
+async fn quick_digests_live_on_and_become_ones_of_keywards() {
+    for kept in [Kept::Sha256, Kept::HmacSha256, Kept::Argon2id] {
+        all_live(kept, |fixture| !fixture.is_slow()).await;
+    }
+}
+
+// Half a minute in an unoptimised build: each of these libraries at its default cost.
+#[tokio::test]
+async fn slow_digests_live_on_and_become_ones_of_keywards() {
+    all_live(Kept::Sha256, Fixture::is_slow).await;
+}
+
+#[test]
+fn a_digest_is_read_as_one_scheme_only() {
+    for fixture in Fixture::all() {
+        let text = &*fixture.digest;
+        let read = [
+            ForeignDigest::sha256(text),
+            ForeignDigest::sha256_base64(text),
+            ForeignDigest::sha512(text),
+            ForeignDigest::sha512_base64(text),
+            ForeignDigest::argon2(text),
+            ForeignDigest::bcrypt(text),
+            ForeignDigest::django(text),
+        ];
+        let count = read.iter().filter(|read| read.is_ok()).count();
+        assert_eq!(count, 1, "{}", fixture.made_by);
+    }
+}

@@ -1,0 +1,125 @@
+//! The digests that other libraries made, read from the files that the scripts beside them printed.
+
+use keyward::hashing::ForeignDigest;
+use keyward::key::ForeignFormat;
+use keyward::manager::ForeignKey;
+use serde_json::Value;
+
+const DIGESTS: &str = include_str!("../fixtures/foreign_digests.json");
+const PREFIXED_API_KEY: &str = include_str!("../fixtures/foreign_prefixed_api_key.json");
+
+pub(crate) struct Fixture {
+    pub(crate) made_by: String,
+    pub(crate) scheme: String,
+    pub(crate) secret: String,
+    pub(crate) digest: String,
+    /// All that the client sends; none where only a secret was hashed.
+    pub(crate) text: Option<String>,
+    pub(crate) hmac_key: Option<Vec<u8>>,
+}
+
+impl Fixture {
+    pub(crate) fn all() -> Vec<Self> {
+        let file: Value = serde_json::from_str(DIGESTS).unwrap();
+        let entries = file["digests"].as_array().unwrap();
+        let mut all: Vec<Self> = entries.iter().map(Self::read).collect();
+        all.push(Self::read(&serde_json::from_str(PREFIXED_API_KEY).unwrap()));
+        assert!(all.len() > 30, "the fixtures were not read");
+        all
+    }
+
+    /// Those of one scheme.
+    pub(crate) fn of(scheme: &str) -> Vec<Self> {
+        let mut of = Self::all();
+        of.retain(|fixture| fixture.scheme == scheme);
+        assert!(!of.is_empty(), "{scheme}");
+        of
+    }
+
+    fn read(entry: &Value) -> Self {
+        let text = |name: &str| entry[name].as_str().map(str::to_owned);
+        let hashed = text("secret").unwrap();
+        // Of this one the whole text was hashed; what stands before the dot is shown.
+        let is_whole = text("scheme").as_deref() == Some("drf-api-key");
+        let secret = hashed.split_once('.').filter(|_| is_whole);
+        let secret = secret.map(|(_, secret)| secret.to_owned());
+        Self {
+            made_by: text("made_by").unwrap(),
+            scheme: text("scheme").unwrap(),
+            secret: secret.unwrap_or(hashed),
+            digest: text("digest").unwrap(),
+            text: text("text"),
+            hmac_key: text("key_hex").map(|hex| bytes(&hex)),
+        }
+    }
+
+    pub(crate) fn read_digest(&self) -> ForeignDigest {
+        let text = &*self.digest;
+        match &*self.scheme {
+            "sha256-hex" | "sanctum" | "prefixed-api-key" => ForeignDigest::sha256(text),
+            "sha256-base64" => ForeignDigest::sha256_base64(text),
+            "sha512-hex" => ForeignDigest::sha512(text),
+            "sha512-base64" => ForeignDigest::sha512_base64(text),
+            "hmac-sha256-hex" => ForeignDigest::hmac_sha256("old", text),
+            "hmac-sha256-base64" => ForeignDigest::hmac_sha256_base64("old", text),
+            "argon2" => ForeignDigest::argon2(text),
+            "bcrypt" => ForeignDigest::bcrypt(text),
+            "django" | "drf-api-key" => ForeignDigest::django(text),
+            other => panic!("no constructor for {other}"),
+        }
+        .unwrap_or_else(|error| panic!("{}: {error}", self.made_by))
+    }
+
+    /// The format that the old system's keys have; that of the tests for what only hashes.
+    pub(crate) fn format(&self) -> ForeignFormat {
+        match &*self.scheme {
+            "sanctum" => ForeignFormat::sanctum(),
+            "prefixed-api-key" => ForeignFormat::prefixed_api_key("acme").unwrap(),
+            "drf-api-key" => ForeignFormat::django_rest_framework(),
+            _ => crate::common::legacy(),
+        }
+    }
+
+    /// What the client sends, where the key has this id if it has none of its own.
+    pub(crate) fn sent(&self, id: &str) -> String {
+        match &self.text {
+            Some(text) => text.clone(),
+            None => format!("{id}.{}", self.secret),
+        }
+    }
+
+    pub(crate) fn as_key(&self, id: &str) -> ForeignKey {
+        let format = self.format();
+        let sent = self.sent(id);
+        let id = match format.name() {
+            "sanctum" => sent.split('|').next(),
+            "prefixed-api-key" => sent.split('_').nth(1),
+            "drf-api-key" => sent.split('.').next(),
+            _ => Some(id),
+        };
+        ForeignKey::digest(format.name(), id.unwrap(), self.read_digest())
+    }
+
+    /// Whether a slow hash at a cost of today is between a secret and its digest: it takes from a tenth of a second to
+    /// several.
+    pub(crate) fn is_slow(&self) -> bool {
+        let is_fast = ["sha", "hmac", "sanctum", "prefixed", "drf"]
+            .iter()
+            .any(|start| self.scheme.starts_with(start));
+        let is_cheap = ["$04$", "$1000$", "$1024$", "m=1024,", "m=8192,"]
+            .iter()
+            .any(|sign| self.digest.contains(sign));
+        !is_fast && !is_cheap
+    }
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|digit| u8::try_from(digit.to_digit(16).unwrap()).unwrap())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
+}

@@ -1,0 +1,197 @@
+//! Which key a text is: always the same one, under one pepper, and imported once.
+
+use keyward::hashing::{ForeignDigest, ForeignKeys};
+use keyward::key::{Access, ForeignFormat, KeyId, PresentedKey, TenantId};
+use keyward::manager::{ForeignKey, ManageError, NewKey};
+use keyward::store::KeyStore;
+use keyward::{Keyward, OpenError};
+
+use crate::common::{
+    House, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, foreign, legacy,
+    lookup, new_key, pepper, tenant, text,
+};
+
+async fn events(house: &House) -> usize {
+    let log = house.store.events().unwrap();
+    log.read(None, 0, 100).await.unwrap().len()
+}
+
+async fn open_again(house: &House, foreign: ForeignKeys) -> Result<Keyward, OpenError> {
+    let builder = builder(&house.store, &house.clock).foreign_keys(foreign);
+    builder.open().await
+}
+
+#[tokio::test]
+async fn the_same_text_is_the_same_key() {
+    let (one, other) = (House::new().await, House::new().await);
+    let id = one.import(by_text("7")).await.id();
+    assert_eq!(one.status(&text("7")).await, 200);
+    // In a second process, a second store, and from a digest.
+    let again = House {
+        keyward: open_again(&one, foreign([legacy()])).await.unwrap(),
+        ..one
+    };
+    let admitted = again.verify(PresentedKey::text(&text("7"))).await.unwrap();
+    assert_eq!(admitted.grant().record().id(), id);
+    assert_eq!(other.import(by_digest("7")).await.id(), id);
+    // Formats accepted beside it, and its own length, change nothing.
+    let formats = [
+        ForeignFormat::sanctum(),
+        legacy().secret_length(43..=43).unwrap(),
+    ];
+    let third = House::accepting(formats).await;
+    assert_eq!(third.import(by_text("7")).await.id(), id);
+}
+
+#[tokio::test]
+async fn other_ids_other_names_and_other_peppers_are_other_keys() {
+    let renamed = ForeignFormat::with_id("legacy2", '|').unwrap();
+    let house = House::accepting([legacy(), renamed]).await;
+    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let mut ids = vec![
+        house.import(by_text("7")).await.id(),
+        house.import(by_text("8")).await.id(),
+        house.import(by_text("77")).await.id(),
+        house
+            .import(ForeignKey::digest("legacy2", "7", digest()))
+            .await
+            .id(),
+    ];
+    let foreign = ForeignKeys::under(pepper(1, 2)).accept(legacy());
+    let elsewhere = House::with(keyward::hashing::Hashing::recommended(), foreign).await;
+    ids.push(elsewhere.import(by_text("7")).await.id());
+    let count = ids.len();
+    ids.sort_by_key(KeyId::as_u128);
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+}
+
+#[tokio::test]
+async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
+    for (first, second) in [
+        (by_text("7"), by_text("7")),
+        (by_digest("7"), by_digest("7")),
+        (by_text("7"), by_digest("7")),
+        (by_digest("7"), by_text("7")),
+    ] {
+        let house = House::new().await;
+        let record = house.import(first).await;
+        let (stored, count) = (house.stored(record.id()).await, events(&house).await);
+        let another = TenantId::new("another").unwrap();
+        for key in [
+            new_key(),
+            NewKey::new(tenant(), "more", Access::Full),
+            NewKey::new(another, "theirs", WRITE),
+        ] {
+            let again = house.keyward.manager();
+            let again = again.import(&actor(), key, second.clone()).await;
+            match again {
+                Err(ManageError::AlreadyImported { id }) => assert_eq!(id, record.id()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(house.stored(record.id()).await, stored);
+        assert_eq!(events(&house).await, count);
+        assert_eq!(house.status(&text("7")).await, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_does_not_come_back_by_importing_it_again() {
+    let house = House::new().await;
+    let id = house.import(by_text("7")).await.id();
+    let manager = house.keyward.manager();
+    let reason = keyward::key::RevokeReason::Leaked;
+    manager
+        .revoke(&actor(), &tenant(), id, reason)
+        .await
+        .unwrap();
+    for key in [by_text("7"), by_digest("7")] {
+        assert!(matches!(
+            house.try_import(key).await,
+            Err(ManageError::AlreadyImported { .. })
+        ));
+    }
+    assert_eq!(house.status(&text("7")).await, 401);
+}
+
+#[tokio::test]
+async fn of_many_imports_at_once_one_takes_place() {
+    let house = House::new().await;
+    let tasks: Vec<_> = (0..16)
+        .map(|_| {
+            let manager = house.keyward.manager().clone();
+            tokio::spawn(async move { manager.import(&actor(), new_key(), by_text("7")).await })
+        })
+        .collect();
+    let (mut done, mut refused) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => done += 1,
+            Err(ManageError::AlreadyImported { .. }) => refused += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!((done, refused), (1, 15));
+}
+
+#[tokio::test]
+async fn no_import_takes_the_place_of_an_issued_key() {
+    let house = House::new().await;
+    let manager = house.keyward.manager();
+    let issued = manager.issue(&actor(), new_key()).await.unwrap();
+    let id = issued.record().id();
+    let stored = house.stored(id).await;
+    let digest = ForeignDigest::sha256(SHA256).unwrap();
+    for key in [
+        ForeignKey::pair(id, SECRET),
+        ForeignKey::pair_digest(id, digest),
+    ] {
+        assert!(matches!(
+            house.try_import(key.declared_bits(238)).await,
+            Err(ManageError::AlreadyImported { id: there }) if there == id
+        ));
+    }
+    assert_eq!(house.stored(id).await, stored);
+    assert_eq!(house.status(issued.api_key().expose()).await, 200);
+    let id = id.to_string();
+    let planted = PresentedKey::pair(&id, SECRET);
+    assert_eq!(house.status_of(planted).await, 401);
+}
+
+#[tokio::test]
+async fn another_lookup_pepper_does_not_open_the_store() {
+    let house = House::new().await;
+    for wrong in [pepper(1, 2), pepper(2, 2)] {
+        let foreign = ForeignKeys::under(wrong).accept(legacy());
+        match open_again(&house, foreign).await {
+            Err(OpenError::WrongPepper { name }) => assert_eq!(name, "pepper.lookup"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(open_again(&house, foreign([])).await.is_ok());
+    let foreign = ForeignKeys::under(lookup()).accept(legacy());
+    assert!(open_again(&house, foreign).await.is_ok());
+}
+
+#[tokio::test]
+async fn without_foreign_keys_an_imported_key_is_nobodys() {
+    let house = House::new().await;
+    let id = house.import(by_digest("7")).await.id();
+    let keyward = builder(&house.store, &house.clock).open().await.unwrap();
+    let without = House { keyward, ..house };
+    assert_eq!(without.status(&text("7")).await, 401);
+    let id = id.to_string();
+    let pair = PresentedKey::pair(&id, SECRET);
+    assert_ne!(without.status_of(pair).await, 200);
+    assert!(matches!(
+        without.try_import(by_text("8")).await,
+        Err(ManageError::Foreign(_))
+    ));
+    let key = NewKey::new(tenant(), "native", READ);
+    let issued = without.keyward.manager().issue(&actor(), key).await;
+    assert_eq!(
+        without.status(issued.unwrap().api_key().expose()).await,
+        200
+    );
+}

@@ -1,0 +1,103 @@
+//! What becomes of an imported key: it is rotated into a native one, and found and revoked by its text.
+
+use std::time::Duration;
+
+use keyward::key::{KeyStatus, PresentedKey, RevokeReason, SecretOrigin, TenantId};
+use keyward::manager::{Actor, Ceiling, ManageError, Overlap, Revoked};
+
+use crate::common::{House, actor, by_digest, by_text, nearly, tenant, text};
+
+#[tokio::test]
+async fn the_successor_of_an_imported_key_is_a_native_one() {
+    for key in [by_text("1"), by_digest("1")] {
+        let house = House::new().await;
+        let now = keyward::clock::Clock::now(&house.clock).unwrap();
+        let old = house
+            .import(key.issued_at(now - Duration::from_hours(9)))
+            .await;
+        let manager = house.keyward.manager();
+        let overlap = Overlap::For(Duration::from_hours(1));
+        let issued = manager
+            .rotate(&actor(), &tenant(), old.id(), overlap)
+            .await
+            .unwrap();
+        let new = issued.record();
+        assert_eq!(new.foreign_format(), None);
+        assert_eq!(new.predecessor(), Some(old.id()));
+        assert_eq!(new.lineage(), old.id());
+        assert_eq!((new.created_at(), new.title()), (now, old.title()));
+        assert_eq!(new.access(), old.access());
+        assert_eq!(new.origin(), SecretOrigin::Generated { entropy_bits: 256 });
+        assert!(new.display_prefix().starts_with("acme_test_"));
+        let own = issued.api_key().expose();
+        assert!(own.starts_with("acme_test_"));
+        let stored = house.digest(new.id()).await;
+        assert!(stored.starts_with("$keyward-sha256$"));
+        for status in [200, 401] {
+            assert_eq!(house.status(own).await, 200);
+            assert_eq!(house.status(&text("1")).await, status);
+            house.clock.advance(Duration::from_hours(1));
+        }
+        // What was rotated away is not brought back.
+        assert!(matches!(
+            house.try_import(by_text("1")).await,
+            Err(ManageError::AlreadyImported { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_found_text_tells_whose_key_it_is() {
+    for key in [by_text("1"), by_digest("1")] {
+        let house = House::new().await;
+        let id = house.import(key).await.id();
+        let manager = house.keyward.manager();
+        // Before and after its first use.
+        for _ in 0..2 {
+            let sent = text("1");
+            let found = manager
+                .find_owner(&actor(), PresentedKey::text(&sent))
+                .await;
+            let found = found.unwrap();
+            assert_eq!((found.record.id(), found.status), (id, KeyStatus::Active));
+            assert_eq!(found.record.tenant(), &tenant());
+            assert!(found.lives());
+            let digest = house.digest(id).await;
+            for wrong in nearly(&sent) {
+                let wrong = PresentedKey::text(&wrong);
+                let found = manager.find_owner(&actor(), wrong).await;
+                assert!(matches!(found, Err(ManageError::NotFound)));
+                let revoked = manager.revoke_leaked(&actor(), wrong).await;
+                assert!(matches!(revoked, Err(ManageError::NotFound)));
+            }
+            let another = TenantId::new("another").unwrap();
+            let stranger = Actor::user("mallory", another, Ceiling::Unlimited).unwrap();
+            let found = manager
+                .find_owner(&stranger, PresentedKey::text(&sent))
+                .await;
+            assert!(matches!(found, Err(ManageError::NotFound)));
+            assert_eq!(house.digest(id).await, digest);
+            assert_eq!(house.status(&sent).await, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leaked_text_revokes_its_key() {
+    for key in [by_text("1"), by_digest("1")] {
+        let house = House::new().await;
+        let id = house.import(key).await.id();
+        let manager = house.keyward.manager();
+        let sent = text("1");
+        let presented = PresentedKey::text(&sent);
+        let revoked = manager.revoke_leaked(&actor(), presented).await.unwrap();
+        assert!(matches!(revoked, Revoked { .. }));
+        assert_eq!(house.status(&sent).await, 401);
+        let record = manager.get(&actor(), &tenant(), id).await.unwrap();
+        assert_eq!(record.revocation().unwrap().reason, RevokeReason::Leaked);
+        let found = manager.find_owner(&actor(), presented).await.unwrap();
+        assert_eq!(found.status, KeyStatus::Revoked);
+        // A revoked key's digest is left as it is.
+        assert_eq!(house.rehashed(), 0);
+    }
+}

@@ -1,0 +1,23 @@
+//! Bringing in keys that other systems issued: that each goes on working, and that nobody gains by it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod bounds;
+mod common;
+mod displayed;
+mod every_fixture;
+mod fixtures;
+mod forms;
+mod identity;
+mod leaks;
+mod opaque;
+mod permission;
+mod planted;
+mod properties;
+mod silence;
+mod strength;

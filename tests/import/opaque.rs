@@ -1,0 +1,135 @@
+//! Texts without an id inside, which are found by the digest that the old table holds.
+
+use keyward::hashing::{ForeignDigest, Hashing};
+use keyward::key::{ForeignFormat, PresentedKey};
+use keyward::manager::{ForeignKey, ImportError, ManageError};
+
+use crate::common::{House, foreign, nearly};
+use crate::fixtures::Fixture;
+
+fn format_for(fixture: &Fixture) -> ForeignFormat {
+    let format = ForeignFormat::opaque("opaque").unwrap();
+    match &*fixture.scheme {
+        "sha512-hex" | "sha512-base64" => format.found_by_sha512(),
+        "hmac-sha256-hex" | "hmac-sha256-base64" => format.found_by_hmac_sha256("old"),
+        _ => format,
+    }
+}
+
+async fn house(fixture: &Fixture) -> House {
+    let mut foreign = foreign([format_for(fixture)]);
+    if let Some(key) = &fixture.hmac_key {
+        foreign = foreign.hmac_key("old", key).unwrap();
+    }
+    House::with(Hashing::recommended(), foreign).await
+}
+
+fn unsalted() -> Vec<Fixture> {
+    let mut all = Fixture::all();
+    all.retain(|fixture| fixture.scheme.starts_with("sha") || fixture.scheme.starts_with("hmac"));
+    assert_eq!(all.len(), 6);
+    all
+}
+
+#[tokio::test]
+async fn every_unsalted_digest_finds_its_text() {
+    for fixture in unsalted() {
+        let (house, name) = (house(&fixture).await, &fixture.made_by);
+        let key = ForeignKey::opaque_digest("opaque", fixture.read_digest()).declared_bits(112);
+        let id = house.import(key).await.id();
+        let imported = house.digest(id).await;
+        for wrong in nearly(&fixture.secret) {
+            assert_eq!(house.status(&wrong).await, 401, "{name}");
+        }
+        assert_eq!(house.digest(id).await, imported);
+        let sent = PresentedKey::text(&fixture.secret);
+        let admitted = house.verify(sent).await.unwrap();
+        assert_eq!(admitted.grant().record().id(), id, "{name}");
+        assert!(house.digest(id).await.starts_with("$keyward-sha256$"));
+        assert_eq!(house.status(&fixture.secret).await, 200);
+        for wrong in nearly(&fixture.secret) {
+            assert_eq!(house.status(&wrong).await, 401, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_digest_and_its_text_are_one_key() {
+    for fixture in unsalted() {
+        let (by_digest, by_text) = (house(&fixture).await, house(&fixture).await);
+        let digest = || ForeignKey::opaque_digest("opaque", fixture.read_digest());
+        let text = || ForeignKey::text("opaque", fixture.secret.clone()).declared_bits(112);
+        let id = by_digest.import(digest()).await.id();
+        assert_eq!(by_text.import(text()).await.id(), id);
+        for (house, other) in [(&by_digest, text()), (&by_text, digest())] {
+            assert!(matches!(
+                house.try_import(other).await,
+                Err(ManageError::AlreadyImported { id: there }) if there == id
+            ));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_finds_nothing_is_refused() {
+    let salted = Fixture::of("bcrypt").remove(0);
+    let all = unsalted();
+    for fixture in &all {
+        let house = house(fixture).await;
+        let same = |other: &&Fixture| format_for(other) != format_for(fixture);
+        let others = all.iter().filter(same).chain([&salted]);
+        for other in others {
+            let key = ForeignKey::opaque_digest("opaque", other.read_digest());
+            assert!(matches!(
+                house.try_import(key).await,
+                Err(ManageError::Foreign(ImportError::Unfindable))
+            ));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
+    let (store, clock) = (keyward::store::MemoryStore::new(), crate::common::clock());
+    let format = ForeignFormat::opaque("opaque").unwrap();
+    let foreign = foreign([format.found_by_hmac_sha256("old")]);
+    let builder = crate::common::builder(&store, &clock).foreign_keys(foreign);
+    let error = builder.open().await.unwrap_err().to_string();
+    assert_eq!(error, "there is no foreign key named `old`");
+
+    let house = House::new().await;
+    let fixture = Fixture::of("hmac-sha256-hex").remove(0);
+    let error = house.try_import(fixture.as_key("1")).await.unwrap_err();
+    assert!(error.to_string().contains("`old`"), "{error}");
+}
+
+#[tokio::test]
+async fn what_stands_before_every_text_is_part_of_it() {
+    let format = ForeignFormat::opaque("billing").unwrap();
+    let format = format.prefix("sk_live_").unwrap();
+    let house = House::accepting([format.secret_length(24..=24).unwrap()]).await;
+    let text = format!("sk_live_{}", &crate::common::SECRET[..24]);
+    let key = ForeignKey::text("billing", text.clone()).declared_bits(140);
+    house.import(key).await;
+    assert_eq!(house.status(&text).await, 200);
+    for other in [
+        text["sk_live_".len()..].to_owned(),
+        text.replace("sk_live_", "sk_test_"),
+        text.replace("sk_live_", "SK_LIVE_"),
+        format!(" {text}"),
+        format!("{text}\n"),
+    ] {
+        assert_eq!(house.status(&other).await, 401, "{other:?}");
+    }
+}
+
+#[test]
+fn hmac_keys_and_their_names_are_checked() {
+    let digest = "a".repeat(64);
+    let long = "a".repeat(33);
+    for name in ["", "A", "a_b", "a:b", "a$b", "é", &long] {
+        assert!(foreign([]).hmac_key(name, b"key").is_err(), "{name}");
+        assert!(ForeignDigest::hmac_sha256(name, &digest).is_err(), "{name}");
+    }
+    assert!(foreign([]).hmac_key("old", b"").is_err());
+}

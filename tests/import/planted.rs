@@ -1,0 +1,320 @@
+//! Whoever can write the store, but has not the lookup pepper, gains nothing by foreign digests: what was copied,
+//! altered or made up never verifies, is undecidable, and is not obeyed.
+
+use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper};
+use keyward::key::{Environment, KeyFormat, KeyId, PresentedKey};
+use keyward::manager::{ForeignKey, NewKey};
+use keyward::verifier::{Attempt, DenialReason, Requirement};
+use serde_json::json;
+
+use crate::common::{
+    House, READ, SECRET, SHA256, actor, builder, by_digest, foreign, legacy, pepper, tenant, text,
+};
+use crate::fixtures::Fixture;
+
+const TAG: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
+
+/// An imported key whose digest is there to be played with, and its text.
+async fn victim(fixture: &Fixture) -> (House, KeyId, String) {
+    let mut foreign = foreign([legacy()]);
+    if let Some(key) = &fixture.hmac_key {
+        foreign = foreign.hmac_key("old", key).unwrap();
+    }
+    let house = House::with(Hashing::recommended(), foreign).await;
+    let id = house.import(fixture.as_key("1").declared_bits(112)).await;
+    (house, id.id(), fixture.sent("1"))
+}
+
+/// One of each scheme that is quickly checked.
+fn one_of_each() -> Vec<Fixture> {
+    let mut fixtures = Fixture::all();
+    fixtures.retain(|fixture| {
+        fixture.text.is_none() && !fixture.is_slow() && fixture.secret.len() != 72
+    });
+    let kind = |fixture: &Fixture| {
+        let digest = fixture.digest.split(['$', '1']).find(|part| part.len() > 1);
+        (
+            fixture.scheme.clone(),
+            digest.filter(|part| part.len() < 20).map(str::to_owned),
+        )
+    };
+    fixtures.dedup_by_key(|fixture| kind(fixture));
+    assert!(fixtures.len() >= 9, "{}", fixtures.len());
+    fixtures
+}
+
+async fn assert_undecidable(house: &House, id: KeyId, sent: &str, planted: &str) {
+    house.plant_digest(id, planted).await;
+    let before = house.keyward.verifier().operations();
+    let denial = house.verify(PresentedKey::text(sent)).await;
+    let denial = denial.err().unwrap_or_else(|| panic!("granted: {planted}"));
+    assert_eq!(
+        denial.class().status(),
+        503,
+        "{planted}: {}",
+        denial.reason()
+    );
+    let after = house.keyward.verifier().operations();
+    assert_eq!(
+        after.slow_hashes, before.slow_hashes,
+        "{planted} was obeyed"
+    );
+    assert_eq!(after.rehashed, before.rehashed);
+    assert_eq!(house.digest(id).await, planted);
+}
+
+#[tokio::test]
+async fn no_byte_of_a_kept_digest_can_be_altered() {
+    for fixture in one_of_each() {
+        let (house, id, sent) = victim(&fixture).await;
+        let good = house.digest(id).await;
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut flipped = good.clone().into_bytes();
+                flipped[at] ^= 1 << bit;
+                if flipped[at].is_ascii_graphic() {
+                    let flipped = String::from_utf8(flipped).unwrap();
+                    assert_undecidable(&house, id, &sent, &flipped).await;
+                }
+            }
+            let mut shorter = good.clone();
+            shorter.remove(at);
+            assert_undecidable(&house, id, &sent, &shorter).await;
+            assert_undecidable(&house, id, &sent, &good[..at]).await;
+        }
+        for more in ["$", "0", "=", ":", "$AAAA"] {
+            assert_undecidable(&house, id, &sent, &format!("{good}{more}")).await;
+        }
+        let upper = good.to_ascii_uppercase();
+        assert_undecidable(&house, id, &sent, &upper).await;
+        house.plant_digest(id, &good).await;
+        assert_eq!(
+            house.status(&sent).await,
+            200,
+            "the damage was all there was"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_digest_copied_to_another_row_is_undecidable() {
+    let house = House::new().await;
+    let other = ForeignDigest::sha256(&"ab".repeat(32)).unwrap();
+    let mine = house.import(by_digest("1")).await.id();
+    let theirs = ForeignKey::digest("legacy", "2", other);
+    let theirs = house.import(theirs.declared_bits(238)).await.id();
+    let (my_digest, their_digest) = (house.digest(mine).await, house.digest(theirs).await);
+    // With the secret of the first, which the thief has, and the id of the second.
+    assert_undecidable(&house, theirs, &text("2"), &my_digest).await;
+    assert_undecidable(&house, mine, &text("1"), &their_digest).await;
+    // Their tag with my digest, and mine with theirs.
+    let cut = |digest: &str| {
+        digest
+            .rsplit_once('$')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+    };
+    let ((my_head, my_rest), (their_head, their_rest)) =
+        (cut(&my_digest).unwrap(), cut(&their_digest).unwrap());
+    let crossed = format!("{their_head}${my_rest}");
+    assert_undecidable(&house, theirs, &text("2"), &crossed).await;
+    assert_undecidable(
+        &house,
+        theirs,
+        &text("2"),
+        &format!("{my_head}${their_rest}"),
+    )
+    .await;
+    // A native key, presented as itself, is not moved either.
+    let issued = house.keyward.manager();
+    let key = NewKey::new(tenant(), "native", READ);
+    let issued = issued.issue(&actor(), key).await.unwrap();
+    let native = issued.record().id();
+    assert_undecidable(&house, native, issued.api_key().expose(), &my_digest).await;
+    let native = native.to_string();
+    let pair = PresentedKey::pair(&native, SECRET);
+    assert_eq!(house.status_of(pair).await, 503);
+
+    house.plant_digest(mine, &my_digest).await;
+    assert_eq!(house.status(&text("1")).await, 200);
+    // What replaced it names its row too.
+    let own = house.digest(mine).await;
+    assert_undecidable(&house, theirs, &text("2"), &own).await;
+}
+
+#[tokio::test]
+async fn a_row_relabelled_to_another_environment_is_undecidable() {
+    let house = House::new().await;
+    let id = house.import(by_digest("1")).await.id();
+    // The format of this one has both environments, and tests' clocks are refused there.
+    let format = KeyFormat::new("acme").unwrap();
+    let format = format
+        .environment("test")
+        .unwrap()
+        .environment("live")
+        .unwrap();
+    let both = builder(&house.store, &house.clock)
+        .format(format)
+        .clock(keyward::clock::SystemClock)
+        .foreign_keys(foreign([legacy()]));
+    let both = both.open().await.unwrap();
+    let (test, live) = (
+        Environment::new("test").unwrap(),
+        Environment::new("live").unwrap(),
+    );
+    let (any, sent) = (Requirement::any_key(), text("1"));
+    let ask = async |environment: Option<&Environment>| {
+        let attempt = Attempt::new(PresentedKey::text(&sent), &any);
+        let attempt = match environment {
+            Some(environment) => attempt.environment(environment),
+            None => attempt,
+        };
+        match both.verifier().verify(&attempt).await {
+            Ok(_) => 200,
+            Err(denial) => denial.class().status(),
+        }
+    };
+    let imported = house.digest(id).await;
+    assert_eq!(ask(Some(&live)).await, 401);
+    assert_eq!(house.digest(id).await, imported);
+    house
+        .tamper_document(id, "environment", json!("live"))
+        .await;
+    for environment in [None, Some(&test), Some(&live)] {
+        assert_eq!(ask(environment).await, 503);
+    }
+    house
+        .tamper_document(id, "environment", json!("test"))
+        .await;
+    assert_eq!(ask(Some(&test)).await, 200);
+    // Once it is one of Keyward's, the same secret is wrong there.
+    house
+        .tamper_document(id, "environment", json!("live"))
+        .await;
+    for environment in [None, Some(&test), Some(&live)] {
+        assert_eq!(ask(environment).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_digest_tagged_under_another_pepper_is_undecidable() {
+    let house = House::new().await;
+    let id = house.import(by_digest("1")).await.id();
+    for wrong in [
+        pepper(1, 2),
+        pepper(2, 2),
+        Pepper::new(1, [1, 2].repeat(16)).unwrap(),
+    ] {
+        let foreign = ForeignKeys::under(wrong).accept(legacy());
+        let thiefs = House::with(Hashing::recommended(), foreign).await;
+        // A pair's id is the importer's to choose: the tag is of this row but for the pepper.
+        let digest = ForeignDigest::sha256(SHA256).unwrap();
+        thiefs.import(ForeignKey::pair_digest(id, digest)).await;
+        let planted = thiefs.digest(id).await;
+        assert!(planted.starts_with("$keyward-foreign$v=1$secret$"));
+        assert_undecidable(&house, id, &text("1"), &planted).await;
+    }
+}
+
+#[tokio::test]
+async fn made_up_digests_are_undecidable_and_not_obeyed() {
+    let house = House::new().await;
+    let id = house.import(by_digest("1")).await.id();
+    let output = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let zeros = format!("{}==", "A".repeat(86));
+    let bcrypt = "/".repeat(53);
+    let digests = [
+        String::new(),
+        ":".into(),
+        format!("sha256:{SHA256}"),
+        format!("sha512:{SHA256}"),
+        format!("hmac-sha256:old:{SHA256}"),
+        format!("argon2:$argon2id$v=19$m=4294967295,t=4294967295,p=4294967295${output}"),
+        format!("argon2:$argon2id$v=19$m=65536,t=16,p=4${output}"),
+        format!("bcrypt:$2b$31${bcrypt}"),
+        format!("bcrypt:$2b$15${bcrypt}"),
+        format!("bcrypt-sha256:$2b$15${bcrypt}"),
+        format!("pbkdf2:pbkdf2_sha256$4294967295$salt${zeros}"),
+        format!("scrypt:scrypt$1073741824$salt$1024$1024${zeros}"),
+        format!("scrypt:scrypt$16384$salt$8$16${zeros}"),
+        "plain:secret".into(),
+    ];
+    let real_tag = house.digest(id).await.split('$').nth(4).unwrap().to_owned();
+    let zero_tag = "0".repeat(64);
+    for digest in &digests {
+        for covers in ["secret", "text", "", "nothing"] {
+            for tag in ["", TAG, &zero_tag, "$", &real_tag] {
+                let planted = format!("$keyward-foreign$v=1${covers}${tag}${digest}");
+                if planted != house.digest(id).await && covers != "secret" || tag != real_tag {
+                    assert_undecidable(&house, id, &text("1"), &planted).await;
+                }
+            }
+        }
+    }
+    for planted in [
+        "$keyward-foreign$",
+        "$keyward-foreign$v=1",
+        "$keyward-foreign$v=1$",
+        "$keyward-foreign$v=1$$$",
+        "$keyward-foreign$v=1$secret",
+        "$keyward-foreign$v=1$secret$",
+        "$keyward-foreign$v=2$secret$",
+        "$keyward-foreigner$v=1$secret$",
+        "$Keyward-foreign$v=1$secret$",
+    ] {
+        for rest in ["", TAG, &format!("{TAG}$sha256:{SHA256}")] {
+            let planted = format!("{planted}{rest}");
+            assert_undecidable(&house, id, &text("1"), &planted).await;
+        }
+    }
+    assert_eq!(house.slow_hashes(), 0);
+}
+
+#[tokio::test]
+async fn a_foreign_digest_in_its_own_spelling_is_no_stored_digest() {
+    for fixture in Fixture::all() {
+        let house = House::new().await;
+        let id = house.import(by_digest("1")).await.id();
+        assert_undecidable(&house, id, &text("1"), &fixture.digest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_another_system_that_is_gone_is_undecidable() {
+    let fixture = Fixture::of("hmac-sha256-hex").remove(0);
+    let (house, id, sent) = victim(&fixture).await;
+    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
+    let without = keyward.open().await.unwrap();
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(PresentedKey::text(&sent), &any);
+    let denial = without.verifier().verify(&attempt).await.unwrap_err();
+    assert!(matches!(
+        denial.reason(),
+        DenialReason::Hashing(HashingError::UnknownForeignKey { name }) if **name == *"old"
+    ));
+    assert_eq!(denial.class().status(), 503);
+    // Another key under the same name refutes, and replaces nothing.
+    let other = foreign([legacy()]).hmac_key("old", b"another key").unwrap();
+    let keyward = builder(&house.store, &house.clock).foreign_keys(other);
+    let mistaken = keyward.open().await.unwrap();
+    let denial = mistaken.verifier().verify(&attempt).await.unwrap_err();
+    assert_eq!(denial.class().status(), 401);
+    assert!(house.digest(id).await.starts_with("$keyward-foreign$"));
+    assert_eq!(house.status(&sent).await, 200);
+}
+
+#[tokio::test]
+async fn a_relabelled_format_or_origin_gains_nothing() {
+    let house = House::accepting([legacy(), keyward::key::ForeignFormat::sanctum()]).await;
+    let id = house.import(by_digest("1")).await.id();
+    let document = house.stored(id).await.document;
+    for format in [json!(null), json!({"format": "sanctum", "shown": "1"})] {
+        house.tamper_document(id, "foreign", format).await;
+        for sent in [text("1"), format!("1|{SECRET}")] {
+            assert_eq!(house.status(&sent).await, 401);
+        }
+        house
+            .tamper(id, |stored| stored.document = document.clone())
+            .await;
+    }
+    assert_eq!(house.status(&text("1")).await, 200);
+}

@@ -1,0 +1,244 @@
+//! Nothing that is written of an imported key bears its secret, its digest or the old system's keys.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use keyward::audit::EventAction;
+use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing};
+use keyward::key::{ForeignFormat, KeyId, Metadata, PresentedKey, Principal};
+use keyward::manager::{ForeignKey, InvalidKey, ManageError, NewKey};
+use keyward::store::KeyStore;
+
+use crate::common::{
+    House, READ, SECRET, SHA256, actor, by_digest, by_text, foreign, legacy, lookup, tenant, text,
+};
+use crate::fixtures::Fixture;
+
+const HMAC_KEY: &[u8; 32] = b"canary-of-the-old-systems-pepper";
+
+#[derive(Default)]
+struct Written(String);
+
+impl Written {
+    fn debug(&mut self, value: &dyn Debug) {
+        self.0 += &format!("{value:?}\n{value:#?}\n");
+    }
+
+    fn error(&mut self, error: &dyn Error) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.0 += &format!("{error}\n{error:?}\n");
+            next = error.source();
+        }
+    }
+
+    /// Every run of eight characters counts as the whole, in either case, also as a list of bytes.
+    fn assert_without(&self, canary: &str) {
+        let written = self.0.to_lowercase();
+        for window in canary.as_bytes().windows(8) {
+            let text = String::from_utf8_lossy(window).to_lowercase();
+            assert!(!written.contains(&text), "`{text}` was written");
+            let bytes: Vec<String> = window.iter().map(u8::to_string).collect();
+            assert!(!written.contains(&bytes.join(", ")), "{bytes:?}");
+        }
+    }
+}
+
+/// What each fixture's digest is made of, as far as it is worth guarding: salts and outputs.
+fn parts_of(digest: &str) -> Vec<&str> {
+    digest
+        .split(['$', '|'])
+        .filter(|part| part.len() >= 16)
+        .collect()
+}
+
+fn accepting() -> ForeignKeys {
+    let opaque = ForeignFormat::opaque("opaque").unwrap();
+    let foreign = foreign([legacy(), opaque.found_by_hmac_sha256("old")]);
+    foreign.hmac_key("old", HMAC_KEY).unwrap()
+}
+
+#[test]
+fn the_scan_finds_a_canary() {
+    let written = Written("the secret is abcdefgh01".to_owned());
+    assert!(std::panic::catch_unwind(|| written.assert_without("AbCdEfGh")).is_err());
+}
+
+#[test]
+fn what_is_to_be_imported_shows_neither_secret_nor_digest() {
+    for fixture in Fixture::all() {
+        let mut written = Written::default();
+        let digest = fixture.read_digest();
+        written.debug(&digest);
+        let id = KeyId::from_u128(7);
+        for key in [
+            fixture.as_key("1"),
+            ForeignKey::opaque_digest("opaque", digest.clone()),
+            ForeignKey::pair_digest(id, digest),
+            ForeignKey::text("legacy", fixture.sent("1")),
+            ForeignKey::pair(id, fixture.secret.clone()),
+        ] {
+            written.debug(&key.declared_bits(238));
+        }
+        written.assert_without(&fixture.secret);
+        for part in parts_of(&fixture.digest) {
+            written.assert_without(part);
+        }
+    }
+}
+
+#[test]
+fn accepted_formats_show_no_key() {
+    let mut written = Written::default();
+    written.debug(&accepting());
+    assert!(written.0.contains("legacy") && written.0.contains("old"));
+    written.assert_without(str::from_utf8(HMAC_KEY).unwrap());
+    let pepper: String = (1..33).map(char::from).collect();
+    written.assert_without(&pepper);
+    written.debug(&lookup());
+    written.assert_without(&pepper);
+}
+
+#[tokio::test]
+async fn errors_show_neither_secret_nor_digest() {
+    let mut written = Written::default();
+    let house = House::with(Hashing::recommended(), accepting()).await;
+    written.debug(&house.keyward);
+    house.import(by_text("7")).await;
+    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    for key in [
+        by_text("7"),
+        by_digest("7"),
+        by_text("8").declared_bits(u16::MAX),
+        ForeignKey::text("unknown", text("8")),
+        ForeignKey::text("legacy", SECRET),
+        ForeignKey::text("opaque", text("8")),
+        ForeignKey::text("legacy", format!("8 .{SECRET}")),
+        ForeignKey::digest("legacy", SECRET, digest()).declared_bits(1),
+        ForeignKey::digest("legacy", &text("8"), digest()),
+        ForeignKey::opaque_digest("opaque", digest()),
+        ForeignKey::pair(KeyId::from_u128(7), format!("{SECRET}x")),
+    ] {
+        if let Err(error) = house.try_import(key).await {
+            written.error(&error);
+        }
+    }
+    for text in [text("7"), format!("{}x", text("7")), SECRET.to_owned()] {
+        let presented = PresentedKey::text(&text);
+        written.debug(&presented);
+        match house.verify(presented).await {
+            Ok(admitted) => written.debug(&admitted),
+            Err(denial) => {
+                written.error(&denial);
+                written.error(denial.reason());
+            }
+        }
+    }
+    for bad in [&format!("{SHA256}0"), SECRET, &format!("$2b$10${SECRET}")] {
+        for error in [
+            ForeignDigest::sha256(bad),
+            ForeignDigest::sha512(bad),
+            ForeignDigest::hmac_sha256("old", bad),
+            ForeignDigest::hmac_sha256(SECRET, SHA256),
+            ForeignDigest::argon2(bad),
+            ForeignDigest::bcrypt(bad),
+            ForeignDigest::django(bad),
+        ] {
+            // A secret of 43 characters can be the base64 of 32 bytes.
+            if let Err(error) = error {
+                written.error(&error);
+            }
+        }
+    }
+    written.error(&ForeignFormat::opaque(SECRET).unwrap_err());
+    written.error(&accepting().hmac_key(SECRET, HMAC_KEY).unwrap_err());
+    assert!(written.0.len() > 1_000, "something was written");
+    // An id that somebody mistook for the secret is an id, and shown: the record is not among these.
+    written.assert_without(SECRET);
+    written.assert_without(SHA256);
+    written.assert_without(str::from_utf8(HMAC_KEY).unwrap());
+}
+
+#[tokio::test]
+async fn the_event_tells_how_a_key_came_and_nothing_secret() {
+    let sanctum = ForeignFormat::sanctum();
+    for fixture in Fixture::all() {
+        let mut foreign = foreign([fixture.format(), sanctum.clone()]);
+        if fixture.format() == sanctum {
+            foreign = crate::common::foreign([sanctum.clone()]);
+        }
+        if let Some(key) = &fixture.hmac_key {
+            foreign = foreign.hmac_key("old", key).unwrap();
+        }
+        let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
+        let house = House::with(Hashing::recommended().accept_argon2id(params), foreign).await;
+        let now = keyward::clock::Clock::now(&house.clock).unwrap();
+        let issued_at = now - std::time::Duration::from_hours(1);
+        let digest = fixture.read_digest();
+        let record = house.import(fixture.as_key("1").issued_at(issued_at)).await;
+        let log = house.store.events().unwrap();
+        let events = log.read(Some(&tenant()), 0, 10).await.unwrap();
+        let [sealed] = &events[..] else {
+            panic!("{} events", events.len());
+        };
+        let event = &sealed.event;
+        assert_eq!(event.action, EventAction::KeyImported);
+        assert_eq!((event.key, event.at), (Some(record.id()), now));
+        let told = |field: &str| {
+            let change = event.changes.iter().find(|change| change.field == field);
+            change.and_then(|change| change.to.clone())
+        };
+        assert_eq!(told("digest_scheme").as_deref(), Some(digest.scheme()));
+        let format = fixture.format();
+        assert_eq!(told("foreign_format").as_deref(), Some(format.name()));
+
+        let mut written = Written(event.to_line());
+        written.debug(event);
+        written.debug(&record);
+        let view = record.view(record.created_at());
+        written.0 += &serde_json::to_string(&view).unwrap();
+        written.debug(&view);
+        written.assert_without(&fixture.secret);
+        for part in parts_of(&fixture.digest) {
+            written.assert_without(part);
+        }
+        let document = house.stored(record.id()).await.document;
+        assert!(!String::from_utf8_lossy(&document).contains(&fixture.secret));
+    }
+}
+
+#[tokio::test]
+async fn an_import_by_text_is_told_as_one_of_keywards_digests() {
+    let house = House::new().await;
+    house.import(by_text("7")).await;
+    let log = house.store.events().unwrap();
+    let events = log.read(None, 0, 10).await.unwrap();
+    let line = events[0].event.to_line();
+    assert!(
+        line.contains(r#""field":"digest_scheme","from":null,"to":"own""#),
+        "{line}"
+    );
+    Written(line).assert_without(SECRET);
+}
+
+#[tokio::test]
+async fn a_field_that_holds_the_imported_text_is_refused() {
+    let key = |title: &str| NewKey::new(tenant(), title, READ);
+    let metadata = serde_json::json!({"old_key": text("7")});
+    for key in [
+        key(&format!("was {}", text("7"))),
+        key("a").owner(Principal::user(&text("7")).unwrap()),
+        key("a").metadata(Metadata::try_from(metadata).unwrap()),
+    ] {
+        let house = House::new().await;
+        let manager = house.keyward.manager();
+        let imported = manager.import(&actor(), key, by_text("7")).await;
+        assert!(
+            matches!(
+                imported,
+                Err(ManageError::Invalid(InvalidKey::HoldsKey { .. }))
+            ),
+            "it was imported"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Which hash an imported secret is kept under: what is vouched for decides, and nothing else.
+
+use keyward::hashing::{ForeignDigest, Hashing};
+use keyward::key::{ForeignFormat, SecretOrigin};
+use keyward::manager::{ForeignKey, ImportError, ManageError};
+
+use crate::common::{
+    House, SECRET, SHA256, builder, by_digest, by_text, foreign, legacy, lookup, pepper, text,
+};
+
+const SLOW: &str = "$keyward-argon2id$";
+
+fn declared(key: ForeignKey, bits: Option<u16>) -> ForeignKey {
+    match bits {
+        Some(bits) => key.declared_bits(bits),
+        None => key,
+    }
+}
+
+fn sha256() -> ForeignDigest {
+    ForeignDigest::sha256(SHA256).unwrap()
+}
+
+#[tokio::test]
+async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
+    let peppered = || Hashing::recommended().pepper(pepper(3, 100));
+    for (hashing, fast) in [
+        (Hashing::recommended(), "$keyward-sha256$"),
+        (peppered(), "$keyward-hmac-sha256$"),
+        (peppered().refuse_unpeppered(), "$keyward-hmac-sha256$"),
+    ] {
+        let house = House::with(hashing, foreign([legacy()])).await;
+        for (id, bits, begins) in [
+            ("1", None, SLOW),
+            ("2", Some(0), SLOW),
+            ("3", Some(111), SLOW),
+            ("4", Some(112), fast),
+            ("5", Some(256), fast),
+        ] {
+            let key = declared(ForeignKey::text("legacy", text(id)), bits);
+            let record = house.import(key).await;
+            assert_eq!(
+                record.origin(),
+                SecretOrigin::Imported {
+                    declared_bits: bits
+                }
+            );
+            let kept = house.digest(record.id()).await;
+            assert!(kept.starts_with(begins), "{bits:?}: {kept}");
+            assert_eq!(house.status(&text(id)).await, 200);
+            assert_eq!(house.status(&format!("{}x", text(id))).await, 401);
+            assert_eq!(house.digest(record.id()).await, kept, "it ranks as today's");
+        }
+    }
+}
+
+#[tokio::test]
+async fn argon2id_for_all_is_for_imported_keys_too() {
+    let hashing = Hashing::argon2id(keyward::hashing::Argon2Params::OWASP);
+    let house = House::with(hashing, foreign([legacy()])).await;
+    let by_text = house.import(by_text("1")).await.id();
+    assert!(house.digest(by_text).await.starts_with(SLOW));
+    let by_digest = house.import(by_digest("2")).await.id();
+    assert_eq!(house.status(&text("2")).await, 200);
+    assert!(house.digest(by_digest).await.starts_with(SLOW));
+}
+
+#[tokio::test]
+async fn a_weak_secret_never_moves_to_a_fast_hash() {
+    for bits in [None, Some(111)] {
+        let house = House::new().await;
+        let whole = declared(ForeignKey::text("legacy", text("1")), bits);
+        let digest = declared(ForeignKey::digest("legacy", "2", sha256()), bits);
+        let ids = [
+            house.import(whole).await.id(),
+            house.import(digest).await.id(),
+        ];
+        // The digest that came ranks as fast; its first use must not take it for one of Keyward's fast ones.
+        for _ in 0..2 {
+            for sent in [text("1"), text("2")] {
+                assert_eq!(house.status(&sent).await, 200);
+            }
+        }
+        let hashing = Hashing::recommended().pepper(pepper(3, 100));
+        let later = builder(&house.store, &house.clock)
+            .hashing(hashing)
+            .foreign_keys(foreign([legacy()]));
+        let later = House {
+            keyward: later.open().await.unwrap(),
+            ..house
+        };
+        for (id, sent) in ids.into_iter().zip([text("1"), text("2")]) {
+            let before = later.digest(id).await;
+            assert!(before.starts_with(SLOW), "{before}");
+            assert_eq!(later.status(&sent).await, 200);
+            let peppered = later.digest(id).await;
+            assert!(peppered.starts_with(SLOW) && peppered.contains("pepper=3"));
+            assert_eq!(later.status(&sent).await, 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
+    let house = House::accepting([legacy(), ForeignFormat::opaque("opaque").unwrap()]).await;
+    // 6.55 bits a character: 17 characters hold 111 bits, 18 hold 117.
+    for (characters, bits, is_overstated) in [
+        (8, 52, false),
+        (8, 53, true),
+        (17, 111, false),
+        (17, 112, true),
+        (18, 112, false),
+        (18, 117, false),
+        (18, 118, true),
+        (18, u16::MAX, true),
+    ] {
+        let text = format!("{characters}-{bits}.{}", &SECRET[..characters]);
+        let key = ForeignKey::text("legacy", text).declared_bits(bits);
+        let refused = matches!(
+            house.try_import(key).await,
+            Err(ManageError::Foreign(ImportError::Overstated))
+        );
+        assert_eq!(refused, is_overstated, "{characters} {bits}");
+    }
+    let short = ForeignKey::text("opaque", "sixteen-letters!").declared_bits(112);
+    assert!(matches!(
+        house.try_import(short).await,
+        Err(ManageError::Foreign(ImportError::Overstated))
+    ));
+    let id = keyward::key::KeyId::from_u128(7);
+    let pair = ForeignKey::pair(id, SECRET).declared_bits(300);
+    assert!(matches!(
+        house.try_import(pair).await,
+        Err(ManageError::Foreign(ImportError::Overstated))
+    ));
+}
+
+#[tokio::test]
+async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_its_first_use() {
+    let hashing = Hashing::recommended()
+        .pepper(pepper(3, 100))
+        .refuse_unpeppered();
+    let house = House::with(hashing, foreign([legacy()])).await;
+    let id = house.import(by_digest("1")).await.id();
+    assert_eq!(house.status(&text("1")).await, 200);
+    assert!(
+        house
+            .digest(id)
+            .await
+            .starts_with("$keyward-hmac-sha256$v=1$pepper=3$")
+    );
+    assert_eq!(house.status(&text("1")).await, 200);
+    // The lookup pepper is no pepper of digests.
+    let hashing = Hashing::recommended().refuse_unpeppered();
+    let unpeppered = builder(&house.store, &house.clock)
+        .hashing(hashing)
+        .foreign_keys(keyward::hashing::ForeignKeys::under(lookup()));
+    assert!(unpeppered.open().await.is_err());
+}

@@ -1,0 +1,29 @@
+//! The life of a key after it was issued: changed, switched off, rotated, ended, listed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+mod export;
+mod kill_switch;
+mod leaked;
+mod list;
+mod overlap;
+mod pages;
+mod refusals;
+mod replay;
+mod revoke_all;
+mod revoke_all_races;
+mod rotate;
+mod rotate_races;
+mod rules;
+mod store;
+mod succession;
+mod suspend;
+mod update;
+mod update_races;
+mod usage;

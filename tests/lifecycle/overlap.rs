@@ -1,0 +1,171 @@
+//! How long a key and its successor are both good.
+
+use std::time::Duration;
+
+use keyward::key::{KeyStatus, RevokeReason};
+use keyward::manager::{InvalidKey, Issued, ManageError, Overlap, Rotation};
+use keyward::time::Date;
+
+use crate::common::*;
+
+async fn rotate(house: &House, key: &Issued, how: impl Into<Rotation>) -> Issued {
+    house.rotate(key.record().id(), how).await.unwrap()
+}
+
+#[tokio::test]
+async fn both_are_good_until_the_overlap_ends_and_nobody_has_to_do_anything() {
+    let house = House::new().await;
+    for overlap in [Overlap::For(HOUR), Overlap::Until(house.now() + HOUR)] {
+        let start = house.now();
+        let old = house.issue("key").await;
+        let new = rotate(&house, &old, overlap).await;
+        let (id, commits) = (old.record().id(), house.store.commits());
+        house.later(HOUR - Duration::from_micros(1));
+        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
+        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+        house.later(Duration::from_micros(1));
+        assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
+        assert_eq!(house.status(id).await, KeyStatus::Revoked);
+        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+        assert_eq!(house.store.commits(), commits);
+        // A clock that runs back does not bring it to life again.
+        house.clock.set(start);
+        assert_ne!(house.answer(old.api_key()).await, Answer::Admitted);
+    }
+}
+
+#[tokio::test]
+async fn an_overlap_can_be_ended_by_revoking_the_old_key() {
+    let house = House::new().await;
+    for overlap in [Overlap::UntilRevoked, Overlap::For(DAY)] {
+        let old = house.issue_key(new_key("key").expires_in(DAY * 365)).await;
+        let new = rotate(&house, &old, overlap).await;
+        let record = house.record(old.record().id()).await;
+        if overlap == Overlap::UntilRevoked {
+            assert_eq!(record.rotation().unwrap().overlap_ends, None);
+            assert_eq!(record.expires_at(), old.record().expires_at());
+            house.later(DAY * 100);
+        }
+        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
+        house.revoke(old.record().id()).await;
+        assert_eq!(
+            house.answer(old.api_key()).await,
+            Answer::Revoked(RevokeReason::Requested)
+        );
+        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    }
+}
+
+#[tokio::test]
+async fn the_life_of_the_old_key_is_never_lengthened() {
+    let house = House::new().await;
+    let far = house.now() + DAY * 3_650;
+    for overlap in [
+        Overlap::For(DAY),
+        Overlap::Until(far),
+        Overlap::UntilRevoked,
+    ] {
+        for rotation in [
+            Rotation::new(overlap),
+            Rotation::new(overlap).never_expires(),
+            Rotation::new(overlap).expires_in(DAY * 30),
+        ] {
+            let old = house.issue_key(new_key("key").expires_in(HOUR)).await;
+            let new = rotate(&house, &old, rotation.clone()).await;
+            let record = house.record(old.record().id()).await;
+            assert_eq!(
+                record.expires_at(),
+                old.record().expires_at(),
+                "{rotation:?}"
+            );
+            house.later(HOUR);
+            assert_ne!(
+                house.answer(old.api_key()).await,
+                Answer::Admitted,
+                "{rotation:?}"
+            );
+            let lives = new.record().expires_at() != old.record().expires_at();
+            assert_eq!(house.answer(new.api_key()).await == Answer::Admitted, lives);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
+    let house = House::new().await;
+    let start = house.now() + HOUR;
+    let issued = house
+        .issue_key(new_key("key").not_before(start).expires_in(DAY))
+        .await;
+    let (id, now, commits) = (issued.record().id(), house.now(), house.store.commits());
+    let end_of_time = Date::MAX.midnight().assume_utc();
+    let new = Rotation::new;
+    type Expected = fn(&InvalidKey) -> bool;
+    let cases: [(Rotation, Expected); 9] = [
+        (new(Overlap::Until(now)), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        (new(Overlap::Until(now - SECOND)), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        (new(Overlap::For(Duration::ZERO)), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        // Less than a microsecond is no time at all.
+        (new(Overlap::For(Duration::from_nanos(999))), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        (new(Overlap::For(Duration::MAX)), |why| {
+            matches!(why, InvalidKey::Instant)
+        }),
+        (new(Overlap::None).expires_at(now), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        (new(Overlap::None).expires_in(Duration::ZERO), |why| {
+            matches!(why, InvalidKey::Expired)
+        }),
+        (new(Overlap::None).expires_in(Duration::MAX), |why| {
+            matches!(why, InvalidKey::Instant)
+        }),
+        (new(Overlap::None).expires_at(start), |why| {
+            matches!(why, InvalidKey::NeverValid)
+        }),
+    ];
+    for (rotation, expected) in cases {
+        let refused = house
+            .manager()
+            .rotate(&system(), &tenant(), id, rotation)
+            .await;
+        assert!(
+            matches!(&refused, Err(ManageError::Invalid(why)) if expected(why)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(
+        (house.record(id).await.revision(), house.store.commits()),
+        (1, commits)
+    );
+    let rotation = Rotation::new(Overlap::Until(end_of_time));
+    assert!(
+        house
+            .manager()
+            .rotate(&system(), &tenant(), id, rotation)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_successor_waits_as_long_as_the_key_would_have() {
+    let house = House::new().await;
+    let start = house.now() + DAY;
+    // The overlap may end before the key was ever good.
+    let old = house.issue_key(new_key("key").not_before(start)).await;
+    let new = rotate(&house, &old, Overlap::For(HOUR)).await;
+    assert_eq!(new.record().not_before(), Some(start));
+    assert_eq!(house.answer(new.api_key()).await, Answer::NotYetValid);
+    assert_eq!(house.answer(old.api_key()).await, Answer::NotYetValid);
+    house.clock.set(start);
+    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
+}

@@ -1,0 +1,221 @@
+//! Who may not is told so before the store is read, and learns nothing of what is there.
+
+use std::sync::{Arc, Mutex};
+
+use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::manager::{
+    Actor, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy, PolicyError,
+    RevocationRecord, RevokeAll, RuleBook, Ruling, TenantRules,
+};
+
+use crate::common::*;
+
+/// What each call on one key says.
+async fn on_a_key(house: &House, actor: &Actor, tenant: &TenantId, id: KeyId) -> Vec<ManageError> {
+    let manager = house.manager();
+    let update = KeyUpdate::new().title("mine");
+    vec![
+        manager.update(actor, tenant, id, update).await.unwrap_err(),
+        manager.suspend(actor, tenant, id).await.unwrap_err(),
+        manager.resume(actor, tenant, id).await.unwrap_err(),
+        manager
+            .rotate(actor, tenant, id, Overlap::None)
+            .await
+            .unwrap_err(),
+        manager
+            .rotate(actor, tenant, id, Overlap::UntilRevoked)
+            .await
+            .unwrap_err(),
+    ]
+}
+
+/// What each call on a tenant says.
+async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<ManageError> {
+    let manager = house.manager();
+    let all = RevokeAll::because(RevokeReason::Leaked);
+    let record = serde_json::json!({
+        "id": KeyId::from_u128(7).to_string(), "tenant": tenant,
+        "at": text(house.now()), "reason": "leaked",
+    });
+    let record: RevocationRecord = serde_json::from_value(record).unwrap();
+    vec![
+        manager.revoke_all(actor, tenant, all).await.unwrap_err(),
+        manager
+            .deny_issued_before(actor, house.now(), tenant)
+            .await
+            .unwrap_err(),
+        manager
+            .export_revocations(actor, tenant, None)
+            .await
+            .unwrap_err(),
+        manager
+            .replay_revocations(actor, [record])
+            .await
+            .unwrap_err(),
+        manager
+            .list(actor, &KeyQuery::of(tenant))
+            .await
+            .unwrap_err(),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
+    let house = House::new().await;
+    let other = named("other");
+    let theirs = house
+        .issue_key(NewKey::new(other.clone(), "theirs", READ))
+        .await;
+    let (id, nobody) = (theirs.record().id(), KeyId::from_u128(7));
+    house.told().await;
+    let alice = alice(None);
+    for (actor, tenant, id) in [
+        (&alice, &other, id),
+        (&alice, &other, nobody),
+        (&alice, &tenant(), id),
+        (&alice, &tenant(), nobody),
+        (&system(), &tenant(), id),
+        (&system(), &tenant(), nobody),
+        (&system(), &other, nobody),
+    ] {
+        for error in on_a_key(&house, actor, tenant, id).await {
+            assert!(matches!(error, ManageError::NotFound), "{error:?}");
+            assert_eq!(error.to_string(), "there is no such key");
+        }
+    }
+    let calls = house.store.calls();
+    for error in on_a_tenant(&house, &alice, &other).await {
+        assert!(matches!(error, ManageError::Refused), "{error:?}");
+    }
+    assert_eq!(house.store.calls(), calls);
+    assert!(house.told().await.is_empty());
+    assert_eq!(house.record(id).await, *theirs.record());
+}
+
+#[tokio::test]
+async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
+    #[derive(Debug, Clone, Default)]
+    struct Asked(Arc<Mutex<Vec<String>>>, bool);
+    #[keyward::async_trait]
+    impl Policy for Asked {
+        async fn rule(
+            &self,
+            actor: &Actor,
+            operation: &Operation<'_>,
+        ) -> Result<Ruling, PolicyError> {
+            assert_eq!(operation.tenant(), Some(&tenant()));
+            let what = match operation {
+                Operation::Update { update, .. } => {
+                    assert!(
+                        format!("{update:?}").contains("mine"),
+                        "a policy sees it all"
+                    );
+                    "update"
+                }
+                Operation::Suspend { .. } => "suspend",
+                Operation::Resume { .. } => "resume",
+                Operation::Rotate { rotation, .. } => match rotation.overlap() {
+                    Overlap::None => "rotate",
+                    _ => "rotate with overlap",
+                },
+                Operation::RevokeAll {
+                    owner: None,
+                    reason: RevokeReason::Leaked,
+                    ..
+                } => "revoke all",
+                Operation::DenyIssuedBefore { .. } => "deny",
+                Operation::ExportRevocations { .. } => "export",
+                Operation::ReplayRevocations { .. } => "replay",
+                Operation::List { .. } => "list",
+                other => panic!("{other:?}"),
+            };
+            self.0
+                .lock()
+                .unwrap()
+                .push(format!("{} {what}", actor.principal()));
+            if self.1 {
+                return Err(PolicyError::new("planted"));
+            }
+            Ok(Ruling::Refuse)
+        }
+    }
+    let open = House::new().await;
+    let issued = open.issue("key").await;
+    for is_broken in [false, true] {
+        let policy = Asked(Arc::default(), is_broken);
+        let house = open.beside(|builder| builder.policy(policy.clone())).await;
+        let calls = house.store.calls();
+        let mut errors = Vec::new();
+        for id in [issued.record().id(), KeyId::from_u128(7)] {
+            errors.extend(on_a_key(&house, &alice(None), &tenant(), id).await);
+        }
+        errors.extend(on_a_tenant(&house, &alice(None), &tenant()).await);
+        for error in errors {
+            let is_as_told = match error {
+                ManageError::Refused => !is_broken,
+                ManageError::Policy(_) => is_broken,
+                _ => false,
+            };
+            assert!(is_as_told, "{error:?}");
+        }
+        assert_eq!(
+            house.store.calls(),
+            calls,
+            "nothing was read and nothing was done"
+        );
+        let on_a_key = [
+            "update",
+            "suspend",
+            "resume",
+            "rotate",
+            "rotate with overlap",
+        ];
+        let on_a_tenant = ["revoke all", "deny", "export", "replay", "list"];
+        let expected = [on_a_key, on_a_key, on_a_tenant].concat();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|what| format!("user:alice {what}"))
+            .collect();
+        assert_eq!(*policy.0.lock().unwrap(), expected);
+    }
+    assert_eq!(open.answer(issued.api_key()).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_it_away() {
+    #[derive(Debug)]
+    struct Broken;
+    #[keyward::async_trait]
+    impl RuleBook for Broken {
+        async fn rules_of(&self, _: &TenantId) -> Result<TenantRules, PolicyError> {
+            Err(PolicyError::new("planted"))
+        }
+    }
+    let open = House::new().await;
+    let id = open.issue("key").await.record().id();
+    let house = open.beside(|builder| builder.tenant_rules(Broken)).await;
+    let (manager, calls) = (house.manager(), house.store.calls());
+    for error in [
+        manager.issue(&system(), new_key("key")).await.unwrap_err(),
+        manager
+            .update(&system(), &tenant(), id, KeyUpdate::new())
+            .await
+            .unwrap_err(),
+        manager
+            .rotate(&system(), &tenant(), id, Overlap::None)
+            .await
+            .unwrap_err(),
+        manager.resume(&system(), &tenant(), id).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, ManageError::Policy(_)), "{error:?}");
+    }
+    assert_eq!(house.store.calls(), calls, "nothing was read");
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    house.revoke(id).await;
+    let all = RevokeAll::because(RevokeReason::Leaked);
+    manager.revoke_all(&system(), &tenant(), all).await.unwrap();
+    manager
+        .deny_issued_before(&system(), house.now(), &tenant())
+        .await
+        .unwrap();
+}

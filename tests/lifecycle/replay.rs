@@ -1,0 +1,290 @@
+//! Exporting revocations, and carrying them over a restored backup.
+
+use std::sync::{Arc, Mutex};
+
+use keyward::audit::EventAction;
+use keyward::key::{KeyId, RevokeReason, StoredKey, TenantId};
+use keyward::manager::{
+    Actor, Ceiling, ManageError, NewKey, Operation, Policy, PolicyError, Replayed, RevocationPage,
+    RevocationRecord, Ruling, Tenants,
+};
+use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, StoreError};
+use keyward::testkit::SeededRandom;
+use keyward::time::{Date, OffsetDateTime};
+
+use crate::common::*;
+use crate::store::Loss;
+
+async fn export(house: &House) -> RevocationPage {
+    house
+        .manager()
+        .export_revocations(&system(), &tenant(), None)
+        .await
+        .unwrap()
+}
+
+async fn replay(house: &House, list: Vec<RevocationRecord>) -> Result<Replayed, ManageError> {
+    house.manager().replay_revocations(&alice(None), list).await
+}
+
+fn counts(replayed: Replayed) -> (u64, u64, u64) {
+    (replayed.revoked, replayed.already, replayed.missing)
+}
+
+fn revocation(id: KeyId, at: OffsetDateTime) -> RevocationRecord {
+    let record = serde_json::json!({
+        "id": id.to_string(), "tenant": "acme-inc", "at": text(at), "reason": "leaked",
+    });
+    serde_json::from_value(record).unwrap()
+}
+
+/// A house whose store holds these keys as they were when the backup was made.
+async fn restored(backup: impl IntoIterator<Item = StoredKey>, now: OffsetDateTime) -> House {
+    let house = House::new().await;
+    house.clock.set(now);
+    for key in backup {
+        let id = ChangeId::generate(&SeededRandom::new(0));
+        let set = ChangeSet::one(id, Change::Insert(Box::new(key)));
+        house.store.inner().commit(&set).await.unwrap();
+    }
+    house
+}
+
+#[tokio::test]
+async fn a_restored_backup_is_brought_up_to_date() {
+    let house = House::new().await;
+    let (mut keys, mut backup) = (Vec::new(), Vec::new());
+    for n in 0..40 {
+        let key = house.issue(&format!("key {n}")).await;
+        let stored = house.store.get(key.record().id()).await.unwrap().unwrap();
+        backup.push(stored);
+        keys.push(key);
+    }
+    let newer = house.issue("issued after the backup").await;
+    for key in keys[..35].iter().rev().chain([&newer]) {
+        house.later(SECOND);
+        house.revoke(key.record().id()).await;
+    }
+    let page = export(&house).await;
+    assert!(!page.has_more && page.next.is_some());
+    let mut expected: Vec<_> = keys[..35]
+        .iter()
+        .rev()
+        .map(|key| key.record().id())
+        .collect();
+    expected.push(newer.record().id());
+    let exported: Vec<_> = page.revocations.iter().map(|record| record.id).collect();
+    assert_eq!(exported, expected, "in the order in which they were made");
+
+    house.later(DAY);
+    let fresh = restored(backup, house.now()).await;
+    for key in &keys {
+        assert_eq!(
+            fresh.answer(key.api_key()).await,
+            Answer::Admitted,
+            "revived by the backup"
+        );
+    }
+    let done = replay(&fresh, page.revocations.clone()).await.unwrap();
+    assert_eq!(counts(done), (35, 0, 1));
+    for key in &keys[..35] {
+        assert_eq!(
+            fresh.answer(key.api_key()).await,
+            Answer::Revoked(RevokeReason::Requested)
+        );
+        let was = house
+            .record(key.record().id())
+            .await
+            .revocation()
+            .unwrap()
+            .at;
+        assert_eq!(
+            fresh
+                .record(key.record().id())
+                .await
+                .revocation()
+                .unwrap()
+                .at,
+            was
+        );
+    }
+    for key in &keys[35..] {
+        assert_eq!(fresh.answer(key.api_key()).await, Answer::Admitted);
+    }
+    let mut again = export(&fresh).await.revocations;
+    again.sort_by_key(|record| record.at);
+    assert_eq!(again, page.revocations[..35]);
+    let told = fresh.told().await;
+    assert_eq!(actions(&told), vec![EventAction::KeyRevoked; 35]);
+    let [reason, at] = &fields(&told[0])[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*reason, ("revoked", None, Some("requested")));
+    assert_eq!(at.0, "revoked_at", "the instant of the first revocation");
+    assert_eq!(told[0].actor.to_string(), "user:alice");
+
+    assert_eq!(
+        counts(replay(&fresh, page.revocations).await.unwrap()),
+        (0, 35, 1)
+    );
+    assert!(fresh.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_replay_is_told_when_it_was_done() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    let then = house.now();
+    house.later(DAY);
+    house.told().await;
+    replay(&house, vec![revocation(id, then)]).await.unwrap();
+    assert_eq!(house.record(id).await.revocation().unwrap().at, then);
+    is_alices(&house.told().await[0], house.now());
+}
+
+#[tokio::test]
+async fn what_is_named_twice_is_revoked_once() {
+    let house = House::new().await;
+    let (now, mut list) = (house.now(), Vec::new());
+    for n in 0..20 {
+        list.push(revocation(
+            house.issue(&format!("key {n}")).await.record().id(),
+            now,
+        ));
+    }
+    house.told().await;
+    let twice: Vec<_> = list
+        .iter()
+        .chain([&list[0]])
+        .chain(&list)
+        .cloned()
+        .collect();
+    assert_eq!(counts(replay(&house, twice).await.unwrap()), (20, 21, 0));
+    assert_eq!(house.told().await.len(), 20);
+    let doubled = vec![list[0].clone(); 2];
+    assert_eq!(counts(replay(&house, doubled).await.unwrap()), (0, 2, 0));
+    let id = house.issue("twice in one batch").await.record().id();
+    let doubled = vec![revocation(id, now); 3];
+    assert_eq!(counts(replay(&house, doubled).await.unwrap()), (1, 2, 0));
+    assert_eq!(counts(replay(&house, Vec::new()).await.unwrap()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_instant_that_cannot_be_is_now() {
+    let house = House::new().await;
+    let now = house.now();
+    let before_year_0 = Date::MIN.midnight().assume_utc();
+    for (at, kept) in [
+        (now + DAY, now),
+        (before_year_0, now),
+        (now - DAY, now - DAY),
+    ] {
+        let id = house.issue("key").await.record().id();
+        let mut record = revocation(id, now);
+        record.at = at;
+        replay(&house, vec![record]).await.unwrap();
+        assert_eq!(house.record(id).await.revocation().unwrap().at, kept);
+    }
+}
+
+#[tokio::test]
+async fn a_reason_that_bears_a_key_is_masked() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let mut record = revocation(issued.record().id(), house.now());
+    record.reason = RevokeReason::other(&format!("was {}", issued.api_key().expose())).unwrap();
+    replay(&house, vec![record]).await.unwrap();
+    let secret = issued.api_key().expose_secret();
+    let kept = house.record(issued.record().id()).await;
+    assert!(!kept.revocation().unwrap().reason.as_str().contains(secret));
+    assert!(
+        house
+            .told()
+            .await
+            .iter()
+            .all(|event| !event.to_line().contains(secret))
+    );
+}
+
+#[tokio::test]
+async fn whose_key_it_is_must_be_right() {
+    let house = House::new().await;
+    let theirs = house
+        .issue_key(NewKey::new(named("other"), "theirs", READ))
+        .await;
+    let named_wrongly = revocation(theirs.record().id(), house.now());
+    assert_eq!(
+        counts(replay(&house, vec![named_wrongly]).await.unwrap()),
+        (0, 0, 1)
+    );
+    assert_eq!(house.answer(theirs.api_key()).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn one_tenant_that_is_not_the_actors_stops_all() {
+    #[derive(Debug, Clone, Default)]
+    struct NotThis(Arc<Mutex<Option<TenantId>>>);
+    #[keyward::async_trait]
+    impl Policy for NotThis {
+        async fn rule(&self, _: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+            let refused = self.0.lock().unwrap().clone();
+            let is_refused = refused.is_some() && operation.tenant() == refused.as_ref();
+            Ok(if is_refused {
+                Ruling::Refuse
+            } else {
+                Ruling::Allow
+            })
+        }
+    }
+    let policy = NotThis::default();
+    let house = House::with(|builder| builder.policy(policy.clone())).await;
+    let mine = revocation(house.issue("key").await.record().id(), house.now());
+    let mut theirs = mine.clone();
+    theirs.tenant = named("zebra");
+    house.told().await;
+    let calls = house.store.calls();
+    let both = vec![mine, theirs];
+    let refused = replay(&house, both.clone()).await;
+    assert!(matches!(refused, Err(ManageError::Refused)));
+    *policy.0.lock().unwrap() = Some(named("zebra"));
+    let root = Actor::user("root", Tenants::All, Ceiling::Unlimited).unwrap();
+    let refused = house.manager().replay_revocations(&root, both).await;
+    assert!(matches!(refused, Err(ManageError::Refused)));
+    assert_eq!(house.store.calls(), calls, "before anything is read");
+}
+
+#[tokio::test]
+async fn after_an_error_what_was_done_stays_done() {
+    let house = House::new().await;
+    let (now, mut list) = (house.now(), Vec::new());
+    for n in 0..40 {
+        list.push(revocation(
+            house.issue(&format!("key {n}")).await.record().id(),
+            now,
+        ));
+    }
+    house.told().await;
+    house.store.lose([Loss::Answer, Loss::None, Loss::Away]);
+    let stopped = replay(&house, list.clone()).await;
+    assert!(matches!(
+        stopped,
+        Err(ManageError::Store(StoreError::Unavailable(_)))
+    ));
+    assert_eq!(house.told().await.len(), 16);
+    assert_eq!(counts(replay(&house, list).await.unwrap()), (24, 16, 0));
+    assert_eq!(house.told().await.len(), 24);
+
+    let id = house.issue("key").await.record().id();
+    house.store.first([Change::Revoke {
+        id,
+        at: now,
+        reason: RevokeReason::Requested,
+    }]);
+    let raced = replay(&house, vec![revocation(id, now)]).await.unwrap();
+    assert_eq!(counts(raced), (0, 1, 0), "somebody was faster");
+    house.clock.fail();
+    assert!(matches!(
+        replay(&house, Vec::new()).await,
+        Err(ManageError::Clock)
+    ));
+}

@@ -1,0 +1,226 @@
+//! Revoking all keys of a tenant, or of one of its owners.
+
+use std::time::Duration;
+
+use keyward::audit::EventAction;
+use keyward::key::{Principal, RevokeReason};
+use keyward::manager::{Issued, Limits, ManageError, NewKey, RevokeAll, RevokedAll};
+use keyward::scope;
+use keyward::store::StoreError;
+use serde_json::json;
+
+use crate::common::*;
+use crate::store::Loss;
+
+const LEAKED: Answer = Answer::Revoked(RevokeReason::Leaked);
+
+fn leaked() -> RevokeAll {
+    RevokeAll::because(RevokeReason::Leaked)
+}
+
+async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {
+    house.manager().revoke_all(&system(), &tenant(), what).await
+}
+
+#[tokio::test]
+async fn every_key_of_the_tenant_ends_and_no_other() {
+    let house = House::new().await;
+    let mut keys = Vec::new();
+    // More than two pages of the sweep, several of one instant.
+    for n in 0..40 {
+        keys.push(house.issue(&format!("key {n}")).await);
+        if n % 5 == 0 {
+            house.later(SECOND);
+        }
+    }
+    keys.push(
+        house
+            .issue_key(new_key("asleep").not_before(house.now() + HOUR))
+            .await,
+    );
+    keys.push(house.issue_key(new_key("expired").expires_in(SECOND)).await);
+    let suspended = house.issue("suspended").await;
+    let damaged = house.issue("damaged").await;
+    let (manager, damaged_id) = (house.manager(), damaged.record().id());
+    manager
+        .suspend(&system(), &tenant(), suspended.record().id())
+        .await
+        .unwrap();
+    house.tamper(damaged_id, "access", json!(7)).await;
+    keys.push(suspended);
+    let other = NewKey::new(named("other"), "theirs", READ);
+    let other = house.issue_key(other).await;
+    let before = house.issue("revoked before").await;
+    house.revoke(before.record().id()).await;
+    house.later(SECOND);
+    house.told().await;
+
+    let done = manager
+        .revoke_all(&alice(Limits::new(scope!("none"))), &tenant(), leaked())
+        .await;
+    let done = done.unwrap();
+    assert_eq!((done.revoked, done.before), (44, house.now()));
+    for key in &keys {
+        assert_eq!(house.answer(key.api_key()).await, LEAKED);
+        let record = house.record(key.record().id()).await;
+        assert_eq!(record.revocation().unwrap().at, house.now());
+    }
+    let stored = keyward::store::KeyStore::get(&house.store, damaged_id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        stored.revocation.is_some(),
+        "what cannot be read can be revoked"
+    );
+    assert_eq!(house.answer(other.api_key()).await, Answer::Admitted);
+    let kept = Answer::Revoked(RevokeReason::Requested);
+    assert_eq!(
+        house.answer(before.api_key()).await,
+        kept,
+        "the first reason stands"
+    );
+
+    let told = house.told().await;
+    told.iter().for_each(|event| is_alices(event, house.now()));
+    assert_eq!(
+        (told.len(), told[0].action, told[0].key),
+        (45, EventAction::KeysCutOff, None)
+    );
+    let now = text(house.now());
+    assert_eq!(
+        fields(&told[0]),
+        [
+            ("scope", None, Some("tenant acme-inc")),
+            ("before", None, Some(&*now)),
+            ("revoked", None, Some("leaked")),
+        ]
+    );
+    for event in &told[1..] {
+        assert_eq!(event.action, EventAction::KeyRevoked);
+        assert_eq!(fields(event), [("revoked", None, Some("leaked"))]);
+    }
+    let named = |key: &Issued| {
+        told.iter()
+            .any(|event| event.key == Some(key.record().id()))
+    };
+    assert!(keys.iter().all(named));
+
+    // Again there is nothing left, and at the same instant nothing is told.
+    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 0);
+    assert!(house.told().await.is_empty());
+    let next = house.issue("issued after, in the same instant").await;
+    assert_eq!(house.answer(next.api_key()).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn of_one_owner_only_their_keys_end() {
+    let house = House::new().await;
+    let (bob, robot) = (
+        Principal::user("bob").unwrap(),
+        Principal::integration("bob").unwrap(),
+    );
+    let bobs = house.issue_key(new_key("bob's").owner(bob.clone())).await;
+    let robots = house.issue_key(new_key("robot's").owner(robot)).await;
+    let theirs = NewKey::new(named("other"), "elsewhere", READ).owner(bob.clone());
+    let theirs = house.issue_key(theirs).await;
+    house.later(SECOND);
+    house.told().await;
+    let done = revoke_all(&house, leaked().of_owner(&bob)).await.unwrap();
+    assert_eq!(done.revoked, 1);
+    assert_eq!(house.answer(bobs.api_key()).await, LEAKED);
+    for key in [robots, theirs] {
+        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    }
+    let told = house.told().await;
+    assert_eq!(
+        actions(&told),
+        [EventAction::KeysCutOff, EventAction::KeyRevoked]
+    );
+    assert_eq!(
+        fields(&told[0])[0],
+        ("scope", None, Some("owner acme-inc user:bob"))
+    );
+}
+
+#[tokio::test]
+async fn with_an_instant_only_what_was_issued_before_it_ends() {
+    let house = House::new().await;
+    let old = house.issue("old").await;
+    house.later(SECOND);
+    let (then, same) = (house.now(), house.issue("of that instant").await);
+    house.later(SECOND);
+    let new = house.issue("new").await;
+    let done = revoke_all(&house, leaked().issued_before(then))
+        .await
+        .unwrap();
+    assert_eq!((done.revoked, done.before), (1, then));
+    assert_eq!(house.answer(old.api_key()).await, LEAKED);
+    for key in [same, new] {
+        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    }
+    let future = house.now() + Duration::from_micros(1);
+    let refused = revoke_all(&house, leaked().issued_before(future)).await;
+    assert!(matches!(refused, Err(ManageError::InTheFuture)));
+}
+
+#[tokio::test]
+async fn what_the_tenant_has_now_ends_whatever_its_date() {
+    let house = House::new().await;
+    let same = house.issue("of this instant").await;
+    house.later(HOUR);
+    let ahead = house.issue("dated by a clock that was ahead").await;
+    house.clock.set(same.record().created_at());
+    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 2);
+    for key in [same, ahead] {
+        assert_eq!(house.answer(key.api_key()).await, LEAKED);
+    }
+}
+
+#[tokio::test]
+async fn a_reason_bears_no_key() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let words = format!("found {}", issued.api_key().expose());
+    house.told().await;
+    let what = RevokeAll::because(RevokeReason::other(&words).unwrap());
+    revoke_all(&house, what).await.unwrap();
+    let secret = issued.api_key().expose_secret();
+    assert!(
+        house
+            .told()
+            .await
+            .iter()
+            .all(|event| !event.to_line().contains(secret))
+    );
+    let record = house.record(issued.record().id()).await;
+    assert!(
+        !record
+            .revocation()
+            .unwrap()
+            .reason
+            .as_str()
+            .contains(secret)
+    );
+}
+
+#[tokio::test]
+async fn without_a_clock_or_a_store_nothing_is_done() {
+    let house = House::new().await;
+    let (issued, now) = (house.issue("key").await, house.now());
+    house.told().await;
+    house.store.lose([Loss::Away]);
+    let refused = revoke_all(&house, leaked()).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::Store(StoreError::Unavailable(_)))
+    ));
+    house.clock.fail();
+    assert!(matches!(
+        revoke_all(&house, leaked()).await,
+        Err(ManageError::Clock)
+    ));
+    house.clock.set(now);
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+    assert!(house.told().await.is_empty());
+}

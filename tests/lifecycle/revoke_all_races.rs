@@ -1,0 +1,220 @@
+//! Revoking all keys while it is interrupted, and while others issue and revoke.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keyward::key::{KeyId, KeyStatus, RevokeReason};
+use keyward::manager::{Issued, KeyQuery, ManageError, NewKey, RevokeAll, RevokedAll};
+use keyward::store::{Change, CutoffScope};
+
+use crate::common::*;
+use crate::store::Loss;
+
+const LEAKED: Answer = Answer::Revoked(RevokeReason::Leaked);
+
+fn leaked() -> RevokeAll {
+    RevokeAll::because(RevokeReason::Leaked)
+}
+
+async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {
+    house.manager().revoke_all(&system(), &tenant(), what).await
+}
+
+async fn forty(house: &House) -> Vec<Issued> {
+    let mut keys = Vec::new();
+    for n in 0..40 {
+        keys.push(house.issue(&format!("key {n}")).await);
+    }
+    keys
+}
+
+#[tokio::test]
+async fn interrupted_anywhere_all_have_ended_and_it_can_be_taken_up_again() {
+    type Interruption = fn(&House);
+    let interruptions: [(Interruption, u64); 4] = [
+        // One look goes to keys that are dated later, and finds none.
+        (|house| house.store.answer_lists(Some(1)), 0),
+        (|house| house.store.answer_lists(Some(2)), 16),
+        (
+            |house| house.store.lose([Loss::None, Loss::None, Loss::Away]),
+            16,
+        ),
+        (
+            |house| {
+                house
+                    .store
+                    .lose([Loss::None, Loss::Answer, Loss::Commit, Loss::Commit]);
+            },
+            16,
+        ),
+    ];
+    for (interrupt, done) in interruptions {
+        let house = House::new().await;
+        let keys = forty(&house).await;
+        house.later(SECOND);
+        interrupt(&house);
+        let stopped = revoke_all(&house, leaked()).await;
+        let Err(ManageError::Unfinished { before, .. }) = stopped else {
+            panic!("{stopped:?}");
+        };
+        assert_eq!(before, house.now());
+        house.store.answer_lists(None);
+        house.store.lose([]);
+        let mut revoked = 0;
+        for key in &keys {
+            match house.answer(key.api_key()).await {
+                Answer::CutOff => {}
+                LEAKED => revoked += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(revoked, done);
+        house.later(SECOND);
+        let later = house.issue("issued since").await;
+        let rest = revoke_all(&house, leaked().issued_before(before))
+            .await
+            .unwrap();
+        assert_eq!(rest.revoked, 40 - done);
+        for key in &keys {
+            assert_eq!(house.answer(key.api_key()).await, LEAKED);
+        }
+        assert_eq!(house.answer(later.api_key()).await, Answer::Admitted);
+    }
+}
+
+#[tokio::test]
+async fn interrupted_no_key_is_left_good_whatever_its_date() {
+    let house = House::new().await;
+    let same = house.issue("of this instant").await;
+    house.later(HOUR);
+    let ahead = house.issue("dated by a clock that was ahead").await;
+    house.clock.set(same.record().created_at());
+    // Before anything has ended, nothing is promised.
+    house.store.answer_lists(Some(0));
+    let stopped = revoke_all(&house, leaked()).await;
+    assert!(matches!(stopped, Err(ManageError::Store(_))), "{stopped:?}");
+    house.store.answer_lists(Some(1));
+    let stopped = revoke_all(&house, leaked()).await;
+    assert!(
+        matches!(stopped, Err(ManageError::Unfinished { .. })),
+        "{stopped:?}"
+    );
+    for key in [same, ahead] {
+        assert_ne!(house.answer(key.api_key()).await, Answer::Admitted);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_counts_and_tells_nothing_twice() {
+    let house = House::new().await;
+    forty(&house).await;
+    house.later(SECOND);
+    house.told().await;
+    house.store.lose([
+        Loss::Answer,
+        Loss::Commit,
+        Loss::None,
+        Loss::Answer,
+        Loss::Answer,
+    ]);
+    let done = revoke_all(&house, leaked()).await.unwrap();
+    assert_eq!((done.revoked, house.told().await.len()), (40, 41));
+}
+
+#[tokio::test]
+async fn an_issue_that_a_revocation_of_all_overtakes_is_refused() {
+    let house = House::new().await;
+    house.later(SECOND);
+    let (scope, before) = (CutoffScope::from(&tenant()), house.now() + SECOND);
+    house.store.first([Change::Cutoff { scope, before }]);
+    let refused = house.manager().issue(&system(), new_key("key")).await;
+    assert!(matches!(refused, Err(ManageError::CutOff)));
+    assert!(house.told().await.is_empty());
+}
+
+/// What had been issued when all were revoked is refused. What is good afterwards was dated no earlier than the
+/// instant before which all have ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_key_slips_through_while_all_are_revoked() {
+    let house = House::new().await;
+    let (mut overtaken, mut survived) = (0, 0);
+    for round in 0..200 {
+        let tenant = named(&format!("t{round}"));
+        let issued = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let (house, tenant, issued) = (house.clone(), tenant.clone(), Arc::clone(&issued));
+            tasks.push(tokio::spawn(async move {
+                let mut overtaken = 0;
+                for _ in 0..5 {
+                    // In every other round all happens in one instant.
+                    house.later(Duration::from_micros(round % 2));
+                    let key = NewKey::new(tenant.clone(), "key", READ);
+                    match house.manager().issue(&system(), key).await {
+                        Ok(key) => issued.lock().unwrap().push(key),
+                        Err(ManageError::CutOff) => overtaken += 1,
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+                overtaken
+            }));
+        }
+        while issued.lock().unwrap().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let ids =
+            |keys: &[Issued]| -> Vec<KeyId> { keys.iter().map(|key| key.record().id()).collect() };
+        let had = ids(&issued.lock().unwrap());
+        let done = house
+            .manager()
+            .revoke_all(&system(), &tenant, leaked())
+            .await
+            .unwrap();
+        for task in tasks {
+            overtaken += task.await.unwrap();
+        }
+        let issued = std::mem::take(&mut *issued.lock().unwrap());
+        for key in issued {
+            if house.answer(key.api_key()).await == Answer::Admitted {
+                survived += 1;
+                assert!(!had.contains(&key.record().id()), "it was there before");
+                assert!(key.record().created_at() >= done.before, "round {round}");
+            }
+        }
+    }
+    assert!(survived > 0, "they did meet; {overtaken} were refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_revoke_all_each_key_is_counted_once() {
+    for _ in 0..20 {
+        let house = House::new().await;
+        let keys = forty(&house).await;
+        house.told().await;
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let house = house.clone();
+            tasks.push(tokio::spawn(async move {
+                revoke_all(&house, leaked()).await.unwrap()
+            }));
+        }
+        let mut revoked = 0;
+        for task in tasks {
+            revoked += task.await.unwrap().revoked;
+        }
+        assert_eq!((revoked, house.told().await.len()), (40, 41));
+        assert_eq!(
+            house.status(keys[0].record().id()).await,
+            KeyStatus::Revoked
+        );
+    }
+    let house = House::new().await;
+    let done = revoke_all(&house, leaked()).await.unwrap();
+    assert_eq!(done.revoked, 0, "of a tenant without keys");
+    let list = house
+        .manager()
+        .list(&system(), &KeyQuery::of(&tenant()))
+        .await
+        .unwrap();
+    assert!(list.keys.is_empty());
+}

@@ -1,0 +1,307 @@
+//! Giving a key a successor: what it inherits, and how long both are good.
+
+use std::num::NonZeroU32;
+
+use keyward::audit::EventAction;
+use keyward::key::{
+    Access, KeyFormat, KeyStatus, Metadata, Networks, Principal, Quota, Resources, RevokeReason,
+};
+use keyward::manager::{Axis, InvalidKey, Issued, Limits, ManageError, NewKey, Overlap, Rotation};
+use keyward::verifier::{Attempt, Requirement};
+use serde_json::json;
+
+use crate::common::*;
+
+async fn rotate(house: &House, key: &Issued, how: impl Into<Rotation>) -> Issued {
+    house.rotate(key.record().id(), how).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_successor_inherits_all_but_its_text() {
+    let house = House::new().await;
+    let key = new_key("Nightly ETL")
+        .owner(Principal::integration("etl").unwrap())
+        .resources(Resources::only(["project:p1".parse().unwrap()]).unwrap())
+        .networks(Networks::only(["10.0.0.0/8".parse().unwrap()]).unwrap())
+        .quota(Quota::new("q", NonZeroU32::MIN, HOUR).unwrap())
+        .concurrency(NonZeroU32::MIN)
+        .metadata(Metadata::try_from(json!({"ticket": "OPS-7"})).unwrap())
+        .not_before(house.now())
+        .expires_in(DAY);
+    let old = house.issue_key(key).await;
+    let id = old.record().id();
+    house.told().await;
+    house.later(HOUR);
+    let (alice, commits) = (alice(None), house.store.commits());
+    let new = house
+        .manager()
+        .rotate(&alice, &tenant(), id, Overlap::For(HOUR))
+        .await
+        .unwrap();
+    assert_eq!(house.store.commits(), commits + 1, "both in one commit");
+
+    let (was, is) = (old.record(), new.record());
+    assert_eq!(is, &house.record(is.id()).await);
+    assert_ne!(is.id(), was.id());
+    assert_ne!(new.api_key().expose_secret(), old.api_key().expose_secret());
+    assert_ne!(is.digest(), was.digest());
+    assert_eq!(
+        (is.tenant(), is.owner(), is.title()),
+        (was.tenant(), was.owner(), was.title())
+    );
+    assert_eq!(
+        (is.access(), is.resources()),
+        (was.access(), was.resources())
+    );
+    assert_eq!((is.networks(), is.quotas()), (was.networks(), was.quotas()));
+    assert_eq!(
+        (is.concurrency(), is.metadata()),
+        (was.concurrency(), was.metadata())
+    );
+    assert_eq!(
+        (is.environment(), is.origin()),
+        (was.environment(), was.origin())
+    );
+    assert_eq!(
+        (is.not_before(), is.expires_at()),
+        (was.not_before(), was.expires_at())
+    );
+    assert_eq!(
+        (is.created_at(), is.created_by()),
+        (house.now(), alice.principal())
+    );
+    assert_eq!(
+        (is.predecessor(), is.lineage(), is.revision()),
+        (Some(id), id, 1)
+    );
+    assert!(is.rotation().is_none());
+    let kept = house.record(id).await;
+    let rotated = kept.rotation().unwrap();
+    let ends = house.now() + HOUR;
+    assert_eq!((rotated.successor, rotated.at), (is.id(), house.now()));
+    assert_eq!(
+        (rotated.overlap_ends, kept.expires_at()),
+        (Some(ends), Some(ends))
+    );
+    assert_eq!(
+        (kept.revision(), kept.predecessor(), kept.lineage()),
+        (2, None, id)
+    );
+
+    let told = house.told().await;
+    assert_eq!(
+        actions(&told),
+        [EventAction::KeyIssued, EventAction::KeyRotated]
+    );
+    told.iter().for_each(|event| is_alices(event, house.now()));
+    assert_eq!((told[0].key, told[1].key), (Some(is.id()), Some(id)));
+    let (new_id, old_id) = (is.id().to_string(), id.to_string());
+    assert!(fields(&told[0]).contains(&("predecessor", None, Some(&*old_id))));
+    let (before, ends) = (text(was.expires_at().unwrap()), text(ends));
+    assert_eq!(
+        fields(&told[1]),
+        [
+            ("successor", None, Some(&*new_id)),
+            ("overlap_ends", None, Some(&*ends)),
+            ("expires_at", Some(&*before), Some(&*ends)),
+        ]
+    );
+    // And it is restricted as the old key was.
+    let need = Requirement::scope(READ).resource("project");
+    for (project, is_admitted) in [("p1", true), ("p2", false)] {
+        let attempt = Attempt::new(new.api_key().presented(), &need);
+        let attempt = attempt
+            .client("10.1.2.3".parse().unwrap())
+            .resource("project", project);
+        assert_eq!(
+            house.keyward.verifier().verify(&attempt).await.is_ok(),
+            is_admitted
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_overlap_the_old_key_is_revoked_in_the_same_commit() {
+    let house = House::new().await;
+    let old = house.issue("key").await;
+    house.told().await;
+    let commits = house.store.commits();
+    let new = rotate(&house, &old, Overlap::None).await;
+    assert_eq!(house.store.commits(), commits + 1);
+    assert_eq!(
+        house.answer(old.api_key()).await,
+        Answer::Revoked(RevokeReason::Rotated)
+    );
+    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    let record = house.record(old.record().id()).await;
+    assert_eq!(record.revocation().unwrap().at, house.now());
+    assert_eq!(record.rotation().unwrap().successor, new.record().id());
+    let told = house.told().await;
+    let expected = [
+        EventAction::KeyIssued,
+        EventAction::KeyRotated,
+        EventAction::KeyRevoked,
+    ];
+    assert_eq!(actions(&told), expected);
+    assert_eq!(fields(&told[2]), [("revoked", None, Some("rotated"))]);
+}
+
+#[tokio::test]
+async fn the_successor_lives_as_long_as_was_asked() {
+    let house = House::new().await;
+    let own = house.now() + DAY;
+    let with = || Rotation::new(Overlap::None);
+    for (rotation, expected) in [
+        (with(), Some(own)),
+        (with().never_expires(), None),
+        (with().expires_in(HOUR), Some(house.now() + HOUR)),
+        (
+            with().expires_at(house.now() + DAY * 9),
+            Some(house.now() + DAY * 9),
+        ),
+    ] {
+        let old = house.issue_key(new_key("key").expires_at(own)).await;
+        let new = rotate(&house, &old, rotation).await;
+        assert_eq!(new.record().expires_at(), expected);
+    }
+    let old = house.issue("lives for ever").await;
+    assert_eq!(
+        rotate(&house, &old, Overlap::None)
+            .await
+            .record()
+            .expires_at(),
+        None
+    );
+    assert_eq!(with().overlap(), Overlap::None);
+}
+
+#[tokio::test]
+async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
+    let house = House::new().await;
+    let [revoked, cut_off, superseded] = house.ended_keys().await;
+    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
+    let suspended = house.issue("suspended").await;
+    let manager = house.manager();
+    manager
+        .suspend(&system(), &tenant(), suspended.record().id())
+        .await
+        .unwrap();
+    house.later(SECOND);
+    let commits = house.store.commits();
+    for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
+        let refused = async |key: &Issued| {
+            let id = key.record().id();
+            manager
+                .rotate(&system(), &tenant(), id, overlap)
+                .await
+                .unwrap_err()
+        };
+        assert!(matches!(
+            refused(&revoked).await,
+            ManageError::AlreadyRevoked { .. }
+        ));
+        assert!(matches!(
+            refused(&cut_off).await,
+            ManageError::Ended(KeyStatus::Revoked)
+        ));
+        assert!(matches!(
+            refused(&superseded).await,
+            ManageError::Ended(KeyStatus::Revoked)
+        ));
+        assert!(matches!(
+            refused(&expired).await,
+            ManageError::Ended(KeyStatus::Expired)
+        ));
+        assert!(matches!(refused(&suspended).await, ManageError::Suspended));
+    }
+    assert_eq!(house.store.commits(), commits);
+    manager
+        .resume(&system(), &tenant(), suspended.record().id())
+        .await
+        .unwrap();
+    let new = rotate(&house, &suspended, Overlap::UntilRevoked).await;
+    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    // The old key can still be switched off and on while both are good.
+    let id = suspended.record().id();
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    assert_eq!(house.answer(suspended.api_key()).await, Answer::Suspended);
+    assert_eq!(
+        manager
+            .resume(&system(), &tenant(), id)
+            .await
+            .unwrap()
+            .rotation()
+            .unwrap()
+            .successor,
+        new.record().id()
+    );
+}
+
+#[tokio::test]
+async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
+    let house = House::new().await;
+    let alice = alice(Limits::new(READ).expires_by(house.now() + DAY));
+    let full = house
+        .issue_key(NewKey::new(tenant(), "full", Access::Full).expires_in(HOUR))
+        .await;
+    let lasting = house.issue("lasting").await;
+    let mine = house.issue_key(new_key("mine").expires_in(HOUR)).await;
+    let manager = house.manager();
+    let commits = house.store.commits();
+    let none = || Rotation::new(Overlap::None);
+    for (key, rotation, exceeded) in [
+        (&full, none(), Axis::Access),
+        // A successor within it does not excuse the key as it is.
+        (&lasting, none().expires_in(HOUR), Axis::Expiry),
+        (&mine, none().never_expires(), Axis::Expiry),
+        (&mine, none().expires_in(DAY * 2), Axis::Expiry),
+    ] {
+        let refused = manager
+            .rotate(&alice, &tenant(), key.record().id(), rotation)
+            .await;
+        assert!(matches!(refused, Err(ManageError::AboveCeiling(axis)) if axis == exceeded));
+    }
+    assert_eq!(house.store.commits(), commits);
+    let rotation = none().expires_in(DAY);
+    assert!(
+        manager
+            .rotate(&alice, &tenant(), mine.record().id(), rotation)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_an_old_format_gets_a_successor_in_the_new_one() {
+    let old_house = House::new().await;
+    let old = old_house.issue("key").await;
+    let format = KeyFormat::new("newco")
+        .unwrap()
+        .environment("test")
+        .unwrap();
+    let house = old_house.beside(|builder| builder.format(format)).await;
+    let new = rotate(&house, &old, Overlap::UntilRevoked).await;
+    assert!(new.api_key().expose().starts_with("newco_test_"));
+    assert_eq!(new.record().prefix(), "newco");
+    assert_eq!(
+        new.record().display_prefix(),
+        new.api_key().display_prefix()
+    );
+    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(old_house.answer(old.api_key()).await, Answer::Admitted);
+
+    let stray = house
+        .issue("of an environment that is no more")
+        .await
+        .record()
+        .id();
+    house.tamper(stray, "environment", json!("staging")).await;
+    let refused = house
+        .manager()
+        .rotate(&system(), &tenant(), stray, Overlap::None)
+        .await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::Invalid(InvalidKey::Format(_)))
+    ));
+}

@@ -1,0 +1,262 @@
+//! Lines of keys that took each other's place, under a cap, and with others at the same key.
+
+use std::num::NonZeroU32;
+
+use keyward::audit::EventAction;
+use keyward::key::{KeyStatus, RevokeReason};
+use keyward::manager::{Actor, InvalidKey, KeyQuery, ManageError, Overlap, TenantRules};
+
+use crate::common::*;
+
+async fn capped(most: u32) -> House {
+    let rules = TenantRules::new().most_keys(NonZeroU32::new(most).unwrap());
+    House::with(|builder| builder.tenant_rules(rules)).await
+}
+
+#[tokio::test]
+async fn a_line_of_keys_remembers_where_it_began() {
+    let house = House::new().await;
+    let first = house.issue("key").await.record().id();
+    let mut last = first;
+    for _ in 0..5 {
+        let next = house.rotate(last, Overlap::For(DAY)).await.unwrap();
+        assert_eq!(
+            (next.record().predecessor(), next.record().lineage()),
+            (Some(last), first)
+        );
+        last = next.record().id();
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_once_and_again_only_if_its_successor_was_revoked() {
+    let house = House::new().await;
+    let old = house.issue_key(new_key("key").expires_in(DAY * 30)).await;
+    let id = old.record().id();
+    let first = house
+        .rotate(id, Overlap::For(DAY))
+        .await
+        .unwrap()
+        .record()
+        .id();
+    for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
+        let refused = house.rotate(id, overlap).await;
+        assert!(
+            matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == first)
+        );
+    }
+    // Switched off is not revoked.
+    house
+        .manager()
+        .suspend(&system(), &tenant(), first)
+        .await
+        .unwrap();
+    let refused = house.rotate(id, Overlap::None).await;
+    assert!(matches!(refused, Err(ManageError::AlreadyRotated { .. })));
+
+    house.revoke(first).await;
+    house.told().await;
+    // The overlap that was given once is not lengthened by another.
+    let ends = house.now() + DAY;
+    for overlap in [
+        Overlap::For(DAY * 9),
+        Overlap::UntilRevoked,
+        Overlap::For(HOUR),
+    ] {
+        let next = house.rotate(id, overlap).await.unwrap();
+        assert_eq!(
+            (next.record().predecessor(), next.record().lineage()),
+            (Some(id), id)
+        );
+        let record = house.record(id).await;
+        assert_eq!(record.rotation().unwrap().successor, next.record().id());
+        let expected = if overlap == Overlap::For(HOUR) {
+            house.now() + HOUR
+        } else {
+            ends
+        };
+        assert_eq!(record.expires_at(), Some(expected), "{overlap:?}");
+        let told = house.told().await;
+        assert_eq!(
+            actions(&told),
+            [EventAction::KeyIssued, EventAction::KeyRotated]
+        );
+        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
+        house.revoke(next.record().id()).await;
+        house.told().await;
+    }
+    house.later(HOUR);
+    assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
+    let refused = house.rotate(id, Overlap::None).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::Ended(KeyStatus::Revoked))
+    ));
+}
+
+#[tokio::test]
+async fn ancestors_whose_overlap_is_over_are_revoked_on_the_way() {
+    let house = capped(2).await;
+    let first = house.issue("key").await.record().id();
+    let second = house
+        .rotate(first, Overlap::For(HOUR))
+        .await
+        .unwrap()
+        .record()
+        .id();
+    let refused = house.rotate(second, Overlap::For(HOUR)).await;
+    assert!(
+        matches!(refused, Err(ManageError::TenantFull)),
+        "the overlap goes on"
+    );
+    assert!(house.record(first).await.revocation().is_none());
+    house.told().await;
+    house.later(HOUR);
+    let alice = alice(None);
+    let third = house
+        .manager()
+        .rotate(&alice, &tenant(), second, Overlap::For(HOUR))
+        .await;
+    let third = third.unwrap().record().id();
+    let record = house.record(first).await;
+    let revocation = record.revocation().unwrap();
+    assert_eq!(
+        (revocation.at, &revocation.reason),
+        (house.now(), &RevokeReason::Rotated)
+    );
+    let told = house.told().await;
+    let expected = [
+        EventAction::KeyRevoked,
+        EventAction::KeyIssued,
+        EventAction::KeyRotated,
+    ];
+    assert_eq!(actions(&told), expected);
+    is_alices(&told[0], house.now());
+    assert_eq!(told[0].key, Some(first));
+    house.later(HOUR);
+    assert!(house.rotate(third, Overlap::None).await.is_ok());
+    assert!(house.record(second).await.revocation().is_some());
+}
+
+#[tokio::test]
+async fn ancestors_that_are_still_good_stay() {
+    let house = House::new().await;
+    let old = house.issue("key").await;
+    let second = house
+        .rotate(old.record().id(), Overlap::UntilRevoked)
+        .await
+        .unwrap();
+    let third = house
+        .rotate(second.record().id(), Overlap::For(DAY))
+        .await
+        .unwrap();
+    house.later(HOUR);
+    house
+        .rotate(third.record().id(), Overlap::For(DAY))
+        .await
+        .unwrap();
+    for key in [&old, &second, &third] {
+        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    }
+    // One that goes on does not stand before one whose time is over.
+    let first = house.issue("key").await;
+    let second = house
+        .rotate(first.record().id(), Overlap::For(HOUR))
+        .await
+        .unwrap();
+    let third = house
+        .rotate(second.record().id(), Overlap::UntilRevoked)
+        .await
+        .unwrap();
+    house.later(HOUR);
+    house
+        .rotate(third.record().id(), Overlap::For(DAY))
+        .await
+        .unwrap();
+    assert!(
+        house
+            .record(first.record().id())
+            .await
+            .revocation()
+            .is_some()
+    );
+    assert_eq!(house.answer(second.api_key()).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn an_ancestor_behind_a_revoked_one_is_retired_too() {
+    let house = House::new().await;
+    let first = house.issue("key").await.record().id();
+    let second = house
+        .rotate(first, Overlap::For(DAY))
+        .await
+        .unwrap()
+        .record()
+        .id();
+    let third = house
+        .rotate(second, Overlap::None)
+        .await
+        .unwrap()
+        .record()
+        .id();
+    house.later(DAY);
+    let fourth = house
+        .rotate(third, Overlap::None)
+        .await
+        .unwrap()
+        .record()
+        .id();
+    house.rotate(fourth, Overlap::None).await.unwrap();
+    assert!(
+        house.record(first).await.revocation().is_some(),
+        "else it weighs on the cap for ever"
+    );
+}
+
+#[tokio::test]
+async fn a_long_line_is_retired_whole_in_the_end() {
+    let house = House::new().await;
+    let first = house.issue("key").await.record().id();
+    let mut last = first;
+    for _ in 0..12 {
+        last = house
+            .rotate(last, Overlap::For(DAY))
+            .await
+            .unwrap()
+            .record()
+            .id();
+    }
+    house.later(DAY);
+    for _ in 0..4 {
+        last = house
+            .rotate(last, Overlap::None)
+            .await
+            .unwrap()
+            .record()
+            .id();
+    }
+    let live = house
+        .manager()
+        .list(&system(), &KeyQuery::of(&tenant()))
+        .await
+        .unwrap();
+    assert_eq!(live.keys.len(), 1);
+    assert!(house.record(first).await.revocation().is_some());
+}
+
+#[tokio::test]
+async fn the_name_of_who_rotates_holds_no_key() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let pasted = Actor::system(issued.api_key().expose());
+    let id = issued.record().id();
+    let refused = house
+        .manager()
+        .rotate(&pasted, &tenant(), id, Overlap::None)
+        .await;
+    let holds = |why: &InvalidKey| matches!(why, InvalidKey::HoldsKey { field: "actor" });
+    assert!(
+        matches!(&refused, Err(ManageError::Invalid(why)) if holds(why)),
+        "{refused:?}"
+    );
+}

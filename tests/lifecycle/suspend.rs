@@ -1,0 +1,212 @@
+//! Switching a key off, and on again.
+
+use std::sync::Arc;
+
+use keyward::audit::EventAction;
+use keyward::key::{Access, KeyStatus, RevokeReason};
+use keyward::manager::{Axis, Limits, ManageError, NewKey};
+use keyward::store::Change;
+
+use crate::common::*;
+use crate::store::Loss;
+
+#[tokio::test]
+async fn a_key_is_switched_off_at_once_and_on_again_as_it_was() {
+    let house = House::new().await;
+    let issued = house.issue_key(new_key("key").expires_in(DAY)).await;
+    let id = issued.record().id();
+    house.told().await;
+    house.later(SECOND);
+    let (manager, alice, since) = (house.manager(), alice(None), house.now());
+    let suspended = manager.suspend(&alice, &tenant(), id).await.unwrap();
+    assert_eq!(suspended, house.record(id).await);
+    assert_eq!(
+        (suspended.suspended_at(), suspended.revision()),
+        (Some(since), 2)
+    );
+    assert_eq!(house.status(id).await, KeyStatus::Suspended);
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
+
+    house.later(HOUR);
+    let again = manager.suspend(&alice, &tenant(), id).await;
+    assert!(matches!(again, Err(ManageError::AlreadySuspended { at }) if at == since));
+    let resumed = manager.resume(&alice, &tenant(), id).await.unwrap();
+    assert_eq!(resumed, house.record(id).await);
+    assert_eq!((resumed.suspended_at(), resumed.revision()), (None, 3));
+    assert_eq!(
+        resumed.expires_at(),
+        issued.record().expires_at(),
+        "its life goes on meanwhile"
+    );
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+    let again = manager.resume(&alice, &tenant(), id).await;
+    assert!(matches!(again, Err(ManageError::NotSuspended)));
+
+    let told = house.told().await;
+    assert_eq!(
+        actions(&told),
+        [EventAction::KeySuspended, EventAction::KeyResumed]
+    );
+    is_alices(&told[0], since);
+    is_alices(&told[1], house.now());
+    let at = text(since);
+    assert_eq!(fields(&told[0]), [("suspended_at", None, Some(&*at))]);
+    assert_eq!(fields(&told[1]), [("suspended_at", Some(&*at), None)]);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_neither_switched_off_nor_on() {
+    let house = House::new().await;
+    let manager = house.manager();
+    let [revoked, cut_off, superseded] = house.ended_keys().await;
+    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
+    let asleep = house
+        .issue_key(new_key("suspended").expires_in(SECOND))
+        .await;
+    let id = asleep.record().id();
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    house.later(SECOND);
+    assert_eq!(house.answer(asleep.api_key()).await, Answer::Expired);
+    house.told().await;
+    for (key, expected) in [
+        (revoked, None),
+        (cut_off, Some(KeyStatus::Revoked)),
+        (superseded, Some(KeyStatus::Revoked)),
+        (expired, Some(KeyStatus::Expired)),
+        (asleep, Some(KeyStatus::Expired)),
+    ] {
+        let id = key.record().id();
+        for done in [
+            manager.suspend(&system(), &tenant(), id).await,
+            manager.resume(&system(), &tenant(), id).await,
+        ] {
+            match done.unwrap_err() {
+                ManageError::AlreadyRevoked { .. } => assert_eq!(expected, None),
+                ManageError::Ended(status) => assert_eq!(Some(status), expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(house.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_valid_yet_can_be_switched_off() {
+    let house = House::new().await;
+    let issued = house
+        .issue_key(new_key("key").not_before(house.now() + HOUR))
+        .await;
+    let (manager, id) = (house.manager(), issued.record().id());
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
+    house.later(HOUR);
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
+    house.clock.set(issued.record().created_at());
+    manager.resume(&system(), &tenant(), id).await.unwrap();
+    assert_eq!(house.answer(issued.api_key()).await, Answer::NotYetValid);
+}
+
+#[tokio::test]
+async fn a_ceiling_binds_whoever_switches_on_but_not_whoever_switches_off() {
+    let house = House::new().await;
+    let (manager, low) = (house.manager(), alice(Limits::new(READ)));
+    let short = alice(Limits::new(READ).expires_by(house.now() + HOUR));
+    let full = NewKey::new(tenant(), "full", Access::Full);
+    let full = house.issue_key(full).await.record().id();
+    let lasting = house
+        .issue_key(new_key("lasting").expires_in(DAY))
+        .await
+        .record()
+        .id();
+    // Whether it is suspended is not told to whoever may not switch it on.
+    let refused = manager.resume(&low, &tenant(), full).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::AboveCeiling(Axis::Access))
+    ));
+    for (actor, id, exceeded) in [(&low, full, Axis::Access), (&short, lasting, Axis::Expiry)] {
+        manager.suspend(actor, &tenant(), id).await.unwrap();
+        let refused = manager.resume(actor, &tenant(), id).await;
+        assert!(matches!(refused, Err(ManageError::AboveCeiling(axis)) if axis == exceeded));
+        assert_eq!(house.status(id).await, KeyStatus::Suspended);
+    }
+    assert!(manager.resume(&low, &tenant(), lasting).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_suspended_key_can_be_revoked_and_a_revocation_is_not_resumed() {
+    let house = House::new().await;
+    let (manager, issued) = (house.manager(), house.issue("key").await);
+    let id = issued.record().id();
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    let (at, reason) = (house.now(), RevokeReason::Leaked);
+    house.store.first([Change::Revoke { id, at, reason }]);
+    let refused = manager.resume(&system(), &tenant(), id).await;
+    assert!(matches!(refused, Err(ManageError::AlreadyRevoked { .. })));
+    assert_eq!(
+        house.answer(issued.api_key()).await,
+        Answer::Revoked(RevokeReason::Leaked)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_switch_a_key_off_one_succeeds() {
+    let house = House::new().await;
+    for round in 0..100 {
+        let issued = Arc::new(house.issue("key").await);
+        house.told().await;
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let (house, issued) = (house.clone(), Arc::clone(&issued));
+            tasks.push(tokio::spawn(async move {
+                let id = issued.record().id();
+                let done = house.manager().suspend(&system(), &tenant(), id).await;
+                (done.is_ok(), house.answer(issued.api_key()).await)
+            }));
+        }
+        let mut succeeded = 0;
+        for task in tasks {
+            let (is_done, answer) = task.await.unwrap();
+            succeeded += u32::from(is_done);
+            assert_ne!(
+                answer,
+                Answer::Admitted,
+                "whoever was answered finds it switched off"
+            );
+        }
+        assert_eq!(
+            (succeeded, house.told().await.len()),
+            (1, 1),
+            "round {round}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_switches_off_once() {
+    let house = House::new().await;
+    let (manager, id) = (house.manager(), house.issue("key").await.record().id());
+    house.told().await;
+    house.store.lose([Loss::Answer, Loss::Answer]);
+    let suspended = manager.suspend(&system(), &tenant(), id).await.unwrap();
+    assert_eq!((suspended.revision(), house.told().await.len()), (2, 1));
+    house.store.lose([Loss::Answer, Loss::Commit]);
+    let resumed = manager.resume(&system(), &tenant(), id).await.unwrap();
+    assert_eq!((resumed.revision(), house.told().await.len()), (3, 1));
+}
+
+#[tokio::test]
+async fn without_a_clock_nothing_is_switched() {
+    let house = House::new().await;
+    let (manager, id, now) = (
+        house.manager(),
+        house.issue("key").await.record().id(),
+        house.now(),
+    );
+    house.told().await;
+    house.clock.fail();
+    let refused = manager.suspend(&system(), &tenant(), id).await;
+    assert!(matches!(refused, Err(ManageError::Clock)));
+    house.clock.set(now);
+    assert!(house.told().await.is_empty());
+}

@@ -1,0 +1,346 @@
+//! Changing named fields of a key.
+
+use std::num::NonZeroU32;
+
+use keyward::audit::EventAction;
+use keyward::key::{Access, KeyStatus, Metadata, Networks, Quota, Resource, Resources};
+use keyward::manager::{Axis, InvalidKey, KeyUpdate, Limits, ManageError};
+use keyward::scope;
+use keyward::verifier::Requirement;
+use serde_json::json;
+
+use crate::common::*;
+
+fn quota(name: &str, limit: u32) -> Quota {
+    Quota::new(name, NonZeroU32::new(limit).unwrap(), HOUR).unwrap()
+}
+
+fn networks(text: &str) -> Networks {
+    Networks::only([text.parse().unwrap()]).unwrap()
+}
+
+fn resources(text: &str) -> Resources {
+    Resources::only([text.parse().unwrap()]).unwrap()
+}
+
+fn five() -> NonZeroU32 {
+    NonZeroU32::new(5).unwrap()
+}
+
+#[tokio::test]
+async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
+    let house = House::new().await;
+    let issued = house.issue("old").await;
+    let id = issued.record().id();
+    house.told().await;
+    house.later(SECOND);
+    let update = KeyUpdate::new()
+        .title("new")
+        .metadata(Metadata::try_from(json!({"ticket": "OPS-7"})).unwrap())
+        .access(WRITE)
+        .resources(resources("project:p1"))
+        .networks(networks("10.0.0.0/8"))
+        .quotas([quota("hourly", 60), quota("burst", 5)])
+        .concurrency(Some(five()));
+    let alice = alice(None);
+    let updated = house.manager().update(&alice, &tenant(), id, update).await;
+    let updated = updated.unwrap();
+    assert_eq!(
+        updated,
+        house.record(id).await,
+        "what is answered is what is kept"
+    );
+    assert_eq!(updated.title().as_str(), "new");
+    assert_eq!(updated.access(), &Access::from(WRITE));
+    assert_eq!(updated.resources(), &resources("project:p1"));
+    assert_eq!(updated.networks(), &networks("10.0.0.0/8"));
+    assert_eq!(updated.quotas(), [quota("hourly", 60), quota("burst", 5)]);
+    assert_eq!(updated.concurrency(), Some(five()));
+    assert_eq!(updated.metadata().as_object()["ticket"], "OPS-7");
+    assert_eq!(
+        (updated.revision(), updated.created_at()),
+        (2, issued.record().created_at())
+    );
+    assert_eq!(updated.created_by(), issued.record().created_by());
+
+    let told = house.told().await;
+    assert_eq!(actions(&told), [EventAction::KeyUpdated]);
+    is_alices(&told[0], house.now());
+    assert_eq!(told[0].key, Some(id));
+    assert_eq!(
+        fields(&told[0]),
+        [
+            ("title", Some("old"), Some("new")),
+            ("metadata", Some("{}"), Some(r#"{"ticket":"OPS-7"}"#)),
+            ("access", Some("read:editions"), Some("write:editions")),
+            ("resources", Some("any"), Some("project:p1")),
+            ("networks", Some("any"), Some("10.0.0.0/8")),
+            (
+                "quotas",
+                None,
+                Some("hourly 60 in 3600 s, burst 5 in 3600 s")
+            ),
+            ("concurrency", None, Some("5")),
+        ]
+    );
+    let answer = house.answer(issued.api_key()).await;
+    assert!(matches!(answer, Answer::Other(why) if why.contains("networks")));
+
+    // Lifted again, one by one; what is not named stays.
+    let manager = house.manager();
+    let lift = KeyUpdate::new()
+        .networks(Networks::Any)
+        .resources(Resources::Any);
+    manager.update(&alice, &tenant(), id, lift).await.unwrap();
+    let write = Requirement::scope(WRITE);
+    assert_eq!(
+        house.answer_for(issued.api_key(), &write).await,
+        Answer::Admitted
+    );
+    let read = Requirement::scope(READ);
+    assert_eq!(
+        house.answer_for(issued.api_key(), &read).await,
+        Answer::Forbidden
+    );
+    let lift = KeyUpdate::new().quotas([]).concurrency(None);
+    let lifted = manager.update(&alice, &tenant(), id, lift).await.unwrap();
+    assert_eq!((lifted.quotas(), lifted.concurrency()), (&[][..], None));
+    assert_eq!((lifted.title().as_str(), lifted.revision()), ("new", 4));
+    assert_eq!(lifted.metadata(), updated.metadata());
+    let told = house.told().await;
+    assert_eq!(fields(&told[1])[1], ("concurrency", Some("5"), None));
+}
+
+#[tokio::test]
+async fn where_nothing_differs_nothing_is_done_and_nothing_is_told() {
+    let house = House::new().await;
+    let key = new_key("key")
+        .networks(networks("10.0.0.0/8"))
+        .quota(quota("q", 1));
+    let issued = house.issue_key(key).await;
+    let id = issued.record().id();
+    house.told().await;
+    let commits = house.store.commits();
+    let same = KeyUpdate::new()
+        .title("  key ")
+        .access([READ, READ])
+        .networks(networks("::ffff:10.0.0.0/104"))
+        .quotas([quota("q", 1)])
+        .metadata(Metadata::default())
+        .concurrency(None);
+    for update in [KeyUpdate::new(), same.clone()] {
+        let kept = house
+            .manager()
+            .update(&system(), &tenant(), id, update)
+            .await;
+        assert_eq!(kept.unwrap(), *issued.record());
+    }
+    assert_eq!(
+        (house.told().await.len(), house.store.commits()),
+        (0, commits)
+    );
+    let update = same.access([WRITE, READ]);
+    let updated = house
+        .manager()
+        .update(&system(), &tenant(), id, update)
+        .await;
+    assert_eq!(updated.unwrap().revision(), 2);
+    let told = house.told().await;
+    let both = Some("read:editions write:editions");
+    assert_eq!(fields(&told[0]), [("access", Some("read:editions"), both)]);
+}
+
+#[tokio::test]
+async fn full_access_is_not_taken_for_a_scope_of_that_name() {
+    let house =
+        House::with(|builder| builder.scopes([scope!("full").described("A plan's name")])).await;
+    let issued = house
+        .issue_key(keyward::manager::NewKey::new(tenant(), "key", Access::Full))
+        .await;
+    let id = issued.record().id();
+    let update = KeyUpdate::new().access(scope!("full"));
+    let updated = house
+        .manager()
+        .update(&system(), &tenant(), id, update)
+        .await
+        .unwrap();
+    assert_eq!(updated.access(), &Access::from(scope!("full")));
+    let write = Requirement::scope(WRITE);
+    assert_eq!(
+        house.answer_for(issued.api_key(), &write).await,
+        Answer::Forbidden
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let (id, pasted) = (
+        issued.record().id(),
+        format!("see {}", issued.api_key().expose()),
+    );
+    house.told().await;
+    let new = KeyUpdate::new;
+    let notes = Metadata::try_from(json!({"notes": [pasted.clone()]})).unwrap();
+    let projects = (0..1_001).map(|n| Resource::new("project", &format!("p{n}")).unwrap());
+    let ranges = (0..101).map(|n| format!("10.0.{n}.0/24").parse().unwrap());
+    type Expected = fn(&InvalidKey) -> bool;
+    let cases: [(KeyUpdate, Expected); 9] = [
+        (new().title(" \t"), |why| {
+            matches!(why, InvalidKey::Title(_))
+        }),
+        (new().title("a\u{202e}b"), |why| {
+            matches!(why, InvalidKey::Title(_))
+        }),
+        (new().title(pasted), |why| {
+            matches!(why, InvalidKey::HoldsKey { field: "title" })
+        }),
+        (new().metadata(notes), |why| {
+            matches!(why, InvalidKey::HoldsKey { field: "metadata" })
+        }),
+        (
+            new().access([READ, scope!("undeclared")]),
+            |why| matches!(why, InvalidKey::UndeclaredScope(scope) if scope.as_str() == "undeclared"),
+        ),
+        (
+            new().quotas([quota("q", 1), quota("q", 2)]),
+            |why| matches!(why, InvalidKey::RepeatedQuota(name) if name == "q"),
+        ),
+        (
+            new().quotas((0..9).map(|n| quota(&format!("q{n}"), 1))),
+            |why| matches!(why, InvalidKey::TooManyQuotas),
+        ),
+        (new().resources(Resources::only(projects).unwrap()), |why| {
+            matches!(why, InvalidKey::TooManyResources)
+        }),
+        (new().networks(Networks::only(ranges).unwrap()), |why| {
+            matches!(why, InvalidKey::TooManyNetworks)
+        }),
+    ];
+    for (update, expected) in cases {
+        // A field that is good does not carry one that is not.
+        let update = update.concurrency(Some(five()));
+        let refused = house
+            .manager()
+            .update(&system(), &tenant(), id, update)
+            .await;
+        assert!(
+            matches!(&refused, Err(ManageError::Invalid(why)) if expected(why)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(house.record(id).await, *issued.record());
+    assert!(house.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
+    let house = House::new().await;
+    let bound = networks("10.0.0.0/8");
+    let limits = Limits::new(READ)
+        .networks(bound.clone())
+        .concurrency(five())
+        .quota(quota("q", 9));
+    let alice = alice(limits);
+    let within = || {
+        new_key("key")
+            .networks(bound.clone())
+            .concurrency(five())
+            .quota(quota("q", 9))
+    };
+    let mine = house.issue_key(within()).await.record().id();
+    let above = house.issue("above").await.record().id();
+    let full = keyward::manager::NewKey::new(tenant(), "full", Access::Full);
+    let full = house.issue_key(full).await.record().id();
+    house.told().await;
+    let manager = house.manager();
+    let new = KeyUpdate::new;
+    let tighter = new()
+        .access(READ)
+        .networks(bound.clone())
+        .concurrency(Some(five()));
+    for (id, update, axis) in [
+        // As it is, whatever is asked: to change nothing, to rename, even to bring it below.
+        (full, new(), Axis::Access),
+        (full, new().title("mine now"), Axis::Access),
+        (full, tighter.clone().quotas([quota("q", 9)]), Axis::Access),
+        (above, tighter.quotas([quota("q", 9)]), Axis::Networks),
+        // As it is to be.
+        (mine, new().access(WRITE), Axis::Access),
+        (mine, new().access([READ, WRITE]), Axis::Access),
+        (mine, new().networks(Networks::Any), Axis::Networks),
+        (mine, new().networks(networks("10.0.0.0/7")), Axis::Networks),
+        (mine, new().quotas([]), Axis::Quotas),
+        (mine, new().quotas([quota("q", 10)]), Axis::Quotas),
+        (mine, new().concurrency(None), Axis::Concurrency),
+        (
+            mine,
+            new().concurrency(NonZeroU32::new(6)),
+            Axis::Concurrency,
+        ),
+    ] {
+        let refused = manager.update(&alice, &tenant(), id, update).await;
+        assert!(
+            matches!(refused, Err(ManageError::AboveCeiling(found)) if found == axis),
+            "{refused:?}"
+        );
+    }
+    assert!(house.told().await.is_empty());
+    let update = new().title("renamed").concurrency(Some(NonZeroU32::MIN));
+    assert!(
+        manager
+            .update(&alice, &tenant(), mine, update)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
+    let house = House::new().await;
+    let [revoked, cut_off, superseded] = house.ended_keys().await;
+    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
+    let asleep = house
+        .issue_key(new_key("asleep").not_before(house.now() + HOUR))
+        .await;
+    let suspended = house.issue("suspended").await;
+    let (manager, id) = (house.manager(), suspended.record().id());
+    manager.suspend(&system(), &tenant(), id).await.unwrap();
+    house.later(SECOND);
+    let update = || KeyUpdate::new().access(WRITE);
+    let since = house
+        .record(revoked.record().id())
+        .await
+        .revocation()
+        .unwrap()
+        .at;
+    let refused = manager
+        .update(&system(), &tenant(), revoked.record().id(), update())
+        .await;
+    assert!(matches!(refused, Err(ManageError::AlreadyRevoked { at }) if at == since));
+    for (key, status) in [
+        (cut_off, KeyStatus::Revoked),
+        (superseded, KeyStatus::Revoked),
+        (expired, KeyStatus::Expired),
+    ] {
+        let refused = manager
+            .update(&system(), &tenant(), key.record().id(), update())
+            .await;
+        assert!(matches!(refused, Err(ManageError::Ended(ended)) if ended == status));
+        assert_eq!(
+            house.record(key.record().id()).await.access(),
+            &Access::from(READ)
+        );
+    }
+    for (key, answer) in [
+        (asleep, Answer::NotYetValid),
+        (suspended, Answer::Suspended),
+    ] {
+        let updated = manager
+            .update(&system(), &tenant(), key.record().id(), update())
+            .await;
+        assert_eq!(updated.unwrap().access(), &Access::from(WRITE));
+        assert_eq!(house.answer(key.api_key()).await, answer, "as before");
+    }
+}

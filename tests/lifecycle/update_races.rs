@@ -1,0 +1,213 @@
+//! Changing a key that others change too, over a store that loses answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use keyward::key::{Access, RevokeReason};
+use keyward::manager::{Axis, KeyUpdate, Limits, ManageError};
+use keyward::store::{Change, StoreError};
+
+use crate::common::*;
+use crate::store::Loss;
+
+#[tokio::test]
+async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
+    let house = House::new().await;
+    let (manager, alice) = (house.manager(), alice(Limits::new(READ)));
+    let rename = || KeyUpdate::new().title("renamed");
+    let replaced = async |access: Access, title: &str| {
+        let issued = house.issue("key").await;
+        let id = issued.record().id();
+        let beside = KeyUpdate::new().access(access).title(title);
+        let other = house.issue("key").await.record().id();
+        let with = manager
+            .update(&system(), &tenant(), other, beside)
+            .await
+            .unwrap();
+        let mut with = with.encode().unwrap();
+        with.id = id;
+        (
+            id,
+            Change::Replace {
+                expected: 1,
+                with: Box::new(with),
+            },
+        )
+    };
+    let (id, widened) = replaced(Access::Full, "key").await;
+    house.store.first([widened]);
+    let refused = manager.update(&alice, &tenant(), id, rename()).await;
+    assert!(matches!(
+        refused,
+        Err(ManageError::AboveCeiling(Axis::Access))
+    ));
+
+    let (id, renamed) = replaced(READ.into(), "renamed").await;
+    house.store.first([renamed]);
+    house.told().await;
+    let kept = manager
+        .update(&alice, &tenant(), id, rename())
+        .await
+        .unwrap();
+    assert_eq!(
+        (kept.revision(), house.told().await.len()),
+        (2, 0),
+        "it was done already"
+    );
+
+    let id = house.issue("key").await.record().id();
+    let (at, reason) = (house.now(), RevokeReason::Leaked);
+    house.store.first([Change::Revoke { id, at, reason }]);
+    let refused = manager.update(&alice, &tenant(), id, rename()).await;
+    assert!(matches!(refused, Err(ManageError::AlreadyRevoked { at: since }) if since == at));
+    assert_eq!(house.record(id).await.title().as_str(), "key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_revocation_beats_any_number_of_updates() {
+    let house = House::new().await;
+    let mut lost = 0_u64;
+    for _ in 0..200 {
+        let issued = house.issue("key").await;
+        let id = issued.record().id();
+        let is_revoked = Arc::new(AtomicBool::new(false));
+        let mut tasks = Vec::new();
+        for n in 0..3 {
+            let (house, is_revoked) = (house.clone(), Arc::clone(&is_revoked));
+            tasks.push(tokio::spawn(async move {
+                let mut done = 0;
+                for m in 0..4 {
+                    let was_revoked = is_revoked.load(Ordering::SeqCst);
+                    let update = KeyUpdate::new().title(format!("{n} {m}"));
+                    let updated = house
+                        .manager()
+                        .update(&system(), &tenant(), id, update)
+                        .await;
+                    assert!(
+                        !(was_revoked && updated.is_ok()),
+                        "changed after it was revoked"
+                    );
+                    done += u64::from(updated.is_ok());
+                }
+                done
+            }));
+        }
+        tokio::task::yield_now().await;
+        house.revoke(id).await;
+        is_revoked.store(true, Ordering::SeqCst);
+        assert_eq!(
+            house.answer(issued.api_key()).await,
+            Answer::Revoked(RevokeReason::Requested)
+        );
+        let mut done = 0;
+        for task in tasks {
+            done += task.await.unwrap();
+        }
+        let record = house.record(id).await;
+        assert!(record.revocation().is_some());
+        assert_eq!(
+            record.revision(),
+            2 + done,
+            "each that was answered took place, and no other"
+        );
+        lost += 12 - done;
+    }
+    assert!(lost > 0, "they did meet");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_updates_of_different_fields_both_land() {
+    let house = House::new().await;
+    for _ in 0..200 {
+        let id = house.issue("key").await.record().id();
+        let tasks = [
+            KeyUpdate::new().title("new"),
+            KeyUpdate::new().access(WRITE),
+        ]
+        .map(|update| {
+            let house = house.clone();
+            tokio::spawn(async move {
+                house
+                    .manager()
+                    .update(&system(), &tenant(), id, update)
+                    .await
+                    .unwrap()
+                    .revision()
+            })
+        });
+        let mut revisions = Vec::new();
+        for task in tasks {
+            revisions.push(task.await.unwrap());
+        }
+        revisions.sort_unstable();
+        assert_eq!(revisions, [2, 3]);
+        let record = house.record(id).await;
+        assert_eq!(
+            (record.title().as_str(), record.access()),
+            ("new", &WRITE.into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_and_nothing_is_done_twice() {
+    let house = House::new().await;
+    let manager = house.manager();
+    let write = || KeyUpdate::new().access(WRITE);
+    for losses in [
+        vec![Loss::Answer],
+        vec![Loss::Commit],
+        vec![Loss::Answer, Loss::Commit],
+    ] {
+        let id = house.issue("key").await.record().id();
+        house.told().await;
+        house.store.lose(losses);
+        let updated = manager
+            .update(&system(), &tenant(), id, write())
+            .await
+            .unwrap();
+        assert_eq!(updated, house.record(id).await);
+        assert_eq!((updated.revision(), house.told().await.len()), (2, 1));
+    }
+    for (losses, is_known, revision) in [
+        (vec![Loss::Answer, Loss::Commit, Loss::Commit], false, 2),
+        (vec![Loss::Answer, Loss::Away], false, 2),
+        (vec![Loss::Away], true, 1),
+    ] {
+        let id = house.issue("key").await.record().id();
+        house.store.lose(losses);
+        let error = manager
+            .update(&system(), &tenant(), id, write())
+            .await
+            .unwrap_err();
+        let unknown = matches!(error, ManageError::Store(StoreError::Indeterminate(_)));
+        assert_eq!(!unknown, is_known, "{error:?}");
+        assert_eq!(house.record(id).await.revision(), revision);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_others_change_without_end_is_given_up() {
+    let house = House::new().await;
+    for (others, is_done) in [(7, true), (8, false)] {
+        let id = house.issue("key").await.record().id();
+        let stored = house.record(id).await.encode().unwrap();
+        house
+            .store
+            .first((1..=others).map(|expected| Change::Replace {
+                expected,
+                with: Box::new(stored.clone()),
+            }));
+        let update = KeyUpdate::new().title("new");
+        let updated = house
+            .manager()
+            .update(&system(), &tenant(), id, update)
+            .await;
+        match updated {
+            Ok(record) => assert!(is_done && record.revision() == others + 2),
+            Err(ManageError::Store(StoreError::Conflict)) => assert!(!is_done),
+            Err(other) => panic!("{other:?}"),
+        }
+        assert_eq!(house.record(id).await.title().as_str() == "new", is_done);
+    }
+}

@@ -1,0 +1,143 @@
+//! How keys have been used, in lists and as a condition.
+
+use std::time::Duration;
+
+use keyward::manager::{KeyQuery, ManageError, Overlap};
+use keyward::store::StoreError;
+use keyward::verifier::Requirement;
+
+use crate::common::*;
+use crate::store::UsageMode;
+
+async fn titles(house: &House, query: KeyQuery) -> Vec<String> {
+    let list = house.manager().list(&system(), &query).await.unwrap();
+    let mut titles: Vec<_> = list
+        .keys
+        .iter()
+        .map(|key| key.title().to_string())
+        .collect();
+    titles.sort_unstable();
+    titles
+}
+
+fn all() -> KeyQuery {
+    KeyQuery::of(&tenant())
+}
+
+#[tokio::test]
+async fn by_how_long_they_have_not_been_used() {
+    let house = House::new().await;
+    let key = house.issue("used").await;
+    house.issue("never used").await;
+    let revoked = house.issue("revoked").await;
+    house.revoke(revoked.record().id()).await;
+    house.later(HOUR);
+    let unused = async || titles(&house, all().unused_for(HOUR)).await;
+    assert_eq!(unused().await, ["never used", "used"]);
+    house.issue("too young").await;
+    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    for _ in 0..2 {
+        assert_eq!(unused().await, ["never used"]);
+        house.keyward.flush_usage().await.unwrap();
+    }
+    house.later(HOUR - Duration::from_micros(1));
+    assert_eq!(unused().await, ["never used"]);
+    house.later(Duration::from_micros(1));
+    assert_eq!(
+        unused().await,
+        ["never used", "too young", "used"],
+        "to the instant"
+    );
+    // A refusal is a use, by whoever has the secret; a guess is none.
+    let write = Requirement::scope(WRITE);
+    assert_eq!(
+        house.answer_for(key.api_key(), &write).await,
+        Answer::Forbidden
+    );
+    assert_eq!(unused().await, ["never used", "too young"]);
+    let idle_and_aged = all().unused_for(HOUR).due_for_rotation(HOUR * 2);
+    assert_eq!(titles(&house, idle_and_aged).await, ["never used"]);
+    let idle_and_aged = all().unused_for(HOUR * 2).due_for_rotation(HOUR);
+    assert_eq!(titles(&house, idle_and_aged).await, ["never used"]);
+}
+
+#[tokio::test]
+async fn a_list_tells_how_each_key_was_used_once_handed_on_or_not() {
+    let house = House::new().await;
+    let key = house.issue("used").await;
+    let (id, idle) = (key.record().id(), house.issue("idle").await.record().id());
+    let usage = async |house: &House| {
+        let list = house.manager().list(&system(), &all()).await.unwrap();
+        assert!(!list.usage.contains_key(&idle));
+        list.usage.get(&id).copied()
+    };
+    assert_eq!(usage(&house).await, None);
+    let beside = house.beside(|builder| builder).await;
+    for round in 1..=3 {
+        house.later(SECOND);
+        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        house
+            .answer_for(key.api_key(), &Requirement::full_access())
+            .await;
+        let before = usage(&house).await.unwrap();
+        assert_eq!((before.granted, before.refused), (round, round));
+        assert_eq!(before.last_used_at, house.now());
+        assert_ne!(
+            usage(&beside).await,
+            Some(before),
+            "another node does not know yet"
+        );
+        assert_eq!(house.keyward.flush_usage().await.unwrap(), 1);
+        assert_eq!(house.keyward.flush_usage().await.unwrap(), 0);
+        assert_eq!(usage(&house).await, Some(before));
+        assert_eq!(usage(&beside).await, Some(before));
+    }
+    // The old key's last use is shown beside its successor's, so that one knows when the overlap may end.
+    let new = house.rotate(id, Overlap::UntilRevoked).await.unwrap();
+    house.later(SECOND);
+    house.answer(new.api_key()).await;
+    let list = house.manager().list(&system(), &all()).await.unwrap();
+    assert_eq!(list.usage[&new.record().id()].last_used_at, house.now());
+    assert_eq!(list.usage[&id].last_used_at, house.now() - SECOND);
+    let bounded = all().title_prefix("idle");
+    assert!(
+        house
+            .manager()
+            .list(&system(), &bounded)
+            .await
+            .unwrap()
+            .usage
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() {
+    let house = House::new().await;
+    let key = house.issue("key").await;
+    house.answer(key.api_key()).await;
+    house.later(DAY);
+    for mode in [UsageMode::NotKept, UsageMode::Failing] {
+        house.store.keep_usage(mode);
+        let list = house.manager().list(&system(), &all()).await.unwrap();
+        assert_eq!((list.keys.len(), list.usage.len()), (1, 0));
+        let error = house
+            .manager()
+            .list(&system(), &all().unused_for(HOUR))
+            .await
+            .unwrap_err();
+        match mode {
+            UsageMode::NotKept => {
+                assert!(matches!(error, ManageError::Store(StoreError::Unsupported)));
+            }
+            _ => assert!(matches!(
+                error,
+                ManageError::Store(StoreError::Unavailable(_))
+            )),
+        }
+    }
+    house.store.keep_usage(UsageMode::Kept);
+    house.clock.fail();
+    let refused = house.manager().list(&system(), &all()).await;
+    assert!(matches!(refused, Err(ManageError::Clock)));
+}

@@ -1,0 +1,201 @@
+//! Every operation of the manager, the keys that it takes, and how to see from outside what it did.
+
+mod world;
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::audit::EventAction;
+use keyward::key::{KeyRecord, RevokeReason, TenantId};
+use keyward::manager::{
+    ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap,
+    Replayed, RevocationPage, RevokeAll, Revoked, RevokedAll,
+};
+use keyward::store::CutoffScope;
+
+pub(crate) use self::world::{World, assemble};
+use crate::common::{READ, actor, tenant};
+
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+const FOREIGN: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+/// Two sets' worth.
+const SWEPT: usize = 19;
+
+/// What can be asked of a manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Issue,
+    Import,
+    Get,
+    List,
+    Update,
+    Suspend,
+    Resume,
+    Rotate,
+    RotateAway,
+    Revoke,
+    RevokeAll,
+    DenyIssuedBefore,
+    Export,
+    Replay,
+    FindOwner,
+    RevokeLeaked,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Issued(Box<Issued>),
+    Record(Box<KeyRecord>),
+    Listed(KeyList),
+    Revoked(Revoked),
+    Swept(RevokedAll),
+    CutOff,
+    Exported(RevocationPage),
+    Replayed(Replayed),
+    Found(Box<Found>),
+}
+
+impl Op {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Issue,
+        Self::Import,
+        Self::Get,
+        Self::List,
+        Self::Update,
+        Self::Suspend,
+        Self::Resume,
+        Self::Rotate,
+        Self::RotateAway,
+        Self::Revoke,
+        Self::RevokeAll,
+        Self::DenyIssuedBefore,
+        Self::Export,
+        Self::Replay,
+        Self::FindOwner,
+        Self::RevokeLeaked,
+    ];
+
+    /// Whether the rules of the tenant have a say in it.
+    pub(crate) fn gives_power(self) -> bool {
+        use Op::{Import, Issue, Resume, Rotate, RotateAway, Update};
+        matches!(self, Issue | Import | Update | Resume | Rotate | RotateAway)
+    }
+
+    pub(crate) async fn run(self, keyward: &Keyward, world: &World) -> Result<Done, ManageError> {
+        let (manager, actor, tenant) = (keyward.manager(), &actor(), &tenant());
+        let key = |issued: &Issued| issued.record().id();
+        let (live, heir) = (key(&world.live), key(&world.heir));
+        let issued = |issued| Done::Issued(Box::new(issued));
+        let record = |record| Done::Record(Box::new(record));
+        let leaked = RevokeReason::Leaked;
+        match self {
+            Self::Issue => manager.issue(actor, new_key("new")).await.map(issued),
+            Self::Import => {
+                let foreign = ForeignKey::text("legacy", FOREIGN).declared_bits(238);
+                let imported = manager.import(actor, new_key("imported"), foreign);
+                imported.await.map(record)
+            }
+            Self::Get => manager.get(actor, tenant, live).await.map(record),
+            Self::List => {
+                let query = KeyQuery::of(tenant).live_first();
+                manager.list(actor, &query).await.map(Done::Listed)
+            }
+            Self::Update => {
+                let update = KeyUpdate::new().title("updated");
+                let updated = manager.update(actor, tenant, live, update);
+                updated.await.map(record)
+            }
+            Self::Suspend => manager.suspend(actor, tenant, live).await.map(record),
+            Self::Resume => {
+                let resumed = manager.resume(actor, tenant, key(&world.suspended));
+                resumed.await.map(record)
+            }
+            Self::Rotate => {
+                let rotated = manager.rotate(actor, tenant, heir, Overlap::For(HOUR));
+                rotated.await.map(issued)
+            }
+            Self::RotateAway => {
+                let rotated = manager.rotate(actor, tenant, heir, Overlap::None);
+                rotated.await.map(issued)
+            }
+            Self::Revoke => {
+                let revoked = manager.revoke(actor, tenant, live, leaked);
+                revoked.await.map(Done::Revoked)
+            }
+            Self::RevokeAll => {
+                let all = RevokeAll::because(leaked);
+                let swept = swept();
+                let revoked = manager.revoke_all(actor, &swept, all);
+                revoked.await.map(Done::Swept)
+            }
+            Self::DenyIssuedBefore => {
+                let scope = CutoffScope::from(&swept());
+                let denied = manager.deny_issued_before(actor, world.now, scope);
+                denied.await.map(|()| Done::CutOff)
+            }
+            Self::Export => {
+                let exported = manager.export_revocations(actor, tenant, None);
+                exported.await.map(Done::Exported)
+            }
+            Self::Replay => {
+                let replayed = manager.replay_revocations(actor, world.kept.clone());
+                replayed.await.map(Done::Replayed)
+            }
+            Self::FindOwner => {
+                let found = manager.find_owner(actor, world.live.api_key().presented());
+                found.await.map(|found| Done::Found(Box::new(found)))
+            }
+            Self::RevokeLeaked => {
+                let revoked = manager.revoke_leaked(actor, world.live.api_key().presented());
+                revoked.await.map(Done::Revoked)
+            }
+        }
+    }
+
+    /// What it tells of, in this order, and after how many of these it may stop half-way. The retiring of ancestors
+    /// in a rotation is not among them.
+    pub(crate) fn telling(self) -> (Vec<EventAction>, &'static [usize]) {
+        use EventAction as A;
+        match self {
+            Self::Get | Self::List | Self::Export | Self::FindOwner => (Vec::new(), &[0]),
+            Self::Issue => (vec![A::KeyIssued], &[0, 1]),
+            Self::Import => (vec![A::KeyImported], &[0, 1]),
+            Self::Update => (vec![A::KeyUpdated], &[0, 1]),
+            Self::Suspend => (vec![A::KeySuspended], &[0, 1]),
+            Self::Resume => (vec![A::KeyResumed], &[0, 1]),
+            Self::Rotate => (vec![A::KeyIssued, A::KeyRotated], &[0, 2]),
+            Self::RotateAway => (vec![A::KeyIssued, A::KeyRotated, A::KeyRevoked], &[0, 3]),
+            Self::Revoke | Self::RevokeLeaked => (vec![A::KeyRevoked], &[0, 1]),
+            Self::DenyIssuedBefore => (vec![A::KeysCutOff], &[0, 1]),
+            Self::Replay => (vec![A::KeyRevoked; SWEPT], &[0, 16, SWEPT]),
+            Self::RevokeAll => {
+                let mut all = vec![A::KeyRevoked; SWEPT + 1];
+                all[0] = A::KeysCutOff;
+                (all, &[0, 1, 17, SWEPT + 1])
+            }
+        }
+    }
+}
+
+pub(crate) fn new_key(title: &str) -> NewKey {
+    NewKey::new(tenant(), title, READ)
+}
+
+/// A tenant whose keys are revoked all at once.
+pub(crate) fn swept() -> TenantId {
+    TenantId::new("swept-inc").unwrap()
+}
+
+/// Polls a future so often, and drops it: its value, if it came that far.
+pub(crate) fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..polls).find_map(|_| match future.as_mut().poll(&mut context) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    })
+}

@@ -1,0 +1,317 @@
+//! Promise 16: a future dropped after its k-th poll, for every k, leaves no open transaction and no stale entry. Shown
+//! here for the memory store, for every operation of the manager, for verifying, opening, and handing on usage.
+//!
+//! Planted bugs that it catches: a set that is committed change by change; a lock that is only given back once the
+//! commit has answered; a cache that is told only once the answer arrived; a batch of usage that is merged again where its
+//! answer never came.
+
+mod planted;
+
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::audit::EventAction;
+use keyward::hashing::{Argon2Params, Hashing, Pepper};
+use keyward::key::{KeyStatus, RevokeReason};
+use keyward::manager::{Issued, KeyQuery, KeyUpdate, ManageError};
+use keyward::store::{KeyStore, MemoryStore, UsageStore};
+use keyward::testkit::{Call, Fault, FaultyStore};
+use keyward::verifier::{Attempt, Requirement};
+
+use self::planted::{Broken, Bug};
+use crate::common::{actor, builder, clock, tenant};
+use crate::operations::{Done, Op, World, assemble, new_key, poll_times};
+
+const YIELDS: [Fault; 3] = [Fault::Yield(1), Fault::Yield(2), Fault::Yield(3)];
+
+/// A store each of whose calls has to wait.
+fn waiting(store: impl KeyStore) -> FaultyStore {
+    FaultyStore::over(store).at_random(16, 1, YIELDS)
+}
+
+async fn is_granted(keyward: &Keyward, key: &Issued) -> bool {
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(key.api_key().presented(), &any);
+    keyward.verifier().verify(&attempt).await.is_ok()
+}
+
+/// Whether calls that have nothing to do with the one that was dropped go through.
+async fn others_go_through(keyward: &Keyward) -> [EventAction; 3] {
+    let (manager, actor, tenant) = (keyward.manager(), actor(), tenant());
+    let key = new_key("bystander").concurrency(NonZeroU32::MIN);
+    let key = manager.issue(&actor, key).await.unwrap();
+    let id = key.record().id();
+    for _ in 0..2 {
+        assert!(is_granted(keyward, &key).await);
+    }
+    let update = KeyUpdate::new().title("changed");
+    let updated = manager.update(&actor, &tenant, id, update).await.unwrap();
+    assert_eq!(manager.get(&actor, &tenant, id).await.unwrap(), updated);
+    let listed = manager.list(&actor, &KeyQuery::of(&tenant)).await.unwrap();
+    assert!(listed.keys.contains(&updated));
+    let revoked = manager.revoke(&actor, &tenant, id, RevokeReason::Requested);
+    revoked.await.unwrap();
+    assert!(!is_granted(keyward, &key).await);
+    assert!(keyward.flush_usage().await.unwrap() > 0);
+    use EventAction::{KeyIssued, KeyRevoked, KeyUpdated};
+    [KeyIssued, KeyUpdated, KeyRevoked]
+}
+
+/// Whether this is the answer of an operation that was done before, or was not.
+fn is_proper(op: Op, done: bool, again: &Result<Done, ManageError>) -> bool {
+    use ManageError as E;
+    match op {
+        Op::Import if done => matches!(again, Err(E::AlreadyImported { .. })),
+        Op::Suspend if done => matches!(again, Err(E::AlreadySuspended { .. })),
+        Op::Resume if done => matches!(again, Err(E::NotSuspended)),
+        Op::Rotate if done => matches!(again, Err(E::AlreadyRotated { .. })),
+        Op::Revoke | Op::RevokeLeaked | Op::RotateAway if done => {
+            matches!(again, Err(E::AlreadyRevoked { .. }))
+        }
+        _ => again.is_ok(),
+    }
+}
+
+/// Drops an operation after so many polls, and looks at what it left. Whether it had ended by itself.
+async fn drop_after(polls: usize, op: Op, bug: Bug, fault: Option<(u64, Fault)>) -> bool {
+    let world = World::new().await;
+    let losing = FaultyStore::over(Broken::with(bug, world.store.clone()));
+    let node = world.open(waiting(losing.clone())).await;
+    let other = world.open(world.store.clone()).await;
+    assert!(is_granted(&node, &world.live).await);
+    if let Some((call, fault)) = fault {
+        let call = losing.calls(Call::Commit) + call;
+        let _ = losing.clone().on(Call::Commit, call..call + 1, fault);
+    }
+    let answer = poll_times(op.run(&node, &world), polls);
+    losing.heal();
+    let what = format!("{op:?} with {fault:?}, dropped after {polls} polls");
+
+    // Through another connection: all or nothing, and told as it is.
+    let mut told = world.told().await;
+    let (all, stages) = op.telling();
+    assert_eq!(all[..told.len()], told, "{what}");
+    assert!(stages.contains(&told.len()), "{what}: {told:?}");
+    let has_ended = answer.is_some();
+    if let Some(answer) = answer {
+        assert_eq!(told, all, "{what}");
+        world.confirm(op, answer.unwrap()).await;
+    }
+
+    // Nothing stale: both nodes say what the row says.
+    for key in [&world.live, &world.suspended, &world.heir] {
+        let status = world.record(key.record().id()).await.status(world.now);
+        let lives = status == KeyStatus::Active;
+        assert_eq!(is_granted(&node, key).await, lives, "{what}");
+        assert_eq!(is_granted(&other, key).await, lives, "{what}");
+    }
+
+    // Nothing held.
+    let done = told.len() == all.len();
+    let rest = all[told.len()..].to_vec();
+    told.extend(others_go_through(&node).await);
+    told.extend(others_go_through(&other).await);
+
+    let again = op.run(&node, &world).await;
+    assert!(
+        is_proper(op, done && !all.is_empty(), &again),
+        "{what}: {again:?}"
+    );
+    if op == Op::Issue && done {
+        told.push(EventAction::KeyIssued); // another one
+    }
+    told.extend(rest);
+    assert_eq!(world.told().await, told, "{what}, and called again");
+    has_ended
+}
+
+async fn drop_after_every_poll(op: Op, bug: Bug, fault: Option<(u64, Fault)>) {
+    let mut polls = 0;
+    while !drop_after(polls, op, bug, fault).await {
+        polls += 1;
+        assert!(polls < 200, "{op:?} does not end");
+    }
+    assert!(polls > 1, "{op:?} was dropped at several places");
+}
+
+#[tokio::test]
+async fn an_operation_dropped_after_any_poll_is_done_or_not_and_leaves_nothing() {
+    for op in Op::ALL {
+        drop_after_every_poll(op, Bug::None, None).await;
+    }
+}
+
+#[tokio::test]
+async fn so_it_is_where_answers_are_lost_and_commits_are_tried_again() {
+    for op in Op::ALL {
+        if op.telling().0.is_empty() {
+            continue; // It commits nothing.
+        }
+        drop_after_every_poll(op, Bug::None, Some((0, Fault::LostAnswer))).await;
+        drop_after_every_poll(op, Bug::None, Some((0, Fault::Indeterminate))).await;
+        // A commit that takes place and is never heard of again.
+        for call in 0..3 {
+            drop_after(100, op, Bug::None, Some((call, Fault::HangAfter))).await;
+            drop_after(100, op, Bug::None, Some((call, Fault::Hang))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropped_operations_catch_what_is_planted() {
+    for (bug, op) in [
+        (Bug::SetIsTorn, Op::Rotate),
+        (Bug::LockIsKept, Op::Issue),
+        (Bug::CacheToldLate, Op::Revoke),
+    ] {
+        let caught = tokio::spawn(drop_after_every_poll(op, bug, None)).await;
+        assert!(caught.is_err_and(|error| error.is_panic()), "{bug:?}");
+    }
+}
+
+#[tokio::test]
+async fn opening_dropped_after_any_poll_leaves_the_store_to_be_opened() {
+    let pepper = |fill: u8| Pepper::new(7, (fill..fill + 32).collect::<Vec<u8>>()).unwrap();
+    for polls in 0..20 {
+        let world = World::new().await;
+        let open = |store: FaultyStore, fill| {
+            let hashing = Hashing::recommended().pepper(pepper(fill));
+            assemble(store, &world.clock).hashing(hashing).open()
+        };
+        let losing = FaultyStore::over(world.store.clone());
+        let losing = losing.on(Call::Commit, 0..1, Fault::HangAfter);
+        let dropped = poll_times(open(waiting(losing), 0), polls);
+        assert!(dropped.is_none());
+        let node = open(waiting(world.store.clone()), 0).await.unwrap();
+        others_go_through(&node).await;
+        assert!(open(waiting(world.store.clone()), 1).await.is_err());
+    }
+}
+
+/// Drops a verification after so many polls, of a key that has one place and a digest that is outdated.
+async fn drop_verification_after(polls: usize, fault: Option<Fault>) -> bool {
+    let world = World::new().await;
+    let plain = world.open(world.store.clone()).await;
+    let key = new_key("one at a time").concurrency(NonZeroU32::MIN);
+    let key = plain.manager().issue(&actor(), key).await.unwrap();
+    let before = world.told().await;
+    let losing = FaultyStore::over(world.store.clone());
+    let pepper = Pepper::new(7, (0..32).collect::<Vec<u8>>()).unwrap();
+    let peppered = || Hashing::recommended().pepper(pepper.clone());
+    let node = assemble(waiting(losing.clone()), &world.clock).hashing(peppered());
+    let node = node.open().await.unwrap();
+    let other = assemble(world.store.clone(), &world.clock).hashing(peppered());
+    let other = other.open().await.unwrap();
+    if let Some(fault) = fault {
+        let call = losing.calls(Call::Commit);
+        let _ = losing.clone().on(Call::Commit, call..call + 1, fault);
+    }
+    let ended = poll_times(is_granted(&node, &key), polls);
+    assert!(ended.unwrap_or(true), "after {polls} polls with {fault:?}");
+    for node in [&other, &node, &node] {
+        assert!(
+            is_granted(node, &key).await,
+            "after {polls} polls with {fault:?}"
+        );
+    }
+    let digest = world.record(key.record().id()).await.digest().clone();
+    assert_ne!(digest, *key.record().digest(), "nobody's turn was lost");
+    assert_eq!(world.told().await, before, "and it is no news");
+    ended.is_some()
+}
+
+#[tokio::test]
+async fn a_verification_dropped_after_any_poll_leaves_nothing_behind() {
+    for fault in [None, Some(Fault::LostAnswer), Some(Fault::Indeterminate)] {
+        let mut polls = 0;
+        while !drop_verification_after(polls, fault).await {
+            polls += 1;
+        }
+        assert!(polls > 4, "it was dropped at several places");
+    }
+    for fault in [Fault::Hang, Fault::HangAfter] {
+        assert!(!drop_verification_after(50, Some(fault)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_verification_dropped_after_any_poll_leaves_nothing_behind() {
+    let store = MemoryStore::new();
+    let slow = Hashing::argon2id(Argon2Params::OWASP);
+    let node = builder(waiting(store.clone()), clock()).hashing(slow.clone());
+    let node = node.open().await.unwrap();
+    let any = Requirement::any_key();
+    // One kept under a fast hash, which is about to be replaced, and one kept under the slow one.
+    for hashing in [Hashing::recommended(), slow] {
+        let issuing = builder(store.clone(), clock()).hashing(hashing);
+        let issuing = issuing.open().await.unwrap();
+        let key = new_key("one at a time").concurrency(NonZeroU32::MIN);
+        let issued = issuing.manager().issue(&actor(), key).await.unwrap();
+        let attempt = Attempt::new(issued.api_key().presented(), &any);
+        let mut longest = 0;
+        for polls in 1..=12 {
+            let mut verification = Box::pin(node.verifier().verify(&attempt));
+            for poll in 1..=polls {
+                let mut context = Context::from_waker(Waker::noop());
+                if pin!(&mut verification).poll(&mut context).is_ready() {
+                    break;
+                }
+                longest = longest.max(poll);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(verification);
+            let whole = node.verifier().verify(&attempt).await;
+            let denied = whole.err().map(|denial| denial.to_string());
+            assert_eq!(denied, None, "after {polls} polls");
+        }
+        assert!(longest >= 3, "it was dropped at several places");
+        let stored = store.get(issued.record().id()).await.unwrap().unwrap();
+        let digest = stored.digest.expose();
+        assert!(digest.starts_with("$keyward-argon2id$"), "no turn was lost");
+    }
+}
+
+/// Drops the handing on of usage after so many polls, uses the key once more, and hands that on.
+async fn drop_flush_after(polls: usize, bug: Bug, fault: Option<Fault>) -> bool {
+    let world = World::new().await;
+    let losing = FaultyStore::over(Broken::with(bug, world.store.clone()));
+    if let Some(fault) = fault {
+        let _ = losing.clone().on(Call::MergeUsage, 0..1, fault);
+    }
+    let node = world.open(waiting(losing.clone())).await;
+    for _ in 0..3 {
+        assert!(is_granted(&node, &world.live).await);
+    }
+    let ended = poll_times(node.flush_usage(), polls).is_some();
+    losing.heal();
+    assert!(is_granted(&node, &world.live).await);
+    node.flush_usage().await.unwrap();
+    let ids = [world.live.record().id()];
+    let usage = UsageStore::read(&world.store, &ids).await.unwrap();
+    let granted = usage[0].map(|usage| usage.granted);
+    assert_eq!(granted, Some(4), "after {polls} polls with {fault:?}");
+    ended
+}
+
+#[tokio::test]
+async fn handing_on_usage_dropped_after_any_poll_loses_nothing_and_counts_nothing_twice() {
+    for fault in [None, Some(Fault::LostAnswer), Some(Fault::Unavailable)] {
+        let mut polls = 0;
+        while !drop_flush_after(polls, Bug::None, fault).await {
+            polls += 1;
+        }
+        assert!(polls > 0);
+    }
+    for fault in [Fault::Hang, Fault::HangAfter] {
+        assert!(!drop_flush_after(50, Bug::None, Some(fault)).await);
+    }
+    let caught = tokio::spawn(drop_flush_after(
+        50,
+        Bug::UsageCountsTwice,
+        Some(Fault::HangAfter),
+    ));
+    assert!(caught.await.is_err_and(|error| error.is_panic()));
+}

@@ -1,0 +1,383 @@
+//! Promise 18: where audit is strict, no change but revocation commits without its event; events = operations. Shown
+//! here for the memory store, over which several hundred thousand random operations run into random faults. Then the
+//! log is held against three things that do not know of it: what a recorder behind the faults saw of the rows, the feed of
+//! changes, and what the manager answered to each operation.
+//!
+//! Planted bugs that it catches: the event of an update is lost; an event is recorded for a change that was none; a
+//! retry is committed anew, or told again; an event tells of another action than was done.
+
+mod stores;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
+use keyward::clock::Clock;
+use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::manager::{
+    Actor, ForeignKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, RevocationRecord, RevokeAll,
+};
+use keyward::store::{Changed, Cursor, CutoffScope, FeedPage, KeyStore, StoreError};
+use keyward::testkit::{Fault, FaultyStore, ManualClock};
+use keyward::verifier::{Attempt, Requirement};
+
+use self::stores::{Broken, Bug, Recorder, Step};
+use crate::common::{Choices, READ, clock};
+use crate::operations::assemble;
+
+/// A conflict is not among them: a store that has committed a set answers it as it did the first time.
+const LOSSES: [Fault; 4] = [
+    Fault::Unavailable,
+    Fault::Indeterminate,
+    Fault::LostAnswer,
+    Fault::Yield(1),
+];
+const CONFLICTS: [Fault; 4] = [
+    Fault::Unavailable,
+    Fault::Indeterminate,
+    Fault::Conflict,
+    Fault::Yield(1),
+];
+const TENANTS: usize = 3;
+const KEYS: usize = 12;
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// What an operation may have told, by what it answered.
+#[derive(Debug, Default)]
+struct Answered {
+    /// Exactly these, in this order.
+    told: Vec<EventAction>,
+    /// Or nothing at all: nobody knows.
+    or_nothing: bool,
+    /// It may have cut off first, unless a later cutoff stood.
+    may_cut_off: bool,
+    /// And any number of revocations: it stopped on the way.
+    and_some: bool,
+    /// The key that it rotates: ancestors of that may be revoked first, whatever comes of it.
+    rotates: Option<KeyId>,
+}
+
+/// Several tasks' random operations on the same keys.
+struct Play {
+    keyward: Keyward,
+    clock: ManualClock,
+    keys: Mutex<Vec<Arc<Issued>>>,
+    answers: Mutex<HashMap<String, Answered>>,
+}
+
+impl Play {
+    async fn over(store: impl KeyStore) -> Arc<Self> {
+        let clock = clock();
+        let keyward = assemble(store, &clock).open().await.unwrap();
+        Arc::new(Self {
+            keyward,
+            clock,
+            keys: Mutex::default(),
+            answers: Mutex::default(),
+        })
+    }
+
+    /// A key to do something to. The oldest is forgotten now and then, as most have ended by then.
+    fn any_key(&self, choices: &mut Choices) -> Option<Arc<Issued>> {
+        let mut keys = self.keys.lock().unwrap();
+        if keys.len() > KEYS || !keys.is_empty() && choices.chance(12) {
+            keys.remove(0);
+        }
+        let one = choices.below(KEYS);
+        keys.get(one).cloned()
+    }
+
+    fn keep(&self, issued: Issued) {
+        self.keys.lock().unwrap().push(Arc::new(issued));
+    }
+
+    async fn run(self: Arc<Self>, task: usize, operations: usize) {
+        let mut choices = Choices::new(u64::try_from(task).unwrap());
+        for n in 0..operations {
+            let name = format!("{task}-{n}");
+            let answered = self.step(&name, &mut choices).await;
+            self.answers.lock().unwrap().insert(name, answered);
+            self.clock.advance(MOMENT);
+        }
+    }
+
+    async fn step(&self, name: &str, choices: &mut Choices) -> Answered {
+        use EventAction as A;
+        let manager = self.keyward.manager();
+        let actor = Actor::system("test").in_request(name);
+        let Some(key) = self.any_key(choices) else {
+            let tenant = tenant(choices.below(TENANTS));
+            let issued = manager.issue(&actor, NewKey::new(tenant, name, READ)).await;
+            let answered = answered(issued.as_ref().map(drop), vec![A::KeyIssued]);
+            issued.into_iter().for_each(|issued| self.keep(issued));
+            return answered;
+        };
+        let (tenant, id) = (key.record().tenant(), key.record().id());
+        let reason = RevokeReason::Requested;
+        match choices.below(100) {
+            0..50 => {
+                let update = KeyUpdate::new().title(name);
+                let updated = manager.update(&actor, tenant, id, update).await;
+                answered(updated.as_ref().map(drop), vec![A::KeyUpdated])
+            }
+            50..62 => {
+                let suspended = manager.suspend(&actor, tenant, id).await;
+                answered(suspended.as_ref().map(drop), vec![A::KeySuspended])
+            }
+            62..74 => {
+                let resumed = manager.resume(&actor, tenant, id).await;
+                answered(resumed.as_ref().map(drop), vec![A::KeyResumed])
+            }
+            74..83 => {
+                let is_cut = choices.chance(3);
+                let mut told = vec![A::KeyIssued, A::KeyRotated];
+                told.extend(is_cut.then_some(A::KeyRevoked));
+                let overlap = if is_cut {
+                    Overlap::None
+                } else {
+                    Overlap::For(MOMENT * 50)
+                };
+                let rotated = manager.rotate(&actor, tenant, id, overlap).await;
+                let answered = answered(rotated.as_ref().map(drop), told);
+                rotated.into_iter().for_each(|issued| self.keep(issued));
+                let rotates = Some(id);
+                Answered {
+                    rotates,
+                    ..answered
+                }
+            }
+            83..86 => {
+                let revoked = manager.revoke(&actor, tenant, id, reason).await;
+                answered(revoked.as_ref().map(drop), vec![A::KeyRevoked])
+            }
+            86..88 => {
+                let leaked = manager.revoke_leaked(&actor, key.api_key().presented());
+                answered(leaked.await.as_ref().map(drop), vec![A::KeyRevoked])
+            }
+            88..91 => {
+                let text = format!(
+                    "{}.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg",
+                    choices.next()
+                );
+                let foreign = ForeignKey::text("legacy", text).declared_bits(238);
+                let new = NewKey::new(tenant.clone(), name, READ);
+                let imported = manager.import(&actor, new, foreign).await;
+                answered(imported.as_ref().map(drop), vec![A::KeyImported])
+            }
+            91 if choices.chance(4) => {
+                let all = RevokeAll::because(reason);
+                let swept = manager.revoke_all(&actor, tenant, all).await;
+                some(swept.map(|swept| swept.revoked))
+            }
+            91 => {
+                let before = self.clock.now().unwrap()
+                    - MOMENT * u32::try_from(choices.below(9_000)).unwrap();
+                let scope = CutoffScope::from(tenant);
+                some(
+                    manager
+                        .deny_issued_before(&actor, before, scope)
+                        .await
+                        .map(|()| 0),
+                )
+            }
+            92 => {
+                let records = self
+                    .keys
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .take(2)
+                    .map(record)
+                    .collect::<Vec<_>>();
+                let replayed = manager.replay_revocations(&actor, records).await;
+                some(replayed.map(|replayed| replayed.revoked))
+            }
+            _ => {
+                let any = Requirement::any_key();
+                let attempt = Attempt::new(key.api_key().presented(), &any);
+                let _ = self.keyward.verifier().verify(&attempt).await;
+                let _ = manager.get(&actor, tenant, id).await;
+                Answered::default()
+            }
+        }
+    }
+}
+
+fn tenant(n: usize) -> TenantId {
+    TenantId::new(format!("tenant-{n}")).unwrap()
+}
+
+fn record(key: &Arc<Issued>) -> RevocationRecord {
+    RevocationRecord {
+        id: key.record().id(),
+        tenant: key.record().tenant().clone(),
+        at: key.record().created_at(),
+        reason: RevokeReason::Leaked,
+    }
+}
+
+fn answered(answer: Result<(), &ManageError>, told: Vec<EventAction>) -> Answered {
+    let is_open = matches!(
+        &answer,
+        Err(ManageError::Store(StoreError::Indeterminate(_)))
+    );
+    Answered {
+        told: if answer.is_ok() || is_open {
+            told
+        } else {
+            Vec::new()
+        },
+        or_nothing: is_open,
+        ..Answered::default()
+    }
+}
+
+/// What revokes so many, and may stop on the way.
+fn some(answer: Result<u64, ManageError>) -> Answered {
+    let revoked = answer.as_ref().copied().unwrap_or_default();
+    Answered {
+        told: vec![EventAction::KeyRevoked; usize::try_from(revoked).unwrap()],
+        may_cut_off: true,
+        and_some: answer.is_err(),
+        ..Answered::default()
+    }
+}
+
+/// Plays, and holds the log against the rows, the feed and the answers. How many operations told of something.
+async fn play(
+    store: impl KeyStore + Clone,
+    recorder: &Recorder,
+    (tasks, operations): (usize, usize),
+    faults: [Fault; 4],
+) -> Result<usize, String> {
+    let FeedPage::Resync { next: start } = recorder.changes(None, Duration::ZERO).await.unwrap()
+    else {
+        panic!("an empty store has no news");
+    };
+    let faulty = FaultyStore::over(store.clone());
+    let play = Play::over(faulty.clone()).await;
+    let _ = faulty.at_random(18, 5, faults);
+    let running = (0..tasks).map(|task| tokio::spawn(Arc::clone(&play).run(task, operations)));
+    for task in running.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let log = store.events().unwrap();
+    let events = log.read(None, 0, usize::MAX).await.unwrap();
+    verify_chain(ChainHead::default(), &events).map_err(|broken| broken.to_string())?;
+    let rows = recorder.steps.lock().await;
+    let feed = feed(&store, start).await;
+    agrees_with_rows(&events, &rows)?;
+    let told = rows.iter().map(|(of, _)| *of).collect::<Vec<_>>();
+    if feed != told {
+        return Err("the feed tells another history than the rows".into());
+    }
+    let answers = play.answers.lock().unwrap();
+    agrees_with_answers(&events, &answers)
+}
+
+async fn feed(store: &impl KeyStore, mut cursor: Cursor) -> Vec<Option<(KeyId, u64)>> {
+    let mut all = Vec::new();
+    loop {
+        let page = store.changes(Some(&cursor), Duration::ZERO).await.unwrap();
+        let FeedPage::Next { items, next } = page else {
+            panic!("the feed is whole");
+        };
+        if items.is_empty() {
+            return all;
+        }
+        all.extend(items.into_iter().map(|news| match news {
+            Changed::Key { id, revision } => Some((id, revision)),
+            _ => None,
+        }));
+        cursor = next;
+    }
+}
+
+/// Each step of a row has its event, in the order of commits, and each event its step.
+fn agrees_with_rows(events: &[SealedEvent], rows: &[Step]) -> Result<(), String> {
+    for (SealedEvent { number, event, .. }, (of, action)) in events.iter().zip(rows) {
+        if (event.key, event.action) != (of.map(|(id, _)| id), *action) {
+            return Err(format!(
+                "event {number}: {event:?}, and {of:?} was {action:?}"
+            ));
+        }
+    }
+    match events.len() == rows.len() {
+        true => Ok(()),
+        false => Err(format!("{} events of {} steps", events.len(), rows.len())),
+    }
+}
+
+/// Each operation has told what it answered, once.
+fn agrees_with_answers(
+    events: &[SealedEvent],
+    answers: &HashMap<String, Answered>,
+) -> Result<usize, String> {
+    let mut told: HashMap<&str, Vec<(Option<KeyId>, EventAction)>> = HashMap::new();
+    for SealedEvent { event, .. } in events {
+        let name = event.request.as_deref().unwrap();
+        told.entry(name)
+            .or_default()
+            .push((event.key, event.action));
+    }
+    if let Some(nobodys) = told.keys().find(|name| !answers.contains_key(**name)) {
+        return Err(format!("{nobodys} told and was not asked"));
+    }
+    for (name, answered) in answers {
+        let mut told = told.get(name.as_str()).cloned().unwrap_or_default();
+        if answered.rotates.is_some() {
+            told.retain(|of| of.1 != EventAction::KeyRevoked || of.0 == answered.rotates);
+        }
+        let told: Vec<_> = told.into_iter().map(|(_, action)| action).collect();
+        let bulk = [EventAction::KeyRevoked, EventAction::KeysCutOff];
+        let is_so = match answered {
+            answered if told == answered.told => true,
+            answered if answered.or_nothing => told.is_empty(),
+            answered if answered.and_some => told.iter().all(|action| bulk.contains(action)),
+            answered => told.split_first().is_some_and(|(first, rest)| {
+                let is_cutoff = *first == EventAction::KeysCutOff;
+                answered.may_cut_off && is_cutoff && rest == answered.told
+            }),
+        };
+        if !is_so {
+            return Err(format!("{name} answered {answered:?} and told {told:?}"));
+        }
+    }
+    Ok(told.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_has_its_event_and_every_event_its_change() {
+    let mut told = 0;
+    for (round, faults) in [LOSSES, CONFLICTS].into_iter().cycle().take(12).enumerate() {
+        let recorder = Recorder::default();
+        let sizes = if round % 4 < 2 {
+            (1, 12_000)
+        } else {
+            (4, 6_000)
+        };
+        told += play(recorder.clone(), &recorder, sizes, faults)
+            .await
+            .unwrap();
+    }
+    assert!(told > 50_000, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_planted_is_caught() {
+    for bug in [
+        Bug::UpdateIsSilent,
+        Bug::NothingIsTold,
+        Bug::RetryIsAnew,
+        Bug::RetryIsToldAgain,
+        Bug::WrongAction,
+    ] {
+        let recorder = Recorder::default();
+        let broken = Broken::with(bug, recorder.clone());
+        let caught = play(broken, &recorder, (2, 1_000), LOSSES).await;
+        eprintln!("XX {bug:?} {caught:?}");
+        assert!(caught.is_err(), "{bug:?}");
+    }
+}

@@ -1,0 +1,444 @@
+//! The oracle of promise 21: what a key may do, drawn and judged apart from the library's own types.
+//!
+//! It knows nothing of sets and subsets: it lists concrete deeds (this scope on this route, touching these two
+//! things, from this address, at this time, so many requests in such a time, so many at once), and says of each
+//! whether a key lets it happen. A key is too strong if it lets a deed happen that a key with the ceiling's own
+//! powers would not. Which deeds a scope or a network lets happen stands in tables, written by hand.
+
+use std::num::NonZeroU32;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use keyward::clock::{Clock, ClockError};
+use keyward::hashing::{ForeignKeys, Pepper};
+use keyward::key::{
+    Access, Environment, ForeignFormat, KeyRecord, Network, Networks, Quota, Resource, Resources,
+    Scope, TenantId,
+};
+use keyward::manager::{Axis, Ceiling, Limits, NewKey};
+use keyward::scope;
+use keyward::store::MemoryStore;
+use keyward::testkit::ManualClock;
+use keyward::time::OffsetDateTime;
+
+use crate::common::{ADMIN, Choices, House, READ, WRITE, now};
+
+/// What a key may do, or a ceiling lets be granted. Lists are bits, so that each has one spelling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Powers {
+    pub(crate) full: bool,
+    /// For a key, the environment it is for; for a ceiling, the one that it is bound to.
+    pub(crate) environment: Option<usize>,
+    /// Bits of [`SCOPES`]; none where access is full.
+    pub(crate) scopes: u8,
+    /// Bits of [`RESOURCES`].
+    pub(crate) resources: u8,
+    /// Bits of [`NETWORKS`].
+    pub(crate) networks: u8,
+    /// Seconds after the start. A ceiling has none.
+    pub(crate) starts_after: Option<u64>,
+    pub(crate) expires_after: Option<u64>,
+    /// Bits of [`QUOTAS`].
+    pub(crate) quotas: u8,
+    pub(crate) concurrency: Option<NonZeroU32>,
+}
+
+/// `read` and `write`, `all` which implies both, and `edit` which implies `write`.
+pub(crate) const SCOPES: [Scope; 4] = [READ, WRITE, ADMIN, scope!("edit")];
+/// Which of the routes that need one of [`SCOPES`] each of them opens; a fifth route needs full access.
+const ROUTES: [u64; 4] = [0b00001, 0b00010, 0b01111, 0b01010];
+const ALL_ROUTES: u64 = 0b11111;
+
+const ENVIRONMENTS: [&str; 2] = ["test", "sandbox"];
+
+/// Two kinds of things, and two things of each; every kind has a third thing, which nobody lists.
+pub(crate) const KINDS: [&str; 2] = ["project", "client"];
+pub(crate) const THINGS: [&str; 3] = ["p1", "p2", "some-other"];
+
+const NETWORKS: [&str; 4] = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "2001:db8::/32"];
+pub(crate) const ADDRESSES: [&str; 5] = [
+    "10.9.9.9",
+    "10.1.9.9",
+    "10.1.2.3",
+    "2001:db8::1",
+    "192.0.2.1",
+];
+/// Which of the addresses lie in each of the networks.
+const LIE_WITHIN: [u64; 4] = [0b00111, 0b00110, 0b00100, 0b01000];
+
+/// Limits and windows in seconds.
+const QUOTAS: [(u32, u64); 4] = [(10, 60), (100, 60), (10, 3_600), (100, 3_600)];
+const REQUESTS: [u64; 7] = [1, 10, 11, 100, 101, 1_000, 6_001];
+const OVER: [u64; 5] = [1, 59, 60, 3_599, 3_600];
+
+/// All instants that are drawn are multiples of this.
+pub(crate) const STEP: u64 = 50;
+/// The deeds in time: at the beginning and in the last second of each of these steps, and long after.
+const STEPS: u64 = 20;
+
+pub(crate) const AXES: [Axis; 7] = [
+    Axis::Access,
+    Axis::Environment,
+    Axis::Resources,
+    Axis::Networks,
+    Axis::Expiry,
+    Axis::Quotas,
+    Axis::Concurrency,
+];
+
+/// The concrete deeds that are let happen, a bit each, axis by axis in the order of [`AXES`]: a deed is let happen if
+/// each axis lets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deeds(pub(crate) [u64; 7]);
+
+impl Deeds {
+    /// The axes on which this lets a deed happen that `ceiling` does not.
+    pub(crate) fn beyond(&self, ceiling: &Self) -> Vec<Axis> {
+        let pairs = self.0.iter().zip(&ceiling.0).zip(AXES);
+        pairs
+            .filter(|((lets, allowed), _)| **lets & !**allowed != 0)
+            .map(|(_, axis)| axis)
+            .collect()
+    }
+
+    /// Whether all these deeds are let happen; for [one deed](Self::one), whether it is.
+    pub(crate) fn hold(&self, deed: &Self) -> bool {
+        deed.0
+            .iter()
+            .zip(&self.0)
+            .all(|(deed, lets)| deed & !lets == 0)
+    }
+
+    /// One of the deeds: one bit on each axis, and of the things one of each kind. None if there are none.
+    pub(crate) fn one(&self, choices: &mut Choices) -> Option<Self> {
+        let mut deed = self.0;
+        for (axis, bits) in deed.iter_mut().enumerate() {
+            *bits = if axis == 2 {
+                one_bit(*bits & 0b111, choices)? | one_bit(*bits & 0b11_1000, choices)?
+            } else {
+                one_bit(*bits, choices)?
+            };
+        }
+        Some(Self(deed))
+    }
+}
+
+fn one_bit(bits: u64, choices: &mut Choices) -> Option<u64> {
+    if bits == 0 {
+        return None;
+    }
+    // The first one after a place drawn, going round.
+    let from = u32::try_from(choices.below(64)).unwrap();
+    let turned = bits.rotate_right(from);
+    Some((turned & turned.wrapping_neg()).rotate_left(from))
+}
+
+/// The seconds after the start at which the deeds in time are done.
+pub(crate) fn second_of(bit: u32) -> u64 {
+    match u64::from(bit) {
+        bit if bit < 2 * STEPS => bit / 2 * STEP + bit % 2 * (STEP - 1),
+        _ => 1_000_000,
+    }
+}
+
+/// The deeds at this second and later.
+pub(crate) fn from_second(second: u64) -> u64 {
+    /// By steps.
+    static FROM: LazyLock<Vec<u64>> = LazyLock::new(|| {
+        let last = u32::try_from(2 * STEPS).unwrap();
+        let from = |second| (0..=last).filter(move |bit| second_of(*bit) >= second);
+        let starts = (0..=STEPS).map(|step| step * STEP);
+        starts
+            .map(|start| from(start).fold(0, |bits, bit| bits | 1 << bit))
+            .collect()
+    });
+    assert_eq!(second % STEP, 0, "between two steps nothing is listed");
+    FROM[usize::try_from(second / STEP).unwrap()]
+}
+
+/// The deeds while a key lives.
+fn lived(start: Option<u64>, end: Option<u64>) -> u64 {
+    from_second(start.unwrap_or(0)) & !end.map_or(0, from_second)
+}
+
+/// The bursts that one quota lets through: so many requests, evenly spread over so many seconds.
+static BURSTS: LazyLock<[u64; 4]> = LazyLock::new(|| {
+    QUOTAS.map(|(limit, window)| {
+        let bursts = REQUESTS
+            .iter()
+            .flat_map(|count| OVER.map(|over| (*count, over)));
+        let lets = bursts.map(|(count, over)| {
+            let in_a_window = if over <= window {
+                count
+            } else {
+                count * window / over
+            };
+            in_a_window <= u64::from(limit)
+        });
+        lets.enumerate()
+            .fold(0, |bits, (bit, lets)| bits | u64::from(lets) << bit)
+    })
+});
+const ALL_BURSTS: u64 = (1 << (REQUESTS.len() * OVER.len())) - 1;
+
+/// The library's own forms of what can be drawn, made once.
+struct Made {
+    environments: [Environment; 2],
+    resources: [Resource; 4],
+    networks: [Network; 4],
+    quotas: [Quota; 4],
+}
+
+static MADE: LazyLock<Made> = LazyLock::new(|| Made {
+    environments: ENVIRONMENTS.map(|name| Environment::new(name).unwrap()),
+    resources: [0, 1, 2, 3].map(|bit| Resource::new(KINDS[bit / 2], THINGS[bit % 2]).unwrap()),
+    networks: NETWORKS.map(|text| text.parse().unwrap()),
+    quotas: [0, 1, 2, 3].map(|index| {
+        let (limit, seconds) = QUOTAS[index];
+        let limit = NonZeroU32::new(limit).unwrap();
+        Quota::new(&format!("q{index}"), limit, Duration::from_secs(seconds)).unwrap()
+    }),
+});
+
+fn chosen<T: Clone>(bits: u8, from: &[T]) -> impl Iterator<Item = T> {
+    let bits = (0..from.len()).filter(move |bit| bits >> bit & 1 == 1);
+    bits.map(|bit| from[bit].clone())
+}
+
+fn bits_of<'a, T: PartialEq + 'a>(these: impl Iterator<Item = &'a T>, from: &[T]) -> u8 {
+    these.fold(0, |bits, one| {
+        bits | 1 << from.iter().position(|known| known == one).unwrap()
+    })
+}
+
+impl Powers {
+    /// Those of a ceiling that bounds nothing.
+    pub(crate) fn unlimited() -> Self {
+        Self {
+            full: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn draw(choices: &mut Choices) -> Self {
+        let bits = |choices: &mut Choices| u8::try_from(choices.below(16)).unwrap();
+        let mut powers = Self {
+            full: choices.chance(4),
+            environment: choices.chance(2).then(|| choices.below(2)),
+            scopes: 0,
+            resources: bits(choices),
+            networks: bits(choices),
+            starts_after: None,
+            expires_after: choices.chance(2).then(|| 100 * (1 + choices.next() % 3)),
+            quotas: bits(choices) & bits(choices),
+            concurrency: choices
+                .chance(2)
+                .then(|| NonZeroU32::MIN.saturating_add(u32::try_from(choices.below(3)).unwrap())),
+        };
+        if !powers.full {
+            powers.scopes = 1 + bits(choices) % 15;
+        }
+        if choices.chance(2) {
+            powers.resources &= [0, 0b0011, 0b1100][choices.below(3)];
+        }
+        if choices.chance(2) {
+            powers.networks = 0;
+        }
+        powers
+    }
+
+    /// This with one axis of another's.
+    pub(crate) fn mixed_with(&self, other: &Self, axis: usize) -> Self {
+        let mut mixed = *self;
+        match axis {
+            0 => (mixed.full, mixed.scopes) = (other.full, other.scopes),
+            1 => mixed.resources = other.resources,
+            2 => mixed.networks = other.networks,
+            3 => mixed.expires_after = other.expires_after,
+            4 => mixed.quotas = other.quotas,
+            5 => mixed.environment = other.environment,
+            _ => mixed.concurrency = other.concurrency,
+        }
+        mixed
+    }
+
+    /// As those of a key, which is for one environment and has no need to list scopes beside full access.
+    pub(crate) fn as_key(mut self) -> Self {
+        self.environment.get_or_insert(0);
+        self
+    }
+
+    /// What a record says that its key may do.
+    pub(crate) fn of(record: &KeyRecord, start: OffsetDateTime) -> Self {
+        let after = |instant: OffsetDateTime| {
+            let whole = u64::try_from((instant - start).whole_seconds()).unwrap();
+            assert_eq!(instant, start + Duration::from_secs(whole));
+            whole
+        };
+        let (full, scopes) = match record.access() {
+            Access::Full => (true, 0),
+            Access::Scopes(scopes) => (false, bits_of(scopes.iter(), &SCOPES)),
+        };
+        let mut environments = MADE.environments.iter();
+        Self {
+            full,
+            environment: environments.position(|one| one == record.environment()),
+            scopes,
+            resources: match record.resources() {
+                Resources::Any => 0,
+                Resources::Only(list) => bits_of(list.iter(), &MADE.resources),
+            },
+            networks: match record.networks() {
+                Networks::Any => 0,
+                Networks::Only(list) => bits_of(list.iter(), &MADE.networks),
+            },
+            starts_after: record.not_before().map(after),
+            expires_after: record.expires_at().map(after),
+            quotas: bits_of(record.quotas().iter(), &MADE.quotas),
+            concurrency: record.concurrency(),
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        if self.full {
+            Access::Full
+        } else {
+            Access::scopes(chosen(self.scopes, &SCOPES)).unwrap()
+        }
+    }
+
+    pub(crate) fn resource_rule(&self) -> Resources {
+        Resources::only(chosen(self.resources, &MADE.resources)).unwrap_or(Resources::Any)
+    }
+
+    pub(crate) fn network_rule(&self) -> Networks {
+        Networks::only(chosen(self.networks, &MADE.networks)).unwrap_or(Networks::Any)
+    }
+
+    pub(crate) fn quota_rules(&self) -> impl Iterator<Item = Quota> {
+        chosen(self.quotas, &MADE.quotas)
+    }
+
+    pub(crate) fn new_key(&self, tenant: TenantId, start: OffsetDateTime) -> NewKey {
+        let mut key = NewKey::new(tenant, "drawn", self.access())
+            .environment(ENVIRONMENTS[self.environment.unwrap_or(0)])
+            .resources(self.resource_rule())
+            .networks(self.network_rule());
+        for quota in self.quota_rules() {
+            key = key.quota(quota);
+        }
+        if let Some(limit) = self.concurrency {
+            key = key.concurrency(limit);
+        }
+        if let Some(seconds) = self.starts_after {
+            key = key.not_before(start + Duration::from_secs(seconds));
+        }
+        match self.expires_after {
+            Some(seconds) => key.expires_at(start + Duration::from_secs(seconds)),
+            None => key,
+        }
+    }
+
+    pub(crate) fn ceiling(&self, start: OffsetDateTime) -> Ceiling {
+        let mut limits = Limits::new(self.access())
+            .resources(self.resource_rule())
+            .networks(self.network_rule());
+        for quota in self.quota_rules() {
+            limits = limits.quota(quota);
+        }
+        if let Some(limit) = self.concurrency {
+            limits = limits.concurrency(limit);
+        }
+        if let Some(index) = self.environment {
+            limits = limits.environments(MADE.environments[index].clone());
+        }
+        Ceiling::Limited(match self.expires_after {
+            Some(seconds) => limits.expires_by(start + Duration::from_secs(seconds)),
+            None => limits,
+        })
+    }
+
+    /// Whether it ends before it starts.
+    pub(crate) fn never_lives(&self) -> bool {
+        let start = self.starts_after.unwrap_or(0);
+        self.expires_after.is_some_and(|end| end <= start)
+    }
+
+    /// What a key with these powers lets happen.
+    pub(crate) fn deeds(&self) -> Deeds {
+        self.as_key().allowed()
+    }
+
+    /// What a ceiling with these powers lets be granted: bound to no environment, it lets keys be for any.
+    pub(crate) fn allowed(&self) -> Deeds {
+        let held = |bits: u8, deeds: &[u64]| -> u64 {
+            chosen(bits, deeds).fold(0, |all, deeds| all | deeds)
+        };
+        let access = if self.full {
+            ALL_ROUTES
+        } else {
+            held(self.scopes, &ROUTES)
+        };
+        let of_kind = |bits: u8| if bits == 0 { 0b111 } else { u64::from(bits) };
+        let resources = of_kind(self.resources & 0b11) | of_kind(self.resources >> 2) << 3;
+        let networks = if self.networks == 0 {
+            0b11111
+        } else {
+            held(self.networks, &LIE_WITHIN)
+        };
+        let quotas = chosen(self.quotas, &*BURSTS).fold(ALL_BURSTS, |all, lets| all & lets);
+        let at_once = self
+            .concurrency
+            .map_or(0b11111, |limit| (1 << limit.get()) - 1);
+        Deeds([
+            access,
+            self.environment.map_or(0b11, |index| 1 << index),
+            resources,
+            networks,
+            lived(self.starts_after, self.expires_after),
+            quotas,
+            at_once,
+        ])
+    }
+
+    /// The first axis on which this lets a deed happen that `ceiling` does not.
+    pub(crate) fn exceeds(&self, ceiling: &Self) -> Option<Axis> {
+        self.deeds().beyond(&ceiling.allowed()).first().copied()
+    }
+}
+
+/// The tests' clock, which would open for `test` alone.
+#[derive(Debug)]
+struct AnyEnvironment(ManualClock);
+
+impl Clock for AnyEnvironment {
+    fn now(&self) -> Result<OffsetDateTime, ClockError> {
+        self.0.now()
+    }
+
+    fn is_for_tests(&self) -> bool {
+        false
+    }
+}
+
+/// A house with both environments and all that can be drawn, which accepts keys of the foreign format `legacy`.
+pub(crate) fn house(clock: ManualClock) -> House {
+    let store = MemoryStore::new();
+    let format = crate::common::format().environment("sandbox").unwrap();
+    let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
+    let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
+    let builder = crate::common::builder(store.clone(), clock.clone())
+        .format(format)
+        .scopes([scope!("edit").described("Edit").implies([WRITE])])
+        .foreign_keys(ForeignKeys::under(lookup).accept(legacy))
+        .clock(AnyEnvironment(clock.clone()));
+    House {
+        keyward: now(builder.open()).unwrap(),
+        store,
+        clock,
+    }
+}
+
+pub(crate) fn start(house: &House) -> OffsetDateTime {
+    house.clock.now().unwrap()
+}

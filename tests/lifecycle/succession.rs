@@ -260,3 +260,45 @@ async fn the_name_of_who_rotates_holds_no_key() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn a_second_successor_lives_as_long_as_the_key_would_have() {
+    for own_end in [None, Some(DAY * 90)] {
+        let house = House::new().await;
+        let mut key = new_key("key");
+        if let Some(life) = own_end {
+            key = key.expires_in(life);
+        }
+        let old = house.issue_key(key).await;
+        let id = old.record().id();
+        let first = house.rotate(id, Overlap::For(DAY)).await.unwrap();
+        house.revoke(first.record().id()).await;
+        // The overlap shortened the old key's life; that is no reason to shorten its successor's.
+        let second = house.rotate(id, Overlap::For(HOUR)).await.unwrap();
+        assert_eq!(second.record().expires_at(), old.record().expires_at());
+        let shortened = house.record(id).await.expires_at().unwrap();
+        assert_eq!(shortened, house.now() + HOUR);
+        house.revoke(second.record().id()).await;
+        // And a longer overlap than before does not lengthen it.
+        house.rotate(id, Overlap::For(DAY * 7)).await.unwrap();
+        assert_eq!(house.record(id).await.expires_at(), Some(shortened));
+    }
+}
+
+#[tokio::test]
+async fn a_line_does_not_fork() {
+    let house = House::new().await;
+    let first = house.issue("key").await.record().id();
+    let second = house.rotate(first, Overlap::UntilRevoked).await.unwrap();
+    let second = second.record().id();
+    let third = house.rotate(second, Overlap::None).await.unwrap();
+    let third = third.record().id();
+    // The first one's own successor is revoked, but the line goes on behind it.
+    let refused = house.rotate(first, Overlap::None).await;
+    assert!(
+        matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == third),
+        "{refused:?}"
+    );
+    house.revoke(third).await;
+    assert!(house.rotate(first, Overlap::None).await.is_ok());
+}

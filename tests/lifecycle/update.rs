@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use keyward::audit::EventAction;
 use keyward::key::{Access, KeyStatus, Metadata, Networks, Quota, Resource, Resources};
-use keyward::manager::{Axis, InvalidKey, KeyUpdate, Limits, ManageError};
+use keyward::manager::{Axis, InvalidKey, KeyUpdate, Limits, ManageError, Overlap};
 use keyward::scope;
 use keyward::verifier::Requirement;
 use serde_json::json;
@@ -343,4 +343,27 @@ async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
         assert_eq!(updated.unwrap().access(), &Access::from(WRITE));
         assert_eq!(house.answer(key.api_key()).await, answer, "as before");
     }
+}
+
+#[tokio::test]
+async fn a_scope_that_is_no_longer_declared_stands_in_no_other_fields_way() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    house
+        .tamper(id, "access", json!({"scopes": ["gone:since"]}))
+        .await;
+    let renamed = KeyUpdate::new().title("renamed");
+    let record = house
+        .manager()
+        .update(&system(), &tenant(), id, renamed)
+        .await;
+    assert_eq!(record.unwrap().title().as_str(), "renamed");
+    let rotated = house.rotate(id, Overlap::None).await;
+    assert!(
+        matches!(
+            rotated,
+            Err(ManageError::Invalid(InvalidKey::UndeclaredScope(_)))
+        ),
+        "a new key has declared scopes: {rotated:?}"
+    );
 }

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 
 use keyward::hashing::{Hashing, Pepper};
 use keyward::key::{Digest, KeyFormat, PresentedKey, RevokeReason, Secret};
-use keyward::manager::NewKey;
+use keyward::manager::{Actor, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 
@@ -191,6 +191,87 @@ async fn a_secret_is_in_nothing_that_is_written() {
             .contains(issued.record().display_prefix().as_str()),
         "something was scanned"
     );
+}
+
+#[tokio::test]
+async fn the_whole_life_of_a_key_writes_no_secret() {
+    let house = House::new().await;
+    let manager = house.keyward.manager();
+    let issued = house.issue(new_key()).await;
+    let (text, canary) = (issued.api_key().expose(), issued.api_key().expose_secret());
+    let (id, tenant) = (issued.record().id(), tenant());
+    let mut scan = Scan::default();
+
+    // Pasted where a person might: into a search, a name, a reason.
+    let pasted = KeyQuery::of(&tenant)
+        .display_prefix(text)
+        .title_prefix(text);
+    scan.debug(&pasted);
+    scan.debug(&manager.list(&actor(), &pasted).await.unwrap());
+    let named = Actor::system(text).in_request(text);
+    for update in [
+        KeyUpdate::new().title(text),
+        KeyUpdate::new().metadata(serde_json::json!({"key": text}).try_into().unwrap()),
+    ] {
+        let refused = manager.update(&actor(), &tenant, id, update).await;
+        scan.error(&refused.unwrap_err());
+    }
+    scan.error(
+        &manager
+            .rotate(&named, &tenant, id, Overlap::None)
+            .await
+            .unwrap_err(),
+    );
+    let update = KeyUpdate::new().title("renamed");
+    scan.debug(&manager.update(&named, &tenant, id, update).await.unwrap());
+    scan.debug(&manager.suspend(&named, &tenant, id).await.unwrap());
+    scan.debug(&manager.resume(&named, &tenant, id).await.unwrap());
+    let overlap = Overlap::UntilRevoked;
+    let successor = manager
+        .rotate(&actor(), &tenant, id, overlap)
+        .await
+        .unwrap();
+    scan.debug(&successor);
+    let second = successor.api_key().expose_secret();
+
+    let found = PresentedKey::text(text);
+    scan.debug(&manager.find_owner(&named, found).await.unwrap());
+    let wrong = format!("{text}x");
+    scan.error(
+        &manager
+            .find_owner(&named, PresentedKey::text(&wrong))
+            .await
+            .unwrap_err(),
+    );
+    scan.debug(&manager.revoke_leaked(&named, found).await.unwrap());
+    scan.error(&manager.revoke_leaked(&named, found).await.unwrap_err());
+    let reason = RevokeReason::other(text).unwrap();
+    let all = RevokeAll::because(reason);
+    scan.debug(&manager.revoke_all(&named, &tenant, all).await.unwrap());
+    let exported = manager
+        .export_revocations(&actor(), &tenant, None)
+        .await
+        .unwrap();
+    scan.debug(&exported);
+    for record in exported.revocations {
+        scan.json(&record);
+    }
+    scan.debug(&house.keyward.flush_usage().await.unwrap());
+    for sealed in house
+        .store
+        .events()
+        .unwrap()
+        .read(None, 0, 100)
+        .await
+        .unwrap()
+    {
+        scan.debug(&sealed);
+        scan.display(&sealed.event.to_line());
+    }
+    scan.debug(&house.keyward);
+    scan.assert_without(canary);
+    scan.assert_without(second);
+    assert!(scan.written.contains("[redacted]"), "something was masked");
 }
 
 #[tokio::test]

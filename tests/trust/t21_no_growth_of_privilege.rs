@@ -38,7 +38,7 @@ fn issue(
 fn a_million_issues_never_exceed_the_ceiling() {
     let (mut house, start) = begin();
     let mut choices = Choices::new(21);
-    let (mut issued, mut refused, mut refused_in_doubt) = (0_u32, 0_u32, 0_u32);
+    let (mut issued, mut refused) = (0_u32, 0_u32);
     for round in 0..OPERATIONS / 10 {
         if round % 1_000 == 0 {
             // The store keeps every key.
@@ -59,24 +59,17 @@ fn a_million_issues_never_exceed_the_ceiling() {
                     assert_eq!(exceeds, None, "issued above the ceiling");
                     issued += 1;
                 }
-                Err(axis) => match exceeds {
-                    Some(_) => refused += 1,
-                    None => {
-                        // Quotas are compared one with one, which is stricter than all with all.
-                        assert_eq!(axis, Axis::Quotas);
-                        refused_in_doubt += 1;
-                    }
-                },
+                Err(axis) => {
+                    // Quotas are compared one with one, which for those that are drawn is no stricter.
+                    assert_eq!(exceeds, Some(axis), "refused for nothing");
+                    refused += 1;
+                }
             }
         }
     }
     assert!(
         issued > 100_000 && refused > 100_000,
         "{issued} issued, {refused} refused"
-    );
-    assert!(
-        refused_in_doubt < issued / 5,
-        "{refused_in_doubt} of {issued}"
     );
 }
 

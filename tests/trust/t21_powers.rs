@@ -211,6 +211,13 @@ fn bits_of<'a, T: PartialEq + 'a>(these: impl Iterator<Item = &'a T>, from: &[T]
     })
 }
 
+/// The whole seconds from the start to this instant.
+pub(crate) fn after(instant: OffsetDateTime, start: OffsetDateTime) -> u64 {
+    let whole = u64::try_from((instant - start).whole_seconds()).unwrap();
+    assert_eq!(instant, start + Duration::from_secs(whole));
+    whole
+}
+
 impl Powers {
     /// Those of a ceiling that bounds nothing.
     pub(crate) fn unlimited() -> Self {
@@ -270,11 +277,6 @@ impl Powers {
 
     /// What a record says that its key may do.
     pub(crate) fn of(record: &KeyRecord, start: OffsetDateTime) -> Self {
-        let after = |instant: OffsetDateTime| {
-            let whole = u64::try_from((instant - start).whole_seconds()).unwrap();
-            assert_eq!(instant, start + Duration::from_secs(whole));
-            whole
-        };
         let (full, scopes) = match record.access() {
             Access::Full => (true, 0),
             Access::Scopes(scopes) => (false, bits_of(scopes.iter(), &SCOPES)),
@@ -292,8 +294,8 @@ impl Powers {
                 Networks::Any => 0,
                 Networks::Only(list) => bits_of(list.iter(), &MADE.networks),
             },
-            starts_after: record.not_before().map(after),
-            expires_after: record.expires_at().map(after),
+            starts_after: record.not_before().map(|instant| after(instant, start)),
+            expires_after: record.expires_at().map(|instant| after(instant, start)),
             quotas: bits_of(record.quotas().iter(), &MADE.quotas),
             concurrency: record.concurrency(),
         }

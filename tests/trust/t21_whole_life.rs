@@ -25,11 +25,11 @@ use keyward::time::OffsetDateTime;
 use self::asked::{Asked, How, Library, Until, near};
 use self::bug::Bug;
 use crate::common::{Choices, House, clock, now};
-use crate::t21_powers::{Deeds, Powers, STEP, from_second, house, start};
+use crate::t21_powers::{Deeds, Powers, STEP, after, from_second, house, start};
 
-const OPERATIONS: u32 = 100_000;
+const OPERATIONS: u32 = 1_000_000;
 const THREADS: u32 = 2;
-const PER_ROUND: u32 = 25;
+const PER_ROUND: u32 = 40;
 /// After so many rounds another store is taken: one keeps every key.
 const ROUNDS_PER_HOUSE: u32 = 50;
 
@@ -53,10 +53,9 @@ fn a_million_operations_on_living_keys_never_exceed_the_ceiling() {
         let (done, refused) = (total.done[kind], total.above[kind]);
         let is_bound = !matches!(*name, "suspend" | "revoke");
 
-        assert!(done > 5_000, "{name}: {total:?}");
-        assert_eq!(refused > 5_000, is_bound, "{name}: {total:?}");
+        assert!(done > 10_000, "{name}: {total:?}");
+        assert_eq!(refused > 10_000, is_bound, "{name}: {total:?}");
     }
-    assert!(total.in_doubt < OPERATIONS / 50, "{total:?}");
 }
 
 #[test]
@@ -90,6 +89,8 @@ enum Wrong {
     StartsEarlier,
     /// The key that was rotated lives longer than before.
     OldLivesLonger,
+    /// A second successor was made while the first one's line goes on.
+    RotatedTwice,
     /// Something else came of it than was asked.
     NotAsAsked,
     /// A key was imported over one that exists.
@@ -112,17 +113,22 @@ struct Held {
     is_suspended: bool,
     is_revoked: bool,
     successor: Option<KeyId>,
+    /// When it would end if it had not been rotated.
+    own_end: Option<u64>,
     revision: u64,
 }
 
 impl Held {
     fn of(record: &KeyRecord, start: OffsetDateTime) -> Self {
+        let powers = Powers::of(record, start);
+        let own_end = record.rotation().map(|rotated| rotated.own_end);
         Self {
             id: record.id(),
-            powers: Powers::of(record, start),
+            powers,
             is_suspended: record.suspended_at().is_some(),
             is_revoked: record.revocation().is_some(),
             successor: record.rotation().map(|rotated| rotated.successor),
+            own_end: own_end.map_or(powers.expires_after, |end| end.map(|end| after(end, start))),
             revision: record.revision(),
         }
     }
@@ -134,6 +140,7 @@ impl Held {
             is_suspended: false,
             is_revoked: false,
             successor: None,
+            own_end: powers.expires_after,
             revision: 1,
         }
     }
@@ -161,7 +168,6 @@ fn ends_by(one: Option<u64>, other: Option<u64>) -> bool {
 struct Tally {
     done: [u32; 7],
     above: [u32; 7],
-    in_doubt: u32,
 }
 
 impl Tally {
@@ -170,7 +176,6 @@ impl Tally {
             self.done[kind] += other.done[kind];
             self.above[kind] += other.above[kind];
         }
-        self.in_doubt += other.in_doubt;
         self
     }
 }
@@ -220,7 +225,7 @@ impl<'a> Round<'a> {
         };
         let mut keys = Vec::new();
         let mut robot = Ceiling::Unlimited;
-        for index in 0..4 {
+        for index in 0..5 {
             let made = library.ask(&library.root, &Asked::Issue(near(choices, &first)));
             let mut record = made.unwrap().unwrap();
             if index == 0 {
@@ -256,7 +261,7 @@ impl<'a> Round<'a> {
     fn run(&mut self, choices: &mut Choices, tally: &mut Tally) -> Result<(), Wrong> {
         let before = self.keys.clone();
         for _ in 0..PER_ROUND {
-            if choices.chance(8) && self.library.second() < 10 * STEP {
+            if choices.chance(12) && self.library.second() < 10 * STEP {
                 let by = Duration::from_secs(STEP * (1 + choices.next() % 2));
                 self.library.house.clock.advance(by);
             }
@@ -291,7 +296,8 @@ impl<'a> Round<'a> {
                 self.done(ceiling, asked, was.as_ref(), record.as_ref())
             }
             Err(error) => {
-                let revision = was.map(|was| self.read(was.id).revision);
+                let stored = |id| now(self.library.house.store.get(id)).unwrap().unwrap();
+                let revision = was.map(|was| stored(was.id).revision);
                 if revision != was.map(|was| was.revision) {
                     return Err(Wrong::RefusedButDone);
                 }
@@ -302,6 +308,15 @@ impl<'a> Round<'a> {
 
     fn held(&self, id: KeyId) -> Option<&Held> {
         self.keys.iter().find(|held| held.id == id)
+    }
+
+    /// The last of the line of successors, unless that was revoked: then the line may be taken up again.
+    fn youngest_of(&self, held: &Held) -> Option<KeyId> {
+        let mut youngest = self.held(held.successor?)?;
+        while let Some(next) = youngest.successor {
+            youngest = self.held(next)?;
+        }
+        (!youngest.is_revoked).then_some(youngest.id)
     }
 
     fn read(&self, id: KeyId) -> Held {
@@ -343,12 +358,20 @@ impl<'a> Round<'a> {
             if was.powers.exceeds(ceiling).is_some() {
                 return Err(Wrong::WasAbove);
             }
-            if was.has_ended(second) || (was.is_suspended && matches!(asked, Asked::Rotate(..))) {
+            let is_rotation = matches!(asked, Asked::Rotate(..));
+            if was.has_ended(second) || (was.is_suspended && is_rotation) {
                 return Err(Wrong::Revived);
             }
+            if is_rotation && self.youngest_of(was).is_some() {
+                return Err(Wrong::RotatedTwice);
+            }
         }
+        let left = was.map(|was| self.read(was.id));
         // What the key is that was given power: the one asked for, or the new one.
-        let is = record.map(|record| self.read(record.id));
+        let is = record.map(|record| match left {
+            Some(left) if left.id == record.id => left,
+            _ => self.read(record.id),
+        });
         if !asked.is_free() && is.is_some_and(|is| is.powers.exceeds(ceiling).is_some()) {
             return Err(Wrong::IsAbove);
         }
@@ -356,7 +379,6 @@ impl<'a> Round<'a> {
         if new.is_some_and(|new| self.held(new.id).is_some()) {
             return Err(Wrong::Overwritten);
         }
-        let left = was.map(|was| self.read(was.id));
         if let (Some(was), Some(left), Some(new)) = (was, left, new) {
             check_lives(was, &left, &new, asked, second)?;
         }
@@ -390,14 +412,10 @@ impl<'a> Round<'a> {
                 let exceeds = judged
                     .filter(|_| !asked.is_free())
                     .any(|powers| powers.deeds().beyond(&allowed).contains(axis));
-                // Quotas are compared one with one, which is stricter than all with all.
-                let in_doubt = !exceeds && *axis == Axis::Quotas && ceiling.quotas != 0;
-                // So is the end of a key that never lives, since it was rotated before its start.
+                // The end of a key is compared even if it never lives, since it was rotated before its start.
                 let is_dead = was.is_some_and(|was| was.powers.never_lives());
-                let in_doubt = in_doubt || (!exceeds && *axis == Axis::Expiry && is_dead);
                 tally.above[asked.kind()] += 1;
-                tally.in_doubt += u32::from(in_doubt);
-                !asked.is_free() && (exceeds || in_doubt)
+                !asked.is_free() && (exceeds || (is_dead && *axis == Axis::Expiry))
             }
             ManageError::Suspended => {
                 matches!(asked, Asked::Rotate(..)) && was.is_some_and(|was| was.is_suspended)
@@ -407,8 +425,7 @@ impl<'a> Round<'a> {
             ManageError::AlreadyRevoked { .. } => was.is_some_and(|was| was.is_revoked),
             ManageError::Ended(_) => was.is_some_and(|was| was.has_ended(second)),
             ManageError::AlreadyRotated { successor } => {
-                was.is_some_and(|was| was.successor == Some(*successor))
-                    && self.held(*successor).is_some_and(|held| !held.is_revoked)
+                was.and_then(|was| self.youngest_of(was)) == Some(*successor)
             }
             ManageError::AlreadyImported { id } => self.held(*id).is_some(),
             ManageError::Invalid(InvalidKey::Expired) => {
@@ -473,9 +490,8 @@ fn check_lives(
     let Asked::Rotate(_, _, until) = asked else {
         return Ok(());
     };
-    let inherited = was.powers.expires_after;
     let longest = match until {
-        Until::AsBefore => inherited,
+        Until::AsBefore => was.own_end,
         Until::Never => None,
         Until::At(at) => Some(*at),
         Until::In(long) => Some(second + long),
@@ -484,7 +500,7 @@ fn check_lives(
         Err(Wrong::LivesLonger)
     } else if new.powers.starts_after < was.powers.starts_after {
         Err(Wrong::StartsEarlier)
-    } else if !ends_by(left.powers.expires_after, inherited) {
+    } else if !ends_by(left.powers.expires_after, was.powers.expires_after) {
         Err(Wrong::OldLivesLonger)
     } else {
         Ok(())

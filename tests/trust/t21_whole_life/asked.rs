@@ -171,13 +171,14 @@ impl Asked {
 
     /// What the key that is given power is to be able to do.
     pub(super) fn intended(&self, was: Option<&Held>, second: u64) -> Option<Powers> {
+        let own_end = was.and_then(|was| was.own_end);
         let was = was.map(|was| was.powers);
         match self {
             Self::Issue(powers) | Self::Import(powers, _) => Some(powers.as_key()),
             Self::Update(_, fields, to) => was.map(|was| updated(was, *fields, to)),
             Self::Rotate(_, _, until) => was.map(|was| Powers {
                 expires_after: match until {
-                    Until::AsBefore => was.expires_after,
+                    Until::AsBefore => own_end,
                     Until::Never => None,
                     Until::At(at) => Some(*at),
                     Until::In(long) => Some(second + long),

@@ -134,10 +134,19 @@ impl KeyManager {
 
     /// The key as stored, if it is the tenant's.
     async fn find(&self, tenant: &TenantId, id: KeyId) -> Result<StoredKey, ManageError> {
-        let stored = self.parts.store.get(id).await?;
-        stored
-            .filter(|stored| stored.id == id && stored.tenant == *tenant)
-            .ok_or(ManageError::NotFound)
+        let stored = self.read(id).await?;
+        let stored = stored.filter(|stored| stored.tenant == *tenant);
+        stored.ok_or(ManageError::NotFound)
+    }
+
+    /// The key as stored, whoever's it is.
+    async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        match self.parts.store.get(id).await? {
+            Some(stored) if stored.id != id => Err(StoreError::Corrupt(
+                "the store answered with another key".into(),
+            )),
+            stored => Ok(stored),
+        }
     }
 
     /// Commits, and repeats under the same id where the answer was lost.
@@ -174,7 +183,9 @@ impl KeyManager {
 }
 
 fn broken_contract() -> ManageError {
-    ManageError::Store(StoreError::Corrupt(
-        "the store's outcomes do not match the changes".into(),
-    ))
+    ManageError::Store(broken_store())
+}
+
+fn broken_store() -> StoreError {
+    StoreError::Corrupt("the store's outcomes do not match the changes".into())
 }

@@ -74,12 +74,18 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock. A store that keeps
 ///   events commits no change without its event, but for a revocation.
 ///
-/// **Ending.** Every call ends, in a time that the backend states: a verification waits for its read, and has no
-/// limit of its own.
+/// - *Where the log cannot take an event*, a set whose news are revocations alone is committed without it, and any other
+///   fails whole.
 ///
-/// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that nothing was changed. A
-/// future that is dropped has done all or nothing, and holds no lock and no transaction open. An unknown kind of change,
-/// precondition or filter is [`Unsupported`](StoreError::Unsupported); it is never passed over. What cannot be read is
+/// **Instants** that reach a store are UTC, in whole microseconds, of the years 0 to 9999.
+///
+/// **Ending.** Every call ends, in a time that the backend states: a verification waits for its read, and has no
+/// limit of its own. A commit that is given up for its time is [`Indeterminate`](StoreError::Indeterminate).
+///
+/// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that this try changed nothing. A
+/// future that is dropped does all or nothing: work that has begun may go on by itself to its end, and then lets go of
+/// every lock and transaction. An unknown kind of change, precondition or filter, or a value that the backend cannot
+/// keep, is [`Unsupported`](StoreError::Unsupported); it is never passed over. What cannot be read is
 /// [`Corrupt`](StoreError::Corrupt), never missing.
 ///
 /// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor: for each commit its keys and

@@ -9,7 +9,7 @@ use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
 use crate::hashing::Binding;
 use crate::key::{ApiKey, FormatError, KeyId, KeyRecord, Quota, Secret, SecretError, SecretOrigin};
-use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
+use crate::store::{Change, ChangeId, ChangeSet, Committed, Outcome, Precondition, StoreError};
 
 /// How many ids are drawn before a random source is held to repeat itself. By chance two ids of 122 random
 /// bits never meet.
@@ -108,7 +108,7 @@ impl KeyManager {
     /// Whether the record was added; if not, its id exists.
     pub(super) async fn insert(&self, set: &ChangeSet) -> Result<bool, ManageError> {
         match self.commit(set).await {
-            Ok(committed) if committed.outcomes.first() == Some(&Outcome::Inserted) => Ok(true),
+            Ok(committed) if is_as_wanted(set, &committed) => Ok(true),
             Ok(_) => Err(broken_contract()),
             Err(StoreError::AlreadyExists) => Ok(false),
             Err(StoreError::PreconditionFailed { index }) => {
@@ -121,6 +121,21 @@ impl KeyManager {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether each change of a set that adds a key was made.
+fn is_as_wanted(set: &ChangeSet, committed: &Committed) -> bool {
+    let outcomes = &committed.outcomes;
+    let changes = set.changes();
+    changes.len() == outcomes.len()
+        && changes.iter().zip(outcomes).all(|(change, outcome)| {
+            *outcome
+                == match change {
+                    Change::Insert(_) => Outcome::Inserted,
+                    Change::Replace { .. } => Outcome::Replaced,
+                    _ => Outcome::Revoked,
+                }
+        })
 }
 
 /// A key to add, what the event tells of it, and what must hold.

@@ -76,11 +76,11 @@ impl KeyManager {
     ) -> Result<(Found, StoredKey), ManageError> {
         self.ask(actor, &Operation::FindOwner).await?;
         let now = self.now()?;
-        // Counted as a miss until it is known to be none, so that many at once are no way round.
-        self.parts.lookups.begin(now)?;
+        // Counted as a miss from the start, so that many at once are no way round.
+        let lookup = self.parts.lookups.begin(now)?;
         let found = self.prove_owner(actor, presented, now).await;
-        if !matches!(found, Err(ManageError::NotFound)) {
-            self.parts.lookups.was_no_miss();
+        if matches!(found, Err(ManageError::NotFound)) {
+            lookup.missed();
         }
         found
     }
@@ -94,8 +94,7 @@ impl KeyManager {
         let parts = &self.parts;
         let credential = Credential::read(presented, &parts.format, parts.hasher.foreign())
             .map_err(|_| ManageError::NotFound)?;
-        let stored = parts.store.get(credential.id).await?;
-        let stored = stored.filter(|stored| stored.id == credential.id);
+        let stored = self.read(credential.id).await?;
         let stored = stored.ok_or(ManageError::NotFound)?;
         if !actor.acts_for(&stored.tenant) {
             return Err(ManageError::NotFound);
@@ -131,7 +130,7 @@ impl Lookups {
     const MOST: u32 = 100;
     const LENGTH: Duration = Duration::from_mins(1);
 
-    fn begin(&self, now: OffsetDateTime) -> Result<(), ManageError> {
+    fn begin(&self, now: OffsetDateTime) -> Result<Lookup<'_>, ManageError> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that ran back by more than a window begins anew, else the end might never come.
         let is_open = window
@@ -147,11 +146,23 @@ impl Lookups {
             return Err(ManageError::TooManyLookups);
         }
         window.missed += 1;
-        Ok(())
+        Ok(Lookup(self))
     }
+}
 
-    fn was_no_miss(&self) {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+/// A lookup that is under way. Dropped, it is none: found, failed, or given up by whoever asked.
+struct Lookup<'a>(&'a Lookups);
+
+impl Lookup<'_> {
+    /// It found nothing, and counts.
+    fn missed(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Lookup<'_> {
+    fn drop(&mut self) {
+        let mut window = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         window.missed = window.missed.saturating_sub(1);
     }
 }

@@ -83,7 +83,8 @@ impl KeyManager {
         for key in page.items {
             next = Some(listed.cursor(ListPosition::of(&key)));
             let (id, tenant) = (key.id, key.tenant);
-            let revocation = key.revocation.ok_or_else(not_revoked)?;
+            let revocation = key.revocation.filter(|_| tenant == *query.tenant());
+            let revocation = revocation.ok_or_else(not_revoked)?;
             revocations.push(RevocationRecord {
                 id,
                 tenant,
@@ -137,13 +138,13 @@ impl KeyManager {
                     Err(error) => return Err(error),
                 }
             }
-            let count = u64::try_from(keys.len()).unwrap_or(u64::MAX);
             let each = keys
                 .iter()
                 .map(|(key, at, reason)| (key, *at, reason.clone()));
-            let revoked = self.revoke_each(actor, now, each).await?;
-            replayed.revoked += revoked;
-            replayed.already += count.saturating_sub(revoked);
+            let swept = self.revoke_each(actor, now, each).await?;
+            replayed.revoked += swept.revoked;
+            replayed.already += swept.already;
+            replayed.missing += swept.missing;
         }
         Ok(replayed)
     }
@@ -151,6 +152,6 @@ impl KeyManager {
 
 fn not_revoked() -> ManageError {
     ManageError::Store(StoreError::Corrupt(
-        "the store listed a key as revoked that is not".into(),
+        "the store listed a key that is not revoked, or another tenant's".into(),
     ))
 }

@@ -7,7 +7,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Actor, KeyManager, ManageError, Operation, broken_contract};
+use super::{Actor, KeyManager, ManageError, Operation, broken_contract, broken_store};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::key::{Principal, RevokeReason, StoredKey, TenantId};
@@ -172,7 +172,7 @@ impl KeyManager {
             let keys = page.items.iter();
             let keys = keys.filter(|key| scope.holds(key) && dated.holds(key));
             let each = keys.map(|key| (key, now, reason.clone()));
-            revoked += self.revoke_each(actor, now, each).await?;
+            revoked += self.revoke_each(actor, now, each).await?.revoked;
             match last {
                 Some(position) if page.has_more && !has_passed => query = query.after(position),
                 _ => return Ok(revoked),
@@ -249,14 +249,13 @@ impl KeyManager {
         }
     }
 
-    /// Revokes up to [`ChangeSet::MAX_CHANGES`] keys in one commit, each as of an instant and for a reason; how many
-    /// were not revoked before.
+    /// Revokes up to [`ChangeSet::MAX_CHANGES`] keys in one commit, each as of an instant and for a reason.
     pub(super) async fn revoke_each<'a>(
         &self,
         actor: &Actor,
         now: OffsetDateTime,
         keys: impl Iterator<Item = (&'a StoredKey, OffsetDateTime, RevokeReason)>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Swept, StoreError> {
         let redactor = self.parts.format.redactor();
         let (changes, events): (Vec<_>, Vec<_>) = keys
             .map(|(key, at, reason)| {
@@ -269,21 +268,34 @@ impl KeyManager {
                 (Change::Revoke { id, at, reason }, event)
             })
             .unzip();
-        let count = changes.len();
         let id = ChangeId::generate(&*self.parts.random);
         let Some(set) = ChangeSet::new(id, changes) else {
-            return Ok(0); // There were none: a page never has more than a set takes.
+            return Ok(Swept::default()); // There were none: a page never has more than a set takes.
         };
         let events = events.into_iter().enumerate();
         let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
         let committed = self.commit(&set).await?;
-        if committed.outcomes.len() != count {
-            return Err(StoreError::Corrupt(
-                "the store's outcomes do not match the changes".into(),
-            ));
+        let mut swept = Swept::default();
+        for outcome in &committed.outcomes {
+            match outcome {
+                Outcome::Revoked => swept.revoked += 1,
+                Outcome::AlreadyRevoked { .. } => swept.already += 1,
+                Outcome::Missing => swept.missing += 1,
+                _ => return Err(broken_store()),
+            }
         }
-        let outcomes = committed.outcomes.iter();
-        let revoked = outcomes.filter(|outcome| **outcome == Outcome::Revoked);
-        Ok(u64::try_from(revoked.count()).unwrap_or(u64::MAX))
+        if committed.outcomes.len() == set.changes().len() {
+            Ok(swept)
+        } else {
+            Err(broken_store())
+        }
     }
+}
+
+/// What became of several revocations.
+#[derive(Default)]
+pub(super) struct Swept {
+    pub(super) revoked: u64,
+    pub(super) already: u64,
+    pub(super) missing: u64,
 }

@@ -184,7 +184,7 @@ impl KeyManager {
             let Some(Rotated { successor, .. }) = rotated else {
                 return Ok(None);
             };
-            let Some(stored) = self.parts.store.get(successor).await? else {
+            let Some(stored) = self.read(successor).await? else {
                 return Ok(None);
             };
             let next = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
@@ -308,7 +308,7 @@ impl KeyManager {
         let mut ancestor = record.predecessor;
         for _ in 0..LONGEST_LINE {
             let Some(id) = ancestor else { break };
-            let Some(stored) = self.parts.store.get(id).await? else {
+            let Some(stored) = self.read(id).await? else {
                 break;
             };
             if stored.tenant != record.tenant {

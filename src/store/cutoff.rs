@@ -36,16 +36,16 @@ pub enum CutoffScope {
 
 impl CutoffScope {
     /// All scopes that hold the keys of this tenant and owner. The latest cutoff among them binds those keys.
-    #[must_use]
-    pub fn binding(tenant: &TenantId, owner: &Principal) -> [Self; 3] {
-        [
+    pub fn binding(tenant: &TenantId, owner: &Principal) -> impl Iterator<Item = Self> {
+        let scopes = [
             Self::All,
             Self::Tenant(tenant.clone()),
             Self::Owner {
                 tenant: tenant.clone(),
                 owner: owner.clone(),
             },
-        ]
+        ];
+        scopes.into_iter()
     }
 
     /// Whether it holds this key.

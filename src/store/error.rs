@@ -19,7 +19,7 @@ pub enum StoreError {
         /// Which one, counted from 0 in the set's order.
         index: usize,
     },
-    /// The store does not know this kind of change, precondition or query.
+    /// The store does not know this kind of change, precondition or filter, or cannot keep such a value.
     #[error("the store does not support this")]
     Unsupported,
     /// Whether the commit took place is not known. Retry with the same change id.

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::KeyId;
 
 /// A place in a store's history of changes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which history the position is in: another one after a restore from a backup.
+    /// Which history the position is in: drawn when the store was created, and anew whenever a backup is restored,
+    /// by whoever restores it.
     pub history: u64,
     /// How far.
     pub position: u64,
@@ -64,7 +67,8 @@ pub enum FeedPage {
 }
 
 /// One thing that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Changed {
     /// A key was added, replaced or revoked.

@@ -113,7 +113,8 @@ impl ListQuery {
         &self.filters
     }
 
-    /// Whether all filters admit this key.
+    /// Whether all filters admit this key. It knows kinds of filters that the backend may not: match on
+    /// [`filters`](Self::filters) first, and refuse those.
     #[must_use]
     pub fn admits(&self, key: &StoredKey) -> bool {
         self.filters.iter().all(|filter| filter.admits(key))

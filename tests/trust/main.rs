@@ -19,6 +19,7 @@ mod t18_events;
 mod t20_canary;
 mod t21_no_growth_of_privilege;
 mod t21_powers;
+mod t21_whole_life;
 mod t23_expiry;
 mod t24_randomness;
 mod t27_hostile_digests;

@@ -89,11 +89,10 @@ fn most_planted_bugs_are_caught_by_a_named_case_too() {
     let mut missed = Vec::new();
     for bug in BUGS {
         let suite = Suite::new(move || async move { Ok(((), Broken::new(bug))) });
-        let named = Suite::cases().filter(|case| !case.ends_with("with_the_reference"));
-        if named
-            .map(|case| suite.run(case))
-            .all(|verdict| verdict.is_ok())
-        {
+        let named = || Suite::cases().filter(|case| !case.ends_with("with_the_reference"));
+        // Some bugs are races, which on a busy machine may be missed once.
+        let is_caught = (0..5).any(|_| named().any(|case| suite.run(case).is_err()));
+        if !is_caught {
             missed.push(bug);
         }
     }
@@ -113,9 +112,12 @@ fn a_failing_sequence_is_shrunk_and_printed() {
         .unwrap_err();
     let text = format!("{failure:?}");
     assert!(text.contains("KEYWARD_SEED="), "{text}");
-    // Two inserts of one id, and nothing else.
-    assert!(text.matches("Insert {").count() <= 3, "{text}");
-    assert!(!text.contains("Setting"), "{text}");
+    // Two inserts of one id and nothing else, told once as the operation that differs and once in the sequence.
+    assert!(text.matches("Insert {").count() <= 4, "{text}");
+    assert!(
+        !text.contains("Setting") && !text.contains("Cutoff {"),
+        "{text}"
+    );
 }
 
 /// A memory store with one thing wrong with it.

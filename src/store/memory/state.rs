@@ -76,7 +76,7 @@ impl State {
     }
 
     fn cutoff(&self, tenant: &TenantId, owner: &Principal) -> Option<OffsetDateTime> {
-        let scopes = CutoffScope::binding(tenant, owner).into_iter();
+        let scopes = CutoffScope::binding(tenant, owner);
         scopes
             .filter_map(|scope| self.cutoffs.get(&scope).copied())
             .max()

@@ -13,7 +13,9 @@ use crate::store::{Change, KeyStore, Outcome, StoreError};
 pub(super) async fn a_key_is_read_back_as_it_was_written(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let longest = "x".repeat(128);
-    let large = vec![0xff; StoredKey::MAX_DOCUMENT_BYTES];
+    // Every byte, line feeds and zeros among them, as many times as fit.
+    let bytes = (0..=u8::MAX).cycle();
+    let large: Vec<u8> = bytes.take(StoredKey::MAX_DOCUMENT_BYTES).collect();
     let year_9999 = at(253_402_300_799)? + std::time::Duration::from_micros(999_999);
     let keys = [
         key(0)?,

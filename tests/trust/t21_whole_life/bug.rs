@@ -15,6 +15,7 @@ use crate::t21_powers::Powers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
     IssueForgetsTheCeiling,
+    IssueMakesTwo,
     UpdateSeesOnlyWhatIsToBe,
     UpdateSeesOnlyWhatIs,
     UpdateSeesOnlyTheFieldsNamed,
@@ -27,6 +28,7 @@ pub(super) enum Bug {
     RotateForgetsToInheritTheStart,
     RotateLengthensTheOldKeysLife,
     RotateLeavesTheOldKey,
+    RotateForgetsThatItWasDone,
     SuspendAsksTheCeiling,
     ResumeForgetsTheCeiling,
     ImportForgetsTheCeiling,
@@ -36,8 +38,9 @@ pub(super) enum Bug {
 
 impl Bug {
     /// All of them, and as what each is caught.
-    pub(super) const ALL: [(Self, Wrong); 18] = [
+    pub(super) const ALL: [(Self, Wrong); 20] = [
         (Self::IssueForgetsTheCeiling, Wrong::IsAbove),
+        (Self::IssueMakesTwo, Wrong::OtherKeys),
         (Self::UpdateSeesOnlyWhatIsToBe, Wrong::WasAbove),
         (Self::UpdateSeesOnlyWhatIs, Wrong::IsAbove),
         (Self::UpdateSeesOnlyTheFieldsNamed, Wrong::WasAbove),
@@ -50,6 +53,7 @@ impl Bug {
         (Self::RotateForgetsToInheritTheStart, Wrong::StartsEarlier),
         (Self::RotateLengthensTheOldKeysLife, Wrong::OldLivesLonger),
         (Self::RotateLeavesTheOldKey, Wrong::NotAsAsked),
+        (Self::RotateForgetsThatItWasDone, Wrong::RotatedTwice),
         (Self::SuspendAsksTheCeiling, Wrong::RefusedForNothing),
         (Self::ResumeForgetsTheCeiling, Wrong::WasAbove),
         (Self::ImportForgetsTheCeiling, Wrong::IsAbove),
@@ -79,6 +83,10 @@ impl Library<'_> {
             (Bug::IssueForgetsTheCeiling, Asked::Issue(_))
             | (Bug::ResumeForgetsTheCeiling, Asked::Resume(_))
             | (Bug::ImportForgetsTheCeiling, Asked::Import(..)) => as_root(),
+            (Bug::IssueMakesTwo, Asked::Issue(_)) => {
+                self.ask(actor, asked)?;
+                self.ask(actor, asked)
+            }
             (Bug::UpdateSeesOnlyWhatIsToBe, Asked::Update(..))
             | (Bug::RotateSeesOnlyTheSuccessor, Asked::Rotate(..)) => {
                 self.judge(actor, &intended.unwrap())?;
@@ -144,6 +152,15 @@ impl Library<'_> {
             }
             (Bug::RotateLeavesTheOldKey, Asked::Rotate(id, How::None, until)) => {
                 self.ask(actor, &Asked::Rotate(*id, How::UntilRevoked, *until))
+            }
+            (Bug::RotateForgetsThatItWasDone, Asked::Rotate(id, ..)) => {
+                let was = was.unwrap();
+                self.judge(actor, &was.powers)?;
+                if was.successor.is_some() && !was.has_ended(self.second()) {
+                    let forget = self.house.tamper_document(*id, "rotation", Value::Null);
+                    now(forget);
+                }
+                self.ask(actor, asked)
             }
             (Bug::SuspendAsksTheCeiling, Asked::Suspend(_)) => {
                 self.judge(actor, &was.unwrap().powers)?;

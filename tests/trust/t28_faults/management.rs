@@ -10,7 +10,7 @@ use keyward::manager::{
 use keyward::store::StoreError;
 use keyward::testkit::{Call, Fault, FaultyStore};
 
-use super::{COMMIT_FAULTS, READ_FAULTS, naming};
+use super::{COMMIT_FAULTS, NOBODYS, READ_FAULTS, naming};
 use crate::common::{READ, actor, tenant};
 use crate::operations::{Done, HOUR, Op, World, assemble, swept};
 
@@ -247,7 +247,7 @@ async fn what_must_not_be_done_is_not_done_whatever_fails() {
 // successor; another, revoked key in its place lets the key be rotated twice, and both successors live.
 #[tokio::test]
 async fn the_answer_about_another_key_lets_no_key_be_rotated_twice() {
-    Hopeless::RotateAgain.under(READ_FAULTS[6]).await;
+    Hopeless::RotateAgain.under(Fault::OtherKey(NOBODYS)).await;
 }
 
 // BUG: src/manager/revoke_all.rs, `revoke_each`: of the outcomes only the number is checked. Two that are no

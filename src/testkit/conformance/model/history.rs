@@ -57,8 +57,13 @@ impl History {
             if let Answer::Committed(Ok(committed)) = &answer {
                 self.reached.fetch_max(committed.position, Ordering::SeqCst);
             }
-            if let Answer::Fault(failure) = answer {
-                return Err(failure);
+            match answer {
+                Answer::Fault(failure) => return Err(failure),
+                // Such an error says nothing of the set: what follows could not be judged.
+                Answer::Committed(Err(error)) if Refusal::of(&error).is_none() => {
+                    return Err(error.into());
+                }
+                _ => {}
             }
             let set = world.committed_by(&operation);
             let entry = Entry {

@@ -5,14 +5,15 @@
 
 use keyward::key::KeyId;
 use keyward::store::{
-    Change, ChangeSet, Committed, CutoffScope, ListPosition, Outcome, Precondition, StoreError,
+    Change, ChangeSet, Changed, Committed, CutoffScope, ListPosition, Outcome, Precondition,
+    StoreError,
 };
 use keyward::time::OffsetDateTime;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::events;
 use super::fault::Fault;
-use super::feed::{self, News};
+use super::feed;
 use super::list;
 use super::row;
 use super::tables::{
@@ -63,7 +64,7 @@ struct State<'t> {
     revoked: Table<'t, RevokedPlace, ()>,
     cutoffs: Table<'t, &'static str, i64>,
     settings: Table<'t, &'static str, &'static [u8]>,
-    news: Vec<News>,
+    news: Vec<Changed>,
 }
 
 impl<'t> State<'t> {
@@ -141,7 +142,7 @@ impl<'t> State<'t> {
             .insert(id.as_u128(), row::write(&key)?.as_slice())?;
         if applied.outcome.is_news() {
             let revision = key.revision;
-            self.news.push(News::Key { id, revision });
+            self.news.push(Changed::Key { id, revision });
         }
         Ok(applied.outcome)
     }
@@ -153,7 +154,7 @@ impl<'t> State<'t> {
             return Ok(Outcome::AlreadyCutOff);
         }
         self.cutoffs.insert(scope.as_str(), before)?;
-        self.news.push(News::Cutoff);
+        self.news.push(Changed::Cutoff);
         Ok(Outcome::CutOff)
     }
 

@@ -1,9 +1,7 @@
 //! What changed, in the order in which it was committed.
 
-use keyward::key::KeyId;
 use keyward::store::{Changed, Cursor, FeedPage};
 use redb::{ReadTransaction, WriteTransaction};
-use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::tables::{FEED, META, Meta, decode, encode};
@@ -16,28 +14,11 @@ const PAGE: usize = 1_024;
 
 const WHAT: &str = "the feed of changes";
 
-/// One thing that changed, as it stands in the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum News {
-    Key { id: KeyId, revision: u64 },
-    Cutoff,
-}
-
-impl From<News> for Changed {
-    fn from(news: News) -> Self {
-        match news {
-            News::Key { id, revision } => Self::Key { id, revision },
-            News::Cutoff => Self::Cutoff,
-        }
-    }
-}
-
 /// Adds the news of a commit, and forgets those that are older than the feed keeps.
 pub(super) fn append(
     transaction: &WriteTransaction,
     position: u64,
-    news: &[News],
+    news: &[Changed],
 ) -> Result<(), Fault> {
     let mut feed = transaction.open_table(FEED)?;
     for (place, news) in (0..).zip(news) {
@@ -83,7 +64,7 @@ pub(super) fn changes(
             break;
         }
         reached = position;
-        items.push(decode::<News>(WHAT, news.value())?.into());
+        items.push(decode::<Changed>(WHAT, news.value())?);
     }
     Ok(FeedPage::Next {
         items,

@@ -56,7 +56,7 @@ impl Keyward {
     /// Hands to the store how keys were used on this node since the last time; for how many keys.
     ///
     /// Nothing is spawned for it: call it every minute or so, and before the process ends. What was not handed on is
-    /// lost with the process. After an error call it again: nothing is counted twice.
+    /// lost with the process. After an error call it again within ten minutes: nothing is counted twice.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Unsupported`] if the store keeps no usage, and there is nothing to hand on.

@@ -39,7 +39,7 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// The least that a backend must do; what users call is the [`KeyManager`](crate::manager::KeyManager). The guide
 /// [Writing a backend](crate::manual::writing_a_backend) builds one from an empty file, and the conformance suite of
-/// the `testkit` holds it to each line below.
+/// the `testkit` holds it to what is below, as far as one open store can show it.
 ///
 /// # Contract
 /// **Reading.** [`get`](Self::get) sees every commit that returned before it was called, on any node: it reads the

@@ -199,7 +199,8 @@ impl Hasher {
         turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
         let better = if foreign::is_foreign(digest) {
-            Some(self.scheme_for(origin))
+            // Only now is it seen how long the secret is that somebody vouched for.
+            Some(self.scheme_for(origin.at_most(secret.len())))
         } else {
             let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
             self.improvement(stored.scheme, origin)

@@ -24,6 +24,19 @@ impl SecretOrigin {
     /// here by analogy.
     pub const STRONG_BITS: u16 = 112;
 
+    /// The same, but for a secret of this many visible ASCII characters, which hold no more than 6.55 bits each: more
+    /// than that nobody can vouch for.
+    pub(crate) fn at_most(self, characters: usize) -> Self {
+        match self {
+            Self::Imported {
+                declared_bits: Some(bits),
+            } if usize::from(bits) > characters.saturating_mul(655) / 100 => Self::Imported {
+                declared_bits: None,
+            },
+            origin => origin,
+        }
+    }
+
     /// Whether the secret is strong enough for a fast hash.
     #[must_use]
     pub fn is_strong(&self) -> bool {

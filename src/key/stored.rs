@@ -20,7 +20,7 @@ pub struct StoredKey {
     pub id: KeyId,
     /// Whose key it is. Never changes.
     pub tenant: TenantId,
-    /// Which user, integration or part of the system it was issued to.
+    /// Which user, integration or part of the system it was issued to. Never changes.
     pub owner: Principal,
     /// What people call it.
     pub title: Title,
@@ -42,7 +42,7 @@ pub struct StoredKey {
     pub schema: u16,
     /// All the rest. Opaque.
     pub document: Box<[u8]>,
-    /// The latest [cutoff](crate::store::Change::Cutoff) that binds this key, of its tenant or of all. Not a
+    /// The latest [cutoff](crate::store::Change::Cutoff) that binds this key, of its owner, its tenant or all. Not a
     /// column: the store fills it in when it reads, and ignores it when it writes.
     pub cutoff: Option<OffsetDateTime>,
 }

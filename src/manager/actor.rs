@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use time::OffsetDateTime;
@@ -21,7 +22,7 @@ use crate::key::{NonEmpty, Principal, PrincipalError, Redactor, StoredKey, Tenan
 /// let actor = Actor::user("alice", tenant, ceiling)?.in_request("req-7f3a").from_address("203.0.113.7".parse()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Actor {
     principal: Principal,
     tenants: Tenants,
@@ -177,6 +178,18 @@ impl Actor {
             request: request.map(|request| redactor.redact(request).into_owned()),
             client: self.client,
         }
+    }
+}
+
+/// Shows no request name: it may be anything that a client sent.
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actor")
+            .field("principal", &self.principal)
+            .field("tenants", &self.tenants)
+            .field("ceiling", &self.ceiling)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 

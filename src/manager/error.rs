@@ -57,6 +57,12 @@ pub enum ManageError {
         /// Its id here.
         id: KeyId,
     },
+    /// The id of the key that is to be brought in is another key's.
+    #[error("the id {id} is another key's")]
+    IdTaken {
+        /// The id.
+        id: KeyId,
+    },
     /// The foreign key cannot be brought in.
     #[error(transparent)]
     Foreign(#[from] ImportError),
@@ -87,8 +93,9 @@ pub enum ManageError {
     /// The key asked for exceeds what the actor may grant.
     #[error("the key exceeds what the actor may grant: {0}")]
     AboveCeiling(Axis),
-    /// The tenant has as many keys as it may have.
-    #[error("the tenant has as many keys as it may have")]
+    /// The tenant has as many keys as it may have. Those that have expired, or that a kill switch or a rotation has
+    /// ended, count until they are revoked: [`revoke_all`](super::KeyManager::revoke_all) does it after a kill switch.
+    #[error("the tenant has as many keys as it may have; ended ones count until they are revoked")]
     TenantFull,
     /// The key ids drawn all existed: the random source repeats itself. Nothing was issued.
     #[error("the key ids drawn all exist; the random source repeats itself")]

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
-use crate::clock::normalized;
+use crate::clock::{normalized, rfc3339};
 use crate::hashing::{Binding, Credential, ForeignDigest, ForeignKeys, HashingError};
 use crate::key::{
     Coverage, ForeignFormat, ForeignText, KeyId, KeyRecord, PresentedKey, SecretOrigin,
@@ -128,6 +128,23 @@ impl ForeignKey {
         self
     }
 
+    /// The name of the foreign format that it is said to be of; none for a key of two values.
+    #[must_use]
+    pub fn format(&self) -> Option<&str> {
+        match &self.form {
+            Form::Text { format, .. }
+            | Form::Digest { format, .. }
+            | Form::OpaqueDigest { format, .. } => Some(format),
+            Form::Pair { .. } | Form::PairDigest { .. } => None,
+        }
+    }
+
+    /// The entropy that is vouched for, in bits.
+    #[must_use]
+    pub fn vouched_bits(&self) -> Option<u16> {
+        self.declared_bits
+    }
+
     /// When it was issued, if that is known: its age counts from there. By default from its import.
     #[must_use]
     pub fn issued_at(mut self, instant: OffsetDateTime) -> Self {
@@ -168,7 +185,8 @@ impl KeyManager {
     /// then it is as strong as it was.
     ///
     /// # Errors
-    /// [`ManageError::AlreadyImported`] if this key is there already, so that an import that stopped can be run again;
+    /// [`ManageError::AlreadyImported`] if the tenant has this key already, so that an import that stopped can be run
+    /// again; [`ManageError::IdTaken`] if its id is another key's, of whichever tenant: whoever may import can learn that;
     /// [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
     /// is [accepted](crate::Builder::foreign_keys); and as [`issue`](Self::issue).
     pub async fn import(
@@ -181,7 +199,11 @@ impl KeyManager {
         if !actor.acts_for(&key.tenant) {
             return Err(ManageError::Refused);
         }
-        self.ask(actor, &Operation::Import { key: &key }).await?;
+        let operation = Operation::Import {
+            key: &key,
+            foreign: &foreign,
+        };
+        self.ask(actor, &operation).await?;
         let rules = self.rules_of(&key.tenant).await?;
         let now = self.now()?;
         let mut record = self.draft(actor, key, now)?;
@@ -223,16 +245,32 @@ impl KeyManager {
         };
         record.digest = digest;
         let mut addition = self.addition(actor, EventAction::KeyImported, &record, &rules)?;
-        addition
-            .event
-            .changes
-            .push(FieldChange::set("digest_scheme", scheme));
+        let told = &mut addition.event.changes;
+        told.push(FieldChange::set("digest_scheme", scheme));
+        if let Some(bits) = foreign.declared_bits {
+            told.push(FieldChange::set("declared_bits", bits.to_string()));
+        }
+        if foreign.issued_at.is_some() {
+            told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
+        }
         let set = addition.into_set(ChangeId::generate(&*self.parts.random));
         if self.insert(&set).await? {
-            Ok(record)
-        } else {
-            Err(ManageError::AlreadyImported { id: record.id })
+            return Ok(record);
         }
+        // Only the same key, of the same tenant, is what was to be brought in.
+        let id = record.id;
+        let stored = self.read(id).await?;
+        let stored = stored.filter(|stored| stored.tenant == record.tenant);
+        let there = stored.and_then(|stored| KeyRecord::decode(stored).ok());
+        let is_it = there.is_some_and(|there| {
+            let is_imported = matches!(there.origin(), SecretOrigin::Imported { .. });
+            is_imported && there.foreign == record.foreign
+        });
+        Err(if is_it {
+            ManageError::AlreadyImported { id }
+        } else {
+            ManageError::IdTaken { id }
+        })
     }
 
     /// Gives the record the id and the shown text of the foreign key, and says what of its secret is to be kept.

@@ -1,6 +1,8 @@
 //! Whose key a text is that was found where it should not be.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -8,7 +10,7 @@ use time::OffsetDateTime;
 use super::{Actor, KeyManager, ManageError, Operation, Revoked};
 use crate::clock::later;
 use crate::hashing::{Binding, Credential, Possession};
-use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, StoredKey};
+use crate::key::{KeyRecord, KeyStatus, PresentedKey, Principal, RevokeReason, StoredKey};
 
 /// The key that a found text is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +34,8 @@ impl KeyManager {
     /// Whose key a text is, and whether it lives: for a key that was found in a public place.
     ///
     /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing. Nobody's
-    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer. On one node at most
-    /// 100 texts a minute may find nothing, so that this is no way to guess.
+    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer. On one node an actor
+    /// may present at most 100 texts a minute that are nobody's, so that this is no way to guess.
     ///
     /// # Errors
     /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
@@ -77,7 +79,7 @@ impl KeyManager {
         self.ask(actor, &Operation::FindOwner).await?;
         let now = self.now()?;
         // Counted as a miss from the start, so that many at once are no way round.
-        let lookup = self.parts.lookups.begin(now)?;
+        let lookup = self.parts.lookups.begin(actor.principal(), now)?;
         let found = self.prove_owner(actor, presented, now).await;
         if matches!(found, Err(ManageError::NotFound)) {
             lookup.missed();
@@ -116,22 +118,25 @@ impl KeyManager {
     }
 }
 
-/// How many lookups have found nothing of late.
-#[derive(Debug, Default)]
+/// How many lookups of each actor have found nothing of late.
+#[derive(Default)]
 pub(crate) struct Lookups(Mutex<Window>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Window {
     ends: Option<OffsetDateTime>,
-    missed: u32,
+    missed: HashMap<Principal, u32>,
 }
 
 impl Lookups {
+    /// Most misses of one actor in a window.
     const MOST: u32 = 100;
+    /// Most actors in a window: past it no new one is let in, so that memory stays bounded.
+    const MOST_ACTORS: usize = 10_000;
     const LENGTH: Duration = Duration::from_mins(1);
 
-    fn begin(&self, now: OffsetDateTime) -> Result<Lookup<'_>, ManageError> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn begin(&self, actor: &Principal, now: OffsetDateTime) -> Result<Lookup<'_>, ManageError> {
+        let mut window = self.window();
         // A clock that ran back by more than a window begins anew, else the end might never come.
         let is_open = window
             .ends
@@ -139,30 +144,56 @@ impl Lookups {
         if !is_open {
             *window = Window {
                 ends: later(now, Self::LENGTH),
-                missed: 0,
+                missed: HashMap::new(),
             };
         }
-        if window.missed >= Self::MOST {
-            return Err(ManageError::TooManyLookups);
+        let is_full = window.missed.len() >= Self::MOST_ACTORS;
+        match window.missed.get(actor) {
+            Some(missed) if *missed >= Self::MOST => return Err(ManageError::TooManyLookups),
+            None if is_full => return Err(ManageError::TooManyLookups),
+            _ => {}
         }
-        window.missed += 1;
-        Ok(Lookup(self))
+        *window.missed.entry(actor.clone()).or_default() += 1;
+        Ok(Lookup {
+            of: self,
+            actor: actor.clone(),
+            is_miss: false,
+        })
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows no names of actors.
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lookups({} actors)", self.window().missed.len())
     }
 }
 
 /// A lookup that is under way. Dropped, it is none: found, failed, or given up by whoever asked.
-struct Lookup<'a>(&'a Lookups);
+struct Lookup<'a> {
+    of: &'a Lookups,
+    actor: Principal,
+    is_miss: bool,
+}
 
 impl Lookup<'_> {
     /// It found nothing, and counts.
-    fn missed(self) {
-        std::mem::forget(self);
+    fn missed(mut self) {
+        self.is_miss = true;
     }
 }
 
 impl Drop for Lookup<'_> {
     fn drop(&mut self) {
-        let mut window = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        window.missed = window.missed.saturating_sub(1);
+        let mut window = self.of.window();
+        if let Some(missed) = window.missed.get_mut(&self.actor)
+            && !self.is_miss
+        {
+            *missed = missed.saturating_sub(1);
+        }
     }
 }

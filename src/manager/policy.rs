@@ -6,13 +6,14 @@ use async_trait::async_trait;
 
 use time::OffsetDateTime;
 
-use super::{Actor, KeyRequest, KeyUpdate, Rotation};
+use super::{Actor, ForeignKey, KeyRequest, KeyUpdate, Rotation};
 use crate::key::{KeyId, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
 
 /// The host's yes or no to each management operation, such as "only administrators of the tenant".
 ///
-/// Asked before the store is read, so that its answer cannot depend on whether a key exists.
+/// Asked before the store is read, so that its answer cannot depend on whether a key exists. Only
+/// [`revoke_leaked`](super::KeyManager::revoke_leaked) asks a second time, once it knows which key a text is.
 ///
 /// ```
 /// use keyward::manager::{Actor, Operation, Policy, PolicyError, Ruling};
@@ -113,6 +114,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Only this owner's.
         owner: Option<&'a Principal>,
+        /// Only those issued before this instant; none: all.
+        before: Option<OffsetDateTime>,
         /// Why.
         reason: &'a RevokeReason,
     },
@@ -127,6 +130,8 @@ pub enum Operation<'a> {
     Import {
         /// The key as asked for, its tenant included.
         key: &'a KeyRequest,
+        /// The key as it is held elsewhere.
+        foreign: &'a ForeignKey,
     },
     /// Find out whose key a text is, of whichever tenant that the actor acts for.
     FindOwner,
@@ -147,7 +152,7 @@ impl Operation<'_> {
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Issue { key } | Self::Import { key } => Some(&key.tenant),
+            Self::Issue { key } | Self::Import { key, .. } => Some(&key.tenant),
             Self::Get { tenant, .. }
             | Self::List { tenant }
             | Self::Update { tenant, .. }

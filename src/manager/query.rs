@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
+use time::{Date, Month, OffsetDateTime};
 
 use crate::key::{KeyId, KeyRecord, KeyStatus, Principal, TenantId};
 use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
@@ -110,7 +110,8 @@ impl KeyQuery {
         self
     }
 
-    /// Only keys that were issued this long ago or longer, have not ended, and have no successor yet.
+    /// Only keys that were issued this long ago or longer, have not ended, and whose end no rotation has set yet. A key
+    /// that was rotated [until it is revoked](super::Overlap::UntilRevoked) is among them: it is due to be revoked.
     #[must_use]
     pub fn due_for_rotation(mut self, age: Duration) -> Self {
         self.aged = Some(age);
@@ -208,7 +209,10 @@ impl KeyQuery {
             .display_prefix
             .as_deref()
             .is_none_or(|start| record.display_prefix().starts_with(start));
-        let is_due = self.aged.is_none() || record.rotation().is_none();
+        let ends_by_rotation = record
+            .rotation()
+            .is_some_and(|one| one.overlap_ends.is_some());
+        let is_due = self.aged.is_none() || !ends_by_rotation;
         let is_unused = self.unused.is_none_or(|time| {
             let since = earlier(now, time);
             usage.is_none_or(|usage| usage.last_used_at <= since)
@@ -282,12 +286,18 @@ impl fmt::Debug for KeyQuery {
 
 fn earlier(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
     let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
-    now.saturating_sub(by)
+    // Stores know no years before 0.
+    now.saturating_sub(by).max(date(0, Month::January, 1))
+}
+
+fn date(year: i32, month: Month, day: u8) -> OffsetDateTime {
+    let date = Date::from_calendar_date(year, month, day).unwrap_or(Date::MIN);
+    date.midnight().assume_utc()
 }
 
 fn later(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
     let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
-    now.saturating_add(by)
+    now.saturating_add(by).min(date(9999, Month::December, 31))
 }
 
 /// Where a list goes on. Opaque text to clients, and bound to the tenant and the conditions of the list.

@@ -1,4 +1,8 @@
 //! Carrying revocations over a restored backup.
+//!
+//! After a restore: bring in again what was imported since, [replay](KeyManager::replay_revocations) what was exported, set
+//! cutoffs again, suspend again, and begin the export anew without a cursor, since positions begin again below the one
+//! that was kept.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -10,7 +14,7 @@ use crate::store::{ChangeSet, ListPosition, ListQuery, Segments, StoreError};
 
 /// A revocation as it is exported, to be kept apart from the store: one line of JSON, and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RevocationRecord {
     /// Which key.
     pub id: KeyId,
@@ -21,6 +25,19 @@ pub struct RevocationRecord {
     pub at: OffsetDateTime,
     /// Why.
     pub reason: RevokeReason,
+}
+
+impl RevocationRecord {
+    /// That this key of this tenant's was revoked at an instant, for a reason: for those who keep records of their own.
+    #[must_use]
+    pub fn new(id: KeyId, tenant: TenantId, at: OffsetDateTime, reason: RevokeReason) -> Self {
+        Self {
+            id,
+            tenant,
+            at,
+            reason,
+        }
+    }
 }
 
 /// A page of exported revocations, in the order in which they were made.

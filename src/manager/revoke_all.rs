@@ -74,6 +74,7 @@ pub struct RevokedAll {
 enum Dated {
     Before(OffsetDateTime),
     NotBefore(OffsetDateTime),
+    Whenever,
 }
 
 impl Dated {
@@ -81,6 +82,7 @@ impl Dated {
         match self {
             Self::Before(instant) => key.created_at < instant,
             Self::NotBefore(instant) => key.created_at >= instant,
+            Self::Whenever => true,
         }
     }
 }
@@ -88,8 +90,8 @@ impl Dated {
 impl KeyManager {
     /// Revokes all keys of a tenant, or of one of its owners.
     ///
-    /// A key that is issued meanwhile is either among them, or is refused, or was issued after: none slips through. As
-    /// with a single revocation the actor's ceiling does not bind it.
+    /// A key that is issued meanwhile is either among them, or is refused, or is dated no earlier than the instant of
+    /// this call: none slips through. As with a single revocation the actor's ceiling does not bind it.
     ///
     /// # Errors
     /// [`ManageError::Unfinished`] if every one of them has ended, and not all are listed as revoked yet: call it again
@@ -114,6 +116,7 @@ impl KeyManager {
         let operation = Operation::RevokeAll {
             tenant,
             owner: owner.as_ref(),
+            before: asked,
             reason: &reason,
         };
         self.ask(actor, &operation).await?;
@@ -134,8 +137,12 @@ impl KeyManager {
         }
         self.cut_off(actor, scope.clone(), before, now, Some(&reason))
             .await?;
-        let earlier = Dated::Before(before);
-        match self.sweep(actor, &scope, now, &reason, earlier).await {
+        // Again without regard to dates: one that was dated ahead may have come in between.
+        let dated = match asked {
+            Some(_) => Dated::Before(before),
+            None => Dated::Whenever,
+        };
+        match self.sweep(actor, &scope, now, &reason, dated).await {
             Ok(swept) => revoked += swept,
             Err(source) => return Err(ManageError::Unfinished { before, source }),
         }
@@ -183,8 +190,10 @@ impl KeyManager {
     /// Ends every key in a scope that was issued before an instant: at once, in one commit. The kill switch, and the way
     /// back from a restored backup that has revived revoked keys.
     ///
-    /// The keys are listed as revoked without being written to. A cutoff only ever moves forward: an earlier one
-    /// changes nothing.
+    /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The keys
+    /// are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they count
+    /// towards a tenant's [cap](super::TenantRules::most_keys). A cutoff only ever moves forward: an earlier one changes
+    /// nothing.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{later, normalized, rfc3339};
-use crate::key::{FormatError, KeyId, KeyRecord, RevokeReason, Rotated, TenantId};
+use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated, TenantId};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
 
 /// How far a line of rotations is followed. A longer one is retired from its young end.
@@ -91,6 +91,21 @@ impl Rotation {
     pub fn overlap(&self) -> Overlap {
         self.overlap
     }
+
+    /// Until when the successor is asked for, if it is not to expire when the key would have.
+    #[must_use]
+    pub fn expiry(&self) -> Option<Expiry> {
+        match self.expiry {
+            Asked::Expires(expiry) => Some(expiry),
+            Asked::AsBefore | Asked::Never => None,
+        }
+    }
+
+    /// Whether the successor is asked for without an end.
+    #[must_use]
+    pub fn asks_for_no_end(&self) -> bool {
+        matches!(self.expiry, Asked::Never)
+    }
 }
 
 impl From<Overlap> for Rotation {
@@ -101,11 +116,11 @@ impl From<Overlap> for Rotation {
 
 impl KeyManager {
     /// Issues a successor to a key: same title, owner, access, restrictions, quotas and metadata, and unless asked for
-    /// no later expiry. Its text is in the answer, this once.
+    /// no later an end than the key was issued with. Its text is in the answer, this once.
     ///
     /// Both are changed in one commit. When the overlap ends the old key counts as revoked, on every node and without
-    /// anybody doing anything; it can be ended earlier by revoking it. A key is rotated once: then its successor is,
-    /// unless that was revoked. Ancestors whose overlap is over are revoked on the way, so that they weigh on no cap.
+    /// anybody doing anything; it can be ended earlier by revoking it. A key is rotated once: then the last of
+    /// its line is, as long as one behind it has not ended. Ancestors whose overlap is over are revoked on the way, so that they weigh on no cap.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no such
@@ -134,7 +149,7 @@ impl KeyManager {
         let mut draws = 0;
         for _ in 0..AMEND_TRIES {
             let (record, now) = self.find_live(tenant, id).await?;
-            self.check_may_rotate(actor, &record).await?;
+            self.check_may_rotate(actor, &record, now).await?;
             let ends_at = rotation.ends_at(&record, now)?;
             let mut successor = self.successor(actor, &record, &rotation, now)?;
             rules.check(&successor, &self.parts.catalog)?;
@@ -160,7 +175,12 @@ impl KeyManager {
         Err(StoreError::Conflict.into())
     }
 
-    async fn check_may_rotate(&self, actor: &Actor, record: &KeyRecord) -> Result<(), ManageError> {
+    async fn check_may_rotate(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+        now: OffsetDateTime,
+    ) -> Result<(), ManageError> {
         self.check_actor(actor)?;
         self.check_ceiling(actor, record)?;
         // A successor would be switched on.
@@ -171,30 +191,35 @@ impl KeyManager {
         if self.parts.format.find_environment(environment).is_none() {
             return Err(InvalidKey::Format(FormatError::UnknownEnvironment).into());
         }
-        match self.youngest_of(record).await? {
+        match self.youngest_of(record, now).await? {
             Some(successor) => Err(ManageError::AlreadyRotated { successor }),
             None => Ok(()),
         }
     }
 
-    /// The last key of the line that begins with this key's successor, unless that was revoked or cut off.
-    async fn youngest_of(&self, record: &KeyRecord) -> Result<Option<KeyId>, ManageError> {
+    /// The last key of the line behind this one that has not ended, if there is one.
+    async fn youngest_of(
+        &self,
+        record: &KeyRecord,
+        now: OffsetDateTime,
+    ) -> Result<Option<KeyId>, ManageError> {
+        let mut youngest = None;
         let mut rotated = record.rotation;
         for _ in 0..LONGEST_LINE {
             let Some(Rotated { successor, .. }) = rotated else {
-                return Ok(None);
+                return Ok(youngest);
             };
             let Some(stored) = self.read(successor).await? else {
-                return Ok(None);
+                return Ok(youngest);
             };
             let next = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
-            if next.rotation.is_none() && next.revocation.is_none() && !next.is_cut_off() {
-                return Ok(Some(successor));
+            if !matches!(next.status(now), KeyStatus::Revoked | KeyStatus::Expired) {
+                youngest = Some(successor);
             }
             rotated = next.rotation;
         }
         // So long a line has some end.
-        Ok(rotated.map(|rotated| rotated.successor))
+        Ok(youngest.or(rotated.map(|rotated| rotated.successor)))
     }
 
     /// The successor's record, all but its id and its digest.
@@ -284,17 +309,17 @@ impl KeyManager {
         let set = ChangeSet::new(id, changes).ok_or_else(broken_contract)?;
         let events = events.into_iter().enumerate();
         let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
-        let conditions = addition
-            .conditions
-            .into_iter()
-            .map(|condition| match condition {
-                // One goes as one comes.
-                Precondition::UnrevokedKeysBelow { tenant, limit } if ends_now => {
-                    let limit = limit.saturating_add(1);
-                    Precondition::UnrevokedKeysBelow { tenant, limit }
-                }
-                condition => condition,
-            });
+        // Where one goes as one comes, there are no more than before.
+        let is_wanted = |condition: &Precondition| {
+            !(ends_now && matches!(condition, Precondition::UnrevokedKeysBelow { .. }))
+        };
+        let conditions = addition.conditions.into_iter().filter(is_wanted);
+        // A kill switch that ends the key meanwhile must not leave its successor.
+        let set = set.on_condition(Precondition::NotCutOff {
+            tenant: record.tenant.clone(),
+            owner: record.owner.clone(),
+            issued_at: record.created_at,
+        });
         Ok(conditions.fold(set, ChangeSet::on_condition))
     }
 

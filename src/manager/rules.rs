@@ -54,7 +54,8 @@ impl TenantRules {
         self
     }
 
-    /// The tenant has at most this many keys that are not revoked. Expired keys count.
+    /// The tenant has at most this many keys that are not revoked. Those that have expired, or that a kill switch has
+    /// ended, count until they are revoked.
     #[must_use]
     pub fn most_keys(mut self, limit: NonZeroU32) -> Self {
         self.most_keys = Some(limit);

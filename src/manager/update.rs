@@ -1,5 +1,6 @@
 //! Changing named fields of a key.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use super::amend::Amendment;
@@ -21,7 +22,7 @@ use crate::key::{Access, KeyId, KeyRecord, Metadata, Networks, Quota, Resources,
 /// # let _ = update;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use = "nothing is changed until it is given to the manager"]
 pub struct KeyUpdate {
     title: Option<String>,
@@ -37,6 +38,48 @@ impl KeyUpdate {
     /// No change yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The title that is asked for.
+    #[must_use]
+    pub fn new_title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+
+    /// The metadata that are asked for.
+    #[must_use]
+    pub fn new_metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref()
+    }
+
+    /// The access that is asked for.
+    #[must_use]
+    pub fn new_access(&self) -> Option<&Access> {
+        self.access.as_ref()
+    }
+
+    /// The resources that are asked for.
+    #[must_use]
+    pub fn new_resources(&self) -> Option<&Resources> {
+        self.resources.as_ref()
+    }
+
+    /// The networks that are asked for.
+    #[must_use]
+    pub fn new_networks(&self) -> Option<&Networks> {
+        self.networks.as_ref()
+    }
+
+    /// The quotas that are asked for.
+    #[must_use]
+    pub fn new_quotas(&self) -> Option<&[Quota]> {
+        self.quotas.as_deref()
+    }
+
+    /// The limit on requests in flight that is asked for; the inner none lifts it.
+    #[must_use]
+    pub fn new_concurrency(&self) -> Option<Option<NonZeroU32>> {
+        self.concurrency
     }
 
     /// What people call it. Checked when it is changed.
@@ -79,6 +122,21 @@ impl KeyUpdate {
     pub fn concurrency(mut self, limit: Option<NonZeroU32>) -> Self {
         self.concurrency = Some(limit);
         self
+    }
+}
+
+/// Shows neither title nor metadata, which nobody has looked into yet.
+impl fmt::Debug for KeyUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyUpdate")
+            .field("title", &self.title.as_ref().map(|_| "[unchecked]"))
+            .field("metadata", &self.metadata.as_ref().map(|_| "[unchecked]"))
+            .field("access", &self.access)
+            .field("resources", &self.resources)
+            .field("networks", &self.networks)
+            .field("quotas", &self.quotas)
+            .field("concurrency", &self.concurrency)
+            .finish()
     }
 }
 

@@ -57,6 +57,7 @@ pub enum Change {
 
 /// What a change makes of a key: what to answer, and what to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Applied {
     /// What became of the change.
     pub outcome: Outcome,

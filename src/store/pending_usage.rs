@@ -30,6 +30,21 @@ struct State {
     begun: VecDeque<Batch>,
 }
 
+impl State {
+    /// What this node knows of a key's use. What is on its way may be in the store already: of that, only the instant
+    /// can be counted twice without harm.
+    fn known_of(&self, id: KeyId) -> Option<Usage> {
+        let begun = self.begun.iter().flat_map(|batch| &batch.1);
+        let begun = begun.filter(|(key, _)| *key == id).map(|(_, usage)| Usage {
+            granted: 0,
+            refused: 0,
+            ..*usage
+        });
+        let seen = self.seen.get(&id).copied();
+        seen.into_iter().chain(begun).reduce(Usage::merged)
+    }
+}
+
 impl PendingUsage {
     pub(crate) fn new(store: Arc<dyn KeyStore>) -> Self {
         Self {
@@ -57,16 +72,27 @@ impl PendingUsage {
         *usage = usage.merged(one);
     }
 
-    /// Hands all that was seen to the store; for how many keys.
+    /// Hands what was seen until now to the store; for how many keys.
+    ///
+    /// A batch that the store refuses for good is given up: losing some usage harms nobody, and else no other would ever
+    /// be handed on.
     pub(crate) async fn flush(&self, random: &dyn RandomSource) -> Result<usize, StoreError> {
         let usage = self.store.usage().ok_or(StoreError::Unsupported)?;
         let mut keys = 0;
-        while let Some(batch) = self.next_batch(random) {
+        // What is seen from here on is the next one's, so that this one ends.
+        for batch in self.begin(random) {
             let (id, entries) = &*batch;
-            usage.merge(*id, entries).await?;
+            let merged = usage.merge(*id, entries).await;
+            let may_succeed_later = matches!(
+                merged,
+                Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_))
+            );
+            if !may_succeed_later {
+                // By id: another flush may have brought the same batch home.
+                self.state().begun.retain(|begun| begun.0 != *id);
+            }
+            merged?;
             keys += entries.len();
-            // By id: another flush may have brought the same batch home.
-            self.state().begun.retain(|begun| begun.0 != *id);
         }
         Ok(keys)
     }
@@ -79,47 +105,32 @@ impl PendingUsage {
         let Some(usage) = self.store.usage() else {
             return Ok(None);
         };
+        // Before the store is asked: what a flush carries over meanwhile is then seen twice rather than not at all.
+        let here: Vec<_> = {
+            let state = self.state();
+            ids.iter().map(|id| state.known_of(*id)).collect()
+        };
         let stored = usage.read(ids).await?;
         if stored.len() != ids.len() {
             return Err(StoreError::Corrupt(
                 "the store's usage does not match the keys".into(),
             ));
         }
-        let state = self.state();
-        let known = ids.iter().zip(stored).map(|(id, stored)| {
-            let seen = state.seen.get(id).copied();
-            // What is on its way may be in the store already: only its instant can be counted twice without harm.
-            let begun = state.begun.iter().flat_map(|batch| &batch.1);
-            let begun = begun.filter(|(key, _)| key == id).map(|(_, usage)| Usage {
-                granted: 0,
-                refused: 0,
-                ..*usage
-            });
-            stored
-                .into_iter()
-                .chain(seen)
-                .chain(begun)
-                .reduce(Usage::merged)
-        });
+        let known = stored.into_iter().zip(here);
+        let known =
+            known.map(|(stored, here)| stored.into_iter().chain(here).reduce(Usage::merged));
         Ok(Some(known.collect()))
     }
 
-    fn next_batch(&self, random: &dyn RandomSource) -> Option<Batch> {
+    /// The batches that are on their way already, and all that was seen since, cut into batches.
+    fn begin(&self, random: &dyn RandomSource) -> Vec<Batch> {
         let mut state = self.state();
-        if let Some(begun) = state.begun.front() {
-            return Some(Arc::clone(begun));
+        let seen: Vec<_> = std::mem::take(&mut state.seen).into_iter().collect();
+        for entries in seen.chunks(BATCH) {
+            let batch = (ChangeId::generate(random), entries.to_vec());
+            state.begun.push_back(Arc::new(batch));
         }
-        let ids: Vec<_> = state.seen.keys().take(BATCH).copied().collect();
-        let entries = ids
-            .into_iter()
-            .filter_map(|id| Some((id, state.seen.remove(&id)?)));
-        let entries: Vec<_> = entries.collect();
-        if entries.is_empty() {
-            return None;
-        }
-        let batch = Arc::new((ChangeId::generate(random), entries));
-        state.begun.push_back(Arc::clone(&batch));
-        Some(batch)
+        state.begun.iter().map(Arc::clone).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,6 +8,7 @@ use crate::key::KeyId;
 
 /// How a key has been used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// When it was last used.
     pub last_used_at: OffsetDateTime,
@@ -18,6 +19,16 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// That a key was last used at this instant, and how many of its requests were granted and refused.
+    #[must_use]
+    pub const fn new(last_used_at: OffsetDateTime, granted: u64, refused: u64) -> Self {
+        Self {
+            last_used_at,
+            granted,
+            refused,
+        }
+    }
+
     /// Both together: the later instant, and the sums.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {
@@ -35,8 +46,8 @@ pub trait UsageStore: std::fmt::Debug + Send + Sync {
     /// Merges a batch into what is kept, as [`Usage::merged`] does.
     ///
     /// # Contract
-    /// All of the batch or nothing. A batch whose id was merged before is not merged again. Ids of keys that
-    /// do not exist are passed over.
+    /// All of the batch or nothing. A batch whose id was merged before is not merged again; an id is remembered for
+    /// at least ten minutes. Ids of keys that do not exist are passed over.
     ///
     /// # Errors
     /// [`StoreError`]; the caller keeps the batch and tries again.

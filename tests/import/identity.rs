@@ -77,18 +77,19 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
         let house = House::new().await;
         let record = house.import(first).await;
         let (stored, count) = (house.stored(record.id()).await, events(&house).await);
-        let another = TenantId::new("another").unwrap();
-        for key in [
-            new_key(),
-            NewKey::new(tenant(), "more", Access::Full),
-            NewKey::new(another, "theirs", WRITE),
-        ] {
-            let again = house.keyward.manager();
-            let again = again.import(&actor(), key, second.clone()).await;
-            match again {
+        let manager = house.keyward.manager();
+        for key in [new_key(), NewKey::new(tenant(), "more", Access::Full)] {
+            match manager.import(&actor(), key, second.clone()).await {
                 Err(ManageError::AlreadyImported { id }) => assert_eq!(id, record.id()),
                 other => panic!("{other:?}"),
             }
+        }
+        // Another tenant's migration must not take it for done.
+        let another = TenantId::new("another").unwrap();
+        let theirs = NewKey::new(another, "theirs", WRITE);
+        match manager.import(&actor(), theirs, second.clone()).await {
+            Err(ManageError::IdTaken { id }) => assert_eq!(id, record.id()),
+            other => panic!("{other:?}"),
         }
         assert_eq!(house.stored(record.id()).await, stored);
         assert_eq!(events(&house).await, count);
@@ -149,7 +150,7 @@ async fn no_import_takes_the_place_of_an_issued_key() {
     ] {
         assert!(matches!(
             house.try_import(key.declared_bits(238)).await,
-            Err(ManageError::AlreadyImported { id: there }) if there == id
+            Err(ManageError::IdTaken { id: there }) if there == id
         ));
     }
     assert_eq!(house.stored(id).await, stored);

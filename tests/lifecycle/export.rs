@@ -37,8 +37,12 @@ async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
         serde_json::from_str::<RevocationRecord>(&line).unwrap(),
         record
     );
+    // A later version may tell more: an older node still replays what it knows.
     let more = line.replace("{", r#"{"unknown":1,"#);
-    assert!(serde_json::from_str::<RevocationRecord>(&more).is_err());
+    assert_eq!(
+        serde_json::from_str::<RevocationRecord>(&more).unwrap(),
+        record
+    );
 }
 
 #[tokio::test]

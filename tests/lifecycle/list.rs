@@ -207,11 +207,14 @@ async fn by_age_where_a_rotation_is_due() {
     let with_old = ["asleep", "expires", "old enough", "superseded", "suspended"];
     assert_eq!(due(HOUR).await, with_old);
     assert_eq!(due(HOUR + Duration::from_micros(1)).await, everything);
-    // What has a successor is not due, while both are good.
-    house
-        .rotate(old.record().id(), Overlap::UntilRevoked)
-        .await
-        .unwrap();
+    // With a successor it is due to be revoked, unless the rotation has set its end.
+    let successor = house.rotate(old.record().id(), Overlap::UntilRevoked);
+    let successor = successor.await.unwrap();
+    assert_eq!(due(HOUR).await, with_old);
+    house.revoke(successor.record().id()).await;
+    assert_eq!(due(HOUR).await, with_old, "its successor was lost");
+    let week = Overlap::For(DAY * 7);
+    house.rotate(old.record().id(), week).await.unwrap();
     assert_eq!(due(HOUR).await, everything);
     assert!(due(Duration::MAX).await.is_empty());
     assert!(

@@ -156,6 +156,14 @@ async fn a_revocation_or_a_kill_switch_that_comes_first_leaves_no_successor() {
         .await
         .unwrap();
     assert!(live.keys.is_empty());
+    // One that ends the key, but nothing that is issued now: the successor would outlive it.
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    house.later(HOUR);
+    let (scope, before) = (CutoffScope::from(&tenant()), house.now() - SECOND);
+    house.store.first([Change::Cutoff { scope, before }]);
+    let refused = house.rotate(id, Overlap::UntilRevoked).await;
+    assert!(matches!(refused, Err(ManageError::CutOff)), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

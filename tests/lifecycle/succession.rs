@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use keyward::audit::EventAction;
 use keyward::key::{KeyStatus, RevokeReason};
-use keyward::manager::{Actor, InvalidKey, KeyQuery, ManageError, Overlap, TenantRules};
+use keyward::manager::{Actor, InvalidKey, KeyQuery, ManageError, Overlap, Rotation, TenantRules};
 
 use crate::common::*;
 
@@ -301,4 +301,55 @@ async fn a_line_does_not_fork() {
     );
     house.revoke(third).await;
     assert!(house.rotate(first, Overlap::None).await.is_ok());
+
+    // The last of the line is revoked, and the one before it is not.
+    let first = house.issue("key").await.record().id();
+    let second = house.rotate(first, Overlap::UntilRevoked).await.unwrap();
+    let second = second.record().id();
+    let third = house.rotate(second, Overlap::UntilRevoked).await.unwrap();
+    house.revoke(third.record().id()).await;
+    let refused = house.rotate(first, Overlap::None).await;
+    assert!(
+        matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == second),
+        "{refused:?}"
+    );
+    assert!(house.rotate(second, Overlap::None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_whose_successor_has_expired_is_rotated_again() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    let soon = Rotation::new(Overlap::UntilRevoked).expires_in(HOUR);
+    house.rotate(id, soon).await.unwrap();
+    house.later(HOUR);
+    assert!(house.rotate(id, Overlap::None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_tenant_above_a_cap_that_was_lowered_can_still_replace_its_keys() {
+    let house = House::new().await;
+    let ids = [
+        house.issue("a").await.record().id(),
+        house.issue("b").await.record().id(),
+        house.issue("c").await.record().id(),
+    ];
+    let lowered = house
+        .beside(|builder| {
+            builder.tenant_rules(TenantRules::new().most_keys(NonZeroU32::new(2).unwrap()))
+        })
+        .await;
+    for id in ids {
+        assert!(lowered.rotate(id, Overlap::None).await.is_ok());
+    }
+    let id = lowered
+        .manager()
+        .list(&system(), &KeyQuery::of(&tenant()))
+        .await;
+    let id = id.unwrap().keys[0].id();
+    let refused = lowered.rotate(id, Overlap::For(HOUR)).await;
+    assert!(
+        matches!(refused, Err(ManageError::TenantFull)),
+        "{refused:?}"
+    );
 }

@@ -209,12 +209,12 @@ fn tenant(n: usize) -> TenantId {
 }
 
 fn record(key: &Arc<Issued>) -> RevocationRecord {
-    RevocationRecord {
-        id: key.record().id(),
-        tenant: key.record().tenant().clone(),
-        at: key.record().created_at(),
-        reason: RevokeReason::Leaked,
-    }
+    RevocationRecord::new(
+        key.record().id(),
+        key.record().tenant().clone(),
+        key.record().created_at(),
+        RevokeReason::Leaked,
+    )
 }
 
 /// Whether it is not known what was done.

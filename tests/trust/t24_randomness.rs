@@ -228,8 +228,10 @@ async fn an_import_never_takes_the_place_of_a_key_that_exists() {
     for (taken, key) in tries {
         for tenant in [tenant(), other_tenant()] {
             let refused = manager.import(&actor(), greedy(tenant), key.clone()).await;
-            let is_told =
-                matches!(refused, Err(ManageError::AlreadyImported { id }) if id == taken);
+            let is_told = matches!(
+                refused,
+                Err(ManageError::AlreadyImported { id } | ManageError::IdTaken { id }) if id == taken
+            );
             assert!(is_told, "{key:?}: {refused:?}");
             assert_eq!(source.all().await, before, "{key:?}");
         }

@@ -1,5 +1,7 @@
 //! What a cutoff ends.
 
+use std::sync::Arc;
+
 use super::material::{
     Verdict, at, commit, existing, head, insert, key, owner, refusal, set, tenant,
 };
@@ -151,5 +153,47 @@ pub(super) async fn what_is_issued_before_a_cutoff_can_be_refused(suite: &Suite)
     store
         .commit(&set([insert(key(99)?)])?.on_condition(condition))
         .await?;
+    Ok(())
+}
+
+pub(super) async fn no_insert_slips_past_a_cutoff_that_is_set_meanwhile(suite: &Suite) -> Verdict {
+    for _ in 0..12 {
+        let store = suite.store().await?;
+        let before = head(&**store).await?;
+        let mut tasks = Vec::new();
+        for id in 0..12 {
+            let condition = Precondition::NotCutOff {
+                tenant: tenant("t")?,
+                owner: owner("alice")?,
+                issued_at: at(1_000)?,
+            };
+            let changes = match id {
+                6 => set([cutoff(of_tenant("t")?, 1_001)?])?,
+                _ => set([insert(key(id)?)])?.on_condition(condition),
+            };
+            let store = Arc::clone(&store);
+            tasks.push(tokio::spawn(async move { store.commit(&changes).await }));
+        }
+        for task in tasks {
+            match task.await? {
+                Ok(_) | Err(StoreError::PreconditionFailed { index: 0 }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match store
+            .changes(Some(&before), std::time::Duration::ZERO)
+            .await?
+        {
+            FeedPage::Next { items, .. } => {
+                let set_at = items.iter().position(|item| *item == Changed::Cutoff);
+                check_eq!(
+                    set_at,
+                    items.len().checked_sub(1),
+                    "whatever is on condition that there is no cutoff comes before it: {items:?}"
+                );
+            }
+            FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
+        }
+    }
     Ok(())
 }

@@ -221,6 +221,8 @@ pub(super) async fn replace_changes_no_identity(suite: &Suite) -> Verdict {
             position: 1,
         }),
         title: Title::new("new title")?,
+        predecessor: Some(KeyId::from_u128(u128::MAX)),
+        lineage: KeyId::from_u128(u128::MAX),
         expires_at: Some(at(9_000)?),
         schema: 2,
         document: b"new".as_slice().into(),
@@ -234,6 +236,8 @@ pub(super) async fn replace_changes_no_identity(suite: &Suite) -> Verdict {
     commit(&**store, change).await?;
     let expected = StoredKey {
         title: with.title,
+        predecessor: with.predecessor,
+        lineage: with.lineage,
         expires_at: with.expires_at,
         schema: with.schema,
         document: with.document,

@@ -131,11 +131,7 @@ async fn a_file_that_is_opened_again_holds_all_that_was_committed() {
         .commit(&set([revoke(2), cutoff, setting]))
         .await
         .unwrap();
-    let used = Usage {
-        last_used_at: at(3_000),
-        granted: 4,
-        refused: 5,
-    };
+    let used = Usage::new(at(3_000), 4, 5);
     let batch = (change_id(), [(KeyId::from_u128(1), used)]);
     let usage = store.usage().unwrap();
     usage.merge(batch.0, &batch.1).await.unwrap();

@@ -57,12 +57,12 @@ impl World {
         let mut kept = Vec::new();
         for _ in 0..SWEPT {
             let key = manager.issue(&actor, NewKey::new(swept(), "swept", READ));
-            kept.push(RevocationRecord {
-                id: id(&key.await.unwrap()),
-                tenant: swept(),
-                at: live.record().created_at(),
-                reason: RevokeReason::Leaked,
-            });
+            kept.push(RevocationRecord::new(
+                id(&key.await.unwrap()),
+                swept(),
+                live.record().created_at(),
+                RevokeReason::Leaked,
+            ));
         }
         clock.advance(HOUR);
         let now = clock.now().unwrap();

@@ -167,7 +167,7 @@ impl Library<'_> {
                 self.ask(actor, asked)
             }
             (Bug::ImportOverwrites, Asked::Import(powers, _)) => match self.ask(actor, asked) {
-                Err(ManageError::AlreadyImported { id }) => {
+                Err(ManageError::AlreadyImported { id } | ManageError::IdTaken { id }) => {
                     self.ask(&self.root, &Asked::Update(id, [true; 5], *powers))
                 }
                 answer => answer,

@@ -121,11 +121,16 @@ impl<'a> Round<'a> {
 
     /// The last of the line of successors, unless that was revoked: then the line may be taken up again.
     fn youngest_of(&self, held: &Held) -> Option<KeyId> {
-        let mut youngest = self.held(held.successor?)?;
-        while let Some(next) = youngest.successor {
-            youngest = self.held(next)?;
+        let second = self.library.second();
+        let (mut youngest, mut next) = (None, held.successor);
+        while let Some(id) = next {
+            let key = self.held(id)?;
+            if !key.is_revoked && !key.has_ended(second) {
+                youngest = Some(id);
+            }
+            next = key.successor;
         }
-        (!youngest.is_revoked).then_some(youngest.id)
+        youngest
     }
 
     fn read(&self, id: KeyId) -> Held {
@@ -236,7 +241,9 @@ impl<'a> Round<'a> {
             ManageError::AlreadyRotated { successor } => {
                 was.and_then(|was| self.youngest_of(was)) == Some(*successor)
             }
-            ManageError::AlreadyImported { id } => self.held(*id).is_some(),
+            ManageError::AlreadyImported { id } | ManageError::IdTaken { id } => {
+                self.held(*id).is_some()
+            }
             ManageError::Invalid(InvalidKey::Expired) => {
                 let end = intended.and_then(|intended| intended.expires_after);
                 let overlap = matches!(asked, Asked::Rotate(_, How::Until(at), _) if *at <= second);

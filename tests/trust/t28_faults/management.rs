@@ -300,10 +300,10 @@ async fn the_answer_about_another_key_is_not_that_there_is_none() {
 }
 
 pub(super) fn kept(key: &Issued) -> RevocationRecord {
-    RevocationRecord {
-        id: key.record().id(),
-        tenant: tenant(),
-        at: key.record().created_at(),
-        reason: RevokeReason::Leaked,
-    }
+    RevocationRecord::new(
+        key.record().id(),
+        tenant(),
+        key.record().created_at(),
+        RevokeReason::Leaked,
+    )
 }

@@ -50,9 +50,5 @@ fn of(
         return Ok(None);
     };
     let (last_used_at, granted, refused) = row.value();
-    Ok(Some(Usage {
-        last_used_at: instant(last_used_at)?,
-        granted,
-        refused,
-    }))
+    Ok(Some(Usage::new(instant(last_used_at)?, granted, refused)))
 }

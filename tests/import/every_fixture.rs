@@ -84,7 +84,7 @@ async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
         .declared_bits()
         .is_some_and(|bits| usize::from(bits) > most);
     let begins = if is_short {
-        Kept::Argon2id.begins()
+        "$keyward-argon2id$"
     } else {
         kept.begins()
     };

@@ -157,3 +157,26 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
         .foreign_keys(keyward::hashing::ForeignKeys::under(lookup()));
     assert!(unpeppered.open().await.is_err());
 }
+
+#[tokio::test]
+async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slow_hash() {
+    use sha2::Digest;
+    let house = House::accepting([legacy()]).await;
+    for (characters, begins) in [(16, SLOW), (17, SLOW), (18, "$keyward-sha256$")] {
+        let secret = &SECRET[..characters];
+        let hex: String = sha2::Sha256::digest(secret)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let id = characters.to_string();
+        let digest = ForeignDigest::sha256(&hex).unwrap();
+        // Its length is not known when it is imported, and is when it is used.
+        let key = ForeignKey::digest("legacy", &id, digest).declared_bits(112);
+        let record = house.import(key).await;
+        assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
+        let own = house.digest(record.id()).await;
+        assert!(own.starts_with(begins), "{characters}: {own}");
+        assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
+        assert_eq!(house.digest(record.id()).await, own, "and stays there");
+    }
+}

@@ -235,6 +235,21 @@ async fn a_clock_that_runs_back_does_not_bar_lookups_for_ever() {
     assert!(matches!(refused, Err(ManageError::Clock)));
 }
 
+#[tokio::test]
+async fn who_guesses_bars_nobody_else() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let guesser = Actor::system("guesser");
+    let presented = PresentedKey::text("nothing");
+    for _ in 0..100 {
+        let missed = house.manager().find_owner(&guesser, presented).await;
+        assert!(matches!(missed, Err(ManageError::NotFound)));
+    }
+    let barred = house.manager().find_owner(&guesser, presented).await;
+    assert!(matches!(barred, Err(ManageError::TooManyLookups)));
+    assert!(find(&house, issued.api_key().expose()).await.is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_lookups_at_once_are_no_way_round() {
     let house = House::new().await;

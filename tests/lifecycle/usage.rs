@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use keyward::manager::{KeyQuery, ManageError, Overlap};
-use keyward::store::StoreError;
-use keyward::verifier::Requirement;
+use keyward::store::{KeyStore, MemoryStore, StoreError};
+use keyward::testkit::{self, Call, Fault, FaultyStore, TestKey};
+use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::*;
 use crate::store::UsageMode;
@@ -140,4 +141,53 @@ async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() 
     house.clock.fail();
     let refused = house.manager().list(&system(), &all()).await;
     assert!(matches!(refused, Err(ManageError::Clock)));
+}
+
+#[tokio::test]
+async fn handing_on_ends_though_keys_are_used_meanwhile() {
+    // While each batch is on its way the key is used again: who hands on all that there is would never end.
+    let slowly = FaultyStore::over(MemoryStore::new());
+    let slowly = slowly.on(Call::MergeUsage, 0..u64::MAX, Fault::Yield(4));
+    let keyward = testkit::builder(slowly, [READ]).open().await.unwrap();
+    let key = TestKey::issue(&keyward, READ).await;
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(key.presented(), &any);
+    assert!(keyward.verifier().verify(&attempt).await.is_ok());
+    let using = async {
+        loop {
+            assert!(keyward.verifier().verify(&attempt).await.is_ok());
+            tokio::task::yield_now().await;
+        }
+    };
+    let handed_on = tokio::select! {
+        handed_on = keyward.flush_usage() => handed_on.unwrap(),
+        () = using => 0,
+        () = tokio::time::sleep(SECOND * 20) => panic!("it goes on for ever"),
+    };
+    assert_eq!(handed_on, 1);
+    let rest = keyward.flush_usage().await.unwrap();
+    assert_eq!(rest, 1, "what was used meanwhile");
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_for_good_holds_up_no_other() {
+    let store = FaultyStore::over(MemoryStore::new())
+        .on(Call::MergeUsage, 0..2, Fault::Unavailable)
+        .on(Call::MergeUsage, 3..4, Fault::Corrupt);
+    let keyward = testkit::builder(store.clone(), [READ])
+        .open()
+        .await
+        .unwrap();
+    let key = TestKey::issue(&keyward, READ).await;
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(key.presented(), &any);
+    let mut granted = Vec::new();
+    for _ in 0..5 {
+        assert!(keyward.verifier().verify(&attempt).await.is_ok());
+        let _ = keyward.flush_usage().await;
+        let usage = store.usage().unwrap().read(&[key.id()]).await.unwrap();
+        granted.push(usage[0].map_or(0, |usage| usage.granted));
+    }
+    // Twice nothing gets through. Then the first batch does, and the second is refused for good: the third follows.
+    assert_eq!(granted, [0, 0, 1, 3, 4]);
 }

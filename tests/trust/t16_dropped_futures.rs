@@ -172,8 +172,6 @@ async fn dropped_operations_catch_what_is_planted() {
     }
 }
 
-// BUG: src/manager/leaked.rs, `look_up`: a lookup counts as a miss until its answer is known, and one that is dropped
-// stays one for a minute: callers who give up on a slow store bar everybody's `revoke_leaked`.
 #[tokio::test]
 async fn lookups_that_were_dropped_bar_no_others() {
     let world = World::new().await;

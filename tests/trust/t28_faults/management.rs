@@ -243,15 +243,11 @@ async fn what_must_not_be_done_is_not_done_whatever_fails() {
     }
 }
 
-// BUG: src/manager/rotate.rs, `youngest_of`: what the store answers for the successor is not checked to be the
-// successor; another, revoked key in its place lets the key be rotated twice, and both successors live.
 #[tokio::test]
 async fn the_answer_about_another_key_lets_no_key_be_rotated_twice() {
     Hopeless::RotateAgain.under(Fault::OtherKey(NOBODYS)).await;
 }
 
-// BUG: src/manager/revoke_all.rs, `revoke_each`: of the outcomes only the number is checked. Two that are no
-// outcomes of a revocation pass for two of keys that were revoked before.
 #[tokio::test]
 async fn outcomes_that_are_no_revocations_do_not_pass_for_some() {
     let world = World::new().await;
@@ -262,7 +258,6 @@ async fn outcomes_that_are_no_revocations_do_not_pass_for_some() {
     assert!(replayed.is_err(), "{replayed:?}, and the key still works");
 }
 
-// BUG: the same, in a sweep whose last batch has two keys.
 #[tokio::test]
 async fn outcomes_that_are_no_revocations_do_not_finish_a_sweep() {
     let world = World::new().await;
@@ -284,8 +279,6 @@ async fn outcomes_that_are_no_revocations_do_not_finish_a_sweep() {
     );
 }
 
-// BUG: src/manager.rs, `find`: another key than was asked for passes for none. A replay then counts a key that is
-// there and lives as missing, where a verification says that it cannot be decided.
 #[tokio::test]
 async fn the_answer_about_another_key_is_not_that_there_is_none() {
     let world = World::new().await;

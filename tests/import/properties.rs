@@ -1,4 +1,8 @@
 //! Whatever is taken for a digest can be kept, read again as the same one, and decided.
+//!
+//! Planted bugs that these catch: a digest that is kept in part, in lower case, or as another scheme's (shown below); a
+//! bcrypt digest taken with any last digit, of which the crate that checks it takes one in four; hex and base64 told
+//! apart by their length, so that a token in base64 is taken for a digest.
 
 use keyward::hashing::{ForeignDigest, ForeignDigestError};
 use keyward::manager::ForeignKey;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keyward::key::{KeyId, KeyStatus, RevokeReason};
+use keyward::key::{KeyId, KeyStatus, RevokeReason, StoredKey};
 use keyward::manager::{Issued, KeyQuery, ManageError, NewKey, RevokeAll, RevokedAll};
-use keyward::store::{Change, CutoffScope};
+use keyward::store::{Change, CutoffScope, KeyStore, StoreError};
 
 use crate::common::*;
 use crate::store::Loss;
@@ -102,6 +102,54 @@ async fn interrupted_no_key_is_left_good_whatever_its_date() {
     for key in [same, ahead] {
         assert_ne!(house.answer(key.api_key()).await, Answer::Admitted);
     }
+}
+
+#[tokio::test]
+async fn a_key_dated_ahead_that_comes_in_between_is_ended_too() {
+    let house = House::new().await;
+    let key = house.issue("key").await;
+    house.later(SECOND);
+    let stored = house.store.inner().get(key.record().id()).await.unwrap();
+    let ahead = StoredKey {
+        id: KeyId::from_u128(7),
+        created_at: house.now() + HOUR,
+        ..stored.unwrap()
+    };
+    // After the look at keys that are dated later, and before the cutoff.
+    house.store.first([Change::Insert(Box::new(ahead))]);
+    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 2);
+    let record = house.record(KeyId::from_u128(7)).await;
+    assert_eq!(record.revocation().unwrap().reason, RevokeReason::Leaked);
+}
+
+#[tokio::test]
+async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
+    let house = House::new().await;
+    let mine = house.issue("mine").await;
+    let theirs = NewKey::new(named("other"), "theirs", READ);
+    let theirs = house.issue_key(theirs).await;
+    let stored = house.store.inner().get(theirs.record().id()).await.unwrap();
+    house.store.let_stray(stored.unwrap());
+    let listed = house
+        .manager()
+        .list(&system(), &KeyQuery::of(&tenant()))
+        .await;
+    assert!(
+        matches!(listed, Err(ManageError::Store(StoreError::Corrupt(_)))),
+        "{listed:?}"
+    );
+    let exported = house
+        .manager()
+        .export_revocations(&system(), &tenant(), None)
+        .await;
+    assert!(
+        matches!(exported, Err(ManageError::Store(StoreError::Corrupt(_)))),
+        "{exported:?}"
+    );
+    house.later(SECOND);
+    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 1);
+    assert_eq!(house.answer(mine.api_key()).await, LEAKED);
+    assert_eq!(house.answer(theirs.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ struct Parts {
     first: Mutex<VecDeque<Change>>,
     lists_left: Mutex<Option<u64>>,
     usage: Mutex<UsageMode>,
+    stray: Mutex<Option<StoredKey>>,
 }
 
 impl Shim {
@@ -83,6 +84,11 @@ impl Shim {
         *self.0.lists_left.lock().unwrap() = count;
     }
 
+    /// Every list ends with this key, whoever's it is.
+    pub(crate) fn let_stray(&self, key: StoredKey) {
+        *self.0.stray.lock().unwrap() = Some(key);
+    }
+
     pub(crate) fn keep_usage(&self, mode: UsageMode) {
         *self.0.usage.lock().unwrap() = mode;
     }
@@ -110,7 +116,9 @@ impl KeyStore for Shim {
             }
             *left -= 1;
         }
-        self.0.inner.list(query).await
+        let mut page = self.0.inner.list(query).await?;
+        page.items.extend(self.0.stray.lock().unwrap().clone());
+        Ok(page)
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {

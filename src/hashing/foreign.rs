@@ -213,8 +213,8 @@ impl ForeignKeys {
         digest::hex(&mac.finalize().into_bytes())
     }
 
-    /// Whether the credential is what the digest was made of.
-    pub(super) fn hash_for(
+    /// The keyed hash that the digest needs, if it needs one.
+    pub(super) fn mac_for(
         &self,
         digest: &ForeignDigest,
     ) -> Result<Option<Hmac<Sha256>>, HashingError> {

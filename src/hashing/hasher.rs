@@ -129,7 +129,7 @@ impl Hasher {
             .foreign
             .as_ref()
             .ok_or(HashingError::UnknownAlgorithm)?;
-        let mac = foreign.hash_for(&read)?;
+        let mac = foreign.mac_for(&read)?;
         let (slowly, most) = (read.is_slow(), self.choice.obeyed);
         let proven = if slowly {
             let fingerprint = self.fingerprint(digest, binding, presented);
@@ -181,7 +181,7 @@ impl Hasher {
         let foreign = self.foreign.as_ref();
         let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
         digest.check_bounds(self.choice.obeyed)?;
-        foreign.hash_for(digest)?;
+        foreign.mac_for(digest)?;
         foreign.keep(binding, coverage, digest)
     }
 

@@ -8,7 +8,8 @@ use keyward::audit::{ChainHead, Event, EventAction, verify_chain};
 use keyward::clock::Clock;
 use keyward::key::{ApiKey, KeyFormat, KeyId, KeyRecord, KeyStatus, RevokeReason, Scope, TenantId};
 use keyward::manager::{
-    Actor, AllowAll, Ceiling, Issued, KeyManager, Limits, ManageError, NewKey, Overlap, Rotation,
+    Actor, AllowAll, Ceiling, Issued, KeyManager, KeyQuery, Limits, ManageError, NewKey, Overlap,
+    Rotation,
 };
 use keyward::store::KeyStore;
 use keyward::testkit::ManualClock;
@@ -240,4 +241,20 @@ pub(crate) fn is_alices(event: &Event, at: OffsetDateTime) {
 pub(crate) fn text(at: OffsetDateTime) -> String {
     use keyward::time::format_description::well_known::Rfc3339;
     at.format(&Rfc3339).unwrap()
+}
+
+/// The titles of what a query lists, in alphabetical order.
+pub(crate) async fn titles(house: &House, query: KeyQuery) -> Vec<String> {
+    let list = house.manager().list(&system(), &query).await.unwrap();
+    let mut titles: Vec<_> = list
+        .keys
+        .iter()
+        .map(|key| key.title().to_string())
+        .collect();
+    titles.sort_unstable();
+    titles
+}
+
+pub(crate) fn all() -> KeyQuery {
+    KeyQuery::of(&tenant())
 }

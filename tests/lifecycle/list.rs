@@ -3,25 +3,10 @@
 use std::time::Duration;
 
 use keyward::key::{KeyId, KeyRecord, KeyStatus, Principal};
-use keyward::manager::{KeyQuery, KeyUpdate, NewKey, Overlap};
+use keyward::manager::{KeyUpdate, NewKey, Overlap};
 use serde_json::json;
 
 use crate::common::*;
-
-async fn titles(house: &House, query: KeyQuery) -> Vec<String> {
-    let list = house.manager().list(&system(), &query).await.unwrap();
-    let mut titles: Vec<_> = list
-        .keys
-        .iter()
-        .map(|key| key.title().to_string())
-        .collect();
-    titles.sort_unstable();
-    titles
-}
-
-fn all() -> KeyQuery {
-    KeyQuery::of(&tenant())
-}
 
 #[tokio::test]
 async fn by_owner() {

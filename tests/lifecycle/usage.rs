@@ -2,28 +2,13 @@
 
 use std::time::Duration;
 
-use keyward::manager::{KeyQuery, ManageError, Overlap};
+use keyward::manager::{ManageError, Overlap};
 use keyward::store::{KeyStore, MemoryStore, StoreError};
 use keyward::testkit::{self, Call, Fault, FaultyStore, TestKey};
 use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::*;
 use crate::store::UsageMode;
-
-async fn titles(house: &House, query: KeyQuery) -> Vec<String> {
-    let list = house.manager().list(&system(), &query).await.unwrap();
-    let mut titles: Vec<_> = list
-        .keys
-        .iter()
-        .map(|key| key.title().to_string())
-        .collect();
-    titles.sort_unstable();
-    titles
-}
-
-fn all() -> KeyQuery {
-    KeyQuery::of(&tenant())
-}
 
 #[tokio::test]
 async fn by_how_long_they_have_not_been_used() {

@@ -157,6 +157,7 @@ impl Lookups {
         Ok(Lookup {
             of: self,
             actor: actor.clone(),
+            window: window.ends,
             is_miss: false,
         })
     }
@@ -177,6 +178,8 @@ impl fmt::Debug for Lookups {
 struct Lookup<'a> {
     of: &'a Lookups,
     actor: Principal,
+    /// The end of the window in which it began, and in which alone it counts.
+    window: Option<OffsetDateTime>,
     is_miss: bool,
 }
 
@@ -190,10 +193,38 @@ impl Lookup<'_> {
 impl Drop for Lookup<'_> {
     fn drop(&mut self) {
         let mut window = self.of.window();
-        if let Some(missed) = window.missed.get_mut(&self.actor)
-            && !self.is_miss
-        {
+        if self.is_miss || window.ends != self.window {
+            return;
+        }
+        if let Some(missed) = window.missed.get_mut(&self.actor) {
             *missed = missed.saturating_sub(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_outlives_its_window_takes_no_miss_from_the_next() {
+        let lookups = Lookups::default();
+        let actor = Principal::user("alice").unwrap();
+        let start = OffsetDateTime::UNIX_EPOCH;
+        let old: Vec<_> = (0..50).map(|_| lookups.begin(&actor, start)).collect();
+        let next = start + Lookups::LENGTH;
+        for _ in 0..Lookups::MOST {
+            lookups.begin(&actor, next).unwrap().missed();
+        }
+        drop(old);
+        assert!(lookups.begin(&actor, next).is_err());
+        // One that is dropped in its own window takes back its own.
+        let other = Principal::user("bob").unwrap();
+        let begun: Vec<_> = (0..Lookups::MOST)
+            .map(|_| lookups.begin(&other, next).unwrap())
+            .collect();
+        assert!(lookups.begin(&other, next).is_err());
+        drop(begun);
+        assert!(lookups.begin(&other, next).is_ok());
     }
 }

@@ -120,7 +120,8 @@ impl KeyManager {
     ///
     /// Both are changed in one commit. When the overlap ends the old key counts as revoked, on every node and without
     /// anybody doing anything; it can be ended earlier by revoking it. A key is rotated once: then the last of
-    /// its line is, as long as one behind it has not ended. Ancestors whose overlap is over are revoked on the way, so that they weigh on no cap.
+    /// its line is, as long as one behind it has not ended. Ancestors whose overlap is over are revoked on the way, so
+    /// that they weigh on no cap.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no such

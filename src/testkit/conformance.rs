@@ -99,20 +99,22 @@ macro_rules! __keyward_conformance {
     (@table $($room:ident $case:ident,)*) => {
         &[ $( (stringify!($case), |suite| Box::pin($room::$case(suite))) ),* ]
     };
-    (@tests [$build:expr] $($room:ident $case:ident,)*) => {
+    (@tests $($room:ident $case:ident,)*) => {
         $(
             #[test]
             fn $case() -> ::core::result::Result<(), $crate::testkit::conformance::Failure> {
-                $crate::testkit::conformance::Suite::new($build).run(stringify!($case))
+                super::conformance_suite().run(stringify!($case))
             }
         )*
     };
     ($build:expr $(,)?) => {
-        mod conformance {
-            #[allow(unused_imports)]
-            use super::*;
+        // Beside the module and not in it, so that it sees all that stands around it.
+        fn conformance_suite() -> $crate::testkit::conformance::Suite {
+            $crate::testkit::conformance::Suite::new($build)
+        }
 
-            $crate::__keyward_conformance! { @cases @tests [$build] }
+        mod conformance {
+            $crate::__keyward_conformance! { @cases @tests }
         }
     };
 }

@@ -25,6 +25,34 @@ pub trait Clock: Debug + Send + Sync + 'static {
     ///
     /// A [`Keyward`](crate::Keyward) with such a clock opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
+
+    /// The present instant in microseconds of Unix time, up to [`COARSE_LAG_MICROS`] behind where that is cheaper to tell.
+    ///
+    /// Asked for each verification; where the difference could matter, [`now`](Self::now) is asked too.
+    ///
+    /// # Errors
+    /// As [`now`](Self::now).
+    fn coarse_micros(&self) -> Result<i64, ClockError> {
+        self.now().map(unix_micros)
+    }
+}
+
+/// How far [`Clock::coarse_micros`] may lag behind [`Clock::now`], in microseconds: ten ticks of the slowest kernel timer.
+pub const COARSE_LAG_MICROS: i64 = 100_000;
+
+/// Measures how much time has passed, whatever the wall clock does.
+///
+/// # Contract
+/// `elapsed` never runs back, and goes on while the machine is suspended: how old a cached answer is depends on it.
+pub trait SteadyClock: Debug + Send + Sync + 'static {
+    /// The time since some moment that stays the same as long as this clock lives.
+    ///
+    /// # Errors
+    /// [`ClockError`] if it cannot be told. Nothing cached is then used.
+    fn elapsed(&self) -> Result<Duration, ClockError>;
+
+    /// Whether this clock is set by a test rather than by the world. As [`Clock::is_for_tests`].
+    fn is_for_tests(&self) -> bool;
 }
 
 /// The time cannot be told.
@@ -51,6 +79,85 @@ impl Clock for SystemClock {
     fn is_for_tests(&self) -> bool {
         false
     }
+
+    /// The kernel's coarse clock (`CLOCK_REALTIME_COARSE`), some eight times cheaper to read.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn coarse_micros(&self) -> Result<i64, ClockError> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        now.tv_sec
+            .checked_mul(1_000_000)
+            .and_then(|micros| micros.checked_add(now.tv_nsec / 1_000))
+            .ok_or(ClockError)
+    }
+}
+
+/// The time since the machine was started, suspension included: `CLOCK_BOOTTIME` on Linux, `CLOCK_MONOTONIC` on
+/// macOS and iOS (which count it there), the performance counter on Windows.
+///
+/// On other systems the monotonic clock may not count suspension: there the wall clock is asked too, and the later of
+/// both counts. One that is set forwards only makes caches be read anew.
+#[derive(Debug, Clone, Copy)]
+pub struct BootClock {
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    start: (std::time::Instant, SystemTime),
+}
+
+impl BootClock {
+    /// The machine's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+            start: (std::time::Instant::now(), SystemTime::now()),
+        }
+    }
+}
+
+impl Default for BootClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SteadyClock for BootClock {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    fn elapsed(&self) -> Result<Duration, ClockError> {
+        use rustix::time::{ClockId, clock_gettime};
+        #[cfg(target_vendor = "apple")]
+        const BOOT: ClockId = ClockId::Monotonic;
+        #[cfg(not(target_vendor = "apple"))]
+        const BOOT: ClockId = ClockId::Boottime;
+        let now = clock_gettime(BOOT);
+        let seconds = u64::try_from(now.tv_sec).map_err(|_| ClockError)?;
+        let nanos = u32::try_from(now.tv_nsec).map_err(|_| ClockError)?;
+        Ok(Duration::new(seconds, nanos))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    fn elapsed(&self) -> Result<Duration, ClockError> {
+        let steady = self.start.0.elapsed();
+        if cfg!(windows) {
+            return Ok(steady);
+        }
+        Ok(steady.max(self.start.1.elapsed().unwrap_or_default()))
+    }
+
+    fn is_for_tests(&self) -> bool {
+        false
+    }
+}
+
+/// The instant in microseconds of Unix time, rounded down.
+pub(crate) fn unix_micros(at: OffsetDateTime) -> i64 {
+    at.unix_timestamp()
+        .saturating_mul(1_000_000)
+        .saturating_add(i64::from(at.microsecond()))
+}
+
+/// The instant of these microseconds of Unix time; none outside the years that can be written.
+pub(crate) fn from_unix_micros(micros: i64) -> Option<OffsetDateTime> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
+    normalized(at)
 }
 
 /// The same instant in UTC and in whole microseconds, the precision every backend can keep.

@@ -39,6 +39,7 @@ mod view;
 
 pub use access::Access;
 pub use api_key::ApiKey;
+pub(crate) use catalog::Bits;
 pub use catalog::{CatalogError, ScopeCatalog, ScopeDeclaration};
 pub use codec::{DecodeError, EncodeError};
 pub use digest::{Digest, DigestTextError};
@@ -58,6 +59,7 @@ pub(crate) use record::ForeignText;
 pub use record::{KeyRecord, Rotated};
 pub use redactor::Redactor;
 pub use resource::{Resource, ResourceError, Resources};
+pub(crate) use scope::Rule;
 pub use scope::{Scope, ScopeError, ScopeRule, ScopeSet};
 pub use secret::{Secret, SecretError};
 pub use status::KeyStatus;

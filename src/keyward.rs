@@ -1,14 +1,18 @@
 //! Assembles the parts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{BootClock, Clock, SteadyClock, SystemClock};
 use crate::hashing::{ForeignKeys, Hasher, Hashing};
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
-use crate::verifier::{self, Verifier};
+use crate::verifier::{self, FencedStore, KeyCache, Verifier};
+
+/// How often the background work hands on how keys were used.
+const HAND_ON: Duration = Duration::from_mins(1);
 
 /// The assembled library: hands out the [`KeyManager`] and the [`Verifier`]. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ impl Keyward {
             foreign: None,
             rules: Box::new(TenantRules::new()),
             clock: Arc::new(SystemClock),
+            steady: Arc::new(BootClock::new()),
+            cache: KeyCache::new(),
             random: Arc::new(OsRandom),
         }
     }
@@ -53,10 +59,38 @@ impl Keyward {
         &self.verifier
     }
 
+    /// What is to go on beside the requests, for as long as the process lives: following the store's news, and handing
+    /// on each minute how keys were used. It never ends; spawn it once.
+    ///
+    /// ```no_run
+    /// # async fn f(keyward: keyward::Keyward) {
+    /// let background = tokio::spawn(keyward.background());
+    /// // … serve, until it is time to stop …
+    /// background.abort();
+    /// let _ = keyward.flush_usage().await;
+    /// # }
+    /// ```
+    /// Without it nothing is less safe, only slower: each key in use is read from the store once per
+    /// [lease](KeyCache::lease) then, and what another node revokes is noticed after a lease at the latest; with it, as soon
+    /// as the store tells. It needs a tokio runtime with its timer enabled.
+    pub fn background(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let keyward = self.clone();
+        async move {
+            let handing_on = async {
+                loop {
+                    tokio::time::sleep(HAND_ON).await;
+                    // After an error it is handed on with the next.
+                    let _ = keyward.flush_usage().await;
+                }
+            };
+            tokio::join!(keyward.verifier.follow(), handing_on);
+        }
+    }
+
     /// Hands to the store how keys were used on this node since the last time; for how many keys.
     ///
-    /// Nothing is spawned for it: call it every minute or so, and before the process ends. What was not handed on is
-    /// lost with the process. After an error call it again within ten minutes: nothing is counted twice.
+    /// The [background work](Self::background) does it each minute. Call it before the process ends: what was not handed
+    /// on is lost with it. After an error call it again within ten minutes: nothing is counted twice.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Unsupported`] if the store keeps no usage, and there is nothing to hand on.
@@ -77,6 +111,8 @@ pub struct Builder {
     foreign: Option<ForeignKeys>,
     rules: Box<dyn RuleBook>,
     clock: Arc<dyn Clock>,
+    steady: Arc<dyn SteadyClock>,
+    cache: KeyCache,
     random: Arc<dyn RandomSource>,
 }
 
@@ -123,6 +159,18 @@ impl Builder {
         self
     }
 
+    /// What measures how old a cached key is; by default the time since the machine was started.
+    pub fn steady_clock(mut self, clock: impl SteadyClock) -> Self {
+        self.steady = Arc::new(clock);
+        self
+    }
+
+    /// What a node keeps of the keys it verifies, and for how long; by default as [`KeyCache::new`] says.
+    pub fn cache(mut self, cache: KeyCache) -> Self {
+        self.cache = cache;
+        self
+    }
+
     /// Where random bytes come from; by default the operating system.
     pub fn random(mut self, random: impl RandomSource) -> Self {
         self.random = Arc::new(random);
@@ -136,7 +184,8 @@ impl Builder {
     pub async fn open(self) -> Result<Keyward, OpenError> {
         let format = self.format.ok_or(OpenError::NoFormat)?;
         let policy = self.policy.ok_or(OpenError::NoPolicy)?;
-        let is_for_tests = self.clock.is_for_tests() || self.random.is_for_tests();
+        let is_for_tests =
+            self.clock.is_for_tests() || self.steady.is_for_tests() || self.random.is_for_tests();
         if is_for_tests && let Some(real) = format.environments().find(|one| !one.is_test()) {
             return Err(OpenError::TestPartsOutsideTest(real.clone()));
         }
@@ -151,9 +200,16 @@ impl Builder {
         let hasher = Arc::new(hasher);
         check_peppers(&*self.store, &hasher, &*self.random).await?;
 
-        let usage = Arc::new(PendingUsage::new(Arc::clone(&self.store)));
+        let keeps_usage = self.store.usage().is_some();
+        let slots = verifier::slots(self.cache, keeps_usage, self.steady);
+        // From here on nothing commits but through the fence.
+        let store: Arc<dyn KeyStore> = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
+        let usage = Arc::new(PendingUsage::new(
+            Arc::clone(&store),
+            Arc::clone(&slots) as _,
+        ));
         let manager = KeyManager::new(manager::Parts {
-            store: Arc::clone(&self.store),
+            store: Arc::clone(&store),
             format: format.clone(),
             catalog: Arc::clone(&catalog),
             hasher: Arc::clone(&hasher),
@@ -164,15 +220,9 @@ impl Builder {
             usage: Arc::clone(&usage),
             lookups: Lookups::default(),
         });
-        let verifier = Verifier::new(verifier::Parts {
-            store: self.store,
-            format,
-            catalog,
-            hasher,
-            clock: self.clock,
-            random: Arc::clone(&self.random),
-            usage: Arc::clone(&usage),
-        });
+        let random = Arc::clone(&self.random);
+        let parts = verifier::Parts::new(store, format, catalog, hasher, self.clock, random);
+        let verifier = Verifier::new(parts, slots, self.cache)?;
         Ok(Keyward {
             manager,
             verifier,

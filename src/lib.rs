@@ -67,6 +67,7 @@ pub mod manager;
 pub mod manual;
 pub mod random;
 pub mod store;
+mod sync;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod verifier;

@@ -22,7 +22,7 @@ pub use error::StoreError;
 pub use feed::{Changed, Cursor, CursorError, FeedPage};
 pub use memory::MemoryStore;
 pub use outcome::{Committed, Outcome};
-pub(crate) use pending_usage::PendingUsage;
+pub(crate) use pending_usage::{PendingUsage, UsageSource};
 pub use query::{KeyFilter, ListPosition, ListQuery, Page, Segments};
 pub use usage::{Usage, UsageStore};
 
@@ -79,8 +79,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// **Instants** that reach a store are UTC, in whole microseconds, of the years 0 to 9999.
 ///
-/// **Ending.** Every call ends, in a time that the backend states: a verification waits for its read, and has no
-/// limit of its own. A commit that is given up for its time is [`Indeterminate`](StoreError::Indeterminate).
+/// **Ending.** Every call ends, in a time that the backend states. A commit has ended after ten minutes at most,
+/// whoever went away meanwhile; one that is given up for its time is [`Indeterminate`](StoreError::Indeterminate).
 ///
 /// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that this try changed nothing. A
 /// future that is dropped does all or nothing: work that has begun may go on by itself to its end, and then lets go of
@@ -89,7 +89,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// [`Corrupt`](StoreError::Corrupt), never missing.
 ///
 /// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor: for each commit its keys and
-/// cutoffs, the whole of it on one page. Where what follows the cursor is not known for sure (none was given, it is of
+/// cutoffs, the whole of it on one page. A page that says there is no more holds, with those before it, all that was
+/// committed before the call began; what it tells of, a [`get`](Self::get) that begins later sees. Where what follows the cursor is not known for sure (none was given, it is of
 /// another history, too old, or ahead), the answer is [`FeedPage::Resync`]. A wake-up, where a backend sends one, is
 /// sent after the commit, and its failure is ignored.
 ///

@@ -2,7 +2,7 @@
 //!
 //! # The order of checks
 //! 1. The credential is read: no store call, no hash, no clock.
-//! 2. Possession is proven against the stored digest.
+//! 2. Possession is proven against the stored digest, or against the tag that an earlier proof has left in memory.
 //! 3. Environment, format, tenant, status, expiry and network: all of these, and all before, give one and the
 //!    same refusal. Whoever lacks the secret learns nothing else.
 //! 4. Scopes and resources: forbidden.
@@ -10,55 +10,82 @@
 //!
 //! Whatever cannot be decided is refused as undecidable, never granted and never called wrong.
 //!
-//! Each verification reads the store, and again after each slow hash, so that a revocation counts for all that is
-//! decided after it was committed.
+//! # Two ways
+//! The warm way ([`try_verify`](Verifier::try_verify)) decides on what this node holds of the key: one lookup, one block of
+//! SHA-256, one small lock that no other key shares; it allocates nothing and waits for nothing. The cold way reads the
+//! store, proves the secret against what is stored, and leaves what it learned for the warm one.
+//!
+//! # Why the warm way may be trusted
+//! Three rules stand between an entry and a verdict:
+//! - *The fence* (`slot.rs`): what a read brought is used only while no commit of this node's and no news has overtaken
+//!   it. A node that revokes fences the key before it commits (`fenced_store.rs`), until the outcome is known.
+//! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds of
+//!   news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
+//! - *The tag* (`tag.rs`): a presented secret is wrong for good only if it was compared with what was proven against
+//!   the very digest that the entry holds.
 
 mod attempt;
+mod cold;
+mod compiled;
 mod denial;
+mod explanation;
+mod fenced_store;
+mod following;
 mod grant;
-mod in_flight;
+mod key_cache;
+mod lasting;
+mod lease;
 mod operations;
+mod permit;
+mod reads;
 mod rehashing;
 mod requirement;
 mod seen_expired;
+mod slot;
+mod slots;
+mod tag;
+mod watchers;
+mod weight;
 
 pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
+pub use explanation::{Explanation, Step, StepOutcome};
+pub(crate) use fenced_store::FencedStore;
 pub use grant::{Admitted, Grant, Only, Refused};
-pub use in_flight::Permit;
+pub use key_cache::KeyCache;
 pub use operations::Operations;
+pub use permit::Permit;
 pub use requirement::{Requirement, RequirementError};
+pub(crate) use slots::Slots;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use self::compiled::{Compiled, Known, Question, Wall};
 use self::grant::Duties;
-use self::in_flight::InFlight;
+use self::lease::Lease;
 use self::operations::Counters;
+use self::reads::Places;
 use self::rehashing::Rehashing;
-use self::seen_expired::SeenExpired;
-use crate::clock::{Clock, normalized};
-use crate::hashing::{Binding, Credential, Hasher, HashingError, Possession};
-use crate::key::{
-    Access, DecodeError, Digest, KeyFormat, KeyId, KeyRecord, KeyStatus, KeyTextError, ScopeCatalog,
-};
-use crate::random::RandomSource;
-use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage};
+use self::requirement::CatalogId;
+use self::slot::{Match, Slot};
+use self::tag::{Tag, Tagger};
+use crate::clock::{Clock, SteadyClock};
+use crate::hashing::{Credential, Hasher};
+use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
+use crate::random::{RandomError, RandomSource};
+use crate::store::KeyStore;
 
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
 /// a clock that stands before the key was issued cannot tell that it has expired.
 const MAX_CLOCK_LAG: Duration = Duration::from_mins(5);
 
-/// How often a secret is compared anew with a digest that was replaced while it was hashed. A digest only ever
-/// improves, so that a second time is rare and a third unheard of.
-const PROOF_TRIES: u32 = 3;
-
 /// Decides whether requests are admitted. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
-    parts: Arc<Parts>,
-    state: Arc<State>,
+    core: Arc<Core>,
 }
 
 /// What a verifier is made of.
@@ -67,25 +94,93 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
+    catalog_id: CatalogId,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,
-    pub(crate) usage: Arc<PendingUsage>,
 }
 
-#[derive(Default)]
-struct State {
-    in_flight: Arc<InFlight>,
-    seen_expired: SeenExpired,
+/// What all clones of a verifier share.
+struct Core {
+    parts: Parts,
+    slots: Arc<Slots>,
+    tagger: Tagger,
+    places: Places,
+    patience: Duration,
     rehashing: Arc<Rehashing>,
     counters: Counters,
+    me: Weak<Self>,
+}
+
+/// The slots of a node, for the parts that share them.
+pub(crate) fn slots(
+    cache: KeyCache,
+    keeps_usage: bool,
+    steady: Arc<dyn SteadyClock>,
+) -> Arc<Slots> {
+    let bound = u64::try_from(cache.lease.as_nanos()).unwrap_or(u64::MAX);
+    Arc::new(Slots::new(
+        Lease::new(bound),
+        cache.max_bytes,
+        keeps_usage,
+        steady,
+    ))
+}
+
+impl Parts {
+    pub(crate) fn new(
+        store: Arc<dyn KeyStore>,
+        format: KeyFormat,
+        catalog: Arc<ScopeCatalog>,
+        hasher: Arc<Hasher>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn RandomSource>,
+    ) -> Self {
+        static CATALOGS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            store,
+            format,
+            catalog,
+            catalog_id: CatalogId(CATALOGS.fetch_add(1, Ordering::Relaxed)),
+            hasher,
+            clock,
+            random,
+        }
+    }
 }
 
 impl Verifier {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            parts: Arc::new(parts),
-            state: Arc::default(),
+    /// # Errors
+    /// [`RandomError`] if there is no key for tags to be had.
+    pub(crate) fn new(
+        parts: Parts,
+        slots: Arc<Slots>,
+        cache: KeyCache,
+    ) -> Result<Self, RandomError> {
+        let tagger = Tagger::new(&*parts.random)?;
+        let core = Arc::new_cyclic(|me| Core {
+            parts,
+            slots,
+            tagger,
+            places: Places::new(cache.reads),
+            patience: cache.patience(),
+            rehashing: Arc::default(),
+            counters: Counters::default(),
+            me: Weak::clone(me),
+        });
+        Ok(Self { core })
+    }
+
+    /// Decides at once, if that takes neither the store nor a hash as it is stored; `None` if it does:
+    /// [`verify`](Self::verify) then does.
+    ///
+    /// Allocates nothing, unless the requirement has checks [by the handler](Requirement::checked_by_handler) or is used
+    /// for the first time.
+    #[must_use]
+    pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
+        match self.core.read(attempt) {
+            Ok(credential) => self.core.warm(&credential, attempt),
+            Err(denial) => Some(Err(denial)),
         }
     }
 
@@ -97,20 +192,25 @@ impl Verifier {
     ///
     /// # Cancellation
     /// Dropping the future admits nothing and leaves nothing behind.
+    ///
+    /// # Runtime
+    /// A store that does not answer is given up after the [lease](KeyCache::lease), by tokio's timer: the runtime needs
+    /// it enabled, as `#[tokio::main]` does. Without a runtime the store is waited for.
     pub async fn verify(&self, attempt: &Attempt<'_>) -> Result<Admitted, Denial> {
-        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
-        let presented = match Credential::read(attempt.presented, format, foreign) {
-            Ok(presented) => presented,
-            Err(error) => {
-                self.state.counters.unreadable();
-                return Err(malformed(error));
-            }
-        };
-        let deny = |reason| Denial::of_key(presented.id, reason);
-        let (record, outdated) = self.prove(&presented).await.map_err(deny)?;
-        let verdict = self.admit(&presented, record, outdated, attempt).await;
-        self.note_use(presented.id, verdict.as_ref().err());
-        verdict.map_err(deny)
+        let credential = self.core.read(attempt)?;
+        if let Some(verdict) = self.core.warm(&credential, attempt) {
+            return verdict;
+        }
+        // Kept out of this future, which is moved about in every request.
+        Box::pin(self.core.cold(&credential, attempt)).await
+    }
+
+    /// What would be decided on this request and why, check by check: for an operator who asks why a key is refused.
+    ///
+    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache.
+    /// The text names the key's id and what it may do, and nothing of its secret.
+    pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
+        self.core.explain(attempt).await
     }
 
     /// Checks at start that a requirement can be met as meant, and hands it back.
@@ -118,234 +218,177 @@ impl Verifier {
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
     pub fn prepare(&self, requirement: Requirement) -> Result<Requirement, RequirementError> {
-        requirement.check(&self.parts.catalog)?;
+        requirement.check(&self.core.parts.catalog)?;
         Ok(requirement)
+    }
+
+    /// Reads every key anew at its next use. For whoever has changed the store behind Keyward's back, such as by hand or
+    /// from a backup, and does not want to wait for the [lease](KeyCache::lease) to end.
+    pub fn forget_all(&self) {
+        self.core.slots.forget_all();
     }
 
     /// The format whose keys are accepted.
     #[must_use]
     pub fn format(&self) -> &KeyFormat {
-        &self.parts.format
+        &self.core.parts.format
     }
 
     /// What has been done so far, counted since this verifier was made.
     #[must_use]
     pub fn operations(&self) -> Operations {
-        self.state.counters.read(&self.parts.hasher)
+        let core = &self.core;
+        let is_followed = core
+            .slots
+            .now()
+            .is_ok_and(|now| core.slots.lease.is_followed(now));
+        core.counters
+            .read(&core.parts.hasher, is_followed, core.slots.occupancy())
     }
 
-    /// What the possessor of a key's secret is told.
-    async fn admit(
-        &self,
-        presented: &Credential<'_>,
-        mut record: KeyRecord,
-        outdated: bool,
-        attempt: &Attempt<'_>,
-    ) -> Result<Admitted, DenialReason> {
-        self.check(presented, &record, attempt)?;
-        if outdated && self.rehash(presented, &record).await {
-            // Much may have happened meanwhile.
-            record = self.read(presented).await?;
-            self.check(presented, &record, attempt)?;
-        }
-        // From the last look at the store and at the clock to here nothing has been waited for.
-        let in_flight = &self.state.in_flight;
-        let permit = in_flight
-            .admit(record.id(), record.concurrency())
-            .ok_or(DenialReason::TooManyInFlight)?;
-        let duties = Duties::new(attempt.requirement.handler_checks());
-        Ok(Admitted::new(Grant::new(record, duties), permit))
-    }
-
-    /// Takes down that a key was used by whoever has its secret. What could not be decided was no use.
-    fn note_use(&self, key: KeyId, denied: Option<&DenialReason>) {
-        if denied.is_some_and(|reason| reason.class() == DenialClass::Undecidable) {
-            return;
-        }
-        if let Some(now) = self.parts.clock.now().ok().and_then(normalized) {
-            self.parts.usage.record(key, now, denied.is_none());
-        }
-    }
-
-    async fn read(&self, presented: &Credential<'_>) -> Result<KeyRecord, DenialReason> {
-        self.state.counters.store_read();
-        let stored = self.parts.store.get(presented.id).await;
-        let stored = stored.map_err(DenialReason::Store)?;
-        let stored = stored.ok_or(DenialReason::UnknownKey)?;
-        if stored.id != presented.id {
-            return Err(DenialReason::Unreadable(DecodeError::Corrupt {
-                source: None,
-            }));
-        }
-        KeyRecord::decode(stored).map_err(DenialReason::Unreadable)
-    }
-
-    /// The record of the key, once the secret has proven to be its own, and whether its digest ranks lower than
-    /// today's choice.
-    ///
-    /// A slow hash may have waited long for its turn: the record is then read again, and if its digest is another
-    /// by now, the secret is compared with that one.
-    async fn prove(&self, presented: &Credential<'_>) -> Result<(KeyRecord, bool), DenialReason> {
-        let mut record = self.read(presented).await?;
-        for _ in 0..PROOF_TRIES {
-            let verdict = self.parts.hasher.verify(
-                record.digest(),
-                binding(&record),
-                presented,
-                record.origin(),
-            );
-            match verdict.await {
-                Ok(Possession::Proven { outdated, slowly }) => {
-                    if !slowly {
-                        return Ok((record, outdated));
-                    }
-                    let now = self.read(presented).await?;
-                    if now.digest() == record.digest() && now.environment() == record.environment()
-                    {
-                        return Ok((now, outdated));
-                    }
-                    record = now;
-                }
-                Ok(Possession::Refuted) => return Err(DenialReason::WrongSecret),
-                Err(error) => return Err(DenialReason::Hashing(error)),
-            }
-        }
-        Err(DenialReason::Hashing(HashingError::Unfinished))
-    }
-
-    /// All that the possessor of a key's secret may still be refused for.
-    fn check(
-        &self,
-        presented: &Credential<'_>,
-        record: &KeyRecord,
-        attempt: &Attempt<'_>,
-    ) -> Result<(), DenialReason> {
-        self.check_credential(presented, record, attempt)?;
-        self.check_requirement(record, attempt)
-    }
-
-    /// What the possessor of a secret may still be refused as a stranger for.
-    fn check_credential(
-        &self,
-        presented: &Credential<'_>,
-        record: &KeyRecord,
-        attempt: &Attempt<'_>,
-    ) -> Result<(), DenialReason> {
-        let format = &self.parts.format;
-        let environment = record.environment();
-        let is_accepted = format
-            .environments()
-            .any(|accepted| accepted == environment);
-        let is_as_named = [presented.environment, attempt.environment]
-            .into_iter()
-            .flatten()
-            .all(|named| named == environment);
-        if !is_accepted || !is_as_named {
-            return Err(DenialReason::OtherEnvironment);
-        }
-        // A key has one form: the text that its client was given.
-        if record.prefix() != format.prefix() || record.foreign_format() != presented.foreign {
-            return Err(DenialReason::OtherFormat);
-        }
-        if attempt
-            .tenant
-            .is_some_and(|tenant| tenant != record.tenant())
-        {
-            return Err(DenialReason::OtherTenant);
-        }
-        self.check_status(record)?;
-        if !record.networks().permit(attempt.client) {
-            return Err(match attempt.client {
-                Some(_) => DenialReason::OutsideNetworks,
-                None => DenialReason::AddressUnknown,
-            });
-        }
-        Ok(())
-    }
-
-    fn check_status(&self, record: &KeyRecord) -> Result<(), DenialReason> {
-        let clock = self.parts.clock.now().map_err(DenialReason::Clock)?;
-        let now = self.state.seen_expired.judged_at(clock, record);
-        match record.status(now) {
-            KeyStatus::Active => {}
-            KeyStatus::Revoked => {
-                return Err(match record.revocation() {
-                    Some(revocation) => DenialReason::Revoked {
-                        at: revocation.at,
-                        reason: revocation.reason.clone(),
-                    },
-                    None if record.is_cut_off() => DenialReason::CutOff,
-                    None => DenialReason::Superseded,
-                });
-            }
-            KeyStatus::Expired => return Err(DenialReason::Expired),
-            KeyStatus::Suspended => return Err(DenialReason::Suspended),
-            KeyStatus::NotYetValid => return Err(DenialReason::NotYetValid),
-        }
-        if record.expires_at().is_some() && record.created_at() - clock > MAX_CLOCK_LAG {
-            return Err(DenialReason::ClockBehind);
-        }
-        Ok(())
-    }
-
-    fn check_requirement(
-        &self,
-        record: &KeyRecord,
-        attempt: &Attempt<'_>,
-    ) -> Result<(), DenialReason> {
-        let requirement = attempt.requirement;
-        let has_access = match record.access() {
-            Access::Full => true,
-            Access::Scopes(_) if requirement.needs_full_access() => false,
-            Access::Scopes(held) => requirement
-                .scope_rule()
-                .is_none_or(|rule| self.parts.catalog.grants(held, rule)),
-        };
-        if !has_access {
-            return Err(DenialReason::MissingAccess);
-        }
-        requirement.check_resources(record.resources(), attempt)
-    }
-
-    /// Stores a better digest; whether anything was waited for. The verdict does not depend on its success: a
-    /// later request tries again.
-    async fn rehash(&self, presented: &Credential<'_>, record: &KeyRecord) -> bool {
-        let Some(turn) = self.state.rehashing.begin(record.id()) else {
-            return false; // Another request is at it.
-        };
-        let better = self.parts.hasher.improve(
-            record.digest(),
-            binding(record),
-            presented.secret,
-            record.origin(),
-            turn,
-        );
-        let replaced = match better.await {
-            Ok(Some(better)) => self.replace_digest(record, better).await,
-            Ok(None) => return false,
-            Err(_) => false,
-        };
-        self.state.counters.rehashed(replaced);
-        true
-    }
-
-    async fn replace_digest(&self, record: &KeyRecord, to: Digest) -> bool {
-        let change = Change::Rehash {
-            id: record.id(),
-            from: record.digest().clone(),
-            to,
-        };
-        let set = ChangeSet::one(ChangeId::generate(&*self.parts.random), change);
-        let committed = self.parts.store.commit(&set).await;
-        committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
+    /// Follows the store's news for as long as it is polled. It never ends.
+    pub(crate) async fn follow(&self) {
+        self.core.follow().await;
     }
 }
 
-fn binding(record: &KeyRecord) -> Binding<'_> {
-    Binding {
-        environment: record.environment(),
-        id: record.id(),
+/// What a locked slot says to a request.
+enum Verdict {
+    Admitted(Arc<Known>, bool),
+    Denied(DenialReason),
+}
+
+impl Core {
+    fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {
+        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
+        Credential::read(attempt.presented, format, foreign).map_err(|error| {
+            self.counters.unreadable();
+            malformed(error)
+        })
     }
+
+    /// The tag of what was presented: of all of it, and of one of the application's own keys that is the secret.
+    fn tag(&self, credential: &Credential<'_>) -> Tag {
+        self.counters.tag();
+        self.tagger.tag(credential.text)
+    }
+
+    /// Decides on what the key's slot holds; none if that is not enough.
+    #[inline]
+    fn warm(
+        &self,
+        credential: &Credential<'_>,
+        attempt: &Attempt<'_>,
+    ) -> Option<Result<Admitted, Denial>> {
+        let verdict = self.slots.find(
+            credential.id,
+            || self.tag(credential),
+            |tag, slot| self.decide_warm(credential, attempt, tag, slot),
+        );
+        Some(match verdict?? {
+            Verdict::Admitted(known, is_counted) => Ok(admitted(known, is_counted, attempt)),
+            Verdict::Denied(reason) => Err(Denial::of_key(credential.id, reason)),
+        })
+    }
+
+    #[inline]
+    fn decide_warm(
+        &self,
+        credential: &Credential<'_>,
+        attempt: &Attempt<'_>,
+        tag: Tag,
+        slot: &mut Slot,
+    ) -> Option<Verdict> {
+        let now = self.slots.now().ok()?;
+        self.usable(slot, now)?;
+        // A foreign credential may be written in several ways that prove the same.
+        match slot.compare(tag, credential.foreign.is_none()) {
+            Match::Unknown => return None,
+            Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),
+            Match::Proven => {}
+        }
+        let entry = slot.entry.as_ref()?;
+        if entry.is_rehash_due(now) {
+            return None;
+        }
+        let seen_end = slot
+            .seen_end
+            .unwrap_or_else(|| self.slots.seen.latest(credential.id));
+        let wall = match Wall::read(&*self.parts.clock) {
+            Ok(wall) => wall,
+            Err(reason) => return Some(Verdict::Denied(reason)),
+        };
+        let question = self.question(credential, attempt, wall, seen_end);
+        let judged = entry.compiled.judge(&question);
+        Some(self.settle(slot, &question, judged, None))
+    }
+
+    /// Takes the request's place and takes down its use, once all else is decided. Under the slot's lock.
+    #[inline]
+    fn settle(
+        &self,
+        slot: &mut Slot,
+        question: &Question<'_>,
+        judged: Result<(), DenialReason>,
+        compiled: Option<&Compiled>,
+    ) -> Verdict {
+        slot.seen_end = Some(question.seen_end.get());
+        let held = slot.entry.as_ref().map(|entry| &entry.compiled);
+        let Some(compiled) = compiled.or(held) else {
+            return Verdict::Denied(DenialReason::TooOld);
+        };
+        let judged = judged.and_then(|()| match compiled.concurrency {
+            Some(limit) if slot.in_flight >= limit.get() => Err(DenialReason::TooManyInFlight),
+            _ => Ok(()),
+        });
+        let verdict = match judged {
+            Ok(()) => {
+                let is_counted = compiled.concurrency.is_some();
+                Verdict::Admitted(Arc::clone(&compiled.known), is_counted)
+            }
+            Err(reason) => Verdict::Denied(reason),
+        };
+        match &verdict {
+            Verdict::Admitted(_, is_counted) => {
+                slot.in_flight += u32::from(*is_counted);
+                slot.granted = slot.granted.saturating_add(1);
+            }
+            // What could not be decided was no use.
+            Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => {
+                return verdict;
+            }
+            Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
+        }
+        slot.last_used = question.wall.coarse();
+        slot.is_referenced = true;
+        verdict
+    }
+
+    fn question<'a>(
+        &'a self,
+        credential: &'a Credential<'a>,
+        attempt: &'a Attempt<'a>,
+        wall: Wall<'a>,
+        seen_end: i64,
+    ) -> Question<'a> {
+        Question {
+            parts: &self.parts,
+            credential,
+            attempt,
+            wall,
+            seen_end: std::cell::Cell::new(seen_end),
+        }
+    }
+}
+
+fn admitted(known: Arc<Known>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
+    let permit = if is_counted {
+        Permit::of(&known)
+    } else {
+        Permit::uncounted()
+    };
+    let duties = Duties::new(attempt.requirement.handler_checks());
+    Admitted::new(Grant::new(known, duties), permit)
 }
 
 fn malformed(error: KeyTextError) -> Denial {
@@ -359,8 +402,15 @@ fn malformed(error: KeyTextError) -> Denial {
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
-            .field("format", &self.parts.format)
-            .field("store", &self.parts.store)
+            .field("format", &self.core.parts.format)
+            .field("store", &self.core.parts.store)
+            .field("slots", &self.core.slots)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
     }
 }

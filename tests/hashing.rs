@@ -125,6 +125,7 @@ async fn keys_kept_under_argon2id_sha256_and_hmac_verify_alike() {
             .revoke(&system, &tenant, id, RevokeReason::Leaked)
             .await
             .unwrap();
+        verifying.verifier().forget_all();
         let denial = verify(&verifying, issued.api_key().presented())
             .await
             .unwrap_err();

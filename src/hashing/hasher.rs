@@ -29,8 +29,6 @@ pub(crate) enum Possession {
     Proven {
         /// Whether the digest ranks lower than today's choice.
         outdated: bool,
-        /// Whether it took a slow hash, so that what was read before it is old by now.
-        slowly: bool,
     },
     /// It is not.
     Refuted,
@@ -44,8 +42,14 @@ pub(crate) struct Hasher {
     slow: Arc<SlowLane>,
     /// Keys the names under which computations are shared: drawn at start, never stored.
     fingerprints: Hmac<Sha256>,
-    fast_hashes: AtomicU64,
-    slow_hashes: Arc<AtomicU64>,
+    hashes: Arc<Hashes>,
+}
+
+/// How many hashes have been computed.
+#[derive(Default)]
+struct Hashes {
+    fast: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl Hasher {
@@ -63,8 +67,7 @@ impl Hasher {
             foreign,
             random,
             fingerprints,
-            fast_hashes: AtomicU64::new(0),
-            slow_hashes: Arc::default(),
+            hashes: Arc::default(),
         })
     }
 
@@ -94,35 +97,62 @@ impl Hasher {
         credential: &Credential<'_>,
         origin: SecretOrigin,
     ) -> Result<Possession, HashingError> {
+        let hashes = &self.hashes;
+        self.compare(digest, binding, credential, origin, hashes)
+            .await
+    }
+
+    /// As [`verify`](Self::verify), for whoever must leave no trace.
+    pub(crate) async fn verify_uncounted(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        credential: &Credential<'_>,
+        origin: SecretOrigin,
+    ) -> Result<Possession, HashingError> {
+        let hashes = &Arc::default();
+        self.compare(digest, binding, credential, origin, hashes)
+            .await
+    }
+
+    async fn compare(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        credential: &Credential<'_>,
+        origin: SecretOrigin,
+        hashes: &Arc<Hashes>,
+    ) -> Result<Possession, HashingError> {
         if foreign::is_foreign(digest) {
-            return self.verify_foreign(digest, binding, credential).await;
+            let compared = self.compare_foreign(digest, binding, credential, hashes);
+            return compared.await;
         }
         let secret = credential.secret;
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         self.check_pepper(stored.scheme)?;
-        let slowly = matches!(stored.scheme, Scheme::Argon2id { .. });
         let proven = match stored.scheme {
             Scheme::Argon2id { params, pepper } => {
                 let fingerprint = self.fingerprint(digest, binding, secret);
-                let work = self.argon2id(params, pepper, stored.salt, binding, secret)?;
+                let work = self.argon2id(params, pepper, stored.salt, binding, secret, hashes)?;
                 let work = move || Ok(are_equal(&work()?, &stored.output));
                 self.slow.share(fingerprint, work).await?
             }
-            fast => are_equal(&self.fast(fast, binding, secret)?, &stored.output),
+            fast => are_equal(&self.fast(fast, binding, secret, hashes)?, &stored.output),
         };
         if !proven {
             return Ok(Possession::Refuted);
         }
         let outdated = self.improvement(stored.scheme, origin).is_some();
-        Ok(Possession::Proven { outdated, slowly })
+        Ok(Possession::Proven { outdated })
     }
 
     /// Compares with a digest that another library made: it always ranks lower than one of Keyward's.
-    async fn verify_foreign(
+    async fn compare_foreign(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
         credential: &Credential<'_>,
+        hashes: &Arc<Hashes>,
     ) -> Result<Possession, HashingError> {
         let (presented, read) = self.read_foreign(digest, binding, credential)?;
         let foreign = self
@@ -130,25 +160,22 @@ impl Hasher {
             .as_ref()
             .ok_or(HashingError::UnknownAlgorithm)?;
         let mac = foreign.mac_for(&read)?;
-        let (slowly, most) = (read.is_slow(), self.choice.obeyed);
-        let proven = if slowly {
+        let most = self.choice.obeyed;
+        let proven = if read.is_slow() {
             let fingerprint = self.fingerprint(digest, binding, presented);
             let presented = Zeroizing::new(presented.to_vec());
-            let counter = Arc::clone(&self.slow_hashes);
+            let hashes = Arc::clone(hashes);
             let work = move || {
-                counter.fetch_add(1, Ordering::Relaxed);
+                hashes.slow.fetch_add(1, Ordering::Relaxed);
                 read.is_of(&presented, mac, most)
             };
             self.slow.share(fingerprint, work).await?
         } else {
-            self.fast_hashes.fetch_add(1, Ordering::Relaxed);
+            hashes.fast.fetch_add(1, Ordering::Relaxed);
             read.is_of(presented, mac, most)?
         };
         Ok(if proven {
-            Possession::Proven {
-                outdated: true,
-                slowly,
-            }
+            Possession::Proven { outdated: true }
         } else {
             Possession::Refuted
         })
@@ -224,8 +251,8 @@ impl Hasher {
     /// How many fast and slow hashes have been computed.
     pub(crate) fn hashes(&self) -> (u64, u64) {
         (
-            self.fast_hashes.load(Ordering::Relaxed),
-            self.slow_hashes.load(Ordering::Relaxed),
+            self.hashes.fast.load(Ordering::Relaxed),
+            self.hashes.slow.load(Ordering::Relaxed),
         )
     }
 
@@ -262,7 +289,7 @@ impl Hasher {
             Scheme::Argon2id { params, pepper } => {
                 let mut salt = [0; 16];
                 self.random.fill(&mut salt)?;
-                let work = self.argon2id(params, pepper, salt, binding, secret)?;
+                let work = self.argon2id(params, pepper, salt, binding, secret, &self.hashes)?;
                 let output = match turn {
                     None => Some(self.slow.run(work).await?),
                     Some(turn) => {
@@ -277,7 +304,10 @@ impl Hasher {
                 (salt, output)
             }
             // The id is a salt of its own: no two keys share it.
-            fast => (*binding.id.as_bytes(), self.fast(fast, binding, secret)?),
+            fast => (
+                *binding.id.as_bytes(),
+                self.fast(fast, binding, secret, &self.hashes)?,
+            ),
         };
         let digest = StoredDigest {
             scheme,
@@ -292,6 +322,7 @@ impl Hasher {
         scheme: Scheme,
         binding: Binding<'_>,
         secret: &[u8],
+        hashes: &Hashes,
     ) -> Result<[u8; 32], HashingError> {
         let output = match scheme {
             Scheme::Hmac { pepper } => {
@@ -305,7 +336,7 @@ impl Hasher {
                 hash.finalize().into()
             }
         };
-        self.fast_hashes.fetch_add(1, Ordering::Relaxed);
+        hashes.fast.fetch_add(1, Ordering::Relaxed);
         Ok(output)
     }
 
@@ -317,6 +348,7 @@ impl Hasher {
         salt: [u8; 16],
         binding: Binding<'_>,
         secret: &[u8],
+        hashes: &Arc<Hashes>,
     ) -> Result<
         impl FnOnce() -> Result<[u8; 32], HashingError> + Send + 'static + use<>,
         HashingError,
@@ -326,9 +358,9 @@ impl Hasher {
             .transpose()?;
         let associated_data = binding.associated_data();
         let secret = Zeroizing::new(secret.to_vec());
-        let counter = Arc::clone(&self.slow_hashes);
+        let hashes = Arc::clone(hashes);
         Ok(move || {
-            counter.fetch_add(1, Ordering::Relaxed);
+            hashes.slow.fetch_add(1, Ordering::Relaxed);
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
             argon2id::hash(params, pepper, &salt, associated_data, &secret)
         })

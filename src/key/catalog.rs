@@ -126,18 +126,26 @@ impl ScopeCatalog {
     /// Whether holding `held` meets the rule. A scope that is not declared is held by nobody.
     #[must_use]
     pub fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
-        let mut reach = Bits::default();
-        for (_, closure) in held
-            .iter()
-            .filter_map(|scope| self.find(scope))
-            .map(|(_, entry)| entry)
-        {
-            reach.join(closure);
-        }
+        let reach = self.reach(held);
         needed.is_met(|scope| {
             self.find(scope)
                 .is_some_and(|(index, _)| reach.contains(index))
         })
+    }
+
+    /// All that holding `held` grants.
+    pub(crate) fn reach(&self, held: &ScopeSet) -> Bits {
+        let mut reach = Bits::default();
+        let held = held.iter().filter_map(|scope| self.find(scope));
+        for (_, (_, closure)) in held {
+            reach.join(closure);
+        }
+        reach
+    }
+
+    /// The scope's place in every [reach](Self::reach); none if it is not declared.
+    pub(crate) fn index_of(&self, scope: &Scope) -> Option<usize> {
+        self.find(scope).map(|(index, _)| index)
     }
 
     /// Whether holding `held` grants each of `asked`.
@@ -188,8 +196,8 @@ pub enum CatalogError {
 }
 
 /// A set of indices below [`ScopeCatalog::MAX_SCOPES`].
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Bits([u64; ScopeCatalog::MAX_SCOPES / 64]);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bits([u64; ScopeCatalog::MAX_SCOPES / 64]);
 
 impl Bits {
     fn insert(&mut self, index: usize) {
@@ -198,9 +206,17 @@ impl Bits {
         }
     }
 
-    fn contains(&self, index: usize) -> bool {
+    pub(crate) fn contains(&self, index: usize) -> bool {
         let word = self.0.get(index / 64).copied().unwrap_or_default();
         word & (1 << (index % 64)) != 0
+    }
+
+    /// The first 64 alone, if there are no others.
+    pub(crate) fn as_first_word(&self) -> Option<u64> {
+        match self.0 {
+            [first, 0, 0, 0] => Some(first),
+            _ => None,
+        }
     }
 
     fn join(&mut self, other: &Self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,8 @@ use super::{EmptyError, NonEmpty};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Resource {
-    kind: Box<str>,
+    /// Shared, so that a denial can name it without allocating.
+    kind: Arc<str>,
     value: Box<str>,
 }
 
@@ -49,6 +51,11 @@ impl Resource {
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// What kind of thing it is, to keep without allocating.
+    pub(crate) fn shared_kind(&self) -> Arc<str> {
+        Arc::clone(&self.kind)
     }
 
     /// Which one it is.
@@ -147,13 +154,16 @@ impl Resources {
 
     /// The kinds the key is restricted in, each once.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.first_of_each_kind().map(Resource::kind)
+    }
+
+    pub(crate) fn first_of_each_kind(&self) -> impl Iterator<Item = &Resource> {
         let list: &[Resource] = match self {
             Self::Any => &[],
             Self::Only(list) => list.as_slice(),
         };
         list.chunk_by(|a, b| a.kind() == b.kind())
             .filter_map(<[_]>::first)
-            .map(Resource::kind)
     }
 
     /// Whether whatever these permit, `ceiling` permits too.

@@ -158,13 +158,14 @@ pub struct ScopeError;
 ///
 /// Evaluated from left to right as written, without precedence: `a.or(b).and(c)` is `(a or b) and c`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ScopeRule(Rule);
+pub struct ScopeRule(Rule<Scope>);
 
-#[derive(Clone, PartialEq, Eq)]
-enum Rule {
-    One(Scope),
-    Both(Box<Rule>, Box<Rule>),
-    Either(Box<Rule>, Box<Rule>),
+/// A rule over scopes, or over what stands for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Rule<T> {
+    One(T),
+    Both(Box<Self>, Box<Self>),
+    Either(Box<Self>, Box<Self>),
 }
 
 impl ScopeRule {
@@ -185,6 +186,11 @@ impl ScopeRule {
         self.0.is_met(&mut holds)
     }
 
+    /// The same rule over what stands for each scope.
+    pub(crate) fn map<T>(&self, mut stands_for: impl FnMut(&Scope) -> T) -> Rule<T> {
+        self.0.map(&mut stands_for)
+    }
+
     /// The scopes the rule names, as often as it names them.
     #[must_use]
     pub fn scopes(&self) -> Vec<&Scope> {
@@ -194,21 +200,30 @@ impl ScopeRule {
     }
 }
 
-impl Rule {
-    fn is_met(&self, holds: &mut impl FnMut(&Scope) -> bool) -> bool {
+impl<T> Rule<T> {
+    pub(crate) fn is_met(&self, holds: &mut impl FnMut(&T) -> bool) -> bool {
         match self {
-            Self::One(scope) => holds(scope),
+            Self::One(one) => holds(one),
             Self::Both(a, b) => a.is_met(holds) && b.is_met(holds),
             Self::Either(a, b) => a.is_met(holds) || b.is_met(holds),
         }
     }
 
-    fn collect<'a>(&'a self, scopes: &mut Vec<&'a Scope>) {
+    fn map<U>(&self, stands_for: &mut impl FnMut(&T) -> U) -> Rule<U> {
+        let mut map = |rule: &Self| Box::new(rule.map(stands_for));
         match self {
-            Self::One(scope) => scopes.push(scope),
+            Self::Both(a, b) => Rule::Both(map(a), map(b)),
+            Self::Either(a, b) => Rule::Either(map(a), map(b)),
+            Self::One(one) => Rule::One(stands_for(one)),
+        }
+    }
+
+    fn collect<'a>(&'a self, all: &mut Vec<&'a T>) {
+        match self {
+            Self::One(one) => all.push(one),
             Self::Both(a, b) | Self::Either(a, b) => {
-                a.collect(scopes);
-                b.collect(scopes);
+                a.collect(all);
+                b.collect(all);
             }
         }
     }
@@ -226,10 +241,10 @@ impl fmt::Display for ScopeRule {
     }
 }
 
-impl fmt::Display for Rule {
+impl<T: fmt::Display> fmt::Display for Rule<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::One(scope) => write!(f, "{scope}"),
+            Self::One(one) => write!(f, "{one}"),
             Self::Both(a, b) => write!(f, "({a} and {b})"),
             Self::Either(a, b) => write!(f, "({a} or {b})"),
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Technical Report #36). Titles are still text that somebody typed: escape them where you show them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Title(Box<str>);
+pub struct Title(Arc<str>);
 
 impl Title {
     /// Longest title in characters (Unicode scalar values).
@@ -107,7 +108,7 @@ impl TryFrom<String> for Title {
 
 impl From<Title> for String {
     fn from(title: Title) -> Self {
-        title.0.into()
+        title.as_str().to_owned()
     }
 }
 

@@ -58,6 +58,8 @@ pub enum FeedPage {
         items: Vec<Changed>,
         /// Where to go on.
         next: Cursor,
+        /// Whether there may be more already. If not, all that was committed before the call began has been told.
+        has_more: bool,
     },
     /// The changes after the cursor are not to be had: forget all that was derived from the feed.
     Resync {

@@ -1,10 +1,8 @@
 //! Usage that this node has seen and not yet handed to the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use time::OffsetDateTime;
 
 use super::{ChangeId, KeyStore, StoreError, Usage};
 use crate::key::KeyId;
@@ -15,61 +13,31 @@ const BATCH: usize = 1_000;
 
 /// Usage that is still to be merged into the store, key by key.
 ///
-/// Only keys whose secret was proven have an entry, so that strangers cannot make it grow. Batches that were begun
-/// keep their id until the store has taken them, so that an answer that was lost counts nothing twice.
+/// It is taken down where keys are verified, and collected from there. Batches that were begun keep their id until the
+/// store has taken them, so that an answer that was lost counts nothing twice.
 pub(crate) struct PendingUsage {
     store: Arc<dyn KeyStore>,
-    state: Mutex<State>,
+    source: Arc<dyn UsageSource>,
+    begun: Mutex<VecDeque<Batch>>,
+}
+
+/// Where usage is taken down.
+pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
+    /// All that was taken down since the last time.
+    fn collect(&self) -> Vec<(KeyId, Usage)>;
+    /// What will be collected of a key.
+    fn peek(&self, id: KeyId) -> Option<Usage>;
 }
 
 type Batch = Arc<(ChangeId, Vec<(KeyId, Usage)>)>;
 
-#[derive(Default)]
-struct State {
-    seen: HashMap<KeyId, Usage>,
-    begun: VecDeque<Batch>,
-}
-
-impl State {
-    /// What this node knows of a key's use. What is on its way may be in the store already: of that, only the instant
-    /// can be counted twice without harm.
-    fn known_of(&self, id: KeyId) -> Option<Usage> {
-        let begun = self.begun.iter().flat_map(|batch| &batch.1);
-        let begun = begun.filter(|(key, _)| *key == id).map(|(_, usage)| Usage {
-            granted: 0,
-            refused: 0,
-            ..*usage
-        });
-        let seen = self.seen.get(&id).copied();
-        seen.into_iter().chain(begun).reduce(Usage::merged)
-    }
-}
-
 impl PendingUsage {
-    pub(crate) fn new(store: Arc<dyn KeyStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn KeyStore>, source: Arc<dyn UsageSource>) -> Self {
         Self {
             store,
-            state: Mutex::default(),
+            source,
+            begun: Mutex::default(),
         }
-    }
-
-    /// Takes down one request, if the store keeps usage at all.
-    pub(crate) fn record(&self, key: KeyId, at: OffsetDateTime, is_granted: bool) {
-        if self.store.usage().is_none() {
-            return;
-        }
-        let one = Usage {
-            last_used_at: at,
-            granted: u64::from(is_granted),
-            refused: u64::from(!is_granted),
-        };
-        let mut state = self.state();
-        let usage = state.seen.entry(key).or_insert(Usage {
-            granted: 0,
-            refused: 0,
-            ..one
-        });
-        *usage = usage.merged(one);
     }
 
     /// Hands what was seen until now to the store; for how many keys.
@@ -89,7 +57,7 @@ impl PendingUsage {
             );
             if !may_succeed_later {
                 // By id: another flush may have brought the same batch home.
-                self.state().begun.retain(|begun| begun.0 != *id);
+                self.begun().retain(|begun| begun.0 != *id);
             }
             merged?;
             keys += entries.len();
@@ -107,8 +75,8 @@ impl PendingUsage {
         };
         // Before the store is asked: what a flush carries over meanwhile is then seen twice rather than not at all.
         let here: Vec<_> = {
-            let state = self.state();
-            ids.iter().map(|id| state.known_of(*id)).collect()
+            let begun = self.begun();
+            ids.iter().map(|id| self.known_of(*id, &begun)).collect()
         };
         let stored = usage.read(ids).await?;
         if stored.len() != ids.len() {
@@ -122,28 +90,41 @@ impl PendingUsage {
         Ok(Some(known.collect()))
     }
 
-    /// The batches that are on their way already, and all that was seen since, cut into batches.
-    fn begin(&self, random: &dyn RandomSource) -> Vec<Batch> {
-        let mut state = self.state();
-        let seen: Vec<_> = std::mem::take(&mut state.seen).into_iter().collect();
-        for entries in seen.chunks(BATCH) {
-            let batch = (ChangeId::generate(random), entries.to_vec());
-            state.begun.push_back(Arc::new(batch));
-        }
-        state.begun.iter().map(Arc::clone).collect()
+    /// What this node knows of a key's use. What is on its way may be in the store already: of that, only the instant
+    /// can be counted twice without harm.
+    fn known_of(&self, id: KeyId, begun: &VecDeque<Batch>) -> Option<Usage> {
+        let begun = begun.iter().flat_map(|batch| &batch.1);
+        let begun = begun.filter(|(key, _)| *key == id).map(|(_, usage)| Usage {
+            granted: 0,
+            refused: 0,
+            ..*usage
+        });
+        self.source
+            .peek(id)
+            .into_iter()
+            .chain(begun)
+            .reduce(Usage::merged)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The batches that are on their way already, and all that was seen since, cut into batches.
+    fn begin(&self, random: &dyn RandomSource) -> Vec<Batch> {
+        let mut begun = self.begun();
+        for entries in self.source.collect().chunks(BATCH) {
+            let batch = (ChangeId::generate(random), entries.to_vec());
+            begun.push_back(Arc::new(batch));
+        }
+        begun.iter().map(Arc::clone).collect()
+    }
+
+    fn begun(&self) -> MutexGuard<'_, VecDeque<Batch>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for PendingUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
         f.debug_struct("PendingUsage")
-            .field("keys", &state.seen.len())
-            .field("batches", &state.begun.len())
+            .field("batches", &self.begun().len())
             .finish_non_exhaustive()
     }
 }

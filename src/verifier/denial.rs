@@ -1,6 +1,7 @@
 //! No, and why.
 
 use std::fmt;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -160,7 +161,7 @@ pub enum DenialReason {
     #[error("the key is restricted in `{kind}`, which the route does not settle")]
     ResourceUnsettled {
         /// The kind.
-        kind: Box<str>,
+        kind: Arc<str>,
     },
     /// The request names more resources than are looked at.
     #[error("the request names more resources than are looked at")]
@@ -169,13 +170,13 @@ pub enum DenialReason {
     #[error("the route is not bound to a `{kind}`")]
     ResourceUnbound {
         /// The kind.
-        kind: Box<str>,
+        kind: Arc<str>,
     },
     /// The key is not permitted the resource.
     #[error("the key is not permitted this `{kind}`")]
     ResourceRefused {
         /// The kind.
-        kind: Box<str>,
+        kind: Arc<str>,
     },
     /// As many of the key's requests are in flight as it may have.
     #[error("as many of the key's requests are in flight as it may have")]
@@ -192,6 +193,9 @@ pub enum DenialReason {
     /// The clock failed.
     #[error(transparent)]
     Clock(ClockError),
+    /// What is known of the key is too old to decide on, and could not be read anew in time.
+    #[error("what is known of the key is too old to decide on")]
+    TooOld,
     /// The clock stands before the key was issued, and cannot tell whether it has expired.
     #[error("the clock stands before the key was issued")]
     ClockBehind,
@@ -228,6 +232,7 @@ impl DenialReason {
             | Self::Unreadable(_)
             | Self::Hashing(_)
             | Self::Clock(_)
+            | Self::TooOld
             | Self::ClockBehind => DenialClass::Undecidable,
         }
     }

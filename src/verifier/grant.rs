@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Permit;
+use super::compiled::Known;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
 /// Yes.
@@ -35,46 +36,47 @@ impl Admitted {
 /// What was granted: whose key it was, and what it permits. Cheap to clone; travels with the request.
 #[derive(Clone)]
 pub struct Grant {
-    record: Arc<KeyRecord>,
-    duties: Arc<Duties>,
+    known: Arc<Known>,
+    /// None where the handler promised nothing, so that most grants allocate nothing.
+    duties: Option<Arc<Duties>>,
 }
 
 impl Grant {
-    pub(super) fn new(record: KeyRecord, duties: Duties) -> Self {
+    pub(super) fn new(known: Arc<Known>, duties: Option<Duties>) -> Self {
         Self {
-            record: Arc::new(record),
-            duties: Arc::new(duties),
+            known,
+            duties: duties.map(Arc::new),
         }
     }
 
     /// The key's id.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        self.record.id()
+        self.known.record.id()
     }
 
     /// Whose key it is.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
-        self.record.tenant()
+        self.known.record.tenant()
     }
 
     /// What people call the key.
     #[must_use]
     pub fn title(&self) -> &Title {
-        self.record.title()
+        self.known.record.title()
     }
 
     /// The environment that the key was issued for.
     #[must_use]
     pub fn environment(&self) -> &Environment {
-        self.record.environment()
+        self.known.record.environment()
     }
 
     /// All that is known of the key, as it was when the request was admitted.
     #[must_use]
     pub fn record(&self) -> &KeyRecord {
-        &self.record
+        &self.known.record
     }
 
     /// Whether the key is permitted this resource. The answer counts as the check that a route promised with
@@ -83,8 +85,8 @@ impl Grant {
     /// # Errors
     /// [`Refused`] if it is not: the handler answers 403, or 404 where existence itself is not to be told.
     pub fn permits(&self, kind: &str, value: &str) -> Result<(), Refused> {
-        self.duties.done(kind);
-        if self.record.resources().permit(kind, value) {
+        self.done(kind);
+        if self.known.record.resources().permit(kind, value) {
             Ok(())
         } else {
             Err(Refused)
@@ -94,8 +96,8 @@ impl Grant {
     /// What a list has to be filtered by. Counts as a check, as [`permits`](Self::permits) does.
     #[must_use]
     pub fn only(&self, kind: &str) -> Only<'_> {
-        self.duties.done(kind);
-        match self.record.resources().values(kind) {
+        self.done(kind);
+        match self.known.record.resources().values(kind) {
             [] => Only::Any,
             values => Only::These(values),
         }
@@ -105,7 +107,52 @@ impl Grant {
     /// success then, whatever the key, so that the slip shows on the first try.
     #[must_use]
     pub fn unchecked(&self) -> Option<&str> {
-        self.duties.first_open()
+        self.duties.as_ref().and_then(|duties| duties.first_open())
+    }
+
+    /// Whether the key is still good, as far as this node knows at this moment without asking the store.
+    ///
+    /// False once the key is revoked, suspended, expired or superseded, and also where nothing is known that is
+    /// [young enough](super::KeyCache::lease) to say: [`ended`](Self::ended) asks then. What the key may do may have
+    /// changed since; the grant holds what it was.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let home = self.known.home.upgrade();
+        home.is_some_and(|home| home.is_good(self.key_id()) == Some(true))
+    }
+
+    /// Ends when the key stops being good: it was revoked, here or on another node, suspended, superseded, or it
+    /// expired. With it a host cuts a long response short.
+    ///
+    /// It hears of a change as fast as a verification would. It also ends if whether the key is good cannot be told
+    /// any more, because the store stays away for longer than the [lease](super::KeyCache::lease): what cannot be decided is
+    /// not granted. It needs a tokio runtime with its timer enabled.
+    ///
+    /// ```
+    /// # async fn f(admitted: keyward::verifier::Admitted, send: impl Future<Output = ()>) {
+    /// let grant = admitted.grant();
+    /// tokio::select! {
+    ///     () = send => {}           // the response has been sent
+    ///     () = grant.ended() => {}  // the key ended first: cut the response
+    /// }
+    /// # }
+    /// ```
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let known = Arc::clone(&self.known);
+        async move {
+            // With the verifier gone nobody could tell.
+            while let Some(home) = known.home.upgrade() {
+                if !home.lasts(known.record.id()).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn done(&self, kind: &str) {
+        if let Some(duties) = &self.duties {
+            duties.done(kind);
+        }
     }
 }
 
@@ -150,12 +197,11 @@ pub struct Refused;
 pub(super) struct Duties(Vec<(Box<str>, AtomicBool)>);
 
 impl Duties {
-    pub(super) fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Self {
-        Self(
-            kinds
-                .map(|kind| (kind.into(), AtomicBool::new(false)))
-                .collect(),
-        )
+    /// None if nothing is promised.
+    pub(super) fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut kinds = kinds.map(|kind| (kind.into(), AtomicBool::new(false)));
+        let first = kinds.next()?;
+        Some(Self(std::iter::once(first).chain(kinds).collect()))
     }
 
     fn done(&self, kind: &str) {

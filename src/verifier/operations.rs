@@ -1,6 +1,7 @@
 //! What verifying costs, counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::hashing::Hasher;
 
@@ -10,6 +11,8 @@ use crate::hashing::Hasher;
 pub struct Operations {
     /// Credentials that were refused before anything else was done.
     pub unreadable: u64,
+    /// Secrets that were compared with what an earlier request had proven, by one block of SHA-256.
+    pub tags: u64,
     /// Keys read from the store.
     pub store_reads: u64,
     /// SHA-256 and HMAC-SHA-256 digests computed.
@@ -21,23 +24,76 @@ pub struct Operations {
     /// Digests that were not replaced because a hash or a commit failed, or somebody else did it first; a later
     /// use tries again. Those put off for want of a permit are not counted.
     pub rehashes_failed: u64,
+    /// Rounds of news that were applied.
+    pub rounds: u64,
+    /// Rounds of news that failed.
+    pub rounds_failed: u64,
+    /// Whether rounds of news keep coming, so that keys need not be read again.
+    pub is_followed: bool,
+    /// Keys in memory.
+    pub resident_keys: u64,
+    /// About how many bytes they take.
+    pub resident_bytes: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    unreadable: AtomicU64,
+    /// What every request counts, apart for each of some threads: one count for all would slow them all down.
+    often: [Stripe; STRIPES],
     store_reads: AtomicU64,
     rehashed: AtomicU64,
     rehashes_failed: AtomicU64,
+    rounds: AtomicU64,
+    rounds_failed: AtomicU64,
+}
+
+const STRIPES: usize = 16;
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe {
+    unreadable: AtomicU64,
+    tags: AtomicU64,
+}
+
+thread_local! {
+    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn stripe() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    STRIPE.with(|mine| {
+        mine.get().unwrap_or_else(|| {
+            let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+            mine.set(Some(stripe));
+            stripe
+        })
+    })
 }
 
 impl Counters {
     pub(super) fn unreadable(&self) {
-        self.unreadable.fetch_add(1, Ordering::Relaxed);
+        if let Some(stripe) = self.often.get(stripe()) {
+            stripe.unreadable.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn tag(&self) {
+        if let Some(stripe) = self.often.get(stripe()) {
+            stripe.tags.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn store_read(&self) {
         self.store_reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn round_completed(&self) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn round_failed(&self) {
+        self.rounds_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn rehashed(&self, replaced: bool) {
@@ -49,16 +105,29 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, hasher: &Hasher) -> Operations {
+    pub(super) fn read(
+        &self,
+        hasher: &Hasher,
+        is_followed: bool,
+        (resident_keys, resident_bytes): (usize, u64),
+    ) -> Operations {
         let (fast_hashes, slow_hashes) = hasher.hashes();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let often =
+            |of: fn(&Stripe) -> &AtomicU64| self.often.iter().map(|stripe| read(of(stripe))).sum();
         Operations {
-            unreadable: read(&self.unreadable),
+            unreadable: often(|stripe| &stripe.unreadable),
+            tags: often(|stripe| &stripe.tags),
             store_reads: read(&self.store_reads),
             fast_hashes,
             slow_hashes,
             rehashed: read(&self.rehashed),
             rehashes_failed: read(&self.rehashes_failed),
+            rounds: read(&self.rounds),
+            rounds_failed: read(&self.rounds_failed),
+            is_followed,
+            resident_keys: u64::try_from(resident_keys).unwrap_or(u64::MAX),
+            resident_bytes,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a route needs.
 
+use std::sync::{Arc, OnceLock};
+
 use super::{Attempt, DenialReason};
-use crate::key::{Resource, Resources, Scope, ScopeCatalog, ScopeRule};
+use crate::key::{Resource, Resources, Rule, Scope, ScopeCatalog, ScopeRule};
 
 /// What a route needs: access, and how each kind of resource that keys may be restricted in is settled.
 ///
@@ -18,7 +20,8 @@ use crate::key::{Resource, Resources, Scope, ScopeCatalog, ScopeRule};
 pub struct Requirement {
     access: Needed,
     /// In the order said. A kind may be settled in several ways; each must hold.
-    settled: Vec<(Box<str>, Settled)>,
+    settled: Vec<(Arc<str>, Settled)>,
+    compiled: Compiled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,23 @@ enum Needed {
     FullAccess,
     Scopes(ScopeRule),
 }
+
+/// The rule over the indices of a catalog, made at its first use.
+#[derive(Debug, Clone, Default)]
+struct Compiled(OnceLock<(CatalogId, Rule<Option<usize>>)>);
+
+/// No part of what a requirement is.
+impl PartialEq for Compiled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Compiled {}
+
+/// Tells catalogs apart in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CatalogId(pub(super) u64);
 
 /// How a route settles a kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +79,7 @@ impl Requirement {
         Self {
             access,
             settled: Vec::new(),
+            compiled: Compiled::default(),
         }
     }
 
@@ -90,14 +111,31 @@ impl Requirement {
         self
     }
 
-    pub(super) fn needs_full_access(&self) -> bool {
-        self.access == Needed::FullAccess
-    }
-
     pub(super) fn scope_rule(&self) -> Option<&ScopeRule> {
         match &self.access {
             Needed::Scopes(rule) => Some(rule),
             Needed::AnyKey | Needed::FullAccess => None,
+        }
+    }
+
+    /// Whether a key that reaches what `reaches` says has the scopes that are needed.
+    pub(super) fn is_met(
+        &self,
+        id: CatalogId,
+        catalog: &ScopeCatalog,
+        reaches: impl Fn(usize) -> bool,
+    ) -> bool {
+        let rule = match &self.access {
+            Needed::AnyKey => return true,
+            Needed::FullAccess => return false,
+            Needed::Scopes(rule) => rule,
+        };
+        let compile = || rule.map(|scope| catalog.index_of(scope));
+        let mut holds = |index: &Option<usize>| index.is_some_and(&reaches);
+        match self.compiled.0.get_or_init(|| (id, compile())) {
+            (known, compiled) if *known == id => compiled.is_met(&mut holds),
+            // One requirement for several verifiers.
+            _ => compile().is_met(&mut holds),
         }
     }
 
@@ -114,9 +152,11 @@ impl Requirement {
         resources: &Resources,
         attempt: &Attempt<'_>,
     ) -> Result<(), DenialReason> {
-        for kind in resources.kinds() {
-            if !self.settled.iter().any(|(settled, _)| **settled == *kind) {
-                return Err(DenialReason::ResourceUnsettled { kind: kind.into() });
+        for first in resources.first_of_each_kind() {
+            let mut settled = self.settled.iter();
+            if !settled.any(|(settled, _)| **settled == *first.kind()) {
+                let kind = first.shared_kind();
+                return Err(DenialReason::ResourceUnsettled { kind });
             }
         }
         if attempt.names_too_many() {
@@ -131,7 +171,9 @@ impl Requirement {
         // What is named must be permitted, whatever settles its kind.
         for (kind, value) in attempt.named_resources() {
             if !resources.permit(kind, value) {
-                return Err(DenialReason::ResourceRefused { kind: kind.into() });
+                let of_kind = resources.values(kind).first();
+                let kind = of_kind.map_or_else(|| kind.into(), Resource::shared_kind);
+                return Err(DenialReason::ResourceRefused { kind });
             }
         }
         Ok(())
@@ -144,7 +186,7 @@ impl Requirement {
         }
         for (kind, _) in &self.settled {
             if Resource::new(kind, "any").is_err() {
-                return Err(RequirementError::Kind(kind.clone()));
+                return Err(RequirementError::Kind((**kind).into()));
             }
         }
         Ok(())

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use time::OffsetDateTime;
-
-use crate::key::{KeyId, KeyRecord};
+use crate::key::KeyId;
 
 /// Most keys that are remembered one by one.
 const MAX_KEYS: usize = 65_536;
@@ -19,35 +17,23 @@ pub(super) struct SeenExpired(RwLock<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// With the end that was seen to pass: a later one, given since, is judged by the clock again.
-    keys: HashMap<KeyId, OffsetDateTime>,
-    latest_of_others: Option<OffsetDateTime>,
+    /// With the end that was seen to pass, in microseconds of Unix time: a later one, given since, is judged by the
+    /// clock again.
+    keys: HashMap<KeyId, i64>,
+    latest_of_others: Option<i64>,
 }
 
 impl SeenExpired {
-    /// The instant by which a key is judged: the clock's, or the key's own end if it was seen expired.
-    pub(super) fn judged_at(&self, clock: OffsetDateTime, record: &KeyRecord) -> OffsetDateTime {
-        let Some(end) = record.expires_at() else {
-            return clock;
-        };
-        if clock >= end {
-            self.remember(record.id(), end);
-            return clock;
-        }
+    /// The latest end of the key's that may have been seen to pass; the least of all instants if none was.
+    pub(super) fn latest(&self, key: KeyId) -> i64 {
         let seen = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if seen.covers(record.id(), end) {
-            end
-        } else {
-            clock
-        }
+        let latest = seen.keys.get(&key).copied().max(seen.latest_of_others);
+        latest.unwrap_or(i64::MIN)
     }
 
-    fn remember(&self, key: KeyId, end: OffsetDateTime) {
-        let is_known = {
-            let seen = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            seen.covers(key, end)
-        };
-        if is_known {
+    /// Takes down that this end of the key's was seen to pass.
+    pub(super) fn remember(&self, key: KeyId, end: i64) {
+        if self.latest(key) >= end {
             return;
         }
         let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -60,47 +46,35 @@ impl SeenExpired {
     }
 }
 
-impl Seen {
-    fn covers(&self, key: KeyId, end: OffsetDateTime) -> bool {
-        self.keys.get(&key).is_some_and(|seen| *seen >= end) || self.latest_of_others >= Some(end)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(second: u64) -> OffsetDateTime {
-        OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(second)
-    }
-
-    fn covers(seen: &SeenExpired, key: u128, end: u64) -> bool {
-        let seen = seen.0.read().unwrap();
-        seen.covers(KeyId::from_u128(key), at(end))
+    fn latest(seen: &SeenExpired, key: u128) -> i64 {
+        seen.latest(KeyId::from_u128(key))
     }
 
     #[test]
     fn memory_is_bounded_and_what_it_forgets_it_refuses() {
         let seen = SeenExpired::default();
         for key in 0..100_000_u128 {
-            seen.remember(KeyId::from_u128(key), at(100));
+            seen.remember(KeyId::from_u128(key), 100);
         }
         assert_eq!(seen.0.read().unwrap().keys.len(), MAX_KEYS);
         for key in [0, 65_535, 65_536, 99_999] {
-            assert!(covers(&seen, key, 100), "{key}");
+            assert_eq!(latest(&seen, key), 100, "{key}");
         }
-        assert!(covers(&seen, 1_000_000, 100), "in doubt it counts as seen");
-        assert!(!covers(&seen, 1_000_000, 101));
+        assert_eq!(latest(&seen, 1_000_000), 100, "in doubt it counts as seen");
     }
 
     #[test]
-    fn a_later_end_that_was_given_since_counts() {
+    fn the_latest_end_counts() {
         let seen = SeenExpired::default();
-        seen.remember(KeyId::from_u128(1), at(100));
-        assert!(covers(&seen, 1, 100));
-        assert!(!covers(&seen, 1, 200));
-        assert!(!covers(&seen, 2, 100), "and no other key");
-        seen.remember(KeyId::from_u128(1), at(200));
-        assert!(covers(&seen, 1, 100) && covers(&seen, 1, 200));
+        assert_eq!(latest(&seen, 1), i64::MIN);
+        for (end, expected) in [(100, 100), (200, 200), (150, 200)] {
+            seen.remember(KeyId::from_u128(1), end);
+            assert_eq!(latest(&seen, 1), expected);
+        }
+        assert_eq!(latest(&seen, 2), i64::MIN, "and of no other key");
     }
 }

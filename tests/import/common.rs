@@ -123,6 +123,7 @@ impl House {
     async fn commit(&self, change: Change) {
         let set = ChangeSet::one(ChangeId::generate(&SeededRandom::new(0)), change);
         self.store.commit(&set).await.unwrap();
+        self.keyward.verifier().forget_all();
     }
 }
 

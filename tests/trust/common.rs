@@ -31,8 +31,12 @@ impl House {
     }
 
     pub(crate) async fn with(hashing: Hashing) -> Self {
+        Self::built(|builder| builder.hashing(hashing)).await
+    }
+
+    pub(crate) async fn built(build: impl FnOnce(Builder) -> Builder) -> Self {
         let (store, clock) = (MemoryStore::new(), clock());
-        let keyward = builder(store.clone(), clock.clone()).hashing(hashing);
+        let keyward = build(builder(store.clone(), clock.clone()));
         Self {
             keyward: keyward.open().await.unwrap(),
             store,
@@ -86,6 +90,7 @@ impl House {
     async fn commit(&self, change: Change) {
         let set = ChangeSet::one(ChangeId::generate(&SeededRandom::new(0)), change);
         self.store.commit(&set).await.unwrap();
+        self.keyward.verifier().forget_all();
     }
 }
 

@@ -19,7 +19,7 @@ use keyward::key::{RevokeReason, TenantId};
 use keyward::manager::{Issued, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, MemoryStore, Segments};
 use keyward::testkit::{Call, Fault, FaultyStore, ManualClock};
-use keyward::verifier::{Attempt, Requirement};
+use keyward::verifier::{Attempt, KeyCache, Requirement};
 
 use self::planted::{Broken, Bug};
 use crate::common::{READ, actor, builder, clock, tenant};
@@ -287,7 +287,9 @@ async fn drop_after(polls: usize, ending: Ending, store: Broken, losses: &[Fault
     losing.heal();
 
     let what = format!("{ending:?} with {losses:?}, dropped after {polls} polls");
-    let other = builder(store.clone(), clock).open().await.unwrap();
+    // Another node, which asks the store each time: what it may miss for a while is promise 3's.
+    let other = builder(store.clone(), clock).cache(KeyCache::off());
+    let other = other.open().await.unwrap();
     let row = store.inner.get(key.record().id()).await.unwrap().unwrap();
     let is_over = row.revocation.is_some() || row.cutoff > Some(row.created_at);
     for _ in 0..2 {

@@ -44,9 +44,10 @@ async fn a_million_malformed_credentials_cost_no_hash_and_no_store_call() {
 
     // The counters do count: the same key undamaged costs a read and a hash.
     assert!(house.verify(PresentedKey::text(text)).await.is_ok());
-    expected.store_reads += 1;
-    expected.fast_hashes += 1;
-    assert_eq!(verifier.operations(), expected);
+    let after = verifier.operations();
+    assert_eq!(after.store_reads, expected.store_reads + 1);
+    assert_eq!(after.fast_hashes, expected.fast_hashes + 1);
+    assert_eq!(after.tags, expected.tags + 1);
 }
 
 /// A text that is no key text: random bytes, an oversize one, or a key with one to four bytes changed, which

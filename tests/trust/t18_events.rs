@@ -282,7 +282,7 @@ async fn feed(store: &impl KeyStore, mut cursor: Cursor) -> Vec<Option<(KeyId, u
     let mut all = Vec::new();
     loop {
         let page = store.changes(Some(&cursor), Duration::ZERO).await.unwrap();
-        let FeedPage::Next { items, next } = page else {
+        let FeedPage::Next { items, next, .. } = page else {
             panic!("the feed is whole");
         };
         if items.is_empty() {

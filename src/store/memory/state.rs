@@ -249,9 +249,11 @@ impl State {
             .partition_point(|(position, _)| *position <= after.position);
         let mut items = Vec::new();
         let mut reached = after.position;
+        let mut has_more = false;
         for (position, news) in self.feed.range(start..) {
             // A commit is told whole: a cursor cannot point into it.
             if items.len() >= FEED_PAGE && *position != reached {
+                has_more = true;
                 break;
             }
             reached = *position;
@@ -260,6 +262,7 @@ impl State {
         FeedPage::Next {
             items,
             next: cursor(reached),
+            has_more,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::store::{Changed, Cursor, FeedPage, KeyStore};
 
 async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<(Vec<Changed>, Cursor), Failure> {
     match store.changes(Some(after), Duration::ZERO).await? {
-        FeedPage::Next { items, next } => Ok((items, next)),
+        FeedPage::Next { items, next, .. } => Ok((items, next)),
         FeedPage::Resync { .. } => Err(Failure::new(format!("{after:?} is known to the feed"))),
     }
 }
@@ -162,7 +162,7 @@ pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) ->
         let page = store
             .changes(Some(&cursor), Duration::from_millis(50))
             .await?;
-        let FeedPage::Next { items, next } = page else {
+        let FeedPage::Next { items, next, .. } = page else {
             return Err(Failure::new("the cursor of a page is known to the feed"));
         };
         check!(next.position >= cursor.position, "the feed never goes back");
@@ -232,6 +232,7 @@ pub(super) async fn a_wait_for_nothing_ends(suite: &Suite) -> Verdict {
         let expected = FeedPage::Next {
             items: Vec::new(),
             next: end.clone(),
+            has_more: false,
         };
         check_eq!(page, expected, "a wait of {wait:?} for nothing");
     }

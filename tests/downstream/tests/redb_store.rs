@@ -265,7 +265,7 @@ async fn clones_share_the_file_and_nobody_else_opens_it() {
     });
     tokio::task::yield_now().await;
     store.commit(&set([insert(1)])).await.unwrap();
-    let FeedPage::Next { items, next } = waiting.await.unwrap().unwrap() else {
+    let FeedPage::Next { items, next, .. } = waiting.await.unwrap().unwrap() else {
         panic!("resync");
     };
     assert_eq!((items.len(), next.position), (1, before.position + 1));

@@ -115,7 +115,7 @@ impl World {
         let mut news = Vec::new();
         let mut cursor = self.start.clone();
         loop {
-            let FeedPage::Next { items, next } = feed(&self.store, Some(&cursor)).await else {
+            let FeedPage::Next { items, next, .. } = feed(&self.store, Some(&cursor)).await else {
                 panic!("the feed is whole");
             };
             if items.is_empty() {

@@ -296,11 +296,11 @@ impl Reference {
         let (mut news, mut cursor) = (Vec::new(), start.clone());
         loop {
             match store.changes(Some(&cursor), Duration::ZERO).await? {
-                FeedPage::Next { items, next } if items.is_empty() => {
+                FeedPage::Next { items, next, .. } if items.is_empty() => {
                     check_eq!(next.position, self.position, "in the end, the position");
                     break;
                 }
-                FeedPage::Next { items, next } => {
+                FeedPage::Next { items, next, .. } => {
                     news.extend(items);
                     cursor = next;
                 }

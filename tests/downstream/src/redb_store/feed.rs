@@ -56,11 +56,13 @@ pub(super) fn changes(
     let feed = transaction.open_table(FEED)?;
     let mut items = Vec::new();
     let mut reached = after.position;
+    let mut has_more = false;
     for row in feed.range((after.position, u32::MAX)..)? {
         let (place, news) = row?;
         let (position, _) = place.value();
         // A commit is told whole: a cursor cannot point into it.
         if items.len() >= PAGE && position != reached {
+            has_more = true;
             break;
         }
         reached = position;
@@ -69,5 +71,6 @@ pub(super) fn changes(
     Ok(FeedPage::Next {
         items,
         next: cursor(reached),
+        has_more,
     })
 }

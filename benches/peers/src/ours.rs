@@ -1,0 +1,84 @@
+//! Keyward.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::hashing::Hashing;
+use keyward::key::{KeyFormat, PresentedKey, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::store::MemoryStore;
+use keyward::verifier::{Attempt, Requirement};
+use tokio::runtime::Handle;
+
+use crate::SCOPE;
+
+/// A key in use, with an end and a scope.
+pub(crate) struct Ours {
+    keyward: Keyward,
+    text: String,
+    need: Requirement,
+}
+
+/// What the key is limited to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limits {
+    /// Nothing.
+    None,
+    /// So many requests at once that the limit is never reached.
+    Concurrency,
+}
+
+impl Ours {
+    pub(crate) async fn open(hashing: Hashing, limits: Limits) -> Result<Self, Box<dyn Error>> {
+        let scope: Scope = SCOPE.parse()?;
+        let keyward = Keyward::builder(MemoryStore::new())
+            .format(KeyFormat::new("acme")?.environment("live")?)
+            .scopes([scope.clone().described("Read editions")])
+            .policy(AllowAll)
+            .hashing(hashing)
+            .open()
+            .await?;
+        let year = Duration::from_hours(24 * 365);
+        let tenant = TenantId::new("acme-inc")?;
+        let mut key = NewKey::new(tenant, "measured", scope.clone()).expires_in(year);
+        if let Limits::Concurrency = limits {
+            key = key.concurrency(NonZeroU32::MAX);
+        }
+        let issued = keyward
+            .manager()
+            .issue(&Actor::system("bench"), key)
+            .await?;
+        let ours = Self {
+            text: issued.api_key().expose().to_owned(),
+            need: Requirement::scope(scope),
+            keyward,
+        };
+        // The first verification reads the store, and pays for a slow hash.
+        if !ours.admits_awaited(&ours.text).await {
+            return Err("the key that was issued is refused".into());
+        }
+        Ok(ours)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What a request costs once its key is warm: decided at once, and waited for only where that cannot be.
+    pub(crate) fn admits(&self, text: &str) -> bool {
+        let attempt = Attempt::new(PresentedKey::text(text), &self.need);
+        match self.keyward.verifier().try_verify(&attempt) {
+            Some(verdict) => black_box(verdict).is_ok(),
+            None => Handle::current().block_on(self.admits_awaited(text)),
+        }
+    }
+
+    /// The same, as most handlers will write it.
+    pub(crate) async fn admits_awaited(&self, text: &str) -> bool {
+        let attempt = Attempt::new(PresentedKey::text(text), &self.need);
+        black_box(self.keyward.verifier().verify(&attempt).await).is_ok()
+    }
+}

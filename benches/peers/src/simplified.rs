@@ -1,0 +1,50 @@
+//! `api-keys-simplified`: [`ApiKeyManagerV0::verify`].
+
+use std::error::Error;
+use std::time::Duration;
+
+use api_keys_simplified::{
+    ApiKeyManagerV0, Environment, ExposeSecret, HashConfig, KeyConfig, KeyStatus, SecureString,
+};
+use keyward::hashing::Argon2Params;
+
+/// A key in use, and the hash of it.
+pub(crate) struct Simplified {
+    manager: ApiKeyManagerV0,
+    text: String,
+    hash: String,
+}
+
+impl Simplified {
+    pub(crate) fn by_default() -> Result<Self, Box<dyn Error>> {
+        Self::with(ApiKeyManagerV0::init_default_config("acme")?)
+    }
+
+    /// With these parameters instead of its own.
+    pub(crate) fn like(params: Argon2Params) -> Result<Self, Box<dyn Error>> {
+        let hashing = HashConfig::custom(params.memory_kib(), params.passes(), params.lanes())?;
+        let (format, grace) = (KeyConfig::default(), Duration::from_secs(10));
+        Self::with(ApiKeyManagerV0::init("acme", format, hashing, grace)?)
+    }
+
+    fn with(manager: ApiKeyManagerV0) -> Result<Self, Box<dyn Error>> {
+        let key = manager.generate(Environment::production())?;
+        Ok(Self {
+            text: key.key().expose_secret().to_owned(),
+            hash: key.expose_hash().hash().clone(),
+            manager,
+        })
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn admits(&self, text: &str) -> bool {
+        let presented = SecureString::from(text);
+        matches!(
+            self.manager.verify(&presented, &self.hash),
+            Ok(KeyStatus::Valid)
+        )
+    }
+}

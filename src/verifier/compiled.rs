@@ -1,0 +1,322 @@
+//! A record as the verifier decides on it: scopes as bits, instants as integers, and the rest behind one pointer.
+
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+
+use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG, Parts};
+use crate::clock::{COARSE_LAG_MICROS, Clock, from_unix_micros, unix_micros};
+use crate::hashing::Credential;
+use crate::key::{Access, Bits, KeyRecord, Resources};
+
+/// What a grant holds of a key: its record, shared by all its requests.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) record: KeyRecord,
+    /// The verifier that read it.
+    pub(super) home: Weak<Core>,
+    /// About how many bytes it takes in memory.
+    pub(super) bytes: u32,
+}
+
+/// One record, compiled.
+#[derive(Debug, Clone)]
+pub(super) struct Compiled {
+    pub(super) known: Arc<Known>,
+    reach: Reach,
+    /// The first instant at which it is valid, and the first at which it is not any more, in microseconds of Unix time.
+    starts: i64,
+    pub(super) ends: i64,
+    pub(super) concurrency: Option<NonZeroU32>,
+    standing: Standing,
+    is_ours: bool,
+    is_restricted: bool,
+    /// Guesses at it are worth while, and are braked.
+    pub(super) is_weak: bool,
+}
+
+/// What it may do.
+#[derive(Debug, Clone)]
+enum Reach {
+    Full,
+    /// The first 64 scopes are most applications' only ones.
+    Few(u64),
+    Many(Box<Bits>),
+}
+
+/// What cannot change with time alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Good,
+    Ended,
+    Suspended,
+    OtherEnvironment,
+}
+
+/// What a key is asked.
+pub(super) struct Question<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) credential: &'a Credential<'a>,
+    pub(super) attempt: &'a Attempt<'a>,
+    pub(super) wall: Wall<'a>,
+    /// The latest end of the key's that this process saw pass.
+    pub(super) seen_end: Cell<i64>,
+}
+
+/// What is asked of whoever has proven its secret, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    Environment,
+    Format,
+    Tenant,
+    Status,
+    Network,
+    Access,
+    Resources,
+}
+
+impl Check {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Environment,
+        Self::Format,
+        Self::Tenant,
+        Self::Status,
+        Self::Network,
+        Self::Access,
+        Self::Resources,
+    ];
+}
+
+impl Compiled {
+    pub(super) fn new(known: Arc<Known>, parts: &Parts) -> Self {
+        let record = &known.record;
+        let reach = match record.access() {
+            Access::Full => Reach::Full,
+            Access::Scopes(held) => {
+                let bits = parts.catalog.reach(held);
+                let few = bits.as_first_word().map(Reach::Few);
+                few.unwrap_or_else(|| Reach::Many(Box::new(bits)))
+            }
+        };
+        let mut environments = parts.format.environments();
+        let is_accepted = environments.any(|accepted| accepted == record.environment());
+        let standing = if !is_accepted {
+            Standing::OtherEnvironment
+        } else if record.revocation().is_some() || record.is_cut_off() {
+            Standing::Ended
+        } else if record.suspended_at().is_some() {
+            Standing::Suspended
+        } else {
+            Standing::Good
+        };
+        let overlap = record.rotation().and_then(|rotated| rotated.overlap_ends);
+        let ends = [record.expires_at(), overlap].into_iter().flatten().min();
+        Self {
+            reach,
+            starts: record.not_before().map_or(i64::MIN, unix_micros),
+            ends: ends.map_or(i64::MAX, unix_micros),
+            concurrency: record.concurrency(),
+            standing,
+            is_ours: record.prefix() == parts.format.prefix() && record.foreign_format().is_none(),
+            is_restricted: *record.resources() != Resources::Any,
+            is_weak: !record.origin().is_strong(),
+            known,
+        }
+    }
+
+    pub(super) fn record(&self) -> &KeyRecord {
+        &self.known.record
+    }
+
+    /// All that the possessor of a key's secret may still be refused for.
+    #[inline]
+    pub(super) fn judge(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        for check in Check::ALL {
+            self.check(check, question)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn check(&self, check: Check, question: &Question<'_>) -> Result<(), DenialReason> {
+        match check {
+            Check::Environment => self.check_environment(question),
+            Check::Format => self.check_format(question),
+            Check::Tenant => self.check_tenant(question),
+            Check::Status => self.check_status(question),
+            Check::Network => self.check_network(question),
+            Check::Access => self.check_access(question),
+            Check::Resources => self.check_resources(question),
+        }
+    }
+
+    fn check_environment(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        let named = [
+            question.credential.environment,
+            question.attempt.environment,
+        ];
+        let is_as_named = named
+            .into_iter()
+            .flatten()
+            .all(|named| named == self.record().environment());
+        if self.standing == Standing::OtherEnvironment || !is_as_named {
+            return Err(DenialReason::OtherEnvironment);
+        }
+        Ok(())
+    }
+
+    /// A key has one form: the text that its client was given.
+    fn check_format(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        let presented = question.credential.foreign;
+        let is_as_given = if self.is_ours {
+            presented.is_none()
+        } else {
+            let (record, format) = (self.record(), &question.parts.format);
+            record.prefix() == format.prefix() && record.foreign_format() == presented
+        };
+        is_as_given.then_some(()).ok_or(DenialReason::OtherFormat)
+    }
+
+    fn check_tenant(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        match question.attempt.tenant {
+            Some(tenant) if tenant != self.record().tenant() => Err(DenialReason::OtherTenant),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_status(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        if self.standing == Standing::Ended {
+            return Err(self.why_ended());
+        }
+        let wall = &question.wall;
+        if self.ends != i64::MAX {
+            if question.seen_end.get() >= self.ends || wall.has_reached(self.ends)? {
+                question
+                    .seen_end
+                    .set(question.seen_end.get().max(self.ends));
+                return Err(self.why_over(wall)?);
+            }
+        }
+        if self.standing == Standing::Suspended {
+            return Err(DenialReason::Suspended);
+        }
+        if self.starts != i64::MIN && !wall.has_reached(self.starts)? {
+            return Err(DenialReason::NotYetValid);
+        }
+        if self.record().expires_at().is_some() {
+            let least = self.record().created_at() - MAX_CLOCK_LAG;
+            if !wall.has_reached(unix_micros(least))? {
+                return Err(DenialReason::ClockBehind);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_network(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        let client = question.attempt.client;
+        if self.record().networks().permit(client) {
+            return Ok(());
+        }
+        Err(match client {
+            Some(_) => DenialReason::OutsideNetworks,
+            None => DenialReason::AddressUnknown,
+        })
+    }
+
+    fn check_access(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        let (parts, requirement) = (question.parts, question.attempt.requirement);
+        let has_access = match &self.reach {
+            Reach::Full => true,
+            Reach::Few(bits) => requirement.is_met(parts.catalog_id, &parts.catalog, |index| {
+                index < 64 && bits & (1 << index) != 0
+            }),
+            Reach::Many(bits) => requirement.is_met(parts.catalog_id, &parts.catalog, |index| {
+                bits.contains(index)
+            }),
+        };
+        has_access.then_some(()).ok_or(DenialReason::MissingAccess)
+    }
+
+    fn check_resources(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        let resources = if self.is_restricted {
+            self.record().resources()
+        } else {
+            &Resources::Any
+        };
+        let requirement = question.attempt.requirement;
+        requirement.check_resources(resources, question.attempt)
+    }
+
+    #[cold]
+    fn why_ended(&self) -> DenialReason {
+        match self.record().revocation() {
+            Some(revocation) => DenialReason::Revoked {
+                at: revocation.at,
+                reason: revocation.reason.clone(),
+            },
+            None => DenialReason::CutOff,
+        }
+    }
+
+    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now.
+    #[cold]
+    fn why_over(&self, wall: &Wall<'_>) -> Result<DenialReason, DenialReason> {
+        let now = wall.exact()?.max(self.ends);
+        let now = from_unix_micros(now).ok_or(DenialReason::Expired)?;
+        Ok(if self.record().is_superseded(now) {
+            DenialReason::Superseded
+        } else {
+            DenialReason::Expired
+        })
+    }
+
+    /// Whether it is good now, as far as it alone can tell.
+    pub(super) fn is_good(&self, wall: &Wall<'_>, seen_end: i64) -> bool {
+        let is_over =
+            || Ok::<_, DenialReason>(seen_end >= self.ends || wall.has_reached(self.ends)?);
+        self.standing == Standing::Good
+            && (self.ends == i64::MAX || is_over().is_ok_and(|over| !over))
+    }
+}
+
+/// The wall clock, as one verification reads it: coarsely, and exactly only where that matters.
+pub(super) struct Wall<'a> {
+    clock: &'a dyn Clock,
+    coarse: i64,
+    exact: Cell<Option<i64>>,
+}
+
+impl<'a> Wall<'a> {
+    pub(super) fn read(clock: &'a dyn Clock) -> Result<Self, DenialReason> {
+        Ok(Self {
+            coarse: clock.coarse_micros().map_err(DenialReason::Clock)?,
+            clock,
+            exact: Cell::new(None),
+        })
+    }
+
+    pub(super) fn coarse(&self) -> i64 {
+        self.coarse
+    }
+
+    /// Whether the instant has come.
+    fn has_reached(&self, instant: i64) -> Result<bool, DenialReason> {
+        if self.coarse >= instant {
+            // The coarse reading is not ahead, but the clock may have been set back since.
+            return Ok(true);
+        }
+        if self.coarse.saturating_add(COARSE_LAG_MICROS) < instant {
+            return Ok(false);
+        }
+        Ok(self.exact()? >= instant)
+    }
+
+    fn exact(&self) -> Result<i64, DenialReason> {
+        if let Some(exact) = self.exact.get() {
+            return Ok(exact);
+        }
+        let exact = unix_micros(self.clock.now().map_err(DenialReason::Clock)?);
+        self.exact.set(Some(exact));
+        Ok(exact)
+    }
+}

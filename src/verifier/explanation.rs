@@ -1,0 +1,262 @@
+//! What would be decided, and why.
+
+use std::fmt;
+
+use super::cold::binding;
+use super::compiled::{Check, Compiled, Known, Wall};
+use super::{Attempt, Core, Denial, DenialReason, malformed};
+use crate::clock::rfc3339;
+use crate::hashing::{Credential, Possession};
+use crate::key::{KeyId, KeyRecord};
+
+/// What would be decided on a request, check by check. Its `Display` is for an operator's terminal, one line a check.
+///
+/// Bears no secret. Not for callers: it tells whether a key exists.
+#[derive(Debug)]
+pub struct Explanation {
+    key: Option<KeyId>,
+    steps: Vec<Step>,
+    denial: Option<Denial>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// What is checked, such as `secret` or `network`.
+    pub check: &'static str,
+    /// What became of it.
+    pub outcome: StepOutcome,
+}
+
+/// What became of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// It is met, and by what.
+    Passed(String),
+    /// It is not, and why. The first such decides.
+    Failed(String),
+    /// It was not come to, since nobody is told more who has not proven a secret.
+    Unreached,
+}
+
+impl Explanation {
+    /// The id that was presented, where one could be read.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// Every check in its order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What would be answered; none if the request would be admitted.
+    #[must_use]
+    pub fn denial(&self) -> Option<&Denial> {
+        self.denial.as_ref()
+    }
+
+    fn passed(&mut self, check: &'static str, by: impl Into<String>) {
+        let outcome = StepOutcome::Passed(by.into());
+        self.steps.push(Step { check, outcome });
+    }
+
+    fn failed(&mut self, check: &'static str, reason: DenialReason) {
+        let outcome = StepOutcome::Failed(reason.to_string());
+        self.steps.push(Step { check, outcome });
+        let key = self.key;
+        self.denial.get_or_insert_with(|| match key {
+            Some(key) => Denial::of_key(key, reason),
+            None => Denial::unreadable(reason),
+        });
+    }
+
+    fn unreached(mut self, checks: &[&'static str]) -> Self {
+        let outcome = StepOutcome::Unreached;
+        let steps = checks.iter().map(|check| Step {
+            check,
+            outcome: outcome.clone(),
+        });
+        self.steps.extend(steps);
+        self
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => writeln!(f, "key {key}")?,
+            None => writeln!(f, "no key")?,
+        }
+        for Step { check, outcome } in &self.steps {
+            match outcome {
+                StepOutcome::Passed(by) => writeln!(f, "  pass  {check:<12} {by}")?,
+                StepOutcome::Failed(why) => writeln!(f, "  FAIL  {check:<12} {why}")?,
+                StepOutcome::Unreached => writeln!(f, "   -    {check}")?,
+            }
+        }
+        match &self.denial {
+            None => write!(f, "200 the request is admitted"),
+            Some(denial) => write!(f, "{} {denial}", denial.class().status()),
+        }
+    }
+}
+
+/// The checks after the credential's own.
+const AFTER: [&str; 10] = [
+    "key",
+    "secret",
+    "environment",
+    "format",
+    "tenant",
+    "status",
+    "network",
+    "access",
+    "resources",
+    "in flight",
+];
+
+impl Core {
+    pub(super) async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
+        let mut told = Explanation {
+            key: None,
+            steps: Vec::new(),
+            denial: None,
+        };
+        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
+        let credential = match Credential::read(attempt.presented, format, foreign) {
+            Ok(credential) => credential,
+            Err(error) => {
+                let denial = malformed(error);
+                told.steps.push(Step {
+                    check: "credential",
+                    outcome: StepOutcome::Failed(denial.reason().to_string()),
+                });
+                told.denial = Some(denial);
+                return told.unreached(&AFTER);
+            }
+        };
+        told.key = Some(credential.id);
+        let written = match (credential.foreign, credential.environment) {
+            (Some(name), _) => format!("of the foreign format {name}"),
+            (None, Some(environment)) => format!("of this format, for {environment}"),
+            (None, None) => "an id and a secret".to_owned(),
+        };
+        told.passed("credential", written);
+        let record = match self.stored(credential.id).await {
+            Ok(record) => record,
+            Err(reason) => {
+                told.failed("key", reason);
+                return told.unreached(AFTER.get(1..).unwrap_or_default());
+            }
+        };
+        told.passed(
+            "key",
+            format!(
+                "{} of {}, revision {}",
+                record.display_prefix(),
+                record.tenant(),
+                record.revision()
+            ),
+        );
+        let proof = self.parts.hasher.verify_uncounted(
+            record.digest(),
+            binding(&record),
+            &credential,
+            record.origin(),
+        );
+        let secret = match proof.await {
+            Ok(Possession::Proven { .. }) => Ok(()),
+            Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
+            Err(error) => Err(DenialReason::Hashing(error)),
+        };
+        if let Err(reason) = secret {
+            told.failed("secret", reason);
+            return told.unreached(AFTER.get(2..).unwrap_or_default());
+        }
+        told.passed("secret", "it is the key's");
+        let wall = match Wall::read(&*self.parts.clock) {
+            Ok(wall) => wall,
+            Err(reason) => {
+                told.failed("status", reason);
+                return told;
+            }
+        };
+        let seen_end = self.seen_end(&credential);
+        let question = self.question(&credential, attempt, wall, seen_end);
+        let known = Known {
+            bytes: 0,
+            record,
+            home: self.me.clone(),
+        };
+        let compiled = Compiled::new(known.into(), &self.parts);
+        for check in Check::ALL {
+            let (name, by) = shown(check, compiled.record(), attempt);
+            match compiled.check(check, &question) {
+                Ok(()) => told.passed(name, by),
+                Err(reason) => told.failed(name, reason),
+            }
+        }
+        let in_flight = self
+            .slots
+            .find(credential.id, || (), |(), slot| slot.in_flight);
+        let in_flight = in_flight.unwrap_or_default();
+        match compiled.concurrency {
+            None => told.passed("in flight", "not bounded"),
+            Some(limit) if in_flight >= limit.get() => {
+                told.failed("in flight", DenialReason::TooManyInFlight)
+            }
+            Some(limit) => told.passed("in flight", format!("{in_flight} of {limit}")),
+        }
+        told
+    }
+
+    async fn stored(&self, id: KeyId) -> Result<KeyRecord, DenialReason> {
+        let stored = self
+            .parts
+            .store
+            .get(id)
+            .await
+            .map_err(DenialReason::Store)?;
+        let stored = stored.ok_or(DenialReason::UnknownKey)?;
+        let damaged = || crate::key::DecodeError::Corrupt { source: None };
+        if stored.id != id {
+            return Err(DenialReason::Unreadable(damaged()));
+        }
+        KeyRecord::decode(stored).map_err(DenialReason::Unreadable)
+    }
+}
+
+/// What a check is called, and what it compares.
+fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static str, String) {
+    match check {
+        Check::Environment => ("environment", record.environment().to_string()),
+        Check::Format => (
+            "format",
+            record
+                .foreign_format()
+                .unwrap_or(record.prefix())
+                .to_owned(),
+        ),
+        Check::Tenant => ("tenant", record.tenant().to_string()),
+        Check::Status => {
+            let end = record.expires_at();
+            let until = end.map_or_else(
+                || "until revoked".to_owned(),
+                |end| format!("until {}", rfc3339(end)),
+            );
+            ("status", format!("active {until}"))
+        }
+        Check::Network => {
+            let client = attempt
+                .client
+                .map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+            ("network", format!("{client} in {}", record.networks()))
+        }
+        Check::Access => ("access", record.access().to_string()),
+        Check::Resources => ("resources", record.resources().to_string()),
+    }
+}

@@ -1,0 +1,200 @@
+//! The store as the parts of one Keyward see it: its commits fence what they change.
+//!
+//! Before a commit its keys are fenced, so that nothing that was read decides on them, and stay so until the outcome
+//! is known. Whoever drops the future, or gets no answer, does not know it: the keys stay fenced for as long as a
+//! commit may take to end, and each request reads them for itself meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::slots::Slots;
+use crate::key::{KeyId, StoredKey};
+use crate::store::{
+    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
+    StoreError, UsageStore,
+};
+use crate::sync::{Mutex, Planted, lock, planted};
+
+/// How long a commit may still take place after whoever made it went away: the contract of [`KeyStore`] says so.
+const MOST_TIME: Duration = Duration::from_mins(10);
+
+/// A store whose commits fence this node's slots.
+pub(crate) struct FencedStore {
+    store: Arc<dyn KeyStore>,
+    slots: Arc<Slots>,
+    held: Held,
+}
+
+/// The fences of commits of which no outcome is known, with the instant from which none is possible.
+type Held = Arc<Mutex<HashMap<ChangeId, (u64, Fences)>>>;
+
+impl FencedStore {
+    pub(crate) fn new(store: Arc<dyn KeyStore>, slots: Arc<Slots>) -> Self {
+        Self {
+            store,
+            slots,
+            held: Held::default(),
+        }
+    }
+
+    /// Lifts the fences of commits that must have ended.
+    fn lift_overdue(&self) {
+        let overdue: Vec<_> = {
+            let mut held = lock(&self.held);
+            let Ok(now) = self.slots.now() else {
+                return;
+            };
+            held.extract_if(|_, (until, _)| *until <= now).collect()
+        };
+        drop(overdue);
+    }
+}
+
+/// What one commit fences. Dropped, it lifts the fence.
+struct Fences {
+    slots: Arc<Slots>,
+    keys: Vec<KeyId>,
+    is_cutoff: bool,
+}
+
+impl Fences {
+    fn begin(slots: &Arc<Slots>, set: &ChangeSet) -> Self {
+        let mut fences = Self {
+            slots: Arc::clone(slots),
+            keys: Vec::new(),
+            is_cutoff: false,
+        };
+        for change in set.changes() {
+            match change {
+                Change::Replace { .. } | Change::Revoke { .. } => {
+                    fences.keys.extend(change.key_id())
+                }
+                Change::Cutoff { .. } => fences.is_cutoff = true,
+                // Nothing can have been read of a key that is not there; a digest that is made anew is of the same
+                // secret; a setting is about no key.
+                Change::Insert(_) | Change::Rehash { .. } | Change::Setting { .. } => {}
+            }
+        }
+        for id in &fences.keys {
+            slots.with(*id, super::slot::Slot::begin_commit);
+        }
+        if fences.is_cutoff {
+            slots.line.begin_commit();
+        }
+        fences
+    }
+}
+
+impl Drop for Fences {
+    fn drop(&mut self) {
+        for id in &self.keys {
+            let moment = self.slots.line.next();
+            self.slots.with(*id, |slot| slot.end_commit(moment));
+            self.slots.release(*id);
+            self.slots.watchers.wake(*id);
+        }
+        if self.is_cutoff {
+            self.slots.line.end_commit();
+            self.slots.watchers.wake_all();
+        }
+    }
+}
+
+/// A commit under way. Dropped before its outcome is known, it leaves the fences standing.
+struct UnderWay<'a> {
+    store: &'a FencedStore,
+    id: ChangeId,
+    fences: Option<Fences>,
+}
+
+impl UnderWay<'_> {
+    fn end(mut self, is_known: bool, is_committed: bool) {
+        if is_known {
+            self.fences = None;
+        }
+        if is_committed {
+            // The tries before it were the same commit.
+            let before = lock(&self.store.held).remove(&self.id);
+            drop(before);
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Some(fences) = self.fences.take() else {
+            return;
+        };
+        if planted(Planted::DropLiftsFence) {
+            return;
+        }
+        let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
+        // Without a clock they stand for good: slower, and safe.
+        let until = self
+            .store
+            .slots
+            .now()
+            .map_or(u64::MAX, |now| now.saturating_add(most));
+        let before = lock(&self.store.held).insert(self.id, (until, fences));
+        drop(before);
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl KeyStore for FencedStore {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        self.store.get(id).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+        self.store.list(query).await
+    }
+
+    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        self.lift_overdue();
+        if planted(Planted::FenceAfterCommit) {
+            let result = self.store.commit(set).await;
+            drop(Fences::begin(&self.slots, set));
+            return result;
+        }
+        let under_way = UnderWay {
+            store: self,
+            id: set.id(),
+            fences: Some(Fences::begin(&self.slots, set)),
+        };
+        let result = self.store.commit(set).await;
+        under_way.end(
+            !matches!(result, Err(StoreError::Indeterminate(_))),
+            result.is_ok(),
+        );
+        result
+    }
+
+    async fn changes(
+        &self,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<FeedPage, StoreError> {
+        // Here too, so that a node on which nobody commits any more lifts them.
+        self.lift_overdue();
+        self.store.changes(after, wait).await
+    }
+
+    fn events(&self) -> Option<&dyn EventLog> {
+        self.store.events()
+    }
+
+    fn usage(&self) -> Option<&dyn UsageStore> {
+        self.store.usage()
+    }
+}
+
+impl std::fmt::Debug for FencedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.store.fmt(f)
+    }
+}

@@ -1,0 +1,140 @@
+//! For how long what was read may be decided on.
+//!
+//! An answer may decide only if, read just before the verdict, either its own read *began* less than the bound ago, or
+//! the feed vouches for it: the answer belongs to the feed's present history, and the last completed round *began* less
+//! than the bound ago and has been applied. Beginnings count, since an answer that was sent may lie in a buffer for as
+//! long as the process was frozen.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// When a read began: before the question was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Its place among all that this node began and ended, counted.
+    pub(super) moment: u64,
+    /// The steady clock, in nanoseconds.
+    pub(super) began: u64,
+    /// The history that the feed was in; 0 if it was in none.
+    pub(super) history: u32,
+}
+
+/// How far the feed has come.
+pub(super) struct Lease {
+    /// The bound in nanoseconds; 0: nothing is decided on what was read for another request.
+    bound: u64,
+    /// Counted from 1; 0 before the first round.
+    history: AtomicU64,
+    /// When the last completed round began, in nanoseconds and plus one; 0 if there was none.
+    round: AtomicU64,
+}
+
+impl Lease {
+    pub(super) fn new(bound: u64) -> Self {
+        Self {
+            bound,
+            history: AtomicU64::new(0),
+            round: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn bound(&self) -> u64 {
+        self.bound
+    }
+
+    /// Whether what was read at that stamp may decide now. To be asked under the key's lock and before the fence, so
+    /// that whoever sees a round completed sees its news too.
+    pub(super) fn covers(&self, stamp: Stamp, now: u64) -> bool {
+        if self.is_fresh(stamp.began, now) {
+            return true;
+        }
+        // In this order: a round of the present history never vouches for an entry of an older one.
+        let round = self.round.load(Ordering::Acquire);
+        let history = self.history.load(Ordering::Acquire);
+        history != 0
+            && u64::from(stamp.history) == history
+            && round
+                .checked_sub(1)
+                .is_some_and(|began| self.is_fresh(began, now))
+    }
+
+    /// A clock that stands before the beginning tells nothing.
+    fn is_fresh(&self, began: u64, now: u64) -> bool {
+        now.checked_sub(began).is_some_and(|age| age < self.bound)
+    }
+
+    /// The present history, for a read that is about to begin.
+    pub(super) fn history(&self) -> u32 {
+        u32::try_from(self.history.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    /// What was followed until now is not to be had any more.
+    pub(super) fn begin_history(&self) {
+        self.history.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A round that began then has been applied whole.
+    pub(super) fn complete_round(&self, began: u64) {
+        self.round
+            .fetch_max(began.saturating_add(1), Ordering::AcqRel);
+    }
+
+    /// Whether the feed vouches for anything now.
+    pub(super) fn is_followed(&self, now: u64) -> bool {
+        let round = self.round.load(Ordering::Acquire);
+        round
+            .checked_sub(1)
+            .is_some_and(|began| self.is_fresh(began, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(began: u64, history: u32) -> Stamp {
+        Stamp {
+            moment: 1,
+            began,
+            history,
+        }
+    }
+
+    #[test]
+    fn a_read_decides_for_less_than_the_bound_after_it_began() {
+        let lease = Lease::new(100);
+        for (now, covered) in [
+            (50, true),
+            (149, true),
+            (150, false),
+            (u64::MAX, false),
+            (49, false),
+        ] {
+            assert_eq!(lease.covers(stamp(50, 0), now), covered, "{now}");
+        }
+        assert!(
+            !Lease::new(0).covers(stamp(50, 0), 50),
+            "no bound, no second use"
+        );
+    }
+
+    #[test]
+    fn a_round_vouches_for_its_own_history_only() {
+        let lease = Lease::new(100);
+        lease.complete_round(1_000);
+        assert!(!lease.covers(stamp(0, 0), 1_050), "there is no history yet");
+        lease.begin_history();
+        assert!(lease.covers(stamp(0, 1), 1_099));
+        assert!(!lease.covers(stamp(0, 1), 1_100));
+        lease.begin_history();
+        assert!(
+            !lease.covers(stamp(0, 1), 1_050),
+            "an entry of the history before"
+        );
+        assert!(lease.covers(stamp(0, 2), 1_050));
+        lease.complete_round(900);
+        assert!(
+            lease.covers(stamp(0, 2), 1_050),
+            "a round that overtook an older one stands"
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! A place among the requests of a key that may be in flight at once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::compiled::Known;
+
+/// A place among the requests of a key that may be in flight at once, on this node. Given back when dropped: keep it
+/// until the response has been sent.
+#[must_use = "dropping the permit gives its place back"]
+pub struct Permit(Option<Arc<Known>>);
+
+impl Permit {
+    /// The place that was taken in the key's slot.
+    pub(super) fn of(known: &Arc<Known>) -> Self {
+        Self(Some(Arc::clone(known)))
+    }
+
+    /// Of a key that does not bound them.
+    pub(super) fn uncounted() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(known) = self.0.take()
+            && let Some(home) = known.home.upgrade()
+        {
+            home.slots.give_back(known.record.id());
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_counted = self.0.is_some();
+        f.debug_struct("Permit")
+            .field("is_counted", &is_counted)
+            .finish()
+    }
+}

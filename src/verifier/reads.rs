@@ -1,0 +1,349 @@
+//! Reading the store: once for all who ask at once, and so many at a time.
+//!
+//! When the feed is gone every key in use is read once per bound. Whoever comes while a read of the key is under way
+//! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads of keys that this
+//! node does not know take half the places at most, so that strangers with made-up ids do not hold up those who have
+//! a key.
+
+use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use super::compiled::{Compiled, Known};
+use super::lease::Stamp;
+use super::slot::{Flight, Look, Slot};
+use super::slots::Slots;
+use super::{Core, DenialReason};
+use crate::key::{DecodeError, KeyId, KeyRecord};
+use crate::store::{KeyStore, StoreError};
+use crate::sync::{Planted, planted};
+
+/// How often an answer that came too late is asked for again.
+const TRIES: u32 = 3;
+
+/// What a read brought.
+#[derive(Clone)]
+pub(super) enum Fetched {
+    Found(Look),
+    /// There is no such key.
+    Missing,
+    /// The store failed.
+    Failed(Arc<StoreError>),
+    /// What is stored cannot be read.
+    Unreadable(Arc<DecodeError>),
+    /// There was no answer in time.
+    Late,
+}
+
+/// The places for reads.
+pub(super) struct Places {
+    all: Semaphore,
+    strangers: Semaphore,
+}
+
+impl Places {
+    pub(super) fn new(reads: NonZeroUsize) -> Self {
+        Self {
+            all: Semaphore::new(reads.get()),
+            strangers: Semaphore::new(reads.get().div_ceil(2)),
+        }
+    }
+}
+
+/// Whether to wait for a read, or to make it.
+enum Part {
+    Ready(Look),
+    Join(watch::Receiver<Option<Fetched>>, u64),
+    Lead(watch::Sender<Option<Fetched>>, u64, bool),
+}
+
+impl Core {
+    /// Keeps the key's slot for as long as something that was read may still be used: what makes it old is told there.
+    pub(super) fn pin(&self, id: KeyId) -> Pin<'_> {
+        self.slots.with(id, |slot| slot.readers += 1);
+        Pin {
+            slots: &self.slots,
+            id,
+            since: self.slots.line.last(),
+        }
+    }
+
+    /// What is known of a key whose slot is pinned; from a read that began since then, if it must be.
+    pub(super) async fn fetch(
+        &self,
+        pin: &Pin<'_>,
+        mut must_begin_later: bool,
+    ) -> Result<Look, DenialReason> {
+        let (id, since) = (pin.id, pin.since);
+        for _ in 0..TRIES {
+            let (fetched, begun) = match self.take_part(id, since, must_begin_later)? {
+                Part::Ready(look) => return Ok(look),
+                Part::Join(answer, begun) => match within(self.patience, joined(answer)).await {
+                    Some(Some(fetched)) => (fetched, begun),
+                    Some(None) => continue, // Whoever read it has gone.
+                    None => (Fetched::Late, begun),
+                },
+                Part::Lead(answer, begun, is_known) => {
+                    let reading = Reading {
+                        core: self,
+                        id,
+                        begun,
+                        answer,
+                    };
+                    (reading.read(is_known).await, begun)
+                }
+            };
+            let reason = match fetched {
+                Fetched::Found(look) => return Ok(look),
+                // It may have been issued since.
+                Fetched::Missing if begun <= since => {
+                    must_begin_later = true;
+                    continue;
+                }
+                Fetched::Missing => DenialReason::UnknownKey,
+                Fetched::Failed(error) => DenialReason::Store(shared(error)),
+                Fetched::Unreadable(error) => DenialReason::Unreadable(unreadable(&error)),
+                Fetched::Late => DenialReason::TooOld,
+            };
+            return Err(reason);
+        }
+        Err(DenialReason::TooOld)
+    }
+
+    fn take_part(
+        &self,
+        id: KeyId,
+        since: u64,
+        must_begin_later: bool,
+    ) -> Result<Part, DenialReason> {
+        let now = self.slots.now().map_err(DenialReason::Clock)?;
+        let begun = self.slots.line.next();
+        // Where this node is changing the key, or keeps nothing, each request reads for itself.
+        let is_alone =
+            must_begin_later || self.slots.lease.bound() == 0 || self.slots.line.is_pending();
+        Ok(self.slots.with(id, |slot| {
+            if let Some(entry) = self.usable(slot, now) {
+                return Part::Ready(entry.look());
+            }
+            let is_alone = is_alone || slot.is_pending();
+            if let Some(flight) = &slot.flight
+                && (flight.begun > since || !is_alone)
+            {
+                return Part::Join(flight.answer.clone(), flight.begun);
+            }
+            let (answer, others) = watch::channel(None);
+            slot.flight = Some(Box::new(Flight {
+                begun,
+                answer: others,
+            }));
+            Part::Lead(answer, begun, slot.entry.is_some())
+        }))
+    }
+
+    /// The slot's entry, if it may decide now.
+    pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
+        let entry = slot.admitted()?;
+        // The lease before the fence: whoever sees a round completed sees its news.
+        let is_usable = self.slots.lease.covers(entry.stamp, now)
+            && !self.slots.line.is_pending()
+            && self.slots.line.admits(entry.stamp.moment);
+        is_usable.then_some(entry)
+    }
+
+    async fn ask(&self, id: KeyId, is_known: bool) -> Fetched {
+        let places = &self.places;
+        let asked = async {
+            // They are never closed.
+            let _stranger = match is_known {
+                true => None,
+                false => place(&places.strangers).await,
+            };
+            let _place = place(&places.all).await;
+            let Ok(stamp) = self.slots.stamp() else {
+                return Fetched::Late;
+            };
+            self.counters.store_read();
+            let answer = self.parts.store.get(id).await;
+            let stamp = if planted(Planted::StampAfterAnswer) {
+                self.slots.stamp().unwrap_or(stamp)
+            } else {
+                stamp
+            };
+            self.read_answer(id, answer, stamp)
+        };
+        within(self.patience, asked).await.unwrap_or(Fetched::Late)
+    }
+
+    fn read_answer(
+        &self,
+        id: KeyId,
+        answer: Result<Option<crate::key::StoredKey>, StoreError>,
+        stamp: Stamp,
+    ) -> Fetched {
+        let stored = match answer {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Fetched::Missing,
+            Err(error) => return Fetched::Failed(Arc::new(error)),
+        };
+        if stored.id != id {
+            return Fetched::Unreadable(Arc::new(DecodeError::Corrupt { source: None }));
+        }
+        match KeyRecord::decode(stored) {
+            Ok(record) => Fetched::Found(self.look(record, stamp)),
+            Err(error) => Fetched::Unreadable(Arc::new(error)),
+        }
+    }
+
+    fn look(&self, record: KeyRecord, stamp: Stamp) -> Look {
+        let known = Known {
+            bytes: super::weight::of(&record),
+            record,
+            home: self.me.clone(),
+        };
+        Look {
+            compiled: Compiled::new(Arc::new(known), &self.parts),
+            stamp,
+        }
+    }
+}
+
+/// Keeps a slot.
+pub(super) struct Pin<'a> {
+    slots: &'a Slots,
+    pub(super) id: KeyId,
+    /// The moment at which it began.
+    pub(super) since: u64,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let is_idle = self.slots.with(self.id, |slot| {
+            slot.readers = slot.readers.saturating_sub(1);
+            slot.is_idle()
+        });
+        if is_idle {
+            self.slots.release(self.id);
+        }
+    }
+}
+
+/// A read under way. Dropped, it lets one of those who wait take it up.
+struct Reading<'a> {
+    core: &'a Core,
+    id: KeyId,
+    begun: u64,
+    answer: watch::Sender<Option<Fetched>>,
+}
+
+impl Reading<'_> {
+    async fn read(self, is_known: bool) -> Fetched {
+        let fetched = self.core.ask(self.id, is_known).await;
+        self.refresh(&fetched);
+        self.answer.send_replace(Some(fetched.clone()));
+        fetched
+    }
+
+    /// Brings a key that has its place already up to date.
+    fn refresh(&self, fetched: &Fetched) {
+        let slots = &self.core.slots;
+        let moment = slots.line.next();
+        let has_place = slots.with(self.id, |slot| match fetched {
+            Fetched::Found(look)
+                if slot.entry.is_some() && slots.line.admits(look.stamp.moment) =>
+            {
+                slot.enter(look, None, moment)
+            }
+            Fetched::Missing => {
+                slot.entry = None;
+                false
+            }
+            _ => false,
+        });
+        if let (true, Fetched::Found(look)) = (has_place, fetched) {
+            slots.reweigh(self.id, look.compiled.known.bytes);
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let slots = &self.core.slots;
+        slots.with(self.id, |slot| {
+            // Another may have begun since.
+            if slot
+                .flight
+                .as_ref()
+                .is_some_and(|flight| flight.begun == self.begun)
+            {
+                slot.flight = None;
+            }
+        });
+    }
+}
+
+/// The answer of a read that another request makes; none if that one went away.
+async fn joined(mut answer: watch::Receiver<Option<Fetched>>) -> Option<Fetched> {
+    let fetched = answer.wait_for(Option::is_some).await.ok()?;
+    fetched.clone()
+}
+
+/// A place, as soon as there is one.
+async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    match places.try_acquire() {
+        Ok(place) => Some(place),
+        Err(_) => places.acquire().await.ok(),
+    }
+}
+
+/// What the future brings, if it ends in time. Without a runtime there is no timer, and it is waited for.
+pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    // Most answers are there at once, and need no timer.
+    let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending if Handle::try_current().is_err() => Some(future.await),
+        Poll::Pending => tokio::time::timeout(time, future).await.ok(),
+    }
+}
+
+/// The same error for each who waited for it.
+fn shared(error: Arc<StoreError>) -> StoreError {
+    let error = match Arc::try_unwrap(error) {
+        Ok(only) => return only,
+        Err(shared) => shared,
+    };
+    match &*error {
+        StoreError::AlreadyExists => StoreError::AlreadyExists,
+        StoreError::Conflict => StoreError::Conflict,
+        StoreError::PreconditionFailed { index } => {
+            StoreError::PreconditionFailed { index: *index }
+        }
+        StoreError::Unsupported => StoreError::Unsupported,
+        StoreError::Indeterminate(_) => StoreError::Indeterminate(Box::new(Shared(error))),
+        StoreError::Unavailable(_) => StoreError::Unavailable(Box::new(Shared(error))),
+        StoreError::Corrupt(_) => StoreError::Corrupt(Box::new(Shared(error))),
+    }
+}
+
+/// An error of which several are told.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", cause(.0))]
+struct Shared(Arc<StoreError>);
+
+fn cause(error: &StoreError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn unreadable(error: &DecodeError) -> DecodeError {
+    match error {
+        DecodeError::TooNew { schema } => DecodeError::TooNew { schema: *schema },
+        DecodeError::Corrupt { .. } => DecodeError::Corrupt { source: None },
+    }
+}

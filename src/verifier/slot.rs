@@ -1,0 +1,279 @@
+//! What this node holds of one key, behind one small lock.
+//!
+//! # The fence
+//! What reads bring and what makes them old meet here, each in one step under the lock. A read may enter, and decide,
+//! only if it began after the last commit about the key that this node has seen end ([`barrier`](Slot::barrier)), and is
+//! not below the revision that the feed told ([`floor`](Slot::floor)). Looking first and entering afterwards would have an
+//! interleaving that revives a revoked key; so would entering first and looking afterwards.
+//!
+//! A slot lives at least as long as anybody reads its key or holds what was read (`Pin`): what an invalidation leaves here
+//! outlives every fill that it must stop, and a key that nobody reads needs none.
+
+use tokio::sync::watch;
+
+use super::Compiled;
+use super::lease::Stamp;
+use super::reads::Fetched;
+use super::tag::Tag;
+use crate::sync::{Planted, planted};
+
+/// Consecutive misses after which the tag of a weak secret is forgotten, so that the next try costs a slow hash again
+/// (NIST SP 800-63B-4 §3.2.2: no more than 100).
+pub(super) const MOST_MISSES: u8 = 100;
+
+/// One key's.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) entry: Option<Entry>,
+    /// Reads that began no later are old.
+    barrier: u64,
+    /// The revision that the feed told last, and the history it told it in.
+    floor: u64,
+    floor_history: u32,
+    /// Commits about the key that this node has begun and knows no outcome of.
+    pending: u32,
+    /// Requests that are reading, or hold what was read.
+    pub(super) readers: u32,
+    /// The read that others may join.
+    pub(super) flight: Option<Box<Flight>>,
+    /// Requests in flight, of a key that bounds them.
+    pub(super) in_flight: u32,
+    /// Since usage was last collected.
+    pub(super) granted: u32,
+    pub(super) refused: u32,
+    pub(super) last_used: i64,
+    /// The latest end that was seen to pass, in microseconds of Unix time; none before it was looked up.
+    pub(super) seen_end: Option<i64>,
+    /// Where it stands in its segment.
+    pub(super) place: u32,
+    /// What it weighs there, in bytes; 0 if it is in none.
+    pub(super) weight: u32,
+    pub(super) segment: Segment,
+    pub(super) is_referenced: bool,
+    pub(super) is_dead: bool,
+    misses: u8,
+}
+
+/// A record that was read, and when.
+pub(super) struct Entry {
+    /// Left by a secret that was proven against the digest of this very record.
+    pub(super) proof: Option<Proof>,
+    pub(super) compiled: Compiled,
+    pub(super) stamp: Stamp,
+    /// The moment at which it came here.
+    entered: u64,
+}
+
+/// What a proven secret leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Proof {
+    pub(super) tag: Tag,
+    /// When the digest may be improved, in seconds of the steady clock; none if it ranks as high as today's choice.
+    pub(super) rehash_at: Option<u32>,
+}
+
+/// The segments of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Segment {
+    /// Here only while a read, a request or a commit needs it.
+    #[default]
+    Passing,
+    /// Known, but nobody has proven its secret here.
+    Probation,
+    /// Proven.
+    Main,
+}
+
+/// A read that others may join.
+pub(super) struct Flight {
+    pub(super) begun: u64,
+    pub(super) answer: watch::Receiver<Option<Fetched>>,
+}
+
+/// What a read of the store brought.
+#[derive(Clone)]
+pub(super) struct Look {
+    pub(super) compiled: Compiled,
+    pub(super) stamp: Stamp,
+}
+
+impl Look {
+    pub(super) fn revision(&self) -> u64 {
+        self.compiled.record().revision()
+    }
+}
+
+/// What a slot says of a presented tag.
+pub(super) enum Match {
+    /// It cannot say.
+    Unknown,
+    Proven,
+    Refuted,
+}
+
+impl Slot {
+    /// Whether a read is neither overtaken by a commit of this node's nor by what the feed told.
+    fn admits(&self, stamp: Stamp, revision: u64) -> bool {
+        let is_above_floor = stamp.history > self.floor_history || revision >= self.floor;
+        stamp.moment > self.barrier && is_above_floor
+    }
+
+    /// Whether a commit of this node's about the key may be taking place.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// The entry, if it may decide as far as the fence goes.
+    pub(super) fn admitted(&self) -> Option<&Entry> {
+        let entry = self.entry.as_ref().filter(|_| self.pending == 0)?;
+        self.admits(entry.stamp, entry.revision()).then_some(entry)
+    }
+
+    /// Whether a verdict may be based on what a read brought: as far as the fence goes.
+    pub(super) fn admits_look(&self, look: &Look) -> bool {
+        self.admits(look.stamp, look.revision()) && !self.is_overtaken(look)
+    }
+
+    /// Whether what the slot holds is newer than what a read brought that overlapped with it.
+    fn is_overtaken(&self, look: &Look) -> bool {
+        let Some(entry) = &self.entry else {
+            return false;
+        };
+        if planted(Planted::OlderRevisionWins) {
+            return false;
+        }
+        if entry.stamp.history != look.stamp.history {
+            return entry.stamp.history > look.stamp.history;
+        }
+        // A read that began after the entry came sees at least as much, whatever the revision: a lower one then means
+        // that a backup was restored.
+        look.stamp.moment <= entry.entered && look.revision() < entry.revision()
+    }
+
+    /// A read's answer takes its place here, unless it has been overtaken; with what was proven against it, if anything.
+    pub(super) fn enter(&mut self, look: &Look, proof: Option<Proof>, moment: u64) -> bool {
+        if self.pending > 0 || !self.admits_look(look) {
+            return false;
+        }
+        self.put(look, proof, moment);
+        true
+    }
+
+    /// Puts it here, whatever stands in the way.
+    fn put(&mut self, look: &Look, proof: Option<Proof>, now: u64) {
+        if proof.is_some() {
+            self.misses = 0;
+        }
+        let before = self
+            .entry
+            .take()
+            .filter(|before| before.has_digest_of(look));
+        // A secret that was proven against a digest is proven for as long as the digest stays.
+        let proof = proof.or(before.as_ref().and_then(|before| before.proof));
+        let stays = before.filter(|before| before.is_later_read_of(look));
+        self.entry = Some(match stays {
+            Some(before) => Entry { proof, ..before },
+            None => Entry {
+                proof,
+                compiled: look.compiled.clone(),
+                stamp: look.stamp,
+                entered: now,
+            },
+        });
+    }
+
+    /// What the slot knows of a presented secret. Only what was proven against the very digest that it holds counts,
+    /// and a miss only where the tag covers all that could prove it.
+    pub(super) fn compare(&mut self, tag: Tag, is_final: bool) -> Match {
+        let Some(entry) = &mut self.entry else {
+            return Match::Unknown;
+        };
+        match &entry.proof {
+            None => Match::Unknown,
+            Some(proof) if proof.tag.matches(&tag) => Match::Proven,
+            Some(_) if !is_final => Match::Unknown,
+            Some(_) => {
+                if entry.compiled.is_weak {
+                    self.misses += 1;
+                    if self.misses >= MOST_MISSES {
+                        entry.proof = None;
+                        self.misses = 0;
+                    }
+                }
+                Match::Refuted
+            }
+        }
+    }
+
+    /// What was left by a secret with this tag when it was proven against this digest.
+    pub(super) fn proof_of(&self, look: &Look, tag: Tag) -> Option<Proof> {
+        let entry = self
+            .entry
+            .as_ref()
+            .filter(|entry| entry.has_digest_of(look))?;
+        entry.proof.filter(|proof| proof.tag.matches(&tag))
+    }
+
+    /// A commit about the key begins: nothing that was read decides until its outcome is known.
+    pub(super) fn begin_commit(&mut self) {
+        self.pending = self.pending.saturating_add(1);
+    }
+
+    /// The outcome of a commit is known: what was read before is old.
+    pub(super) fn end_commit(&mut self, moment: u64) {
+        self.pending = self.pending.saturating_sub(1);
+        self.invalidate(moment);
+    }
+
+    /// What was read until now is old.
+    pub(super) fn invalidate(&mut self, moment: u64) {
+        self.barrier = self.barrier.max(moment);
+    }
+
+    /// The feed told this revision: what is below it is old. The highest one that was told in the present history stands.
+    pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
+        if history > self.floor_history {
+            (self.floor, self.floor_history) = (0, history);
+        }
+        self.floor = self.floor.max(revision);
+    }
+
+    /// Whether nothing needs it any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.segment == Segment::Passing
+            && self.readers == 0
+            && self.pending == 0
+            && self.in_flight == 0
+    }
+}
+
+impl Entry {
+    pub(super) fn revision(&self) -> u64 {
+        self.compiled.record().revision()
+    }
+
+    pub(super) fn look(&self) -> Look {
+        Look {
+            compiled: self.compiled.clone(),
+            stamp: self.stamp,
+        }
+    }
+
+    /// Whether it is time to try again to improve the digest.
+    pub(super) fn is_rehash_due(&self, now: u64) -> bool {
+        let due = self.proof.and_then(|proof| proof.rehash_at);
+        due.is_some_and(|due| now / 1_000_000_000 >= u64::from(due))
+    }
+
+    fn has_digest_of(&self, look: &Look) -> bool {
+        let (one, other) = (self.compiled.record(), look.compiled.record());
+        one.digest() == other.digest() && one.environment() == other.environment()
+    }
+
+    /// Whether it is the same as what a read brought, from a read that began later.
+    fn is_later_read_of(&self, look: &Look) -> bool {
+        self.stamp.history == look.stamp.history
+            && self.revision() == look.revision()
+            && self.stamp.moment > look.stamp.moment
+    }
+}

@@ -1,0 +1,257 @@
+//! The slots of all keys that this node deals with, in bounded memory.
+//!
+//! # Who gets a place
+//! A key whose secret was proven stands in the main segment. A known key with wrong secrets alone stands on probation, a
+//! small segment of its own; ids that nobody has are not kept. However many strangers come, they push out nobody who
+//! has proven a secret. In a full segment a place is found by sampling: of some slots picked by chance the first that was
+//! not used since it was last picked goes (second chance).
+
+mod line;
+mod map;
+mod segments;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(super) use self::line::Line;
+use self::map::SlotMap;
+use self::segments::Segments;
+use super::lease::{Lease, Stamp};
+use super::seen_expired::SeenExpired;
+use super::slot::{Look, Proof, Segment, Slot};
+use super::watchers::Watchers;
+use crate::clock::{ClockError, SteadyClock, from_unix_micros};
+use crate::key::KeyId;
+use crate::store::{Usage, UsageSource};
+use crate::sync::{Mutex, lock};
+
+/// The slots, and what bears on all of them.
+pub(crate) struct Slots {
+    map: SlotMap,
+    pub(super) line: Line,
+    pub(super) lease: Lease,
+    segments: Segments,
+    pub(super) watchers: Watchers,
+    pub(super) seen: SeenExpired,
+    /// How keys were used whose slots went before that was collected.
+    left_behind: Mutex<HashMap<KeyId, Usage>>,
+    keeps_usage: bool,
+    steady: Arc<dyn SteadyClock>,
+}
+
+/// Most keys of which something is left behind until it is collected. Losing some usage harms nobody.
+const MOST_LEFT_BEHIND: usize = 65_536;
+
+impl Slots {
+    pub(super) fn new(
+        lease: Lease,
+        max_bytes: u64,
+        keeps_usage: bool,
+        steady: Arc<dyn SteadyClock>,
+    ) -> Self {
+        Self {
+            keeps_usage,
+            map: SlotMap::new(),
+            line: Line::default(),
+            lease,
+            segments: Segments::new(max_bytes),
+            watchers: Watchers::default(),
+            seen: SeenExpired::default(),
+            left_behind: Mutex::new(HashMap::new()),
+            steady,
+        }
+    }
+
+    /// The steady clock in nanoseconds.
+    pub(super) fn now(&self) -> Result<u64, ClockError> {
+        let elapsed = self.steady.elapsed()?;
+        elapsed
+            .as_secs()
+            .checked_mul(1_000_000_000)
+            .and_then(|nanos| nanos.checked_add(u64::from(elapsed.subsec_nanos())))
+            .ok_or(ClockError)
+    }
+
+    /// The key's slot, if it has one. `prepare` runs before the slot is locked, and only if there is one.
+    #[inline]
+    pub(super) fn find<P, T>(
+        &self,
+        id: KeyId,
+        prepare: impl FnOnce() -> P,
+        look: impl FnOnce(P, &mut Slot) -> T,
+    ) -> Option<T> {
+        self.map.find(id, |slot| {
+            let prepared = prepare();
+            let mut slot = lock(slot);
+            (!slot.is_dead).then(|| look(prepared, &mut slot))
+        })?
+    }
+
+    /// The key's slot, made if it has none.
+    pub(super) fn with<T>(&self, id: KeyId, mut look: impl FnMut(&mut Slot) -> T) -> T {
+        loop {
+            let seen = self.map.find_or_insert(id, |slot| {
+                let mut slot = lock(slot);
+                (!slot.is_dead).then(|| look(&mut slot))
+            });
+            if let Some(seen) = seen {
+                return seen;
+            }
+            // Somebody is about to take it out.
+            self.map.remove_dead(id);
+        }
+    }
+
+    /// Takes the slot out, if nothing needs it any more.
+    pub(super) fn release(&self, id: KeyId) {
+        let is_dead = self.map.find(id, |slot| {
+            let mut slot = lock(slot);
+            self.retire(id, &mut slot)
+        });
+        if is_dead == Some(true) {
+            self.map.remove_dead(id);
+        }
+    }
+
+    /// Whether the slot is dead now. What must outlive it is handed on.
+    fn retire(&self, id: KeyId, slot: &mut Slot) -> bool {
+        if !slot.is_idle() {
+            return false;
+        }
+        if let Some(end) = slot.seen_end {
+            self.seen.remember(id, end);
+        }
+        if let Some(left) = usage(slot).filter(|_| self.keeps_usage) {
+            let mut left_behind = lock(&self.left_behind);
+            let earlier = left_behind.get(&id).copied();
+            if earlier.is_some() || left_behind.len() < MOST_LEFT_BEHIND {
+                left_behind.insert(id, earlier.map_or(left, |earlier| earlier.merged(left)));
+            }
+        }
+        slot.is_dead = true;
+        true
+    }
+
+    /// A stamp for a read that begins now.
+    pub(super) fn stamp(&self) -> Result<Stamp, ClockError> {
+        // The history first: an answer must not claim one that began after its question was put.
+        let history = self.lease.history();
+        Ok(Stamp {
+            history,
+            moment: self.line.next(),
+            began: self.now()?,
+        })
+    }
+
+    /// Enters what was read and proven, in the main segment.
+    pub(super) fn admit(&self, id: KeyId, look: &Look, proof: Option<Proof>) {
+        if self.lease.bound() == 0 {
+            return;
+        }
+        let segment = match proof {
+            Some(_) => Segment::Main,
+            None => Segment::Probation,
+        };
+        let moment = self.line.next();
+        let has_entered = self.with(id, |slot| {
+            self.line.admits(look.stamp.moment) && slot.enter(look, proof, moment)
+        });
+        if has_entered {
+            let weight = look.compiled.known.bytes;
+            for victim in self.segments.place(self, id, segment, weight) {
+                self.release(victim);
+            }
+        }
+    }
+
+    /// A key that has its place weighs something else now.
+    pub(super) fn reweigh(&self, id: KeyId, weight: u32) {
+        for victim in self.segments.place(self, id, Segment::Probation, weight) {
+            self.release(victim);
+        }
+    }
+
+    /// What was read of this key until now is old.
+    pub(super) fn forget(&self, id: KeyId) {
+        let moment = self.line.next();
+        self.find(id, || (), |(), slot| slot.invalidate(moment));
+        self.watchers.wake(id);
+    }
+
+    /// What was read of any key until now is old.
+    pub(super) fn forget_all(&self) {
+        self.line.invalidate_all();
+        self.watchers.wake_all();
+    }
+
+    /// The feed told that the key is at this revision.
+    pub(super) fn told(&self, id: KeyId, revision: u64) {
+        let history = self.lease.history();
+        self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
+        self.watchers.wake(id);
+    }
+
+    /// Gives a request's place back.
+    pub(super) fn give_back(&self, id: KeyId) {
+        let is_idle = self.find(
+            id,
+            || (),
+            |(), slot| {
+                slot.in_flight = slot.in_flight.saturating_sub(1);
+                slot.is_idle()
+            },
+        );
+        if is_idle == Some(true) {
+            self.release(id);
+        }
+    }
+
+    /// How many keys stand in the main segment and on probation, and what they weigh in bytes.
+    pub(super) fn occupancy(&self) -> (usize, u64) {
+        self.segments.occupancy()
+    }
+}
+
+/// What was used since the last time.
+impl UsageSource for Slots {
+    fn collect(&self) -> Vec<(KeyId, Usage)> {
+        let mut collected: Vec<_> = std::mem::take(&mut *lock(&self.left_behind))
+            .into_iter()
+            .collect();
+        self.map.for_each(|id, slot| {
+            let mut slot = lock(slot);
+            let usage = usage(&slot);
+            (slot.granted, slot.refused) = (0, 0);
+            collected.extend(usage.map(|usage| (id, usage)));
+        });
+        collected
+    }
+
+    fn peek(&self, id: KeyId) -> Option<Usage> {
+        let left = lock(&self.left_behind).get(&id).copied();
+        let here = self.find(id, || (), |(), slot| usage(slot)).flatten();
+        left.into_iter().chain(here).reduce(Usage::merged)
+    }
+}
+
+fn usage(slot: &Slot) -> Option<Usage> {
+    if slot.granted == 0 && slot.refused == 0 {
+        return None;
+    }
+    let last_used_at = from_unix_micros(slot.last_used)?;
+    Some(Usage::new(
+        last_used_at,
+        slot.granted.into(),
+        slot.refused.into(),
+    ))
+}
+
+impl std::fmt::Debug for Slots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (keys, bytes) = self.occupancy();
+        f.debug_struct("Slots")
+            .field("keys", &keys)
+            .field("bytes", &bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! What bears on all keys at once: the count of moments, and the fence of cutoffs.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Counts moments, and says which reads a cutoff has made old.
+///
+/// The count is written by every read of the store, and the rest read by every verification: they stand on different
+/// cache lines.
+#[derive(Default)]
+pub(crate) struct Line {
+    fence: Padded<Fence>,
+    moments: Padded<AtomicU64>,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+#[derive(Default)]
+struct Fence {
+    /// Reads that began no later are old, whatever their key.
+    barrier: AtomicU64,
+    /// Commits of cutoffs whose outcome is not known.
+    pending: AtomicU32,
+}
+
+impl Line {
+    /// A moment later than all before.
+    pub(in crate::verifier) fn next(&self) -> u64 {
+        self.moments.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The last moment. What begins from here on is later.
+    pub(in crate::verifier) fn last(&self) -> u64 {
+        self.moments.0.load(Ordering::SeqCst)
+    }
+
+    /// Whether no cutoff has made a read that began at this moment old.
+    pub(in crate::verifier) fn admits(&self, moment: u64) -> bool {
+        moment > self.fence.0.barrier.load(Ordering::SeqCst)
+    }
+
+    /// Whether a cutoff of this node's may be taking place.
+    pub(in crate::verifier) fn is_pending(&self) -> bool {
+        self.fence.0.pending.load(Ordering::SeqCst) > 0
+    }
+
+    pub(in crate::verifier) fn invalidate_all(&self) {
+        let moment = self.next();
+        self.fence.0.barrier.fetch_max(moment, Ordering::SeqCst);
+    }
+
+    pub(in crate::verifier) fn begin_commit(&self) {
+        self.fence.0.pending.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(in crate::verifier) fn end_commit(&self) {
+        // What was read before is old before it could decide again.
+        self.invalidate_all();
+        self.fence.0.pending.fetch_sub(1, Ordering::SeqCst);
+    }
+}

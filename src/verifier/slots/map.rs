@@ -1,0 +1,154 @@
+//! From ids to slots.
+
+use crate::key::KeyId;
+use crate::sync::Mutex;
+use crate::verifier::slot::Slot;
+
+pub(super) use self::imp::SlotMap;
+
+/// Ids are random, so that half of one is as good a hash as any; which half is mixed how is seeded against those who
+/// could choose them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name([u64; 2]);
+
+impl Name {
+    fn of(id: KeyId) -> Self {
+        let (high, low) = (id.as_u128() >> 64, id.as_u128());
+        #[expect(clippy::cast_possible_truncation, reason = "each is one half")]
+        Self([high as u64, low as u64])
+    }
+
+    fn id(self) -> KeyId {
+        let [high, low] = self.0.map(u128::from);
+        KeyId::from_u128(high << 64 | low)
+    }
+}
+
+impl std::hash::Hash for Name {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let [high, low] = self.0.map(u128::from);
+        state.write_u128(high << 64 | low);
+    }
+}
+
+#[cfg(not(keyward_shuttle))]
+mod imp {
+    use super::{KeyId, Mutex, Name, Slot};
+
+    /// A map that is read without a lock.
+    pub(in crate::verifier) struct SlotMap(
+        papaya::HashMap<Name, Mutex<Slot>, foldhash::fast::RandomState>,
+    );
+
+    impl SlotMap {
+        pub(in crate::verifier::slots) fn new() -> Self {
+            Self(papaya::HashMap::default())
+        }
+
+        #[inline]
+        pub(in crate::verifier::slots) fn find<T>(
+            &self,
+            id: KeyId,
+            look: impl FnOnce(&Mutex<Slot>) -> T,
+        ) -> Option<T> {
+            let slots = self.0.pin();
+            slots.get(&Name::of(id)).map(look)
+        }
+
+        pub(in crate::verifier::slots) fn find_or_insert<T>(
+            &self,
+            id: KeyId,
+            look: impl FnOnce(&Mutex<Slot>) -> T,
+        ) -> T {
+            let slots = self.0.pin();
+            look(slots.get_or_insert_with(Name::of(id), Mutex::default))
+        }
+
+        pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
+            let is_dead = |_: &Name, slot: &Mutex<Slot>| crate::sync::lock(slot).is_dead;
+            let _ = self.0.pin().remove_if(&Name::of(id), is_dead);
+        }
+
+        pub(in crate::verifier::slots) fn for_each(
+            &self,
+            mut look: impl FnMut(KeyId, &Mutex<Slot>),
+        ) {
+            for (name, slot) in &self.0.pin() {
+                look(name.id(), slot);
+            }
+        }
+    }
+}
+
+/// The same by simpler means: the library's own steps are not what is explored.
+#[cfg(keyward_shuttle)]
+mod imp {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use super::{KeyId, Mutex, Name, Slot};
+    use crate::sync::lock;
+
+    type Shared = std::sync::Mutex<HashMap<[u64; 2], Arc<Mutex<Slot>>>>;
+
+    pub(in crate::verifier) struct SlotMap(Shared);
+
+    impl SlotMap {
+        pub(in crate::verifier::slots) fn new() -> Self {
+            Self(Shared::default())
+        }
+
+        fn get(&self, id: KeyId) -> Option<Arc<Mutex<Slot>>> {
+            shuttle::thread::yield_now();
+            self.0.lock().unwrap().get(&Name::of(id).0).cloned()
+        }
+
+        pub(in crate::verifier::slots) fn find<T>(
+            &self,
+            id: KeyId,
+            look: impl FnOnce(&Mutex<Slot>) -> T,
+        ) -> Option<T> {
+            self.get(id).map(|slot| look(&slot))
+        }
+
+        pub(in crate::verifier::slots) fn find_or_insert<T>(
+            &self,
+            id: KeyId,
+            look: impl FnOnce(&Mutex<Slot>) -> T,
+        ) -> T {
+            shuttle::thread::yield_now();
+            let slot = Arc::clone(self.0.lock().unwrap().entry(Name::of(id).0).or_default());
+            look(&slot)
+        }
+
+        pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
+            if let Some(slot) = self.get(id)
+                && lock(&slot).is_dead
+            {
+                let mut slots = self.0.lock().unwrap();
+                if slots
+                    .get(&Name::of(id).0)
+                    .is_some_and(|found| Arc::ptr_eq(found, &slot))
+                {
+                    slots.remove(&Name::of(id).0);
+                }
+            }
+        }
+
+        pub(in crate::verifier::slots) fn for_each(
+            &self,
+            mut look: impl FnMut(KeyId, &Mutex<Slot>),
+        ) {
+            let slots: Vec<_> = self
+                .0
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|(name, slot)| (*name, Arc::clone(slot)))
+                .collect();
+            for (name, slot) in slots {
+                look(Name(name).id(), &slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Which keys have a place, and who gives his up.
+
+use crate::key::KeyId;
+use crate::sync::{Mutex, lock};
+use crate::verifier::slot::{Segment, Slot};
+
+use super::Slots;
+
+/// Probation's part of the bound: one in this many.
+const PROBATION_PART: u64 = 16;
+
+/// A key that weighs more than one in this many of its segment's bound is not kept.
+const LARGEST_PART: u64 = 8;
+
+/// How many slots are looked at before one that was used goes too.
+const SAMPLES: usize = 8;
+
+/// Both segments. Taken after no slot's lock; slots are locked under it.
+pub(super) struct Segments(Mutex<Both>);
+
+struct Both {
+    main: Members,
+    probation: Members,
+    chance: u64,
+}
+
+struct Members {
+    ids: Vec<KeyId>,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+impl Segments {
+    pub(super) fn new(max_bytes: u64) -> Self {
+        let probation = max_bytes / PROBATION_PART;
+        let members = |max_bytes| Members {
+            ids: Vec::new(),
+            bytes: 0,
+            max_bytes,
+        };
+        Self(Mutex::new(Both {
+            main: members(max_bytes - probation),
+            probation: members(probation),
+            chance: 0x9e37_79b9_7f4a_7c15,
+        }))
+    }
+
+    /// Gives a key a place in a segment; it never falls back. Those who lost theirs for it are to be released.
+    pub(super) fn place(
+        &self,
+        slots: &Slots,
+        id: KeyId,
+        segment: Segment,
+        weight: u32,
+    ) -> Vec<KeyId> {
+        let mut both = lock(&self.0);
+        let both = &mut *both;
+        let is_placed = slots.with(id, |slot| {
+            if slot.entry.is_none() {
+                return false; // It went between the two steps.
+            }
+            let segment = match slot.segment {
+                Segment::Main => Segment::Main,
+                _ => segment,
+            };
+            if (slot.segment, slot.weight) == (segment, weight) {
+                return true;
+            }
+            both.leave(slots, slot);
+            let members = both.members(segment);
+            if u64::from(weight) > members.max_bytes / LARGEST_PART {
+                slot.entry = None; // It would push out too many.
+                return false;
+            }
+            members.join(id, slot, segment, weight);
+            true
+        });
+        if !is_placed {
+            return vec![id];
+        }
+        let mut victims = Vec::new();
+        for segment in [Segment::Main, Segment::Probation] {
+            while let Some(victim) = both.pick(slots, segment) {
+                victims.push(victim);
+            }
+        }
+        victims
+    }
+
+    pub(super) fn occupancy(&self) -> (usize, u64) {
+        let both = lock(&self.0);
+        let keys = both.main.ids.len() + both.probation.ids.len();
+        (keys, both.main.bytes + both.probation.bytes)
+    }
+}
+
+impl Both {
+    fn members(&mut self, segment: Segment) -> &mut Members {
+        match segment {
+            Segment::Main => &mut self.main,
+            Segment::Probation | Segment::Passing => &mut self.probation,
+        }
+    }
+
+    /// Takes a slot out of its segment. The last of the members takes its place.
+    fn leave(&mut self, slots: &Slots, slot: &mut Slot) {
+        if slot.segment == Segment::Passing {
+            return;
+        }
+        let members = self.members(slot.segment);
+        let place = usize::try_from(slot.place).unwrap_or(usize::MAX);
+        members.bytes = members.bytes.saturating_sub(slot.weight.into());
+        if place + 1 == members.ids.len() {
+            members.ids.pop();
+        } else if let Some(last) = members.ids.pop()
+            && let Some(here) = members.ids.get_mut(place)
+        {
+            *here = last;
+            slots.find(last, || (), |(), moved| moved.place = slot.place);
+        }
+        (slot.segment, slot.weight) = (Segment::Passing, 0);
+    }
+
+    /// Takes one out of a segment that is over its bound.
+    fn pick(&mut self, slots: &Slots, segment: Segment) -> Option<KeyId> {
+        let members = self.members(segment);
+        if members.bytes <= members.max_bytes {
+            return None;
+        }
+        let count = members.ids.len();
+        let mut victim = None;
+        for _ in 0..SAMPLES {
+            let chance = usize::try_from(self.draw() >> 16).unwrap_or(0);
+            let id = *self.members(segment).ids.get(chance % count.max(1))?;
+            let was_used = slots.find(
+                id,
+                || (),
+                |(), slot| std::mem::take(&mut slot.is_referenced),
+            );
+            victim = Some(id);
+            if was_used != Some(true) {
+                break;
+            }
+        }
+        let victim = victim?;
+        slots.with(victim, |slot| {
+            slot.entry = None;
+            self.leave(slots, slot);
+        });
+        Some(victim)
+    }
+
+    /// Xorshift (Marsaglia 2003): who goes need not be hard to guess, only spread.
+    fn draw(&mut self) -> u64 {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        self.chance
+    }
+}
+
+impl Members {
+    fn join(&mut self, id: KeyId, slot: &mut Slot, segment: Segment, weight: u32) {
+        slot.place = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        (slot.segment, slot.weight) = (segment, weight);
+        slot.is_referenced = true;
+        self.ids.push(id);
+        self.bytes += u64::from(weight);
+    }
+}

@@ -1,0 +1,119 @@
+//! What a verified secret leaves behind in memory.
+
+use std::fmt;
+
+use sha2::block_api::compress256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::random::{RandomError, RandomSource};
+
+const BLOCK: usize = 64;
+
+/// SHA-256 of one block of key and then the secret: as hard to find a secret for as the digest that it stands in for,
+/// and of no use outside this process.
+///
+/// The whole of the key is one block, so that its state is computed once (FIPS 180-4 §6.2). Lengths cannot be mixed
+/// up, since the padding holds them; that a longer message could be forged from a tag is no matter, since none leaves the
+/// process.
+#[derive(Clone, Copy)]
+pub(super) struct Tag([u64; 4]);
+
+impl Tag {
+    /// Whether both are of one secret, in time that does not depend on where they differ.
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        let difference = self.0.iter().zip(other.0);
+        let difference = difference.fold(0, |difference, (a, b)| difference | (a ^ b));
+        difference.ct_eq(&0).into()
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tag([redacted])")
+    }
+}
+
+/// Makes tags. Its key is drawn at start and never stored.
+pub(super) struct Tagger {
+    keyed: [u32; 8],
+}
+
+impl Tagger {
+    pub(super) fn new(random: &dyn RandomSource) -> Result<Self, RandomError> {
+        let mut key = Zeroizing::new([[0_u8; BLOCK]]);
+        random.fill(key.as_flattened_mut())?;
+        let mut keyed = INITIAL;
+        compress256(&mut keyed, key.as_slice());
+        Ok(Self { keyed })
+    }
+
+    /// The tag of a secret.
+    pub(super) fn tag(&self, secret: &[u8]) -> Tag {
+        let mut state = self.keyed;
+        let (blocks, rest) = secret.as_chunks::<BLOCK>();
+        compress256(&mut state, blocks);
+        // FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, which ends a block.
+        let mut last = [[0; BLOCK]; 2];
+        let bytes = last.as_flattened_mut();
+        for (place, byte) in bytes.iter_mut().zip(rest.iter().chain(&[0x80])) {
+            *place = *byte;
+        }
+        let blocks = if rest.len() + 1 + 8 > BLOCK { 2 } else { 1 };
+        let bits = 8 * u64::try_from(BLOCK + secret.len()).unwrap_or(u64::MAX);
+        let bytes = bytes.get_mut(..blocks * BLOCK).unwrap_or_default();
+        if let Some(length) = bytes.last_chunk_mut::<8>() {
+            *length = bits.to_be_bytes();
+        }
+        compress256(&mut state, last.get(..blocks).unwrap_or_default());
+        let [a, b, c, d, e, f, g, h] = state.map(u64::from);
+        Tag([a << 32 | b, c << 32 | d, e << 32 | f, g << 32 | h])
+    }
+}
+
+/// FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::SeededRandom;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn a_tag_is_sha_256_of_the_key_and_the_secret() {
+        let tagger = Tagger::new(&SeededRandom::new(7)).unwrap();
+        let mut key = [0; BLOCK];
+        SeededRandom::new(7).fill(&mut key).unwrap();
+        for length in 0..=256 {
+            let secret: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            let expected: [u8; 32] = Sha256::new()
+                .chain_update(key)
+                .chain_update(&secret)
+                .finalize()
+                .into();
+            let tag = tagger.tag(&secret).0.map(u64::to_be_bytes);
+            assert_eq!(tag.as_flattened(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn tags_match_in_every_bit_or_not_at_all() {
+        let tag = Tag([1, 2, 3, 4]);
+        assert!(tag.matches(&tag));
+        for bit in 0..256 {
+            let mut other = tag;
+            other.0[bit / 64] ^= 1 << (bit % 64);
+            assert!(!tag.matches(&other), "{bit}");
+        }
+    }
+}

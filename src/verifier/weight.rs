@@ -1,0 +1,85 @@
+//! How much memory a key takes.
+
+use serde_json::Value;
+
+use super::compiled::Known;
+use super::slot::Slot;
+use crate::key::{KeyRecord, Networks, Resources};
+
+/// What an allocation costs beside its content.
+const ALLOCATION: usize = 16;
+
+/// About how many bytes a resident key takes in all, allocations rounded up.
+pub(super) fn of(record: &KeyRecord) -> u32 {
+    let texts = [
+        record.tenant().as_str().len(),
+        record.title().as_str().len(),
+        record.owner().to_string().len(),
+        record.created_by().to_string().len(),
+        record.prefix().len(),
+        record.environment().as_str().len(),
+        record.digest().expose().len(),
+        record.foreign_format().map_or(0, str::len) * 3,
+    ];
+    let texts: usize = texts.iter().map(|length| length + 2 * ALLOCATION).sum();
+    let scopes = match record.access() {
+        crate::key::Access::Full => 0,
+        crate::key::Access::Scopes(scopes) => scopes
+            .iter()
+            .map(|scope| scope.as_str().len() + 3 * ALLOCATION)
+            .sum(),
+    };
+    let resources = match record.resources() {
+        Resources::Any => 0,
+        Resources::Only(list) => list
+            .iter()
+            .map(|one| one.kind().len() + one.value().len() + 6 * ALLOCATION)
+            .sum(),
+    };
+    let networks = match record.networks() {
+        Networks::Any => 0,
+        Networks::Only(list) => list.len() * 2 * ALLOCATION,
+    };
+    let quotas = record.quotas().len() * 4 * ALLOCATION;
+    let metadata: usize = record
+        .metadata()
+        .as_object()
+        .iter()
+        .map(|(name, value)| member(name, value))
+        .sum();
+    let all = size_of::<Known>() + texts + scopes + resources + networks + quotas + metadata + SLOT;
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
+/// A slot, its place in the map (up to twice as large as it need be, and the id), and in its segment.
+const SLOT: usize = size_of::<Slot>() + ALLOCATION + 96;
+
+/// A member of an object. Nodes of the map hold eleven, and are half full at worst.
+fn member(name: &str, value: &Value) -> usize {
+    name.len()
+        + 2 * (size_of::<String>() + size_of::<Value>())
+        + 8 * ALLOCATION
+        + self::value(value)
+}
+
+fn value(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len() + ALLOCATION,
+        Value::Array(list) => {
+            ALLOCATION
+                + list
+                    .iter()
+                    .map(|one| 2 * size_of::<Value>() + self::value(one))
+                    .sum::<usize>()
+        }
+        Value::Object(object) => {
+            // The first node is allocated whole.
+            11 * (size_of::<String>() + size_of::<Value>())
+                + object
+                    .iter()
+                    .map(|(name, value)| member(name, value))
+                    .sum::<usize>()
+        }
+    }
+}

@@ -251,12 +251,13 @@ impl Results {
             let held = if times >= least { "held" } else { "missed" };
             format!(" (target ≥ {least}×: {held})")
         });
-        if times >= 1.0 {
-            println!("{ours} against {theirs}: {times:.1}× faster{target}");
+        let (times, word) = if times >= 1.0 {
+            (times, "faster")
         } else {
-            let times = times.recip();
-            println!("{ours} against {theirs}: {times:.1}× slower{target}");
-        }
+            (times.recip(), "slower")
+        };
+        let digits = if times < 100.0 { 1 } else { 0 };
+        println!("{ours} against {theirs}: {times:.digits$}× {word}{target}");
     }
 
     fn name(&self, row: Row) -> &str {

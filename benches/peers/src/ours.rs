@@ -41,8 +41,9 @@ impl Ours {
             .hashing(hashing)
             .open()
             .await?;
-        let year = Duration::from_hours(24 * 365);
+        tokio::spawn(keyward.background());
         let tenant = TenantId::new("acme-inc")?;
+        let year = Duration::from_hours(24 * 365);
         let mut key = NewKey::new(tenant, "measured", scope.clone()).expires_in(year);
         if let Limits::Concurrency = limits {
             key = key.concurrency(NonZeroU32::MAX);

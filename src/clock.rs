@@ -95,7 +95,7 @@ impl Clock for SystemClock {
 /// macOS and iOS (which count it there), the performance counter on Windows.
 ///
 /// On other systems the monotonic clock may not count suspension: there the wall clock is asked too, and the later of
-/// both counts. One that is set forwards only makes caches be read anew.
+/// both counts. One that is set forwards only makes caches be read anew, and fences lift before their time.
 #[derive(Debug, Clone, Copy)]
 pub struct BootClock {
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]

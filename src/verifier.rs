@@ -80,7 +80,7 @@ use crate::store::KeyStore;
 
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
 /// a clock that stands before the key was issued cannot tell that it has expired.
-const MAX_CLOCK_LAG: Duration = Duration::from_mins(5);
+const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 
 /// Decides whether requests are admitted. Cheap to clone.
 #[derive(Clone)]
@@ -301,7 +301,6 @@ impl Core {
     ) -> Option<Verdict> {
         let now = self.slots.now().ok()?;
         self.usable(slot, now)?;
-        // A foreign credential may be written in several ways that prove the same.
         match slot.compare(tag, credential.foreign.is_none()) {
             Match::Unknown => return None,
             Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),
@@ -319,51 +318,12 @@ impl Core {
             Err(reason) => return Some(Verdict::Denied(reason)),
         };
         let question = self.question(credential, attempt, wall, seen_end);
-        let judged = entry.compiled.judge(&question);
-        Some(self.settle(slot, &question, judged, None))
+        let verdict = decide(&entry.compiled, &question, slot.in_flight);
+        take_down(slot, &question, &verdict);
+        Some(verdict)
     }
 
-    /// Takes the request's place and takes down its use, once all else is decided. Under the slot's lock.
     #[inline]
-    fn settle(
-        &self,
-        slot: &mut Slot,
-        question: &Question<'_>,
-        judged: Result<(), DenialReason>,
-        compiled: Option<&Compiled>,
-    ) -> Verdict {
-        slot.seen_end = Some(question.seen_end.get());
-        let held = slot.entry.as_ref().map(|entry| &entry.compiled);
-        let Some(compiled) = compiled.or(held) else {
-            return Verdict::Denied(DenialReason::TooOld);
-        };
-        let judged = judged.and_then(|()| match compiled.concurrency {
-            Some(limit) if slot.in_flight >= limit.get() => Err(DenialReason::TooManyInFlight),
-            _ => Ok(()),
-        });
-        let verdict = match judged {
-            Ok(()) => {
-                let is_counted = compiled.concurrency.is_some();
-                Verdict::Admitted(Arc::clone(&compiled.known), is_counted)
-            }
-            Err(reason) => Verdict::Denied(reason),
-        };
-        match &verdict {
-            Verdict::Admitted(_, is_counted) => {
-                slot.in_flight += u32::from(*is_counted);
-                slot.granted = slot.granted.saturating_add(1);
-            }
-            // What could not be decided was no use.
-            Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => {
-                return verdict;
-            }
-            Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
-        }
-        slot.last_used = question.wall.coarse();
-        slot.is_referenced = true;
-        verdict
-    }
-
     fn question<'a>(
         &'a self,
         credential: &'a Credential<'a>,
@@ -381,6 +341,37 @@ impl Core {
     }
 }
 
+/// The verdict on whoever has proven the key's secret.
+#[inline]
+fn decide(compiled: &Compiled, question: &Question<'_>, in_flight: u32) -> Verdict {
+    let limit = compiled.concurrency;
+    match compiled.judge(question) {
+        Ok(()) if limit.is_some_and(|limit| in_flight >= limit.get()) => {
+            Verdict::Denied(DenialReason::TooManyInFlight)
+        }
+        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.known), limit.is_some()),
+        Err(reason) => Verdict::Denied(reason),
+    }
+}
+
+/// Takes the place of a request that was admitted, and takes down how the key was used. Under the slot's lock.
+#[inline]
+fn take_down(slot: &mut Slot, question: &Question<'_>, verdict: &Verdict) {
+    slot.seen_end = Some(question.seen_end.get());
+    match verdict {
+        Verdict::Admitted(_, is_counted) => {
+            slot.in_flight += u32::from(*is_counted);
+            slot.granted = slot.granted.saturating_add(1);
+        }
+        // What could not be decided was no use.
+        Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => return,
+        Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
+    }
+    slot.last_used = question.wall.coarse();
+    slot.is_referenced = true;
+}
+
+#[inline]
 fn admitted(known: Arc<Known>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
     let permit = if is_counted {
         Permit::of(&known)

@@ -25,19 +25,39 @@ pub(super) fn encode(mut value: u128, digits: &mut [u8]) {
 pub(super) fn decode(digits: &[u8]) -> Option<u128> {
     // Ten digits fit a u64, whose arithmetic is much cheaper than that of a u128.
     const CHUNK: usize = 10;
-    let mut value: u128 = 0;
-    for chunk in digits.chunks(CHUNK) {
-        let mut part: u64 = 0;
-        let mut weight: u64 = 1;
-        for &byte in chunk {
-            part = part * 62 + u64::from(digit_value(byte)?);
-            weight *= 62;
-        }
+    let first = digits.len() % CHUNK;
+    let (first, rest) = digits.split_at_checked(first)?;
+    let mut value = u128::from(decode_short(first)?);
+    for chunk in rest.chunks_exact(CHUNK) {
         value = value
-            .checked_mul(u128::from(weight))?
-            .checked_add(u128::from(part))?;
+            .checked_mul(u128::from(WEIGHT))?
+            .checked_add(u128::from(decode_short(chunk)?))?;
     }
     Some(value)
+}
+
+/// 62^10.
+const WEIGHT: u64 = 62_u64.pow(10);
+
+/// The value of up to ten digits.
+pub(super) fn decode_short(digits: &[u8]) -> Option<u64> {
+    // Two at a time: what is multiplied next waits for half as many products.
+    let (pairs, last) = digits.as_chunks::<2>();
+    let mut value = 0_u64;
+    let mut worst = 0;
+    for [high, low] in pairs {
+        let (high, low) = (digit_value(*high), digit_value(*low));
+        worst = worst.max(high).max(low);
+        value = value
+            .wrapping_mul(62 * 62)
+            .wrapping_add(u64::from(high) * 62 + u64::from(low));
+    }
+    for digit in last {
+        let digit = digit_value(*digit);
+        worst = worst.max(digit);
+        value = value.wrapping_mul(62).wrapping_add(u64::from(digit));
+    }
+    (worst != NO_DIGIT).then_some(value)
 }
 
 /// Whether the byte is one of the 62 digits.
@@ -45,13 +65,33 @@ pub(super) const fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-fn digit_value(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'A'..=b'Z' => Some(byte - b'A' + 10),
-        b'a'..=b'z' => Some(byte - b'a' + 36),
-        _ => None,
+/// Whether all are digits. Looks at each, so that the compiler can look at many at once.
+pub(super) fn are_digits(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |all, byte| all & is_digit(*byte))
+}
+
+const NO_DIGIT: u8 = u8::MAX;
+
+/// The value of each byte, without a branch that random digits would mispredict.
+static VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        #[expect(
+            clippy::indexing_slicing,
+            clippy::cast_possible_truncation,
+            reason = "checked when it is compiled"
+        )]
+        {
+            values[ALPHABET[value] as usize] = value as u8;
+        }
+        value += 1;
     }
+    values
+};
+
+fn digit_value(byte: u8) -> u8 {
+    VALUES.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT)
 }
 
 #[cfg(test)]

@@ -51,10 +51,15 @@ impl CutoffScope {
     /// Whether it holds this key.
     #[must_use]
     pub fn holds(&self, key: &StoredKey) -> bool {
+        self.binds(&key.tenant, &key.owner)
+    }
+
+    /// Whether it holds the keys of this tenant and owner.
+    pub(crate) fn binds(&self, whose: &TenantId, by: &Principal) -> bool {
         match self {
             Self::All => true,
-            Self::Tenant(tenant) => key.tenant == *tenant,
-            Self::Owner { tenant, owner } => key.tenant == *tenant && key.owner == *owner,
+            Self::Tenant(tenant) => whose == tenant,
+            Self::Owner { tenant, owner } => whose == tenant && by == owner,
         }
     }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::CutoffScope;
 use crate::key::KeyId;
 
 /// A place in a store's history of changes.
@@ -80,8 +81,11 @@ pub enum Changed {
         /// The revision it is at since.
         revision: u64,
     },
-    /// A cutoff was set: any key may have ended.
-    Cutoff,
+    /// A cutoff was set: any key in its scope may have ended.
+    Cutoff {
+        /// Whose keys.
+        scope: CutoffScope,
+    },
 }
 
 /// The text is no cursor.

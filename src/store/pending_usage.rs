@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{ChangeId, KeyStore, StoreError, Usage};
 use crate::key::KeyId;
@@ -25,11 +26,25 @@ pub(crate) struct PendingUsage {
 pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
     /// All that was taken down since the last time.
     fn collect(&self) -> Vec<(KeyId, Usage)>;
+    /// A steady clock.
+    fn elapsed(&self) -> Option<Duration>;
     /// What will be collected of a key.
     fn peek(&self, id: KeyId) -> Option<Usage>;
 }
 
-type Batch = Arc<(ChangeId, Vec<(KeyId, Usage)>)>;
+type Batch = Arc<Begun>;
+
+struct Begun {
+    id: ChangeId,
+    entries: Vec<(KeyId, Usage)>,
+    at: Option<Duration>,
+}
+
+/// Most batches on their way. With more, what is seen is left where it was taken down.
+const MOST_BEGUN: usize = 1_000;
+
+/// For how long a batch may be tried: a store remembers its id for ten minutes, and would then count it twice.
+const MOST_TIME: Duration = Duration::from_mins(9);
 
 impl PendingUsage {
     pub(crate) fn new(store: Arc<dyn KeyStore>, source: Arc<dyn UsageSource>) -> Self {
@@ -49,7 +64,7 @@ impl PendingUsage {
         let mut keys = 0;
         // What is seen from here on is the next one's, so that this one ends.
         for batch in self.begin(random) {
-            let (id, entries) = &*batch;
+            let (id, entries) = (&batch.id, &batch.entries);
             let merged = usage.merge(*id, entries).await;
             let may_succeed_later = matches!(
                 merged,
@@ -57,7 +72,7 @@ impl PendingUsage {
             );
             if !may_succeed_later {
                 // By id: another flush may have brought the same batch home.
-                self.begun().retain(|begun| begun.0 != *id);
+                self.begun().retain(|begun| begun.id != *id);
             }
             merged?;
             keys += entries.len();
@@ -93,7 +108,7 @@ impl PendingUsage {
     /// What this node knows of a key's use. What is on its way may be in the store already: of that, only the instant
     /// can be counted twice without harm.
     fn known_of(&self, id: KeyId, begun: &VecDeque<Batch>) -> Option<Usage> {
-        let begun = begun.iter().flat_map(|batch| &batch.1);
+        let begun = begun.iter().flat_map(|batch| &batch.entries);
         let begun = begun.filter(|(key, _)| *key == id).map(|(_, usage)| Usage {
             granted: 0,
             refused: 0,
@@ -108,10 +123,20 @@ impl PendingUsage {
 
     /// The batches that are on their way already, and all that was seen since, cut into batches.
     fn begin(&self, random: &dyn RandomSource) -> Vec<Batch> {
+        let now = self.source.elapsed();
         let mut begun = self.begun();
-        for entries in self.source.collect().chunks(BATCH) {
-            let batch = (ChangeId::generate(random), entries.to_vec());
-            begun.push_back(Arc::new(batch));
+        begun.retain(|batch| {
+            let age = batch.at.and_then(|at| now?.checked_sub(at));
+            age.is_some_and(|age| age < MOST_TIME)
+        });
+        if begun.len() < MOST_BEGUN {
+            for entries in self.source.collect().chunks(BATCH) {
+                begun.push_back(Arc::new(Begun {
+                    id: ChangeId::generate(random),
+                    entries: entries.to_vec(),
+                    at: now,
+                }));
+            }
         }
         begun.iter().map(Arc::clone).collect()
     }

@@ -1,9 +1,12 @@
 //! The cold way: the store is asked, and the secret proven against what is stored.
 
+use std::sync::Arc;
+
 use super::compiled::Wall;
-use super::reads::Pin;
-use super::slot::{Look, Proof};
-use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted};
+use super::reads::{Pin, within};
+use super::slot::{Look, Proof, Slot};
+use super::tag::Tag;
+use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, take_down};
 use crate::hashing::{Binding, Credential, Possession};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome};
@@ -28,18 +31,19 @@ impl Core {
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
     ) -> Result<Admitted, Denial> {
-        let pin = self.pin(credential.id);
-        let decided = self.decide_cold(&pin, credential, attempt).await;
+        let tag = self.tag(credential);
+        let pin = self.pin(credential.id, Some(tag));
+        let decided = self.decide_cold(&pin, tag, credential, attempt).await;
         decided.map_err(|reason| Denial::of_key(credential.id, reason))
     }
 
     async fn decide_cold(
         &self,
         pin: &Pin<'_>,
+        tag: Tag,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
     ) -> Result<Admitted, DenialReason> {
-        let tag = self.tag(credential);
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
         for tries in 0..TRIES {
@@ -63,11 +67,15 @@ impl Core {
                     outdated
                 }
             };
-            let wall = Wall::read(&*self.parts.clock)?;
-            let seen_end = self.seen_end(credential);
-            let question = self.question(credential, attempt, wall, seen_end);
-            let judged = look.compiled.judge(&question);
-            if judged.is_ok() && outdated && may_rehash {
+            let now = self.slots.now().map_err(DenialReason::Clock)?;
+            let seconds = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX);
+            let proof = Proof {
+                tag,
+                rehash_at: outdated.then(|| seconds.saturating_add(REHASH_PAUSE)),
+            };
+            // Before the digest is improved, so that other requests with the key need not wait for that.
+            self.slots.admit(credential.id, &look, Some(proof));
+            if outdated && may_rehash && self.would_admit(credential, attempt, &look)? {
                 may_rehash = false;
                 if let Some(better) = self.rehash(credential, look.compiled.record()).await {
                     // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
@@ -83,13 +91,6 @@ impl Core {
                     continue;
                 }
             }
-            let now = self.slots.now().map_err(DenialReason::Clock)?;
-            let seconds = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX);
-            let proof = Proof {
-                tag,
-                rehash_at: outdated.then(|| seconds.saturating_add(REHASH_PAUSE)),
-            };
-            self.slots.admit(credential.id, &look, Some(proof));
             match self.decide_on(credential, attempt, &look, pin.since)? {
                 Some(Verdict::Admitted(known, is_counted)) => {
                     return Ok(admitted(known, is_counted, attempt));
@@ -99,6 +100,20 @@ impl Core {
             }
         }
         Err(DenialReason::TooOld)
+    }
+
+    /// Whether a verdict may be based on what was read for a request that came at the moment `since`.
+    pub(super) fn may_decide(&self, slot: &Slot, look: &Look, since: u64, now: u64) -> bool {
+        let record = look.compiled.record();
+        // Its own read, or one that could as well have been: for as long as it is waited for.
+        let age = now.checked_sub(look.stamp.began);
+        let is_own = look.stamp.moment > since
+            && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
+        let is_covered = self.slots.lease.covers(look.stamp, now)
+            && !slot.is_pending()
+            && !self.slots.line.is_pending(record);
+        let is_admitted = slot.admits_look(look) && self.slots.line.admits(look.stamp.moment);
+        (is_own || is_covered) && is_admitted || planted(Planted::JoinWithoutFence)
     }
 
     /// The verdict on what was read; none if that is old by now.
@@ -111,16 +126,7 @@ impl Core {
     ) -> Result<Option<Verdict>, DenialReason> {
         self.slots.with(credential.id, |slot| {
             let now = self.slots.now().map_err(DenialReason::Clock)?;
-            // Its own read, or one that could as well have been: for as long as it is waited for.
-            let age = now.checked_sub(look.stamp.began);
-            let is_own = look.stamp.moment > since
-                && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
-            let is_covered = self.slots.lease.covers(look.stamp, now)
-                && !slot.is_pending()
-                && !self.slots.line.is_pending();
-            let is_admitted = slot.admits_look(look) && self.slots.line.admits(look.stamp.moment);
-            let may_decide = (is_own || is_covered) && is_admitted;
-            if !may_decide && !planted(Planted::JoinWithoutFence) {
+            if !self.may_decide(slot, look, since, now) {
                 return Ok(None);
             }
             let seen_end = slot
@@ -128,22 +134,25 @@ impl Core {
                 .unwrap_or_else(|| self.slots.seen.latest(credential.id));
             let wall = Wall::read(&*self.parts.clock)?;
             let question = self.question(credential, attempt, wall, seen_end);
-            let judged = look.compiled.judge(&question);
-            Ok(Some(self.settle(
-                slot,
-                &question,
-                judged,
-                Some(&look.compiled),
-            )))
+            let verdict = decide(&look.compiled, &question, slot.in_flight);
+            take_down(slot, &question, &verdict);
+            Ok(Some(verdict))
         })
     }
 
-    pub(super) fn seen_end(&self, credential: &Credential<'_>) -> i64 {
-        let here = self
-            .slots
-            .find(credential.id, || (), |(), slot| slot.seen_end);
-        here.flatten()
-            .unwrap_or_else(|| self.slots.seen.latest(credential.id))
+    /// Whether the request would be admitted but for what is in flight.
+    fn would_admit(
+        &self,
+        credential: &Credential<'_>,
+        attempt: &Attempt<'_>,
+        look: &Look,
+    ) -> Result<bool, DenialReason> {
+        let wall = Wall::read(&*self.parts.clock)?;
+        let seen_end = self.slots.seen_end(credential.id);
+        let question = self.question(credential, attempt, wall, seen_end);
+        let is_admitted = look.compiled.judge(&question).is_ok();
+        self.slots.saw_end(credential.id, question.seen_end.get());
+        Ok(is_admitted)
     }
 
     /// Proves that the secret is the key's; whether its digest ranks lower than today's choice.
@@ -157,7 +166,11 @@ impl Core {
             record.origin(),
         );
         match verdict.await.map_err(DenialReason::Hashing)? {
-            Possession::Proven { outdated } => Ok(outdated),
+            Possession::Proven { outdated } => {
+                self.slots
+                    .find(credential.id, || (), |(), slot| slot.was_proven());
+                Ok(outdated)
+            }
             Possession::Refuted => {
                 // The next stranger who tries this key costs no read.
                 self.slots.admit(credential.id, look, None);
@@ -174,19 +187,20 @@ impl Core {
         record: &KeyRecord,
     ) -> Option<Option<Digest>> {
         // Unless another request is at it.
-        let turn = self.rehashing.begin(record.id())?;
+        let turn = Arc::new(self.rehashing.begin(record.id())?);
         let better = self.parts.hasher.improve(
             record.digest(),
             binding(record),
             credential.secret,
             record.origin(),
-            turn,
+            Arc::clone(&turn),
         );
         let replaced = match better.await {
             Ok(Some(better)) => self.replace_digest(record, &better).await.then_some(better),
             Ok(None) => return None,
             Err(_) => None,
         };
+        drop(turn); // Others try no sooner than it has been committed.
         self.counters.rehashed(replaced.is_some());
         Some(replaced)
     }
@@ -198,8 +212,11 @@ impl Core {
             to: to.clone(),
         };
         let set = ChangeSet::one(ChangeId::generate(&*self.parts.random), change);
-        let committed = self.parts.store.commit(&set).await;
-        committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
+        // A store that takes no writes must not keep requests that only read.
+        let committed = within(self.patience, self.parts.store.commit(&set)).await;
+        committed.is_some_and(|committed| {
+            committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
+        })
     }
 }
 

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
-use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG, Parts};
+use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, Parts};
 use crate::clock::{COARSE_LAG_MICROS, Clock, from_unix_micros, unix_micros};
 use crate::hashing::Credential;
-use crate::key::{Access, Bits, KeyRecord, Resources};
+use crate::key::{Access, Bits, KeyRecord, Networks, Resources};
 
 /// What a grant holds of a key: its record, shared by all its requests.
 #[derive(Debug)]
@@ -27,10 +27,17 @@ pub(super) struct Compiled {
     /// The first instant at which it is valid, and the first at which it is not any more, in microseconds of Unix time.
     starts: i64,
     pub(super) ends: i64,
+    /// Where it has an end, the earliest instant at which a clock can be right.
+    sane_from: i64,
+    pub(super) revision: u64,
     pub(super) concurrency: Option<NonZeroU32>,
     standing: Standing,
-    is_ours: bool,
+    /// Which of the format's environments it is of.
+    environment: u8,
+    /// Of the application's own format.
+    pub(super) is_ours: bool,
     is_restricted: bool,
+    has_networks: bool,
     /// Guesses at it are worth while, and are braked.
     pub(super) is_weak: bool,
 }
@@ -99,8 +106,9 @@ impl Compiled {
             }
         };
         let mut environments = parts.format.environments();
-        let is_accepted = environments.any(|accepted| accepted == record.environment());
-        let standing = if !is_accepted {
+        let environment = environments.position(|accepted| accepted == record.environment());
+        let environment = environment.and_then(|index| u8::try_from(index).ok());
+        let standing = if environment.is_none() {
             Standing::OtherEnvironment
         } else if record.revocation().is_some() || record.is_cut_off() {
             Standing::Ended
@@ -115,8 +123,15 @@ impl Compiled {
             reach,
             starts: record.not_before().map_or(i64::MIN, unix_micros),
             ends: ends.map_or(i64::MAX, unix_micros),
+            sane_from: match record.expires_at() {
+                Some(_) => unix_micros(record.created_at()).saturating_sub(MAX_CLOCK_LAG_MICROS),
+                None => i64::MIN,
+            },
+            revision: record.revision(),
             concurrency: record.concurrency(),
             standing,
+            environment: environment.unwrap_or(u8::MAX),
+            has_networks: *record.networks() != Networks::Any,
             is_ours: record.prefix() == parts.format.prefix() && record.foreign_format().is_none(),
             is_restricted: *record.resources() != Resources::Any,
             is_weak: !record.origin().is_strong(),
@@ -150,22 +165,25 @@ impl Compiled {
         }
     }
 
+    #[inline]
     fn check_environment(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+        // Those of the format stand for the record's own: they are at hand, and it is not.
+        let mut accepted = question.parts.format.environments();
+        let environment = accepted.nth(self.environment.into());
         let named = [
             question.credential.environment,
             question.attempt.environment,
         ];
-        let is_as_named = named
-            .into_iter()
-            .flatten()
-            .all(|named| named == self.record().environment());
-        if self.standing == Standing::OtherEnvironment || !is_as_named {
-            return Err(DenialReason::OtherEnvironment);
+        let mut named = named.into_iter().flatten();
+        let is_as_named = |environment| named.all(|named| named == environment);
+        if self.standing != Standing::OtherEnvironment && environment.is_some_and(is_as_named) {
+            return Ok(());
         }
-        Ok(())
+        Err(DenialReason::OtherEnvironment)
     }
 
     /// A key has one form: the text that its client was given.
+    #[inline]
     fn check_format(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         let presented = question.credential.foreign;
         let is_as_given = if self.is_ours {
@@ -177,6 +195,7 @@ impl Compiled {
         is_as_given.then_some(()).ok_or(DenialReason::OtherFormat)
     }
 
+    #[inline]
     fn check_tenant(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         match question.attempt.tenant {
             Some(tenant) if tenant != self.record().tenant() => Err(DenialReason::OtherTenant),
@@ -184,6 +203,7 @@ impl Compiled {
         }
     }
 
+    #[inline]
     fn check_status(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         if self.standing == Standing::Ended {
             return Err(self.why_ended());
@@ -203,18 +223,16 @@ impl Compiled {
         if self.starts != i64::MIN && !wall.has_reached(self.starts)? {
             return Err(DenialReason::NotYetValid);
         }
-        if self.record().expires_at().is_some() {
-            let least = self.record().created_at() - MAX_CLOCK_LAG;
-            if !wall.has_reached(unix_micros(least))? {
-                return Err(DenialReason::ClockBehind);
-            }
+        if self.sane_from != i64::MIN && !wall.has_reached(self.sane_from)? {
+            return Err(DenialReason::ClockBehind);
         }
         Ok(())
     }
 
+    #[inline]
     fn check_network(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         let client = question.attempt.client;
-        if self.record().networks().permit(client) {
+        if !self.has_networks || self.record().networks().permit(client) {
             return Ok(());
         }
         Err(match client {
@@ -223,6 +241,7 @@ impl Compiled {
         })
     }
 
+    #[inline]
     fn check_access(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         let (parts, requirement) = (question.parts, question.attempt.requirement);
         let has_access = match &self.reach {
@@ -237,6 +256,7 @@ impl Compiled {
         has_access.then_some(()).ok_or(DenialReason::MissingAccess)
     }
 
+    #[inline]
     fn check_resources(&self, question: &Question<'_>) -> Result<(), DenialReason> {
         let resources = if self.is_restricted {
             self.record().resources()
@@ -270,12 +290,19 @@ impl Compiled {
         })
     }
 
-    /// Whether it is good now, as far as it alone can tell.
-    pub(super) fn is_good(&self, wall: &Wall<'_>, seen_end: i64) -> bool {
-        let is_over =
-            || Ok::<_, DenialReason>(seen_end >= self.ends || wall.has_reached(self.ends)?);
-        self.standing == Standing::Good
-            && (self.ends == i64::MAX || is_over().is_ok_and(|over| !over))
+    /// Whether it is good now: neither ended nor switched off.
+    pub(super) fn is_good(&self, wall: &Wall<'_>, seen_end: i64) -> Result<bool, DenialReason> {
+        if self.standing != Standing::Good || seen_end >= self.ends {
+            return Ok(false);
+        }
+        let is_over = self.ends != i64::MAX && wall.has_reached(self.ends)?;
+        Ok(!is_over && (self.sane_from == i64::MIN || wall.has_reached(self.sane_from)?))
+    }
+
+    /// Its end, if that has come.
+    pub(super) fn end_reached(&self, wall: &Wall<'_>) -> Option<i64> {
+        let has_come = self.ends != i64::MAX && wall.has_reached(self.ends).is_ok_and(|come| come);
+        has_come.then_some(self.ends)
     }
 }
 
@@ -300,6 +327,7 @@ impl<'a> Wall<'a> {
     }
 
     /// Whether the instant has come.
+    #[inline]
     fn has_reached(&self, instant: i64) -> Result<bool, DenialReason> {
         if self.coarse >= instant {
             // The coarse reading is not ahead, but the clock may have been set back since.
@@ -311,6 +339,7 @@ impl<'a> Wall<'a> {
         Ok(self.exact()? >= instant)
     }
 
+    #[cold]
     fn exact(&self) -> Result<i64, DenialReason> {
         if let Some(exact) = self.exact.get() {
             return Ok(exact);

@@ -181,11 +181,13 @@ impl Core {
         let wall = match Wall::read(&*self.parts.clock) {
             Ok(wall) => wall,
             Err(reason) => {
+                // Nothing that follows is looked at without a clock.
+                let mut told = told.unreached(AFTER.get(2..5).unwrap_or_default());
                 told.failed("status", reason);
-                return told;
+                return told.unreached(AFTER.get(6..).unwrap_or_default());
             }
         };
-        let seen_end = self.seen_end(&credential);
+        let seen_end = self.slots.seen_end(credential.id);
         let question = self.question(&credential, attempt, wall, seen_end);
         let known = Known {
             bytes: 0,

@@ -2,7 +2,8 @@
 //!
 //! Before a commit its keys are fenced, so that nothing that was read decides on them, and stay so until the outcome
 //! is known. Whoever drops the future, or gets no answer, does not know it: the keys stay fenced for as long as a
-//! commit may take to end, and each request reads them for itself meanwhile.
+//! commit may take to end, and each request needs a read of them that began after it came. A machine that is suspended just
+//! then may send a commit after it wakes that took longer: what it ends is noticed as if another node had done it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use async_trait::async_trait;
 use super::slots::Slots;
 use crate::key::{KeyId, StoredKey};
 use crate::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
-    StoreError, UsageStore,
+    Change, ChangeId, ChangeSet, Committed, Cursor, CutoffScope, EventLog, FeedPage, KeyStore,
+    ListQuery, Page, StoreError, UsageStore,
 };
 use crate::sync::{Mutex, Planted, lock, planted};
 
@@ -28,8 +29,9 @@ pub(crate) struct FencedStore {
     held: Held,
 }
 
-/// The fences of commits of which no outcome is known, with the instant from which none is possible.
-type Held = Arc<Mutex<HashMap<ChangeId, (u64, Fences)>>>;
+/// The fences of commits of which no outcome is known, with the instant from which none is possible, once a clock has
+/// told it.
+type Held = Mutex<HashMap<ChangeId, (Option<u64>, Fences)>>;
 
 impl FencedStore {
     pub(crate) fn new(store: Arc<dyn KeyStore>, slots: Arc<Slots>) -> Self {
@@ -47,7 +49,10 @@ impl FencedStore {
             let Ok(now) = self.slots.now() else {
                 return;
             };
-            held.extract_if(|_, (until, _)| *until <= now).collect()
+            let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
+            let overdue = held
+                .extract_if(|_, (until, _)| *until.get_or_insert(now.saturating_add(most)) <= now);
+            overdue.collect()
         };
         drop(overdue);
     }
@@ -57,7 +62,7 @@ impl FencedStore {
 struct Fences {
     slots: Arc<Slots>,
     keys: Vec<KeyId>,
-    is_cutoff: bool,
+    cutoffs: Vec<CutoffScope>,
 }
 
 impl Fences {
@@ -65,14 +70,14 @@ impl Fences {
         let mut fences = Self {
             slots: Arc::clone(slots),
             keys: Vec::new(),
-            is_cutoff: false,
+            cutoffs: Vec::new(),
         };
         for change in set.changes() {
             match change {
                 Change::Replace { .. } | Change::Revoke { .. } => {
                     fences.keys.extend(change.key_id())
                 }
-                Change::Cutoff { .. } => fences.is_cutoff = true,
+                Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
                 // Nothing can have been read of a key that is not there; a digest that is made anew is of the same
                 // secret; a setting is about no key.
                 Change::Insert(_) | Change::Rehash { .. } | Change::Setting { .. } => {}
@@ -81,8 +86,8 @@ impl Fences {
         for id in &fences.keys {
             slots.with(*id, super::slot::Slot::begin_commit);
         }
-        if fences.is_cutoff {
-            slots.line.begin_commit();
+        for scope in &fences.cutoffs {
+            slots.line.begin_cutoff(scope);
         }
         fences
     }
@@ -96,9 +101,9 @@ impl Drop for Fences {
             self.slots.release(*id);
             self.slots.watchers.wake(*id);
         }
-        if self.is_cutoff {
-            self.slots.line.end_commit();
-            self.slots.watchers.wake_all();
+        for scope in &self.cutoffs {
+            self.slots.cut_off(scope);
+            self.slots.line.end_cutoff(scope);
         }
     }
 }
@@ -128,16 +133,13 @@ impl Drop for UnderWay<'_> {
         let Some(fences) = self.fences.take() else {
             return;
         };
-        if planted(Planted::DropLiftsFence) {
+        let fences_nothing = fences.keys.is_empty() && fences.cutoffs.is_empty();
+        if fences_nothing || planted(Planted::DropLiftsFence) {
             return;
         }
         let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
-        // Without a clock they stand for good: slower, and safe.
-        let until = self
-            .store
-            .slots
-            .now()
-            .map_or(u64::MAX, |now| now.saturating_add(most));
+        let now = self.store.slots.now().ok();
+        let until = now.map(|now| now.saturating_add(most));
         let before = lock(&self.store.held).insert(self.id, (until, fences));
         drop(before);
     }

@@ -14,6 +14,9 @@ use crate::sync::{Planted, planted};
 /// How much longer than it was asked to wait a store may take for an answer before it is asked anew.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The least time between two rounds.
+const BREATH: Duration = Duration::from_millis(5);
+
 /// The wait after a failed round.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,7 +34,11 @@ impl Core {
         loop {
             match self.round(&mut cursor, wait).await {
                 Ok(true) => wait = Duration::ZERO,
-                Ok(false) => wait = most,
+                Ok(false) => {
+                    wait = most;
+                    // News that come thick are told together, and a store that never waits is not asked without end.
+                    tokio::time::sleep(BREATH.min(most)).await;
+                }
                 Err(_) => {
                     self.counters.round_failed();
                     wait = Duration::ZERO;
@@ -98,7 +105,7 @@ impl Core {
     fn apply(&self, item: &Changed) {
         match item {
             Changed::Key { id, revision } => self.slots.told(*id, *revision),
-            Changed::Cutoff => self.slots.forget_all(),
+            Changed::Cutoff { scope } => self.slots.cut_off(scope),
         }
     }
 }

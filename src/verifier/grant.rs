@@ -141,10 +141,8 @@ impl Grant {
         let known = Arc::clone(&self.known);
         async move {
             // With the verifier gone nobody could tell.
-            while let Some(home) = known.home.upgrade() {
-                if !home.lasts(known.record.id()).await {
-                    return;
-                }
+            if let Some(home) = known.home.upgrade() {
+                home.last(known.record.id()).await;
             }
         }
     }

@@ -38,7 +38,7 @@ impl KeyCache {
         }
     }
 
-    /// Keeps nothing: every request reads the store.
+    /// Keeps nothing: every request is decided on a read of the store that began after it came.
     #[must_use]
     pub fn off() -> Self {
         Self::new().lease(Duration::ZERO)
@@ -61,7 +61,8 @@ impl KeyCache {
         self
     }
 
-    /// Most reads of the store at once; others wait. Keys that this node does not know take half of them at most.
+    /// Most reads of the store at once; others wait. Half of them at most are for requests that have not presented what
+    /// was proven on this node before, unless there is but one.
     #[must_use]
     pub fn reads_at_once(mut self, reads: NonZeroUsize) -> Self {
         self.reads = reads;

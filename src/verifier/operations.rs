@@ -36,10 +36,10 @@ pub struct Operations {
     pub resident_bytes: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
-    /// What every request counts, apart for each of some threads: one count for all would slow them all down.
-    often: [Stripe; STRIPES],
+    /// What every request counts, apart for each thread: one count for all would slow them all down.
+    often: Box<[Stripe]>,
     store_reads: AtomicU64,
     rehashed: AtomicU64,
     rehashes_failed: AtomicU64,
@@ -47,7 +47,21 @@ pub(super) struct Counters {
     rounds_failed: AtomicU64,
 }
 
-const STRIPES: usize = 16;
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            often: (0..=OWN_STRIPES).map(|_| Stripe::default()).collect(),
+            store_reads: AtomicU64::default(),
+            rehashed: AtomicU64::default(),
+            rehashes_failed: AtomicU64::default(),
+            rounds: AtomicU64::default(),
+            rounds_failed: AtomicU64::default(),
+        }
+    }
+}
+
+/// So many threads have a stripe each. All later ones share the one behind.
+const OWN_STRIPES: usize = 64;
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -64,7 +78,7 @@ fn stripe() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     STRIPE.with(|mine| {
         mine.get().unwrap_or_else(|| {
-            let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+            let stripe = THREADS.fetch_add(1, Ordering::Relaxed).min(OWN_STRIPES);
             mine.set(Some(stripe));
             stripe
         })
@@ -73,14 +87,25 @@ fn stripe() -> usize {
 
 impl Counters {
     pub(super) fn unreadable(&self) {
-        if let Some(stripe) = self.often.get(stripe()) {
-            stripe.unreadable.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count(|stripe| &stripe.unreadable);
     }
 
+    #[inline]
     pub(super) fn tag(&self) {
-        if let Some(stripe) = self.often.get(stripe()) {
-            stripe.tags.fetch_add(1, Ordering::Relaxed);
+        self.count(|stripe| &stripe.tags);
+    }
+
+    #[inline]
+    fn count(&self, of: impl FnOnce(&Stripe) -> &AtomicU64) {
+        let mine = stripe();
+        let Some(counter) = self.often.get(mine).map(of) else {
+            return;
+        };
+        if mine < OWN_STRIPES {
+            // Nobody else writes here: no need for a step that is one for all processors.
+            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        } else {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -1,9 +1,9 @@
 //! Reading the store: once for all who ask at once, and so many at a time.
 //!
 //! When the feed is gone every key in use is read once per bound. Whoever comes while a read of the key is under way
-//! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads of keys that this
-//! node does not know take half the places at most, so that strangers with made-up ids do not hold up those who have
-//! a key.
+//! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads for requests that
+//! have not presented what was proven here before take half the places at most, so that strangers, with made-up ids or
+//! real ones, do not hold up those who have a key.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -19,13 +19,11 @@ use super::compiled::{Compiled, Known};
 use super::lease::Stamp;
 use super::slot::{Flight, Look, Slot};
 use super::slots::Slots;
+use super::tag::Tag;
 use super::{Core, DenialReason};
 use crate::key::{DecodeError, KeyId, KeyRecord};
 use crate::store::{KeyStore, StoreError};
 use crate::sync::{Planted, planted};
-
-/// How often an answer that came too late is asked for again.
-const TRIES: u32 = 3;
 
 /// What a read brought.
 #[derive(Clone)]
@@ -51,48 +49,74 @@ impl Places {
     pub(super) fn new(reads: NonZeroUsize) -> Self {
         Self {
             all: Semaphore::new(reads.get()),
-            strangers: Semaphore::new(reads.get().div_ceil(2)),
+            // Half of them, and one where there is one in all.
+            strangers: Semaphore::new((reads.get() / 2).max(1)),
         }
     }
 }
 
-/// Whether to wait for a read, or to make it.
+/// What a request does about a read.
 enum Part {
+    /// Nothing: what it needs is here.
     Ready(Look),
+    /// It takes the answer of one that is under way.
     Join(watch::Receiver<Option<Fetched>>, u64),
+    /// It lets one that began too early end, and looks again.
+    Wait(watch::Receiver<Option<Fetched>>),
+    /// It makes one.
     Lead(watch::Sender<Option<Fetched>>, u64, bool),
 }
 
 impl Core {
     /// Keeps the key's slot for as long as something that was read may still be used: what makes it old is told there.
-    pub(super) fn pin(&self, id: KeyId) -> Pin<'_> {
+    /// With the tag of what was presented, if anything was.
+    pub(super) fn pin(&self, id: KeyId, tag: Option<Tag>) -> Pin<'_> {
         self.slots.with(id, |slot| slot.readers += 1);
         Pin {
             slots: &self.slots,
             id,
+            tag,
             since: self.slots.line.last(),
         }
     }
 
     /// What is known of a key whose slot is pinned; from a read that began since then, if it must be.
+    ///
+    /// Where each request must have an answer younger than itself, at most two reads of a key follow each other: those
+    /// who came during the first share the second.
     pub(super) async fn fetch(
         &self,
         pin: &Pin<'_>,
         mut must_begin_later: bool,
     ) -> Result<Look, DenialReason> {
-        let (id, since) = (pin.id, pin.since);
-        for _ in 0..TRIES {
-            let (fetched, begun) = match self.take_part(id, since, must_begin_later)? {
+        let start = self.slots.now().map_err(DenialReason::Clock)?;
+        let mut vanished = 0;
+        loop {
+            let now = self.slots.now().map_err(DenialReason::Clock)?;
+            let is_late = now
+                .checked_sub(start)
+                .is_none_or(|waited| u128::from(waited) > self.patience.as_nanos());
+            if is_late {
+                return Err(DenialReason::TooOld);
+            }
+            let (fetched, begun) = match self.take_part(pin, now, must_begin_later, vanished) {
                 Part::Ready(look) => return Ok(look),
                 Part::Join(answer, begun) => match within(self.patience, joined(answer)).await {
                     Some(Some(fetched)) => (fetched, begun),
-                    Some(None) => continue, // Whoever read it has gone.
+                    Some(None) => {
+                        vanished += 1;
+                        continue;
+                    }
                     None => (Fetched::Late, begun),
+                },
+                Part::Wait(answer) => match within(self.patience, joined(answer)).await {
+                    Some(_) => continue,
+                    None => return Err(DenialReason::TooOld),
                 },
                 Part::Lead(answer, begun, is_known) => {
                     let reading = Reading {
                         core: self,
-                        id,
+                        id: pin.id,
                         begun,
                         answer,
                     };
@@ -102,7 +126,7 @@ impl Core {
             let reason = match fetched {
                 Fetched::Found(look) => return Ok(look),
                 // It may have been issued since.
-                Fetched::Missing if begun <= since => {
+                Fetched::Missing if begun <= pin.since => {
                     must_begin_later = true;
                     continue;
                 }
@@ -113,45 +137,47 @@ impl Core {
             };
             return Err(reason);
         }
-        Err(DenialReason::TooOld)
     }
 
-    fn take_part(
-        &self,
-        id: KeyId,
-        since: u64,
-        must_begin_later: bool,
-    ) -> Result<Part, DenialReason> {
-        let now = self.slots.now().map_err(DenialReason::Clock)?;
+    fn take_part(&self, pin: &Pin<'_>, now: u64, must_begin_later: bool, vanished: u32) -> Part {
         let begun = self.slots.line.next();
-        // Where this node is changing the key, or keeps nothing, each request reads for itself.
-        let is_alone =
-            must_begin_later || self.slots.lease.bound() == 0 || self.slots.line.is_pending();
-        Ok(self.slots.with(id, |slot| {
+        // Where this node is changing the key, or keeps nothing, each request needs an answer younger than itself.
+        let needs_own = must_begin_later || self.slots.lease.bound() == 0;
+        self.slots.with(pin.id, |slot| {
             if let Some(entry) = self.usable(slot, now) {
                 return Part::Ready(entry.look());
             }
-            let is_alone = is_alone || slot.is_pending();
-            if let Some(flight) = &slot.flight
-                && (flight.begun > since || !is_alone)
-            {
-                return Part::Join(flight.answer.clone(), flight.begun);
+            // One who has lost two leaders reads for himself: somebody may be making it so.
+            if let Some(flight) = slot.flight.as_ref().filter(|_| vanished < 2) {
+                let is_cut_off = match &slot.entry {
+                    Some(entry) => self.slots.line.is_pending(entry.compiled.record()),
+                    None => self.slots.line.is_any_pending(),
+                };
+                let is_too_early = needs_own || is_cut_off || slot.is_pending();
+                return if is_too_early && flight.begun <= pin.since {
+                    Part::Wait(flight.answer.clone())
+                } else {
+                    Part::Join(flight.answer.clone(), flight.begun)
+                };
             }
             let (answer, others) = watch::channel(None);
             slot.flight = Some(Box::new(Flight {
                 begun,
                 answer: others,
             }));
-            Part::Lead(answer, begun, slot.entry.is_some())
-        }))
+            let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
+            let is_known =
+                proof.is_some_and(|proof| pin.tag.is_none_or(|tag| proof.tag.matches(&tag)));
+            Part::Lead(answer, begun, is_known)
+        })
     }
 
     /// The slot's entry, if it may decide now.
     pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
         let entry = slot.admitted()?;
-        // The lease before the fence: whoever sees a round completed sees its news.
+        // A round that is seen completed has told the key's news under this very lock, and the cutoffs' before it.
         let is_usable = self.slots.lease.covers(entry.stamp, now)
-            && !self.slots.line.is_pending()
+            && !self.slots.line.is_pending(entry.compiled.record())
             && self.slots.line.admits(entry.stamp.moment);
         is_usable.then_some(entry)
     }
@@ -217,6 +243,7 @@ impl Core {
 pub(super) struct Pin<'a> {
     slots: &'a Slots,
     pub(super) id: KeyId,
+    tag: Option<Tag>,
     /// The moment at which it began.
     pub(super) since: u64,
 }

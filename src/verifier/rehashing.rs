@@ -25,8 +25,8 @@ impl Rehashing {
     }
 }
 
-/// Given back when dropped. It goes with the work, not with the request: one that went away leaves its work
-/// behind, and no other begins it meanwhile.
+/// Given back when dropped by all who share it. It goes with the work too, not with the request alone: one that went away
+/// leaves its work behind, and no other begins it meanwhile.
 pub(super) struct Turn {
     of: Arc<Rehashing>,
     key: KeyId,

@@ -17,8 +17,8 @@ use super::reads::Fetched;
 use super::tag::Tag;
 use crate::sync::{Planted, planted};
 
-/// Consecutive misses after which the tag of a weak secret is forgotten, so that the next try costs a slow hash again
-/// (NIST SP 800-63B-4 §3.2.2: no more than 100).
+/// Wrong guesses at a weak secret that its tag answers. After them each costs a slow hash, as if there were no tag, until
+/// the secret is proven by a slow hash again (NIST SP 800-63B-4 §3.2.2: no more than 100).
 pub(super) const MOST_MISSES: u8 = 100;
 
 /// One key's.
@@ -99,7 +99,7 @@ pub(super) struct Look {
 
 impl Look {
     pub(super) fn revision(&self) -> u64 {
-        self.compiled.record().revision()
+        self.compiled.revision
     }
 }
 
@@ -161,9 +161,6 @@ impl Slot {
 
     /// Puts it here, whatever stands in the way.
     fn put(&mut self, look: &Look, proof: Option<Proof>, now: u64) {
-        if proof.is_some() {
-            self.misses = 0;
-        }
         let before = self
             .entry
             .take()
@@ -184,25 +181,28 @@ impl Slot {
 
     /// What the slot knows of a presented secret. Only what was proven against the very digest that it holds counts,
     /// and a miss only where the tag covers all that could prove it.
-    pub(super) fn compare(&mut self, tag: Tag, is_final: bool) -> Match {
-        let Some(entry) = &mut self.entry else {
+    #[inline]
+    pub(super) fn compare(&mut self, tag: Tag, is_own_form: bool) -> Match {
+        let Some(entry) = &self.entry else {
             return Match::Unknown;
         };
         match &entry.proof {
             None => Match::Unknown,
             Some(proof) if proof.tag.matches(&tag) => Match::Proven,
-            Some(_) if !is_final => Match::Unknown,
+            // What is written in a foreign format may be written in several ways that prove the same.
+            Some(_) if !is_own_form || !entry.compiled.is_ours => Match::Unknown,
+            Some(_) if !entry.compiled.is_weak => Match::Refuted,
+            Some(_) if self.misses >= MOST_MISSES => Match::Unknown,
             Some(_) => {
-                if entry.compiled.is_weak {
-                    self.misses += 1;
-                    if self.misses >= MOST_MISSES {
-                        entry.proof = None;
-                        self.misses = 0;
-                    }
-                }
+                self.misses += 1;
                 Match::Refuted
             }
         }
+    }
+
+    /// The secret was proven by a hash as it is stored.
+    pub(super) fn was_proven(&mut self) {
+        self.misses = 0;
     }
 
     /// What was left by a secret with this tag when it was proven against this digest.
@@ -249,7 +249,7 @@ impl Slot {
 
 impl Entry {
     pub(super) fn revision(&self) -> u64 {
-        self.compiled.record().revision()
+        self.compiled.revision
     }
 
     pub(super) fn look(&self) -> Look {

@@ -12,6 +12,7 @@ mod segments;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use self::line::Line;
 use self::map::SlotMap;
@@ -22,7 +23,7 @@ use super::slot::{Look, Proof, Segment, Slot};
 use super::watchers::Watchers;
 use crate::clock::{ClockError, SteadyClock, from_unix_micros};
 use crate::key::KeyId;
-use crate::store::{Usage, UsageSource};
+use crate::store::{CutoffScope, Usage, UsageSource};
 use crate::sync::{Mutex, lock};
 
 /// The slots, and what bears on all of them.
@@ -128,6 +129,7 @@ impl Slots {
                 left_behind.insert(id, earlier.map_or(left, |earlier| earlier.merged(left)));
             }
         }
+        (slot.granted, slot.refused) = (0, 0);
         slot.is_dead = true;
         true
     }
@@ -178,9 +180,27 @@ impl Slots {
         self.watchers.wake(id);
     }
 
-    /// What was read of any key until now is old.
+    /// What was read of any key until now is old, and what the feed told of it.
     pub(super) fn forget_all(&self) {
+        self.lease.begin_history();
         self.line.invalidate_all();
+        self.watchers.wake_all();
+    }
+
+    /// A cutoff was set: what was read until now of the keys that it binds is old. So is what is being read, of
+    /// whomever it will turn out to be.
+    pub(super) fn cut_off(&self, scope: &CutoffScope) {
+        let moment = self.line.next();
+        self.map.for_each(|_, slot| {
+            let mut slot = lock(slot);
+            let is_bound = slot.entry.as_ref().is_none_or(|entry| {
+                let record = entry.compiled.record();
+                slot.readers > 0 || scope.binds(record.tenant(), record.owner())
+            });
+            if is_bound {
+                slot.invalidate(moment);
+            }
+        });
         self.watchers.wake_all();
     }
 
@@ -189,6 +209,23 @@ impl Slots {
         let history = self.lease.history();
         self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
         self.watchers.wake(id);
+    }
+
+    /// The latest end of the key's that was seen to pass, in microseconds of Unix time.
+    pub(super) fn seen_end(&self, id: KeyId) -> i64 {
+        let here = self.find(id, || (), |(), slot| slot.seen_end);
+        here.flatten().unwrap_or_else(|| self.seen.latest(id))
+    }
+
+    /// Takes down which end of a key's was seen to pass last. Its slot is pinned.
+    pub(super) fn saw_end(&self, id: KeyId, end: i64) {
+        self.find(
+            id,
+            || (),
+            |(), slot| {
+                slot.seen_end = Some(slot.seen_end.unwrap_or(i64::MIN).max(end));
+            },
+        );
     }
 
     /// Gives a request's place back.
@@ -215,16 +252,23 @@ impl Slots {
 /// What was used since the last time.
 impl UsageSource for Slots {
     fn collect(&self) -> Vec<(KeyId, Usage)> {
-        let mut collected: Vec<_> = std::mem::take(&mut *lock(&self.left_behind))
-            .into_iter()
-            .collect();
+        let mut collected = std::mem::take(&mut *lock(&self.left_behind));
         self.map.for_each(|id, slot| {
             let mut slot = lock(slot);
             let usage = usage(&slot);
             (slot.granted, slot.refused) = (0, 0);
-            collected.extend(usage.map(|usage| (id, usage)));
+            drop(slot);
+            if let Some(usage) = usage {
+                // A key whose slot went and came again is told of once.
+                let earlier = collected.get(&id).copied();
+                collected.insert(id, earlier.map_or(usage, |earlier| earlier.merged(usage)));
+            }
         });
-        collected
+        collected.into_iter().collect()
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        self.steady.elapsed().ok()
     }
 
     fn peek(&self, id: KeyId) -> Option<Usage> {

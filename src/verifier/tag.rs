@@ -52,12 +52,17 @@ impl Tagger {
     pub(super) fn tag(&self, secret: &[u8]) -> Tag {
         let mut state = self.keyed;
         let (blocks, rest) = secret.as_chunks::<BLOCK>();
-        compress256(&mut state, blocks);
+        if !blocks.is_empty() {
+            compress256(&mut state, blocks);
+        }
         // FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, which ends a block.
         let mut last = [[0; BLOCK]; 2];
         let bytes = last.as_flattened_mut();
-        for (place, byte) in bytes.iter_mut().zip(rest.iter().chain(&[0x80])) {
-            *place = *byte;
+        if let Some((start, end)) = bytes.split_at_mut_checked(rest.len()) {
+            start.copy_from_slice(rest);
+            if let Some(one) = end.first_mut() {
+                *one = 0x80;
+            }
         }
         let blocks = if rest.len() + 1 + 8 > BLOCK { 2 } else { 1 };
         let bits = 8 * u64::try_from(BLOCK + secret.len()).unwrap_or(u64::MAX);

@@ -18,13 +18,10 @@ impl Watchers {
     }
 
     /// Nobody waits any more, unless others do.
-    pub(super) fn leave(&self, id: KeyId, watched: Arc<Notify>) {
+    pub(super) fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
         let mut all = self.all();
-        drop(watched);
-        if all
-            .get(&id)
-            .is_some_and(|notify| Arc::strong_count(notify) == 1)
-        {
+        // Whoever leaves holds one, and the list another.
+        if Arc::strong_count(watched) <= 2 {
             all.remove(&id);
         }
     }

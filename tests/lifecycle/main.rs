@@ -8,7 +8,9 @@
 )]
 
 mod common;
+mod explain;
 mod export;
+mod grants;
 mod kill_switch;
 mod leaked;
 mod list;

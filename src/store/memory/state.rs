@@ -171,7 +171,9 @@ impl State {
                     return Ok(Outcome::AlreadyCutOff);
                 }
                 staged.cutoffs.insert(scope.clone(), *before);
-                staged.news.push(Changed::Cutoff);
+                staged.news.push(Changed::Cutoff {
+                    scope: scope.clone(),
+                });
                 Ok(Outcome::CutOff)
             }
             Change::Setting { name, value } => {

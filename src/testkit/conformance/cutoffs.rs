@@ -62,7 +62,10 @@ pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
         .await?
     {
         FeedPage::Next { items, .. } => {
-            check_eq!(items, vec![Changed::Cutoff; 7], "each that moved is news");
+            let are_cutoffs = items
+                .iter()
+                .all(|item| matches!(item, Changed::Cutoff { .. }));
+            check!(are_cutoffs && items.len() == 7, "each that moved is news");
         }
         FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
     }
@@ -185,7 +188,9 @@ pub(super) async fn no_insert_slips_past_a_cutoff_that_is_set_meanwhile(suite: &
             .await?
         {
             FeedPage::Next { items, .. } => {
-                let set_at = items.iter().position(|item| *item == Changed::Cutoff);
+                let set_at = items
+                    .iter()
+                    .position(|item| matches!(item, Changed::Cutoff { .. }));
                 check_eq!(
                     set_at,
                     items.len().checked_sub(1),

@@ -1,8 +1,10 @@
 //! What bears on all keys at once: the count of moments, and the fence of cutoffs.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::key::KeyRecord;
+use crate::store::CutoffScope;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
-/// Counts moments, and says which reads a cutoff has made old.
+/// Counts moments, and says which reads a cutoff may have made old.
 ///
 /// The count is written by every read of the store, and the rest read by every verification: they stand on different
 /// cache lines.
@@ -10,6 +12,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Line {
     fence: Padded<Fence>,
     moments: Padded<AtomicU64>,
+    /// Whose keys the pending cutoffs bind, each as often as it is pending.
+    scopes: Mutex<Vec<CutoffScope>>,
 }
 
 #[derive(Default)]
@@ -35,13 +39,28 @@ impl Line {
         self.moments.0.load(Ordering::SeqCst)
     }
 
-    /// Whether no cutoff has made a read that began at this moment old.
+    /// Whether a read that began at this moment came after all was last forgotten.
+    #[inline]
     pub(in crate::verifier) fn admits(&self, moment: u64) -> bool {
         moment > self.fence.0.barrier.load(Ordering::SeqCst)
     }
 
-    /// Whether a cutoff of this node's may be taking place.
-    pub(in crate::verifier) fn is_pending(&self) -> bool {
+    /// Whether a cutoff of this node's that binds the key may be taking place.
+    #[inline]
+    pub(in crate::verifier) fn is_pending(&self, record: &KeyRecord) -> bool {
+        self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(record)
+    }
+
+    #[cold]
+    fn binds(&self, record: &KeyRecord) -> bool {
+        let (tenant, owner) = (record.tenant(), record.owner());
+        lock(&self.scopes)
+            .iter()
+            .any(|scope| scope.binds(tenant, owner))
+    }
+
+    /// Whether any cutoff of this node's may be taking place.
+    pub(in crate::verifier) fn is_any_pending(&self) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0
     }
 
@@ -50,13 +69,17 @@ impl Line {
         self.fence.0.barrier.fetch_max(moment, Ordering::SeqCst);
     }
 
-    pub(in crate::verifier) fn begin_commit(&self) {
+    pub(in crate::verifier) fn begin_cutoff(&self, scope: &CutoffScope) {
+        lock(&self.scopes).push(scope.clone());
         self.fence.0.pending.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(in crate::verifier) fn end_commit(&self) {
-        // What was read before is old before it could decide again.
-        self.invalidate_all();
+    /// Once what was read of the keys in scope has been made old.
+    pub(in crate::verifier) fn end_cutoff(&self, scope: &CutoffScope) {
         self.fence.0.pending.fetch_sub(1, Ordering::SeqCst);
+        let mut scopes = lock(&self.scopes);
+        if let Some(place) = scopes.iter().position(|pending| pending == scope) {
+            scopes.swap_remove(place);
+        }
     }
 }

@@ -206,12 +206,16 @@ impl Reference {
                             return Ok(Outcome::AlreadyCutOff);
                         }
                         *stands = *before;
-                        self.news.push(Changed::Cutoff);
+                        self.news.push(Changed::Cutoff {
+                            scope: scope.clone(),
+                        });
                         return Ok(Outcome::CutOff);
                     }
                 }
                 self.cutoffs.push((scope.clone(), *before));
-                self.news.push(Changed::Cutoff);
+                self.news.push(Changed::Cutoff {
+                    scope: scope.clone(),
+                });
                 Ok(Outcome::CutOff)
             }
             Change::Setting { name, value } => {

@@ -148,13 +148,15 @@ impl<'t> State<'t> {
     }
 
     fn cut_off(&mut self, scope: &CutoffScope, before: OffsetDateTime) -> Result<Outcome, Fault> {
-        let (scope, before) = (scope.to_string(), row::micros(before)?);
-        let stands = self.cutoffs.get(scope.as_str())?.map(|at| at.value());
+        let (name, before) = (scope.to_string(), row::micros(before)?);
+        let stands = self.cutoffs.get(name.as_str())?.map(|at| at.value());
         if stands >= Some(before) {
             return Ok(Outcome::AlreadyCutOff);
         }
-        self.cutoffs.insert(scope.as_str(), before)?;
-        self.news.push(Changed::Cutoff);
+        self.cutoffs.insert(name.as_str(), before)?;
+        self.news.push(Changed::Cutoff {
+            scope: scope.clone(),
+        });
         Ok(Outcome::CutOff)
     }
 

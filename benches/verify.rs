@@ -1,0 +1,372 @@
+//! What a verification takes, against SHA-256 of 64 bytes in the same run: `cargo bench --bench verify`.
+//!
+//! Keys have an end, one scope, and a route that asks for it. A request's question is built anew each time, as a host builds
+//! it. The table of a million keys takes some 3 GB, most of it for the store that they are in.
+
+#[path = "measure.rs"]
+mod measure;
+
+use std::error::Error;
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use keyward::hashing::{Argon2Params, Hashing};
+use keyward::key::{KeyFormat, PresentedKey, RevokeReason, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::store::MemoryStore;
+use keyward::verifier::{Attempt, KeyCache, Requirement};
+use keyward::{Keyward, scope};
+use measure::{Bench, Target};
+use sha2::{Digest, Sha256};
+use tokio::runtime::Runtime;
+
+const READ: Scope = scope!("read:editions");
+const WRITE: Scope = scope!("write:editions");
+const MILLION: usize = 1_000_000;
+
+/// A Keyward whose news are followed, and what asks it.
+struct House {
+    keyward: Keyward,
+    tenant: TenantId,
+    actor: Actor,
+}
+
+impl House {
+    async fn open(hashing: Hashing, cache: KeyCache) -> Result<Self, Box<dyn Error>> {
+        let keyward = Keyward::builder(MemoryStore::new())
+            .format(KeyFormat::new("acme")?.environment("live")?)
+            .scopes([READ.described("Read"), WRITE.described("Write")])
+            .policy(AllowAll)
+            .hashing(hashing)
+            .cache(cache)
+            .open()
+            .await?;
+        tokio::spawn(keyward.background());
+        // What was read before the first round of news would be read again.
+        while keyward.verifier().operations().rounds == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(Self {
+            keyward,
+            tenant: TenantId::new("acme-inc")?,
+            actor: Actor::system("bench"),
+        })
+    }
+
+    fn key(&self) -> NewKey {
+        let year = Duration::from_hours(24 * 365);
+        NewKey::new(self.tenant.clone(), "measured", READ).expires_in(year)
+    }
+
+    async fn issue(&self, key: NewKey) -> Result<String, Box<dyn Error>> {
+        let issued = self.keyward.manager().issue(&self.actor, key).await?;
+        Ok(issued.api_key().expose().to_owned())
+    }
+
+    /// Issues a key and uses it once.
+    async fn warm(&self, key: NewKey, need: &Requirement) -> Result<String, Box<dyn Error>> {
+        let text = self.issue(key).await?;
+        let _ = self
+            .keyward
+            .verifier()
+            .verify(&Attempt::new(PresentedKey::text(&text), need))
+            .await;
+        Ok(text)
+    }
+
+    /// Asks at once; what cannot be decided so is not what is to be measured.
+    fn ask(&self, text: &str, need: &Requirement, is_granted: bool) {
+        let attempt = Attempt::new(PresentedKey::text(black_box(text)), need);
+        match black_box(self.keyward.verifier().try_verify(&attempt)) {
+            Some(verdict) => assert_eq!(verdict.is_ok(), is_granted),
+            None => panic!("it was not decided at once"),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let runtime = Runtime::new()?;
+    let roomy = KeyCache::new().max_bytes(8 << 30);
+    let house = runtime.block_on(House::open(Hashing::recommended(), roomy))?;
+    let slow = runtime.block_on(House::open(Hashing::argon2id(Argon2Params::OWASP), roomy))?;
+    let unkept = runtime.block_on(House::open(Hashing::recommended(), KeyCache::off()))?;
+    let cold = runtime.block_on(unkept.issue(unkept.key()))?;
+    let need = Requirement::scope(READ);
+    let (hot, other, slow_key) = runtime.block_on(async {
+        let hot = house.warm(house.key(), &need).await?;
+        let other = house.warm(house.key(), &need).await?;
+        Ok::<_, Box<dyn Error>>((hot, other, slow.warm(slow.key(), &need).await?))
+    })?;
+    let town = runtime.block_on(House::open(Hashing::recommended(), roomy))?;
+    let mut some = Vec::with_capacity(10_000);
+    runtime.block_on(async {
+        for _ in 0..10_000 {
+            some.push(town.warm(town.key(), &need).await?);
+        }
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+    eprintln!("issuing and using {MILLION} keys …");
+    let mut keys = Vec::with_capacity(MILLION);
+    runtime.block_on(async {
+        for _ in 0..MILLION {
+            keys.push(house.warm(house.key(), &need).await?);
+        }
+        Ok::<_, Box<dyn Error>>(())
+    })?;
+    let refused = runtime.block_on(refused(&house, &hot))?;
+    let limited = runtime.block_on(house.warm(house.key().concurrency(NonZeroU32::MAX), &need))?;
+
+    let block = [7_u8; 64];
+    let mut bench = Bench::new("SHA-256 of 64 B", |iterations| {
+        for _ in 0..iterations {
+            black_box(Sha256::digest(black_box(&block)));
+        }
+    });
+    let accept = bench.row("one hot key", Some(Target::Ratio(1.7)), |iterations| {
+        for _ in 0..iterations {
+            house.ask(&hot, &need, true);
+        }
+    });
+    bench.row(
+        "10,000 keys, uniform",
+        Some(Target::Ratio(2.3)),
+        |iterations| {
+            each(iterations, &some, |key| town.ask(key, &need, true));
+        },
+    );
+    bench.row(
+        "1,000,000 keys, uniform",
+        Some(Target::Ratio(7.0)),
+        |iterations| {
+            each(iterations, &keys, |key| house.ask(key, &need, true));
+        },
+    );
+    bench.row_timed(
+        "two threads, a key each",
+        Some(Target::TimesRow(accept, 1.15)),
+        |iterations| {
+            two(|thread| {
+                let key = if thread == 0 { &hot } else { &other };
+                for _ in 0..iterations {
+                    house.ask(key, &need, true);
+                }
+            })
+        },
+    );
+    bench.row_timed("two threads, one key", None, |iterations| {
+        two(|_| {
+            for _ in 0..iterations {
+                house.ask(&hot, &need, true);
+            }
+        })
+    });
+    bench.row(
+        "bounded requests in flight",
+        Some(Target::AddedTo(accept, 0.3)),
+        |iterations| {
+            for _ in 0..iterations {
+                house.ask(&limited, &need, true);
+            }
+        },
+    );
+    bench.row(
+        "kept under Argon2id, warm",
+        Some(Target::TimesRow(accept, 1.1)),
+        |iterations| {
+            for _ in 0..iterations {
+                slow.ask(&slow_key, &need, true);
+            }
+        },
+    );
+    for (name, key, need, target) in &refused {
+        let target = match target {
+            Some(ratio) => Target::Ratio(*ratio),
+            None => Target::TimesRow(accept, 1.0),
+        };
+        bench.row(name, Some(target), |iterations| {
+            for _ in 0..iterations {
+                house.ask(key, need, false);
+            }
+        });
+    }
+    bench.row("awaited, one hot key", None, |iterations| {
+        let verifier = house.keyward.verifier();
+        runtime.block_on(async {
+            for _ in 0..iterations {
+                let attempt = Attempt::new(PresentedKey::text(black_box(&hot)), &need);
+                assert!(black_box(verifier.verify(&attempt).await).is_ok());
+            }
+        });
+    });
+    bench.row("cold: read and proven anew", None, |iterations| {
+        let verifier = unkept.keyward.verifier();
+        runtime.block_on(async {
+            for _ in 0..iterations {
+                let attempt = Attempt::new(PresentedKey::text(black_box(&cold)), &need);
+                assert!(black_box(verifier.verify(&attempt).await).is_ok());
+            }
+        });
+    });
+    bench.row_timed("cold, kept under Argon2id", None, |iterations| {
+        let fresh: Vec<_> = runtime.block_on(async {
+            let mut fresh = Vec::new();
+            for _ in 0..iterations {
+                fresh.push(slow.issue(slow.key()).await);
+            }
+            fresh
+        });
+        let start = Instant::now();
+        runtime.block_on(async {
+            for key in fresh.iter().flatten() {
+                let attempt = Attempt::new(PresentedKey::text(key), &need);
+                assert!(slow.keyward.verifier().verify(&attempt).await.is_ok());
+            }
+        });
+        start.elapsed()
+    });
+    bench.row(
+        "issuing a key",
+        Some(Target::Nanos(4_000.0)),
+        |iterations| {
+            runtime.block_on(async {
+                for _ in 0..iterations {
+                    black_box(unkept.issue(unkept.key()).await).expect("it is issued");
+                }
+            });
+        },
+    );
+    let results = bench.run();
+    runtime.shutdown_background();
+    if results.all_held() {
+        Ok(())
+    } else {
+        Err("not all targets are held: see the table".into())
+    }
+}
+
+/// Each kind of refusal that is decided at once: what it is called, the key, what the route needs, and the target.
+async fn refused(
+    house: &House,
+    hot: &str,
+) -> Result<Vec<(&'static str, String, Requirement, Option<f64>)>, Box<dyn Error>> {
+    let (manager, actor, tenant) = (house.keyward.manager(), &house.actor, &house.tenant);
+    let need = || Requirement::scope(READ);
+    let ids = |text: &str| {
+        house
+            .keyward
+            .format()
+            .parse(text.as_bytes())
+            .map(|parsed| parsed.id())
+    };
+
+    let revoked = house.issue(house.key()).await?;
+    manager
+        .revoke(actor, tenant, ids(&revoked)?, RevokeReason::Leaked)
+        .await?;
+    let suspended = house.issue(house.key()).await?;
+    manager.suspend(actor, tenant, ids(&suspended)?).await?;
+    let ended = house
+        .issue(house.key().expires_in(Duration::from_secs(1)))
+        .await?;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let abroad = house
+        .issue(
+            house
+                .key()
+                .networks("203.0.113.0/24".parse::<keyward::key::Network>()?),
+        )
+        .await?;
+    let project: keyward::key::Resource = "project:p-17".parse()?;
+    let restricted = house.issue(house.key().resources(project)).await?;
+    for key in [&revoked, &suspended, &ended, &abroad, &restricted] {
+        let need = need();
+        let attempt = Attempt::new(PresentedKey::text(key), &need);
+        assert!(house.keyward.verifier().verify(&attempt).await.is_err());
+    }
+    let cut = hot[..hot.len() - 1].to_owned();
+    let mistyped = swap(hot, hot.len() - 10);
+    Ok(vec![
+        (
+            "refused: no key of ours",
+            "Zm9vOmJhcg==".to_owned(),
+            need(),
+            Some(0.35),
+        ),
+        ("refused: cut short", cut, need(), Some(0.35)),
+        ("refused: mistyped (checksum)", mistyped, need(), Some(0.35)),
+        (
+            "refused: wrong secret",
+            with_secret(house, hot, "x")?,
+            need(),
+            None,
+        ),
+        ("refused: revoked", revoked, need(), None),
+        ("refused: suspended", suspended, need(), None),
+        ("refused: expired", ended, need(), None),
+        ("refused: outside its networks", abroad, need(), None),
+        (
+            "refused: scope missing",
+            hot.to_owned(),
+            Requirement::scope(WRITE),
+            None,
+        ),
+        (
+            "refused: route forgot the resource",
+            restricted,
+            need(),
+            None,
+        ),
+    ])
+}
+
+/// The key with another secret, and a checksum that fits.
+fn with_secret(house: &House, key: &str, digit: &str) -> Result<String, Box<dyn Error>> {
+    let format = house.keyward.format();
+    let id = format.parse(key.as_bytes())?.id();
+    let secret = keyward::key::Secret::new(digit.repeat(format.secret_characters()))?;
+    let environment = format.find_environment(None).ok_or("no environment")?;
+    Ok(format
+        .compose(environment, id, &secret)?
+        .expose()
+        .to_owned())
+}
+
+fn swap(text: &str, at: usize) -> String {
+    let digit = if text[at..].starts_with('a') {
+        "b"
+    } else {
+        "a"
+    };
+    format!("{}{digit}{}", &text[..at], &text[at + 1..])
+}
+
+/// Keys in an order that no prefetcher guesses.
+fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&str)) {
+    let mut at = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..iterations {
+        at = at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let index = (at >> 33) as usize % keys.len();
+        ask(&keys[index]);
+    }
+}
+
+/// How long both took.
+fn two(run: impl Fn(usize) + Sync) -> Duration {
+    let ready = Barrier::new(3);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (ready, run) = (&ready, &run);
+            scope.spawn(move || {
+                ready.wait();
+                run(thread);
+                ready.wait();
+            });
+        }
+        ready.wait();
+        let start = Instant::now();
+        ready.wait();
+        start.elapsed()
+    })
+}

@@ -1,0 +1,364 @@
+//! What would be decided on a request, and why: for an operator. It agrees with what is decided, and leaves no trace.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::key::{
+    Environment, Network, Networks, PresentedKey, Resources, RevokeReason, Secret, TenantId,
+};
+use keyward::manager::{Issued, Overlap};
+use keyward::store::{KeyStore, MemoryStore};
+use keyward::testkit::{Call, Fault, FaultyStore, SeededRandom};
+use keyward::verifier::{Attempt, DenialClass, Explanation, Requirement, StepOutcome};
+
+use crate::common::*;
+
+/// Every check, in the order in which they are made.
+const CHECKS: [&str; 11] = [
+    "credential",
+    "key",
+    "secret",
+    "environment",
+    "format",
+    "tenant",
+    "status",
+    "network",
+    "access",
+    "resources",
+    "in flight",
+];
+
+/// Explains, then verifies: both must say the same, and the first check that failed be this one.
+async fn agrees(house: &House, attempt: &Attempt<'_>, fails: Option<&str>) -> Explanation {
+    let verifier = house.keyward.verifier();
+    let before = verifier.operations();
+    let told = verifier.explain(attempt).await;
+    assert_eq!(verifier.operations(), before, "{told}");
+    let decided = verifier.verify(attempt).await.map(drop);
+    let again = verifier.explain(attempt).await;
+
+    let text = told.to_string();
+    assert_eq!(again.to_string(), text, "the same before and after");
+    let named = told.steps().iter().map(|step| step.check);
+    assert!(named.eq(CHECKS), "one step for each check: {text}");
+    assert_eq!(
+        text.lines().count(),
+        CHECKS.len() + 2,
+        "one line for each: {text}"
+    );
+    let mut failed = told.steps().iter();
+    let failed = failed.find(|step| matches!(step.outcome, StepOutcome::Failed(_)));
+    assert_eq!(failed.map(|step| step.check), fails, "{text}");
+    if let Some(fails) = fails {
+        let marked = text.lines().find(|line| line.starts_with("  FAIL  "));
+        assert!(
+            marked.is_some_and(|line| line[8..].starts_with(fails)),
+            "{text}"
+        );
+    }
+    let answer = text.lines().last().unwrap_or_default();
+    match (decided, told.denial()) {
+        (Ok(_), None) => assert!(answer.starts_with("200 "), "{text}"),
+        (Err(denial), Some(explained)) => {
+            assert_eq!(denial.class(), explained.class(), "{text}");
+            assert_eq!(denial.key_id(), explained.key_id(), "{text}");
+            assert_eq!(denial.to_string(), explained.to_string(), "{text}");
+            let reasons = [&denial, explained].map(|denial| denial.reason().to_string());
+            assert_eq!(reasons[0], reasons[1], "{text}");
+            assert!(text.contains(&reasons[0]), "{text}");
+            let status = denial.class().status().to_string();
+            assert!(answer.starts_with(&status), "{text}");
+        }
+        (decided, explained) => panic!("{decided:?}, and explained {explained:?}: {text}"),
+    }
+    told
+}
+
+fn text(issued: &Issued) -> PresentedKey<'_> {
+    issued.api_key().presented()
+}
+
+#[tokio::test]
+async fn it_agrees_on_what_is_no_key_of_ours() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    let any = Requirement::any_key();
+    let whole = issued.api_key().expose();
+    let cut = &whole[..40];
+    let two = PresentedKey::only_one_of([PresentedKey::text(whole), PresentedKey::text(whole)]);
+    for presented in [
+        PresentedKey::none(),
+        PresentedKey::half_pair(),
+        PresentedKey::text(cut),
+        PresentedKey::text("hello"),
+        two,
+    ] {
+        let told = agrees(&house, &Attempt::new(presented, &any), Some("credential")).await;
+        assert_eq!(told.key_id(), None);
+        let rest = &told.steps()[1..];
+        assert!(
+            rest.iter()
+                .all(|step| step.outcome == StepOutcome::Unreached)
+        );
+    }
+    let stranger = "00000000-0000-4000-8000-000000000007";
+    let secret = issued.api_key().expose_secret();
+    let unknown = Attempt::new(PresentedKey::pair(stranger, secret), &any);
+    let told = agrees(&house, &unknown, Some("key")).await;
+    assert_eq!(told.key_id().unwrap().to_string(), stranger);
+}
+
+#[tokio::test]
+async fn whoever_lacks_the_secret_is_told_no_more() {
+    let house = House::new().await;
+    let issued = house.issue_key(new_key("key").expires_in(HOUR)).await;
+    house.revoke(issued.api_key().id()).await;
+    let (any, environment) = (Requirement::any_key(), Environment::new("test").unwrap());
+    let wrong = Secret::generate(&SeededRandom::new(3), 43).unwrap();
+    let id = issued.api_key().id();
+    let guess = house
+        .keyward
+        .format()
+        .compose(&environment, id, &wrong)
+        .unwrap();
+    let told = agrees(
+        &house,
+        &Attempt::new(guess.presented(), &any),
+        Some("secret"),
+    )
+    .await;
+    let rest = &told.steps()[3..];
+    assert!(
+        rest.iter()
+            .all(|step| step.outcome == StepOutcome::Unreached)
+    );
+    assert!(!told.to_string().contains("revoked"), "{told}");
+}
+
+#[tokio::test]
+async fn it_agrees_on_what_a_key_is_admitted_to() {
+    let house = House::new().await;
+    let network: Network = "203.0.113.0/24".parse().unwrap();
+    let project = || Resources::only(["project:p1".parse().unwrap()]).unwrap();
+    let restricted = new_key("restricted")
+        .networks(Networks::from(network))
+        .resources(project())
+        .concurrency(NonZeroU32::MIN)
+        .expires_in(HOUR);
+    let (plain, restricted) = (
+        house.issue("plain").await,
+        house.issue_key(restricted).await,
+    );
+    let (live, test) = (
+        Environment::new("live").unwrap(),
+        Environment::new("test").unwrap(),
+    );
+    let (ours, theirs) = (tenant(), TenantId::new("beta-inc").unwrap());
+    let here = "203.0.113.7".parse().unwrap();
+    let there = "198.51.100.7".parse().unwrap();
+    let (any, write) = (Requirement::any_key(), Requirement::scope(WRITE));
+    let read = Requirement::scope(READ).resource("project");
+    let attempt = |need| Attempt::new(text(&plain), need);
+    let narrow = |need| Attempt::new(text(&restricted), need);
+    let named = |value| narrow(&read).resource("project", value);
+    let too_many = (0..5).fold(narrow(&read), |attempt, _| {
+        attempt.resource("project", "p1")
+    });
+    for (attempt, fails) in [
+        (attempt(&any), None),
+        (attempt(&any).environment(&test).tenant(&ours), None),
+        (attempt(&any).environment(&live), Some("environment")),
+        (attempt(&any).tenant(&theirs), Some("tenant")),
+        (attempt(&write), Some("access")),
+        (attempt(&read), Some("resources")),
+        (named("p1").client(here), None),
+        (named("p1"), Some("network")),
+        (named("p1").client(there), Some("network")),
+        (named("p2").client(here), Some("resources")),
+        (narrow(&any).client(here), Some("resources")),
+        (narrow(&read).client(here), Some("resources")),
+        (too_many.client(here), Some("resources")),
+        // Several at once: the first decides.
+        (narrow(&write).tenant(&theirs), Some("tenant")),
+    ] {
+        let told = agrees(&house, &attempt, fails).await;
+        assert!(told.key_id().is_some());
+    }
+    let fresh = house.keyward.verifier();
+    let held = fresh.verify(&named("p1").client(here)).await.unwrap();
+    let told = agrees(&house, &named("p1").client(here), Some("in flight")).await;
+    assert_eq!(told.denial().unwrap().class(), DenialClass::Throttled);
+    drop(held);
+    agrees(&house, &named("p1").client(here), None).await;
+}
+
+#[tokio::test]
+async fn it_agrees_on_what_has_become_of_a_key() {
+    let house = House::new().await;
+    let any = Requirement::any_key();
+    for issued in house.ended_keys().await {
+        agrees(&house, &Attempt::new(text(&issued), &any), Some("status")).await;
+    }
+    let suspended = house.issue("suspended").await;
+    let id = suspended.api_key().id();
+    house
+        .manager()
+        .suspend(&system(), &tenant(), id)
+        .await
+        .unwrap();
+    let early = house
+        .issue_key(new_key("early").not_before(house.now() + HOUR))
+        .await;
+    let rotated = house.issue("rotated").await;
+    house
+        .rotate(rotated.api_key().id(), Overlap::For(HOUR))
+        .await
+        .unwrap();
+    let words = RevokeReason::other("found in a public repository").unwrap();
+    let revoked = house.issue("revoked").await;
+    let id = revoked.api_key().id();
+    house
+        .manager()
+        .revoke(&system(), &tenant(), id, words)
+        .await
+        .unwrap();
+    for (issued, fails) in [
+        (&suspended, Some("status")),
+        (&early, Some("status")),
+        (&rotated, None),
+        (&revoked, Some("status")),
+    ] {
+        agrees(&house, &Attempt::new(text(issued), &any), fails).await;
+    }
+    let told = house
+        .keyward
+        .verifier()
+        .explain(&Attempt::new(text(&revoked), &any))
+        .await;
+    assert!(
+        told.to_string().contains("found in a public repository"),
+        "{told}"
+    );
+
+    let mortal = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let attempt = Attempt::new(text(&mortal), &any);
+    house
+        .clock
+        .set(mortal.record().created_at() - Duration::from_mins(6));
+    let told = agrees(&house, &attempt, Some("status")).await;
+    assert_eq!(told.denial().unwrap().class(), DenialClass::Undecidable);
+    house.clock.set(mortal.record().created_at() + HOUR);
+    agrees(&house, &attempt, Some("status")).await;
+}
+
+// BUG: with the clock failing the explanation ends there, and says nothing of the checks that follow.
+#[tokio::test]
+async fn it_agrees_where_the_clock_fails() {
+    let house = House::new().await;
+    let issued = house.issue("key").await;
+    house.clock.fail();
+    let any = Requirement::any_key();
+    agrees(&house, &Attempt::new(text(&issued), &any), Some("status")).await;
+}
+
+#[tokio::test]
+async fn it_agrees_where_the_store_fails() {
+    let store = FaultyStore::over(MemoryStore::new());
+    let keyward = keyward::testkit::builder(store.clone(), [READ])
+        .open()
+        .await
+        .unwrap();
+    let key = keyward::testkit::TestKey::issue(&keyward, [READ]).await;
+    for fault in [Fault::Unavailable, Fault::Corrupt] {
+        let _ = store.clone().on(Call::Get, 0..u64::MAX, fault);
+        let any = Requirement::any_key();
+        let attempt = Attempt::new(key.presented(), &any);
+        let told = keyward.verifier().explain(&attempt).await;
+        let decided = keyward.verifier().verify(&attempt).await.unwrap_err();
+        let explained = told.denial().unwrap();
+        assert_eq!(explained.class(), DenialClass::Undecidable);
+        assert_eq!(explained.reason().to_string(), decided.reason().to_string());
+        let failed = &told.steps()[1];
+        assert!(matches!(failed.outcome, StepOutcome::Failed(_)), "{told}");
+        store.heal();
+    }
+}
+
+#[tokio::test]
+async fn it_leaves_no_trace() {
+    let house = House::new().await;
+    let any = Requirement::any_key();
+    let bounded = new_key("bounded")
+        .concurrency(NonZeroU32::MIN)
+        .expires_in(HOUR);
+    let issued = house.issue_key(bounded).await;
+    let attempt = Attempt::new(text(&issued), &any);
+    let verifier = house.keyward.verifier();
+    let (before, commits) = (verifier.operations(), house.store.commits());
+    for _ in 0..10 {
+        assert!(
+            verifier.explain(&attempt).await.denial().is_none(),
+            "it takes no place"
+        );
+    }
+    assert_eq!(verifier.operations(), before);
+    assert!(
+        verifier.try_verify(&attempt).is_none(),
+        "and the key is as cold as it was"
+    );
+
+    // An end that only an explanation saw has not been seen.
+    let at = house.now();
+    house.later(HOUR);
+    assert!(verifier.explain(&attempt).await.denial().is_some());
+    house.clock.set(at);
+    assert!(verifier.explain(&attempt).await.denial().is_none());
+    assert!(
+        house.keyward.flush_usage().await.unwrap() == 0,
+        "no use was counted"
+    );
+    assert_eq!(house.store.commits(), commits, "and nothing was stored");
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn it_shows_no_secret() {
+    let house = House::new().await;
+    let any = Requirement::any_key();
+    let issued = house.issue("key").await;
+    let (key, id) = (issued.api_key(), issued.api_key().id());
+    let stored = house.store.inner().get(id).await.unwrap().unwrap();
+    let digest = stored
+        .digest
+        .expose()
+        .rsplit('$')
+        .next()
+        .unwrap()
+        .to_owned();
+    let wrong = Secret::generate(&SeededRandom::new(3), 43).unwrap();
+    let environment = Environment::new("test").unwrap();
+    let guess = house
+        .keyward
+        .format()
+        .compose(&environment, id, &wrong)
+        .unwrap();
+    for presented in [
+        key.presented(),
+        guess.presented(),
+        PresentedKey::text(key.expose_secret()),
+    ] {
+        let told = house
+            .keyward
+            .verifier()
+            .explain(&Attempt::new(presented, &any))
+            .await;
+        for shown in [told.to_string(), format!("{told:?}")] {
+            for secret in [key.expose_secret(), guess.expose_secret(), &digest] {
+                assert!(
+                    !shown.contains(secret) && !shown.contains(&secret[..12]),
+                    "{shown}"
+                );
+            }
+        }
+    }
+}

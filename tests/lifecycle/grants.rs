@@ -1,0 +1,273 @@
+//! A grant outlives its request where a response is long: whether its key is still good, and when it stops being so.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use keyward::Keyward;
+use keyward::key::ApiKey;
+use keyward::manager::{KeyUpdate, Overlap};
+use keyward::store::MemoryStore;
+use keyward::testkit::{Call, Fault, FaultyStore};
+use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
+
+use crate::common::*;
+
+/// Less than after which a grant looks by itself, so that what ends within it was told.
+const TOLD: Duration = Duration::from_secs(4);
+/// Longer than anything takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(100);
+
+async fn grant(keyward: &Keyward, key: &ApiKey) -> Grant {
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(key.presented(), &any);
+    let admitted = keyward.verifier().verify(&attempt).await.unwrap();
+    admitted.into_parts().0
+}
+
+async fn ends_within(time: Duration, ended: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(time, ended).await.is_ok()
+}
+
+/// Whether it has ended, so that it says so at once.
+fn has_ended(ended: Pin<&mut impl Future<Output = ()>>) -> bool {
+    ended.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+}
+
+/// A lease so long that only what is told can end a grant.
+fn long() -> KeyCache {
+    KeyCache::new().lease(KeyCache::MAX_LEASE)
+}
+
+fn short() -> KeyCache {
+    KeyCache::new().lease(SHORT)
+}
+
+/// What ends a key.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Revoke,
+    Suspend,
+    RotateAway,
+    CutOff,
+}
+
+const ENDINGS: [Ending; 4] = [
+    Ending::Revoke,
+    Ending::Suspend,
+    Ending::RotateAway,
+    Ending::CutOff,
+];
+
+impl Ending {
+    async fn end(self, house: &House, key: &ApiKey) {
+        let id = key.id();
+        match self {
+            Self::Revoke => house.revoke(id).await,
+            Self::Suspend => {
+                house
+                    .manager()
+                    .suspend(&system(), &tenant(), id)
+                    .await
+                    .unwrap();
+            }
+            Self::RotateAway => {
+                house.rotate(id, Overlap::None).await.unwrap();
+            }
+            Self::CutOff => house.cut_off().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_the_node_that_ends_the_key_its_grants_end_at_once() {
+    for ending in ENDINGS {
+        let house = House::with(|builder| builder.cache(long())).await;
+        let issued = house.issue("streamed").await;
+        let key = issued.api_key();
+        house.later(SECOND);
+        let grant = grant(&house.keyward, key).await;
+        let mut ended = pin!(grant.ended());
+        assert!(grant.is_current());
+        assert!(!has_ended(ended.as_mut()));
+        ending.end(&house, key).await;
+        assert!(!grant.is_current(), "{ending:?}");
+        assert!(ends_within(TOLD, ended).await, "{ending:?}");
+        assert!(
+            ends_within(TOLD, grant.ended()).await,
+            "and stays so: {ending:?}"
+        );
+        assert!(!grant.is_current(), "{ending:?}");
+    }
+}
+
+#[tokio::test]
+async fn on_another_node_they_end_as_soon_as_it_hears() {
+    for ending in ENDINGS {
+        let house = House::with(|builder| builder.cache(long())).await;
+        let other = house.beside(|builder| builder.cache(long())).await;
+        let background = tokio::spawn(other.keyward.background());
+        while !other.keyward.verifier().operations().is_followed {
+            tokio::task::yield_now().await;
+        }
+        let issued = house.issue("streamed").await;
+        let key = issued.api_key();
+        house.later(SECOND);
+        let grant = grant(&other.keyward, key).await;
+        let mut ended = pin!(grant.ended());
+        assert!(!has_ended(ended.as_mut()));
+        assert!(grant.is_current());
+        ending.end(&house, key).await;
+        assert!(ends_within(TOLD, ended).await, "{ending:?}");
+        assert!(!grant.is_current(), "{ending:?}");
+        background.abort();
+    }
+}
+
+#[tokio::test]
+async fn without_news_they_end_within_a_lease() {
+    let house = House::new().await;
+    let other = house.beside(|builder| builder.cache(short())).await;
+    let issued = house.issue("streamed").await;
+    let grant = grant(&other.keyward, issued.api_key()).await;
+    house.revoke(issued.api_key().id()).await;
+    let begun = Instant::now();
+    assert!(ends_within(PATIENCE, grant.ended()).await);
+    assert!(!grant.is_current());
+    assert!(begun.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn a_grant_ends_with_the_life_of_its_key() {
+    let house = House::with(|builder| builder.cache(short())).await;
+    let issued = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let superseded = house.issue("rotated").await;
+    let week = Overlap::For(HOUR);
+    house.rotate(superseded.api_key().id(), week).await.unwrap();
+    for issued in [issued, superseded] {
+        let expires = issued.record().created_at() + HOUR;
+        let grant = grant(&house.keyward, issued.api_key()).await;
+        house.clock.set(expires - Duration::from_micros(1));
+        let mut ended = pin!(grant.ended());
+        assert!(!ends_within(SHORT, ended.as_mut()).await);
+        house.clock.set(expires);
+        assert!(!grant.is_current());
+        assert!(ends_within(PATIENCE, ended).await);
+        house.clock.set(issued.record().created_at());
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_fails_ends_it_since_nobody_can_tell() {
+    let house = House::with(|builder| builder.cache(short())).await;
+    let issued = house.issue("streamed").await;
+    let grant = grant(&house.keyward, issued.api_key()).await;
+    house.clock.fail();
+    assert!(!grant.is_current());
+    assert!(ends_within(PATIENCE, grant.ended()).await);
+}
+
+#[tokio::test]
+async fn what_does_not_end_the_key_does_not_end_its_grants() {
+    let house = House::with(|builder| builder.cache(long())).await;
+    let issued = house.issue("streamed").await;
+    let other = house.issue("another").await;
+    let (key, id) = (issued.api_key(), issued.api_key().id());
+    let grant = grant(&house.keyward, key).await;
+    let mut ended = pin!(grant.ended());
+    assert!(!has_ended(ended.as_mut()));
+    let update = KeyUpdate::new().title("Another title").access([WRITE]);
+    house
+        .manager()
+        .update(&system(), &tenant(), id, update)
+        .await
+        .unwrap();
+    house.rotate(id, Overlap::UntilRevoked).await.unwrap();
+    house.revoke(other.api_key().id()).await;
+    house.keyward.verifier().forget_all();
+    assert!(!ends_within(SHORT * 3, ended.as_mut()).await);
+    assert!(grant.is_current(), "it has looked again");
+    assert_eq!(grant.title().as_str(), "streamed", "as it was admitted");
+    house.revoke(id).await;
+    assert!(ends_within(TOLD, ended).await);
+}
+
+#[tokio::test]
+async fn a_suspended_keys_grant_has_ended_though_the_key_is_resumed() {
+    let house = House::with(|builder| builder.cache(long())).await;
+    let issued = house.issue("streamed").await;
+    let (key, id) = (issued.api_key(), issued.api_key().id());
+    let grant = grant(&house.keyward, key).await;
+    let ended = tokio::spawn(grant.ended());
+    tokio::task::yield_now().await;
+    house
+        .manager()
+        .suspend(&system(), &tenant(), id)
+        .await
+        .unwrap();
+    assert!(ends_within(TOLD, async { ended.await.unwrap() }).await);
+    house
+        .manager()
+        .resume(&system(), &tenant(), id)
+        .await
+        .unwrap();
+    assert_eq!(house.answer(key).await, Answer::Admitted);
+}
+
+#[tokio::test]
+async fn when_the_store_stays_away_for_longer_than_the_lease_they_end() {
+    for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Hang] {
+        let store = FaultyStore::over(MemoryStore::new());
+        let keyward = keyward::testkit::builder(store.clone(), [READ]).cache(short());
+        let keyward = keyward.open().await.unwrap();
+        let key = keyward::testkit::TestKey::issue(&keyward, [READ]).await;
+        let grant = grant(&keyward, key.api_key()).await;
+        let mut ended = pin!(grant.ended());
+        assert!(!ends_within(SHORT * 3, ended.as_mut()).await, "{fault:?}");
+        let _ = store.clone().on(Call::Get, 0..u64::MAX, fault);
+        assert!(ends_within(PATIENCE, ended).await, "{fault:?}");
+        assert!(!grant.is_current(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_streams_of_two_keys_end_with_their_own() {
+    const STREAMS: usize = 1_000;
+    let house = House::with(|builder| builder.cache(long())).await;
+    let (one, other) = (house.issue("one").await, house.issue("other").await);
+    let mut streams = Vec::new();
+    for issued in [&one, &other] {
+        let grant = grant(&house.keyward, issued.api_key()).await;
+        let mut these = Vec::new();
+        for _ in 0..STREAMS {
+            these.push(tokio::spawn(grant.clone().ended()));
+        }
+        streams.push(these);
+    }
+    tokio::time::sleep(SHORT).await;
+    let reads = || house.keyward.verifier().operations().store_reads;
+    let before = reads();
+    house.revoke(one.api_key().id()).await;
+    let begun = Instant::now();
+    for stream in streams.remove(0) {
+        assert!(ends_within(PATIENCE, async { stream.await.unwrap() }).await);
+    }
+    assert!(begun.elapsed() < TOLD, "they were told");
+    // Over a store that answers at once, each may find that the key is ended before another has said so.
+    assert!(reads() - before <= 1_000, "one read each at most");
+    let others = streams.remove(0);
+    assert!(others.iter().all(|stream| !stream.is_finished()));
+    others.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn with_the_verifier_gone_a_grant_has_ended() {
+    let house = House::new().await;
+    let issued = house.issue("streamed").await;
+    let grant = grant(&house.keyward, issued.api_key()).await;
+    drop(house);
+    assert!(!grant.is_current());
+    assert!(ends_within(TOLD, grant.ended()).await);
+}

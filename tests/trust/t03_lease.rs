@@ -1,0 +1,342 @@
+//! Promise 3: what another node revokes is refused here at most the bound after this node's last completed round of
+//! news began, or after its own read of the key began where there are no news; then the store is read, or nothing granted.
+//!
+//! Planted bugs that it catches: a steady clock that stands still; a store that says too early that this was all the
+//! news.
+
+mod gate;
+mod nodes;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use keyward::clock::{Clock, ClockError, SteadyClock};
+use keyward::key::RevokeReason;
+use keyward::store::MemoryStore;
+use keyward::testkit::ManualSteadyClock;
+use keyward::verifier::{DenialClass, DenialReason, KeyCache};
+
+use self::gate::Tell;
+use self::nodes::{BOUND, INSTANT, Nodes, all_are_granted, verify};
+use crate::common::{actor, builder, clock, new_key, tenant};
+
+/// Whether a key that was revoked elsewhere is granted once the bound has passed since its read began.
+async fn outlives_the_bound(nodes: Nodes) -> bool {
+    let key = nodes.issue().await;
+    nodes.steady.advance(Duration::from_secs(3));
+    assert!(nodes.is_granted(&key).await);
+    nodes.revoke(&key).await;
+    nodes.steady.advance(BOUND - INSTANT);
+    assert!(nodes.is_granted(&key).await, "not heard of yet");
+    assert_eq!(nodes.reads(), 1);
+    nodes.steady.advance(INSTANT);
+    nodes.is_granted(&key).await
+}
+
+#[tokio::test]
+async fn without_news_a_revoked_key_is_refused_a_bound_after_its_read_began() {
+    let nodes = Nodes::new().await;
+    assert!(!outlives_the_bound(nodes).await);
+}
+
+/// Shows the time at which it was first asked.
+#[derive(Debug)]
+struct StandsStill(ManualSteadyClock, Mutex<Option<Duration>>);
+
+impl SteadyClock for StandsStill {
+    fn elapsed(&self) -> Result<Duration, ClockError> {
+        let now = self.0.elapsed()?;
+        Ok(*self.1.lock().unwrap().get_or_insert(now))
+    }
+
+    fn is_for_tests(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_stands_still_is_caught() {
+    let steady = ManualSteadyClock::new();
+    let still = StandsStill(steady.clone(), Mutex::default());
+    let nodes = Nodes::measuring(steady, still, KeyCache::new().lease(BOUND)).await;
+    assert!(outlives_the_bound(nodes).await);
+}
+
+#[tokio::test]
+async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
+    for held_for in [Duration::ZERO, BOUND / 2, BOUND - INSTANT, BOUND, BOUND * 3] {
+        let nodes = Nodes::new().await;
+        let key = nodes.issue().await;
+        nodes.store.hold_answers();
+        let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
+        let waiting = tokio::spawn(async move { verify(&here, &presented).await });
+        nodes.store.is_holding(1).await;
+        // The store has read it; then it is revoked, and only then does the answer arrive.
+        nodes.revoke(&key).await;
+        nodes.steady.advance(held_for);
+        nodes.store.let_go();
+        let verdict = waiting.await.unwrap();
+        if held_for < BOUND {
+            assert!(verdict.is_ok(), "held for {held_for:?}: {verdict:?}");
+            assert_eq!(nodes.reads(), 1);
+            nodes.steady.set(BOUND);
+        } else {
+            assert!(verdict.is_err(), "held for {held_for:?}");
+        }
+        assert!(nodes.is_revoked(&key).await, "held for {held_for:?}");
+        assert_eq!(nodes.reads(), 2, "held for {held_for:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_steady_clock_that_runs_back_makes_the_key_be_read_anew() {
+    let nodes = Nodes::new().await;
+    let key = nodes.issue().await;
+    nodes.steady.set(BOUND * 2);
+    assert!(nodes.is_granted(&key).await);
+    nodes.revoke(&key).await;
+    nodes.steady.set(BOUND * 2 - INSTANT);
+    assert!(nodes.is_revoked(&key).await);
+    assert_eq!(nodes.reads(), 2);
+}
+
+/// Stands earlier each time that it is asked.
+#[derive(Debug)]
+struct RunsBack(Mutex<Duration>);
+
+impl SteadyClock for RunsBack {
+    fn elapsed(&self) -> Result<Duration, ClockError> {
+        let mut now = self.0.lock().unwrap();
+        *now = now.checked_sub(INSTANT).ok_or(ClockError)?;
+        Ok(*now)
+    }
+
+    fn is_for_tests(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_steady_clock_that_tells_nothing_grants_nothing() {
+    let back = RunsBack(Mutex::new(Duration::from_hours(1)));
+    let lease = KeyCache::new().lease(BOUND);
+    let nodes = Nodes::measuring(ManualSteadyClock::new(), back, lease).await;
+    let key = nodes.issue().await;
+    for _ in 0..10 {
+        let denial = nodes.verify(&key).await.unwrap_err();
+        assert_eq!(denial.class(), DenialClass::Undecidable);
+    }
+
+    let nodes = Nodes::new().await;
+    let (warm, cold) = (nodes.issue().await, nodes.issue().await);
+    assert!(nodes.is_granted(&warm).await);
+    nodes.steady.fail();
+    for key in [&warm, &cold, &warm] {
+        let denial = nodes.verify(key).await.unwrap_err();
+        assert_eq!(denial.class(), DenialClass::Undecidable);
+        assert!(matches!(denial.reason(), DenialReason::Clock(_)));
+    }
+    nodes.steady.set(Duration::ZERO);
+    assert!(nodes.is_granted(&warm).await && nodes.is_granted(&cold).await);
+}
+
+#[tokio::test]
+async fn while_rounds_complete_nothing_is_read_and_a_revocation_is_heard_of_in_the_next() {
+    let nodes = Nodes::following().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    for _ in 0..20 {
+        // The round began when its question was asked, and vouches for an instant more.
+        nodes.steady.advance(BOUND - INSTANT);
+        nodes.store.tell(Tell::All).await;
+        assert!(nodes.is_granted(&key).await);
+    }
+    assert_eq!(nodes.reads(), 1, "warm for twenty bounds");
+    nodes.revoke(&key).await;
+    assert!(nodes.is_granted(&key).await, "not heard of yet");
+    nodes.store.tell(Tell::All).await;
+    assert!(nodes.is_revoked(&key).await);
+    assert_eq!(nodes.reads(), 2);
+}
+
+#[tokio::test]
+async fn a_round_counts_from_its_beginning() {
+    let nodes = Nodes::following().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    // The question is out. Its answer arrives as if the process had been frozen, and the revocation is not in it.
+    nodes.steady.advance(BOUND * 2);
+    nodes.store.tell(Tell::ThatWasAll).await;
+    nodes.revoke(&key).await;
+    assert!(!nodes.here.verifier().operations().is_followed);
+    assert!(nodes.is_revoked(&key).await);
+}
+
+#[tokio::test]
+async fn when_rounds_stop_each_key_is_read_once_a_bound_however_many_ask() {
+    for stopped in [None, Some(Tell::Failure)] {
+        let nodes = Nodes::following().await;
+        let mut keys = Vec::new();
+        for _ in 0..20 {
+            keys.push(nodes.issue().await);
+        }
+        for key in &keys {
+            assert!(nodes.is_granted(key).await);
+        }
+        let mut reads = nodes.reads();
+        assert_eq!(reads, 20);
+        for _ in 0..3 {
+            if let Some(stopped) = stopped {
+                nodes.store.tell(stopped).await;
+            }
+            nodes.steady.advance(BOUND - INSTANT);
+            assert!(all_are_granted(&nodes, &keys).await);
+            assert_eq!(nodes.reads(), reads, "before the bound");
+            nodes.steady.advance(INSTANT);
+            assert!(all_are_granted(&nodes, &keys).await);
+            reads += 20;
+            assert_eq!(nodes.reads(), reads, "once each");
+        }
+        let operations = nodes.here.verifier().operations();
+        assert!(!operations.is_followed);
+        assert_eq!(operations.rounds_failed > 0, stopped.is_some());
+    }
+}
+
+/// Whether a key that was revoked elsewhere is granted a bound later, while such pages come.
+async fn outlives_pages(tell: Tell) -> bool {
+    let nodes = Nodes::following().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    nodes.revoke(&key).await;
+    for _ in 0..4 {
+        nodes.steady.advance(BOUND / 4);
+        nodes.store.tell(tell).await;
+    }
+    nodes.is_granted(&key).await
+}
+
+#[tokio::test]
+async fn pages_that_have_more_prolong_nothing_until_the_last_came() {
+    assert!(!outlives_pages(Tell::MoreToCome).await);
+    let nodes = Nodes::following().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    let rounds = nodes.here.verifier().operations().rounds;
+    nodes.steady.advance(BOUND / 2);
+    nodes.store.tell(Tell::MoreToCome).await;
+    assert_eq!(nodes.here.verifier().operations().rounds, rounds);
+    nodes.store.tell(Tell::All).await;
+    assert_eq!(nodes.here.verifier().operations().rounds, rounds + 1);
+    nodes.steady.advance(BOUND - INSTANT);
+    assert!(nodes.is_granted(&key).await);
+    assert_eq!(nodes.reads(), 1, "the last page vouches");
+}
+
+#[tokio::test]
+async fn a_store_that_says_too_early_that_this_was_all_is_caught() {
+    assert!(outlives_pages(Tell::ThatWasAll).await);
+}
+
+#[tokio::test]
+async fn when_the_history_is_lost_every_key_is_read_anew() {
+    let nodes = Nodes::following().await;
+    let mut keys = Vec::new();
+    for _ in 0..50 {
+        keys.push(nodes.issue().await);
+    }
+    for _ in 0..3 {
+        for key in &keys {
+            assert!(nodes.is_granted(key).await);
+        }
+        nodes.steady.advance(BOUND - INSTANT);
+        nodes.store.tell(Tell::All).await;
+    }
+    assert_eq!(nodes.reads(), 50);
+    for key in &keys[..25] {
+        nodes.revoke(key).await;
+    }
+    nodes.store.tell(Tell::Lost).await;
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(nodes.is_granted(key).await, n >= 25);
+    }
+    assert_eq!(nodes.reads(), 100);
+    nodes.steady.advance(BOUND - INSTANT);
+    nodes.store.tell(Tell::All).await;
+    assert!(all_are_granted(&nodes, &keys[25..]).await);
+    assert_eq!(nodes.reads(), 100, "and the new history vouches for them");
+}
+
+#[tokio::test]
+async fn a_cutoff_is_heard_of_in_the_next_round() {
+    let nodes = Nodes::following().await;
+    let keys = [nodes.issue().await, nodes.issue().await];
+    assert!(all_are_granted(&nodes, &keys).await);
+    nodes.clock.advance(Duration::from_secs(1));
+    let now = nodes.clock.now().unwrap();
+    let manager = nodes.there.manager();
+    manager
+        .deny_issued_before(&actor(), now, &tenant())
+        .await
+        .unwrap();
+    assert!(all_are_granted(&nodes, &keys).await, "not heard of yet");
+    nodes.store.tell(Tell::All).await;
+    for key in &keys {
+        let denial = nodes.verify(key).await.unwrap_err();
+        assert!(
+            matches!(denial.reason(), DenialReason::CutOff),
+            "{denial:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_nothing_reads_each_time() {
+    let nodes = Nodes::cached(KeyCache::off()).await;
+    let key = nodes.issue().await;
+    for reads in 1..=20 {
+        assert!(nodes.is_granted(&key).await);
+        assert_eq!(nodes.reads(), reads);
+    }
+    nodes.revoke(&key).await;
+    assert!(nodes.is_revoked(&key).await);
+    let operations = nodes.here.verifier().operations();
+    assert_eq!(
+        (operations.resident_keys, operations.resident_bytes),
+        (0, 0)
+    );
+}
+
+/// In the world's time, over the memory store's own feed. The lease is far longer than the test waits.
+#[tokio::test]
+async fn the_background_work_hears_of_a_revocation_at_once() {
+    let (store, clock) = (MemoryStore::new(), clock());
+    let lease = KeyCache::new().lease(KeyCache::MAX_LEASE);
+    let here = builder(store.clone(), clock.clone())
+        .cache(lease)
+        .open()
+        .await
+        .unwrap();
+    let there = builder(store, clock).open().await.unwrap();
+    let background = tokio::spawn(here.background());
+    while !here.verifier().operations().is_followed {
+        tokio::task::yield_now().await;
+    }
+    let issued = there.manager().issue(&actor(), new_key()).await.unwrap();
+    let key = issued.api_key();
+    assert!(verify(&here, key).await.is_ok());
+    let (actor, tenant) = (actor(), tenant());
+    let revoked = there
+        .manager()
+        .revoke(&actor, &tenant, key.id(), RevokeReason::Leaked);
+    revoked.await.unwrap();
+    let begun = Instant::now();
+    while verify(&here, key).await.is_ok() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it was not heard of"
+        );
+        tokio::task::yield_now().await;
+    }
+    background.abort();
+}

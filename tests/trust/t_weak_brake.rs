@@ -1,0 +1,137 @@
+//! A secret that could be guessed is guessed at a slow hash's pace: of consecutive wrong guesses at a key that is warm at
+//! most a hundred are answered without one (NIST SP 800-63B-4 §3.2.2), and its owner is let in all the while. A strong
+//! secret needs no brake, and pays for none.
+
+use std::num::NonZeroU32;
+
+use keyward::hashing::{Argon2Params, Hashing};
+use keyward::key::{KeyId, PresentedKey};
+use keyward::manager::ForeignKey;
+use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
+
+use crate::common::{Choices, House, actor, new_key};
+
+const MOST_FREE: u64 = 100;
+const SECRET: &str = "correct0horse0battery0staple0correct0horse0";
+
+/// A node that keeps one key, with the least slow hash that it accepts.
+struct Guessed {
+    house: House,
+    id: String,
+    choices: Choices,
+}
+
+impl Guessed {
+    async fn at(declared_bits: Option<u16>) -> Self {
+        // Seven mebibytes in five passes: the cheapest of OWASP's.
+        let cheap = Argon2Params::new(7 * 1024, 5, 1).unwrap();
+        let cache = KeyCache::new().lease(KeyCache::MAX_LEASE);
+        let house = House::built(|builder| {
+            let hashing = Hashing::argon2id(cheap);
+            builder.hashing(hashing).cache(cache)
+        });
+        let house = house.await;
+        let id = KeyId::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
+        let key = ForeignKey::pair(id, SECRET);
+        let key = declared_bits
+            .into_iter()
+            .fold(key, ForeignKey::declared_bits);
+        let limit = NonZeroU32::new(1_000).unwrap();
+        let (manager, new) = (house.keyward.manager(), new_key().concurrency(limit));
+        manager.import(&actor(), new, key).await.unwrap();
+        Self {
+            house,
+            id: id.to_string(),
+            choices: Choices::new(7),
+        }
+    }
+
+    fn slow_hashes(&self) -> u64 {
+        self.house.keyward.verifier().operations().slow_hashes
+    }
+
+    /// How many slow hashes the owner's request costs.
+    async fn owner(&self) -> u64 {
+        let before = self.slow_hashes();
+        let pair = PresentedKey::pair(&self.id, SECRET);
+        let verdict = self.house.verify(pair).await;
+        assert!(verdict.is_ok(), "{verdict:?}");
+        self.slow_hashes() - before
+    }
+
+    /// How many slow hashes a wrong guess costs.
+    async fn guess(&mut self) -> u64 {
+        let before = self.slow_hashes();
+        let mut wrong = SECRET.to_owned();
+        wrong.truncate(23);
+        wrong += &format!("{:020}", self.choices.next());
+        let denial = self
+            .house
+            .verify(PresentedKey::pair(&self.id, &wrong))
+            .await;
+        let denial = denial.unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::WrongSecret));
+        self.slow_hashes() - before
+    }
+}
+
+#[tokio::test]
+async fn after_a_hundred_wrong_guesses_at_a_weak_secret_each_costs_a_slow_hash() {
+    for bits in [None, Some(0), Some(111)] {
+        let mut key = Guessed::at(bits).await;
+        for _ in 0..2 {
+            assert_eq!(key.owner().await, 1);
+            assert_eq!(key.owner().await, 0, "warm");
+            for guess in 0..MOST_FREE {
+                assert_eq!(key.guess().await, 0, "guess {guess}");
+            }
+            for guess in MOST_FREE..MOST_FREE + 5 {
+                assert_eq!(key.guess().await, 1, "guess {guess}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_owner_is_let_in_whoever_guesses() {
+    let mut key = Guessed::at(None).await;
+    assert_eq!(key.owner().await, 1);
+    let mut choices = Choices::new(3);
+    let (mut free, mut longest, mut paid) = (0, 0, 0);
+    for _ in 0..500 {
+        if choices.chance(20) {
+            let cost = key.owner().await;
+            assert!(cost <= 1);
+            paid += cost;
+        }
+        match key.guess().await {
+            0 => free += 1,
+            _ => free = 0,
+        }
+        longest = longest.max(free);
+    }
+    assert!(
+        longest <= MOST_FREE,
+        "{longest} guesses in a row cost nothing"
+    );
+    assert!(
+        longest > MOST_FREE / 2,
+        "they are answered by the tag: {longest}"
+    );
+    assert!(paid >= 3, "the owner proves its secret anew: {paid}");
+}
+
+#[tokio::test]
+async fn a_strong_secret_is_never_braked() {
+    for bits in [112, 256] {
+        let mut key = Guessed::at(Some(bits)).await;
+        assert_eq!(key.owner().await, 1);
+        for guess in 0..5_000 {
+            assert_eq!(key.guess().await, 0, "guess {guess}");
+        }
+        let any = Requirement::any_key();
+        let attempt = Attempt::new(PresentedKey::pair(&key.id, SECRET), &any);
+        let verdict = key.house.keyward.verifier().try_verify(&attempt);
+        assert!(verdict.is_some_and(|verdict| verdict.is_ok()), "still warm");
+    }
+}

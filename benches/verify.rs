@@ -2,6 +2,17 @@
 //!
 //! Keys have an end, one scope, and a route that asks for it. A request's question is built anew each time, as a host builds
 //! it. The table of a million keys takes some 3 GB, most of it for the store that they are in.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a benchmark fails by panicking, and is run for what it prints"
+)]
 
 #[path = "measure.rs"]
 mod measure;

@@ -134,7 +134,8 @@ impl Hashing {
         self
     }
 
-    /// How many slow hashes run at once; by default half the processors. Each takes its memory cost in memory.
+    /// How many slow hashes run at once; by default half the processors. Each takes its memory cost in memory, which is
+    /// kept for the next.
     #[must_use]
     pub fn slow_permits(mut self, permits: NonZeroUsize) -> Self {
         self.permits = permits;

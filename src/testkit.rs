@@ -3,7 +3,7 @@
 //! | to test | take |
 //! |---|---|
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
-//! | what expires, and when randomness fails | [`ManualClock`], [`SeededRandom`], [`FailingRandom`] |
+//! | what expires, what grows old, and when randomness fails | [`ManualClock`], [`ManualSteadyClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | what happens when the store fails | [`FaultyStore`] |
 //! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
 //!
@@ -18,7 +18,7 @@ mod fixture;
 mod random;
 
 pub use crate::__keyward_conformance as conformance;
-pub use clock::ManualClock;
+pub use clock::{ManualClock, ManualSteadyClock};
 pub use faulty_store::{Call, Fault, FaultyStore};
 pub use fixture::{TestKey, builder, keyward_with_key};
 pub use random::{FailingRandom, SeededRandom};

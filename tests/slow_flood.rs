@@ -82,9 +82,6 @@ async fn is_granted(keyward: &Keyward, key: &ApiKey) -> bool {
     keyward.verifier().verify(&attempt).await.is_ok()
 }
 
-// BUG: it grows by some 300 to 500 MiB, one slow hash after another. Each takes and frees its memory anew, and glibc, which
-// has learned from the first that such blocks are no matter for mmap, finds no freed one that an aligned block fits into.
-// With MALLOC_MMAP_THRESHOLD_=1048576 the bound holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_against_the_slow_hash_starves_neither_fast_keys_nor_memory() {
     let hashing = Hashing::recommended()

@@ -1,8 +1,9 @@
 //! Argon2id (RFC 9106) under bounded parameters.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use argon2::{Algorithm, Argon2, AssociatedData, ParamsBuilder, Version};
+use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
 
 use super::HashingError;
 
@@ -127,6 +128,32 @@ impl fmt::Debug for Argon2Params {
 )]
 pub struct Argon2ParamsError;
 
+/// Memory that slow hashes have used, for those to come.
+///
+/// Taken anew and freed for each hash, blocks of this size end up on the heap of glibc's allocator, which does not find
+/// the freed ones again: under a flood it grew to ten times what the permits allow.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<Vec<Vec<Block>>>);
+
+impl Memory {
+    /// Calls with so many blocks; none if there is no memory for them. As many are kept as were ever in use at once.
+    fn with<T>(&self, count: usize, call: impl FnOnce(&mut [Block]) -> T) -> Option<T> {
+        let kept = self.kept().pop();
+        let mut blocks = kept.unwrap_or_default();
+        if let Some(missing) = count.checked_sub(blocks.len()) {
+            blocks.try_reserve_exact(missing).ok()?;
+            blocks.resize_with(count, Block::default);
+        }
+        let result = blocks.get_mut(..count).map(call);
+        self.kept().push(blocks);
+        result
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Argon2id of the secret: 32 bytes. The binding is the associated data, the pepper Argon2's secret value.
 pub(super) fn hash(
     params: Argon2Params,
@@ -134,6 +161,7 @@ pub(super) fn hash(
     salt: &[u8],
     associated_data: [u8; 32],
     secret: &[u8],
+    memory: &Memory,
 ) -> Result<[u8; 32], HashingError> {
     let unfinished = |_| HashingError::Unfinished;
     let params = ParamsBuilder::new()
@@ -147,8 +175,11 @@ pub(super) fn hash(
     let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params)
         .map_err(unfinished)?;
     let mut output = [0; 32];
-    argon2
-        .hash_password_into(secret, salt, &mut output)
+    let hashed = memory.with(argon2.params().block_count(), |blocks| {
+        argon2.hash_password_into_with_memory(secret, salt, &mut output, blocks)
+    });
+    hashed
+        .ok_or(HashingError::Unfinished)?
         .map_err(unfinished)?;
     Ok(output)
 }

@@ -43,6 +43,7 @@ pub(crate) struct Hasher {
     /// Keys the names under which computations are shared: drawn at start, never stored.
     fingerprints: Hmac<Sha256>,
     hashes: Arc<Hashes>,
+    memory: Arc<argon2id::Memory>,
 }
 
 /// How many hashes have been computed.
@@ -68,6 +69,7 @@ impl Hasher {
             random,
             fingerprints,
             hashes: Arc::default(),
+            memory: Arc::default(),
         })
     }
 
@@ -358,11 +360,11 @@ impl Hasher {
             .transpose()?;
         let associated_data = binding.associated_data();
         let secret = Zeroizing::new(secret.to_vec());
-        let hashes = Arc::clone(hashes);
+        let (hashes, memory) = (Arc::clone(hashes), Arc::clone(&self.memory));
         Ok(move || {
             hashes.slow.fetch_add(1, Ordering::Relaxed);
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
-            argon2id::hash(params, pepper, &salt, associated_data, &secret)
+            argon2id::hash(params, pepper, &salt, associated_data, &secret, &memory)
         })
     }
 

@@ -81,6 +81,7 @@ macro_rules! __keyward_conformance {
             lists the_latest_list_shows_every_commit,
             feed news_is_told_in_commit_order,
             feed a_commit_is_told_whole,
+            feed a_page_is_the_last_only_if_it_tells_all,
             feed an_unknown_cursor_is_told_to_start_anew,
             feed a_reader_misses_nothing_while_others_write,
             feed whoever_waits_for_news_gets_it,

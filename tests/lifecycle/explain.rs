@@ -251,7 +251,6 @@ async fn it_agrees_on_what_has_become_of_a_key() {
     agrees(&house, &attempt, Some("status")).await;
 }
 
-// BUG: with the clock failing the explanation ends there, and says nothing of the checks that follow.
 #[tokio::test]
 async fn it_agrees_where_the_clock_fails() {
     let house = House::new().await;

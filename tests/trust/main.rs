@@ -10,11 +10,14 @@
 mod common;
 mod operations;
 mod t01_revoked_is_refused;
+mod t03_lease;
+mod t04_fill_races;
 mod t08_equal_hashing;
 mod t11_malformed_costs_nothing;
 mod t13_no_mutated_key;
 mod t14_model;
 mod t16_dropped_futures;
+mod t17_store_down;
 mod t18_events;
 mod t20_canary;
 mod t21_no_growth_of_privilege;

@@ -5,7 +5,8 @@
 //! retry that is committed anew; a replacement that ignores the revision; one that checks it before the
 //! transaction; a second revocation that says it was the first; a set that is committed change by change; a cap or a
 //! cutoff that is checked before the transaction; conditions that are passed over; reads that are answered from a cache, or from a
-//! replica that lags; a cutoff that lists or owners' keys do not learn of; a feed that skips; a list that shows a key
+//! replica that lags; a cutoff that lists or owners' keys do not learn of; a feed that skips; one that says too
+//! early that this was all; a list that shows a key
 //! twice where pages meet; revoked keys listed by date; events that are lost or doubled.
 
 mod broken;
@@ -38,12 +39,14 @@ enum Bug {
     ListKnowsNoCutoff,
     OwnersCutoffIsForgotten,
     FeedSkips,
+    SaysThatWasAll,
     PagesOverlap,
     RevokedByDate,
     EventIsLost,
     EventIsDoubled,
 }
 
+/// Those that a sequence can be long enough to show. One is left to its own case.
 const BUGS: [Bug; 18] = [
     Bug::InsertOverwrites,
     Bug::RetryIsCommittedAnew,
@@ -94,6 +97,13 @@ fn most_planted_bugs_are_caught_by_a_named_case_too() {
         [],
         "a named case says what is wrong; a sequence has to be read"
     );
+}
+
+#[test]
+fn a_feed_that_says_too_early_that_this_was_all_is_caught_by_its_case() {
+    let broken = || async { Ok(((), Broken::new(Bug::SaysThatWasAll))) };
+    let case = Suite::new(broken).run("a_page_is_the_last_only_if_it_tells_all");
+    assert!(case.is_err());
 }
 
 #[test]

@@ -249,8 +249,7 @@ async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
     }
 }
 
-// BUG: the part that was left behind when the key lost its place and the part of its new place are two entries of one
-// batch, which a store that merges a batch in one statement refuses.
+/// A store may merge a batch in one statement, which has to find each key once.
 #[tokio::test]
 async fn a_key_that_lost_its_place_and_was_used_again_is_handed_on_once() {
     let house = keeping(16 << 10).await;

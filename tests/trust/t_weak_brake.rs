@@ -1,6 +1,6 @@
 //! A secret that could be guessed is guessed at a slow hash's pace: of consecutive wrong guesses at a key that is warm at
-//! most a hundred are answered without one (NIST SP 800-63B-4 §3.2.2), and its owner is let in all the while. A strong
-//! secret needs no brake, and pays for none.
+//! most a hundred are answered without one (NIST SP 800-63B-4 §3.2.2), and its owner is let in all the while, at no cost. A
+//! strong secret needs no brake.
 
 use std::num::NonZeroU32;
 
@@ -79,46 +79,35 @@ impl Guessed {
 async fn after_a_hundred_wrong_guesses_at_a_weak_secret_each_costs_a_slow_hash() {
     for bits in [None, Some(0), Some(111)] {
         let mut key = Guessed::at(bits).await;
-        for _ in 0..2 {
-            assert_eq!(key.owner().await, 1);
-            assert_eq!(key.owner().await, 0, "warm");
-            for guess in 0..MOST_FREE {
-                assert_eq!(key.guess().await, 0, "guess {guess}");
-            }
-            for guess in MOST_FREE..MOST_FREE + 5 {
-                assert_eq!(key.guess().await, 1, "guess {guess}");
-            }
+        assert_eq!(key.owner().await, 1);
+        assert_eq!(key.owner().await, 0, "warm");
+        for guess in 0..MOST_FREE {
+            assert_eq!(key.guess().await, 0, "guess {guess}");
+        }
+        for guess in MOST_FREE..MOST_FREE + 10 {
+            assert_eq!(key.guess().await, 1, "guess {guess}");
+            assert_eq!(key.owner().await, 0, "and the owner goes on as before");
         }
     }
 }
 
 #[tokio::test]
-async fn the_owner_is_let_in_whoever_guesses() {
+async fn the_owners_requests_give_nobody_more_guesses() {
     let mut key = Guessed::at(None).await;
     assert_eq!(key.owner().await, 1);
     let mut choices = Choices::new(3);
-    let (mut free, mut longest, mut paid) = (0, 0, 0);
-    for _ in 0..500 {
-        if choices.chance(20) {
-            let cost = key.owner().await;
-            assert!(cost <= 1);
-            paid += cost;
+    let mut free = 0;
+    for _ in 0..200 {
+        if choices.chance(10) {
+            assert_eq!(key.owner().await, 0);
         }
-        match key.guess().await {
-            0 => free += 1,
-            _ => free = 0,
+        if choices.chance(50) {
+            // What is read anew has the same digest, and so the same proof and the same guesses behind it.
+            key.house.keyward.verifier().forget_all();
         }
-        longest = longest.max(free);
+        free += u64::from(key.guess().await == 0);
     }
-    assert!(
-        longest <= MOST_FREE,
-        "{longest} guesses in a row cost nothing"
-    );
-    assert!(
-        longest > MOST_FREE / 2,
-        "they are answered by the tag: {longest}"
-    );
-    assert!(paid >= 3, "the owner proves its secret anew: {paid}");
+    assert_eq!(free, MOST_FREE);
 }
 
 #[tokio::test]

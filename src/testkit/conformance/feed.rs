@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::material::{Verdict, commit, head, insert, key, replace, revoke, set};
 use super::{Failure, Suite, check, check_eq};
 use crate::key::KeyId;
-use crate::store::{Changed, Cursor, FeedPage, KeyStore};
+use crate::store::{ChangeSet, Changed, Cursor, FeedPage, KeyStore};
 
 async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<(Vec<Changed>, Cursor), Failure> {
     match store.changes(Some(after), Duration::ZERO).await? {
@@ -88,6 +88,55 @@ pub(super) async fn a_commit_is_told_whole(suite: &Suite) -> Verdict {
         cursor = next;
     }
     check_eq!(seen, written, "all pages together tell all");
+    Ok(())
+}
+
+pub(super) async fn a_page_is_the_last_only_if_it_tells_all(suite: &Suite) -> Verdict {
+    const COMMITS: u128 = 188;
+    let store = suite.store().await?;
+    let start = head(&**store).await?;
+    // More than a page can be expected to hold.
+    let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
+    for commit in 0..COMMITS {
+        let inserts = (0..size).map(|n| Ok(insert(key(commit * size + n)?)));
+        let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
+        store.commit(&set(inserts)?).await?;
+    }
+    let end = head(&**store).await?;
+    let (mut cursor, mut told) = (start, 0);
+    loop {
+        let page = store.changes(Some(&cursor), Duration::ZERO).await?;
+        let FeedPage::Next {
+            items,
+            next,
+            has_more,
+        } = page
+        else {
+            return Err(Failure::new("the cursor of a page is known to the feed"));
+        };
+        told += items.len();
+        check!(
+            !has_more || next.position > cursor.position,
+            "a page after which there may be more moves the cursor"
+        );
+        cursor = next;
+        if !has_more {
+            break;
+        }
+    }
+    check_eq!(
+        u128::try_from(told)?,
+        COMMITS * size,
+        "a page that says that there is no more has told the last of it"
+    );
+    check_eq!(cursor, end, "and ends where the feed does");
+    let nothing = FeedPage::Next {
+        items: Vec::new(),
+        next: end.clone(),
+        has_more: false,
+    };
+    let page = store.changes(Some(&end), Duration::ZERO).await?;
+    check_eq!(page, nothing, "what follows it is empty");
     Ok(())
 }
 

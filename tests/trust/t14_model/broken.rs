@@ -285,6 +285,9 @@ impl KeyStore for Broken {
         {
             items.remove(1);
         }
+        if let (Bug::SaysThatWasAll, FeedPage::Next { has_more, .. }) = (self.bug, &mut page) {
+            *has_more = false;
+        }
         Ok(page)
     }
 

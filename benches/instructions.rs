@@ -1,0 +1,80 @@
+//! The way of a request, for `benches/instructions.py` to count the instructions of: so many times, and nothing else that
+//! depends on how many.
+//!
+//! Valgrind knows no SHA extensions: the hash is counted as the software that stands in for them.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a benchmark fails by panicking, and is run for what it prints"
+)]
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Duration;
+
+use keyward::key::{KeyFormat, PresentedKey, Scope, Secret, TenantId};
+use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::store::MemoryStore;
+use keyward::testkit::SeededRandom;
+use keyward::verifier::{Attempt, KeyCache, Requirement};
+use keyward::{Keyward, scope};
+
+const READ: Scope = scope!("read:editions");
+const WRITE: Scope = scope!("write:editions");
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // `cargo bench` runs it too, with an argument of its own.
+    let mut asked = std::env::args().skip(1);
+    let way = asked.next().unwrap_or_default();
+    let times: u32 = asked.next().unwrap_or_default().parse().unwrap_or(1);
+
+    // The same ids and secrets each time.
+    let keyward = Keyward::builder(MemoryStore::new())
+        .format(KeyFormat::new("acme")?.environment("test")?)
+        .scopes([READ.described("Read"), WRITE.described("Write")])
+        .policy(AllowAll)
+        .random(SeededRandom::new(4))
+        .cache(KeyCache::new().lease(KeyCache::MAX_LEASE))
+        .open()
+        .await?;
+    let new = NewKey::new(TenantId::new("acme-inc")?, "counted", READ);
+    let new = new.expires_in(Duration::from_hours(24 * 365));
+    let issued = keyward
+        .manager()
+        .issue(&Actor::system("bench"), new)
+        .await?;
+    let text = issued.api_key().expose();
+    let (format, verifier) = (keyward.format(), keyward.verifier());
+    let (read, write) = (Requirement::scope(READ), Requirement::scope(WRITE));
+    verifier
+        .verify(&Attempt::new(PresentedKey::text(text), &read))
+        .await?;
+
+    let environment = format.find_environment(None).ok_or("no environment")?;
+    let other = Secret::new("x".repeat(43))?;
+    let wrong = format.compose(environment, issued.record().id(), &other)?;
+    let unknown = format.compose(environment, keyward::key::KeyId::from_u128(7), &other)?;
+    let ask = |text: &str, need: &Requirement| {
+        let attempt = Attempt::new(PresentedKey::text(black_box(text)), need);
+        drop(black_box(verifier.try_verify(&attempt)));
+    };
+    for _ in 0..times {
+        match way.as_str() {
+            "parse" => drop(black_box(format.parse(black_box(text.as_bytes())))),
+            "parse and look up" => ask(unknown.expose(), &read),
+            "accept" => ask(text, &read),
+            "refuse: cut short" => ask(&text[..text.len() - 1], &read),
+            "refuse: wrong secret" => ask(wrong.expose(), &read),
+            "refuse: scope missing" => ask(text, &write),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What a resident key takes in memory, at a million: `cargo bench --bench resident`.
+//!
+//! One node issues the keys; another, over the same store, verifies each once and keeps it. What that node allocated and
+//! did not free, by a million, is what a key takes: its slot, its places in the map and in its segment, and its record.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a benchmark fails by panicking, and is run for what it prints"
+)]
+
+use std::alloc::System;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward::key::{KeyFormat, KeyRecord, PresentedKey, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, KeyQuery, NewKey};
+use keyward::store::MemoryStore;
+use keyward::verifier::{Attempt, KeyCache, Requirement};
+use keyward::{Keyward, scope};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const READ: Scope = scope!("read:editions");
+const KEYS: usize = 1_000_000;
+
+/// Most bytes of what is decided on: all but the record.
+const MOST_WITHOUT_RECORD: usize = 300;
+
+/// What was allocated in the region and not freed.
+fn grown(region: &Region<'_, System>) -> usize {
+    let stats = region.change();
+    let grown = stats.bytes_allocated as isize - stats.bytes_deallocated as isize;
+    usize::try_from(grown).unwrap_or(0)
+}
+
+async fn open(store: &MemoryStore) -> Result<Keyward, Box<dyn Error>> {
+    let cache = KeyCache::new()
+        .max_bytes(64 << 30)
+        .lease(KeyCache::MAX_LEASE);
+    let keyward = Keyward::builder(store.clone())
+        .format(KeyFormat::new("acme")?.environment("live")?)
+        .scopes([READ.described("Read")])
+        .policy(AllowAll)
+        .cache(cache);
+    Ok(keyward.open().await?)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let store = MemoryStore::new();
+    let issuing = open(&store).await?;
+    let (actor, tenant) = (Actor::system("bench"), TenantId::new("acme-inc")?);
+    let mut texts = Vec::with_capacity(KEYS);
+    for _ in 0..KEYS {
+        let new = NewKey::new(tenant.clone(), "measured", READ)
+            .expires_in(Duration::from_hours(24 * 365));
+        let issued = issuing.manager().issue(&actor, new).await?;
+        texts.push(issued.api_key().expose().to_owned());
+    }
+
+    let keyward = open(&store).await?;
+    let need = Requirement::scope(READ);
+    let region = Region::new(ALLOCATOR);
+    for text in &texts {
+        keyward
+            .verifier()
+            .verify(&Attempt::new(PresentedKey::text(text), &need))
+            .await?;
+    }
+    let whole = grown(&region) / KEYS;
+    let operations = keyward.verifier().operations();
+
+    // The record alone, as often as makes a mean.
+    let listed = issuing
+        .manager()
+        .list(&actor, &KeyQuery::of(&tenant).limit(100))
+        .await?;
+    let region = Region::new(ALLOCATOR);
+    let records: Vec<Arc<KeyRecord>> = listed
+        .keys
+        .iter()
+        .map(|key| key.encode().map(KeyRecord::decode))
+        .map(|key| Arc::new(key.expect("encodes").expect("decodes")))
+        .collect();
+    let record = grown(&region) / records.len();
+
+    println!("a resident key at {KEYS} keys: {whole} bytes, of which {record} are its record");
+    println!(
+        "counted against the bound: {} bytes a key",
+        operations.resident_bytes / operations.resident_keys
+    );
+    assert_eq!(operations.resident_keys, KEYS as u64, "none was pushed out");
+    assert!(
+        whole - record <= MOST_WITHOUT_RECORD,
+        "{} bytes without the record",
+        whole - record
+    );
+    assert!(
+        whole as u64 * operations.resident_keys <= operations.resident_bytes,
+        "the bound counts all of it"
+    );
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! Every refusal that is decided at once.
+
+use std::num::NonZeroU32;
+
+use keyward::key::{
+    ApiKey, Environment, KeyTextError, PresentedKey, RevokeReason, Secret, TenantId,
+};
+use keyward::manager::{ForeignKey, Overlap};
+use keyward::scope;
+use keyward::testkit::SeededRandom;
+use keyward::verifier::{Attempt, DenialReason, Requirement};
+
+use crate::{
+    HOUR, House, READ, Verdict, WRITE, actor, builder, network, new_key, projects, tenant, text,
+};
+
+/// Whether a verdict is the one expected.
+type Says = fn(&Verdict) -> bool;
+
+macro_rules! denied {
+    ($reason:pat) => {
+        |verdict: &Verdict| {
+            verdict
+                .as_ref()
+                .is_err_and(|denial| matches!(denial.reason(), $reason))
+        }
+    };
+}
+
+macro_rules! malformed {
+    ($error:pat) => {
+        denied!(DenialReason::Malformed($error))
+    };
+}
+
+pub(crate) async fn unreadable(house: &House) {
+    let key = house.issue(new_key(READ)).await;
+    let (text, secret) = (key.api_key().expose(), key.api_key().expose_secret());
+    let any = Requirement::any_key();
+    let long = "a".repeat(257);
+    let changed = |from: &str, to: &str| text.replacen(from, to, 1);
+    let mut last = text.to_owned();
+    let end = if last.pop() == Some('0') { '1' } else { '0' };
+    last.push(end);
+    // Past the largest id of 128 bits, with a checksum that is right.
+    let sum = |covered: String| {
+        let mut sum = crc32fast::hash(covered.as_bytes());
+        let mut digits = [b'0'; 6];
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                [usize::try_from(sum % 62).unwrap()];
+            sum /= 62;
+        }
+        covered + std::str::from_utf8(&digits).unwrap()
+    };
+    let beyond = sum(format!("acme_test_{}{secret}", "z".repeat(22)));
+    let presented: [(&str, String, Says); 11] = [
+        ("empty", String::new(), malformed!(KeyTextError::Empty)),
+        ("oversize", long, malformed!(KeyTextError::Oversize)),
+        (
+            "padded",
+            format!(" {text}"),
+            malformed!(KeyTextError::Padded),
+        ),
+        (
+            "quoted",
+            format!("\"{text}\""),
+            malformed!(KeyTextError::Quoted),
+        ),
+        (
+            "prefix",
+            changed("acme", "beta"),
+            malformed!(KeyTextError::Prefix),
+        ),
+        (
+            "recased",
+            changed("acme", "ACME"),
+            malformed!(KeyTextError::Recased),
+        ),
+        (
+            "environment",
+            changed("test", "live"),
+            malformed!(KeyTextError::Environment),
+        ),
+        (
+            "truncated",
+            text[..40].to_owned(),
+            malformed!(KeyTextError::Truncated { .. }),
+        ),
+        (
+            "extended",
+            format!("{text}0"),
+            malformed!(KeyTextError::Extended { .. }),
+        ),
+        ("checksum", last, malformed!(KeyTextError::Checksum)),
+        ("id", beyond, malformed!(KeyTextError::Id)),
+    ];
+    for (what, text, says) in &presented {
+        let attempt = Attempt::new(PresentedKey::text(text), &any);
+        house.costs_nothing(what, &attempt, *says).await;
+    }
+    let umlaut = [&text.as_bytes()[..20], b"\xfc", &text.as_bytes()[21..]].concat();
+    let two = || PresentedKey::only_one_of([PresentedKey::text(text); 2]);
+    let others: [(&str, PresentedKey<'_>, Says); 6] = [
+        (
+            "character",
+            PresentedKey::text(&umlaut),
+            malformed!(KeyTextError::Character { .. }),
+        ),
+        (
+            "half a pair",
+            PresentedKey::half_pair(),
+            malformed!(KeyTextError::HalfPair),
+        ),
+        (
+            "pair without an id",
+            PresentedKey::pair("7", secret),
+            malformed!(KeyTextError::Id),
+        ),
+        (
+            "pair, cut",
+            PresentedKey::pair("7", &secret[1..]),
+            malformed!(KeyTextError::Id),
+        ),
+        (
+            "none",
+            PresentedKey::none(),
+            denied!(DenialReason::NoCredential),
+        ),
+        ("several", two(), denied!(DenialReason::SeveralCredentials)),
+    ];
+    for (what, presented, says) in others {
+        house
+            .costs_nothing(what, &Attempt::new(presented, &any), says)
+            .await;
+    }
+}
+
+pub(crate) async fn not_this_key(house: &House) {
+    let any = Requirement::any_key();
+    let key = house.issue(new_key(READ)).await;
+    assert!(
+        house
+            .keyward
+            .verifier()
+            .verify(&Attempt::new(text(&key), &any))
+            .await
+            .is_ok()
+    );
+    let wrong = Secret::generate(&SeededRandom::new(5), 43).unwrap();
+    let test = Environment::new("test").unwrap();
+    let format = house.keyward.format();
+    let other: ApiKey = format.compose(&test, key.api_key().id(), &wrong).unwrap();
+    let id = key.api_key().id().to_string();
+    for presented in [
+        other.presented(),
+        PresentedKey::pair(&id, other.expose_secret()),
+    ] {
+        let attempt = Attempt::new(presented, &any);
+        house
+            .costs_nothing("wrong secret", &attempt, denied!(DenialReason::WrongSecret))
+            .await;
+    }
+
+    let live = Environment::new("live").unwrap();
+    let attempt = Attempt::new(text(&key), &any).environment(&live);
+    house
+        .costs_nothing(
+            "environment",
+            &attempt,
+            denied!(DenialReason::OtherEnvironment),
+        )
+        .await;
+    let beta = TenantId::new("beta-inc").unwrap();
+    let attempt = Attempt::new(text(&key), &any).tenant(&beta);
+    house
+        .costs_nothing("tenant", &attempt, denied!(DenialReason::OtherTenant))
+        .await;
+
+    // Issued under another prefix, and presented where prefixes do not show.
+    let before = builder("beta", &house.store, &house.clock)
+        .open()
+        .await
+        .unwrap();
+    let key = before
+        .manager()
+        .issue(&actor(), new_key(READ))
+        .await
+        .unwrap();
+    let id = key.api_key().id().to_string();
+    let attempt = Attempt::new(PresentedKey::pair(&id, key.api_key().expose_secret()), &any);
+    house
+        .costs_nothing("format", &attempt, denied!(DenialReason::OtherFormat))
+        .await;
+}
+
+pub(crate) async fn not_now(house: &House) {
+    let any = Requirement::any_key();
+    let (manager, actor, tenant) = (house.keyward.manager(), actor(), tenant());
+    let words = "because somebody had it in a public repository for the better part of a year, and nobody noticed";
+    let own = RevokeReason::other(words).unwrap();
+    for (what, reason) in [
+        ("revoked", RevokeReason::Leaked),
+        ("revoked in own words", own),
+    ] {
+        let key = house.issue(new_key(READ)).await;
+        let attempt = Attempt::new(text(&key), &any);
+        assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
+        manager
+            .revoke(&actor, &tenant, key.api_key().id(), reason)
+            .await
+            .unwrap();
+        house
+            .costs_nothing(what, &attempt, denied!(DenialReason::Revoked { .. }))
+            .await;
+    }
+    let key = house.issue(new_key(READ)).await;
+    house.clock.advance(HOUR);
+    manager
+        .deny_issued_before(&actor, key.record().created_at() + HOUR, &tenant)
+        .await
+        .unwrap();
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing("cut off", &attempt, denied!(DenialReason::CutOff))
+        .await;
+
+    let key = house.issue(new_key(READ)).await;
+    manager
+        .rotate(&actor, &tenant, key.api_key().id(), Overlap::For(HOUR))
+        .await
+        .unwrap();
+    house.clock.advance(HOUR);
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing("superseded", &attempt, denied!(DenialReason::Superseded))
+        .await;
+
+    let key = house.issue(new_key(READ).expires_in(HOUR)).await;
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing("not yet expired", &attempt, Result::is_ok)
+        .await;
+    house.clock.advance(HOUR);
+    house
+        .costs_nothing("expired", &attempt, denied!(DenialReason::Expired))
+        .await;
+
+    let key = house.issue(new_key(READ)).await;
+    manager
+        .suspend(&actor, &tenant, key.api_key().id())
+        .await
+        .unwrap();
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing("suspended", &attempt, denied!(DenialReason::Suspended))
+        .await;
+
+    let at = key.record().created_at();
+    let key = house
+        .issue(
+            new_key(READ)
+                .not_before(at + HOUR)
+                .expires_at(at + HOUR * 3),
+        )
+        .await;
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing(
+            "not yet valid",
+            &attempt,
+            denied!(DenialReason::NotYetValid),
+        )
+        .await;
+
+    let key = house.issue(new_key(READ).expires_in(HOUR)).await;
+    let attempt = Attempt::new(text(&key), &any);
+    house.clock.set(at - HOUR);
+    house
+        .costs_nothing("clock behind", &attempt, denied!(DenialReason::ClockBehind))
+        .await;
+    house.clock.set(at + HOUR);
+}
+
+pub(crate) async fn not_from_there(house: &House) {
+    let any = Requirement::any_key();
+    let key = house.issue(new_key(READ).networks(network())).await;
+    let attempt = Attempt::new(text(&key), &any);
+    house
+        .costs_nothing(
+            "no address",
+            &attempt,
+            denied!(DenialReason::AddressUnknown),
+        )
+        .await;
+    for client in ["198.51.100.1", "2001:db9::1", "::ffff:198.51.100.1"] {
+        let attempt = attempt.client(client.parse().unwrap());
+        house
+            .costs_nothing(client, &attempt, denied!(DenialReason::OutsideNetworks))
+            .await;
+    }
+}
+
+pub(crate) async fn not_for_this(house: &House) {
+    let key = house.issue(new_key(READ).resources(projects())).await;
+    for (what, need) in [
+        ("another scope", Requirement::scope(WRITE)),
+        ("two scopes", Requirement::scope(READ.and(WRITE))),
+        ("full access", Requirement::full_access()),
+        (
+            "a scope that nobody declared",
+            Requirement::scope(scope!("no:such")),
+        ),
+    ] {
+        let attempt = Attempt::new(text(&key), &need);
+        house
+            .costs_nothing(what, &attempt, denied!(DenialReason::MissingAccess))
+            .await;
+    }
+    let read = || Requirement::scope(READ);
+    let attempt = |need| Attempt::new(text(&key), need);
+    let (none, project) = (read(), read().resource("project"));
+    let unsettled = denied!(DenialReason::ResourceUnsettled { .. });
+    house
+        .costs_nothing("unsettled", &attempt(&none), unsettled)
+        .await;
+    let unbound = denied!(DenialReason::ResourceUnbound { .. });
+    house
+        .costs_nothing("unbound", &attempt(&project), unbound)
+        .await;
+    let refused = denied!(DenialReason::ResourceRefused { .. });
+    for value in ["p3", "", "P1"] {
+        let attempt = attempt(&project).resource("project", value);
+        house.costs_nothing("refused", &attempt, refused).await;
+    }
+    let many = (0..=Attempt::MAX_RESOURCES).fold(attempt(&project), |attempt, _| {
+        attempt.resource("project", "p1")
+    });
+    house
+        .costs_nothing("too many", &many, denied!(DenialReason::TooManyResources))
+        .await;
+    // A promise of the handler's costs nothing where it does not come to it.
+    let promised = Requirement::scope(WRITE).checked_by_handler("project");
+    let missing = denied!(DenialReason::MissingAccess);
+    house
+        .costs_nothing("promised", &attempt(&promised), missing)
+        .await;
+}
+
+pub(crate) async fn in_flight(house: &House) {
+    let any = Requirement::any_key();
+    let key = house
+        .issue(new_key(READ).concurrency(NonZeroU32::MIN))
+        .await;
+    let attempt = Attempt::new(text(&key), &any);
+    let held = house.keyward.verifier().verify(&attempt).await.unwrap();
+    house
+        .costs_nothing(
+            "in flight",
+            &attempt,
+            denied!(DenialReason::TooManyInFlight),
+        )
+        .await;
+    drop(held);
+    house
+        .costs_nothing("in flight no more", &attempt, Result::is_ok)
+        .await;
+}
+
+pub(crate) async fn without_a_clock(house: &House) {
+    let any = Requirement::any_key();
+    let key = house.issue(new_key(READ)).await;
+    let attempt = Attempt::new(text(&key), &any);
+    assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
+    let legacy = ForeignKey::text("legacy", "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
+    let manager = house.keyward.manager();
+    manager
+        .import(&actor(), new_key(READ), legacy.declared_bits(200))
+        .await
+        .unwrap();
+    let foreign = PresentedKey::text("12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
+    house
+        .costs_nothing("foreign", &Attempt::new(foreign, &any), Result::is_ok)
+        .await;
+    house.clock.fail();
+    house
+        .costs_nothing("no clock", &attempt, denied!(DenialReason::Clock(_)))
+        .await;
+}

@@ -209,13 +209,10 @@ impl Compiled {
             return Err(self.why_ended());
         }
         let wall = &question.wall;
-        if self.ends != i64::MAX {
-            if question.seen_end.get() >= self.ends || wall.has_reached(self.ends)? {
-                question
-                    .seen_end
-                    .set(question.seen_end.get().max(self.ends));
-                return Err(self.why_over(wall)?);
-            }
+        let seen_end = question.seen_end.get();
+        if self.ends != i64::MAX && (seen_end >= self.ends || wall.has_reached(self.ends)?) {
+            question.seen_end.set(seen_end.max(self.ends));
+            return Err(self.why_over(wall)?);
         }
         if self.standing == Standing::Suspended {
             return Err(DenialReason::Suspended);

@@ -1,6 +1,7 @@
 //! What would be decided, and why.
 
 use std::fmt;
+use std::sync::Weak;
 
 use super::cold::binding;
 use super::compiled::{Check, Compiled, Known, Wall};
@@ -192,7 +193,7 @@ impl Core {
         let known = Known {
             bytes: 0,
             record,
-            home: self.me.clone(),
+            home: Weak::clone(&self.me),
         };
         let compiled = Compiled::new(known.into(), &self.parts);
         for check in Check::ALL {
@@ -209,7 +210,7 @@ impl Core {
         match compiled.concurrency {
             None => told.passed("in flight", "not bounded"),
             Some(limit) if in_flight >= limit.get() => {
-                told.failed("in flight", DenialReason::TooManyInFlight)
+                told.failed("in flight", DenialReason::TooManyInFlight);
             }
             Some(limit) => told.passed("in flight", format!("{in_flight} of {limit}")),
         }

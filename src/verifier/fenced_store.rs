@@ -75,7 +75,7 @@ impl Fences {
         for change in set.changes() {
             match change {
                 Change::Replace { .. } | Change::Revoke { .. } => {
-                    fences.keys.extend(change.key_id())
+                    fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
                 // Nothing can have been read of a key that is not there; a digest that is made anew is of the same

@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -230,7 +230,7 @@ impl Core {
         let known = Known {
             bytes: super::weight::of(&record),
             record,
-            home: self.me.clone(),
+            home: Weak::clone(&self.me),
         };
         Look {
             compiled: Compiled::new(Arc::new(known), &self.parts),

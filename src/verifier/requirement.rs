@@ -165,7 +165,8 @@ impl Requirement {
         for (kind, settled) in &self.settled {
             let mut named = attempt.named_resources().map(|(named, _)| named);
             if *settled == Settled::Named && !named.any(|named| named == &**kind) {
-                return Err(DenialReason::ResourceUnbound { kind: kind.clone() });
+                let kind = Arc::clone(kind);
+                return Err(DenialReason::ResourceUnbound { kind });
             }
         }
         // What is named must be permitted, whatever settles its kind.

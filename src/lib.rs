@@ -68,6 +68,9 @@ pub mod manual;
 pub mod random;
 pub mod store;
 mod sync;
+#[cfg(keyward_shuttle)]
+#[doc(hidden)]
+pub use sync::{Planted, plant};
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod verifier;

@@ -26,13 +26,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(keyward_shuttle),
-    expect(dead_code, reason = "planted nowhere else")
+    expect(unreachable_pub, reason = "the exploration plants them from outside")
 )]
 #[doc(hidden)]
-#[expect(unreachable_pub, reason = "the exploration plants them from outside")]
 pub enum Planted {
     /// A fill looks whether it may enter, lets go, and enters.
-    CheckThenInsert = 1,
+    CheckThenInsert,
     /// A fill enters, and looks afterwards whether it might have.
     InsertThenRecheck,
     /// A commit fences its keys only once it has been made.
@@ -51,6 +50,16 @@ pub enum Planted {
     OlderRevisionWins,
     /// A new history of the feed leaves the entries of the old one good.
     HistoryForgotten,
+    /// A slot goes while what was read of its key is still held.
+    Unpinned,
+    /// A commit whose answer was lost lifts its fence.
+    LostAnswerLiftsFence,
+    /// The present history is looked at before the last round.
+    HistoryBeforeRound,
+    /// A cutoff that the feed told is passed over.
+    CutoffPassedOver,
+    /// A read is answered while others still find it under way.
+    AnsweredBeforeLanding,
 }
 
 /// Whether this fault is planted. Never, but while schedules are explored.
@@ -60,19 +69,19 @@ pub(crate) const fn planted(_: Planted) -> bool {
 }
 
 #[cfg(keyward_shuttle)]
-static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+thread_local! {
+    /// Shuttle runs all that it explores on the thread that called it.
+    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
 
 #[cfg(keyward_shuttle)]
 pub(crate) fn planted(fault: Planted) -> bool {
-    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == fault as u8
+    PLANTED.get() == Some(fault)
 }
 
-/// Plants a fault in the whole process, or none.
+/// Plants a fault in all that this thread explores, or none.
 #[cfg(keyward_shuttle)]
 #[doc(hidden)]
 pub fn plant(fault: Option<Planted>) {
-    PLANTED.store(
-        fault.map_or(0, |fault| fault as u8),
-        std::sync::atomic::Ordering::Relaxed,
-    );
+    PLANTED.set(fault);
 }

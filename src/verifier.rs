@@ -246,6 +246,16 @@ impl Verifier {
             .read(&core.parts.hasher, is_followed, core.slots.occupancy())
     }
 
+    /// One round of the store's news, for the exploration of schedules: there is no timer there.
+    #[cfg(keyward_shuttle)]
+    #[doc(hidden)]
+    pub async fn explore_round(
+        &self,
+        cursor: &mut Option<crate::store::Cursor>,
+    ) -> Result<bool, crate::store::StoreError> {
+        self.core.round(cursor, Duration::ZERO).await
+    }
+
     /// Follows the store's news for as long as it is polled. It never ends.
     pub(crate) async fn follow(&self) {
         self.core.follow().await;

@@ -22,6 +22,7 @@ pub(super) fn encode(mut value: u128, digits: &mut [u8]) {
 }
 
 /// The value of a run of digits, or `None` if a byte is no digit or the value is 2^128 or more.
+#[inline]
 pub(super) fn decode(digits: &[u8]) -> Option<u128> {
     // Ten digits fit a u64, whose arithmetic is much cheaper than that of a u128.
     const CHUNK: usize = 10;
@@ -40,24 +41,25 @@ pub(super) fn decode(digits: &[u8]) -> Option<u128> {
 const WEIGHT: u64 = 62_u64.pow(10);
 
 /// The value of up to ten digits.
+#[inline]
 pub(super) fn decode_short(digits: &[u8]) -> Option<u64> {
     // Two at a time: what is multiplied next waits for half as many products.
     let (pairs, last) = digits.as_chunks::<2>();
     let mut value = 0_u64;
-    let mut worst = 0;
+    let mut all = 0;
     for [high, low] in pairs {
         let (high, low) = (digit_value(*high), digit_value(*low));
-        worst = worst.max(high).max(low);
+        all |= high | low;
         value = value
             .wrapping_mul(62 * 62)
             .wrapping_add(u64::from(high) * 62 + u64::from(low));
     }
     for digit in last {
         let digit = digit_value(*digit);
-        worst = worst.max(digit);
+        all |= digit;
         value = value.wrapping_mul(62).wrapping_add(u64::from(digit));
     }
-    (worst != NO_DIGIT).then_some(value)
+    (all & NO_DIGIT == 0).then_some(value)
 }
 
 /// Whether the byte is one of the 62 digits.
@@ -66,11 +68,13 @@ pub(super) const fn is_digit(byte: u8) -> bool {
 }
 
 /// Whether all are digits. Looks at each, so that the compiler can look at many at once.
+#[inline]
 pub(super) fn are_digits(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |all, byte| all & is_digit(*byte))
 }
 
-const NO_DIGIT: u8 = u8::MAX;
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x80;
 
 /// The value of each byte, without a branch that random digits would mispredict.
 static VALUES: [u8; 256] = {

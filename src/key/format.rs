@@ -156,6 +156,7 @@ impl KeyFormat {
     ///
     /// # Errors
     /// [`KeyTextError`] says what is wrong with the text, for an operator; it holds none of the text.
+    #[inline]
     pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
         parse::text(self, text)
     }
@@ -179,6 +180,7 @@ impl KeyFormat {
     /// # Errors
     /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`] and
     /// [`KeyTextError::HalfPair`] where no single whole key was presented.
+    #[inline]
     pub fn parse_presented<'a>(
         &'a self,
         presented: PresentedKey<'a>,

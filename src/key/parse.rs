@@ -134,6 +134,7 @@ impl KeyTextError {
     }
 }
 
+#[inline]
 pub(super) fn text<'a>(
     format: &'a KeyFormat,
     text: &'a [u8],
@@ -193,6 +194,7 @@ pub(super) fn checksum(covered: &[u8]) -> [u8; base62::CHECKSUM_DIGITS] {
     digits
 }
 
+#[inline]
 fn check_size(text: &[u8]) -> Result<(), KeyTextError> {
     match text {
         [] => Err(KeyTextError::Empty),
@@ -206,6 +208,7 @@ fn check_size(text: &[u8]) -> Result<(), KeyTextError> {
     }
 }
 
+#[inline]
 fn check_length(body: &[u8], expected: usize) -> Result<(), KeyTextError> {
     if body.len() < expected {
         let missing = expected - body.len();
@@ -218,6 +221,7 @@ fn check_length(body: &[u8], expected: usize) -> Result<(), KeyTextError> {
     Ok(())
 }
 
+#[inline]
 fn check_digits(body: &[u8], offset: usize) -> Result<(), KeyTextError> {
     if base62::are_digits(body) {
         return Ok(());

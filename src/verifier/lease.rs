@@ -5,7 +5,7 @@
 //! than the bound ago and has been applied. Beginnings count, since an answer that was sent may lie in a buffer for as
 //! long as the process was frozen.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, Planted, planted};
 
 /// When a read began: before the question was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +47,11 @@ impl Lease {
         if self.is_fresh(stamp.began, now) {
             return true;
         }
+        let early =
+            planted(Planted::HistoryBeforeRound).then(|| self.history.load(Ordering::Acquire));
         // In this order: a round of the present history never vouches for an entry of an older one.
         let round = self.round.load(Ordering::Acquire);
-        let history = self.history.load(Ordering::Acquire);
+        let history = early.unwrap_or_else(|| self.history.load(Ordering::Acquire));
         history != 0
             && u64::from(stamp.history) == history
             && round

@@ -71,7 +71,9 @@ impl Core {
     /// Keeps the key's slot for as long as something that was read may still be used: what makes it old is told there.
     /// With the tag of what was presented, if anything was.
     pub(super) fn pin(&self, id: KeyId, tag: Option<Tag>) -> Pin<'_> {
-        self.slots.with(id, |slot| slot.readers += 1);
+        self.slots.with(id, |slot| {
+            slot.readers += u32::from(!planted(Planted::Unpinned));
+        });
         Pin {
             slots: &self.slots,
             id,
@@ -173,6 +175,7 @@ impl Core {
     }
 
     /// The slot's entry, if it may decide now.
+    #[inline]
     pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
         let entry = slot.admitted()?;
         // A round that is seen completed has told the key's news under this very lock, and the cutoffs' before it.
@@ -272,6 +275,10 @@ impl Reading<'_> {
     async fn read(self, is_known: bool) -> Fetched {
         let fetched = self.core.ask(self.id, is_known).await;
         self.refresh(&fetched);
+        // Out of the way before it is answered: whoever needs a younger answer would look again, and find it, without end.
+        if !planted(Planted::AnsweredBeforeLanding) {
+            self.land();
+        }
         self.answer.send_replace(Some(fetched.clone()));
         fetched
     }
@@ -296,12 +303,10 @@ impl Reading<'_> {
             slots.reweigh(self.id, look.compiled.known.bytes);
         }
     }
-}
 
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        let slots = &self.core.slots;
-        slots.with(self.id, |slot| {
+    /// Nobody joins it any more.
+    fn land(&self) {
+        self.core.slots.with(self.id, |slot| {
             // Another may have begun since.
             if slot
                 .flight
@@ -311,6 +316,12 @@ impl Drop for Reading<'_> {
                 slot.flight = None;
             }
         });
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.land();
     }
 }
 

@@ -126,7 +126,7 @@ impl Slot {
     /// The entry, if it may decide as far as the fence goes.
     pub(super) fn admitted(&self) -> Option<&Entry> {
         let entry = self.entry.as_ref().filter(|_| self.pending == 0)?;
-        self.admits(entry.stamp, entry.revision()).then_some(entry)
+        (is_trusting() || self.admits(entry.stamp, entry.revision())).then_some(entry)
     }
 
     /// Whether a verdict may be based on what a read brought: as far as the fence goes.
@@ -152,15 +152,19 @@ impl Slot {
 
     /// A read's answer takes its place here, unless it has been overtaken; with what was proven against it, if anything.
     pub(super) fn enter(&mut self, look: &Look, proof: Option<Proof>, moment: u64) -> bool {
-        if self.pending > 0 || !self.admits_look(look) {
+        if !self.may_enter(look) {
             return false;
         }
         self.put(look, proof, moment);
         true
     }
 
+    pub(super) fn may_enter(&self, look: &Look) -> bool {
+        self.pending == 0 && self.admits_look(look)
+    }
+
     /// Puts it here, whatever stands in the way.
-    fn put(&mut self, look: &Look, proof: Option<Proof>, now: u64) {
+    pub(super) fn put(&mut self, look: &Look, proof: Option<Proof>, now: u64) {
         let before = self
             .entry
             .take()
@@ -228,6 +232,9 @@ impl Slot {
     /// What was read until now is old.
     pub(super) fn invalidate(&mut self, moment: u64) {
         self.barrier = self.barrier.max(moment);
+        if is_trusting() {
+            self.entry = None;
+        }
     }
 
     /// The feed told this revision: what is below it is old. The highest one that was told in the present history stands.
@@ -245,6 +252,12 @@ impl Slot {
             && self.pending == 0
             && self.in_flight == 0
     }
+}
+
+/// Whether what stands in a slot is taken as it is, and goes when it is old, as in a cache without a fence. What is planted
+/// there would do no harm here, where each use looks at the fence again.
+fn is_trusting() -> bool {
+    planted(Planted::CheckThenInsert) || planted(Planted::InsertThenRecheck)
 }
 
 impl Entry {

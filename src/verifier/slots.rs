@@ -24,7 +24,7 @@ use super::watchers::Watchers;
 use crate::clock::{ClockError, SteadyClock, from_unix_micros};
 use crate::key::KeyId;
 use crate::store::{CutoffScope, Usage, UsageSource};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, Planted, lock, planted};
 
 /// The slots, and what bears on all of them.
 pub(crate) struct Slots {
@@ -155,9 +155,27 @@ impl Slots {
             None => Segment::Probation,
         };
         let moment = self.line.next();
-        let has_entered = self.with(id, |slot| {
-            self.line.admits(look.stamp.moment) && slot.enter(look, proof, moment)
-        });
+        let may_enter = |slot: &Slot| self.line.admits(look.stamp.moment) && slot.may_enter(look);
+        let has_entered = if planted(Planted::CheckThenInsert) {
+            let may_enter = self.with(id, |slot| may_enter(slot));
+            if may_enter {
+                self.with(id, |slot| slot.put(look, proof, moment));
+            }
+            may_enter
+        } else if planted(Planted::InsertThenRecheck) {
+            self.with(id, |slot| slot.put(look, proof, moment));
+            self.with(id, |slot| {
+                let stays = may_enter(slot);
+                if !stays {
+                    slot.entry = None;
+                }
+                stays
+            })
+        } else {
+            self.with(id, |slot| {
+                self.line.admits(look.stamp.moment) && slot.enter(look, proof, moment)
+            })
+        };
         if has_entered {
             let weight = look.compiled.known.bytes;
             for victim in self.segments.place(self, id, segment, weight) {

@@ -49,6 +49,7 @@ impl Tagger {
     }
 
     /// The tag of a secret.
+    #[inline]
     pub(super) fn tag(&self, secret: &[u8]) -> Tag {
         let mut state = self.keyed;
         let (blocks, rest) = secret.as_chunks::<BLOCK>();

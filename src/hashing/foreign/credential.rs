@@ -24,6 +24,7 @@ impl<'a> Credential<'a> {
     ///
     /// # Errors
     /// [`KeyTextError`] if it is of no format that is accepted: what is wrong with it as one of the application's own.
+    #[inline]
     pub(crate) fn read(
         presented: PresentedKey<'a>,
         format: &'a KeyFormat,
@@ -42,7 +43,10 @@ impl<'a> Credential<'a> {
             }
             Err(error) => error,
         };
-        let (Some(foreign), Some(text)) = (foreign, may_be_foreign(presented, format)) else {
+        let Some(foreign) = foreign else {
+            return Err(error);
+        };
+        let Some(text) = may_be_foreign(presented, format) else {
             return Err(error);
         };
         let read = foreign.formats.iter().find_map(|format| {

@@ -53,10 +53,11 @@
 //! | [`store`] | where keys live; what a backend must do |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
-//! | `testkit` | a clock that you set and random sources that fail, for tests (feature `testkit`) |
+//! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
 //!
 //! A request's whole way is three files: what was presented (`key/presented.rs`, `key/parse.rs`), the decision
-//! (`verifier.rs`), and the answer (`verifier/denial.rs`, `verifier/grant.rs`).
+//! (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`verifier/denial.rs`,
+//! `verifier/grant.rs`).
 
 pub mod audit;
 pub mod clock;

@@ -243,19 +243,19 @@ async fn a_dropped_revocation_that_lands_later_is_not_undone_by_a_fill() {
         });
         let verifying: Vec<_> = verifying.collect();
         let polls = 1 + usize::try_from(race % 7).unwrap();
-        let is_done = poll_times(track.end(&track.here, &key, Ending::Revoke), polls).is_some();
+        let is_done = poll_times(track.end(&track.here, &key, Ending::Revoke), polls);
         let is_revoked = async || {
             let row = track.store.inner().get(key.key.id()).await.unwrap();
             row.is_some_and(|row| row.revocation.is_some())
         };
-        // Its commit may not have begun when it went away.
-        let has_begun = track.store.commits_begun() > track.store.commits_landed();
-        let will_land = is_done || has_begun || is_revoked().await;
-        while will_land && !is_revoked().await {
+        // Its commit may not have begun when it went away; one before it may still be being counted.
+        let is_under_way = || track.store.commits_begun() > track.store.commits_landed();
+        while is_under_way() && !is_revoked().await {
             landed_later += 1;
             tokio::task::yield_now().await;
         }
-        if !will_land {
+        if !is_revoked().await {
+            assert!(is_done != Some(()), "{race}");
             track.end(&track.here, &key, Ending::Revoke).await;
         }
         let ended = track.stamp();

@@ -135,6 +135,25 @@ mod tests {
     }
 
     #[test]
+    fn one_byte_that_is_no_digit_is_found_wherever_it_stands() {
+        for length in [1, 15, 16, 17, 71] {
+            let good = vec![b'z'; length];
+            assert!(are_digits(&good));
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = good.clone();
+                    bytes[at] = byte;
+                    assert_eq!(
+                        are_digits(&bytes),
+                        is_digit(byte),
+                        "{byte} at {at} of {length}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_byte_that_is_no_digit_is_refused() {
         for byte in 0..=u8::MAX {
             assert_eq!(decode(&[byte]).is_some(), is_digit(byte), "{byte}");

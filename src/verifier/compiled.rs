@@ -194,7 +194,11 @@ impl Compiled {
             let (record, format) = (self.record(), &question.parts.format);
             record.prefix() == format.prefix() && record.foreign_format() == presented
         };
-        is_as_given.then_some(()).ok_or(DenialReason::OtherFormat)
+        if is_as_given {
+            Ok(())
+        } else {
+            Err(DenialReason::OtherFormat)
+        }
     }
 
     #[inline]
@@ -252,18 +256,24 @@ impl Compiled {
                 bits.contains(index)
             }),
         };
-        has_access.then_some(()).ok_or(DenialReason::MissingAccess)
+        if has_access {
+            Ok(())
+        } else {
+            Err(DenialReason::MissingAccess)
+        }
     }
 
     #[inline]
     fn check_resources(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let resources = if self.is_restricted {
-            self.record().resources()
-        } else {
-            &Resources::Any
-        };
-        let requirement = question.attempt.requirement;
-        requirement.check_resources(resources, question.attempt)
+        let (requirement, attempt) = (question.attempt.requirement, question.attempt);
+        if self.is_restricted {
+            return requirement.check_resources(self.record().resources(), attempt);
+        }
+        // Most routes settle none and name none.
+        if !requirement.settles_any() && !attempt.names_too_many() {
+            return Ok(());
+        }
+        requirement.check_resources(&Resources::Any, attempt)
     }
 
     #[cold]

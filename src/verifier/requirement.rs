@@ -139,6 +139,11 @@ impl Requirement {
         }
     }
 
+    /// Whether it says anything of resources.
+    pub(super) fn settles_any(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
     /// The kinds that the handler promised to check.
     pub(super) fn handler_checks(&self) -> impl Iterator<Item = &str> {
         self.settled

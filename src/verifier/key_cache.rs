@@ -14,7 +14,7 @@ use std::time::Duration;
 /// ```
 ///
 /// # What a bound means
-/// A key takes some 300 bytes for what is decided on, and its record besides: together 1 to 1.5 kB for a key with a few
+/// A key takes some 320 bytes for what is decided on and counted, and its record besides: together 1 to 1.5 kB for a key with a few
 /// scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in sixteen is for
 /// keys with which wrong secrets alone were presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The locks and atomics of what many requests share.
 //!
 //! They are those of `std`. Built with `--cfg keyward_shuttle` they are shuttle's, which explores in what order threads
-//! can meet (`tests/schedules.rs`), and faults can be planted that it must find.
+//! can meet (`tests/schedules`), and faults can be planted that it must find.
 
 #[cfg(not(keyward_shuttle))]
 pub(crate) use std::sync::{

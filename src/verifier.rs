@@ -174,8 +174,8 @@ impl Verifier {
     /// Decides at once, if that takes neither the store nor a hash as it is stored; `None` if it does:
     /// [`verify`](Self::verify) then does.
     ///
-    /// Allocates nothing, unless the requirement has checks [by the handler](Requirement::checked_by_handler) or is used
-    /// for the first time.
+    /// Allocates nothing, unless the requirement has checks [by the handler](Requirement::checked_by_handler), is used
+    /// for the first time, or is shared with another Keyward, for each of which it is compiled.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
         match self.core.read(attempt) {

@@ -218,7 +218,7 @@ impl Compiled {
         let seen_end = question.seen_end.get();
         if self.ends != i64::MAX && (seen_end >= self.ends || wall.has_reached(self.ends)?) {
             question.seen_end.set(seen_end.max(self.ends));
-            return Err(self.why_over(wall)?);
+            return Err(self.why_over(wall));
         }
         if self.standing == Standing::Suspended {
             return Err(DenialReason::Suspended);
@@ -287,16 +287,16 @@ impl Compiled {
         }
     }
 
-    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now.
+    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now; the coarse reading is enough,
+    /// as only what the operator is told depends on it.
     #[cold]
-    fn why_over(&self, wall: &Wall<'_>) -> Result<DenialReason, DenialReason> {
-        let now = wall.exact()?.max(self.ends);
-        let now = from_unix_micros(now).ok_or(DenialReason::Expired)?;
-        Ok(if self.record().is_superseded(now) {
+    fn why_over(&self, wall: &Wall<'_>) -> DenialReason {
+        let now = from_unix_micros(wall.coarse().max(self.ends));
+        if now.is_some_and(|now| self.record().is_superseded(now)) {
             DenialReason::Superseded
         } else {
             DenialReason::Expired
-        })
+        }
     }
 
     /// Whether it is good now: neither ended nor switched off.

@@ -241,7 +241,8 @@ impl Slots {
             id,
             || (),
             |(), slot| {
-                slot.seen_end = Some(slot.seen_end.unwrap_or(i64::MIN).max(end));
+                let before = slot.seen_end.unwrap_or_else(|| self.seen.latest(id));
+                slot.seen_end = Some(before.max(end));
             },
         );
     }

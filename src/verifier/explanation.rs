@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use super::cold::binding;
 use super::compiled::{Check, Compiled, Known, Wall};
+use super::reads::record_of;
 use super::{Attempt, Core, Denial, DenialReason, malformed};
 use crate::clock::rfc3339;
 use crate::hashing::{Credential, Possession};
@@ -225,11 +226,7 @@ impl Core {
             .await
             .map_err(DenialReason::Store)?;
         let stored = stored.ok_or(DenialReason::UnknownKey)?;
-        let damaged = || crate::key::DecodeError::Corrupt { source: None };
-        if stored.id != id {
-            return Err(DenialReason::Unreadable(damaged()));
-        }
-        KeyRecord::decode(stored).map_err(DenialReason::Unreadable)
+        record_of(id, stored).map_err(DenialReason::Unreadable)
     }
 }
 

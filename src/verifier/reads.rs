@@ -21,7 +21,7 @@ use super::slot::{Flight, Look, Slot};
 use super::slots::Slots;
 use super::tag::Tag;
 use super::{Core, DenialReason};
-use crate::key::{DecodeError, KeyId, KeyRecord};
+use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::{KeyStore, StoreError};
 use crate::sync::{Planted, planted};
 
@@ -212,7 +212,7 @@ impl Core {
     fn read_answer(
         &self,
         id: KeyId,
-        answer: Result<Option<crate::key::StoredKey>, StoreError>,
+        answer: Result<Option<StoredKey>, StoreError>,
         stamp: Stamp,
     ) -> Fetched {
         let stored = match answer {
@@ -220,10 +220,7 @@ impl Core {
             Ok(None) => return Fetched::Missing,
             Err(error) => return Fetched::Failed(Arc::new(error)),
         };
-        if stored.id != id {
-            return Fetched::Unreadable(Arc::new(DecodeError::Corrupt { source: None }));
-        }
-        match KeyRecord::decode(stored) {
+        match record_of(id, stored) {
             Ok(record) => Fetched::Found(self.look(record, stamp)),
             Err(error) => Fetched::Unreadable(Arc::new(error)),
         }
@@ -240,6 +237,14 @@ impl Core {
             stamp,
         }
     }
+}
+
+/// The record of the key that was asked for: a store that answers with another is as good as damaged.
+pub(super) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
+    if stored.id != id {
+        return Err(DecodeError::Corrupt { source: None });
+    }
+    KeyRecord::decode(stored)
 }
 
 /// Keeps a slot.

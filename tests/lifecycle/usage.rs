@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward::manager::{ManageError, Overlap};
 use keyward::store::{KeyStore, MemoryStore, StoreError};
-use keyward::testkit::{self, Call, Fault, FaultyStore, TestKey};
+use keyward::testkit::{self, Call, Fault, FaultyStore, ManualSteadyClock, TestKey};
 use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::*;
@@ -175,4 +175,25 @@ async fn a_batch_that_is_refused_for_good_holds_up_no_other() {
     }
     // Twice nothing gets through. Then the first batch does, and the second is refused for good: the third follows.
     assert_eq!(granted, [0, 0, 1, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_not_tried_once_the_store_may_have_forgotten_it() {
+    for (later, tries) in [(SECOND * 60 * 8, 2), (SECOND * 60 * 9, 1)] {
+        let store = FaultyStore::over(MemoryStore::new());
+        let store = store.on(Call::MergeUsage, 0..1, Fault::LostAnswer);
+        let clock = ManualSteadyClock::new();
+        let keyward = testkit::builder(store.clone(), [READ]).steady_clock(clock.clone());
+        let keyward = keyward.open().await.unwrap();
+        let key = TestKey::issue(&keyward, READ).await;
+        let any = Requirement::any_key();
+        let attempt = Attempt::new(key.presented(), &any);
+        assert!(keyward.verifier().verify(&attempt).await.is_ok());
+        assert!(keyward.flush_usage().await.is_err());
+        clock.advance(later);
+        assert!(keyward.flush_usage().await.is_ok());
+        assert_eq!(store.calls(Call::MergeUsage), tries, "after {later:?}");
+        let usage = store.usage().unwrap().read(&[key.id()]).await.unwrap();
+        assert_eq!(usage[0].unwrap().granted, 1, "counted once");
+    }
 }

@@ -73,9 +73,9 @@ fn every_planted_bug_is_caught_by_the_model() {
     for bug in BUGS {
         let suite = Suite::new(move || async move { Ok(((), Broken::new(bug))) }).sequences(600);
         let alone = suite.run("one_task_agrees_with_the_reference");
-        // Some show only where several tasks meet.
+        // Some show only where several tasks meet, a lost replacement in one sequence of some 350: 12,000 are enough.
         let is_caught = alone.is_err()
-            || (0..5).any(|_| suite.run("several_tasks_agree_with_the_reference").is_err());
+            || (0..20).any(|_| suite.run("several_tasks_agree_with_the_reference").is_err());
         assert!(is_caught, "{bug:?}");
     }
 }

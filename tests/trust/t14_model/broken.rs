@@ -23,7 +23,8 @@ pub(super) struct Broken {
     store: MemoryStore,
     bug: Bug,
     cache: Mutex<HashMap<KeyId, Option<StoredKey>>>,
-    calls: AtomicU64,
+    events: AtomicU64,
+    commits: AtomicU64,
 }
 
 impl Broken {
@@ -32,7 +33,8 @@ impl Broken {
             store: MemoryStore::new(),
             bug,
             cache: Mutex::default(),
-            calls: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
         }
     }
 
@@ -51,100 +53,7 @@ impl Broken {
         conditions.fold(rebuilt, ChangeSet::on_condition)
     }
 
-    async fn torn(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        let mut outcomes = Vec::new();
-        let mut position = 0;
-        for (index, change) in set.changes().iter().enumerate() {
-            let mut one = ChangeSet::one(ChangeId::generate(&OsRandom), change.clone());
-            for (_, event) in set.events().filter(|(of, _)| *of == index) {
-                one = one.with_event(event.clone());
-            }
-            let committed = self.store.commit(&one).await?;
-            position = committed.position;
-            outcomes.extend(committed.outcomes);
-        }
-        Ok(Committed { position, outcomes })
-    }
-
-    /// The changes with the revisions that are stored in place of those expected, if `trusts` says so.
-    async fn with_stored_revisions(&self, set: &ChangeSet, only_if_equal: bool) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for change in set.changes() {
-            let mut change = change.clone();
-            if let Change::Replace { expected, with } = &mut change
-                && let Some(stored) = self.store.get(with.id).await.unwrap()
-            {
-                if only_if_equal && stored.revision == *expected {
-                    // The gap in which another task gets in between.
-                    tokio::task::yield_now().await;
-                    let now = self.store.get(with.id).await.unwrap().unwrap();
-                    *expected = now.revision;
-                } else if !only_if_equal {
-                    *expected = stored.revision;
-                }
-            }
-            changes.push(change);
-        }
-        changes
-    }
-
-    async fn cap_holds(&self, set: &ChangeSet) -> bool {
-        for condition in set.preconditions() {
-            if let Precondition::UnrevokedKeysBelow { tenant, limit } = condition {
-                let page = self.store.list(&ListQuery::of(tenant).limit(1_000)).await;
-                let count = page.unwrap().items.len();
-                tokio::task::yield_now().await;
-                if count >= usize::try_from(limit.get()).unwrap() {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-}
-
-#[async_trait]
-impl KeyStore for Broken {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        let stored = self.store.get(id).await?;
-        match self.bug {
-            Bug::ReadsAreCached => {
-                let mut cache = self.cache.lock().unwrap();
-                Ok(cache.entry(id).or_insert(stored).clone())
-            }
-            // What was read last time is answered, and what is read now the next.
-            Bug::ReadsLag => {
-                let mut cache = self.cache.lock().unwrap();
-                Ok(cache.insert(id, stored.clone()).unwrap_or(stored))
-            }
-            _ => Ok(stored),
-        }
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        let mut page = match (self.bug, query.position()) {
-            (Bug::PagesOverlap, Some(ListPosition::Live { created_micros, id })) => {
-                let next = KeyId::from_u128(id.as_u128().saturating_add(1));
-                let before = ListPosition::Live {
-                    created_micros,
-                    id: next,
-                };
-                self.store.list(&query.clone().after(before)).await?
-            }
-            _ => self.store.list(query).await?,
-        };
-        match self.bug {
-            Bug::ListKnowsNoCutoff => page.items.iter_mut().for_each(|key| key.cutoff = None),
-            Bug::RevokedByDate => page.items.sort_by_key(|key| {
-                let revoked_at = key.revocation.as_ref().map(|revocation| revocation.at);
-                (revoked_at, std::cmp::Reverse((key.created_at, key.id)))
-            }),
-            _ => {}
-        }
-        Ok(page)
-    }
-
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+    async fn commit_wrongly(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let fresh = || ChangeId::generate(&OsRandom);
         let same = || set.changes().to_vec();
         match self.bug {
@@ -224,7 +133,7 @@ impl KeyStore for Broken {
                 };
                 let asked = Self::rebuilt(set, fresh(), [nothing], set.preconditions());
                 self.store.commit(&asked).await?;
-                tokio::task::yield_now().await;
+                self.gap().await;
                 self.store
                     .commit(&Self::rebuilt(set, set.id(), same(), &others))
                     .await
@@ -257,7 +166,7 @@ impl KeyStore for Broken {
             Bug::EventIsLost | Bug::EventIsDoubled => {
                 let mut other = ChangeSet::new(set.id(), same()).unwrap();
                 for (index, event) in set.events() {
-                    let is_third = self.calls.fetch_add(1, Ordering::Relaxed) % 3 == 2;
+                    let is_third = self.events.fetch_add(1, Ordering::Relaxed) % 3 == 2;
                     let count = match self.bug {
                         Bug::EventIsLost => u32::from(!is_third),
                         _ => 1 + u32::from(is_third),
@@ -272,6 +181,116 @@ impl KeyStore for Broken {
             }
             _ => self.store.commit(set).await,
         }
+    }
+
+    async fn torn(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        let mut outcomes = Vec::new();
+        let mut position = 0;
+        for (index, change) in set.changes().iter().enumerate() {
+            let mut one = ChangeSet::one(ChangeId::generate(&OsRandom), change.clone());
+            for (_, event) in set.events().filter(|(of, _)| *of == index) {
+                one = one.with_event(event.clone());
+            }
+            let committed = self.store.commit(&one).await?;
+            position = committed.position;
+            outcomes.extend(committed.outcomes);
+        }
+        Ok(Committed { position, outcomes })
+    }
+
+    /// The changes with the revisions that are stored in place of those expected, if `trusts` says so.
+    async fn with_stored_revisions(&self, set: &ChangeSet, only_if_equal: bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for change in set.changes() {
+            let mut change = change.clone();
+            if let Change::Replace { expected, with } = &mut change
+                && let Some(stored) = self.store.get(with.id).await.unwrap()
+            {
+                if only_if_equal && stored.revision == *expected {
+                    self.gap().await;
+                    let now = self.store.get(with.id).await.unwrap().unwrap();
+                    *expected = now.revision;
+                } else if !only_if_equal {
+                    *expected = stored.revision;
+                }
+            }
+            changes.push(change);
+        }
+        changes
+    }
+
+    /// The gap in which another task gets in between. It lasts until one has, for on a busy machine each task might
+    /// else run to its end alone; and not for ever, for there may be no other.
+    async fn gap(&self) {
+        let before = self.commits.load(Ordering::Relaxed);
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+            if self.commits.load(Ordering::Relaxed) != before {
+                return;
+            }
+        }
+    }
+
+    async fn cap_holds(&self, set: &ChangeSet) -> bool {
+        for condition in set.preconditions() {
+            if let Precondition::UnrevokedKeysBelow { tenant, limit } = condition {
+                let page = self.store.list(&ListQuery::of(tenant).limit(1_000)).await;
+                let count = page.unwrap().items.len();
+                self.gap().await;
+                if count >= usize::try_from(limit.get()).unwrap() {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+#[async_trait]
+impl KeyStore for Broken {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        let stored = self.store.get(id).await?;
+        match self.bug {
+            Bug::ReadsAreCached => {
+                let mut cache = self.cache.lock().unwrap();
+                Ok(cache.entry(id).or_insert(stored).clone())
+            }
+            // What was read last time is answered, and what is read now the next.
+            Bug::ReadsLag => {
+                let mut cache = self.cache.lock().unwrap();
+                Ok(cache.insert(id, stored.clone()).unwrap_or(stored))
+            }
+            _ => Ok(stored),
+        }
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+        let mut page = match (self.bug, query.position()) {
+            (Bug::PagesOverlap, Some(ListPosition::Live { created_micros, id })) => {
+                let next = KeyId::from_u128(id.as_u128().saturating_add(1));
+                let before = ListPosition::Live {
+                    created_micros,
+                    id: next,
+                };
+                self.store.list(&query.clone().after(before)).await?
+            }
+            _ => self.store.list(query).await?,
+        };
+        match self.bug {
+            Bug::ListKnowsNoCutoff => page.items.iter_mut().for_each(|key| key.cutoff = None),
+            Bug::RevokedByDate => page.items.sort_by_key(|key| {
+                let revoked_at = key.revocation.as_ref().map(|revocation| revocation.at);
+                (revoked_at, std::cmp::Reverse((key.created_at, key.id)))
+            }),
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        let committed = self.commit_wrongly(set).await;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        committed
     }
 
     async fn changes(

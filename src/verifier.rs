@@ -269,6 +269,7 @@ enum Verdict {
 }
 
 impl Core {
+    #[inline(always)]
     fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {
         let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
         Credential::read(attempt.presented, format, foreign).map_err(|error| {

@@ -21,7 +21,7 @@ impl Binding<'_> {
         // An environment has at most 16 characters.
         sink(&[u8::try_from(environment.len()).unwrap_or(u8::MAX)]);
         sink(environment);
-        sink(self.id.as_bytes());
+        sink(&self.id.to_bytes());
     }
 
     /// The same and then the secret behind its length (2 bytes, big-endian).

@@ -307,7 +307,7 @@ impl Hasher {
             }
             // The id is a salt of its own: no two keys share it.
             fast => (
-                *binding.id.as_bytes(),
+                binding.id.to_bytes(),
                 self.fast(fast, binding, secret, &self.hashes)?,
             ),
         };

@@ -21,45 +21,51 @@ pub(super) fn encode(mut value: u128, digits: &mut [u8]) {
     }
 }
 
-/// The value of a run of digits, or `None` if a byte is no digit or the value is 2^128 or more.
+/// The value of an id's digits, or `None` if it is 2^128 or more. That they are digits has been seen to.
 #[inline]
-pub(super) fn decode(digits: &[u8]) -> Option<u128> {
-    // Ten digits fit a u64, whose arithmetic is much cheaper than that of a u128.
-    const CHUNK: usize = 10;
-    let first = digits.len() % CHUNK;
-    let (first, rest) = digits.split_at_checked(first)?;
-    let mut value = u128::from(decode_short(first)?);
-    for chunk in rest.chunks_exact(CHUNK) {
-        value = value
-            .checked_mul(u128::from(WEIGHT))?
-            .checked_add(u128::from(decode_short(chunk)?))?;
-    }
-    Some(value)
+pub(super) fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
+    debug_assert!(are_digits(digits), "what is no digit has no value");
+    let (first, rest) = digits.split_first_chunk::<6>()?;
+    let (second, third) = rest.split_first_chunk::<8>()?;
+    let third = third.first_chunk::<8>()?;
+    let [first, second, third] = [padded(*first), *second, *third].map(decode_eight);
+    // 62^14 fits: only the last step can pass the end.
+    let start = u128::from(first) * u128::from(WEIGHT) + u128::from(second);
+    start
+        .checked_mul(u128::from(WEIGHT))?
+        .checked_add(u128::from(third))
 }
 
-/// 62^10.
-const WEIGHT: u64 = 62_u64.pow(10);
-
-/// The value of up to ten digits.
+/// The value of a checksum's digits. That they are digits has been seen to.
 #[inline]
-pub(super) fn decode_short(digits: &[u8]) -> Option<u64> {
-    // Two at a time: what is multiplied next waits for half as many products.
-    let (pairs, last) = digits.as_chunks::<2>();
-    let mut value = 0_u64;
-    let mut all = 0;
-    for [high, low] in pairs {
-        let (high, low) = (digit_value(*high), digit_value(*low));
-        all |= high | low;
-        value = value
-            .wrapping_mul(62 * 62)
-            .wrapping_add(u64::from(high) * 62 + u64::from(low));
-    }
-    for digit in last {
-        let digit = digit_value(*digit);
-        all |= digit;
-        value = value.wrapping_mul(62).wrapping_add(u64::from(digit));
-    }
-    (all & NO_DIGIT == 0).then_some(value)
+pub(super) fn decode_checksum(digits: &[u8; CHECKSUM_DIGITS]) -> u64 {
+    debug_assert!(are_digits(digits), "what is no digit has no value");
+    decode_eight(padded(*digits))
+}
+
+/// The same value in eight digits.
+#[inline]
+fn padded([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
+    [b'0', b'0', a, b, c, d, e, f]
+}
+
+/// 62^8.
+const WEIGHT: u64 = 62_u64.pow(8);
+
+/// The value of eight digits, all at once in the bytes of one word.
+#[inline]
+fn decode_eight(digits: [u8; 8]) -> u64 {
+    const EVEN_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+    const EVEN_PAIRS: u64 = 0x0000_ffff_0000_ffff;
+    let bytes = u64::from_le_bytes(digits);
+    // ASCII: digits from 0x30, capitals from 0x41, small letters from 0x61. Each step takes away the gap before it.
+    let letters = bytes >> 6 & ONES;
+    let small = letters & bytes >> 5;
+    let values = bytes - ONES * 0x30 - letters * 7 - small * 6;
+    // The first digit weighs most and stands lowest: pairs, then pairs of pairs, then both halves.
+    let pairs = (values & EVEN_BYTES) * 62 + (values >> 8 & EVEN_BYTES);
+    let fours = (pairs & EVEN_PAIRS) * 62_u64.pow(2) + (pairs >> 16 & EVEN_PAIRS);
+    (fours & 0xffff_ffff) * 62_u64.pow(4) + (fours >> 32)
 }
 
 /// Whether the byte is one of the 62 digits.
@@ -67,53 +73,51 @@ pub(super) const fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-/// Whether all are digits. Looks at each, so that the compiler can look at many at once.
+/// Whether all are digits. Looks at each, a word at a time, and at some of the last ones twice.
 #[inline]
 pub(super) fn are_digits(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |all, byte| all & is_digit(*byte))
+    let (words, rest) = bytes.as_chunks();
+    let Some(last) = bytes.last_chunk() else {
+        return rest.iter().all(|byte| is_digit(*byte));
+    };
+    let all = words
+        .iter()
+        .fold(HIGH_BITS, |all, word| all & digits_of(*word));
+    all & digits_of(*last) == HIGH_BITS
 }
 
-/// A bit that no digit has.
-const NO_DIGIT: u8 = 0x80;
+const ONES: u64 = u64::MAX / 255;
+const HIGH_BITS: u64 = ONES << 7;
 
-/// The value of each byte, without a branch that random digits would mispredict.
-static VALUES: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < ALPHABET.len() {
-        #[expect(
-            clippy::indexing_slicing,
-            clippy::cast_possible_truncation,
-            reason = "checked when it is compiled"
-        )]
-        {
-            values[ALPHABET[value] as usize] = value as u8;
-        }
-        value += 1;
-    }
-    values
-};
-
-fn digit_value(byte: u8) -> u8 {
-    VALUES.get(usize::from(byte)).copied().unwrap_or(NO_DIGIT)
+/// The high bit of each byte that is a digit; the other bits mean nothing.
+#[inline]
+fn digits_of(bytes: [u8; 8]) -> u64 {
+    let bytes = u64::from_ne_bytes(bytes);
+    // Without its high bit nothing that is added to a byte reaches the next.
+    let ascii = bytes & !HIGH_BITS;
+    let folded = ascii | ONES * 0x20;
+    let reaches = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
+    let is_digit = reaches(ascii, b'0') & !reaches(ascii, b'9' + 1);
+    let is_letter = reaches(folded, b'a') & !reaches(folded, b'z' + 1);
+    (is_digit | is_letter) & !bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn encoded(value: u128) -> String {
+    fn encoded(value: u128) -> [u8; ID_DIGITS] {
         let mut digits = [0; ID_DIGITS];
         encode(value, &mut digits);
-        String::from_utf8(digits.to_vec()).unwrap()
+        digits
     }
 
     #[test]
     fn known_answers() {
-        assert_eq!(encoded(0), "0000000000000000000000");
-        assert_eq!(encoded(61), "000000000000000000000z");
-        assert_eq!(encoded(62), "0000000000000000000010");
-        assert_eq!(encoded(u128::MAX), "7n42DGM5Tflk9n8mt7Fhc7");
+        assert_eq!(&encoded(0), b"0000000000000000000000");
+        assert_eq!(&encoded(61), b"000000000000000000000z");
+        assert_eq!(&encoded(62), b"0000000000000000000010");
+        assert_eq!(&encoded(u128::MAX), b"7n42DGM5Tflk9n8mt7Fhc7");
     }
 
     #[test]
@@ -123,7 +127,7 @@ mod tests {
             value = value
                 .wrapping_mul(0x2d99_787a_9e3f_0f53_8de1_9ac3_71b2_4c5d)
                 .rotate_left(7);
-            assert_eq!(decode(encoded(value).as_bytes()), Some(value));
+            assert_eq!(decode(&encoded(value)), Some(value));
         }
     }
 
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_byte_that_is_no_digit_is_found_wherever_it_stands() {
-        for length in [1, 15, 16, 17, 71] {
+        for length in [1, 7, 8, 9, 15, 16, 17, 71] {
             let good = vec![b'z'; length];
             assert!(are_digits(&good));
             for at in 0..length {
@@ -154,9 +158,28 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_no_digit_is_refused() {
-        for byte in 0..=u8::MAX {
-            assert_eq!(decode(&[byte]).is_some(), is_digit(byte), "{byte}");
+    fn each_digit_counts_in_each_place() {
+        for place in 0..ID_DIGITS {
+            let weight = 62_u128.pow(u32::try_from(ID_DIGITS - 1 - place).unwrap());
+            for (value, digit) in (0..).zip(ALPHABET) {
+                let mut digits = [b'0'; ID_DIGITS];
+                digits[place] = *digit;
+                assert_eq!(
+                    decode(&digits),
+                    weight.checked_mul(value),
+                    "{value} at {place}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_checksum_is_read_as_it_is_written() {
+        for value in [0, 1, 61, 62, 0xcbf4_3926, u32::MAX] {
+            let mut digits = [0; CHECKSUM_DIGITS];
+            encode(value.into(), &mut digits);
+            assert_eq!(decode_checksum(&digits), u64::from(value));
+        }
+        assert_eq!(decode_checksum(b"zzzzzz"), 62_u64.pow(6) - 1);
     }
 }

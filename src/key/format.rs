@@ -156,7 +156,7 @@ impl KeyFormat {
     ///
     /// # Errors
     /// [`KeyTextError`] says what is wrong with the text, for an operator; it holds none of the text.
-    #[inline]
+    #[inline(always)]
     pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
         parse::text(self, text)
     }
@@ -180,7 +180,7 @@ impl KeyFormat {
     /// # Errors
     /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`] and
     /// [`KeyTextError::HalfPair`] where no single whole key was presented.
-    #[inline]
+    #[inline(always)]
     pub fn parse_presented<'a>(
         &'a self,
         presented: PresentedKey<'a>,
@@ -241,7 +241,7 @@ impl KeyFormat {
         let digits = self
             .heads()
             .find_map(|(_, head)| start.strip_prefix(head))?;
-        if digits.len() > DISPLAYED_ID_DIGITS {
+        if digits.len() > DISPLAYED_ID_DIGITS || !base62::are_digits(digits.as_bytes()) {
             return None;
         }
         let fill = |digit: u8| {

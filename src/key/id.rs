@@ -25,7 +25,7 @@ use crate::random::{RandomError, RandomSource};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct KeyId(Uuid);
+pub struct KeyId(u128);
 
 impl KeyId {
     /// Length of the hyphenated form in characters.
@@ -38,30 +38,34 @@ impl KeyId {
     pub fn generate(random: &dyn RandomSource) -> Result<Self, RandomError> {
         let mut bytes = [0; 16];
         random.fill(&mut bytes)?;
-        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+        Ok(Self(
+            uuid::Builder::from_random_bytes(bytes)
+                .into_uuid()
+                .as_u128(),
+        ))
     }
 
     /// The id with this value, read as a big-endian number. Backends that keep 16 bytes use it.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
-        Self(Uuid::from_u128(value))
+        Self(value)
     }
 
     /// The id as a big-endian number.
     #[must_use]
     pub const fn as_u128(&self) -> u128 {
-        self.0.as_u128()
+        self.0
     }
 
     /// The id as 16 bytes, most significant first.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
     }
 
     pub(super) fn base62(self) -> [u8; base62::ID_DIGITS] {
         let mut digits = [0; base62::ID_DIGITS];
-        base62::encode(self.as_u128(), &mut digits);
+        base62::encode(self.0, &mut digits);
         digits
     }
 
@@ -72,13 +76,15 @@ impl KeyId {
             return None;
         }
         // The length leaves the hyphenated form only: braced and URN forms are longer, the plain one shorter.
-        Uuid::try_parse_ascii(text).ok().map(Self)
+        Uuid::try_parse_ascii(text)
+            .ok()
+            .map(|id| Self(id.as_u128()))
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.hyphenated())
+        write!(f, "{}", Uuid::from_u128(self.0).hyphenated())
     }
 }
 

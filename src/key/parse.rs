@@ -134,7 +134,7 @@ impl KeyTextError {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn text<'a>(
     format: &'a KeyFormat,
     text: &'a [u8],
@@ -156,7 +156,7 @@ pub(super) fn text<'a>(
         .split_last_chunk::<{ base62::CHECKSUM_DIGITS }>()
         .ok_or(malformed)?;
     // Its digits have one spelling: numbers can be compared in their place.
-    if base62::decode_short(sum) != Some(crc32fast::hash(covered).into()) {
+    if base62::decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
         return Err(malformed);
     }
     let (id, rest) = body

@@ -83,7 +83,7 @@ impl<'a> PresentedKey<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse(self, format: &'a KeyFormat) -> Result<ParsedKey<'a>, KeyTextError> {
         match self.0 {
             Form::Absent => Err(KeyTextError::Absent),

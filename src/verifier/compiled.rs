@@ -146,10 +146,14 @@ impl Compiled {
     /// All that the possessor of a key's secret may still be refused for.
     #[inline]
     pub(super) fn judge(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        for check in Check::ALL {
-            self.check(check, question)?;
-        }
-        Ok(())
+        // As in `Check::ALL`, which a loop would look each of them up in.
+        self.check(Check::Environment, question)?;
+        self.check(Check::Format, question)?;
+        self.check(Check::Tenant, question)?;
+        self.check(Check::Status, question)?;
+        self.check(Check::Network, question)?;
+        self.check(Check::Access, question)?;
+        self.check(Check::Resources, question)
     }
 
     #[inline(always)]

@@ -24,7 +24,7 @@ impl<'a> Credential<'a> {
     ///
     /// # Errors
     /// [`KeyTextError`] if it is of no format that is accepted: what is wrong with it as one of the application's own.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(
         presented: PresentedKey<'a>,
         format: &'a KeyFormat,

@@ -68,7 +68,7 @@ impl RandomSource for Scripted {
         if buffer.len() == 16
             && let Some(id) = script.next_ids.pop()
         {
-            buffer.copy_from_slice(id.as_bytes());
+            buffer.copy_from_slice(&id.to_bytes());
         }
         Ok(())
     }

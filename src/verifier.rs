@@ -285,24 +285,33 @@ impl Core {
     }
 
     /// Decides on what the key's slot holds; none if that is not enough.
-    #[inline]
+    #[inline(always)]
     fn warm(
         &self,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
     ) -> Option<Result<Admitted, Denial>> {
-        let verdict = self.slots.find(
+        // A refusal goes its own way: a grant would have to wait for the room that one takes up.
+        let mut refused = None;
+        let place = self.slots.find(
             credential.id,
             || self.tag(credential),
-            |tag, slot| self.decide_warm(credential, attempt, tag, slot),
+            |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
+                Verdict::Admitted(known, is_counted) => Some(Some((known, is_counted))),
+                Verdict::Denied(reason) => {
+                    refused = Some(reason);
+                    Some(None)
+                }
+            },
         );
-        Some(match verdict?? {
-            Verdict::Admitted(known, is_counted) => Ok(admitted(known, is_counted, attempt)),
-            Verdict::Denied(reason) => Err(Denial::of_key(credential.id, reason)),
-        })
+        match (place??, refused) {
+            (Some((known, is_counted)), _) => Some(Ok(admitted(known, is_counted, attempt))),
+            (None, Some(reason)) => Some(Err(Denial::of_key(credential.id, reason))),
+            (None, None) => None,
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide_warm(
         &self,
         credential: &Credential<'_>,
@@ -353,7 +362,7 @@ impl Core {
 }
 
 /// The verdict on whoever has proven the key's secret.
-#[inline]
+#[inline(always)]
 fn decide(compiled: &Compiled, question: &Question<'_>, in_flight: u32) -> Verdict {
     let limit = compiled.concurrency;
     match compiled.judge(question) {
@@ -366,7 +375,7 @@ fn decide(compiled: &Compiled, question: &Question<'_>, in_flight: u32) -> Verdi
 }
 
 /// Takes the place of a request that was admitted, and takes down how the key was used. Under the slot's lock.
-#[inline]
+#[inline(always)]
 fn take_down(slot: &mut Slot, question: &Question<'_>, verdict: &Verdict) {
     slot.seen_end = Some(question.seen_end.get());
     match verdict {
@@ -382,7 +391,7 @@ fn take_down(slot: &mut Slot, question: &Question<'_>, verdict: &Verdict) {
     slot.is_referenced = true;
 }
 
-#[inline]
+#[inline(always)]
 fn admitted(known: Arc<Known>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
     let permit = if is_counted {
         Permit::of(&known)

@@ -57,21 +57,20 @@ impl Tagger {
             compress256(&mut state, blocks);
         }
         // FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, which ends a block.
-        let mut last = [[0; BLOCK]; 2];
-        let bytes = last.as_flattened_mut();
-        if let Some((start, end)) = bytes.split_at_mut_checked(rest.len()) {
-            start.copy_from_slice(rest);
-            if let Some(one) = end.first_mut() {
-                *one = 0x80;
-            }
-        }
-        let blocks = if rest.len() + 1 + 8 > BLOCK { 2 } else { 1 };
         let bits = 8 * u64::try_from(BLOCK + secret.len()).unwrap_or(u64::MAX);
-        let bytes = bytes.get_mut(..blocks * BLOCK).unwrap_or_default();
-        if let Some(length) = bytes.last_chunk_mut::<8>() {
+        let mut last = [0; BLOCK];
+        if let Some((start, [one, ..])) = last.split_at_mut_checked(rest.len()) {
+            start.copy_from_slice(rest);
+            *one = 0x80;
+        }
+        if rest.len() + 1 + 8 > BLOCK {
+            compress256(&mut state, &[last]);
+            last = [0; BLOCK];
+        }
+        if let Some(length) = last.last_chunk_mut() {
             *length = bits.to_be_bytes();
         }
-        compress256(&mut state, last.get(..blocks).unwrap_or_default());
+        compress256(&mut state, &[last]);
         let [a, b, c, d, e, f, g, h] = state.map(u64::from);
         Tag([a << 32 | b, c << 32 | d, e << 32 | f, g << 32 | h])
     }

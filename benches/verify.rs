@@ -116,7 +116,7 @@ impl House {
     }
 
     /// Asks at once; what cannot be decided so is not what is to be measured.
-    fn ask(&self, text: &str, need: &Requirement, is_granted: bool) {
+    fn ask<T: AsRef<[u8]> + ?Sized>(&self, text: &T, need: &Requirement, is_granted: bool) {
         let attempt = Attempt::new(PresentedKey::text(black_box(text)), need);
         match black_box(self.keyward.verifier().try_verify(&attempt)) {
             Some(verdict) => assert_eq!(verdict.is_ok(), is_granted),
@@ -144,6 +144,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let refused = runtime.block_on(refused(&house, &hot))?;
     let limited = runtime.block_on(house.warm(house.key().concurrency(NonZeroU32::MAX), &need))?;
 
+    let lines = chain(256 << 20);
+    let format = house.keyward.format();
+    let parse = |iterations| {
+        for _ in 0..iterations {
+            let parsed = format.parse(black_box(hot.as_bytes()));
+            assert!(black_box(parsed).is_ok());
+        }
+    };
+
     let block = [7_u8; 64];
     let mut bench = Bench::new("SHA-256 of 64 B", |iterations| {
         for _ in 0..iterations {
@@ -158,7 +167,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.row_timed(
         "10,000 keys, uniform",
         Some(Target::Ratio(2.3)),
-        |iterations| each(iterations, &town_keys, |key| town.ask(key, &need, true)),
+        |iterations| {
+            // The row of a million took what had been kept of them out of the caches.
+            for key in &town_keys {
+                town.ask(key, &need, true);
+            }
+            each(iterations, &town_keys, |key| town.ask(key, &need, true))
+        },
     );
     bench.row_timed(
         "1,000,000 keys, uniform",
@@ -177,6 +192,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             })
         },
     );
+    // What two threads that share nothing lose to each other, and what one read of memory takes: the machine's part.
+    bench.row("(parsing alone)", None, parse);
+    bench.row_timed("(two threads, parsing alone)", None, |iterations| {
+        two(|_| parse(iterations))
+    });
+    let mut line = 0;
+    bench.row("(one read in 256 MiB, by chance)", None, |iterations| {
+        for _ in 0..iterations {
+            line = lines[line][0];
+        }
+        black_box(line);
+    });
     bench.row_timed("two threads, one key", None, |iterations| {
         two(|_| {
             for _ in 0..iterations {
@@ -366,7 +393,7 @@ fn swap(text: &str, at: usize) -> String {
 
 /// How long it took to ask with keys picked by chance. They are copied together before they are timed: a request's own key
 /// was just received, and is at hand.
-fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&str)) -> Duration {
+fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&[u8])) -> Duration {
     const TOGETHER: u64 = 128;
     let mut at = Instant::now().elapsed().as_nanos() as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let mut took = Duration::ZERO;
@@ -383,12 +410,27 @@ fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&str)) -> Duration
         let length = keys[0].len();
         let start = Instant::now();
         for text in texts.chunks_exact(length) {
-            ask(std::str::from_utf8(text).expect("a key is ASCII"));
+            ask(text);
         }
         took += start.elapsed();
         left -= now;
     }
     took
+}
+
+/// So many bytes of cache lines, each of which names the next: one circle through all, in an order drawn by chance.
+fn chain(bytes: usize) -> Vec<[usize; 8]> {
+    let mut lines = vec![[0; 8]; bytes / 64];
+    let mut order: Vec<usize> = (0..lines.len()).collect();
+    let mut at = 0x9e37_79b9_7f4a_7c15_u64;
+    for last in (1..order.len()).rev() {
+        at = at.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        order.swap(last, (at >> 33) as usize % (last + 1));
+    }
+    for (place, line) in order.iter().enumerate() {
+        lines[*line][0] = order[(place + 1) % order.len()];
+    }
+    lines
 }
 
 /// How long both took.

@@ -95,7 +95,7 @@ fn digits_of(bytes: [u8; 8]) -> u64 {
     let bytes = u64::from_ne_bytes(bytes);
     // Without its high bit nothing that is added to a byte reaches the next.
     let ascii = bytes & !HIGH_BITS;
-    let folded = ascii | ONES * 0x20;
+    let folded = ascii | (ONES * 0x20);
     let reaches = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
     let is_digit = reaches(ascii, b'0') & !reaches(ascii, b'9' + 1);
     let is_letter = reaches(folded, b'a') & !reaches(folded, b'z' + 1);

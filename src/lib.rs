@@ -50,18 +50,20 @@
 //! | [`hashing`] | how a secret is kept |
 //! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
+//! | [`http`] | credentials in, standards-exact answers out, for any framework |
 //! | [`store`] | where keys live; what a backend must do |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
 //! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
 //!
-//! A request's whole way is three files: what was presented (`key/presented.rs`, `key/parse.rs`), the decision
-//! (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`verifier/denial.rs`,
-//! `verifier/grant.rs`).
+//! A request's whole way is three files: what was presented (`http/credentials.rs`, and `key/parse.rs` below it), the
+//! decision (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`http/answer.rs`, with
+//! what it may say in `verifier/denial.rs`).
 
 pub mod audit;
 pub mod clock;
 pub mod hashing;
+pub mod http;
 pub mod key;
 mod keyward;
 pub mod manager;

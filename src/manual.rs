@@ -5,3 +5,9 @@ pub mod migrating {}
 
 #[doc = include_str!("manual/writing_a_backend.md")]
 pub mod writing_a_backend {}
+
+#[doc = include_str!("manual/writing_middleware.md")]
+#[doc = "```no_run"]
+#[doc = include_str!("../examples/poem.rs")]
+#[doc = "```"]
+pub mod writing_middleware {}

@@ -54,6 +54,12 @@ impl<'a> PresentedKey<'a> {
         Self(Form::Absent)
     }
 
+    /// More than one credential came, equal or not (RFC 6750 §3.1 `invalid_request`).
+    #[must_use]
+    pub const fn several() -> Self {
+        Self(Form::Ambiguous)
+    }
+
     /// The one credential among those that came: none gives [`none`](Self::none), and more than one is
     /// refused as a bad request, equal or not (RFC 6750 §3.1 `invalid_request`).
     ///

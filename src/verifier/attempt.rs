@@ -20,7 +20,7 @@ use crate::key::{Environment, PresentedKey, TenantId};
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     pub(super) presented: PresentedKey<'a>,
-    pub(super) requirement: &'a Requirement,
+    pub(crate) requirement: &'a Requirement,
     pub(super) client: Option<IpAddr>,
     pub(super) tenant: Option<&'a TenantId>,
     pub(super) environment: Option<&'a Environment>,
@@ -45,6 +45,21 @@ impl<'a> Attempt<'a> {
             cost: NonZeroU32::MIN,
             resources: [None; Self::MAX_RESOURCES],
             has_too_many: false,
+        }
+    }
+
+    /// A request to a route with this requirement, whose credential an [`Edge`](crate::http::Edge) will read.
+    #[must_use]
+    pub fn of(requirement: &'a Requirement) -> Self {
+        Self::new(PresentedKey::none(), requirement)
+    }
+
+    /// The same with this credential, from this address.
+    pub(crate) fn presenting(self, presented: PresentedKey<'a>, client: Option<IpAddr>) -> Self {
+        Self {
+            presented,
+            client,
+            ..self
         }
     }
 

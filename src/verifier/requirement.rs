@@ -111,6 +111,11 @@ impl Requirement {
         self
     }
 
+    /// The scopes that it names, in the order said.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scope_rule().into_iter().flat_map(|rule| rule.scopes())
+    }
+
     pub(super) fn scope_rule(&self) -> Option<&ScopeRule> {
         match &self.access {
             Needed::Scopes(rule) => Some(rule),

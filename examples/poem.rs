@@ -1,0 +1,216 @@
+//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: the whole of a middleware
+//! that has what an adapter has. Run it with `cargo run --example poem`; it prints what to try.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example is run for what it prints"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use keyward::http::{Answer, Connection, Edge, Head, HeaderSource, KeyIn};
+use keyward::key::{KeyFormat, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::store::MemoryStore;
+use keyward::verifier::{Attempt, Grant, Requirement};
+use keyward::{Keyward, scope};
+use poem::http::header::HeaderValue;
+use poem::http::{HeaderMap, StatusCode, Uri};
+use poem::listener::TcpListener;
+use poem::web::{Data, Path};
+use poem::{
+    Body, Endpoint, EndpointExt, Middleware, Request, Response, Route, Server, get, handler,
+};
+
+/// Lets requests through to an endpoint that bear a key which meets a requirement.
+#[derive(Clone)]
+pub(crate) struct KeyMiddleware {
+    edge: Arc<Edge>,
+    need: Arc<Requirement>,
+    /// The parameters of the path that name resources: their names, and the kinds of what they name.
+    paths: Vec<(&'static str, &'static str)>,
+}
+
+impl KeyMiddleware {
+    pub(crate) fn new(edge: &Arc<Edge>, need: Requirement) -> Self {
+        Self {
+            edge: Arc::clone(edge),
+            need: Arc::new(need),
+            paths: Vec::new(),
+        }
+    }
+
+    /// The resource of this kind is the one that a parameter of the path names.
+    pub(crate) fn path(mut self, kind: &'static str, parameter: &'static str) -> Self {
+        self.paths.push((kind, parameter));
+        self
+    }
+}
+
+impl<E: Endpoint> Middleware<E> for KeyMiddleware {
+    type Output = Guarded<E>;
+
+    fn transform(&self, inner: E) -> Guarded<E> {
+        let middleware = self.clone();
+        Guarded { middleware, inner }
+    }
+}
+
+/// An endpoint behind a [`KeyMiddleware`].
+pub(crate) struct Guarded<E> {
+    middleware: KeyMiddleware,
+    inner: E,
+}
+
+impl<E: Endpoint> Endpoint for Guarded<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let KeyMiddleware { edge, need, paths } = &self.middleware;
+
+        // 1. What the request says: its credential, where it comes from, and which resources it names.
+        let values: Vec<_> = paths
+            .iter()
+            .filter_map(|(kind, parameter)| Some((*kind, request.raw_path_param(parameter)?)))
+            .collect();
+        let attempt = values
+            .iter()
+            .fold(Attempt::of(need), |attempt, (kind, value)| {
+                attempt.resource(kind, value)
+            });
+        let head = Head {
+            headers: &Headers(request.headers()),
+            connection: Connection {
+                peer: request.remote_addr().as_socket_addr().map(|peer| peer.ip()),
+                is_tls: *request.scheme() == poem::http::uri::Scheme::HTTPS,
+            },
+            query: request.original_uri().query(),
+        };
+
+        // 2. The decision.
+        let passage = match edge.admit(&head, attempt).await {
+            Ok(passage) => Some(passage),
+            Err(refusal) if refusal.is_report_only() => None,
+            Err(refusal) => return Ok(answered(refusal.into_answer())),
+        };
+
+        // 3. The handler gets the grant and no credential.
+        for name in edge.credential_headers() {
+            request.headers_mut().remove(name);
+        }
+        if let Some(uri) = without_credential(edge, request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let Some(passage) = passage else {
+            return Ok(self.inner.get_response(request).await);
+        };
+        let (grant, permit, rules) = passage.into_parts();
+        request.set_data(grant.clone());
+        let mut response = self.inner.get_response(request).await;
+
+        // 4. A handler that forgot what it promised answers nothing.
+        if let Err(refusal) = edge.review(&grant, response.status().as_u16()) {
+            return Ok(answered(refusal.into_answer()));
+        }
+
+        // 5. No cache hands the answer to somebody else.
+        for header in rules.headers(&Headers(response.headers())) {
+            if let Ok(value) = HeaderValue::try_from(header.value) {
+                if header.replaces {
+                    response.headers_mut().insert(header.name, value);
+                } else {
+                    response.headers_mut().append(header.name, value);
+                }
+            }
+        }
+
+        // 6. The request is in flight until its response has been sent, or given up.
+        let body = response.take_body().into_bytes_stream();
+        response.set_body(Body::from_bytes_stream(body.inspect(move |_| {
+            let _until_the_end = &permit;
+        })));
+        Ok(response)
+    }
+}
+
+fn answered(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::builder().status(status).body(answer.body);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
+    let query = edge.query_without_credential(uri.query()?)?;
+    let target = if query.is_empty() {
+        uri.path().to_owned()
+    } else {
+        format!("{}?{query}", uri.path())
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = target.try_into().ok();
+    Uri::from_parts(parts).ok()
+}
+
+/// Both the trait and the map are others', so that a type of one's own stands between them.
+struct Headers<'a>(&'a HeaderMap);
+
+impl HeaderSource for Headers<'_> {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.0.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+}
+
+pub(crate) const READ: Scope = scope!("read:blueprints");
+
+#[handler]
+fn blueprints(Path(project): Path<String>, Data(grant): Data<&Grant>) -> String {
+    format!("the blueprints of {project}, for {}\n", grant.title())
+}
+
+/// The application: one route, for keys that may read blueprints, of their own projects if they are restricted.
+pub(crate) fn app(edge: &Arc<Edge>) -> impl Endpoint + use<> {
+    let need = Requirement::scope(READ).resource("project");
+    let keys = KeyMiddleware::new(edge, need).path("project", "id");
+    Route::new().at("/v1/projects/:id/blueprints", get(blueprints).with(keys))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let keyward = Keyward::builder(MemoryStore::new())
+        .format(KeyFormat::new("acme")?.environment("live")?)
+        .scopes([READ.described("Read blueprints")])
+        .policy(AllowAll) // who may manage keys: said, never assumed
+        .open()
+        .await?;
+    tokio::spawn(keyward.background());
+    let new = NewKey::new(TenantId::new("acme-inc")?, "Power BI dashboard", READ)
+        .resources("project:p-17".parse::<keyward::key::Resource>()?)
+        .expires_in(Duration::from_hours(24));
+    let issued = keyward
+        .manager()
+        .issue(&Actor::system("example"), new)
+        .await?;
+
+    let edge = Edge::new(&keyward)
+        .accept(KeyIn::bearer())
+        .observe(|refused| eprintln!("refused: {} {:?}", refused.reason, refused.near_misses));
+    let server = Server::new(TcpListener::bind("127.0.0.1:3000"));
+    let key = issued.api_key().expose();
+    let route = "http://127.0.0.1:3000/v1/projects";
+    println!("curl -i -H 'Authorization: Bearer {key}' {route}/p-17/blueprints   # 200");
+    println!("curl -i -H 'Authorization: Bearer {key}' {route}/p-18/blueprints   # 403");
+    println!(
+        "curl -i -H 'Authorization: {key}' {route}/p-17/blueprints          # 401, and why is told here"
+    );
+    println!("curl -i {route}/p-17/blueprints                                    # 401");
+    server.run(app(&Arc::new(edge))).await?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Keys in requests over HTTP, and the answers that the standards ask for.
+//!
+//! An [`Edge`] stands between a framework and the [verifier](crate::verifier). It depends on no framework: it reads headers
+//! through a small trait, and answers with a status, headers and a body.
+//!
+//! ```
+//! use keyward::http::{Connection, Edge, Head, KeyIn};
+//! use keyward::verifier::{Attempt, Requirement};
+//! # use keyward::{Keyward, key::{KeyFormat, TenantId}, manager::{Actor, AllowAll, NewKey}, store::MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let keyward = Keyward::builder(MemoryStore::new())
+//! #     .format(KeyFormat::new("acme")?.environment("live")?).policy(AllowAll).open().await?;
+//! # let new = NewKey::new(TenantId::new("acme-inc")?, "documented", keyward::key::Access::Full);
+//! # let issued = keyward.manager().issue(&Actor::system("docs"), new).await?;
+//! # let key = issued.api_key().expose();
+//! let edge = Edge::new(&keyward).accept(KeyIn::bearer()).accept(KeyIn::header("X-API-Key")?);
+//! let need = Requirement::any_key();
+//! let connection = Connection { peer: Some("203.0.113.7".parse()?), is_tls: true };
+//!
+//! let headers = [("x-api-key", key)]; // whatever the framework keeps them in
+//! let head = Head { headers: headers.as_slice(), connection, query: None };
+//! let passage = edge.admit(&head, Attempt::of(&need)).await.expect("the key is good");
+//! assert_eq!(passage.grant().title().as_str(), "documented");
+//!
+//! let head = Head { headers: &headers[1..], ..head }; // no key at all
+//! let refusal = edge.admit(&head, Attempt::of(&need)).await.expect_err("no key came");
+//! assert_eq!(refusal.answer().status, 401);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a request
+//! The credential is read in `credentials.rs`, where it comes from in `client.rs`; the verifier decides; `answer.rs` writes
+//! what a caller is told. That is no more than the verifier's [class](crate::verifier::DenialClass) of denial, in
+//! words and headers that are the same for all who are refused alike. What the operator should know goes to the
+//! [observer](Edge::observe).
+
+mod answer;
+mod caching;
+mod client;
+mod credentials;
+mod edge;
+mod forwarded;
+mod header_source;
+mod key_in;
+mod limits;
+mod near_miss;
+mod passage;
+mod refusal;
+
+pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
+pub use self::client::{Connection, Origin, Proxies};
+pub use self::edge::{Edge, Head};
+pub use self::header_source::HeaderSource;
+pub use self::key_in::{KeyIn, KeyInError};
+pub use self::limits::{LimitHeaders, QuotaState};
+pub use self::near_miss::NearMiss;
+pub use self::passage::{Passage, ResponseHeader, ResponseRules};
+pub use self::refusal::{Reason, Refusal, Refused};

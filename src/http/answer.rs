@@ -1,0 +1,224 @@
+//! What a caller is answered: standards outside, constant inside.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::Reason;
+use super::key_in::{Form, KeyIn, Scheme};
+use crate::key::Scope;
+use crate::verifier::{DenialClass, DenialReason, Requirement};
+
+/// An answer, ready to be sent: everything about it that the caller may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+/// What went wrong, in the words that the caller may read. The same for all that are refused alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// A short stable name, for programs.
+    pub code: &'static str,
+    /// One sentence, for people.
+    pub detail: &'static str,
+}
+
+/// Writes problems in the form that a host's callers expect.
+pub trait Renderer: fmt::Debug + Send + Sync + 'static {
+    /// Completes an answer that has its status and its headers. It may change both, but has to say no more of why
+    /// than the problem does: answers that differ tell a caller what it is not to know.
+    fn render(&self, problem: &Problem, answer: &mut Answer);
+}
+
+/// Problem details (RFC 9457), with the problem's name as the member `code`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProblemJson;
+
+impl Renderer for ProblemJson {
+    fn render(&self, problem: &Problem, answer: &mut Answer) {
+        // None of these texts is the caller's, and none has to be escaped.
+        let Problem {
+            status,
+            code,
+            detail,
+        } = problem;
+        let title = problem.title();
+        let text = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}"}}"#
+        );
+        answer.body = text.into_bytes();
+        answer
+            .headers
+            .push(("content-type", "application/problem+json".to_owned()));
+    }
+}
+
+/// What clients of gRPC understand: status 200, and the failure in `grpc-status` and `grpc-message` (a response of
+/// trailers alone, in the words of the gRPC protocol).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GrpcStatus;
+
+impl Renderer for GrpcStatus {
+    fn render(&self, problem: &Problem, answer: &mut Answer) {
+        let code = match problem.status {
+            400 => 3,       // INVALID_ARGUMENT
+            401 => 16,      // UNAUTHENTICATED
+            403 => 7,       // PERMISSION_DENIED
+            413 | 429 => 8, // RESOURCE_EXHAUSTED
+            503 => 14,      // UNAVAILABLE
+            _ => 13,        // INTERNAL
+        };
+        answer.status = 200;
+        answer
+            .headers
+            .push(("content-type", "application/grpc".to_owned()));
+        answer.headers.push(("grpc-status", code.to_string()));
+        answer
+            .headers
+            .push(("grpc-message", problem.detail.to_owned()));
+    }
+}
+
+impl Problem {
+    /// What the status is called (RFC 9110 §15, RFC 6585).
+    #[must_use]
+    pub const fn title(&self) -> &'static str {
+        match self.status {
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            403 => "Forbidden",
+            413 => "Content Too Large",
+            429 => "Too Many Requests",
+            503 => "Service Unavailable",
+            _ => "Internal Server Error",
+        }
+    }
+
+    /// All that the caller is told.
+    pub(super) fn of(reason: &Reason) -> Self {
+        let (status, code, detail) = match reason {
+            Reason::Denied(denial) => match (denial.class(), denial.reason()) {
+                (DenialClass::BadRequest, _) => {
+                    (400, "several_credentials", "Send one API key, once.")
+                }
+                (DenialClass::Unauthenticated, DenialReason::NoCredential) => {
+                    (401, "missing_credential", "An API key is required.")
+                }
+                (DenialClass::Unauthenticated, _) => {
+                    (401, "invalid_credential", "The API key is not valid.")
+                }
+                (DenialClass::Forbidden, _) => (
+                    403,
+                    "insufficient_access",
+                    "The API key does not permit this.",
+                ),
+                (DenialClass::Throttled, _) => (
+                    429,
+                    "too_many_requests",
+                    "Too many requests with this API key.",
+                ),
+                (DenialClass::Undecidable, _) => (
+                    503,
+                    "undecidable",
+                    "The API key cannot be checked now. Try again.",
+                ),
+            },
+            Reason::InClear { .. } => (403, "https_required", "Use HTTPS."),
+            // Nothing that the caller could do anything about, nor needs to know.
+            Reason::Unchecked { .. } => (500, "internal", "The request could not be served."),
+        };
+        Self {
+            status,
+            code,
+            detail,
+        }
+    }
+}
+
+/// Seconds after which a request that was one too many at once may be tried again.
+const RETRY_WHEN_BUSY: u32 = 1;
+
+/// Seconds after which a request that could not be decided on may be tried again.
+const RETRY_WHEN_UNDECIDABLE: u32 = 5;
+
+/// The headers of a refusal, but for those of its body.
+pub(super) fn headers(
+    reason: &Reason,
+    forms: &[KeyIn],
+    realm: &str,
+    requirement: Option<&Requirement>,
+) -> Vec<(&'static str, String)> {
+    let mut headers = vec![("cache-control", "no-store".to_owned())];
+    let Reason::Denied(denial) = reason else {
+        return headers;
+    };
+    let bearer_error = match (denial.class(), denial.reason()) {
+        (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
+        (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
+        (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
+        (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(requirement))),
+        (DenialClass::Throttled, _) => {
+            headers.push(("retry-after", RETRY_WHEN_BUSY.to_string()));
+            None
+        }
+        (DenialClass::Undecidable, _) => {
+            headers.push(("retry-after", RETRY_WHEN_UNDECIDABLE.to_string()));
+            None
+        }
+    };
+    let Some(bearer_error) = bearer_error else {
+        return headers;
+    };
+    let is_unauthenticated = denial.class() == DenialClass::Unauthenticated;
+    for form in forms {
+        let is_bearer = form.scheme() == Some(Scheme::Bearer);
+        // The errors are RFC 6750's; other schemes have none, and a challenge without one asks for a key alone.
+        if is_bearer || is_unauthenticated {
+            let error = if is_bearer { &bearer_error } else { "" };
+            headers.push(("www-authenticate", challenge(form, realm, error)));
+        }
+    }
+    headers
+}
+
+/// RFC 6750 §3.1, with the scopes that would do, where it is scopes that are asked for.
+fn insufficient_scope(requirement: Option<&Requirement>) -> String {
+    let mut error = r#", error="insufficient_scope""#.to_owned();
+    let scopes = requirement.into_iter().flat_map(Requirement::scopes);
+    let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
+    let scopes = scopes.join(" ");
+    if !scopes.is_empty() {
+        error.push_str(&format!(r#", scope="{scopes}""#));
+    }
+    error
+}
+
+/// How a key may be sent, as a challenge (RFC 9110 §11.6.1). Where it stands in no `Authorization`, the scheme `ApiKey`
+/// says where, in parameters named as OpenAPI names them.
+fn challenge(form: &KeyIn, realm: &str, error: &str) -> String {
+    match &form.0 {
+        Form::Scheme(Scheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),
+        Form::Scheme(Scheme::ApiKey) => format!(r#"ApiKey realm="{realm}""#),
+        Form::Scheme(Scheme::Basic) => format!(r#"Basic realm="{realm}", charset="UTF-8""#),
+        Form::Header(name) => {
+            format!(
+                r#"ApiKey realm="{realm}", in="header", name="{}""#,
+                name.written
+            )
+        }
+        Form::Pair { id, secret } => format!(
+            r#"ApiKey realm="{realm}", in="header", name="{} {}""#,
+            id.written, secret.written
+        ),
+        Form::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
+    }
+}

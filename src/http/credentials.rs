@@ -1,0 +1,205 @@
+//! Reading the one credential of a request.
+//!
+//! Forms are looked for all together: a request with a key in two of them, or twice in one, is refused as malformed
+//! whichever of the keys is good, for what stands behind might believe the other one (RFC 6750 §2 and §3.1).
+//! Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key contains one: a comma means two.
+
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
+
+use super::key_in::{Form, KeyIn, Scheme};
+use super::{Head, HeaderSource};
+use crate::key::{KeyId, PresentedKey};
+
+/// Longest base64 of a pair that is decoded: of more than any key has.
+const MAX_BASE64: usize = 1_024;
+
+/// What was found.
+pub(super) enum Found<'a> {
+    Nothing,
+    Several,
+    HalfPair,
+    Text(&'a [u8]),
+    Pair {
+        id: &'a [u8],
+        secret: &'a [u8],
+    },
+    /// What had to be decoded: a text, or an id of so many bytes and a secret.
+    Decoded(Zeroizing<Vec<u8>>, Option<usize>),
+}
+
+impl Found<'_> {
+    pub(super) fn presented(&self) -> PresentedKey<'_> {
+        match self {
+            Self::Nothing => PresentedKey::none(),
+            Self::Several => PresentedKey::several(),
+            Self::HalfPair => PresentedKey::half_pair(),
+            Self::Text(text) => PresentedKey::text(*text),
+            Self::Pair { id, secret } => PresentedKey::pair(*id, *secret),
+            Self::Decoded(text, None) => PresentedKey::text(text.as_slice()),
+            Self::Decoded(both, Some(length)) => {
+                let (id, secret) = both.split_at_checked(*length).unwrap_or_default();
+                PresentedKey::pair(id, secret)
+            }
+        }
+    }
+
+    /// One more credential came.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, only) | (only, Self::Nothing) => only,
+            _ => Self::Several,
+        }
+    }
+}
+
+/// Reads the credential of a request in one of these forms.
+pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a, H>) -> Found<'a> {
+    let mut found = authorization(forms, head.headers);
+    for form in forms {
+        found = found.and(match &form.0 {
+            // All schemes share one header.
+            Form::Scheme(_) => Found::Nothing,
+            Form::Header(name) => match only_one(head.headers, &name.lower) {
+                One::Absent => Found::Nothing,
+                One::Single(value) => Found::Text(value),
+                One::Several => Found::Several,
+            },
+            Form::Pair { id, secret } => {
+                match (
+                    only_one(head.headers, &id.lower),
+                    only_one(head.headers, &secret.lower),
+                ) {
+                    (One::Absent, One::Absent) => Found::Nothing,
+                    (One::Several, _) | (_, One::Several) => Found::Several,
+                    (One::Single(id), One::Single(secret)) => Found::Pair { id, secret },
+                    (One::Single(_), One::Absent) | (One::Absent, One::Single(_)) => {
+                        Found::HalfPair
+                    }
+                }
+            }
+            Form::Query(name) => parameter(head.query.unwrap_or_default(), name),
+        });
+    }
+    found
+}
+
+enum One<'a> {
+    Absent,
+    Single(&'a [u8]),
+    Several,
+}
+
+fn only_one<'a, H: HeaderSource + ?Sized>(headers: &'a H, name: &str) -> One<'a> {
+    let mut values = headers
+        .all()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    match (values.next(), values.next()) {
+        (None, _) => One::Absent,
+        (Some((_, value)), None) if !value.contains(&b',') => One::Single(trim(value)),
+        (Some(_), _) => One::Several,
+    }
+}
+
+fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) -> Found<'a> {
+    let accepted = |value: &'a [u8]| {
+        let (name, rest) = split_scheme(value);
+        let mut schemes = forms.iter().filter_map(KeyIn::scheme);
+        schemes
+            .find(|scheme| scheme.is_named(name))
+            .map(|scheme| (scheme, rest))
+    };
+    let mut lines = headers.values("authorization");
+    let (first, second) = (lines.next(), lines.next());
+    if second.is_some() {
+        let is_any_accepted = headers
+            .values("authorization")
+            .any(|line| accepted(line).is_some());
+        return if is_any_accepted {
+            Found::Several
+        } else {
+            Found::Nothing
+        };
+    }
+    match first.and_then(accepted) {
+        None => Found::Nothing,
+        Some((_, rest)) if rest.contains(&b',') => Found::Several,
+        Some((Scheme::Bearer | Scheme::ApiKey, key)) => Found::Text(key),
+        Some((Scheme::Basic, encoded)) => user_and_password(encoded),
+    }
+}
+
+/// The scheme, and what follows it.
+pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+    let value = trim(value);
+    let end = value
+        .iter()
+        .position(|byte| is_space(*byte))
+        .unwrap_or(value.len());
+    let (scheme, rest) = value.split_at_checked(end).unwrap_or((value, &[]));
+    (scheme, trim(rest))
+}
+
+/// RFC 7617 §2. What cannot be decoded is presented as it came, and refused like any other rubbish.
+fn user_and_password(encoded: &[u8]) -> Found<'_> {
+    if encoded.len() > MAX_BASE64 {
+        return Found::Text(encoded);
+    }
+    let mut both = Zeroizing::new(vec![0; encoded.len()]);
+    let Ok(length) = Base64::decode(encoded, &mut both).map(<[u8]>::len) else {
+        return Found::Text(encoded);
+    };
+    both.truncate(length);
+    let Some(colon) = both.iter().position(|byte| *byte == b':') else {
+        return Found::Text(encoded);
+    };
+    both.remove(colon);
+    let is_user_alone = colon == both.len();
+    if is_user_alone && colon != KeyId::TEXT_LENGTH {
+        return Found::Decoded(both, None);
+    }
+    Found::Decoded(both, Some(colon))
+}
+
+/// The parameter of this name in a query (the URL Standard's `application/x-www-form-urlencoded`).
+fn parameter(query: &str, name: &str) -> Found<'static> {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(other, _)| other == name);
+    match (values.next(), values.next()) {
+        (None, _) => Found::Nothing,
+        (Some((_, value)), None) => {
+            Found::Decoded(Zeroizing::new(value.into_owned().into_bytes()), None)
+        }
+        (Some(_), Some(_)) => Found::Several,
+    }
+}
+
+/// The query without the parameters that keys are accepted in; none if it has none of them. What stays, stays as it
+/// was written.
+pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String> {
+    let is_credential = |part: &&str| {
+        let name = form_urlencoded::parse(part.as_bytes()).next();
+        let name = name.map_or_else(Default::default, |(name, _)| name);
+        forms
+            .iter()
+            .any(|form| matches!(&form.0, Form::Query(known) if **known == *name))
+    };
+    let (taken, kept): (Vec<_>, Vec<_>) = query.split('&').partition(is_credential);
+    (!taken.is_empty()).then(|| kept.join("&"))
+}
+
+/// Without the white space around it, as HTTP has it: spaces and tabs (RFC 9110 §5.6.3).
+pub(super) fn trim(value: &[u8]) -> &[u8] {
+    let start = value
+        .iter()
+        .position(|byte| !is_space(*byte))
+        .unwrap_or(value.len());
+    let end = value
+        .iter()
+        .rposition(|byte| !is_space(*byte))
+        .map_or(start, |last| last + 1);
+    value.get(start..end).unwrap_or_default()
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}

@@ -1,0 +1,289 @@
+//! Between a framework and the verifier: a request's head in, a passage or an answer out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::answer::{self, Answer, Problem, ProblemJson, Renderer};
+use super::client::{Connection, Origin, Proxies};
+use super::credentials::{self, Found};
+use super::key_in::KeyIn;
+use super::near_miss::{self, NearMiss};
+use super::{HeaderSource, Passage, Reason, Refusal, Refused};
+use crate::Keyward;
+use crate::key::KeyTextError;
+use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Verifier};
+
+/// What an adapter hands over of a request.
+#[derive(Debug)]
+pub struct Head<'a, H: ?Sized> {
+    /// The headers.
+    pub headers: &'a H,
+    /// The connection that it came over, as the server knows it.
+    pub connection: Connection,
+    /// The query as it was sent, without the question mark; none if the target has none.
+    pub query: Option<&'a str>,
+}
+
+/// Reads credentials from requests, asks the [`Verifier`], and answers as the standards have it.
+///
+/// It accepts no credential until it is told in which forms: see [`accept`](Self::accept).
+#[derive(Clone)]
+pub struct Edge {
+    verifier: Verifier,
+    forms: Vec<KeyIn>,
+    proxies: Proxies,
+    realm: Box<str>,
+    renderer: Arc<dyn Renderer>,
+    observer: Option<Observer>,
+    requires_tls: bool,
+    is_report_only: bool,
+    may_be_cached: bool,
+    vary: Arc<str>,
+}
+
+type Observer = Arc<dyn Fn(&Refused<'_>) + Send + Sync>;
+
+impl Edge {
+    /// An edge in front of this Keyward's verifier.
+    #[must_use]
+    pub fn new(keyward: &Keyward) -> Self {
+        Self {
+            verifier: keyward.verifier().clone(),
+            forms: Vec::new(),
+            proxies: Proxies::none(),
+            realm: "api".into(),
+            renderer: Arc::new(ProblemJson),
+            observer: None,
+            requires_tls: false,
+            is_report_only: false,
+            may_be_cached: false,
+            vary: Arc::default(),
+        }
+    }
+
+    /// Accepts keys in this form too. Challenges name the forms in the order in which they were accepted.
+    #[must_use]
+    pub fn accept(mut self, form: KeyIn) -> Self {
+        if !self.forms.contains(&form) {
+            self.forms.push(form);
+            let headers: Vec<_> = self.credential_headers().collect();
+            self.vary = headers.join(", ").into();
+        }
+        self
+    }
+
+    /// Believes these proxies about where requests come from; by default none is believed.
+    #[must_use]
+    pub fn behind(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Refuses requests that came without TLS (403), and never redirects them: a client that is redirected sends its key in
+    /// clear each time.
+    #[must_use]
+    pub fn require_tls(mut self) -> Self {
+        self.requires_tls = true;
+        self
+    }
+
+    /// What challenges call the protected space (RFC 9110 §11.5); by default `api`.
+    ///
+    /// Characters that would have to be quoted are left out.
+    #[must_use]
+    pub fn realm(mut self, realm: &str) -> Self {
+        let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+        self.realm = realm.chars().filter(is_plain).collect();
+        self
+    }
+
+    /// Answers in another form than [problem details](ProblemJson).
+    #[must_use]
+    pub fn renderer(mut self, renderer: impl Renderer) -> Self {
+        self.renderer = Arc::new(renderer);
+        self
+    }
+
+    /// Tells of every refusal, and why: for the operator's log. Called before the answer is sent; must not block.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Marks refusals as [such that are only reported](Refusal::is_report_only): adapters let the request pass, so that
+    /// a host can see what would be refused before anything is.
+    ///
+    /// # Security
+    /// **Whoever asks gets in**, without a key and without a grant. For the weeks before an API is closed.
+    #[must_use]
+    pub fn report_only(mut self) -> Self {
+        self.is_report_only = true;
+        self
+    }
+
+    /// Leaves `Cache-Control` and `Vary` of granted responses to the application.
+    ///
+    /// # Security
+    /// A shared cache on the way may then hand what one key has paid for to whoever asks next.
+    #[must_use]
+    pub fn leave_caching(mut self) -> Self {
+        self.may_be_cached = true;
+        self
+    }
+
+    /// Decides on a request. What the attempt says of its credential and its address is replaced by what the head says.
+    ///
+    /// # Errors
+    /// [`Refusal`] bears the answer to send, and nothing else of the request should happen.
+    pub fn admit<'a, 'h, H: HeaderSource + ?Sized>(
+        &'a self,
+        head: &Head<'h, H>,
+        attempt: Attempt<'a>,
+    ) -> impl Future<Output = Result<Passage, Box<Refusal>>> + use<'a, 'h, H> {
+        let begun = self.begin(head, attempt);
+        async move {
+            match begun {
+                Begun::Decided(decided) => decided,
+                Begun::Open(found, origin) => {
+                    let attempt = filled(attempt, &found, origin);
+                    let decided = self.verifier.verify(&attempt).await;
+                    self.passage(decided, attempt, origin, Vec::new)
+                }
+            }
+        }
+    }
+
+    /// Looks at what a handler answered.
+    ///
+    /// # Errors
+    /// [`Refusal`] to send in its place, if it succeeded (2xx or 3xx) though it promised a check that it never
+    /// made: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Never
+    /// [reported only](Self::report_only): that is for callers, and this is the handler's mistake.
+    pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Refusal>> {
+        match grant.unchecked() {
+            Some(kind) if (200..400).contains(&status) => {
+                let kind = kind.into();
+                let reason = Reason::Unchecked { kind };
+                Err(self.refusal(reason, None, Origin::default(), &[]))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The headers that credentials are read from, in lower case. An adapter takes them out of the request before the
+    /// handler sees it, so that no handler and no log behind it holds a key.
+    pub fn credential_headers(&self) -> impl Iterator<Item = &str> {
+        let is_any_scheme = self.forms.iter().any(|form| form.scheme().is_some());
+        let headers = self.forms.iter().flat_map(KeyIn::headers);
+        is_any_scheme
+            .then_some("authorization")
+            .into_iter()
+            .chain(headers.map(|name| &*name.lower))
+    }
+
+    /// The query without the parameters that credentials are read from; none if it has none of them.
+    #[must_use]
+    pub fn query_without_credential(&self, query: &str) -> Option<String> {
+        credentials::without_parameters(&self.forms, query)
+    }
+
+    fn begin<'h, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'h, H>,
+        attempt: Attempt<'_>,
+    ) -> Begun<'h> {
+        let found = credentials::read(&self.forms, head);
+        let origin = self.proxies.origin(head.connection, head.headers);
+        if self.requires_tls && !origin.is_tls {
+            let parsed = self.verifier.format().parse_presented(found.presented());
+            let key = parsed.ok().map(|parsed| parsed.id());
+            let refusal = self.refusal(Reason::InClear { key }, Some(attempt), origin, &[]);
+            return Begun::Decided(Err(refusal));
+        }
+        let filled = filled(attempt, &found, origin);
+        let Some(decided) = self.verifier.try_verify(&filled) else {
+            return Begun::Open(found, origin);
+        };
+        let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
+        Begun::Decided(self.passage(decided, filled, origin, near_misses))
+    }
+
+    fn passage(
+        &self,
+        decided: Result<Admitted, Denial>,
+        attempt: Attempt<'_>,
+        origin: Origin,
+        near_misses: impl FnOnce() -> Vec<NearMiss>,
+    ) -> Result<Passage, Box<Refusal>> {
+        match decided {
+            Ok(admitted) => {
+                let vary = (!self.may_be_cached).then(|| Arc::clone(&self.vary));
+                Ok(Passage::new(admitted, vary))
+            }
+            Err(denial) => {
+                let names_no_key = matches!(
+                    denial.reason(),
+                    DenialReason::NoCredential | DenialReason::Malformed(KeyTextError::HalfPair)
+                );
+                let near_misses = if names_no_key && self.observer.is_some() {
+                    near_misses()
+                } else {
+                    Vec::new()
+                };
+                Err(self.refusal(Reason::Denied(denial), Some(attempt), origin, &near_misses))
+            }
+        }
+    }
+
+    fn refusal(
+        &self,
+        reason: Reason,
+        attempt: Option<Attempt<'_>>,
+        origin: Origin,
+        near_misses: &[NearMiss],
+    ) -> Box<Refusal> {
+        let is_of_the_handler = matches!(reason, Reason::Unchecked { .. });
+        let is_report_only = self.is_report_only && !is_of_the_handler;
+        if let Some(observer) = &self.observer {
+            observer(&Refused {
+                reason: &reason,
+                client: origin.client,
+                near_misses,
+                is_report_only,
+            });
+        }
+        let problem = Problem::of(&reason);
+        let requirement = attempt.map(|attempt| attempt.requirement);
+        let mut answer = Answer {
+            status: problem.status,
+            headers: answer::headers(&reason, &self.forms, &self.realm, requirement),
+            body: Vec::new(),
+        };
+        self.renderer.render(&problem, &mut answer);
+        Box::new(Refusal::new(answer, reason, is_report_only))
+    }
+}
+
+/// What could be decided without waiting.
+enum Begun<'a> {
+    Decided(Result<Passage, Box<Refusal>>),
+    Open(Found<'a>, Origin),
+}
+
+fn filled<'a>(attempt: Attempt<'a>, found: &'a Found<'_>, origin: Origin) -> Attempt<'a> {
+    attempt.presenting(found.presented(), origin.client)
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge")
+            .field("forms", &self.forms)
+            .field("proxies", &self.proxies)
+            .field("realm", &self.realm)
+            .field("renderer", &self.renderer)
+            .field("requires_tls", &self.requires_tls)
+            .field("is_report_only", &self.is_report_only)
+            .finish_non_exhaustive()
+    }
+}

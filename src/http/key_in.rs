@@ -1,0 +1,184 @@
+//! The forms in which a key may be sent.
+
+use std::fmt;
+
+/// One form in which a key may be sent. An [`Edge`](super::Edge) accepts those that it is told to, and no other.
+///
+/// ```
+/// use keyward::http::KeyIn;
+///
+/// let forms = [KeyIn::bearer(), KeyIn::header("X-API-Key")?];
+/// # let _ = forms;
+/// # Ok::<(), keyward::http::KeyInError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIn(pub(super) Form);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `Authorization: {scheme} {key}`.
+    Scheme(Scheme),
+    /// Names are kept as they were written, for challenges and for `Vary`.
+    Header(Name),
+    Pair {
+        id: Name,
+        secret: Name,
+    },
+    Query(Box<str>),
+}
+
+/// An authentication scheme (RFC 9110 §11.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Bearer,
+    ApiKey,
+    Basic,
+}
+
+/// The name of a header, as it was written and as headers are looked up by.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) written: Box<str>,
+    pub(super) lower: Box<str>,
+}
+
+impl KeyIn {
+    /// `Authorization: Bearer {key}` (RFC 6750 §2.1).
+    #[must_use]
+    pub const fn bearer() -> Self {
+        Self(Form::Scheme(Scheme::Bearer))
+    }
+
+    /// `Authorization: ApiKey {key}`, or `Api-Key`. No standard has this scheme; many products do.
+    #[must_use]
+    pub const fn api_key() -> Self {
+        Self(Form::Scheme(Scheme::ApiKey))
+    }
+
+    /// `Authorization: Basic …` (RFC 7617): the key as the user with an empty password, or its id as the user and its
+    /// secret as the password, as `curl -u` sends them.
+    #[must_use]
+    pub const fn basic() -> Self {
+        Self(Form::Scheme(Scheme::Basic))
+    }
+
+    /// The key alone in a header of this name, such as `X-API-Key`.
+    ///
+    /// # Errors
+    /// [`KeyInError`] if no header can have this name, or if the header is `Authorization`, which has schemes.
+    pub fn header(name: &str) -> Result<Self, KeyInError> {
+        Ok(Self(Form::Header(Name::new(name)?)))
+    }
+
+    /// The key as two values: its id in one header and its secret in another.
+    ///
+    /// # Errors
+    /// As [`header`](Self::header), and if both have the same name.
+    pub fn pair(id: &str, secret: &str) -> Result<Self, KeyInError> {
+        let (id, secret) = (Name::new(id)?, Name::new(secret)?);
+        if id.lower == secret.lower {
+            return Err(KeyInError(secret.written));
+        }
+        Ok(Self(Form::Pair { id, secret }))
+    }
+
+    /// The key in a parameter of the query, such as `?api_key=…`.
+    ///
+    /// # Security
+    /// Addresses end up in the logs of every proxy on the way, in histories and in `Referer` headers, and the key with
+    /// them (RFC 6750 §5.3 and RFC 9700 §4.3.2 advise against it). Only for clients that can send no header.
+    ///
+    /// # Errors
+    /// [`KeyInError`] unless the name consists of letters, digits, `-`, `_` and `.`.
+    pub fn query_parameter(name: &str) -> Result<Self, KeyInError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return Err(KeyInError(name.into()));
+        }
+        Ok(Self(Form::Query(name.into())))
+    }
+
+    /// The headers that a key in this form stands in, in lower case.
+    pub(super) fn headers(&self) -> impl Iterator<Item = &Name> {
+        let (one, other) = match &self.0 {
+            Form::Header(name) => (Some(name), None),
+            Form::Pair { id, secret } => (Some(id), Some(secret)),
+            Form::Scheme(_) | Form::Query(_) => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        match self.0 {
+            Form::Scheme(scheme) => Some(scheme),
+            _ => None,
+        }
+    }
+}
+
+impl Scheme {
+    /// Whether it goes by this name.
+    pub(super) fn is_named(self, name: &[u8]) -> bool {
+        let names: &[&str] = match self {
+            Self::Bearer => &["bearer"],
+            Self::ApiKey => &["apikey", "api-key"],
+            Self::Basic => &["basic"],
+        };
+        names
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    }
+}
+
+impl Name {
+    fn new(name: &str) -> Result<Self, KeyInError> {
+        // A token of RFC 9110 §5.6.2.
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(is_token) || lower == "authorization" {
+            return Err(KeyInError(name.into()));
+        }
+        Ok(Self {
+            written: name.into(),
+            lower: lower.into(),
+        })
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.written)
+    }
+}
+
+/// No key can be sent under this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no key can be sent under the name `{0}`")]
+pub struct KeyInError(Box<str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_request_can_have_are_refused() {
+        for name in [
+            "",
+            "X API",
+            "X-Key:",
+            "X-Schlüssel",
+            "X\nY",
+            "Authorization",
+            "authorization",
+        ] {
+            assert!(KeyIn::header(name).is_err(), "{name:?}");
+            assert!(KeyIn::pair("X-Id", name).is_err(), "{name:?}");
+            assert!(KeyIn::pair(name, "X-Secret").is_err(), "{name:?}");
+        }
+        assert!(KeyIn::pair("X-Key", "x-key").is_err());
+        for name in ["", "a b", "a=b", "a&b", "ä", "a%20b"] {
+            assert!(KeyIn::query_parameter(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What is left of quotas, as headers that clients can slow down by.
+//!
+//! Two families say it: `X-RateLimit-*`, which no standard describes and most clients know, and `RateLimit` with
+//! `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11, which is work in progress. Neither promises anything:
+//! a request may be refused though some are left.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::key::Quota;
+
+/// Largest integer that a structured field can hold: 15 digits (RFC 9651 §3.3.1).
+const MAX_INTEGER: u64 = 999_999_999_999_999;
+
+/// One quota, and what is left of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaState {
+    quota: Quota,
+    remaining: u32,
+    reset_after: Duration,
+}
+
+impl QuotaState {
+    /// For as long as `reset_after`, `remaining` requests are left of the quota; never more than it permits.
+    #[must_use]
+    pub fn new(quota: Quota, remaining: u32, reset_after: Duration) -> Self {
+        Self {
+            remaining: remaining.min(quota.limit().get()),
+            quota,
+            reset_after,
+        }
+    }
+
+    /// The quota.
+    #[must_use]
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// How many requests are left.
+    #[must_use]
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+
+    /// For how long no more than those are.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.reset_after
+    }
+}
+
+/// Which families of limit headers are sent.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::{http::{LimitHeaders, QuotaState}, key::Quota, time::OffsetDateTime};
+///
+/// let quota = Quota::new("minute", NonZeroU32::new(60).ok_or("zero")?, Duration::from_mins(1))?;
+/// let state = QuotaState::new(quota, 50, Duration::from_secs(30));
+/// let headers = LimitHeaders::all().without_x_rate_limit();
+/// assert_eq!(headers.render(&[state], OffsetDateTime::UNIX_EPOCH), [
+///     ("ratelimit-policy", r#""minute";q=60;w=60"#.to_owned()),
+///     ("ratelimit", r#""minute";r=50;t=30"#.to_owned()),
+/// ]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitHeaders {
+    x_rate_limit: bool,
+    rate_limit: bool,
+}
+
+impl LimitHeaders {
+    /// Both families.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self {
+            x_rate_limit: true,
+            rate_limit: true,
+        }
+    }
+
+    /// Neither: clients learn of a limit when they reach it.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            x_rate_limit: false,
+            rate_limit: false,
+        }
+    }
+
+    /// Not `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    #[must_use]
+    pub const fn without_x_rate_limit(mut self) -> Self {
+        self.x_rate_limit = false;
+        self
+    }
+
+    /// Not `RateLimit` and `RateLimit-Policy`.
+    #[must_use]
+    pub const fn without_rate_limit(mut self) -> Self {
+        self.rate_limit = false;
+        self
+    }
+
+    /// The headers, their names in lower case (RFC 9113 §8.2.1). Where there is no quota, there are none.
+    ///
+    /// `X-RateLimit-*` can tell of one quota only: the one with the fewest requests left, and among those the one that
+    /// resets last. Its reset is in seconds of Unix time, while `RateLimit` counts the seconds from now. Both are
+    /// rounded up, so that nobody comes back too early.
+    #[must_use]
+    pub fn render(
+        &self,
+        states: &[QuotaState],
+        now: OffsetDateTime,
+    ) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        let tightest = states
+            .iter()
+            .min_by_key(|state| (state.remaining, Reverse(state.reset_after)));
+        let Some(tightest) = tightest else {
+            return headers;
+        };
+        if self.x_rate_limit {
+            let reset = unix_seconds_up(now, tightest.reset_after);
+            headers.push(("x-ratelimit-limit", tightest.quota.limit().to_string()));
+            headers.push(("x-ratelimit-remaining", tightest.remaining.to_string()));
+            headers.push(("x-ratelimit-reset", reset.to_string()));
+        }
+        if self.rate_limit {
+            headers.push(("ratelimit-policy", list(states, policy)));
+            headers.push(("ratelimit", list(states, service_limit)));
+        }
+        headers
+    }
+}
+
+/// A list of structured fields (RFC 9651 §3.1).
+fn list(states: &[QuotaState], item: fn(&QuotaState) -> String) -> String {
+    let items: Vec<String> = states.iter().map(item).collect();
+    items.join(", ")
+}
+
+/// A quota policy item (draft §3.1). A quota's name has none of the characters that a string would have to escape.
+fn policy(state: &QuotaState) -> String {
+    let (name, limit) = (state.quota.name(), state.quota.limit());
+    let window = seconds_up(state.quota.window());
+    format!("\"{name}\";q={limit};w={window}")
+}
+
+/// A service limit item (draft §4.1).
+fn service_limit(state: &QuotaState) -> String {
+    let (name, remaining) = (state.quota.name(), state.remaining);
+    let reset = seconds_up(state.reset_after);
+    format!("\"{name}\";r={remaining};t={reset}")
+}
+
+fn seconds_up(duration: Duration) -> u64 {
+    let part = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(part).min(MAX_INTEGER)
+}
+
+/// The Unix time after that long, never before 1970.
+fn unix_seconds_up(now: OffsetDateTime, after: Duration) -> u64 {
+    let after = i128::try_from(after.as_nanos()).unwrap_or(i128::MAX);
+    let nanos = now.unix_timestamp_nanos().saturating_add(after).max(0);
+    let seconds = nanos.unsigned_abs().div_ceil(1_000_000_000);
+    u64::try_from(seconds).map_or(MAX_INTEGER, |seconds| seconds.min(MAX_INTEGER))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use sfv::{BareItem, List, ListEntry, Parser};
+
+    use super::*;
+
+    const EPOCH: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn state(name: &str, limit: u32, remaining: u32, reset_after: Duration) -> QuotaState {
+        let limit = NonZeroU32::new(limit).unwrap();
+        let quota = Quota::new(name, limit, Duration::from_mins(1)).unwrap();
+        QuotaState::new(quota, remaining, reset_after)
+    }
+
+    fn value(headers: &[(&'static str, String)], name: &str) -> String {
+        let mut found = headers.iter().filter(|(other, _)| *other == name);
+        let (_, value) = found.next().unwrap();
+        assert!(found.next().is_none(), "{name} twice");
+        value.clone()
+    }
+
+    #[test]
+    fn x_rate_limit_tells_of_the_tightest_quota() {
+        let states = [
+            state("loose", 10, 9, Duration::from_secs(90)),
+            state("soon", 100, 3, Duration::from_secs(5)),
+            state("tight", 200, 3, Duration::from_millis(7_500)),
+            state("wide", 300, 4, Duration::from_secs(60)),
+        ];
+        let headers = LimitHeaders::all()
+            .without_rate_limit()
+            .render(&states, EPOCH);
+        assert_eq!(
+            headers,
+            [
+                ("x-ratelimit-limit", "200".to_owned()),
+                ("x-ratelimit-remaining", "3".to_owned()),
+                ("x-ratelimit-reset", "8".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_wanted_or_not_known_is_not_sent() {
+        let states = [state("q", 1, 1, Duration::ZERO)];
+        let all = LimitHeaders::all();
+        assert_eq!(all.render(&states, EPOCH).len(), 5);
+        assert!(all.render(&[], EPOCH).is_empty());
+        assert!(LimitHeaders::none().render(&states, EPOCH).is_empty());
+        let neither = all.without_rate_limit().without_x_rate_limit();
+        assert_eq!(neither, LimitHeaders::none());
+    }
+
+    #[test]
+    fn no_reset_is_told_too_early() {
+        let reset = |now_nanos: i64, after| {
+            let now = EPOCH + time::Duration::nanoseconds(now_nanos);
+            let headers = LimitHeaders::all().render(&[state("q", 1, 0, after)], now);
+            value(&headers, "x-ratelimit-reset")
+        };
+        assert_eq!(reset(0, Duration::ZERO), "0");
+        assert_eq!(reset(0, Duration::from_nanos(1)), "1");
+        assert_eq!(reset(0, Duration::from_secs(1)), "1");
+        assert_eq!(reset(999_999_999, Duration::from_nanos(1)), "1");
+        assert_eq!(reset(999_999_999, Duration::from_nanos(2)), "2");
+        assert_eq!(reset(-2_000_000_000, Duration::from_secs(1)), "0");
+        assert_eq!(reset(0, Duration::MAX), "999999999999999");
+    }
+
+    #[test]
+    fn no_more_is_left_than_is_permitted() {
+        assert_eq!(state("q", 5, 6, Duration::ZERO).remaining(), 5);
+    }
+
+    type Item = (String, Vec<(String, i64)>);
+
+    /// A list of strings with integers for parameters, as the `sfv` crate reads it.
+    fn parse(text: &str) -> Vec<Item> {
+        let list: List = Parser::new(text).parse().unwrap();
+        let item = |entry: ListEntry| {
+            let ListEntry::Item(item) = entry else {
+                panic!("an inner list in {text}");
+            };
+            let BareItem::String(name) = item.bare_item else {
+                panic!("no string in {text}");
+            };
+            let parameters = item.params.into_iter().map(|(key, value)| match value {
+                BareItem::Integer(number) => (key.as_str().to_owned(), number.into()),
+                other => panic!("no integer: {other:?}"),
+            });
+            (name.as_str().to_owned(), parameters.collect())
+        };
+        list.into_iter().map(item).collect()
+    }
+
+    fn item(name: &str, parameters: [(&str, u128); 2]) -> Item {
+        let number = |number: u128| i64::try_from(number.min(MAX_INTEGER.into())).unwrap();
+        let parameters = parameters.map(|(key, value)| (key.to_owned(), number(value)));
+        (name.to_owned(), parameters.into())
+    }
+
+    fn any_state() -> impl Strategy<Value = QuotaState> {
+        let quota = ("[a-z0-9_-]{1,32}", 1..=u32::MAX, 1_u64..=366 * 86_400);
+        let quota = quota.prop_map(|(name, limit, window)| {
+            let limit = NonZeroU32::new(limit).unwrap();
+            Quota::new(&name, limit, Duration::from_secs(window)).unwrap()
+        });
+        let days = (0..100 * 86_400_u64, 0..1_000_000_000_u32);
+        let days = days.prop_map(|(seconds, nanos)| Duration::new(seconds, nanos));
+        let reset_after = prop_oneof![days, any::<Duration>()];
+        (quota, any::<u32>(), reset_after)
+            .prop_map(|(quota, remaining, reset)| QuotaState::new(quota, remaining, reset))
+    }
+
+    proptest! {
+        #[test]
+        fn structured_fields_read_back_as_the_states(states in vec(any_state(), 1..9)) {
+            let headers = LimitHeaders::all().render(&states, EPOCH);
+            let policies: Vec<Item> = states.iter().map(|state| {
+                let quota = state.quota();
+                let window = quota.window().as_secs();
+                item(quota.name(), [("q", quota.limit().get().into()), ("w", window.into())])
+            }).collect();
+            let limits: Vec<Item> = states.iter().map(|state| {
+                let seconds = state.reset_after().as_nanos().div_ceil(1_000_000_000);
+                item(state.quota().name(), [("r", state.remaining().into()), ("t", seconds)])
+            }).collect();
+            prop_assert_eq!(parse(&value(&headers, "ratelimit-policy")), policies);
+            prop_assert_eq!(parse(&value(&headers, "ratelimit")), limits);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What keeps a request out.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::{Answer, NearMiss};
+use crate::key::KeyId;
+use crate::verifier::Denial;
+
+/// A request is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    answer: Answer,
+    reason: Reason,
+    is_report_only: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(answer: Answer, reason: Reason, is_report_only: bool) -> Self {
+        Self {
+            answer,
+            reason,
+            is_report_only,
+        }
+    }
+
+    /// What to answer.
+    #[must_use]
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// What to answer.
+    #[must_use]
+    pub fn into_answer(self) -> Answer {
+        self.answer
+    }
+
+    /// Why. For the operator, never for the caller.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// Whether the request is to be let through all the same, without a grant: see
+    /// [`Edge::report_only`](super::Edge::report_only).
+    #[must_use]
+    pub fn is_report_only(&self) -> bool {
+        self.is_report_only
+    }
+}
+
+/// Why a request was refused. For operators; bears no secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The verifier denied it.
+    Denied(Denial),
+    /// It came without TLS where that is required.
+    InClear {
+        /// The id of the key that it bore, if it bore one: whoever listened has the whole of it, so rotate it. Whether
+        /// there is such a key was not looked up.
+        key: Option<KeyId>,
+    },
+    /// The handler answered without the check that it had promised. A mistake of the application's, whatever the key.
+    Unchecked {
+        /// The kind of resource that it never asked about.
+        kind: Box<str>,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
+            Self::Unchecked { kind } => {
+                write!(
+                    f,
+                    "the handler never asked whether the key is permitted the `{kind}`"
+                )
+            }
+            Self::InClear { key: None } => f.write_str("the request came without TLS"),
+            Self::InClear { key: Some(key) } => {
+                write!(f, "the key {key} came without TLS: rotate it")
+            }
+        }
+    }
+}
+
+/// A refusal, as an [observer](super::Edge::observe) is told of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Refused<'a> {
+    /// Why.
+    pub reason: &'a Reason,
+    /// Where it came from, if that is known.
+    pub client: Option<IpAddr>,
+    /// What the caller probably meant, where it sent no credential that is accepted.
+    pub near_misses: &'a [NearMiss],
+    /// Whether it was let through all the same.
+    pub is_report_only: bool,
+}
+
+impl Refused<'_> {
+    /// The id of the key that was presented, where one could be read. Anyone can present any id.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self.reason {
+            Reason::Denied(denial) => denial.key_id(),
+            Reason::InClear { key } => *key,
+            Reason::Unchecked { .. } => None,
+        }
+    }
+}

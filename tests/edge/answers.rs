@@ -1,0 +1,364 @@
+//! What callers are told: constant within a class, and readable by parsers that others wrote.
+
+use std::num::NonZeroU32;
+
+use http_auth::ChallengeRef;
+use keyward::http::{Answer, Edge, GrpcStatus, Head, KeyIn, Problem, Renderer};
+use keyward::key::{Resource, TenantId};
+use keyward::manager::NewKey;
+use keyward::scope;
+use keyward::store::MemoryStore;
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
+use keyward::verifier::{Attempt, Requirement};
+use problem_details::ProblemDetails;
+
+use crate::common::{House, READ, over_tls, values};
+
+fn challenges<'a>(values: &[&'a str]) -> Vec<ChallengeRef<'a>> {
+    let parsed = values
+        .iter()
+        .map(|value| http_auth::ChallengeParser::new(value));
+    parsed
+        .flat_map(|challenges| challenges.map(Result::unwrap))
+        .collect()
+}
+
+fn parameter(challenge: &ChallengeRef<'_>, name: &str) -> Option<String> {
+    let mut parameters = challenge.params.iter();
+    let (_, value) = parameters.find(|(other, _)| *other == name)?;
+    Some(value.to_unescaped())
+}
+
+fn problem(answer: &Answer) -> ProblemDetails {
+    let content_type = ("content-type", "application/problem+json".to_owned());
+    assert!(answer.headers.contains(&content_type), "{answer:?}");
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// All that can be wrong with a credential, each of another kind.
+async fn refused_in_every_way(house: &House) -> Vec<(&'static str, String)> {
+    let (keyward, text) = (&house.keyward, house.text());
+    let (manager, actor) = (keyward.manager(), keyward::manager::Actor::system("tests"));
+    let tenant = TenantId::new("acme-inc").unwrap();
+    let new = || NewKey::new(tenant.clone(), "refused", READ);
+    let revoked = TestKey::issue_as(keyward, new()).await;
+    revoked.revoke(keyward).await;
+    let suspended = TestKey::issue_as(keyward, new()).await;
+    manager
+        .suspend(&actor, &tenant, suspended.id())
+        .await
+        .unwrap();
+    let network: keyward::key::Network = "198.51.100.0/24".parse().unwrap();
+    let elsewhere = TestKey::issue_as(keyward, new().networks(network)).await;
+    let unknown = {
+        let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
+        TestKey::issue_as(&other, new()).await
+    };
+    let wrong = {
+        let secret = "x".repeat(keyward.format().secret_characters());
+        let secret = keyward::key::Secret::new(secret).unwrap();
+        let environment = keyward.format().find_environment(None).unwrap();
+        keyward
+            .format()
+            .compose(environment, house.key.id(), &secret)
+            .unwrap()
+    };
+    vec![
+        ("empty", String::new()),
+        ("rubbish", "Zm9vOmJhcg==".to_owned()),
+        ("cut short", text[..text.len() - 1].to_owned()),
+        ("oversize", "a".repeat(1_000)),
+        ("another environment", text.replace("_test_", "_live_")),
+        ("unknown", unknown.text().to_owned()),
+        ("wrong secret", wrong.expose().to_owned()),
+        ("revoked", revoked.text().to_owned()),
+        ("suspended", suspended.text().to_owned()),
+        ("outside its networks", elsewhere.text().to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn there_are_two_constant_401s() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let without = house.ask(&[], None).await.unwrap_err().into_answer();
+    let other = [
+        ("authorization", b"Digest x".as_slice()),
+        ("x-api-key", b"x"),
+    ];
+    let other = house
+        .ask(&other, Some("a=b"))
+        .await
+        .unwrap_err()
+        .into_answer();
+    assert_eq!(without, other);
+
+    let mut refused = Vec::new();
+    for (why, text) in refused_in_every_way(&house).await {
+        let value = format!("Bearer {text}");
+        for _ in 0..2 {
+            let refusal = house
+                .ask(&[("authorization", value.as_bytes())], None)
+                .await;
+            let answer = refusal.unwrap_err().into_answer();
+            assert_eq!(answer.status, 401, "{why}");
+            refused.push((why, answer));
+        }
+    }
+    for (why, answer) in &refused {
+        assert_eq!(*answer, refused[0].1, "{why}");
+    }
+    assert_ne!(without, refused[0].1);
+    assert_eq!(
+        problem(&without).detail.as_deref(),
+        Some("An API key is required.")
+    );
+    assert_eq!(
+        problem(&refused[0].1).detail.as_deref(),
+        Some("The API key is not valid.")
+    );
+}
+
+#[tokio::test]
+async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() {
+    let house = House::new(|edge| {
+        edge.accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::bearer())
+            .accept(KeyIn::basic())
+            .accept(KeyIn::pair("X-Id", "X-Secret").unwrap())
+            .realm("Acme \"reports\"")
+    })
+    .await;
+    let without = house.ask(&[], None).await.unwrap_err();
+    let asked = challenges(&values(&without, "www-authenticate"));
+    let named: Vec<_> = asked
+        .iter()
+        .map(|challenge| (challenge.scheme, parameter(challenge, "name")))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("ApiKey", Some("X-API-Key".to_owned())),
+            ("Bearer", None),
+            ("Basic", None),
+            ("ApiKey", Some("X-Id X-Secret".to_owned())),
+        ]
+    );
+    for challenge in &asked {
+        assert_eq!(
+            parameter(challenge, "realm").as_deref(),
+            Some("Acme reports")
+        );
+        assert_eq!(
+            parameter(challenge, "error"),
+            None,
+            "RFC 6750 §3.1: no error without a credential"
+        );
+    }
+
+    let wrong = house
+        .ask(&[("authorization", b"Bearer x")], None)
+        .await
+        .unwrap_err();
+    let errors: Vec<_> = challenges(&values(&wrong, "www-authenticate"))
+        .iter()
+        .map(|challenge| parameter(challenge, "error"))
+        .collect();
+    assert_eq!(errors, [None, Some("invalid_token".to_owned()), None, None]);
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_is_told_which_scope_would_do() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer()).accept(KeyIn::basic())).await;
+    let bearer = house.key.bearer();
+    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    let need = Requirement::scope(scope!("write:editions").or(scope!("admin")));
+    let refusal = house.ask_for(&need, &sent, None).await.unwrap_err();
+    assert_eq!(refusal.answer().status, 403);
+    let asked = challenges(&values(&refusal, "www-authenticate"));
+    assert_eq!(asked.len(), 1, "no other scheme has a word for it");
+    assert_eq!(
+        parameter(&asked[0], "error").as_deref(),
+        Some("insufficient_scope")
+    );
+    assert_eq!(
+        parameter(&asked[0], "scope").as_deref(),
+        Some("write:editions admin")
+    );
+
+    let refusal = house
+        .ask_for(&Requirement::full_access(), &sent, None)
+        .await
+        .unwrap_err();
+    let asked = challenges(&values(&refusal, "www-authenticate"));
+    assert_eq!(parameter(&asked[0], "scope"), None);
+    assert_eq!(
+        problem(refusal.answer()).detail.as_deref(),
+        Some("The API key does not permit this.")
+    );
+}
+
+#[tokio::test]
+async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let project: Resource = "project:p-1".parse().unwrap();
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
+    let key = TestKey::issue_as(&house.keyward, new.resources(project)).await;
+    let need = Requirement::scope(READ).resource("project");
+    let headers = [("authorization", key.bearer())];
+    for (project, status) in [("p-1", None), ("p-2", Some(403))] {
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let attempt = Attempt::of(&need).resource("project", project);
+        let refusal = house.edge.admit(&head, attempt).await.err();
+        assert_eq!(
+            refusal.map(|refusal| refusal.answer().status),
+            status,
+            "{project}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_request_too_many_at_once_is_told_to_come_back() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
+    let key = TestKey::issue_as(&house.keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let bearer = key.bearer();
+    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    let (_, permit, _) = house.ask(&sent, None).await.unwrap().into_parts();
+    let refusal = house.ask(&sent, None).await.unwrap_err();
+    assert_eq!(refusal.answer().status, 429);
+    assert_eq!(values(&refusal, "retry-after"), ["1"]);
+    assert_eq!(values(&refusal, "www-authenticate"), [""; 0]);
+    drop(permit);
+    assert!(house.ask(&sent, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_is_a_503() {
+    let store =
+        FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..u64::MAX, Fault::Unavailable);
+    let keyward = builder(store, [READ]).open().await.unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+    let headers = [("authorization", key.bearer())];
+    let head = Head {
+        headers: headers.as_slice(),
+        connection: over_tls(),
+        query: None,
+    };
+    let need = Requirement::scope(READ);
+    let refusal = edge.admit(&head, Attempt::of(&need)).await.unwrap_err();
+    assert_eq!(refusal.answer().status, 503);
+    assert_eq!(values(&refusal, "retry-after"), ["5"]);
+    let detail = problem(refusal.answer()).detail;
+    assert_eq!(
+        detail.as_deref(),
+        Some("The API key cannot be checked now. Try again.")
+    );
+    assert!(
+        refusal.reason().to_string().contains("store"),
+        "{}",
+        refusal.reason()
+    );
+}
+
+#[tokio::test]
+async fn no_refusal_is_kept_by_a_cache_and_none_bears_a_secret() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let mut all = refused_in_every_way(&house).await;
+    all.push(("none", "Digest".to_owned()));
+    all.push(("several", format!("{0}, {0}", house.text())));
+    for (why, text) in all {
+        let value = format!("Bearer {text}");
+        let refusal = house
+            .ask(&[("authorization", value.as_bytes())], None)
+            .await
+            .unwrap_err();
+        assert_eq!(values(&refusal, "cache-control"), ["no-store"], "{why}");
+        assert!(
+            text.is_empty() || !format!("{refusal:?}").contains(&*text),
+            "{why}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
+    let accept = |edge: Edge| {
+        edge.accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::bearer())
+    };
+    let house = House::new(accept).await;
+    let text = house.text();
+    let sent: [(&str, &[u8]); 1] = [("x-api-key", text.as_bytes())];
+    let (_, _, rules) = house.ask(&sent, None).await.unwrap().into_parts();
+    let added = |response: &[(&str, &str)]| {
+        let added = rules.headers(response).into_iter();
+        added
+            .map(|header| format!("{}: {}", header.name, header.value))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        added(&[]),
+        ["cache-control: private", "vary: authorization, x-api-key"]
+    );
+    assert_eq!(
+        added(&[("Cache-Control", "public, max-age=60")]),
+        [
+            "cache-control: max-age=60, private",
+            "vary: authorization, x-api-key"
+        ]
+    );
+    let house = House::new(|edge| accept(edge).leave_caching()).await;
+    let text = house.text();
+    let sent: [(&str, &[u8]); 1] = [("x-api-key", text.as_bytes())];
+    let (_, _, rules) = house.ask(&sent, None).await.unwrap().into_parts();
+    assert_eq!(rules.headers(&[("a", "b")]), []);
+}
+
+#[tokio::test]
+async fn clients_of_grpc_are_answered_in_its_statuses() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
+    let bearer = house.key.bearer();
+    let twice = format!("{bearer}, {bearer}");
+    for (sent, need, code) in [
+        (None, Requirement::scope(READ), "16"),
+        (Some("Bearer x"), Requirement::scope(READ), "16"),
+        (Some(&*bearer), Requirement::full_access(), "7"),
+        (Some(&*twice), Requirement::scope(READ), "3"),
+    ] {
+        let sent: Vec<_> = sent
+            .map(|value| ("authorization", value.as_bytes()))
+            .into_iter()
+            .collect();
+        let refusal = house.ask_for(&need, &sent, None).await.unwrap_err();
+        assert_eq!(refusal.answer().status, 200);
+        assert_eq!(values(&refusal, "grpc-status"), [code]);
+        assert_eq!(values(&refusal, "content-type"), ["application/grpc"]);
+        assert!(refusal.answer().body.is_empty());
+    }
+}
+
+#[derive(Debug)]
+struct Plain;
+
+impl Renderer for Plain {
+    fn render(&self, problem: &Problem, answer: &mut Answer) {
+        answer.body = format!("{} {}\n", problem.status, problem.title()).into_bytes();
+    }
+}
+
+#[tokio::test]
+async fn a_host_may_answer_in_its_own_form() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer()).renderer(Plain)).await;
+    let refusal = house.ask(&[], None).await.unwrap_err();
+    assert_eq!(refusal.answer().body, b"401 Unauthorized\n");
+    assert_eq!(
+        values(&refusal, "www-authenticate"),
+        [r#"Bearer realm="api""#]
+    );
+}

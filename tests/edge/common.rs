@@ -1,0 +1,76 @@
+//! An edge in front of a Keyward with one key.
+
+use keyward::http::{Connection, Edge, Head, Passage, Refusal};
+use keyward::key::Scope;
+use keyward::testkit::{TestKey, keyward_with_key};
+use keyward::verifier::{Attempt, Requirement};
+use keyward::{Keyward, scope};
+
+pub(crate) const READ: Scope = scope!("read:editions");
+
+pub(crate) struct House {
+    pub(crate) keyward: Keyward,
+    pub(crate) key: TestKey,
+    pub(crate) edge: Edge,
+}
+
+impl House {
+    /// With a key that may read, and the edge that `accept` makes.
+    pub(crate) async fn new(accept: impl FnOnce(Edge) -> Edge) -> Self {
+        let (keyward, key) = keyward_with_key([READ]).await;
+        let edge = accept(Edge::new(&keyward));
+        Self { keyward, key, edge }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.key.text().to_owned()
+    }
+
+    /// The key's id and secret, as the two-value form has them.
+    pub(crate) fn pair(&self) -> (String, String) {
+        let text = self.text();
+        let parsed = self.keyward.format().parse(text.as_bytes()).unwrap();
+        let secret = std::str::from_utf8(parsed.expose_secret()).unwrap();
+        (parsed.id().to_string(), secret.to_owned())
+    }
+
+    /// Asks with these headers and this query, over TLS.
+    pub(crate) async fn ask(
+        &self,
+        headers: &[(&str, &[u8])],
+        query: Option<&str>,
+    ) -> Result<Passage, Box<Refusal>> {
+        self.ask_for(&Requirement::scope(READ), headers, query)
+            .await
+    }
+
+    pub(crate) async fn ask_for(
+        &self,
+        need: &Requirement,
+        headers: &[(&str, &[u8])],
+        query: Option<&str>,
+    ) -> Result<Passage, Box<Refusal>> {
+        let head = Head {
+            headers,
+            connection: over_tls(),
+            query,
+        };
+        self.edge.admit(&head, Attempt::of(need)).await
+    }
+}
+
+pub(crate) fn over_tls() -> Connection {
+    Connection {
+        peer: Some("203.0.113.7".parse().unwrap()),
+        is_tls: true,
+    }
+}
+
+/// The values of a header of an answer.
+pub(crate) fn values<'a>(refusal: &'a Refusal, name: &str) -> Vec<&'a str> {
+    let headers = refusal.answer().headers.iter();
+    headers
+        .filter(|(other, _)| *other == name)
+        .map(|(_, value)| &**value)
+        .collect()
+}

@@ -1,0 +1,289 @@
+//! Which credentials are found: one, in a form that is accepted, and no second one anywhere.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use keyward::http::{Edge, KeyIn};
+
+use crate::common::House;
+
+/// All forms at once.
+fn every_form(edge: Edge) -> Edge {
+    edge.accept(KeyIn::bearer())
+        .accept(KeyIn::api_key())
+        .accept(KeyIn::basic())
+        .accept(KeyIn::header("X-API-Key").unwrap())
+        .accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
+        .accept(KeyIn::query_parameter("api_key").unwrap())
+}
+
+/// What is sent: headers, and a query.
+type Sent = (Vec<(&'static str, Vec<u8>)>, Option<String>);
+
+fn header(name: &'static str, value: impl AsRef<[u8]>) -> Sent {
+    (vec![(name, value.as_ref().to_vec())], None)
+}
+
+fn headers<const N: usize>(headers: [(&'static str, String); N]) -> Sent {
+    let headers = headers.map(|(name, value)| (name, value.into_bytes()));
+    (headers.to_vec(), None)
+}
+
+fn query(query: impl Into<String>) -> Sent {
+    (Vec::new(), Some(query.into()))
+}
+
+async fn status(house: &House, (headers, query): &Sent) -> u16 {
+    let headers: Vec<(&str, &[u8])> = headers
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    match house.ask(&headers, query.as_deref()).await {
+        Ok(_) => 200,
+        Err(refusal) => refusal.answer().status,
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_found_in_each_form() {
+    let house = House::new(every_form).await;
+    let (key, (id, secret)) = (house.text(), house.pair());
+    let user = BASE64_STANDARD.encode(format!("{key}:"));
+    let both = BASE64_STANDARD.encode(format!("{id}:{secret}"));
+    for sent in [
+        header("Authorization", format!("Bearer {key}")),
+        header("authorization", format!("bEARER \t {key} \t")),
+        header("AUTHORIZATION", format!("ApiKey {key}")),
+        header("authorization", format!("api-key {key}")),
+        header("authorization", format!("Basic {user}")),
+        header("authorization", format!("basic {both}")),
+        header("X-API-Key", &key),
+        header("x-api-key", format!(" {key}\t")),
+        headers([
+            ("X-AuthenticationKeyId", id.clone()),
+            ("x-authenticationkeyvalue", secret.clone()),
+        ]),
+        headers([
+            ("X-AuthenticationKeyValue", secret.clone()),
+            ("X-AuthenticationKeyId", id.clone()),
+        ]),
+        query(format!("page=2&api_key={key}")),
+        query(format!("api%5Fkey={}", key.replace('_', "%5f"))),
+        // What is no credential is in nobody's way.
+        (
+            vec![
+                ("accept", b"*/*".to_vec()),
+                ("authorization", format!("Bearer {key}").into_bytes()),
+                ("x-api-key-version", b"2".to_vec()),
+            ],
+            Some("api_keys=1".to_owned()),
+        ),
+    ] {
+        assert_eq!(status(&house, &sent).await, 200, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_accepted_is_no_credential() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let (key, (id, secret)) = (house.text(), house.pair());
+    for sent in [
+        header("X-API-Key", &key),
+        header("authorization", format!("ApiKey {key}")),
+        header("authorization", &key),
+        header("proxy-authorization", format!("Bearer {key}")),
+        header("cookie", format!("authorization=Bearer {key}")),
+        headers([
+            ("X-AuthenticationKeyId", id),
+            ("X-AuthenticationKeyValue", secret),
+        ]),
+        query(format!("api_key={key}&access_token={key}")),
+    ] {
+        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+    }
+    let nothing = House::new(|edge| edge).await;
+    let sent = header("authorization", format!("Bearer {}", nothing.text()));
+    assert_eq!(
+        status(&nothing, &sent).await,
+        401,
+        "an edge accepts what it is told to"
+    );
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
+    let house = House::new(every_form).await;
+    let (key, (id, secret)) = (house.text(), house.pair());
+    let other = house.text().replace("acme_test_", "acme_test_0");
+    let bearer = format!("Bearer {key}");
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:")));
+    let before = house.keyward.verifier().operations();
+    let twice = [
+        // In one form: equal, different, empty beside full, and joined by somebody on the way.
+        headers([
+            ("authorization", bearer.clone()),
+            ("Authorization", bearer.clone()),
+        ]),
+        headers([
+            ("authorization", bearer.clone()),
+            ("authorization", format!("Bearer {other}")),
+        ]),
+        headers([
+            ("authorization", bearer.clone()),
+            ("authorization", "Digest x".to_owned()),
+        ]),
+        headers([
+            ("authorization", "Digest x".to_owned()),
+            ("authorization", bearer.clone()),
+        ]),
+        header("authorization", format!("{bearer}, {bearer}")),
+        header("authorization", format!("{basic},{basic}")),
+        headers([("x-api-key", key.clone()), ("X-API-Key", key.clone())]),
+        headers([("x-api-key", key.clone()), ("x-api-key", String::new())]),
+        header("x-api-key", format!("{key}, {key}")),
+        header("x-api-key", format!("{key},")),
+        headers([
+            ("x-authenticationkeyid", id.clone()),
+            ("x-authenticationkeyid", id.clone()),
+            ("x-authenticationkeyvalue", secret.clone()),
+        ]),
+        headers([
+            ("x-authenticationkeyid", id.clone()),
+            ("x-authenticationkeyvalue", secret.clone()),
+            ("x-authenticationkeyvalue", secret.clone()),
+        ]),
+        headers([
+            ("x-authenticationkeyvalue", secret.clone()),
+            ("x-authenticationkeyvalue", secret.clone()),
+        ]),
+        query(format!("api_key={key}&api_key={key}")),
+        query(format!("api_key={key}&api%5fkey=")),
+        // In two forms.
+        headers([
+            ("authorization", bearer.clone()),
+            ("x-api-key", key.clone()),
+        ]),
+        headers([("authorization", basic.clone()), ("x-api-key", key.clone())]),
+        headers([
+            ("x-api-key", key.clone()),
+            ("x-authenticationkeyid", id.clone()),
+        ]),
+        (
+            vec![("authorization", bearer.clone().into_bytes())],
+            Some(format!("api_key={key}")),
+        ),
+        (
+            vec![("x-api-key", key.clone().into_bytes())],
+            Some("api_key".to_owned()),
+        ),
+    ];
+    for sent in &twice {
+        assert_eq!(status(&house, sent).await, 400, "{sent:?}");
+    }
+    let after = house.keyward.verifier().operations();
+    assert_eq!(
+        after.unreadable - before.unreadable,
+        u64::try_from(twice.len()).unwrap()
+    );
+    assert_eq!(
+        (after.tags, after.store_reads, after.fast_hashes),
+        (before.tags, before.store_reads, before.fast_hashes)
+    );
+}
+
+#[tokio::test]
+async fn rubbish_is_refused_and_costs_nothing() {
+    let house = House::new(every_form).await;
+    let (key, (id, secret)) = (house.text(), house.pair());
+    let long = "a".repeat(64 * 1_024);
+    let before = house.keyward.verifier().operations();
+    for sent in [
+        header("authorization", "Bearer"),
+        header("authorization", "Bearer "),
+        header("authorization", "Bearer \t"),
+        header("authorization", format!("Bearer Bearer {key}")),
+        header("authorization", format!("Bearer {key} {key}")),
+        header(
+            "authorization",
+            format!("Bearer {} {}", &key[..20], &key[20..]),
+        ),
+        header("authorization", format!("Bearer \"{key}\"")),
+        header("authorization", format!("Bearer {key}\r\nX-Evil: 1")),
+        header("authorization", format!("Bearer {key}\0")),
+        header(
+            "authorization",
+            format!("Bearer {}é", &key[..key.len() - 1]),
+        ),
+        header(
+            "authorization",
+            [b"Bearer ".as_slice(), &[0xff; 81]].concat(),
+        ),
+        header("authorization", format!("Bearer {long}")),
+        header(
+            "authorization",
+            format!("Bearer {}", key.replace('_', "%5F")),
+        ),
+        header("authorization", "Basic"),
+        header("authorization", "Basic ###"),
+        header("authorization", format!("Basic {long}")),
+        header(
+            "authorization",
+            format!("Basic {}", BASE64_STANDARD.encode(&key)),
+        ),
+        header(
+            "authorization",
+            format!("Basic {}", BASE64_STANDARD.encode(format!(":{key}"))),
+        ),
+        header(
+            "authorization",
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:x"))),
+        ),
+        header(
+            "authorization",
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{id}:"))),
+        ),
+        header(
+            "authorization",
+            format!(
+                "Basic {}",
+                BASE64_STANDARD.encode(format!("{id}:{secret}:"))
+            ),
+        ),
+        header("x-api-key", ""),
+        header("x-api-key", &long),
+        header("x-api-key", format!("'{key}'")),
+        header("x-authenticationkeyid", &id),
+        header("x-authenticationkeyvalue", &secret),
+        headers([
+            ("x-authenticationkeyid", secret.clone()),
+            ("x-authenticationkeyvalue", id.clone()),
+        ]),
+        headers([
+            ("x-authenticationkeyid", id.to_uppercase()),
+            ("x-authenticationkeyvalue", secret.clone()),
+        ]),
+        query("api_key"),
+        query("api_key="),
+        query(format!("api_key=%{key}")),
+        query(format!("api_key={key}%00")),
+        query(format!("api_key={long}")),
+    ] {
+        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+    }
+    let after = house.keyward.verifier().operations();
+    assert_eq!(
+        (after.tags, after.store_reads, after.fast_hashes),
+        (before.tags, before.store_reads, before.fast_hashes)
+    );
+}
+
+#[tokio::test]
+async fn one_half_of_a_pair_is_a_401() {
+    let house = House::new(every_form).await;
+    let (id, secret) = house.pair();
+    for sent in [
+        header("x-authenticationkeyid", id),
+        header("x-authenticationkeyvalue", secret),
+    ] {
+        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+    }
+}

@@ -1,0 +1,138 @@
+//! "My key gives 401": what the operator is told of it, and the caller is not.
+
+use std::sync::{Arc, Mutex};
+
+use keyward::http::{KeyIn, NearMiss};
+
+use crate::common::House;
+
+/// What the observer was told: the reason and the near misses.
+type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
+
+async fn house() -> (House, Told) {
+    let told = Told::default();
+    let into = Arc::clone(&told);
+    let house = House::new(move |edge| {
+        edge.accept(KeyIn::bearer())
+            .accept(KeyIn::header("X-API-Key").unwrap())
+            .observe(move |refused| {
+                let told = (refused.reason.to_string(), refused.near_misses.to_vec());
+                into.lock().unwrap().push(told);
+            })
+    })
+    .await;
+    (house, told)
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
+    let (house, told) = house().await;
+    let key = house.text();
+    let misspelt = |name: &str| NearMiss::MisspeltHeader {
+        name: name.into(),
+        meant: "X-API-Key".into(),
+    };
+    let mut answers = Vec::new();
+    for (name, value, expected) in [
+        ("authorization", key.clone(), NearMiss::SchemeMissing),
+        (
+            "authorization",
+            format!("\"{key}\""),
+            NearMiss::SchemeMissing,
+        ),
+        (
+            "authorization",
+            format!("Token {key}"),
+            NearMiss::OtherScheme,
+        ),
+        ("X-Api-Kye", key.clone(), misspelt("x-api-kye")),
+        ("x-apikey", key.clone(), misspelt("x-apikey")),
+        ("x_api_key", key.clone(), misspelt("x_api_key")),
+        ("X-API-Keys", "anything".to_owned(), misspelt("x-api-keys")),
+        (
+            "api-token",
+            key.clone(),
+            NearMiss::OtherHeader {
+                name: "api-token".into(),
+            },
+        ),
+    ] {
+        let refusal = house
+            .ask(&[(name, value.as_bytes())], None)
+            .await
+            .unwrap_err();
+        answers.push(refusal.into_answer());
+        let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            (&*reason, near_misses),
+            ("no credential came", vec![expected]),
+            "{name}"
+        );
+    }
+    house
+        .ask(&[], Some(&format!("key={key}")))
+        .await
+        .unwrap_err();
+    let parameter = "key".into();
+    assert_eq!(
+        told.lock().unwrap().pop().unwrap().1,
+        [NearMiss::InQuery { parameter }]
+    );
+    house
+        .ask(&[("accept", b"*/*")], Some("page=2"))
+        .await
+        .unwrap_err();
+    assert_eq!(told.lock().unwrap().pop().unwrap().1, []);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
+    let (house, told) = house().await;
+    let key = house.text();
+    for (value, expected) in [
+        (key[..60].to_owned(), "the text is 21 characters short"),
+        (
+            format!("\"{key}\""),
+            "there are quotation marks around the key",
+        ),
+        (
+            key.to_uppercase(),
+            "the text's prefix or environment is in the wrong case",
+        ),
+        (
+            key.replace("_test_", "_live_"),
+            "the text names an environment that is not accepted here",
+        ),
+        (
+            "sk_live_51H".to_owned(),
+            "the text does not begin with this application's prefix",
+        ),
+        (String::new(), "the credential is empty"),
+    ] {
+        house
+            .ask(&[("x-api-key", value.as_bytes())], None)
+            .await
+            .unwrap_err();
+        let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
+        assert_eq!((&*reason, near_misses), (expected, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn what_an_observer_is_told_holds_no_key() {
+    let (house, told) = house().await;
+    let key = house.text();
+    let long = "k".repeat(500);
+    let headers: [(&str, &[u8]); 3] = [
+        ("authorization", key.as_bytes()),
+        ("x-api-kye", key.as_bytes()),
+        (&long, key.as_bytes()),
+    ];
+    house
+        .ask(&headers, Some(&format!("{key}={key}")))
+        .await
+        .unwrap_err();
+    let told = format!("{:?}", told.lock().unwrap());
+    assert!(!told.contains(&key) && !told.contains(&long), "{told}");
+}

@@ -1,0 +1,356 @@
+//! The guide's middleware, over real sockets.
+
+#[path = "../../examples/poem.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a program of its own, tried here"
+)]
+mod program;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward::http::{Edge, KeyIn};
+use keyward::key::{Network, Resource, TenantId};
+use keyward::manager::NewKey;
+use keyward::testkit::{TestKey, keyward_with_key};
+use keyward::verifier::{Grant, Requirement};
+use poem::listener::{Acceptor as _, Listener as _, TcpListener};
+use poem::web::Data;
+use poem::{Body, EndpointExt as _, Request, Response, Route, Server, get, handler};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use self::program::{KeyMiddleware, READ};
+
+/// What came back.
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
+    }
+}
+
+struct Site {
+    address: String,
+    keyward: keyward::Keyward,
+    key: TestKey,
+}
+
+#[handler]
+fn echo(request: &Request, Data(grant): Data<&Grant>) -> String {
+    let headers: Vec<_> = request
+        .headers()
+        .keys()
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    format!("{} {:?} {headers:?}", grant.title(), request.uri().query())
+}
+
+#[handler]
+fn endless() -> Response {
+    let ticks = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Some((Ok::<_, std::io::Error>("tick\n"), ()))
+    });
+    Response::builder().body(Body::from_bytes_stream(ticks))
+}
+
+#[handler]
+fn forgetful() -> &'static str {
+    "what the key may not see"
+}
+
+#[handler]
+fn missing() -> poem::http::StatusCode {
+    poem::http::StatusCode::NOT_FOUND
+}
+
+impl Site {
+    async fn open(accept: impl FnOnce(Edge) -> Edge) -> Self {
+        let (keyward, key) = keyward_with_key([READ]).await;
+        let edge = Arc::new(accept(Edge::new(&keyward)));
+        let any = || KeyMiddleware::new(&edge, Requirement::any_key());
+        let promising = || {
+            let need = Requirement::any_key().checked_by_handler("project");
+            KeyMiddleware::new(&edge, need)
+        };
+        let site = Route::new()
+            .at("/echo", get(echo).with(any()))
+            .at("/endless", get(endless).with(any()))
+            .at("/forgetful", get(forgetful).with(promising()))
+            .at("/missing", get(missing).with(promising()))
+            .nest_no_strip("/v1", program::app(&edge));
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .into_acceptor()
+            .await
+            .unwrap();
+        let address = listener.local_addr()[0]
+            .as_socket_addr()
+            .unwrap()
+            .to_string();
+        tokio::spawn(Server::new_with_acceptor(listener).run(site));
+        Self {
+            address,
+            keyward,
+            key,
+        }
+    }
+
+    async fn connect(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// A request's line and its headers, as they are to be sent.
+    async fn ask(&self, line: &str, headers: &[String]) -> Reply {
+        let headers: String = headers
+            .iter()
+            .map(|header| format!("{header}\r\n"))
+            .collect();
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n");
+        let mut received = String::new();
+        self.connect(&request)
+            .await
+            .read_to_string(&mut received)
+            .await
+            .unwrap();
+        let (head, body) = received.split_once("\r\n\r\n").unwrap();
+        Reply {
+            status: head[9..12].parse().unwrap(),
+            body: if head
+                .to_ascii_lowercase()
+                .contains("transfer-encoding: chunked")
+            {
+                joined(body)
+            } else {
+                body.to_owned()
+            },
+            head: head.to_owned(),
+        }
+    }
+
+    fn bearer(&self) -> Vec<String> {
+        vec![bearer(&self.key)]
+    }
+
+    async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
+        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
+        TestKey::issue_as(&self.keyward, with(new)).await
+    }
+}
+
+/// The chunks of a body (RFC 9112 §7.1).
+fn joined(mut chunked: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, rest)) = chunked.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&rest[..size]);
+        chunked = &rest[size + 2..];
+    }
+    body
+}
+
+fn bearer(key: &TestKey) -> String {
+    format!("Authorization: {}", key.bearer())
+}
+
+#[tokio::test]
+async fn a_key_opens_its_route_and_no_other() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let project: Resource = "project:p-17".parse().unwrap();
+    let key = site.issue(|new| new.resources(project)).await;
+    let path = "/v1/projects/p-17/blueprints";
+    let good = site.ask(&format!("GET {path}"), &[bearer(&key)]).await;
+    assert_eq!(
+        (good.status, &*good.body),
+        (200, "the blueprints of p-17, for another\n")
+    );
+    assert_eq!(good.header("cache-control"), Some("private"));
+    assert_eq!(good.header("vary"), Some("authorization"));
+    assert_eq!(
+        site.ask(&format!("HEAD {path}"), &[bearer(&key)])
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        site.ask("GET /v1/projects/p-18/blueprints", &[bearer(&key)])
+            .await
+            .status,
+        403
+    );
+
+    for method in ["GET", "HEAD", "OPTIONS", "POST", "DELETE"] {
+        let refused = site.ask(&format!("{method} {path}"), &[]).await;
+        assert_eq!(refused.status, 401, "{method}");
+        assert_eq!(
+            refused.header("www-authenticate"),
+            Some(r#"Bearer realm="api""#)
+        );
+        assert_eq!(refused.header("cache-control"), Some("no-store"));
+    }
+    let twice = site
+        .ask(&format!("GET {path}"), &[bearer(&key), bearer(&key)])
+        .await;
+    assert_eq!(twice.status, 400);
+    key.revoke(&site.keyward).await;
+    assert_eq!(
+        site.ask(&format!("GET {path}"), &[bearer(&key)])
+            .await
+            .status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_gets_around_a_route() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let project: Resource = "project:p-17".parse().unwrap();
+    let key = site.issue(|new| new.resources(project)).await;
+    for target in [
+        "/v1/projects/p-18/blueprints",
+        "//v1/projects/p-18/blueprints",
+        "/v1//projects/p-18/blueprints",
+        "/v1/projects/p-18/blueprints/",
+        "/v1/projects/p-17/../p-18/blueprints",
+        "/v1/projects/p-17/%2e%2e/p-18/blueprints",
+        "/v1/projects/p-17%2f..%2fp-18/blueprints",
+        "/v1/projects/p%2d18/blueprints",
+        "/v1/projects/P-17/blueprints",
+        "/v1/projects/p-17%00/blueprints",
+        "/v1/projects/p-17%20/blueprints",
+        "/v1/projects/%2e/blueprints",
+        "/V1/projects/p-18/blueprints",
+        "http://example.com/v1/projects/p-18/blueprints",
+    ] {
+        for headers in [vec![], vec![bearer(&key)]] {
+            let reply = site.ask(&format!("GET {target}"), &headers).await;
+            assert!(
+                matches!(reply.status, 400..500),
+                "{target}: {}",
+                reply.status
+            );
+        }
+    }
+    let absolute = "GET http://example.com/v1/projects/p-17/blueprints";
+    assert_eq!(site.ask(absolute, &[bearer(&key)]).await.status, 200);
+    let spelt_out = site
+        .ask("GET /v1/projects/%70-17/blueprints", &[bearer(&key)])
+        .await;
+    assert_eq!(
+        (spelt_out.status, &*spelt_out.body),
+        (200, "the blueprints of p-17, for another\n")
+    );
+}
+
+#[tokio::test]
+async fn the_handler_sees_no_credential() {
+    let site = Site::open(|edge| {
+        edge.accept(KeyIn::bearer())
+            .accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::query_parameter("api_key").unwrap())
+    })
+    .await;
+    let key = site.key.text();
+    let seen = "a key for tests None [\"host\", \"connection\"]";
+    assert_eq!(site.ask("GET /echo", &site.bearer()).await.body, seen);
+    assert_eq!(
+        site.ask("GET /echo", &[format!("x-api-key: {key}")])
+            .await
+            .body,
+        seen
+    );
+    assert_eq!(
+        site.ask(&format!("GET /echo?api_key={key}"), &[])
+            .await
+            .body,
+        seen
+    );
+    let kept = site
+        .ask(&format!("GET /echo?a=%20&api%5fkey={key}&b"), &[])
+        .await
+        .body;
+    assert_eq!(kept, seen.replace("None", "Some(\"a=%20&b\")"));
+}
+
+#[tokio::test]
+async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+    let authorization = bearer(&key);
+    let request = format!("GET /endless HTTP/1.1\r\nHost: a\r\n{authorization}\r\n\r\n");
+    let mut streaming = site.connect(&request).await;
+    let mut some = [0; 64];
+    while !String::from_utf8_lossy(&some).contains("tick") {
+        streaming.read_exact(&mut some).await.unwrap();
+    }
+    let headers = [authorization];
+    let second = site.ask("GET /echo", &headers).await;
+    assert_eq!(
+        (second.status, second.header("retry-after")),
+        (429, Some("1"))
+    );
+    drop(streaming);
+    // The server hears of it when it next writes.
+    for _ in 0..400 {
+        if site.ask("GET /echo", &headers).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the permit was never given back");
+}
+
+#[tokio::test]
+async fn a_handler_that_forgets_its_check_answers_nothing() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let forgot = site.ask("GET /forgetful", &site.bearer()).await;
+    assert_eq!(forgot.status, 500);
+    assert!(!forgot.body.contains("may not see"), "{}", forgot.body);
+    assert_eq!(
+        site.ask("GET /missing", &site.bearer()).await.status,
+        404,
+        "a failure stays what it is"
+    );
+}
+
+#[tokio::test]
+async fn the_address_is_the_peers_whatever_headers_say() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let here: Network = "127.0.0.0/8".parse().unwrap();
+    let there: Network = "203.0.113.0/24".parse().unwrap();
+    let (here, there) = (
+        site.issue(|new| new.networks(here)).await,
+        site.issue(|new| new.networks(there)).await,
+    );
+    let forged = [
+        "X-Forwarded-For: 203.0.113.7".to_owned(),
+        "Forwarded: for=203.0.113.7".to_owned(),
+    ];
+    for (key, status) in [(here, 200), (there, 401)] {
+        let headers = [&forged[..], &[bearer(&key)]].concat();
+        assert_eq!(site.ask("GET /echo", &headers).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn report_only_lets_through_what_would_be_refused() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
+    // The handler asks for a grant that there is none of: poem answers 500 in its place.
+    assert_eq!(site.ask("GET /echo", &[]).await.status, 500);
+    assert_eq!(site.ask("GET /echo", &site.bearer()).await.status, 200);
+    assert_eq!(site.ask("GET /forgetful", &[]).await.status, 200);
+    assert_eq!(site.ask("GET /forgetful", &site.bearer()).await.status, 500);
+}

@@ -1,0 +1,144 @@
+//! Where TLS is required, and where requests come from.
+
+use std::sync::{Arc, Mutex};
+
+use keyward::http::{Connection, Edge, Head, KeyIn, Proxies};
+use keyward::key::{KeyId, Network, TenantId};
+use keyward::manager::NewKey;
+use keyward::testkit::TestKey;
+use keyward::verifier::{Attempt, Requirement};
+
+use crate::common::{House, READ};
+
+async fn status(edge: &Edge, connection: Connection, headers: &[(&str, String)]) -> u16 {
+    let head = Head {
+        headers,
+        connection,
+        query: None,
+    };
+    let need = Requirement::scope(READ);
+    match edge.admit(&head, Attempt::of(&need)).await {
+        Ok(_) => 200,
+        Err(refusal) => refusal.answer().status,
+    }
+}
+
+fn from(peer: &str, is_tls: bool) -> Connection {
+    Connection {
+        peer: Some(peer.parse().unwrap()),
+        is_tls,
+    }
+}
+
+fn proxy() -> [Network; 1] {
+    ["10.0.0.0/8".parse().unwrap()]
+}
+
+#[tokio::test]
+async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
+    let told: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let house = House::new(move |edge| {
+        edge.accept(KeyIn::bearer())
+            .require_tls()
+            .observe(move |refused| into.lock().unwrap().push(refused.key_id()))
+    })
+    .await;
+    let good = [("authorization", house.key.bearer())];
+    let before = house.keyward.verifier().operations();
+    for forged in [
+        None,
+        Some(("x-forwarded-proto", "https")),
+        Some(("forwarded", "proto=https")),
+    ] {
+        let mut headers = good.to_vec();
+        headers.extend(forged.map(|(name, value)| (name, value.to_owned())));
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: from("203.0.113.7", false),
+            query: None,
+        };
+        let need = Requirement::scope(READ);
+        let refusal = house
+            .edge
+            .admit(&head, Attempt::of(&need))
+            .await
+            .unwrap_err();
+        let answer = refusal.into_answer();
+        assert_eq!(answer.status, 403);
+        assert!(
+            answer.headers.iter().all(|(name, _)| *name != "location"),
+            "{answer:?}"
+        );
+        assert_eq!(told.lock().unwrap().pop(), Some(Some(house.key.id())));
+    }
+    assert_eq!(
+        status(&house.edge, from("203.0.113.7", false), &[]).await,
+        403
+    );
+    assert_eq!(told.lock().unwrap().pop(), Some(None), "it bore no key");
+    let after = house.keyward.verifier().operations();
+    assert_eq!(
+        (after.tags, after.store_reads),
+        (before.tags, before.store_reads)
+    );
+    assert_eq!(
+        status(&house.edge, from("203.0.113.7", true), &good).await,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
+    let house = House::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .require_tls()
+            .behind(Proxies::x_forwarded(proxy()))
+    })
+    .await;
+    let network: Network = "198.51.100.0/24".parse().unwrap();
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "at home", READ);
+    let key = TestKey::issue_as(&house.keyward, new.networks(network)).await;
+    let forwarded = |client: &str, proto: &str| {
+        [
+            ("authorization", key.bearer()),
+            ("x-forwarded-for", client.to_owned()),
+            ("x-forwarded-proto", proto.to_owned()),
+        ]
+    };
+    for (peer, headers, expected) in [
+        ("10.0.0.1", forwarded("198.51.100.9", "https"), 200),
+        ("::ffff:10.0.0.1", forwarded("198.51.100.9", "https"), 200),
+        // Whoever is no proxy of ours says nothing, in whatever words.
+        ("203.0.113.7", forwarded("198.51.100.9", "https"), 403),
+        (
+            "10.0.0.1",
+            forwarded("198.51.100.9, 203.0.113.7", "https"),
+            401,
+        ),
+        ("10.0.0.1", forwarded("203.0.113.7", "https"), 401),
+        ("10.0.0.1", forwarded("unknown", "https"), 401),
+        ("10.0.0.1", forwarded("198.51.100.9", "http"), 403),
+        ("10.0.0.1", forwarded("198.51.100.9", ""), 403),
+    ] {
+        let got = status(&house.edge, from(peer, false), &headers).await;
+        assert_eq!(got, expected, "{peer} {:?}", &headers[1..]);
+    }
+    let unnamed = [
+        ("authorization", key.bearer()),
+        ("x-forwarded-proto", "https".to_owned()),
+    ];
+    assert_eq!(
+        status(&house.edge, from("10.0.0.1", false), &unnamed).await,
+        403
+    );
+    let aliases = [
+        ("authorization", key.bearer()),
+        ("x_forwarded_for", "198.51.100.9".to_owned()),
+        ("x_forwarded_proto", "https".to_owned()),
+    ];
+    assert_eq!(
+        status(&house.edge, from("10.0.0.1", false), &aliases).await,
+        403
+    );
+}

@@ -43,6 +43,8 @@ mod client;
 mod credentials;
 mod edge;
 mod forwarded;
+#[cfg(feature = "tower")]
+mod header_map;
 mod header_source;
 mod key_in;
 mod limits;

@@ -52,6 +52,7 @@
 //! | [`verifier`] | deciding whether a request is admitted |
 //! | [`http`] | credentials in, standards-exact answers out, for any framework |
 //! | [`store`] | where keys live; what a backend must do |
+//! | `tower` | a layer in front of hyper, axum, tonic (feature `tower`) |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
 //! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
@@ -76,6 +77,8 @@ mod sync;
 pub use sync::{Planted, plant};
 #[cfg(feature = "testkit")]
 pub mod testkit;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod verifier;
 
 pub use keyward::{Builder, Keyward, OpenError};

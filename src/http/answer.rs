@@ -133,8 +133,11 @@ impl Problem {
                 ),
             },
             Reason::InClear { .. } => (403, "https_required", "Use HTTPS."),
+            Reason::RequestTooLarge => (413, "too_large", "The request is too large."),
             // Nothing that the caller could do anything about, nor needs to know.
-            Reason::Unchecked { .. } => (500, "internal", "The request could not be served."),
+            Reason::ResponseTooLarge | Reason::Unchecked { .. } => {
+                (500, "internal", "The request could not be served.")
+            }
         };
         Self {
             status,
@@ -165,7 +168,11 @@ pub(super) fn headers(
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
         (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
         (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
-        (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(requirement))),
+        // The scopes that would do are told where it is scopes that are missing.
+        (DenialClass::Forbidden, DenialReason::MissingAccess) => {
+            Some(Cow::Owned(insufficient_scope(requirement)))
+        }
+        (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(None))),
         (DenialClass::Throttled, _) => {
             headers.push(("retry-after", RETRY_WHEN_BUSY.to_string()));
             None

@@ -154,6 +154,39 @@ impl Edge {
         }
     }
 
+    /// Decides at once, if that takes neither the store nor a slow hash: for adapters that make no future where none is
+    /// needed. `None`: [`admit`](Self::admit) decides.
+    #[must_use]
+    pub fn try_admit<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        attempt: Attempt<'_>,
+    ) -> Option<Result<Passage, Box<Refusal>>> {
+        match self.begin(head, attempt) {
+            Begun::Decided(decided) => Some(decided),
+            Begun::Open(..) => None,
+        }
+    }
+
+    /// Whether this grant is of the Keyward that this edge stands in front of.
+    #[must_use]
+    pub fn has_admitted(&self, grant: &Grant) -> bool {
+        self.verifier.has_admitted(grant)
+    }
+
+    /// Decides on a request that was let through already, by a guard around this one: whether its grant meets what this
+    /// attempt requires. See [`Verifier::recheck`].
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn admit_again(&self, grant: &Grant, attempt: Attempt<'_>) -> Result<Grant, Box<Refusal>> {
+        let denied = |denial| {
+            let reason = Reason::Denied(denial);
+            self.refusal(reason, Some(attempt), Origin::default(), &[])
+        };
+        self.verifier.recheck(grant, &attempt).map_err(denied)
+    }
+
     /// Looks at what a handler answered.
     ///
     /// # Errors
@@ -164,11 +197,16 @@ impl Edge {
         match grant.unchecked() {
             Some(kind) if (200..400).contains(&status) => {
                 let kind = kind.into();
-                let reason = Reason::Unchecked { kind };
-                Err(self.refusal(reason, None, Origin::default(), &[]))
+                Err(self.refuse(Reason::Unchecked { kind }))
             }
             _ => Ok(()),
         }
+    }
+
+    /// The refusal of a request, or of its response, by an adapter itself. The observer is told of it.
+    #[must_use]
+    pub fn refuse(&self, reason: Reason) -> Box<Refusal> {
+        self.refusal(reason, None, Origin::default(), &[])
     }
 
     /// The headers that credentials are read from, in lower case. An adapter takes them out of the request before the
@@ -243,8 +281,7 @@ impl Edge {
         origin: Origin,
         near_misses: &[NearMiss],
     ) -> Box<Refusal> {
-        let is_of_the_handler = matches!(reason, Reason::Unchecked { .. });
-        let is_report_only = self.is_report_only && !is_of_the_handler;
+        let is_report_only = self.is_report_only && !reason.is_of_the_handler();
         if let Some(observer) = &self.observer {
             observer(&Refused {
                 reason: &reason,

@@ -62,6 +62,10 @@ pub enum Reason {
         /// there is such a key was not looked up.
         key: Option<KeyId>,
     },
+    /// Its body is longer than requests may be.
+    RequestTooLarge,
+    /// The response was longer than responses may be.
+    ResponseTooLarge,
     /// The handler answered without the check that it had promised. A mistake of the application's, whatever the key.
     Unchecked {
         /// The kind of resource that it never asked about.
@@ -69,10 +73,19 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Whether it is no fault of the caller's, so that there is nothing to let through.
+    pub(super) fn is_of_the_handler(&self) -> bool {
+        matches!(self, Self::Unchecked { .. } | Self::ResponseTooLarge)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
+            Self::RequestTooLarge => f.write_str("the request is longer than it may be"),
+            Self::ResponseTooLarge => f.write_str("the response is longer than it may be"),
             Self::Unchecked { kind } => {
                 write!(
                     f,
@@ -108,7 +121,7 @@ impl Refused<'_> {
         match self.reason {
             Reason::Denied(denial) => denial.key_id(),
             Reason::InClear { key } => *key,
-            Reason::Unchecked { .. } => None,
+            Reason::RequestTooLarge | Reason::ResponseTooLarge | Reason::Unchecked { .. } => None,
         }
     }
 }

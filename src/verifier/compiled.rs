@@ -164,8 +164,8 @@ impl Compiled {
             Check::Tenant => self.check_tenant(question),
             Check::Status => self.check_status(question),
             Check::Network => self.check_network(question),
-            Check::Access => self.check_access(question),
-            Check::Resources => self.check_resources(question),
+            Check::Access => self.check_access(question.parts, question.attempt),
+            Check::Resources => self.check_resources(question.attempt),
         }
     }
 
@@ -249,8 +249,12 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_access(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let (parts, requirement) = (question.parts, question.attempt.requirement);
+    pub(super) fn check_access(
+        &self,
+        parts: &Parts,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), DenialReason> {
+        let requirement = attempt.requirement;
         let has_access = match &self.reach {
             Reach::Full => true,
             Reach::Few(bits) => requirement.is_met(parts.catalog_id, &parts.catalog, |index| {
@@ -268,8 +272,8 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_resources(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let (requirement, attempt) = (question.attempt.requirement, question.attempt);
+    pub(super) fn check_resources(&self, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+        let requirement = attempt.requirement;
         if self.is_restricted {
             return requirement.check_resources(self.record().resources(), attempt);
         }

@@ -49,6 +49,25 @@ impl Grant {
         }
     }
 
+    pub(super) fn known(&self) -> &Arc<Known> {
+        &self.known
+    }
+
+    /// The same, with these checks owed besides.
+    pub(super) fn owing(&self, more: Option<Duties>) -> Self {
+        let duties = match more {
+            Some(mut more) => {
+                more.before.clone_from(&self.duties);
+                Some(Arc::new(more))
+            }
+            None => self.duties.clone(),
+        };
+        Self {
+            known: Arc::clone(&self.known),
+            duties,
+        }
+    }
+
     /// The key's id.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
@@ -192,27 +211,42 @@ pub struct Refused;
 
 /// The checks that a handler promised. Shared by the clones of a grant.
 #[derive(Debug)]
-pub(super) struct Duties(Vec<(Box<str>, AtomicBool)>);
+pub(super) struct Duties {
+    kinds: Vec<(Box<str>, AtomicBool)>,
+    /// What a guard outside of this one was promised.
+    before: Option<Arc<Self>>,
+}
 
 impl Duties {
     /// None if nothing is promised.
     pub(super) fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut kinds = kinds.map(|kind| (kind.into(), AtomicBool::new(false)));
         let first = kinds.next()?;
-        Some(Self(std::iter::once(first).chain(kinds).collect()))
+        Some(Self {
+            kinds: std::iter::once(first).chain(kinds).collect(),
+            before: None,
+        })
     }
 
     fn done(&self, kind: &str) {
-        for (_, done) in self.0.iter().filter(|(promised, _)| **promised == *kind) {
+        let promised = self
+            .kinds
+            .iter()
+            .filter(|(promised, _)| **promised == *kind);
+        for (_, done) in promised {
             done.store(true, Ordering::Release);
+        }
+        if let Some(before) = &self.before {
+            before.done(kind);
         }
     }
 
     fn first_open(&self) -> Option<&str> {
         let mut open = self
-            .0
+            .kinds
             .iter()
             .filter(|(_, done)| !done.load(Ordering::Acquire));
-        open.next().map(|(kind, _)| &**kind)
+        let first = open.next().map(|(kind, _)| &**kind);
+        first.or_else(|| self.before.as_ref().and_then(|before| before.first_open()))
     }
 }

@@ -14,4 +14,6 @@ mod credentials;
 mod near_misses;
 mod poem;
 mod report_only;
+mod tower;
 mod transport;
+mod wire;

@@ -20,25 +20,9 @@ use keyward::verifier::{Grant, Requirement};
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::web::Data;
 use poem::{Body, EndpointExt as _, Request, Response, Route, Server, get, handler};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use self::program::{KeyMiddleware, READ};
-
-/// What came back.
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        let found = lines.find(|(other, _)| other.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value)
-    }
-}
+use crate::wire::{self, Reply};
 
 struct Site {
     address: String,
@@ -106,39 +90,8 @@ impl Site {
         }
     }
 
-    async fn connect(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream
-    }
-
-    /// A request's line and its headers, as they are to be sent.
     async fn ask(&self, line: &str, headers: &[String]) -> Reply {
-        let headers: String = headers
-            .iter()
-            .map(|header| format!("{header}\r\n"))
-            .collect();
-        let request =
-            format!("{line} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n");
-        let mut received = String::new();
-        self.connect(&request)
-            .await
-            .read_to_string(&mut received)
-            .await
-            .unwrap();
-        let (head, body) = received.split_once("\r\n\r\n").unwrap();
-        Reply {
-            status: head[9..12].parse().unwrap(),
-            body: if head
-                .to_ascii_lowercase()
-                .contains("transfer-encoding: chunked")
-            {
-                joined(body)
-            } else {
-                body.to_owned()
-            },
-            head: head.to_owned(),
-        }
+        wire::ask(&self.address, line, headers, "").await
     }
 
     fn bearer(&self) -> Vec<String> {
@@ -149,17 +102,6 @@ impl Site {
         let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
         TestKey::issue_as(&self.keyward, with(new)).await
     }
-}
-
-/// The chunks of a body (RFC 9112 §7.1).
-fn joined(mut chunked: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, rest)) = chunked.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).unwrap();
-        body.push_str(&rest[..size]);
-        chunked = &rest[size + 2..];
-    }
-    body
 }
 
 fn bearer(key: &TestKey) -> String {
@@ -291,11 +233,8 @@ async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
     let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
     let authorization = bearer(&key);
     let request = format!("GET /endless HTTP/1.1\r\nHost: a\r\n{authorization}\r\n\r\n");
-    let mut streaming = site.connect(&request).await;
-    let mut some = [0; 64];
-    while !String::from_utf8_lossy(&some).contains("tick") {
-        streaming.read_exact(&mut some).await.unwrap();
-    }
+    let mut streaming = wire::send(&site.address, &request).await;
+    wire::read_until(&mut streaming, "tick").await;
     let headers = [authorization];
     let second = site.ask("GET /echo", &headers).await;
     assert_eq!(

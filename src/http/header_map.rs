@@ -1,0 +1,18 @@
+//! The headers of the crate `http`, which hyper, tower, axum and tonic speak.
+
+use http::HeaderMap;
+
+use super::HeaderSource;
+
+impl HeaderSource for HeaderMap {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        // Its own lookup: each header that is asked for would else be looked for among all.
+        let values = self.get_all(name).into_iter();
+        values.map(http::HeaderValue::as_bytes)
+    }
+}

@@ -1,0 +1,533 @@
+//! The tower layer, under axum and over real sockets.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request};
+use axum::routing::{any, get, post};
+use keyward::Keyward;
+use keyward::http::{Connection, Edge, KeyIn};
+use keyward::key::{Network, Resource, TenantId};
+use keyward::manager::NewKey;
+use keyward::scope;
+use keyward::store::MemoryStore;
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
+use keyward::tower::KeyLayer;
+use keyward::verifier::{Grant, KeyCache, Requirement};
+
+use crate::common::READ;
+use crate::wire::{self, Reply};
+
+struct Site {
+    address: String,
+    keyward: Keyward,
+    key: TestKey,
+    /// What the observer was told.
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Site {
+    /// With the routes that this makes of a layer that accepts bearers.
+    async fn open(routes: impl FnOnce(KeyLayer) -> Router) -> Self {
+        let (keyward, key) = keyward_with_key([READ]).await;
+        Self::over(keyward, key, |edge| edge, routes).await
+    }
+
+    async fn over(
+        keyward: Keyward,
+        key: TestKey,
+        accept: impl FnOnce(Edge) -> Edge,
+        routes: impl FnOnce(KeyLayer) -> Router,
+    ) -> Self {
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let into = Arc::clone(&told);
+        let edge = Edge::new(&keyward)
+            .accept(KeyIn::bearer())
+            .observe(move |refused| {
+                into.lock().unwrap().push(refused.reason.to_string());
+            });
+        let local = Connection {
+            peer: Some("127.0.0.1".parse().unwrap()),
+            is_tls: false,
+        };
+        let layer = KeyLayer::new(accept(edge)).connection(move |_| local);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let routes = routes(layer);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self {
+            address,
+            keyward,
+            key,
+            told,
+        }
+    }
+
+    async fn ask(&self, line: &str, headers: &[String]) -> Reply {
+        wire::ask(&self.address, line, headers, "").await
+    }
+
+    async fn status(&self, line: &str, headers: &[String]) -> u16 {
+        self.ask(line, headers).await.status
+    }
+
+    fn bearer(&self) -> Vec<String> {
+        vec![bearer(&self.key)]
+    }
+
+    async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
+        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
+        TestKey::issue_as(&self.keyward, with(new)).await
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.lock().unwrap())
+    }
+}
+
+fn bearer(key: &TestKey) -> String {
+    format!("Authorization: {}", key.bearer())
+}
+
+async fn echo(grant: Option<Extension<Grant>>, request: Request) -> String {
+    let title = grant.map(|Extension(grant)| grant.title().to_string());
+    let headers: Vec<_> = request
+        .headers()
+        .keys()
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    format!("{title:?} {} {headers:?}", request.uri())
+}
+
+/// Ticks for ever.
+async fn endless() -> Body {
+    let ticks = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Some((Ok::<_, std::io::Error>("tick\n"), ()))
+    });
+    Body::from_stream(ticks)
+}
+
+#[tokio::test]
+async fn every_method_of_a_route_is_closed_without_a_key() {
+    let site = Site::open(|keys| {
+        let need = Requirement::scope(READ);
+        Router::new().route("/", get(echo).post(echo).layer(keys.require(need)))
+    })
+    .await;
+    for method in [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "FOO",
+    ] {
+        let refused = site.ask(&format!("{method} /"), &[]).await;
+        assert_eq!(refused.status, 401, "{method}");
+        assert_eq!(
+            refused.header("www-authenticate"),
+            Some(r#"Bearer realm="api""#)
+        );
+        assert_eq!(
+            refused.header("content-type"),
+            Some("application/problem+json")
+        );
+    }
+    let good = site.ask("GET /", &site.bearer()).await;
+    assert_eq!(
+        (good.status, &*good.body),
+        (
+            200,
+            "Some(\"a key for tests\") / [\"host\", \"connection\"]"
+        )
+    );
+    assert_eq!(good.header("cache-control"), Some("private"));
+    assert_eq!(good.header("vary"), Some("authorization"));
+    assert!(
+        good.header("content-length").is_some(),
+        "a body keeps its length"
+    );
+    assert_eq!(site.status("PUT /", &site.bearer()).await, 405);
+    assert_eq!(
+        site.status("GET /", &[bearer(&site.key), bearer(&site.key)])
+            .await,
+        400
+    );
+    let other = site
+        .issue(|new| new.networks("203.0.113.0/24".parse::<Network>().unwrap()))
+        .await;
+    assert_eq!(site.status("GET /", &[bearer(&other)]).await, 401);
+    site.key.revoke(&site.keyward).await;
+    assert_eq!(site.status("GET /", &site.bearer()).await, 401);
+}
+
+#[tokio::test]
+async fn a_cold_key_takes_the_other_way_to_the_same_answers() {
+    let store = FaultyStore::over(MemoryStore::new()).on(Call::Get, 3..4, Fault::Unavailable);
+    let keyward = builder(store, [READ])
+        .cache(KeyCache::off())
+        .open()
+        .await
+        .unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let routes = |keys: KeyLayer| {
+        let forgetful = Requirement::any_key().checked_by_handler("project");
+        Router::new()
+            .route("/", get(echo).layer(keys.require(Requirement::scope(READ))))
+            .route(
+                "/full",
+                get(echo).layer(keys.require(Requirement::full_access())),
+            )
+            .route("/forgetful", get(echo).layer(keys.require(forgetful)))
+    };
+    let site = Site::over(keyward, key, |edge| edge, routes).await;
+    let good = site.ask("GET /", &site.bearer()).await;
+    assert_eq!(
+        (good.status, &*good.body),
+        (
+            200,
+            "Some(\"a key for tests\") / [\"host\", \"connection\"]"
+        )
+    );
+    assert_eq!(good.header("cache-control"), Some("private"));
+    assert_eq!(site.status("GET /full", &site.bearer()).await, 403);
+    assert_eq!(site.status("GET /forgetful", &site.bearer()).await, 500);
+    let undecided = site.ask("GET /", &site.bearer()).await;
+    assert_eq!(
+        (undecided.status, undecided.header("retry-after")),
+        (503, Some("5"))
+    );
+    assert_eq!(site.status("GET /", &site.bearer()).await, 200);
+}
+
+#[tokio::test]
+async fn the_handler_sees_no_credential_unless_it_is_kept() {
+    let accept = |edge: Edge| {
+        edge.accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::query_parameter("api_key").unwrap())
+    };
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let site = Site::over(keyward, key, accept, |keys| {
+        Router::new().fallback(any(echo)).layer(keys)
+    })
+    .await;
+    let text = site.key.text();
+    let seen = |uri: &str| format!("Some(\"a key for tests\") {uri} [\"host\", \"connection\"]");
+    assert_eq!(site.ask("GET /a", &site.bearer()).await.body, seen("/a"));
+    assert_eq!(
+        site.ask("GET /a", &[format!("x-api-key: {text}")])
+            .await
+            .body,
+        seen("/a")
+    );
+    assert_eq!(
+        site.ask(&format!("GET /a?api_key={text}"), &[]).await.body,
+        seen("/a")
+    );
+    let some = format!("GET /a?b=%20&api%5fkey={text}&c");
+    assert_eq!(site.ask(&some, &[]).await.body, seen("/a?b=%20&c"));
+
+    async fn is_sensitive(request: Request) -> String {
+        format!("{:?}", request.headers().get("authorization"))
+    }
+    let kept = Site::open(|keys| {
+        Router::new()
+            .fallback(any(is_sensitive))
+            .layer(keys.keep_credential())
+    })
+    .await;
+    assert_eq!(
+        kept.ask("GET /", &kept.bearer()).await.body,
+        "Some(Sensitive)"
+    );
+}
+
+#[tokio::test]
+async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
+    let site = Site::open(|keys| {
+        let routes = Router::new()
+            .route("/endless", get(endless))
+            .fallback(any(echo));
+        routes.layer(keys)
+    })
+    .await;
+    let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+    let headers = [bearer(&key)];
+    let request = format!("GET /endless HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", headers[0]);
+    let mut streaming = wire::send(&site.address, &request).await;
+    wire::read_until(&mut streaming, "tick").await;
+    let second = site.ask("GET /", &headers).await;
+    assert_eq!(
+        (second.status, second.header("retry-after")),
+        (429, Some("1"))
+    );
+    drop(streaming);
+    // The server hears of it when it next writes.
+    for _ in 0..400 {
+        if site.status("GET /", &headers).await == 200 {
+            assert_eq!(
+                site.status("GET /", &headers).await,
+                200,
+                "and so does one that has ended"
+            );
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the permit was never given back");
+}
+
+#[tokio::test]
+async fn a_response_is_cut_when_its_key_ends() {
+    let site = Site::open(|keys| {
+        let cut = Router::new()
+            .route("/cut", get(endless))
+            .layer(keys.clone().end_with_key());
+        cut.merge(Router::new().route("/uncut", get(endless)).layer(keys))
+    })
+    .await;
+    let request = |path: &str| {
+        let authorization = bearer(&site.key);
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{authorization}\r\n\r\n")
+    };
+    let mut cut = wire::send(&site.address, &request("/cut")).await;
+    let mut uncut = wire::send(&site.address, &request("/uncut")).await;
+    wire::read_until(&mut cut, "tick").await;
+    wire::read_until(&mut uncut, "tick").await;
+    site.key.revoke(&site.keyward).await;
+    let mut rest = Vec::new();
+    let ending = tokio::io::AsyncReadExt::read_to_end(&mut cut, &mut rest);
+    let _ = tokio::time::timeout(Duration::from_secs(10), ending)
+        .await
+        .expect("it goes on");
+    assert!(
+        !rest.ends_with(b"0\r\n\r\n"),
+        "a response that was cut must not look whole"
+    );
+    wire::read_until(&mut uncut, "tick").await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
+    let site = Site::open(|keys| {
+        let keys = keys.max_request_bytes(10);
+        let read = |body: Bytes| async move { body.len().to_string() };
+        Router::new().route("/", post(read)).layer(keys)
+    })
+    .await;
+    let length = |length: usize| format!("Content-Length: {length}");
+    let chunked = "Transfer-Encoding: chunked".to_owned();
+    for (header, body, status) in [
+        (length(10), "0123456789", 200),
+        // Never sent: it is refused by what it says.
+        (length(11), "", 413),
+        (length(5_000_000), "", 413),
+        (chunked.clone(), "a\r\n0123456789\r\n0\r\n\r\n", 200),
+        (
+            chunked.clone(),
+            "6\r\n012345\r\n6\r\n012345\r\n0\r\n\r\n",
+            413,
+        ),
+    ] {
+        let headers = [bearer(&site.key), header];
+        let reply = wire::ask(&site.address, "POST /", &headers, body).await;
+        assert_eq!(reply.status, status, "{headers:?}");
+        let without = wire::ask(&site.address, "POST /", &headers[1..], body).await;
+        assert_eq!(without.status, 401, "strangers learn no limits");
+    }
+    let told = site.told();
+    assert_eq!(
+        told.iter().filter(|told| told.contains("longer")).count(),
+        2,
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_response_that_is_too_large_is_replaced_or_cut_and_reported() {
+    let site = Site::open(|keys| {
+        let stream = || async {
+            let parts = ["01234", "56789", "x"].map(Ok::<_, std::io::Error>);
+            Body::from_stream(futures_util::stream::iter(parts))
+        };
+        Router::new()
+            .route("/fits", get(|| async { "0123456789" }))
+            .route("/known", get(|| async { "0123456789x" }))
+            .route("/streamed", get(stream))
+            .layer(keys.max_response_bytes(10))
+    })
+    .await;
+    let fits = site.ask("GET /fits", &site.bearer()).await;
+    assert_eq!((fits.status, &*fits.body), (200, "0123456789"));
+    assert_eq!(site.told(), [""; 0]);
+    let known = site.ask("GET /known", &site.bearer()).await;
+    assert_eq!(known.status, 500);
+    assert!(!known.body.contains("01234"), "{}", known.body);
+    assert_eq!(site.told(), ["the response is longer than it may be"]);
+    let streamed = site.ask("GET /streamed", &site.bearer()).await;
+    assert!(
+        streamed.is_cut && !streamed.body.contains('x'),
+        "{streamed:?}"
+    );
+    assert_eq!(site.told(), ["the response is longer than it may be"]);
+}
+
+#[tokio::test]
+async fn a_resource_is_read_off_the_request() {
+    let site = Site::open(|keys| {
+        let of_path = |parts: &axum::http::request::Parts| {
+            let path = parts.uri.path().strip_prefix("/projects/")?;
+            Some(path.to_owned())
+        };
+        let need = || Requirement::scope(READ).resource("project");
+        Router::new()
+            .route(
+                "/projects/{id}",
+                get(echo).layer(keys.require(need()).resource("project", of_path)),
+            )
+            .route("/unbound", get(echo).layer(keys.require(need())))
+            .route(
+                "/unsettled",
+                get(echo).layer(keys.require(Requirement::scope(READ))),
+            )
+            .route(
+                "/filtered",
+                get(echo).layer(keys.require(Requirement::scope(READ).filters("project"))),
+            )
+    })
+    .await;
+    let project: Resource = "project:p-17".parse().unwrap();
+    let restricted = site.issue(|new| new.resources(project)).await;
+    for (path, of_restricted, of_any) in [
+        ("/projects/p-17", 200, 200),
+        ("/projects/p-18", 403, 200),
+        ("/projects/p-17%2f..%2fp-18", 403, 200),
+        ("/unbound", 403, 403),
+        ("/unsettled", 403, 200),
+        ("/filtered", 200, 200),
+    ] {
+        let line = format!("GET {path}");
+        assert_eq!(
+            site.status(&line, &[bearer(&restricted)]).await,
+            of_restricted,
+            "{path}"
+        );
+        assert_eq!(site.status(&line, &site.bearer()).await, of_any, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_inside_of_another_checks_its_own_requirement_alone() {
+    let site = Site::open(|keys| {
+        let write = Requirement::scope(scope!("write:editions"));
+        let promising = || Requirement::any_key().checked_by_handler("project");
+        let asks = |Extension(grant): Extension<Grant>| async move {
+            grant.permits("project", "p-1").is_ok().to_string()
+        };
+        Router::new()
+            .route(
+                "/read",
+                get(echo).layer(keys.require(Requirement::scope(READ))),
+            )
+            .route("/write", get(echo).layer(keys.require(write)))
+            .route("/forgets", get(echo).layer(keys.require(promising())))
+            .route("/asks", get(asks).layer(keys.require(promising())))
+            .layer(keys.require(promising()))
+    })
+    .await;
+    let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+    for (path, status) in [
+        ("/asks", 200),
+        ("/read", 500),
+        ("/forgets", 500),
+        ("/write", 403),
+    ] {
+        assert_eq!(
+            site.status(&format!("GET {path}"), &[bearer(&key)]).await,
+            status,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_grant_of_another_keyward_opens_nothing() {
+    let (inner, inner_key) = keyward_with_key([READ]).await;
+    let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
+    let site = Site::open(|keys| {
+        let inner = KeyLayer::new(edge);
+        Router::new().route("/", get(echo)).layer(inner).layer(keys)
+    })
+    .await;
+    assert_eq!(site.status("GET /", &site.bearer()).await, 401);
+    let both = [
+        bearer(&site.key),
+        format!("X-Inner-Key: {}", inner_key.text()),
+    ];
+    assert_eq!(site.status("GET /", &both).await, 200);
+}
+
+#[tokio::test]
+async fn report_only_lets_through_what_would_be_refused_and_tells() {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let routes = |keys: KeyLayer| {
+        Router::new()
+            .fallback(any(echo))
+            .layer(keys.require(Requirement::full_access()))
+    };
+    let site = Site::over(keyward, key, Edge::report_only, routes).await;
+    let without = site.ask("GET /", &[]).await;
+    assert_eq!(
+        (without.status, &*without.body),
+        (200, "None / [\"host\", \"connection\"]")
+    );
+    let forbidden = site.ask("GET /", &site.bearer()).await;
+    assert_eq!(
+        (forbidden.status, &*forbidden.body),
+        (200, "None / [\"host\", \"connection\"]")
+    );
+    assert_eq!(
+        site.told(),
+        [
+            "no credential came",
+            "the key's access does not meet the requirement"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_connection_is_what_the_host_says_it_is() {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
+    let app = |connection: Option<Connection>| {
+        let layer = KeyLayer::new(edge.clone());
+        let mut request = Request::builder()
+            .uri("/")
+            .header("authorization", key.bearer());
+        if let Some(connection) = connection {
+            request = request.extension(connection);
+        }
+        let service = tower_layer::Layer::layer(&layer, Router::new().fallback(any(echo)));
+        async move {
+            let mut service = service;
+            let request = request.body(Body::empty()).unwrap();
+            let response = tower_service::Service::call(&mut service, request)
+                .await
+                .unwrap();
+            response.status().as_u16()
+        }
+    };
+    let tls = Connection {
+        peer: None,
+        is_tls: true,
+    };
+    assert_eq!(app(None).await, 403, "not said to be TLS");
+    assert_eq!(
+        app(Some(Connection {
+            is_tls: false,
+            ..tls
+        }))
+        .await,
+        403
+    );
+    assert_eq!(app(Some(tls)).await, 200);
+}

@@ -1,0 +1,100 @@
+//! Requests over real sockets, byte by byte.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+    /// Whether the connection ended before the response did.
+    pub(crate) is_cut: bool,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
+    }
+
+    fn of(received: &str) -> Self {
+        let Some((head, body)) = received.split_once("\r\n\r\n") else {
+            // Cut before anything of it was sent.
+            return Self {
+                status: 0,
+                head: String::new(),
+                body: String::new(),
+                is_cut: true,
+            };
+        };
+        let is_chunked = head
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked");
+        let (body, is_cut) = if is_chunked {
+            joined(body)
+        } else {
+            (body.to_owned(), false)
+        };
+        Self {
+            status: head[9..12].parse().unwrap(),
+            head: head.to_owned(),
+            body,
+            is_cut,
+        }
+    }
+}
+
+/// The chunks of a body (RFC 9112 §7.1), and whether the last is missing.
+fn joined(mut chunked: &str) -> (String, bool) {
+    let mut body = String::new();
+    while let Some((size, rest)) = chunked.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return (body, false);
+        }
+        body.push_str(&rest[..size]);
+        chunked = &rest[size + 2..];
+    }
+    (body, true)
+}
+
+/// Sends these bytes.
+pub(crate) async fn send(address: &str, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Sends a request with this line, these headers and this body, and reads until the connection ends.
+pub(crate) async fn ask(address: &str, line: &str, headers: &[String], body: &str) -> Reply {
+    let headers: String = headers
+        .iter()
+        .map(|header| format!("{header}\r\n"))
+        .collect();
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n{body}");
+    let mut stream = send(address, &request).await;
+    let mut received = Vec::new();
+    // What was received before a connection was reset counts.
+    let _ = stream.read_to_end(&mut received).await;
+    Reply::of(std::str::from_utf8(&received).unwrap())
+}
+
+/// Reads until the stream has brought this text.
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains(text) {
+        let mut some = [0; 256];
+        let count = stream.read(&mut some).await.unwrap();
+        assert_ne!(
+            count,
+            0,
+            "it ended before: {}",
+            String::from_utf8_lossy(&received)
+        );
+        received.extend_from_slice(&some[..count]);
+    }
+}

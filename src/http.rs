@@ -52,6 +52,8 @@ mod near_miss;
 mod passage;
 mod refusal;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::answer::forbidden;
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};

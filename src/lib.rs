@@ -53,6 +53,7 @@
 //! | [`http`] | credentials in, standards-exact answers out, for any framework |
 //! | [`store`] | where keys live; what a backend must do |
 //! | `tower` | a layer in front of hyper, axum, tonic (feature `tower`) |
+//! | `axum` | guarded routes, and the caller as an extractor (feature `axum`) |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
 //! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
@@ -62,6 +63,8 @@
 //! what it may say in `verifier/denial.rs`).
 
 pub mod audit;
+#[cfg(feature = "axum")]
+pub mod axum;
 pub mod clock;
 pub mod hashing;
 pub mod http;

@@ -18,15 +18,16 @@
 //! without it `OPTIONS` gets 401 like everything else.
 
 mod body;
+mod guard;
 mod service;
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
-use http::request::Parts;
 
 pub use self::body::{BodyCut, BoxError, ResponseBody};
+pub use self::guard::{Bind, Guard, Source, lookup};
 pub use self::service::{KeyService, ResponseFuture};
 use crate::http::{Connection, Edge};
 use crate::verifier::Requirement;
@@ -35,12 +36,8 @@ use crate::verifier::Requirement;
 #[derive(Clone)]
 pub struct KeyLayer {
     shared: Arc<Shared>,
-    need: Arc<Requirement>,
-    bindings: Vec<(Arc<str>, Binding)>,
+    guard: Arc<Guard>,
 }
-
-/// Reads the value of a resource off a request.
-type Binding = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
 
 /// What all layers of one edge have in common.
 #[derive(Clone)]
@@ -57,7 +54,6 @@ impl KeyLayer {
     /// Layers that admit requests by way of this edge. As it is, one requires [any key](Requirement::any_key).
     #[must_use]
     pub fn new(edge: Edge) -> Self {
-        let connection = |extensions: &Extensions| extensions.get().copied().unwrap_or_default();
         Self {
             shared: Arc::new(Shared {
                 edge: Arc::new(edge),
@@ -67,47 +63,22 @@ impl KeyLayer {
                 ends_with_key: false,
                 keeps_credential: false,
             }),
-            need: Arc::new(Requirement::any_key()),
-            bindings: Vec::new(),
+            guard: Arc::new(Requirement::any_key().into()),
         }
     }
 
-    /// The same with this requirement.
+    /// The same with this requirement. Where it names resources, say where requests name them: [`Bind`].
     #[must_use]
-    pub fn require(&self, need: Requirement) -> Self {
+    pub fn require(&self, guard: impl Into<Guard>) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
-            need: Arc::new(need),
-            bindings: Vec::new(),
+            guard: Arc::new(guard.into()),
         }
-    }
-
-    /// The resource of this kind is what is read off the request so, such as a part of its path: the value that the
-    /// handler will use, decoded as it will be. For requirements that [name one](Requirement::resource); a request
-    /// without a value is refused.
-    ///
-    /// ```
-    /// # use keyward::{tower::KeyLayer, verifier::Requirement};
-    /// # fn f(keys: &KeyLayer) {
-    /// let need = Requirement::any_key().resource("tenant");
-    /// let layer = keys.require(need).resource("tenant", |request| {
-    ///     request.headers.get("x-tenant")?.to_str().ok().map(str::to_owned)
-    /// });
-    /// # let _ = layer;
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn resource(
-        mut self,
-        kind: &str,
-        value: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        self.bindings.push((kind.into(), Arc::new(value)));
-        self
     }
 
     /// Learns from a request's extensions what connection it came over. By default a [`Connection`] stands there, put in by
-    /// whoever accepts connections; where there is none, the peer is unknown, and the connection not TLS.
+    /// whoever accepts connections; or with the feature `axum`, what its `into_make_service_with_connect_info` puts there, for a server
+    /// without TLS. Where there is neither, the peer is unknown, and the connection not TLS.
     #[must_use]
     pub fn connection(
         self,
@@ -152,6 +123,21 @@ impl KeyLayer {
     }
 }
 
+/// What the extensions say of the connection, if anything.
+fn connection(extensions: &Extensions) -> Connection {
+    if let Some(connection) = extensions.get() {
+        return *connection;
+    }
+    #[cfg(feature = "axum")]
+    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>() {
+        return Connection {
+            peer: Some(info.0.ip()),
+            is_tls: false,
+        };
+    }
+    Connection::default()
+}
+
 impl<S> tower_layer::Layer<S> for KeyLayer {
     type Service = KeyService<S>;
 
@@ -164,7 +150,7 @@ impl fmt::Debug for KeyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyLayer")
             .field("edge", &self.shared.edge)
-            .field("need", &self.need)
+            .field("guard", &self.guard)
             .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,20 @@ pub struct Problem {
     pub detail: &'static str,
 }
 
+/// The body of a 403, for handlers that refuse by themselves.
+#[cfg(feature = "axum")]
+pub(crate) fn forbidden() -> Vec<u8> {
+    let (code, detail) = FORBIDDEN;
+    let problem = Problem {
+        status: 403,
+        code,
+        detail,
+    };
+    problem.to_json()
+}
+
+const FORBIDDEN: (&str, &str) = ("insufficient_access", "The API key does not permit this.");
+
 /// Writes problems in the form that a host's callers expect.
 pub trait Renderer: fmt::Debug + Send + Sync + 'static {
     /// Completes an answer that has its status and its headers. It may change both, but has to say no more of why
@@ -45,20 +59,9 @@ pub struct ProblemJson;
 
 impl Renderer for ProblemJson {
     fn render(&self, problem: &Problem, answer: &mut Answer) {
-        // None of these texts is the caller's, and none has to be escaped.
-        let Problem {
-            status,
-            code,
-            detail,
-        } = problem;
-        let title = problem.title();
-        let text = format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}"}}"#
-        );
-        answer.body = text.into_bytes();
-        answer
-            .headers
-            .push(("content-type", "application/problem+json".to_owned()));
+        answer.body = problem.to_json();
+        let content_type = "application/problem+json".to_owned();
+        answer.headers.push(("content-type", content_type));
     }
 }
 
@@ -73,6 +76,7 @@ impl Renderer for GrpcStatus {
             400 => 3,       // INVALID_ARGUMENT
             401 => 16,      // UNAUTHENTICATED
             403 => 7,       // PERMISSION_DENIED
+            404 => 5,       // NOT_FOUND
             413 | 429 => 8, // RESOURCE_EXHAUSTED
             503 => 14,      // UNAVAILABLE
             _ => 13,        // INTERNAL
@@ -96,11 +100,29 @@ impl Problem {
             400 => "Bad Request",
             401 => "Unauthorized",
             403 => "Forbidden",
+            404 => "Not Found",
             413 => "Content Too Large",
             429 => "Too Many Requests",
             503 => "Service Unavailable",
             _ => "Internal Server Error",
         }
+    }
+
+    /// As RFC 9457 has it.
+    fn to_json(self) -> Vec<u8> {
+        // None of these texts is the caller's, and none has to be escaped.
+        let (
+            title,
+            Self {
+                status,
+                code,
+                detail,
+            },
+        ) = (self.title(), self);
+        let text = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}"}}"#
+        );
+        text.into_bytes()
     }
 
     /// All that the caller is told.
@@ -116,11 +138,7 @@ impl Problem {
                 (DenialClass::Unauthenticated, _) => {
                     (401, "invalid_credential", "The API key is not valid.")
                 }
-                (DenialClass::Forbidden, _) => (
-                    403,
-                    "insufficient_access",
-                    "The API key does not permit this.",
-                ),
+                (DenialClass::Forbidden, _) => (403, FORBIDDEN.0, FORBIDDEN.1),
                 (DenialClass::Throttled, _) => (
                     429,
                     "too_many_requests",
@@ -133,6 +151,8 @@ impl Problem {
                 ),
             },
             Reason::InClear { .. } => (403, "https_required", "Use HTTPS."),
+            Reason::NotFound => (404, "not_found", "There is no such thing."),
+            Reason::LookupFailed(_) => (503, "unavailable", "Try again later."),
             Reason::RequestTooLarge => (413, "too_large", "The request is too large."),
             // Nothing that the caller could do anything about, nor needs to know.
             Reason::ResponseTooLarge | Reason::Unchecked { .. } => {
@@ -161,8 +181,13 @@ pub(super) fn headers(
     requirement: Option<&Requirement>,
 ) -> Vec<(&'static str, String)> {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
-    let Reason::Denied(denial) = reason else {
-        return headers;
+    let denial = match reason {
+        Reason::Denied(denial) => denial,
+        Reason::LookupFailed(_) => {
+            headers.push(("retry-after", RETRY_WHEN_UNDECIDABLE.to_string()));
+            return headers;
+        }
+        _ => return headers,
     };
     let bearer_error = match (denial.class(), denial.reason()) {
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),

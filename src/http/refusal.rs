@@ -1,5 +1,6 @@
 //! What keeps a request out.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -64,6 +65,10 @@ pub enum Reason {
     },
     /// Its body is longer than requests may be.
     RequestTooLarge,
+    /// What the request names does not exist, as the application's look-up says.
+    NotFound,
+    /// Looking up what the request names failed.
+    LookupFailed(Box<dyn Error + Send + Sync>),
     /// The response was longer than responses may be.
     ResponseTooLarge,
     /// The handler answered without the check that it had promised. A mistake of the application's, whatever the key.
@@ -76,7 +81,13 @@ pub enum Reason {
 impl Reason {
     /// Whether it is no fault of the caller's, so that there is nothing to let through.
     pub(super) fn is_of_the_handler(&self) -> bool {
-        matches!(self, Self::Unchecked { .. } | Self::ResponseTooLarge)
+        matches!(
+            self,
+            Self::NotFound
+                | Self::LookupFailed(_)
+                | Self::Unchecked { .. }
+                | Self::ResponseTooLarge
+        )
     }
 }
 
@@ -84,6 +95,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
+            Self::NotFound => f.write_str("what the request names does not exist"),
+            Self::LookupFailed(error) => {
+                write!(f, "looking up what the request names failed: {error}")
+            }
             Self::RequestTooLarge => f.write_str("the request is longer than it may be"),
             Self::ResponseTooLarge => f.write_str("the response is longer than it may be"),
             Self::Unchecked { kind } => {
@@ -121,7 +136,11 @@ impl Refused<'_> {
         match self.reason {
             Reason::Denied(denial) => denial.key_id(),
             Reason::InClear { key } => *key,
-            Reason::RequestTooLarge | Reason::ResponseTooLarge | Reason::Unchecked { .. } => None,
+            Reason::NotFound
+            | Reason::LookupFailed(_)
+            | Reason::RequestTooLarge
+            | Reason::ResponseTooLarge
+            | Reason::Unchecked { .. } => None,
         }
     }
 }

@@ -15,9 +15,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{BoxError, Held, ResponseBody};
+use super::guard::From;
 use super::{KeyLayer, Shared};
 use crate::http::{Answer, Head, Passage, Reason, Refusal, ResponseRules};
-use crate::verifier::{Attempt, Grant, Permit};
+use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
 /// A service behind a [`KeyLayer`].
 #[derive(Debug, Clone)]
@@ -49,26 +50,25 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let layer = &self.layer;
-        let values = layer.values(&parts);
-        if let Some(decided) = layer.decide_again(&parts, &values) {
-            return self.go_on(decided, parts, body);
-        }
-        let head = layer.head(&parts);
-        let decided = layer.shared.edge.try_admit(&head, layer.attempt(&values));
-        if let Some(decided) = decided {
-            return self.go_on(decided.map(Way::of), parts, body);
+        let values = layer.values(&mut parts);
+        if !layer.guard.looks_up() {
+            let decided = layer.decide_again(&parts, &values).or_else(|| {
+                let (head, attempt) = (layer.head(&parts), layer.attempt(&values));
+                let decided = layer.shared.edge.try_admit(&head, attempt)?;
+                Some(decided.map(Way::of))
+            });
+            if let Some(decided) = decided {
+                return self.go_on(decided, parts, body);
+            }
         }
         // The one that is ready goes; what stays is made ready for the next request.
         let mut ready = self.clone();
         std::mem::swap(&mut ready, self);
         let deciding = async move {
-            let decided = {
-                let (head, attempt) = (ready.layer.head(&parts), ready.layer.attempt(&values));
-                ready.layer.shared.edge.admit(&head, attempt).await
-            };
-            ready.go_on(decided.map(Way::of), parts, body).await
+            let decided = ready.layer.decide(&mut parts, values).await;
+            ready.go_on(decided, parts, body).await
         };
         ResponseFuture::of(State::Deciding {
             future: Box::pin(deciding),
@@ -102,19 +102,58 @@ impl KeyLayer {
         }
     }
 
-    /// The resources that the request names: kinds and values.
-    fn values(&self, parts: &Parts) -> Vec<(Arc<str>, String)> {
-        let bound = self.bindings.iter();
-        bound
-            .filter_map(|(kind, value)| Some((Arc::clone(kind), value(parts)?)))
-            .collect()
+    /// The resources that the request itself names: kinds and values.
+    fn values(&self, parts: &mut Parts) -> Values {
+        let mut values = Vec::new();
+        for (kind, source) in &self.guard.sources {
+            if let From::Request(read) = &source.0
+                && let Some(value) = read(parts)
+            {
+                values.push((Arc::clone(kind), value));
+            }
+        }
+        values
+    }
+
+    /// Looks up what else it names, for whoever has been let through so far.
+    async fn looked_up(&self, parts: &mut Parts, values: &mut Values) -> Result<(), Box<Refusal>> {
+        let edge = &self.shared.edge;
+        for (kind, source) in &self.guard.sources {
+            let From::Lookup(read, look) = &source.0 else {
+                continue;
+            };
+            // Without a name there is nothing to look up: the requirement refuses.
+            let Some(name) = read(parts) else {
+                continue;
+            };
+            match look(name).await {
+                Ok(Some(value)) => values.push((Arc::clone(kind), value)),
+                Ok(None) => return Err(edge.refuse(Reason::NotFound)),
+                Err(error) => return Err(edge.refuse(Reason::LookupFailed(error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// The decision, where it takes time.
+    async fn decide(&self, parts: &mut Parts, mut values: Values) -> Result<Way, Box<Refusal>> {
+        let edge = &self.shared.edge;
+        let mut way = match self.decide_again(parts, &values) {
+            Some(decided) => decided?,
+            None => {
+                let (head, attempt) = (self.head(parts), self.attempt(&values));
+                Way::of(edge.admit(&head, attempt).await?)
+            }
+        };
+        if self.guard.looks_up() {
+            self.looked_up(parts, &mut values).await?;
+            way.grant = edge.admit_again(&way.grant, with(&self.guard.then, &values))?;
+        }
+        Ok(way)
     }
 
     fn attempt<'a>(&'a self, values: &'a [(Arc<str>, String)]) -> Attempt<'a> {
-        let attempt = Attempt::of(&self.need);
-        values.iter().fold(attempt, |attempt, (kind, value)| {
-            attempt.resource(kind, value)
-        })
+        with(&self.guard.first, values)
     }
 
     /// Decides on a request that a guard around this one has let through; none if there is no such guard.
@@ -129,6 +168,16 @@ impl KeyLayer {
         let again = edge.admit_again(grant, self.attempt(values));
         Some(again.map(|grant| Way { grant, own: None }))
     }
+}
+
+/// Kinds and values.
+type Values = Vec<(Arc<str>, String)>;
+
+fn with<'a>(need: &'a Requirement, values: &'a [(Arc<str>, String)]) -> Attempt<'a> {
+    let attempt = Attempt::of(need);
+    values.iter().fold(attempt, |attempt, (kind, value)| {
+        attempt.resource(kind, value)
+    })
 }
 
 impl<S> KeyService<S> {

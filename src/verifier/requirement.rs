@@ -150,7 +150,7 @@ impl Requirement {
     }
 
     /// The kinds that the handler promised to check.
-    pub(super) fn handler_checks(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn handler_checks(&self) -> impl Iterator<Item = &str> {
         self.settled
             .iter()
             .filter(|(_, settled)| *settled == Settled::Handler)

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod axum;
 mod common;
 mod credentials;
 mod near_misses;

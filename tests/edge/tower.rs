@@ -15,7 +15,7 @@ use keyward::manager::NewKey;
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
-use keyward::tower::KeyLayer;
+use keyward::tower::{Bind as _, KeyLayer};
 use keyward::verifier::{Grant, KeyCache, Requirement};
 
 use crate::common::READ;
@@ -382,7 +382,7 @@ async fn a_resource_is_read_off_the_request() {
         Router::new()
             .route(
                 "/projects/{id}",
-                get(echo).layer(keys.require(need()).resource("project", of_path)),
+                get(echo).layer(keys.require(Requirement::scope(READ).bind("project", of_path))),
             )
             .route("/unbound", get(echo).layer(keys.require(need())))
             .route(

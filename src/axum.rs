@@ -1,0 +1,247 @@
+//! Keys in an axum application (feature `axum`).
+//!
+//! ```
+//! use axum::{Router, extract::Path};
+//! use keyward::axum::{Caller, path};
+//! use keyward::http::{Edge, KeyIn};
+//! use keyward::tower::{Bind, KeyLayer, lookup};
+//! use keyward::verifier::{Refused, Requirement};
+//! use keyward::{Keyward, key::Scope, scope};
+//!
+//! const READ: Scope = scope!("read:editions");
+//! const WRITE: Scope = scope!("write:editions");
+//!
+//! fn app(keyward: &Keyward) -> Router {
+//!     let keys = KeyLayer::new(Edge::new(keyward).accept(KeyIn::bearer()));
+//!     Router::new()
+//!         .route("/v1/projects", keys.get(Requirement::scope(READ).filters("project"), projects))
+//!         .route("/v1/projects/{id}", keys.get(Requirement::scope(READ).bind("project", path("id")), project))
+//!         .route(
+//!             "/v1/editions/{id}",
+//!             keys.get(Requirement::scope(READ).checked_by_handler("project"), edition)
+//!                 .merge(keys.post(Requirement::scope(WRITE).bind("project", lookup(path("id"), project_of)), submit)),
+//!         )
+//! }
+//!
+//! async fn projects(caller: Caller) -> String {
+//!     let only = caller.only("project"); // a restricted key's list is filtered
+//!     ["p-1", "p-2"].into_iter().filter(|id| only.permits(id)).collect()
+//! }
+//!
+//! async fn project(Path(id): Path<String>) -> String {
+//!     id
+//! }
+//!
+//! async fn edition(caller: Caller, Path(_id): Path<String>) -> Result<&'static str, Refused> {
+//!     caller.permits("project", "p-1")?; // forgotten: 500 in place of what would have been answered
+//!     Ok("the edition")
+//! }
+//!
+//! async fn project_of(_edition: String) -> Result<Option<String>, std::io::Error> {
+//!     Ok(Some("p-1".to_owned())) // before the handler acts
+//! }
+//!
+//! async fn submit() -> &'static str {
+//!     "submitted"
+//! }
+//! # let _ = app;
+//! ```
+//!
+//! # Why not `get(handler).layer(…)`
+//! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all. With
+//! [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its requirement, what is merged stays guarded, and
+//! methods that a route has not are behind one of its guards too: 401 without a key, and 403 or 405 with one. `testkit::assert_guarded` tries all routes of an
+//! application without a key.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::tower::{Guard, KeyLayer, Source};
+use crate::verifier::{Grant, Refused};
+
+impl KeyLayer {
+    /// A handler of GET and HEAD behind this requirement.
+    pub fn get<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.on(MethodFilter::GET, guard, handler)
+    }
+
+    /// A handler of POST behind this requirement.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on).
+    #[track_caller]
+    pub fn post<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.on(MethodFilter::POST, guard, handler)
+    }
+
+    /// A handler of PUT behind this requirement.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on).
+    #[track_caller]
+    pub fn put<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.on(MethodFilter::PUT, guard, handler)
+    }
+
+    /// A handler of PATCH behind this requirement.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on).
+    #[track_caller]
+    pub fn patch<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.on(MethodFilter::PATCH, guard, handler)
+    }
+
+    /// A handler of DELETE behind this requirement.
+    ///
+    /// # Panics
+    /// As [`on`](Self::on).
+    #[track_caller]
+    pub fn delete<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.on(MethodFilter::DELETE, guard, handler)
+    }
+
+    /// A handler of these methods behind this requirement.
+    ///
+    /// # Panics
+    /// If the requirement leaves a check to the handler and a method is another than GET or HEAD: by the time that a handler
+    /// which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::tower::lookup) if need be.
+    /// A route that cannot be is found when the application starts, as axum's own are.
+    #[track_caller]
+    pub fn on<H, T, S>(
+        &self,
+        methods: MethodFilter,
+        guard: impl Into<Guard>,
+        handler: H,
+    ) -> MethodRouter<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let guard = guard.into();
+        let only_reads = [
+            MethodFilter::GET,
+            MethodFilter::HEAD,
+            MethodFilter::GET.or(MethodFilter::HEAD),
+        ];
+        assert!(
+            only_reads.contains(&methods) || !guard.leaves_checks(),
+            "a requirement that leaves a check to the handler is for GET and HEAD only"
+        );
+        on(methods, handler).layer(self.require(guard))
+    }
+}
+
+/// The resource that a parameter of the route's path names, such as `id` in `/projects/{id}`: decoded, as axum's `Path`
+/// has it.
+#[must_use]
+pub fn path(parameter: &str) -> Source {
+    let parameter: Arc<str> = parameter.into();
+    Source::reading(move |parts| {
+        let parameters = path_parameters(parts)?;
+        let mut parameters = parameters.iter();
+        let (_, value) = parameters.find(|(name, _)| **name == *parameter)?;
+        Some(value.to_owned())
+    })
+}
+
+/// axum gives them to extractors alone, and this one is ready at once.
+fn path_parameters(parts: &mut Parts) -> Option<RawPathParams> {
+    let extracting = pin!(<RawPathParams as FromRequestParts<()>>::from_request_parts(
+        parts,
+        &()
+    ));
+    match extracting.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(extracted) => extracted.ok(),
+        Poll::Pending => None,
+    }
+}
+
+/// The grant of the key that a request was admitted with. The answer is 500 on a route without a guard, and with
+/// [`report_only`](crate::http::Edge::report_only) where there is none: take an `Option<Caller>` there.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Grant);
+
+impl Deref for Caller {
+    type Target = Grant;
+
+    fn deref(&self) -> &Grant {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Unguarded;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unguarded> {
+        let grant = parts.extensions.get::<Grant>();
+        grant.cloned().map(Self).ok_or(Unguarded)
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Grant>().cloned().map(Self))
+    }
+}
+
+/// A handler asks for a [`Caller`], and no guard let the request through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the route is not guarded")]
+pub struct Unguarded;
+
+impl IntoResponse for Unguarded {
+    fn into_response(self) -> Response {
+        // The caller need not know why.
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+/// 403, in the words of an edge that answers in [problem details](crate::http::ProblemJson).
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let headers = [
+            (http::header::CONTENT_TYPE, "application/problem+json"),
+            (http::header::CACHE_CONTROL, "no-store"),
+        ];
+        (StatusCode::FORBIDDEN, headers, crate::http::forbidden()).into_response()
+    }
+}

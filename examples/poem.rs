@@ -100,6 +100,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         for name in edge.credential_headers() {
             request.headers_mut().remove(name);
         }
+        // poem keeps the address as it came, too: with keys in queries, do not log its `original_uri`.
         if let Some(uri) = without_credential(edge, request.uri()) {
             *request.uri_mut() = uri;
         }

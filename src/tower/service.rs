@@ -242,20 +242,30 @@ impl Shared {
         if self.keeps_credential {
             return;
         }
-        let query = parts.uri.query();
-        let Some(query) = query.and_then(|query| self.edge.query_without_credential(query)) else {
-            return;
-        };
-        let path = parts.uri.path();
+        if let Some(uri) = self.without_credential(&parts.uri) {
+            parts.uri = uri;
+        }
+        #[cfg(feature = "axum")]
+        if let Some(original) = parts.extensions.get_mut::<axum::extract::OriginalUri>()
+            && let Some(uri) = self.without_credential(&original.0)
+        {
+            original.0 = uri;
+        }
+    }
+
+    /// The target without the parameters that keys are accepted in; none if it has none of them.
+    fn without_credential(&self, uri: &Uri) -> Option<Uri> {
+        let query = self.edge.query_without_credential(uri.query()?)?;
+        let path = uri.path();
         let target = if query.is_empty() {
             path.to_owned()
         } else {
             format!("{path}?{query}")
         };
-        let mut of_uri = parts.uri.clone().into_parts();
+        let mut parts = uri.clone().into_parts();
         // Nothing was added to a target that was one: should it be none all the same, it is not handed on.
-        of_uri.path_and_query = target.try_into().ok();
-        parts.uri = Uri::from_parts(of_uri).unwrap_or_default();
+        parts.path_and_query = target.try_into().ok();
+        Some(Uri::from_parts(parts).unwrap_or_default())
     }
 }
 

@@ -223,6 +223,22 @@ async fn the_handler_sees_no_credential_unless_it_is_kept() {
         site.ask(&format!("GET /a?api_key={text}"), &[]).await.body,
         seen("/a")
     );
+    async fn original(uri: axum::extract::OriginalUri) -> String {
+        uri.0.to_string()
+    }
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let routes = |keys: KeyLayer| {
+        let inner = Router::new().route("/a", get(original)).layer(keys);
+        Router::new().nest("/v1", inner)
+    };
+    let nested = Site::over(keyward, key, accept, routes).await;
+    let line = format!("GET /v1/a?b=1&api_key={}", nested.key.text());
+    assert_eq!(
+        nested.ask(&line, &[]).await.body,
+        "/v1/a?b=1",
+        "nor where it was before"
+    );
+
     let some = format!("GET /a?b=%20&api%5fkey={text}&c");
     assert_eq!(site.ask(&some, &[]).await.body, seen("/a?b=%20&c"));
 

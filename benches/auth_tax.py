@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""What keys cost a server: requests a second of a hello server behind keys, against the same without them.
+
+    python3 benches/auth_tax.py            # needs wrk; some 80 seconds
+
+Machines are noisy, so both are loaded in turns, two seconds each, and what counts is the median of the pairs' ratios.
+"""
+
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+PAIRS = 15
+SECONDS = 2
+CONNECTIONS = 32
+TARGET = 0.94
+
+
+def build():
+    manifest = HERE / "peers" / "Cargo.toml"
+    command = ["cargo", "build", "--release", "--locked", "--bin", "tax", "--manifest-path", manifest,
+               "--message-format", "json"]
+    built = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return re.search(r'"executable":"([^"]+/tax)"', built).group(1)
+
+
+class Server:
+    """One server, as long as this program holds its standard input."""
+
+    def __init__(self, program, way):
+        self.process = subprocess.Popen([program, way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.address, self.key = self.process.stdout.readline().split()
+
+    def load(self, seconds):
+        """Requests a second. The key is sent to both: headers cost something too."""
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "-H", f"Authorization: Bearer {self.key}",
+                   f"http://{self.address}/"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        if "Non-2xx" in printed:
+            sys.exit(f"not every request was answered 200:\n{printed}")
+        return float(re.search(r"Requests/sec:\s+([\d.]+)", printed).group(1))
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main():
+    program = build()
+    plain, keyed = Server(program, "plain"), Server(program, "keyed")
+    try:
+        plain.load(SECONDS), keyed.load(SECONDS)
+        pairs = []
+        for turn in range(PAIRS):
+            # Who goes first changes from pair to pair.
+            order = [plain, keyed] if turn % 2 == 0 else [keyed, plain]
+            found = {server: server.load(SECONDS) for server in order}
+            pairs.append((found[plain], found[keyed]))
+    finally:
+        plain.stop(), keyed.stop()
+    ratio = statistics.median(keyed / plain for plain, keyed in pairs)
+    plain, keyed = (statistics.median(side) for side in zip(*pairs))
+    added = 1e6 / keyed - 1e6 / plain
+    print(f"axum: {plain:,.0f} requests/s without keys, {keyed:,.0f} with, ratio {ratio:.3f} "
+          f"(target >= {TARGET}: {'held' if ratio >= TARGET else 'missed'}), {added:+.2f} us a request")
+
+
+main()

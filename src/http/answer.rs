@@ -211,6 +211,10 @@ pub(super) fn headers(
         return headers;
     };
     let is_unauthenticated = denial.class() == DenialClass::Unauthenticated;
+    if forms.is_empty() && is_unauthenticated {
+        // A 401 bears a challenge (RFC 9110 §15.5.2), even where no key is accepted in any form.
+        headers.push(("www-authenticate", format!(r#"ApiKey realm="{realm}""#)));
+    }
     for form in forms {
         let is_bearer = form.scheme() == Some(Scheme::Bearer);
         // The errors are RFC 6750's; other schemes have none, and a challenge without one asks for a key alone.

@@ -30,7 +30,8 @@ fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<String> {
     let mut directives = Vec::new();
     for value in response.values("cache-control") {
         // What cannot be read is not passed on: `private` alone is safe.
-        directives.extend(std::str::from_utf8(value).unwrap_or_default().split(','));
+        let read = std::str::from_utf8(value).ok().and_then(elements);
+        directives.extend(read.unwrap_or_default());
     }
     let name = |directive: &str| {
         let name = directive.split('=').next().unwrap_or_default();
@@ -51,6 +52,23 @@ fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<String> {
         .collect();
     kept.push("private");
     Some(kept.join(", "))
+}
+
+/// The elements of a list (RFC 9110 §5.6.1): commas within quotation marks are none. `None` if they are never closed.
+fn elements(value: &str) -> Option<Vec<&str>> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let elements = value.split(|character| {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ',' => return !is_quoted,
+            _ => {}
+        }
+        false
+    });
+    let elements = elements.collect();
+    (!is_quoted).then_some(elements)
 }
 
 #[cfg(test)]

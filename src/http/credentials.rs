@@ -153,12 +153,15 @@ fn user_and_password(encoded: &[u8]) -> Found<'_> {
     let Some(colon) = both.iter().position(|byte| *byte == b':') else {
         return Found::Text(encoded);
     };
-    both.remove(colon);
-    let is_user_alone = colon == both.len();
-    if is_user_alone && colon != KeyId::TEXT_LENGTH {
-        return Found::Decoded(both, None);
+    if colon == KeyId::TEXT_LENGTH && colon + 1 < both.len() {
+        both.remove(colon);
+        return Found::Decoded(both, Some(colon));
     }
-    Found::Decoded(both, Some(colon))
+    // A key of another system may hold a colon itself. An empty password leaves one at the end.
+    if both.last() == Some(&b':') {
+        both.pop();
+    }
+    Found::Decoded(both, None)
 }
 
 /// The parameter of this name in a query (the URL Standard's `application/x-www-form-urlencoded`).

@@ -13,8 +13,7 @@ use crate::Keyward;
 use crate::key::KeyTextError;
 use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Verifier};
 
-/// What an adapter hands over of a request.
-#[derive(Debug)]
+/// What an adapter hands over of a request. `Debug` shows neither its headers nor its query: a key may stand in both.
 pub struct Head<'a, H: ?Sized> {
     /// The headers.
     pub headers: &'a H,
@@ -190,12 +189,13 @@ impl Edge {
     /// Looks at what a handler answered.
     ///
     /// # Errors
-    /// [`Refusal`] to send in its place, if it succeeded (2xx or 3xx) though it promised a check that it never
+    /// [`Refusal`] to send in its place, if it did not fail (4xx or 5xx) though it promised a check that it never
     /// made: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Never
     /// [reported only](Self::report_only): that is for callers, and this is the handler's mistake.
     pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Refusal>> {
         match grant.unchecked() {
-            Some(kind) if (200..400).contains(&status) => {
+            // To switch protocols (101) is to succeed too.
+            Some(kind) if !(400..600).contains(&status) => {
                 let kind = kind.into();
                 Err(self.refuse(Reason::Unchecked { kind }))
             }
@@ -310,6 +310,14 @@ enum Begun<'a> {
 
 fn filled<'a>(attempt: Attempt<'a>, found: &'a Found<'_>, origin: Origin) -> Attempt<'a> {
     attempt.presenting(found.presented(), origin.client)
+}
+
+impl<H: ?Sized> fmt::Debug for Head<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Edge {

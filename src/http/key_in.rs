@@ -18,7 +18,7 @@ pub struct KeyIn(pub(super) Form);
 pub(super) enum Form {
     /// `Authorization: {scheme} {key}`.
     Scheme(Scheme),
-    /// Names are kept as they were written, for challenges and for `Vary`.
+    /// Names are kept as they were written, for challenges.
     Header(Name),
     Pair {
         id: Name,
@@ -36,7 +36,7 @@ pub(super) enum Scheme {
 }
 
 /// The name of a header, as it was written and as headers are looked up by.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub(super) struct Name {
     pub(super) written: Box<str>,
     pub(super) lower: Box<str>,
@@ -143,6 +143,13 @@ impl Name {
             written: name.into(),
             lower: lower.into(),
         })
+    }
+}
+
+/// Names of headers are compared without regard to case.
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.lower == other.lower
     }
 }
 

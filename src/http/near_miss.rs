@@ -7,8 +7,8 @@ use crate::key::KeyFormat;
 
 /// How a request without a credential came near to having one. For the operator, never for the caller.
 ///
-/// Of what was sent it holds names alone, cut after 64 characters: they are the caller's, to be escaped wherever they
-/// are written.
+/// Of what was sent it holds names alone, keys in them masked, cut after 64 characters: they are the caller's, to be
+/// escaped wherever they are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NearMiss {
@@ -38,10 +38,13 @@ pub enum NearMiss {
 /// Longest name that is kept.
 const MOST_CHARACTERS: usize = 64;
 
+/// Most that are told of one request: whoever sends thousands fills no log.
+const MOST_FOUND: usize = 8;
+
 /// How many letters a misspelt name may be wrong in.
 const MOST_SLIPS: usize = 2;
 
-/// All near misses of a request in which no credential was found.
+/// The first near misses of a request in which no whole credential was found.
 pub(super) fn find<H: HeaderSource + ?Sized>(
     forms: &[KeyIn],
     format: &KeyFormat,
@@ -56,9 +59,14 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
         let rest = value.strip_prefix(format.prefix().as_bytes());
         rest.is_some_and(|rest| rest.first() == Some(&b'_'))
     };
+    let redactor = format.redactor();
+    let shown = |name: &str| cut(&redactor.redact(name));
     let accepted: Vec<&Name> = forms.iter().flat_map(KeyIn::headers).collect();
     let mut found = Vec::new();
     for (name, value) in head.headers.all() {
+        if found.len() == MOST_FOUND {
+            return found;
+        }
         let lower = name.to_ascii_lowercase();
         if lower == "authorization" {
             let (_, rest) = split_scheme(value);
@@ -69,6 +77,10 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
             }
             continue;
         }
+        // The half of a pair that did come.
+        if accepted.iter().any(|accepted| lower == *accepted.lower) {
+            continue;
+        }
         // Some servers and gateways hand names on with underscores, and some people write them so.
         let plain = lower.replace('_', "-");
         let meant = accepted
@@ -76,20 +88,23 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
             .find(|meant| plain == *meant.lower || is_misspelt(&plain, &meant.lower));
         if let Some(meant) = meant {
             found.push(NearMiss::MisspeltHeader {
-                name: cut(&lower),
+                name: shown(&lower),
                 meant: meant.written.clone(),
             });
         } else if looks_like_key(value) {
-            found.push(NearMiss::OtherHeader { name: cut(&lower) });
+            found.push(NearMiss::OtherHeader {
+                name: shown(&lower),
+            });
         }
     }
     let query = head.query.unwrap_or_default();
     let in_query = form_urlencoded::parse(query.as_bytes())
         .filter(|(_, value)| looks_like_key(value.as_bytes()))
         .map(|(name, _)| NearMiss::InQuery {
-            parameter: cut(&name),
+            parameter: shown(&name),
         });
-    found.extend(in_query);
+    let room = MOST_FOUND - found.len();
+    found.extend(in_query.take(room));
     found
 }
 

@@ -77,7 +77,14 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
             Ok(project_of(&edition))
         }
     });
+    let nameless = lookup(path("edition"), |_| async {
+        Ok::<_, std::io::Error>(Some("p-1".to_owned()))
+    });
     Router::new()
+        .route(
+            "/nameless/{id}",
+            keys.post(read().bind("project", nameless), project),
+        )
         .route("/projects", keys.get(read().filters("project"), projects))
         .route(
             "/projects/{id}",
@@ -205,6 +212,7 @@ async fn a_restricted_key_gets_its_own_resources_and_no_others() {
         ("POST /editions/e-2-7", 403),
         ("POST /editions/none", 404),
         ("DELETE /editions/e-1-7", 403),
+        ("POST /nameless/e-1-7", 403),
         // There is no such method: one of the route's guards answers, whichever.
         ("PUT /editions/e-1-7", 403),
         ("OPTIONS /editions/e-1-7", 403),
@@ -223,6 +231,10 @@ async fn a_restricted_key_gets_its_own_resources_and_no_others() {
         site.ask("GET /misbound/p-1", Some(&site.key)).await.0,
         403,
         "a slip shows with any key"
+    );
+    assert_eq!(
+        site.ask("POST /nameless/e-1-7", Some(&site.key)).await.0,
+        403
     );
     assert_eq!(
         site.ask("GET /forgetful/e-1-7", Some(&site.key)).await.0,

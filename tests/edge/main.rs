@@ -12,6 +12,8 @@ mod answers;
 mod axum;
 mod common;
 mod credentials;
+mod details;
+mod fine_print;
 mod near_misses;
 mod poem;
 mod report_only;

@@ -41,6 +41,11 @@ fn echo(request: &Request, Data(grant): Data<&Grant>) -> String {
 }
 
 #[handler]
+fn original(request: &Request) -> String {
+    request.original_uri().to_string()
+}
+
+#[handler]
 fn endless() -> Response {
     let ticks = futures_util::stream::unfold((), |()| async {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -70,6 +75,7 @@ impl Site {
         };
         let site = Route::new()
             .at("/echo", get(echo).with(any()))
+            .at("/original", get(original).with(any()))
             .at("/endless", get(endless).with(any()))
             .at("/forgetful", get(forgetful).with(promising()))
             .at("/missing", get(missing).with(promising()))

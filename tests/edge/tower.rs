@@ -16,7 +16,7 @@ use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
 use keyward::tower::{Bind as _, KeyLayer};
-use keyward::verifier::{Grant, KeyCache, Requirement};
+use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
 
 use crate::common::READ;
 use crate::wire::{self, Reply};
@@ -260,14 +260,22 @@ async fn the_handler_sees_no_credential_unless_it_is_kept() {
 #[tokio::test]
 async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
     let site = Site::open(|keys| {
+        let brief = || async {
+            let parts = ["a", "b"].map(Ok::<_, std::io::Error>);
+            Body::from_stream(futures_util::stream::iter(parts))
+        };
         let routes = Router::new()
             .route("/endless", get(endless))
+            .route("/brief", get(brief))
             .fallback(any(echo));
         routes.layer(keys)
     })
     .await;
     let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
     let headers = [bearer(&key)];
+    for _ in 0..3 {
+        assert_eq!(site.ask("GET /brief", &headers).await.body, "ab");
+    }
     let request = format!("GET /endless HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", headers[0]);
     let mut streaming = wire::send(&site.address, &request).await;
     wire::read_until(&mut streaming, "tick").await;
@@ -468,6 +476,9 @@ async fn a_layer_inside_of_another_checks_its_own_requirement_alone() {
 #[tokio::test]
 async fn a_grant_of_another_keyward_opens_nothing() {
     let (inner, inner_key) = keyward_with_key([READ]).await;
+    let need = Requirement::any_key();
+    let attempt = Attempt::new(inner_key.presented(), &need);
+    let granted = inner.verifier().verify(&attempt).await.unwrap();
     let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
     let site = Site::open(|keys| {
         let inner = KeyLayer::new(edge);
@@ -480,6 +491,13 @@ async fn a_grant_of_another_keyward_opens_nothing() {
         format!("X-Inner-Key: {}", inner_key.text()),
     ];
     assert_eq!(site.status("GET /", &both).await, 200);
+    let again = |keyward: &Keyward| {
+        keyward
+            .verifier()
+            .recheck(granted.grant(), &attempt)
+            .is_ok()
+    };
+    assert_eq!((again(&inner), again(&site.keyward)), (true, false));
 }
 
 #[tokio::test]

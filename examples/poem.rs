@@ -96,6 +96,11 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             Err(refusal) => return Ok(answered(refusal.into_answer())),
         };
 
+        // What is only reported goes on as it came.
+        let Some(passage) = passage else {
+            return Ok(self.inner.get_response(request).await);
+        };
+
         // 3. The handler gets the grant and no credential.
         for name in edge.credential_headers() {
             request.headers_mut().remove(name);
@@ -104,9 +109,6 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         if let Some(uri) = without_credential(edge, request.uri()) {
             *request.uri_mut() = uri;
         }
-        let Some(passage) = passage else {
-            return Ok(self.inner.get_response(request).await);
-        };
         let (grant, permit, rules) = passage.into_parts();
         request.set_data(grant.clone());
         let mut response = self.inner.get_response(request).await;

@@ -114,7 +114,8 @@ impl Edge {
     /// a host can see what would be refused before anything is.
     ///
     /// # Security
-    /// **Whoever asks gets in**, without a key and without a grant. For the weeks before an API is closed.
+    /// **Whoever asks gets in**, without a key and without a grant, and the request goes on as it came, credential included. For
+    /// the weeks before an API is closed.
     #[must_use]
     pub fn report_only(mut self) -> Self {
         self.is_report_only = true;
@@ -131,7 +132,7 @@ impl Edge {
         self
     }
 
-    /// Decides on a request. What the attempt says of its credential and its address is replaced by what the head says.
+    /// Decides on a request: at once where it can, whether or not the future is then awaited. What the attempt says of its credential and its address is replaced by what the head says.
     ///
     /// # Errors
     /// [`Refusal`] bears the answer to send, and nothing else of the request should happen.
@@ -236,7 +237,12 @@ impl Edge {
         if self.requires_tls && !origin.is_tls {
             let parsed = self.verifier.format().parse_presented(found.presented());
             let key = parsed.ok().map(|parsed| parsed.id());
-            let refusal = self.refusal(Reason::InClear { key }, Some(attempt), origin, &[]);
+            let bore_credential = !matches!(found, Found::Nothing);
+            let reason = Reason::InClear {
+                key,
+                bore_credential,
+            };
+            let refusal = self.refusal(reason, Some(attempt), origin, &[]);
             return Begun::Decided(Err(refusal));
         }
         let filled = filled(attempt, &found, origin);

@@ -62,6 +62,8 @@ pub enum Reason {
         /// The id of the key that it bore, if it bore one: whoever listened has the whole of it, so rotate it. Whether
         /// there is such a key was not looked up.
         key: Option<KeyId>,
+        /// Whether any credential came: off one of another system's keys no id can be read.
+        bore_credential: bool,
     },
     /// Its body is longer than requests may be.
     RequestTooLarge,
@@ -107,8 +109,14 @@ impl fmt::Display for Reason {
                     "the handler never asked whether the key is permitted the `{kind}`"
                 )
             }
-            Self::InClear { key: None } => f.write_str("the request came without TLS"),
-            Self::InClear { key: Some(key) } => {
+            Self::InClear {
+                bore_credential: false,
+                ..
+            } => f.write_str("the request came without TLS"),
+            Self::InClear { key: None, .. } => {
+                f.write_str("a credential came without TLS: if it is a key, rotate it")
+            }
+            Self::InClear { key: Some(key), .. } => {
                 write!(f, "the key {key} came without TLS: rotate it")
             }
         }
@@ -135,7 +143,7 @@ impl Refused<'_> {
     pub fn key_id(&self) -> Option<KeyId> {
         match self.reason {
             Reason::Denied(denial) => denial.key_id(),
-            Reason::InClear { key } => *key,
+            Reason::InClear { key, .. } => *key,
             Reason::NotFound
             | Reason::LookupFailed(_)
             | Reason::RequestTooLarge

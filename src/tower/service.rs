@@ -203,8 +203,8 @@ impl<S> KeyService<S> {
                 return ResponseFuture::answered(*refusal);
             }
         }
-        shared.hide_credential(&mut parts);
         if let Some(way) = &way {
+            shared.hide_credential(&mut parts);
             parts.extensions.insert(way.grant.clone());
         }
         let most = usize::try_from(shared.most_request_bytes).unwrap_or(usize::MAX);

@@ -514,10 +514,11 @@ async fn report_only_lets_through_what_would_be_refused_and_tells() {
         (without.status, &*without.body),
         (200, "None / [\"host\", \"connection\"]")
     );
+    // It goes on as it came: the application may still have an authentication of its own.
     let forbidden = site.ask("GET /", &site.bearer()).await;
     assert_eq!(
         (forbidden.status, &*forbidden.body),
-        (200, "None / [\"host\", \"connection\"]")
+        (200, "None / [\"host\", \"connection\", \"authorization\"]")
     );
     assert_eq!(
         site.told(),

@@ -89,6 +89,41 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
 }
 
 #[tokio::test]
+async fn what_came_in_clear_is_told_apart() {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let house = House::new(move |edge| {
+        edge.accept(KeyIn::bearer())
+            .require_tls()
+            .observe(move |refused| into.lock().unwrap().push(refused.reason.to_string()))
+    })
+    .await;
+    let key = house.key.id();
+    for (sent, reason) in [
+        (None, "the request came without TLS".to_owned()),
+        // Of another system, or of none.
+        (
+            Some("Bearer key-17.k9".to_owned()),
+            "a credential came without TLS: if it is a key, rotate it".to_owned(),
+        ),
+        (
+            Some(house.key.bearer()),
+            format!("the key {key} came without TLS: rotate it"),
+        ),
+    ] {
+        let headers: Vec<_> = sent
+            .map(|value| ("authorization", value))
+            .into_iter()
+            .collect();
+        assert_eq!(
+            status(&house.edge, from("203.0.113.7", false), &headers).await,
+            403
+        );
+        assert_eq!(told.lock().unwrap().pop(), Some(reason));
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
     let house = House::new(|edge| {
         edge.accept(KeyIn::bearer())

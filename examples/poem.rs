@@ -91,14 +91,12 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
         // 2. The decision.
         let passage = match edge.admit(&head, attempt).await {
-            Ok(passage) => Some(passage),
-            Err(refusal) if refusal.is_report_only() => None,
+            Ok(passage) => passage,
+            // What is only reported goes on as it came.
+            Err(refusal) if refusal.is_report_only() => {
+                return Ok(self.inner.get_response(request).await);
+            }
             Err(refusal) => return Ok(answered(refusal.into_answer())),
-        };
-
-        // What is only reported goes on as it came.
-        let Some(passage) = passage else {
-            return Ok(self.inner.get_response(request).await);
         };
 
         // 3. The handler gets the grant and no credential.

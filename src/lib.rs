@@ -52,7 +52,7 @@
 //! | [`verifier`] | deciding whether a request is admitted |
 //! | [`http`] | credentials in, standards-exact answers out, for any framework |
 //! | [`store`] | where keys live; what a backend must do |
-//! | `tower` | a layer in front of hyper, axum, tonic (feature `tower`) |
+//! | `tower` | a layer in front of tower services (feature `tower`) |
 //! | `axum` | guarded routes, and the caller as an extractor (feature `axum`) |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |

@@ -1,4 +1,4 @@
-//! Keys in front of a tower service: hyper, axum, tonic, and whatever else speaks the crate `http` (feature `tower`).
+//! Keys in front of a tower service of the crate `http`'s requests and responses (feature `tower`).
 //!
 //! ```
 //! # use keyward::{Keyward, http::{Edge, KeyIn}, key::Scope, scope, tower::KeyLayer, verifier::{Grant, Requirement}};

@@ -132,7 +132,8 @@ impl Edge {
         self
     }
 
-    /// Decides on a request: at once where it can, whether or not the future is then awaited. What the attempt says of its credential and its address is replaced by what the head says.
+    /// Decides on a request: at once where it can, whether or not the future is then awaited. What the attempt says of
+    /// its credential and its address is replaced by what the head says.
     ///
     /// # Errors
     /// [`Refusal`] bears the answer to send, and nothing else of the request should happen.
@@ -175,15 +176,22 @@ impl Edge {
     }
 
     /// Decides on a request that was let through already, by a guard around this one: whether its grant meets what this
-    /// attempt requires. See [`Verifier::recheck`].
+    /// attempt requires, and whether it came as this edge [requires](Self::require_tls). See [`Verifier::recheck`].
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
-    pub fn admit_again(&self, grant: &Grant, attempt: Attempt<'_>) -> Result<Grant, Box<Refusal>> {
-        let denied = |denial| {
-            let reason = Reason::Denied(denial);
-            self.refusal(reason, Some(attempt), Origin::default(), &[])
-        };
+    pub fn admit_again<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        grant: &Grant,
+        attempt: Attempt<'_>,
+    ) -> Result<Grant, Box<Refusal>> {
+        let origin = self.proxies.origin(head.connection, head.headers);
+        // The guard around has taken the credential out.
+        if let Some(refusal) = self.in_clear(&Found::Nothing, origin, attempt) {
+            return Err(refusal);
+        }
+        let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
         self.verifier.recheck(grant, &attempt).map_err(denied)
     }
 
@@ -234,15 +242,7 @@ impl Edge {
     ) -> Begun<'h> {
         let found = credentials::read(&self.forms, head);
         let origin = self.proxies.origin(head.connection, head.headers);
-        if self.requires_tls && !origin.is_tls {
-            let parsed = self.verifier.format().parse_presented(found.presented());
-            let key = parsed.ok().map(|parsed| parsed.id());
-            let bore_credential = !matches!(found, Found::Nothing);
-            let reason = Reason::InClear {
-                key,
-                bore_credential,
-            };
-            let refusal = self.refusal(reason, Some(attempt), origin, &[]);
+        if let Some(refusal) = self.in_clear(&found, origin, attempt) {
             return Begun::Decided(Err(refusal));
         }
         let filled = filled(attempt, &found, origin);
@@ -251,6 +251,24 @@ impl Edge {
         };
         let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
         Begun::Decided(self.passage(decided, filled, origin, near_misses))
+    }
+
+    /// The refusal of what came in clear, where that is not allowed.
+    fn in_clear(
+        &self,
+        found: &Found<'_>,
+        origin: Origin,
+        attempt: Attempt<'_>,
+    ) -> Option<Box<Refusal>> {
+        if !self.requires_tls || origin.is_tls {
+            return None;
+        }
+        let parsed = self.verifier.format().parse_presented(found.presented());
+        let reason = Reason::InClear {
+            key: parsed.ok().map(|parsed| parsed.id()),
+            bore_credential: !matches!(found, Found::Nothing),
+        };
+        Some(self.refusal(reason, Some(attempt), origin, &[]))
     }
 
     fn passage(

@@ -1,4 +1,4 @@
-//! The headers of the crate `http`, which hyper, tower, axum and tonic speak.
+//! The headers of the crate `http`.
 
 use http::HeaderMap;
 

@@ -147,7 +147,8 @@ impl KeyLayer {
         };
         if self.guard.looks_up() {
             self.looked_up(parts, &mut values).await?;
-            way.grant = edge.admit_again(&way.grant, with(&self.guard.then, &values))?;
+            let attempt = with(&self.guard.then, &values);
+            way.grant = edge.admit_again(&self.head(parts), &way.grant, attempt)?;
         }
         Ok(way)
     }
@@ -165,7 +166,7 @@ impl KeyLayer {
         let edge = &self.shared.edge;
         let grant = parts.extensions.get::<Grant>()?;
         let grant = edge.has_admitted(grant).then_some(grant)?;
-        let again = edge.admit_again(grant, self.attempt(values));
+        let again = edge.admit_again(&self.head(parts), grant, self.attempt(values));
         Some(again.map(|grant| Way { grant, own: None }))
     }
 }

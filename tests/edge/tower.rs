@@ -355,6 +355,23 @@ async fn a_grant_of_another_keyward_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_layer_inside_of_another_still_requires_tls() {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let strict = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
+    let over = |is_tls| Connection { peer: None, is_tls };
+    let routes = |keys: KeyLayer| {
+        let inner = |is_tls| KeyLayer::new(strict.clone()).connection(move |_| over(is_tls));
+        Router::new()
+            .route("/clear", get(echo).layer(inner(false)))
+            .route("/tls", get(echo).layer(inner(true)))
+            .layer(keys)
+    };
+    let site = Site::over(keyward, key, |edge| edge, routes).await;
+    assert_eq!(site.status("GET /clear", &site.bearer()).await, 403);
+    assert_eq!(site.status("GET /tls", &site.bearer()).await, 200);
+}
+
+#[tokio::test]
 async fn report_only_lets_through_what_would_be_refused_and_tells() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let routes = |keys: KeyLayer| {

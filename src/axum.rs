@@ -3,8 +3,8 @@
 //! ```
 //! use axum::{Router, extract::Path};
 //! use keyward::axum::{Caller, path};
-//! use keyward::http::{Edge, KeyIn};
-//! use keyward::tower::{Bind, KeyLayer, lookup};
+//! use keyward::http::{Edge, KeyIn, lookup};
+//! use keyward::tower::KeyLayer;
 //! use keyward::verifier::{Refused, Requirement};
 //! use keyward::{Keyward, key::Scope, scope};
 //!
@@ -54,10 +54,7 @@
 //! application without a key.
 
 use std::convert::Infallible;
-use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
 use axum::handler::Handler;
@@ -66,12 +63,14 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::tower::{Guard, KeyLayer, Source};
+pub use crate::http::{Caller, Unguarded};
+use crate::http::{Guard, Source, at_once};
+use crate::tower::KeyLayer;
 use crate::verifier::{Grant, Refused};
 
 impl KeyLayer {
     /// A handler of GET and HEAD behind this requirement.
-    pub fn get<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    pub fn get<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
         T: 'static,
@@ -85,7 +84,7 @@ impl KeyLayer {
     /// # Panics
     /// As [`on`](Self::on).
     #[track_caller]
-    pub fn post<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    pub fn post<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
         T: 'static,
@@ -99,7 +98,7 @@ impl KeyLayer {
     /// # Panics
     /// As [`on`](Self::on).
     #[track_caller]
-    pub fn put<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    pub fn put<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
         T: 'static,
@@ -113,7 +112,7 @@ impl KeyLayer {
     /// # Panics
     /// As [`on`](Self::on).
     #[track_caller]
-    pub fn patch<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    pub fn patch<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
         T: 'static,
@@ -127,7 +126,7 @@ impl KeyLayer {
     /// # Panics
     /// As [`on`](Self::on).
     #[track_caller]
-    pub fn delete<H, T, S>(&self, guard: impl Into<Guard>, handler: H) -> MethodRouter<S>
+    pub fn delete<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
         T: 'static,
@@ -140,13 +139,13 @@ impl KeyLayer {
     ///
     /// # Panics
     /// If the requirement leaves a check to the handler and a method is another than GET or HEAD: by the time that a handler
-    /// which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::tower::lookup) if need be.
+    /// which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be.
     /// A route that cannot be is found when the application starts, as axum's own are.
     #[track_caller]
     pub fn on<H, T, S>(
         &self,
         methods: MethodFilter,
-        guard: impl Into<Guard>,
+        guard: impl Into<Guard<Parts>>,
         handler: H,
     ) -> MethodRouter<S>
     where
@@ -171,39 +170,19 @@ impl KeyLayer {
 /// The resource that a parameter of the route's path names, such as `id` in `/projects/{id}`: decoded, as axum's `Path`
 /// has it.
 #[must_use]
-pub fn path(parameter: &str) -> Source {
+pub fn path(parameter: &str) -> Source<Parts> {
     let parameter: Arc<str> = parameter.into();
     Source::reading(move |parts| {
-        let parameters = path_parameters(parts)?;
-        let mut parameters = parameters.iter();
-        let (_, value) = parameters.find(|(name, _)| **name == *parameter)?;
-        Some(value.to_owned())
+        // axum gives them to extractors alone.
+        let extracting = <RawPathParams as FromRequestParts<()>>::from_request_parts(parts, &());
+        let parameters = at_once(extracting)?.ok()?;
+        let mut values = parameters
+            .iter()
+            .filter(|(name, _)| **name == *parameter)
+            .map(|(_, value)| value.to_owned());
+        // Of two, nobody knows which the handler means.
+        values.next().filter(|_| values.next().is_none())
     })
-}
-
-/// axum gives them to extractors alone, and this one is ready at once.
-fn path_parameters(parts: &mut Parts) -> Option<RawPathParams> {
-    let extracting = pin!(<RawPathParams as FromRequestParts<()>>::from_request_parts(
-        parts,
-        &()
-    ));
-    match extracting.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(extracted) => extracted.ok(),
-        Poll::Pending => None,
-    }
-}
-
-/// The grant of the key that a request was admitted with. The answer is 500 on a route without a guard, and with
-/// [`report_only`](crate::http::Edge::report_only) where there is none: take an `Option<Caller>` there.
-#[derive(Debug, Clone)]
-pub struct Caller(pub Grant);
-
-impl Deref for Caller {
-    type Target = Grant;
-
-    fn deref(&self) -> &Grant {
-        &self.0
-    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -222,11 +201,6 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
         Ok(parts.extensions.get::<Grant>().cloned().map(Self))
     }
 }
-
-/// A handler asks for a [`Caller`], and no guard let the request through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the route is not guarded")]
-pub struct Unguarded;
 
 impl IntoResponse for Unguarded {
     fn into_response(self) -> Response {

@@ -39,25 +39,43 @@
 
 mod answer;
 mod caching;
+#[cfg(any(feature = "actix", feature = "axum"))]
+mod caller;
 mod client;
 mod credentials;
 mod edge;
 mod forwarded;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod gate;
+mod guard;
 #[cfg(feature = "tower")]
 mod header_map;
 mod header_source;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod held;
 mod key_in;
 mod limits;
 mod near_miss;
 mod passage;
 mod refusal;
 
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::answer::forbidden;
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::caller::at_once;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub use self::caller::{Caller, Unguarded};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::gate::{Begun, Gate, Incoming, Terms, Way};
+pub use self::guard::{BoxError, Guard, Source, lookup};
 pub use self::header_source::HeaderSource;
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub use self::held::BodyCut;
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::held::Held;
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
 pub use self::near_miss::NearMiss;

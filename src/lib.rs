@@ -54,6 +54,7 @@
 //! | [`store`] | where keys live; what a backend must do |
 //! | `tower` | a layer in front of tower services (feature `tower`) |
 //! | `axum` | guarded routes, and the caller as an extractor (feature `axum`) |
+//! | `actix` | the same for actix (feature `actix`) |
 //! | [`audit`] | what is recorded |
 //! | [`clock`], [`random`] | time and randomness, handed in |
 //! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
@@ -62,6 +63,8 @@
 //! decision (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`http/answer.rs`, with
 //! what it may say in `verifier/denial.rs`).
 
+#[cfg(feature = "actix")]
+pub mod actix;
 pub mod audit;
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -90,8 +93,3 @@ pub use keyward::{Builder, Keyward, OpenError};
 pub use async_trait::async_trait;
 /// The crate whose instants and dates stand in this crate's signatures.
 pub use time;
-
-/// The README's code, compiled and run with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

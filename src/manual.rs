@@ -7,7 +7,7 @@ pub mod migrating {}
 pub mod writing_a_backend {}
 
 #[doc = include_str!("manual/writing_middleware.md")]
-#[doc = "```no_run"]
-#[doc = include_str!("../examples/poem.rs")]
+#[doc = "```ignore"] // a program of its own, which examples/poem builds
+#[doc = include_str!("manual/poem.rs")]
 #[doc = "```"]
 pub mod writing_middleware {}

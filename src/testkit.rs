@@ -3,7 +3,7 @@
 //! | to test | take |
 //! |---|---|
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
-//! | that no route of it is open | `assert_guarded`, with the feature `axum` |
+//! | that no route of it is open | `assert_guarded`, with the feature `axum`; `assert_app_guarded`, with `actix` |
 //! | what expires, what grows old, and when randomness fails | [`ManualClock`], [`ManualSteadyClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | what happens when the store fails | [`FaultyStore`] |
 //! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
@@ -16,7 +16,7 @@ mod clock;
 pub mod conformance;
 mod faulty_store;
 mod fixture;
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix", feature = "axum"))]
 mod guarded;
 mod random;
 
@@ -24,6 +24,8 @@ pub use crate::__keyward_conformance as conformance;
 pub use clock::{ManualClock, ManualSteadyClock};
 pub use faulty_store::{Call, Fault, FaultyStore};
 pub use fixture::{TestKey, builder, keyward_with_key};
+#[cfg(feature = "actix")]
+pub use guarded::assert_app_guarded;
 #[cfg(feature = "axum")]
 pub use guarded::assert_guarded;
 pub use random::{FailingRandom, SeededRandom};

@@ -18,94 +18,75 @@
 //! without it `OPTIONS` gets 401 like everything else.
 
 mod body;
-mod guard;
 mod service;
 
 use std::fmt;
-use std::sync::Arc;
 
-use http::Extensions;
+use http::HeaderMap;
+use http::request::Parts;
 
-pub use self::body::{BodyCut, BoxError, ResponseBody};
-pub use self::guard::{Bind, Guard, Source, lookup};
+pub use self::body::ResponseBody;
 pub use self::service::{KeyService, ResponseFuture};
-use crate::http::{Connection, Edge};
-use crate::verifier::Requirement;
+use crate::http::{Connection, Edge, Gate, Guard, Incoming};
+use crate::verifier::Grant;
 
 /// Lets requests through that bear a key which meets a requirement. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyLayer {
-    shared: Arc<Shared>,
-    guard: Arc<Guard>,
-}
-
-/// What all layers of one edge have in common.
-#[derive(Clone)]
-struct Shared {
-    edge: Arc<Edge>,
-    connection: Arc<dyn Fn(&Extensions) -> Connection + Send + Sync>,
-    most_request_bytes: u64,
-    most_response_bytes: u64,
-    ends_with_key: bool,
-    keeps_credential: bool,
+    gate: Gate<Parts>,
 }
 
 impl KeyLayer {
-    /// Layers that admit requests by way of this edge. As it is, one requires [any key](Requirement::any_key).
+    /// Layers that admit requests by way of this edge. As it is, one requires [any
+    /// key](crate::verifier::Requirement::any_key).
     #[must_use]
     pub fn new(edge: Edge) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                edge: Arc::new(edge),
-                connection: Arc::new(connection),
-                most_request_bytes: u64::MAX,
-                most_response_bytes: u64::MAX,
-                ends_with_key: false,
-                keeps_credential: false,
-            }),
-            guard: Arc::new(Requirement::any_key().into()),
-        }
+        let gate = Gate::new(edge);
+        Self { gate }
     }
 
-    /// The same with this requirement. Where it names resources, say where requests name them: [`Bind`].
+    /// The same with this requirement. Where it names resources, say where requests name them:
+    /// [`Requirement::bind`](crate::verifier::Requirement::bind).
     #[must_use]
-    pub fn require(&self, guard: impl Into<Guard>) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            guard: Arc::new(guard.into()),
-        }
+    pub fn require(&self, guard: impl Into<Guard<Parts>>) -> Self {
+        let gate = self.gate.require(guard.into());
+        Self { gate }
     }
 
-    /// Learns from a request's extensions what connection it came over. By default a [`Connection`] stands there, put in by
+    /// Learns from a request's head what connection it came over. By default a [`Connection`] stands in its extensions, put in by
     /// whoever accepts connections; or with the feature `axum`, what its `into_make_service_with_connect_info` puts there, for a server
     /// without TLS. Where there is neither, the peer is unknown, and the connection not TLS.
     #[must_use]
     pub fn connection(
         self,
-        connection: impl Fn(&Extensions) -> Connection + Send + Sync + 'static,
+        connection: impl Fn(&Parts) -> Connection + Send + Sync + 'static,
     ) -> Self {
-        self.with(|shared| shared.connection = Arc::new(connection))
+        let gate = self.gate.connection(connection);
+        Self { gate }
     }
 
     /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
     /// its reader gets an error, once it has come so far.
     #[must_use]
-    pub fn max_request_bytes(self, most: u64) -> Self {
-        self.with(|shared| shared.most_request_bytes = most)
+    pub fn max_request_bytes(self, max: u64) -> Self {
+        let gate = self.gate.with(|terms| terms.max_request_bytes = max);
+        Self { gate }
     }
 
     /// Lets no response have more bytes: one that says that it has is replaced by a 500, any other is cut
-    /// ([`BodyCut::TooLong`]). The [observer](Edge::observe) is told of it.
+    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). The [observer](Edge::observe) is told of it.
     #[must_use]
-    pub fn max_response_bytes(self, most: u64) -> Self {
-        self.with(|shared| shared.most_response_bytes = most)
+    pub fn max_response_bytes(self, max: u64) -> Self {
+        let gate = self.gate.with(|terms| terms.max_response_bytes = max);
+        Self { gate }
     }
 
-    /// Cuts a response when its key ends while it is being sent ([`BodyCut::KeyEnded`]): see
-    /// [`Grant::ended`](crate::verifier::Grant::ended). Costs a task's wake-up a response.
+    /// Cuts a response when its key ends while it is being sent
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a response.
     #[must_use]
     pub fn end_with_key(self) -> Self {
-        self.with(|shared| shared.ends_with_key = true)
+        let gate = self.gate.with(|terms| terms.ends_with_key = true);
+        Self { gate }
     }
 
     /// Leaves the credential in the request, marked as sensitive.
@@ -114,43 +95,54 @@ impl KeyLayer {
     /// Whatever logs requests behind the layer may then log keys: the mark is only a hint.
     #[must_use]
     pub fn keep_credential(self) -> Self {
-        self.with(|shared| shared.keeps_credential = true)
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        change(Arc::make_mut(&mut self.shared));
-        self
+        let gate = self.gate.with(|terms| terms.keeps_credential = true);
+        Self { gate }
     }
 }
 
-/// What the extensions say of the connection, if anything.
-fn connection(extensions: &Extensions) -> Connection {
-    if let Some(connection) = extensions.get() {
-        return *connection;
+impl Incoming for Parts {
+    type Headers = HeaderMap;
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
-    #[cfg(feature = "axum")]
-    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>() {
-        return Connection {
-            peer: Some(info.0.ip()),
-            is_tls: false,
-        };
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
     }
-    Connection::default()
+
+    fn connection(&self) -> Connection {
+        if let Some(connection) = self.extensions.get() {
+            return *connection;
+        }
+        #[cfg(feature = "axum")]
+        if let Some(info) = self
+            .extensions
+            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
+        {
+            return Connection {
+                peer: Some(info.0.ip()),
+                is_tls: false,
+            };
+        }
+        Connection::default()
+    }
+
+    fn admitted(&self) -> Option<Grant> {
+        self.extensions.get().cloned()
+    }
 }
 
 impl<S> tower_layer::Layer<S> for KeyLayer {
     type Service = KeyService<S>;
 
     fn layer(&self, inner: S) -> KeyService<S> {
-        KeyService::new(self.clone(), inner)
+        KeyService::new(self.gate.clone(), inner)
     }
 }
 
 impl fmt::Debug for KeyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyLayer")
-            .field("edge", &self.shared.edge)
-            .field("guard", &self.guard)
-            .finish_non_exhaustive()
+        self.gate.fmt(f)
     }
 }

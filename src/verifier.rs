@@ -227,6 +227,28 @@ impl Verifier {
         Ok(grant.owing(duties))
     }
 
+    /// As [`recheck`](Self::recheck), for a request that has waited since it was admitted: a key that has ended meanwhile is
+    /// refused. Reads the store only if this node does not know.
+    ///
+    /// # Errors
+    /// [`Denial`], as [`verify`](Self::verify) and [`recheck`](Self::recheck).
+    pub async fn reverify(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
+        let rechecked = self.recheck(grant, attempt)?;
+        let id = grant.key_id();
+        let is_good = match self.core.is_good(id) {
+            Some(is_good) => is_good,
+            None => {
+                let read = self.core.is_still_good(id).await;
+                read.map_err(|reason| Denial::of_key(id, reason))?
+            }
+        };
+        if is_good {
+            Ok(rechecked)
+        } else {
+            Err(Denial::of_key(id, DenialReason::Ended))
+        }
+    }
+
     /// Whether this grant is this verifier's.
     #[must_use]
     pub fn has_admitted(&self, grant: &Grant) -> bool {

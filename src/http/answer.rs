@@ -33,7 +33,7 @@ pub struct Problem {
 }
 
 /// The body of a 403, for handlers that refuse by themselves.
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) fn forbidden() -> Vec<u8> {
     let (code, detail) = FORBIDDEN;
     let problem = Problem {

@@ -195,6 +195,26 @@ impl Edge {
         self.verifier.recheck(grant, &attempt).map_err(denied)
     }
 
+    /// As [`admit_again`](Self::admit_again), for a request that has waited since it was let through, such as for a look-up
+    /// of what it names: a key that has ended meanwhile is refused. See [`Verifier::reverify`].
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub async fn readmit<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        grant: &Grant,
+        attempt: Attempt<'_>,
+    ) -> Result<Grant, Box<Refusal>> {
+        let origin = self.proxies.origin(head.connection, head.headers);
+        if let Some(refusal) = self.in_clear(&Found::Nothing, origin, attempt) {
+            return Err(refusal);
+        }
+        let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
+        let decided = self.verifier.reverify(grant, &attempt).await;
+        decided.map_err(denied)
+    }
+
     /// Looks at what a handler answered.
     ///
     /// # Errors
@@ -233,6 +253,17 @@ impl Edge {
     #[must_use]
     pub fn query_without_credential(&self, query: &str) -> Option<String> {
         credentials::without_parameters(&self.forms, query)
+    }
+
+    /// As [`query_without_credential`](Self::query_without_credential), with the path before it.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
+        let query = self.query_without_credential(query)?;
+        Some(if query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{query}")
+        })
     }
 
     fn begin<'h, H: HeaderSource + ?Sized>(

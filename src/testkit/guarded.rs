@@ -1,9 +1,11 @@
 //! Whether an application's routes are closed.
 
-use axum::Router;
-use axum::body::Body;
-use http::{Method, Request};
-use tower_service::Service as _;
+use std::panic::Location;
+
+/// Those that an application may have opened by itself, and one that no application has.
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "KEYWARD",
+];
 
 /// Tries each of these paths with every method and without a key, and fails unless all are answered 401.
 ///
@@ -26,53 +28,105 @@ use tower_service::Service as _;
 ///
 /// # Panics
 /// If any is answered otherwise, with the list of those.
+#[cfg(feature = "axum")]
 #[track_caller]
 pub fn assert_guarded<'a>(
-    app: Router,
+    mut app: axum::Router,
     paths: impl IntoIterator<Item = &'a str>,
 ) -> impl Future<Output = ()> {
-    let paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
-    let caller = std::panic::Location::caller();
-    async move {
-        let open = open(app, &paths).await;
-        assert!(
-            open.is_empty(),
-            "{caller}: without a key, not all routes are answered 401:\n{}",
-            open.join("\n")
-        );
-    }
-}
+    use tower_service::Service as _;
 
-async fn open(mut app: Router, paths: &[String]) -> Vec<String> {
-    let extension = Method::from_bytes(b"KEYWARD").unwrap_or_default();
-    let methods = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::TRACE,
-        extension,
-    ];
-    let mut open = Vec::new();
-    for path in paths {
-        for method in &methods {
-            let asked = format!("{method} {path}");
-            let request = Request::builder()
-                .method(method)
-                .uri(path)
-                .body(Body::empty());
-            let Ok(request) = request else {
-                open.push(format!("{asked}: this is no path"));
+    let (paths, caller) = (owned(paths), Location::caller());
+    async move {
+        let mut open = Vec::new();
+        for (method, path) in requests(&paths) {
+            let request = http::Request::builder().method(method).uri(path);
+            let Ok(request) = request.body(axum::body::Body::empty()) else {
+                open.push(format!("{method} {path}: this is no path"));
                 continue;
             };
             let Ok(response) = app.call(request).await;
-            if response.status() != 401 {
-                open.push(format!("{asked}: {}", response.status()));
-            }
+            note(&mut open, method, path, response.status().as_u16());
         }
+        assert_none(&open, caller);
     }
-    open
+}
+
+/// As [`assert_guarded`], for an actix application: hand it what `actix_web::test::init_service` makes of it.
+///
+/// ```
+/// use actix_web::{App, test};
+/// use keyward::{actix::KeyMiddleware, http::{Edge, KeyIn}, testkit, verifier::Requirement};
+///
+/// # #[actix_web::main]
+/// # async fn main() {
+/// let (keyward, _) = testkit::keyward_with_key(keyward::key::Access::Full).await;
+/// let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));
+/// let project = keys.resource("/v1/projects/{id}").get(Requirement::full_access(), || async { "" });
+/// let app = test::init_service(App::new().service(project)).await;
+///
+/// testkit::assert_app_guarded(&app, ["/v1/projects/p-1"]).await;
+/// # }
+/// ```
+///
+/// # Panics
+/// If any is answered otherwise, with the list of those.
+#[cfg(feature = "actix")]
+#[track_caller]
+pub fn assert_app_guarded<'a, S, B>(
+    app: &'a S,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> impl Future<Output = ()>
+where
+    S: actix_web::dev::Service<
+            actix_http::Request,
+            Response = actix_web::dev::ServiceResponse<B>,
+            Error = actix_web::Error,
+        >,
+{
+    use actix_web::http::Method;
+    use actix_web::test::TestRequest;
+
+    let (paths, caller) = (owned(paths), Location::caller());
+    async move {
+        let mut open = Vec::new();
+        for (method, path) in requests(&paths) {
+            let Ok(uri) = path.parse::<actix_web::http::Uri>() else {
+                open.push(format!("{method} {path}: this is no path"));
+                continue;
+            };
+            let name = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+            let request = TestRequest::default().method(name).uri(&uri.to_string());
+            let status = match app.call(request.to_request()).await {
+                Ok(response) => response.status(),
+                Err(error) => error.as_response_error().status_code(),
+            };
+            note(&mut open, method, path, status.as_u16());
+        }
+        assert_none(&open, caller);
+    }
+}
+
+fn owned<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    paths.into_iter().map(str::to_owned).collect()
+}
+
+fn requests(paths: &[String]) -> impl Iterator<Item = (&'static str, &str)> {
+    paths
+        .iter()
+        .flat_map(|path| METHODS.map(|method| (method, &**path)))
+}
+
+fn note(open: &mut Vec<String>, method: &str, path: &str, status: u16) {
+    if status != 401 {
+        open.push(format!("{method} {path}: {status}"));
+    }
+}
+
+fn assert_none(open: &[String], caller: &Location<'_>) {
+    assert!(
+        open.is_empty(),
+        "{caller}: without a key, not all routes are answered 401:\n{}",
+        open.join("\n")
+    );
 }

@@ -1,55 +1,26 @@
 //! The body of a response, and what lives as long as it.
 
-use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::http::{Edge, Reason};
-use crate::verifier::Permit;
-
-/// What a body fails with.
-pub type BoxError = Box<dyn Error + Send + Sync>;
+use crate::http::{BodyCut, BoxError, Held};
 
 pin_project! {
     /// The body of a response: the handler's, or the answer of a refusal.
     ///
-    /// A handler's body holds the request's [`Permit`] until it has ended or is dropped. It may be cut: see
-    /// [`BodyCut`].
+    /// A handler's body holds the request's [`Permit`](crate::verifier::Permit) until it has ended or is dropped. It
+    /// may be cut: see [`BodyCut`].
     pub struct ResponseBody<B> {
         #[pin]
         inner: Option<B>,
         answer: Option<Bytes>,
         held: Option<Held>,
     }
-}
-
-/// What a granted response holds.
-pub(super) struct Held {
-    #[expect(dead_code, reason = "it is given back when it is dropped")]
-    pub(super) permit: Permit,
-    /// Ends when the key does; none if the response is not to be cut then.
-    pub(super) ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// How many bytes may still come.
-    pub(super) left: u64,
-    pub(super) edge: Arc<Edge>,
-}
-
-/// The rest of a response was cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BodyCut {
-    /// The key that it was granted to has ended.
-    #[error("the API key has ended")]
-    KeyEnded,
-    /// It was longer than responses may be.
-    #[error("the response is longer than it may be")]
-    TooLong,
 }
 
 impl<B> ResponseBody<B> {
@@ -100,10 +71,9 @@ where
             *held = None;
             Poll::Ready(Some(Err(BoxError::from(why))))
         };
-        let is_over = this.held.as_mut().and_then(|held| held.ended.as_mut());
-        if is_over.is_some_and(|ended| ended.as_mut().poll(context).is_ready()) {
+        if let Some(Err(why)) = this.held.as_mut().map(|held| held.poll_ended(context)) {
             this.inner.set(None);
-            return cut(this.held, BodyCut::KeyEnded);
+            return cut(this.held, why);
         }
         let frame = match ready!(inner.poll_frame(context)) {
             Some(Ok(frame)) => frame,
@@ -116,18 +86,10 @@ where
                 return Poll::Ready(None);
             }
         };
-        if let Some(held) = this.held.as_mut() {
-            let size = frame.data_ref().map_or(0, |data| data.remaining());
-            let size = u64::try_from(size).unwrap_or(u64::MAX);
-            match held.left.checked_sub(size) {
-                Some(left) => held.left = left,
-                None => {
-                    // It has begun: there is nothing to answer any more.
-                    drop(held.edge.refuse(Reason::ResponseTooLarge));
-                    this.inner.set(None);
-                    return cut(this.held, BodyCut::TooLong);
-                }
-            }
+        let size = frame.data_ref().map_or(0, |data| data.remaining());
+        if let Some(Err(why)) = this.held.as_mut().map(|held| held.send(size)) {
+            this.inner.set(None);
+            return cut(this.held, why);
         }
         Poll::Ready(Some(Ok(frame)))
     }

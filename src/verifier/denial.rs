@@ -148,6 +148,9 @@ pub enum DenialReason {
     /// The key has expired.
     #[error("the key has expired")]
     Expired,
+    /// The key has ended since the request was admitted.
+    #[error("the key has ended since the request was admitted")]
+    Ended,
     /// The request came from outside the key's networks.
     #[error("the request came from outside the key's networks")]
     OutsideNetworks,
@@ -220,6 +223,7 @@ impl DenialReason {
             | Self::Suspended
             | Self::NotYetValid
             | Self::Expired
+            | Self::Ended
             | Self::OutsideNetworks
             | Self::AddressUnknown => DenialClass::Unauthenticated,
             Self::MissingAccess

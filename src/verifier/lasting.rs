@@ -40,6 +40,12 @@ impl Core {
         is_good.flatten()
     }
 
+    /// Whether the key is good, as the store has it now.
+    pub(super) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
+        let left = self.look_again(id).await?;
+        Ok(left.is_some())
+    }
+
     /// Ends when the key is not good any more, or when that cannot be told for longer than the lease.
     pub(super) async fn last(&self, id: KeyId) {
         let watching = Watching::new(&self.slots, id);

@@ -9,14 +9,10 @@
 )]
 
 mod answers;
-mod axum;
 mod common;
 mod credentials;
 mod details;
 mod fine_print;
 mod near_misses;
-mod poem;
 mod report_only;
-mod tower;
 mod transport;
-mod wire;

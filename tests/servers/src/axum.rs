@@ -8,15 +8,15 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{MethodFilter, get, post};
 use keyward::axum::{Caller, path};
-use keyward::http::{Edge, KeyIn};
+use keyward::http::{Edge, KeyIn, lookup};
 use keyward::key::{Network, Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, assert_guarded, keyward_with_key};
-use keyward::tower::{Bind as _, KeyLayer, lookup};
+use keyward::tower::KeyLayer;
 use keyward::verifier::{Refused, Requirement};
 use keyward::{Keyward, scope};
 
-use crate::common::READ;
+use crate::READ;
 use crate::wire;
 
 /// What the application did: how often it looked up, and how often it acted.

@@ -1,81 +1,84 @@
 //! What a route needs, and where its requests name the resources that it is about.
 
+use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::request::Parts;
-
-use super::BoxError;
 use crate::verifier::Requirement;
 
-/// A requirement, and where requests name the resources that it asks for. A [`Requirement`] alone is one.
+/// What a look-up or a body fails with.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A requirement, and where requests of this type name the resources that it asks for. A [`Requirement`] alone is one.
 ///
 /// ```
-/// use keyward::tower::{Bind, Guard};
+/// use keyward::http::Guard;
 /// use keyward::verifier::Requirement;
 ///
-/// let guard: Guard = Requirement::any_key().bind("tenant", |request: &http::request::Parts| {
-///     request.headers.get("x-tenant")?.to_str().ok().map(str::to_owned)
-/// });
+/// struct Request { tenant: Option<String> } // whatever your framework calls one
+///
+/// let need = Requirement::any_key();
+/// let guard: Guard<Request> = need.bind("tenant", |request: &Request| request.tenant.clone());
 /// # let _ = guard;
 /// ```
-#[derive(Clone)]
-pub struct Guard {
+pub struct Guard<R> {
     /// What is asked of a key before anything is looked up.
     pub(super) first: Requirement,
     /// What is asked once that was done; the same if nothing is looked up.
     pub(super) then: Requirement,
-    pub(super) sources: Vec<(Arc<str>, Source)>,
+    pub(super) sources: Vec<(Arc<str>, Source<R>)>,
 }
 
 /// Where the value of a resource comes from.
-#[derive(Clone)]
-pub struct Source(pub(super) From);
+pub struct Source<R>(pub(super) Origin<R>);
 
-#[derive(Clone)]
-pub(super) enum From {
+pub(super) enum Origin<R> {
     /// From the request.
-    Request(Read),
+    Request(Read<R>),
     /// From what the application knows of something that the request names.
-    Lookup(Read, LookUp),
+    Lookup(Read<R>, LookUp),
 }
 
-pub(super) type Read = Arc<dyn Fn(&mut Parts) -> Option<String> + Send + Sync>;
+/// An extractor of a framework may want the request for itself.
+pub(super) type Read<R> = Arc<dyn Fn(&mut R) -> Option<String> + Send + Sync>;
 
 pub(super) type LookUp = Arc<dyn Fn(String) -> Looking + Send + Sync>;
 
 type Looking = Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>>;
 
-/// Says where requests name a resource.
-pub trait Bind {
+impl Requirement {
     /// Requires the resource of this kind that the request names there, as
     /// [`Requirement::resource`] does. It is to be the value that the handler will use, decoded as it will be; a
     /// request in which there is none is refused.
-    fn bind(self, kind: &str, source: impl Into<Source>) -> Guard;
-}
-
-impl Bind for Requirement {
-    fn bind(self, kind: &str, source: impl Into<Source>) -> Guard {
+    pub fn bind<R>(self, kind: &str, source: impl Into<Source<R>>) -> Guard<R> {
         Guard::from(self).bind(kind, source)
     }
 }
 
-impl Bind for Guard {
-    fn bind(mut self, kind: &str, source: impl Into<Source>) -> Guard {
+impl<R> Guard<R> {
+    /// As [`Requirement::bind`], for one more resource.
+    #[must_use]
+    pub fn bind(mut self, kind: &str, source: impl Into<Source<R>>) -> Self {
         let source = source.into();
         self.first = match source.0 {
-            From::Request(_) => self.first.resource(kind),
+            Origin::Request(_) => self.first.resource(kind),
             // A restricted key passes so far, and no further.
-            From::Lookup(..) => self.first.filters(kind),
+            Origin::Lookup(..) => self.first.filters(kind),
         };
         self.then = self.then.resource(kind);
         self.sources.push((kind.into(), source));
         self
     }
+
+    /// Whether it leaves any check to the handler.
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn leaves_checks(&self) -> bool {
+        self.then.handler_checks().next().is_some()
+    }
 }
 
-impl std::convert::From<Requirement> for Guard {
+impl<R> From<Requirement> for Guard<R> {
     fn from(need: Requirement) -> Self {
         Self {
             first: need.clone(),
@@ -85,35 +88,19 @@ impl std::convert::From<Requirement> for Guard {
     }
 }
 
-impl Guard {
-    /// Whether it leaves any check to the handler.
-    #[cfg(feature = "axum")]
-    pub(crate) fn leaves_checks(&self) -> bool {
-        self.then.handler_checks().next().is_some()
-    }
-
-    pub(super) fn looks_up(&self) -> bool {
-        let mut sources = self.sources.iter();
-        sources.any(|(_, source)| matches!(source.0, From::Lookup(..)))
-    }
-}
-
 /// Reads the value off the request.
-impl<F> std::convert::From<F> for Source
+impl<R, F> From<F> for Source<R>
 where
-    F: Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    F: Fn(&R) -> Option<String> + Send + Sync + 'static,
 {
     fn from(read: F) -> Self {
-        Self(From::Request(Arc::new(move |parts| read(parts))))
+        Self::reading(move |request| read(request))
     }
 }
 
-impl Source {
-    #[cfg(feature = "axum")]
-    pub(crate) fn reading(
-        read: impl Fn(&mut Parts) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        Self(From::Request(Arc::new(read)))
+impl<R> Source<R> {
+    pub(crate) fn reading(read: impl Fn(&mut R) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Origin::Request(Arc::new(read)))
     }
 }
 
@@ -121,23 +108,24 @@ impl Source {
 /// knows it: for routes that act, where the resource must be known before the handler is called.
 ///
 /// It is looked up once the key is known to be good for the route, and before anything else of the request happens. `None`
-/// means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503.
+/// means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503. A key that
+/// has ended when the look-up returns is refused.
 ///
 /// ```
-/// use keyward::tower::{Bind, lookup};
+/// use keyward::http::{Guard, lookup};
 /// use keyward::verifier::Requirement;
 ///
 /// async fn project_of(edition: String) -> Result<Option<String>, std::io::Error> {
 ///     Ok((edition == "e-1").then(|| "p-17".to_owned())) // from the database
 /// }
 ///
-/// let edition = |request: &http::request::Parts| {
-///     request.uri.path().strip_prefix("/editions/").map(str::to_owned)
-/// };
-/// let guard = Requirement::any_key().bind("project", lookup(edition, project_of));
+/// struct Request { path: String }
+///
+/// let edition = |request: &Request| request.path.strip_prefix("/editions/").map(str::to_owned);
+/// let guard: Guard<Request> = Requirement::any_key().bind("project", lookup(edition, project_of));
 /// # let _ = guard;
 /// ```
-pub fn lookup<F, Looking, E>(named: impl Into<Source>, look: F) -> Source
+pub fn lookup<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
 where
     F: Fn(String) -> Looking + Send + Sync + 'static,
     Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
@@ -148,9 +136,9 @@ where
         Box::pin(async move { looking.await.map_err(Into::into) })
     });
     let look = match named.into().0 {
-        From::Request(read) => From::Lookup(read, look),
+        Origin::Request(read) => Origin::Lookup(read, look),
         // What is looked up by what is looked up.
-        From::Lookup(read, first) => {
+        Origin::Lookup(read, first) => {
             let both: LookUp = Arc::new(move |name| {
                 let (first, look) = (first(name), Arc::clone(&look));
                 Box::pin(async move {
@@ -160,13 +148,32 @@ where
                     }
                 })
             });
-            From::Lookup(read, both)
+            Origin::Lookup(read, both)
         }
     };
     Source(look)
 }
 
-impl fmt::Debug for Guard {
+impl<R> Clone for Guard<R> {
+    fn clone(&self) -> Self {
+        Self {
+            first: self.first.clone(),
+            then: self.then.clone(),
+            sources: self.sources.clone(),
+        }
+    }
+}
+
+impl<R> Clone for Source<R> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Origin::Request(read) => Origin::Request(Arc::clone(read)),
+            Origin::Lookup(read, look) => Origin::Lookup(Arc::clone(read), Arc::clone(look)),
+        })
+    }
+}
+
+impl<R> fmt::Debug for Guard<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("need", &self.then)
@@ -174,11 +181,11 @@ impl fmt::Debug for Guard {
     }
 }
 
-impl fmt::Debug for Source {
+impl<R> fmt::Debug for Source<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            From::Request(_) => "Source(request)",
-            From::Lookup(..) => "Source(lookup)",
+            Origin::Request(_) => "Source(request)",
+            Origin::Lookup(..) => "Source(lookup)",
         })
     }
 }

@@ -16,10 +16,10 @@ use keyward::manager::NewKey;
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
-use keyward::tower::{Bind as _, KeyLayer};
+use keyward::tower::KeyLayer;
 use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
 
-use crate::common::READ;
+use crate::READ;
 use crate::wire::{self, Reply};
 
 struct Site {

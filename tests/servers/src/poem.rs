@@ -1,6 +1,6 @@
 //! The guide's middleware, over real sockets.
 
-#[path = "../../examples/poem.rs"]
+#[path = "../../../src/manual/poem.rs"]
 #[allow(
     dead_code,
     unreachable_pub,

@@ -1,0 +1,17 @@
+//! The headers of actix, which speaks an older version of the crate `http`.
+
+use actix_web::http::header::HeaderMap;
+
+use crate::http::HeaderSource;
+
+impl HeaderSource for HeaderMap {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        // Its own lookup: each header that is asked for would else be looked for among all.
+        self.get_all(name).map(|value| value.as_bytes())
+    }
+}

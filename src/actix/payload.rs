@@ -1,0 +1,46 @@
+//! The body of a request, bounded.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use bytes::Bytes;
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// Brings so many bytes and no more: where there would be more, an error that extractors answer with 413.
+    struct Bounded {
+        #[pin]
+        inner: Payload,
+        left: u64,
+    }
+}
+
+/// This body, with so many bytes at the most.
+pub(super) fn bounded(inner: Payload, max: u64) -> Payload {
+    match inner {
+        Payload::None => Payload::None,
+        inner => Payload::Stream {
+            payload: Box::pin(Bounded { inner, left: max }),
+        },
+    }
+}
+
+impl Stream for Bounded {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let Some(read) = ready!(this.inner.poll_next(context)) else {
+            return Poll::Ready(None);
+        };
+        let within = read.and_then(|bytes| {
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            *this.left = this.left.checked_sub(size).ok_or(PayloadError::Overflow)?;
+            Ok(bytes)
+        });
+        Poll::Ready(Some(within))
+    }
+}

@@ -1,0 +1,277 @@
+//! The decision on a request and what its response needs, for every adapter alike.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::guard::Origin;
+use super::{
+    Answer, Connection, Edge, Guard, Head, HeaderSource, Held, Passage, Reason, Refusal,
+    ResponseRules,
+};
+use crate::verifier::{Attempt, Grant, Permit, Requirement};
+
+/// A request as an adapter has it.
+pub(crate) trait Incoming {
+    type Headers: HeaderSource;
+
+    fn headers(&self) -> &Self::Headers;
+
+    /// The query as it was sent.
+    fn query(&self) -> Option<&str>;
+
+    /// The connection, where the host says nothing else about it.
+    fn connection(&self) -> Connection;
+
+    /// What a guard around this one has granted.
+    fn admitted(&self) -> Option<Grant>;
+}
+
+/// An edge and a guard, and how requests and responses are treated between the two.
+pub(crate) struct Gate<R> {
+    terms: Arc<Terms<R>>,
+    guard: Arc<Guard<R>>,
+}
+
+/// What all guards of one edge have in common.
+pub(crate) struct Terms<R> {
+    pub(crate) edge: Arc<Edge>,
+    connection: Arc<ConnectionOf<R>>,
+    pub(crate) max_request_bytes: u64,
+    pub(crate) max_response_bytes: u64,
+    pub(crate) ends_with_key: bool,
+    pub(crate) keeps_credential: bool,
+}
+
+type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
+
+/// How a request was let through.
+pub(crate) struct Way {
+    pub(crate) grant: Grant,
+    /// None if a guard around this one holds it, and sees to the response.
+    own: Option<(Permit, ResponseRules)>,
+}
+
+/// What could be decided without waiting.
+pub(crate) enum Begun {
+    Decided(Result<Way, Box<Refusal>>),
+    /// The resources that the request itself names, for [`Gate::decide`].
+    Open(Values),
+}
+
+/// Kinds and values.
+pub(crate) type Values = Vec<(Arc<str>, String)>;
+
+impl<R: Incoming + 'static> Gate<R> {
+    pub(crate) fn new(edge: Edge) -> Self {
+        Self {
+            terms: Arc::new(Terms {
+                edge: Arc::new(edge),
+                connection: Arc::new(R::connection),
+                max_request_bytes: u64::MAX,
+                max_response_bytes: u64::MAX,
+                ends_with_key: false,
+                keeps_credential: false,
+            }),
+            guard: Arc::new(Requirement::any_key().into()),
+        }
+    }
+
+    pub(crate) fn terms(&self) -> &Arc<Terms<R>> {
+        &self.terms
+    }
+
+    pub(crate) fn require(&self, guard: Guard<R>) -> Self {
+        Self {
+            terms: Arc::clone(&self.terms),
+            guard: Arc::new(guard),
+        }
+    }
+
+    /// The same on other terms.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Terms<R>)) -> Self {
+        change(Arc::make_mut(&mut self.terms));
+        self
+    }
+
+    pub(crate) fn connection(
+        self,
+        connection: impl Fn(&R) -> Connection + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|terms| terms.connection = Arc::new(connection))
+    }
+
+    /// Decides at once, where that takes neither the store, nor a slow hash, nor a look-up.
+    pub(crate) fn begin(&self, request: &mut R) -> Begun {
+        let values = self.values(request);
+        if self.looks_up() {
+            return Begun::Open(values);
+        }
+        let decided = self.decide_again(request, &values).or_else(|| {
+            let (head, attempt) = (self.head(request), with(&self.guard.first, &values));
+            let decided = self.terms.edge.try_admit(&head, attempt)?;
+            Some(decided.map(Way::of))
+        });
+        decided.map_or(Begun::Open(values), Begun::Decided)
+    }
+
+    /// Decides, where it takes time.
+    pub(crate) async fn decide(
+        &self,
+        request: &mut R,
+        mut values: Values,
+    ) -> Result<Way, Box<Refusal>> {
+        let edge = &self.terms.edge;
+        let mut way = match self.decide_again(request, &values) {
+            Some(decided) => decided?,
+            None => {
+                let (head, attempt) = (self.head(request), with(&self.guard.first, &values));
+                Way::of(edge.admit(&head, attempt).await?)
+            }
+        };
+        if self.looks_up() {
+            self.look_up(request, &mut values).await?;
+            let attempt = with(&self.guard.then, &values);
+            let head = self.head(request);
+            // Looking up took time, in which the key may have ended.
+            way.grant = edge.readmit(&head, &way.grant, attempt).await?;
+        }
+        Ok(way)
+    }
+
+    /// Decides on a request that a guard around this one has let through; none if there is no such guard.
+    fn decide_again(&self, request: &R, values: &Values) -> Option<Result<Way, Box<Refusal>>> {
+        let edge = &self.terms.edge;
+        let grant = request.admitted()?;
+        let grant = edge.has_admitted(&grant).then_some(grant)?;
+        let attempt = with(&self.guard.first, values);
+        let again = edge.admit_again(&self.head(request), &grant, attempt);
+        Some(again.map(|grant| Way { grant, own: None }))
+    }
+
+    fn head<'a>(&self, request: &'a R) -> Head<'a, R::Headers> {
+        Head {
+            headers: request.headers(),
+            connection: (self.terms.connection)(request),
+            query: request.query(),
+        }
+    }
+
+    fn looks_up(&self) -> bool {
+        let mut sources = self.guard.sources.iter();
+        sources.any(|(_, source)| matches!(source.0, Origin::Lookup(..)))
+    }
+
+    /// The resources that the request itself names.
+    fn values(&self, request: &mut R) -> Values {
+        let mut values = Vec::new();
+        for (kind, source) in &self.guard.sources {
+            if let Origin::Request(read) = &source.0
+                && let Some(value) = read(request)
+            {
+                values.push((Arc::clone(kind), value));
+            }
+        }
+        values
+    }
+
+    /// Looks up what else it names, for whoever has been let through so far.
+    async fn look_up(&self, request: &mut R, values: &mut Values) -> Result<(), Box<Refusal>> {
+        let edge = &self.terms.edge;
+        for (kind, source) in &self.guard.sources {
+            let Origin::Lookup(read, look) = &source.0 else {
+                continue;
+            };
+            // Without a name there is nothing to look up: the requirement refuses.
+            let Some(name) = read(request) else {
+                continue;
+            };
+            match look(name).await {
+                Ok(Some(value)) => values.push((Arc::clone(kind), value)),
+                Ok(None) => return Err(edge.refuse(Reason::NotFound)),
+                Err(error) => return Err(edge.refuse(Reason::LookupFailed(error))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with<'a>(need: &'a Requirement, values: &'a [(Arc<str>, String)]) -> Attempt<'a> {
+    let attempt = Attempt::of(need);
+    values.iter().fold(attempt, |attempt, (kind, value)| {
+        attempt.resource(kind, value)
+    })
+}
+
+impl<R> Terms<R> {
+    /// The refusal of a request whose body is longer than it may be, by what it says itself.
+    pub(crate) fn refuse_body(&self, content_length: Option<&[u8]>) -> Option<Box<Refusal>> {
+        let length = std::str::from_utf8(content_length?).ok()?;
+        let announced: u64 = length.parse().ok()?;
+        let refusal = || self.edge.refuse(Reason::RequestTooLarge);
+        (announced > self.max_request_bytes).then(refusal)
+    }
+}
+
+impl Way {
+    fn of(passage: Passage) -> Self {
+        let (grant, permit, rules) = passage.into_parts();
+        Self {
+            grant,
+            own: Some((permit, rules)),
+        }
+    }
+
+    /// What the handler's answer needs; none if a guard around this one sees to that.
+    ///
+    /// `announced` is how many bytes it will have at the least.
+    ///
+    /// # Errors
+    /// The answer to send in its place.
+    pub(crate) fn finish<R>(
+        self,
+        terms: &Terms<R>,
+        status: u16,
+        announced: u64,
+    ) -> Result<Option<(Held, ResponseRules)>, Answer> {
+        let edge = &terms.edge;
+        edge.review(&self.grant, status)
+            .map_err(|refusal| refusal.into_answer())?;
+        let Some((permit, rules)) = self.own else {
+            return Ok(None);
+        };
+        if announced > terms.max_response_bytes {
+            return Err(edge.refuse(Reason::ResponseTooLarge).into_answer());
+        }
+        let ended = terms.ends_with_key.then(|| self.grant.ended());
+        let held = Held::new(permit, ended, terms.max_response_bytes, edge);
+        Ok(Some((held, rules)))
+    }
+}
+
+impl<R> Clone for Gate<R> {
+    fn clone(&self) -> Self {
+        Self {
+            terms: Arc::clone(&self.terms),
+            guard: Arc::clone(&self.guard),
+        }
+    }
+}
+
+impl<R> Clone for Terms<R> {
+    fn clone(&self) -> Self {
+        Self {
+            edge: Arc::clone(&self.edge),
+            connection: Arc::clone(&self.connection),
+            ..*self
+        }
+    }
+}
+
+impl<R> fmt::Debug for Gate<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("edge", &self.terms.edge)
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! What a granted response holds while it is being sent.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Edge, Reason};
+use crate::verifier::Permit;
+
+/// The rest of a response was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyCut {
+    /// The key that it was granted to has ended.
+    #[error("the API key has ended")]
+    KeyEnded,
+    /// It was longer than responses may be.
+    #[error("the response is longer than it may be")]
+    TooLong,
+}
+
+/// A request's place, and what may still be sent.
+pub(crate) struct Held {
+    #[expect(dead_code, reason = "it is given back when it is dropped")]
+    permit: Permit,
+    /// Ends when the key does; none if the response is not to be cut then.
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// How many bytes may still come.
+    left: u64,
+    edge: Arc<Edge>,
+}
+
+impl Held {
+    pub(super) fn new(
+        permit: Permit,
+        ended: Option<impl Future<Output = ()> + Send + 'static>,
+        left: u64,
+        edge: &Arc<Edge>,
+    ) -> Self {
+        let ended =
+            ended.map(|ended| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(ended) });
+        Self {
+            permit,
+            ended,
+            left,
+            edge: Arc::clone(edge),
+        }
+    }
+
+    /// Whether the key has ended; whoever asks is woken when it does.
+    pub(crate) fn poll_ended(&mut self, context: &mut Context<'_>) -> Result<(), BodyCut> {
+        match self
+            .ended
+            .as_mut()
+            .map(|ended| ended.as_mut().poll(context))
+        {
+            Some(Poll::Ready(())) => Err(BodyCut::KeyEnded),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes are about to be sent.
+    pub(crate) fn send(&mut self, bytes: usize) -> Result<(), BodyCut> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let Some(left) = self.left.checked_sub(bytes) else {
+            // It has begun: there is nothing to answer any more, but the observer is told.
+            drop(self.edge.refuse(Reason::ResponseTooLarge));
+            return Err(BodyCut::TooLong);
+        };
+        self.left = left;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}

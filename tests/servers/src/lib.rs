@@ -1,0 +1,24 @@
+//! Keyward's adapters in real servers, tried over real sockets: for each framework what is its own, and one table of cases
+//! that holds for all. The README's code is run here too, where all that it uses is at hand.
+#![cfg(any(test, doctest))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod axum;
+mod poem;
+mod tower;
+mod wire;
+
+use keyward::key::Scope;
+use keyward::scope;
+
+const READ: Scope = scope!("read:editions");
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

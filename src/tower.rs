@@ -11,7 +11,7 @@
 //! # }
 //! ```
 //!
-//! What it guards finds the [`Grant`](crate::verifier::Grant) in the request's extensions, and no credential. A
+//! What it guards finds the [`Grant`] in the request's extensions, and no credential. A
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
 //! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and

@@ -77,7 +77,7 @@ use std::sync::Arc;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::StatusCode;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, web,
 };
@@ -183,6 +183,8 @@ where
 
 impl Incoming for HttpRequest {
     type Headers = HeaderMap;
+    type Name = HeaderName;
+    type Value = HeaderValue;
 
     fn headers(&self) -> &HeaderMap {
         self.headers()

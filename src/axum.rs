@@ -53,6 +53,8 @@
 //! methods that a route has not are behind one of its guards too: 401 without a key, and 403 or 405 with one. `testkit::assert_guarded` tries all routes of an
 //! application without a key.
 
+mod guarded;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -63,6 +65,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::StatusCode;
 use http::request::Parts;
 
+use self::guarded::Guarded;
 pub use crate::http::{Caller, Unguarded};
 use crate::http::{Guard, Source, at_once};
 use crate::tower::KeyLayer;
@@ -163,7 +166,10 @@ impl KeyLayer {
             only_reads.contains(&methods) || !guard.leaves_checks(),
             "a requirement that leaves a check to the handler is for GET and HEAD only"
         );
-        on(methods, handler).layer(self.require(guard))
+        let keys = self.require(guard);
+        // Methods that the route has not go to the fallback, and that is the one that was merged last.
+        let others = MethodRouter::<S>::new().layer(keys.clone());
+        on(methods, Guarded::new(keys.gate, handler)).merge(others)
     }
 }
 

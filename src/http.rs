@@ -69,7 +69,7 @@ pub use self::caller::{Caller, Unguarded};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::gate::{Begun, Gate, Incoming, Terms, Way};
+pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Terms, Way};
 pub use self::guard::{BoxError, Guard, Source, lookup};
 pub use self::header_source::HeaderSource;
 #[cfg(any(feature = "actix", feature = "tower"))]
@@ -79,5 +79,5 @@ pub(crate) use self::held::Held;
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
 pub use self::near_miss::NearMiss;
-pub use self::passage::{Passage, ResponseHeader, ResponseRules};
+pub use self::passage::{Passage, ResponseHeader};
 pub use self::refusal::{Reason, Refusal, Refused};

@@ -18,14 +18,20 @@
 //! without it `OPTIONS` gets 401 like everything else.
 
 mod body;
+mod request;
+mod response;
 mod service;
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use self::body::ResponseBody;
+#[cfg(feature = "axum")]
+pub(crate) use self::request::hide_credential;
+#[cfg(feature = "axum")]
+pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};
 use crate::verifier::Grant;
@@ -33,7 +39,7 @@ use crate::verifier::Grant;
 /// Lets requests through that bear a key which meets a requirement. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyLayer {
-    gate: Gate<Parts>,
+    pub(crate) gate: Gate<Parts>,
 }
 
 impl KeyLayer {
@@ -102,6 +108,8 @@ impl KeyLayer {
 
 impl Incoming for Parts {
     type Headers = HeaderMap;
+    type Name = HeaderName;
+    type Value = HeaderValue;
 
     fn headers(&self) -> &HeaderMap {
         &self.headers

@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
@@ -27,18 +27,15 @@ pin_project! {
 impl<B> ResponseBody<B> {
     /// A body that nothing depends on.
     pub(super) fn free(inner: B) -> Self {
-        Self {
-            inner: Some(inner),
-            answer: None,
-            held: None,
-        }
+        Self::granted(inner, None)
     }
 
-    pub(super) fn held(inner: B, held: Held) -> Self {
+    /// A handler's body.
+    pub(crate) fn granted(inner: B, held: Option<Held>) -> Self {
         Self {
             inner: Some(inner),
             answer: None,
-            held: Some(held),
+            held,
         }
     }
 
@@ -51,7 +48,7 @@ impl<B> ResponseBody<B> {
     }
 }
 
-impl<B: MessageBody> MessageBody for ResponseBody<B> {
+impl<B: MessageBody + 'static> MessageBody for ResponseBody<B> {
     type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
@@ -61,6 +58,18 @@ impl<B: MessageBody> MessageBody for ResponseBody<B> {
                 BodySize::Sized(u64::try_from(answer.len()).unwrap_or(u64::MAX))
             }
             (None, None) => BodySize::Sized(0),
+        }
+    }
+
+    fn boxed(self) -> BoxBody {
+        match self {
+            // Where nothing depends on it, it is in no need of another box.
+            Self {
+                inner: Some(inner),
+                held: None,
+                ..
+            } => inner.boxed(),
+            held => BoxBody::new(held),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One request's way through the middleware.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,14 +10,14 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::http::{StatusCode, Uri};
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::payload::bounded;
-use crate::http::{Answer, Begun, Edge, Gate, Held, Refusal, ResponseRules, Terms, Way};
+use crate::http::{Answer, Begun, Edge, Fate, Gate, Refusal, Terms, Way};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
@@ -73,8 +74,7 @@ where
         Err(refusal) if refusal.is_report_only() => None,
         Err(refusal) => return ResponseFuture::answered(request, *refusal),
     };
-    let length = request.headers().get(CONTENT_LENGTH);
-    if let Some(refusal) = terms.refuse_body(length.map(HeaderValue::as_bytes))
+    if let Some(refusal) = terms.refuse_body(request.request())
         && !refusal.is_report_only()
     {
         return ResponseFuture::answered(request, *refusal);
@@ -83,7 +83,7 @@ where
         hide_credential(terms, &mut request);
         request.extensions_mut().insert(way.grant.clone());
     }
-    if terms.max_request_bytes < u64::MAX {
+    if terms.bounds_requests() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, terms.max_request_bytes));
     }
@@ -99,11 +99,9 @@ where
 /// Takes the credential out of a request, or marks it.
 fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
     let edge = &terms.edge;
-    for name in edge.credential_headers() {
+    for name in terms.credential_headers.iter() {
         let values = request.headers_mut().remove(name);
-        if let Ok(name) = HeaderName::try_from(name)
-            && terms.keeps_credential
-        {
+        if terms.keeps_credential {
             let values: Vec<_> = values.collect();
             for mut value in values {
                 value.set_sensitive(true);
@@ -140,12 +138,13 @@ impl After {
         self,
         mut response: ServiceResponse<B>,
     ) -> ServiceResponse<ResponseBody<B>> {
-        match self.need(response.response()) {
-            Ok(Some((held, rules))) => {
-                add(&rules, response.headers_mut());
-                response.map_body(|_, body| ResponseBody::held(body, held))
+        let Self { way, terms } = self;
+        match fate(way, &terms, response.response()) {
+            Ok(Fate::Granted(held)) => {
+                add_headers(&terms, response.headers_mut());
+                response.map_body(|_, body| ResponseBody::granted(body, held))
             }
-            Ok(None) => response.map_body(|_, body| ResponseBody::free(body)),
+            Ok(Fate::Passed) => response.map_body(|_, body| ResponseBody::free(body)),
             Err(refused) => response.into_response(answer(refused)),
         }
     }
@@ -153,44 +152,49 @@ impl After {
     /// Some middleware says what it answers in its error.
     fn finish_error(self, error: Error) -> Error {
         let mut response = error.error_response();
-        match self.need(&response) {
-            Ok(Some((held, rules))) => {
-                add(&rules, response.headers_mut());
-                let response = response.map_body(|_, body| ResponseBody::held(body, held));
+        let Self { way, terms } = self;
+        match fate(way, &terms, &response) {
+            Ok(Fate::Granted(held)) => {
+                add_headers(&terms, response.headers_mut());
+                let response = response.map_body(|_, body| ResponseBody::granted(body, held));
                 InternalError::from_response(error, response.map_into_boxed_body()).into()
             }
-            Ok(None) => InternalError::from_response(error, response).into(),
+            Ok(Fate::Passed) => InternalError::from_response(error, response).into(),
             Err(refused) => {
                 let response = answer::<actix_web::body::BoxBody>(refused);
                 InternalError::from_response(error, response.map_into_boxed_body()).into()
             }
         }
     }
-
-    fn need<B: MessageBody>(
-        self,
-        response: &HttpResponse<B>,
-    ) -> Result<Option<(Held, ResponseRules)>, Answer> {
-        let announced = match response.body().size() {
-            BodySize::Sized(size) => size,
-            BodySize::None | BodySize::Stream => 0,
-        };
-        let status = response.status().as_u16();
-        self.way.finish(&self.terms, status, announced)
-    }
 }
 
-fn add(rules: &ResponseRules, headers: &mut HeaderMap) {
-    for header in rules.headers(headers) {
-        let Ok(value) = HeaderValue::try_from(header.value) else {
-            continue;
+/// What becomes of a handler's response.
+fn fate<B: MessageBody>(
+    way: Way,
+    terms: &Arc<Terms<HttpRequest>>,
+    response: &HttpResponse<B>,
+) -> Result<Fate, Answer> {
+    let announced = match response.body().size() {
+        BodySize::Sized(size) => size,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    way.finish(terms, response.status().as_u16(), announced)
+}
+
+/// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
+/// anew what never changes.
+fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
+    if let Some(value) = terms.edge.cache_control(headers) {
+        let value = match value {
+            Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
+            Cow::Owned(value) => HeaderValue::try_from(value),
         };
-        let name = HeaderName::from_static(header.name);
-        if header.replaces {
-            headers.insert(name, value);
-        } else {
-            headers.append(name, value);
+        if let Ok(value) = value {
+            headers.insert(CACHE_CONTROL, value);
         }
+    }
+    if let Some(vary) = &terms.vary {
+        headers.append(VARY, vary.clone());
     }
 }
 
@@ -239,7 +243,7 @@ impl<F, B> ResponseFuture<F, B> {
 impl<F, B> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<ServiceResponse<B>, Error>>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
     type Output = Result<ServiceResponse<ResponseBody<B>>, Error>;
 

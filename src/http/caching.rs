@@ -3,32 +3,18 @@
 //! A shared cache stores nothing that was asked for with `Authorization` unless it is told to (RFC 9111 §3.5), but it
 //! knows nothing of `X-API-Key`: without a word it would hand one customer's answer to the next.
 
-use super::{HeaderSource, ResponseHeader};
+use std::borrow::Cow;
 
-/// What to add to a granted response with these headers.
-pub(super) fn headers<H: HeaderSource + ?Sized>(response: &H, vary: &str) -> Vec<ResponseHeader> {
-    let mut added = Vec::with_capacity(2);
-    if let Some(value) = private(response) {
-        added.push(ResponseHeader {
-            name: "cache-control",
-            value,
-            replaces: true,
-        });
-    }
-    if !vary.is_empty() {
-        added.push(ResponseHeader {
-            name: "vary",
-            value: vary.to_owned(),
-            replaces: false,
-        });
-    }
-    added
-}
+use super::HeaderSource;
 
 /// `Cache-Control` with `private` in it, and without what would make the answer public; none if it is private already.
-fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<String> {
+pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'static, str>> {
+    let mut lines = response.values("cache-control").peekable();
+    if lines.peek().is_none() {
+        return Some("private".into());
+    }
     let mut directives = Vec::new();
-    for value in response.values("cache-control") {
+    for value in lines {
         // What cannot be read is not passed on: `private` alone is safe.
         let read = std::str::from_utf8(value).ok().and_then(elements);
         directives.extend(read.unwrap_or_default());
@@ -41,7 +27,9 @@ fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<String> {
     let is_kept_from_others = |directive: &&str| {
         name(directive) == "no-store" || directive.trim().eq_ignore_ascii_case("private")
     };
-    if directives.iter().any(is_kept_from_others) {
+    // Of an answer that says both, a cache may believe either.
+    let is_open = |directive: &&str| ["public", "s-maxage"].contains(&&*name(directive));
+    if directives.iter().any(is_kept_from_others) && !directives.iter().any(is_open) {
         return None;
     }
     let opens = ["", "public", "private", "s-maxage", "proxy-revalidate"];
@@ -51,7 +39,7 @@ fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<String> {
         .map(str::trim)
         .collect();
     kept.push("private");
-    Some(kept.join(", "))
+    Some(kept.join(", ").into())
 }
 
 /// The elements of a list (RFC 9110 §5.6.1): commas within quotation marks are none. `None` if they are never closed.
@@ -87,6 +75,9 @@ mod tests {
             ),
             (&["max-age=60", "PRIVATE"], None),
             (&["no-store"], None),
+            (&["no-store, max-age=0"], None),
+            (&["private, public"], Some("private")),
+            (&["no-store", "s-maxage=60"], Some("no-store, private")),
             (&["no-cache"], Some("no-cache, private")),
             (&["private=\"set-cookie\", public"], Some("private")),
             (&[", ,"], Some("private")),
@@ -100,16 +91,6 @@ mod tests {
         assert_eq!(
             private(&[("cache-control", b"public\xff")]).as_deref(),
             Some("private")
-        );
-    }
-
-    #[test]
-    fn an_answer_is_told_apart_by_what_bore_the_key() {
-        let added = headers(&[("vary", "accept")], "authorization, x-api-key");
-        let vary = added.iter().find(|header| header.name == "vary").unwrap();
-        assert_eq!(
-            (&*vary.value, vary.replaces),
-            ("authorization, x-api-key", false)
         );
     }
 }

@@ -1,14 +1,16 @@
 //! Between a framework and the verifier: a request's head in, a passage or an answer out.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use super::answer::{self, Answer, Problem, ProblemJson, Renderer};
+use super::caching;
 use super::client::{Connection, Origin, Proxies};
 use super::credentials::{self, Found};
 use super::key_in::KeyIn;
 use super::near_miss::{self, NearMiss};
-use super::{HeaderSource, Passage, Reason, Refusal, Refused};
+use super::{HeaderSource, Passage, Reason, Refusal, Refused, ResponseHeader};
 use crate::Keyward;
 use crate::key::KeyTextError;
 use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Verifier};
@@ -37,7 +39,7 @@ pub struct Edge {
     requires_tls: bool,
     is_report_only: bool,
     may_be_cached: bool,
-    vary: Arc<str>,
+    vary: Box<str>,
 }
 
 type Observer = Arc<dyn Fn(&Refused<'_>) + Send + Sync>;
@@ -56,7 +58,7 @@ impl Edge {
             requires_tls: false,
             is_report_only: false,
             may_be_cached: false,
-            vary: Arc::default(),
+            vary: Box::default(),
         }
     }
 
@@ -232,6 +234,41 @@ impl Edge {
         }
     }
 
+    /// The headers to add to a granted response that has these, so that no cache hands it to somebody else: `Cache-Control`
+    /// with `private` in it, and `Vary` with the headers that credentials are read from.
+    pub fn response_headers<'a, H: HeaderSource + ?Sized>(
+        &'a self,
+        response: &H,
+    ) -> impl Iterator<Item = ResponseHeader<'a>> + use<'a, H> {
+        let cache_control = self.cache_control(response).map(|value| ResponseHeader {
+            name: "cache-control",
+            value,
+            replaces: true,
+        });
+        let vary = self.vary().map(|value| ResponseHeader {
+            name: "vary",
+            value: value.into(),
+            replaces: false,
+        });
+        cache_control.into_iter().chain(vary)
+    }
+
+    /// The `Cache-Control` of a granted response that has these headers, where it has to be another.
+    pub(crate) fn cache_control<H: HeaderSource + ?Sized>(
+        &self,
+        response: &H,
+    ) -> Option<Cow<'static, str>> {
+        if self.may_be_cached {
+            return None;
+        }
+        caching::private(response)
+    }
+
+    /// What granted responses vary by.
+    pub(crate) fn vary(&self) -> Option<&str> {
+        Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
+    }
+
     /// The refusal of a request, or of its response, by an adapter itself. The observer is told of it.
     #[must_use]
     pub fn refuse(&self, reason: Reason) -> Box<Refusal> {
@@ -310,10 +347,7 @@ impl Edge {
         near_misses: impl FnOnce() -> Vec<NearMiss>,
     ) -> Result<Passage, Box<Refusal>> {
         match decided {
-            Ok(admitted) => {
-                let vary = (!self.may_be_cached).then(|| Arc::clone(&self.vary));
-                Ok(Passage::new(admitted, vary))
-            }
+            Ok(admitted) => Ok(Passage::new(admitted)),
             Err(denial) => {
                 let names_no_key = matches!(
                     denial.reason(),

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::guard::Origin;
 use super::{
-    Answer, Connection, Edge, Guard, Head, HeaderSource, Held, Passage, Reason, Refusal,
-    ResponseRules,
+    Answer, Connection, Edge, Guard, Head, HeaderSource, Held, Passage, Reason, Refusal, held,
 };
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
 /// A request as an adapter has it.
 pub(crate) trait Incoming {
     type Headers: HeaderSource;
+    /// The names and the values of headers, as they are kept.
+    type Name: for<'a> TryFrom<&'a str> + Send + Sync;
+    type Value: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
 
     fn headers(&self) -> &Self::Headers;
 
@@ -27,14 +29,18 @@ pub(crate) trait Incoming {
 }
 
 /// An edge and a guard, and how requests and responses are treated between the two.
-pub(crate) struct Gate<R> {
+pub(crate) struct Gate<R: Incoming> {
     terms: Arc<Terms<R>>,
     guard: Arc<Guard<R>>,
 }
 
 /// What all guards of one edge have in common.
-pub(crate) struct Terms<R> {
-    pub(crate) edge: Arc<Edge>,
+pub(crate) struct Terms<R: Incoming> {
+    pub(crate) edge: Edge,
+    /// The headers that credentials are read from.
+    pub(crate) credential_headers: Arc<[R::Name]>,
+    /// What granted responses vary by.
+    pub(crate) vary: Option<R::Value>,
     connection: Arc<ConnectionOf<R>>,
     pub(crate) max_request_bytes: u64,
     pub(crate) max_response_bytes: u64,
@@ -48,7 +54,15 @@ type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
 pub(crate) struct Way {
     pub(crate) grant: Grant,
     /// None if a guard around this one holds it, and sees to the response.
-    own: Option<(Permit, ResponseRules)>,
+    own: Option<Permit>,
+}
+
+/// What is done to a handler's response.
+pub(crate) enum Fate {
+    /// Nothing: a guard around this one sees to it.
+    Passed,
+    /// It gets the headers of granted responses, and is sent as it is or held.
+    Granted(Option<Held>),
 }
 
 /// What could be decided without waiting.
@@ -63,9 +77,15 @@ pub(crate) type Values = Vec<(Arc<str>, String)>;
 
 impl<R: Incoming + 'static> Gate<R> {
     pub(crate) fn new(edge: Edge) -> Self {
+        let names = edge.credential_headers();
         Self {
             terms: Arc::new(Terms {
-                edge: Arc::new(edge),
+                // Both were made of names that headers can have.
+                credential_headers: names
+                    .filter_map(|name| R::Name::try_from(name).ok())
+                    .collect(),
+                vary: edge.vary().and_then(|vary| R::Value::try_from(vary).ok()),
+                edge,
                 connection: Arc::new(R::connection),
                 max_request_bytes: u64::MAX,
                 max_response_bytes: u64::MAX,
@@ -78,6 +98,11 @@ impl<R: Incoming + 'static> Gate<R> {
 
     pub(crate) fn terms(&self) -> &Arc<Terms<R>> {
         &self.terms
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn into_terms(self) -> Arc<Terms<R>> {
+        self.terms
     }
 
     pub(crate) fn require(&self, guard: Guard<R>) -> Self {
@@ -202,10 +227,19 @@ fn with<'a>(need: &'a Requirement, values: &'a [(Arc<str>, String)]) -> Attempt<
     })
 }
 
-impl<R> Terms<R> {
+impl<R: Incoming> Terms<R> {
+    /// Whether the bodies of requests are bounded.
+    pub(crate) fn bounds_requests(&self) -> bool {
+        self.max_request_bytes < u64::MAX
+    }
+
     /// The refusal of a request whose body is longer than it may be, by what it says itself.
-    pub(crate) fn refuse_body(&self, content_length: Option<&[u8]>) -> Option<Box<Refusal>> {
-        let length = std::str::from_utf8(content_length?).ok()?;
+    pub(crate) fn refuse_body(&self, request: &R) -> Option<Box<Refusal>> {
+        if !self.bounds_requests() {
+            return None;
+        }
+        let length = request.headers().values("content-length").next()?;
+        let length = std::str::from_utf8(length).ok()?;
         let announced: u64 = length.parse().ok()?;
         let refusal = || self.edge.refuse(Reason::RequestTooLarge);
         (announced > self.max_request_bytes).then(refusal)
@@ -214,41 +248,52 @@ impl<R> Terms<R> {
 
 impl Way {
     fn of(passage: Passage) -> Self {
-        let (grant, permit, rules) = passage.into_parts();
+        let (grant, permit) = passage.into_parts();
         Self {
             grant,
-            own: Some((permit, rules)),
+            own: Some(permit),
         }
     }
 
-    /// What the handler's answer needs; none if a guard around this one sees to that.
+    /// What becomes of the handler's answer.
     ///
     /// `announced` is how many bytes it will have at the least.
     ///
     /// # Errors
     /// The answer to send in its place.
-    pub(crate) fn finish<R>(
+    pub(crate) fn finish<R: Incoming + 'static>(
         self,
-        terms: &Terms<R>,
+        terms: &Arc<Terms<R>>,
         status: u16,
         announced: u64,
-    ) -> Result<Option<(Held, ResponseRules)>, Answer> {
+    ) -> Result<Fate, Answer> {
         let edge = &terms.edge;
         edge.review(&self.grant, status)
             .map_err(|refusal| refusal.into_answer())?;
-        let Some((permit, rules)) = self.own else {
-            return Ok(None);
+        let Some(permit) = self.own else {
+            return Ok(Fate::Passed);
         };
         if announced > terms.max_response_bytes {
             return Err(edge.refuse(Reason::ResponseTooLarge).into_answer());
         }
         let ended = terms.ends_with_key.then(|| self.grant.ended());
-        let held = Held::new(permit, ended, terms.max_response_bytes, edge);
-        Ok(Some((held, rules)))
+        let is_bounded = terms.max_response_bytes < u64::MAX;
+        if ended.is_none() && !is_bounded && !permit.is_counted() {
+            return Ok(Fate::Granted(None));
+        }
+        let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
+        let held = Held::new(permit, ended, terms.max_response_bytes, observer);
+        Ok(Fate::Granted(Some(held)))
     }
 }
 
-impl<R> Clone for Gate<R> {
+impl<R: Incoming> held::Observer for Terms<R> {
+    fn response_was_too_long(&self) {
+        drop(self.edge.refuse(Reason::ResponseTooLarge));
+    }
+}
+
+impl<R: Incoming> Clone for Gate<R> {
     fn clone(&self) -> Self {
         Self {
             terms: Arc::clone(&self.terms),
@@ -257,17 +302,19 @@ impl<R> Clone for Gate<R> {
     }
 }
 
-impl<R> Clone for Terms<R> {
+impl<R: Incoming> Clone for Terms<R> {
     fn clone(&self) -> Self {
         Self {
-            edge: Arc::clone(&self.edge),
+            edge: self.edge.clone(),
+            credential_headers: Arc::clone(&self.credential_headers),
+            vary: self.vary.clone(),
             connection: Arc::clone(&self.connection),
             ..*self
         }
     }
 }
 
-impl<R> fmt::Debug for Gate<R> {
+impl<R: Incoming> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("edge", &self.terms.edge)

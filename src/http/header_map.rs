@@ -12,7 +12,12 @@ impl HeaderSource for HeaderMap {
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         // Its own lookup: each header that is asked for would else be looked for among all.
-        let values = self.get_all(name).into_iter();
-        values.map(http::HeaderValue::as_bytes)
+        let values = match name {
+            // A name that is known need not be parsed.
+            "authorization" => self.get_all(http::header::AUTHORIZATION),
+            "cache-control" => self.get_all(http::header::CACHE_CONTROL),
+            other => self.get_all(other),
+        };
+        values.into_iter().map(http::HeaderValue::as_bytes)
     }
 }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Edge, Reason};
 use crate::verifier::Permit;
 
 /// The rest of a response was cut.
@@ -28,7 +27,12 @@ pub(crate) struct Held {
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// How many bytes may still come.
     left: u64,
-    edge: Arc<Edge>,
+    observer: Arc<dyn Observer>,
+}
+
+/// Is told when a response was cut, of which there is nothing to answer any more.
+pub(super) trait Observer: Send + Sync {
+    fn response_was_too_long(&self);
 }
 
 impl Held {
@@ -36,7 +40,7 @@ impl Held {
         permit: Permit,
         ended: Option<impl Future<Output = ()> + Send + 'static>,
         left: u64,
-        edge: &Arc<Edge>,
+        observer: Arc<dyn Observer>,
     ) -> Self {
         let ended =
             ended.map(|ended| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(ended) });
@@ -44,7 +48,7 @@ impl Held {
             permit,
             ended,
             left,
-            edge: Arc::clone(edge),
+            observer,
         }
     }
 
@@ -64,8 +68,7 @@ impl Held {
     pub(crate) fn send(&mut self, bytes: usize) -> Result<(), BodyCut> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(bytes) else {
-            // It has begun: there is nothing to answer any more, but the observer is told.
-            drop(self.edge.refuse(Reason::ResponseTooLarge));
+            self.observer.response_was_too_long();
             return Err(BodyCut::TooLong);
         };
         self.left = left;

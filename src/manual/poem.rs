@@ -108,7 +108,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         if let Some(uri) = without_credential(edge, request.uri()) {
             *request.uri_mut() = uri;
         }
-        let (grant, permit, rules) = passage.into_parts();
+        let (grant, permit) = passage.into_parts();
         request.set_data(grant.clone());
         let mut response = self.inner.get_response(request).await;
 
@@ -118,8 +118,11 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
 
         // 5. No cache hands the answer to somebody else.
-        for header in rules.headers(&Headers(response.headers())) {
-            if let Ok(value) = HeaderValue::try_from(header.value) {
+        let added: Vec<_> = edge
+            .response_headers(&Headers(response.headers()))
+            .collect();
+        for header in added {
+            if let Ok(value) = HeaderValue::try_from(&*header.value) {
                 if header.replaces {
                     response.headers_mut().insert(header.name, value);
                 } else {

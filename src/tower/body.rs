@@ -26,18 +26,15 @@ pin_project! {
 impl<B> ResponseBody<B> {
     /// A body that nothing depends on.
     pub(super) fn free(inner: B) -> Self {
-        Self {
-            inner: Some(inner),
-            answer: None,
-            held: None,
-        }
+        Self::granted(inner, None)
     }
 
-    pub(super) fn held(inner: B, held: Held) -> Self {
+    /// A handler's body.
+    pub(crate) fn granted(inner: B, held: Option<Held>) -> Self {
         Self {
             inner: Some(inner),
             answer: None,
-            held: Some(held),
+            held,
         }
     }
 

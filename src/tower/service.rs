@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use crate::http::{Answer, Begun, BoxError, Edge, Gate, Refusal, Terms, Way};
+use super::request::hide_credential;
+use super::response::{add_headers, answer};
+use crate::http::{Begun, BoxError, Fate, Gate, Refusal, Terms, Way};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -82,8 +83,7 @@ impl<S> KeyService<S> {
             Err(refusal) if refusal.is_report_only() => None,
             Err(refusal) => return ResponseFuture::answered(*refusal),
         };
-        let length = parts.headers.get(CONTENT_LENGTH);
-        if let Some(refusal) = terms.refuse_body(length.map(HeaderValue::as_bytes))
+        if let Some(refusal) = terms.refuse_body(&parts)
             && !refusal.is_report_only()
         {
             return ResponseFuture::answered(*refusal);
@@ -104,43 +104,6 @@ impl<S> KeyService<S> {
     }
 }
 
-/// Takes the credential out of a request, or marks it.
-fn hide_credential(terms: &Terms<Parts>, parts: &mut Parts) {
-    let edge = &terms.edge;
-    for name in edge.credential_headers() {
-        if !terms.keeps_credential {
-            parts.headers.remove(name);
-        } else if let Ok(name) = HeaderName::try_from(name)
-            && let http::header::Entry::Occupied(mut values) = parts.headers.entry(name)
-        {
-            values
-                .iter_mut()
-                .for_each(|value| value.set_sensitive(true));
-        }
-    }
-    if terms.keeps_credential {
-        return;
-    }
-    if let Some(uri) = without_credential(edge, &parts.uri) {
-        parts.uri = uri;
-    }
-    #[cfg(feature = "axum")]
-    if let Some(original) = parts.extensions.get_mut::<axum::extract::OriginalUri>()
-        && let Some(uri) = without_credential(edge, &original.0)
-    {
-        original.0 = uri;
-    }
-}
-
-/// The target without the parameters that keys are accepted in; none if it has none of them.
-fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
-    let target = edge.target_without_credential(uri.path(), uri.query()?)?;
-    let mut parts = uri.clone().into_parts();
-    // Nothing was added to a target that was one: should it be none all the same, it is not handed on.
-    parts.path_and_query = target.try_into().ok();
-    Some(Uri::from_parts(parts).unwrap_or_default())
-}
-
 /// What is left to do once the handler has answered.
 struct After {
     way: Way,
@@ -151,35 +114,14 @@ impl After {
     fn finish<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
         let announced = response.body().size_hint().lower();
         let status = response.status().as_u16();
-        let (held, rules) = match self.way.finish(&self.terms, status, announced) {
-            Ok(Some(held)) => held,
-            Ok(None) => return response.map(ResponseBody::free),
-            Err(refused) => return answer(refused),
+        let held = match self.way.finish(&self.terms, status, announced) {
+            Ok(Fate::Passed) => return response.map(ResponseBody::free),
+            Ok(Fate::Granted(held)) => held,
+            Err(refused) => return answer(refused, ResponseBody::answer),
         };
-        for header in rules.headers(response.headers()) {
-            let Ok(value) = HeaderValue::try_from(header.value) else {
-                continue;
-            };
-            if header.replaces {
-                response.headers_mut().insert(header.name, value);
-            } else {
-                response.headers_mut().append(header.name, value);
-            }
-        }
-        response.map(|body| ResponseBody::held(body, held))
+        add_headers(&self.terms, response.headers_mut());
+        response.map(|body| ResponseBody::granted(body, held))
     }
-}
-
-fn answer<R>(answer: Answer) -> Response<ResponseBody<R>> {
-    let mut response = Response::new(ResponseBody::answer(answer.body));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in answer.headers {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
 }
 
 pin_project! {
@@ -207,7 +149,7 @@ impl<F, R, E> ResponseFuture<F, R, E> {
     }
 
     fn answered(refusal: Refusal) -> Self {
-        let response = Some(answer(refusal.into_answer()));
+        let response = Some(answer(refusal.into_answer(), ResponseBody::answer));
         Self::of(State::Answered { response })
     }
 }

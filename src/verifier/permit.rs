@@ -22,6 +22,14 @@ impl Permit {
     }
 }
 
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl Permit {
+    /// Whether a place is given back when it is dropped.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(known) = self.0.take()

@@ -1,0 +1,41 @@
+//! What responses are made of, and what is added to them.
+
+use std::borrow::Cow;
+
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::http::{Answer, Terms};
+
+/// The answer of a refusal, with what makes a body of one.
+pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
+    let mut response = Response::new(body(answer.body));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+/// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
+/// anew what never changes.
+///
+/// [`Edge::response_headers`]: crate::http::Edge::response_headers
+pub(crate) fn add_headers(terms: &Terms<Parts>, headers: &mut HeaderMap) {
+    if let Some(value) = terms.edge.cache_control(headers) {
+        let value = match value {
+            Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
+            Cow::Owned(value) => HeaderValue::try_from(value),
+        };
+        if let Ok(value) = value {
+            headers.insert(CACHE_CONTROL, value);
+        }
+    }
+    if let Some(vary) = &terms.vary {
+        headers.append(VARY, vary.clone());
+    }
+}

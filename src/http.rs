@@ -37,47 +37,37 @@
 //! words and headers that are the same for all who are refused alike. What the operator should know goes to the
 //! [observer](Edge::observe).
 
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod adapter;
 mod answer;
 mod caching;
-#[cfg(any(feature = "actix", feature = "axum"))]
-mod caller;
 mod client;
 mod credentials;
 mod edge;
 mod forwarded;
-#[cfg(any(feature = "actix", feature = "tower"))]
-mod gate;
-mod guard;
 #[cfg(feature = "tower")]
 mod header_map;
 mod header_source;
-#[cfg(any(feature = "actix", feature = "tower"))]
-mod held;
 mod key_in;
 mod limits;
 mod near_miss;
 mod passage;
 mod refusal;
 
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::adapter::{Begun, Fate, Gate, Held, Incoming, Terms, Way};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub use self::adapter::{BodyCut, BoxError, Guard, Source, lookup};
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::answer::forbidden;
+pub use self::adapter::{Caller, Unguarded};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::caller::at_once;
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::caller::{Caller, Unguarded};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Terms, Way};
-pub use self::guard::{BoxError, Guard, Source, lookup};
 pub use self::header_source::HeaderSource;
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::held::BodyCut;
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::held::Held;
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
 pub use self::near_miss::NearMiss;
 pub use self::passage::{Passage, ResponseHeader};
 pub use self::refusal::{Reason, Refusal, Refused};
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::{adapter::at_once, answer::forbidden};

@@ -14,5 +14,6 @@ mod credentials;
 mod details;
 mod fine_print;
 mod near_misses;
+mod readmission;
 mod report_only;
 mod transport;

@@ -10,7 +10,9 @@
 )]
 
 mod axum;
+mod looking_up;
 mod poem;
+mod tonic;
 mod tower;
 mod wire;
 

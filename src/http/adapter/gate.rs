@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::guard::Origin;
-use super::{
-    Answer, Connection, Edge, Guard, Head, HeaderSource, Held, Passage, Reason, Refusal, held,
-};
+use super::{Guard, Held, held};
+use crate::http::{Answer, Connection, Edge, Head, HeaderSource, Passage, Reason, Refusal};
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
 /// A request as an adapter has it.

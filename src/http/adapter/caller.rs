@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use crate::verifier::Grant;
 
 /// The grant of the key that a request was admitted with. The answer is 500 on a route without a guard, and with
-/// [`report_only`](super::Edge::report_only) where there is none: take an `Option<Caller>` there.
+/// [`report_only`](crate::http::Edge::report_only) where there is none: take an `Option<Caller>` there.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Grant);
 

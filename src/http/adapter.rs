@@ -1,0 +1,17 @@
+//! What all adapters have in common, whatever framework they are for: the decision on a request, and what its response
+//! holds.
+
+#[cfg(any(feature = "actix", feature = "axum"))]
+mod caller;
+mod gate;
+mod guard;
+mod held;
+
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::caller::at_once;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub use self::caller::{Caller, Unguarded};
+pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Terms, Way};
+pub use self::guard::{BoxError, Guard, Source, lookup};
+pub use self::held::BodyCut;
+pub(crate) use self::held::Held;

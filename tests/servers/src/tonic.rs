@@ -1,0 +1,141 @@
+//! gRPC: tonic behind the tower layer, and asked by tonic's own client over HTTP/2.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::http::{Edge, GrpcStatus, KeyIn};
+use keyward::key::TenantId;
+use keyward::manager::NewKey;
+use keyward::store::MemoryStore;
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
+use keyward::tower::KeyLayer;
+use keyward::verifier::{KeyCache, Requirement};
+use tonic::transport::Channel;
+use tonic::transport::server::{Server, TcpIncoming};
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::READ;
+
+struct Site {
+    client: HealthClient<Channel>,
+    keyward: Keyward,
+    key: TestKey,
+}
+
+impl Site {
+    async fn open(keyward: Keyward, key: TestKey, require: Requirement) -> Self {
+        let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+        let keys = KeyLayer::new(edge.renderer(GrpcStatus)).end_with_key();
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = format!("http://{}", incoming.local_addr().unwrap());
+        let (_, health) = tonic_health::server::health_reporter();
+        let server = Server::builder()
+            .layer(keys.require(require))
+            .add_service(health);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        let channel = Channel::from_shared(address).unwrap();
+        Self {
+            client: HealthClient::new(channel.connect().await.unwrap()),
+            keyward,
+            key,
+        }
+    }
+
+    async fn check(&mut self, bearer: Option<&str>) -> Result<(), Status> {
+        self.client.check(asking(bearer)).await.map(drop)
+    }
+}
+
+fn asking(bearer: Option<&str>) -> Request<HealthCheckRequest> {
+    let mut request = Request::new(HealthCheckRequest::default());
+    if let Some(bearer) = bearer {
+        let bearer = bearer.parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+    }
+    request
+}
+
+#[tokio::test]
+async fn clients_are_told_in_the_statuses_of_grpc() {
+    let write = keyward::scope!("write:editions");
+    let store = MemoryStore::new();
+    let keyward = builder(store, [READ, write.clone()]).open().await.unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let another = TestKey::issue(&keyward, [write]).await;
+    let mut site = Site::open(keyward, key, Requirement::scope(READ)).await;
+    let bearer = site.key.bearer();
+    assert!(site.check(Some(&bearer)).await.is_ok());
+    let twice = format!("{bearer}, {bearer}");
+    for (sent, code, message) in [
+        (None, Code::Unauthenticated, "An API key is required."),
+        (
+            Some("Bearer no-key"),
+            Code::Unauthenticated,
+            "The API key is not valid.",
+        ),
+        (
+            Some(&*another.bearer()),
+            Code::PermissionDenied,
+            "The API key does not permit this.",
+        ),
+        (
+            Some(&*twice),
+            Code::InvalidArgument,
+            "Send one API key, once.",
+        ),
+    ] {
+        let status = site.check(sent).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (code, message));
+    }
+    site.key.revoke(&site.keyward).await;
+    let status = site.check(Some(&bearer)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_stream_is_in_flight_until_it_ends_and_ends_with_its_key() {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
+    let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let mut site = Site::open(keyward, key, Requirement::scope(READ)).await;
+    let bearer = site.key.bearer();
+    let watch = site.client.watch(asking(Some(&bearer))).await.unwrap();
+    let mut watch = watch.into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    let status = site.check(Some(&bearer)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+
+    drop(watch);
+    let watch = loop {
+        // The server hears of it in its own time.
+        match site.client.watch(asking(Some(&bearer))).await {
+            Ok(watch) => break watch,
+            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let mut watch = watch.into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    site.key.revoke(&site.keyward).await;
+    let end = tokio::time::timeout(Duration::from_secs(10), watch.message());
+    assert!(end.await.expect("it goes on").is_err());
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_is_unavailable() {
+    let store = FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..1, Fault::Unavailable);
+    let keyward = builder(store, [READ])
+        .cache(KeyCache::off())
+        .open()
+        .await
+        .unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let mut site = Site::open(keyward, key, Requirement::scope(READ)).await;
+    let bearer = site.key.bearer();
+    let status = site.check(Some(&bearer)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(site.check(Some(&bearer)).await.is_ok());
+}

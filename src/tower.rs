@@ -11,6 +11,9 @@
 //! # }
 //! ```
 //!
+//! Tried under hyper, axum and tonic, over HTTP/1.1 and HTTP/2; for tonic, let the edge answer in
+//! [gRPC's statuses](crate::http::GrpcStatus).
+//!
 //! What it guards finds the [`Grant`] in the request's extensions, and no credential. A
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!

@@ -67,6 +67,10 @@ impl Renderer for ProblemJson {
 
 /// What clients of gRPC understand: status 200, and the failure in `grpc-status` and `grpc-message` (a response of
 /// trailers alone, in the words of the gRPC protocol).
+///
+/// Over gRPC all that a handler answers has the status 200, its errors too: one that [promised a
+/// check](crate::verifier::Requirement::checked_by_handler) has to make it before it answers an error. A resource
+/// that is looked up before the handler is called is the better way.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GrpcStatus;
 

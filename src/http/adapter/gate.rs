@@ -27,13 +27,12 @@ pub(crate) trait Incoming {
     fn admitted(&self) -> Option<Grant>;
 }
 
-/// An edge and a guard, and how requests and responses are treated between the two.
+/// What stands in front of a route. Cheap to clone, as frameworks do that for each request.
 pub(crate) struct Gate<R: Incoming> {
     terms: Arc<Terms<R>>,
-    guard: Arc<Guard<R>>,
 }
 
-/// What all guards of one edge have in common.
+/// An edge and a guard, and how requests and responses are treated between the two.
 pub(crate) struct Terms<R: Incoming> {
     pub(crate) edge: Edge,
     /// The headers that credentials are read from.
@@ -45,6 +44,7 @@ pub(crate) struct Terms<R: Incoming> {
     pub(crate) max_response_bytes: u64,
     pub(crate) ends_with_key: bool,
     pub(crate) keeps_credential: bool,
+    guard: Guard<R>,
 }
 
 type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
@@ -90,8 +90,8 @@ impl<R: Incoming + 'static> Gate<R> {
                 max_response_bytes: u64::MAX,
                 ends_with_key: false,
                 keeps_credential: false,
+                guard: Requirement::any_key().into(),
             }),
-            guard: Arc::new(Requirement::any_key().into()),
         }
     }
 
@@ -105,10 +105,7 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 
     pub(crate) fn require(&self, guard: Guard<R>) -> Self {
-        Self {
-            terms: Arc::clone(&self.terms),
-            guard: Arc::new(guard),
-        }
+        self.clone().with(|terms| terms.guard = guard)
     }
 
     /// The same on other terms.
@@ -131,7 +128,7 @@ impl<R: Incoming + 'static> Gate<R> {
             return Begun::Open(values);
         }
         let decided = self.decide_again(request, &values).or_else(|| {
-            let (head, attempt) = (self.head(request), with(&self.guard.first, &values));
+            let (head, attempt) = (self.head(request), with(&self.terms.guard.first, &values));
             let decided = self.terms.edge.try_admit(&head, attempt)?;
             Some(decided.map(Way::of))
         });
@@ -148,13 +145,13 @@ impl<R: Incoming + 'static> Gate<R> {
         let mut way = match self.decide_again(request, &values) {
             Some(decided) => decided?,
             None => {
-                let (head, attempt) = (self.head(request), with(&self.guard.first, &values));
+                let (head, attempt) = (self.head(request), with(&self.terms.guard.first, &values));
                 Way::of(edge.admit(&head, attempt).await?)
             }
         };
         if self.looks_up() {
             self.look_up(request, &mut values).await?;
-            let attempt = with(&self.guard.then, &values);
+            let attempt = with(&self.terms.guard.then, &values);
             let head = self.head(request);
             // Looking up took time, in which the key may have ended.
             way.grant = edge.readmit(&head, &way.grant, attempt).await?;
@@ -167,7 +164,7 @@ impl<R: Incoming + 'static> Gate<R> {
         let edge = &self.terms.edge;
         let grant = request.admitted()?;
         let grant = edge.has_admitted(&grant).then_some(grant)?;
-        let attempt = with(&self.guard.first, values);
+        let attempt = with(&self.terms.guard.first, values);
         let again = edge.admit_again(&self.head(request), &grant, attempt);
         Some(again.map(|grant| Way { grant, own: None }))
     }
@@ -181,14 +178,14 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 
     fn looks_up(&self) -> bool {
-        let mut sources = self.guard.sources.iter();
+        let mut sources = self.terms.guard.sources.iter();
         sources.any(|(_, source)| matches!(source.0, Origin::Lookup(..)))
     }
 
     /// The resources that the request itself names.
     fn values(&self, request: &mut R) -> Values {
         let mut values = Vec::new();
-        for (kind, source) in &self.guard.sources {
+        for (kind, source) in &self.terms.guard.sources {
             if let Origin::Request(read) = &source.0
                 && let Some(value) = read(request)
             {
@@ -201,7 +198,7 @@ impl<R: Incoming + 'static> Gate<R> {
     /// Looks up what else it names, for whoever has been let through so far.
     async fn look_up(&self, request: &mut R, values: &mut Values) -> Result<(), Box<Refusal>> {
         let edge = &self.terms.edge;
-        for (kind, source) in &self.guard.sources {
+        for (kind, source) in &self.terms.guard.sources {
             let Origin::Lookup(read, look) = &source.0 else {
                 continue;
             };
@@ -294,10 +291,8 @@ impl<R: Incoming> held::Observer for Terms<R> {
 
 impl<R: Incoming> Clone for Gate<R> {
     fn clone(&self) -> Self {
-        Self {
-            terms: Arc::clone(&self.terms),
-            guard: Arc::clone(&self.guard),
-        }
+        let terms = Arc::clone(&self.terms);
+        Self { terms }
     }
 }
 
@@ -308,6 +303,7 @@ impl<R: Incoming> Clone for Terms<R> {
             credential_headers: Arc::clone(&self.credential_headers),
             vary: self.vary.clone(),
             connection: Arc::clone(&self.connection),
+            guard: self.guard.clone(),
             ..*self
         }
     }
@@ -317,7 +313,7 @@ impl<R: Incoming> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("edge", &self.terms.edge)
-            .field("guard", &self.guard)
+            .field("guard", &self.terms.guard)
             .finish_non_exhaustive()
     }
 }

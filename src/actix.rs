@@ -246,10 +246,33 @@ impl<'de> Visitor<'de> for Collect {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Parameters, M::Error> {
         let mut parameters = Vec::new();
-        while let Some(parameter) = map.next_entry()? {
-            parameters.push(parameter);
+        while let Some((Name(name), value)) = map.next_entry()? {
+            parameters.push((name, value));
         }
         Ok(Parameters(parameters))
+    }
+}
+
+/// The name of a parameter. actix hands names out to those alone who ask for an identifier, as derived structures do.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(ReadName)
+    }
+}
+
+struct ReadName;
+
+impl Visitor<'_> for ReadName {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a parameter")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(Name(name.to_owned()))
     }
 }
 

@@ -9,7 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod actix;
 mod axum;
+mod both;
 mod looking_up;
 mod poem;
 mod tonic;

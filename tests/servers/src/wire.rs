@@ -1,7 +1,12 @@
 //! Requests over real sockets, byte by byte.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Longer than any answer takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What came back.
 #[derive(Debug)]
@@ -15,20 +20,32 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        let found = lines.find(|(other, _)| other.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value)
+        self.headers(name).first().copied()
+    }
+
+    /// The values of all headers of this name.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// Nothing came back.
+    pub(crate) fn none() -> Self {
+        Self {
+            status: 0,
+            head: String::new(),
+            body: String::new(),
+            is_cut: true,
+        }
     }
 
     fn of(received: &str) -> Self {
         let Some((head, body)) = received.split_once("\r\n\r\n") else {
             // Cut before anything of it was sent.
-            return Self {
-                status: 0,
-                head: String::new(),
-                body: String::new(),
-                is_cut: true,
-            };
+            return Self::none();
         };
         let is_chunked = head
             .to_ascii_lowercase()
@@ -68,6 +85,20 @@ pub(crate) async fn send(address: &str, request: &str) -> TcpStream {
     stream
 }
 
+/// Sends these bytes, as far as they are taken, and reads until the connection ends.
+pub(crate) async fn exchange(address: &str, request: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // A server may have refused before it has read all.
+    let _ = stream.write_all(request).await;
+    let mut received = Vec::new();
+    let reading = stream.read_to_end(&mut received);
+    // What was received before a connection was reset counts.
+    let _ = tokio::time::timeout(PATIENCE, reading)
+        .await
+        .expect("the server neither answers nor closes");
+    Reply::of(&String::from_utf8_lossy(&received))
+}
+
 /// Sends a request with this line, these headers and this body, and reads until the connection ends.
 pub(crate) async fn ask(address: &str, line: &str, headers: &[String], body: &str) -> Reply {
     let headers: String = headers
@@ -76,11 +107,7 @@ pub(crate) async fn ask(address: &str, line: &str, headers: &[String], body: &st
         .collect();
     let request =
         format!("{line} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{headers}\r\n{body}");
-    let mut stream = send(address, &request).await;
-    let mut received = Vec::new();
-    // What was received before a connection was reset counts.
-    let _ = stream.read_to_end(&mut received).await;
-    Reply::of(std::str::from_utf8(&received).unwrap())
+    exchange(address, request.as_bytes()).await
 }
 
 /// Reads until the stream has brought this text.

@@ -1,0 +1,259 @@
+//! What is actix's own: where a middleware may stand, errors in place of responses, and what is found when an
+//! application starts, or when its routes are tried.
+
+use actix_web::dev::{ServerHandle, ServiceRequest};
+use actix_web::error::{ErrorImATeapot, InternalError};
+use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpResponse, HttpServer, test, web};
+use keyward::Keyward;
+use keyward::actix::{Caller, KeyMiddleware, path};
+use keyward::http::{Edge, KeyIn};
+use keyward::key::{Resource, TenantId};
+use keyward::manager::NewKey;
+use keyward::testkit::{TestKey, assert_app_guarded, keyward_with_key};
+use keyward::verifier::Requirement;
+
+use crate::READ;
+use crate::wire::{self, Reply};
+
+struct Site {
+    address: String,
+    keyward: Keyward,
+    key: TestKey,
+    server: ServerHandle,
+}
+
+impl Site {
+    /// With the routes that this makes of a middleware that accepts bearers.
+    async fn open(
+        routes: impl Fn(&KeyMiddleware, &mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
+        let (keyward, key) = keyward_with_key([READ]).await;
+        let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));
+        let server = HttpServer::new(move || App::new().configure(|app| routes(&keys, app)));
+        let server = server.workers(1).disable_signals();
+        let server = server.bind("127.0.0.1:0").unwrap();
+        let address = server.addrs()[0].to_string();
+        let running = server.run();
+        let server = running.handle();
+        tokio::spawn(running);
+        Self {
+            address,
+            keyward,
+            key,
+            server,
+        }
+    }
+
+    async fn ask(&self, line: &str, key: Option<&TestKey>) -> Reply {
+        let headers = key.map(|key| format!("Authorization: {}", key.bearer()));
+        let headers: Vec<_> = headers.into_iter().collect();
+        wire::ask(&self.address, line, &headers, "").await
+    }
+
+    async fn status(&self, line: &str, key: Option<&TestKey>) -> u16 {
+        self.ask(line, key).await.status
+    }
+
+    /// A key for project p-1 alone.
+    async fn restricted(&self) -> TestKey {
+        let project: Resource = "project:p-1".parse().unwrap();
+        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
+        TestKey::issue_as(&self.keyward, new.resources(project)).await
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // It is told so here; the future only waits.
+        drop(self.server.stop(false));
+    }
+}
+
+async fn keys() -> KeyMiddleware {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()))
+}
+
+fn read() -> Requirement {
+    Requirement::scope(READ)
+}
+
+async fn perhaps(caller: Option<Caller>) -> String {
+    caller.map_or_else(|| "nobody".to_owned(), |caller| caller.title().to_string())
+}
+
+async fn named(id: web::Path<String>) -> String {
+    id.into_inner()
+}
+
+#[tokio::test]
+async fn every_route_and_method_is_closed_without_a_key() {
+    let keys = keys().await;
+    let project = || read().bind("project", path("id"));
+    let project = keys
+        .resource("/projects/{id}")
+        .get(project(), named)
+        .put(project(), named)
+        .patch(project(), named)
+        .delete(project(), named);
+    let empty = keys.resource("/empty");
+    let app = test::init_service(App::new().service(project).service(empty)).await;
+    assert_app_guarded(&app, ["/projects/p-1", "/projects/p-1?page=2", "/empty"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "POST /open: 200")]
+async fn a_method_that_is_open_is_found() {
+    let open = web::resource("/open")
+        .route(web::get().to(perhaps).wrap(keys().await))
+        .route(web::post().to(perhaps));
+    let app = test::init_service(App::new().service(open)).await;
+    assert_app_guarded(&app, ["/open"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "404")]
+async fn a_path_that_leads_nowhere_is_found() {
+    let app = App::new().service(keys().await.resource("/a").get(read(), perhaps));
+    let app = test::init_service(app).await;
+    assert_app_guarded(&app, ["/b"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "for GET and HEAD only")]
+async fn a_route_that_acts_cannot_leave_the_check_to_its_handler() {
+    let need = read().checked_by_handler("project");
+    let methods = [Method::GET, Method::POST];
+    let _ = keys().await.resource("/").on(methods, need, perhaps);
+}
+
+#[tokio::test]
+#[should_panic(expected = "HEAD /a has a handler already")]
+async fn a_method_cannot_have_two_handlers() {
+    let resource = keys().await.resource("/a").get(read(), perhaps);
+    let _ = resource.on([Method::HEAD], read(), perhaps);
+}
+
+#[tokio::test]
+async fn a_method_that_a_resource_has_not_is_told_to_those_with_a_key() {
+    let site = Site::open(|keys, app| {
+        let resource = keys.resource("/a").get(read(), perhaps);
+        app.service(resource.post(read(), perhaps));
+    })
+    .await;
+    for method in ["PUT", "OPTIONS", "KEYWARD", "get"] {
+        let line = format!("{method} /a");
+        let without = site.ask(&line, None).await;
+        assert_eq!((without.status, without.header("allow")), (401, None));
+        let with = site.ask(&line, Some(&site.key)).await;
+        assert_eq!(with.status, 405, "{method}");
+        assert_eq!(with.header("allow"), Some("GET, HEAD, POST"));
+        assert_eq!(with.header("cache-control"), Some("private"));
+    }
+}
+
+#[tokio::test]
+async fn around_a_resource_it_covers_what_is_added_later_and_sees_parameters() {
+    let site = Site::open(|keys, app| {
+        let keys = keys.require(read().bind("project", path("id")));
+        let resource = web::resource("/projects/{id}").route(web::get().to(named));
+        app.service(resource.wrap(keys).route(web::post().to(named)));
+    })
+    .await;
+    let restricted = site.restricted().await;
+    for (method, status) in [("GET", 200), ("POST", 200), ("PUT", 405)] {
+        let own = format!("{method} /projects/p-1");
+        let other = format!("{method} /projects/p-2");
+        assert_eq!(site.status(&own, None).await, 401, "{own}");
+        assert_eq!(site.status(&own, Some(&restricted)).await, status, "{own}");
+        assert_eq!(site.status(&other, Some(&restricted)).await, 403, "{other}");
+        assert_eq!(site.status(&other, Some(&site.key)).await, status);
+    }
+}
+
+#[tokio::test]
+async fn around_a_scope_it_sees_no_parameters_and_refuses() {
+    let site = Site::open(|keys, app| {
+        let keys = keys.require(read().bind("project", path("id")));
+        let resource = web::resource("/projects/{id}").route(web::get().to(named));
+        app.service(web::scope("/v1").service(resource).wrap(keys));
+    })
+    .await;
+    let restricted = site.restricted().await;
+    for line in ["GET /v1/projects/p-1", "GET /v1/projects/p-2"] {
+        assert_eq!(site.status(line, None).await, 401, "{line}");
+        assert_eq!(site.status(line, Some(&restricted)).await, 403, "{line}");
+        assert_eq!(site.status(line, Some(&site.key)).await, 403, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_with_two_values_names_nothing() {
+    let site = Site::open(|keys, app| {
+        let keys = keys.require(read().bind("project", path("id")));
+        let resource = web::resource("/projects/{id}").route(web::get().to(perhaps));
+        app.service(web::scope("/of/{id}").service(resource.wrap(keys)));
+    })
+    .await;
+    let restricted = site.restricted().await;
+    for line in ["GET /of/p-1/projects/p-2", "GET /of/p-2/projects/p-1"] {
+        assert_eq!(site.status(line, Some(&restricted)).await, 403, "{line}");
+    }
+}
+
+/// Middleware that says what it answers in its error.
+async fn fails(
+    request: ServiceRequest,
+    _: Next<actix_web::body::BoxBody>,
+) -> Result<actix_web::dev::ServiceResponse, Error> {
+    Err(match request.path() {
+        "/teapot" | "/forgetful/teapot" => ErrorImATeapot("short and stout"),
+        _ => {
+            let response = HttpResponse::Ok().body("what the key may not see");
+            InternalError::from_response("no error", response).into()
+        }
+    })
+}
+
+#[tokio::test]
+async fn an_error_of_a_middleware_inside_is_an_answer_like_any_other() {
+    let site = Site::open(|keys, app| {
+        let failing = |path: &str, need: Requirement| {
+            let resource = web::resource(path).route(web::get().to(perhaps));
+            resource.wrap(from_fn(fails)).wrap(keys.require(need))
+        };
+        let forgetful = || read().checked_by_handler("project");
+        let short = keys.clone().max_response_bytes(10).require(read());
+        app.service(failing("/teapot", read()))
+            .service(failing("/fine", read()))
+            .service(failing("/forgetful/teapot", forgetful()))
+            .service(failing("/forgetful", forgetful()))
+            .service(
+                web::resource("/short")
+                    .route(web::get().to(perhaps))
+                    .wrap(from_fn(fails))
+                    .wrap(short),
+            );
+    })
+    .await;
+    for (path, status, caching) in [
+        ("/teapot", 418, "private"),
+        ("/fine", 200, "private"),
+        // It has failed: there is nothing to have been checked.
+        ("/forgetful/teapot", 418, "private"),
+        ("/forgetful", 500, "no-store"),
+        ("/short", 500, "no-store"),
+    ] {
+        let line = format!("GET {path}");
+        assert_eq!(site.status(&line, None).await, 401, "{path}");
+        let reply = site.ask(&line, Some(&site.key)).await;
+        assert_eq!(reply.status, status, "{path}");
+        assert_eq!(reply.headers("cache-control"), [caching], "{path}");
+        let vary = (caching == "private").then_some("authorization");
+        assert_eq!(reply.header("vary"), vary, "{path}");
+        let shows = reply.body.contains("may not see");
+        assert_eq!(shows, path == "/fine", "{path}");
+    }
+}

@@ -1,0 +1,185 @@
+//! What handlers see, and what is said to caches; and what is only reported.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::EVERY;
+use super::client::Ask;
+use super::site::{Plan, Site};
+
+const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
+
+#[tokio::test]
+async fn granted_answers_are_private_and_refusals_are_not_stored() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let restricted = site.restricted().await;
+        for line in [
+            "GET /projects/p-1",
+            "HEAD /projects/p-1",
+            "POST /editions/e-1-7",
+            "GET /promised/e-1-7",
+            "POST /projects/p-1",
+        ] {
+            let reply = site.get(line, &restricted).await;
+            assert_eq!(reply.headers("cache-control"), ["private"], "{line}");
+            assert_eq!(reply.headers("vary"), [CREDENTIAL_HEADERS], "{line}");
+            assert_eq!(reply.header("www-authenticate"), None);
+        }
+        for (line, status) in [
+            ("GET /projects/p-2", 403),
+            ("GET /misbound/p-1", 403),
+            ("POST /editions/none", 404),
+            ("POST /editions/e-broken", 503),
+            ("GET /forgetful/e-1-7", 500),
+            // The handler refuses this one.
+            ("GET /editions/e-2-7", 403),
+        ] {
+            let reply = site.get(line, &restricted).await;
+            assert_eq!(reply.status, status, "{served:?} {line}");
+            assert_eq!(reply.headers("cache-control"), ["no-store"], "{line}");
+            let content_type = reply.header("content-type");
+            assert_eq!(content_type, Some("application/problem+json"), "{line}");
+        }
+        let unread = Ask::of("GET /echo").header("x-api-key", "a,b");
+        for (ask, status) in [(Ask::of("GET /echo"), 401), (unread, 400)] {
+            let reply = site.ask(ask).await;
+            assert_eq!(reply.status, status);
+            assert_eq!(reply.headers("cache-control"), ["no-store"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn handlers_and_guards_refuse_in_the_same_words() {
+    let mut said = Vec::new();
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let restricted = site.restricted().await;
+        for line in ["GET /editions/e-2-7", "GET /projects/p-2"] {
+            said.push(site.get(line, &restricted).await.body);
+        }
+        let broken = site.get("POST /editions/e-broken", &restricted).await;
+        assert!(!broken.body.contains("away"), "{}", broken.body);
+    }
+    for words in &said {
+        assert_eq!(*words, said[0]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_looked_up_for_those_who_may_not() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let line = "POST /editions/e-1-7";
+        assert_eq!(site.ask(Ask::of(line)).await.status, 401);
+        let twice = Ask::of(line).with(&site.key).with(&site.key);
+        assert_eq!(site.ask(twice).await.status, 400);
+        let delete = "DELETE /editions/e-1-7";
+        assert_eq!(site.status(delete, &site.key).await, 403, "no such scope");
+        assert_eq!(site.lookups(), 0, "{served:?}");
+        assert_eq!(site.status(line, &site.key).await, 200);
+        assert_eq!(site.lookups(), 1, "{served:?}");
+    }
+}
+
+#[tokio::test]
+async fn handlers_see_no_credential_unless_it_is_kept() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let (text, (id, secret)) = (site.key.text(), site.key.pair());
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{text}:")));
+        let asked = |line: &str| Ask::of(line).header("accept", "*/*");
+        for (kept, ask) in [
+            ("authorization*", asked("GET /echo?b=%20&c").with(&site.key)),
+            (
+                "authorization*",
+                asked("GET /echo?b=%20&c").header("Authorization", &basic),
+            ),
+            (
+                "x-api-key*",
+                asked("GET /echo?b=%20&c").header("X-API-Key", text),
+            ),
+            (
+                "x-key-id* x-key-secret*",
+                asked("GET /echo?b=%20&c")
+                    .header("x-key-id", &id)
+                    .header("x-key-secret", secret),
+            ),
+            (
+                "api_key",
+                asked(&format!("GET /echo?b=%20&api_key={text}&c")),
+            ),
+            (
+                "api_key",
+                asked(&format!("GET /echo?api%5fkey={text}&b=%20&c")),
+            ),
+        ] {
+            let seen = site.ask(ask.clone()).await;
+            assert_eq!(seen.status, 200);
+            let lines: Vec<_> = seen.body.lines().collect();
+            let targets: Vec<_> = lines[1].split(' ').collect();
+            for target in &targets {
+                assert!(target.ends_with("b=%20&c"), "{served:?} {}", seen.body);
+            }
+            let headers = lines[2].replace("connection ", "").replace(" host", "");
+            assert!(["accept", "accept host"].contains(&&*headers), "{headers}");
+            assert_eq!(lines[3], "a key for tests");
+            for credential in [text, &id, secret, &*basic] {
+                assert!(!seen.body.contains(credential), "{served:?} {}", seen.body);
+            }
+
+            let seen = site.ask(ask.to("/kept")).await.body;
+            let lines: Vec<_> = seen.lines().collect();
+            let is_there = match kept {
+                "api_key" => lines[1].contains(text),
+                headers => lines[2].contains(headers),
+            };
+            assert!(is_there, "{served:?} {seen}");
+            let marked = lines[2].matches('*').count();
+            assert_eq!(marked, kept.matches('*').count(), "no other is marked");
+        }
+    }
+}
+
+#[tokio::test]
+async fn report_only_lets_through_what_would_be_refused_and_tells() {
+    for served in EVERY {
+        let plan = Plan {
+            edge: |edge| edge.report_only(),
+            ..Plan::default()
+        };
+        let site = Site::planned(served, plan).await;
+        let restricted = site.restricted().await;
+        let ask = || Ask::of("GET /echo");
+        for (ask, reason) in [
+            (ask(), "no credential came"),
+            (
+                ask().with(&site.key).with(&site.key),
+                "more than one credential came",
+            ),
+            (
+                ask().with(&restricted),
+                "the key is restricted in `project`, which the route does not settle",
+            ),
+        ] {
+            let reply = site.ask(ask.clone()).await;
+            let lines: Vec<_> = reply.body.lines().collect();
+            assert_eq!((reply.status, lines[3]), (200, "nobody"), "{served:?}");
+            // It goes on as it came: the application may still have an authentication of its own.
+            let bears = lines[2].contains("authorization");
+            assert_eq!(bears, reason != "no credential came", "{lines:?}");
+            assert_eq!(site.told(), [reason], "{served:?}");
+            assert_eq!(reply.header("cache-control"), None);
+        }
+        let granted = site.get("GET /echo", &site.key).await;
+        assert!(granted.body.ends_with("a key for tests"));
+        assert_eq!(granted.headers("cache-control"), ["private"]);
+        assert_eq!(site.told(), [""; 0]);
+        // A handler that needs a caller has none, and one that forgot is none of the caller's faults.
+        let acts = site.acts();
+        assert_eq!(site.ask(Ask::of("GET /projects")).await.status, 500);
+        let forgetful = site.status("GET /forgetful/e-1-7", &site.key).await;
+        assert_eq!((forgetful, site.acts()), (500, acts), "{served:?}");
+    }
+}

@@ -1,0 +1,161 @@
+//! What is tied to bodies: permits, caps, and cuts.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::testkit::TestKey;
+
+use super::EVERY;
+use super::client::{Ask, Sent};
+use super::site::Site;
+
+/// Asks until this is answered: a server hears that a client has gone away when it next writes.
+async fn becomes(site: &Site, line: &str, key: &TestKey, status: u16) {
+    for _ in 0..400 {
+        if site.status(line, key).await == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{line} is never answered {status}");
+}
+
+#[tokio::test]
+async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+        for _ in 0..3 {
+            becomes(&site, "GET /streams/brief", &key, 200).await;
+        }
+        let mut streaming = site.stream("GET /streams/endless", &key).await;
+        streaming.until("tick").await;
+        let acts = site.acts();
+        for line in ["GET /echo", "GET /projects", "POST /editions/e-1-7"] {
+            let second = site.get(line, &key).await;
+            assert_eq!(second.status, 429, "{served:?} {line}");
+            assert_eq!(second.headers("retry-after"), ["1"]);
+        }
+        assert_eq!(site.status("GET /echo", &site.key).await, 200, "its own");
+        assert_eq!(site.acts(), acts + 1);
+        // Still the same response.
+        streaming.until("tick").await;
+        drop(streaming);
+        becomes(&site, "GET /echo", &key, 200).await;
+        becomes(&site, "GET /echo", &key, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_permit_is_given_back_whatever_the_answer_is() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+        for line in [
+            "HEAD /streams/brief",
+            "GET /short/known",
+            "GET /short/streamed",
+            "GET /forgetful/e-1-7",
+            "GET /misbound/e-1-7",
+            "POST /editions/none",
+            "POST /editions/e-broken",
+            "PUT /editions/e-1-7",
+            "GET /promised/e-1-7/forgotten",
+            "GET /nested/full",
+        ] {
+            let status = site.status(line, &key).await;
+            assert_ne!(status, 429, "{served:?} {line}");
+            becomes(&site, "GET /echo", &key, 200).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn guards_inside_of_guards_take_one_permit() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+        for (line, status) in [
+            ("GET /nested/read", 200),
+            ("GET /nested/full", 403),
+            ("GET /promised/e-1-7", 200),
+            ("GET /promised/e-1-7/forgotten", 500),
+        ] {
+            becomes(&site, line, &key, status).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_is_cut_when_its_key_ends() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let mut cut = site.stream("GET /streams/cut", &site.key).await;
+        let mut uncut = site.stream("GET /streams/endless", &site.key).await;
+        cut.until("tick").await;
+        uncut.until("tick").await;
+        site.key.revoke(&site.keyward).await;
+        assert!(
+            cut.ends_cut().await,
+            "{served:?}: a response that was cut must not look whole"
+        );
+        uncut.until("tick").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let mut refused = 0;
+        for (body, status) in [
+            (Sent::Nothing, 200),
+            (Sent::Whole(""), 200),
+            (Sent::Whole("0123456789"), 200),
+            (Sent::Whole("0123456789x"), 413),
+            // Never sent: it is refused by what it says.
+            (Sent::Announced(11), 413),
+            (Sent::Announced(5_000_000), 413),
+            (Sent::Parts(&["0123456789"]), 200),
+            (Sent::Parts(&["01234", "56789"]), 200),
+            (Sent::Parts(&["0123456789x"]), 413),
+            (Sent::Parts(&["012345", "012345"]), 413),
+            (Sent::Parts(&["01234", "56789", "x"]), 413),
+        ] {
+            let is_by_length = matches!(body, Sent::Whole(_) | Sent::Announced(_));
+            refused += usize::from(is_by_length && status == 413);
+            let acts = site.acts();
+            let ask = Ask::of("POST /upload").body(body);
+            let without = site.ask(ask.clone()).await;
+            assert_eq!(without.status, 401, "{served:?}: strangers learn no limits");
+            let reply = site.ask(ask.clone().with(&site.key)).await;
+            assert_eq!(reply.status, status, "{served:?} {ask:?}");
+            let expected = acts + usize::from(status == 200);
+            assert_eq!(site.acts(), expected, "{served:?} {ask:?}");
+        }
+        let told = site.told();
+        let longer = told.iter().filter(|told| told.contains("longer"));
+        assert_eq!(longer.count(), refused, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_too_large_is_replaced_or_cut_and_reported() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let fits = site.get("GET /short/fits", &site.key).await;
+        assert_eq!((fits.status, &*fits.body), (200, "0123456789"));
+        assert_eq!(site.told(), [""; 0]);
+
+        let known = site.get("GET /short/known", &site.key).await;
+        assert_eq!(known.status, 500, "{served:?}");
+        assert!(!known.body.contains("01234"), "{}", known.body);
+        assert_eq!(known.headers("cache-control"), ["no-store"]);
+        assert_eq!(site.told(), ["the response is longer than it may be"]);
+
+        let streamed = site.get("GET /short/streamed", &site.key).await;
+        assert!(streamed.is_cut, "{served:?} {streamed:?}");
+        assert!(!streamed.body.contains('x'), "{served:?} {streamed:?}");
+        assert_eq!(site.told(), ["the response is longer than it may be"]);
+    }
+}

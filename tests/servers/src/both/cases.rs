@@ -1,0 +1,127 @@
+//! The table: what is asked, and how it ends, in both frameworks and over both protocols.
+//!
+//! In lines and headers, `<any>` stands for a key of any project, `<p-1>` for one that is restricted to that project,
+//! `<id>` and `<secret>` for the halves of the first; `<basic>` and so on for what Basic makes of it, and `<long>` for 64 KiB. A
+//! character of a header is one byte.
+
+mod credentials;
+mod resources;
+mod targets;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::client::{Ask, Protocol};
+use super::site::{Framework, Site};
+use super::{EVERY, Served};
+
+/// A method and a target, headers, and how it ends.
+type Case = (&'static str, Headers, End);
+
+type Headers = &'static [(&'static str, &'static str)];
+
+/// How a request ends. The handler acts if that is with 200, and else never.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// With this body, and 200.
+    Says(&'static str),
+    Status(u16),
+    /// The one in axum, the other in actix.
+    Either(u16, u16),
+    /// Refused, by the server or behind it: nobody promises by which words, nor that there are any.
+    Refused,
+}
+
+use End::{Either, Refused, Says, Status};
+
+const NO_KEY: Headers = &[];
+const ANY: Headers = &[("authorization", "Bearer <any>")];
+const P1: Headers = &[("authorization", "Bearer <p-1>")];
+
+/// Replaces what stands for keys.
+struct Words(Vec<(&'static str, String)>);
+
+impl Words {
+    fn new(any: &keyward::testkit::TestKey, restricted: &str) -> Self {
+        let (id, secret) = any.pair();
+        let (text, secret) = (any.text(), secret.to_owned());
+        let basic = |text: String| BASE64_STANDARD.encode(text);
+        Self(vec![
+            ("<any>", text.to_owned()),
+            ("<p-1>", restricted.to_owned()),
+            ("<start>", text[..20].to_owned()),
+            ("<rest>", text[20..].to_owned()),
+            ("<quoted>", text.replace('_', "%5f")),
+            ("<loud>", text.to_uppercase()),
+            ("<loud id>", id.to_uppercase()),
+            ("<basic>", basic(format!("{text}:"))),
+            ("<basic pair>", basic(format!("{id}:{secret}"))),
+            ("<basic bare>", basic(text.to_owned())),
+            ("<basic password>", basic(format!(":{text}"))),
+            ("<basic both>", basic(format!("{text}:x"))),
+            ("<basic id>", basic(format!("{id}:"))),
+            ("<id>", id),
+            ("<secret>", secret),
+            ("<long>", "a".repeat(64 * 1_024)),
+        ])
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let words = self.0.iter();
+        words.fold(text.to_owned(), |text, (word, meant)| {
+            text.replace(word, meant)
+        })
+    }
+
+    fn ask(&self, (line, headers, _): &Case) -> Ask {
+        let ask = Ask::of(&self.fill(line));
+        headers.iter().fold(ask, |ask, (name, value)| {
+            let value = self.fill(value);
+            let bytes: Vec<u8> = value.chars().map(|c| u8::try_from(c).unwrap()).collect();
+            ask.header(name, bytes)
+        })
+    }
+}
+
+/// Tries all of these, everywhere.
+async fn run(cases: &[Case]) {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let restricted = site.restricted().await;
+        let words = Words::new(&site.key, restricted.text());
+        let mut said = 0;
+        let mut wrong = Vec::new();
+        for case in cases {
+            let acts = site.acts();
+            let Some(reply) = site.try_ask(&words.ask(case)).await else {
+                continue;
+            };
+            said += 1;
+            let (line, headers, end) = case;
+            let acts = site.acts() - acts;
+            let is_right = is_as(served, *end, reply.status, &reply.body);
+            if !is_right || acts != usize::from(reply.status == 200) {
+                let (status, body) = (reply.status, reply.body);
+                let got = format!("{status} {body:?} and {acts} acts");
+                wrong.push(format!("{line} {headers:?}: {got}, not {end:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{served:?}:\n{}", wrong.join("\n"));
+        // HTTP/2 has fewer forms of targets, and no header that could be split.
+        let needed = match served.protocol {
+            Protocol::Http1 => cases.len(),
+            Protocol::Http2 => cases.len() / 2,
+        };
+        assert!(said >= needed, "{served:?}: {said} of {}", cases.len());
+    }
+}
+
+fn is_as(served: Served, end: End, status: u16, body: &str) -> bool {
+    match (end, served.framework) {
+        (Says(expected), _) => status == 200 && body == expected,
+        (Status(expected), _)
+        | (Either(expected, _), Framework::Axum)
+        | (Either(_, expected), Framework::Actix) => status == expected,
+        (Refused, _) => status == 0 || status >= 400,
+    }
+}

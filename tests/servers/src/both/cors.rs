@@ -1,0 +1,67 @@
+//! A layer for CORS around the application: it answers preflights, which bear no key, and nothing else.
+
+use super::EVERY;
+use super::client::Ask;
+use super::site::{PAGE, Plan, Site};
+
+#[tokio::test]
+async fn preflights_need_no_key_and_requests_do() {
+    for served in EVERY {
+        let plan = Plan {
+            cors: true,
+            ..Plan::default()
+        };
+        let site = Site::planned(served, plan).await;
+        let restricted = site.restricted().await;
+        let preflight = |line: &str, origin: &str| {
+            Ask::of(line)
+                .header("origin", origin)
+                .header("access-control-request-method", "GET")
+                .header("access-control-request-headers", "authorization")
+        };
+        for line in ["OPTIONS /projects", "OPTIONS /echo", "OPTIONS /nested/read"] {
+            let reply = site.ask(preflight(line, PAGE)).await;
+            assert_eq!(reply.status, 200, "{served:?} {line}");
+            assert_eq!(reply.header("access-control-allow-origin"), Some(PAGE));
+            let headers = reply.header("access-control-allow-headers").unwrap();
+            assert_eq!(headers.to_ascii_lowercase(), "authorization");
+            let other = site.ask(preflight(line, "https://evil.example")).await;
+            let allowed = other.header("access-control-allow-origin");
+            assert_ne!(allowed, Some("https://evil.example"));
+            assert_ne!(allowed, Some("*"));
+        }
+        let bare = site.ask(Ask::of("OPTIONS /echo")).await;
+        assert_eq!((site.acts(), bare.body.contains("OPTIONS")), (0, false));
+
+        let from_page = |line: &str| Ask::of(line).header("origin", PAGE);
+        for (ask, status, caching) in [
+            (from_page("GET /projects"), 401, "no-store"),
+            (from_page("GET /nested/read"), 401, "no-store"),
+            (
+                from_page("GET /projects/p-2").with(&restricted),
+                403,
+                "no-store",
+            ),
+            (
+                from_page("GET /forgetful/e-1-7").with(&restricted),
+                500,
+                "no-store",
+            ),
+            (
+                from_page("GET /projects/p-1").with(&restricted),
+                200,
+                "private",
+            ),
+        ] {
+            let reply = site.ask(ask).await;
+            assert_eq!(reply.status, status, "{served:?}");
+            // Else the page cannot read why.
+            assert_eq!(reply.headers("access-control-allow-origin"), [PAGE]);
+            assert_eq!(reply.headers("cache-control"), [caching]);
+            let varies = reply.headers("vary").join(", ").to_ascii_lowercase();
+            assert!(varies.contains("origin"), "{varies}");
+            assert_eq!(varies.contains("authorization"), status == 200, "{varies}");
+        }
+        assert_eq!(site.acts(), 1, "{served:?}");
+    }
+}

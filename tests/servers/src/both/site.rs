@@ -1,0 +1,272 @@
+//! One application, written for both frameworks and served on a port of its own.
+
+mod on_actix;
+mod on_axum;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use hyper::body::Bytes;
+use keyward::http::{Caller, Edge, KeyIn};
+use keyward::key::{Resource, TenantId};
+use keyward::manager::NewKey;
+use keyward::scope;
+use keyward::testkit::{TestKey, keyward_with_key};
+use keyward::verifier::{Grant, Requirement};
+use keyward::{Keyward, key::Scope};
+
+use super::Served;
+use super::client::{Ask, Streaming};
+use crate::READ;
+use crate::wire::Reply;
+
+/// No key of these tests has it.
+const ADMIN: Scope = scope!("admin");
+
+/// The web page that the application is called from, where it is called from one.
+pub(super) const PAGE: &str = "https://app.example";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framework {
+    Axum,
+    Actix,
+}
+
+/// What the application did: how often it looked up, and how often it acted.
+#[derive(Debug, Clone, Default)]
+struct Deeds {
+    lookups: Arc<AtomicUsize>,
+    acts: Arc<AtomicUsize>,
+}
+
+impl Deeds {
+    fn act(&self) {
+        self.acts.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// An application that is being served.
+pub(super) struct Site {
+    pub(super) keyward: Keyward,
+    /// A key that may read, of any resource.
+    pub(super) key: TestKey,
+    served: Served,
+    address: String,
+    deeds: Deeds,
+    told: Arc<Mutex<Vec<String>>>,
+    _server: Server,
+}
+
+/// Stopped when it is dropped.
+enum Server {
+    Axum(tokio::task::JoinHandle<()>),
+    Actix(actix_web::dev::ServerHandle),
+}
+
+/// What sites differ in.
+pub(super) struct Plan {
+    pub(super) edge: fn(Edge) -> Edge,
+    /// Where it listens.
+    pub(super) listen: &'static str,
+    /// Whether pages of [`PAGE`] may call it.
+    pub(super) cors: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            edge: |edge| edge,
+            listen: "127.0.0.1:0",
+            cors: false,
+        }
+    }
+}
+
+impl Site {
+    pub(super) async fn open(served: Served) -> Self {
+        Self::planned(served, Plan::default()).await
+    }
+
+    pub(super) async fn planned(served: Served, plan: Plan) -> Self {
+        let (keyward, key) = keyward_with_key([READ]).await;
+        Self::over(served, keyward, key, plan).await
+    }
+
+    pub(super) async fn over(served: Served, keyward: Keyward, key: TestKey, plan: Plan) -> Self {
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let into = Arc::clone(&told);
+        let edge = (plan.edge)(every_form(Edge::new(&keyward))).observe(move |refused| {
+            into.lock().unwrap().push(refused.reason.to_string());
+        });
+        let deeds = Deeds::default();
+        let (address, server) = match served.framework {
+            Framework::Axum => on_axum::serve(edge, &deeds, &plan).await,
+            Framework::Actix => on_actix::serve(edge, &deeds, &plan),
+        };
+        Self {
+            keyward,
+            key,
+            served,
+            address: format!("127.0.0.1:{}", address.port()),
+            deeds,
+            told,
+            _server: server,
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The answer; none if the protocol has no way to say this.
+    pub(super) async fn try_ask(&self, ask: &Ask) -> Option<Reply> {
+        ask.send(self.served.protocol, &self.address).await
+    }
+
+    pub(super) async fn ask(&self, ask: Ask) -> Reply {
+        self.try_ask(&ask).await.expect("it cannot be said")
+    }
+
+    /// Asks with this key.
+    pub(super) async fn get(&self, line: &str, key: &TestKey) -> Reply {
+        self.ask(Ask::of(line).with(key)).await
+    }
+
+    pub(super) async fn status(&self, line: &str, key: &TestKey) -> u16 {
+        self.get(line, key).await.status
+    }
+
+    pub(super) async fn stream(&self, line: &str, key: &TestKey) -> Streaming {
+        let ask = Ask::of(line).with(key);
+        ask.stream(self.served.protocol, &self.address).await
+    }
+
+    pub(super) async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
+        TestKey::issue_as(&self.keyward, with(new_key())).await
+    }
+
+    /// A key for project p-1 alone.
+    pub(super) async fn restricted(&self) -> TestKey {
+        let project: Resource = "project:p-1".parse().unwrap();
+        self.issue(|new| new.resources(project)).await
+    }
+
+    /// How often a handler acted so far.
+    pub(super) fn acts(&self) -> usize {
+        self.deeds.acts.load(Ordering::SeqCst)
+    }
+
+    /// How often something was looked up so far.
+    pub(super) fn lookups(&self) -> usize {
+        self.deeds.lookups.load(Ordering::SeqCst)
+    }
+
+    /// What the observer has been told since it was last asked.
+    pub(super) fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.told.lock().unwrap())
+    }
+}
+
+/// A key that may read.
+pub(super) fn new_key() -> NewKey {
+    NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ)
+}
+
+fn every_form(edge: Edge) -> Edge {
+    edge.accept(KeyIn::bearer())
+        .accept(KeyIn::basic())
+        .accept(KeyIn::header("X-API-Key").unwrap())
+        .accept(KeyIn::pair("X-Key-Id", "X-Key-Secret").unwrap())
+        .accept(KeyIn::query_parameter("api_key").unwrap())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        match self {
+            Self::Axum(task) => task.abort(),
+            // It is told so here; the future only waits.
+            Self::Actix(handle) => drop(handle.stop(false)),
+        }
+    }
+}
+
+fn read() -> Requirement {
+    Requirement::scope(READ)
+}
+
+fn promising() -> Requirement {
+    Requirement::any_key().checked_by_handler("project")
+}
+
+/// Edition `e-1-7` is of project `p-1`.
+fn project_of(edition: &str) -> Option<String> {
+    let (project, edition) = edition.strip_prefix("e-")?.split_once('-')?;
+    edition.parse::<u32>().ok()?;
+    Some(format!("p-{project}"))
+}
+
+/// What a look-up finds, or that the database is away.
+async fn found(deeds: Deeds, edition: String) -> Result<Option<String>, &'static str> {
+    deeds.lookups.fetch_add(1, Ordering::SeqCst);
+    if edition == "e-broken" {
+        return Err("the database is away");
+    }
+    Ok(project_of(&edition))
+}
+
+fn projects_of(caller: &Caller) -> String {
+    let only = caller.only("project");
+    let seen = ["p-1", "p-2"]
+        .into_iter()
+        .filter(|project| only.permits(project));
+    seen.collect::<Vec<_>>().join(" ")
+}
+
+/// What a handler saw of a request.
+struct Seen<'a> {
+    method: &'a str,
+    targets: Vec<String>,
+    /// Names, and whether the value is marked as sensitive.
+    headers: Vec<(&'a str, bool)>,
+    grant: Option<&'a Grant>,
+}
+
+impl Seen<'_> {
+    /// On four lines, sensitive headers with an asterisk.
+    fn lines(self) -> String {
+        let mark = |(name, is_sensitive)| format!("{name}{}", if is_sensitive { "*" } else { "" });
+        let mut headers: Vec<_> = self.headers.into_iter().map(mark).collect();
+        headers.sort_unstable();
+        let title = self.grant.map(|grant| grant.title().to_string());
+        [
+            self.method.to_owned(),
+            self.targets.join(" "),
+            headers.join(" "),
+            title.unwrap_or_else(|| "nobody".to_owned()),
+        ]
+        .join("\n")
+    }
+}
+
+/// Ticks for ever.
+fn endless() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Some((Ok(Bytes::from_static(b"tick\n")), ()))
+    })
+}
+
+fn parts(
+    parts: &'static [&'static str],
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    let parts = parts
+        .iter()
+        .map(|part| Ok(Bytes::from_static(part.as_bytes())));
+    stream::iter(parts)
+}
+
+/// What the system says of where a server listens.
+type Listening = (SocketAddr, Server);

@@ -1,0 +1,225 @@
+//! The application, in actix.
+
+use std::future::{Ready, ready};
+
+use actix_cors::Cors;
+use actix_web::middleware::Condition;
+use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web};
+use keyward::actix::{Caller, KeyMiddleware, path};
+use keyward::http::{Edge, lookup};
+use keyward::verifier::{Grant, Refused, Requirement};
+
+use super::{
+    ADMIN, Deeds, Listening, PAGE, Plan, Seen, Server, found, parts, project_of, projects_of,
+    promising, read,
+};
+
+type State = web::Data<Deeds>;
+
+pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
+    let (deeds, has_cors) = (web::Data::new(deeds.clone()), plan.cors);
+    let keys = KeyMiddleware::new(edge);
+    let server = HttpServer::new(move || {
+        let cors = Cors::default()
+            .allowed_origin(PAGE)
+            .allowed_methods(["GET"])
+            .allowed_header("authorization");
+        App::new()
+            .app_data(State::clone(&deeds))
+            .configure(routes(&keys, &deeds))
+            .wrap(Condition::new(has_cors, cors))
+    });
+    let server = server
+        .workers(1)
+        .disable_signals()
+        .bind_auto_h2c(plan.listen)
+        .unwrap();
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    (address, Server::Actix(handle))
+}
+
+fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let lookups = deeds.clone();
+    let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
+    let nameless = deeds.clone();
+    let nameless = lookup(path("edition"), move |edition| {
+        found(nameless.clone(), edition)
+    });
+    let short = keys.clone().max_response_bytes(10);
+    let keys = keys.clone();
+    move |app| {
+        app.service(
+            keys.resource("/projects")
+                .get(read().filters("project"), projects),
+        )
+        .service(
+            keys.resource("/projects/{id}")
+                .get(read().bind("project", path("id")), named),
+        )
+        .service(
+            keys.resource("/misbound/{id}")
+                .get(read().bind("project", path("project")), named),
+        )
+        .service(
+            keys.resource("/nameless/{id}")
+                .post(read().bind("project", nameless), named),
+        )
+        .service(
+            keys.resource("/editions/{id}")
+                .get(read().checked_by_handler("project"), edition)
+                .post(read().bind("project", looked_up.clone()), named)
+                .delete(Requirement::scope(ADMIN).bind("project", looked_up), named),
+        )
+        .service(
+            keys.resource("/forgetful/{id}")
+                .get(read().checked_by_handler("project"), forgetful),
+        )
+        .service(keys.resource("/unsettled").get(read(), echo))
+        .service(
+            web::resource("/echo")
+                .route(web::route().to(echo))
+                .wrap(keys.clone()),
+        )
+        .service(
+            keys.clone()
+                .keep_credential()
+                .resource("/kept")
+                .get(read(), echo),
+        )
+        .route("/open", web::get().to(projects))
+        .route("/perhaps", web::get().to(echo))
+        .service(keys.resource("/streams/endless").get(read(), endless))
+        .service(
+            keys.clone()
+                .end_with_key()
+                .resource("/streams/cut")
+                .get(read(), endless),
+        )
+        .service(
+            keys.resource("/streams/brief")
+                .get(read(), streaming(&["a", "b"])),
+        )
+        .service(
+            keys.clone()
+                .max_request_bytes(10)
+                .resource("/upload")
+                .post(read(), upload),
+        )
+        .service(
+            short
+                .resource("/short/fits")
+                .get(read(), || async { "0123456789" }),
+        )
+        .service(
+            short
+                .resource("/short/known")
+                .get(read(), || async { "0123456789x" }),
+        )
+        .service(
+            short
+                .resource("/short/streamed")
+                .get(read(), streaming(&["01234", "56789", "x"])),
+        )
+        .configure(nested(&keys));
+    }
+}
+
+/// Guards inside of guards.
+fn nested(keys: &KeyMiddleware) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let keys = keys.clone();
+    move |app| {
+        app.service(
+            web::scope("/nested")
+                .service(
+                    web::resource("/read")
+                        .route(web::get().to(echo))
+                        .wrap(keys.require(read())),
+                )
+                .service(
+                    web::resource("/full")
+                        .route(web::get().to(echo))
+                        .wrap(keys.require(Requirement::full_access())),
+                )
+                .wrap(keys.clone()),
+        )
+        .service(
+            web::scope("/promised")
+                .service(
+                    web::resource("/{id}")
+                        .route(web::get().to(edition))
+                        .wrap(keys.require(promising())),
+                )
+                .service(
+                    web::resource("/{id}/forgotten")
+                        .route(web::get().to(forgetful))
+                        .wrap(keys.require(promising())),
+                )
+                .service(
+                    web::resource("/{id}/unasked")
+                        .route(web::get().to(forgetful))
+                        .wrap(keys.require(read())),
+                )
+                .wrap(keys.require(promising())),
+        );
+    }
+}
+
+async fn projects(deeds: State, caller: Caller) -> String {
+    deeds.act();
+    projects_of(&caller)
+}
+
+async fn named(deeds: State, id: web::Path<String>) -> String {
+    deeds.act();
+    id.into_inner()
+}
+
+async fn edition(deeds: State, caller: Caller, id: web::Path<String>) -> Result<String, Refused> {
+    caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
+    deeds.act();
+    Ok(id.into_inner())
+}
+
+async fn forgetful(_: Caller, id: web::Path<String>) -> String {
+    id.into_inner()
+}
+
+async fn echo(deeds: State, caller: Option<Caller>, request: HttpRequest) -> String {
+    deeds.act();
+    assert_eq!(
+        caller.is_some(),
+        request.extensions().get::<Grant>().is_some()
+    );
+    let headers = request.headers().iter();
+    let seen = Seen {
+        method: request.method().as_str(),
+        // Wherever actix keeps the target.
+        targets: vec![
+            request.uri().to_string(),
+            request.match_info().get_ref().uri().to_string(),
+            request.query_string().to_owned(),
+        ],
+        headers: headers
+            .map(|(name, value)| (name.as_str(), value.is_sensitive()))
+            .collect(),
+        grant: caller.as_deref(),
+    };
+    seen.lines()
+}
+
+async fn endless(deeds: State) -> HttpResponse {
+    deeds.act();
+    HttpResponse::Ok().streaming(super::endless())
+}
+
+fn streaming(of: &'static [&'static str]) -> impl Fn() -> Ready<HttpResponse> + Clone + 'static {
+    move || ready(HttpResponse::Ok().streaming(parts(of)))
+}
+
+async fn upload(deeds: State, body: web::Bytes) -> String {
+    deeds.act();
+    body.len().to_string()
+}

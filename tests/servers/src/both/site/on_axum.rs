@@ -1,0 +1,182 @@
+//! The application, in axum.
+
+use std::future::{Ready, ready};
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, OriginalUri, Path, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::routing::{any, get};
+use keyward::axum::{Caller, path};
+use keyward::http::{Edge, lookup};
+use keyward::tower::KeyLayer;
+use keyward::verifier::{Grant, Refused, Requirement};
+use tower_http::cors::CorsLayer;
+
+use super::{
+    ADMIN, Deeds, Listening, PAGE, Plan, Seen, Server, found, parts, project_of, projects_of,
+    promising, read,
+};
+
+pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
+    let mut app = routes(&KeyLayer::new(edge), deeds);
+    if plan.cors {
+        let cors = CorsLayer::new()
+            .allow_origin(PAGE.parse::<HeaderValue>().unwrap())
+            .allow_headers([header::AUTHORIZATION]);
+        app = app.layer(cors);
+    }
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let listener = tokio::net::TcpListener::bind(plan.listen).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, Server::Axum(task))
+}
+
+fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
+    let lookups = deeds.clone();
+    let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
+    let nameless = deeds.clone();
+    let nameless = lookup(path("edition"), move |edition| {
+        found(nameless.clone(), edition)
+    });
+    let short = keys.clone().max_response_bytes(10);
+    Router::new()
+        .route("/projects", keys.get(read().filters("project"), projects))
+        .route(
+            "/projects/{id}",
+            keys.get(read().bind("project", path("id")), named),
+        )
+        .route(
+            "/misbound/{id}",
+            keys.get(read().bind("project", path("project")), named),
+        )
+        .route(
+            "/nameless/{id}",
+            keys.post(read().bind("project", nameless), named),
+        )
+        .route(
+            "/editions/{id}",
+            keys.get(read().checked_by_handler("project"), edition)
+                .merge(keys.post(read().bind("project", looked_up.clone()), named))
+                .merge(keys.delete(Requirement::scope(ADMIN).bind("project", looked_up), named)),
+        )
+        .route(
+            "/forgetful/{id}",
+            keys.get(read().checked_by_handler("project"), forgetful),
+        )
+        .route("/unsettled", keys.get(read(), echo))
+        .route("/echo", any(echo).layer(keys.clone()))
+        .route("/kept", keys.clone().keep_credential().get(read(), echo))
+        .route("/open", get(projects))
+        .route("/perhaps", get(echo))
+        .route("/streams/endless", keys.get(read(), endless))
+        .route(
+            "/streams/cut",
+            keys.clone().end_with_key().get(read(), endless),
+        )
+        .route("/streams/brief", keys.get(read(), streaming(&["a", "b"])))
+        .route(
+            "/upload",
+            keys.clone().max_request_bytes(10).post(read(), upload),
+        )
+        .route("/short/fits", short.get(read(), || async { "0123456789" }))
+        .route(
+            "/short/known",
+            short.get(read(), || async { "0123456789x" }),
+        )
+        .route(
+            "/short/streamed",
+            short.get(read(), streaming(&["01234", "56789", "x"])),
+        )
+        .merge(nested(keys))
+        .with_state(deeds.clone())
+}
+
+/// Guards inside of guards.
+fn nested(keys: &KeyLayer) -> Router<Deeds> {
+    let within = Router::new()
+        .route("/nested/read", get(echo).layer(keys.require(read())))
+        .route(
+            "/nested/full",
+            get(echo).layer(keys.require(Requirement::full_access())),
+        )
+        .route_layer(keys.clone());
+    let promised = Router::new()
+        .route(
+            "/promised/{id}",
+            get(edition).layer(keys.require(promising())),
+        )
+        .route(
+            "/promised/{id}/forgotten",
+            get(forgetful).layer(keys.require(promising())),
+        )
+        .route(
+            "/promised/{id}/unasked",
+            get(forgetful).layer(keys.require(read())),
+        )
+        .route_layer(keys.require(promising()));
+    within.merge(promised)
+}
+
+async fn projects(State(deeds): State<Deeds>, caller: Caller) -> String {
+    deeds.act();
+    projects_of(&caller)
+}
+
+async fn named(State(deeds): State<Deeds>, Path(id): Path<String>) -> String {
+    deeds.act();
+    id
+}
+
+async fn edition(
+    State(deeds): State<Deeds>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<String, Refused> {
+    caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
+    deeds.act();
+    Ok(id)
+}
+
+async fn forgetful(_: Caller, Path(id): Path<String>) -> String {
+    id
+}
+
+async fn echo(
+    State(deeds): State<Deeds>,
+    OriginalUri(original): OriginalUri,
+    caller: Option<Caller>,
+    grant: Option<Extension<Grant>>,
+    request: Request,
+) -> String {
+    deeds.act();
+    assert_eq!(caller.is_some(), grant.is_some());
+    let headers = request.headers().iter();
+    let seen = Seen {
+        method: request.method().as_str(),
+        targets: vec![request.uri().to_string(), original.to_string()],
+        headers: headers
+            .map(|(name, value)| (name.as_str(), value.is_sensitive()))
+            .collect(),
+        grant: caller.as_deref(),
+    };
+    seen.lines()
+}
+
+async fn endless(State(deeds): State<Deeds>) -> Body {
+    deeds.act();
+    Body::from_stream(super::endless())
+}
+
+fn streaming(
+    of: &'static [&'static str],
+) -> impl Fn() -> Ready<Body> + Clone + Send + Sync + 'static {
+    move || ready(Body::from_stream(parts(of)))
+}
+
+async fn upload(State(deeds): State<Deeds>, body: Bytes) -> String {
+    deeds.act();
+    body.len().to_string()
+}

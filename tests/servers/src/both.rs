@@ -4,7 +4,6 @@
 mod answers;
 mod bodies;
 mod cases;
-mod client;
 mod cors;
 mod costs;
 mod denials;
@@ -13,8 +12,8 @@ mod origins;
 mod raw;
 mod site;
 
-use self::client::Protocol;
 use self::site::Framework;
+use crate::client::Protocol;
 
 /// A framework, and how it is spoken to.
 #[derive(Debug, Clone, Copy)]

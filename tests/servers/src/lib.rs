@@ -12,6 +12,8 @@
 mod actix;
 mod axum;
 mod both;
+mod client;
+mod hyper;
 mod looking_up;
 mod poem;
 mod tonic;

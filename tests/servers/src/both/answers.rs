@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::EVERY;
-use super::client::Ask;
 use super::site::{Plan, Site};
+use crate::client::Ask;
 
 const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use keyward::testkit::TestKey;
 
 use super::EVERY;
-use super::client::{Ask, Sent};
 use super::site::Site;
+use crate::client::{Ask, Sent};
 
 /// Asks until this is answered: a server hears that a client has gone away when it next writes.
 async fn becomes(site: &Site, line: &str, key: &TestKey, status: u16) {

@@ -11,9 +11,9 @@ mod targets;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::client::{Ask, Protocol};
 use super::site::{Framework, Site};
 use super::{EVERY, Served};
+use crate::client::{Ask, Protocol};
 
 /// A method and a target, headers, and how it ends.
 type Case = (&'static str, Headers, End);

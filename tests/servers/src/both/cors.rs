@@ -1,8 +1,8 @@
 //! A layer for CORS around the application: it answers preflights, which bear no key, and nothing else.
 
 use super::EVERY;
-use super::client::Ask;
 use super::site::{PAGE, Plan, Site};
+use crate::client::Ask;
 
 #[tokio::test]
 async fn preflights_need_no_key_and_requests_do() {

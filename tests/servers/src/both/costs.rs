@@ -3,8 +3,8 @@
 use keyward::verifier::Operations;
 
 use super::EVERY;
-use super::client::Ask;
 use super::site::Site;
+use crate::client::Ask;
 
 const INPUTS: usize = 300;
 

@@ -8,10 +8,10 @@ use keyward::store::MemoryStore;
 use keyward::testkit::{ManualClock, TestKey, builder, keyward_with_key};
 use keyward::time::OffsetDateTime;
 
-use super::client::Ask;
 use super::site::{Plan, Site, new_key};
 use super::{EVERY, Served};
 use crate::READ;
+use crate::client::Ask;
 use crate::wire::Reply;
 
 /// What of an answer is Keyward's: the status, these headers, and the body.

@@ -6,10 +6,10 @@ use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
 use keyward::verifier::KeyCache;
 
-use super::client::Ask;
 use super::site::{Plan, Site, new_key};
 use super::{EVERY, Served};
 use crate::READ;
+use crate::client::Ask;
 
 const LINES: [&str; 6] = [
     "GET /projects",

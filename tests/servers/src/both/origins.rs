@@ -5,8 +5,8 @@ use keyward::key::Network;
 use keyward::testkit::TestKey;
 
 use super::EVERY;
-use super::client::Ask;
 use super::site::{Plan, Site};
+use crate::client::Ask;
 
 /// What anybody can send, to be elsewhere or over TLS.
 const FORGED: [(&str, &str); 14] = [

@@ -19,8 +19,8 @@ use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, key::Scope};
 
 use super::Served;
-use super::client::{Ask, Streaming};
 use crate::READ;
+use crate::client::{Ask, Streaming};
 use crate::wire::Reply;
 
 /// No key of these tests has it.

@@ -17,14 +17,14 @@ use tokio::net::TcpStream;
 use crate::wire::{self, PATIENCE, Reply};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http1,
     Http2,
 }
 
 /// A request that is yet to be sent.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     method: String,
     target: String,
     headers: Vec<(String, Vec<u8>)>,
@@ -33,7 +33,7 @@ pub(super) struct Ask {
 
 /// What is sent behind the head.
 #[derive(Debug, Clone)]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     Nothing,
     /// With its length before it.
     Whole(&'static str),
@@ -47,7 +47,7 @@ type Frames = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send
 
 impl Ask {
     /// A method and a target, such as `GET /projects`.
-    pub(super) fn of(line: &str) -> Self {
+    pub(crate) fn of(line: &str) -> Self {
         let (method, target) = line.split_once(' ').unwrap();
         Self {
             method: method.to_owned(),
@@ -58,30 +58,30 @@ impl Ask {
     }
 
     /// With one more line of this name.
-    pub(super) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref().to_vec();
         self.headers.push((name.to_owned(), value));
         self
     }
 
-    pub(super) fn with(self, key: &TestKey) -> Self {
+    pub(crate) fn with(self, key: &TestKey) -> Self {
         self.header("authorization", key.bearer())
     }
 
     /// The same of another path.
-    pub(super) fn to(mut self, path: &str) -> Self {
+    pub(crate) fn to(mut self, path: &str) -> Self {
         let query = self.target.split_once('?').map(|(_, query)| query);
         self.target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         self
     }
 
-    pub(super) fn body(mut self, body: Sent) -> Self {
+    pub(crate) fn body(mut self, body: Sent) -> Self {
         self.body = body;
         self
     }
 
     /// The answer; none if the protocol has no way to say this.
-    pub(super) async fn send(&self, protocol: Protocol, address: &str) -> Option<Reply> {
+    pub(crate) async fn send(&self, protocol: Protocol, address: &str) -> Option<Reply> {
         match protocol {
             Protocol::Http1 => Some(wire::exchange(address, &self.bytes()).await),
             Protocol::Http2 => Some(whole(self.send_http2(address).await?).await),
@@ -89,7 +89,7 @@ impl Ask {
     }
 
     /// Sends it, and reads the answer as far as it is asked to.
-    pub(super) async fn stream(&self, protocol: Protocol, address: &str) -> Streaming {
+    pub(crate) async fn stream(&self, protocol: Protocol, address: &str) -> Streaming {
         match protocol {
             Protocol::Http1 => {
                 let request = String::from_utf8(self.bytes()).unwrap();
@@ -208,14 +208,14 @@ async fn rest_of(mut body: Incoming) -> (String, bool) {
 }
 
 /// An answer on its way. Dropped, the client has gone away.
-pub(super) enum Streaming {
+pub(crate) enum Streaming {
     Http1(TcpStream),
     Http2(Incoming, Connection),
 }
 
 impl Streaming {
     /// Reads until this has come.
-    pub(super) async fn until(&mut self, text: &str) {
+    pub(crate) async fn until(&mut self, text: &str) {
         match self {
             Self::Http1(stream) => wire::read_until(stream, text).await,
             Self::Http2(body, _) => {
@@ -230,7 +230,7 @@ impl Streaming {
     }
 
     /// Whether it ends and looks as if it were not whole.
-    pub(super) async fn ends_cut(self) -> bool {
+    pub(crate) async fn ends_cut(self) -> bool {
         match self {
             Self::Http1(mut stream) => {
                 let mut rest = Vec::new();

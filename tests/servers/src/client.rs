@@ -131,10 +131,7 @@ impl Ask {
         address: &str,
     ) -> Option<Result<(Response<Incoming>, Connection), hyper::Error>> {
         let request = self.request()?;
-        let stream = TcpStream::connect(address).await.unwrap();
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (mut connection, serving) = handshake.await.unwrap();
-        tokio::spawn(serving);
+        let mut connection = connect(address).await;
         let asking = tokio::time::timeout(PATIENCE, connection.send_request(request));
         let response = asking.await.expect("the server does not answer");
         Some(response.map(|response| (response, connection)))
@@ -172,6 +169,26 @@ fn frames(parts: &[&'static str]) -> Frames {
         .map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes()))))
         .collect();
     Box::pin(stream::iter(parts))
+}
+
+/// The answers to these, asked one after the other over one connection of HTTP/2.
+pub(crate) async fn over_one_connection(asks: &[Ask], address: &str) -> Vec<Reply> {
+    let mut connection = connect(address).await;
+    let mut replies = Vec::new();
+    for ask in asks {
+        let response = connection.send_request(ask.request().unwrap()).await;
+        let kept = connection.clone();
+        replies.push(whole(response.map(|response| (response, kept))).await);
+    }
+    replies
+}
+
+async fn connect(address: &str) -> Connection {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (connection, serving) = handshake.await.unwrap();
+    tokio::spawn(serving);
+    connection
 }
 
 async fn whole(sent: Result<(Response<Incoming>, Connection), hyper::Error>) -> Reply {

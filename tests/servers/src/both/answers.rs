@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::EVERY;
 use super::site::{Plan, Site};
-use crate::client::Ask;
+use crate::client::{Ask, Protocol, over_one_connection};
 
 const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
 
@@ -139,6 +139,31 @@ async fn handlers_see_no_credential_unless_it_is_kept() {
             let marked = lines[2].matches('*').count();
             assert_eq!(marked, kept.matches('*').count(), "no other is marked");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_credential_is_of_one_request_and_not_of_its_connection() {
+    let http2 = EVERY
+        .iter()
+        .filter(|served| served.protocol == Protocol::Http2);
+    for served in http2 {
+        let site = Site::open(*served).await;
+        let restricted = site.restricted().await;
+        // A header that was sent once can be named by a number afterwards (RFC 7541).
+        let asks = [
+            Ask::of("GET /projects").with(&site.key),
+            Ask::of("GET /projects").with(&restricted),
+            Ask::of("GET /projects"),
+            Ask::of("GET /projects/p-2").with(&restricted),
+            Ask::of("GET /projects/p-2").with(&site.key),
+            Ask::of("GET /projects/p-2"),
+        ];
+        let replies = over_one_connection(&asks, site.address()).await;
+        let statuses: Vec<_> = replies.iter().map(|reply| reply.status).collect();
+        assert_eq!(statuses, [200, 200, 401, 403, 200, 401], "{served:?}");
+        assert_eq!((&*replies[0].body, &*replies[1].body), ("p-1 p-2", "p-1"));
+        assert_eq!(site.acts(), 3, "{served:?}");
     }
 }
 

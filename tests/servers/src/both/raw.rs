@@ -87,6 +87,26 @@ async fn the_body_of_a_request_that_is_refused_is_no_request() {
 }
 
 #[tokio::test]
+async fn a_credential_behind_the_body_is_none() {
+    for served in BOTH {
+        let site = Site::open(served).await;
+        let trailer = format!("Authorization: {}\r\n", site.key.bearer());
+        let ask = async |head: &str, trailer: &str| {
+            let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}");
+            let body = format!("Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n{trailer}\r\n");
+            let bytes = head + &body;
+            wire::exchange(site.address(), bytes.as_bytes()).await
+        };
+        let behind = ask("Trailer: Authorization\r\n", &trailer).await;
+        assert_eq!((behind.status, site.acts()), (401, 0), "{served:?}");
+        // Nor does one make the credential before it one of two, where the server reads it at all.
+        let both = ask(&trailer, &trailer).await;
+        assert_eq!(usize::from(both.status == 200), site.acts(), "{served:?}");
+        assert_ne!(both.status, 401, "{served:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_credential_is_of_one_request_and_not_of_its_connection() {
     for served in BOTH {
         let site = Site::open(served).await;

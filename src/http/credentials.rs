@@ -20,6 +20,7 @@ pub(super) enum Found<'a> {
     Nothing,
     Several,
     HalfPair,
+    Undecodable,
     Text(&'a [u8]),
     Pair {
         id: &'a [u8],
@@ -35,6 +36,7 @@ impl Found<'_> {
             Self::Nothing => PresentedKey::none(),
             Self::Several => PresentedKey::several(),
             Self::HalfPair => PresentedKey::half_pair(),
+            Self::Undecodable => PresentedKey::undecodable(),
             Self::Text(text) => PresentedKey::text(*text),
             Self::Pair { id, secret } => PresentedKey::pair(*id, *secret),
             Self::Decoded(text, None) => PresentedKey::text(text.as_slice()),
@@ -141,18 +143,18 @@ pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, trim(rest))
 }
 
-/// RFC 7617 §2. What cannot be decoded is presented as it came, and refused like any other rubbish.
-fn user_and_password(encoded: &[u8]) -> Found<'_> {
+/// RFC 7617 §2.
+fn user_and_password(encoded: &[u8]) -> Found<'static> {
     if encoded.len() > MAX_BASE64 {
-        return Found::Text(encoded);
+        return Found::Undecodable;
     }
     let mut both = Zeroizing::new(vec![0; encoded.len()]);
     let Ok(length) = Base64::decode(encoded, &mut both).map(<[u8]>::len) else {
-        return Found::Text(encoded);
+        return Found::Undecodable;
     };
     both.truncate(length);
     let Some(colon) = both.iter().position(|byte| *byte == b':') else {
-        return Found::Text(encoded);
+        return Found::Undecodable;
     };
     if colon == KeyId::TEXT_LENGTH && colon + 1 < both.len() {
         both.remove(colon);

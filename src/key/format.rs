@@ -178,8 +178,8 @@ impl KeyFormat {
     /// Reads what a caller presented, in either form.
     ///
     /// # Errors
-    /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`] and
-    /// [`KeyTextError::HalfPair`] where no single whole key was presented.
+    /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`],
+    /// [`KeyTextError::HalfPair`] and [`KeyTextError::Undecodable`] where no single whole key was presented.
     #[inline(always)]
     pub fn parse_presented<'a>(
         &'a self,

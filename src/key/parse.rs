@@ -63,6 +63,9 @@ pub enum KeyTextError {
     /// One value of the two-value form was presented without the other.
     #[error("one half of an id and secret pair was presented without the other")]
     HalfPair,
+    /// The credential is not encoded as its scheme asks.
+    #[error("the credential is not encoded as its scheme asks")]
+    Undecodable,
     /// The credential is empty.
     #[error("the credential is empty")]
     Empty,
@@ -118,6 +121,7 @@ impl KeyTextError {
             Self::Absent => "absent",
             Self::Ambiguous => "ambiguous",
             Self::HalfPair => "half_pair",
+            Self::Undecodable => "undecodable",
             Self::Empty => "empty",
             Self::Oversize => "oversize",
             Self::Padded => "padded",

@@ -15,6 +15,7 @@ enum Form<'a> {
     Absent,
     Ambiguous,
     HalfPair,
+    Undecodable,
     Text(&'a [u8]),
     Pair { id: &'a [u8], secret: &'a [u8] },
 }
@@ -46,6 +47,12 @@ impl<'a> PresentedKey<'a> {
     #[must_use]
     pub const fn half_pair() -> Self {
         Self(Form::HalfPair)
+    }
+
+    /// A credential came that is not encoded as its scheme asks, such as `Basic` without base64.
+    #[must_use]
+    pub const fn undecodable() -> Self {
+        Self(Form::Undecodable)
     }
 
     /// No credential came.
@@ -95,6 +102,7 @@ impl<'a> PresentedKey<'a> {
             Form::Absent => Err(KeyTextError::Absent),
             Form::Ambiguous => Err(KeyTextError::Ambiguous),
             Form::HalfPair => Err(KeyTextError::HalfPair),
+            Form::Undecodable => Err(KeyTextError::Undecodable),
             Form::Text(text) => format.parse(text),
             Form::Pair { id, secret } => format.parse_pair(id, secret),
         }
@@ -107,6 +115,7 @@ impl fmt::Debug for PresentedKey<'_> {
             Form::Absent => "none",
             Form::Ambiguous => "ambiguous",
             Form::HalfPair => "half a pair",
+            Form::Undecodable => "undecodable",
             Form::Text(_) => "text, redacted",
             Form::Pair { .. } => "pair, redacted",
         };

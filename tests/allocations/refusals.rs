@@ -101,7 +101,7 @@ pub(crate) async fn unreadable(house: &House) {
     }
     let umlaut = [&text.as_bytes()[..20], b"\xfc", &text.as_bytes()[21..]].concat();
     let two = || PresentedKey::only_one_of([PresentedKey::text(text); 2]);
-    let others: [(&str, PresentedKey<'_>, Says); 6] = [
+    let others: [(&str, PresentedKey<'_>, Says); 7] = [
         (
             "character",
             PresentedKey::text(&umlaut),
@@ -111,6 +111,11 @@ pub(crate) async fn unreadable(house: &House) {
             "half a pair",
             PresentedKey::half_pair(),
             malformed!(KeyTextError::HalfPair),
+        ),
+        (
+            "not encoded",
+            PresentedKey::undecodable(),
+            malformed!(KeyTextError::Undecodable),
         ),
         (
             "pair without an id",

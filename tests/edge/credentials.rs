@@ -224,6 +224,8 @@ async fn rubbish_is_refused_and_costs_nothing() {
         ),
         header("authorization", "Basic"),
         header("authorization", "Basic ###"),
+        // Good in every other form, and in this one not encoded.
+        header("authorization", format!("Basic {key}")),
         header("authorization", format!("Basic {long}")),
         header(
             "authorization",

@@ -196,6 +196,7 @@ const RUBBISH: &[Case] = &[
     ),
     sent(&[("authorization", "Basic")], Status(401)),
     sent(&[("authorization", "Basic ###")], Status(401)),
+    sent(&[("authorization", "Basic <any>")], Status(401)),
     sent(&[("authorization", "Basic <basic>=")], Status(401)),
     sent(&[("authorization", "Basic <basic> <basic>")], Status(401)),
     sent(&[("authorization", "Basic <basic bare>")], Status(401)),

@@ -64,9 +64,12 @@
 //! application without a key.
 
 mod body;
+mod guarded;
 mod headers;
 mod payload;
+mod request;
 mod resource;
+mod response;
 mod service;
 
 use std::fmt;

@@ -7,6 +7,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, web};
 
 use super::KeyMiddleware;
+use super::guarded::guarded;
 use crate::http::Guard;
 use crate::verifier::Requirement;
 
@@ -151,8 +152,7 @@ impl KeyResource {
             .guard(fn_guard(move |asked| {
                 methods.contains(&asked.head().method)
             }))
-            .to(handler)
-            .wrap(self.keys.require(guard));
+            .service(guarded(self.keys.require(guard).gate, handler));
         self.resource = self.resource.route(route);
         self
     }
@@ -169,7 +169,7 @@ impl HttpServiceFactory for KeyResource {
             async { answer }
         };
         let guard = self.first.unwrap_or_else(|| Requirement::any_key().into());
-        let others = Route::new().to(refuse).wrap(self.keys.require(guard));
+        let others = guarded(self.keys.require(guard).gate, refuse);
         self.resource.default_service(others).register(config);
     }
 }

@@ -99,7 +99,7 @@ impl<R: Incoming + 'static> Gate<R> {
         &self.terms
     }
 
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn into_terms(self) -> Arc<Terms<R>> {
         self.terms
     }

@@ -1,0 +1,75 @@
+//! What becomes of a request that was decided on.
+
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Uri;
+use actix_web::{HttpMessage as _, HttpRequest};
+
+use super::body::ResponseBody;
+use super::payload::bounded;
+use super::response::answer;
+use crate::http::{Edge, Refusal, Terms, Way};
+
+/// How a request was let through, if it was not only reported, and what the handler is to see of it.
+pub(super) type HandedOn = (Option<Way>, ServiceRequest);
+
+/// The request as the handler is to see it, or its answer.
+pub(super) fn hand_on<B>(
+    terms: &Terms<HttpRequest>,
+    decided: Result<Way, Box<Refusal>>,
+    mut request: ServiceRequest,
+) -> Result<HandedOn, Box<ServiceResponse<ResponseBody<B>>>> {
+    let way = match decided {
+        Ok(way) => Some(way),
+        Err(refusal) if refusal.is_report_only() => None,
+        Err(refusal) => return Err(answered(request, *refusal)),
+    };
+    if let Some(refusal) = terms.refuse_body(request.request())
+        && !refusal.is_report_only()
+    {
+        return Err(answered(request, *refusal));
+    }
+    if let Some(way) = &way {
+        hide_credential(terms, &mut request);
+        request.extensions_mut().insert(way.grant.clone());
+    }
+    if terms.bounds_requests() {
+        let payload: Payload = request.take_payload();
+        request.set_payload(bounded(payload, terms.max_request_bytes));
+    }
+    Ok((way, request))
+}
+
+fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse<ResponseBody<B>>> {
+    Box::new(request.into_response(answer(refusal.into_answer())))
+}
+
+/// Takes the credential out of a request, or marks it.
+fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
+    let edge = &terms.edge;
+    for name in terms.credential_headers.iter() {
+        let values = request.headers_mut().remove(name);
+        if terms.keeps_credential {
+            let values: Vec<_> = values.collect();
+            for mut value in values {
+                value.set_sensitive(true);
+                request.headers_mut().append(name.clone(), value);
+            }
+        }
+    }
+    if !terms.keeps_credential
+        && let Some(uri) = without_credential(edge, request.uri())
+    {
+        // The router keeps a copy of it.
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
+    }
+}
+
+/// The target without the parameters that keys are accepted in; none if it has none of them.
+fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
+    let target = edge.target_without_credential(uri.path(), uri.query()?)?;
+    let mut parts = uri.clone().into_parts();
+    // Nothing was added to a target that was one: should it be none all the same, it is not handed on.
+    parts.path_and_query = target.try_into().ok();
+    Some(Uri::from_parts(parts).unwrap_or_default())
+}

@@ -1,0 +1,97 @@
+//! What becomes of a handler's response.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::ServiceResponse;
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
+use actix_web::{Error, HttpRequest, HttpResponse};
+
+use super::body::ResponseBody;
+use crate::http::{Answer, Fate, Terms, Way};
+
+/// What is left to do once the handler has answered.
+pub(super) struct After {
+    pub(super) way: Way,
+    pub(super) terms: Arc<Terms<HttpRequest>>,
+}
+
+impl After {
+    pub(super) fn finish<B: MessageBody>(
+        self,
+        mut response: ServiceResponse<B>,
+    ) -> ServiceResponse<ResponseBody<B>> {
+        let Self { way, terms } = self;
+        match fate(way, &terms, response.response()) {
+            Ok(Fate::Granted(held)) => {
+                add_headers(&terms, response.headers_mut());
+                response.map_body(|_, body| ResponseBody::granted(body, held))
+            }
+            Ok(Fate::Passed) => response.map_body(|_, body| ResponseBody::free(body)),
+            Err(refused) => response.into_response(answer(refused)),
+        }
+    }
+
+    /// Some middleware says what it answers in its error.
+    pub(super) fn finish_error(self, error: Error) -> Error {
+        let mut response = error.error_response();
+        let Self { way, terms } = self;
+        match fate(way, &terms, &response) {
+            Ok(Fate::Granted(held)) => {
+                add_headers(&terms, response.headers_mut());
+                let response = response.map_body(|_, body| ResponseBody::granted(body, held));
+                InternalError::from_response(error, response.map_into_boxed_body()).into()
+            }
+            Ok(Fate::Passed) => InternalError::from_response(error, response).into(),
+            Err(refused) => {
+                let response = answer::<BoxBody>(refused);
+                InternalError::from_response(error, response.map_into_boxed_body()).into()
+            }
+        }
+    }
+}
+
+/// What becomes of a handler's response.
+fn fate<B: MessageBody>(
+    way: Way,
+    terms: &Arc<Terms<HttpRequest>>,
+    response: &HttpResponse<B>,
+) -> Result<Fate, Answer> {
+    let announced = match response.body().size() {
+        BodySize::Sized(size) => size,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    way.finish(terms, response.status().as_u16(), announced)
+}
+
+/// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
+/// anew what never changes.
+fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
+    if let Some(value) = terms.edge.cache_control(headers) {
+        let value = match value {
+            Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
+            Cow::Owned(value) => HeaderValue::try_from(value),
+        };
+        if let Ok(value) = value {
+            headers.insert(CACHE_CONTROL, value);
+        }
+    }
+    if let Some(vary) = &terms.vary {
+        headers.append(VARY, vary.clone());
+    }
+}
+
+pub(super) fn answer<B>(answer: Answer) -> HttpResponse<ResponseBody<B>> {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::with_body(status, ResponseBody::answer(answer.body));
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            let name = HeaderName::from_static(name);
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}

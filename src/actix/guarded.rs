@@ -3,8 +3,9 @@
 //! The middleware around its route would do the same, and cost half as much again: actix boxes what each service makes
 //! of each request.
 
-use actix_web::body::BoxBody;
+use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Handler, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
+use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
 use super::request::hand_on;
@@ -58,12 +59,16 @@ where
     F::Output: Responder + 'static,
 {
     let (request, mut payload) = request.into_parts();
-    let response = match Args::from_request(&request, &mut payload).await {
+    let mut response = match Args::from_request(&request, &mut payload).await {
         Ok(arguments) => {
             let output = handler.call(arguments).await;
             output.respond_to(&request).map_into_boxed_body()
         }
         Err(error) => HttpResponse::from_error(error),
     };
+    // actix reads a body to its end that nobody will get; one that has none would keep the connection for ever.
+    if request.method() == Method::HEAD && response.body().size() == BodySize::Stream {
+        response = response.set_body(BoxBody::new(body::None::new()));
+    }
     ServiceResponse::new(request, response)
 }

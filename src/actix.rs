@@ -52,6 +52,9 @@
 //! # }
 //! ```
 //!
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the application's own
+//! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
+//!
 //! # Where to put it
 //! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are behind one of
 //! its guards too: 401 without a key, and 403 or 405 with one. The middleware can also be put around what one has, by `.wrap(keys.require(..))`:
@@ -74,6 +77,7 @@ mod service;
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -90,7 +94,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 pub use self::body::ResponseBody;
 pub use self::resource::KeyResource;
 pub use self::service::{KeyService, ResponseFuture};
-pub use crate::http::{Caller, Unguarded};
+pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
 use crate::http::{Connection, Edge, Gate, Guard, Incoming, Source, at_once};
 use crate::verifier::{Grant, Refused};
 
@@ -285,6 +289,24 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(request.admitted().map(Self).ok_or(Unguarded))
+    }
+}
+
+impl<T> FromRequest for Permitted<T>
+where
+    T: FromRequest<Future: 'static> + Belongs + 'static,
+{
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let grant = request.admitted();
+        let loading = grant.map(|grant| (grant, T::from_request(request, payload)));
+        Box::pin(async move {
+            let (grant, loading) = loading.ok_or(Unguarded)?;
+            let loaded = loading.await.map_err(Into::into)?;
+            Ok(Self::new(loaded, &grant)?)
+        })
     }
 }
 

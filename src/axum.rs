@@ -47,6 +47,9 @@
 //! # let _ = app;
 //! ```
 //!
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the application's own
+//! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
+//!
 //! # Why not `get(handler).layer(…)`
 //! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all. With
 //! [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its requirement, what is merged stays guarded, and
@@ -66,7 +69,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use self::guarded::Guarded;
-pub use crate::http::{Caller, Unguarded};
+pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
 use crate::http::{Guard, Source, at_once};
 use crate::tower::KeyLayer;
 use crate::verifier::{Grant, Refused};
@@ -205,6 +208,22 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
         Ok(parts.extensions.get::<Grant>().cloned().map(Self))
+    }
+}
+
+impl<T, S> FromRequestParts<S> for Permitted<T>
+where
+    T: FromRequestParts<S> + Belongs,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let grant = parts.extensions.get::<Grant>().cloned();
+        let grant = grant.ok_or_else(|| Unguarded.into_response())?;
+        let loading = T::from_request_parts(parts, state).await;
+        let loaded = loading.map_err(IntoResponse::into_response)?;
+        Self::new(loaded, &grant).map_err(IntoResponse::into_response)
     }
 }
 

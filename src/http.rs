@@ -56,10 +56,10 @@ mod refusal;
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::adapter::{Begun, Fate, Gate, Held, Incoming, Terms, Way};
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub use self::adapter::{BodyCut, BoxError, Guard, Source, lookup};
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::adapter::{Caller, Unguarded};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};

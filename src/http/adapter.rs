@@ -10,7 +10,7 @@ mod held;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::caller::at_once;
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::caller::{Caller, Unguarded};
+pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
 pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Terms, Way};
 pub use self::guard::{BoxError, Guard, Source, lookup};
 pub use self::held::BodyCut;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use hyper::body::Bytes;
-use keyward::http::{Caller, Edge, KeyIn};
+use keyward::http::{Belongs, Caller, Edge, KeyIn};
 use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::scope;
@@ -202,6 +202,23 @@ fn promising() -> Requirement {
 }
 
 /// Edition `e-1-7` is of project `p-1`.
+/// An edition, as it was loaded: its name and its project.
+struct Edition(String, String);
+
+impl Edition {
+    fn load(id: &str) -> Option<Self> {
+        Some(Self(id.to_owned(), project_of(id)?))
+    }
+}
+
+impl Belongs for Edition {
+    const KIND: &'static str = "project";
+
+    fn resource(&self) -> &str {
+        &self.1
+    }
+}
+
 fn project_of(edition: &str) -> Option<String> {
     let (project, edition) = edition.strip_prefix("e-")?.split_once('-')?;
     edition.parse::<u32>().ok()?;

@@ -31,6 +31,16 @@ const CASES: &[Case] = &[
     ("HEAD /editions/e-2-7", P1, Status(403)),
     ("GET /editions/e-2-7", ANY, Says("e-2-7")),
     ("GET /editions/none", ANY, Status(403)),
+    // What an extractor loads and asks about.
+    ("GET /loaded/e-1-7", P1, Says("e-1-7")),
+    ("GET /loaded/e-1-7", ANY, Says("e-1-7")),
+    ("HEAD /loaded/e-1-7", P1, Status(200)),
+    ("GET /loaded/e-2-7", P1, Status(403)),
+    ("GET /loaded/e-2-7", ANY, Says("e-2-7")),
+    ("GET /loaded/none", P1, Status(404)),
+    ("GET /loaded/e-1-7", NO_KEY, Status(401)),
+    ("GET /loaded-open/e-1-7", ANY, Status(500)),
+    ("GET /loaded-open/e-1-7", NO_KEY, Status(500)),
     // What is looked up before it acts.
     ("POST /editions/e-1-7", P1, Says("e-1-7")),
     ("POST /editions/e-1-7", ANY, Says("e-1-7")),

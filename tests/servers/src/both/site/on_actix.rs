@@ -3,15 +3,19 @@
 use std::future::{Ready, ready};
 
 use actix_cors::Cors;
+use actix_web::dev::Payload;
+use actix_web::error::ErrorNotFound;
 use actix_web::middleware::Condition;
-use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web};
-use keyward::actix::{Caller, KeyMiddleware, path};
+use actix_web::{
+    App, Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web,
+};
+use keyward::actix::{Caller, KeyMiddleware, Permitted, path};
 use keyward::http::{Edge, lookup};
 use keyward::verifier::{Grant, Refused, Requirement};
 
 use super::{
-    ADMIN, Deeds, Listening, PAGE, Plan, Seen, Server, found, parts, project_of, projects_of,
-    promising, read,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, Seen, Server, found, parts, project_of,
+    projects_of, promising, read,
 };
 
 type State = web::Data<Deeds>;
@@ -123,6 +127,8 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
                 .resource("/short/streamed")
                 .get(read(), streaming(&["01234", "56789", "x"])),
         )
+        .service(keys.resource("/loaded/{id}").get(promising(), loaded))
+        .route("/loaded-open/{id}", web::get().to(loaded))
         .configure(nested(&keys));
     }
 }
@@ -181,6 +187,21 @@ async fn edition(deeds: State, caller: Caller, id: web::Path<String>) -> Result<
     caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
     deeds.act();
     Ok(id.into_inner())
+}
+
+impl FromRequest for Edition {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = request.match_info().get("id").unwrap();
+        ready(Self::load(id).ok_or_else(|| ErrorNotFound("no such edition")))
+    }
+}
+
+async fn loaded(deeds: State, edition: Permitted<Edition>) -> String {
+    deeds.act();
+    edition.0.0
 }
 
 async fn forgetful(_: Caller, id: web::Path<String>) -> String {

@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, OriginalUri, Path, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::extract::{Extension, FromRequestParts, OriginalUri, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::routing::{any, get};
-use keyward::axum::{Caller, path};
+use keyward::axum::{Caller, Permitted, path};
 use keyward::http::{Edge, lookup};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Refused, Requirement};
 use tower_http::cors::CorsLayer;
 
 use super::{
-    ADMIN, Deeds, Listening, PAGE, Plan, Seen, Server, found, parts, project_of, projects_of,
-    promising, read,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, Seen, Server, found, parts, project_of,
+    projects_of, promising, read,
 };
 
 pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
@@ -90,6 +91,8 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
             "/short/streamed",
             short.get(read(), streaming(&["01234", "56789", "x"])),
         )
+        .route("/loaded/{id}", keys.get(promising(), loaded))
+        .route("/loaded-open/{id}", get(loaded))
         .merge(nested(keys))
         .with_state(deeds.clone())
 }
@@ -138,6 +141,20 @@ async fn edition(
     caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
     deeds.act();
     Ok(id)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Edition {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Self::load(&path.unwrap()).ok_or(StatusCode::NOT_FOUND)
+    }
+}
+
+async fn loaded(State(deeds): State<Deeds>, Permitted(edition): Permitted<Edition>) -> String {
+    deeds.act();
+    edition.0
 }
 
 async fn forgetful(_: Caller, Path(id): Path<String>) -> String {

@@ -58,9 +58,13 @@
 //! # Where to put it
 //! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are behind one of
 //! its guards too: 401 without a key, and 403 or 405 with one. The middleware can also be put around what one has, by `.wrap(keys.require(..))`:
-//! around a route, a resource, a scope or an application, and inside of one another. **Around a scope or an application it
-//! sees no parameters of paths**, since actix finds the route later: there, [`path`] refuses each request. Bind
-//! resources with a middleware around the `web::resource`.
+//! around a route, a resource, a scope or an application, and inside of one another. **Around a scope it sees the
+//! parameters of the scope's own path alone, and around an application none**, since actix finds the route later: there,
+//! [`path`] refuses each request. Bind resources with a middleware around the `web::resource`.
+//!
+//! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are good, when a
+//!   request that somebody else holds is to be changed. Its own router does the same.
+//! - An error that comes out of what it is around is an `InternalError` with the same answer.
 //!
 //! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers preflights, which
 //! bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded` tries all routes of an
@@ -115,6 +119,9 @@ impl KeyMiddleware {
 
     /// The same with this requirement. Where it names resources, say where requests name them:
     /// [`Requirement::bind`](crate::verifier::Requirement::bind).
+    ///
+    /// A requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler is for what
+    /// reads alone: [`resource`](Self::resource) sees to that, and `wrap` cannot.
     #[must_use]
     pub fn require(&self, guard: impl Into<Guard<HttpRequest>>) -> Self {
         let gate = self.gate.require(guard.into());

@@ -53,8 +53,9 @@
 //! # Why not `get(handler).layer(…)`
 //! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all. With
 //! [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its requirement, what is merged stays guarded, and
-//! methods that a route has not are behind one of its guards too: 401 without a key, and 403 or 405 with one. `testkit::assert_guarded` tries all routes of an
-//! application without a key.
+//! methods that a route has not are behind one of its guards too: 401 without a key, and 403 or 405 with one. That holds as long as
+//! what is merged last comes from here too, and the router has no `method_not_allowed_fallback`, which axum puts in its place; no
+//! guarded handler is ever reached that way. `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
 

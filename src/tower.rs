@@ -56,6 +56,9 @@ impl KeyLayer {
 
     /// The same with this requirement. Where it names resources, say where requests name them:
     /// [`Requirement::bind`](crate::verifier::Requirement::bind).
+    ///
+    /// A requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler is for what
+    /// reads alone: by the time that a handler which forgot is found out, it has acted.
     #[must_use]
     pub fn require(&self, guard: impl Into<Guard<Parts>>) -> Self {
         let gate = self.gate.require(guard.into());

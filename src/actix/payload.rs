@@ -32,8 +32,8 @@ impl Stream for Bounded {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.project();
-        let Some(read) = ready!(this.inner.poll_next(context)) else {
+        let mut this = self.project();
+        let Some(read) = ready!(this.inner.as_mut().poll_next(context)) else {
             return Poll::Ready(None);
         };
         let within = read.and_then(|bytes| {
@@ -41,6 +41,10 @@ impl Stream for Bounded {
             *this.left = this.left.checked_sub(size).ok_or(PayloadError::Overflow)?;
             Ok(bytes)
         });
+        if within.is_err() {
+            // Whoever reads on gets no body with a hole in it.
+            this.inner.set(Payload::None);
+        }
         Poll::Ready(Some(within))
     }
 }

@@ -32,9 +32,9 @@ pub(super) fn hand_on<B>(
         hide_credential(terms, &mut request);
         request.extensions_mut().insert(way.grant.clone());
     }
-    if terms.bounds_requests() {
+    if let Some(most) = terms.request_bound() {
         let payload: Payload = request.take_payload();
-        request.set_payload(bounded(payload, terms.max_request_bytes));
+        request.set_payload(bounded(payload, most));
     }
     Ok((way, request))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
@@ -22,49 +22,38 @@ pub(super) struct After {
 impl After {
     pub(super) fn finish<B: MessageBody>(
         self,
-        mut response: ServiceResponse<B>,
+        response: ServiceResponse<B>,
     ) -> ServiceResponse<ResponseBody<B>> {
-        let Self { way, terms } = self;
-        match fate(way, &terms, response.response()) {
-            Ok(Fate::Granted(held)) => {
-                add_headers(&terms, response.headers_mut());
-                response.map_body(|_, body| ResponseBody::granted(body, held))
-            }
-            Ok(Fate::Passed) => response.map_body(|_, body| ResponseBody::free(body)),
-            Err(refused) => response.into_response(answer(refused)),
-        }
+        let (request, response) = response.into_parts();
+        ServiceResponse::new(request, self.finished(response))
     }
 
     /// Some middleware says what it answers in its error.
     pub(super) fn finish_error(self, error: Error) -> Error {
-        let mut response = error.error_response();
+        let response = self.finished(error.error_response());
+        // What an error answers can be had but once.
+        InternalError::from_response(error, response.map_into_boxed_body()).into()
+    }
+
+    fn finished<B: MessageBody>(
+        self,
+        mut response: HttpResponse<B>,
+    ) -> HttpResponse<ResponseBody<B>> {
         let Self { way, terms } = self;
-        match fate(way, &terms, &response) {
+        let announced = match response.body().size() {
+            BodySize::Sized(size) => size,
+            BodySize::None | BodySize::Stream => 0,
+        };
+        let held = match way.finish(&terms, response.status().as_u16(), announced) {
+            Ok(Fate::Passed(held)) => held,
             Ok(Fate::Granted(held)) => {
                 add_headers(&terms, response.headers_mut());
-                let response = response.map_body(|_, body| ResponseBody::granted(body, held));
-                InternalError::from_response(error, response.map_into_boxed_body()).into()
+                held
             }
-            Ok(Fate::Passed) => InternalError::from_response(error, response).into(),
-            Err(refused) => {
-                let response = answer::<BoxBody>(refused);
-                InternalError::from_response(error, response.map_into_boxed_body()).into()
-            }
-        }
+            Err(refused) => return answer(refused),
+        };
+        response.map_body(|_, body| ResponseBody::granted(body, held))
     }
-}
-
-/// What becomes of a handler's response.
-fn fate<B: MessageBody>(
-    way: Way,
-    terms: &Arc<Terms<HttpRequest>>,
-    response: &HttpResponse<B>,
-) -> Result<Fate, Answer> {
-    let announced = match response.body().size() {
-        BodySize::Sized(size) => size,
-        BodySize::None | BodySize::Stream => 0,
-    };
-    way.finish(terms, response.status().as_u16(), announced)
 }
 
 /// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
@@ -88,8 +77,7 @@ pub(super) fn answer<B>(answer: Answer) -> HttpResponse<ResponseBody<B>> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::with_body(status, ResponseBody::answer(answer.body));
     for (name, value) in answer.headers {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            let name = HeaderName::from_static(name);
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
     }

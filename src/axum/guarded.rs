@@ -57,11 +57,12 @@ impl<H> Guarded<H> {
             hide_credential(&terms, &mut parts);
             parts.extensions.insert(way.grant.clone());
         }
-        let body = if terms.bounds_requests() {
-            let most = usize::try_from(terms.max_request_bytes).unwrap_or(usize::MAX);
-            Body::new(Limited::new(body, most))
-        } else {
-            body
+        let body = match terms.request_bound() {
+            Some(most) => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                Body::new(Limited::new(body, most))
+            }
+            None => body,
         };
         Answering::Serving {
             future: self.handler.call(Request::from_parts(parts, body), state),
@@ -132,11 +133,13 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
 fn finish(way: Way, terms: &Arc<Terms<Parts>>, mut response: Response) -> Response {
     let announced = response.body().size_hint().lower();
     let held = match way.finish(terms, response.status().as_u16(), announced) {
-        Ok(Fate::Passed) => return response,
-        Ok(Fate::Granted(held)) => held,
+        Ok(Fate::Passed(held)) => held,
+        Ok(Fate::Granted(held)) => {
+            add_headers(terms, response.headers_mut());
+            held
+        }
         Err(refused) => return answer(refused, Body::from),
     };
-    add_headers(terms, response.headers_mut());
     match held {
         Some(held) => response.map(|body| Body::new(ResponseBody::granted(body, Some(held)))),
         None => response,

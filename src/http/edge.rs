@@ -292,6 +292,11 @@ impl Edge {
         credentials::without_parameters(&self.forms, query)
     }
 
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn only_reports(&self) -> bool {
+        self.is_report_only
+    }
+
     /// As [`query_without_credential`](Self::query_without_credential), with the path before it.
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {

@@ -112,7 +112,7 @@ where
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("is_held", &self.held.is_some())
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -14,7 +14,7 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
-        if let Ok(value) = HeaderValue::try_from(value) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
     }

@@ -92,7 +92,8 @@ impl<S> KeyService<S> {
             hide_credential(terms, &mut parts);
             parts.extensions.insert(way.grant.clone());
         }
-        let most = usize::try_from(terms.max_request_bytes).unwrap_or(usize::MAX);
+        let most = terms.request_bound().unwrap_or(u64::MAX);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let request = Request::from_parts(parts, Limited::new(body, most));
         ResponseFuture::of(State::Serving {
             future: self.inner.call(request),
@@ -115,11 +116,13 @@ impl After {
         let announced = response.body().size_hint().lower();
         let status = response.status().as_u16();
         let held = match self.way.finish(&self.terms, status, announced) {
-            Ok(Fate::Passed) => return response.map(ResponseBody::free),
-            Ok(Fate::Granted(held)) => held,
+            Ok(Fate::Passed(held)) => held,
+            Ok(Fate::Granted(held)) => {
+                add_headers(&self.terms, response.headers_mut());
+                held
+            }
             Err(refused) => return answer(refused, ResponseBody::answer),
         };
-        add_headers(&self.terms, response.headers_mut());
         response.map(|body| ResponseBody::granted(body, held))
     }
 }

@@ -58,9 +58,9 @@ pub(crate) struct Way {
 
 /// What is done to a handler's response.
 pub(crate) enum Fate {
-    /// Nothing: a guard around this one sees to it.
-    Passed,
-    /// It gets the headers of granted responses, and is sent as it is or held.
+    /// It is sent as it is or held: a guard around this one sees to the rest.
+    Passed(Option<Held>),
+    /// It gets the headers of granted responses, too.
     Granted(Option<Held>),
 }
 
@@ -71,8 +71,29 @@ pub(crate) enum Begun {
     Open(Values),
 }
 
-/// Kinds and values.
-pub(crate) type Values = Vec<(Arc<str>, String)>;
+/// The resources that a request names: kinds, each with a value, or with none where it names nothing.
+#[derive(Default)]
+pub(crate) struct Values(Vec<(Arc<str>, Option<String>)>);
+
+impl Values {
+    fn push(&mut self, kind: &Arc<str>, value: Option<String>) {
+        self.0.push((Arc::clone(kind), value));
+    }
+
+    /// The attempt with these resources. Where a route names a kind in two places and a request in one of them, it
+    /// is as if it named none: else whoever asks could choose which of the two is looked at.
+    fn attempt<'a>(&'a self, need: &'a Requirement) -> Attempt<'a> {
+        let named = self.0.iter().filter_map(|(kind, value)| {
+            let is_whole =
+                |(other, value): &(Arc<str>, Option<String>)| other != kind || value.is_some();
+            let value = value.as_deref()?;
+            self.0.iter().all(is_whole).then_some((kind, value))
+        });
+        named.fold(Attempt::of(need), |attempt, (kind, value)| {
+            attempt.resource(kind, value)
+        })
+    }
+}
 
 impl<R: Incoming + 'static> Gate<R> {
     pub(crate) fn new(edge: Edge) -> Self {
@@ -128,7 +149,7 @@ impl<R: Incoming + 'static> Gate<R> {
             return Begun::Open(values);
         }
         let decided = self.decide_again(request, &values).or_else(|| {
-            let (head, attempt) = (self.head(request), with(&self.terms.guard.first, &values));
+            let (head, attempt) = (self.head(request), values.attempt(&self.terms.guard.first));
             let decided = self.terms.edge.try_admit(&head, attempt)?;
             Some(decided.map(Way::of))
         });
@@ -145,13 +166,13 @@ impl<R: Incoming + 'static> Gate<R> {
         let mut way = match self.decide_again(request, &values) {
             Some(decided) => decided?,
             None => {
-                let (head, attempt) = (self.head(request), with(&self.terms.guard.first, &values));
+                let (head, attempt) = (self.head(request), values.attempt(&self.terms.guard.first));
                 Way::of(edge.admit(&head, attempt).await?)
             }
         };
         if self.looks_up() {
             self.look_up(request, &mut values).await?;
-            let attempt = with(&self.terms.guard.then, &values);
+            let attempt = values.attempt(&self.terms.guard.then);
             let head = self.head(request);
             // Looking up took time, in which the key may have ended.
             way.grant = edge.readmit(&head, &way.grant, attempt).await?;
@@ -164,7 +185,7 @@ impl<R: Incoming + 'static> Gate<R> {
         let edge = &self.terms.edge;
         let grant = request.admitted()?;
         let grant = edge.has_admitted(&grant).then_some(grant)?;
-        let attempt = with(&self.terms.guard.first, values);
+        let attempt = values.attempt(&self.terms.guard.first);
         let again = edge.admit_again(&self.head(request), &grant, attempt);
         Some(again.map(|grant| Way { grant, own: None }))
     }
@@ -184,12 +205,10 @@ impl<R: Incoming + 'static> Gate<R> {
 
     /// The resources that the request itself names.
     fn values(&self, request: &mut R) -> Values {
-        let mut values = Vec::new();
+        let mut values = Values::default();
         for (kind, source) in &self.terms.guard.sources {
-            if let Origin::Request(read) = &source.0
-                && let Some(value) = read(request)
-            {
-                values.push((Arc::clone(kind), value));
+            if let Origin::Request(read) = &source.0 {
+                values.push(kind, read(request));
             }
         }
         values
@@ -204,10 +223,11 @@ impl<R: Incoming + 'static> Gate<R> {
             };
             // Without a name there is nothing to look up: the requirement refuses.
             let Some(name) = read(request) else {
+                values.push(kind, None);
                 continue;
             };
             match look(name).await {
-                Ok(Some(value)) => values.push((Arc::clone(kind), value)),
+                Ok(value @ Some(_)) => values.push(kind, value),
                 Ok(None) => return Err(edge.refuse(Reason::NotFound)),
                 Err(error) => return Err(edge.refuse(Reason::LookupFailed(error))),
             }
@@ -216,22 +236,16 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 }
 
-fn with<'a>(need: &'a Requirement, values: &'a [(Arc<str>, String)]) -> Attempt<'a> {
-    let attempt = Attempt::of(need);
-    values.iter().fold(attempt, |attempt, (kind, value)| {
-        attempt.resource(kind, value)
-    })
-}
-
 impl<R: Incoming> Terms<R> {
-    /// Whether the bodies of requests are bounded.
-    pub(crate) fn bounds_requests(&self) -> bool {
-        self.max_request_bytes < u64::MAX
+    /// How many bytes the bodies of requests may have; none if that is not bounded, or would only be reported.
+    pub(crate) fn request_bound(&self) -> Option<u64> {
+        let is_bounded = self.max_request_bytes < u64::MAX && !self.edge.only_reports();
+        is_bounded.then_some(self.max_request_bytes)
     }
 
     /// The refusal of a request whose body is longer than it may be, by what it says itself.
     pub(crate) fn refuse_body(&self, request: &R) -> Option<Box<Refusal>> {
-        if !self.bounds_requests() {
+        if self.max_request_bytes == u64::MAX {
             return None;
         }
         let length = request.headers().values("content-length").next()?;
@@ -266,20 +280,24 @@ impl Way {
         let edge = &terms.edge;
         edge.review(&self.grant, status)
             .map_err(|refusal| refusal.into_answer())?;
-        let Some(permit) = self.own else {
-            return Ok(Fate::Passed);
-        };
         if announced > terms.max_response_bytes {
             return Err(edge.refuse(Reason::ResponseTooLarge).into_answer());
         }
         let ended = terms.ends_with_key.then(|| self.grant.ended());
         let is_bounded = terms.max_response_bytes < u64::MAX;
-        if ended.is_none() && !is_bounded && !permit.is_counted() {
-            return Ok(Fate::Granted(None));
-        }
-        let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
-        let held = Held::new(permit, ended, terms.max_response_bytes, observer);
-        Ok(Fate::Granted(Some(held)))
+        let is_own = self.own.is_some();
+        let permit = self.own.filter(Permit::is_counted);
+        let held = if ended.is_some() || is_bounded || permit.is_some() {
+            let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
+            Some(Held::new(permit, ended, terms.max_response_bytes, observer))
+        } else {
+            None
+        };
+        Ok(if is_own {
+            Fate::Granted(held)
+        } else {
+            Fate::Passed(held)
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub enum BodyCut {
 /// A request's place, and what may still be sent.
 pub(crate) struct Held {
     #[expect(dead_code, reason = "it is given back when it is dropped")]
-    permit: Permit,
+    permit: Option<Permit>,
     /// Ends when the key does; none if the response is not to be cut then.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// How many bytes may still come.
@@ -37,7 +37,7 @@ pub(super) trait Observer: Send + Sync {
 
 impl Held {
     pub(super) fn new(
-        permit: Permit,
+        permit: Option<Permit>,
         ended: Option<impl Future<Output = ()> + Send + 'static>,
         left: u64,
         observer: Arc<dyn Observer>,

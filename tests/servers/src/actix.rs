@@ -6,9 +6,10 @@ use actix_web::error::{ErrorImATeapot, InternalError};
 use actix_web::http::Method;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpResponse, HttpServer, test, web};
+use futures_util::StreamExt as _;
 use keyward::Keyward;
 use keyward::actix::{Caller, KeyMiddleware, path};
-use keyward::http::{Edge, KeyIn};
+use keyward::http::{Answer, Edge, KeyIn, Problem, Renderer};
 use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, assert_app_guarded, keyward_with_key};
@@ -174,7 +175,76 @@ async fn around_a_resource_it_covers_what_is_added_later_and_sees_parameters() {
 }
 
 #[tokio::test]
-async fn around_a_scope_it_sees_no_parameters_and_refuses() {
+async fn around_a_scope_it_sees_the_scopes_own_parameters() {
+    let site = Site::open(|keys, app| {
+        let keys = keys.require(read().bind("project", path("id")));
+        let resource = web::resource("/editions").route(web::get().to(named));
+        app.service(web::scope("/projects/{id}").service(resource).wrap(keys));
+    })
+    .await;
+    let restricted = site.restricted().await;
+    for (line, status) in [
+        ("GET /projects/p-1/editions", 200),
+        ("GET /projects/p-2/editions", 403),
+    ] {
+        assert_eq!(site.status(line, Some(&restricted)).await, status, "{line}");
+    }
+}
+
+/// Reads on after an error.
+async fn stubborn(mut body: web::Payload) -> String {
+    let mut seen = String::new();
+    while let Some(read) = body.next().await {
+        match read {
+            Ok(bytes) => seen.push_str(std::str::from_utf8(&bytes).unwrap()),
+            Err(_) => seen.push('!'),
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_has_no_hole_in_it() {
+    let site = Site::open(|keys, app| {
+        let keys = keys.clone().max_request_bytes(6);
+        app.service(keys.resource("/").post(read(), stubborn));
+    })
+    .await;
+    let headers = [
+        format!("Authorization: {}", site.key.bearer()),
+        "Transfer-Encoding: chunked".to_owned(),
+    ];
+    let body = "2\r\naa\r\n8\r\nbbbbbbbb\r\n2\r\ncc\r\n0\r\n\r\n";
+    let reply = wire::ask(&site.address, "POST /", &headers, body).await;
+    assert_eq!((reply.status, &*reply.body), (200, "aa!"));
+}
+
+/// Writes the name of a header as it likes.
+#[derive(Debug)]
+struct Loud;
+
+impl Renderer for Loud {
+    fn render(&self, _: &Problem, answer: &mut Answer) {
+        answer.headers.push(("X-Why", "because".to_owned()));
+        answer.headers.push(("not a name", "because".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_renderer_cannot_bring_the_server_down() {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer()).renderer(Loud);
+    let resource = KeyMiddleware::new(edge)
+        .resource("/")
+        .get(read(), || async { "" });
+    let app = test::init_service(App::new().service(resource)).await;
+    let reply = test::call_service(&app, test::TestRequest::default().to_request()).await;
+    assert_eq!(reply.status(), 401);
+    assert_eq!(reply.headers().get("x-why").unwrap(), "because");
+}
+
+#[tokio::test]
+async fn of_what_is_within_a_scope_it_sees_no_parameters_and_refuses() {
     let site = Site::open(|keys, app| {
         let keys = keys.require(read().bind("project", path("id")));
         let resource = web::resource("/projects/{id}").route(web::get().to(named));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyward::testkit::TestKey;
 
 use super::EVERY;
-use super::site::Site;
+use super::site::{Plan, Site};
 use crate::client::{Ask, Sent};
 
 /// Asks until this is answered: a server hears that a client has gone away when it next writes.
@@ -93,15 +93,39 @@ async fn a_response_is_cut_when_its_key_ends() {
     for served in EVERY {
         let site = Site::open(served).await;
         let mut cut = site.stream("GET /streams/cut", &site.key).await;
+        // By a guard inside of another one, which holds the permit.
+        let mut nested = site.stream("GET /nested/cut", &site.key).await;
         let mut uncut = site.stream("GET /streams/endless", &site.key).await;
         cut.until("tick").await;
+        nested.until("tick").await;
         uncut.until("tick").await;
         site.key.revoke(&site.keyward).await;
         assert!(
             cut.ends_cut().await,
             "{served:?}: a response that was cut must not look whole"
         );
+        assert!(nested.ends_cut().await, "{served:?}");
         uncut.until("tick").await;
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_refused_no_body_is_too_large() {
+    for served in EVERY {
+        let plan = Plan {
+            edge: |edge| edge.report_only(),
+            ..Plan::default()
+        };
+        let site = Site::planned(served, plan).await;
+        for (body, told) in [
+            (Sent::Whole("0123456789x"), 1),
+            (Sent::Parts(&["0123456789x"]), 0),
+        ] {
+            let ask = Ask::of("POST /upload").body(body).with(&site.key);
+            let reply = site.ask(ask).await;
+            assert_eq!((reply.status, &*reply.body), (200, "11"), "{served:?}");
+            assert_eq!(site.told().len(), told, "{served:?}");
+        }
     }
 }
 

@@ -69,6 +69,15 @@ const CASES: &[Case] = &[
     ("GET /misbound/p-1", ANY, Status(403)),
     ("POST /nameless/e-1-7", P1, Status(403)),
     ("POST /nameless/e-1-7", ANY, Status(403)),
+    // A kind that is named in two places, and one that ought to be.
+    ("POST /moves/p-1/p-1", P1, Says("p-1 p-1")),
+    ("POST /moves/p-1/p-2", P1, Status(403)),
+    ("POST /moves/p-2/p-1", P1, Status(403)),
+    ("POST /moves/p-1/p-2", ANY, Says("p-1 p-2")),
+    ("GET /misbound-twice/p-1", P1, Status(403)),
+    ("GET /misbound-twice/p-1", ANY, Status(403)),
+    ("POST /misbound-twice/p-1", P1, Status(403)),
+    ("POST /misbound-twice/p-1", ANY, Status(403)),
     // No kind is settled: a restricted key cannot be known to stay within its own.
     ("GET /unsettled", P1, Status(403)),
     ("GET /unsettled", ANY, Status(200)),
@@ -77,6 +86,7 @@ const CASES: &[Case] = &[
     ("GET /nested/read", ANY, Status(200)),
     ("GET /nested/read", P1, Status(403)),
     ("GET /nested/full", ANY, Status(403)),
+    ("GET /nested/short", ANY, Status(500)),
     ("GET /nested/read", NO_KEY, Status(401)),
     ("GET /nested/full", NO_KEY, Status(401)),
     ("GET /promised/e-1-7", P1, Says("e-1-7")),

@@ -69,7 +69,28 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
         )
         .service(
             keys.resource("/nameless/{id}")
-                .post(read().bind("project", nameless), named),
+                .post(read().bind("project", nameless.clone()), named),
+        )
+        .service(
+            keys.resource("/moves/{from}/{to}").post(
+                read()
+                    .bind("project", path("from"))
+                    .bind("project", path("to")),
+                moved,
+            ),
+        )
+        .service(
+            keys.resource("/misbound-twice/{id}")
+                .get(
+                    read()
+                        .bind("project", path("id"))
+                        .bind("project", path("project")),
+                    named,
+                )
+                .post(
+                    read().bind("project", path("id")).bind("project", nameless),
+                    named,
+                ),
         )
         .service(
             keys.resource("/editions/{id}")
@@ -149,6 +170,18 @@ fn nested(keys: &KeyMiddleware) -> impl FnOnce(&mut web::ServiceConfig) + use<> 
                         .route(web::get().to(echo))
                         .wrap(keys.require(Requirement::full_access())),
                 )
+                .service(
+                    keys.clone()
+                        .end_with_key()
+                        .resource("/cut")
+                        .get(read(), endless),
+                )
+                .service(
+                    keys.clone()
+                        .max_response_bytes(10)
+                        .resource("/short")
+                        .get(read(), || async { "0123456789x" }),
+                )
                 .wrap(keys.clone()),
         )
         .service(
@@ -181,6 +214,12 @@ async fn projects(deeds: State, caller: Caller) -> String {
 async fn named(deeds: State, id: web::Path<String>) -> String {
     deeds.act();
     id.into_inner()
+}
+
+async fn moved(deeds: State, path: web::Path<(String, String)>) -> String {
+    deeds.act();
+    let (from, to) = path.into_inner();
+    format!("{from} {to}")
 }
 
 async fn edition(deeds: State, caller: Caller, id: web::Path<String>) -> Result<String, Refused> {

@@ -55,7 +55,29 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
         )
         .route(
             "/nameless/{id}",
-            keys.post(read().bind("project", nameless), named),
+            keys.post(read().bind("project", nameless.clone()), named),
+        )
+        .route(
+            "/moves/{from}/{to}",
+            keys.post(
+                read()
+                    .bind("project", path("from"))
+                    .bind("project", path("to")),
+                moved,
+            ),
+        )
+        .route(
+            "/misbound-twice/{id}",
+            keys.get(
+                read()
+                    .bind("project", path("id"))
+                    .bind("project", path("project")),
+                named,
+            )
+            .merge(keys.post(
+                read().bind("project", path("id")).bind("project", nameless),
+                named,
+            )),
         )
         .route(
             "/editions/{id}",
@@ -105,6 +127,16 @@ fn nested(keys: &KeyLayer) -> Router<Deeds> {
             "/nested/full",
             get(echo).layer(keys.require(Requirement::full_access())),
         )
+        .route(
+            "/nested/cut",
+            keys.clone().end_with_key().get(read(), endless),
+        )
+        .route(
+            "/nested/short",
+            keys.clone()
+                .max_response_bytes(10)
+                .get(read(), || async { "0123456789x" }),
+        )
         .route_layer(keys.clone());
     let promised = Router::new()
         .route(
@@ -131,6 +163,11 @@ async fn projects(State(deeds): State<Deeds>, caller: Caller) -> String {
 async fn named(State(deeds): State<Deeds>, Path(id): Path<String>) -> String {
     deeds.act();
     id
+}
+
+async fn moved(State(deeds): State<Deeds>, Path((from, to)): Path<(String, String)>) -> String {
+    deeds.act();
+    format!("{from} {to}")
 }
 
 async fn edition(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What keys cost a server: requests a second of a hello server behind keys, against the same without them.
 
-    python3 benches/auth_tax.py            # needs wrk; some two and a half minutes
+    python3 benches/auth_tax.py            # needs wrk; some three and a half minutes
 
 Machines are noisy, so both are loaded in turns, two seconds each, and what counts is the median of the pairs' ratios.
 The time that the server spends on a processor for each request is printed beside it: neighbours disturb it less.
@@ -34,7 +34,6 @@ class Server:
     def __init__(self, program, framework, way):
         self.process = subprocess.Popen([program, framework, way], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.address, self.key = self.process.stdout.readline().split()
-        self.busy_us = []
 
     def load(self, seconds):
         """Requests a second. The key is sent to both: headers cost something too."""
@@ -44,7 +43,7 @@ class Server:
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         if "Non-2xx" in printed:
             sys.exit(f"not every request was answered 200:\n{printed}")
-        self.busy_us.append((self.busy() - before) / int(re.search(r"(\d+) requests in", printed).group(1)))
+        self.busy_us = (self.busy() - before) / int(re.search(r"(\d+) requests in", printed).group(1))
         return float(re.search(r"Requests/sec:\s+([\d.]+)", printed).group(1))
 
     def busy(self):
@@ -57,21 +56,24 @@ class Server:
         self.process.wait()
 
 
-def measure(program, framework, target):
+def pair(program, framework, turn):
+    """One turn of each, of servers started anew: where in memory things come to lie is a matter of luck, too."""
     plain, keyed = Server(program, framework, "plain"), Server(program, framework, "keyed")
     try:
-        plain.load(SECONDS), keyed.load(SECONDS)
-        pairs = []
-        for turn in range(PAIRS):
-            # Who goes first changes from pair to pair.
-            order = [plain, keyed] if turn % 2 == 0 else [keyed, plain]
-            found = {server: server.load(SECONDS) for server in order}
-            pairs.append((found[plain], found[keyed]))
+        plain.load(1), keyed.load(1)
+        # Who goes first changes from pair to pair.
+        for server in [plain, keyed] if turn % 2 == 0 else [keyed, plain]:
+            server.rate = server.load(SECONDS)
     finally:
         plain.stop(), keyed.stop()
-    ratio = statistics.median(keyed / plain for plain, keyed in pairs)
-    before, after = (statistics.median(side.busy_us[1:]) for side in (plain, keyed))
-    plain, keyed = (statistics.median(side) for side in zip(*pairs))
+    return plain, keyed
+
+
+def measure(program, framework, target):
+    pairs = [pair(program, framework, turn) for turn in range(PAIRS)]
+    ratio = statistics.median(keyed.rate / plain.rate for plain, keyed in pairs)
+    plain, keyed = (statistics.median(server.rate for server in side) for side in zip(*pairs))
+    before, after = (statistics.median(server.busy_us for server in side) for side in zip(*pairs))
     print(f"{framework}: {plain:,.0f} requests/s without keys, {keyed:,.0f} with, ratio {ratio:.3f} "
           f"(target >= {target}: {'held' if ratio >= target else 'missed'}); "
           f"a processor's time for one: {before:.2f} us without, {after:.2f} with, {after - before:+.2f}")

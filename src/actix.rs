@@ -95,10 +95,9 @@ use actix_web::{
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-pub use self::body::ResponseBody;
 pub use self::resource::KeyResource;
 pub use self::service::{KeyService, ResponseFuture};
-pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
+pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Unguarded};
 use crate::http::{Connection, Edge, Gate, Guard, Incoming, Source, at_once};
 use crate::verifier::{Grant, Refused};
 

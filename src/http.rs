@@ -55,11 +55,11 @@ mod passage;
 mod refusal;
 
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::adapter::{Begun, Fate, Gate, Held, Incoming, Terms, Way};
+pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Terms, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::adapter::{BodyCut, BoxError, Guard, Source, lookup};
+pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};

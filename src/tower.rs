@@ -30,12 +30,12 @@ use std::fmt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use self::body::ResponseBody;
 #[cfg(feature = "axum")]
 pub(crate) use self::request::hide_credential;
 #[cfg(feature = "axum")]
 pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};
+pub use crate::http::ResponseBody;
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};
 use crate::verifier::Grant;
 

@@ -4,10 +4,9 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Uri;
 use actix_web::{HttpMessage as _, HttpRequest};
 
-use super::body::ResponseBody;
 use super::payload::bounded;
 use super::response::answer;
-use crate::http::{Edge, Refusal, Terms, Way};
+use crate::http::{Edge, Refusal, ResponseBody, Terms, Way};
 
 /// How a request was let through, if it was not only reported, and what the handler is to see of it.
 pub(super) type HandedOn = (Option<Way>, ServiceRequest);

@@ -10,8 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use super::body::ResponseBody;
-use crate::http::{Answer, Fate, Terms, Way};
+use crate::http::{Answer, Fate, ResponseBody, Terms, Way};
 
 /// What is left to do once the handler has answered.
 pub(super) struct After {

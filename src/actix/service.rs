@@ -11,10 +11,9 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::{Error, HttpRequest};
 use pin_project_lite::pin_project;
 
-use super::body::ResponseBody;
 use super::request::hand_on;
 use super::response::After;
-use crate::http::{Begun, Gate, Refusal, Way};
+use crate::http::{Begun, Gate, Refusal, ResponseBody, Way};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {

@@ -1,12 +1,14 @@
 //! What all adapters have in common, whatever framework they are for: the decision on a request, and what its response
 //! holds.
 
+mod body;
 #[cfg(any(feature = "actix", feature = "axum"))]
 mod caller;
 mod gate;
 mod guard;
 mod held;
 
+pub use self::body::ResponseBody;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::caller::at_once;
 #[cfg(any(feature = "actix", feature = "axum"))]

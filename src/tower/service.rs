@@ -13,10 +13,9 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::body::ResponseBody;
 use super::request::hide_credential;
 use super::response::{add_headers, answer};
-use crate::http::{Begun, BoxError, Fate, Gate, Refusal, Terms, Way};
+use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Terms, Way};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]

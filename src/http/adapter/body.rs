@@ -1,0 +1,98 @@
+//! The body of a response, and what lives as long as it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+
+use super::{BodyCut, Held};
+
+pin_project! {
+    /// The body of a response: the handler's, or the answer of a refusal.
+    ///
+    /// A handler's body holds the request's [`Permit`](crate::verifier::Permit) until it has ended or is dropped. It
+    /// may be cut: see [`BodyCut`].
+    pub struct ResponseBody<B> {
+        #[pin]
+        pub(crate) inner: Option<B>,
+        pub(crate) answer: Option<Bytes>,
+        pub(crate) held: Option<Held>,
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// A handler's body.
+    pub(crate) fn granted(inner: B, held: Option<Held>) -> Self {
+        Self {
+            inner: Some(inner),
+            answer: None,
+            held,
+        }
+    }
+
+    /// A body that nothing depends on.
+    pub(crate) fn free(inner: B) -> Self {
+        Self::granted(inner, None)
+    }
+
+    pub(crate) fn answer(body: Vec<u8>) -> Self {
+        Self {
+            inner: None,
+            answer: Some(body.into()).filter(|body: &Bytes| !body.is_empty()),
+            held: None,
+        }
+    }
+
+    /// The next part, as the framework has them: what brings the handler's, how many bytes one has, and how one is made
+    /// of an answer.
+    pub(crate) fn poll_part<P, E, X>(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        next: impl FnOnce(Pin<&mut B>, &mut Context<'_>) -> Poll<Option<Result<P, E>>>,
+        size: impl FnOnce(&P) -> usize,
+        whole: impl FnOnce(Bytes) -> P,
+    ) -> Poll<Option<Result<P, X>>>
+    where
+        E: Into<X>,
+        X: From<BodyCut>,
+    {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            return Poll::Ready(this.answer.take().map(|answer| Ok(whole(answer))));
+        };
+        let cut = |held: &mut Option<Held>, why: BodyCut| {
+            *held = None;
+            Poll::Ready(Some(Err(X::from(why))))
+        };
+        if let Some(Err(why)) = this.held.as_mut().map(|held| held.poll_ended(context)) {
+            this.inner.set(None);
+            return cut(this.held, why);
+        }
+        let part = match ready!(next(inner, context)) {
+            Some(Ok(part)) => part,
+            Some(Err(error)) => {
+                *this.held = None;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                *this.held = None;
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(Err(why)) = this.held.as_mut().map(|held| held.send(size(&part))) {
+            this.inner.set(None);
+            return cut(this.held, why);
+        }
+        Poll::Ready(Some(Ok(part)))
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}

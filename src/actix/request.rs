@@ -17,16 +17,10 @@ pub(super) fn hand_on<B>(
     decided: Result<Way, Box<Refusal>>,
     mut request: ServiceRequest,
 ) -> Result<HandedOn, Box<ServiceResponse<ResponseBody<B>>>> {
-    let way = match decided {
-        Ok(way) => Some(way),
-        Err(refusal) if refusal.is_report_only() => None,
+    let way = match terms.let_in(request.request(), decided) {
+        Ok(way) => way,
         Err(refusal) => return Err(answered(request, *refusal)),
     };
-    if let Some(refusal) = terms.refuse_body(request.request())
-        && !refusal.is_report_only()
-    {
-        return Err(answered(request, *refusal));
-    }
     if let Some(way) = &way {
         hide_credential(terms, &mut request);
         request.extensions_mut().insert(way.grant.clone());

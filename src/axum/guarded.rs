@@ -43,16 +43,10 @@ impl<H> Guarded<H> {
         H: Handler<T, S>,
     {
         let terms = self.gate.into_terms();
-        let way = match decided {
-            Ok(way) => Some(way),
-            Err(refusal) if refusal.is_report_only() => None,
+        let way = match terms.let_in(&parts, decided) {
+            Ok(way) => way,
             Err(refusal) => return Answering::answered(*refusal),
         };
-        if let Some(refusal) = terms.refuse_body(&parts)
-            && !refusal.is_report_only()
-        {
-            return Answering::answered(*refusal);
-        }
         if let Some(way) = &way {
             hide_credential(&terms, &mut parts);
             parts.extensions.insert(way.grant.clone());

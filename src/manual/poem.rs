@@ -1,7 +1,7 @@
 //! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: the whole of a middleware
 //! that has what an adapter has. Run it with `cargo run -p poem_middleware`; it prints what to
 //! try.
-#![allow(
+#![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "an example is run for what it prints"

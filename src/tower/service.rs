@@ -77,16 +77,10 @@ impl<S> KeyService<S> {
         S: Service<Request<Limited<B>>, Response = Response<R>>,
     {
         let terms = self.gate.terms();
-        let way = match decided {
-            Ok(way) => Some(way),
-            Err(refusal) if refusal.is_report_only() => None,
+        let way = match terms.let_in(&parts, decided) {
+            Ok(way) => way,
             Err(refusal) => return ResponseFuture::answered(*refusal),
         };
-        if let Some(refusal) = terms.refuse_body(&parts)
-            && !refusal.is_report_only()
-        {
-            return ResponseFuture::answered(*refusal);
-        }
         if let Some(way) = &way {
             hide_credential(terms, &mut parts);
             parts.extensions.insert(way.grant.clone());

@@ -243,8 +243,29 @@ impl<R: Incoming> Terms<R> {
         is_bounded.then_some(self.max_request_bytes)
     }
 
+    /// How a request goes on that was decided on, unless its body is too long: none where what it was refused for is only
+    /// reported.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub(crate) fn let_in(
+        &self,
+        request: &R,
+        decided: Result<Way, Box<Refusal>>,
+    ) -> Result<Option<Way>, Box<Refusal>> {
+        let way = match decided {
+            Ok(way) => Some(way),
+            Err(refusal) if refusal.is_report_only() => None,
+            Err(refusal) => return Err(refusal),
+        };
+        match self.refuse_body(request) {
+            Some(refusal) if !refusal.is_report_only() => Err(refusal),
+            _ => Ok(way),
+        }
+    }
+
     /// The refusal of a request whose body is longer than it may be, by what it says itself.
-    pub(crate) fn refuse_body(&self, request: &R) -> Option<Box<Refusal>> {
+    fn refuse_body(&self, request: &R) -> Option<Box<Refusal>> {
         if self.max_request_bytes == u64::MAX {
             return None;
         }

@@ -188,11 +188,7 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
-        let origin = self.proxies.origin(head.connection, head.headers);
-        // The guard around has taken the credential out.
-        if let Some(refusal) = self.in_clear(&Found::Nothing, origin, attempt) {
-            return Err(refusal);
-        }
+        let origin = self.origin_again(head, attempt)?;
         let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
         self.verifier.recheck(grant, &attempt).map_err(denied)
     }
@@ -208,10 +204,7 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
-        let origin = self.proxies.origin(head.connection, head.headers);
-        if let Some(refusal) = self.in_clear(&Found::Nothing, origin, attempt) {
-            return Err(refusal);
-        }
+        let origin = self.origin_again(head, attempt)?;
         let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
         let decided = self.verifier.reverify(grant, &attempt).await;
         decided.map_err(denied)
@@ -306,6 +299,20 @@ impl Edge {
         } else {
             format!("{path}?{query}")
         })
+    }
+
+    /// Where a request came from that was let through already; a refusal if that was in clear, where it must not.
+    fn origin_again<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        attempt: Attempt<'_>,
+    ) -> Result<Origin, Box<Refusal>> {
+        let origin = self.proxies.origin(head.connection, head.headers);
+        // Whoever let it through has taken the credential out.
+        match self.in_clear(&Found::Nothing, origin, attempt) {
+            Some(refusal) => Err(refusal),
+            None => Ok(origin),
+        }
     }
 
     fn begin<'h, H: HeaderSource + ?Sized>(

@@ -73,6 +73,7 @@
 mod body;
 mod guarded;
 mod headers;
+mod managing;
 mod payload;
 mod request;
 mod resource;

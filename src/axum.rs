@@ -58,6 +58,7 @@
 //! guarded handler is ever reached that way. `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
+mod managing;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -50,6 +50,7 @@ mod header_map;
 mod header_source;
 mod key_in;
 mod limits;
+mod managing;
 mod near_miss;
 mod passage;
 mod refusal;

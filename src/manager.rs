@@ -3,7 +3,7 @@
 //! | to | call |
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`rotate`](KeyManager::rotate) |
-//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`] |
+//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`](KeyManager::events) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
 //! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
@@ -19,16 +19,19 @@ mod amend;
 mod ceiling;
 mod draft;
 mod error;
+mod events;
 mod foreign_key;
 mod import;
 mod issue;
 mod leaked;
 mod list;
+mod list_view;
 mod new_key;
 mod page_cursor;
 mod policy;
 mod query;
 mod replay;
+mod revealed;
 mod revoke;
 mod revoke_all;
 mod rotate;
@@ -45,11 +48,13 @@ pub use issue::Issued;
 pub use leaked::Found;
 pub(crate) use leaked::Lookups;
 pub use list::KeyList;
+pub use list_view::{KeyListView, ListedKey};
 pub use new_key::{Expiry, KeyRequest, NewKey};
 pub use page_cursor::{CursorError, PageCursor};
 pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
 pub use query::KeyQuery;
 pub use replay::{Replayed, RevocationPage, RevocationRecord};
+pub use revealed::Revealed;
 pub use revoke::Revoked;
 pub use revoke_all::{RevokeAll, RevokedAll};
 pub use rotate::{Overlap, Rotation};

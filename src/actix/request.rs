@@ -33,7 +33,7 @@ pub(super) fn hand_on<B>(
 }
 
 fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse<ResponseBody<B>>> {
-    Box::new(request.into_response(answer(refusal.into_answer())))
+    Box::new(request.into_response(answer(refusal.into_answer(), ResponseBody::answer)))
 }
 
 /// Takes the credential out of a request, or marks it.

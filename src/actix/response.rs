@@ -49,7 +49,7 @@ impl After {
                 add_headers(&terms, response.headers_mut());
                 held
             }
-            Err(refused) => return answer(refused),
+            Err(refused) => return answer(refused, ResponseBody::answer),
         };
         response.map_body(|_, body| ResponseBody::granted(body, held))
     }
@@ -72,9 +72,10 @@ fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
     }
 }
 
-pub(super) fn answer<B>(answer: Answer) -> HttpResponse<ResponseBody<B>> {
+/// The answer, with what makes a body of one.
+pub(super) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> HttpResponse<B> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::with_body(status, ResponseBody::answer(answer.body));
+    let mut response = HttpResponse::with_body(status, body(answer.body));
     for (name, value) in answer.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);

@@ -105,8 +105,11 @@ impl Problem {
             401 => "Unauthorized",
             403 => "Forbidden",
             404 => "Not Found",
+            409 => "Conflict",
             413 => "Content Too Large",
+            422 => "Unprocessable Content",
             429 => "Too Many Requests",
+            501 => "Not Implemented",
             503 => "Service Unavailable",
             _ => "Internal Server Error",
         }

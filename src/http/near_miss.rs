@@ -1,5 +1,7 @@
 //! What a caller probably meant, for whoever is asked why a key gives 401.
 
+use std::fmt;
+
 use super::credentials::{split_scheme, trim};
 use super::key_in::{KeyIn, Name};
 use super::{Head, HeaderSource};
@@ -33,6 +35,37 @@ pub enum NearMiss {
         /// The parameter.
         parameter: Box<str>,
     },
+}
+
+/// One line: what the caller wrote is escaped.
+impl fmt::Display for NearMiss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SchemeMissing => {
+                f.write_str("`authorization` holds a key, and no scheme before it")
+            }
+            Self::OtherScheme => {
+                f.write_str("`authorization` holds a key, after a scheme that is not accepted")
+            }
+            Self::OtherHeader { name } => {
+                write!(f, "the header `{}` holds a key", name.escape_debug())
+            }
+            Self::MisspeltHeader { name, meant } => {
+                write!(
+                    f,
+                    "the header `{}` is perhaps to be `{meant}`",
+                    name.escape_debug()
+                )
+            }
+            Self::InQuery { parameter } => {
+                let parameter = parameter.escape_debug();
+                write!(
+                    f,
+                    "the parameter `{parameter}` of the query holds a key, which is in logs by now"
+                )
+            }
+        }
+    }
 }
 
 /// Longest name that is kept.

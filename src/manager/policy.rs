@@ -135,6 +135,11 @@ pub enum Operation<'a> {
     },
     /// Find out whose key a text is, of whichever tenant that the actor acts for.
     FindOwner,
+    /// Read what was done with a tenant's keys.
+    ReadEvents {
+        /// Whose keys.
+        tenant: &'a TenantId,
+    },
     /// Export a tenant's revocations.
     ExportRevocations {
         /// Whose.
@@ -161,6 +166,7 @@ impl Operation<'_> {
             | Self::Rotate { tenant, .. }
             | Self::Revoke { tenant, .. }
             | Self::RevokeAll { tenant, .. }
+            | Self::ReadEvents { tenant }
             | Self::ExportRevocations { tenant }
             | Self::ReplayRevocations { tenant } => Some(tenant),
             Self::DenyIssuedBefore { scope, .. } => scope.tenant(),

@@ -1,5 +1,6 @@
 //! Ending one key.
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{Actor, KeyManager, ManageError, Operation, broken_contract};
@@ -88,7 +89,7 @@ impl KeyManager {
 }
 
 /// A key that was just revoked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Revoked {
     /// Which key.
@@ -96,6 +97,7 @@ pub struct Revoked {
     /// What it was called.
     pub title: Title,
     /// When.
+    #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// Why.
     pub reason: RevokeReason,

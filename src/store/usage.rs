@@ -1,16 +1,18 @@
 //! When and how much keys are used.
 
 use async_trait::async_trait;
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{ChangeId, StoreError};
 use crate::key::KeyId;
 
 /// How a key has been used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// When it was last used.
+    #[serde(with = "time::serde::rfc3339")]
     pub last_used_at: OffsetDateTime,
     /// How many requests were granted.
     pub granted: u64,

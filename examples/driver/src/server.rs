@@ -1,0 +1,160 @@
+//! A product as a process.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::Client;
+use crate::lines::{Ran, Wanted, heads, ran, script};
+
+/// A running product. Killed, by its id, when it is dropped and was not stopped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    wanted: Vec<Wanted>,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Server {
+    /// Starts this program with these arguments, and waits until it has printed its lines.
+    #[must_use]
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        let command = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut log = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut told = Vec::new();
+            log.read_to_end(&mut told).unwrap();
+            String::from_utf8(told).unwrap()
+        });
+        let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = Vec::new();
+        loop {
+            match printed.next() {
+                Some(line) => lines.push(line.unwrap()),
+                None => panic!("it ended: {:?}, after {lines:#?}", child.wait()),
+            }
+            if lines.last().is_some_and(|line| line.contains("Ctrl-C")) {
+                break;
+            }
+        }
+        // What it prints from here on is nobody's, but has to go somewhere.
+        thread::spawn(move || printed.for_each(drop));
+        let wanted = heads(&lines);
+        let log = Some(log);
+        Self { child, wanted, log }
+    }
+
+    /// The lines that it printed, in their order.
+    #[must_use]
+    pub fn lines(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
+    /// Runs all the lines in one shell, as somebody would who pastes them, and checks that each status is as it was said to be.
+    #[must_use]
+    pub fn run_lines(&self) -> Vec<Ran> {
+        let mut bash = Command::new("bash");
+        let output = bash.arg("-c").arg(script(&self.wanted)).output();
+        let output = output.expect("bash and curl are installed");
+        ran(&self.wanted, &String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// Runs a program in Python, which finds what it needs in these variables.
+    pub fn run_python(&self, program: &str, variables: &[(&str, &str)]) {
+        let has_requests = Command::new("python3")
+            .args(["-c", "import requests"])
+            .status();
+        assert!(
+            has_requests.is_ok_and(|status| status.success()),
+            "needs Python 3 and its package requests: pip install requests"
+        );
+        let mut python = Command::new("python3");
+        let python = python.arg(program).envs(variables.iter().copied());
+        let output = python.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// A client of the server at this address, as [`Client::new`] has it.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(&self.base(), None)
+    }
+
+    /// Where it can be reached, as its first line says.
+    #[must_use]
+    pub fn base(&self) -> String {
+        let words = self.wanted[0].line.split_whitespace();
+        let mut urls = words.filter(|word| word.starts_with("http"));
+        let url = urls.next().expect("the first line says where it is");
+        let path = url
+            .match_indices('/')
+            .nth(2)
+            .map_or(url.len(), |(at, _)| at);
+        url[..path].to_owned()
+    }
+
+    /// The one-time code in the first line that logs this person in.
+    #[must_use]
+    pub fn code_of(&self, who: &str) -> String {
+        let line = self.wanted.iter().find(|one| one.what.contains(who));
+        let line = &line
+            .unwrap_or_else(|| panic!("no line is about {who}"))
+            .line;
+        let (_, rest) = line.split_once(r#""code":""#).expect("it bears a code");
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+
+    /// Asks it to stop as Ctrl-C does, and waits until it has: ten seconds at most.
+    #[must_use]
+    pub fn stop(mut self) -> ExitStatus {
+        self.end()
+    }
+
+    /// The same, and what it has told its operator: all that it wrote to standard error.
+    #[must_use]
+    pub fn stop_and_read_log(mut self) -> String {
+        assert!(self.end().success());
+        self.log.take().unwrap().join().unwrap()
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        self.interrupt();
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "it does not stop"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends it what Ctrl-C sends.
+    pub fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail if it has ended already, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,163 @@
+//! What keys open: rollups of a partner, and reports of its clients and their users.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Json, Router};
+use example_support::{Paged, Paging, tell_operator};
+use keyward::Keyward;
+use keyward::axum::{Caller, path};
+use keyward::http::{Edge, KeyIn, KeyInError, lookup};
+use keyward::tower::KeyLayer;
+use keyward::verifier::Requirement;
+
+use crate::data::{Client, Completion, Counts, Entry, Month, Partners, User, trends};
+
+/// What keys can be restricted in.
+const CLIENT: &str = "client";
+
+type Data = State<Arc<Partners>>;
+
+/// The routes, each behind a key with full access; where one names a client, behind one that may reach that client.
+pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Router, KeyInError> {
+    let edge = Edge::new(keyward)
+        .accept(KeyIn::header("X-API-Key")?)
+        .observe(tell_operator);
+    let keys = KeyLayer::new(edge);
+    let all = || Requirement::full_access().filters(CLIENT);
+    let one = || Requirement::full_access().bind(CLIENT, path("client"));
+    let its_client = {
+        let partners = Arc::clone(partners);
+        lookup(path("user"), move |user: String| {
+            let client = partners.client_of_user(&user).map(str::to_owned);
+            async move { Ok::<_, Infallible>(client) }
+        })
+    };
+    let user = Requirement::full_access().bind(CLIENT, its_client);
+    Ok(Router::new()
+        .route("/v1/rollups/counts", keys.get(all(), counts))
+        .route("/v1/rollups/trends", keys.get(all(), trend))
+        .route("/v1/clients", keys.get(all(), clients))
+        .route(
+            "/v1/clients/{client}/training/completion",
+            keys.get(one(), completion),
+        )
+        .route(
+            "/v1/clients/{client}/training/{report}",
+            keys.get(one(), training),
+        )
+        .route(
+            "/v1/clients/{client}/phishing/repeat-offenders",
+            keys.get(one(), repeat_offenders),
+        )
+        .route(
+            "/v1/clients/{client}/phishing/{report}",
+            keys.get(one(), phishing),
+        )
+        .route("/v1/users", keys.get(all(), users))
+        .route("/v1/users/{user}", keys.get(user, one_user))
+        .with_state(Arc::clone(partners)))
+}
+
+/// The clients of the key's partner that the key may reach.
+fn reached<'a>(partners: &'a Partners, caller: &'a Caller) -> Vec<&'a Client> {
+    let only = caller.only(CLIENT);
+    let clients = partners.clients_of(caller.tenant());
+    clients.filter(|client| only.permits(&client.id)).collect()
+}
+
+fn client<'a>(partners: &'a Partners, caller: &Caller, id: &str) -> Result<&'a Client, StatusCode> {
+    let client = partners.client(caller.tenant(), id);
+    client.ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn counts(State(partners): Data, caller: Caller) -> Json<Counts> {
+    let counts = reached(&partners, &caller).into_iter().map(Client::counts);
+    Json(counts.fold(Counts::default(), Counts::and))
+}
+
+async fn trend(State(partners): Data, caller: Caller) -> Json<Vec<Month>> {
+    Json(trends(&reached(&partners, &caller)))
+}
+
+async fn clients(
+    State(partners): Data,
+    caller: Caller,
+    Query(paging): Query<Paging>,
+) -> Json<Paged<Client>> {
+    let clients = reached(&partners, &caller).into_iter().cloned();
+    Json(paging.page(clients, |client| &client.id))
+}
+
+async fn completion(
+    State(partners): Data,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Completion>>, StatusCode> {
+    Ok(Json(client(&partners, &caller, &id)?.completion()))
+}
+
+async fn training(
+    State(partners): Data,
+    caller: Caller,
+    Path((id, report)): Path<(String, String)>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Paged<Entry>>, StatusCode> {
+    let client = client(&partners, &caller, &id)?;
+    Ok(Json(match &*report {
+        "assignments" => paging.page(client.assignments(), |entry| &entry.id),
+        "quiz-scores" => paging.page(client.quiz_scores(), |entry| &entry.id),
+        "certificates" => paging.page(client.certificates(), |entry| &entry.id),
+        _ => return Err(StatusCode::NOT_FOUND),
+    }))
+}
+
+async fn phishing(
+    State(partners): Data,
+    caller: Caller,
+    Path((id, report)): Path<(String, String)>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Paged<Entry>>, StatusCode> {
+    let client = client(&partners, &caller, &id)?;
+    Ok(Json(match &*report {
+        "sends" => paging.page(client.sends(), |entry| &entry.id),
+        "clicks" => paging.page(client.clicks(), |entry| &entry.id),
+        "reports" => paging.page(client.reports(), |entry| &entry.id),
+        _ => return Err(StatusCode::NOT_FOUND),
+    }))
+}
+
+async fn repeat_offenders(
+    State(partners): Data,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Paged<User>>, StatusCode> {
+    let offenders = client(&partners, &caller, &id)?.repeat_offenders().cloned();
+    Ok(Json(paging.page(offenders, |user| &user.id)))
+}
+
+async fn users(
+    State(partners): Data,
+    caller: Caller,
+    Query(paging): Query<Paging>,
+) -> Json<Paged<User>> {
+    let clients = reached(&partners, &caller).into_iter();
+    let users = clients.flat_map(|client| client.users.iter().cloned());
+    Json(paging.page(users, |user| &user.id))
+}
+
+async fn one_user(
+    State(partners): Data,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<User>, StatusCode> {
+    // Another partner's user is nobody here.
+    let users = reached(&partners, &caller)
+        .into_iter()
+        .flat_map(|client| &client.users);
+    let user = users.into_iter().find(|user| user.id == id);
+    user.cloned().map(Json).ok_or(StatusCode::NOT_FOUND)
+}

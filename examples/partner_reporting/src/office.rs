@@ -1,0 +1,189 @@
+//! Who manages the keys, and how.
+
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use example_support::{
+    CodeForm, EventQuery, ListQuery, NotDone, Office, Person, RotateForm, Session,
+};
+use keyward::async_trait;
+use keyward::audit::SealedEvent;
+use keyward::key::{Access, KeyId, PrincipalError, Resource, TenantId, TenantIdError};
+use keyward::manager::{
+    Actor, Ceiling, KeyListView, NewKey, Operation, Policy, PolicyError, Revoked, Ruling,
+};
+use serde::Deserialize;
+
+/// A partner: whose keys they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Partner {
+    Northwind,
+    Contoso,
+}
+
+impl Partner {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Northwind => "northwind",
+            Self::Contoso => "contoso",
+        }
+    }
+
+    /// What the ids of its clients begin with.
+    pub(crate) const fn short(self) -> &'static str {
+        match self {
+            Self::Northwind => "nw",
+            Self::Contoso => "co",
+        }
+    }
+
+    pub(crate) fn tenant(self) -> Result<TenantId, TenantIdError> {
+        TenantId::new(self.name())
+    }
+
+    pub(crate) fn is(self, tenant: &TenantId) -> bool {
+        tenant.as_str() == self.name()
+    }
+}
+
+/// Somebody who can log in.
+#[derive(Debug, Clone)]
+pub(crate) struct PartnerPerson {
+    actor: Actor,
+    tenant: TenantId,
+}
+
+/// What stands before the names of those who may manage keys. A real product would ask its own list of people.
+const PARTNER_LEVEL: &str = "partner-admin/";
+const CLIENT_LEVEL: &str = "client-admin/";
+
+impl PartnerPerson {
+    pub(crate) fn partner_level(
+        name: &str,
+        partner: Partner,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::new(PARTNER_LEVEL, name, partner.tenant()?).map_err(Into::into)
+    }
+
+    pub(crate) fn client_level(
+        name: &str,
+        partner: Partner,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::new(CLIENT_LEVEL, name, partner.tenant()?).map_err(Into::into)
+    }
+
+    fn new(level: &str, name: &str, tenant: TenantId) -> Result<Self, PrincipalError> {
+        let actor = Actor::user(
+            &format!("{level}{name}"),
+            tenant.clone(),
+            Ceiling::Unlimited,
+        )?;
+        Ok(Self { actor, tenant })
+    }
+}
+
+impl Person for PartnerPerson {
+    fn actor(&self) -> Actor {
+        self.actor.clone()
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// Partner-level administrators may do everything with their partner's keys, integrations may issue their own, and
+/// nobody else may do anything, not even look.
+#[derive(Debug)]
+pub(crate) struct Administrators;
+
+#[async_trait]
+impl Policy for Administrators {
+    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+        let who = actor.principal();
+        let is_administrator = who.is_user() && who.name().starts_with(PARTNER_LEVEL);
+        let is_own = who.is_integration() && matches!(operation, Operation::Issue { .. });
+        Ok(if is_administrator || is_own {
+            Ruling::Allow
+        } else {
+            Ruling::Refuse
+        })
+    }
+}
+
+/// What the form asks for: a title. All else is as this product has it; a key of one client is for those who want it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssueForm {
+    title: String,
+    client: Option<String>,
+}
+
+type Desk = State<Office<PartnerPerson>>;
+
+pub(crate) fn routes(office: Office<PartnerPerson>) -> Router {
+    Router::new()
+        .route("/admin/login", post(log_in))
+        .route("/admin/keys", get(list).post(issue))
+        .route("/admin/keys/{id}/rotate", post(rotate))
+        .route("/admin/keys/{id}/revoke", post(revoke))
+        .route("/admin/events", get(events))
+        .with_state(office)
+}
+
+async fn log_in(State(office): Desk, Json(form): Json<CodeForm>) -> Result<Response, NotDone> {
+    Ok(Json(office.log_in(&form)?).into_response())
+}
+
+async fn list(
+    State(office): Desk,
+    session: Session,
+    Query(page): Query<ListQuery>,
+) -> Result<Json<KeyListView>, NotDone> {
+    // A revoked key disappears from the list.
+    let keys = office.list(&session, &page, |all| all).await?;
+    Ok(Json(keys))
+}
+
+async fn issue(
+    State(office): Desk,
+    session: Session,
+    Json(form): Json<IssueForm>,
+) -> Result<Response, NotDone> {
+    let new = |person: &PartnerPerson| {
+        let new = NewKey::new(person.tenant.clone(), form.title, Access::Full);
+        Ok(match form.client {
+            Some(client) => new.resources(Resource::new("client", &client).map_err(NotDone::form)?),
+            None => new,
+        })
+    };
+    let issued = office.issue(&session, new).await?;
+    Ok(issued.reveal().into_response())
+}
+
+async fn rotate(
+    State(office): Desk,
+    session: Session,
+    Path(id): Path<KeyId>,
+    Json(form): Json<RotateForm>,
+) -> Result<Response, NotDone> {
+    let issued = office.rotate(&session, id, &form).await?;
+    Ok(issued.reveal().into_response())
+}
+
+async fn revoke(
+    State(office): Desk,
+    session: Session,
+    Path(id): Path<KeyId>,
+) -> Result<Json<Revoked>, NotDone> {
+    Ok(Json(office.revoke(&session, id).await?))
+}
+
+async fn events(
+    State(office): Desk,
+    session: Session,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Vec<SealedEvent>>, NotDone> {
+    Ok(Json(office.events(&session, &query).await?))
+}

@@ -1,0 +1,57 @@
+//! The lines that are printed at start do what they say, pasted as they are.
+
+use example_driver::Server;
+
+use crate::PROGRAM;
+
+#[test]
+fn the_printed_lines_do_what_they_say() {
+    let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
+    let ran = server.run_lines();
+    let reply = |what: &str| {
+        let mut found = ran.iter().filter(|one| one.what.contains(what));
+        &found.next().unwrap_or_else(|| panic!("{what}")).reply
+    };
+
+    let issued = reply("issue a key for all clients");
+    assert_eq!(issued.header("cache-control"), Some("no-store"));
+    assert!(
+        issued
+            .text("/api_key")
+            .starts_with(issued.text("/display_prefix"))
+    );
+
+    let counts = reply("counts of the whole partner");
+    assert_eq!(counts.body["clients"], 12);
+    assert_eq!(counts.header("cache-control"), Some("private"));
+    assert_eq!(counts.header("vary"), Some("x-api-key"));
+    assert_eq!(reply("who completed").items("").len(), 5);
+
+    let missing = reply("no key");
+    assert_eq!(missing.text("/code"), "missing_credential");
+    assert_eq!(
+        missing.header("www-authenticate"),
+        Some(r#"ApiKey realm="api", in="header", name="X-API-Key""#)
+    );
+    let (short, revoked) = (reply("cut short"), reply("refused from now on"));
+    assert_eq!(short.body, revoked.body, "why is the operator's to know");
+    assert_eq!(short.text("/code"), "invalid_credential");
+    assert_eq!(reply("another client").text("/code"), "insufficient_access");
+
+    let list = reply("the list");
+    let titles = list.each("/keys", "title");
+    assert_eq!(
+        titles,
+        [
+            "Nightly Snowflake ETL",
+            "Power BI dashboard",
+            "Weekly digest"
+        ]
+    );
+    assert_eq!(
+        reply("nothing is revoked twice").text("/code"),
+        "already_revoked"
+    );
+    assert!(reply("who sees no key").items("/keys").is_empty());
+    assert!(server.stop().success());
+}

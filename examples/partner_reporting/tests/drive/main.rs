@@ -1,0 +1,58 @@
+//! The product as a process of its own: driven by the lines that it prints, by Python, and need by need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod curl;
+mod needs;
+mod requests;
+
+use example_driver::{Client, Server, office};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_partner_reporting");
+
+/// The product, with Northwind's administrator logged in.
+struct Product {
+    server: Server,
+    admin: Client,
+}
+
+impl Product {
+    fn start() -> Self {
+        let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
+        let admin = office(&server.client(), &server.code_of("Northwind"));
+        Self { server, admin }
+    }
+
+    /// Somebody else, logged in.
+    fn person(&self, who: &str) -> Client {
+        office(&self.server.client(), &self.server.code_of(who))
+    }
+
+    /// What is answered to a form.
+    fn issue(&self, form: &Value) -> Value {
+        let issued = self.admin.post("/admin/keys", form);
+        assert_eq!(issued.status, 201, "{issued:?}");
+        issued.body
+    }
+
+    /// A new key for all clients.
+    fn key(&self, title: &str) -> Value {
+        self.issue(&json!({ "title": title }))
+    }
+
+    /// What asks with this key.
+    fn asking(&self, key: &Value) -> Client {
+        let key = key["api_key"].as_str().unwrap();
+        self.server.client().with("x-api-key", key)
+    }
+
+    fn revoke(&self, key: &Value) -> example_driver::Reply {
+        let id = key["id"].as_str().unwrap();
+        self.admin
+            .post(&format!("/admin/keys/{id}/revoke"), &json!({}))
+    }
+}

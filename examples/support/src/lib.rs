@@ -1,0 +1,62 @@
+//! What the three products share that has nothing to do with keys: a small [login](Logins), [pages](Paging) of made-up data,
+//! the [lines](Line) that are printed at start, and a clean [stop](stopped).
+//!
+//! [`Office`] is what stands between a product's management endpoints and the [`KeyManager`](keyward::manager::KeyManager): it finds out who asks.
+
+#[cfg(feature = "actix")]
+mod actix;
+#[cfg(feature = "axum")]
+mod axum;
+mod lines;
+mod login;
+mod office;
+mod paging;
+
+pub use lines::{Line, print};
+pub use login::Logins;
+pub use office::{
+    CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+};
+pub use paging::{Paged, Paging};
+
+use std::net::{AddrParseError, SocketAddr};
+
+use keyward::http::Refused;
+
+/// Where to listen: what follows `--listen` on the command line, or this address.
+///
+/// # Errors
+/// If that is no address.
+pub fn listen_address(default: &str) -> Result<SocketAddr, AddrParseError> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--listen");
+    arguments.nth(1).as_deref().unwrap_or(default).parse()
+}
+
+/// Tells the operator why a request was refused, on standard error.
+#[expect(clippy::print_stderr, reason = "the log of an example")]
+pub fn tell_operator(refused: &Refused<'_>) {
+    let client = refused
+        .client
+        .map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+    eprintln!("refused, from {client}: {}", refused.reason);
+    for near_miss in refused.near_misses {
+        eprintln!("  perhaps: {near_miss}");
+    }
+}
+
+/// Returns once the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it.
+pub async fn stopped() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupted.await;
+}

@@ -1,0 +1,214 @@
+//! What endpoints that manage keys answer.
+//!
+//! Whoever stands behind such an endpoint has logged in with the host: what is wrong with what they asked for is told in the
+//! words of [`ManageError`]. What is wrong with the store, the clock or the host is theirs no more than a caller's, and
+//! the words are constant; the error itself is for the operator.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Problem};
+use crate::clock::rfc3339;
+use crate::manager::{ManageError, Revealed};
+use crate::store::StoreError;
+
+/// Problem details (RFC 9457), kept by no cache. Beside `code`, a member tells `at` when what was asked for had been done
+/// already, and `successor` which key to go on with.
+///
+/// | status | when |
+/// |---|---|
+/// | 400 | the cursor is of another list |
+/// | 403 | the policy, the actor's tenants or its ceiling say no |
+/// | 404 | there is no such key |
+/// | 409 | the key is not in a state for it, or was just changed by somebody else; the tenant is full |
+/// | 422 | the key asked for cannot be |
+/// | 429 | too many look-ups found nothing |
+/// | 500, 501 | what is stored cannot be read; the store cannot do this |
+/// | 503 | try again; after `outcome_unknown` look first |
+impl From<&ManageError> for Answer {
+    fn from(error: &ManageError) -> Self {
+        let (status, code) = status_and_code(error);
+        let mut headers = no_store("application/problem+json");
+        match status {
+            429 => headers.push(("retry-after", "60".to_owned())),
+            503 => headers.push(("retry-after", "5".to_owned())),
+            _ => {}
+        }
+        let detail = match status {
+            500.. => constant(code).to_owned(),
+            _ => sentence(&error.to_string()),
+        };
+        let problem = Problem {
+            status,
+            code,
+            detail: "",
+        };
+        let mut body = json!({
+            "type": "about:blank", "title": problem.title(), "status": status, "detail": detail, "code": code,
+        });
+        if let (Some((name, value)), Some(members)) = (member(error), body.as_object_mut()) {
+            members.insert(name.to_owned(), Value::String(value));
+        }
+        Self {
+            status,
+            headers,
+            body: body.to_string().into_bytes(),
+        }
+    }
+}
+
+/// 201 with the key, kept by no cache.
+///
+/// # Security
+/// The body is the key.
+impl From<&Revealed<'_>> for Answer {
+    fn from(revealed: &Revealed<'_>) -> Self {
+        match serde_json::to_vec(revealed) {
+            Ok(body) => Self {
+                status: 201,
+                headers: no_store("application/json"),
+                body,
+            },
+            // Years beyond 9999 alone cannot be written, and no key has one.
+            Err(_) => Self {
+                status: 500,
+                headers: no_store("application/json"),
+                body: Vec::new(),
+            },
+        }
+    }
+}
+
+fn no_store(content_type: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("cache-control", "no-store".to_owned()),
+        ("content-type", content_type.to_owned()),
+    ]
+}
+
+fn status_and_code(error: &ManageError) -> (u16, &'static str) {
+    match error {
+        ManageError::Cursor(_) => (400, "bad_cursor"),
+        ManageError::Refused => (403, "refused"),
+        ManageError::AboveCeiling(_) => (403, "above_ceiling"),
+        ManageError::NotFound => (404, "not_found"),
+        ManageError::AlreadyRevoked { .. } => (409, "already_revoked"),
+        ManageError::Ended(_) => (409, "ended"),
+        ManageError::AlreadySuspended { .. } => (409, "already_suspended"),
+        ManageError::NotSuspended => (409, "not_suspended"),
+        ManageError::Suspended => (409, "suspended"),
+        ManageError::AlreadyRotated { .. } => (409, "already_rotated"),
+        ManageError::AlreadyImported { .. } => (409, "already_imported"),
+        ManageError::IdTaken { .. } => (409, "id_taken"),
+        ManageError::CutOff => (409, "cut_off"),
+        ManageError::TenantFull => (409, "tenant_full"),
+        ManageError::Foreign(_) => (422, "invalid_import"),
+        ManageError::InTheFuture => (422, "in_the_future"),
+        ManageError::Invalid(_) => (422, "invalid_key"),
+        ManageError::TooManyLookups => (429, "too_many_lookups"),
+        ManageError::Unreadable(_) => (500, "unreadable"),
+        ManageError::Policy(_)
+        | ManageError::IdCollision
+        | ManageError::Random(_)
+        | ManageError::Clock
+        | ManageError::Hashing(_) => (503, "unavailable"),
+        ManageError::Unfinished { .. } => (503, "unfinished"),
+        ManageError::Store(error) => match error {
+            StoreError::AlreadyExists
+            | StoreError::Conflict
+            | StoreError::PreconditionFailed { .. } => (409, "conflict"),
+            StoreError::Corrupt(_) => (500, "unreadable"),
+            StoreError::Unsupported => (501, "unsupported"),
+            StoreError::Unavailable(_) => (503, "unavailable"),
+            StoreError::Indeterminate(_) => (503, "outcome_unknown"),
+        },
+    }
+}
+
+/// What is said where nobody who asks could have done better.
+fn constant(code: &str) -> &'static str {
+    match code {
+        "unreadable" => "What is stored cannot be read.",
+        "unsupported" => "This cannot be done here.",
+        "unfinished" => "All keys have ended, but not all are listed as revoked yet. Try again.",
+        "outcome_unknown" => "It is not known whether this was done. Look before you try again.",
+        _ => "This cannot be done now. Nothing was changed. Try again later.",
+    }
+}
+
+/// What a program that asked can go on with.
+fn member(error: &ManageError) -> Option<(&'static str, String)> {
+    match error {
+        ManageError::AlreadyRevoked { at } | ManageError::AlreadySuspended { at } => {
+            Some(("at", rfc3339(*at)))
+        }
+        ManageError::AlreadyRotated { successor } => Some(("successor", successor.to_string())),
+        ManageError::AlreadyImported { id } => Some(("id", id.to_string())),
+        _ => None,
+    }
+}
+
+/// An error's words as a sentence.
+fn sentence(words: &str) -> String {
+    let mut characters = words.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyId;
+    use crate::manager::InvalidKey;
+    use time::OffsetDateTime;
+
+    fn told(error: ManageError) -> (u16, Value) {
+        let answer = Answer::from(&error);
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["status"], answer.status);
+        assert!(
+            answer
+                .headers
+                .contains(&("cache-control", "no-store".to_owned()))
+        );
+        (answer.status, body)
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_question_is_told() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let (status, body) = told(ManageError::AlreadyRevoked { at });
+        assert_eq!(status, 409);
+        assert_eq!(body["title"], "Conflict");
+        assert_eq!(body["at"], "1970-01-01T00:00:00Z");
+        let successor = KeyId::from_u128(7);
+        let (_, body) = told(ManageError::AlreadyRotated { successor });
+        assert_eq!(body["successor"], successor.to_string());
+        let quoted = InvalidKey::RepeatedQuota("a\"b\n".to_owned());
+        let (status, body) = told(quoted.into());
+        assert_eq!(status, 422);
+        assert_eq!(body["detail"], "Two quotas are named `a\"b\n`.");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_host_is_not() {
+        let source = || "password=hunter2 at 10.0.0.7".into();
+        for error in [
+            ManageError::Store(StoreError::Unavailable(source())),
+            ManageError::Store(StoreError::Indeterminate(source())),
+            ManageError::Store(StoreError::Corrupt(source())),
+            ManageError::Policy(crate::manager::PolicyError::new(source())),
+            ManageError::Unfinished {
+                before: OffsetDateTime::UNIX_EPOCH,
+                source: StoreError::Unavailable(source()),
+            },
+        ] {
+            let (status, body) = told(error);
+            assert!(status >= 500);
+            assert!(!body.to_string().contains("hunter2"), "{body}");
+        }
+        // It may have been done: nobody is told that it was not.
+        let (_, body) = told(StoreError::Indeterminate(source()).into());
+        assert_eq!(body["code"], "outcome_unknown");
+        assert!(!body["detail"].as_str().unwrap().contains("Nothing"));
+    }
+}

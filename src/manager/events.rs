@@ -1,0 +1,38 @@
+//! Reading what was done.
+
+use super::{Actor, KeyManager, ManageError, Operation};
+use crate::audit::SealedEvent;
+use crate::key::TenantId;
+use crate::store::StoreError;
+
+impl KeyManager {
+    /// Up to `limit` of a tenant's events after this number, in the order in which they were committed; from 0 on, all.
+    ///
+    /// Numbers are those of the whole log, so that a tenant's have gaps.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Store`], with
+    /// [`StoreError::Unsupported`] from a store that keeps no events.
+    pub async fn events(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedEvent>, ManageError> {
+        if !actor.acts_for(tenant) {
+            return Err(ManageError::Refused);
+        }
+        self.ask(actor, &Operation::ReadEvents { tenant }).await?;
+        let log = self.parts.store.events();
+        let log = log.ok_or(StoreError::Unsupported)?;
+        let events = log.read(Some(tenant), after, limit).await?;
+        let is_of_tenant = |sealed: &SealedEvent| sealed.event.tenant.as_ref() == Some(tenant);
+        if !events.iter().all(is_of_tenant) {
+            return Err(ManageError::Store(StoreError::Corrupt(
+                "the store read another tenant's events".into(),
+            )));
+        }
+        Ok(events)
+    }
+}

@@ -136,3 +136,28 @@ async fn what_an_observer_is_told_holds_no_key() {
     let told = format!("{:?}", told.lock().unwrap());
     assert!(!told.contains(&key) && !told.contains(&long), "{told}");
 }
+
+#[test]
+fn a_near_miss_is_one_line_whatever_the_caller_wrote() {
+    let name = || "x-api-key\r\nforged: line".into();
+    for (near_miss, expected) in [
+        (NearMiss::SchemeMissing, "no scheme before it"),
+        (NearMiss::OtherScheme, "a scheme that is not accepted"),
+        (
+            NearMiss::OtherHeader { name: name() },
+            r"x-api-key\r\nforged",
+        ),
+        (
+            NearMiss::MisspeltHeader {
+                name: name(),
+                meant: "X-API-Key".into(),
+            },
+            "perhaps to be `X-API-Key`",
+        ),
+        (NearMiss::InQuery { parameter: name() }, r"\r\nforged"),
+    ] {
+        let line = near_miss.to_string();
+        assert!(line.contains(expected), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
+}

@@ -23,6 +23,7 @@ mod revoke_all_races;
 mod rotate;
 mod rotate_races;
 mod rules;
+mod shown;
 mod store;
 mod succession;
 mod suspend;

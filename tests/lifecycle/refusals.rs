@@ -56,6 +56,7 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
             .list(actor, &KeyQuery::of(tenant))
             .await
             .unwrap_err(),
+        manager.events(actor, tenant, 0, 100).await.unwrap_err(),
     ]
 }
 
@@ -128,6 +129,7 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
                 Operation::ExportRevocations { .. } => "export",
                 Operation::ReplayRevocations { .. } => "replay",
                 Operation::List { .. } => "list",
+                Operation::ReadEvents { .. } => "read events",
                 other => panic!("{other:?}"),
             };
             self.0
@@ -171,8 +173,15 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
             "rotate",
             "rotate with overlap",
         ];
-        let on_a_tenant = ["revoke all", "deny", "export", "replay", "list"];
-        let expected = [on_a_key, on_a_key, on_a_tenant].concat();
+        let on_a_tenant = [
+            "revoke all",
+            "deny",
+            "export",
+            "replay",
+            "list",
+            "read events",
+        ];
+        let expected = [&on_a_key[..], &on_a_key, &on_a_tenant].concat();
         let expected: Vec<_> = expected
             .iter()
             .map(|what| format!("user:alice {what}"))

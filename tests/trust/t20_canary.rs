@@ -85,6 +85,7 @@ async fn a_secret_is_in_nothing_that_is_written() {
     let canary = issued.api_key().expose_secret().to_owned();
     let text = issued.api_key().expose().to_owned();
     scan.debug(&issued);
+    scan.debug(&issued.reveal());
     scan.debug(issued.api_key());
     scan.debug(issued.record());
     let view = issued.record().view(issued.record().created_at());

@@ -15,6 +15,7 @@ mod both;
 mod client;
 mod hyper;
 mod looking_up;
+mod managing;
 mod poem;
 mod tonic;
 mod tower;

@@ -1,0 +1,116 @@
+//! What a host may send to a browser: a new key once, lists, and what was done.
+
+use keyward::http::Answer;
+use keyward::manager::{KeyQuery, ManageError, PageCursor};
+use keyward::store::KeyStore;
+use keyward::verifier::{Attempt, Requirement};
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+#[tokio::test]
+async fn a_new_key_is_revealed_with_all_that_may_be_shown_of_it() {
+    let house = House::new().await;
+    let issued = house.issue("Power BI").await;
+    let shown = serde_json::to_value(issued.reveal()).unwrap();
+    let view = serde_json::to_value(issued.record().view(house.now())).unwrap();
+    for (member, value) in view.as_object().unwrap() {
+        assert_eq!(shown[member], *value, "{member}");
+    }
+    assert_eq!(shown["api_key"], issued.api_key().expose());
+    assert_eq!(shown["secret"], issued.api_key().expose_secret());
+    let more = shown.as_object().unwrap().len() - view.as_object().unwrap().len();
+    assert_eq!(more, 2, "{shown}");
+
+    let answer = Answer::from(&issued.reveal());
+    assert_eq!(answer.status, 201);
+    let no_store = ("cache-control", "no-store".to_owned());
+    assert!(answer.headers.contains(&no_store));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&answer.body).unwrap(),
+        shown
+    );
+
+    let debug = format!("{:?}", issued.reveal());
+    assert!(debug.contains(issued.api_key().display_prefix()));
+    assert!(!debug.contains(issued.api_key().expose_secret()));
+}
+
+#[tokio::test]
+async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
+    let house = House::new().await;
+    let used = house.issue("used").await;
+    house.later(SECOND);
+    for title in ["second", "third"] {
+        house.issue(title).await;
+        house.later(SECOND);
+    }
+    let need = Requirement::any_key();
+    let attempt = Attempt::new(used.api_key().presented(), &need);
+    drop(house.keyward.verifier().verify(&attempt).await.unwrap());
+    house.keyward.flush_usage().await.unwrap();
+
+    let query = || all().limit(2);
+    let page = house.manager().list(&system(), &query()).await.unwrap();
+    let first = serde_json::to_value(page.view(house.now())).unwrap();
+    assert_eq!(first["keys"][0]["title"], "third");
+    assert_eq!(first["keys"][0]["usage"], Value::Null);
+    assert_eq!(first["keys"][0]["status"], "active");
+    assert_eq!(first["unreadable"], json!([]));
+
+    // A cursor comes back from a browser as it was sent there.
+    let cursor: PageCursor = serde_json::from_value(first["next"].clone()).unwrap();
+    let rest = query().after(cursor).unwrap();
+    let page = house.manager().list(&system(), &rest).await.unwrap();
+    let last = serde_json::to_value(page.view(house.now())).unwrap();
+    assert_eq!(last["keys"][0]["title"], "used");
+    assert_eq!(last["keys"][0]["usage"]["granted"], 1);
+    let usage = house.store.inner().usage().unwrap();
+    let stored = usage.read(&[used.record().id()]).await.unwrap()[0].unwrap();
+    assert_eq!(
+        last["keys"][0]["usage"]["last_used_at"],
+        text(stored.last_used_at)
+    );
+    assert_eq!(last["next"], Value::Null);
+    assert!(serde_json::from_value::<PageCursor>(json!("a0")).is_err());
+}
+
+#[tokio::test]
+async fn a_tenants_events_are_read_by_its_own_people_in_their_order() {
+    let house = House::new().await;
+    let first = house.issue("first").await;
+    let elsewhere = keyward::manager::NewKey::new(named("other"), "elsewhere", READ);
+    house.issue_key(elsewhere).await;
+    house.revoke(first.record().id()).await;
+    let alice = alice(None);
+    let events = house
+        .manager()
+        .events(&alice, &tenant(), 0, 100)
+        .await
+        .unwrap();
+    let told: Vec<_> = events
+        .iter()
+        .map(|one| (one.number, one.event.action.clone()))
+        .collect();
+    use keyward::audit::EventAction::{KeyIssued, KeyRevoked};
+    assert_eq!(told, [(1, KeyIssued), (3, KeyRevoked)]);
+    let after = house
+        .manager()
+        .events(&alice, &tenant(), 1, 100)
+        .await
+        .unwrap();
+    assert_eq!(after, events[1..]);
+    let one = house
+        .manager()
+        .events(&alice, &tenant(), 0, 1)
+        .await
+        .unwrap();
+    assert_eq!(one, events[..1]);
+    let refused = house
+        .manager()
+        .events(&alice, &named("other"), 0, 100)
+        .await;
+    assert!(matches!(refused, Err(ManageError::Refused)));
+    let whole = KeyQuery::of(&named("other"));
+    assert!(house.manager().list(&alice, &whole).await.is_err());
+}

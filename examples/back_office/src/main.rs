@@ -1,1 +1,80 @@
-fn main() {}
+//! A payments back office API: its callers send a key's id in `X-AuthenticationKeyId` and the secret in
+//! `X-AuthenticationKeyValue`.
+//!
+//! ```text
+//! cargo run -p back_office
+//! ```
+//! Each key has full access, until somebody revokes it. System administrators manage the keys; a support agent can log
+//! in as well, and sees nothing of them.
+
+mod account;
+mod api;
+mod data;
+mod fault;
+mod field;
+mod ledger;
+mod lines;
+mod listed;
+mod office;
+mod payment;
+
+use std::error::Error;
+
+use actix_web::{App, HttpServer};
+use example_support::{Office, listen_address, print, stopped};
+use keyward::Keyward;
+use keyward::key::KeyFormat;
+use keyward::store::MemoryStore;
+
+use crate::office::{Colleague, SystemAdministrators};
+
+/// Characters of a secret.
+const SECRET: usize = 64;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let format = KeyFormat::new("bofc")?.environment("live")?;
+    let keyward = Keyward::builder(MemoryStore::new())
+        .format(format.secret_length(SECRET)?)
+        .policy(SystemAdministrators)
+        .open()
+        .await?;
+    tokio::spawn(keyward.background());
+
+    let desk = Office::new(&keyward);
+    let administrator = desk.invite(Colleague::system_administrator("ada")?)?;
+    let agent = desk.invite(Colleague::support_agent("sam")?)?;
+
+    let api = api::routes(&keyward, data::made_up()?)?;
+    let office = office::routes(desk);
+    let app = move || {
+        App::new()
+            .app_data(fault::bodies())
+            .app_data(fault::queries())
+            .app_data(fault::paths())
+            .configure(api.clone())
+            .configure(office.clone())
+    };
+    // Who asks it to stop is this program's to notice: then what is under way is finished first.
+    let server = HttpServer::new(app).disable_signals();
+    let server = server.bind(listen_address("127.0.0.1:8002")?)?;
+    let address = server.addrs().into_iter().next();
+    let url = format!("http://{}", address.ok_or("it listens nowhere")?);
+    let server = server.run();
+    let handle = server.handle();
+    let mut serving = tokio::spawn(server);
+    print(
+        "A payments back office API, with its keys in memory.",
+        &lines::all(&url, &administrator, &agent),
+    );
+    tokio::select! {
+        ended = &mut serving => ended??,
+        () = stopped() => {
+            handle.stop(true).await;
+            serving.await??;
+        }
+    }
+    // All that was answered is committed; how keys were used since the last minute is handed on now.
+    keyward.flush_usage().await?;
+    Ok(())
+}

@@ -1,9 +1,12 @@
 //! Asks a product, one request at a time.
 
+use std::io::Read;
+
 use serde_json::{Value, json};
-use ureq::Agent;
-use ureq::http::{Method, Request};
+use ureq::http::request::Builder;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Body, SendBody};
 
 /// What was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,13 +110,7 @@ impl Client {
     /// Any method, with any body, or none.
     #[must_use]
     pub fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Reply {
-        let method: Method = method.parse().unwrap();
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
+        let request = self.request(method, path);
         let answered = match body {
             Some((content_type, body)) => {
                 let request = request.header("content-type", content_type);
@@ -121,23 +118,53 @@ impl Client {
             }
             None => self.agent.run(request.body(()).unwrap()),
         };
-        let mut response = answered.unwrap();
-        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
-            (name.to_string(), value.to_str().unwrap().to_owned())
-        };
-        let headers = response.headers().iter().map(header).collect();
-        // As much as any product answers.
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(64_000_000)
-            .read_to_string();
-        let body = body.unwrap();
-        Reply {
-            status: response.status().as_u16(),
-            headers,
-            body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
-        }
+        reply(answered.unwrap())
+    }
+
+    /// POST, with a body of JSON that is sent as it is read, and whose length nobody knows before.
+    #[must_use]
+    pub fn post_reader(&self, path: &str, body: impl Read + 'static) -> Reply {
+        let request = self.request("POST", path);
+        let request = request.header("content-type", "application/json");
+        let request = request.body(SendBody::from_owned_reader(body)).unwrap();
+        reply(self.agent.run(request).unwrap())
+    }
+
+    /// GET, of a server that is being stopped: none if it was gone before it answered. What it has begun to answer has to be whole.
+    #[must_use]
+    pub fn get_while_served(&self, path: &str) -> Option<Reply> {
+        let request = self.request("GET", path);
+        self.agent.run(request.body(()).unwrap()).ok().map(reply)
+    }
+
+    fn request(&self, method: &str, path: &str) -> Builder {
+        let method: Method = method.parse().unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
+        let headers = self.headers.iter();
+        headers.fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+    }
+}
+
+fn reply(mut response: Response<Body>) -> Reply {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    };
+    let headers = response.headers().iter().map(header).collect();
+    // As much as any product answers.
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(64_000_000)
+        .read_to_string();
+    let body = body.unwrap();
+    Reply {
+        status: response.status().as_u16(),
+        headers,
+        body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
     }
 }
 

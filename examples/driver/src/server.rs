@@ -95,6 +95,7 @@ impl Server {
     #[must_use]
     pub fn base(&self) -> String {
         let words = self.wanted[0].line.split_whitespace();
+        let words = words.map(|word| word.trim_matches(['"', '\'']));
         let mut urls = words.filter(|word| word.starts_with("http"));
         let url = urls.next().expect("the first line says where it is");
         let path = url

@@ -28,8 +28,14 @@ use keyward::http::Refused;
 /// # Errors
 /// If that is no address.
 pub fn listen_address(default: &str) -> Result<SocketAddr, AddrParseError> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--listen");
-    arguments.nth(1).as_deref().unwrap_or(default).parse()
+    argument("--listen").as_deref().unwrap_or(default).parse()
+}
+
+/// What follows this name on the command line; none if it is not there.
+#[must_use]
+pub fn argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1)
 }
 
 /// Tells the operator why a request was refused, on standard error.

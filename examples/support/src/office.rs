@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::SealedEvent;
-use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::key::{KeyId, KeyView, RevokeReason, TenantId};
 use keyward::manager::{
     Actor, Issued, KeyListView, KeyQuery, ManageError, NewKey, Overlap, PageCursor, Revoked,
 };
@@ -53,7 +53,8 @@ pub struct LoggedIn {
     session: String,
 }
 
-/// How long a key and its successor are both good: so many seconds; without a number, until the old one is revoked.
+/// How long a key and its successor are both good: so many seconds, 0 for not at all; without a number, until the old one is
+/// revoked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateForm {
@@ -65,8 +66,9 @@ pub struct RotateForm {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
+    /// That `next`; none for the first page.
     #[serde(default)]
-    after: Option<PageCursor>,
+    pub after: Option<PageCursor>,
 }
 
 /// Which events to read: those after a number.
@@ -192,11 +194,34 @@ impl<P: Person> Office<P> {
     ) -> Result<Issued, NotDone> {
         let person = self.person(session)?;
         let overlap = match form.overlap_seconds {
+            Some(0) => Overlap::None,
             Some(seconds) => Overlap::For(Duration::from_secs(seconds)),
             None => Overlap::UntilRevoked,
         };
         let (manager, actor) = (self.keyward.manager(), acting(&person, session));
         Ok(manager.rotate(&actor, person.tenant(), id, overlap).await?)
+    }
+
+    /// Switches a key off, until it is resumed.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub async fn suspend(&self, session: &Session, id: KeyId) -> Result<KeyView, NotDone> {
+        let person = self.person(session)?;
+        let (manager, actor) = (self.keyward.manager(), acting(&person, session));
+        let suspended = manager.suspend(&actor, person.tenant(), id).await?;
+        Ok(suspended.view(OffsetDateTime::now_utc()))
+    }
+
+    /// Switches a suspended key on again.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub async fn resume(&self, session: &Session, id: KeyId) -> Result<KeyView, NotDone> {
+        let person = self.person(session)?;
+        let (manager, actor) = (self.keyward.manager(), acting(&person, session));
+        let resumed = manager.resume(&actor, person.tenant(), id).await?;
+        Ok(resumed.view(OffsetDateTime::now_utc()))
     }
 
     /// Revokes a key, for good.

@@ -1,0 +1,194 @@
+//! Who manages the keys, and how.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::middleware::DefaultHeaders;
+use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
+use example_support::{
+    CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+};
+use keyward::async_trait;
+use keyward::audit::SealedEvent;
+use keyward::key::{Access, KeyId, TenantId, Title};
+use keyward::manager::{
+    Actor, Ceiling, Issued, KeyQuery, NewKey, Operation, Policy, PolicyError, Ruling,
+};
+use keyward::time::OffsetDateTime;
+use serde::{Deserialize, Serialize};
+
+use crate::listed::{Listed, Row};
+
+/// Somebody who can log in.
+#[derive(Debug, Clone)]
+pub(crate) struct Colleague {
+    actor: Actor,
+    tenant: TenantId,
+}
+
+/// What stands before the names of those who may manage keys. A real product would ask its own list of people.
+const SYSTEM_ADMINISTRATOR: &str = "system-admin/";
+const SUPPORT_AGENT: &str = "support-agent/";
+
+impl Colleague {
+    pub(crate) fn system_administrator(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::new(SYSTEM_ADMINISTRATOR, name)
+    }
+
+    pub(crate) fn support_agent(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::new(SUPPORT_AGENT, name)
+    }
+
+    fn new(role: &str, name: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        // All keys are the product's own.
+        let tenant = TenantId::new("back-office")?;
+        let name = format!("{role}{name}");
+        let actor = Actor::user(&name, tenant.clone(), Ceiling::Unlimited)?;
+        Ok(Self { actor, tenant })
+    }
+}
+
+impl Person for Colleague {
+    fn actor(&self) -> Actor {
+        self.actor.clone()
+    }
+
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// System administrators may do everything, and nobody else may do anything, not even look.
+#[derive(Debug)]
+pub(crate) struct SystemAdministrators;
+
+#[async_trait]
+impl Policy for SystemAdministrators {
+    async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
+        let who = actor.principal();
+        let is_administrator = who.is_user() && who.name().starts_with(SYSTEM_ADMINISTRATOR);
+        Ok(if is_administrator {
+            Ruling::Allow
+        } else {
+            Ruling::Refuse
+        })
+    }
+}
+
+/// What the form asks for: a name. All else is as this product has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssueForm {
+    name: String,
+}
+
+/// A new key, this once.
+///
+/// Not [`Issued::reveal`]: that also bears the key as one text, and whoever finds a second form of a key tries to send it.
+/// Callers of this product send the two values, so these are what they get.
+#[derive(Serialize)]
+struct Revealed<'a> {
+    id: KeyId,
+    secret: &'a str,
+    name: &'a Title,
+}
+
+/// A key that was just revoked.
+#[derive(Serialize)]
+struct Ended {
+    name: Title,
+    id: KeyId,
+    #[serde(with = "keyward::time::serde::rfc3339")]
+    revoked_on: OffsetDateTime,
+}
+
+type Desk = Data<Office<Colleague>>;
+
+pub(crate) fn routes(
+    office: Office<Colleague>,
+) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
+    let office = Desk::new(office);
+    move |app: &mut ServiceConfig| {
+        // Sessions and secrets among them: no cache keeps what is answered here.
+        let no_store = DefaultHeaders::new().add((CACHE_CONTROL, "no-store"));
+        let desk = web::scope("/admin")
+            .app_data(office)
+            .service(web::resource("/login").post(log_in))
+            .service(web::resource("/keys").get(list).post(issue))
+            .service(web::resource("/keys/{id}/rotate").post(rotate))
+            .service(web::resource("/keys/{id}/suspend").post(suspend))
+            .service(web::resource("/keys/{id}/resume").post(resume))
+            .service(web::resource("/keys/{id}/revoke").post(revoke))
+            .service(web::resource("/events").get(events));
+        app.service(desk.wrap(no_store));
+    }
+}
+
+async fn log_in(office: Desk, Json(form): Json<CodeForm>) -> Result<Json<LoggedIn>, NotDone> {
+    Ok(Json(office.log_in(&form)?))
+}
+
+async fn list(
+    office: Desk,
+    session: Session,
+    Query(page): Query<ListQuery>,
+) -> Result<Json<Listed>, NotDone> {
+    // A new key stands at the top, a key just revoked at the bottom.
+    let keys = office.list(&session, &page, KeyQuery::live_first).await?;
+    Ok(Json(keys.into()))
+}
+
+async fn issue(
+    office: Desk,
+    session: Session,
+    Json(form): Json<IssueForm>,
+) -> Result<HttpResponse, NotDone> {
+    let new = |person: &Colleague| Ok(NewKey::new(person.tenant.clone(), form.name, Access::Full));
+    let issued = office.issue(&session, new).await?;
+    Ok(reveal(&issued))
+}
+
+async fn rotate(
+    office: Desk,
+    session: Session,
+    id: Path<KeyId>,
+    Json(form): Json<RotateForm>,
+) -> Result<HttpResponse, NotDone> {
+    let issued = office.rotate(&session, *id, &form).await?;
+    Ok(reveal(&issued))
+}
+
+async fn suspend(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Row>, NotDone> {
+    let suspended = office.suspend(&session, *id).await?;
+    Ok(Json(Row::from(&suspended)))
+}
+
+async fn resume(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Row>, NotDone> {
+    let resumed = office.resume(&session, *id).await?;
+    Ok(Json(Row::from(&resumed)))
+}
+
+async fn revoke(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Ended>, NotDone> {
+    let revoked = office.revoke(&session, *id).await?;
+    Ok(Json(Ended {
+        name: revoked.title,
+        id: revoked.id,
+        revoked_on: revoked.at,
+    }))
+}
+
+async fn events(
+    office: Desk,
+    session: Session,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Vec<SealedEvent>>, NotDone> {
+    Ok(Json(office.events(&session, &query).await?))
+}
+
+fn reveal(issued: &Issued) -> HttpResponse {
+    let record = issued.record();
+    HttpResponse::Created().json(Revealed {
+        id: record.id(),
+        secret: issued.api_key().expose_secret(),
+        name: record.title(),
+    })
+}

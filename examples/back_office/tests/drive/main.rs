@@ -1,0 +1,71 @@
+//! The product as a process of its own: driven by the lines that it prints, by Python, byte by byte, and need by need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod curl;
+mod guarded;
+mod needs;
+mod payments;
+mod requests;
+mod stopping;
+mod wire;
+
+use example_driver::{Client, Reply, Server, office};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_back_office");
+
+/// The headers of a key, in the order in which they are written about.
+const ID: &str = "X-AuthenticationKeyId";
+const VALUE: &str = "X-AuthenticationKeyValue";
+
+/// The product, with a system administrator logged in.
+struct Product {
+    server: Server,
+    admin: Client,
+}
+
+impl Product {
+    fn start() -> Self {
+        let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
+        let admin = office(&server.client(), &server.code_of("system administrator"));
+        Self { server, admin }
+    }
+
+    /// The support agent, logged in.
+    fn agent(&self) -> Client {
+        office(&self.server.client(), &self.server.code_of("support agent"))
+    }
+
+    /// A new key.
+    fn key(&self, name: &str) -> Value {
+        let issued = self.admin.post("/admin/keys", &json!({ "name": name }));
+        assert_eq!(issued.status, 201, "{issued:?}");
+        issued.body
+    }
+
+    /// What asks with this key.
+    fn asking(&self, key: &Value) -> Client {
+        let client = self.server.client().with(ID, text(key, "id"));
+        client.with(VALUE, text(key, "secret"))
+    }
+
+    /// Asks for something to be done with a key.
+    fn act(&self, key: &Value, action: &str) -> Reply {
+        act(&self.admin, key, action)
+    }
+}
+
+/// Has somebody ask for something to be done with a key.
+fn act(who: &Client, key: &Value, action: &str) -> Reply {
+    let path = format!("/admin/keys/{}/{action}", text(key, "id"));
+    who.post(&path, &json!({}))
+}
+
+fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object[member].as_str().unwrap()
+}

@@ -1,0 +1,137 @@
+//! The list of keys.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::ACCOUNTS;
+use crate::{Product, text};
+
+#[test]
+fn c3_the_list_shows_name_id_issued_on_and_revoked_on() {
+    let product = Product::start();
+    let (one, other) = (product.key("One"), product.key("Other"));
+    let revoked = product.act(&one, "revoke");
+    let list = product.admin.get("/admin/keys");
+    let [first, last] = list.items("/keys") else {
+        panic!("{list:?}");
+    };
+    for (row, key, name) in [(first, &other, "Other"), (last, &one, "One")] {
+        assert_eq!(
+            (text(row, "name"), text(row, "id")),
+            (name, text(key, "id"))
+        );
+        assert!(text(row, "issued_on").ends_with('Z'), "{row}");
+        let members: Vec<_> = row.as_object().unwrap().keys().collect();
+        assert_eq!(
+            members,
+            ["can_be_revoked", "id", "issued_on", "name", "revoked_on"]
+        );
+    }
+    assert_eq!(
+        (text(first, "revoked_on"), &first["can_be_revoked"]),
+        ("Active", &json!(true))
+    );
+    let at = revoked.text("/revoked_on");
+    assert_eq!(
+        (text(last, "revoked_on"), &last["can_be_revoked"]),
+        (at, &json!(false))
+    );
+}
+
+#[test]
+fn c3_a_new_key_stands_at_the_top_and_one_just_revoked_moves_to_the_bottom() {
+    let product = Product::start();
+    let keys: Vec<_> = (0..70)
+        .map(|number| product.key(&format!("Key {number}")))
+        .collect();
+    let revoked = [
+        3, 69, 0, 40, 41, 42, 43, 44, 45, 46, 47, 48, 20, 21, 22, 23, 24, 25, 26, 27,
+    ];
+    for number in revoked {
+        assert_eq!(product.act(&keys[number], "revoke").status, 200);
+    }
+    let newest = product.key("Newest");
+    // 51 live keys, the newest first; then 20 revoked ones, the one just revoked last.
+    let live = (0..70).rev().filter(|number| !revoked.contains(number));
+    let in_order: Vec<_> = live
+        .chain(revoked)
+        .map(|number| format!("Key {number}"))
+        .collect();
+
+    let mut shown = Vec::new();
+    let mut after = String::new();
+    let mut sizes = Vec::new();
+    loop {
+        let page = product.admin.get(&format!("/admin/keys{after}"));
+        let names = page.each("/keys", "name");
+        sizes.push(names.len());
+        shown.extend(names.into_iter().map(str::to_owned));
+        match page.body["next"].as_str() {
+            Some(next) => after = format!("?after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [50, 21], "the second page holds keys of both kinds");
+    assert_eq!(shown[0], "Newest");
+    assert_eq!(shown[1..], in_order);
+
+    assert_eq!(product.act(&newest, "revoke").status, 200);
+    let first = product.admin.get("/admin/keys");
+    assert_eq!(first.text("/keys/0/name"), "Key 68");
+    let last = product
+        .admin
+        .get(&format!("/admin/keys?after={}", first.text("/next")));
+    assert_eq!(last.each("/keys", "name").last(), Some(&"Newest"));
+    assert_eq!(product.admin.get("/admin/keys?after=nonsense").status, 400);
+}
+
+#[test]
+fn a_predecessor_that_rotation_has_ended_counts_as_revoked_in_lists() {
+    let product = Product::start();
+    let old = product.key("Settlement run");
+    let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
+    let new = product.admin.post(&path, &json!({ "overlap_seconds": 1 }));
+    assert_eq!((new.status, new.text("/name")), (201, "Settlement run"));
+    let row = || {
+        let list = product.admin.get("/admin/keys");
+        let mut rows = list.items("/keys").iter();
+        rows.find(|row| row["id"] == old["id"]).unwrap().clone()
+    };
+    assert_eq!(text(&row(), "revoked_on"), "Active");
+    let begun = Instant::now();
+    while product.asking(&old).get(ACCOUNTS).status == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it never ends");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let ended = row();
+    assert!(text(&ended, "revoked_on").ends_with('Z'), "{ended}");
+    assert_eq!(ended["can_be_revoked"], false);
+    assert_eq!(product.asking(&new.body).get(ACCOUNTS).status, 200);
+    for action in ["rotate", "suspend", "resume"] {
+        assert_eq!(product.act(&old, action).status, 409, "{action}");
+    }
+}
+
+#[test]
+fn a_predecessor_that_rotation_ends_at_once_moves_to_the_bottom() {
+    let product = Product::start();
+    let (old, _) = (product.key("Settlement run"), product.key("Other"));
+    let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
+    let new = product.admin.post(&path, &json!({ "overlap_seconds": 0 }));
+    assert_eq!(new.status, 201, "{new:?}");
+    assert_eq!(product.asking(&old).get(ACCOUNTS).status, 401);
+    assert_eq!(product.asking(&new.body).get(ACCOUNTS).status, 200);
+    let list = product.admin.get("/admin/keys");
+    let names = ["Settlement run", "Other", "Settlement run"];
+    assert_eq!(list.each("/keys", "name"), names);
+    assert_eq!(list.text("/keys/0/id"), new.text("/id"));
+    assert_eq!(list.text("/keys/2/id"), text(&old, "id"));
+    assert_eq!(list.body["keys"][2]["can_be_revoked"], false);
+    let again = product.act(&old, "revoke");
+    assert_eq!(
+        (again.status, again.text("/at")),
+        (409, list.text("/keys/2/revoked_on"))
+    );
+}

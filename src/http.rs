@@ -55,7 +55,7 @@ mod passage;
 mod refusal;
 
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Terms, Way};
+pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]

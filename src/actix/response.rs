@@ -10,11 +10,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use crate::http::{Answer, Fate, ResponseBody, Terms, Way};
+use crate::http::{Answer, Fate, ResponseBody, Rest, Terms};
 
 /// What is left to do once the handler has answered.
 pub(super) struct After {
-    pub(super) way: Way,
+    pub(super) rest: Rest,
     pub(super) terms: Arc<Terms<HttpRequest>>,
 }
 
@@ -38,12 +38,12 @@ impl After {
         self,
         mut response: HttpResponse<B>,
     ) -> HttpResponse<ResponseBody<B>> {
-        let Self { way, terms } = self;
+        let Self { rest, terms } = self;
         let announced = match response.body().size() {
             BodySize::Sized(size) => size,
             BodySize::None | BodySize::Stream => 0,
         };
-        let held = match way.finish(&terms, response.status().as_u16(), announced) {
+        let held = match rest.finish(&terms, response.status().as_u16(), announced) {
             Ok(Fate::Passed(held)) => held,
             Ok(Fate::Granted(held)) => {
                 add_headers(&terms, response.headers_mut());
@@ -58,6 +58,9 @@ impl After {
 /// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
 /// anew what never changes.
 fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
+    if terms.edge.may_be_cached() {
+        return;
+    }
     if let Some(value) = terms.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),

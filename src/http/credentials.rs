@@ -60,9 +60,9 @@ impl Found<'_> {
 pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a, H>) -> Found<'a> {
     let mut found = authorization(forms, head.headers);
     for form in forms {
-        found = found.and(match &form.0 {
+        let other = match &form.0 {
             // All schemes share one header.
-            Form::Scheme(_) => Found::Nothing,
+            Form::Scheme(_) => continue,
             Form::Header(name) => match only_one(head.headers, &name.lower) {
                 One::Absent => Found::Nothing,
                 One::Single(value) => Found::Text(value),
@@ -82,7 +82,8 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
                 }
             }
             Form::Query(name) => parameter(head.query.unwrap_or_default(), name),
-        });
+        };
+        found = found.and(other);
     }
     found
 }

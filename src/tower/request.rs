@@ -1,18 +1,33 @@
 //! What is taken out of a request.
 
-use http::Uri;
+use http::{Request, Uri};
 use http::header::Entry;
 use http::request::Parts;
 
-use crate::http::{Edge, Terms};
+use crate::http::{Begun, Edge, Gate, Terms};
+
+/// Decides on a request, where that can be done at once. It is taken apart only for those who ask for its parts.
+#[inline]
+pub(crate) fn begin<B>(gate: &Gate<Parts>, request: Request<B>) -> (Begun, Request<B>) {
+    match gate.begin_unasked(&request) {
+        Some(begun) => (begun, request),
+        None => begin_in_parts(gate, request),
+    }
+}
+
+fn begin_in_parts<B>(gate: &Gate<Parts>, request: Request<B>) -> (Begun, Request<B>) {
+    let (mut parts, body) = request.into_parts();
+    let begun = gate.begin(&mut parts);
+    (begun, Request::from_parts(parts, body))
+}
 
 /// Takes the credential out of a request, or marks it.
-pub(crate) fn hide_credential(terms: &Terms<Parts>, parts: &mut Parts) {
+pub(crate) fn hide_credential<B>(terms: &Terms<Parts>, request: &mut Request<B>) {
     let edge = &terms.edge;
     for name in terms.credential_headers.iter() {
         if !terms.keeps_credential {
-            parts.headers.remove(name);
-        } else if let Entry::Occupied(mut values) = parts.headers.entry(name) {
+            request.headers_mut().remove(name);
+        } else if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
             values
                 .iter_mut()
                 .for_each(|value| value.set_sensitive(true));
@@ -21,11 +36,13 @@ pub(crate) fn hide_credential(terms: &Terms<Parts>, parts: &mut Parts) {
     if terms.keeps_credential {
         return;
     }
-    if let Some(uri) = without_credential(edge, &parts.uri) {
-        parts.uri = uri;
+    if let Some(uri) = without_credential(edge, request.uri()) {
+        *request.uri_mut() = uri;
     }
     #[cfg(feature = "axum")]
-    if let Some(original) = parts.extensions.get_mut::<axum::extract::OriginalUri>()
+    if let Some(original) = request
+        .extensions_mut()
+        .get_mut::<axum::extract::OriginalUri>()
         && let Some(uri) = without_credential(edge, &original.0)
     {
         original.0 = uri;

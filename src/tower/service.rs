@@ -13,9 +13,9 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::request::hide_credential;
+use super::request::{begin, hide_credential};
 use super::response::{add_headers, answer};
-use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Terms, Way};
+use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms, Way};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -47,17 +47,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let values = match self.gate.begin(&mut parts) {
-            Begun::Decided(decided) => return self.go_on(decided, parts, body),
+        let (begun, request) = begin(&self.gate, request);
+        let values = match begun {
+            Begun::Decided(decided) => return self.go_on(decided, request),
             Begun::Open(values) => values,
         };
         // The one that is ready goes; what stays is made ready for the next request.
         let mut ready = self.clone();
         std::mem::swap(&mut ready, self);
         let deciding = async move {
+            let (mut parts, body) = request.into_parts();
             let decided = ready.gate.decide(&mut parts, values).await;
-            ready.go_on(decided, parts, body).await
+            let request = Request::from_parts(parts, body);
+            ready.go_on(decided, request).await
         };
         ResponseFuture::of(State::Deciding {
             future: Box::pin(deciding),
@@ -70,28 +72,29 @@ impl<S> KeyService<S> {
     fn go_on<B, R>(
         &mut self,
         decided: Result<Way, Box<Refusal>>,
-        mut parts: Parts,
-        body: B,
+        mut request: Request<B>,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
     {
         let terms = self.gate.terms();
-        let way = match terms.let_in(&parts, decided) {
+        let way = match terms.let_in(request.headers(), decided) {
             Ok(way) => way,
             Err(refusal) => return ResponseFuture::answered(*refusal),
         };
-        if let Some(way) = &way {
-            hide_credential(terms, &mut parts);
-            parts.extensions.insert(way.grant.clone());
-        }
+        let rest = way.map(|way| {
+            let (grant, rest) = way.hand_on(terms);
+            hide_credential(terms, &mut request);
+            request.extensions_mut().insert(grant);
+            rest
+        });
         let most = terms.request_bound().unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let request = Request::from_parts(parts, Limited::new(body, most));
+        let request = request.map(|body| Limited::new(body, most));
         ResponseFuture::of(State::Serving {
             future: self.inner.call(request),
-            after: way.map(|way| After {
-                way,
+            after: rest.map(|rest| After {
+                rest,
                 terms: Arc::clone(terms),
             }),
         })
@@ -100,7 +103,7 @@ impl<S> KeyService<S> {
 
 /// What is left to do once the handler has answered.
 struct After {
-    way: Way,
+    rest: Rest,
     terms: Arc<Terms<Parts>>,
 }
 
@@ -108,7 +111,7 @@ impl After {
     fn finish<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
         let announced = response.body().size_hint().lower();
         let status = response.status().as_u16();
-        let held = match self.way.finish(&self.terms, status, announced) {
+        let held = match self.rest.finish(&self.terms, status, announced) {
             Ok(Fate::Passed(held)) => held,
             Ok(Fate::Granted(held)) => {
                 add_headers(&self.terms, response.headers_mut());

@@ -54,6 +54,8 @@ mod near_miss;
 mod passage;
 mod refusal;
 
+#[cfg(feature = "actix")]
+pub(crate) use self::adapter::Held;
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]

@@ -31,7 +31,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
 #[cfg(feature = "axum")]
-pub(crate) use self::request::{begin, hide_credential};
+pub(crate) use self::request::hide_credential;
 #[cfg(feature = "axum")]
 pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};

@@ -44,7 +44,7 @@ where
             };
             let response = handle(&handler, request).await;
             Ok(match rest {
-                Some(rest) => After { rest, terms }.finish(response).map_into_boxed_body(),
+                Some(rest) => After { rest, terms }.finish_boxed(response),
                 None => response,
             })
         }

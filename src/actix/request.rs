@@ -42,9 +42,10 @@ fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse
 fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
     let edge = &terms.edge;
     for name in terms.credential_headers.iter() {
-        let values = request.headers_mut().remove(name);
-        if terms.keeps_credential {
-            let values: Vec<_> = values.collect();
+        if !terms.keeps_credential {
+            request.headers_mut().remove(name);
+        } else {
+            let values: Vec<_> = request.headers_mut().remove(name).collect();
             for mut value in values {
                 value.set_sensitive(true);
                 request.headers_mut().append(name.clone(), value);
@@ -52,6 +53,7 @@ fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
         }
     }
     if !terms.keeps_credential
+        && edge.reads_queries()
         && let Some(uri) = without_credential(edge, request.uri())
     {
         // The router keeps a copy of it.

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use crate::http::{Answer, Fate, ResponseBody, Rest, Terms};
+use crate::http::{Answer, Fate, Held, ResponseBody, Rest, Terms};
 
 /// What is left to do once the handler has answered.
 pub(super) struct After {
@@ -27,6 +27,18 @@ impl After {
         ServiceResponse::new(request, self.finished(response))
     }
 
+    /// As [`finish`](Self::finish), where the body stays what it is unless something depends on it.
+    pub(super) fn finish_boxed(self, mut response: ServiceResponse) -> ServiceResponse {
+        match self.held(response.response_mut()) {
+            Ok(None) => response,
+            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held).boxed()),
+            Err(refused) => {
+                let (request, _) = response.into_parts();
+                ServiceResponse::new(request, answer::<BoxBody>(refused).map_into_boxed_body())
+            }
+        }
+    }
+
     /// Some middleware says what it answers in its error.
     pub(super) fn finish_error(self, error: Error) -> Error {
         let response = self.finished(error.error_response());
@@ -38,20 +50,31 @@ impl After {
         self,
         mut response: HttpResponse<B>,
     ) -> HttpResponse<ResponseBody<B>> {
+        match self.held(&mut response) {
+            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held)),
+            Err(refused) => answer(refused),
+        }
+    }
+
+    /// What the response holds, which has its headers then.
+    ///
+    /// # Errors
+    /// The answer to send in its place.
+    fn held<B: MessageBody>(self, response: &mut HttpResponse<B>) -> Result<Option<Held>, Answer> {
         let Self { rest, terms } = self;
         let announced = match response.body().size() {
             BodySize::Sized(size) => size,
             BodySize::None | BodySize::Stream => 0,
         };
-        let held = match rest.finish(&terms, response.status().as_u16(), announced) {
-            Ok(Fate::Passed(held)) => held,
-            Ok(Fate::Granted(held)) => {
-                add_headers(&terms, response.headers_mut());
-                held
-            }
-            Err(refused) => return answer(refused),
-        };
-        response.map_body(|_, body| ResponseBody::granted(body, held))
+        Ok(
+            match rest.finish(&terms, response.status().as_u16(), announced)? {
+                Fate::Passed(held) => held,
+                Fate::Granted(held) => {
+                    add_headers(&terms, response.headers_mut());
+                    held
+                }
+            },
+        )
     }
 }
 
@@ -63,6 +86,7 @@ fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
     }
     if let Some(value) = terms.edge.cache_control(headers) {
         let value = match value {
+            Cow::Borrowed("private") => Ok(const { HeaderValue::from_static("private") }),
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
         };

@@ -17,7 +17,7 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
 use crate::http::{Begun, Fate, Gate, Refusal, Rest, Terms, Way};
-use crate::tower::{ResponseBody, add_headers, answer, begin, hide_credential};
+use crate::tower::{ResponseBody, add_headers, answer, hide_credential};
 
 /// A handler that is called with what its guard lets through.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ impl<H> Guarded<H> {
     }
 
     /// Hands the request on, or answers it.
+    #[inline]
     fn go_on<T, S>(
         self,
         decided: Result<Way, Box<Refusal>>,
@@ -54,7 +55,8 @@ impl<H> Guarded<H> {
         });
         if let Some(most) = terms.request_bound() {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
-            request = request.map(|body| Body::new(Limited::new(body, most)));
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = Body::new(Limited::new(body, most));
         }
         Answering::Serving {
             future: self.handler.call(request, state),
@@ -71,8 +73,16 @@ where
 {
     type Future = Answering<H::Future>;
 
-    fn call(self, request: Request, state: S) -> Self::Future {
-        let (begun, request) = begin(&self.gate, request);
+    fn call(self, mut request: Request, state: S) -> Self::Future {
+        let begun = match self.gate.begin_unasked(&request) {
+            Some(begun) => begun,
+            None => {
+                let (mut parts, body) = request.into_parts();
+                let begun = self.gate.begin(&mut parts);
+                request = Request::from_parts(parts, body);
+                begun
+            }
+        };
         let values = match begun {
             Begun::Decided(decided) => return self.go_on(decided, request, state),
             Begun::Open(values) => values,

@@ -100,7 +100,7 @@ fn only_one<'a, H: HeaderSource + ?Sized>(headers: &'a H, name: &str) -> One<'a>
         .filter(|(other, _)| other.eq_ignore_ascii_case(name));
     match (values.next(), values.next()) {
         (None, _) => One::Absent,
-        (Some((_, value)), None) if !value.contains(&b',') => One::Single(trim(value)),
+        (Some((_, value)), None) if !has_comma(value) => One::Single(trim(value)),
         (Some(_), _) => One::Several,
     }
 }
@@ -127,7 +127,7 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
     }
     match first.and_then(accepted) {
         None => Found::Nothing,
-        Some((_, rest)) if rest.contains(&b',') => Found::Several,
+        Some((_, rest)) if has_comma(rest) => Found::Several,
         Some((Scheme::Bearer | Scheme::ApiKey, key)) => Found::Text(key),
         Some((Scheme::Basic, encoded)) => user_and_password(encoded),
     }
@@ -205,6 +205,14 @@ pub(super) fn trim(value: &[u8]) -> &[u8] {
         .rposition(|byte| !is_space(*byte))
         .map_or(start, |last| last + 1);
     value.get(start..end).unwrap_or_default()
+}
+
+/// Looks at all bytes, so that many are compared at once.
+fn has_comma(value: &[u8]) -> bool {
+    let is_comma = |byte: &u8| *byte == b',';
+    let (chunks, rest) = value.as_chunks::<16>();
+    let is_in = |chunk: &[u8; 16]| chunk.iter().fold(false, |found, byte| found | is_comma(byte));
+    chunks.iter().fold(false, |found, chunk| found | is_in(chunk)) | rest.iter().any(is_comma)
 }
 
 fn is_space(byte: u8) -> bool {

@@ -259,6 +259,12 @@ impl Edge {
         cache_control.into_iter().chain(vary)
     }
 
+    /// Whether credentials are read from queries, too.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn reads_queries(&self) -> bool {
+        self.forms.iter().any(KeyIn::is_in_query)
+    }
+
     /// Whether caches are left to the application.
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn may_be_cached(&self) -> bool {

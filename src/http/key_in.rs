@@ -108,6 +108,11 @@ impl KeyIn {
         one.into_iter().chain(other)
     }
 
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(super) fn is_in_query(&self) -> bool {
+        matches!(self.0, Form::Query(_))
+    }
+
     pub(super) fn scheme(&self) -> Option<Scheme> {
         match self.0 {
             Form::Scheme(scheme) => Some(scheme),

@@ -4,22 +4,7 @@ use http::{Request, Uri};
 use http::header::Entry;
 use http::request::Parts;
 
-use crate::http::{Begun, Edge, Gate, Terms};
-
-/// Decides on a request, where that can be done at once. It is taken apart only for those who ask for its parts.
-#[inline]
-pub(crate) fn begin<B>(gate: &Gate<Parts>, request: Request<B>) -> (Begun, Request<B>) {
-    match gate.begin_unasked(&request) {
-        Some(begun) => (begun, request),
-        None => begin_in_parts(gate, request),
-    }
-}
-
-fn begin_in_parts<B>(gate: &Gate<Parts>, request: Request<B>) -> (Begun, Request<B>) {
-    let (mut parts, body) = request.into_parts();
-    let begun = gate.begin(&mut parts);
-    (begun, Request::from_parts(parts, body))
-}
+use crate::http::{Edge, Terms};
 
 /// Takes the credential out of a request, or marks it.
 pub(crate) fn hide_credential<B>(terms: &Terms<Parts>, request: &mut Request<B>) {
@@ -33,7 +18,7 @@ pub(crate) fn hide_credential<B>(terms: &Terms<Parts>, request: &mut Request<B>)
                 .for_each(|value| value.set_sensitive(true));
         }
     }
-    if terms.keeps_credential {
+    if terms.keeps_credential || !edge.reads_queries() {
         return;
     }
     if let Some(uri) = without_credential(edge, request.uri()) {

@@ -13,7 +13,7 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::request::{begin, hide_credential};
+use super::request::hide_credential;
 use super::response::{add_headers, answer};
 use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms, Way};
 
@@ -46,8 +46,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (begun, request) = begin(&self.gate, request);
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let begun = match self.gate.begin_unasked(&request) {
+            Some(begun) => begun,
+            None => {
+                let (mut parts, body) = request.into_parts();
+                let begun = self.gate.begin(&mut parts);
+                request = Request::from_parts(parts, body);
+                begun
+            }
+        };
         let values = match begun {
             Begun::Decided(decided) => return self.go_on(decided, request),
             Begun::Open(values) => values,

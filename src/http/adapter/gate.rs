@@ -92,7 +92,11 @@ impl Values {
 
     /// The attempt with these resources. Where a route names a kind in two places and a request in one of them, it
     /// is as if it named none: else whoever asks could choose which of the two is looked at.
+    #[inline]
     fn attempt<'a>(&'a self, need: &'a Requirement) -> Attempt<'a> {
+        if self.0.is_empty() {
+            return Attempt::of(need);
+        }
         let named = self.0.iter().filter_map(|(kind, value)| {
             let is_whole =
                 |(other, value): &(Arc<str>, Option<String>)| other != kind || value.is_some();
@@ -163,7 +167,10 @@ impl<R: Incoming + 'static> Gate<R> {
         if self.looks_up() {
             return Begun::Open(values);
         }
-        self.begin_on(request, self.connection_of(request), values)
+        match self.begin_on(request, self.connection_of(request), &values) {
+            Some(decided) => Begun::Decided(decided),
+            None => Begun::Open(values),
+        }
     }
 
     /// The same on a request in another form than it is asked about in; none where there is something to ask it.
@@ -176,21 +183,30 @@ impl<R: Incoming + 'static> Gate<R> {
         if self.terms.connection.is_some() || !self.terms.guard.sources.is_empty() {
             return None;
         }
-        Some(self.begin_on(request, request.connection(), Values::default()))
+        let values = Values::default();
+        Some(match self.begin_on(request, request.connection(), &values) {
+            Some(decided) => Begun::Decided(decided),
+            None => Begun::Open(values),
+        })
     }
 
     #[inline]
-    fn begin_on<W>(&self, request: &W, connection: Connection, values: Values) -> Begun
+    fn begin_on<W>(
+        &self,
+        request: &W,
+        connection: Connection,
+        values: &Values,
+    ) -> Option<Result<Way, Box<Refusal>>>
     where
         W: Incoming<Headers = R::Headers>,
     {
         let head = head(request, connection);
-        let decided = self.decide_again(request, &head, &values).or_else(|| {
-            let attempt = || values.attempt(&self.terms.guard.first);
-            let decided = self.terms.edge.try_admit_of(&head, attempt)?;
-            Some(decided.map(Way::of))
-        });
-        decided.map_or(Begun::Open(values), Begun::Decided)
+        if let Some(decided) = self.decide_again(request, &head, values) {
+            return Some(decided);
+        }
+        let attempt = || values.attempt(&self.terms.guard.first);
+        let decided = self.terms.edge.try_admit_of(&head, attempt)?;
+        Some(decided.map(Way::of))
     }
 
     /// Decides, where it takes time.

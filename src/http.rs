@@ -56,6 +56,8 @@ mod refusal;
 
 #[cfg(feature = "actix")]
 pub(crate) use self::adapter::Held;
+#[cfg(feature = "tower")]
+pub(crate) use self::adapter::Values;
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]

@@ -31,7 +31,7 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
 #[cfg(feature = "axum")]
-pub(crate) use self::request::hide_credential;
+pub(crate) use self::request::{Entering, HandedOn, enter, hand_on};
 #[cfg(feature = "axum")]
 pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};
@@ -157,6 +157,7 @@ impl<B> Incoming for Request<B> {
     }
 }
 
+#[inline(always)]
 fn connection(extensions: &Extensions) -> Connection {
     if let Some(connection) = extensions.get() {
         return *connection;

@@ -16,8 +16,8 @@ use http_body::Body as _;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Begun, Fate, Gate, Refusal, Rest, Terms, Way};
-use crate::tower::{ResponseBody, add_headers, answer, hide_credential};
+use crate::http::{Fate, Gate, Refusal, Rest, Terms};
+use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, enter, hand_on};
 
 /// A handler that is called with what its guard lets through.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl<H> Guarded<H> {
     #[inline]
     fn go_on<T, S>(
         self,
-        decided: Result<Way, Box<Refusal>>,
+        handed_on: HandedOn,
         mut request: Request,
         state: S,
     ) -> Answering<H::Future>
@@ -43,16 +43,10 @@ impl<H> Guarded<H> {
         H: Handler<T, S>,
     {
         let terms = self.gate.into_terms();
-        let way = match terms.let_in(request.headers(), decided) {
-            Ok(way) => way,
+        let rest = match handed_on {
+            Ok(rest) => rest,
             Err(refusal) => return Answering::answered(*refusal),
         };
-        let rest = way.map(|way| {
-            let (grant, rest) = way.hand_on(&terms);
-            hide_credential(&terms, &mut request);
-            request.extensions_mut().insert(grant);
-            rest
-        });
         if let Some(most) = terms.request_bound() {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let body = std::mem::take(request.body_mut());
@@ -74,25 +68,17 @@ where
     type Future = Answering<H::Future>;
 
     fn call(self, mut request: Request, state: S) -> Self::Future {
-        let begun = match self.gate.begin_unasked(&request) {
-            Some(begun) => begun,
-            None => {
-                let (mut parts, body) = request.into_parts();
-                let begun = self.gate.begin(&mut parts);
-                request = Request::from_parts(parts, body);
-                begun
-            }
-        };
-        let values = match begun {
-            Begun::Decided(decided) => return self.go_on(decided, request, state),
-            Begun::Open(values) => values,
+        let values = match enter(&self.gate, &mut request) {
+            Entering::Decided(handed_on) => return self.go_on(handed_on, request, state),
+            Entering::Open(values) => values,
         };
         Answering::Deciding {
             future: Box::pin(async move {
                 let (mut parts, body) = request.into_parts();
                 let decided = self.gate.decide(&mut parts, values).await;
-                let request = Request::from_parts(parts, body);
-                self.go_on(decided, request, state).await
+                let mut request = Request::from_parts(parts, body);
+                let handed_on = hand_on(self.gate.terms(), decided, &mut request);
+                self.go_on(handed_on, request, state).await
             }),
         }
     }
@@ -128,18 +114,18 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(*response)),
             Stage::Deciding { future } => future.as_mut().poll(context),
-            Stage::Serving { future, after } => {
-                future.poll(context).map(|response| match after.take() {
-                    Some((rest, terms)) => finish(rest, &terms, response),
-                    None => response,
-                })
-            }
+            Stage::Serving { future, after } => future.poll(context).map(|mut response| {
+                if let Some((rest, terms)) = after.take() {
+                    finish(rest, &terms, &mut response);
+                }
+                response
+            }),
         }
     }
 }
 
 /// What is left to do once the handler has answered.
-fn finish(rest: Rest, terms: &Arc<Terms<Parts>>, mut response: Response) -> Response {
+fn finish(rest: Rest, terms: &Arc<Terms<Parts>>, response: &mut Response) {
     let announced = response.body().size_hint().lower();
     let held = match rest.finish(terms, response.status().as_u16(), announced) {
         Ok(Fate::Passed(held)) => held,
@@ -147,10 +133,13 @@ fn finish(rest: Rest, terms: &Arc<Terms<Parts>>, mut response: Response) -> Resp
             add_headers(terms, response.headers_mut());
             held
         }
-        Err(refused) => return answer(refused, Body::from),
+        Err(refused) => {
+            *response = answer(refused, Body::from);
+            return;
+        }
     };
-    match held {
-        Some(held) => response.map(|body| Body::new(ResponseBody::granted(body, Some(held)))),
-        None => response,
+    if held.is_some() {
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = Body::new(ResponseBody::granted(body, held));
     }
 }

@@ -111,7 +111,7 @@ impl Proxies {
     /// If the peer is a trusted proxy, the client is the rightmost address that is none, or the leftmost if all are.
     /// It came over TLS if every step from there on did. Whatever was read and is malformed, missing or longer than
     /// 8 KiB makes the client unknown and the way insecure.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn origin(&self, connection: Connection, headers: &(impl HeaderSource + ?Sized)) -> Origin {
         let peer = connection.peer.map(|peer| peer.to_canonical());

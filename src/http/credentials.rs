@@ -195,7 +195,15 @@ pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String>
 }
 
 /// Without the white space around it, as HTTP has it: spaces and tabs (RFC 9110 §5.6.3).
+#[inline]
 pub(super) fn trim(value: &[u8]) -> &[u8] {
+    match value {
+        [first, .., last] if !is_space(*first) && !is_space(*last) => value,
+        _ => trimmed(value),
+    }
+}
+
+fn trimmed(value: &[u8]) -> &[u8] {
     let start = value
         .iter()
         .position(|byte| !is_space(*byte))
@@ -211,8 +219,15 @@ pub(super) fn trim(value: &[u8]) -> &[u8] {
 fn has_comma(value: &[u8]) -> bool {
     let is_comma = |byte: &u8| *byte == b',';
     let (chunks, rest) = value.as_chunks::<16>();
-    let is_in = |chunk: &[u8; 16]| chunk.iter().fold(false, |found, byte| found | is_comma(byte));
-    chunks.iter().fold(false, |found, chunk| found | is_in(chunk)) | rest.iter().any(is_comma)
+    let is_in = |chunk: &[u8; 16]| {
+        chunk
+            .iter()
+            .fold(false, |found, byte| found | is_comma(byte))
+    };
+    chunks
+        .iter()
+        .fold(false, |found, chunk| found | is_in(chunk))
+        | rest.iter().any(is_comma)
 }
 
 fn is_space(byte: u8) -> bool {

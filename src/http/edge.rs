@@ -361,6 +361,7 @@ impl Edge {
     }
 
     /// The refusal of what came in clear, where that is not allowed.
+    #[inline]
     fn in_clear(
         &self,
         found: &Found<'_>,

@@ -13,9 +13,9 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::request::hide_credential;
+use super::request::{Entering, HandedOn, enter, hand_on};
 use super::response::{add_headers, answer};
-use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms, Way};
+use crate::http::{BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -47,18 +47,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let begun = match self.gate.begin_unasked(&request) {
-            Some(begun) => begun,
-            None => {
-                let (mut parts, body) = request.into_parts();
-                let begun = self.gate.begin(&mut parts);
-                request = Request::from_parts(parts, body);
-                begun
-            }
-        };
-        let values = match begun {
-            Begun::Decided(decided) => return self.go_on(decided, request),
-            Begun::Open(values) => values,
+        let values = match enter(&self.gate, &mut request) {
+            Entering::Decided(handed_on) => return self.go_on(handed_on, request),
+            Entering::Open(values) => values,
         };
         // The one that is ready goes; what stays is made ready for the next request.
         let mut ready = self.clone();
@@ -66,8 +57,9 @@ where
         let deciding = async move {
             let (mut parts, body) = request.into_parts();
             let decided = ready.gate.decide(&mut parts, values).await;
-            let request = Request::from_parts(parts, body);
-            ready.go_on(decided, request).await
+            let mut request = Request::from_parts(parts, body);
+            let handed_on = hand_on(ready.gate.terms(), decided, &mut request);
+            ready.go_on(handed_on, request).await
         };
         ResponseFuture::of(State::Deciding {
             future: Box::pin(deciding),
@@ -79,23 +71,17 @@ impl<S> KeyService<S> {
     /// Hands the request on, or answers it.
     fn go_on<B, R>(
         &mut self,
-        decided: Result<Way, Box<Refusal>>,
-        mut request: Request<B>,
+        handed_on: HandedOn,
+        request: Request<B>,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
     {
         let terms = self.gate.terms();
-        let way = match terms.let_in(request.headers(), decided) {
-            Ok(way) => way,
+        let rest = match handed_on {
+            Ok(rest) => rest,
             Err(refusal) => return ResponseFuture::answered(*refusal),
         };
-        let rest = way.map(|way| {
-            let (grant, rest) = way.hand_on(terms);
-            hide_credential(terms, &mut request);
-            request.extensions_mut().insert(grant);
-            rest
-        });
         let most = terms.request_bound().unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let request = request.map(|body| Limited::new(body, most));

@@ -173,21 +173,24 @@ impl<R: Incoming + 'static> Gate<R> {
         }
     }
 
-    /// The same on a request in another form than it is asked about in; none where there is something to ask it.
+    /// Whether the host asks something of requests itself.
+    #[cfg(feature = "tower")]
+    pub(crate) fn asks_requests(&self) -> bool {
+        self.terms.connection.is_some() || !self.terms.guard.sources.is_empty()
+    }
+
+    /// As [`begin`](Self::begin), on a request in another form than the host would [ask](Self::asks_requests) it in.
     #[inline]
     #[cfg(feature = "tower")]
-    pub(crate) fn begin_unasked<W>(&self, request: &W) -> Option<Begun>
+    pub(crate) fn begin_unasked<W>(&self, request: &W) -> Begun
     where
         W: Incoming<Headers = R::Headers>,
     {
-        if self.terms.connection.is_some() || !self.terms.guard.sources.is_empty() {
-            return None;
-        }
         let values = Values::default();
-        Some(match self.begin_on(request, request.connection(), &values) {
+        match self.begin_on(request, request.connection(), &values) {
             Some(decided) => Begun::Decided(decided),
             None => Begun::Open(values),
-        })
+        }
     }
 
     #[inline]

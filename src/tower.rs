@@ -28,10 +28,10 @@ mod service;
 use std::fmt;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
 #[cfg(feature = "axum")]
-pub(crate) use self::request::hide_credential;
+pub(crate) use self::request::{Entering, HandedOn, enter, hand_on};
 #[cfg(feature = "axum")]
 pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};
@@ -126,25 +126,50 @@ impl Incoming for Parts {
     }
 
     fn connection(&self) -> Connection {
-        if let Some(connection) = self.extensions.get() {
-            return *connection;
-        }
-        #[cfg(feature = "axum")]
-        if let Some(info) = self
-            .extensions
-            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
-        {
-            return Connection {
-                peer: Some(info.0.ip()),
-                is_tls: false,
-            };
-        }
-        Connection::default()
+        connection(&self.extensions)
     }
 
     fn admitted(&self) -> Option<Grant> {
         self.extensions.get().cloned()
     }
+}
+
+/// The same request in one piece: to take it apart and put it together again is to move it about.
+impl<B> Incoming for Request<B> {
+    type Headers = HeaderMap;
+    type Name = HeaderName;
+    type Value = HeaderValue;
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri().query()
+    }
+
+    fn connection(&self) -> Connection {
+        connection(self.extensions())
+    }
+
+    fn admitted(&self) -> Option<Grant> {
+        self.extensions().get().cloned()
+    }
+}
+
+#[inline(always)]
+fn connection(extensions: &Extensions) -> Connection {
+    if let Some(connection) = extensions.get() {
+        return *connection;
+    }
+    #[cfg(feature = "axum")]
+    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>() {
+        return Connection {
+            peer: Some(info.0.ip()),
+            is_tls: false,
+        };
+    }
+    Connection::default()
 }
 
 impl<S> tower_layer::Layer<S> for KeyLayer {

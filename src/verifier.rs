@@ -329,6 +329,7 @@ impl Core {
     }
 
     /// The tag of what was presented: of all of it, and of one of the application's own keys that is the secret.
+    #[inline]
     fn tag(&self, credential: &Credential<'_>) -> Tag {
         self.counters.tag();
         self.tagger.tag(credential.text)

@@ -38,13 +38,13 @@ where
                 Begun::Open(values) => Box::pin(gate.decide(request.parts_mut().0, values)).await,
             };
             let terms = gate.into_terms();
-            let (way, request) = match hand_on::<BoxBody>(&terms, decided, request) {
+            let (rest, request) = match hand_on::<BoxBody>(&terms, decided, request) {
                 Ok(handed_on) => handed_on,
                 Err(response) => return Ok(response.map_into_boxed_body()),
             };
             let response = handle(&handler, request).await;
-            Ok(match way {
-                Some(way) => After { way, terms }.finish(response).map_into_boxed_body(),
+            Ok(match rest {
+                Some(rest) => After { rest, terms }.finish_boxed(response),
                 None => response,
             })
         }

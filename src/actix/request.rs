@@ -6,10 +6,10 @@ use actix_web::{HttpMessage as _, HttpRequest};
 
 use super::payload::bounded;
 use super::response::answer;
-use crate::http::{Edge, Refusal, ResponseBody, Terms, Way};
+use crate::http::{Edge, Refusal, ResponseBody, Rest, Terms, Way};
 
-/// How a request was let through, if it was not only reported, and what the handler is to see of it.
-pub(super) type HandedOn = (Option<Way>, ServiceRequest);
+/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see of it.
+pub(super) type HandedOn = (Option<Rest>, ServiceRequest);
 
 /// The request as the handler is to see it, or its answer.
 pub(super) fn hand_on<B>(
@@ -17,19 +17,21 @@ pub(super) fn hand_on<B>(
     decided: Result<Way, Box<Refusal>>,
     mut request: ServiceRequest,
 ) -> Result<HandedOn, Box<ServiceResponse<ResponseBody<B>>>> {
-    let way = match terms.let_in(request.request(), decided) {
+    let way = match terms.let_in(request.headers(), decided) {
         Ok(way) => way,
         Err(refusal) => return Err(answered(request, *refusal)),
     };
-    if let Some(way) = &way {
+    let rest = way.map(|way| {
+        let (grant, rest) = way.hand_on(terms);
         hide_credential(terms, &mut request);
-        request.extensions_mut().insert(way.grant.clone());
-    }
+        request.extensions_mut().insert(grant);
+        rest
+    });
     if let Some(most) = terms.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
     }
-    Ok((way, request))
+    Ok((rest, request))
 }
 
 fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse<ResponseBody<B>>> {
@@ -40,9 +42,10 @@ fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse
 fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
     let edge = &terms.edge;
     for name in terms.credential_headers.iter() {
-        let values = request.headers_mut().remove(name);
-        if terms.keeps_credential {
-            let values: Vec<_> = values.collect();
+        if !terms.keeps_credential {
+            request.headers_mut().remove(name);
+        } else {
+            let values: Vec<_> = request.headers_mut().remove(name).collect();
             for mut value in values {
                 value.set_sensitive(true);
                 request.headers_mut().append(name.clone(), value);
@@ -50,6 +53,7 @@ fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
         }
     }
     if !terms.keeps_credential
+        && edge.reads_queries()
         && let Some(uri) = without_credential(edge, request.uri())
     {
         // The router keeps a copy of it.

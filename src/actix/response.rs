@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use crate::http::{Answer, Fate, ResponseBody, Terms, Way};
+use crate::http::{Answer, Fate, Held, ResponseBody, Rest, Terms};
 
 /// What is left to do once the handler has answered.
 pub(super) struct After {
-    pub(super) way: Way,
+    pub(super) rest: Rest,
     pub(super) terms: Arc<Terms<HttpRequest>>,
 }
 
@@ -25,6 +25,18 @@ impl After {
     ) -> ServiceResponse<ResponseBody<B>> {
         let (request, response) = response.into_parts();
         ServiceResponse::new(request, self.finished(response))
+    }
+
+    /// As [`finish`](Self::finish), where the body stays what it is unless something depends on it.
+    pub(super) fn finish_boxed(self, mut response: ServiceResponse) -> ServiceResponse {
+        match self.held(response.response_mut()) {
+            Ok(None) => response,
+            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held).boxed()),
+            Err(refused) => {
+                let (request, _) = response.into_parts();
+                ServiceResponse::new(request, answer(refused, BoxBody::new))
+            }
+        }
     }
 
     /// Some middleware says what it answers in its error.
@@ -38,28 +50,43 @@ impl After {
         self,
         mut response: HttpResponse<B>,
     ) -> HttpResponse<ResponseBody<B>> {
-        let Self { way, terms } = self;
+        match self.held(&mut response) {
+            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held)),
+            Err(refused) => answer(refused, ResponseBody::answer),
+        }
+    }
+
+    /// What the response holds, which has its headers then.
+    ///
+    /// # Errors
+    /// The answer to send in its place.
+    fn held<B: MessageBody>(self, response: &mut HttpResponse<B>) -> Result<Option<Held>, Answer> {
+        let Self { rest, terms } = self;
         let announced = match response.body().size() {
             BodySize::Sized(size) => size,
             BodySize::None | BodySize::Stream => 0,
         };
-        let held = match way.finish(&terms, response.status().as_u16(), announced) {
-            Ok(Fate::Passed(held)) => held,
-            Ok(Fate::Granted(held)) => {
-                add_headers(&terms, response.headers_mut());
-                held
-            }
-            Err(refused) => return answer(refused, ResponseBody::answer),
-        };
-        response.map_body(|_, body| ResponseBody::granted(body, held))
+        Ok(
+            match rest.finish(&terms, response.status().as_u16(), announced)? {
+                Fate::Passed(held) => held,
+                Fate::Granted(held) => {
+                    add_headers(&terms, response.headers_mut());
+                    held
+                }
+            },
+        )
     }
 }
 
 /// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
 /// anew what never changes.
 fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
+    if terms.edge.may_be_cached() {
+        return;
+    }
     if let Some(value) = terms.edge.cache_control(headers) {
         let value = match value {
+            Cow::Borrowed("private") => Ok(const { HeaderValue::from_static("private") }),
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
         };

@@ -67,10 +67,10 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     match hand_on(gate.terms(), decided, request) {
-        Ok((way, request)) => State::Serving {
+        Ok((rest, request)) => State::Serving {
             future: inner.call(request),
-            after: way.map(|way| After {
-                way,
+            after: rest.map(|rest| After {
+                rest,
                 terms: Arc::clone(gate.terms()),
             }),
         },

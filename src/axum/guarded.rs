@@ -16,8 +16,8 @@ use http_body::Body as _;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Begun, Fate, Gate, Refusal, Terms, Way};
-use crate::tower::{ResponseBody, add_headers, answer, hide_credential};
+use crate::http::{Fate, Gate, Refusal, Rest, Terms};
+use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, enter, hand_on};
 
 /// A handler that is called with what its guard lets through.
 #[derive(Clone)]
@@ -32,35 +32,29 @@ impl<H> Guarded<H> {
     }
 
     /// Hands the request on, or answers it.
+    #[inline]
     fn go_on<T, S>(
         self,
-        decided: Result<Way, Box<Refusal>>,
-        mut parts: Parts,
-        body: Body,
+        handed_on: HandedOn,
+        mut request: Request,
         state: S,
     ) -> Answering<H::Future>
     where
         H: Handler<T, S>,
     {
         let terms = self.gate.into_terms();
-        let way = match terms.let_in(&parts, decided) {
-            Ok(way) => way,
+        let rest = match handed_on {
+            Ok(rest) => rest,
             Err(refusal) => return Answering::answered(*refusal),
         };
-        if let Some(way) = &way {
-            hide_credential(&terms, &mut parts);
-            parts.extensions.insert(way.grant.clone());
+        if let Some(most) = terms.request_bound() {
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = Body::new(Limited::new(body, most));
         }
-        let body = match terms.request_bound() {
-            Some(most) => {
-                let most = usize::try_from(most).unwrap_or(usize::MAX);
-                Body::new(Limited::new(body, most))
-            }
-            None => body,
-        };
         Answering::Serving {
-            future: self.handler.call(Request::from_parts(parts, body), state),
-            after: way.map(|way| (way, terms)),
+            future: self.handler.call(request, state),
+            after: rest.map(|rest| (rest, terms)),
         }
     }
 }
@@ -73,16 +67,18 @@ where
 {
     type Future = Answering<H::Future>;
 
-    fn call(self, request: Request, state: S) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let values = match self.gate.begin(&mut parts) {
-            Begun::Decided(decided) => return self.go_on(decided, parts, body, state),
-            Begun::Open(values) => values,
+    fn call(self, mut request: Request, state: S) -> Self::Future {
+        let values = match enter(&self.gate, &mut request) {
+            Entering::Decided(handed_on) => return self.go_on(handed_on, request, state),
+            Entering::Open(values) => values,
         };
         Answering::Deciding {
             future: Box::pin(async move {
+                let (mut parts, body) = request.into_parts();
                 let decided = self.gate.decide(&mut parts, values).await;
-                self.go_on(decided, parts, body, state).await
+                let mut request = Request::from_parts(parts, body);
+                let handed_on = hand_on(self.gate.terms(), decided, &mut request);
+                self.go_on(handed_on, request, state).await
             }),
         }
     }
@@ -92,16 +88,19 @@ pin_project! {
     /// The response to come.
     #[project = Stage]
     pub(super) enum Answering<F> {
-        Answered { response: Option<Response> },
+        Answered { response: Option<Box<Response>> },
         Deciding { future: Pin<Box<dyn Future<Output = Response> + Send>> },
-        Serving { #[pin] future: F, after: Option<(Way, Arc<Terms<Parts>>)> },
+        Serving { #[pin] future: F, after: Option<(Rest, Arc<Terms<Parts>>)> },
     }
 }
 
 impl<F> Answering<F> {
     fn answered(refusal: Refusal) -> Self {
-        let response = Some(answer(refusal.into_answer(), Body::from));
-        Self::Answered { response }
+        // In a box, since most requests are granted: all that is made for them would be as large.
+        let response = Box::new(answer(refusal.into_answer(), Body::from));
+        Self::Answered {
+            response: Some(response),
+        }
     }
 }
 
@@ -111,31 +110,36 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         match self.project() {
             // Polled after its end, it never ends again.
-            Stage::Answered { response } => response.take().map_or(Poll::Pending, Poll::Ready),
+            Stage::Answered { response } => response
+                .take()
+                .map_or(Poll::Pending, |response| Poll::Ready(*response)),
             Stage::Deciding { future } => future.as_mut().poll(context),
-            Stage::Serving { future, after } => {
-                future.poll(context).map(|response| match after.take() {
-                    Some((way, terms)) => finish(way, &terms, response),
-                    None => response,
-                })
-            }
+            Stage::Serving { future, after } => future.poll(context).map(|mut response| {
+                if let Some((rest, terms)) = after.take() {
+                    finish(rest, &terms, &mut response);
+                }
+                response
+            }),
         }
     }
 }
 
 /// What is left to do once the handler has answered.
-fn finish(way: Way, terms: &Arc<Terms<Parts>>, mut response: Response) -> Response {
+fn finish(rest: Rest, terms: &Arc<Terms<Parts>>, response: &mut Response) {
     let announced = response.body().size_hint().lower();
-    let held = match way.finish(terms, response.status().as_u16(), announced) {
+    let held = match rest.finish(terms, response.status().as_u16(), announced) {
         Ok(Fate::Passed(held)) => held,
         Ok(Fate::Granted(held)) => {
             add_headers(terms, response.headers_mut());
             held
         }
-        Err(refused) => return answer(refused, Body::from),
+        Err(refused) => {
+            *response = answer(refused, Body::from);
+            return;
+        }
     };
-    match held {
-        Some(held) => response.map(|body| Body::new(ResponseBody::granted(body, Some(held)))),
-        None => response,
+    if held.is_some() {
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = Body::new(ResponseBody::granted(body, held));
     }
 }

@@ -13,7 +13,9 @@ pub use self::body::ResponseBody;
 pub(crate) use self::caller::at_once;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
-pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Terms, Way};
+#[cfg(feature = "tower")]
+pub(crate) use self::gate::Values;
+pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
 pub use self::guard::{BoxError, Guard, Source, lookup};
 pub use self::held::BodyCut;
 pub(crate) use self::held::Held;

@@ -111,6 +111,7 @@ impl Proxies {
     /// If the peer is a trusted proxy, the client is the rightmost address that is none, or the leftmost if all are.
     /// It came over TLS if every step from there on did. Whatever was read and is malformed, missing or longer than
     /// 8 KiB makes the client unknown and the way insecure.
+    #[inline(always)]
     #[must_use]
     pub fn origin(&self, connection: Connection, headers: &(impl HeaderSource + ?Sized)) -> Origin {
         let peer = connection.peer.map(|peer| peer.to_canonical());
@@ -120,6 +121,11 @@ impl Proxies {
                 is_tls: connection.is_tls,
             };
         }
+        self.origin_behind(headers)
+    }
+
+    /// Where a request came from that a trusted proxy has handed on.
+    fn origin_behind(&self, headers: &(impl HeaderSource + ?Sized)) -> Origin {
         let origin = match self.family {
             Family::Forwarded => {
                 lines(headers, "forwarded").and_then(|lines| self.follow(forwarded_hops(&lines)))

@@ -60,9 +60,9 @@ impl Found<'_> {
 pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a, H>) -> Found<'a> {
     let mut found = authorization(forms, head.headers);
     for form in forms {
-        found = found.and(match &form.0 {
+        let other = match &form.0 {
             // All schemes share one header.
-            Form::Scheme(_) => Found::Nothing,
+            Form::Scheme(_) => continue,
             Form::Header(name) => match only_one(head.headers, &name.lower) {
                 One::Absent => Found::Nothing,
                 One::Single(value) => Found::Text(value),
@@ -82,7 +82,8 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
                 }
             }
             Form::Query(name) => parameter(head.query.unwrap_or_default(), name),
-        });
+        };
+        found = found.and(other);
     }
     found
 }
@@ -99,7 +100,7 @@ fn only_one<'a, H: HeaderSource + ?Sized>(headers: &'a H, name: &str) -> One<'a>
         .filter(|(other, _)| other.eq_ignore_ascii_case(name));
     match (values.next(), values.next()) {
         (None, _) => One::Absent,
-        (Some((_, value)), None) if !value.contains(&b',') => One::Single(trim(value)),
+        (Some((_, value)), None) if !has_comma(value) => One::Single(trim(value)),
         (Some(_), _) => One::Several,
     }
 }
@@ -126,7 +127,7 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
     }
     match first.and_then(accepted) {
         None => Found::Nothing,
-        Some((_, rest)) if rest.contains(&b',') => Found::Several,
+        Some((_, rest)) if has_comma(rest) => Found::Several,
         Some((Scheme::Bearer | Scheme::ApiKey, key)) => Found::Text(key),
         Some((Scheme::Basic, encoded)) => user_and_password(encoded),
     }
@@ -194,7 +195,15 @@ pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String>
 }
 
 /// Without the white space around it, as HTTP has it: spaces and tabs (RFC 9110 §5.6.3).
+#[inline]
 pub(super) fn trim(value: &[u8]) -> &[u8] {
+    match value {
+        [first, .., last] if !is_space(*first) && !is_space(*last) => value,
+        _ => trimmed(value),
+    }
+}
+
+fn trimmed(value: &[u8]) -> &[u8] {
     let start = value
         .iter()
         .position(|byte| !is_space(*byte))
@@ -204,6 +213,21 @@ pub(super) fn trim(value: &[u8]) -> &[u8] {
         .rposition(|byte| !is_space(*byte))
         .map_or(start, |last| last + 1);
     value.get(start..end).unwrap_or_default()
+}
+
+/// Looks at all bytes, so that many are compared at once.
+fn has_comma(value: &[u8]) -> bool {
+    let is_comma = |byte: &u8| *byte == b',';
+    let (chunks, rest) = value.as_chunks::<16>();
+    let is_in = |chunk: &[u8; 16]| {
+        chunk
+            .iter()
+            .fold(false, |found, byte| found | is_comma(byte))
+    };
+    chunks
+        .iter()
+        .fold(false, |found, chunk| found | is_in(chunk))
+        | rest.iter().any(is_comma)
 }
 
 fn is_space(byte: u8) -> bool {

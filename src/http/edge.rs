@@ -13,7 +13,7 @@ use super::near_miss::{self, NearMiss};
 use super::{HeaderSource, Passage, Reason, Refusal, Refused, ResponseHeader};
 use crate::Keyward;
 use crate::key::KeyTextError;
-use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Verifier};
+use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Requirement, Verifier};
 
 /// What an adapter hands over of a request. `Debug` shows neither its headers nor its query: a key may stand in both.
 pub struct Head<'a, H: ?Sized> {
@@ -144,14 +144,15 @@ impl Edge {
         head: &Head<'h, H>,
         attempt: Attempt<'a>,
     ) -> impl Future<Output = Result<Passage, Box<Refusal>>> + use<'a, 'h, H> {
-        let begun = self.begin(head, attempt);
+        let begun = self.begin(head, || attempt);
         async move {
             match begun {
                 Begun::Decided(decided) => decided,
                 Begun::Open(found, origin) => {
-                    let attempt = filled(attempt, &found, origin);
+                    let mut attempt = attempt;
+                    attempt.present(found.presented(), origin.client);
                     let decided = self.verifier.verify(&attempt).await;
-                    self.passage(decided, attempt, origin, Vec::new)
+                    self.passage(decided, attempt.requirement, origin, Vec::new)
                 }
             }
         }
@@ -164,6 +165,16 @@ impl Edge {
         &self,
         head: &Head<'_, H>,
         attempt: Attempt<'_>,
+    ) -> Option<Result<Passage, Box<Refusal>>> {
+        self.try_admit_of(head, || attempt)
+    }
+
+    /// As [`try_admit`](Self::try_admit), with the attempt made where it will stay: it is too large to be moved about.
+    #[inline]
+    pub(crate) fn try_admit_of<'a, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        attempt: impl FnOnce() -> Attempt<'a>,
     ) -> Option<Result<Passage, Box<Refusal>>> {
         match self.begin(head, attempt) {
             Begun::Decided(decided) => Some(decided),
@@ -188,8 +199,9 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
-        let origin = self.origin_again(head, attempt)?;
-        let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
+        let need = attempt.requirement;
+        let origin = self.origin_again(head, need)?;
+        let denied = |denial| self.refusal(Reason::Denied(denial), Some(need), origin, &[]);
         self.verifier.recheck(grant, &attempt).map_err(denied)
     }
 
@@ -204,8 +216,9 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
-        let origin = self.origin_again(head, attempt)?;
-        let denied = |denial| self.refusal(Reason::Denied(denial), Some(attempt), origin, &[]);
+        let need = attempt.requirement;
+        let origin = self.origin_again(head, need)?;
+        let denied = |denial| self.refusal(Reason::Denied(denial), Some(need), origin, &[]);
         let decided = self.verifier.reverify(grant, &attempt).await;
         decided.map_err(denied)
     }
@@ -244,6 +257,18 @@ impl Edge {
             replaces: false,
         });
         cache_control.into_iter().chain(vary)
+    }
+
+    /// Whether credentials are read from queries, too.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn reads_queries(&self) -> bool {
+        self.forms.iter().any(KeyIn::is_in_query)
+    }
+
+    /// Whether caches are left to the application.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn may_be_cached(&self) -> bool {
+        self.may_be_cached
     }
 
     /// The `Cache-Control` of a granted response that has these headers, where it has to be another.
@@ -305,40 +330,43 @@ impl Edge {
     fn origin_again<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
-        attempt: Attempt<'_>,
+        need: &Requirement,
     ) -> Result<Origin, Box<Refusal>> {
         let origin = self.proxies.origin(head.connection, head.headers);
         // Whoever let it through has taken the credential out.
-        match self.in_clear(&Found::Nothing, origin, attempt) {
+        match self.in_clear(&Found::Nothing, origin, need) {
             Some(refusal) => Err(refusal),
             None => Ok(origin),
         }
     }
 
-    fn begin<'h, H: HeaderSource + ?Sized>(
+    #[inline]
+    fn begin<'h, 'a, H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'h, H>,
-        attempt: Attempt<'_>,
+        attempt: impl FnOnce() -> Attempt<'a>,
     ) -> Begun<'h> {
         let found = credentials::read(&self.forms, head);
         let origin = self.proxies.origin(head.connection, head.headers);
-        if let Some(refusal) = self.in_clear(&found, origin, attempt) {
+        let mut attempt = attempt();
+        if let Some(refusal) = self.in_clear(&found, origin, attempt.requirement) {
             return Begun::Decided(Err(refusal));
         }
-        let filled = filled(attempt, &found, origin);
-        let Some(decided) = self.verifier.try_verify(&filled) else {
+        attempt.present(found.presented(), origin.client);
+        let Some(decided) = self.verifier.try_verify(&attempt) else {
             return Begun::Open(found, origin);
         };
         let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
-        Begun::Decided(self.passage(decided, filled, origin, near_misses))
+        Begun::Decided(self.passage(decided, attempt.requirement, origin, near_misses))
     }
 
     /// The refusal of what came in clear, where that is not allowed.
+    #[inline]
     fn in_clear(
         &self,
         found: &Found<'_>,
         origin: Origin,
-        attempt: Attempt<'_>,
+        need: &Requirement,
     ) -> Option<Box<Refusal>> {
         if !self.requires_tls || origin.is_tls {
             return None;
@@ -348,13 +376,14 @@ impl Edge {
             key: parsed.ok().map(|parsed| parsed.id()),
             bore_credential: !matches!(found, Found::Nothing),
         };
-        Some(self.refusal(reason, Some(attempt), origin, &[]))
+        Some(self.refusal(reason, Some(need), origin, &[]))
     }
 
+    #[inline]
     fn passage(
         &self,
         decided: Result<Admitted, Denial>,
-        attempt: Attempt<'_>,
+        need: &Requirement,
         origin: Origin,
         near_misses: impl FnOnce() -> Vec<NearMiss>,
     ) -> Result<Passage, Box<Refusal>> {
@@ -370,7 +399,7 @@ impl Edge {
                 } else {
                     Vec::new()
                 };
-                Err(self.refusal(Reason::Denied(denial), Some(attempt), origin, &near_misses))
+                Err(self.refusal(Reason::Denied(denial), Some(need), origin, &near_misses))
             }
         }
     }
@@ -378,7 +407,7 @@ impl Edge {
     fn refusal(
         &self,
         reason: Reason,
-        attempt: Option<Attempt<'_>>,
+        need: Option<&Requirement>,
         origin: Origin,
         near_misses: &[NearMiss],
     ) -> Box<Refusal> {
@@ -392,10 +421,9 @@ impl Edge {
             });
         }
         let problem = Problem::of(&reason);
-        let requirement = attempt.map(|attempt| attempt.requirement);
         let mut answer = Answer {
             status: problem.status,
-            headers: answer::headers(&reason, &self.forms, &self.realm, requirement),
+            headers: answer::headers(&reason, &self.forms, &self.realm, need),
             body: Vec::new(),
         };
         self.renderer.render(&problem, &mut answer);
@@ -407,10 +435,6 @@ impl Edge {
 enum Begun<'a> {
     Decided(Result<Passage, Box<Refusal>>),
     Open(Found<'a>, Origin),
-}
-
-fn filled<'a>(attempt: Attempt<'a>, found: &'a Found<'_>, origin: Origin) -> Attempt<'a> {
-    attempt.presenting(found.presented(), origin.client)
 }
 
 impl<H: ?Sized> fmt::Debug for Head<'_, H> {

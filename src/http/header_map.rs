@@ -10,6 +10,7 @@ impl HeaderSource for HeaderMap {
         headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
+    #[inline]
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         // Its own lookup: each header that is asked for would else be looked for among all.
         let values = match name {

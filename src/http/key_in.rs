@@ -108,6 +108,11 @@ impl KeyIn {
         one.into_iter().chain(other)
     }
 
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(super) fn is_in_query(&self) -> bool {
+        matches!(self.0, Form::Query(_))
+    }
+
     pub(super) fn scheme(&self) -> Option<Scheme> {
         match self.0 {
             Form::Scheme(scheme) => Some(scheme),
@@ -119,14 +124,13 @@ impl KeyIn {
 impl Scheme {
     /// Whether it goes by this name.
     pub(super) fn is_named(self, name: &[u8]) -> bool {
-        let names: &[&str] = match self {
-            Self::Bearer => &["bearer"],
-            Self::ApiKey => &["apikey", "api-key"],
-            Self::Basic => &["basic"],
-        };
-        names
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match self {
+            // Most clients write it as it is registered, which is told at once.
+            Self::Bearer => name == b"Bearer" || is("bearer"),
+            Self::ApiKey => is("apikey") || is("api-key"),
+            Self::Basic => is("basic"),
+        }
     }
 }
 

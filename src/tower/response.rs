@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, Entry, HeaderMap, HeaderName, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -26,7 +26,13 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
 pub(crate) fn add_headers(terms: &Terms<Parts>, headers: &mut HeaderMap) {
-    if let Some(value) = terms.edge.cache_control(headers) {
+    if terms.edge.may_be_cached() {
+        return;
+    }
+    // Most responses say nothing of it.
+    if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
+        none.insert(const { HeaderValue::from_static("private") });
+    } else if let Some(value) = terms.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),

@@ -13,9 +13,9 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::request::hide_credential;
+use super::request::{Entering, HandedOn, enter, hand_on};
 use super::response::{add_headers, answer};
-use crate::http::{Begun, BoxError, Fate, Gate, Refusal, ResponseBody, Terms, Way};
+use crate::http::{BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -46,18 +46,20 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut parts, body) = request.into_parts();
-        let values = match self.gate.begin(&mut parts) {
-            Begun::Decided(decided) => return self.go_on(decided, parts, body),
-            Begun::Open(values) => values,
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let values = match enter(&self.gate, &mut request) {
+            Entering::Decided(handed_on) => return self.go_on(handed_on, request),
+            Entering::Open(values) => values,
         };
         // The one that is ready goes; what stays is made ready for the next request.
         let mut ready = self.clone();
         std::mem::swap(&mut ready, self);
         let deciding = async move {
+            let (mut parts, body) = request.into_parts();
             let decided = ready.gate.decide(&mut parts, values).await;
-            ready.go_on(decided, parts, body).await
+            let mut request = Request::from_parts(parts, body);
+            let handed_on = hand_on(ready.gate.terms(), decided, &mut request);
+            ready.go_on(handed_on, request).await
         };
         ResponseFuture::of(State::Deciding {
             future: Box::pin(deciding),
@@ -69,29 +71,24 @@ impl<S> KeyService<S> {
     /// Hands the request on, or answers it.
     fn go_on<B, R>(
         &mut self,
-        decided: Result<Way, Box<Refusal>>,
-        mut parts: Parts,
-        body: B,
+        handed_on: HandedOn,
+        request: Request<B>,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
     {
         let terms = self.gate.terms();
-        let way = match terms.let_in(&parts, decided) {
-            Ok(way) => way,
+        let rest = match handed_on {
+            Ok(rest) => rest,
             Err(refusal) => return ResponseFuture::answered(*refusal),
         };
-        if let Some(way) = &way {
-            hide_credential(terms, &mut parts);
-            parts.extensions.insert(way.grant.clone());
-        }
         let most = terms.request_bound().unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let request = Request::from_parts(parts, Limited::new(body, most));
+        let request = request.map(|body| Limited::new(body, most));
         ResponseFuture::of(State::Serving {
             future: self.inner.call(request),
-            after: way.map(|way| After {
-                way,
+            after: rest.map(|rest| After {
+                rest,
                 terms: Arc::clone(terms),
             }),
         })
@@ -100,7 +97,7 @@ impl<S> KeyService<S> {
 
 /// What is left to do once the handler has answered.
 struct After {
-    way: Way,
+    rest: Rest,
     terms: Arc<Terms<Parts>>,
 }
 
@@ -108,7 +105,7 @@ impl After {
     fn finish<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
         let announced = response.body().size_hint().lower();
         let status = response.status().as_u16();
-        let held = match self.way.finish(&self.terms, status, announced) {
+        let held = match self.rest.finish(&self.terms, status, announced) {
             Ok(Fate::Passed(held)) => held,
             Ok(Fate::Granted(held)) => {
                 add_headers(&self.terms, response.headers_mut());

@@ -54,13 +54,11 @@ impl<'a> Attempt<'a> {
         Self::new(PresentedKey::none(), requirement)
     }
 
-    /// The same with this credential, from this address.
-    pub(crate) fn presenting(self, presented: PresentedKey<'a>, client: Option<IpAddr>) -> Self {
-        Self {
-            presented,
-            client,
-            ..self
-        }
+    /// Presents this credential, from this address.
+    #[inline]
+    pub(crate) fn present(&mut self, presented: PresentedKey<'a>, client: Option<IpAddr>) {
+        self.presented = presented;
+        self.client = client;
     }
 
     /// The address that the request came from. Without it, a key with a network rule is refused.

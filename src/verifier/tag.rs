@@ -58,19 +58,20 @@ impl Tagger {
         }
         // FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, which ends a block.
         let bits = 8 * u64::try_from(BLOCK + secret.len()).unwrap_or(u64::MAX);
-        let mut last = [0; BLOCK];
-        if let Some((start, [one, ..])) = last.split_at_mut_checked(rest.len()) {
+        let mut last = [[0; BLOCK]];
+        let block = last.as_flattened_mut();
+        if let Some((start, [one, ..])) = block.split_at_mut_checked(rest.len()) {
             start.copy_from_slice(rest);
             *one = 0x80;
         }
         if rest.len() + 1 + 8 > BLOCK {
-            compress256(&mut state, &[last]);
-            last = [0; BLOCK];
+            compress256(&mut state, &last);
+            last = [[0; BLOCK]];
         }
-        if let Some(length) = last.last_chunk_mut() {
+        if let Some(length) = last.as_flattened_mut().last_chunk_mut() {
             *length = bits.to_be_bytes();
         }
-        compress256(&mut state, &[last]);
+        compress256(&mut state, &last);
         let [a, b, c, d, e, f, g, h] = state.map(u64::from);
         Tag([a << 32 | b, c << 32 | d, e << 32 | f, g << 32 | h])
     }

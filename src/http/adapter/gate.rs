@@ -12,8 +12,8 @@ use crate::verifier::{Attempt, Grant, Permit, Requirement};
 pub(crate) trait Incoming {
     type Headers: HeaderSource;
     /// The names and the values of headers, as they are kept.
-    type Name: for<'a> TryFrom<&'a str> + Send + Sync;
-    type Value: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
+    type Name: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
+    type Value: for<'a> TryFrom<&'a str> + From<Self::Name> + Clone + Send + Sync;
 
     fn headers(&self) -> &Self::Headers;
 
@@ -39,7 +39,8 @@ pub(crate) struct Terms<R: Incoming> {
     pub(crate) credential_headers: Arc<[R::Name]>,
     /// What granted responses vary by.
     pub(crate) vary: Option<R::Value>,
-    connection: Arc<ConnectionOf<R>>,
+    /// None: what the request itself says.
+    connection: Option<Arc<ConnectionOf<R>>>,
     pub(crate) max_request_bytes: u64,
     pub(crate) max_response_bytes: u64,
     pub(crate) ends_with_key: bool,
@@ -51,9 +52,18 @@ type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
 
 /// How a request was let through.
 pub(crate) struct Way {
-    pub(crate) grant: Grant,
+    grant: Grant,
     /// None if a guard around this one holds it, and sees to the response.
     own: Option<Permit>,
+}
+
+/// What is needed of that once the handler has answered.
+pub(crate) struct Rest {
+    /// None where nothing depends on it: what the handler has of it is enough.
+    grant: Option<Grant>,
+    /// None if its place is not counted.
+    permit: Option<Permit>,
+    is_own: bool,
 }
 
 /// What is done to a handler's response.
@@ -82,7 +92,11 @@ impl Values {
 
     /// The attempt with these resources. Where a route names a kind in two places and a request in one of them, it
     /// is as if it named none: else whoever asks could choose which of the two is looked at.
+    #[inline]
     fn attempt<'a>(&'a self, need: &'a Requirement) -> Attempt<'a> {
+        if self.0.is_empty() {
+            return Attempt::of(need);
+        }
         let named = self.0.iter().filter_map(|(kind, value)| {
             let is_whole =
                 |(other, value): &(Arc<str>, Option<String>)| other != kind || value.is_some();
@@ -97,16 +111,21 @@ impl Values {
 
 impl<R: Incoming + 'static> Gate<R> {
     pub(crate) fn new(edge: Edge) -> Self {
+        // Both are made of names that headers can have.
         let names = edge.credential_headers();
+        let names = names.filter_map(|name| R::Name::try_from(name).ok());
+        let names: Arc<[R::Name]> = names.collect();
+        let vary = edge.vary().and_then(|vary| match &*names {
+            // A name that is known is no text of its own, whose holders would be counted for each response.
+            [only] => Some(only.clone().into()),
+            _ => R::Value::try_from(vary).ok(),
+        });
         Self {
             terms: Arc::new(Terms {
-                // Both were made of names that headers can have.
-                credential_headers: names
-                    .filter_map(|name| R::Name::try_from(name).ok())
-                    .collect(),
-                vary: edge.vary().and_then(|vary| R::Value::try_from(vary).ok()),
+                credential_headers: names,
+                vary,
                 edge,
-                connection: Arc::new(R::connection),
+                connection: None,
                 max_request_bytes: u64::MAX,
                 max_response_bytes: u64::MAX,
                 ends_with_key: false,
@@ -139,7 +158,7 @@ impl<R: Incoming + 'static> Gate<R> {
         self,
         connection: impl Fn(&R) -> Connection + Send + Sync + 'static,
     ) -> Self {
-        self.with(|terms| terms.connection = Arc::new(connection))
+        self.with(|terms| terms.connection = Some(Arc::new(connection)))
     }
 
     /// Decides at once, where that takes neither the store, nor a slow hash, nor a look-up.
@@ -148,12 +167,49 @@ impl<R: Incoming + 'static> Gate<R> {
         if self.looks_up() {
             return Begun::Open(values);
         }
-        let decided = self.decide_again(request, &values).or_else(|| {
-            let (head, attempt) = (self.head(request), values.attempt(&self.terms.guard.first));
-            let decided = self.terms.edge.try_admit(&head, attempt)?;
-            Some(decided.map(Way::of))
-        });
-        decided.map_or(Begun::Open(values), Begun::Decided)
+        match self.begin_on(request, self.connection_of(request), &values) {
+            Some(decided) => Begun::Decided(decided),
+            None => Begun::Open(values),
+        }
+    }
+
+    /// Whether the host asks something of requests itself.
+    #[cfg(feature = "tower")]
+    pub(crate) fn asks_requests(&self) -> bool {
+        self.terms.connection.is_some() || !self.terms.guard.sources.is_empty()
+    }
+
+    /// As [`begin`](Self::begin), on a request in another form than the host would [ask](Self::asks_requests) it in.
+    #[inline]
+    #[cfg(feature = "tower")]
+    pub(crate) fn begin_unasked<W>(&self, request: &W) -> Begun
+    where
+        W: Incoming<Headers = R::Headers>,
+    {
+        let values = Values::default();
+        match self.begin_on(request, request.connection(), &values) {
+            Some(decided) => Begun::Decided(decided),
+            None => Begun::Open(values),
+        }
+    }
+
+    #[inline]
+    fn begin_on<W>(
+        &self,
+        request: &W,
+        connection: Connection,
+        values: &Values,
+    ) -> Option<Result<Way, Box<Refusal>>>
+    where
+        W: Incoming<Headers = R::Headers>,
+    {
+        let head = head(request, connection);
+        if let Some(decided) = self.decide_again(request, &head, values) {
+            return Some(decided);
+        }
+        let attempt = || values.attempt(&self.terms.guard.first);
+        let decided = self.terms.edge.try_admit_of(&head, attempt)?;
+        Some(decided.map(Way::of))
     }
 
     /// Decides, where it takes time.
@@ -163,17 +219,18 @@ impl<R: Incoming + 'static> Gate<R> {
         mut values: Values,
     ) -> Result<Way, Box<Refusal>> {
         let edge = &self.terms.edge;
-        let mut way = match self.decide_again(request, &values) {
+        let head = head(request, self.connection_of(request));
+        let mut way = match self.decide_again(request, &head, &values) {
             Some(decided) => decided?,
             None => {
-                let (head, attempt) = (self.head(request), values.attempt(&self.terms.guard.first));
+                let attempt = values.attempt(&self.terms.guard.first);
                 Way::of(edge.admit(&head, attempt).await?)
             }
         };
         if self.looks_up() {
             self.look_up(request, &mut values).await?;
             let attempt = values.attempt(&self.terms.guard.then);
-            let head = self.head(request);
+            let head = self::head(request, self.connection_of(request));
             // Looking up took time, in which the key may have ended.
             way.grant = edge.readmit(&head, &way.grant, attempt).await?;
         }
@@ -181,20 +238,28 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 
     /// Decides on a request that a guard around this one has let through; none if there is no such guard.
-    fn decide_again(&self, request: &R, values: &Values) -> Option<Result<Way, Box<Refusal>>> {
+    #[inline]
+    fn decide_again<W>(
+        &self,
+        request: &W,
+        head: &Head<'_, R::Headers>,
+        values: &Values,
+    ) -> Option<Result<Way, Box<Refusal>>>
+    where
+        W: Incoming<Headers = R::Headers>,
+    {
         let edge = &self.terms.edge;
         let grant = request.admitted()?;
         let grant = edge.has_admitted(&grant).then_some(grant)?;
         let attempt = values.attempt(&self.terms.guard.first);
-        let again = edge.admit_again(&self.head(request), &grant, attempt);
+        let again = edge.admit_again(head, &grant, attempt);
         Some(again.map(|grant| Way { grant, own: None }))
     }
 
-    fn head<'a>(&self, request: &'a R) -> Head<'a, R::Headers> {
-        Head {
-            headers: request.headers(),
-            connection: (self.terms.connection)(request),
-            query: request.query(),
+    fn connection_of(&self, request: &R) -> Connection {
+        match &self.terms.connection {
+            Some(connection) => connection(request),
+            None => request.connection(),
         }
     }
 
@@ -236,6 +301,14 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 }
 
+fn head<R: Incoming>(request: &R, connection: Connection) -> Head<'_, R::Headers> {
+    Head {
+        headers: request.headers(),
+        connection,
+        query: request.query(),
+    }
+}
+
 impl<R: Incoming> Terms<R> {
     /// How many bytes the bodies of requests may have; none if that is not bounded, or would only be reported.
     pub(crate) fn request_bound(&self) -> Option<u64> {
@@ -248,9 +321,10 @@ impl<R: Incoming> Terms<R> {
     ///
     /// # Errors
     /// The refusal to answer with.
+    #[inline]
     pub(crate) fn let_in(
         &self,
-        request: &R,
+        headers: &R::Headers,
         decided: Result<Way, Box<Refusal>>,
     ) -> Result<Option<Way>, Box<Refusal>> {
         let way = match decided {
@@ -258,18 +332,18 @@ impl<R: Incoming> Terms<R> {
             Err(refusal) if refusal.is_report_only() => None,
             Err(refusal) => return Err(refusal),
         };
-        match self.refuse_body(request) {
+        match self.refuse_body(headers) {
             Some(refusal) if !refusal.is_report_only() => Err(refusal),
             _ => Ok(way),
         }
     }
 
     /// The refusal of a request whose body is longer than it may be, by what it says itself.
-    fn refuse_body(&self, request: &R) -> Option<Box<Refusal>> {
+    fn refuse_body(&self, headers: &R::Headers) -> Option<Box<Refusal>> {
         if self.max_request_bytes == u64::MAX {
             return None;
         }
-        let length = request.headers().values("content-length").next()?;
+        let length = headers.values("content-length").next()?;
         let length = std::str::from_utf8(length).ok()?;
         let announced: u64 = length.parse().ok()?;
         let refusal = || self.edge.refuse(Reason::RequestTooLarge);
@@ -286,6 +360,20 @@ impl Way {
         }
     }
 
+    /// The grant, for the handler; and what is left.
+    #[inline]
+    pub(crate) fn hand_on<R: Incoming>(self, terms: &Terms<R>) -> (Grant, Rest) {
+        let is_needed = terms.ends_with_key || self.grant.unchecked().is_some();
+        let rest = Rest {
+            grant: is_needed.then(|| self.grant.clone()),
+            is_own: self.own.is_some(),
+            permit: self.own.filter(Permit::is_counted),
+        };
+        (self.grant, rest)
+    }
+}
+
+impl Rest {
     /// What becomes of the handler's answer.
     ///
     /// `announced` is how many bytes it will have at the least.
@@ -299,22 +387,24 @@ impl Way {
         announced: u64,
     ) -> Result<Fate, Answer> {
         let edge = &terms.edge;
-        edge.review(&self.grant, status)
-            .map_err(|refusal| refusal.into_answer())?;
+        if let Some(grant) = &self.grant {
+            edge.review(grant, status)
+                .map_err(|refusal| refusal.into_answer())?;
+        }
         if announced > terms.max_response_bytes {
             return Err(edge.refuse(Reason::ResponseTooLarge).into_answer());
         }
-        let ended = terms.ends_with_key.then(|| self.grant.ended());
+        let ended = self.grant.filter(|_| terms.ends_with_key);
+        let ended = ended.map(|grant| grant.ended());
         let is_bounded = terms.max_response_bytes < u64::MAX;
-        let is_own = self.own.is_some();
-        let permit = self.own.filter(Permit::is_counted);
-        let held = if ended.is_some() || is_bounded || permit.is_some() {
+        let held = if ended.is_some() || is_bounded || self.permit.is_some() {
             let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
-            Some(Held::new(permit, ended, terms.max_response_bytes, observer))
+            let most = terms.max_response_bytes;
+            Some(Held::new(self.permit, ended, most, observer))
         } else {
             None
         };
-        Ok(if is_own {
+        Ok(if self.is_own {
             Fate::Granted(held)
         } else {
             Fate::Passed(held)
@@ -341,7 +431,7 @@ impl<R: Incoming> Clone for Terms<R> {
             edge: self.edge.clone(),
             credential_headers: Arc::clone(&self.credential_headers),
             vary: self.vary.clone(),
-            connection: Arc::clone(&self.connection),
+            connection: self.connection.clone(),
             guard: self.guard.clone(),
             ..*self
         }

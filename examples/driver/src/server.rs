@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Client;
 use crate::lines::{Ran, Wanted, heads, ran, script};
 
-/// A running product. Killed, by its id, when it is dropped and was not stopped.
+/// A running product. Stopped, or else killed by its id, when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -154,7 +154,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is as well.
+        // Asked first, so that it leaves nothing behind. All of this fails if it has ended already, which is as well.
+        let id = self.child.id().to_string();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = Command::new("kill").args(["-INT", &id]).status();
+        }
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

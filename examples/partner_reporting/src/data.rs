@@ -31,6 +31,9 @@ const TRADES: [&str; 6] = ["Dental", "Logistics", "Bakery", "Law", "Clinic", "Fo
 /// Clicks from which somebody counts as a repeat offender.
 const REPEATED: usize = 3;
 
+/// When something happened, and what came of it.
+type Shown = (String, Option<String>);
+
 /// All partners' data.
 #[derive(Debug)]
 pub(crate) struct Partners {
@@ -81,7 +84,7 @@ struct Phish {
 }
 
 /// How many of everything there are.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Counts {
     clients: usize,
     users: usize,
@@ -227,10 +230,7 @@ impl Client {
             .filter(move |user| clicks(user) >= REPEATED)
     }
 
-    fn trained(
-        &self,
-        shown: fn(&Assignment) -> Option<(String, Option<String>)>,
-    ) -> impl Iterator<Item = Entry> {
+    fn trained(&self, shown: fn(&Assignment) -> Option<Shown>) -> impl Iterator<Item = Entry> {
         self.users.iter().flat_map(move |user| {
             let numbered = user.training.iter().enumerate();
             numbered.filter_map(move |(number, one)| {
@@ -255,8 +255,8 @@ impl Client {
 impl User {
     fn made_up(client: &str, seed: usize, number: usize) -> Self {
         let training = COURSES.iter().enumerate().map(|(index, course)| {
-            let is_done = (seed + index * 3) % 4 != 0;
-            let is_passed = is_done && (seed + index) % 5 != 0;
+            let is_done = !(seed + index * 3).is_multiple_of(4);
+            let is_passed = is_done && !(seed + index).is_multiple_of(5);
             let day = 1 + (seed + index * 7) % 28;
             Assignment {
                 course,
@@ -273,7 +273,7 @@ impl User {
                 campaign,
                 sent: format!("2026-{:02}-{:02}", 1 + index, 10 + seed % 10),
                 was_clicked,
-                was_reported: !was_clicked && (seed + index) % 3 == 0,
+                was_reported: !was_clicked && (seed + index).is_multiple_of(3),
             }
         });
         let phishing: Vec<_> = phishing.collect();

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use example_support::{
-    CodeForm, EventQuery, ListQuery, NotDone, Office, Person, RotateForm, Session,
+    CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
 };
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
@@ -132,8 +132,8 @@ pub(crate) fn routes(office: Office<PartnerPerson>) -> Router {
         .with_state(office)
 }
 
-async fn log_in(State(office): Desk, Json(form): Json<CodeForm>) -> Result<Response, NotDone> {
-    Ok(Json(office.log_in(&form)?).into_response())
+async fn log_in(State(office): Desk, Json(form): Json<CodeForm>) -> Result<LoggedIn, NotDone> {
+    office.log_in(&form)
 }
 
 async fn list(

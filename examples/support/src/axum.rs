@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -10,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use keyward::http::Connection;
 
 use crate::office::CHALLENGE;
-use crate::{NotDone, Session};
+use crate::{LoggedIn, NotDone, Session};
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Infallible;
@@ -27,6 +28,13 @@ impl<S: Sync> FromRequestParts<S> for Session {
             text: text.map(str::to_owned),
             client: peer.or_else(|| info.map(|info| info.0.ip())),
         })
+    }
+}
+
+/// Kept by no cache.
+impl IntoResponse for LoggedIn {
+    fn into_response(self) -> Response {
+        ([(header::CACHE_CONTROL, "no-store")], Json(self)).into_response()
     }
 }
 

@@ -1,1 +1,98 @@
-fn main() {}
+//! A reporting workspace API: its customers call it with a key as a bearer token, over TLS.
+//!
+//! ```text
+//! cargo run -p workspace_reports
+//! ```
+//! A key holds the scopes that it was asked for with, and reaches all projects of its workspace, or some. Administrators of the
+//! workspace manage the keys, and mere members do not even see them. A key that comes in clear is refused and never redirected.
+//!
+//! `--listen` and `--listen-plain` say where it listens with TLS and without. Behind a proxy that ends TLS, `--behind` names the
+//! proxy's addresses, whose `X-Forwarded-For` and `X-Forwarded-Proto` are then believed, and nobody else's.
+//!
+//! Of a key's limits its five requests at once are counted. The 60 a minute and the 1,000 an hour are declared on it, and counted by
+//! a later version.
+
+mod api;
+mod certificate;
+mod content;
+mod data;
+mod drain;
+mod form;
+mod lines;
+mod office;
+mod scopes;
+mod serve;
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use example_support::{Office, argument, listen_address, print, stopped};
+use keyward::Keyward;
+use keyward::http::Proxies;
+use keyward::key::KeyFormat;
+use keyward::store::MemoryStore;
+
+use crate::certificate::Certificate;
+use crate::data::Workspaces;
+use crate::lines::Printed;
+use crate::office::{Administrators, Desk, Workspace, WorkspacePerson};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let workspaces = Arc::new(Workspaces::made_up());
+    let keyward = Keyward::builder(MemoryStore::new())
+        .format(KeyFormat::new("wsrp")?.environment("live")?)
+        .scopes(scopes::declared())
+        .policy(Administrators)
+        .open()
+        .await?;
+    tokio::spawn(keyward.background());
+
+    let office = Office::new(&keyward);
+    let administrator = WorkspacePerson::administrator("ines", Workspace::Meridian)?;
+    let administrator = office.invite(administrator)?;
+    let member = office.invite(WorkspacePerson::member("max", Workspace::Meridian)?)?;
+    let other = WorkspacePerson::administrator("olga", Workspace::Borealis)?;
+    let other = office.invite(other)?;
+
+    let desk = Desk {
+        office,
+        workspaces: Arc::clone(&workspaces),
+    };
+    let proxies = proxies()?;
+    let app = Router::new()
+        .merge(api::routes(&keyward, &workspaces, proxies.clone()))
+        .merge(office::routes(desk, proxies));
+
+    let (certificate, config) = Certificate::make().await?;
+    let secure = TcpListener::bind(listen_address("127.0.0.1:8443")?)?;
+    let plain = argument("--listen-plain").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let plain = TcpListener::bind(plain.parse::<SocketAddr>()?)?;
+    let printed = Printed {
+        url: &format!("https://{}", secure.local_addr()?),
+        plain_url: &format!("http://{}", plain.local_addr()?),
+        certificate: certificate.path(),
+        administrator: &administrator,
+        member: &member,
+        other: &other,
+    };
+    print(
+        "A reporting workspace API, with its keys in memory.",
+        &printed.lines(),
+    );
+    serve::serve(app, (secure, config), plain, stopped()).await?;
+    // All that was answered is committed; how keys were used since the last minute is handed on now.
+    keyward.flush_usage().await?;
+    certificate.remove()?;
+    Ok(())
+}
+
+/// Who is believed about where requests come from.
+fn proxies() -> Result<Proxies, Box<dyn Error>> {
+    Ok(match argument("--behind") {
+        Some(network) => Proxies::x_forwarded([network.parse()?]),
+        None => Proxies::none(),
+    })
+}

@@ -1,0 +1,85 @@
+//! The lines that are printed at start do what they say, pasted as they are.
+
+use serde_json::json;
+
+use crate::start;
+
+#[test]
+fn the_printed_lines_do_what_they_say() {
+    let server = start(&[]);
+    let ran = server.run_lines();
+    let reply = |what: &str| {
+        let mut found = ran.iter().filter(|one| one.what.contains(what));
+        &found.next().unwrap_or_else(|| panic!("{what}")).reply
+    };
+
+    let issued = reply("a key with three scopes");
+    assert_eq!(issued.header("cache-control"), Some("no-store"));
+    assert_eq!(issued.body["resources"], json!({ "only": ["project:p-1"] }));
+    assert!(issued.text("/expires_at").ends_with("T00:00:00Z"));
+    assert_eq!(reply("scopes that there are").items("").len(), 7);
+
+    let projects = reply("of which the key sees one");
+    assert_eq!(projects.each("/items", "id"), ["p-1"]);
+    assert_eq!(projects.header("cache-control"), Some("private"));
+    assert_eq!(projects.header("vary"), Some("authorization"));
+    let editions = reply("editions, in pages");
+    assert_eq!(editions.items("/items").len(), 5);
+    assert_eq!(editions.text("/next"), "p-1-b1-e005");
+    let created = reply("create an edition");
+    assert_eq!(created.text("/id"), "p-1-b1-e013");
+    assert_eq!(reply("submit a draft").text("/state"), "submitted");
+    assert_eq!(
+        reply("download an output").header("content-type"),
+        Some("text/csv")
+    );
+
+    let missing = reply("no key");
+    assert_eq!(missing.text("/code"), "missing_credential");
+    assert_eq!(
+        missing.header("www-authenticate"),
+        Some(r#"Bearer realm="api""#)
+    );
+    let scope = reply("a scope that the key has not");
+    assert_eq!(
+        scope.header("www-authenticate"),
+        Some(r#"Bearer realm="api", error="insufficient_scope", scope="read:blueprints""#)
+    );
+    let project = reply("another project");
+    assert_eq!(project.body, scope.body);
+    assert_eq!(
+        project.header("www-authenticate"),
+        Some(r#"Bearer realm="api", error="insufficient_scope""#),
+        "no scope would do"
+    );
+    assert_eq!(reply("more than 5 MB").text("/code"), "too_large");
+    assert_eq!(reply("more than 10 MB").text("/code"), "internal");
+    let clear = reply("plain HTTP");
+    assert_eq!(clear.text("/code"), "https_required");
+    assert_eq!(clear.header("location"), None);
+
+    let next = reply("both are good for a week");
+    assert_eq!(next.body["predecessor"], issued.body["id"]);
+    assert_eq!(next.body["expires_at"], issued.body["expires_at"]);
+    let revoked = reply("refused from now on");
+    assert_eq!(
+        revoked.header("www-authenticate"),
+        Some(r#"Bearer realm="api", error="invalid_token""#)
+    );
+    assert_eq!(reply("revoked twice").text("/code"), "already_revoked");
+    assert!(reply("older than a year").items("/keys").is_empty());
+    let list = reply("all keys");
+    let (titles, states) = (list.each("/keys", "title"), list.each("/keys", "status"));
+    assert_eq!(titles, ["Nightly sync", "Archive", "Nightly sync"]);
+    assert_eq!(states, ["active", "active", "revoked"]);
+    assert!(reply("who sees no key").items("/keys").is_empty());
+
+    let told = server.stop_and_read_log();
+    let in_clear = format!("the key {} came without TLS: rotate it", issued.text("/id"));
+    for reason in [&*in_clear, "the response is longer than it may be"] {
+        assert!(told.contains(reason), "{reason}: {told}");
+    }
+    for key in [issued, next] {
+        assert!(!told.contains(key.text("/secret")));
+    }
+}

@@ -1,0 +1,124 @@
+//! How much a key may send, be sent, and ask for at once.
+
+use std::io::Cursor;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Product;
+use crate::slow::Slow;
+
+const CREATE: &str = "/v1/editions?project=p-1";
+
+fn edition_of(bytes: usize) -> Vec<u8> {
+    let new = json!({ "blueprint": "p-1-b1", "title": "x", "commentary": "" });
+    let commentary = "c".repeat(bytes - new.to_string().len());
+    let new = json!({ "blueprint": "p-1-b1", "title": "x", "commentary": commentary });
+    new.to_string().into_bytes()
+}
+
+#[test]
+fn b7_size_caps_of_requests() {
+    let product = Product::start();
+    let asking = product.with_scopes(&["write:editions", "read:editions"]);
+    let json = |bytes| Some(("application/json", edition_of(bytes)));
+    let created = asking.send_bytes("POST", CREATE, json(5_000_000));
+    assert_eq!(created.status, 201);
+    // It says how long it is: refused before any of it was read.
+    for asking in [&asking, &asking.with("expect", "100-continue")] {
+        let refused = asking.send_bytes("POST", CREATE, json(5_000_001));
+        assert_eq!((refused.status, refused.text("/code")), (413, "too_large"));
+    }
+    // It does not say: refused once it has come so far.
+    let streamed = |bytes| asking.post_reader(CREATE, Cursor::new(edition_of(bytes)));
+    assert_eq!(streamed(5_000_000).status, 201);
+    assert_eq!(streamed(5_000_001).status, 413);
+    // Who may not write at all learns that first.
+    let reading = product.with_scopes(&["read:editions"]);
+    let refused = reading.send_bytes("POST", CREATE, json(5_000_001));
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let editions = asking.get("/v1/blueprints/p-1-b1/editions");
+    assert_eq!(editions.items("/items").len(), 14, "two were created");
+}
+
+#[test]
+fn b7_whoever_is_refused_while_sending_gets_the_answer_and_goes_on_with_the_connection() {
+    let product = Product::start();
+    let asking = product.with_scopes(&["read:editions"]);
+    for bytes in [200, 2_000, 200_000] {
+        for _ in 0..30 {
+            let body = Some(("application/json", edition_of(bytes)));
+            let refused = asking.send_bytes("POST", CREATE, body);
+            assert_eq!(refused.status, 403, "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn b7_size_caps_of_responses() {
+    let product = Product::start();
+    let key = product.key(&["read:outputs"]);
+    let asking = product.asking(&key);
+    let whole = asking.get("/v1/outputs/p-1-b3-e002-o1/download");
+    assert_eq!(whole.status, 200);
+    let announced = whole.header("content-length").unwrap().to_owned();
+    assert_eq!(announced, whole.body.as_str().unwrap().len().to_string());
+    let too_long = asking.get("/v1/outputs/p-1-b3-e001-o1/download");
+    assert_eq!(
+        (too_long.status, too_long.text("/code")),
+        (500, "internal"),
+        "why is the operator's to know"
+    );
+    let told = product.server.stop_and_read_log();
+    assert!(
+        told.contains("the response is longer than it may be"),
+        "{told}"
+    );
+}
+
+#[test]
+fn b7_five_requests_at_once_are_permitted_and_counted() {
+    let product = Product::start();
+    let key = product.key(&["write:editions", "read:workspace"]);
+    assert_eq!(key["concurrency"], 5);
+    let quotas: Vec<(&Value, &Value)> = key["quotas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(limit)
+        .collect();
+    assert_eq!(
+        quotas,
+        [(&json!(60), &json!(60)), (&json!(1_000), &json!(3_600))]
+    );
+
+    // Five whose bodies do not end, of which each holds its place.
+    let asking = product.asking(&key);
+    let slow: Vec<_> = (0..5)
+        .map(|_| Slow::post(&asking, CREATE, edition_of(1_000)))
+        .collect();
+    let busy = asking.get("/v1/projects");
+    assert_eq!(
+        (busy.status, busy.text("/code")),
+        (429, "too_many_requests")
+    );
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    let other = product.with_scopes(&["read:workspace"]);
+    assert_eq!(
+        other.get("/v1/projects").status,
+        200,
+        "each key has its own"
+    );
+    for one in slow {
+        assert_eq!(one.end().status, 201);
+    }
+    // A place is given back once the answer is sent, which the client may see a moment earlier.
+    let begun = Instant::now();
+    while asking.get("/v1/projects").status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+fn limit(quota: &Value) -> (&Value, &Value) {
+    (&quota["limit"], &quota["window_seconds"])
+}

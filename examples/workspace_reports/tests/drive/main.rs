@@ -1,0 +1,125 @@
+//! The product as a process of its own: driven by the lines that it prints, by Python, and need by need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod curl;
+mod limits;
+mod managing;
+mod needs;
+mod projects;
+mod requests;
+mod slow;
+mod stop;
+mod tls;
+
+use example_driver::{Client, Reply, Server, office};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_workspace_reports");
+
+/// All scopes but `admin`.
+const SCOPES: [&str; 6] = [
+    "read:editions",
+    "write:editions",
+    "read:blueprints",
+    "read:outputs",
+    "write:outputs",
+    "read:workspace",
+];
+
+/// The product, with an administrator of Meridian logged in.
+struct Product {
+    server: Server,
+    certificate: Vec<u8>,
+    admin: Client,
+}
+
+impl Product {
+    fn start() -> Self {
+        let server = start(&[]);
+        let certificate = std::fs::read(certificate_path(&server)).unwrap();
+        let client = Client::new(&server.base(), Some(&certificate));
+        let admin = office(&client, &server.code_of("Meridian"));
+        Self {
+            server,
+            certificate,
+            admin,
+        }
+    }
+
+    /// Whoever believes the certificate.
+    fn client(&self) -> Client {
+        Client::new(&self.server.base(), Some(&self.certificate))
+    }
+
+    /// Whoever does without TLS.
+    fn plain_client(&self) -> Client {
+        Client::new(&plain_base(&self.server), None)
+    }
+
+    /// Somebody else, logged in.
+    fn person(&self, who: &str) -> Client {
+        office(&self.client(), &self.server.code_of(who))
+    }
+
+    /// What is answered to a form.
+    fn issue(&self, form: &Value) -> Value {
+        let issued = self.admin.post("/admin/keys", form);
+        assert_eq!(issued.status, 201, "{issued:?}");
+        issued.body
+    }
+
+    /// A new key with these scopes, for all projects.
+    fn key(&self, scopes: &[&str]) -> Value {
+        self.issue(&json!({ "name": "Nightly sync", "scopes": scopes }))
+    }
+
+    /// What asks with this key.
+    fn asking(&self, key: &Value) -> Client {
+        self.client().with("authorization", &bearer(key))
+    }
+
+    /// What asks with a new key with these scopes, for all projects.
+    fn with_scopes(&self, scopes: &[&str]) -> Client {
+        self.asking(&self.key(scopes))
+    }
+
+    fn rotate(&self, key: &Value, form: &Value) -> Reply {
+        self.admin
+            .post(&format!("/admin/keys/{}/rotate", id(key)), form)
+    }
+
+    fn revoke(&self, key: &Value) -> Reply {
+        self.admin
+            .post(&format!("/admin/keys/{}/revoke", id(key)), &json!({}))
+    }
+}
+
+/// The product with nobody logged in.
+fn start(more: &[&str]) -> Server {
+    let arguments = ["--listen", "127.0.0.1:0", "--listen-plain", "127.0.0.1:0"];
+    Server::start(PROGRAM, &[&arguments, more].concat())
+}
+
+fn id(key: &Value) -> &str {
+    key["id"].as_str().unwrap()
+}
+
+fn bearer(key: &Value) -> String {
+    format!("Bearer {}", key["api_key"].as_str().unwrap())
+}
+
+fn certificate_path(server: &Server) -> String {
+    let (_, rest) = server.lines()[0].line.split_once("--cacert '").unwrap();
+    rest.split_once('\'').unwrap().0.to_owned()
+}
+
+fn plain_base(server: &Server) -> String {
+    let mut lines = server.lines().iter();
+    let line = lines.find(|one| one.what.contains("plain HTTP")).unwrap();
+    let (_, rest) = line.line.split_once("http://").unwrap();
+    format!("http://{}", rest.split_once('/').unwrap().0)
+}

@@ -1,0 +1,125 @@
+//! Who manages keys, and how they are rotated.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::needs::routes;
+use crate::{Product, id};
+
+#[test]
+fn b9_rotation_overlaps_and_a_successor_outlives_nobody() {
+    let product = Product::start();
+    let form = json!({
+        "name": "Nightly sync", "scopes": ["read:workspace"], "projects": ["p-2"], "expires_on": "2099-12-31",
+    });
+    let old = product.issue(&form);
+    let week = json!({ "overlap_seconds": 604_800 });
+    let next = product.rotate(&old, &week).body;
+    for member in ["title", "access", "resources", "expires_at", "quotas"] {
+        assert_eq!(next[member], old[member], "{member}");
+    }
+    let (asking, asking_next) = (product.asking(&old), product.asking(&next));
+    for asking in [&asking, &asking_next] {
+        let projects = asking.get("/v1/projects");
+        assert_eq!(projects.each("/items", "id"), ["p-2"]);
+    }
+    assert_eq!(product.revoke(&old).status, 200);
+    assert_eq!(asking.get("/v1/projects").status, 401);
+    assert_eq!(asking_next.get("/v1/projects").status, 200);
+
+    // Without an overlap to wait for, both are good until somebody revokes the old one.
+    let last = product.rotate(&next, &json!({})).body;
+    assert_eq!(asking_next.get("/v1/projects").status, 200);
+    assert_eq!(product.asking(&last).get("/v1/projects").status, 200);
+    // At a set time the old one ends by itself.
+    let begun = Instant::now();
+    let second = product.rotate(&last, &json!({ "overlap_seconds": 1 })).body;
+    while product.asking(&last).get("/v1/projects").status == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not end");
+    }
+    assert!(
+        begun.elapsed() > Duration::from_millis(900),
+        "it ended early"
+    );
+    assert_eq!(product.asking(&second).get("/v1/projects").status, 200);
+    // Or at once.
+    let after = product
+        .rotate(&second, &json!({ "overlap_seconds": 0 }))
+        .body;
+    assert_eq!(product.asking(&second).get("/v1/projects").status, 401);
+    assert_eq!(product.asking(&after).get("/v1/projects").status, 200);
+    // No form asks for a longer life.
+    let longer = json!({ "overlap_seconds": 1, "expires_on": "2999-01-01" });
+    assert_eq!(product.rotate(&after, &longer).status, 422);
+}
+
+#[test]
+fn b9_keys_older_than_so_many_days_are_found() {
+    let product = Product::start();
+    let (old, revoked) = (product.key(&["admin"]), product.key(&["admin"]));
+    product.revoke(&revoked);
+    let rotated = product.key(&["admin"]);
+    let next = product.rotate(&rotated, &json!({ "overlap_seconds": 60 }));
+    for path in ["/admin/keys/due", "/admin/keys/due?days=1"] {
+        assert!(product.admin.get(path).items("/keys").is_empty(), "{path}");
+    }
+    // All of them are no days old, and of some somebody has seen to the end.
+    let due = product.admin.get("/admin/keys/due?days=0");
+    assert_eq!(due.each("/keys", "id"), [next.text("/id"), id(&old)]);
+    let wrong = product.admin.get("/admin/keys/due?years=1");
+    assert_eq!(wrong.status, 400);
+}
+
+#[test]
+fn b13_only_administrators_of_the_workspace_manage_its_keys() {
+    let product = Product::start();
+    let key = product.key(&["read:workspace"]);
+    let (member, other) = (product.person("member"), product.person("Borealis"));
+    let nobody = product.client();
+    for (asking, status, of_a_key) in [(&member, 403, 403), (&nobody, 401, 401), (&other, 200, 404)]
+    {
+        for path in ["scopes", "keys", "keys/due", "events"] {
+            let reply = asking.get(&format!("/admin/{path}"));
+            assert_eq!(reply.status, status, "{path}: {reply:?}");
+        }
+        for action in ["rotate", "revoke"] {
+            let path = format!("/admin/keys/{}/{action}", id(&key));
+            assert_eq!(asking.post(&path, &json!({})).status, of_a_key, "{path}");
+        }
+    }
+    let form = json!({ "name": "Mine", "scopes": ["admin"] });
+    assert_eq!(member.post("/admin/keys", &form).status, 403);
+    assert_eq!(nobody.post("/admin/keys", &form).status, 401);
+    assert!(other.get("/admin/keys").items("/keys").is_empty());
+    assert!(other.get("/admin/events").items("").is_empty());
+    assert_eq!(product.admin.get("/admin/keys").items("/keys").len(), 1);
+    let asking = product.asking(&key);
+    assert_eq!(asking.get("/v1/projects").status, 200, "nobody touched it");
+}
+
+#[test]
+fn b13_sessions_open_no_route_of_keys_and_keys_none_of_management() {
+    let product = Product::start();
+    for (method, path, _) in routes() {
+        let reply = product.admin.send(method, path, None);
+        assert_eq!(reply.status, 401, "{path}");
+        assert_eq!(reply.text("/code"), "missing_credential");
+    }
+    let key = product.key(&["admin"]);
+    let text = key["api_key"].as_str().unwrap();
+    let revoke = format!("/admin/keys/{}/revoke", id(&key));
+    let form = json!({ "name": "Mine", "scopes": ["admin"] });
+    for asking in [
+        product.asking(&key),
+        product.client().with("x-session", text),
+        product.asking(&key).with("x-session", text),
+    ] {
+        for path in ["scopes", "keys", "keys/due", "events"] {
+            assert_eq!(asking.get(&format!("/admin/{path}")).status, 401, "{path}");
+        }
+        assert_eq!(asking.post("/admin/keys", &form).status, 401);
+        assert_eq!(asking.post(&revoke, &json!({})).status, 401);
+    }
+    assert_eq!(product.admin.get("/admin/keys").items("/keys").len(), 1);
+}

@@ -1,0 +1,306 @@
+//! What the product is to do, one test each.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{Product, SCOPES, bearer};
+
+#[test]
+fn b1_the_form_asks_for_name_scopes_last_day_and_projects_and_shows_the_key_once() {
+    let product = Product::start();
+    let form = json!({
+        "name": "Nightly sync", "scopes": ["read:editions"], "expires_on": "2099-12-31", "projects": ["p-2", "p-1"],
+    });
+    let key = product.issue(&form);
+    // The first instant at which it is no longer good.
+    assert_eq!(key["expires_at"], "2100-01-01T00:00:00Z");
+    assert_eq!(
+        key["resources"],
+        json!({ "only": ["project:p-1", "project:p-2"] })
+    );
+    let plain = product.key(&["read:editions"]);
+    assert_eq!(plain["expires_at"], Value::Null);
+    assert_eq!(plain["resources"], "any");
+
+    let (list, events) = (
+        product.admin.get("/admin/keys"),
+        product.admin.get("/admin/events"),
+    );
+    assert_eq!(list.text("/keys/1/title"), "Nightly sync");
+    for event in events.items("") {
+        assert_eq!(event["event"]["title"], "Nightly sync");
+    }
+    for (key, answer) in [(&key, &list), (&key, &events), (&plain, &list)] {
+        let answer = answer.body.to_string();
+        assert!(!answer.contains(key["secret"].as_str().unwrap()));
+        assert!(!answer.contains(r#""digest":"#));
+    }
+}
+
+#[test]
+fn b1_a_last_day_that_is_over_or_is_none_is_an_error() {
+    let product = Product::start();
+    for day in ["2020-01-01", "2026-02-30", "tomorrow", ""] {
+        let form = json!({ "name": "x", "scopes": ["read:editions"], "expires_on": day });
+        let refused = product.admin.post("/admin/keys", &form);
+        assert_eq!(refused.status, 422, "{day}: {refused:?}");
+    }
+}
+
+#[test]
+fn b2_scopes_are_described_and_only_admin_implies_others() {
+    let product = Product::start();
+    let choices = product.admin.get("/admin/scopes");
+    let mut offered = choices.each("", "scope");
+    offered.sort_unstable();
+    let mut expected = [&SCOPES[..], &["admin"]].concat();
+    expected.sort_unstable();
+    assert_eq!(offered, expected);
+    let descriptions = choices.each("", "description");
+    assert!(descriptions.iter().all(|text| text.len() > 10));
+
+    let routes = routes();
+    for scope in SCOPES {
+        let asking = product.with_scopes(&[scope]);
+        for (method, path, needed) in &routes {
+            let reply = asking.send(method, path, None);
+            if *needed == scope {
+                assert!(
+                    ![401, 403, 404].contains(&reply.status),
+                    "{scope} {path}: {reply:?}"
+                );
+            } else {
+                assert_eq!(reply.status, 403, "{scope} {path}: {reply:?}");
+                let challenge =
+                    format!(r#"Bearer realm="api", error="insufficient_scope", scope="{needed}""#);
+                assert_eq!(reply.header("www-authenticate"), Some(&*challenge));
+            }
+        }
+    }
+    let all = product.with_scopes(&["admin"]);
+    for (method, path, _) in &routes {
+        let status = all.send(method, path, None).status;
+        assert!(![401, 403, 404].contains(&status), "{path}");
+    }
+}
+
+/// Each route with a request that its scope opens, and that scope.
+pub(crate) fn routes() -> [(&'static str, &'static str, &'static str); 11] {
+    [
+        ("GET", "/v1/projects", "read:workspace"),
+        ("GET", "/v1/projects/p-2/blueprints", "read:blueprints"),
+        ("GET", "/v1/editions", "read:editions"),
+        ("GET", "/v1/blueprints/p-2-b1/editions", "read:editions"),
+        ("GET", "/v1/editions/p-2-b1-e001", "read:editions"),
+        (
+            "GET",
+            "/v1/editions/p-2-b1-e001/sections/figures",
+            "read:editions",
+        ),
+        (
+            "GET",
+            "/v1/editions/p-2-b1-e001/sections/figures/rows",
+            "read:editions",
+        ),
+        ("POST", "/v1/editions?project=p-2", "write:editions"),
+        ("POST", "/v1/editions/p-2-b1-e012/submit", "write:editions"),
+        (
+            "POST",
+            "/v1/outputs/p-2-b1-e001-o1/generate",
+            "write:outputs",
+        ),
+        ("GET", "/v1/outputs/p-2-b1-e001-o1/download", "read:outputs"),
+    ]
+}
+
+#[test]
+fn b2_nothing_is_granted_that_was_not_asked_for() {
+    let product = Product::start();
+    for form in [
+        json!({ "name": "x" }),
+        json!({ "name": "x", "scopes": [] }),
+        json!({ "name": "x", "scopes": ["read:everything"] }),
+        json!({ "name": "x", "scopes": ["read:editions", "read editions"] }),
+        json!({ "name": "x", "scopes": ["*"] }),
+        json!({ "name": "x", "access": "full" }),
+        json!({ "scopes": ["read:editions"] }),
+        json!({ "name": " ", "scopes": ["read:editions"] }),
+    ] {
+        let refused = product.admin.post("/admin/keys", &form);
+        assert_eq!(refused.status, 422, "{form}: {refused:?}");
+    }
+    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
+    let key = product.key(&["read:editions"]);
+    assert_eq!(key["access"], json!({ "scopes": ["read:editions"] }));
+}
+
+#[test]
+fn b4_keys_are_bearer_tokens_and_nothing_else() {
+    let product = Product::start();
+    let key = product.key(&["read:workspace"]);
+    let text = key["api_key"].as_str().unwrap();
+    assert!(text.starts_with("wsrp_live_"), "{text}");
+    let asking = |name: &str, value: &str| product.client().with(name, value).get("/v1/projects");
+    assert_eq!(asking("authorization", &bearer(&key)).status, 200);
+    assert_eq!(
+        asking("authorization", &format!("bearer {text}")).status,
+        200
+    );
+    for (name, value) in [
+        ("authorization", text.to_owned()),
+        ("authorization", format!("Basic {text}")),
+        ("x-api-key", text.to_owned()),
+    ] {
+        let refused = asking(name, &value);
+        assert_eq!(refused.status, 401, "{name}: {value}");
+        assert_eq!(refused.text("/code"), "missing_credential");
+    }
+    let cut = asking("authorization", bearer(&key).split_at(60).0);
+    assert_eq!((cut.status, cut.text("/code")), (401, "invalid_credential"));
+    let path = format!("/v1/projects?access_token={text}");
+    assert_eq!(product.client().get(&path).status, 401);
+}
+
+#[test]
+fn b6_the_routes_answer_and_what_is_not_there_is_404() {
+    let product = Product::start();
+    let asking = product.with_scopes(&["admin"]);
+    assert_eq!(asking.get("/v1/projects").items("/items").len(), 8);
+    let blueprints = asking.get("/v1/projects/p-3/blueprints");
+    assert_eq!(
+        blueprints.each("/items", "id"),
+        ["p-3-b1", "p-3-b2", "p-3-b3"]
+    );
+    let editions = asking.get("/v1/blueprints/p-3-b2/editions");
+    assert_eq!(editions.items("/items").len(), 12);
+    let edition = asking.get("/v1/editions/p-3-b2-e001");
+    assert_eq!(edition.text("/state"), "submitted");
+    let section = asking.get("/v1/editions/p-3-b2-e001/sections/figures");
+    assert_eq!(section.items("/fields").len(), 4);
+    let file = asking.get("/v1/outputs/p-3-b2-e001-o1/download");
+    let file = file.body.as_str().unwrap();
+    assert!((1_000_000..10_000_000).contains(&file.len()));
+    assert!(file.ends_with("end,20000,\n"));
+
+    for (method, path) in [
+        ("GET", "/v1/projects/p-99/blueprints"),
+        ("GET", "/v1/blueprints/p-1-b9/editions"),
+        ("GET", "/v1/editions/p-1-b1-e999"),
+        ("GET", "/v1/editions/p-1-b1-e999/sections/figures"),
+        ("GET", "/v1/editions/p-1-b1-e001/sections/nothing"),
+        ("GET", "/v1/editions/p-1-b1-e001/sections/nothing/rows"),
+        ("POST", "/v1/editions/p-1-b1-e999/submit"),
+        ("POST", "/v1/outputs/nothing/generate"),
+        ("GET", "/v1/outputs/nothing/download"),
+        ("GET", "/v1/nothing"),
+        // Another workspace's.
+        ("GET", "/v1/projects/p-91/blueprints"),
+        ("GET", "/v1/blueprints/p-91-b1/editions"),
+        ("GET", "/v1/editions/p-91-b1-e001"),
+        ("GET", "/v1/editions/p-91-b1-e001/sections/figures"),
+        ("GET", "/v1/editions/p-91-b1-e001/sections/figures/rows"),
+        ("POST", "/v1/editions/p-91-b1-e012/submit"),
+        ("POST", "/v1/outputs/p-91-b1-e001-o1/generate"),
+        ("GET", "/v1/outputs/p-91-b1-e001-o1/download"),
+    ] {
+        assert_eq!(asking.send(method, path, None).status, 404, "{path}");
+    }
+    let theirs = json!({ "blueprint": "p-91-b1", "title": "x" });
+    let created = asking.post("/v1/editions?project=p-91", &theirs);
+    assert_eq!(created.status, 404, "{created:?}");
+}
+
+#[test]
+fn b6_editions_are_created_submitted_and_generated() {
+    let product = Product::start();
+    let asking = product.with_scopes(&["admin"]);
+    let new = json!({ "blueprint": "p-1-b1", "title": "Next quarter", "project": "p-1" });
+    let created = asking.post("/v1/editions?project=p-1", &new);
+    assert_eq!(created.status, 201, "{created:?}");
+    let (edition, output) = (created.text("/id"), created.text("/outputs/0/id"));
+    let (submit, generate, download) = (
+        format!("/v1/editions/{edition}/submit"),
+        format!("/v1/outputs/{output}/generate"),
+        format!("/v1/outputs/{output}/download"),
+    );
+    assert_eq!(asking.get(&download).status, 409, "there is no file yet");
+    assert_eq!(asking.send("POST", &generate, None).body["generated"], 1);
+    assert_eq!(asking.get(&download).status, 200);
+    assert_eq!(asking.send("POST", &submit, None).status, 200);
+    assert_eq!(asking.send("POST", &submit, None).status, 409);
+    let path = format!("/v1/editions/{edition}");
+    assert_eq!(asking.get(&path).text("/state"), "submitted");
+    let siblings = asking.get("/v1/blueprints/p-1-b1/editions");
+    assert_eq!(siblings.items("/items").len(), 13);
+
+    for (path, body, status) in [
+        // Without a project that it could be held against, no key is let in.
+        ("/v1/editions", &new, 403),
+        ("/v1/editions?project=p-1&project=p-1", &new, 403),
+        ("/v1/editions?project=p-2", &new, 422),
+        (
+            "/v1/editions?project=p-2",
+            &json!({ "blueprint": "p-1-b1", "title": "x" }),
+            422,
+        ),
+        (
+            "/v1/editions?project=p-1",
+            &json!({ "blueprint": "p-1-b1", "title": "x", "project": "p-2" }),
+            422,
+        ),
+        (
+            "/v1/editions?project=p-1",
+            &json!({ "blueprint": "p-1-b1" }),
+            422,
+        ),
+    ] {
+        let refused = asking.post(path, body);
+        assert_eq!(refused.status, status, "{path} {body}: {refused:?}");
+    }
+    let siblings = asking.get("/v1/blueprints/p-1-b1/editions");
+    assert_eq!(siblings.items("/items").len(), 13, "nothing came of those");
+}
+
+#[test]
+fn b10_a_revoked_key_is_refused_at_once() {
+    let product = Product::start();
+    let key = product.key(&["read:workspace"]);
+    let asking = product.asking(&key);
+    // Whoever goes on asking meanwhile is refused from the moment on at which the revocation was answered.
+    let (sent, told) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel::<()>();
+    let watching = asking.clone();
+    let watcher = thread::spawn(move || {
+        let mut refused = 0;
+        for number in 0..10_000 {
+            let is_revoked = told.try_recv().is_ok();
+            let status = watching.get("/v1/projects").status;
+            assert!(!is_revoked || status == 401, "granted after the revocation");
+            if number == 5 {
+                begin.send(()).unwrap();
+            }
+            if status == 401 {
+                refused += 1;
+                if refused == 50 {
+                    return;
+                }
+            }
+        }
+        panic!("never refused");
+    });
+    begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    let revoked = product.revoke(&key);
+    sent.send(()).unwrap();
+    assert_eq!(revoked.status, 200, "{revoked:?}");
+    watcher.join().unwrap();
+    let again = product.revoke(&key);
+    assert_eq!(
+        (again.status, again.text("/code")),
+        (409, "already_revoked")
+    );
+    assert_eq!(again.text("/at"), revoked.text("/at"));
+    assert_eq!(product.rotate(&key, &json!({})).status, 409);
+}

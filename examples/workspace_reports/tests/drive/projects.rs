@@ -1,0 +1,120 @@
+//! Keys that are for some projects alone, on each route.
+
+use serde_json::json;
+
+use crate::needs::routes;
+use crate::{Product, SCOPES};
+
+#[test]
+fn b3_a_key_for_one_project_reads_and_writes_nothing_of_another() {
+    let product = Product::start();
+    let all = product.with_scopes(&["admin"]);
+    let edition = |id: &str| all.get(&format!("/v1/editions/{id}")).body;
+    let of_blueprint = || all.get("/v1/blueprints/p-2-b1/editions").body;
+    let before = (
+        edition("p-2-b1-e012"),
+        edition("p-2-b1-e001"),
+        of_blueprint(),
+    );
+    for scopes in [&SCOPES[..], &["admin"]] {
+        let form = json!({ "name": "For p-1", "scopes": scopes, "projects": ["p-1"] });
+        let asking = product.asking(&product.issue(&form));
+        for (method, path, _) in routes() {
+            if ["/v1/projects", "/v1/editions"].contains(&path) {
+                continue;
+            }
+            let body = json!({ "blueprint": "p-2-b1", "title": "x" });
+            let refused = match method {
+                "POST" => asking.post(path, &body),
+                _ => asking.get(path),
+            };
+            assert_eq!(refused.status, 403, "{path}: {refused:?}");
+            assert_eq!(refused.text("/code"), "insufficient_access");
+        }
+        let projects = asking.get("/v1/projects");
+        assert_eq!(projects.each("/items", "id"), ["p-1"]);
+        let editions = asking.get("/v1/editions?limit=200");
+        let of = editions.each("/items", "project");
+        assert!(of.len() >= 36 && of.iter().all(|project| *project == "p-1"));
+        assert_eq!(editions.body["next"], json!(null));
+
+        // A project of the key's in the query lends nothing to another one in the body, or the other way round.
+        for (query, project, blueprint, status) in [
+            ("p-1", json!("p-2"), "p-2-b1", 422),
+            ("p-1", json!(null), "p-2-b1", 422),
+            ("p-2", json!("p-1"), "p-1-b1", 403),
+            ("p-2&project=p-1", json!("p-1"), "p-1-b1", 403),
+            ("p-1&project=p-2", json!("p-2"), "p-2-b1", 403),
+            ("p%2D2", json!("p-2"), "p-2-b1", 403),
+        ] {
+            let body = json!({ "blueprint": blueprint, "title": "x", "project": project });
+            let refused = asking.post(&format!("/v1/editions?project={query}"), &body);
+            assert_eq!(refused.status, status, "{query} {body}: {refused:?}");
+        }
+    }
+    let after = (
+        edition("p-2-b1-e012"),
+        edition("p-2-b1-e001"),
+        of_blueprint(),
+    );
+    assert_eq!(before, after, "what was refused has changed something");
+}
+
+#[test]
+fn b3_a_key_for_some_projects_works_for_those() {
+    let product = Product::start();
+    let form = json!({ "name": "For two", "scopes": ["admin"], "projects": ["p-2", "p-8"] });
+    let asking = product.asking(&product.issue(&form));
+    for (method, path, _) in routes() {
+        let status = asking.send(method, path, None).status;
+        assert!(![401, 403, 404].contains(&status), "{path}: {status}");
+    }
+    let new = json!({ "blueprint": "p-8-b1", "title": "x" });
+    let created = asking.post("/v1/editions?project=p-8", &new);
+    assert_eq!(created.status, 201, "{created:?}");
+    let projects = asking.get("/v1/projects");
+    assert_eq!(projects.each("/items", "id"), ["p-2", "p-8"]);
+}
+
+#[test]
+fn b3_a_restriction_to_nothing_is_an_error_and_never_everything() {
+    let product = Product::start();
+    for projects in [
+        json!([]),
+        json!(null),
+        json!("p-1"),
+        json!([""]),
+        json!(["p-1", "p-99"]),
+        // Another workspace's.
+        json!(["p-91"]),
+    ] {
+        let form = json!({ "name": "x", "scopes": ["admin"], "projects": projects });
+        let refused = product.admin.post("/admin/keys", &form);
+        assert_eq!(refused.status, 422, "{form}: {refused:?}");
+    }
+    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
+}
+
+#[test]
+fn b3_workspaces_see_nothing_of_each_other() {
+    let product = Product::start();
+    let other = product.person("Borealis");
+    let form = json!({ "name": "Theirs", "scopes": ["admin"] });
+    let theirs = other.post("/admin/keys", &form);
+    assert_eq!(theirs.status, 201, "{theirs:?}");
+    let asking = product.asking(&theirs.body);
+    let projects = asking.get("/v1/projects");
+    assert_eq!(projects.each("/items", "id"), ["p-91", "p-92", "p-93"]);
+    let editions = asking.get("/v1/editions?limit=200");
+    let of = editions.each("/items", "project");
+    assert!(of.len() == 108 && of.iter().all(|project| project.starts_with("p-9")));
+    for (method, path, _) in routes() {
+        if ["/v1/projects", "/v1/editions"].contains(&path) {
+            continue;
+        }
+        let body = json!({ "blueprint": "p-2-b1", "title": "x" });
+        let body = (method == "POST").then_some(&body);
+        assert_eq!(asking.send(method, path, body).status, 404, "{path}");
+    }
+    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
+}

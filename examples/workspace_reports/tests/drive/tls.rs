@@ -1,0 +1,114 @@
+//! What came in clear, and what the certificate is good for.
+
+use std::path::Path;
+
+use example_driver::{Client, office};
+use serde_json::json;
+
+use crate::needs::routes;
+use crate::{Product, bearer, certificate_path, id, plain_base, start};
+
+#[test]
+fn b5_what_comes_in_clear_is_refused_and_never_redirected() {
+    let product = Product::start();
+    let key = product.key(&["admin"]);
+    let plain = product.plain_client();
+    // Anyone can claim anything.
+    for asking in [
+        plain.with("authorization", &bearer(&key)),
+        plain
+            .with("authorization", &bearer(&key))
+            .with("x-forwarded-proto", "https")
+            .with("x-forwarded-for", "203.0.113.7"),
+        plain
+            .with("authorization", &bearer(&key))
+            .with("forwarded", "for=203.0.113.7;proto=https"),
+        plain.clone(),
+    ] {
+        let nowhere = ("GET", "/v1/nothing", "");
+        for (method, path, _) in routes().into_iter().chain([nowhere]) {
+            let refused = asking.send(method, path, None);
+            assert_eq!(refused.status, 403, "{path}: {refused:?}");
+            assert_eq!(refused.text("/code"), "https_required");
+            assert_eq!(refused.header("location"), None);
+        }
+    }
+    let asking = product.asking(&key);
+    let draft = asking.get("/v1/editions/p-2-b1-e012");
+    assert_eq!(draft.text("/state"), "draft", "nothing was done");
+    let told = product.server.stop_and_read_log();
+    let in_clear = format!("the key {} came without TLS: rotate it", id(&key));
+    assert!(told.contains(&in_clear), "{told}");
+}
+
+#[test]
+fn b5_nobody_manages_keys_in_clear() {
+    let product = Product::start();
+    let plain = product.plain_client();
+    let code = product.server.code_of("Borealis");
+    let refused = plain.post("/admin/login", &json!({ "code": code }));
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert_eq!(refused.header("location"), None);
+    let login = product
+        .client()
+        .post("/admin/login", &json!({ "code": code }));
+    assert_eq!(login.status, 200, "the code was not used up");
+    let asking = plain
+        .with("x-session", login.text("/session"))
+        .with("x-forwarded-proto", "https");
+    for path in ["scopes", "keys", "keys/due", "events"] {
+        assert_eq!(asking.get(&format!("/admin/{path}")).status, 403, "{path}");
+    }
+    let form = json!({ "name": "x", "scopes": ["admin"] });
+    assert_eq!(asking.post("/admin/keys", &form).status, 403);
+}
+
+#[test]
+fn b5_a_proxy_that_ends_tls_is_believed_once_it_is_named() {
+    let server = start(&["--behind", "127.0.0.1/32"]);
+    let plain = Client::new(&plain_base(&server), None);
+    let by_proxy = |proto: &str| {
+        plain
+            .with("x-forwarded-for", "203.0.113.7")
+            .with("x-forwarded-proto", proto)
+    };
+    let admin = office(&by_proxy("https"), &server.code_of("Meridian"));
+    let form = json!({ "name": "Nightly sync", "scopes": ["read:workspace"] });
+    let key = admin.post("/admin/keys", &form);
+    assert_eq!(key.status, 201, "{key:?}");
+    let asking = |client: &Client| {
+        let asking = client.with("authorization", &bearer(&key.body));
+        asking.get("/v1/projects").status
+    };
+    assert_eq!(asking(&by_proxy("https")), 200);
+    assert_eq!(asking(&by_proxy("http")), 403);
+    assert_eq!(asking(&plain), 403);
+    // Done in the name of whoever is in front of the proxy.
+    let events = admin.get("/admin/events");
+    assert_eq!(events.text("/0/event/client"), "203.0.113.7");
+}
+
+#[test]
+fn b5_the_certificate_is_this_servers_alone_and_goes_with_it() {
+    let product = Product::start();
+    let pem = String::from_utf8(product.certificate.clone()).unwrap();
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(!pem.contains("PRIVATE"));
+    let path = certificate_path(&product.server);
+    let folder = Path::new(&path).parent().unwrap();
+    assert_eq!(folder.read_dir().unwrap().count(), 1, "no key on disk");
+    let by_name = product.server.base().replace("127.0.0.1", "localhost");
+    let named = Client::new(&by_name, Some(&product.certificate));
+    assert_eq!(named.get("/v1/projects").status, 401);
+
+    let second = Product::start();
+    assert_ne!(
+        pem.as_bytes(),
+        second.certificate,
+        "each start makes its own"
+    );
+    let mistaken = Client::new(&second.server.base(), Some(pem.as_bytes()));
+    assert!(mistaken.get_while_served("/v1/projects").is_none());
+    assert!(product.server.stop().success());
+    assert!(!folder.exists());
+}

@@ -43,8 +43,11 @@ pub fn argument(name: &str) -> Option<String> {
 pub fn tell_operator(refused: &Refused<'_>) {
     let client = refused
         .client
-        .map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    eprintln!("refused, from {client}: {}", refused.reason);
+        .map_or_else(String::new, |client| format!(", from {client}"));
+    let key = refused
+        .key_id()
+        .map_or_else(String::new, |id| format!(", of key {id}"));
+    eprintln!("refused{client}{key}: {}", refused.reason);
     for near_miss in refused.near_misses {
         eprintln!("  perhaps: {near_miss}");
     }

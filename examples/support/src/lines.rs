@@ -11,11 +11,14 @@ pub struct Line {
     pub line: String,
 }
 
+/// Bodies do not end in one.
+const NEWLINE: &str = "; echo";
+
 impl Line {
     /// A line that asks for what is answered with this status.
     #[must_use]
     pub fn new(status: u16, what: &'static str, line: impl Into<String>) -> Self {
-        let line = line.into();
+        let line = format!("{}{NEWLINE}", line.into());
         Self { what, status, line }
     }
 
@@ -26,7 +29,8 @@ impl Line {
             format!(r#"; {variable}=$(sed -n 's/.*"{member}":"\([^"]*\)".*/\1/p' <<< "$ANSWER")"#)
         };
         let kept: String = kept.iter().map(keep).collect();
-        let line = format!(r#"ANSWER=$({}); echo "$ANSWER"{kept}"#, self.line);
+        let asked = self.line.trim_end_matches(NEWLINE);
+        let line = format!(r#"ANSWER=$({asked}); echo "$ANSWER"{kept}"#);
         Self { line, ..self }
     }
 }

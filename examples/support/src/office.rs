@@ -97,6 +97,7 @@ pub enum NotDone {
 }
 
 /// How a person who is not logged in can be (RFC 9110 §11.6.1).
+#[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) const CHALLENGE: &str = r#"Session realm="office", in="header", name="X-Session""#;
 
 impl NotDone {

@@ -17,10 +17,14 @@
 //! What it guards finds the [`Grant`] in the request's extensions, and no credential. A
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
+//! The body of a request that is refused is read to its end and thrown away, for two seconds and 16 MiB at most, so that a client that
+//! is still sending gets the answer, and can go on with the connection.
+//!
 //! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and
 //! without it `OPTIONS` gets 401 like everything else.
 
 mod body;
+mod drain;
 mod request;
 mod response;
 mod service;
@@ -30,6 +34,8 @@ use std::fmt;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
+#[cfg(feature = "axum")]
+pub(crate) use self::drain::drain;
 #[cfg(feature = "axum")]
 pub(crate) use self::request::{Entering, HandedOn, enter, hand_on};
 #[cfg(feature = "axum")]

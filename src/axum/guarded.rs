@@ -17,7 +17,7 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
 use crate::http::{Fate, Gate, Refusal, Rest, Terms};
-use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, enter, hand_on};
+use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, drain, enter, hand_on};
 
 /// A handler that is called with what its guard lets through.
 #[derive(Clone)]
@@ -45,7 +45,11 @@ impl<H> Guarded<H> {
         let terms = self.gate.into_terms();
         let rest = match handed_on {
             Ok(rest) => rest,
-            Err(refusal) => return Answering::answered(*refusal),
+            Err(refusal) => {
+                let (parts, body) = request.into_parts();
+                drain(&parts.headers, body);
+                return Answering::answered(*refusal);
+            }
         };
         if let Some(most) = terms.request_bound() {
             let most = usize::try_from(most).unwrap_or(usize::MAX);

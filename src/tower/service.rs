@@ -13,6 +13,7 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::drain::drain;
 use super::request::{Entering, HandedOn, enter, hand_on};
 use super::response::{add_headers, answer};
 use crate::http::{BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms};
@@ -34,7 +35,7 @@ impl<S, B, R> Service<Request<B>> for KeyService<S>
 where
     S: Service<Request<Limited<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: Body + Send + 'static,
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
 {
@@ -76,11 +77,16 @@ impl<S> KeyService<S> {
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
+        B: Body + Send + 'static,
     {
         let terms = self.gate.terms();
         let rest = match handed_on {
             Ok(rest) => rest,
-            Err(refusal) => return ResponseFuture::answered(*refusal),
+            Err(refusal) => {
+                let (parts, body) = request.into_parts();
+                drain(&parts.headers, body);
+                return ResponseFuture::answered(*refusal);
+            }
         };
         let most = terms.request_bound().unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);

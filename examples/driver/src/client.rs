@@ -58,25 +58,29 @@ impl Reply {
 pub struct Client {
     agent: Agent,
     base: String,
+    certificate: Option<Vec<u8>>,
     headers: Vec<(String, String)>,
 }
 
 impl Client {
-    /// A client of the server at `base`, such as `https://localhost:8443`, whose certificate is this one (PEM), if it is one of its own.
+    /// A client of the server at `base`, such as `https://localhost:8443`, whose certificate is this one (PEM), if it is one of
+    /// its own. It takes a new connection for each request: a server may close one whose request it has not read to its end.
     #[must_use]
     pub fn new(base: &str, certificate: Option<&[u8]>) -> Self {
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0);
-        if let Some(pem) = certificate {
-            let certificate = Certificate::from_pem(pem).unwrap();
-            let roots = RootCerts::new_with_certs(&[certificate]);
-            config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
-        }
         Self {
-            agent: config.build().into(),
+            agent: agent(certificate, 0),
             base: base.to_owned(),
+            certificate: certificate.map(<[u8]>::to_vec),
             headers: Vec::new(),
+        }
+    }
+
+    /// The same, keeping its connection for the next request.
+    #[must_use]
+    pub fn keeping_alive(&self) -> Self {
+        Self {
+            agent: agent(self.certificate.as_deref(), 1),
+            ..self.clone()
         }
     }
 
@@ -147,6 +151,19 @@ impl Client {
             request.header(name, value)
         })
     }
+}
+
+fn agent(certificate: Option<&[u8]>, idle_connections: usize) -> Agent {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(idle_connections);
+    if let Some(pem) = certificate {
+        let certificate = Certificate::from_pem(pem).unwrap();
+        let roots = RootCerts::new_with_certs(&[certificate]);
+        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+    }
+    config.build().into()
 }
 
 fn reply(mut response: Response<Body>) -> Reply {

@@ -16,7 +16,6 @@ mod api;
 mod certificate;
 mod content;
 mod data;
-mod drain;
 mod form;
 mod lines;
 mod office;

@@ -12,8 +12,6 @@ use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Control, Handle};
 use keyward::http::Connection;
 
-use crate::drain::drained;
-
 /// How long requests that are under way may take once the program is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -46,7 +44,7 @@ fn over(app: Router, is_tls: bool) -> IntoMakeServiceWithConnectInfo<Router, Soc
         move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request| async move {
             let peer = Some(peer.ip());
             request.extensions_mut().insert(Connection { peer, is_tls });
-            drained(request)
+            request
         },
     );
     app.layer(told)

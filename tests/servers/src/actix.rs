@@ -327,3 +327,24 @@ async fn an_error_of_a_middleware_inside_is_an_answer_like_any_other() {
         assert_eq!(shows, path == "/fine", "{path}");
     }
 }
+
+#[tokio::test]
+async fn whoever_is_refused_while_sending_is_answered() {
+    let read = || Requirement::scope(READ);
+    let guarded = Site::open(move |keys, app| {
+        let resource = keys.resource("/").get(read(), async || "read");
+        app.service(resource.post(read(), async || "sent"));
+    });
+    let wrapped = Site::open(move |keys, app| {
+        let resource = web::resource("/").wrap(keys.require(read()));
+        app.service(resource.to(async || "any"));
+    });
+    for site in [guarded.await, wrapped.await] {
+        for _ in 0..20 {
+            let bearer = site.key.bearer();
+            // actix says that it closes the connection, and lets it linger until the answer has been read.
+            let statuses = wire::goes_on_after_a_refusal(&site.address, &bearer).await;
+            assert_eq!(statuses, [401, 0]);
+        }
+    }
+}

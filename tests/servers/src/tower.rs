@@ -224,3 +224,24 @@ async fn a_connection_is_what_the_host_says_it_is() {
     );
     assert_eq!(app(Some(tls)).await, 200);
 }
+
+#[tokio::test]
+async fn whoever_is_refused_while_sending_is_answered_and_goes_on_with_the_connection() {
+    let read = || Requirement::scope(READ);
+    let guarded = Site::open(|keys| {
+        let handlers = keys
+            .get(read(), async || "read")
+            .merge(keys.post(read(), async || "sent"));
+        Router::new().route("/", handlers)
+    });
+    let layered = Site::open(|keys| {
+        Router::new().route("/", any(async || "any").layer(keys.require(read())))
+    });
+    for site in [guarded.await, layered.await] {
+        for _ in 0..20 {
+            let bearer = site.key.bearer();
+            let statuses = wire::goes_on_after_a_refusal(&site.address, &bearer).await;
+            assert_eq!(statuses, [401, 200]);
+        }
+    }
+}

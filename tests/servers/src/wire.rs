@@ -125,3 +125,46 @@ pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
         received.extend_from_slice(&some[..count]);
     }
 }
+
+/// The statuses of a POST without a key, whose answer is read before most of its body is sent, and of a GET with this bearer over
+/// the same connection; 0 where nothing came.
+pub(crate) async fn goes_on_after_a_refusal(address: &str, bearer: &str) -> [u16; 2] {
+    const BODY: usize = 300_000;
+    let refused = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
+    let mut stream = send(address, &refused).await;
+    stream.write_all(&[b'x'; 1_000]).await.unwrap();
+    let first = status(&mut stream).await;
+    // It may be closed by now.
+    let rest = stream.write_all(&vec![b'x'; BODY - 1_000]).await;
+    let next = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer}\r\nConnection: close\r\n\r\n"
+    );
+    if rest.is_err() || stream.write_all(next.as_bytes()).await.is_err() {
+        return [first, 0];
+    }
+    [first, status(&mut stream).await]
+}
+
+/// The status of the next response, which is read to the end of its body.
+async fn status(stream: &mut TcpStream) -> u16 {
+    let mut read = String::new();
+    loop {
+        if let Some((head, body)) = read.split_once("\r\n\r\n") {
+            let mut lines = head.lines().map(str::to_ascii_lowercase);
+            let length =
+                lines.find_map(|line| Some(line.strip_prefix("content-length: ")?.to_owned()));
+            let length: usize = length.map_or(0, |length| length.parse().unwrap());
+            if body.len() >= length {
+                return head[9..12].parse().unwrap();
+            }
+        }
+        let mut more = [0; 4_096];
+        let count = tokio::time::timeout(PATIENCE, stream.read(&mut more))
+            .await
+            .unwrap();
+        match count {
+            Ok(0) | Err(_) => return 0,
+            Ok(count) => read.push_str(&String::from_utf8_lossy(&more[..count])),
+        }
+    }
+}

@@ -44,7 +44,7 @@ fn b7_size_caps_of_requests() {
 #[test]
 fn b7_whoever_is_refused_while_sending_gets_the_answer_and_goes_on_with_the_connection() {
     let product = Product::start();
-    let asking = product.with_scopes(&["read:editions"]);
+    let asking = product.with_scopes(&["read:editions"]).keeping_alive();
     for bytes in [200, 2_000, 200_000] {
         for _ in 0..30 {
             let body = Some(("application/json", edition_of(bytes)));

@@ -13,6 +13,8 @@ mod memory;
 mod outcome;
 mod pending_usage;
 mod query;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod usage;
 
 pub use change::{Applied, Change, Precondition};
@@ -24,6 +26,8 @@ pub use memory::MemoryStore;
 pub use outcome::{Committed, Outcome};
 pub(crate) use pending_usage::{PendingUsage, UsageSource};
 pub use query::{KeyFilter, ListPosition, ListQuery, Page, Segments};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use usage::{Usage, UsageStore};
 
 use std::fmt::Debug;

@@ -43,7 +43,7 @@ impl Title {
     }
 
     /// What stands where stored words cannot be read.
-    pub(super) fn unreadable() -> Self {
+    pub(crate) fn unreadable() -> Self {
         Self("unreadable".into())
     }
 

@@ -1,0 +1,399 @@
+//! Keys in one SQLite file (feature `sqlite`).
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | `migrations/*.sql` | the tables, as a person can read and make them |
+//! | `connect.rs` | connections, and the file's schema |
+//! | `meta.rs` | the row that says where the store stands |
+//! | `row.rs` | one key as it stands in its row |
+//! | `commit.rs` | making a set of changes |
+//! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
+//! | `readers.rs` | connections that read, side by side |
+//! | `fault.rs` | what may go wrong, and what callers are told of it |
+
+mod commit;
+mod connect;
+mod events;
+mod fault;
+mod feed;
+mod list;
+mod meta;
+mod readers;
+mod row;
+mod usage;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
+
+use self::connect::{File, Identity};
+use self::fault::Fault;
+use self::readers::Readers;
+use super::{
+    ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
+    StoreError, Usage, UsageStore,
+};
+use crate::audit::SealedEvent;
+use crate::key::{KeyId, StoredKey, TenantId};
+
+/// Keys in one SQLite file, which several processes of one machine may have open.
+///
+/// Clones share their connections: one that writes, and a few that read side by side. All work is done off the executor. It
+/// needs a tokio runtime with its timer enabled.
+///
+/// ```no_run
+/// use keyward::store::SqliteStore;
+///
+/// let store = SqliteStore::open("keys.db")?; // creates it, or brings it to this version's schema
+/// # Ok::<(), keyward::store::StoreError>(())
+/// ```
+///
+/// # What it keeps
+/// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The ids of commits are remembered for as long
+/// as they are among the last 100,000, and for a day at the least; the feed keeps the last 65,536 positions. How keys were used
+/// since it was last handed on is lost when the process is killed: see [`Keyward::background`](crate::Keyward::background).
+///
+/// # How long calls take
+/// Every call ends within three times [`SqliteOptions::patience`]: it waits once as long for its turn, and twice for SQLite, which
+/// itself waits for other processes. One that waits for news ends within the wait asked for besides. Other processes' commits
+/// are noticed within 25 milliseconds by whoever waits for news.
+///
+/// # The file
+/// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's locks do not work
+/// over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
+///
+/// Restoring a backup brings back keys that were revoked since. Stop all processes; put the backup in place, and remove the files
+/// beside it whose names end in `-wal` and `-shm`; open it and call [`begin_new_history`](Self::begin_new_history), so that no
+/// process takes old news for its own; then [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before) or
+/// [replay](crate::manager::KeyManager::replay_revocations) the revocations that were exported. A file that is put in the place of
+/// one that is open is noticed, on Unix, and every call fails until the process starts anew.
+///
+/// A file of a later version stays open to this one for as long as it says so (`oldest_reader`).
+///
+/// # What is not readable
+/// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted, and can
+/// still be revoked. Damaged pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
+/// still makes sense is believed.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    readers: usize,
+    patience: Duration,
+}
+
+struct Shared {
+    file: File,
+    identity: Identity,
+    patience: Duration,
+    /// Whose turn it is to write: those who wait hold no thread. None after a commit failed: what is then known of the file is
+    /// found out anew.
+    writer: Arc<Mutex<Option<Connection>>>,
+    readers: Readers,
+    /// The position after this process's last commit, for those who wait for one.
+    position: watch::Sender<u64>,
+}
+
+/// How often whoever waits for news looks for commits of other processes.
+const LOOK: Duration = Duration::from_millis(25);
+
+impl SqliteOptions {
+    /// Four connections that read, and five seconds of patience.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            readers: 4,
+            patience: Duration::from_secs(5),
+        }
+    }
+
+    /// How many connections read side by side: at least one.
+    #[must_use]
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// How long a call waits for its turn, and how long for SQLite. A commit that is given up then is
+    /// [`Indeterminate`](StoreError::Indeterminate), so let it be longer than any checkpoint takes.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Opens the file, creates it, or brings it to this version's schema. Blocks meanwhile: call it once, at start.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, or it
+    /// is too new for this version; [`StoreError::Corrupt`] if it is damaged, or no database.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
+        Ok(self.open_file(path.as_ref())?)
+    }
+
+    fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
+        let file = File::new(path, self.patience);
+        let writer = file.prepare()?;
+        let position = meta::Meta::read(&writer)?.position;
+        Ok(SqliteStore {
+            shared: Arc::new(Shared {
+                identity: file.identity()?,
+                readers: Readers::new(file.clone(), self.readers),
+                file,
+                patience: self.patience,
+                writer: Arc::new(Mutex::new(Some(writer))),
+                position: watch::Sender::new(position),
+            }),
+        })
+    }
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file as [`SqliteOptions::new`] has it.
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        SqliteOptions::new().open(path)
+    }
+
+    /// Makes all readers of the news start anew, as they have to once a backup was restored: what they heard is of another history.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_new_history(&self) -> Result<(), StoreError> {
+        self.change(
+            |transaction| {
+                meta::check(transaction)?;
+                transaction.execute("UPDATE keyward_meta SET history = random()", [])?;
+                Ok(())
+            },
+            // Whoever waits for news is to look.
+            |shared, ()| shared.position.send_modify(|_| {}),
+        )
+        .await
+    }
+
+    /// Runs a read off the executor, in a transaction of its own: all of it is of one moment.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let turn = timeout(shared.patience, shared.readers.turn()).await;
+        let turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let patience = shared.patience;
+        let work = move || {
+            let _turn = turn;
+            shared.check_file()?;
+            shared.readers.read(|connection| {
+                let transaction = connection.transaction()?;
+                meta::check(&transaction)?;
+                look(&transaction)
+            })
+        };
+        match off_executor(patience, work).await? {
+            Ended::Done(answer) => Ok(answer),
+            Ended::Panicked => Err(StoreError::Unavailable("the read panicked".into())),
+            Ended::Late => Err(StoreError::Unavailable("the read takes too long".into())),
+        }
+    }
+
+    /// Runs a write transaction off the executor and commits it: to its end, even if nobody waits for it any more.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+        told: impl FnOnce(&Shared, &T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
+        let mut turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let patience = shared.patience;
+        let work = move || {
+            shared.check_file()?;
+            // Taken out, and put back only if all went well or was undone.
+            let mut connection = match turn.take() {
+                Some(connection) => connection,
+                None => shared.file.writer()?,
+            };
+            let mut transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            match change(&mut transaction) {
+                Ok(changed) => {
+                    transaction.commit().map_err(Fault::Commit)?;
+                    *turn = Some(connection);
+                    told(&shared, &changed);
+                    Ok(changed)
+                }
+                Err(fault) => {
+                    transaction.rollback()?;
+                    *turn = Some(connection);
+                    Err(fault)
+                }
+            }
+        };
+        match off_executor(patience * 2, work).await? {
+            Ended::Done(answer) => Ok(answer),
+            Ended::Panicked => Err(StoreError::Indeterminate("the commit panicked".into())),
+            Ended::Late => Err(StoreError::Indeterminate(
+                "the commit takes too long".into(),
+            )),
+        }
+    }
+}
+
+impl Shared {
+    /// That the file at the path is the one that was opened.
+    fn check_file(&self) -> Result<(), Fault> {
+        if self.file.identity()? == self.identity {
+            Ok(())
+        } else {
+            Err(Fault::Replaced)
+        }
+    }
+}
+
+/// How work that was done off the executor ended.
+enum Ended<T> {
+    Done(T),
+    Panicked,
+    Late,
+}
+
+async fn off_executor<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<Ended<T>, StoreError> {
+    let runtime = Handle::try_current().map_err(|none| StoreError::Unavailable(none.into()))?;
+    match timeout(patience, runtime.spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(Ended::Done(done?)),
+        // The runtime is shutting down, and never began it.
+        Ok(Err(stopped)) if stopped.is_cancelled() => Err(StoreError::Unavailable(stopped.into())),
+        Ok(Err(_)) => Ok(Ended::Panicked),
+        Err(_) => Ok(Ended::Late),
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        self.look(move |connection| Ok(row::find(connection, id)?.map(|read| read.key)))
+            .await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+        let query = query.clone();
+        self.look(move |connection| list::list(connection, &query))
+            .await
+    }
+
+    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        let set = set.clone();
+        self.change(
+            move |transaction| commit::commit(transaction, &set),
+            |shared, committed| {
+                shared.position.send_if_modified(|position| {
+                    let moved = *position < committed.position;
+                    *position = committed.position.max(*position);
+                    moved
+                });
+            },
+        )
+        .await
+    }
+
+    async fn changes(
+        &self,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<FeedPage, StoreError> {
+        let end = Instant::now() + wait;
+        // Subscribed before the first look, so that no commit falls between the two.
+        let mut position = self.shared.position.subscribe();
+        let look = || {
+            let after = after.cloned();
+            self.look(move |connection| feed::changes(connection, after.as_ref()))
+        };
+        let page = look().await?;
+        let reached = match &page {
+            FeedPage::Next { items, next, .. } if items.is_empty() => next.clone(),
+            _ => return Ok(page),
+        };
+        while Instant::now() < end {
+            let nap = LOOK.min(end - Instant::now());
+            let is_here = timeout(nap, position.changed()).await.is_ok();
+            let reached = reached.clone();
+            let moved = move |connection: &Connection| feed::has_moved(connection, &reached);
+            if is_here || self.look(moved).await? {
+                return look().await;
+            }
+        }
+        Ok(page)
+    }
+
+    fn events(&self) -> Option<&dyn EventLog> {
+        Some(self)
+    }
+
+    fn usage(&self) -> Option<&dyn UsageStore> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl EventLog for SqliteStore {
+    async fn read(
+        &self,
+        tenant: Option<&TenantId>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedEvent>, StoreError> {
+        let tenant = tenant.cloned();
+        self.look(move |connection| events::read(connection, tenant.as_ref(), after, limit))
+            .await
+    }
+}
+
+#[async_trait]
+impl UsageStore for SqliteStore {
+    async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError> {
+        let batch = batch.to_vec();
+        self.change(
+            move |transaction| usage::merge(transaction, id, &batch),
+            |_, ()| {},
+        )
+        .await
+    }
+
+    async fn read(&self, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, StoreError> {
+        let ids = ids.to_vec();
+        self.look(move |connection| usage::read(connection, &ids))
+            .await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("file", &self.shared.file)
+            .field("position", &*self.shared.position.borrow())
+            .finish_non_exhaustive()
+    }
+}

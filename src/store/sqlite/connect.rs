@@ -1,0 +1,175 @@
+//! Connections to the file, and its schema.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+
+use super::fault::Fault;
+
+/// The schema that this version writes, and the newest that it reads.
+const VERSION: i64 = 1;
+
+/// What brings a file from one version to the next, the first from none.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_create.sql")];
+
+/// Statements that each connection keeps prepared: all that there are, and lists with filters.
+const STATEMENTS: usize = 64;
+
+/// The file, and how it is opened.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    path: PathBuf,
+    /// How long SQLite waits for a lock that another process holds.
+    patience: Duration,
+}
+
+/// What tells a file from another one that was put in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    #[cfg(unix)]
+    device: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl File {
+    pub(super) fn new(path: &Path, patience: Duration) -> Self {
+        let path = path.to_owned();
+        Self { path, patience }
+    }
+
+    /// A connection that writes.
+    pub(super) fn writer(&self) -> Result<Connection, Fault> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Digests that were replaced are not to be found in the file's free pages.
+        connection.pragma_update(None, "secure_delete", true)?;
+        Ok(connection)
+    }
+
+    /// A connection that only reads. Even so it needs to write to the file's index of the log.
+    pub(super) fn reader(&self) -> Result<Connection, Fault> {
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    }
+
+    fn connect(&self, flags: OpenFlags) -> Result<Connection, Fault> {
+        // One thread at a time has it: SQLite need not lock it for each call.
+        let connection =
+            Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(self.patience)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // A commit is on the disk when it returns, on Apple's systems too.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "fullfsync", true)?;
+        // What stands in the file is not trusted to be as we would have written it.
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        Ok(connection)
+    }
+
+    /// Creates the file if it is not there, and brings it to this version's schema. Several processes may do so at once.
+    pub(super) fn prepare(&self) -> Result<Connection, Fault> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = self.connect(flags)?;
+        self.write_ahead(&connection)?;
+        drop(connection);
+        let mut connection = self.writer()?;
+        migrate(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Switches the write-ahead log on. SQLite does not wait for others here, whatever its patience.
+    fn write_ahead(&self, connection: &Connection) -> Result<(), Fault> {
+        let begun = Instant::now();
+        loop {
+            let switched = connection.query_row("PRAGMA journal_mode = WAL", [], |row| {
+                row.get::<_, String>(0)
+            });
+            match switched {
+                Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+                Ok(_) => {
+                    let none = "the file's folder does not allow a write-ahead log";
+                    return Err(std::io::Error::other(none).into());
+                }
+                Err(error) if is_busy(&error) && begun.elapsed() < self.patience => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What is at the path now.
+    pub(super) fn identity(&self) -> Result<Identity, Fault> {
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Fault::Replaced);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Identity::of(&metadata))
+    }
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// Where a file that is open cannot be replaced.
+    #[cfg(not(unix))]
+    fn of(_: &fs::Metadata) -> Self {
+        Self {}
+    }
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read under the lock: somebody else may have just done it.
+    let exists = transaction
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'keyward_meta'",
+            [],
+            |_| Ok(()),
+        )
+        .optional()?;
+    let version = match exists {
+        None => 0,
+        Some(()) => {
+            let versions = "SELECT schema_version, oldest_reader FROM keyward_meta";
+            let (version, oldest) = transaction.query_row(versions, [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })?;
+            may_use(oldest)?;
+            version
+        }
+    };
+    let done = usize::try_from(version).map_err(|_| Fault::Unreadable("the schema's version"))?;
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Whether code of this version may use a file that says so.
+pub(super) fn may_use(oldest_reader: i64) -> Result<(), Fault> {
+    if oldest_reader > VERSION {
+        return Err(Fault::TooNew(oldest_reader));
+    }
+    Ok(())
+}

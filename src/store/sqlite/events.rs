@@ -1,0 +1,99 @@
+//! The log of events.
+
+use rusqlite::{Connection, Row, Transaction, params};
+
+use super::fault::Fault;
+use super::meta::{signed, unsigned};
+use crate::audit::{ChainHead, SealedEvent};
+use crate::key::TenantId;
+use crate::store::{ChangeSet, Outcome};
+
+const WHAT: &str = "an event";
+
+/// Adds the events of a commit to the chain; the head after them.
+pub(super) fn append(
+    transaction: &mut Transaction<'_>,
+    set: &ChangeSet,
+    head: ChainHead,
+    outcomes: &[Outcome],
+) -> Result<ChainHead, Fault> {
+    let (sealed, next) = set.seal(head, outcomes);
+    // All or none: a chain is never left with half of them.
+    let savepoint = transaction.savepoint()?;
+    let appended = sealed
+        .iter()
+        .try_for_each(|event| insert(&savepoint, event));
+    match appended {
+        Ok(()) => {
+            savepoint.commit()?;
+            Ok(next)
+        }
+        // No failure of the log stops a revocation.
+        Err(_) if only_revokes(outcomes) => {
+            // Dropping it undoes what of it was written.
+            drop(savepoint);
+            Ok(head)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+fn insert(connection: &Connection, sealed: &SealedEvent) -> Result<(), Fault> {
+    let event = serde_json::to_string(&sealed.event).map_err(|_| Fault::Unwritable(WHAT))?;
+    let tenant = sealed.event.tenant.as_ref().map(TenantId::as_str);
+    connection
+        .prepare_cached(
+            "INSERT INTO keyward_events (number, tenant, event, hash) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![signed(sealed.number)?, tenant, event, sealed.hash])?;
+    Ok(())
+}
+
+fn only_revokes(outcomes: &[Outcome]) -> bool {
+    let mut news = outcomes.iter().filter(|outcome| outcome.is_news());
+    news.all(|outcome| *outcome == Outcome::Revoked)
+}
+
+/// Up to `limit` events after the number given, of one tenant or of all.
+pub(super) fn read(
+    connection: &Connection,
+    tenant: Option<&TenantId>,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<SealedEvent>, Fault> {
+    let Ok(after) = i64::try_from(after) else {
+        return Ok(Vec::new());
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut events = Vec::new();
+    let mut statement;
+    let mut rows = match tenant {
+        None => {
+            statement = connection.prepare_cached(
+                "SELECT number, event, hash FROM keyward_events WHERE number > ?1 ORDER BY number LIMIT ?2",
+            )?;
+            statement.query(params![after, limit])?
+        }
+        Some(tenant) => {
+            statement = connection.prepare_cached(
+                "SELECT number, event, hash FROM keyward_events WHERE tenant = ?3 AND number > ?1 \
+                 ORDER BY number LIMIT ?2",
+            )?;
+            statement.query(params![after, limit, tenant.as_str()])?
+        }
+    };
+    while let Some(row) = rows.next()? {
+        events.push(sealed(row)?);
+    }
+    Ok(events)
+}
+
+fn sealed(row: &Row<'_>) -> Result<SealedEvent, Fault> {
+    let event = row.get_ref(1)?.as_str().ok();
+    let event = event.and_then(|event| serde_json::from_str(event).ok());
+    Ok(SealedEvent {
+        number: unsigned(row.get(0)?)?,
+        event: event.ok_or(Fault::Unreadable(WHAT))?,
+        hash: row.get(2)?,
+    })
+}

@@ -1,0 +1,66 @@
+//! What may go wrong in a transaction, and what callers are told of it.
+
+use rusqlite::ErrorCode;
+
+use crate::store::StoreError;
+
+/// What went wrong in a transaction.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The contract says so.
+    #[error(transparent)]
+    Refused(#[from] StoreError),
+    /// SQLite failed, and nothing was changed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// SQLite failed to commit: nobody knows whether it did. What it wrote before it failed may yet come to light when the
+    /// log is read after a crash.
+    #[error(transparent)]
+    Commit(rusqlite::Error),
+    /// A row cannot be read. Which one, and never what stands there: it may be a digest.
+    #[error("{0} cannot be read")]
+    Unreadable(&'static str),
+    /// A value cannot be written, such as a number beyond 2^63.
+    #[error("{0} cannot be written")]
+    Unwritable(&'static str),
+    /// The file is not the one that was opened.
+    #[error("the file at this path is not the one that was opened; restart to use it")]
+    Replaced,
+    /// The file says that code of this version must no longer use it.
+    #[error("the file's schema {0} is too new for this version")]
+    TooNew(i64),
+    /// The operating system failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refused) => refused,
+            Fault::Commit(lost) => Self::Indeterminate(lost.into()),
+            Fault::Sqlite(error) if is_damage(&error) => Self::Corrupt(error.into()),
+            Fault::Unreadable(_) => Self::Corrupt(fault.into()),
+            Fault::Unwritable(_) => Self::Unsupported,
+            Fault::Sqlite(error) => Self::Unavailable(error.into()),
+            Fault::Replaced | Fault::TooNew(_) | Fault::Io(_) => Self::Unavailable(fault.into()),
+        }
+    }
+}
+
+/// Whether the file is not what this version wrote.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch
+                // Such as a table or a column that is not there.
+                | ErrorCode::Unknown
+        ),
+        // A column of another kind, or a row that has to be there and is not.
+        _ => true,
+    }
+}

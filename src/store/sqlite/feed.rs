@@ -1,0 +1,87 @@
+//! What changed, in the order in which it was committed.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::fault::Fault;
+use super::meta::{Meta, signed, unsigned};
+use crate::store::{Changed, Cursor, FeedPage};
+
+/// Positions that the feed keeps.
+const KEPT: u64 = 65_536;
+
+/// Changes that one look at the feed brings at most, but for the rest of a commit.
+const PAGE: usize = 1_024;
+
+const WHAT: &str = "the feed of changes";
+
+/// Adds the news of a commit, and forgets those that are older than the feed keeps.
+pub(super) fn append(
+    transaction: &Transaction<'_>,
+    position: u64,
+    news: &[Changed],
+) -> Result<(), Fault> {
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO keyward_feed (position, place, news) VALUES (?1, ?2, ?3)")?;
+    for (place, news) in (0_i64..).zip(news) {
+        let news = serde_json::to_string(news).map_err(|_| Fault::Unwritable(WHAT))?;
+        insert.execute(params![signed(position)?, place, news])?;
+    }
+    transaction
+        .prepare_cached("DELETE FROM keyward_feed WHERE position <= ?1")?
+        .execute([signed(begins(position))?])?;
+    Ok(())
+}
+
+/// The position after which the feed is whole.
+fn begins(position: u64) -> u64 {
+    position.saturating_sub(KEPT)
+}
+
+/// What changed after the cursor, as far as it is known. Within a transaction: the row of counters and the feed are to
+/// be of one moment.
+pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result<FeedPage, Fault> {
+    let meta = Meta::read(connection)?;
+    let cursor = |position| Cursor {
+        history: meta.history,
+        position,
+    };
+    let known = after.filter(|after| {
+        after.history == meta.history
+            && (begins(meta.position)..=meta.position).contains(&after.position)
+    });
+    let Some(after) = known else {
+        return Ok(FeedPage::Resync {
+            next: cursor(meta.position),
+        });
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT position, news FROM keyward_feed WHERE position > ?1 ORDER BY position, place",
+    )?;
+    let mut rows = statement.query([signed(after.position)?])?;
+    let mut items = Vec::new();
+    let mut reached = after.position;
+    let mut has_more = false;
+    while let Some(row) = rows.next()? {
+        let position = unsigned(row.get(0)?)?;
+        // A commit is told whole: a cursor cannot point into it.
+        if items.len() >= PAGE && position != reached {
+            has_more = true;
+            break;
+        }
+        reached = position;
+        let news = row.get_ref(1)?.as_str().ok();
+        let news = news.and_then(|news| serde_json::from_str::<Changed>(news).ok());
+        items.push(news.ok_or(Fault::Unreadable(WHAT))?);
+    }
+    Ok(FeedPage::Next {
+        items,
+        next: cursor(reached),
+        has_more,
+    })
+}
+
+/// Whether there is something to tell whoever has this cursor.
+pub(super) fn has_moved(connection: &Connection, after: &Cursor) -> Result<bool, Fault> {
+    let meta = Meta::read(connection)?;
+    Ok((meta.history, meta.position) != (after.history, after.position))
+}

@@ -1,0 +1,48 @@
+//! Connections that read, side by side.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connect::File;
+use super::fault::Fault;
+
+/// A bounded number of connections, opened when they are first needed.
+pub(super) struct Readers {
+    file: File,
+    turns: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(file: File, most: usize) -> Self {
+        Self {
+            file,
+            turns: Arc::new(Semaphore::new(most)),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn to read: those who wait hold no thread.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+
+    /// Reads by one of the connections. One that fails is not used again.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = idle().pop();
+        let mut connection = match next {
+            Some(connection) => connection,
+            None => self.file.reader()?,
+        };
+        let answer = read(&mut connection)?;
+        idle().push(connection);
+        Ok(answer)
+    }
+}

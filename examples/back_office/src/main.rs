@@ -21,10 +21,10 @@ mod payment;
 use std::error::Error;
 
 use actix_web::{App, HttpServer};
-use example_support::{Office, listen_address, print, stopped};
+use example_support::{Office, keys_file, listen_address, print, stopped};
 use keyward::Keyward;
 use keyward::key::KeyFormat;
-use keyward::store::MemoryStore;
+use keyward::store::SqliteStore;
 
 use crate::office::{Colleague, SystemAdministrators};
 
@@ -33,8 +33,9 @@ const SECRET: usize = 64;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let file = keys_file("back_office.db");
     let format = KeyFormat::new("bofc")?.environment("live")?;
-    let keyward = Keyward::builder(MemoryStore::new())
+    let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(format.secret_length(SECRET)?)
         .policy(SystemAdministrators)
         .open()
@@ -64,7 +65,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     print(
-        "A payments back office API, with its keys in memory.",
+        &format!(
+            "A payments back office API, with its keys in {}.",
+            file.display()
+        ),
         &lines::all(&url, &administrator, &agent),
     );
     tokio::select! {

@@ -1,9 +1,12 @@
 //! A product as a process.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use crate::Client;
 use crate::lines::{Ran, Wanted, heads, ran, script};
@@ -14,14 +17,29 @@ pub struct Server {
     child: Child,
     wanted: Vec<Wanted>,
     log: Option<JoinHandle<String>>,
+    /// Where its keys are, if that is for it alone.
+    folder: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts this program with these arguments, and waits until it has printed its lines.
+    /// Starts this program with these arguments and with no keys yet, and waits until it has printed its lines.
     #[must_use]
     pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut server = Self::start_over(&folder.path().join("keys.db"), program, arguments);
+        server.folder = Some(folder);
+        server
+    }
+
+    /// The same with the keys in this file.
+    #[must_use]
+    pub fn start_over(keys: &Path, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         let command = command
+            .arg("--keys")
+            .arg(keys)
+            // What it leaves behind when it is killed goes with the file.
+            .env("TMPDIR", keys.parent().unwrap())
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -47,7 +65,12 @@ impl Server {
         thread::spawn(move || printed.for_each(drop));
         let wanted = heads(&lines);
         let log = Some(log);
-        Self { child, wanted, log }
+        Self {
+            child,
+            wanted,
+            log,
+            folder: None,
+        }
     }
 
     /// The lines that it printed, in their order.
@@ -114,6 +137,12 @@ impl Server {
             .line;
         let (_, rest) = line.split_once(r#""code":""#).expect("it bears a code");
         rest.split_once('"').unwrap().0.to_owned()
+    }
+
+    /// Kills it, as a machine that loses its power would end it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks it to stop as Ctrl-C does, and waits until it has: ten seconds at most.

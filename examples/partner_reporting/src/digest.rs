@@ -6,26 +6,43 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use keyward::Keyward;
-use keyward::key::{Access, Metadata};
-use keyward::manager::{Actor, Ceiling, Limits, NewKey};
+use keyward::key::{Access, KeyStatus, Metadata};
+use keyward::manager::{Actor, Ceiling, KeyQuery, Limits, NewKey, Overlap};
 use serde_json::{Map, json};
 use tower::ServiceExt as _;
 
 use crate::office::Partner;
 
-/// Issues the digest's key, which no person does, and reads what it would send.
+/// Gives the digest its key, which no person does, and reads what it would send. Nothing that is stored holds the key of the last time, so
+/// it is given a successor at each start.
 pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Error>> {
     let tenant = Partner::Northwind.tenant()?;
     let ceiling = Ceiling::Limited(Limits::new(Access::Full));
     let digest = Actor::integration("weekly-digest", tenant.clone(), ceiling)?;
-    // One key serves several integrations; its owner is the one that was there first.
-    let mut serves = Map::new();
-    serves.insert(
-        "serves".to_owned(),
-        json!(["weekly-digest", "board-report"]),
-    );
-    let new = NewKey::new(tenant, "Weekly digest", Access::Full).metadata(Metadata::new(serves)?);
-    let issued = keyward.manager().issue(&digest, new).await?;
+    let manager = keyward.manager();
+    let own = KeyQuery::of(&tenant).owner(digest.principal());
+    let own = manager
+        .list(&digest, &own.status(KeyStatus::Active))
+        .await?;
+    let issued = match own.keys.first() {
+        Some(last) => {
+            manager
+                .rotate(&digest, &tenant, last.id(), Overlap::None)
+                .await?
+        }
+        None => {
+            // One key serves several integrations; its owner is the one that was there first.
+            let mut serves = Map::new();
+            serves.insert(
+                "serves".to_owned(),
+                json!(["weekly-digest", "board-report"]),
+            );
+            let new = NewKey::new(tenant, "Weekly digest", Access::Full);
+            manager
+                .issue(&digest, new.metadata(Metadata::new(serves)?))
+                .await?
+        }
+    };
     let request = Request::get("/v1/rollups/counts").header("x-api-key", issued.api_key().expose());
     let response = app.oneshot(request.body(Body::empty())?).await?;
     if !response.status().is_success() {

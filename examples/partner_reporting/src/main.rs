@@ -16,10 +16,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use example_support::{Line, Office, listen_address, print, stopped};
+use example_support::{Line, Office, keys_file, listen_address, print, stopped};
 use keyward::Keyward;
 use keyward::key::KeyFormat;
-use keyward::store::MemoryStore;
+use keyward::store::SqliteStore;
 use tokio::net::TcpListener;
 
 use crate::data::Partners;
@@ -27,8 +27,9 @@ use crate::office::{Administrators, Partner, PartnerPerson};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let file = keys_file("partner_reporting.db");
     let partners = Arc::new(Partners::made_up());
-    let keyward = Keyward::builder(MemoryStore::new())
+    let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(KeyFormat::new("prep")?.environment("live")?)
         .policy(Administrators)
         .open()
@@ -48,7 +49,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(listen_address("127.0.0.1:8001")?).await?;
     let url = format!("http://{}", listener.local_addr()?);
     print(
-        "A partner reporting API, with its keys in memory.",
+        &format!(
+            "A partner reporting API, with its keys in {}.",
+            file.display()
+        ),
         &lines(&url, &northwind, &client, &contoso),
     );
     axum::serve(

@@ -93,8 +93,8 @@ impl Person for PartnerPerson {
     }
 }
 
-/// Partner-level administrators may do everything with their partner's keys, integrations may issue their own, and
-/// nobody else may do anything, not even look.
+/// Partner-level administrators may do everything with their partner's keys, integrations may issue and rotate their own, and
+/// nobody else may do anything, not even look. That they keep to their own is theirs: they are built in.
 #[derive(Debug)]
 pub(crate) struct Administrators;
 
@@ -103,12 +103,17 @@ impl Policy for Administrators {
     async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
         let who = actor.principal();
         let is_administrator = who.is_user() && who.name().starts_with(PARTNER_LEVEL);
-        let is_own = who.is_integration() && matches!(operation, Operation::Issue { .. });
-        Ok(if is_administrator || is_own {
-            Ruling::Allow
-        } else {
-            Ruling::Refuse
-        })
+        let is_for_itself = matches!(
+            operation,
+            Operation::Issue { .. } | Operation::List { .. } | Operation::Rotate { .. }
+        );
+        Ok(
+            if is_administrator || (who.is_integration() && is_for_itself) {
+                Ruling::Allow
+            } else {
+                Ruling::Refuse
+            },
+        )
     }
 }
 

@@ -20,6 +20,7 @@ pub use office::{
 pub use paging::{Paged, Paging};
 
 use std::net::{AddrParseError, SocketAddr};
+use std::path::PathBuf;
 
 use keyward::http::Refused;
 
@@ -29,6 +30,15 @@ use keyward::http::Refused;
 /// If that is no address.
 pub fn listen_address(default: &str) -> Result<SocketAddr, AddrParseError> {
     argument("--listen").as_deref().unwrap_or(default).parse()
+}
+
+/// The file that a product keeps its keys in: what follows `--keys` on the command line, or this one, in the folder in which it was
+/// started.
+#[must_use]
+pub fn keys_file(default: &str) -> PathBuf {
+    argument("--keys")
+        .unwrap_or_else(|| default.to_owned())
+        .into()
 }
 
 /// What follows this name on the command line; none if it is not there.

@@ -27,11 +27,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
-use example_support::{Office, argument, listen_address, print, stopped};
+use example_support::{Office, argument, keys_file, listen_address, print, stopped};
 use keyward::Keyward;
 use keyward::http::Proxies;
 use keyward::key::KeyFormat;
-use keyward::store::MemoryStore;
+use keyward::store::SqliteStore;
 
 use crate::certificate::Certificate;
 use crate::data::Workspaces;
@@ -40,8 +40,9 @@ use crate::office::{Administrators, Desk, Workspace, WorkspacePerson};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let file = keys_file("workspace_reports.db");
     let workspaces = Arc::new(Workspaces::made_up());
-    let keyward = Keyward::builder(MemoryStore::new())
+    let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(KeyFormat::new("wsrp")?.environment("live")?)
         .scopes(scopes::declared())
         .policy(Administrators)
@@ -78,7 +79,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         other: &other,
     };
     print(
-        "A reporting workspace API, with its keys in memory.",
+        &format!(
+            "A reporting workspace API, with its keys in {}.",
+            file.display()
+        ),
         &printed.lines(),
     );
     serve::serve(app, (secure, config), plain, stopped()).await?;

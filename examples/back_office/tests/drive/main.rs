@@ -11,12 +11,16 @@ mod guarded;
 mod needs;
 mod payments;
 mod requests;
+mod restart;
 mod stopping;
 mod wire;
+
+use std::path::Path;
 
 use example_driver::{Client, Reply, Server, office};
 use serde_json::{Value, json};
 
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_back_office");
 
 /// The headers of a key, in the order in which they are written about.
@@ -31,7 +35,15 @@ struct Product {
 
 impl Product {
     fn start() -> Self {
-        let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
+        Self::of(Server::start(PROGRAM, &LISTEN))
+    }
+
+    /// The product with the keys in this file.
+    fn start_over(keys: &Path) -> Self {
+        Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
+    }
+
+    fn of(server: Server) -> Self {
         let admin = office(&server.client(), &server.code_of("system administrator"));
         Self { server, admin }
     }

@@ -8,10 +8,14 @@
 mod curl;
 mod needs;
 mod requests;
+mod restart;
+
+use std::path::Path;
 
 use example_driver::{Client, Server, office};
 use serde_json::{Value, json};
 
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_partner_reporting");
 
 /// The product, with Northwind's administrator logged in.
@@ -22,7 +26,15 @@ struct Product {
 
 impl Product {
     fn start() -> Self {
-        let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
+        Self::of(Server::start(PROGRAM, &LISTEN))
+    }
+
+    /// The product with the keys in this file.
+    fn start_over(keys: &Path) -> Self {
+        Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
+    }
+
+    fn of(server: Server) -> Self {
         let admin = office(&server.client(), &server.code_of("Northwind"));
         Self { server, admin }
     }

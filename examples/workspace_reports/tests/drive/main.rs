@@ -11,13 +11,17 @@ mod managing;
 mod needs;
 mod projects;
 mod requests;
+mod restart;
 mod slow;
 mod stop;
 mod tls;
 
+use std::path::Path;
+
 use example_driver::{Client, Reply, Server, office};
 use serde_json::{Value, json};
 
+const LISTEN: [&str; 4] = ["--listen", "127.0.0.1:0", "--listen-plain", "127.0.0.1:0"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_workspace_reports");
 
 /// All scopes but `admin`.
@@ -39,7 +43,15 @@ struct Product {
 
 impl Product {
     fn start() -> Self {
-        let server = start(&[]);
+        Self::of(start(&[]))
+    }
+
+    /// The product with the keys in this file.
+    fn start_over(keys: &Path) -> Self {
+        Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
+    }
+
+    fn of(server: Server) -> Self {
         let certificate = std::fs::read(certificate_path(&server)).unwrap();
         let client = Client::new(&server.base(), Some(&certificate));
         let admin = office(&client, &server.code_of("Meridian"));
@@ -100,8 +112,7 @@ impl Product {
 
 /// The product with nobody logged in.
 fn start(more: &[&str]) -> Server {
-    let arguments = ["--listen", "127.0.0.1:0", "--listen-plain", "127.0.0.1:0"];
-    Server::start(PROGRAM, &[&arguments, more].concat())
+    Server::start(PROGRAM, &[&LISTEN, more].concat())
 }
 
 fn id(key: &Value) -> &str {

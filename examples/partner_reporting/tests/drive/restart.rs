@@ -1,0 +1,59 @@
+//! Keys outlive the process, however it ends.
+
+use serde_json::json;
+
+use crate::Product;
+
+const COUNTS: &str = "/v1/rollups/counts";
+
+#[test]
+fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.db");
+    let product = Product::start_over(&file);
+    let (kept, revoked) = (product.key("Power BI dashboard"), product.key("Lost"));
+    assert_eq!(product.asking(&kept).get(COUNTS).status, 200);
+    assert_eq!(product.revoke(&revoked).status, 200);
+    assert!(product.server.stop().success());
+
+    let product = Product::start_over(&file);
+    assert_eq!(product.asking(&kept).get(COUNTS).status, 200);
+    assert_eq!(product.asking(&revoked).get(COUNTS).status, 401);
+    let list = product.admin.get("/admin/keys");
+    // The digest's key was given a successor, whose title is the same.
+    assert_eq!(
+        list.each("/keys", "title"),
+        ["Weekly digest", "Power BI dashboard"]
+    );
+    let (digest, used) = (&list.items("/keys")[0], &list.items("/keys")[1]);
+    assert_eq!(digest["owner"], "integration:weekly-digest");
+    assert_ne!(digest["predecessor"], json!(null));
+    // One before it was stopped, and one since.
+    assert_eq!(used["usage"]["granted"], 2, "{used}");
+    let events = product.admin.get("/admin/events");
+    let actions: Vec<_> = events
+        .items("")
+        .iter()
+        .map(|one| one["event"]["action"].clone())
+        .collect();
+    assert_eq!(
+        actions[..4],
+        ["key_issued", "key_issued", "key_issued", "key_revoked"]
+    );
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.db");
+    for _ in 0..3 {
+        let product = Product::start_over(&file);
+        let (kept, revoked) = (product.key("kept"), product.key("revoked"));
+        assert_eq!(product.revoke(&revoked).status, 200);
+        product.server.kill();
+        let product = Product::start_over(&file);
+        assert_eq!(product.asking(&kept).get(COUNTS).status, 200);
+        assert_eq!(product.asking(&revoked).get(COUNTS).status, 401);
+        product.server.kill();
+    }
+}

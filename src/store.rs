@@ -1,4 +1,4 @@
-//! Where keys live: the contract that a backend keeps, and the backend in memory.
+//! Where keys live: the contract that a backend keeps, the backend in memory, and with the feature `sqlite` one in a file.
 //!
 //! A backend implements the four methods of [`KeyStore`], and [`EventLog`] and [`UsageStore`] if it keeps those too. It
 //! indexes a few columns of [`StoredKey`], and never looks into the document. The guide

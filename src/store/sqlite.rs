@@ -91,6 +91,7 @@ pub struct SqliteStore {
 pub struct SqliteOptions {
     readers: usize,
     patience: Duration,
+    is_to_exist: bool,
 }
 
 struct Shared {
@@ -115,7 +116,16 @@ impl SqliteOptions {
         Self {
             readers: 4,
             patience: Duration::from_secs(5),
+            is_to_exist: false,
         }
+    }
+
+    /// Opens no file in which there are no tables of Keyward's yet, and creates none: for a store that has been in use, so that a file that
+    /// was lost, emptied or misnamed is noticed at start, and not by everybody's key being refused.
+    #[must_use]
+    pub fn must_exist(mut self) -> Self {
+        self.is_to_exist = true;
+        self
     }
 
     /// How many connections read side by side: at least one.
@@ -136,15 +146,15 @@ impl SqliteOptions {
     /// Opens the file, creates it, or brings it to this version's schema. Blocks meanwhile: call it once, at start.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, or it
-    /// is too new for this version; [`StoreError::Corrupt`] if it is damaged, or no database.
+    /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, it
+    /// is too new for this version, or it [must exist](Self::must_exist) and does not; [`StoreError::Corrupt`] if it is damaged, or no database.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         Ok(self.open_file(path.as_ref())?)
     }
 
     fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
         let file = File::new(path, self.patience);
-        let writer = file.prepare()?;
+        let writer = file.prepare(self.is_to_exist)?;
         let position = meta::Meta::read(&writer)?.position;
         Ok(SqliteStore {
             shared: Arc::new(Shared {
@@ -202,8 +212,8 @@ impl SqliteStore {
         let patience = shared.patience;
         let work = move || {
             let _turn = turn;
-            shared.check_file()?;
-            shared.readers.read(|connection| {
+            let check_file = || shared.check_file();
+            shared.readers.read(check_file, |connection| {
                 let transaction = connection.transaction()?;
                 meta::check(&transaction)?;
                 look(&transaction)
@@ -231,7 +241,11 @@ impl SqliteStore {
             // Taken out, and put back only if all went well or was undone.
             let mut connection = match turn.take() {
                 Some(connection) => connection,
-                None => shared.file.writer()?,
+                None => {
+                    let opened = shared.file.writer()?;
+                    shared.check_file()?;
+                    opened
+                }
             };
             let mut transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -243,8 +257,10 @@ impl SqliteStore {
                     Ok(changed)
                 }
                 Err(fault) => {
-                    transaction.rollback()?;
-                    *turn = Some(connection);
+                    // It fails where SQLite has done it already. Then the connection is not used again.
+                    if transaction.rollback().is_ok() {
+                        *turn = Some(connection);
+                    }
                     Err(fault)
                 }
             }

@@ -26,6 +26,9 @@ pub(super) enum Fault {
     /// The file is not the one that was opened.
     #[error("the file at this path is not the one that was opened; restart to use it")]
     Replaced,
+    /// The file is to be there, with Keyward's tables, and is not.
+    #[error("there are no keys in this file, and there are to be some")]
+    Absent,
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
     TooNew(i64),
@@ -43,7 +46,9 @@ impl From<Fault> for StoreError {
             Fault::Unreadable(_) => Self::Corrupt(fault.into()),
             Fault::Unwritable(_) => Self::Unsupported,
             Fault::Sqlite(error) => Self::Unavailable(error.into()),
-            Fault::Replaced | Fault::TooNew(_) | Fault::Io(_) => Self::Unavailable(fault.into()),
+            Fault::Replaced | Fault::Absent | Fault::TooNew(_) | Fault::Io(_) => {
+                Self::Unavailable(fault.into())
+            }
         }
     }
 }

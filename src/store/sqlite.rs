@@ -25,6 +25,7 @@ mod usage;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
+use self::commit::Events;
 use self::connect::{File, Identity};
 use self::fault::Fault;
 use self::readers::Readers;
@@ -201,6 +203,26 @@ impl SqliteStore {
         .await
     }
 
+    async fn try_commit(
+        &self,
+        set: &ChangeSet,
+        events: Events,
+        noting: impl FnOnce(&Fault) + Send + 'static,
+    ) -> Result<Committed, StoreError> {
+        let set = set.clone();
+        self.change(
+            move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
+            |shared, committed| {
+                shared.position.send_if_modified(|position| {
+                    let moved = *position < committed.position;
+                    *position = committed.position.max(*position);
+                    moved
+                });
+            },
+        )
+        .await
+    }
+
     /// Runs a read off the executor, in a transaction of its own: all of it is of one moment.
     async fn look<T: Send + 'static>(
         &self,
@@ -321,18 +343,18 @@ impl KeyStore for SqliteStore {
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        let set = set.clone();
-        self.change(
-            move |transaction| commit::commit(transaction, &set),
-            |shared, committed| {
-                shared.position.send_if_modified(|position| {
-                    let moved = *position < committed.position;
-                    *position = committed.position.max(*position);
-                    moved
-                });
-            },
-        )
-        .await
+        let log_undid_all = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&log_undid_all);
+        let noting = move |fault: &Fault| {
+            let is_so = matches!(fault, Fault::LogUndidAll(_));
+            note.store(is_so, Ordering::Release);
+        };
+        let committed = self.try_commit(set, Events::Appended, noting).await;
+        // No failure of the log stops a revocation: once more, without it.
+        if committed.is_err() && log_undid_all.load(Ordering::Acquire) {
+            return self.try_commit(set, Events::LeftOut, |_| {}).await;
+        }
+        committed
     }
 
     async fn changes(

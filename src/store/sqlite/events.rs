@@ -30,9 +30,11 @@ pub(super) fn append(
         }
         // No failure of the log stops a revocation.
         Err(fault) if only_revokes(outcomes) => {
-            // Unless SQLite has rolled back everything by itself, as it may where the disk is full: then there is nothing to go
-            // on with, and what came next would be committed piece by piece.
-            savepoint.rollback().map_err(|_| fault)?;
+            // Unless SQLite has undone everything by itself, as it may where the disk is full: then there is nothing to go on
+            // with, and what came next would be committed piece by piece.
+            if savepoint.rollback().is_err() {
+                return Err(Fault::LogUndidAll(Box::new(fault)));
+            }
             savepoint.commit()?;
             Ok(head)
         }

@@ -17,6 +17,10 @@ pub(super) enum Fault {
     /// log is read after a crash.
     #[error(transparent)]
     Commit(rusqlite::Error),
+    /// The log took no event, and SQLite has undone the whole transaction over it: of revocations, which no failure of the log may
+    /// stop. Nothing was changed.
+    #[error(transparent)]
+    LogUndidAll(Box<Fault>),
     /// A row cannot be read. Which one, and never what stands there: it may be a digest.
     #[error("{0} cannot be read")]
     Unreadable(&'static str),
@@ -41,6 +45,7 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(refused) => refused,
+            Fault::LogUndidAll(cause) => (*cause).into(),
             Fault::Commit(lost) => Self::Indeterminate(lost.into()),
             Fault::Sqlite(error) if is_damage(&error) => Self::Corrupt(error.into()),
             Fault::Unreadable(_) => Self::Corrupt(fault.into()),

@@ -25,6 +25,7 @@ mod usage;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
+use self::commit::Events;
 use self::connect::{File, Identity};
 use self::fault::Fault;
 use self::readers::Readers;
@@ -91,6 +93,7 @@ pub struct SqliteStore {
 pub struct SqliteOptions {
     readers: usize,
     patience: Duration,
+    is_to_exist: bool,
 }
 
 struct Shared {
@@ -115,7 +118,16 @@ impl SqliteOptions {
         Self {
             readers: 4,
             patience: Duration::from_secs(5),
+            is_to_exist: false,
         }
+    }
+
+    /// Opens no file in which there are no tables of Keyward's yet, and creates none: for a store that has been in use, so that a file that
+    /// was lost, emptied or misnamed is noticed at start, and not by everybody's key being refused.
+    #[must_use]
+    pub fn must_exist(mut self) -> Self {
+        self.is_to_exist = true;
+        self
     }
 
     /// How many connections read side by side: at least one.
@@ -136,15 +148,15 @@ impl SqliteOptions {
     /// Opens the file, creates it, or brings it to this version's schema. Blocks meanwhile: call it once, at start.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, or it
-    /// is too new for this version; [`StoreError::Corrupt`] if it is damaged, or no database.
+    /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, it
+    /// is too new for this version, or it [must exist](Self::must_exist) and does not; [`StoreError::Corrupt`] if it is damaged, or no database.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         Ok(self.open_file(path.as_ref())?)
     }
 
     fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
         let file = File::new(path, self.patience);
-        let writer = file.prepare()?;
+        let writer = file.prepare(self.is_to_exist)?;
         let position = meta::Meta::read(&writer)?.position;
         Ok(SqliteStore {
             shared: Arc::new(Shared {
@@ -191,6 +203,26 @@ impl SqliteStore {
         .await
     }
 
+    async fn try_commit(
+        &self,
+        set: &ChangeSet,
+        events: Events,
+        noting: impl FnOnce(&Fault) + Send + 'static,
+    ) -> Result<Committed, StoreError> {
+        let set = set.clone();
+        self.change(
+            move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
+            |shared, committed| {
+                shared.position.send_if_modified(|position| {
+                    let moved = *position < committed.position;
+                    *position = committed.position.max(*position);
+                    moved
+                });
+            },
+        )
+        .await
+    }
+
     /// Runs a read off the executor, in a transaction of its own: all of it is of one moment.
     async fn look<T: Send + 'static>(
         &self,
@@ -202,8 +234,8 @@ impl SqliteStore {
         let patience = shared.patience;
         let work = move || {
             let _turn = turn;
-            shared.check_file()?;
-            shared.readers.read(|connection| {
+            let check_file = || shared.check_file();
+            shared.readers.read(check_file, |connection| {
                 let transaction = connection.transaction()?;
                 meta::check(&transaction)?;
                 look(&transaction)
@@ -231,7 +263,11 @@ impl SqliteStore {
             // Taken out, and put back only if all went well or was undone.
             let mut connection = match turn.take() {
                 Some(connection) => connection,
-                None => shared.file.writer()?,
+                None => {
+                    let opened = shared.file.writer()?;
+                    shared.check_file()?;
+                    opened
+                }
             };
             let mut transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -243,8 +279,10 @@ impl SqliteStore {
                     Ok(changed)
                 }
                 Err(fault) => {
-                    transaction.rollback()?;
-                    *turn = Some(connection);
+                    // It fails where SQLite has done it already. Then the connection is not used again.
+                    if transaction.rollback().is_ok() {
+                        *turn = Some(connection);
+                    }
                     Err(fault)
                 }
             }
@@ -305,18 +343,18 @@ impl KeyStore for SqliteStore {
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        let set = set.clone();
-        self.change(
-            move |transaction| commit::commit(transaction, &set),
-            |shared, committed| {
-                shared.position.send_if_modified(|position| {
-                    let moved = *position < committed.position;
-                    *position = committed.position.max(*position);
-                    moved
-                });
-            },
-        )
-        .await
+        let log_undid_all = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&log_undid_all);
+        let noting = move |fault: &Fault| {
+            let is_so = matches!(fault, Fault::LogUndidAll(_));
+            note.store(is_so, Ordering::Release);
+        };
+        let committed = self.try_commit(set, Events::Appended, noting).await;
+        // No failure of the log stops a revocation: once more, without it.
+        if committed.is_err() && log_undid_all.load(Ordering::Acquire) {
+            return self.try_commit(set, Events::LeftOut, |_| {}).await;
+        }
+        committed
     }
 
     async fn changes(

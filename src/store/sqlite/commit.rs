@@ -17,10 +17,19 @@ use crate::store::{
 
 const OUTCOMES: &str = "the outcomes of a commit";
 
+/// What becomes of a set's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Events {
+    Appended,
+    /// The set is of revocations alone, and the log would take the whole transaction down.
+    LeftOut,
+}
+
 /// Makes the changes, and remembers what became of them.
 pub(super) fn commit(
     transaction: &mut Transaction<'_>,
     set: &ChangeSet,
+    events: Events,
 ) -> Result<Committed, Fault> {
     let mut meta = Meta::read(transaction)?;
     if let Some(before) = remembered(transaction, set.id())? {
@@ -39,7 +48,9 @@ pub(super) fn commit(
         .collect::<Result<Vec<_>, _>>()?;
     if outcomes.iter().any(Outcome::is_news) {
         meta.position = position;
-        meta.head = events::append(transaction, set, meta.head, &outcomes)?;
+        if events == Events::Appended {
+            meta.head = events::append(transaction, set, meta.head, &outcomes)?;
+        }
         meta.write(transaction)?;
         feed::append(transaction, position, &news)?;
     }

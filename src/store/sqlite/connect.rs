@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::fault::Fault;
 
@@ -72,9 +72,16 @@ impl File {
     }
 
     /// Creates the file if it is not there, and brings it to this version's schema. Several processes may do so at once.
-    pub(super) fn prepare(&self) -> Result<Connection, Fault> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let connection = self.connect(flags)?;
+    pub(super) fn prepare(&self, is_to_exist: bool) -> Result<Connection, Fault> {
+        let create = if is_to_exist {
+            OpenFlags::empty()
+        } else {
+            OpenFlags::SQLITE_OPEN_CREATE
+        };
+        let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | create)?;
+        if is_to_exist && !is_prepared(&connection)? {
+            return Err(Fault::Absent);
+        }
         self.write_ahead(&connection)?;
         drop(connection);
         let mut connection = self.writer()?;
@@ -140,16 +147,9 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read under the lock: somebody else may have just done it.
-    let exists = transaction
-        .query_row(
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'keyward_meta'",
-            [],
-            |_| Ok(()),
-        )
-        .optional()?;
-    let version = match exists {
-        None => 0,
-        Some(()) => {
+    let version = match is_prepared(&transaction)? {
+        false => 0,
+        true => {
             let versions = "SELECT schema_version, oldest_reader FROM keyward_meta";
             let (version, oldest) = transaction.query_row(versions, [], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
@@ -162,8 +162,20 @@ fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     for migration in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(migration)?;
     }
-    transaction.commit()?;
+    // A file that may only be read is opened all the same, and begins this transaction: it is told by a write.
+    transaction.execute("UPDATE keyward_meta SET oldest_reader = oldest_reader", [])?;
+    if done < MIGRATIONS.len() {
+        transaction.commit()?;
+    } else {
+        transaction.rollback()?;
+    }
     Ok(())
+}
+
+/// Whether Keyward's tables are there.
+fn is_prepared(connection: &Connection) -> Result<bool, Fault> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'keyward_meta'";
+    Ok(connection.prepare(sql)?.exists([])?)
 }
 
 /// Whether code of this version may use a file that says so.

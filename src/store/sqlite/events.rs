@@ -19,7 +19,7 @@ pub(super) fn append(
 ) -> Result<ChainHead, Fault> {
     let (sealed, next) = set.seal(head, outcomes);
     // All or none: a chain is never left with half of them.
-    let savepoint = transaction.savepoint()?;
+    let mut savepoint = transaction.savepoint()?;
     let appended = sealed
         .iter()
         .try_for_each(|event| insert(&savepoint, event));
@@ -29,9 +29,13 @@ pub(super) fn append(
             Ok(next)
         }
         // No failure of the log stops a revocation.
-        Err(_) if only_revokes(outcomes) => {
-            // Dropping it undoes what of it was written.
-            drop(savepoint);
+        Err(fault) if only_revokes(outcomes) => {
+            // Unless SQLite has undone everything by itself, as it may where the disk is full: then there is nothing to go on
+            // with, and what came next would be committed piece by piece.
+            if savepoint.rollback().is_err() {
+                return Err(Fault::LogUndidAll(Box::new(fault)));
+            }
+            savepoint.commit()?;
             Ok(head)
         }
         Err(fault) => Err(fault),

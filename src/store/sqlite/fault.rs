@@ -17,6 +17,10 @@ pub(super) enum Fault {
     /// log is read after a crash.
     #[error(transparent)]
     Commit(rusqlite::Error),
+    /// The log took no event, and SQLite has undone the whole transaction over it: of revocations, which no failure of the log may
+    /// stop. Nothing was changed.
+    #[error(transparent)]
+    LogUndidAll(Box<Fault>),
     /// A row cannot be read. Which one, and never what stands there: it may be a digest.
     #[error("{0} cannot be read")]
     Unreadable(&'static str),
@@ -26,6 +30,9 @@ pub(super) enum Fault {
     /// The file is not the one that was opened.
     #[error("the file at this path is not the one that was opened; restart to use it")]
     Replaced,
+    /// The file is to be there, with Keyward's tables, and is not.
+    #[error("there are no keys in this file, and there are to be some")]
+    Absent,
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
     TooNew(i64),
@@ -38,12 +45,15 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(refused) => refused,
+            Fault::LogUndidAll(cause) => (*cause).into(),
             Fault::Commit(lost) => Self::Indeterminate(lost.into()),
             Fault::Sqlite(error) if is_damage(&error) => Self::Corrupt(error.into()),
             Fault::Unreadable(_) => Self::Corrupt(fault.into()),
             Fault::Unwritable(_) => Self::Unsupported,
             Fault::Sqlite(error) => Self::Unavailable(error.into()),
-            Fault::Replaced | Fault::TooNew(_) | Fault::Io(_) => Self::Unavailable(fault.into()),
+            Fault::Replaced | Fault::Absent | Fault::TooNew(_) | Fault::Io(_) => {
+                Self::Unavailable(fault.into())
+            }
         }
     }
 }

@@ -122,3 +122,98 @@ fn segment(
 fn blob(bytes: [u8; 16]) -> Value {
     Value::Blob(bytes.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::key::{KeyId, Principal, TenantId};
+
+    /// A database with Keyward's tables, and keys enough that statistics of them mean something.
+    fn database(tenants: usize, is_analyzed: bool) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        let tables = include_str!("migrations/0001_create.sql");
+        connection.execute_batch(tables).unwrap();
+        // A tenth of the keys are revoked; each tenant has five owners.
+        let keys = format!(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
+            INSERT INTO keyward_keys
+            SELECT randomblob(16), 'tenant-' || n % {tenants}, 'user:owner-' || n % 5, 'title ' || n, n * 1000000,
+                iif(n % 10 = 0, n, NULL), iif(n % 10 = 0, 'leaked', NULL), iif(n % 10 = 0, n, NULL),
+                iif(n % 3 = 0, n * 2000000, NULL), NULL, randomblob(16), 'digest', 1, 1, x''
+            FROM n"
+        );
+        connection.execute_batch(&keys).unwrap();
+        if is_analyzed {
+            connection.execute_batch("ANALYZE").unwrap();
+        }
+        connection
+    }
+
+    fn plan(connection: &Connection, segment: &Segment) -> Vec<String> {
+        let sql = format!("EXPLAIN QUERY PLAN {} LIMIT 51", segment.sql);
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps = statement.query_map(params_from_iter(&segment.values), |row| row.get(3));
+        steps.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Asks for each filter alone, for all together, and for none.
+    fn queries() -> Vec<ListQuery> {
+        let (first, last) = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX >> 12));
+        let filters = [
+            KeyFilter::Owner(Principal::user("owner-1").unwrap()),
+            KeyFilter::TitleStartsWith("title 1".into()),
+            KeyFilter::IdBetween(first, last),
+            KeyFilter::IssuedBy(OffsetDateTime::UNIX_EPOCH),
+            KeyFilter::ExpiresBy(OffsetDateTime::UNIX_EPOCH),
+        ];
+        let plain = ListQuery::of(&TenantId::new("tenant-1").unwrap());
+        let mut queries = vec![plain.clone()];
+        queries.extend(
+            filters
+                .iter()
+                .map(|filter| plain.clone().only(filter.clone())),
+        );
+        let all = filters.into_iter();
+        queries.push(all.fold(plain, ListQuery::only));
+        queries
+    }
+
+    /// That the page is read off this index in its order, from this place on, and nothing is sorted.
+    fn assert_read_off(plan: &[String], index: &str, place: &str) {
+        let search = format!("SEARCH keyward_keys USING INDEX {index} (tenant=?");
+        let reads_off = |step: &String| step.starts_with(&search) && step.contains(place);
+        let message = plan.join("\n");
+        assert!(plan.iter().any(reads_off), "{index}, {place}:\n{message}");
+        assert!(!message.contains("TEMP B-TREE"), "{message}");
+        // Cutoffs are looked up by scope, for each key.
+        assert!(!message.contains("SCAN"), "{message}");
+    }
+
+    #[test]
+    fn each_page_is_read_off_the_index_of_its_segment_and_nothing_is_sorted() {
+        let id = KeyId::from_u128(7);
+        for (tenants, is_analyzed) in [(20, false), (20, true), (1, true), (1_000, true)] {
+            let connection = database(tenants, is_analyzed);
+            for query in queries() {
+                let (live, revoked) = ("keyward_keys_live", "keyward_keys_revoked");
+                let first = plan(&connection, &Segment::live(&query).unwrap());
+                assert_read_off(&first, live, "");
+                let first = plan(&connection, &Segment::revoked(&query).unwrap());
+                assert_read_off(&first, revoked, "");
+
+                let created_micros = 1_000_000;
+                let after = query
+                    .clone()
+                    .after(ListPosition::Live { created_micros, id });
+                let next = plan(&connection, &Segment::live(&after).unwrap());
+                assert_read_off(&next, live, "created_at,id)<(?,?)");
+                let position = 1_000;
+                let after = query.after(ListPosition::Revoked { position, id });
+                let next = plan(&connection, &Segment::revoked(&after).unwrap());
+                assert_read_off(&next, revoked, "revoked_position,id)>(?,?)");
+            }
+        }
+    }
+}

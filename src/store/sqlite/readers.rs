@@ -30,16 +30,23 @@ impl Readers {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Reads by one of the connections. One that fails is not used again.
+    /// Reads by one of the connections. One that fails is not used again, nor one that was opened when the file was not the
+    /// one that it ought to be.
     pub(super) fn read<T>(
         &self,
+        check_file: impl Fn() -> Result<(), Fault>,
         read: impl FnOnce(&mut Connection) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        check_file()?;
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let next = idle().pop();
         let mut connection = match next {
             Some(connection) => connection,
-            None => self.file.reader()?,
+            None => {
+                let opened = self.file.reader()?;
+                check_file()?;
+                opened
+            }
         };
         let answer = read(&mut connection)?;
         idle().push(connection);

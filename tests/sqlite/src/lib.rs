@@ -1,1 +1,151 @@
-//! Nothing but tests: see `tests/`.
+//! What the tests in `tests/`, and the program that they kill, have in common.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use keyward::key::{KeyFormat, Scope, TenantId};
+use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::store::KeyStore;
+use keyward::verifier::{Attempt, Requirement};
+use keyward::{Builder, Keyward, manager::Issued, scope};
+use tempfile::TempDir;
+
+/// What keys are good for.
+pub const READ: Scope = scope!("read:editions");
+
+/// A Keyward for the environment `test` over this store.
+pub fn builder(store: impl KeyStore) -> Builder {
+    let format = KeyFormat::new("acme").and_then(|format| format.environment("test"));
+    let builder = Keyward::builder(store)
+        .scopes([READ.described("Read")])
+        .policy(AllowAll);
+    match format {
+        Ok(format) => builder.format(format),
+        Err(_) => builder, // It will not open.
+    }
+}
+
+/// Who does it.
+#[must_use]
+pub fn actor() -> Actor {
+    Actor::system("test")
+}
+
+/// Whose keys; `None` for a name that cannot be one.
+#[must_use]
+pub fn tenant(name: &str) -> Option<TenantId> {
+    TenantId::new(name).ok()
+}
+
+/// A key to issue.
+#[must_use]
+pub fn new_key(tenant: &TenantId, title: &str) -> NewKey {
+    NewKey::new(tenant.clone(), title, READ)
+}
+
+/// Whether this node admits a request that bears the key.
+pub async fn is_granted(keyward: &Keyward, key: &Issued) -> bool {
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(key.api_key().presented(), &any);
+    keyward.verifier().verify(&attempt).await.is_ok()
+}
+
+/// A folder in memory, where the system has such: for tests of many commits, in which nobody pulls the plug.
+///
+/// # Errors
+/// Where no folder can be made.
+pub fn fast_folder() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+}
+
+/// `check.py`, which knows nothing of this code, and waits for files to check. It needs `python3`.
+#[derive(Debug)]
+pub struct Checker {
+    process: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Checker {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where there is no `python3`.
+    pub fn start() -> io::Result<Self> {
+        let mut python = Command::new("python3");
+        python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("check.py"));
+        let python = python.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = python.spawn()?;
+        let (Some(questions), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(io::Error::other("no pipes"));
+        };
+        Ok(Self {
+            process,
+            questions,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    /// Checks a file against the journal of what was acknowledged: how much there was of what, or what does not hold.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn check(&mut self, file: &Path, journal: &Path) -> io::Result<Result<String, String>> {
+        let (file, journal) = (file.display(), journal.display());
+        writeln!(self.questions, "{file}\t{journal}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        if let Some(counts) = line.strip_prefix("ok ") {
+            Ok(Ok(counts.to_owned()))
+        } else if let Some(faults) = line.strip_prefix("no ") {
+            Ok(Err(faults.to_owned()))
+        } else {
+            Err(io::Error::other("the checker has ended"))
+        }
+    }
+}
+
+impl Drop for Checker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A small generator for tests that need very many choices.
+#[derive(Debug)]
+pub struct Choices(u64);
+
+impl Choices {
+    /// The choices of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood 2014).
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below this bound, which is to be small.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let drawn = usize::try_from(self.draw() >> 33).unwrap_or_default();
+        drawn.checked_rem(bound).unwrap_or_default()
+    }
+
+    /// Whether it is the one of so many.
+    pub fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+}

@@ -1,0 +1,170 @@
+//! Keeps keys in a SQLite file until it is killed, and says on its standard output what was acknowledged.
+//!
+//! `crash_program open FILE` waits for a line, opens the file, and ends. `crash_program write FILE SEED OPERATIONS` has each of three tasks do
+//! so many things to the keys in it. Each line that it writes is of something that had returned before.
+
+use std::error::Error;
+use std::io::{Write as _, stdin, stdout};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward::Keyward;
+use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::manager::{Actor, KeyQuery, ManageError, Overlap, RevokeAll};
+use keyward::store::SqliteStore;
+use keyward::time::OffsetDateTime;
+use sqlite_store::{Choices, actor, builder, new_key, tenant};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const TASKS: u64 = 3;
+/// Keys that a task has in hand at most.
+const KEYS: usize = 24;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments {
+        ["open", file] => {
+            // Until it is told to: so that several begin at one moment.
+            stdin().read_line(&mut String::new())?;
+            SqliteStore::open(file)?;
+            say("opened")
+        }
+        ["write", file, seed, operations] => write(file, seed.parse()?, operations.parse()?).await,
+        _ => Err("crash_program open FILE | crash_program write FILE SEED OPERATIONS".into()),
+    }
+}
+
+async fn write(file: &str, seed: u64, operations: u64) -> Result<(), Failure> {
+    let keyward = Arc::new(builder(SqliteStore::open(file)?).open().await?);
+    say("opened")?;
+    let tasks = (0..TASKS).map(|task| {
+        let writer = Writer::new(Arc::clone(&keyward), task, seed * TASKS + task);
+        tokio::spawn(async move { writer?.run(operations).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await??;
+    }
+    Ok(())
+}
+
+struct Writer {
+    keyward: Arc<Keyward>,
+    actor: Actor,
+    tenant: TenantId,
+    /// Whose keys are revoked all at once.
+    swept: TenantId,
+    choices: Choices,
+    /// Keys that were good when last heard of.
+    keys: Vec<KeyId>,
+}
+
+impl Writer {
+    fn new(keyward: Arc<Keyward>, task: u64, seed: u64) -> Result<Self, Failure> {
+        // One tenant for all tasks: they meet in its keys.
+        let shared = tenant("shared").ok_or("no tenant")?;
+        let swept = tenant(&format!("swept-{task}")).ok_or("no tenant")?;
+        Ok(Self {
+            keyward,
+            actor: actor(),
+            tenant: shared,
+            swept,
+            choices: Choices::new(seed),
+            keys: Vec::new(),
+        })
+    }
+
+    async fn run(mut self, operations: u64) -> Result<(), Failure> {
+        // Those that stood in the file before are rotated and revoked too.
+        let query = KeyQuery::of(&self.tenant).live_first().limit(16);
+        let before = self.keyward.manager().list(&self.actor, &query).await?;
+        self.keys.extend(before.keys.iter().map(|key| key.id()));
+        for _ in 0..operations {
+            match self.step().await {
+                Ok(()) => {}
+                Err(failure) if is_met(&failure) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<(), Failure> {
+        let manager = self.keyward.manager();
+        let place = self.choices.below(KEYS);
+        let Some(id) = self.keys.get(place).copied() else {
+            let issued = manager.issue(&self.actor, new_key(&self.tenant, "issued"));
+            let id = issued.await?.record().id();
+            self.keys.push(id);
+            return say(&format!("issued {id}"));
+        };
+        match self.choices.below(10) {
+            0..5 => {
+                let overlap = match self.choices.below(4) {
+                    0 => Overlap::None,
+                    1 => Overlap::For(Duration::from_millis(1)),
+                    2 => Overlap::For(Duration::from_hours(1)),
+                    _ => Overlap::UntilRevoked,
+                };
+                let ends = if overlap == Overlap::None {
+                    "none"
+                } else {
+                    "some"
+                };
+                // Whatever comes of it, it will not be rotated again.
+                self.keys.swap_remove(place);
+                let successor = manager.rotate(&self.actor, &self.tenant, id, overlap);
+                let successor = successor.await?;
+                let (heir, at) = (successor.record().id(), successor.record().created_at());
+                self.keys.push(heir);
+                say(&format!("rotated {id} {heir} {} {ends}", micros(at)))
+            }
+            5..9 => {
+                self.keys.swap_remove(place);
+                let reason = RevokeReason::Requested;
+                let revoked = manager.revoke(&self.actor, &self.tenant, id, reason);
+                let at = micros(revoked.await?.at);
+                say(&format!("revoked {id} {at}"))
+            }
+            _ => {
+                // Two sets' worth.
+                for _ in 0..18 {
+                    let issued = manager.issue(&self.actor, new_key(&self.swept, "swept"));
+                    let id = issued.await?.record().id();
+                    say(&format!("issued {id}"))?;
+                }
+                let all = RevokeAll::because(RevokeReason::Leaked);
+                let swept = manager.revoke_all(&self.actor, &self.swept, all).await?;
+                let before = micros(swept.before);
+                say(&format!("swept {} {before}", self.swept.as_str()))
+            }
+        }
+    }
+}
+
+/// Whether somebody else had just done something to the same key.
+fn is_met(failure: &Failure) -> bool {
+    matches!(
+        failure.downcast_ref::<ManageError>(),
+        Some(
+            ManageError::AlreadyRevoked { .. }
+                | ManageError::AlreadyRotated { .. }
+                | ManageError::Ended(_)
+                | ManageError::CutOff
+                | ManageError::Store(keyward::store::StoreError::Conflict)
+        )
+    )
+}
+
+fn micros(at: OffsetDateTime) -> i128 {
+    at.unix_timestamp_nanos() / 1_000
+}
+
+/// Writes one line, whole.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes())?;
+    Ok(out.flush()?)
+}

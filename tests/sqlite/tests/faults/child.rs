@@ -1,0 +1,109 @@
+//! Tests that need a process of their own: in a file system of their own, under a limit, or as another process.
+//!
+//! Such a test is there twice: as what runs in the child, ignored unless asked for by name, and as the test that starts it. Where
+//! the child cannot be set up the test fails and says so, unless `KEYWARD_NO_CHILDREN` says that it is to be left out.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+/// The directory that the parent made for the child.
+const DIR: &str = "KEYWARD_CHILD_DIR";
+
+/// Runs in a file system namespace of its own, so that what it mounts goes away with it. `$0` is the directory.
+pub(crate) const OWN_MOUNTS: &[&str] = &["unshare", "--user", "--map-root-user", "--mount"];
+
+/// Runs as a user whom permissions bind, be it root.
+pub(crate) const BOUND_BY_PERMISSIONS: &[&str] =
+    &["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+
+/// The test of this program as a child is to run it: prepared by a line of shell, in which `$0` is the directory.
+pub(crate) fn command(wrapper: &[&str], prepare: &str, test: &str, dir: &Path) -> Command {
+    let exe = env::current_exe().unwrap();
+    let shell = format!("{prepare} && exec \"$@\"");
+    let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
+    words.extend(["sh", "-c", &shell].map(OsStr::new));
+    words.extend([dir.as_os_str(), exe.as_os_str()]);
+    words.extend([test, "--exact", "--ignored", "--nocapture"].map(OsStr::new));
+    let (program, arguments) = words.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).env(DIR, dir);
+    command
+}
+
+/// Runs it, and fails with all that it said unless it passed.
+pub(crate) fn run(wrapper: &[&str], prepare: &str, test: &str) {
+    if is_left_out(test) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(wrapper, prepare, test, dir.path()).output();
+    let output = output.unwrap_or_else(|error| panic!("{wrapper:?}: {error}"));
+    assert_passed(test, &output);
+}
+
+pub(crate) fn is_left_out(test: &str) -> bool {
+    let is_left_out = env::var_os("KEYWARD_NO_CHILDREN").is_some();
+    if is_left_out {
+        println!("NOT RUN, as KEYWARD_NO_CHILDREN says: {test}");
+    }
+    is_left_out
+}
+
+fn assert_passed(test: &str, output: &Output) {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{test}: {}\n{said}\n{failed}\nWhere no such child can be set up, KEYWARD_NO_CHILDREN=1 leaves it out.",
+        output.status
+    );
+}
+
+/// In the child: the directory that was made for it.
+pub(crate) fn dir() -> PathBuf {
+    env::var_os(DIR).expect("to be run by another test").into()
+}
+
+/// A process that holds a lock until it is told to let go.
+pub(crate) struct Holder(Child);
+
+impl Holder {
+    pub(crate) fn of(test: &str, dir: &Path) -> Self {
+        let mut command = command(&[], "true", test, dir);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = Self(child.spawn().unwrap());
+        let lines = BufReader::new(holder.0.stdout.take().unwrap()).lines();
+        let mut said = lines.map(Result::unwrap);
+        assert!(said.any(|line| line.contains("it is held")));
+        // What else it says is read, so that it does not die of it.
+        thread::spawn(move || said.for_each(drop));
+        holder
+    }
+
+    pub(crate) fn let_go(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // A child of this test's own, should it fail.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// In the child: holds on until the parent lets go.
+pub(crate) fn hold() {
+    println!("\nit is held");
+    io::stdout().flush().unwrap();
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).unwrap();
+}

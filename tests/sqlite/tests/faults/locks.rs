@@ -1,0 +1,121 @@
+//! Others hold the file for longer than the store is patient.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use crate::child::{self, Holder, hold};
+use crate::common::{
+    BOUND, Came, Keys, Node, PATIENCE, SHORT, all_came_to, behind, came, file, open, reads, told,
+    writes,
+};
+
+/// Keeps others from writing.
+fn lock(path: &Path) -> Connection {
+    let connection = behind(path);
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection
+}
+
+/// While somebody else is writing, all that reads goes on, and what writes gives up having done nothing.
+async fn survives_a_writer(node: &Node, keys: &Keys) {
+    let begun = Instant::now();
+    all_came_to(
+        &writes(&node.store, keys.warm.id()).await,
+        Came::Unavailable,
+    );
+    // Each call waits for SQLite, and then gives up.
+    assert!(begun.elapsed() >= SHORT * 4, "{:?}", begun.elapsed());
+    all_came_to(&reads(&node.store, keys.warm.id()).await, Came::Fine);
+    assert_eq!(told(node.try_issue().await), Came::Unavailable);
+    assert_eq!(told(node.revoke(keys.cold.id()).await), Came::Unavailable);
+    node.steady.advance(BOUND);
+    keys.are_as_before(node).await;
+    assert_eq!(node.list().await.unwrap().keys.len(), 2, "nothing was done");
+}
+
+async fn works_again(node: &Node, keys: &Keys) {
+    keys.are_as_before(node).await;
+    all_came_to(&writes(&node.store, keys.warm.id()).await, Came::Fine);
+    node.revoke(keys.cold.id()).await.unwrap();
+    assert!(node.is_revoked(&keys.cold).await);
+    let fresh = node.issue().await;
+    assert!(node.is_granted(&fresh).await);
+}
+
+#[tokio::test]
+async fn while_another_connection_writes_reads_go_on_and_writes_give_up_unmade() {
+    let (_dir, path) = file();
+    let node = Node::impatient(&path).await;
+    let keys = Keys::of(&node).await;
+    let held = lock(&path);
+    survives_a_writer(&node, &keys).await;
+    drop(held);
+    works_again(&node, &keys).await;
+}
+
+#[test]
+#[ignore = "run by while_another_process_writes_reads_go_on_and_writes_give_up_unmade"]
+fn writes_in_a_child() {
+    let _held = lock(&child::dir().join("keys.db"));
+    hold();
+}
+
+#[tokio::test]
+async fn while_another_process_writes_reads_go_on_and_writes_give_up_unmade() {
+    let (dir, path) = file();
+    let node = Node::impatient(&path).await;
+    let keys = Keys::of(&node).await;
+    let holder = Holder::of("locks::writes_in_a_child", dir.path());
+    survives_a_writer(&node, &keys).await;
+    holder.let_go();
+    works_again(&node, &keys).await;
+}
+
+/// Keeps others from reading as well. It can be had only while nobody has the file open.
+fn lock_exclusively(path: &Path) -> Connection {
+    let connection = behind(path);
+    connection
+        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+        .unwrap();
+    connection
+}
+
+#[test]
+#[ignore = "run by a_file_that_another_process_has_for_itself_is_not_opened"]
+fn has_it_for_itself_in_a_child() {
+    let _held = lock_exclusively(&child::dir().join("keys.db"));
+    hold();
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_has_for_itself_is_not_opened() {
+    let (dir, path) = file();
+    let node = Node::open(&path).await;
+    let keys = Keys::of(&node).await;
+    drop(node);
+    let holder = Holder::of("locks::has_it_for_itself_in_a_child", dir.path());
+    let begun = Instant::now();
+    assert_eq!(came(&open(&path, SHORT)), Came::Unavailable);
+    assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
+    holder.let_go();
+    keys.are_as_before(&Node::open(&path).await).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_patient_waits_until_the_lock_is_free() {
+    let (_dir, path) = file();
+    let node = Node::over(open(&path, PATIENCE).unwrap()).await;
+    let key = node.issue().await;
+    let held = lock(&path);
+    let letting_go = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(SHORT * 3);
+        drop(held);
+    });
+    let begun = Instant::now();
+    node.revoke(key.id()).await.unwrap();
+    assert!(begun.elapsed() >= SHORT * 2, "{:?}", begun.elapsed());
+    assert!(node.is_revoked(&key).await);
+    letting_go.await.unwrap();
+}

@@ -1,0 +1,151 @@
+//! A backup is put in the place of what has gone on since.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward::clock::Clock as _;
+use keyward::key::ApiKey;
+use keyward::manager::RevocationRecord;
+use keyward::store::{Cursor, CutoffScope, FeedPage, KeyStore as _, SqliteStore};
+use keyward::verifier::DenialReason;
+use tempfile::TempDir;
+
+use crate::common::{Node, actor, back_up, file, restore, tenant};
+
+/// A file from a backup that knows nothing of a revocation, and what was exported of it since.
+struct Restored {
+    node: Node,
+    revoked: Arc<ApiKey>,
+    exported: Vec<RevocationRecord>,
+    cursor: Cursor,
+    _dir: TempDir,
+    path: PathBuf,
+}
+
+async fn cursor(node: &Node) -> Cursor {
+    match node.store.changes(None, Duration::ZERO).await.unwrap() {
+        FeedPage::Resync { next } => next,
+        page @ FeedPage::Next { .. } => panic!("{page:?}"),
+    }
+}
+
+impl Restored {
+    async fn new() -> Self {
+        let (dir, path) = file();
+        let node = Node::open(&path).await;
+        let (revoked, kept) = (node.issue().await, node.issue().await);
+        let backup = dir.path().join("backup.db");
+        back_up(&path, &backup);
+        node.revoke(revoked.id()).await.unwrap();
+        assert!(node.is_revoked(&revoked).await);
+        let manager = node.keyward.manager();
+        let (actor, tenant) = (actor(), tenant());
+        let exported = manager.export_revocations(&actor, &tenant, None).await;
+        let exported = exported.unwrap().revocations;
+        let cursor = cursor(&node).await;
+        drop(node);
+        restore(&backup, &path);
+        let node = Node::open(&path).await;
+        assert!(node.is_granted(&kept).await);
+        Self {
+            node,
+            revoked,
+            exported,
+            cursor,
+            _dir: dir,
+            path,
+        }
+    }
+
+    async fn begin_anew(&self) {
+        self.node.store.begin_new_history().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn keys_that_a_backup_revives_end_by_a_cutoff() {
+    let restored = Restored::new().await;
+    let (node, key) = (&restored.node, &restored.revoked);
+    restored.begin_anew().await;
+    assert!(node.is_granted(key).await, "the backup has revived it");
+    node.clock.advance(Duration::from_secs(1));
+    let (manager, now) = (node.keyward.manager(), node.clock.now().unwrap());
+    manager
+        .deny_issued_before(&actor(), now, CutoffScope::All)
+        .await
+        .unwrap();
+    for node in [node, &Node::open(&restored.path).await] {
+        let denial = node.verify(key).await.unwrap_err();
+        let is_cut_off = matches!(denial.reason(), DenialReason::CutOff);
+        assert!(is_cut_off, "{}", denial.reason());
+    }
+    node.clock.advance(Duration::from_secs(1));
+    let fresh = node.issue().await;
+    assert!(node.is_granted(&fresh).await);
+}
+
+#[tokio::test]
+async fn keys_that_a_backup_revives_are_revoked_by_a_replay_of_what_was_exported() {
+    let restored = Restored::new().await;
+    let (node, key) = (&restored.node, &restored.revoked);
+    restored.begin_anew().await;
+    assert!(node.is_granted(key).await, "the backup has revived it");
+    let manager = node.keyward.manager();
+    let (actor, exported) = (actor(), restored.exported.clone());
+    let replayed = manager.replay_revocations(&actor, exported).await;
+    assert_eq!(replayed.unwrap().revoked, 1);
+    assert!(node.is_revoked(key).await);
+    assert!(Node::open(&restored.path).await.is_revoked(key).await);
+}
+
+/// Whether somebody who heard news of before the restoration takes those of after it for their continuation.
+async fn is_taken_for_the_same(restored: &Restored) -> bool {
+    // As many commits as were lost, so that the position is where it was.
+    restored.node.issue().await;
+    let page = restored
+        .node
+        .store
+        .changes(Some(&restored.cursor), Duration::ZERO);
+    matches!(page.await.unwrap(), FeedPage::Next { .. })
+}
+
+#[tokio::test]
+async fn a_new_history_makes_those_start_anew_who_heard_the_old_one() {
+    let restored = Restored::new().await;
+    restored.begin_anew().await;
+    assert!(!is_taken_for_the_same(&restored).await);
+    let begun = cursor(&restored.node).await;
+    restored.node.issue().await;
+    let page = restored.node.store.changes(Some(&begun), Duration::ZERO);
+    assert!(matches!(page.await.unwrap(), FeedPage::Next { items, .. } if items.len() == 1));
+
+    // And without it they would not.
+    let restored = Restored::new().await;
+    assert!(is_taken_for_the_same(&restored).await);
+}
+
+#[tokio::test]
+async fn who_waits_for_news_is_told_at_once_of_a_new_history() {
+    let (_dir, path) = file();
+    let node = Node::open(&path).await;
+    let (here, there) = (cursor(&node).await, Node::open(&path).await);
+    let waiting = |store: SqliteStore| {
+        let here = here.clone();
+        async move {
+            let wait = Duration::from_secs(20);
+            store.changes(Some(&here), wait).await.unwrap()
+        }
+    };
+    let waiting = [
+        tokio::spawn(waiting(node.store.clone())),
+        tokio::spawn(waiting(there.store.clone())),
+    ];
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let begun = std::time::Instant::now();
+    node.store.begin_new_history().await.unwrap();
+    for waiting in waiting {
+        assert!(matches!(waiting.await.unwrap(), FeedPage::Resync { .. }));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}

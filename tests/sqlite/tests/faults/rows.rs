@@ -1,0 +1,239 @@
+//! Rows that somebody has edited into nonsense.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keyward::key::{ApiKey, KeyStatus, PresentedKey};
+use keyward::manager::KeyQuery;
+use keyward::store::KeyStore as _;
+use keyward::verifier::{DenialClass, DenialReason};
+use rusqlite::params;
+use tempfile::TempDir;
+
+use crate::common::{Came, Node, actor, all_came_to, behind, came, file, reads, tenant, told};
+
+/// A key between two others, to be edited.
+struct Edited {
+    node: Node,
+    key: Arc<ApiKey>,
+    others: [Arc<ApiKey>; 2],
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl Edited {
+    async fn new() -> Self {
+        let (dir, path) = file();
+        let node = Node::open(&path).await;
+        let (before, key, after) = (node.issue().await, node.issue().await, node.issue().await);
+        assert!(node.is_granted(&key).await);
+        Self {
+            node,
+            key,
+            others: [before, after],
+            path,
+            _dir: dir,
+        }
+    }
+
+    /// Sets a column, with the other key at hand as `?2`.
+    fn set(&self, what: &str) {
+        edit(&self.path, what, &self.key, &self.others[0]);
+        self.node.forget();
+    }
+
+    async fn others_are_granted(&self) {
+        for other in &self.others {
+            assert!(self.node.is_granted(other).await);
+        }
+    }
+}
+
+fn edit(path: &Path, what: &str, key: &ApiKey, other: &ApiKey) {
+    let sql = format!("UPDATE keyward_keys SET {what} WHERE id = ?1 AND ?2 IS NOT NULL");
+    let ids = params![key.id().to_bytes(), other.id().to_bytes()];
+    assert_eq!(behind(path).execute(&sql, ids).unwrap(), 1, "{what}");
+}
+
+const UNREADABLE: [&str; 16] = [
+    "title = ''",
+    "title = CAST(x'ff' AS TEXT)",
+    "title = 'two' || char(10) || 'lines'",
+    "owner = ''",
+    "owner = 'nonsense'",
+    "owner = CAST(x'c328' AS TEXT)",
+    "digest = 'with a space'",
+    "digest = char(0)",
+    "digest = CAST(x'ff' AS TEXT)",
+    "document = x''",
+    "document = CAST('not JSON' AS BLOB)",
+    "document = CAST('{}' AS BLOB)",
+    "document = x'00ff00ff'",
+    "document = zeroblob(1000000)",
+    "document = substr(document, 1, length(document) - 1)",
+    "schema = 65535",
+];
+
+#[tokio::test]
+async fn a_row_of_nonsense_is_quarantined_breaks_no_list_is_never_granted_and_can_be_revoked() {
+    for what in UNREADABLE {
+        let edited = Edited::new().await;
+        let (node, key) = (&edited.node, &edited.key);
+        edited.set(what);
+        assert!(node.is_undecidable(key).await, "{what}");
+        edited.others_are_granted().await;
+        all_came_to(&reads(&node.store, key.id()).await, Came::Fine);
+        let list = node.list().await.unwrap();
+        assert_eq!(list.unreadable, [key.id()], "{what}");
+        assert_eq!(list.keys.len(), 2, "{what}");
+
+        // Nothing but a revocation is done to it.
+        let manager = node.keyward.manager();
+        let suspended = manager.suspend(&actor(), &tenant(), key.id()).await;
+        assert!(suspended.is_err(), "{what}");
+        node.revoke(key.id()).await.unwrap();
+        assert!(node.verify(key).await.is_err(), "{what}");
+        assert!(node.list().await.unwrap().unreadable.is_empty(), "{what}");
+        let revoked = KeyQuery::of(&tenant()).live_first();
+        let list = manager.list(&actor(), &revoked).await.unwrap();
+        assert_eq!(list.unreadable, [key.id()], "{what}: among the revoked");
+        // What stood there still does, for whoever finds out what happened.
+        let sql = "SELECT count(*) FROM keyward_keys WHERE id = ?1 AND revoke_reason = 'leaked'";
+        let id = params![key.id().to_bytes()];
+        let rows: i64 = behind(&edited.path)
+            .query_row(sql, id, |row| row.get(0))
+            .unwrap();
+        assert_eq!(rows, 1, "{what}");
+        edited.others_are_granted().await;
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_was_copied_from_another_row_grants_neither_secret() {
+    let edited = Edited::new().await;
+    let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
+    edited.set("digest = (SELECT digest FROM keyward_keys WHERE id = ?2)");
+    let id = key.id().to_string();
+    for secret in [key, other] {
+        let presented = PresentedKey::pair(&id, secret.expose_secret());
+        let denial = node.verify_presented(presented).await.unwrap_err();
+        // A digest covers the key that it is of.
+        assert!(
+            matches!(denial.reason(), DenialReason::Hashing(_)),
+            "{denial:?}"
+        );
+        assert_eq!(denial.class(), DenialClass::Undecidable);
+    }
+    assert_eq!(node.list().await.unwrap().keys.len(), 3);
+    node.revoke(key.id()).await.unwrap();
+    edited.others_are_granted().await;
+}
+
+/// What makes sense is believed: a document does not say whose it is.
+#[tokio::test]
+async fn a_document_that_was_copied_from_another_row_breaks_no_list_and_can_be_revoked() {
+    let edited = Edited::new().await;
+    let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
+    edited.set("document = (SELECT document FROM keyward_keys WHERE id = ?2)");
+    let id = key.id().to_string();
+    let presented = PresentedKey::pair(&id, other.expose_secret());
+    assert!(node.verify_presented(presented).await.is_err());
+    assert_eq!(node.list().await.unwrap().keys.len(), 3);
+    node.revoke(key.id()).await.unwrap();
+    assert!(node.is_revoked(key).await);
+    edited.others_are_granted().await;
+}
+
+/// Without its tenant nobody can tell whose it is, and so nobody revokes it.
+#[tokio::test]
+async fn a_row_whose_tenant_is_nonsense_is_in_no_list_and_undecidable() {
+    for what in ["tenant = ''", "tenant = CAST(x'ff' AS TEXT)"] {
+        let edited = Edited::new().await;
+        let (node, key) = (&edited.node, &edited.key);
+        edited.set(what);
+        assert!(node.is_undecidable(key).await, "{what}");
+        assert_eq!(
+            came(&node.store.get(key.id()).await),
+            Came::Corrupt,
+            "{what}"
+        );
+        let list = node.list().await.unwrap();
+        assert_eq!((list.keys.len(), list.unreadable.len()), (2, 0), "{what}");
+        assert_eq!(told(node.revoke(key.id()).await), Came::Corrupt, "{what}");
+        edited.others_are_granted().await;
+    }
+}
+
+/// Whoever edits a file so that its own checks no longer hold.
+#[tokio::test]
+async fn a_row_that_defies_the_checks_of_its_table_grants_nothing() {
+    for what in [
+        "created_at = 9223372036854775807",
+        "revoked_at = 0",
+        "revoked_position = 1",
+        "revoked_position = -1, revoked_at = 0, revoke_reason = 'leaked'",
+        "expires_at = -9223372036854775808",
+        "lineage = x'00'",
+        "predecessor = x''",
+        "revision = 0",
+        "revision = -1",
+        "schema = -1",
+        "schema = 70000",
+    ] {
+        let edited = Edited::new().await;
+        let connection = behind(&edited.path);
+        let sql = format!("UPDATE keyward_keys SET {what} WHERE id = ?1");
+        connection
+            .execute_batch("PRAGMA ignore_check_constraints = ON")
+            .unwrap();
+        connection
+            .execute(&sql, params![edited.key.id().to_bytes()])
+            .unwrap();
+        edited.node.forget();
+        let verdict = edited.node.verify(&edited.key).await;
+        // A revision means nothing to a verification, so long as it is a number that one may have.
+        if what != "revision = 0" {
+            let class = verdict.as_ref().err().map(keyward::verifier::Denial::class);
+            assert_eq!(class, Some(DenialClass::Undecidable), "{what}");
+        }
+        edited.others_are_granted().await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_or_the_row_of_counters_that_is_gone_is_corrupt() {
+    for what in [
+        "DELETE FROM keyward_meta",
+        "DROP TABLE keyward_meta",
+        "PRAGMA ignore_check_constraints = ON; UPDATE keyward_meta SET position = -1, head = x'00'",
+        "ALTER TABLE keyward_keys RENAME TO keys",
+        "ALTER TABLE keyward_keys RENAME COLUMN digest TO hash",
+        "DROP TABLE keyward_cutoffs",
+    ] {
+        let edited = Edited::new().await;
+        let node = &edited.node;
+        behind(&edited.path).execute_batch(what).unwrap();
+        node.forget();
+        if !what.contains("position") {
+            assert!(node.is_undecidable(&edited.key).await, "{what}");
+            assert_eq!(told(node.list().await), Came::Corrupt, "{what}");
+        }
+        assert_eq!(told(node.try_issue().await), Came::Corrupt, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_in_its_row_by_hand_is_refused() {
+    let edited = Edited::new().await;
+    edited.set("revoked_at = 0, revoked_position = 1, revoke_reason = 'by hand'");
+    assert!(edited.node.is_revoked(&edited.key).await);
+    let all = KeyQuery::of(&tenant()).status(KeyStatus::Revoked);
+    let list = edited
+        .node
+        .keyward
+        .manager()
+        .list(&actor(), &all)
+        .await
+        .unwrap();
+    assert_eq!(list.keys.len(), 1);
+}

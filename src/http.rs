@@ -64,7 +64,7 @@ pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup};
+pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup, lookup_for};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};

@@ -16,6 +16,6 @@ pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(feature = "tower")]
 pub(crate) use self::gate::Values;
 pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
-pub use self::guard::{BoxError, Guard, Source, lookup};
+pub use self::guard::{BoxError, Guard, Source, lookup, lookup_for};
 pub use self::held::BodyCut;
 pub(crate) use self::held::Held;

@@ -12,7 +12,7 @@ use crate::manager::{ManageError, Revealed};
 use crate::store::StoreError;
 
 /// Problem details (RFC 9457), kept by no cache. Beside `code`, a member tells `at` when what was asked for had been done
-/// already, and `successor` which key to go on with.
+/// already, `successor` or `id` which key to go on with, and `before` with which instant.
 ///
 /// | status | when |
 /// |---|---|
@@ -129,9 +129,11 @@ fn constant(code: &str) -> &'static str {
     match code {
         "unreadable" => "What is stored cannot be read.",
         "unsupported" => "This cannot be done here.",
-        "unfinished" => "All keys have ended, but not all are listed as revoked yet. Try again.",
+        "unfinished" => {
+            "All keys issued before then have ended, but not all are listed as revoked yet. Try again with that instant."
+        }
         "outcome_unknown" => "It is not known whether this was done. Look before you try again.",
-        _ => "This cannot be done now. Nothing was changed. Try again later.",
+        _ => "This cannot be done now. Try again later.",
     }
 }
 
@@ -141,6 +143,7 @@ fn member(error: &ManageError) -> Option<(&'static str, String)> {
         ManageError::AlreadyRevoked { at } | ManageError::AlreadySuspended { at } => {
             Some(("at", rfc3339(*at)))
         }
+        ManageError::Unfinished { before, .. } => Some(("before", rfc3339(*before))),
         ManageError::AlreadyRotated { successor } => Some(("successor", successor.to_string())),
         ManageError::AlreadyImported { id } => Some(("id", id.to_string())),
         _ => None,
@@ -205,10 +208,12 @@ mod tests {
             let (status, body) = told(error);
             assert!(status >= 500);
             assert!(!body.to_string().contains("hunter2"), "{body}");
+            if body["code"] == "unfinished" {
+                assert_eq!(body["before"], "1970-01-01T00:00:00Z");
+            }
         }
         // It may have been done: nobody is told that it was not.
         let (_, body) = told(StoreError::Indeterminate(source()).into());
         assert_eq!(body["code"], "outcome_unknown");
-        assert!(!body["detail"].as_str().unwrap().contains("Nothing"));
     }
 }

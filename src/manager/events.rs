@@ -5,8 +5,11 @@ use crate::audit::SealedEvent;
 use crate::key::TenantId;
 use crate::store::StoreError;
 
+/// Most events in one answer.
+const MOST: usize = 1_000;
+
 impl KeyManager {
-    /// Up to `limit` of a tenant's events after this number, in the order in which they were committed; from 0 on, all.
+    /// Up to `limit`, and 1,000 at most, of a tenant's events after this number, in the order in which they were committed; from 0 on, all.
     ///
     /// Numbers are those of the whole log, so that a tenant's have gaps.
     ///
@@ -26,7 +29,7 @@ impl KeyManager {
         self.ask(actor, &Operation::ReadEvents { tenant }).await?;
         let log = self.parts.store.events();
         let log = log.ok_or(StoreError::Unsupported)?;
-        let events = log.read(Some(tenant), after, limit).await?;
+        let events = log.read(Some(tenant), after, limit.min(MOST)).await?;
         let is_of_tenant = |sealed: &SealedEvent| sealed.event.tenant.as_ref() == Some(tenant);
         if !events.iter().all(is_of_tenant) {
             return Err(ManageError::Store(StoreError::Corrupt(

@@ -63,9 +63,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// since it was last handed on is lost when the process is killed: see [`Keyward::background`](crate::Keyward::background).
 ///
 /// # How long calls take
-/// Every call ends within three times [`SqliteOptions::patience`]: it waits once as long for its turn, and twice for SQLite, which
-/// itself waits for other processes. One that waits for news ends within the wait asked for besides. Other processes' commits
-/// are noticed within 25 milliseconds by whoever waits for news.
+/// A call waits for its turn, and then for SQLite, which itself waits for other processes: each as long as
+/// [`SqliteOptions::patience`] at most, and a commit twice as long for SQLite. A commit that had not begun by then never does. One that waits
+/// for news ends within the wait asked for, and two such calls. Other processes' commits are noticed within some 25 milliseconds by whoever
+/// waits for news.
 ///
 /// # The file
 /// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's locks do not work
@@ -74,14 +75,18 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// Restoring a backup brings back keys that were revoked since. Stop all processes; put the backup in place, and remove the files
 /// beside it whose names end in `-wal` and `-shm`; open it and call [`begin_new_history`](Self::begin_new_history), so that no
 /// process takes old news for its own; then [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before) or
-/// [replay](crate::manager::KeyManager::replay_revocations) the revocations that were exported. A file that is put in the place of
-/// one that is open is noticed, on Unix, and every call fails until the process starts anew.
+/// [replay](crate::manager::KeyManager::replay_revocations) the revocations that were exported. A file that is renamed into the place of
+/// one that is open, and one that is removed, is noticed, on Unix, and every call fails until the process starts anew; one that is copied over it
+/// is not.
+///
+/// It holds no secret, but digests from which a weak one could be guessed, and names: keep it, and the files beside it, from others as you
+/// would a table of passwords. SQLite makes it as the process's `umask` has it.
 ///
 /// A file of a later version stays open to this one for as long as it says so (`oldest_reader`).
 ///
 /// # What is not readable
 /// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted, and can
-/// still be revoked. Damaged pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
+/// still be revoked. One whose tenant cannot be read is in nobody's list, and [`StoreError::Corrupt`]. Damaged pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
 /// still makes sense is believed.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -139,9 +144,11 @@ impl SqliteOptions {
 
     /// How long a call waits for its turn, and how long for SQLite. A commit that is given up then is
     /// [`Indeterminate`](StoreError::Indeterminate), so let it be longer than any checkpoint takes.
+    ///
+    /// Two minutes at most, so that every commit has ended within ten.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = patience.min(Duration::from_mins(2));
         self
     }
 
@@ -155,7 +162,7 @@ impl SqliteOptions {
     }
 
     fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
-        let file = File::new(path, self.patience);
+        let file = File::new(path, self.patience)?;
         let writer = file.prepare(self.is_to_exist)?;
         let position = meta::Meta::read(&writer)?.position;
         Ok(SqliteStore {
@@ -258,7 +265,12 @@ impl SqliteStore {
         let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
         let mut turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
         let patience = shared.patience;
+        let due = Instant::now() + patience;
         let work = move || {
+            // Where the runtime had no thread for it until now, it was given up already: it is not to begin long after.
+            if Instant::now() > due {
+                return Err(Fault::Late);
+            }
             shared.check_file()?;
             // Taken out, and put back only if all went well or was undone.
             let mut connection = match turn.take() {
@@ -362,7 +374,8 @@ impl KeyStore for SqliteStore {
         after: Option<&Cursor>,
         wait: Duration,
     ) -> Result<FeedPage, StoreError> {
-        let end = Instant::now() + wait;
+        // Nobody waits for a year.
+        let end = Instant::now() + wait.min(Duration::from_hours(24));
         // Subscribed before the first look, so that no commit falls between the two.
         let mut position = self.shared.position.subscribe();
         let look = || {

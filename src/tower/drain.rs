@@ -11,10 +11,17 @@ use bytes::Buf as _;
 use http::{HeaderMap, header};
 use http_body::Body;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Most bytes that are read.
 const MOST: usize = 16 * 1024 * 1024;
+
+/// What a frame counts at the least: one may hold nothing.
+const LEAST: usize = 64;
+
+/// Most bodies that are read so at a time. Of what comes beyond, the connection is closed.
+static TURNS: Semaphore = Semaphore::const_new(256);
 
 /// How long is read at most.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -25,8 +32,9 @@ pub(crate) fn drain<B: Body + Send + 'static>(headers: &HeaderMap, body: B) {
     if body.is_end_stream() || headers.contains_key(header::EXPECT) {
         return;
     }
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async {
+    if let (Ok(runtime), Ok(turn)) = (Handle::try_current(), TURNS.try_acquire()) {
+        runtime.spawn(async move {
+            let _turn = turn;
             // Late or not, it is of no use to anybody.
             let _ = timeout(LONGEST, read(body)).await;
         });
@@ -36,12 +44,17 @@ pub(crate) fn drain<B: Body + Send + 'static>(headers: &HeaderMap, body: B) {
 async fn read<B: Body>(body: B) {
     let mut body = pin!(body);
     let mut left = MOST;
-    let mut next = async || std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
-    while let Some(Ok(frame)) = next().await {
-        let read = frame.data_ref().map_or(0, |data| data.remaining());
-        match left.checked_sub(read) {
+    loop {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        let read = match next.await {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.remaining()),
+            _ => return,
+        };
+        match left.checked_sub(read.max(LEAST)) {
             Some(rest) => left = rest,
             None => return,
         }
+        // One that is always ready is to leave room for others, and for the clock.
+        tokio::task::consume_budget().await;
     }
 }

@@ -146,9 +146,13 @@ impl Partners {
         clients.find(|client| client.id == id && client.partner.is(tenant))
     }
 
-    /// The client that somebody works for, whichever partner's.
-    pub(crate) fn client_of_user(&self, user: &str) -> Option<&str> {
-        let mut users = self.clients.iter().flat_map(|client| &client.users);
+    /// The client that somebody works for, if it is this partner's: else a key could find out who works for others.
+    pub(crate) fn client_of_user(&self, tenant: &TenantId, user: &str) -> Option<&str> {
+        let clients = self
+            .clients
+            .iter()
+            .filter(|client| client.partner.is(tenant));
+        let mut users = clients.flat_map(|client| &client.users);
         let user = users.find(|other| other.id == user)?;
         Some(&user.client)
     }

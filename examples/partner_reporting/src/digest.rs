@@ -8,6 +8,7 @@ use axum::http::Request;
 use keyward::Keyward;
 use keyward::key::{Access, KeyStatus, Metadata};
 use keyward::manager::{Actor, Ceiling, KeyQuery, Limits, NewKey, Overlap};
+use keyward::time::OffsetDateTime;
 use serde_json::{Map, json};
 use tower::ServiceExt as _;
 
@@ -21,15 +22,14 @@ pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Er
     let digest = Actor::integration("weekly-digest", tenant.clone(), ceiling)?;
     let manager = keyward.manager();
     let own = KeyQuery::of(&tenant).owner(digest.principal());
-    let own = manager
-        .list(&digest, &own.status(KeyStatus::Active))
-        .await?;
+    let own = manager.list(&digest, &own.live_first()).await?;
     let issued = match own.keys.first() {
-        Some(last) => {
-            manager
-                .rotate(&digest, &tenant, last.id(), Overlap::None)
-                .await?
+        Some(last) if last.status(OffsetDateTime::now_utc()) == KeyStatus::Active => {
+            let id = last.id();
+            manager.rotate(&digest, &tenant, id, Overlap::None).await?
         }
+        // An administrator has ended it, or switched it off: that holds.
+        Some(_) => return Ok(()),
         None => {
             // One key serves several integrations; its owner is the one that was there first.
             let mut serves = Map::new();

@@ -1,11 +1,13 @@
 //! Who manages the keys, and how.
 
 use axum::extract::{Path, Query, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use example_support::{
     CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+    kept_by_no_cache,
 };
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
@@ -134,6 +136,7 @@ pub(crate) fn routes(office: Office<PartnerPerson>) -> Router {
         .route("/admin/keys/{id}/rotate", post(rotate))
         .route("/admin/keys/{id}/revoke", post(revoke))
         .route("/admin/events", get(events))
+        .layer(map_response(kept_by_no_cache))
         .with_state(office)
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use axum::Json;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keyward::http::Connection;
 
@@ -31,10 +31,18 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// Kept by no cache.
+/// Lets no cache keep what is answered: an office's lists are for whoever is logged in, and caches know nothing of `X-Session`.
+pub async fn kept_by_no_cache(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
 impl IntoResponse for LoggedIn {
     fn into_response(self) -> Response {
-        ([(header::CACHE_CONTROL, "no-store")], Json(self)).into_response()
+        Json(self).into_response()
     }
 }
 
@@ -46,10 +54,7 @@ impl IntoResponse for NotDone {
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
             Self::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let headers = [
-            (header::CACHE_CONTROL, "no-store"),
-            (header::WWW_AUTHENTICATE, CHALLENGE),
-        ];
+        let headers = [(header::WWW_AUTHENTICATE, CHALLENGE)];
         (status, headers).into_response()
     }
 }

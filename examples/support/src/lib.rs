@@ -12,6 +12,8 @@ mod login;
 mod office;
 mod paging;
 
+#[cfg(feature = "axum")]
+pub use self::axum::kept_by_no_cache;
 pub use lines::{Line, print};
 pub use login::Logins;
 pub use office::{

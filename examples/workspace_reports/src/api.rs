@@ -11,9 +11,9 @@ use axum::{Json, Router};
 use example_support::{Paged, Paging, tell_operator};
 use keyward::Keyward;
 use keyward::axum::{Belongs, Caller, Permitted, path};
-use keyward::http::{Edge, KeyIn, Proxies, Source, lookup};
+use keyward::http::{Edge, KeyIn, Proxies, Source, lookup_for};
 use keyward::tower::KeyLayer;
-use keyward::verifier::Requirement;
+use keyward::verifier::{Grant, Requirement};
 use serde::Deserialize;
 
 use crate::content::{self, Row, Section};
@@ -110,8 +110,10 @@ fn belonging(
     project_of: fn(&Workspaces, &str) -> Option<String>,
 ) -> Source<Parts> {
     let workspaces = Arc::clone(workspaces);
-    lookup(path("id"), move |id: String| {
+    lookup_for(path("id"), move |grant: &Grant, id| {
         let project = project_of(&workspaces, &id);
+        // What is another workspace's is nothing here, or a restricted key could find out what there is.
+        let project = project.filter(|id| workspaces.project(grant.tenant(), id).is_some());
         async move { Ok::<_, Infallible>(project) }
     })
 }

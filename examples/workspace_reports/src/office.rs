@@ -1,13 +1,14 @@
 //! Who manages the keys, and how.
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use example_support::{
     CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+    kept_by_no_cache,
 };
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
@@ -144,6 +145,7 @@ pub(crate) fn routes(desk: Desk, proxies: Proxies) -> Router {
         .route("/admin/keys/{id}/revoke", post(revoke))
         .route("/admin/events", get(events))
         .route_layer(from_fn_with_state(proxies, require_tls))
+        .layer(map_response(kept_by_no_cache))
         .with_state(desk)
 }
 
@@ -152,8 +154,7 @@ async fn require_tls(State(proxies): State<Proxies>, mut request: Request, next:
     let connection = request.extensions().get::<Connection>().copied();
     let origin = proxies.origin(connection.unwrap_or_default(), request.headers());
     if !origin.is_tls {
-        let headers = [(header::CACHE_CONTROL, "no-store")];
-        return (StatusCode::FORBIDDEN, headers, "Use HTTPS.").into_response();
+        return (StatusCode::FORBIDDEN, "Use HTTPS.").into_response();
     }
     request.extensions_mut().insert(Connection {
         peer: origin.client,

@@ -228,7 +228,7 @@ impl<R: Incoming + 'static> Gate<R> {
             }
         };
         if self.looks_up() {
-            self.look_up(request, &mut values).await?;
+            self.look_up(request, &way.grant, &mut values).await?;
             let attempt = values.attempt(&self.terms.guard.then);
             let head = self::head(request, self.connection_of(request));
             // Looking up took time, in which the key may have ended.
@@ -280,7 +280,12 @@ impl<R: Incoming + 'static> Gate<R> {
     }
 
     /// Looks up what else it names, for whoever has been let through so far.
-    async fn look_up(&self, request: &mut R, values: &mut Values) -> Result<(), Box<Refusal>> {
+    async fn look_up(
+        &self,
+        request: &mut R,
+        grant: &Grant,
+        values: &mut Values,
+    ) -> Result<(), Box<Refusal>> {
         let edge = &self.terms.edge;
         for (kind, source) in &self.terms.guard.sources {
             let Origin::Lookup(read, look) = &source.0 else {
@@ -291,7 +296,7 @@ impl<R: Incoming + 'static> Gate<R> {
                 values.push(kind, None);
                 continue;
             };
-            match look(name).await {
+            match look(grant, name).await {
                 Ok(value @ Some(_)) => values.push(kind, value),
                 Ok(None) => return Err(edge.refuse(Reason::NotFound)),
                 Err(error) => return Err(edge.refuse(Reason::LookupFailed(error))),

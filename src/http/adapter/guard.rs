@@ -5,7 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::verifier::Requirement;
+use crate::verifier::{Grant, Requirement};
 
 /// What a look-up or a body fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -43,7 +43,7 @@ pub(super) enum Origin<R> {
 /// An extractor of a framework may want the request for itself.
 pub(super) type Read<R> = Arc<dyn Fn(&mut R) -> Option<String> + Send + Sync>;
 
-pub(super) type LookUp = Arc<dyn Fn(String) -> Looking + Send + Sync>;
+pub(super) type LookUp = Arc<dyn Fn(&Grant, String) -> Looking + Send + Sync>;
 
 type Looking = Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>>;
 
@@ -111,6 +111,9 @@ impl<R> Source<R> {
 /// means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503. A key that
 /// has ended when the look-up returns is refused.
 ///
+/// Where several tenants have things of one kind, take [`lookup_for`]: what is another tenant's is to be nothing, or a restricted key
+/// could find out by 403 and 404 what there is.
+///
 /// ```
 /// use keyward::http::{Guard, lookup};
 /// use keyward::verifier::Requirement;
@@ -131,19 +134,45 @@ where
     Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
     E: Into<BoxError>,
 {
-    let look: LookUp = Arc::new(move |name| {
-        let looking = look(name);
+    lookup_for(named, move |_, name| look(name))
+}
+
+/// As [`lookup`], for whoever holds this grant: what is not its tenant's is to be `None`.
+///
+/// ```
+/// use keyward::http::{Guard, lookup_for};
+/// use keyward::verifier::{Grant, Requirement};
+///
+/// async fn project_of(tenant: String, edition: String) -> Result<Option<String>, std::io::Error> {
+///     Ok((tenant == "acme-inc" && edition == "e-1").then(|| "p-17".to_owned())) // from the database
+/// }
+///
+/// struct Request { path: String }
+///
+/// let edition = |request: &Request| request.path.strip_prefix("/editions/").map(str::to_owned);
+/// let of_tenant = |grant: &Grant, edition| project_of(grant.tenant().to_string(), edition);
+/// let guard: Guard<Request> = Requirement::any_key().bind("project", lookup_for(edition, of_tenant));
+/// # let _ = guard;
+/// ```
+pub fn lookup_for<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
+where
+    F: Fn(&Grant, String) -> Looking + Send + Sync + 'static,
+    Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
+    E: Into<BoxError>,
+{
+    let look: LookUp = Arc::new(move |grant, name| {
+        let looking = look(grant, name);
         Box::pin(async move { looking.await.map_err(Into::into) })
     });
     let look = match named.into().0 {
         Origin::Request(read) => Origin::Lookup(read, look),
         // What is looked up by what is looked up.
         Origin::Lookup(read, first) => {
-            let both: LookUp = Arc::new(move |name| {
-                let (first, look) = (first(name), Arc::clone(&look));
+            let both: LookUp = Arc::new(move |grant, name| {
+                let (first, look, grant) = (first(grant, name), Arc::clone(&look), grant.clone());
                 Box::pin(async move {
                     match first.await? {
-                        Some(found) => look(found).await,
+                        Some(found) => look(&grant, found).await,
                         None => Ok(None),
                     }
                 })

@@ -75,7 +75,7 @@ fn remembered(transaction: &Transaction<'_>, id: ChangeId) -> Result<Option<Comm
 }
 
 /// Ids are kept for as long as they are among the last 100,000, and for a day at the least: a clock that jumps forgets
-/// none of the latest, and a burst of commits none of today's.
+/// none of the latest, and a burst of commits none of today's. What bears an instant to come was written under a clock that was wrong.
 fn remember(
     transaction: &Transaction<'_>,
     id: ChangeId,
@@ -90,7 +90,7 @@ fn remember(
     // Two for each that is added, so that what piled up goes, and no commit takes long.
     transaction
         .prepare_cached(
-            "DELETE FROM keyward_commits WHERE made_at < unixepoch() - 86400 AND number IN \
+            "DELETE FROM keyward_commits WHERE abs(made_at - unixepoch()) > 86400 AND number IN \
              (SELECT number FROM keyward_commits WHERE number <= ?1 ORDER BY number LIMIT 2)",
         )?
         .execute([transaction.last_insert_rowid() - 100_000])?;

@@ -36,9 +36,10 @@ pub(super) struct Identity {
 }
 
 impl File {
-    pub(super) fn new(path: &Path, patience: Duration) -> Self {
-        let path = path.to_owned();
-        Self { path, patience }
+    pub(super) fn new(path: &Path, patience: Duration) -> Result<Self, Fault> {
+        // The process may go to another folder.
+        let path = std::path::absolute(path)?;
+        Ok(Self { path, patience })
     }
 
     /// A connection that writes.

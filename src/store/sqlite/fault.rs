@@ -36,6 +36,9 @@ pub(super) enum Fault {
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
     TooNew(i64),
+    /// It was given up before it began.
+    #[error("there was no thread for it in time")]
+    Late,
     /// The operating system failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -51,7 +54,7 @@ impl From<Fault> for StoreError {
             Fault::Unreadable(_) => Self::Corrupt(fault.into()),
             Fault::Unwritable(_) => Self::Unsupported,
             Fault::Sqlite(error) => Self::Unavailable(error.into()),
-            Fault::Replaced | Fault::Absent | Fault::TooNew(_) | Fault::Io(_) => {
+            Fault::Replaced | Fault::Absent | Fault::Late | Fault::TooNew(_) | Fault::Io(_) => {
                 Self::Unavailable(fault.into())
             }
         }

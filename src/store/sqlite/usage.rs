@@ -25,7 +25,7 @@ pub(super) fn merge(
     }
     transaction
         .prepare_cached(
-            "DELETE FROM keyward_merged WHERE made_at < unixepoch() - 86400 AND number IN \
+            "DELETE FROM keyward_merged WHERE abs(made_at - unixepoch()) > 86400 AND number IN \
              (SELECT number FROM keyward_merged WHERE number <= ?1 ORDER BY number LIMIT 2)",
         )?
         .execute([transaction.last_insert_rowid() - 100_000])?;

@@ -172,7 +172,7 @@ fn a6_a_key_reaches_all_clients_of_its_partner_or_one_of_them_and_no_other_partn
         ("/v1/users/nw-003-u001", 200, 403),
         // Another partner's, and nobody's.
         ("/v1/clients/co-002/training/completion", 404, 403),
-        ("/v1/users/co-002-u001", 404, 403),
+        ("/v1/users/co-002-u001", 404, 404),
         ("/v1/clients/nw-099/training/completion", 404, 403),
         ("/v1/users/nobody", 404, 404),
     ] {

@@ -43,6 +43,18 @@ fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
 }
 
 #[test]
+fn an_integration_whose_key_was_revoked_gets_no_other_by_starting_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.db");
+    let product = Product::start_over(&file);
+    let digest = product.admin.get("/admin/keys").items("/keys")[0].clone();
+    assert_eq!(product.revoke(&digest).status, 200);
+    assert!(product.server.stop().success());
+    let product = Product::start_over(&file);
+    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
+}
+
+#[test]
 fn what_was_answered_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");

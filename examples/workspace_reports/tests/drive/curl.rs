@@ -14,7 +14,19 @@ fn the_printed_lines_do_what_they_say() {
     };
 
     let issued = reply("a key with three scopes");
-    assert_eq!(issued.header("cache-control"), Some("no-store"));
+    for what in [
+        "log in as an administrator of Meridian",
+        "three scopes",
+        "all keys",
+        "what was done",
+        "not even see",
+    ] {
+        assert_eq!(
+            reply(what).header("cache-control"),
+            Some("no-store"),
+            "{what}"
+        );
+    }
     assert_eq!(issued.body["resources"], json!({ "only": ["project:p-1"] }));
     assert!(issued.text("/expires_at").ends_with("T00:00:00Z"));
     assert_eq!(reply("scopes that there are").items("").len(), 7);

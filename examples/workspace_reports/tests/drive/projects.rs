@@ -116,5 +116,22 @@ fn b3_workspaces_see_nothing_of_each_other() {
         let body = (method == "POST").then_some(&body);
         assert_eq!(asking.send(method, path, body).status, 404, "{path}");
     }
+    // Nor can a restricted key tell what the other has from what nobody has.
+    let form = json!({ "name": "One", "scopes": ["admin"], "projects": ["p-91"] });
+    let restricted = product.asking(&other.post("/admin/keys", &form).body);
+    for (method, path, _) in routes() {
+        let body = json!({ "blueprint": "p-2-b1", "title": "x" });
+        let body = (method == "POST").then_some(&body);
+        let nobodys = path.replace("p-2", "p-77");
+        let (theirs, none) = (
+            restricted.send(method, path, body),
+            restricted.send(method, &nobodys, body),
+        );
+        assert_eq!(
+            (theirs.status, &theirs.body),
+            (none.status, &none.body),
+            "{path}"
+        );
+    }
     assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
 }

@@ -1,8 +1,9 @@
 //! Others hold the file for longer than the store is patient.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use keyward::store::{FeedPage, KeyStore, SqliteOptions};
 use rusqlite::Connection;
 
 use crate::child::{self, Holder, hold};
@@ -118,4 +119,35 @@ async fn a_store_that_is_patient_waits_until_the_lock_is_free() {
     assert!(begun.elapsed() >= SHORT * 2, "{:?}", begun.elapsed());
     assert!(node.is_revoked(&key).await);
     letting_go.await.unwrap();
+}
+
+/// A commit that was given up is not to land long after, when nobody expects it any more.
+#[test]
+fn a_commit_for_which_there_is_no_thread_in_time_never_begins() {
+    let (_dir, path) = file();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let node = Node::impatient(&path).await;
+        let busy = tokio::task::spawn_blocking(|| std::thread::sleep(SHORT * 10));
+        assert_eq!(told(node.try_issue().await), Came::Indeterminate);
+        busy.await.unwrap();
+        // Whatever was waiting for the thread has had it before this.
+        assert!(node.list().await.unwrap().keys.is_empty());
+        node.try_issue().await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn any_patience_and_any_wait_are_taken() {
+    let (_dir, path) = file();
+    let options = SqliteOptions::new().patience(Duration::MAX).readers(0);
+    let node = Node::over(options.open(&path).unwrap()).await;
+    let changes = node.store.changes(None, Duration::MAX).await;
+    assert!(matches!(changes, Ok(FeedPage::Resync { .. })));
+    node.try_issue().await.unwrap();
 }

@@ -90,7 +90,7 @@ async fn a_tenants_events_are_read_by_its_own_people_in_their_order() {
         .unwrap();
     let told: Vec<_> = events
         .iter()
-        .map(|one| (one.number, one.event.action.clone()))
+        .map(|one| (one.number, one.event.action))
         .collect();
     use keyward::audit::EventAction::{KeyIssued, KeyRevoked};
     assert_eq!(told, [(1, KeyIssued), (3, KeyRevoked)]);

@@ -164,8 +164,8 @@ mod tests {
     use crate::manager::InvalidKey;
     use time::OffsetDateTime;
 
-    fn told(error: ManageError) -> (u16, Value) {
-        let answer = Answer::from(&error);
+    fn told(error: &ManageError) -> (u16, Value) {
+        let answer = Answer::from(error);
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["status"], answer.status);
         assert!(
@@ -179,15 +179,15 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_question_is_told() {
         let at = OffsetDateTime::UNIX_EPOCH;
-        let (status, body) = told(ManageError::AlreadyRevoked { at });
+        let (status, body) = told(&ManageError::AlreadyRevoked { at });
         assert_eq!(status, 409);
         assert_eq!(body["title"], "Conflict");
         assert_eq!(body["at"], "1970-01-01T00:00:00Z");
         let successor = KeyId::from_u128(7);
-        let (_, body) = told(ManageError::AlreadyRotated { successor });
+        let (_, body) = told(&ManageError::AlreadyRotated { successor });
         assert_eq!(body["successor"], successor.to_string());
         let quoted = InvalidKey::RepeatedQuota("a\"b\n".to_owned());
-        let (status, body) = told(quoted.into());
+        let (status, body) = told(&quoted.into());
         assert_eq!(status, 422);
         assert_eq!(body["detail"], "Two quotas are named `a\"b\n`.");
     }
@@ -205,7 +205,7 @@ mod tests {
                 source: StoreError::Unavailable(source()),
             },
         ] {
-            let (status, body) = told(error);
+            let (status, body) = told(&error);
             assert!(status >= 500);
             assert!(!body.to_string().contains("hunter2"), "{body}");
             if body["code"] == "unfinished" {
@@ -213,7 +213,7 @@ mod tests {
             }
         }
         // It may have been done: nobody is told that it was not.
-        let (_, body) = told(StoreError::Indeterminate(source()).into());
+        let (_, body) = told(&StoreError::Indeterminate(source()).into());
         assert_eq!(body["code"], "outcome_unknown");
     }
 }

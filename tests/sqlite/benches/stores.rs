@@ -336,7 +336,7 @@ async fn main() -> Outcome<()> {
          the last. Written by `cargo bench -p sqlite_store --bench stores`.\n\n\
          One call after another, on a runtime of {} threads, all sizes in turns: {} reads by random ids after as many to warm up, {} \
          pages of each kind, {} commits of each. The file is on {}, under SQLite {sqlite} by way of rusqlite {rusqlite}, with its write-ahead log and \
-         `synchronous = FULL`: a commit waits for the disk. It grows to {}. The page in the middle is the 10,000th of a million keys. \
+         `synchronous = FULL`: a commit waits for the disk, and its times are those of the disk, with whatever else uses it. It grows to {}. The page in the middle is the 10,000th of a million keys. \
          `issue` and `revoke` are the manager's, with their events.\n\n\
          ## In a SQLite file\n{}\n\
          A read is a few microseconds of SQLite and the way to another thread and back. What a node keeps in memory is \

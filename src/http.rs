@@ -57,10 +57,8 @@ mod refusal;
 
 #[cfg(feature = "actix")]
 pub(crate) use self::adapter::Held;
-#[cfg(feature = "tower")]
-pub(crate) use self::adapter::Values;
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
+pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Values, Way};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]

@@ -3,14 +3,16 @@
 //! The middleware around its route would do the same, and cost half as much again: actix boxes what each service makes
 //! of each request.
 
+use std::rc::Rc;
+
 use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Handler, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
-use super::request::hand_on;
-use super::response::After;
-use crate::http::{Begun, Gate};
+use super::request::{HandedOn, hand_on};
+use super::response::finish_boxed;
+use crate::http::{Begun, Gate, Values};
 
 /// A service that calls this handler with what the gate lets through.
 pub(super) fn guarded<F, Args>(
@@ -28,27 +30,44 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
+    // One for each worker, whose requests count its holders without locks.
+    let guarded = Rc::new((gate, handler));
     fn_service(move |mut request: ServiceRequest| {
-        let begun = gate.begin(request.parts_mut().0);
-        let (gate, handler) = (gate.clone(), handler.clone());
+        let (gate, _) = &*guarded;
+        // Decided here where it can be: what is decided is less to carry into the future than what is not.
+        let entered = match gate.begin(request.parts_mut().0) {
+            Begun::Decided(decided) => Ok(hand_on::<BoxBody>(gate.terms(), decided, request)),
+            Begun::Open(values) => Err((request, values)),
+        };
+        let guarded = Rc::clone(&guarded);
         async move {
-            let decided = match begun {
-                Begun::Decided(decided) => decided,
+            let (gate, handler) = &*guarded;
+            let handed_on: HandedOn<BoxBody> = match entered {
+                Ok(handed_on) => handed_on,
                 // Kept out of this future, which is moved about in every request.
-                Begun::Open(values) => Box::pin(gate.decide(request.parts_mut().0, values)).await,
+                Err((request, values)) => Box::pin(wait(gate, request, values)).await,
             };
-            let terms = gate.into_terms();
-            let (rest, request) = match hand_on::<BoxBody>(&terms, decided, request) {
+            let (rest, request) = match handed_on {
                 Ok(handed_on) => handed_on,
                 Err(response) => return Ok(response.map_into_boxed_body()),
             };
-            let response = handle(&handler, request).await;
+            let response = handle(handler, request).await;
             Ok(match rest {
-                Some(rest) => After { rest, terms }.finish_boxed(response),
+                Some(rest) => finish_boxed(rest, gate.terms(), response),
                 None => response,
             })
         }
     })
+}
+
+/// Decides, where it takes time.
+async fn wait(
+    gate: &Gate<HttpRequest>,
+    mut request: ServiceRequest,
+    values: Values,
+) -> HandedOn<BoxBody> {
+    let decided = gate.decide(request.parts_mut().0, values).await;
+    hand_on(gate.terms(), decided, request)
 }
 
 /// As actix itself calls a handler.

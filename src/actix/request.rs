@@ -8,15 +8,17 @@ use super::payload::bounded;
 use super::response::answer;
 use crate::http::{Edge, Refusal, ResponseBody, Rest, Terms, Way};
 
-/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see of it.
-pub(super) type HandedOn = (Option<Rest>, ServiceRequest);
+/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see of
+/// it; or its answer.
+pub(super) type HandedOn<B> =
+    Result<(Option<Rest>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
 
 /// The request as the handler is to see it, or its answer.
 pub(super) fn hand_on<B>(
     terms: &Terms<HttpRequest>,
     decided: Result<Way, Box<Refusal>>,
     mut request: ServiceRequest,
-) -> Result<HandedOn, Box<ServiceResponse<ResponseBody<B>>>> {
+) -> HandedOn<B> {
     let way = match terms.let_in(request.headers(), decided) {
         Ok(way) => way,
         Err(refusal) => return Err(answered(request, *refusal)),

@@ -12,70 +12,72 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 
 use crate::http::{Answer, Fate, Held, ResponseBody, Rest, Terms};
 
-/// What is left to do once the handler has answered.
-pub(super) struct After {
-    pub(super) rest: Rest,
-    pub(super) terms: Arc<Terms<HttpRequest>>,
+/// A response as it is to be sent, of a handler whose request was let through.
+pub(super) fn finish<B: MessageBody>(
+    rest: Rest,
+    terms: &Arc<Terms<HttpRequest>>,
+    response: ServiceResponse<B>,
+) -> ServiceResponse<ResponseBody<B>> {
+    let (request, response) = response.into_parts();
+    ServiceResponse::new(request, finished(rest, terms, response))
 }
 
-impl After {
-    pub(super) fn finish<B: MessageBody>(
-        self,
-        response: ServiceResponse<B>,
-    ) -> ServiceResponse<ResponseBody<B>> {
-        let (request, response) = response.into_parts();
-        ServiceResponse::new(request, self.finished(response))
+/// As [`finish`], where the body stays what it is unless something depends on it.
+pub(super) fn finish_boxed(
+    rest: Rest,
+    terms: &Arc<Terms<HttpRequest>>,
+    mut response: ServiceResponse,
+) -> ServiceResponse {
+    match held(rest, terms, response.response_mut()) {
+        Ok(None) => response,
+        Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held).boxed()),
+        Err(refused) => {
+            let (request, _) = response.into_parts();
+            ServiceResponse::new(request, answer(refused, BoxBody::new))
+        }
     }
+}
 
-    /// As [`finish`](Self::finish), where the body stays what it is unless something depends on it.
-    pub(super) fn finish_boxed(self, mut response: ServiceResponse) -> ServiceResponse {
-        match self.held(response.response_mut()) {
-            Ok(None) => response,
-            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held).boxed()),
-            Err(refused) => {
-                let (request, _) = response.into_parts();
-                ServiceResponse::new(request, answer(refused, BoxBody::new))
+/// Some middleware says what it answers in its error.
+pub(super) fn finish_error(rest: Rest, terms: &Arc<Terms<HttpRequest>>, error: Error) -> Error {
+    let response = finished(rest, terms, error.error_response());
+    // What an error answers can be had but once.
+    InternalError::from_response(error, response.map_into_boxed_body()).into()
+}
+
+fn finished<B: MessageBody>(
+    rest: Rest,
+    terms: &Arc<Terms<HttpRequest>>,
+    mut response: HttpResponse<B>,
+) -> HttpResponse<ResponseBody<B>> {
+    match held(rest, terms, &mut response) {
+        Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held)),
+        Err(refused) => answer(refused, ResponseBody::answer),
+    }
+}
+
+/// What the response holds, which has its headers then.
+///
+/// # Errors
+/// The answer to send in its place.
+fn held<B: MessageBody>(
+    rest: Rest,
+    terms: &Arc<Terms<HttpRequest>>,
+    response: &mut HttpResponse<B>,
+) -> Result<Option<Held>, Answer> {
+    let announced = match response.body().size() {
+        BodySize::Sized(size) => size,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    Ok(
+        match rest.finish(terms, response.status().as_u16(), announced)? {
+            Fate::Passed(held) => held,
+            Fate::Granted(held) => {
+                add_headers(terms, response.headers_mut());
+                held
             }
-        }
-    }
-
-    /// Some middleware says what it answers in its error.
-    pub(super) fn finish_error(self, error: Error) -> Error {
-        let response = self.finished(error.error_response());
-        // What an error answers can be had but once.
-        InternalError::from_response(error, response.map_into_boxed_body()).into()
-    }
-
-    fn finished<B: MessageBody>(
-        self,
-        mut response: HttpResponse<B>,
-    ) -> HttpResponse<ResponseBody<B>> {
-        match self.held(&mut response) {
-            Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held)),
-            Err(refused) => answer(refused, ResponseBody::answer),
-        }
-    }
-
-    /// What the response holds, which has its headers then.
-    ///
-    /// # Errors
-    /// The answer to send in its place.
-    fn held<B: MessageBody>(self, response: &mut HttpResponse<B>) -> Result<Option<Held>, Answer> {
-        let Self { rest, terms } = self;
-        let announced = match response.body().size() {
-            BodySize::Sized(size) => size,
-            BodySize::None | BodySize::Stream => 0,
-        };
-        Ok(
-            match rest.finish(&terms, response.status().as_u16(), announced)? {
-                Fate::Passed(held) => held,
-                Fate::Granted(held) => {
-                    add_headers(&terms, response.headers_mut());
-                    held
-                }
-            },
-        )
-    }
+        },
+    )
 }
 
 /// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
@@ -84,9 +86,11 @@ fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
     if terms.edge.may_be_cached() {
         return;
     }
-    if let Some(value) = terms.edge.cache_control(headers) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        // Most responses say nothing of it. To append one is less work than to put one in the place of none.
+        headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
+    } else if let Some(value) = terms.edge.cache_control(headers) {
         let value = match value {
-            Cow::Borrowed("private") => Ok(const { HeaderValue::from_static("private") }),
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
         };

@@ -12,8 +12,8 @@ use actix_web::{Error, HttpRequest};
 use pin_project_lite::pin_project;
 
 use super::request::hand_on;
-use super::response::After;
-use crate::http::{Begun, Gate, Refusal, ResponseBody, Way};
+use super::response::{finish, finish_error};
+use crate::http::{Begun, Gate, Refusal, ResponseBody, Rest, Terms, Way};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
@@ -69,10 +69,7 @@ where
     match hand_on(gate.terms(), decided, request) {
         Ok((rest, request)) => State::Serving {
             future: inner.call(request),
-            after: rest.map(|rest| After {
-                rest,
-                terms: Arc::clone(gate.terms()),
-            }),
+            after: rest.map(|rest| (rest, Arc::clone(gate.terms()))),
         },
         Err(response) => State::Answered {
             response: Some(*response),
@@ -93,7 +90,7 @@ pin_project! {
     enum State<F, B> {
         Answered { response: Option<ServiceResponse<ResponseBody<B>>> },
         Deciding { future: Boxed<B> },
-        Serving { #[pin] future: F, after: Option<After> },
+        Serving { #[pin] future: F, after: Option<(Rest, Arc<Terms<HttpRequest>>)> },
     }
 }
 
@@ -123,11 +120,11 @@ where
                 future
                     .poll(context)
                     .map(|served| match (served, after.take()) {
-                        (Ok(response), Some(after)) => Ok(after.finish(response)),
+                        (Ok(response), Some((rest, terms))) => Ok(finish(rest, &terms, response)),
                         (Ok(response), None) => {
                             Ok(response.map_body(|_, body| ResponseBody::free(body)))
                         }
-                        (Err(error), Some(after)) => Err(after.finish_error(error)),
+                        (Err(error), Some((rest, terms))) => Err(finish_error(rest, &terms, error)),
                         (Err(error), None) => Err(error),
                     })
             }

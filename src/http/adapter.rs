@@ -13,9 +13,7 @@ pub use self::body::ResponseBody;
 pub(crate) use self::caller::at_once;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
-#[cfg(feature = "tower")]
-pub(crate) use self::gate::Values;
-pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Rest, Terms, Way};
+pub(crate) use self::gate::{Begun, Fate, Gate, Incoming, Rest, Terms, Values, Way};
 pub use self::guard::{BoxError, Guard, Source, lookup, lookup_for};
 pub use self::held::BodyCut;
 pub(crate) use self::held::Held;

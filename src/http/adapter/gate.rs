@@ -139,7 +139,7 @@ impl<R: Incoming + 'static> Gate<R> {
         &self.terms
     }
 
-    #[cfg(any(feature = "actix", feature = "axum"))]
+    #[cfg(feature = "axum")]
     pub(crate) fn into_terms(self) -> Arc<Terms<R>> {
         self.terms
     }

@@ -145,6 +145,9 @@ pub enum InvalidKey {
     /// It would have expired already.
     #[error("the expiry is not in the future")]
     Expired,
+    /// A rotation's overlap would have ended already.
+    #[error("the overlap has to end in the future; without one, the old key is revoked at once")]
+    Overlap,
     /// It would expire before it becomes valid.
     #[error("the key would expire before it becomes valid")]
     NeverValid,

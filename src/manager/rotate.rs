@@ -373,7 +373,7 @@ impl Rotation {
         };
         let end = end.ok_or(InvalidKey::Instant)?;
         if end <= now {
-            return Err(InvalidKey::Expired);
+            return Err(InvalidKey::Overlap);
         }
         Ok(Some(record.expires_at.map_or(end, |own| own.min(end))))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::fault::Fault;
+use super::fault::{Fault, OLDEST_SQLITE};
 
 /// The schema that this version writes, and the newest that it reads.
 const VERSION: i64 = 1;
@@ -58,6 +58,8 @@ impl File {
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, Fault> {
+        // Before it makes a file, or takes what it cannot read for damage.
+        check_version(rusqlite::version_number())?;
         // One thread at a time has it: SQLite need not lock it for each call.
         let connection =
             Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -124,6 +126,14 @@ impl File {
     }
 }
 
+/// Whether the SQLite of this number will do.
+fn check_version(number: i32) -> Result<(), Fault> {
+    if number < OLDEST_SQLITE {
+        return Err(Fault::TooOldSqlite(number));
+    }
+    Ok(())
+}
+
 impl Identity {
     #[cfg(unix)]
     fn of(metadata: &fs::Metadata) -> Self {
@@ -185,4 +195,20 @@ pub(super) fn may_use(oldest_reader: i64) -> Result<(), Fault> {
         return Err(Fault::TooNew(oldest_reader));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_is_too_old_is_called_by_its_name() {
+        check_version(3_038_000).unwrap();
+        check_version(3_050_004).unwrap();
+        let told = check_version(3_034_001).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "SQLite 3.34.1 is too old: Keyward needs 3.38.0 or later"
+        );
+    }
 }

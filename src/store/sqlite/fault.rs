@@ -4,6 +4,9 @@ use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 
+/// The oldest SQLite that does all that is asked of it, as SQLite numbers itself.
+pub(super) const OLDEST_SQLITE: i32 = 3_038_000;
+
 /// What went wrong in a transaction.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -36,12 +39,21 @@ pub(super) enum Fault {
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
     TooNew(i64),
+    /// The SQLite that the host links lacks what the tables are made with.
+    #[error("SQLite {} is too old: Keyward needs {} or later", version(*.0), version(OLDEST_SQLITE))]
+    TooOldSqlite(i32),
     /// It was given up before it began.
     #[error("there was no thread for it in time")]
     Late,
     /// The operating system failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// A version of SQLite as people write it.
+fn version(number: i32) -> String {
+    let (major, minor, patch) = (number / 1_000_000, number / 1_000 % 1_000, number % 1_000);
+    format!("{major}.{minor}.{patch}")
 }
 
 impl From<Fault> for StoreError {
@@ -54,9 +66,12 @@ impl From<Fault> for StoreError {
             Fault::Unreadable(_) => Self::Corrupt(fault.into()),
             Fault::Unwritable(_) => Self::Unsupported,
             Fault::Sqlite(error) => Self::Unavailable(error.into()),
-            Fault::Replaced | Fault::Absent | Fault::Late | Fault::TooNew(_) | Fault::Io(_) => {
-                Self::Unavailable(fault.into())
-            }
+            Fault::Replaced
+            | Fault::Absent
+            | Fault::Late
+            | Fault::TooNew(_)
+            | Fault::TooOldSqlite(_)
+            | Fault::Io(_) => Self::Unavailable(fault.into()),
         }
     }
 }

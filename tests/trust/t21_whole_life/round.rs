@@ -246,8 +246,10 @@ impl<'a> Round<'a> {
             }
             ManageError::Invalid(InvalidKey::Expired) => {
                 let end = intended.and_then(|intended| intended.expires_after);
-                let overlap = matches!(asked, Asked::Rotate(_, How::Until(at), _) if *at <= second);
-                overlap || ends_by(end, Some(second))
+                ends_by(end, Some(second))
+            }
+            ManageError::Invalid(InvalidKey::Overlap) => {
+                matches!(asked, Asked::Rotate(_, How::Until(at), _) if *at <= second)
             }
             ManageError::Invalid(InvalidKey::NeverValid) => intended
                 .is_some_and(|intended| ends_by(intended.expires_after, intended.starts_after)),

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What keys cost a server: requests a second of a hello server behind keys, against the same without them.
 
-    python3 benches/auth_tax.py            # needs wrk; some six minutes
+    python3 benches/auth_tax.py            # needs wrk; some seven minutes
 
 Machines are noisy, so all are loaded in turns, two seconds each, and what counts is the median of the turns' ratios.
 The time that the server spends on a processor for each request is printed beside it: neighbours disturb it less.
 
 Two more servers tell what to make of the figures. One is the same without keys once more: how far its ratio is from 1 is
 noise. The other is written by hand and does no more than it must: one verification, and the two headers that keep
-answers out of shared caches. No guard can be faster than that one.
+answers out of shared caches. A guard can hardly cost less than that one.
 """
 
 import pathlib

@@ -19,7 +19,7 @@ pub(super) fn hand_on<B>(
     decided: Result<Way, Box<Refusal>>,
     mut request: ServiceRequest,
 ) -> HandedOn<B> {
-    let way = match terms.let_in(request.headers(), decided) {
+    let way = match terms.let_in(decided) {
         Ok(way) => way,
         Err(refusal) => return Err(answered(request, *refusal)),
     };

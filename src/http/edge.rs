@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::answer::{self, Answer, Problem, ProblemJson, Renderer};
@@ -201,7 +202,8 @@ impl Edge {
     ) -> Result<Grant, Box<Refusal>> {
         let need = attempt.requirement;
         let origin = self.origin_again(head, need)?;
-        let denied = |denial| self.refusal(Reason::Denied(denial), Some(need), origin, &[]);
+        let about = About::request(need, origin).granted(grant);
+        let denied = |denial| self.refusal(Reason::Denied(denial), about);
         self.verifier.recheck(grant, &attempt).map_err(denied)
     }
 
@@ -218,7 +220,8 @@ impl Edge {
     ) -> Result<Grant, Box<Refusal>> {
         let need = attempt.requirement;
         let origin = self.origin_again(head, need)?;
-        let denied = |denial| self.refusal(Reason::Denied(denial), Some(need), origin, &[]);
+        let about = About::request(need, origin).granted(grant);
+        let denied = |denial| self.refusal(Reason::Denied(denial), about);
         let decided = self.verifier.reverify(grant, &attempt).await;
         decided.map_err(denied)
     }
@@ -234,7 +237,7 @@ impl Edge {
             // To switch protocols (101) is to succeed too.
             Some(kind) if !(400..600).contains(&status) => {
                 let kind = kind.into();
-                Err(self.refuse(Reason::Unchecked { kind }))
+                Err(self.refuse(Reason::Unchecked { kind }, Some(grant)))
             }
             _ => Ok(()),
         }
@@ -287,10 +290,30 @@ impl Edge {
         Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
     }
 
-    /// The refusal of a request, or of its response, by an adapter itself. The observer is told of it.
+    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer is told
+    /// of it, and what was granted before, if anything was.
     #[must_use]
-    pub fn refuse(&self, reason: Reason) -> Box<Refusal> {
-        self.refusal(reason, None, Origin::default(), &[])
+    pub fn refuse(&self, reason: Reason, grant: Option<&Grant>) -> Box<Refusal> {
+        let unknown = About::default();
+        self.refusal(reason, About { grant, ..unknown })
+    }
+
+    /// As [`refuse`](Self::refuse), of a request that came like this: the observer is told from where.
+    #[must_use]
+    pub fn refuse_request<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        reason: Reason,
+        grant: Option<&Grant>,
+    ) -> Box<Refusal> {
+        let client = self.proxies.origin(head.connection, head.headers).client;
+        let unknown = About::default();
+        let about = About {
+            client,
+            grant,
+            ..unknown
+        };
+        self.refusal(reason, about)
     }
 
     /// The headers that credentials are read from, in lower case. An adapter takes them out of the request before the
@@ -376,7 +399,7 @@ impl Edge {
             key: parsed.ok().map(|parsed| parsed.id()),
             bore_credential: !matches!(found, Found::Nothing),
         };
-        Some(self.refusal(reason, Some(need), origin, &[]))
+        Some(self.refusal(reason, About::request(need, origin)))
     }
 
     #[inline]
@@ -399,35 +422,60 @@ impl Edge {
                 } else {
                     Vec::new()
                 };
-                Err(self.refusal(Reason::Denied(denial), Some(need), origin, &near_misses))
+                let about = About {
+                    near_misses: &near_misses,
+                    ..About::request(need, origin)
+                };
+                Err(self.refusal(Reason::Denied(denial), about))
             }
         }
     }
 
-    fn refusal(
-        &self,
-        reason: Reason,
-        need: Option<&Requirement>,
-        origin: Origin,
-        near_misses: &[NearMiss],
-    ) -> Box<Refusal> {
+    fn refusal(&self, reason: Reason, about: About<'_>) -> Box<Refusal> {
         let is_report_only = self.is_report_only && !reason.is_of_the_handler();
         if let Some(observer) = &self.observer {
             observer(&Refused {
                 reason: &reason,
-                client: origin.client,
-                near_misses,
+                client: about.client,
+                grant: about.grant,
+                near_misses: about.near_misses,
                 is_report_only,
             });
         }
         let problem = Problem::of(&reason);
         let mut answer = Answer {
             status: problem.status,
-            headers: answer::headers(&reason, &self.forms, &self.realm, need),
+            headers: answer::headers(&reason, &self.forms, &self.realm, about.need),
             body: Vec::new(),
         };
         self.renderer.render(&problem, &mut answer);
         Box::new(Refusal::new(answer, reason, is_report_only))
+    }
+}
+
+/// What is known of a request that is refused.
+#[derive(Clone, Copy, Default)]
+struct About<'a> {
+    need: Option<&'a Requirement>,
+    client: Option<IpAddr>,
+    grant: Option<&'a Grant>,
+    near_misses: &'a [NearMiss],
+}
+
+impl<'a> About<'a> {
+    fn request(need: &'a Requirement, origin: Origin) -> Self {
+        Self {
+            need: Some(need),
+            client: origin.client,
+            ..Self::default()
+        }
+    }
+
+    fn granted(self, grant: &'a Grant) -> Self {
+        Self {
+            grant: Some(grant),
+            ..self
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Answer, NearMiss};
 use crate::key::KeyId;
-use crate::verifier::Denial;
+use crate::verifier::{Denial, Grant};
 
 /// A request is refused.
 #[derive(Debug)]
@@ -129,8 +129,11 @@ impl fmt::Display for Reason {
 pub struct Refused<'a> {
     /// Why.
     pub reason: &'a Reason,
-    /// Where it came from, if that is known.
+    /// Where it came from, if that is known: it is not where a response is refused.
     pub client: Option<IpAddr>,
+    /// What had been granted before, if anything: to a request that was then too long, named what cannot be had or did not meet a
+    /// second guard, or whose response was refused. Whose key it was, and what people call it.
+    pub grant: Option<&'a Grant>,
     /// What the caller probably meant, where it sent no credential that is accepted.
     pub near_misses: &'a [NearMiss],
     /// Whether it was let through all the same.
@@ -138,9 +141,13 @@ pub struct Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// The id of the key that was presented, where one could be read. Anyone can present any id.
+    /// The id of the key that was presented, where one could be read. Anyone can present any id, unless there is a
+    /// [grant](Self::grant).
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
+        if let Some(grant) = self.grant {
+            return Some(grant.key_id());
+        }
         match self.reason {
             Reason::Denied(denial) => denial.key_id(),
             Reason::InClear { key, .. } => *key,

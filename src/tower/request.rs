@@ -56,7 +56,7 @@ pub(crate) fn hand_on<B>(
     decided: Result<Way, Box<Refusal>>,
     request: &mut Request<B>,
 ) -> HandedOn {
-    let way = terms.let_in(request.headers(), decided)?;
+    let way = terms.let_in(decided)?;
     Ok(way.map(|way| {
         let (grant, rest) = way.hand_on(terms);
         hide_credential(terms, request);

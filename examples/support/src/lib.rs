@@ -56,9 +56,12 @@ pub fn tell_operator(refused: &Refused<'_>) {
     let client = refused
         .client
         .map_or_else(String::new, |client| format!(", from {client}"));
-    let key = refused
-        .key_id()
-        .map_or_else(String::new, |id| format!(", of key {id}"));
+    // What people call it is known of keys that were good.
+    let key = match (refused.grant, refused.key_id()) {
+        (Some(grant), _) => format!(", of key {} ({})", grant.key_id(), grant.title()),
+        (None, Some(id)) => format!(", of key {id}"),
+        (None, None) => String::new(),
+    };
     eprintln!("refused{client}{key}: {}", refused.reason);
     for near_miss in refused.near_misses {
         eprintln!("  perhaps: {near_miss}");

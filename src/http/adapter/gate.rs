@@ -204,20 +204,29 @@ impl<R: Incoming + 'static> Gate<R> {
         W: Incoming<Headers = R::Headers>,
     {
         let head = head(request, connection);
-        if let Some(decided) = self.decide_again(request, &head, values) {
-            return Some(decided);
-        }
-        let attempt = || values.attempt(&self.terms.guard.first);
-        let decided = self.terms.edge.try_admit_of(&head, attempt)?;
-        Some(decided.map(Way::of))
+        let decided = match self.decide_again(request, &head, values) {
+            Some(decided) => decided,
+            None => {
+                let attempt = || values.attempt(&self.terms.guard.first);
+                let decided = self.terms.edge.try_admit_of(&head, attempt)?;
+                decided.map(Way::of)
+            }
+        };
+        Some(self.terms.bound(&head, decided))
     }
 
     /// Decides, where it takes time.
     pub(crate) async fn decide(
         &self,
         request: &mut R,
-        mut values: Values,
+        values: Values,
     ) -> Result<Way, Box<Refusal>> {
+        let decided = self.wait(request, values).await;
+        let head = head(request, self.connection_of(request));
+        self.terms.bound(&head, decided)
+    }
+
+    async fn wait(&self, request: &mut R, mut values: Values) -> Result<Way, Box<Refusal>> {
         let edge = &self.terms.edge;
         let head = head(request, self.connection_of(request));
         let mut way = match self.decide_again(request, &head, &values) {
@@ -296,11 +305,16 @@ impl<R: Incoming + 'static> Gate<R> {
                 values.push(kind, None);
                 continue;
             };
-            match look(grant, name).await {
-                Ok(value @ Some(_)) => values.push(kind, value),
-                Ok(None) => return Err(edge.refuse(Reason::NotFound)),
-                Err(error) => return Err(edge.refuse(Reason::LookupFailed(error))),
-            }
+            let reason = match look(grant, name).await {
+                Ok(value @ Some(_)) => {
+                    values.push(kind, value);
+                    continue;
+                }
+                Ok(None) => Reason::NotFound,
+                Err(error) => Reason::LookupFailed(error),
+            };
+            let head = head(request, self.connection_of(request));
+            return Err(edge.refuse_request(&head, reason, Some(grant)));
         }
         Ok(())
     }
@@ -321,38 +335,51 @@ impl<R: Incoming> Terms<R> {
         is_bounded.then_some(self.max_request_bytes)
     }
 
-    /// How a request goes on that was decided on, unless its body is too long: none where what it was refused for is only
-    /// reported.
+    /// How a request goes on that was decided on: none where what it was refused for is only reported.
     ///
     /// # Errors
     /// The refusal to answer with.
     #[inline]
     pub(crate) fn let_in(
         &self,
-        headers: &R::Headers,
         decided: Result<Way, Box<Refusal>>,
     ) -> Result<Option<Way>, Box<Refusal>> {
-        let way = match decided {
-            Ok(way) => Some(way),
-            Err(refusal) if refusal.is_report_only() => None,
-            Err(refusal) => return Err(refusal),
-        };
-        match self.refuse_body(headers) {
-            Some(refusal) if !refusal.is_report_only() => Err(refusal),
-            _ => Ok(way),
+        match decided {
+            Ok(way) => Ok(Some(way)),
+            Err(refusal) if refusal.is_report_only() => Ok(None),
+            Err(refusal) => Err(refusal),
         }
     }
 
-    /// The refusal of a request whose body is longer than it may be, by what it says itself.
-    fn refuse_body(&self, headers: &R::Headers) -> Option<Box<Refusal>> {
-        if self.max_request_bytes == u64::MAX {
-            return None;
+    /// What was decided on a request, unless it is let through and its body is longer than it may be, by what it says itself.
+    #[inline]
+    fn bound(
+        &self,
+        head: &Head<'_, R::Headers>,
+        decided: Result<Way, Box<Refusal>>,
+    ) -> Result<Way, Box<Refusal>> {
+        let grant = match &decided {
+            _ if self.max_request_bytes == u64::MAX => return decided,
+            Ok(way) => Some(&way.grant),
+            Err(refusal) if refusal.is_report_only() => None,
+            Err(_) => return decided,
+        };
+        if !self.is_too_long(head.headers) {
+            return decided;
         }
-        let length = headers.values("content-length").next()?;
-        let length = std::str::from_utf8(length).ok()?;
-        let announced: u64 = length.parse().ok()?;
-        let refusal = || self.edge.refuse(Reason::RequestTooLarge);
-        (announced > self.max_request_bytes).then(refusal)
+        let refusal = (self.edge).refuse_request(head, Reason::RequestTooLarge, grant);
+        if refusal.is_report_only() {
+            decided
+        } else {
+            Err(refusal)
+        }
+    }
+
+    fn is_too_long(&self, headers: &R::Headers) -> bool {
+        let length = headers.values("content-length").next();
+        let length = length.and_then(|length| std::str::from_utf8(length).ok());
+        let announced: Option<u64> = length.and_then(|length| length.parse().ok());
+        announced.is_some_and(|announced| announced > self.max_request_bytes)
     }
 }
 
@@ -368,7 +395,8 @@ impl Way {
     /// The grant, for the handler; and what is left.
     #[inline]
     pub(crate) fn hand_on<R: Incoming>(self, terms: &Terms<R>) -> (Grant, Rest) {
-        let is_needed = terms.ends_with_key || self.grant.unchecked().is_some();
+        let is_bounded = terms.max_response_bytes < u64::MAX;
+        let is_needed = terms.ends_with_key || is_bounded || self.grant.unchecked().is_some();
         let rest = Rest {
             grant: is_needed.then(|| self.grant.clone()),
             is_own: self.own.is_some(),
@@ -397,15 +425,17 @@ impl Rest {
                 .map_err(|refusal| refusal.into_answer())?;
         }
         if announced > terms.max_response_bytes {
-            return Err(edge.refuse(Reason::ResponseTooLarge).into_answer());
+            let refusal = edge.refuse(Reason::ResponseTooLarge, self.grant.as_ref());
+            return Err(refusal.into_answer());
         }
-        let ended = self.grant.filter(|_| terms.ends_with_key);
-        let ended = ended.map(|grant| grant.ended());
+        let ended = self.grant.as_ref().filter(|_| terms.ends_with_key);
+        let ended = ended.map(Grant::ended);
         let is_bounded = terms.max_response_bytes < u64::MAX;
         let held = if ended.is_some() || is_bounded || self.permit.is_some() {
             let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
             let most = terms.max_response_bytes;
-            Some(Held::new(self.permit, ended, most, observer))
+            let grant = self.grant.filter(|_| is_bounded);
+            Some(Held::new(self.permit, grant, ended, most, observer))
         } else {
             None
         };
@@ -418,8 +448,8 @@ impl Rest {
 }
 
 impl<R: Incoming> held::Observer for Terms<R> {
-    fn response_was_too_long(&self) {
-        drop(self.edge.refuse(Reason::ResponseTooLarge));
+    fn response_was_too_long(&self, grant: Option<&Grant>) {
+        drop(self.edge.refuse(Reason::ResponseTooLarge, grant));
     }
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::verifier::Permit;
+use crate::verifier::{Grant, Permit};
 
 /// The rest of a response was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,8 @@ pub enum BodyCut {
 pub(crate) struct Held {
     #[expect(dead_code, reason = "it is given back when it is dropped")]
     permit: Option<Permit>,
+    /// Whose response it is, where it may turn out too long.
+    grant: Option<Grant>,
     /// Ends when the key does; none if the response is not to be cut then.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// How many bytes may still come.
@@ -32,12 +34,13 @@ pub(crate) struct Held {
 
 /// Is told when a response was cut, of which there is nothing to answer any more.
 pub(super) trait Observer: Send + Sync {
-    fn response_was_too_long(&self);
+    fn response_was_too_long(&self, grant: Option<&Grant>);
 }
 
 impl Held {
     pub(super) fn new(
         permit: Option<Permit>,
+        grant: Option<Grant>,
         ended: Option<impl Future<Output = ()> + Send + 'static>,
         left: u64,
         observer: Arc<dyn Observer>,
@@ -46,6 +49,7 @@ impl Held {
             ended.map(|ended| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(ended) });
         Self {
             permit,
+            grant,
             ended,
             left,
             observer,
@@ -68,7 +72,7 @@ impl Held {
     pub(crate) fn send(&mut self, bytes: usize) -> Result<(), BodyCut> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(bytes) else {
-            self.observer.response_was_too_long();
+            self.observer.response_was_too_long(self.grant.as_ref());
             return Err(BodyCut::TooLong);
         };
         self.left = left;

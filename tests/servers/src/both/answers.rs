@@ -1,11 +1,13 @@
 //! What handlers see, and what is said to caches; and what is only reported.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::EVERY;
-use super::site::{Plan, Site};
-use crate::client::{Ask, Protocol, over_one_connection};
+use super::site::{Plan, Site, Told};
+use crate::client::{Ask, Protocol, Sent, over_one_connection};
 
 const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
 
@@ -206,5 +208,61 @@ async fn report_only_lets_through_what_would_be_refused_and_tells() {
         assert_eq!(site.ask(Ask::of("GET /projects")).await.status, 500);
         let forgetful = site.status("GET /forgetful/e-1-7", &site.key).await;
         assert_eq!((forgetful, site.acts()), (500, acts), "{served:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_is_told_whose_request_or_response_was_refused() {
+    let asks = |site: &Site| {
+        let too_long = Ask::of("POST /upload").body(Sent::Whole("0123456789x"));
+        [
+            (too_long, "the request is longer than it may be", true),
+            (
+                Ask::of("POST /editions/none"),
+                "what the request names does not exist",
+                true,
+            ),
+            (
+                Ask::of("POST /editions/e-broken"),
+                "looking up what the request names failed: the database is away",
+                true,
+            ),
+            (
+                Ask::of("GET /forgetful/e-1-7"),
+                "the handler never asked whether the key is permitted the `project`",
+                false,
+            ),
+            (
+                Ask::of("GET /short/known"),
+                "the response is longer than it may be",
+                false,
+            ),
+            (
+                Ask::of("GET /short/streamed"),
+                "the response is longer than it may be",
+                false,
+            ),
+        ]
+        .map(|(ask, reason, is_of_request)| (ask.with(&site.key), reason, is_of_request))
+    };
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let holder = site.key.record().id();
+        for (ask, reason, is_of_request) in asks(&site) {
+            site.ask(ask).await;
+            let client = is_of_request.then_some(IpAddr::from([127, 0, 0, 1]));
+            let told = Told {
+                reason: reason.to_owned(),
+                client,
+                holder: Some(holder),
+            };
+            assert_eq!(site.told_in_full(), [told], "{served:?}");
+        }
+        // Whoever shows no key that is good has been granted nothing.
+        site.ask(Ask::of("GET /echo")).await;
+        let [told] = &site.told_in_full()[..] else {
+            panic!("told of one refusal")
+        };
+        assert_eq!(told.holder, None, "{served:?}");
     }
 }

@@ -3,7 +3,7 @@
 mod on_actix;
 mod on_axum;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use hyper::body::Bytes;
 use keyward::http::{Belongs, Caller, Edge, KeyIn};
-use keyward::key::{Resource, TenantId};
+use keyward::key::{KeyId, Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::scope;
 use keyward::testkit::{TestKey, keyward_with_key};
@@ -56,8 +56,17 @@ pub(super) struct Site {
     served: Served,
     address: String,
     deeds: Deeds,
-    told: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<Vec<Told>>>,
     _server: Server,
+}
+
+/// What the observer was told of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) reason: String,
+    pub(super) client: Option<IpAddr>,
+    /// Whose request or response it was, if it had been granted.
+    pub(super) holder: Option<KeyId>,
 }
 
 /// Stopped when it is dropped.
@@ -96,10 +105,14 @@ impl Site {
     }
 
     pub(super) async fn over(served: Served, keyward: Keyward, key: TestKey, plan: Plan) -> Self {
-        let told = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::<Mutex<Vec<Told>>>::default();
         let into = Arc::clone(&told);
         let edge = (plan.edge)(every_form(Edge::new(&keyward))).observe(move |refused| {
-            into.lock().unwrap().push(refused.reason.to_string());
+            into.lock().unwrap().push(Told {
+                reason: refused.reason.to_string(),
+                client: refused.client,
+                holder: refused.grant.map(Grant::key_id),
+            });
         });
         let deeds = Deeds::default();
         let (address, server) = match served.framework {
@@ -165,8 +178,14 @@ impl Site {
     }
 
     /// What the observer has been told since it was last asked.
-    pub(super) fn told(&self) -> Vec<String> {
+    pub(super) fn told_in_full(&self) -> Vec<Told> {
         std::mem::take(&mut *self.told.lock().unwrap())
+    }
+
+    /// The reasons that it has been told.
+    pub(super) fn told(&self) -> Vec<String> {
+        let told = self.told_in_full().into_iter();
+        told.map(|told| told.reason).collect()
     }
 }
 

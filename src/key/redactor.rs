@@ -52,12 +52,13 @@ impl Redactor {
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut masked = String::new();
         let mut copied = 0;
-        let mut from = 0;
-        while let Some((start, end)) = self.next_key(text, from, base62::ID_DIGITS + 1) {
-            masked.push_str(text.get(copied..start).unwrap_or_default());
-            masked.push_str(MASK);
-            copied = end;
-            from = end;
+        // A key may begin within what is masked of the one before: what is masked of it is masked, too.
+        for (start, end) in self.keys(text, base62::ID_DIGITS + 1) {
+            if start > copied || copied == 0 {
+                masked.push_str(text.get(copied..start).unwrap_or_default());
+                masked.push_str(MASK);
+            }
+            copied = copied.max(end);
         }
         if copied == 0 {
             return Cow::Borrowed(text);
@@ -73,14 +74,14 @@ impl Redactor {
     pub fn finds_key(&self, text: &str) -> bool {
         let secret_length = self.body_length - OVERHEAD;
         let least = base62::ID_DIGITS + secret_length.div_ceil(2);
-        self.next_key(text, 0, least).is_some()
+        self.keys(text, least).next().is_some()
     }
 
-    /// What to mask of the first key that begins at `from` or later and has this many letters and digits: byte
-    /// positions in `text`.
-    fn next_key(&self, text: &str, from: usize, least: usize) -> Option<(usize, usize)> {
+    /// What to mask of each key that has this many letters and digits, in the order in which they begin: byte positions in
+    /// `text`.
+    fn keys(&self, text: &str, least: usize) -> impl Iterator<Item = (usize, usize)> {
         let bytes = text.as_bytes();
-        (from..bytes.len()).find_map(|at| {
+        (0..bytes.len()).filter_map(move |at| {
             let rest = bytes.get(at..)?;
             let after_prefix = self.strip_prefix(rest)?;
             let environment = after_prefix
@@ -204,6 +205,63 @@ mod tests {
         for text in damaged {
             let masked = redactor.redact(&text).to_lowercase();
             assert!(!masked.contains("s3"), "{masked}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_begins_within_what_is_masked_is_masked_too() {
+        let (key, redactor) = (key(), format().redactor());
+        let text = key.expose();
+        let prefix = key.display_prefix();
+        let filler = "x".repeat(23);
+        for line in [
+            format!("{text}{text}"),
+            format!("{text}xyz{text}"),
+            format!("?old_key={}&new_key={text}", &text[..40]),
+            format!("{}...{text}", &text[..45]),
+            format!("/acme_a_{filler}---{text}"),
+            format!("/acme_a_{filler}---acme_a_{filler}---{text}{text}"),
+        ] {
+            let masked = redactor.redact(&line).to_lowercase();
+            assert!(!masked.contains("s3"), "{masked}");
+        }
+        assert_eq!(
+            redactor.redact(&format!("{text}{text}, and more")),
+            format!("{prefix}[redacted]{}[redacted], and more", &prefix[4..])
+        );
+
+        // Put together by chance.
+        let mut chance: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut below = |most: usize| {
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            usize::try_from(chance >> 33).unwrap() % most
+        };
+        let between = [
+            "",
+            "-",
+            "---",
+            "_",
+            "=",
+            "&",
+            " ",
+            "acme_",
+            "acme_live_",
+            "acme_x_",
+            "xyz",
+            "new_key=",
+            "é",
+            &filler,
+        ];
+        for _ in 0..50_000 {
+            let mut line = String::new();
+            for _ in 0..1 + below(6) {
+                line.push_str(between[below(between.len())]);
+                line.push_str(&text[..[text.len(), below(text.len())][below(2)]]);
+            }
+            let masked = redactor.redact(&line).to_lowercase();
+            assert!(!masked.contains("s3"), "{line}: {masked}");
         }
     }
 

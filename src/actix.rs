@@ -56,8 +56,8 @@
 //! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
 //!
 //! # Where to put it
-//! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are behind one of
-//! its guards too: 401 without a key, and 403 or 405 with one. The middleware can also be put around what one has, by `.wrap(keys.require(..))`:
+//! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are behind the first of
+//! its guards: 401 without a key, and 403 or 405 with one. Nothing is looked up for them. The middleware can also be put around what one has, by `.wrap(keys.require(..))`:
 //! around a route, a resource, a scope or an application, and inside of one another. **Around a scope it sees the
 //! parameters of the scope's own path alone, and around an application none**, since actix finds the route later: there,
 //! [`path`] refuses each request. Bind resources with a middleware around the `web::resource`.
@@ -65,6 +65,8 @@
 //! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are good, when a
 //!   request that somebody else holds is to be changed. Its own router does the same.
 //! - An error that comes out of what it is around is an `InternalError` with the same answer.
+//! - What has not been read of a refused request is actix's to deal with: it answers, and closes the connection if it knows how much
+//!   was to come.
 //!
 //! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers preflights, which
 //! bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded` tries all routes of an
@@ -145,7 +147,10 @@ impl KeyMiddleware {
     }
 
     /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
-    /// its reader gets an error, once it has come so far.
+    /// its reader gets an error, once it has come so far, which the reader answers: actix's extractors with 413.
+    ///
+    /// It lifts no other bound: actix's extractors read 256 KiB at most, unless its `PayloadConfig`, or that of what they
+    /// read, says otherwise.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_request_bytes = max);

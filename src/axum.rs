@@ -53,7 +53,8 @@
 //! # Why not `get(handler).layer(…)`
 //! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all. With
 //! [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its requirement, what is merged stays guarded, and
-//! methods that a route has not are behind one of its guards too: 401 without a key, and 403 or 405 with one. That holds as long as
+//! methods that a route has not are behind one of its guards too, that of the last one merged: 401 without a key, and 403 or 405 with
+//! one. Nothing is looked up for them. That holds as long as
 //! what is merged last comes from here too, and the router has no `method_not_allowed_fallback`, which axum puts in its place; no
 //! guarded handler is ever reached that way. `testkit::assert_guarded` tries all routes of an application without a key.
 
@@ -171,9 +172,10 @@ impl KeyLayer {
             only_reads.contains(&methods) || !guard.leaves_checks(),
             "a requirement that leaves a check to the handler is for GET and HEAD only"
         );
-        let keys = self.require(guard);
         // Methods that the route has not go to the fallback, and that is the one that was merged last.
-        let others = MethodRouter::<S>::new().layer(keys.clone());
+        let others = self.require(guard.clone().without_lookups());
+        let others = MethodRouter::<S>::new().layer(others);
+        let keys = self.require(guard);
         on(methods, Guarded::new(keys.gate, handler)).merge(others)
     }
 }

@@ -18,7 +18,8 @@
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
 //! The body of a request that is refused is read to its end and thrown away, for two seconds and 16 MiB at most, so that a client that
-//! is still sending gets the answer, and can go on with the connection.
+//! is still sending gets the answer, and can go on with the connection. Not that of one that said it would wait to be asked for the body
+//! (`Expect`): should it send all the same, the connection is closed once it has been answered.
 //!
 //! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and
 //! without it `OPTIONS` gets 401 like everything else.
@@ -84,7 +85,9 @@ impl KeyLayer {
     }
 
     /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
-    /// its reader gets an error, once it has come so far.
+    /// its reader gets an error, once it has come so far, which the reader answers: axum's extractors with 413.
+    ///
+    /// It lifts no other bound: axum's extractors read 2 MiB at most, unless its `DefaultBodyLimit` says otherwise.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_request_bytes = max);

@@ -106,7 +106,8 @@ impl Edge {
         self
     }
 
-    /// Tells of every refusal, and why: for the operator's log. Called before the answer is sent; must not block.
+    /// Tells of every refusal, and why: for the operator's log. Called before the answer is sent; must not block. Not told of is a
+    /// body that turns out to be too long while a handler reads it, since it is the handler that answers.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));

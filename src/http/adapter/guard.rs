@@ -71,6 +71,15 @@ impl<R> Guard<R> {
         self
     }
 
+    /// What is asked where nothing is to be done that a look-up could be for: as before it.
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn without_lookups(mut self) -> Self {
+        let is_read = |source: &Source<R>| matches!(source.0, Origin::Request(_));
+        self.sources.retain(|(_, source)| is_read(source));
+        self.then = self.first.clone();
+        self
+    }
+
     /// Whether it leaves any check to the handler.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn leaves_checks(&self) -> bool {

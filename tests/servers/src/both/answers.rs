@@ -79,9 +79,21 @@ async fn nothing_is_looked_up_for_those_who_may_not() {
         assert_eq!(site.ask(twice).await.status, 400);
         let delete = "DELETE /editions/e-1-7";
         assert_eq!(site.status(delete, &site.key).await, 403, "no such scope");
+        // Nor for methods that a route has not, whose only guard looks up.
+        for line in [
+            "GET /looked-up/e-1-7",
+            "GET /looked-up/none",
+            "PUT /looked-up/e-broken",
+            "OPTIONS /looked-up/e-2-7",
+        ] {
+            assert_eq!(site.ask(Ask::of(line)).await.status, 401, "{line}");
+            assert_eq!(site.status(line, &site.key).await, 405, "{line}");
+        }
         assert_eq!(site.lookups(), 0, "{served:?}");
-        assert_eq!(site.status(line, &site.key).await, 200);
+        assert_eq!(site.status("POST /looked-up/none", &site.key).await, 404);
         assert_eq!(site.lookups(), 1, "{served:?}");
+        assert_eq!(site.status(line, &site.key).await, 200);
+        assert_eq!(site.lookups(), 2, "{served:?}");
     }
 }
 

@@ -96,7 +96,14 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
             keys.resource("/editions/{id}")
                 .get(read().checked_by_handler("project"), edition)
                 .post(read().bind("project", looked_up.clone()), named)
-                .delete(Requirement::scope(ADMIN).bind("project", looked_up), named),
+                .delete(
+                    Requirement::scope(ADMIN).bind("project", looked_up.clone()),
+                    named,
+                ),
+        )
+        .service(
+            keys.resource("/looked-up/{id}")
+                .post(read().bind("project", looked_up), named),
         )
         .service(
             keys.resource("/forgetful/{id}")

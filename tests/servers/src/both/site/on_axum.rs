@@ -83,7 +83,14 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
             "/editions/{id}",
             keys.get(read().checked_by_handler("project"), edition)
                 .merge(keys.post(read().bind("project", looked_up.clone()), named))
-                .merge(keys.delete(Requirement::scope(ADMIN).bind("project", looked_up), named)),
+                .merge(keys.delete(
+                    Requirement::scope(ADMIN).bind("project", looked_up.clone()),
+                    named,
+                )),
+        )
+        .route(
+            "/looked-up/{id}",
+            keys.post(read().bind("project", looked_up), named),
         )
         .route(
             "/forgetful/{id}",

@@ -42,7 +42,7 @@ class Server:
         self.address, self.key = self.process.stdout.readline().split()
 
     def load(self, seconds):
-        """Requests a second. The key is sent to both: headers cost something too."""
+        """Requests a second. The key is sent to all: headers cost something too."""
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "-H", f"Authorization: Bearer {self.key}",
                    f"http://{self.address}/"]
         before = self.busy()

@@ -149,8 +149,8 @@ impl KeyMiddleware {
     /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
     /// its reader gets an error, once it has come so far, which the reader answers: actix's extractors with 413.
     ///
-    /// It lifts no other bound: actix's extractors read 256 KiB at most, unless its `PayloadConfig`, or that of what they
-    /// read, says otherwise.
+    /// It lifts no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB for forms, which
+    /// `PayloadConfig`, `FormConfig` and `JsonConfig` set.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_request_bytes = max);

@@ -18,8 +18,8 @@
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
 //! The body of a request that is refused is read to its end and thrown away, for two seconds and 16 MiB at most, so that a client that
-//! is still sending gets the answer, and can go on with the connection. Not that of one that said it would wait to be asked for the body
-//! (`Expect`): should it send all the same, the connection is closed once it has been answered.
+//! is still sending gets the answer, and can go on with the connection. Not that of a request that expects to be asked for it (`Expect`): over HTTP/1.1 hyper closes its
+//! connection once it has been answered, unless the whole of the body has come by then.
 //!
 //! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and
 //! without it `OPTIONS` gets 401 like everything else.

@@ -202,7 +202,7 @@ impl Edge {
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
         let need = attempt.requirement;
-        let origin = self.origin_again(head, need)?;
+        let origin = self.origin_again(head, grant, need)?;
         let about = About::request(need, origin).granted(grant);
         let denied = |denial| self.refusal(Reason::Denied(denial), about);
         self.verifier.recheck(grant, &attempt).map_err(denied)
@@ -220,7 +220,7 @@ impl Edge {
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Refusal>> {
         let need = attempt.requirement;
-        let origin = self.origin_again(head, need)?;
+        let origin = self.origin_again(head, grant, need)?;
         let about = About::request(need, origin).granted(grant);
         let denied = |denial| self.refusal(Reason::Denied(denial), about);
         let decided = self.verifier.reverify(grant, &attempt).await;
@@ -291,8 +291,8 @@ impl Edge {
         Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
     }
 
-    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer is told
-    /// of it, and what was granted before, if anything was.
+    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer is told,
+    /// and learns what had been granted before.
     #[must_use]
     pub fn refuse(&self, reason: Reason, grant: Option<&Grant>) -> Box<Refusal> {
         let unknown = About::default();
@@ -354,14 +354,19 @@ impl Edge {
     fn origin_again<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
+        grant: &Grant,
         need: &Requirement,
     ) -> Result<Origin, Box<Refusal>> {
         let origin = self.proxies.origin(head.connection, head.headers);
-        // Whoever let it through has taken the credential out.
-        match self.in_clear(&Found::Nothing, origin, need) {
-            Some(refusal) => Err(refusal),
-            None => Ok(origin),
+        if !self.requires_tls || origin.is_tls {
+            return Ok(origin);
         }
+        // Whoever let it through has taken the credential out, which came in clear all the same.
+        let reason = Reason::InClear {
+            key: Some(grant.key_id()),
+            bore_credential: true,
+        };
+        Err(self.refusal(reason, About::request(need, origin).granted(grant)))
     }
 
     #[inline]

@@ -129,10 +129,11 @@ impl fmt::Display for Reason {
 pub struct Refused<'a> {
     /// Why.
     pub reason: &'a Reason,
-    /// Where it came from, if that is known: it is not where a response is refused.
+    /// Where the request came from, if that is known. It is not where a response is refused.
     pub client: Option<IpAddr>,
-    /// What had been granted before, if anything: to a request that was then too long, named what cannot be had or did not meet a
-    /// second guard, or whose response was refused. Whose key it was, and what people call it.
+    /// What had been granted before, and so whose key it was and what people call it: to a request that turned out to be too
+    /// long, or to name what is not there, or did not meet what was asked after a look-up or by a second guard; or one whose
+    /// response is refused. None where nothing had been granted.
     pub grant: Option<&'a Grant>,
     /// What the caller probably meant, where it sent no credential that is accepted.
     pub near_misses: &'a [NearMiss],

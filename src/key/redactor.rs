@@ -54,7 +54,7 @@ impl Redactor {
         let mut copied = 0;
         // A key may begin within what is masked of the one before: what is masked of it is masked, too.
         for (start, end) in self.keys(text, base62::ID_DIGITS + 1) {
-            if start > copied || copied == 0 {
+            if start > copied {
                 masked.push_str(text.get(copied..start).unwrap_or_default());
                 masked.push_str(MASK);
             }

@@ -1,7 +1,9 @@
 //! Requests that have waited since they were let through, such as for a look-up of what they name.
 
-use keyward::http::{Connection, Edge, Head, KeyIn, Reason};
-use keyward::key::{Resource, TenantId};
+use std::sync::{Arc, Mutex};
+
+use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Reason};
+use keyward::key::{KeyId, Network, Resource, TenantId};
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
@@ -129,4 +131,79 @@ async fn a_restricted_key_is_held_to_what_was_found() {
         let decided = verifier.reverify(&grant, &attempt).await;
         assert_eq!(decided.is_ok(), is_good, "{found}");
     }
+}
+
+/// What an observer was told: why, of what client and key, and whether that key had been granted anything.
+type Told = (String, Option<String>, Option<KeyId>, bool);
+
+#[tokio::test]
+async fn an_operator_is_told_whose_request_was_refused_after_all() {
+    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let proxy: Network = "203.0.113.0/24".parse().unwrap();
+    let house = House::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .behind(Proxies::forwarded([proxy]))
+            .require_tls()
+            .observe(move |refused| {
+                let client = refused.client.map(|client| client.to_string());
+                let is_granted = refused
+                    .grant
+                    .is_some_and(|grant| grant.title().as_str() == "a key for tests");
+                let reason = refused.reason.to_string();
+                let told = (reason, client, refused.key_id(), is_granted);
+                into.lock().unwrap().push(told);
+            })
+    })
+    .await;
+    let open = Edge::new(&house.keyward).accept(KeyIn::bearer());
+    let open = House {
+        edge: open,
+        keyward: house.keyward.clone(),
+        key: TestKey::issue(&house.keyward, [READ]).await,
+    };
+    let grant = granted(&open, &open.key).await;
+    let id = open.key.id();
+    let last = || {
+        let mut told = told.lock().unwrap();
+        let only = told.pop().unwrap();
+        assert!(told.is_empty());
+        only
+    };
+    let head = |headers: &'static [(&str, &str)]| Head {
+        headers,
+        connection: over_tls(),
+        query: None,
+    };
+    let tls = head(&[("forwarded", "for=198.51.100.9;proto=https")]);
+    let clear = head(&[("forwarded", "for=198.51.100.9;proto=http")]);
+    let client = || Some("198.51.100.9".to_owned());
+    let of = |reason: &str| (reason.to_owned(), client(), Some(id), true);
+
+    let all = Requirement::full_access();
+    let missing = "the key's access does not meet the requirement";
+    let edge = &house.edge;
+    let again = edge.admit_again(&tls, &grant, Attempt::of(&all));
+    assert_eq!(again.unwrap_err().answer().status, 403);
+    assert_eq!(last(), of(missing));
+    let waited = edge.readmit(&tls, &grant, Attempt::of(&all)).await;
+    assert_eq!(waited.unwrap_err().answer().status, 403);
+    assert_eq!(last(), of(missing));
+
+    // Whoever let it through took the key out of it: it came in clear no less.
+    let need = Requirement::scope(READ);
+    let rotate = format!("the key {id} came without TLS: rotate it");
+    let again = edge.admit_again(&clear, &grant, Attempt::of(&need));
+    assert_eq!(again.unwrap_err().answer().status, 403);
+    assert_eq!(last(), of(&rotate));
+
+    let refused = edge.refuse_request(&tls, Reason::NotFound, Some(&grant));
+    assert_eq!(refused.answer().status, 404);
+    assert_eq!(last(), of("what the request names does not exist"));
+    let _ = edge.refuse_request(&tls, Reason::RequestTooLarge, None);
+    let reason = "the request is longer than it may be".to_owned();
+    assert_eq!(last(), (reason, client(), None, false));
+    let _ = edge.refuse(Reason::ResponseTooLarge, Some(&grant));
+    let reason = "the response is longer than it may be".to_owned();
+    assert_eq!(last(), (reason, None, Some(id), true));
 }

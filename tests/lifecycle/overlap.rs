@@ -103,17 +103,17 @@ async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
     type Expected = fn(&InvalidKey) -> bool;
     let cases: [(Rotation, Expected); 9] = [
         (new(Overlap::Until(now)), |why| {
-            matches!(why, InvalidKey::Expired)
+            matches!(why, InvalidKey::Overlap)
         }),
         (new(Overlap::Until(now - SECOND)), |why| {
-            matches!(why, InvalidKey::Expired)
+            matches!(why, InvalidKey::Overlap)
         }),
         (new(Overlap::For(Duration::ZERO)), |why| {
-            matches!(why, InvalidKey::Expired)
+            matches!(why, InvalidKey::Overlap)
         }),
         // Less than a microsecond is no time at all.
         (new(Overlap::For(Duration::from_nanos(999))), |why| {
-            matches!(why, InvalidKey::Expired)
+            matches!(why, InvalidKey::Overlap)
         }),
         (new(Overlap::For(Duration::MAX)), |why| {
             matches!(why, InvalidKey::Instant)

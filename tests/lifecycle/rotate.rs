@@ -1,7 +1,6 @@
 //! Giving a key a successor: what it inherits, and how long both are good.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use keyward::audit::EventAction;
 use keyward::key::{
@@ -174,28 +173,6 @@ async fn the_successor_lives_as_long_as_was_asked() {
         None
     );
     assert_eq!(with().overlap(), Overlap::None);
-}
-
-#[tokio::test]
-async fn an_overlap_that_is_over_is_refused_and_changes_nothing() {
-    let house = House::new().await;
-    let old = house.issue("key").await;
-    let commits = house.store.commits();
-    let now = house.now();
-    for overlap in [
-        Overlap::For(Duration::ZERO),
-        Overlap::Until(now),
-        Overlap::Until(now - SECOND),
-    ] {
-        let id = old.record().id();
-        let rotated = house.rotate(id, overlap).await;
-        assert!(matches!(
-            rotated,
-            Err(ManageError::Invalid(InvalidKey::Overlap))
-        ));
-    }
-    assert_eq!(house.store.commits(), commits);
-    assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]

@@ -231,3 +231,21 @@ fn has_comma(value: &[u8]) -> bool {
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_is_found_wherever_it_stands() {
+        for length in 0..=49 {
+            let mut value = vec![b'+'; length];
+            assert!(!has_comma(&value), "{length}");
+            for at in 0..length {
+                value[at] = b',';
+                assert!(has_comma(&value), "{at} of {length}");
+                value[at] = b'-';
+            }
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! Between a framework and the verifier: a request's head in, a passage or an answer out.
 
+mod refusing;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::answer::{self, Answer, Problem, ProblemJson, Renderer};
+use self::refusing::About;
+use super::answer::{ProblemJson, Renderer};
 use super::caching;
 use super::client::{Connection, Origin, Proxies};
 use super::credentials::{self, Found};
@@ -291,32 +293,6 @@ impl Edge {
         Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
     }
 
-    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer is told,
-    /// and learns what had been granted before.
-    #[must_use]
-    pub fn refuse(&self, reason: Reason, grant: Option<&Grant>) -> Box<Refusal> {
-        let unknown = About::default();
-        self.refusal(reason, About { grant, ..unknown })
-    }
-
-    /// As [`refuse`](Self::refuse), of a request that came like this: the observer is told from where.
-    #[must_use]
-    pub fn refuse_request<H: HeaderSource + ?Sized>(
-        &self,
-        head: &Head<'_, H>,
-        reason: Reason,
-        grant: Option<&Grant>,
-    ) -> Box<Refusal> {
-        let client = self.proxies.origin(head.connection, head.headers).client;
-        let unknown = About::default();
-        let about = About {
-            client,
-            grant,
-            ..unknown
-        };
-        self.refusal(reason, about)
-    }
-
     /// The headers that credentials are read from, in lower case. An adapter takes them out of the request before the
     /// handler sees it, so that no handler and no log behind it holds a key.
     pub fn credential_headers(&self) -> impl Iterator<Item = &str> {
@@ -434,53 +410,6 @@ impl Edge {
                 };
                 Err(self.refusal(Reason::Denied(denial), about))
             }
-        }
-    }
-
-    fn refusal(&self, reason: Reason, about: About<'_>) -> Box<Refusal> {
-        let is_report_only = self.is_report_only && !reason.is_of_the_handler();
-        if let Some(observer) = &self.observer {
-            observer(&Refused {
-                reason: &reason,
-                client: about.client,
-                grant: about.grant,
-                near_misses: about.near_misses,
-                is_report_only,
-            });
-        }
-        let problem = Problem::of(&reason);
-        let mut answer = Answer {
-            status: problem.status,
-            headers: answer::headers(&reason, &self.forms, &self.realm, about.need),
-            body: Vec::new(),
-        };
-        self.renderer.render(&problem, &mut answer);
-        Box::new(Refusal::new(answer, reason, is_report_only))
-    }
-}
-
-/// What is known of a request that is refused.
-#[derive(Clone, Copy, Default)]
-struct About<'a> {
-    need: Option<&'a Requirement>,
-    client: Option<IpAddr>,
-    grant: Option<&'a Grant>,
-    near_misses: &'a [NearMiss],
-}
-
-impl<'a> About<'a> {
-    fn request(need: &'a Requirement, origin: Origin) -> Self {
-        Self {
-            need: Some(need),
-            client: origin.client,
-            ..Self::default()
-        }
-    }
-
-    fn granted(self, grant: &'a Grant) -> Self {
-        Self {
-            grant: Some(grant),
-            ..self
         }
     }
 }

@@ -212,7 +212,7 @@ impl<R: Incoming + 'static> Gate<R> {
                 decided.map(Way::of)
             }
         };
-        Some(self.terms.bound(&head, decided))
+        Some(self.terms.bound(decided, || head))
     }
 
     /// Decides, where it takes time.
@@ -222,11 +222,8 @@ impl<R: Incoming + 'static> Gate<R> {
         values: Values,
     ) -> Result<Way, Box<Refusal>> {
         let decided = self.wait(request, values).await;
-        if self.terms.max_request_bytes == u64::MAX {
-            return decided;
-        }
-        let head = head(request, self.connection_of(request));
-        self.terms.bound(&head, decided)
+        let head = || head(request, self.connection_of(request));
+        self.terms.bound(decided, head)
     }
 
     async fn wait(&self, request: &mut R, mut values: Values) -> Result<Way, Box<Refusal>> {
@@ -356,21 +353,25 @@ impl<R: Incoming> Terms<R> {
 
     /// What was decided on a request, unless it is let through and its body is longer than it may be, by what it says itself.
     #[inline]
-    fn bound(
+    fn bound<'h>(
         &self,
-        head: &Head<'_, R::Headers>,
         decided: Result<Way, Box<Refusal>>,
-    ) -> Result<Way, Box<Refusal>> {
+        head: impl FnOnce() -> Head<'h, R::Headers>,
+    ) -> Result<Way, Box<Refusal>>
+    where
+        R::Headers: 'h,
+    {
         let grant = match &decided {
             _ if self.max_request_bytes == u64::MAX => return decided,
             Ok(way) => Some(&way.grant),
             Err(refusal) if refusal.is_report_only() => None,
             Err(_) => return decided,
         };
+        let head = head();
         if !self.is_too_long(head.headers) {
             return decided;
         }
-        let refusal = (self.edge).refuse_request(head, Reason::RequestTooLarge, grant);
+        let refusal = (self.edge).refuse_request(&head, Reason::RequestTooLarge, grant);
         if refusal.is_report_only() {
             decided
         } else {

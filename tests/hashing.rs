@@ -310,26 +310,25 @@ async fn many_requests_at_once_replace_a_digest_once_and_wait_for_nobody() {
 }
 
 #[tokio::test]
-async fn requests_at_once_with_one_key_share_one_slow_hash() {
+async fn requests_at_once_with_one_key_share_a_slow_hash() {
     let store = MemoryStore::new();
-    let keyward = node(&store, argon2id()).await;
+    // Slow enough that all ask while it runs, unless the processor is taken away for as long as it takes: whoever
+    // asks after it needs the next. The lane's own tests hold the work up, and see exactly one.
+    let slow = Hashing::argon2id(Argon2Params::new(65_536, 4, 1).unwrap());
+    let keyward = node(&store, slow).await;
     let issued = issue(&keyward).await;
     let before = keyward.verifier().operations().slow_hashes;
     let text = issued.api_key().expose();
     let present = || Box::pin(verify(&keyward, PresentedKey::text(text)));
     let mut all: Vec<_> = (0..200).map(|_| present()).collect();
-    // All have asked before the executor gets to the hash.
     for one in &mut all {
-        assert!(is_pending(one.as_mut()));
+        assert!(is_pending(one.as_mut()), "more than the queue would hold");
     }
     for one in all {
         assert_eq!(one.await.unwrap(), issued.record().id());
     }
     let slow = keyward.verifier().operations().slow_hashes - before;
-    assert_eq!(
-        slow, 1,
-        "more than the queue would hold were served by one hash"
-    );
+    assert!((1..4).contains(&slow), "they were served by {slow} hashes");
 }
 
 #[tokio::test]

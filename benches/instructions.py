@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Counts the instructions of a request's way with valgrind's callgrind, and holds them against benches/instructions.json.
 
-    cargo bench --bench instructions --no-run && python3 benches/instructions.py [--write]
+    python3 benches/instructions.py [--write]     # needs valgrind
 
 Fails where a way takes over 3 % more than is written down. Counts do not depend on how busy the machine is; they
 do on the compiler, whose version is written down too: with another one, the table is printed and nothing fails.
@@ -17,7 +17,8 @@ HERE = pathlib.Path(__file__).parent
 KEPT = HERE / "instructions.json"
 MOST_GROWTH = 0.03
 TIMES = 2_000
-WAYS = [
+# The ways of `benches/instructions.rs`, each alone.
+CORE = [
     "parse",
     "parse and look up",
     "accept",
@@ -25,11 +26,13 @@ WAYS = [
     "refuse: wrong secret",
     "refuse: scope missing",
 ]
+# Those of `tests/servers/benches/instructions.rs`: what stands behind keys, less the same without them.
+FRAMEWORKS = ["axum", "actix"]
 
 
-def program():
+def program(package):
     built = subprocess.run(
-        ["cargo", "bench", "--bench", "instructions", "--no-run", "--message-format", "json"],
+        ["cargo", "bench", "--package", package, "--bench", "instructions", "--no-run", "--message-format", "json"],
         check=True, capture_output=True, text=True, cwd=HERE.parent,
     )
     for line in built.stdout.splitlines():
@@ -39,20 +42,25 @@ def program():
     raise SystemExit("the benchmark was not built")
 
 
-def instructions(path, way, times):
+def collected(path, way, times):
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", path, way, str(times)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(re.search(r"Collected : (\d+)", run.stderr).group(1))
 
 
+def instructions(path, way):
+    # What is done once cancels out.
+    once, twice = collected(path, way, TIMES), collected(path, way, 2 * TIMES)
+    return round((twice - once) / TIMES)
+
+
 def main():
-    path = program()
+    core, servers = program("keyward"), program("servers")
     compiler = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
-    found = {}
-    for way in WAYS:
-        # What is done once cancels out.
-        once, twice = instructions(path, way, TIMES), instructions(path, way, 2 * TIMES)
-        found[way] = round((twice - once) / TIMES)
+    found = {way: instructions(core, way) for way in CORE}
+    for framework in FRAMEWORKS:
+        behind, without = instructions(servers, f"{framework} behind keys"), instructions(servers, framework)
+        found[f"added to a request of {framework}"] = behind - without
     if "--write" in sys.argv:
         KEPT.write_text(json.dumps({"rustc": compiler, "instructions": found}, indent=2) + "\n")
     kept = json.loads(KEPT.read_text())
@@ -62,7 +70,7 @@ def main():
         before = kept["instructions"].get(way)
         growth = (count - before) / before if before else float("inf")
         has_grown |= growth > MOST_GROWTH
-        print(f"{way:24} {count:7} instructions  {growth:+7.1%}")
+        print(f"{way:30} {count:7} instructions  {growth:+7.1%}")
     if not is_comparable:
         print(f"written down with rustc {kept['rustc']}, counted with {compiler}: not compared")
     elif has_grown:

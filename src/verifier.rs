@@ -263,7 +263,8 @@ impl Verifier {
         self.core.explain(attempt).await
     }
 
-    /// Checks at start that a requirement can be met as meant, and hands it back.
+    /// Checks at start that a requirement can be met, and hands it back. Unchecked, a misspelt scope denies every key but those
+    /// with full access, request by request ([`DenialReason::UndeclaredScope`]).
     ///
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.

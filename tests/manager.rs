@@ -23,7 +23,7 @@ use keyward::manager::{
 use keyward::store::{CutoffScope, KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
-use keyward::verifier::{Attempt, DenialReason, Requirement};
+use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 use keyward::{Builder, Keyward, scope};
 use serde_json::json;
 
@@ -965,6 +965,34 @@ async fn access_decides_by_scope_and_full_is_more_than_any_scope() {
             .prepare(Requirement::any_key().resource("Project"))
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_scope_that_is_not_declared_is_named_where_it_denies() {
+    let write = scope!("write:editions").described("Write");
+    let builder = builder(&MemoryStore::new(), &clock()).scopes([write]);
+    let keyward = builder.open().await.unwrap();
+    let issued = issue(&keyward, &tenant("t"), "key").await;
+    let [misspelt, write] = [scope!("read:edition"), scope!("write:editions")];
+    for (rule, names) in [
+        (misspelt.clone().into(), true),
+        (READ.and(misspelt.clone()), true),
+        (write.clone().or(misspelt.clone()), true),
+        (write.into(), false),
+    ] {
+        let need = Requirement::scope(rule);
+        let attempt = Attempt::new(issued.api_key().presented(), &need);
+        let denial = keyward.verifier().verify(&attempt).await.unwrap_err();
+        assert_eq!(denial.class(), DenialClass::Forbidden);
+        let named = match denial.reason() {
+            DenialReason::UndeclaredScope(scope) => Some(scope),
+            _ => None,
+        };
+        assert_eq!(named, names.then_some(&misspelt), "{need:?}");
+    }
+    let either = Requirement::scope(READ.or(misspelt));
+    let attempt = Attempt::new(issued.api_key().presented(), &either);
+    assert!(keyward.verifier().verify(&attempt).await.is_ok());
 }
 
 #[tokio::test]

@@ -201,9 +201,10 @@ pub(super) fn headers(
         (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
         (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
         // The scopes that would do are told where it is scopes that are missing.
-        (DenialClass::Forbidden, DenialReason::MissingAccess) => {
-            Some(Cow::Owned(insufficient_scope(requirement)))
-        }
+        (
+            DenialClass::Forbidden,
+            DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
+        ) => Some(Cow::Owned(insufficient_scope(requirement))),
         (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(None))),
         (DenialClass::Throttled, _) => {
             headers.push(("retry-after", RETRY_WHEN_BUSY.to_string()));

@@ -16,7 +16,9 @@ use super::near_miss::{self, NearMiss};
 use super::{HeaderSource, Passage, Reason, Refusal, Refused, ResponseHeader};
 use crate::Keyward;
 use crate::key::KeyTextError;
-use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Requirement, Verifier};
+use crate::verifier::{
+    Admitted, Attempt, Denial, DenialReason, Grant, Requirement, RequirementError, Verifier,
+};
 
 /// What an adapter hands over of a request. `Debug` shows neither its headers nor its query: a key may stand in both.
 pub struct Head<'a, H: ?Sized> {
@@ -184,6 +186,14 @@ impl Edge {
             Begun::Decided(decided) => Some(decided),
             Begun::Open(..) => None,
         }
+    }
+
+    /// Checks at start that a requirement can be met, and hands it back: see [`Verifier::prepare`].
+    ///
+    /// # Errors
+    /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
+    pub fn prepare(&self, requirement: Requirement) -> Result<Requirement, RequirementError> {
+        self.verifier.prepare(requirement)
     }
 
     /// Whether this grant is of the Keyward that this edge stands in front of.

@@ -191,6 +191,11 @@ impl ScopeRule {
         self.0.map(&mut stands_for)
     }
 
+    /// The first scope it names for which `is_wanted` is true.
+    pub(crate) fn find(&self, mut is_wanted: impl FnMut(&Scope) -> bool) -> Option<&Scope> {
+        self.0.find(&mut is_wanted)
+    }
+
     /// The scopes the rule names, as often as it names them.
     #[must_use]
     pub fn scopes(&self) -> Vec<&Scope> {
@@ -215,6 +220,15 @@ impl<T> Rule<T> {
             Self::Both(a, b) => Rule::Both(map(a), map(b)),
             Self::Either(a, b) => Rule::Either(map(a), map(b)),
             Self::One(one) => Rule::One(stands_for(one)),
+        }
+    }
+
+    fn find(&self, is_wanted: &mut impl FnMut(&T) -> bool) -> Option<&T> {
+        match self {
+            Self::One(one) => Some(one).filter(|one| is_wanted(one)),
+            Self::Both(a, b) | Self::Either(a, b) => {
+                a.find(is_wanted).or_else(|| b.find(is_wanted))
+            }
         }
     }
 

@@ -265,10 +265,12 @@ impl Compiled {
             }),
         };
         if has_access {
-            Ok(())
-        } else {
-            Err(DenialReason::MissingAccess)
+            return Ok(());
         }
+        Err(match requirement.undeclared(&parts.catalog) {
+            Some(scope) => DenialReason::UndeclaredScope(scope.clone()),
+            None => DenialReason::MissingAccess,
+        })
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::clock::{ClockError, rfc3339};
 use crate::hashing::HashingError;
-use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason};
+use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
 use crate::store::StoreError;
 
 /// No. What the caller may see is its `Display`, and it depends on no more than whether a credential came and
@@ -160,6 +160,10 @@ pub enum DenialReason {
     /// The key's access does not meet the route's requirement.
     #[error("the key's access does not meet the requirement")]
     MissingAccess,
+    /// The key's access does not meet the requirement, which names a scope that is not declared: keys with full access
+    /// alone could meet it. A typo, most likely; [`Verifier::prepare`](super::Verifier::prepare) finds it at start.
+    #[error("the requirement names `{0}`, a scope that is not declared")]
+    UndeclaredScope(Scope),
     /// The key is restricted in a kind of resource that the route does not settle.
     #[error("the key is restricted in `{kind}`, which the route does not settle")]
     ResourceUnsettled {
@@ -227,6 +231,7 @@ impl DenialReason {
             | Self::OutsideNetworks
             | Self::AddressUnknown => DenialClass::Unauthenticated,
             Self::MissingAccess
+            | Self::UndeclaredScope(_)
             | Self::ResourceUnsettled { .. }
             | Self::TooManyResources
             | Self::ResourceUnbound { .. }

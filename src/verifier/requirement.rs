@@ -190,9 +190,13 @@ impl Requirement {
         Ok(())
     }
 
+    /// A scope that it names and that is not declared: no key can have it.
+    pub(super) fn undeclared(&self, catalog: &ScopeCatalog) -> Option<&Scope> {
+        self.scope_rule()?.find(|scope| !catalog.declares(scope))
+    }
+
     pub(super) fn check(&self, catalog: &ScopeCatalog) -> Result<(), RequirementError> {
-        let scopes = self.scope_rule().map(ScopeRule::scopes).unwrap_or_default();
-        if let Some(scope) = scopes.into_iter().find(|scope| !catalog.declares(scope)) {
+        if let Some(scope) = self.undeclared(catalog) {
             return Err(RequirementError::UndeclaredScope(scope.clone()));
         }
         for (kind, _) in &self.settled {

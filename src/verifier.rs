@@ -206,22 +206,23 @@ impl Verifier {
     }
 
     /// Decides whether a request that was admitted once meets a second requirement: for a guard inside another one, where
-    /// the credential is gone. What the attempt says of its credential and its address is not looked at.
+    /// the credential is gone. What the attempt says of its credential and its address is not looked at; the tenant and the
+    /// environment it addresses are.
     ///
     /// The grant that comes back owes the checks that both requirements leave to the handler. Nothing is counted twice, and the
     /// key's status is that of its first admission.
     ///
     /// # Errors
-    /// [`Denial`], if the key has not the access, or is not permitted the resources, that this requirement asks for; and
-    /// if another Keyward has [granted](Self::has_admitted) it, whose scopes and resources mean something else.
+    /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, has not the access, or is not
+    /// permitted the resources, that this requirement asks for; and if another Keyward has [granted](Self::has_admitted)
+    /// it, whose scopes and resources mean something else.
     pub fn recheck(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
         }
         let compiled = Compiled::new(Arc::clone(grant.known()), &self.core.parts);
         compiled
-            .check_access(&self.core.parts, attempt)
-            .and_then(|()| compiled.check_resources(attempt))
+            .check_again(&self.core.parts, attempt)
             .map_err(|reason| Denial::of_key(grant.key_id(), reason))?;
         let duties = Duties::new(attempt.requirement.handler_checks());
         Ok(grant.owing(duties))

@@ -203,7 +203,8 @@ impl Edge {
     }
 
     /// Decides on a request that was let through already, by a guard around this one: whether its grant meets what this
-    /// attempt requires, and whether it came as this edge [requires](Self::require_tls). See [`Verifier::recheck`].
+    /// attempt requires and is for the tenant and environment that the attempt addresses, and whether it came as this edge
+    /// [requires](Self::require_tls). See [`Verifier::recheck`].
     ///
     /// # Errors
     /// As [`admit`](Self::admit).

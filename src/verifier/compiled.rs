@@ -161,7 +161,7 @@ impl Compiled {
         match check {
             Check::Environment => self.check_environment(question),
             Check::Format => self.check_format(question),
-            Check::Tenant => self.check_tenant(question),
+            Check::Tenant => self.check_tenant(question.attempt),
             Check::Status => self.check_status(question),
             Check::Network => self.check_network(question),
             Check::Access => self.check_access(question.parts, question.attempt),
@@ -206,8 +206,8 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_tenant(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        match question.attempt.tenant {
+    fn check_tenant(&self, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+        match attempt.tenant {
             Some(tenant) if tenant != self.record().tenant() => Err(DenialReason::OtherTenant),
             _ => Ok(()),
         }
@@ -248,12 +248,24 @@ impl Compiled {
         })
     }
 
-    #[inline]
-    pub(super) fn check_access(
+    /// All that an attempt asks of a key that has been admitted: the environment and the tenant it addresses, access and
+    /// resources.
+    pub(super) fn check_again(
         &self,
         parts: &Parts,
         attempt: &Attempt<'_>,
     ) -> Result<(), DenialReason> {
+        let addressed = attempt.environment;
+        if addressed.is_some_and(|addressed| addressed != self.record().environment()) {
+            return Err(DenialReason::OtherEnvironment);
+        }
+        self.check_tenant(attempt)?;
+        self.check_access(parts, attempt)?;
+        self.check_resources(attempt)
+    }
+
+    #[inline]
+    fn check_access(&self, parts: &Parts, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
         let requirement = attempt.requirement;
         let has_access = match &self.reach {
             Reach::Full => true,
@@ -274,7 +286,7 @@ impl Compiled {
     }
 
     #[inline]
-    pub(super) fn check_resources(&self, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+    fn check_resources(&self, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
         let requirement = attempt.requirement;
         if self.is_restricted {
             return requirement.check_resources(self.record().resources(), attempt);

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Reason};
-use keyward::key::{KeyId, Network, Resource, TenantId};
+use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Reason, Refusal};
+use keyward::key::{KeyFormat, KeyId, Network, Resource, TenantId};
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
-use keyward::verifier::{Attempt, DenialReason, Grant, KeyCache, Requirement};
+use keyward::verifier::{Attempt, Denial, DenialReason, Grant, KeyCache, Requirement};
 
 use crate::common::{House, READ, over_tls};
 
@@ -89,6 +89,53 @@ async fn what_this_node_does_not_know_is_read() {
     assert_eq!(readmitted(&house.edge, &grant, &need).await, 200);
     house.key.revoke(&house.keyward).await;
     assert_eq!(readmitted(&house.edge, &grant, &need).await, 401);
+}
+
+#[tokio::test]
+async fn a_key_of_another_tenant_or_environment_is_refused_again() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let grant = granted(&house, &house.key).await;
+    let (edge, verifier) = (&house.edge, house.keyward.verifier());
+    let need = Requirement::scope(READ);
+    let own_tenant = grant.tenant().clone();
+    let other_tenant = TenantId::new("another").unwrap();
+    let formats = ["test", "live"].map(|name| KeyFormat::new("acme")?.environment(name));
+    let [own, other] = formats.each_ref().map(|format| {
+        let format = format.as_ref().unwrap();
+        format.find_environment(None).unwrap()
+    });
+    let attempt = || Attempt::of(&need);
+    for (attempt, refused) in [
+        (attempt().tenant(&own_tenant).environment(own), None),
+        (
+            attempt().tenant(&other_tenant),
+            Some("the key belongs to another tenant"),
+        ),
+        (
+            attempt().environment(other),
+            Some("the key belongs to another environment"),
+        ),
+    ] {
+        let head = Head {
+            headers: &[] as &[(&str, &str)],
+            connection: over_tls(),
+            query: None,
+        };
+        let of_edge = |refusal: Box<Refusal>| match refusal.reason() {
+            Reason::Denied(denial) => (refusal.answer().status, denial.reason().to_string()),
+            other => panic!("{other:?}"),
+        };
+        let of_verifier = |denial: Denial| (denial.class().status(), denial.reason().to_string());
+        let refused = refused.map(|reason| (401, reason.to_owned()));
+        let again = verifier.recheck(&grant, &attempt).map_err(of_verifier);
+        assert_eq!(again.err(), refused);
+        let again = verifier.reverify(&grant, &attempt).await;
+        assert_eq!(again.map_err(of_verifier).err(), refused);
+        let again = edge.admit_again(&head, &grant, attempt).map_err(of_edge);
+        assert_eq!(again.err(), refused);
+        let again = edge.readmit(&head, &grant, attempt).await;
+        assert_eq!(again.map_err(of_edge).err(), refused);
+    }
 }
 
 #[tokio::test]

@@ -203,13 +203,13 @@ impl Builder {
         let keeps_usage = self.store.usage().is_some();
         let slots = verifier::slots(self.cache, keeps_usage, self.steady);
         // From here on nothing commits but through the fence.
-        let store: Arc<dyn KeyStore> = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
+        let store = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
         let usage = Arc::new(PendingUsage::new(
-            Arc::clone(&store),
+            Arc::clone(&store) as _,
             Arc::clone(&slots) as _,
         ));
         let manager = KeyManager::new(manager::Parts {
-            store: Arc::clone(&store),
+            store: Arc::clone(&store) as _,
             format: format.clone(),
             catalog: Arc::clone(&catalog),
             hasher: Arc::clone(&hasher),

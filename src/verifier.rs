@@ -76,7 +76,6 @@ use crate::clock::{Clock, SteadyClock};
 use crate::hashing::{Credential, Hasher};
 use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
 use crate::random::{RandomError, RandomSource};
-use crate::store::KeyStore;
 
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
 /// a clock that stands before the key was issued cannot tell that it has expired.
@@ -91,7 +90,7 @@ pub struct Verifier {
 /// What a verifier is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) store: Arc<FencedStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
     catalog_id: CatalogId,
@@ -129,7 +128,7 @@ pub(crate) fn slots(
 
 impl Parts {
     pub(crate) fn new(
-        store: Arc<dyn KeyStore>,
+        store: Arc<FencedStore>,
         format: KeyFormat,
         catalog: Arc<ScopeCatalog>,
         hasher: Arc<Hasher>,

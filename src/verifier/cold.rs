@@ -9,7 +9,7 @@ use super::tag::Tag;
 use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, take_down};
 use crate::hashing::{Binding, Credential, Possession};
 use crate::key::{Digest, Environment, KeyRecord};
-use crate::store::{Change, ChangeId, ChangeSet, Outcome};
+use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 use crate::sync::{Planted, planted};
 
 /// How often what was read may turn out to be old by the time of the verdict.

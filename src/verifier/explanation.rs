@@ -222,7 +222,7 @@ impl Core {
         let stored = self
             .parts
             .store
-            .get(id)
+            .read(id)
             .await
             .map_err(DenialReason::Store)?;
         let stored = stored.ok_or(DenialReason::UnknownKey)?;

@@ -4,6 +4,9 @@
 //! is known. Whoever drops the future, or gets no answer, does not know it: the keys stay fenced for as long as a
 //! commit may take to end, and each request needs a read of them that began after it came. A machine that is suspended just
 //! then may send a commit after it wakes that took longer: what it ends is noticed as if another node had done it.
+//!
+//! What a manager reads of a key is held against what the requests are decided on: else this node could tell whoever revokes a
+//! key that another node has done so already, and go on granting it until it hears of that itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +43,11 @@ impl FencedStore {
             slots,
             held: Held::default(),
         }
+    }
+
+    /// As `get`, for the verifier's own reads, which the fence judges when they arrive.
+    pub(super) async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        self.store.get(id).await
     }
 
     /// Lifts the fences of commits that must have ended.
@@ -149,7 +157,9 @@ impl Drop for UnderWay<'_> {
 #[async_trait]
 impl KeyStore for FencedStore {
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.store.get(id).await
+        let stored = self.store.get(id).await?;
+        self.slots.compare(id, stored.as_ref());
+        Ok(stored)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {

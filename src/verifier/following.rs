@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Core;
 use super::reads::within;
-use crate::store::{Changed, Cursor, FeedPage, StoreError};
+use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
 use crate::sync::{Planted, planted};
 
 /// How much longer than it was asked to wait a store may take for an answer before it is asked anew.

@@ -22,7 +22,7 @@ use super::slots::Slots;
 use super::tag::Tag;
 use super::{Core, DenialReason};
 use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
-use crate::store::{KeyStore, StoreError};
+use crate::store::StoreError;
 use crate::sync::{Planted, planted};
 
 /// What a read brought.
@@ -198,7 +198,7 @@ impl Core {
                 return Fetched::Late;
             };
             self.counters.store_read();
-            let answer = self.parts.store.get(id).await;
+            let answer = self.parts.store.read(id).await;
             let stamp = if planted(Planted::StampAfterAnswer) {
                 self.slots.stamp().unwrap_or(stamp)
             } else {

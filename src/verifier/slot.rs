@@ -15,6 +15,7 @@ use super::Compiled;
 use super::lease::Stamp;
 use super::reads::Fetched;
 use super::tag::Tag;
+use crate::key::StoredKey;
 use crate::sync::{Planted, planted};
 
 /// Wrong guesses at a weak secret that its tag answers. After them each costs a slow hash, as if there were no tag, until
@@ -235,6 +236,15 @@ impl Slot {
         if is_trusting() {
             self.entry = None;
         }
+    }
+
+    /// Whether what the slot holds is what the store holds. What is only being read may be anything.
+    pub(super) fn holds(&self, stored: Option<&StoredKey>) -> bool {
+        let held = self.entry.as_ref().filter(|_| self.readers == 0);
+        held.zip(stored).is_some_and(|(entry, stored)| {
+            let record = entry.compiled.record();
+            (entry.revision(), record.cutoff) == (stored.revision, stored.cutoff)
+        })
     }
 
     /// The feed told this revision: what is below it is old. The highest one that was told in the present history stands.

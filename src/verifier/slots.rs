@@ -22,7 +22,7 @@ use super::seen_expired::SeenExpired;
 use super::slot::{Look, Proof, Segment, Slot};
 use super::watchers::Watchers;
 use crate::clock::{ClockError, SteadyClock, from_unix_micros};
-use crate::key::KeyId;
+use crate::key::{KeyId, StoredKey};
 use crate::store::{CutoffScope, Usage, UsageSource};
 use crate::sync::{Mutex, Planted, lock, planted};
 
@@ -196,6 +196,26 @@ impl Slots {
         let moment = self.line.next();
         self.find(id, || (), |(), slot| slot.invalidate(moment));
         self.watchers.wake(id);
+    }
+
+    /// The store holds this of the key by now: what was read until now is old, unless it is the same.
+    pub(super) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
+        let moment = self.line.next();
+        let is_old = self.find(
+            id,
+            || (),
+            |(), slot| {
+                let is_old = !slot.holds(stored);
+                if is_old {
+                    slot.invalidate(moment);
+                }
+                is_old
+            },
+        );
+        // Who waits for a key to end need not hold its slot.
+        if is_old != Some(false) {
+            self.watchers.wake(id);
+        }
     }
 
     /// What was read of any key until now is old, and what the feed told of it.

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use keyward::clock::{Clock, ClockError, SteadyClock};
-use keyward::key::RevokeReason;
+use keyward::key::{ApiKey, RevokeReason};
+use keyward::manager::{KeyUpdate, ManageError};
 use keyward::store::MemoryStore;
 use keyward::testkit::ManualSteadyClock;
 use keyward::verifier::{DenialClass, DenialReason, KeyCache};
@@ -288,6 +289,103 @@ async fn a_cutoff_is_heard_of_in_the_next_round() {
             "{denial:?}"
         );
     }
+}
+
+/// What a manager of this node can be told a key by.
+const READINGS: [&str; 6] = [
+    "revoke",
+    "revoke_leaked",
+    "replay_revocations",
+    "update",
+    "suspend",
+    "get",
+];
+
+/// That this node's manager is told of the key's end, whichever way it comes to read the key.
+async fn reads_that_it_ended(nodes: &Nodes, key: &ApiKey, reading: &str) {
+    let (manager, actor, tenant, id) = (nodes.here.manager(), actor(), tenant(), key.id());
+    let ended = match reading {
+        "revoke" => {
+            let again = manager.revoke(&actor, &tenant, id, RevokeReason::Requested);
+            again.await.map(drop)
+        }
+        "revoke_leaked" => {
+            let again = manager.revoke_leaked(&actor, key.presented());
+            again.await.map(drop)
+        }
+        "replay_revocations" => {
+            let page = manager.export_revocations(&actor, &tenant, None).await;
+            let replayed = manager.replay_revocations(&actor, page.unwrap().revocations);
+            assert_eq!(replayed.await.unwrap().already, 1);
+            return;
+        }
+        "update" => {
+            let update = KeyUpdate::new().title("renamed");
+            manager.update(&actor, &tenant, id, update).await.map(drop)
+        }
+        "suspend" => manager.suspend(&actor, &tenant, id).await.map(drop),
+        _ => {
+            let record = manager.get(&actor, &tenant, id).await.unwrap();
+            assert!(record.revocation().is_some());
+            return;
+        }
+    };
+    let error = ended.unwrap_err();
+    assert!(
+        matches!(error, ManageError::AlreadyRevoked { .. }),
+        "{reading}: {error}"
+    );
+}
+
+#[tokio::test]
+async fn what_this_node_tells_a_manager_it_does_not_grant() {
+    for reading in READINGS {
+        let nodes = Nodes::new().await;
+        let key = nodes.issue().await;
+        nodes.steady.advance(Duration::from_secs(1));
+        assert!(nodes.is_granted(&key).await);
+        nodes.revoke(&key).await;
+        assert!(nodes.is_granted(&key).await, "not heard of yet");
+        reads_that_it_ended(&nodes, &key, reading).await;
+        assert!(nodes.is_revoked(&key).await, "{reading}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_from_before_does_not_bring_back_what_a_manager_was_told_of() {
+    for reading in READINGS {
+        let nodes = Nodes::new().await;
+        let key = nodes.issue().await;
+        nodes.store.hold_answers();
+        let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
+        let waiting = tokio::spawn(async move { verify(&here, &presented).await });
+        nodes.store.is_holding(1).await;
+        nodes.revoke(&key).await;
+        nodes.store.hold_no_more();
+        reads_that_it_ended(&nodes, &key, reading).await;
+        nodes.store.let_go();
+        let _ = waiting.await.unwrap();
+        assert!(nodes.is_revoked(&key).await, "{reading}");
+    }
+}
+
+#[tokio::test]
+async fn a_manager_that_is_told_nothing_new_costs_the_requests_nothing() {
+    let nodes = Nodes::new().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    let (manager, actor, tenant) = (nodes.here.manager(), actor(), tenant());
+    manager.get(&actor, &tenant, key.id()).await.unwrap();
+    assert!(nodes.is_granted(&key).await);
+    assert_eq!(nodes.reads(), 1);
+    // A change of another node's is taken notice of too, though it ends nothing.
+    let (there, update) = (nodes.there.manager(), KeyUpdate::new().title("renamed"));
+    let updated = there.update(&actor, &tenant, key.id(), update);
+    updated.await.unwrap();
+    manager.get(&actor, &tenant, key.id()).await.unwrap();
+    let admitted = nodes.verify(&key).await.unwrap();
+    assert_eq!(admitted.grant().title().as_str(), "renamed");
+    assert_eq!(nodes.reads(), 2);
 }
 
 #[tokio::test]

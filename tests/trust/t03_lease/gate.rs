@@ -90,8 +90,13 @@ impl Gate {
         }
     }
 
-    pub(super) fn let_go(&self) {
+    /// From now on what is read is answered again; what is held stays so.
+    pub(super) fn hold_no_more(&self) {
         self.shared.holds.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn let_go(&self) {
+        self.hold_no_more();
         self.shared.released.notify_waiters();
     }
 }

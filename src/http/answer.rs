@@ -8,8 +8,9 @@ use super::key_in::{Form, KeyIn, Scheme};
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
 
-/// An answer, ready to be sent: everything about it that the caller may see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An answer, ready to be sent: everything about it that the caller may see. `Debug` leaves out the body, in which a
+/// [new key](crate::manager::Revealed) may stand.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
     /// The status.
@@ -18,6 +19,16 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     /// The body, whole.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What went wrong, in the words that the caller may read. The same for all that are refused alike.

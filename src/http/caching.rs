@@ -13,23 +13,29 @@ pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'sta
     if lines.peek().is_none() {
         return Some("private".into());
     }
-    let mut directives = Vec::new();
+    let (mut directives, mut is_read) = (Vec::new(), true);
     for value in lines {
         // What cannot be read is not passed on: `private` alone is safe.
         let read = std::str::from_utf8(value).ok().and_then(elements);
+        is_read &= read.is_some();
         directives.extend(read.unwrap_or_default());
     }
     let name = |directive: &str| {
         let name = directive.split('=').next().unwrap_or_default();
         name.trim().to_ascii_lowercase()
     };
+    let says = |directive: &&str, wanted| name(directive) == wanted;
+    // A cache that knows `must-understand` does not look at `no-store` beside it (RFC 9111 §5.2.2.3).
+    let is_undone = directives.iter().any(|it| says(it, "must-understand"));
     // `private="field"` is about that field alone.
     let is_kept_from_others = |directive: &&str| {
-        name(directive) == "no-store" || directive.trim().eq_ignore_ascii_case("private")
+        says(directive, "no-store") && !is_undone
+            || directive.trim().eq_ignore_ascii_case("private")
     };
     // Of an answer that says both, a cache may believe either.
     let is_open = |directive: &&str| ["public", "s-maxage"].contains(&&*name(directive));
-    if directives.iter().any(is_kept_from_others) && !directives.iter().any(is_open) {
+    let is_kept = directives.iter().any(is_kept_from_others);
+    if is_read && is_kept && !directives.iter().any(is_open) {
         return None;
     }
     let opens = ["", "public", "private", "s-maxage", "proxy-revalidate"];
@@ -81,6 +87,12 @@ mod tests {
             (&["no-cache"], Some("no-cache, private")),
             (&["private=\"set-cookie\", public"], Some("private")),
             (&[", ,"], Some("private")),
+            (
+                &["no-store, must-understand, max-age=60"],
+                Some("no-store, must-understand, max-age=60, private"),
+            ),
+            (&["must-understand, private"], None),
+            (&["private", "public, x=\""], Some("private")),
         ] {
             let headers: Vec<_> = before
                 .iter()

@@ -258,7 +258,8 @@ impl Edge {
     }
 
     /// The headers to add to a granted response that has these, so that no cache hands it to somebody else: `Cache-Control`
-    /// with `private` in it, and `Vary` with the headers that credentials are read from.
+    /// with `private` in it, and `Vary` with the headers that credentials are read from. What an application says to its own CDN
+    /// alone, by `CDN-Cache-Control` (RFC 9213) or `Surrogate-Control`, is left as it is.
     pub fn response_headers<'a, H: HeaderSource + ?Sized>(
         &'a self,
         response: &H,

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 
 use keyward::hashing::{Hashing, Pepper};
+use keyward::http::Answer;
 use keyward::key::{Digest, KeyFormat, PresentedKey, RevokeReason, Secret};
 use keyward::manager::{Actor, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
@@ -86,6 +87,7 @@ async fn a_secret_is_in_nothing_that_is_written() {
     let text = issued.api_key().expose().to_owned();
     scan.debug(&issued);
     scan.debug(&issued.reveal());
+    scan.debug(&Answer::from(&issued.reveal()));
     scan.debug(issued.api_key());
     scan.debug(issued.record());
     let view = issued.record().view(issued.record().created_at());

@@ -14,7 +14,8 @@
 //! Tried under hyper, axum and tonic, over HTTP/1.1 and HTTP/2; for tonic, let the edge answer in
 //! [gRPC's statuses](crate::http::GrpcStatus).
 //!
-//! What it guards finds the [`Grant`] in the request's extensions, and no credential. A
+//! What it guards finds the [`Grant`] in the request's extensions, and no credential. (In axum applications enable the feature `axum`:
+//! without it a key that came in the query stays in axum's `OriginalUri`.) A
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
 //! The body of a request that is refused is read to its end and thrown away, for two seconds and 16 MiB at most, so that a client that
@@ -104,6 +105,10 @@ impl KeyLayer {
 
     /// Cuts a response when its key ends while it is being sent
     /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a response.
+    ///
+    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is no response that could be cut: its response
+    /// ends as it begins, and with it the key's place among its requests in flight. Let the task that serves the connection stop
+    /// at [`Grant::ended`], and hold what else bounds it there.
     #[must_use]
     pub fn end_with_key(self) -> Self {
         let gate = self.gate.with(|terms| terms.ends_with_key = true);

@@ -15,8 +15,8 @@ const MAX_BREAKS: usize = 4;
 ///
 /// It would rather mask too much: the prefix and environment match in any case, the environment may be any, and
 /// a key that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character
-/// of a secret. What it cannot see: the secret of the two-value form standing alone, a key whose prefix or
-/// environment is damaged, and what follows white space, a quotation mark or more than four other characters
+/// of a secret. What it cannot see: the secret of the two-value form standing alone, a key in base64, as `Basic`
+/// credentials have it, a key whose prefix or environment is damaged, and what follows white space, a quotation mark or more than four other characters
 /// that are no letters or digits within a key.
 ///
 /// ```

@@ -1,6 +1,5 @@
-//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: the whole of a middleware
-//! that has what an adapter has. Run it with `cargo run -p poem_middleware`; it prints what to
-//! try.
+//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: a minimal middleware. Run it with
+//! `cargo run -p poem_middleware`; it prints what to try.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -72,12 +71,15 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let KeyMiddleware { edge, need, paths } = &self.middleware;
 
         // 1. What the request says: its credential, where it comes from, and which resources it names.
-        let values: Vec<_> = paths
+        // Where the path lacks one of its parameters nothing is named, and the request is refused: else a route that names
+        // a kind twice, once by a typo, would be decided on by half of what its handler acts on.
+        let values: Option<Vec<_>> = paths
             .iter()
-            .filter_map(|(kind, parameter)| Some((*kind, request.raw_path_param(parameter)?)))
+            .map(|(kind, parameter)| Some((*kind, request.raw_path_param(parameter)?)))
             .collect();
         let attempt = values
-            .iter()
+            .unwrap_or_default()
+            .into_iter()
             .fold(Attempt::of(need), |attempt, (kind, value)| {
                 attempt.resource(kind, value)
             });

@@ -3,8 +3,8 @@
 use std::panic::Location;
 
 /// Those that an application may have opened by itself, and one that no application has.
-const METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "KEYWARD",
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "KEYWARD",
 ];
 
 /// Tries each of these paths with every method and without a key, and fails unless all are answered 401.

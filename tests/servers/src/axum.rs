@@ -47,6 +47,13 @@ async fn a_method_that_was_added_after_a_layer_is_found() {
 }
 
 #[tokio::test]
+#[should_panic(expected = "CONNECT /open: 200")]
+async fn a_way_in_for_websockets_over_http2_is_found() {
+    let route = keys().await.get(read(), perhaps).connect(perhaps);
+    assert_guarded(Router::new().route("/open", route), ["/open"]).await;
+}
+
+#[tokio::test]
 #[should_panic(expected = "404")]
 async fn a_path_that_leads_nowhere_is_found() {
     assert_guarded(Router::new().route("/a", post(perhaps)), ["/b"]).await;

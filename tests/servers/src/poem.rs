@@ -73,12 +73,16 @@ impl Site {
             let need = Requirement::any_key().checked_by_handler("project");
             KeyMiddleware::new(&edge, need)
         };
+        // Its second parameter is misspelt.
+        let misbound = KeyMiddleware::new(&edge, Requirement::any_key().resource("project"));
+        let misbound = misbound.path("project", "from").path("project", "too");
         let site = Route::new()
             .at("/echo", get(echo).with(any()))
             .at("/original", get(original).with(any()))
             .at("/endless", get(endless).with(any()))
             .at("/forgetful", get(forgetful).with(promising()))
             .at("/missing", get(missing).with(promising()))
+            .at("/moves/:from/:to", get(missing).with(misbound))
             .nest_no_strip("/v1", program::app(&edge));
         let listener = TcpListener::bind("127.0.0.1:0")
             .into_acceptor()
@@ -160,6 +164,17 @@ async fn a_key_opens_its_route_and_no_other() {
             .status,
         401
     );
+}
+
+#[tokio::test]
+async fn a_route_that_misspells_a_parameter_is_closed() {
+    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let project: Resource = "project:p-17".parse().unwrap();
+    let restricted = site.issue(|new| new.resources(project)).await;
+    for key in [&restricted, &site.key] {
+        let moved = site.ask("GET /moves/p-17/p-18", &[bearer(key)]).await;
+        assert_eq!(moved.status, 403);
+    }
 }
 
 #[tokio::test]

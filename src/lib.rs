@@ -1,8 +1,8 @@
 //! API keys for Rust applications.
 //!
-//! Keyward issues keys, shows them once, verifies them, scopes and restricts them, revokes them, and keeps
-//! account of all of it. It is a library: the keys live in your store, and your application decides who may
-//! manage them.
+//! Keyward issues keys, shows each one once, verifies them, restricts them by scope, resource, network and time,
+//! rotates and revokes them, and records every change. It is a library: the keys are in your store, and your
+//! application decides who may manage them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -19,7 +19,7 @@
 //! let keyward = Keyward::builder(MemoryStore::new())
 //!     .format(KeyFormat::new("acme")?.environment("live")?)
 //!     .scopes([READ_EDITIONS.described("Read editions, sections and field values")])
-//!     .policy(AllowAll) // who may manage keys: said, never assumed
+//!     .policy(AllowAll) // who may manage keys; there is no default
 //!     .open()
 //!     .await?;
 //!
@@ -27,7 +27,7 @@
 //! let setup = Actor::system("setup");
 //! let new = NewKey::new(tenant.clone(), "Power BI dashboard", READ_EDITIONS);
 //! let issued = keyward.manager().issue(&setup, new.expires_in(Duration::from_hours(24 * 90))).await?;
-//! let text = issued.api_key().expose(); // show it to the client: this is the only time
+//! let text = issued.api_key().expose(); // show it to the client now: it cannot be had again
 //!
 //! let need = Requirement::scope(READ_EDITIONS);
 //! let attempt = Attempt::new(PresentedKey::text(text), &need);
@@ -43,22 +43,49 @@
 //! # }
 //! ```
 //!
-//! # The rooms
+//! # Modules
 //! | module | what it is about |
 //! |---|---|
-//! | [`key`] | what a key is: its text, its name, its powers, its record |
-//! | [`hashing`] | how a secret is kept |
+//! | [`key`] | what a key is: its text, its name, its access and restrictions, its record |
+//! | [`hashing`] | how a secret is stored |
 //! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
-//! | [`http`] | credentials in, standards-exact answers out, for any framework |
-//! | [`store`] | where keys live; what a backend must do |
+//! | [`http`] | credentials in, answers as the standards have them out, for any framework |
+//! | [`store`] | where keys are stored: in memory, in SQLite, and what a backend of your own must do |
 //! | `tower` | a layer in front of tower services (feature `tower`) |
 //! | `axum` | guarded routes, and the caller as an extractor (feature `axum`) |
 //! | `actix` | the same for actix (feature `actix`) |
-//! | [`audit`] | what is recorded |
-//! | [`clock`], [`random`] | time and randomness, handed in |
-//! | `testkit` | clocks that you set, random sources and stores that fail, for tests (feature `testkit`) |
+//! | [`audit`] | the events that are recorded |
+//! | [`clock`], [`random`] | time and randomness, which you can replace |
+//! | [`manual`] | guides: migrating to Keyward, writing a backend, writing middleware |
+//! | `testkit` | test clocks, failing stores, the suite for backends (feature `testkit`) |
 //!
+//! # Features
+//! None is on by default. The core has [`MemoryStore`](store::MemoryStore) and [`http::Edge`], and no web or SQL crate.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | guarded routes and extractors for axum; includes `tower` |
+//! | `tower` | a layer for any tower service that uses the `http` crate's types |
+//! | `actix` | guarded resources and middleware for actix |
+//! | `sqlite-bundled` | `store::SqliteStore`, with SQLite built from source: needs a C compiler |
+//! | `sqlite` | `store::SqliteStore` on the SQLite library that the program links already |
+//! | `foreign-digests` | importing digests made by bcrypt and by Django's hashers |
+//! | `testkit` | test clocks, failing stores, the suite for backends; for `[dev-dependencies]` |
+//!
+//! # Runtime
+//! Keyward needs a tokio runtime with its timer enabled, as `#[tokio::main]` has it. [`Verifier::verify`] says what
+//! holds without one.
+//!
+//! [`Verifier::verify`]: verifier::Verifier::verify
+//!
+//! # More
+//! The README that comes with the package has the topics that are not about one item: endpoints that manage keys,
+//! telling Keyward the connection (without it, keys restricted to networks are refused), upgraded connections,
+//! choosing a hash, what to watch in production, and what holds by which test. `SECURITY.md` says what is protected
+//! and what is not.
+//!
+//! # Reading the code
 //! A request's whole way is three files: what was presented (`http/credentials.rs`, and `key/parse.rs` below it), the
 //! decision (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`http/answer.rs`, with
 //! what it may say in `verifier/denial.rs`).

@@ -65,8 +65,8 @@
 //! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are good, when a
 //!   request that somebody else holds is to be changed. Its own router does the same.
 //! - An error that comes out of what it is around is an `InternalError` with the same answer.
-//! - What has not been read of a refused request is actix's to deal with: it answers, and closes the connection if it knows how much
-//!   was to come.
+//! - The body of a refused request is not read by this middleware. actix sends the answer, and closes the connection
+//!   if it knows how much of the body was still to come.
 //!
 //! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers preflights, which
 //! bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded` tries all routes of an
@@ -135,8 +135,9 @@ impl KeyMiddleware {
         KeyResource::new(self.clone(), path)
     }
 
-    /// Learns from a request what connection it came over. By default that is a [`Connection`] in the connection's data, put in by
-    /// `HttpServer::on_connect`; or else the peer's address, and TLS if the server was bound with it. Never what headers say.
+    /// How to learn from a request which connection it came over. By default it is the [`Connection`] in the
+    /// connection's data, inserted by `HttpServer::on_connect`; or else the peer's address, with TLS if the server was
+    /// bound with it. Headers are never asked.
     #[must_use]
     pub fn connection(
         self,
@@ -146,11 +147,13 @@ impl KeyMiddleware {
         Self { gate }
     }
 
-    /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
-    /// its reader gets an error, once it has come so far, which the reader answers: actix's extractors with 413.
+    /// Refuses requests whose body has more bytes (413). By default there is no such bound.
     ///
-    /// It lifts no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB for forms, which
-    /// `PayloadConfig`, `FormConfig` and `JsonConfig` set.
+    /// If the request states the length of its body, it is refused before the body is read. Otherwise whoever reads the
+    /// body gets an error at the bound, and answers it: actix's extractors answer 413.
+    ///
+    /// It raises no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB for
+    /// forms, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_request_bytes = max);

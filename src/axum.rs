@@ -51,12 +51,15 @@
 //! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
 //!
 //! # Why not `get(handler).layer(…)`
-//! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all. With
-//! [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its requirement, what is merged stays guarded, and
-//! methods that a route has not are behind one of its guards too, that of the last one merged: 401 without a key, and 403 or 405 with
-//! one. Nothing is looked up for them. That holds as long as
-//! what is merged last comes from here too, and the router has no `method_not_allowed_fallback`, which axum puts in its place; no
-//! guarded handler is ever reached that way. `testkit::assert_guarded` tries all routes of an application without a key.
+//! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all.
+//!
+//! - With [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its own requirement, and
+//!   stays guarded when method routers are merged.
+//! - A method that the route does not have is guarded as well, by the requirement that was merged last: the answer is
+//!   401 without a key, and 403 or 405 with one. Nothing is looked up for it.
+//! - The second point needs two things: what is merged last comes from here too, and the router has no
+//!   `method_not_allowed_fallback`, which axum would use instead. Neither ever opens a guarded handler.
+//! - `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
 mod managing;

@@ -81,7 +81,11 @@ impl Hashing {
         }
     }
 
-    /// Argon2id for every key, where policy says so. A verification then costs milliseconds and mebibytes.
+    /// Argon2id for every key, where a policy demands it.
+    ///
+    /// The Argon2id hash, of milliseconds and mebibytes, is computed at the first check of a key on each node, and
+    /// again after the key has left that node's memory. Later checks cost one block of SHA-256, as with any other
+    /// hash.
     #[must_use]
     pub fn argon2id(params: Argon2Params) -> Self {
         Self {

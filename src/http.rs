@@ -21,7 +21,7 @@
 //!
 //! let headers = [("x-api-key", key)]; // whatever the framework keeps them in
 //! let head = Head { headers: headers.as_slice(), connection, query: None };
-//! let passage = edge.admit(&head, Attempt::of(&need)).await.expect("the key is good");
+//! let passage = edge.admit(&head, Attempt::of(&need)).await.expect("the key is valid");
 //! assert_eq!(passage.grant().title().as_str(), "documented");
 //!
 //! let head = Head { headers: &headers[1..], ..head }; // no key at all
@@ -32,10 +32,16 @@
 //! ```
 //!
 //! # The way of a request
-//! The credential is read in `credentials.rs`, where it comes from in `client.rs`; the verifier decides; `answer.rs` writes
-//! what a caller is told. That is no more than the verifier's [class](crate::verifier::DenialClass) of denial, in
-//! words and headers that are the same for all who are refused alike. What the operator should know goes to the
-//! [observer](Edge::observe).
+//! `credentials.rs` reads the credential, `client.rs` where the request came from; the verifier decides; `answer.rs`
+//! writes what the caller is told:
+//!
+//! - Before the caller has proven that it holds the key: whether a credential came, and the
+//!   [class](crate::verifier::DenialClass) of the denial. All who are refused alike get the same words and headers.
+//! - After that, a 403 for a missing scope names the scopes that would do, in the Bearer challenge (RFC 6750).
+//! - The edge also answers by itself: 403 `https_required`, 404 and 503 of look-ups, 413, and 500 for a handler's
+//!   mistake.
+//!
+//! What the operator should know goes to the [observer](Edge::observe).
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod adapter;

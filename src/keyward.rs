@@ -59,8 +59,8 @@ impl Keyward {
         &self.verifier
     }
 
-    /// What is to go on beside the requests, for as long as the process lives: following the store's news, and handing
-    /// on each minute how keys were used. It never ends; spawn it once.
+    /// The background work of a process: it polls the store's change feed, and writes to the store each minute how keys
+    /// were used. It never ends; spawn it once per process.
     ///
     /// ```no_run
     /// # async fn f(keyward: keyward::Keyward) {
@@ -70,9 +70,17 @@ impl Keyward {
     /// let _ = keyward.flush_usage().await;
     /// # }
     /// ```
-    /// Without it nothing is less safe, only slower: each key in use is read from the store once per
-    /// [lease](KeyCache::lease) then, and what another node revokes is noticed after a lease at the latest; with it, as soon
-    /// as the store tells. It needs a tokio runtime with its timer enabled.
+    /// | | with it | without it |
+    /// |---|---|---|
+    /// | a revocation on another node is noticed | as soon as the change feed tells it | within a [lease] |
+    /// | a key in use is read from the store | once, then when it changes | once per [lease] |
+    /// | how keys were used is written | each minute | by [`flush_usage`](Self::flush_usage) alone |
+    ///
+    /// If the change feed stops while it runs, this node is as one without it. Watch
+    /// [`Operations::is_followed`](crate::verifier::Operations::is_followed) and `rounds_failed`. It needs a tokio
+    /// runtime with its timer enabled.
+    ///
+    /// [lease]: KeyCache::lease
     pub fn background(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let keyward = self.clone();
         async move {
@@ -87,13 +95,15 @@ impl Keyward {
         }
     }
 
-    /// Hands to the store how keys were used on this node since the last time; for how many keys.
+    /// Writes to the store how keys were used on this node since the last time, and says for how many keys.
     ///
-    /// The [background work](Self::background) does it each minute. Call it before the process ends: what was not handed
-    /// on is lost with it. After an error call it again within ten minutes: nothing is counted twice.
+    /// The [background work](Self::background) does it each minute. Call it before the process ends: what was not
+    /// written is lost. After an error call it again: what the store took is not counted twice. What could
+    /// not be written for nine minutes is dropped.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Unsupported`] if the store keeps no usage, and there is nothing to hand on.
+    /// [`StoreError`]. [`StoreError::Unsupported`] means that the store keeps no usage, so that there was nothing to
+    /// write: ignore it at shutdown.
     pub async fn flush_usage(&self) -> Result<usize, StoreError> {
         self.usage.flush(&*self.random).await
     }
@@ -123,13 +133,18 @@ impl Builder {
         self
     }
 
-    /// Declares scopes; more calls declare more.
+    /// Declares scopes: those that keys can be given and routes can require. Further calls add to them. By default
+    /// there are none, and keys can then be issued with full access only.
+    ///
+    /// A scope that is declared twice, or one that implies a scope which is not declared, makes [`open`](Self::open)
+    /// fail.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = ScopeDeclaration>) -> Self {
         self.scopes.extend(scopes);
         self
     }
 
-    /// Who may manage keys.
+    /// Who may manage keys: asked for each call of the [`KeyManager`], before the store is read. Required, and without
+    /// a default. [`AllowAll`](crate::manager::AllowAll) is for applications that decide before they call.
     pub fn policy(mut self, policy: impl Policy) -> Self {
         self.policy = Some(Box::new(policy));
         self
@@ -153,7 +168,10 @@ impl Builder {
         self
     }
 
-    /// What tells the time; by default the operating system.
+    /// What tells the time of day, for creation, expiry and events; by default the operating system. How old a cached
+    /// key is, is measured by the [steady clock](Self::steady_clock) instead.
+    ///
+    /// A clock for tests is refused unless all environments of the format are test environments.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -253,38 +271,44 @@ async fn check_peppers(
     Ok(())
 }
 
-/// A Keyward cannot be opened.
+/// A Keyward cannot be opened. Correct the cause, and open it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// No format was given.
+    /// No format was given: call [`Builder::format`].
     #[error("no key format was given")]
     NoFormat,
-    /// No policy was given.
+    /// No policy was given: call [`Builder::policy`].
     #[error("no policy was given: who may manage keys must be said")]
     NoPolicy,
-    /// A clock or random source for tests was given, and the format accepts keys of a real environment.
+    /// A clock or random source for tests was given, and the format accepts keys of this real environment. Use the
+    /// environment `test` alone, or the real clocks and random source.
     #[error("a clock or random source for tests is not accepted for `{0}`, only for `test`")]
     TestPartsOutsideTest(Environment),
-    /// The scopes do not make a catalog.
+    /// The declared scopes contradict each other, or are too many: correct the declaration that the error names.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A pepper is not the one that the store's keys were hashed under.
+    /// A pepper is not the one that the store's keys were hashed under: it was mistyped, or is another store's.
+    /// Configure the original bytes. New bytes need a new version (see
+    /// [`Hashing::accept_pepper`](crate::hashing::Hashing::accept_pepper)), and a lookup pepper never changes.
     #[error("`{name}` is not the pepper that the store was first opened with")]
     WrongPepper {
         /// The name of the pepper's check value.
         name: String,
     },
-    /// The foreign keys that are to be accepted cannot be.
+    /// The [foreign keys](Builder::foreign_keys) contradict each other or lack something, as the text says: correct
+    /// their configuration.
     #[error("{0}")]
     Foreign(String),
-    /// Digests without a pepper are refused, and no pepper is given to make others with.
+    /// Digests without a pepper are refused, and no pepper was given to make others with: this node was probably
+    /// started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
     #[error("digests without a pepper are refused, and no pepper was given")]
     NoPepper,
-    /// No random bytes can be had.
+    /// No random bytes can be had from the random source. Nothing could be issued either: fix that first.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The store failed.
+    /// The store failed while the check values of peppers were written or compared. If it was
+    /// [unavailable](StoreError::Unavailable), open again later.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

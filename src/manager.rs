@@ -9,10 +9,12 @@
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
 //! | survive a restored backup | [`export_revocations`](KeyManager::export_revocations), [`replay_revocations`](KeyManager::replay_revocations) |
 //!
-//! Every call names an [`Actor`], asks the [`Policy`] before the store is read, and commits its
-//! [`Event`](crate::audit::Event) together with the change. A key of a tenant that is not the actor's and a key that
-//! does not exist give the same answer. What gives power, to a new key or back to one that exists, is held against the
-//! actor's [`Ceiling`] and the [`TenantRules`]; what only takes it away is not.
+//! Every call names an [`Actor`] and asks the [`Policy`] before the store is read. A key of a tenant that is not the
+//! actor's and a key that does not exist give the same answer. What gives power, to a new key or back to one that
+//! exists, is checked against the actor's [`Ceiling`] and the [`TenantRules`]; what only takes power away is not.
+//!
+//! If the store keeps events, each change commits together with its [`Event`](crate::audit::Event), or not at all. A
+//! revocation is the one exception: it commits even if the event log cannot take its event.
 
 mod actor;
 mod amend;

@@ -1,8 +1,10 @@
-//! Where keys live: the contract that a backend keeps, the backend in memory, and with the feature `sqlite` one in a file.
+//! Where keys are stored: the contract of a backend, the backend in memory, and with the feature `sqlite` one in a
+//! file.
 //!
-//! A backend implements the four methods of [`KeyStore`], and [`EventLog`] and [`UsageStore`] if it keeps those too. It
-//! indexes a few columns of [`StoredKey`], and never looks into the document. The guide
-//! [Writing a backend](crate::manual::writing_a_backend) shows how.
+//! A backend implements the six required methods of [`KeyStore`]. Four do the work; [`events`](KeyStore::events) and
+//! [`usage`](KeyStore::usage) return `None`, or the backend's [`EventLog`] and [`UsageStore`]. It indexes a few
+//! columns of [`key::StoredKey`](crate::key::StoredKey), and never looks into the document. The guide [Writing a
+//! backend](crate::manual::writing_a_backend) shows how.
 
 mod change;
 mod change_set;

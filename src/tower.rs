@@ -18,9 +18,16 @@
 //! without it a key that came in the query stays in axum's `OriginalUri`.) A
 //! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
 //!
-//! The body of a request that is refused is read to its end and thrown away, for two seconds and 16 MiB at most, so that a client that
-//! is still sending gets the answer, and can go on with the connection. Not that of a request that expects to be asked for it (`Expect`): over HTTP/1.1 hyper closes its
-//! connection once it has been answered, unless the whole of the body has come by then.
+//! # Refused requests with a body
+//! The body of a refused request is read and discarded, for at most two seconds and 16 MiB: a client that is still
+//! sending then gets the answer, and can use the connection again. The body of a request with `Expect: 100-continue` is
+//! not read. Over HTTP/1.1 hyper closes that connection after the answer, unless the whole body has arrived by then.
+//!
+//! # Upgraded connections
+//! The limit of concurrent requests and [`end_with_key`](KeyLayer::end_with_key) belong to the response body. A
+//! connection that is upgraded, such as a WebSocket, outlives it: watch [`Grant::ended`] and close it yourself.
+//!
+//! # CORS
 //!
 //! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and
 //! without it `OPTIONS` gets 401 like everything else.
@@ -73,9 +80,12 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// Learns from a request's head what connection it came over. By default a [`Connection`] stands in its extensions, put in by
-    /// whoever accepts connections; or with the feature `axum`, what its `into_make_service_with_connect_info` puts there, for a server
-    /// without TLS. Where there is neither, the peer is unknown, and the connection not TLS.
+    /// How to learn from a request's head which connection it came over. By default it is the [`Connection`] in the
+    /// request's extensions, inserted by whoever accepts connections; or, with the feature `axum`, the address that
+    /// `into_make_service_with_connect_info::<SocketAddr>()` inserts, which counts as a connection without TLS.
+    ///
+    /// If there is neither, the peer is unknown and the connection counts as without TLS: keys that are restricted to
+    /// networks are then refused, and an edge that [requires TLS](Edge::require_tls) refuses every request.
     #[must_use]
     pub fn connection(
         self,
@@ -85,10 +95,12 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// Refuses requests with bodies of more bytes (413): before the body is read where it says how long it is, and else
-    /// its reader gets an error, once it has come so far, which the reader answers: axum's extractors with 413.
+    /// Refuses requests whose body has more bytes (413). By default there is no such bound.
     ///
-    /// It lifts no other bound: axum's extractors read 2 MiB at most, unless its `DefaultBodyLimit` says otherwise.
+    /// If the request states the length of its body, it is refused before the body is read. Otherwise whoever reads the
+    /// body gets an error at the bound, and answers it: axum's extractors answer 413.
+    ///
+    /// It raises no other bound: axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` is set otherwise.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_request_bytes = max);

@@ -110,8 +110,11 @@ impl Edge {
         self
     }
 
-    /// Tells of every refusal, and why: for the operator's log. Called before the answer is sent; must not block. Not told of is a
-    /// body that turns out to be too long while a handler reads it, since it is the handler that answers.
+    /// Calls this function with every refusal and its reason: for the operator's log. It is called before the answer is
+    /// sent, and must not block.
+    ///
+    /// It is also called for refusals that are [only reported](Self::report_only). It is not called for a request body
+    /// that turns out to be too long while a handler reads it, since the handler answers that.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -140,11 +143,12 @@ impl Edge {
         self
     }
 
-    /// Decides on a request: at once where it can, whether or not the future is then awaited. What the attempt says of
-    /// its credential and its address is replaced by what the head says.
+    /// Decides on a request. Where neither the store nor a slow hash is needed, it decides at once, even if the future
+    /// is never polled. The credential and the address in the attempt are replaced by those of the head.
     ///
     /// # Errors
-    /// [`Refusal`] bears the answer to send, and nothing else of the request should happen.
+    /// [`Refusal`] has the answer to send: nothing else of the request should happen, unless the refusal
+    /// [is only reported](Refusal::is_report_only). Then let the request through, without a grant.
     pub fn admit<'a, 'h, H: HeaderSource + ?Sized>(
         &'a self,
         head: &Head<'h, H>,

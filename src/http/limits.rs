@@ -1,8 +1,11 @@
-//! What is left of quotas, as headers that clients can slow down by.
+//! What is left of quotas, rendered as headers by which clients can slow down.
 //!
-//! Two families say it: `X-RateLimit-*`, which no standard describes and most clients know, and `RateLimit` with
-//! `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11, which is work in progress. Neither promises anything:
-//! a request may be refused though some are left.
+//! **The edge does not send them yet**, since quotas are not counted in this version. A host that counts requests
+//! itself can [render](LimitHeaders::render) and send them.
+//!
+//! There are two families: `X-RateLimit-*`, which no standard describes and most clients know, and `RateLimit` with
+//! `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11, which is work in progress. Neither is a promise: a
+//! request may be refused although some are left.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -52,7 +55,7 @@ impl QuotaState {
     }
 }
 
-/// Which families of limit headers are sent.
+/// Which families of limit headers are rendered.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};

@@ -131,7 +131,8 @@ impl KeyRecord {
         &self.quotas
     }
 
-    /// Most requests in flight at once, on one node.
+    /// Most requests that it may have in flight at once on one node; `None`: no limit. Each node counts for itself, so
+    /// that several nodes together admit several times as many.
     #[must_use]
     pub fn concurrency(&self) -> Option<NonZeroU32> {
         self.concurrency

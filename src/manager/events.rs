@@ -9,9 +9,12 @@ use crate::store::StoreError;
 const MOST: usize = 1_000;
 
 impl KeyManager {
-    /// Up to `limit`, and 1,000 at most, of a tenant's events after this number, in the order in which they were committed; from 0 on, all.
+    /// The tenant's events with a number above `after`, in the order in which they were committed: at most `limit` of
+    /// them, and at most 1,000.
     ///
-    /// Numbers are those of the whole log, so that a tenant's have gaps.
+    /// To read all of them, begin with 0. Pass the [number](SealedEvent::number) of the last event of a page as
+    /// `after` of the next, until a page is empty. Numbers count the events of all tenants, so that those of one
+    /// tenant have gaps.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Store`], with

@@ -16,14 +16,16 @@ use crate::store::{Change, ChangeId, ChangeSet, Committed, Outcome, Precondition
 pub(super) const ID_DRAWS: u32 = 4;
 
 impl KeyManager {
-    /// Issues a key. Its text is in the answer, this once; nothing stored can bring it back.
+    /// Issues a key. Its text is in the answer and cannot be had again: nothing that is stored can bring it back.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
     /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`], [`ManageError::CutOff`];
     /// [`ManageError::Random`], [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`],
-    /// [`ManageError::Store`]. Nothing is issued on any of them; after [`StoreError::Indeterminate`] a key may stand in the
-    /// list that nobody holds.
+    /// [`ManageError::Store`]. Nothing is issued on any of them but [`StoreError::Indeterminate`]: then there may be a
+    /// key in the list whose text nobody holds. Its text cannot be had any more. [Revoke](Self::revoke) that key, or
+    /// [rotate](Self::rotate) it with [`Overlap::None`](super::Overlap::None), which ends it and hands out a
+    /// successor.
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
         let key = key.into_request();
         if !actor.acts_for(&key.tenant) {

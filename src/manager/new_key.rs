@@ -10,8 +10,8 @@ use super::InvalidKey;
 use crate::clock::{later, normalized};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
-/// A key as asked for. Title and access must be said. A restriction that is not said is none: the key then lives
-/// for ever, and may be used from anywhere and on all resources.
+/// A key as asked for. Title and access are required. A restriction that is not set does not exist: the key then never
+/// expires, and may be used from anywhere and on all resources.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,7 +86,8 @@ pub enum Expiry {
 }
 
 impl NewKey {
-    /// A key for this tenant, under this title, with this access: for ever, from anywhere, unless more is said.
+    /// A key for this tenant, under this title, with this access. It never expires and may be used from anywhere,
+    /// unless you restrict it.
     ///
     /// The title is checked when the key is issued.
     #[must_use]
@@ -121,21 +122,24 @@ impl NewKey {
         self
     }
 
-    /// Restricts which things it may touch.
+    /// Restricts which things it may touch: at most [1,000](Resources::MAX) resources, which is checked when the key is
+    /// issued. Replaces what was set before.
     #[must_use]
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
         self.0.resources = resources.into();
         self
     }
 
-    /// Restricts from where it may be used.
+    /// Restricts from where it may be used: at most [100](Networks::MAX) networks, which is checked when the key is
+    /// issued. Replaces what was set before.
     #[must_use]
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
         self.0.networks = networks.into();
         self
     }
 
-    /// Declares a quota. Quotas are kept and shown, not counted yet.
+    /// Adds a quota: at most [8](Quota::MAX_PER_KEY), each under a name of its own, which is checked when the key is
+    /// issued. Quotas are stored and shown, but not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.0.quotas.push(quota);
@@ -149,7 +153,8 @@ impl NewKey {
         self
     }
 
-    /// Attaches metadata.
+    /// Attaches metadata: at most [4,096 bytes](Metadata::MAX_BYTES) of compact JSON, [8 levels](Metadata::MAX_DEPTH)
+    /// deep, which [`Metadata`] checks when it is made. Replaces what was attached before.
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.0.metadata = metadata;

@@ -127,8 +127,9 @@ impl KeyQuery {
 
     /// Only keys that have not ended, were issued this long ago or longer, and have not been used since then.
     ///
-    /// It knows what the store knows, and what this node has not [handed on](crate::Keyward::flush_usage) yet. Other
-    /// nodes' use since they last did is not seen: flush oftener than the time asked for.
+    /// It counts the use that is in the store, and the use on this node that was not
+    /// [flushed](crate::Keyward::flush_usage) yet. What other nodes have not flushed is not seen, so a key in use there
+    /// may be listed as unused: flush more often than the time you ask for. Needs a store that keeps usage.
     #[must_use]
     pub fn unused_for(mut self, time: Duration) -> Self {
         self.unused = Some(time);

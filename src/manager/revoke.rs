@@ -12,10 +12,14 @@ use crate::store::{Change, ChangeId, ChangeSet, Outcome};
 impl KeyManager {
     /// Revokes a key: at once, for good, and whatever else is being done to it.
     ///
-    /// Once this has returned, no verification that starts is granted. It needs neither a readable document, nor
-    /// a random source, nor a clock: without one the revocation is dated at the key's own creation. The actor's
-    /// ceiling does not bind it, since ending a key gives nobody more; the policy does. The text of a key in the
-    /// reason is masked.
+    /// Once this has returned, no verification that starts on this node is granted. Other nodes refuse the key as soon
+    /// as they read the change from the store's change feed, and at the latest one
+    /// [lease](crate::verifier::KeyCache::lease) after the start of their last completed poll, or of their read of the
+    /// key.
+    ///
+    /// It needs neither a readable document, nor a random source, nor a clock: without a clock the revocation is dated
+    /// at the key's own creation. It commits even if the event log cannot take its event. The actor's ceiling is not
+    /// checked, since ending a key gives nobody more; the policy is asked. The text of a key in the reason is masked.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key

@@ -1,9 +1,13 @@
 //! Ending many keys at once.
 //!
-//! A cutoff does it: in one commit it ends every key in its scope that was issued before an instant, on every
-//! node, and makes an `issue` that began before it fail. What follows only writes down for each key what is so
-//! already, and can be interrupted and taken up again at any place. What comes first are the keys that a cutoff at this
-//! instant would miss, where another node's clock runs ahead: those are revoked one by one before it.
+//! A cutoff does it: one commit ends every key in its scope that was issued before an instant, and makes an `issue`
+//! that began before it fail. As with a single revocation, this node refuses the keys once the commit has returned, and
+//! other nodes at most a lease later.
+//!
+//! 1. Keys that a cutoff at this instant would miss, because another node's clock runs ahead and dated them later, are
+//!    revoked one by one.
+//! 2. The cutoff is committed.
+//! 3. Each key that has ended is also stored as revoked. This can be interrupted and continued at any point.
 
 use time::OffsetDateTime;
 
@@ -90,12 +94,13 @@ impl Dated {
 impl KeyManager {
     /// Revokes all keys of a tenant, or of one of its owners.
     ///
-    /// A key that is issued meanwhile is either among them, or is refused, or is dated no earlier than the instant of
-    /// this call: none slips through. As with a single revocation the actor's ceiling does not bind it.
+    /// A key that is issued at the same time is either revoked too, or refused, or dated no earlier than the instant of
+    /// this call. As with a single revocation, the actor's ceiling is not checked, and other nodes refuse the keys at
+    /// most a [lease](crate::verifier::KeyCache::lease) later.
     ///
     /// # Errors
     /// [`ManageError::Unfinished`] if every one of them has ended, and not all are listed as revoked yet: call it again
-    /// with the instant given. After any other error some may be good still: call it again as it was.
+    /// with the instant given. After any other error some keys may still be valid: repeat the call unchanged.
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy;
     /// [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn revoke_all(

@@ -18,7 +18,7 @@ use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreErro
 /// How far a line of rotations is followed. A longer one is retired from its young end.
 const LONGEST_LINE: usize = 64;
 
-/// How long a key and its successor are both good. The old key's life is never lengthened.
+/// How long a key and its successor are both valid. The old key's life is never lengthened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
@@ -115,20 +115,23 @@ impl From<Overlap> for Rotation {
 }
 
 impl KeyManager {
-    /// Issues a successor to a key: same title, owner, access, restrictions, quotas and metadata, and unless asked for
-    /// no later an end than the key was issued with. Its text is in the answer, this once.
+    /// Issues a successor to a key: with the same title, owner, access, restrictions, quotas and metadata. Unless you
+    /// ask for another expiry, it expires when the key was issued to expire. The successor's text is in the answer,
+    /// and cannot be had again.
     ///
-    /// Both are changed in one commit. When the overlap ends the old key counts as revoked, on every node and without
-    /// anybody doing anything; it can be ended earlier by revoking it. A key is rotated once: then the last of
-    /// its line is, as long as one behind it has not ended. Ancestors whose overlap is over are revoked on the way, so
-    /// that they weigh on no cap.
+    /// Both keys change in one commit. When the overlap ends, the old key counts as revoked on every node, without a
+    /// further call. To end it earlier, revoke it.
+    ///
+    /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
+    /// rotating the key itself is [`ManageError::AlreadyRotated`], which names that successor. Predecessors whose
+    /// overlap is over are stored as revoked on this occasion, so that they no longer count towards a tenant's cap.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no such
     /// key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
     /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
-    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] a successor may stand in the list that nobody holds:
-    /// rotate that one.
+    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the key may have a successor in the list whose text
+    /// nobody holds: rotate that one.
     pub async fn rotate(
         &self,
         actor: &Actor,

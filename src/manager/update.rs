@@ -40,85 +40,85 @@ impl KeyUpdate {
         Self::default()
     }
 
-    /// The title that is asked for.
+    /// The title that is asked for; `None`: unchanged.
     #[must_use]
     pub fn new_title(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// The metadata that are asked for.
+    /// The metadata that is asked for; `None`: unchanged.
     #[must_use]
     pub fn new_metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
-    /// The access that is asked for.
+    /// The access that is asked for; `None`: unchanged.
     #[must_use]
     pub fn new_access(&self) -> Option<&Access> {
         self.access.as_ref()
     }
 
-    /// The resources that are asked for.
+    /// The resources that are asked for; `None`: unchanged.
     #[must_use]
     pub fn new_resources(&self) -> Option<&Resources> {
         self.resources.as_ref()
     }
 
-    /// The networks that are asked for.
+    /// The networks that are asked for; `None`: unchanged.
     #[must_use]
     pub fn new_networks(&self) -> Option<&Networks> {
         self.networks.as_ref()
     }
 
-    /// The quotas that are asked for.
+    /// The quotas that are asked for; `None`: unchanged. An empty slice removes them.
     #[must_use]
     pub fn new_quotas(&self) -> Option<&[Quota]> {
         self.quotas.as_deref()
     }
 
-    /// The limit on requests in flight that is asked for; the inner none lifts it.
+    /// The limit on requests in flight that is asked for; `None`: unchanged, `Some(None)`: no limit any more.
     #[must_use]
     pub fn new_concurrency(&self) -> Option<Option<NonZeroU32>> {
         self.concurrency
     }
 
-    /// What people call it. Checked when it is changed.
+    /// Changes what people call it. The text is checked by [`KeyManager::update`].
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// What the host attaches, in place of all that was attached.
+    /// Replaces all of its metadata.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self
     }
 
-    /// What it may do.
+    /// Replaces what it may do.
     pub fn access(mut self, access: impl Into<Access>) -> Self {
         self.access = Some(access.into());
         self
     }
 
-    /// Which things it may touch.
+    /// Replaces which things it may touch; [`Resources::Any`] lifts the restriction.
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
         self.resources = Some(resources.into());
         self
     }
 
-    /// From where it may be used.
+    /// Replaces from where it may be used; [`Networks::Any`] lifts the restriction.
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
         self.networks = Some(networks.into());
         self
     }
 
-    /// Its quotas, in place of all that it had; none lifts them.
+    /// Replaces all of its quotas; an empty list removes them.
     pub fn quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         self.quotas = Some(quotas.into_iter().collect());
         self
     }
 
-    /// How many of its requests may be in flight at once; none lifts the limit.
+    /// Changes how many of its requests may be in flight at once on one node; `None` lifts the limit.
     pub fn concurrency(mut self, limit: Option<NonZeroU32>) -> Self {
         self.concurrency = Some(limit);
         self
@@ -141,10 +141,10 @@ impl fmt::Debug for KeyUpdate {
 }
 
 impl KeyManager {
-    /// Changes named fields of a key. Nodes learn of it as of a revocation.
+    /// Changes the fields that the update names. Other nodes learn of it as they learn of a revocation.
     ///
-    /// The key is held against the actor's ceiling both as it is and as it is to be: whoever may not issue such
-    /// a key may not change it either. Where nothing differs, nothing is done.
+    /// The key is checked against the actor's ceiling both as it is and as it is to be: whoever may not issue such a
+    /// key may not change it either. If nothing differs, nothing is done.
     ///
     /// # Errors
     /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by policy;

@@ -72,12 +72,21 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's locks do not work
 /// over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
 ///
-/// Restoring a backup brings back keys that were revoked since. Stop all processes; put the backup in place, and remove the files
-/// beside it whose names end in `-wal` and `-shm`; open it and call [`begin_new_history`](Self::begin_new_history), so that no
-/// process takes old news for its own; then [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before) or
-/// [replay](crate::manager::KeyManager::replay_revocations) the revocations that were exported. A file that is renamed into the place of
-/// one that is open, and one that is removed, is noticed, on Unix, and every call fails until the process starts anew; one that is copied over it
-/// is not.
+/// # Restoring a backup
+/// A backup brings back keys that were revoked since it was made.
+///
+/// 1. Stop all processes that have the file open.
+/// 2. Put the backup in its place, and remove the files beside it whose names end in `-wal` and `-shm`.
+/// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change
+///    feed for the new one.
+/// 4. Call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), or
+///    [replay](crate::manager::KeyManager::replay_revocations) the revocations that you exported.
+/// 5. Start the processes.
+///
+/// On Unix it is noticed when another file is renamed into the place of the open one, or when the open one is removed:
+/// every call then fails until the process is restarted. A file that is copied over the open one is not noticed.
+///
+/// # Who may read it
 ///
 /// It holds no secret, but digests from which a weak one could be guessed, and names: keep it, and the files beside it, from others as you
 /// would a table of passwords. SQLite makes it as the process's `umask` has it.

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// # What a bound means
 /// A key takes some 320 bytes for what is decided on and counted, and its record besides: together 1 to 1.5 kB for a key with a few
 /// scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in sixteen is for
-/// keys with which wrong secrets alone were presented.
+/// keys at which only wrong secrets were presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCache {
     pub(super) lease: Duration,
@@ -44,17 +44,24 @@ impl KeyCache {
         Self::new().lease(Duration::ZERO)
     }
 
-    /// For how long what was read may be decided on after the read began, or after the last round of news that the
-    /// [background work](crate::Keyward::background) has applied began. Longest ten minutes; zero keeps nothing.
+    /// For how long a node may decide on what it read of a key: counted from the start of the read, or from the start
+    /// of the last completed poll of the change feed that the [background work](crate::Keyward::background) has
+    /// applied. Five seconds by default, ten minutes at most; zero keeps nothing.
     ///
-    /// The bound of how long a revocation on another node can go unnoticed here when the news stay away.
+    /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is
+    /// measured by the [steady clock](crate::Builder::steady_clock): a machine that is paused from outside, without
+    /// noticing, may be late by up to a lease after it wakes.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.min(Self::MAX_LEASE);
         self
     }
 
-    /// Most bytes that keys take in memory.
+    /// Most bytes that cached keys take in memory, about; 256 MiB by default.
+    ///
+    /// When it is reached, keys that were not used lately are dropped. Their next use reads the store again, and
+    /// computes the stored hash again: with Argon2id that is a slow hash. Requests in flight of a dropped key stay
+    /// counted.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;

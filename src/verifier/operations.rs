@@ -24,11 +24,12 @@ pub struct Operations {
     /// Digests that were not replaced because a hash or a commit failed, or somebody else did it first; a later
     /// use tries again. Those put off for want of a permit are not counted.
     pub rehashes_failed: u64,
-    /// Rounds of news that were applied.
+    /// Polls of the store's change feed that were applied.
     pub rounds: u64,
-    /// Rounds of news that failed.
+    /// Polls of the store's change feed that failed. Watch it: while it grows, other nodes' changes are noticed late.
     pub rounds_failed: u64,
-    /// Whether rounds of news keep coming, so that keys need not be read again.
+    /// Whether the change feed is being followed, so that cached keys need not be read again: a poll that began less than
+    /// a [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false where nothing is kept.
     pub is_followed: bool,
     /// Keys in memory.
     pub resident_keys: u64,

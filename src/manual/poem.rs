@@ -1,5 +1,6 @@
-//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: a minimal middleware. Run it with
-//! `cargo run -p poem_middleware`; it prints what to try.
+//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: a minimal
+//! middleware. Not included are guards inside of guards, bounds of bodies, look-ups before the handler, and cutting a
+//! response when its key ends. Run it with `cargo run -p poem_middleware`; it prints what to try.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

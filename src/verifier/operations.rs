@@ -28,8 +28,8 @@ pub struct Operations {
     pub rounds: u64,
     /// Polls of the store's change feed that failed. Watch it: while it grows, other nodes' changes are noticed late.
     pub rounds_failed: u64,
-    /// Whether the change feed is being followed, so that cached keys need not be read again: a poll that began less than
-    /// a [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false where nothing is kept.
+    /// Whether the change feed is being followed, so that cached keys need not be read again: a poll that began less
+    /// than a [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false where nothing is kept.
     pub is_followed: bool,
     /// Keys in memory.
     pub resident_keys: u64,

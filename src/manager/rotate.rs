@@ -86,7 +86,7 @@ impl Rotation {
         self
     }
 
-    /// How long both are good.
+    /// How long both are valid.
     #[must_use]
     pub fn overlap(&self) -> Overlap {
         self.overlap

@@ -58,15 +58,15 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// ```
 ///
 /// # What it keeps
-/// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The ids of commits are remembered for as long
-/// as they are among the last 100,000, and for a day at the least; the feed keeps the last 65,536 positions. How keys were used
-/// since it was last handed on is lost when the process is killed: see [`Keyward::background`](crate::Keyward::background).
+/// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The ids of commits are remembered
+/// while they are among the last 100,000, and for at least a day. The change feed keeps the last 65,536 positions. How
+/// keys were used since the last [flush](crate::Keyward::flush_usage) is lost when the process is killed.
 ///
 /// # How long calls take
-/// A call waits for its turn, and then for SQLite, which itself waits for other processes: each as long as
-/// [`SqliteOptions::patience`] at most, and a commit twice as long for SQLite. A commit that had not begun by then never does. One that waits
-/// for news ends within the wait asked for, and two such calls. Other processes' commits are noticed within some 25 milliseconds by whoever
-/// waits for news.
+/// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
+/// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
+/// never begins. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
+/// notices commits of other processes within some 25 milliseconds.
 ///
 /// # The file
 /// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's locks do not work
@@ -87,11 +87,12 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// every call then fails until the process is restarted. A file that is copied over the open one is not noticed.
 ///
 /// # Who may read it
+/// The file holds no secret, but names, and digests from which a weak secret could be guessed. Protect it, and the
+/// files beside it, as you would a table of passwords. SQLite creates it with the permissions that the process's
+/// `umask` leaves.
 ///
-/// It holds no secret, but digests from which a weak one could be guessed, and names: keep it, and the files beside it, from others as you
-/// would a table of passwords. SQLite makes it as the process's `umask` has it.
-///
-/// A file of a later version stays open to this one for as long as it says so (`oldest_reader`).
+/// # Versions
+/// This version opens a file of a later version if that file allows it (`oldest_reader`).
 ///
 /// # What is not readable
 /// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted, and can

@@ -16,9 +16,9 @@ pub struct Usage {
     pub last_used_at: OffsetDateTime,
     /// How many requests were granted.
     pub granted: u64,
-    /// How many requests that proved possession of the key were refused all the same: it had ended, or did not permit
-    /// the request, or had too many in flight. Wrong secrets are not counted, nor what could not be decided (503), nor
-    /// what a second guard or the handler refused after the key was admitted.
+    /// How many requests that proved possession of the key were refused all the same: it was not valid then, or did
+    /// not permit the request, or had too many in flight. Wrong secrets are not counted, nor what could not be decided
+    /// (503), nor what a second guard or the handler refused after the key was admitted.
     pub refused: u64,
 }
 

@@ -3,7 +3,8 @@
 //! When the feed is gone every key in use is read once per bound. Whoever comes while a read of the key is under way
 //! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads for requests that
 //! have not presented what was proven here before take half the places at most, so that strangers, with made-up ids or
-//! real ones, do not hold up those who have a key.
+//! real ones, do not hold up those who have a key; nor does a stranger's read of that very key, which its holder passes by
+//! with one of their own.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -149,8 +150,13 @@ impl Core {
             if let Some(entry) = self.usable(slot, now) {
                 return Part::Ready(entry.look());
             }
-            // One who has lost two leaders reads for himself: somebody may be making it so.
-            if let Some(flight) = slot.flight.as_ref().filter(|_| vanished < 2) {
+            let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
+            let is_known =
+                proof.is_some_and(|proof| pin.tag.is_none_or(|tag| proof.tag.matches(&tag)));
+            // One who has lost two leaders reads for himself: somebody may be making it so. And who is known here does not
+            // wait in the strangers' queue: those who wait there already keep their read, and whoever comes joins this one.
+            let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
+            if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
                     Some(entry) => self.slots.line.is_pending(entry.compiled.record()),
                     None => self.slots.line.is_any_pending(),
@@ -165,11 +171,9 @@ impl Core {
             let (answer, others) = watch::channel(None);
             slot.flight = Some(Box::new(Flight {
                 begun,
+                is_known,
                 answer: others,
             }));
-            let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
-            let is_known =
-                proof.is_some_and(|proof| pin.tag.is_none_or(|tag| proof.tag.matches(&tag)));
             Part::Lead(answer, begun, is_known)
         })
     }

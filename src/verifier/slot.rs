@@ -88,6 +88,8 @@ pub(super) enum Segment {
 /// A read that others may join.
 pub(super) struct Flight {
     pub(super) begun: u64,
+    /// Whether whoever makes it has presented what was proven here, and so waits for no place of the strangers'.
+    pub(super) is_known: bool,
     pub(super) answer: watch::Receiver<Option<Fetched>>,
 }
 

@@ -68,6 +68,49 @@ fn revoke_while_shared(start: Start, polls: usize) {
     assert_eq!(node.verify(), Said::Ended, "nothing stale stays");
 }
 
+/// Somebody guesses at the key, and goes away after so many polls, while its holder verifies it; and while it is revoked, if
+/// it is to be. Whoever holds it passes a stranger's read by.
+fn verify_among_guesses(polls: usize, is_revoked: bool) {
+    let world = World::new();
+    let node = world.node(1);
+    node.begin(Start::Lapsed);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for polls in [polls, 1_000] {
+        let node = node.clone();
+        threads.push(thread::spawn(move || {
+            let said = node.guess_for(polls);
+            assert!(matches!(said, None | Some(Said::Wrong)), "{said:?}");
+        }));
+    }
+    for _ in 0..2 {
+        let (node, has_ended) = (node.clone(), Arc::clone(&has_ended));
+        threads.push(thread::spawn(move || {
+            let is_late = has_ended.load(Ordering::SeqCst);
+            match node.verify() {
+                Said::Granted => assert!(!is_late, "granted after its end"),
+                said => assert!(is_revoked && said == Said::Ended, "{said:?}"),
+            }
+        }));
+    }
+    if is_revoked {
+        let node = node.clone();
+        threads.push(thread::spawn(move || {
+            node.end(Ending::Revoke);
+            has_ended.store(true, Ordering::SeqCst);
+        }));
+    }
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    let left = if is_revoked {
+        Said::Ended
+    } else {
+        Said::Granted
+    };
+    assert_eq!(node.verify(), left);
+}
+
 /// How often the first is polled: up to each step of its read, and to its end.
 const POLLS: [usize; 4] = [1, 2, 3, 100];
 
@@ -96,6 +139,15 @@ fn nobody_is_granted_on_a_shared_read_that_a_revocation_has_overtaken() {
     for start in [Start::Lapsed, Start::Cold] {
         for polls in POLLS {
             explore(EFFORT, move || revoke_while_shared(start, polls));
+        }
+    }
+}
+
+#[test]
+fn whoever_holds_a_key_is_decided_among_guesses_at_it() {
+    for polls in POLLS {
+        for is_revoked in [false, true] {
+            explore(EFFORT, move || verify_among_guesses(polls, is_revoked));
         }
     }
 }

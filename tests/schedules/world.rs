@@ -41,6 +41,8 @@ pub(crate) enum Said {
     Granted,
     /// The key has ended.
     Ended,
+    /// It is not the key's secret.
+    Wrong,
     /// It cannot be told.
     Undecidable,
 }
@@ -142,20 +144,30 @@ impl Node {
     }
 
     pub(crate) fn verify(&self) -> Said {
-        self.verifying(|verifying| block_on(verifying))
+        let text = PresentedKey::text(self.world.text);
+        self.verifying(text, |verifying| block_on(verifying))
     }
 
     /// Verifies, and gives up after so many polls.
     pub(crate) fn verify_for(&self, polls: usize) -> Option<Said> {
-        self.verifying(|verifying| poll_times(verifying, polls))
+        let text = PresentedKey::text(self.world.text);
+        self.verifying(text, |verifying| poll_times(verifying, polls))
+    }
+
+    /// Verifies the key's id with a secret that is not its own, and gives up after so many polls.
+    pub(crate) fn guess_for(&self, polls: usize) -> Option<Said> {
+        let (id, secret) = (self.world.id.to_string(), "x".repeat(43));
+        let pair = PresentedKey::pair(&id, &secret);
+        self.verifying(pair, |verifying| poll_times(verifying, polls))
     }
 
     fn verifying<T>(
         &self,
+        presented: PresentedKey<'_>,
         run: impl FnOnce(std::pin::Pin<&mut (dyn Future<Output = Said> + '_)>) -> T,
     ) -> T {
         let any = Requirement::any_key();
-        let attempt = Attempt::new(PresentedKey::text(self.world.text), &any);
+        let attempt = Attempt::new(presented, &any);
         let verifying = async {
             match self.keyward.verifier().verify(&attempt).await {
                 Ok(_) => Said::Granted,
@@ -167,6 +179,7 @@ impl Node {
                         | DenialReason::CutOff
                         | DenialReason::Suspended,
                     ) => Said::Ended,
+                    (_, DenialReason::WrongSecret) => Said::Wrong,
                     (_, reason) => panic!("{reason}"),
                 },
             }

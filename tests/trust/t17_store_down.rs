@@ -5,9 +5,11 @@
 
 mod watched;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
@@ -91,6 +93,11 @@ async fn at_once(
         verdicts.push(asked.await.unwrap());
     }
     verdicts
+}
+
+/// Whether it has no answer after a step.
+async fn has_to_wait(future: &mut (impl Future + Unpin)) -> bool {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())).await
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -283,6 +290,67 @@ async fn known_keys_are_read_while_made_up_ids_hang() {
     assert_eq!(store.in_flight(), 0);
     let cold = node.issue().await;
     assert!(in_time(node.is_granted(&cold)).await, "the places are free");
+}
+
+/// Whoever knows an id and no secret waits among the strangers, and keeps its holder from nothing.
+#[tokio::test]
+async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
+    for goes_away in [false, true] {
+        let store = Watched::over(MemoryStore::new());
+        let bound = KeyCache::MAX_LEASE;
+        let cache = lease(bound).reads_at_once(NonZeroUsize::new(4).unwrap());
+        let node = Node::over(store.clone(), cache).await;
+        let (key, other) = (node.issue().await, node.issue().await);
+        assert!(node.is_granted(&key).await);
+        store.hang_on_unknown();
+        let strangers = (1..=2).map(|id| {
+            let id = keyward::key::KeyId::from_u128(id).to_string();
+            let (keyward, other) = (node.keyward.clone(), Arc::clone(&other));
+            tokio::spawn(async move {
+                let pair = PresentedKey::pair(&id, other.expose_secret());
+                verify(&keyward, pair).await.is_ok()
+            })
+        });
+        let strangers: Vec<_> = strangers.collect();
+        in_time(store.is_asked(1 + 2)).await;
+
+        // The first makes the read, which waits for a place; the second waits for the first.
+        node.steady.advance(bound);
+        let id = key.id().to_string();
+        let guess = || {
+            let pair = PresentedKey::pair(&id, other.expose_secret());
+            Box::pin(verify(&node.keyward, pair))
+        };
+        let (mut first, mut second) = (guess(), guess());
+        for guess in [&mut first, &mut second] {
+            assert!(has_to_wait(guess).await);
+        }
+        assert_eq!(store.asked(), 1 + 2);
+        let verdicts = in_time(at_once(&node.keyward, std::slice::from_ref(&key), 10)).await;
+        assert!(verdicts.iter().all(Result::is_ok), "{verdicts:?}");
+        assert_eq!(store.asked(), 1 + 2 + 1, "one read for all who hold it");
+        assert!(has_to_wait(&mut second).await, "of whom no stranger is one");
+
+        // The strangers' own read is neither lost nor does it undo the newer one.
+        let mut guesses = vec![second];
+        if goes_away {
+            drop(first);
+        } else {
+            guesses.push(first);
+        }
+        for stranger in strangers {
+            stranger.abort();
+            assert!(stranger.await.is_err());
+        }
+        for guess in guesses {
+            let denial = in_time(guess).await.unwrap_err();
+            assert!(matches!(denial.reason(), DenialReason::WrongSecret));
+        }
+        let asked = store.asked();
+        assert!(node.is_granted(&key).await);
+        assert_eq!(store.asked(), asked, "it is warm");
+        assert_eq!(store.in_flight(), 0);
+    }
 }
 
 #[tokio::test]

@@ -144,7 +144,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 pub trait EventLog: Debug + Send + Sync {
     /// Up to `limit` events after the number given, in ascending order; of one tenant, or of all.
     ///
-    /// The chain can be checked over the events of all tenants only.
+    /// The chain can be checked over the events of all tenants only. What is read of one tenant may lack an event that was removed, or
+    /// filed under another tenant, behind the store's back: an audit reads all.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -97,7 +97,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # What is not readable
 /// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted, and can
 /// still be revoked. One whose tenant cannot be read is in nobody's list, and [`StoreError::Corrupt`]. Damaged pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
-/// still makes sense is believed.
+/// still makes sense is believed. An event that stands under another tenant than its own is [`StoreError::Corrupt`] to whoever reads that
+/// tenant's events or all; the tenant whose event it was misses it, and cannot tell.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,

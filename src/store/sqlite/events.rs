@@ -4,11 +4,12 @@ use rusqlite::{Connection, Row, Transaction, params};
 
 use super::fault::Fault;
 use super::meta::{signed, unsigned};
-use crate::audit::{ChainHead, SealedEvent};
+use crate::audit::{ChainHead, Event, SealedEvent};
 use crate::key::TenantId;
 use crate::store::{ChangeSet, Outcome};
 
 const WHAT: &str = "an event";
+const MOVED: &str = "an event that stands under another tenant than it tells of";
 
 /// Adds the events of a commit to the chain; the head after them.
 pub(super) fn append(
@@ -59,6 +60,10 @@ fn only_revokes(outcomes: &[Outcome]) -> bool {
 }
 
 /// Up to `limit` events after the number given, of one tenant or of all.
+///
+/// The column by which a tenant's are found stands outside of the chain, and is held against what the event says. Whoever reads
+/// the tenant that an event was moved away from misses it and is told nothing; whoever reads the one it was moved to is told,
+/// and whoever reads all.
 pub(super) fn read(
     connection: &Connection,
     tenant: Option<&TenantId>,
@@ -74,13 +79,13 @@ pub(super) fn read(
     let mut rows = match tenant {
         None => {
             statement = connection.prepare_cached(
-                "SELECT number, event, hash FROM keyward_events WHERE number > ?1 ORDER BY number LIMIT ?2",
+                "SELECT number, event, hash, tenant FROM keyward_events WHERE number > ?1 ORDER BY number LIMIT ?2",
             )?;
             statement.query(params![after, limit])?
         }
         Some(tenant) => {
             statement = connection.prepare_cached(
-                "SELECT number, event, hash FROM keyward_events WHERE tenant = ?3 AND number > ?1 \
+                "SELECT number, event, hash, tenant FROM keyward_events WHERE tenant = ?3 AND number > ?1 \
                  ORDER BY number LIMIT ?2",
             )?;
             statement.query(params![after, limit, tenant.as_str()])?
@@ -95,9 +100,15 @@ pub(super) fn read(
 fn sealed(row: &Row<'_>) -> Result<SealedEvent, Fault> {
     let event = row.get_ref(1)?.as_str().ok();
     let event = event.and_then(|event| serde_json::from_str(event).ok());
+    let event: Event = event.ok_or(Fault::Unreadable(WHAT))?;
+    let filed = row.get_ref(3)?.as_str_or_null();
+    let filed = filed.map_err(|_| Fault::Unreadable(MOVED))?;
+    if filed != event.tenant.as_ref().map(TenantId::as_str) {
+        return Err(Fault::Unreadable(MOVED));
+    }
     Ok(SealedEvent {
         number: unsigned(row.get(0)?)?,
-        event: event.ok_or(Fault::Unreadable(WHAT))?,
+        event,
         hash: row.get(2)?,
     })
 }

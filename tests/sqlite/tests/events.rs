@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
-use keyward::key::{KeyId, RevokeReason};
+use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{Actor, Issued, KeyUpdate, ManageError, Overlap};
 use keyward::random::OsRandom;
 use keyward::store::{
@@ -359,6 +359,61 @@ async fn of_revocations_whose_events_the_log_takes_by_half_it_keeps_none() {
     for id in keys {
         assert!(store.get(id).await.unwrap().unwrap().revocation.is_some());
     }
+}
+
+/// The column by which a tenant's events are found is not under the chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_moved_to_another_tenant_is_noticed_by_whoever_reads_that_one_or_all() {
+    let (_dir, path) = file();
+    let store = SqliteStore::open(&path).unwrap();
+    let keyward = builder(store.clone()).open().await.unwrap();
+    let (manager, actor) = (keyward.manager(), actor());
+    let [mine, theirs] = ["acme-inc", "another"].map(|name| tenant(name).unwrap());
+    for whose in [&mine, &theirs, &mine] {
+        let issued = manager.issue(&actor, new_key(whose, "a key")).await;
+        issued.unwrap();
+    }
+    let before = log(&store).await;
+    let count = async |tenant: &TenantId| {
+        EventLog::read(&store, Some(tenant), 0, 10)
+            .await
+            .map(|of| of.len())
+    };
+    for (moved, their_count) in [
+        ("NULL", Some(1)),
+        ("''", Some(1)),
+        ("CAST(x'ff' AS TEXT)", Some(1)),
+        ("'another'", None),
+    ] {
+        let sql = format!("UPDATE keyward_events SET tenant = {moved} WHERE number = 3");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&sql)
+            .unwrap();
+        let all = EventLog::read(&store, None, 0, 10).await;
+        assert!(
+            matches!(all, Err(StoreError::Corrupt(_))),
+            "{moved}: {all:?}"
+        );
+        let after = EventLog::read(&store, None, 0, 2).await.unwrap();
+        assert_eq!(after, before[..2], "what comes before can be read");
+        assert_eq!(
+            count(&mine).await.unwrap(),
+            1,
+            "{moved}: nobody can tell here"
+        );
+        let their = count(&theirs).await;
+        match their_count {
+            Some(count) => assert_eq!(their.unwrap(), count, "{moved}"),
+            None => assert!(matches!(their, Err(StoreError::Corrupt(_))), "{their:?}"),
+        }
+    }
+    let back = "UPDATE keyward_events SET tenant = 'acme-inc' WHERE number = 3";
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(back)
+        .unwrap();
+    assert_eq!(log(&store).await, before);
 }
 
 /// As SQLite does by itself where the disk is full, memory runs out or a write fails.

@@ -141,6 +141,11 @@ async fn what_is_not_said_grants_nothing_more() {
     );
 }
 
+/// As much of a key as a scope can be long.
+fn scope_of_key(text: &str) -> Scope {
+    text[..Scope::MAX_LENGTH].parse().unwrap()
+}
+
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_nothing_is_kept() {
     let (keyward, store, clock) = keyward().await;
@@ -175,7 +180,13 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
     let pasted = format!("my key {text}");
     let broken = format!("{}-{}", &text[..20], &text[20..]);
     let notes = Metadata::try_from(json!({"notes": [pasted.clone()]})).unwrap();
+    let cut = scope_of_key(text);
+    let project = Resource::new("project", text).unwrap();
+    let whose = TenantId::new(text).unwrap();
     for (holds, expected) in [
+        (NewKey::new(whose, "k", READ), "tenant"),
+        (NewKey::new(tenant("t"), "k", [READ, cut]), "scope"),
+        (new("k").resources(project), "resource"),
         (new(&pasted), "title"),
         (new(&broken), "title"),
         (new("k").owner(Principal::user(text).unwrap()), "owner"),

@@ -19,8 +19,11 @@ impl KeyManager {
         key: KeyRequest,
         now: OffsetDateTime,
     ) -> Result<KeyRecord, InvalidKey> {
+        self.refuse_keys("tenant", key.tenant.as_str())?;
         let title = self.title(&key.title)?;
         self.check_metadata(&key.metadata)?;
+        self.check_access_texts(&key.access)?;
+        self.check_resource_texts(&key.resources)?;
         let environment = self.environment(key.environment.as_deref())?;
         let expires_at = key.first_invalid_instant(now)?;
         let not_before = key
@@ -130,12 +133,34 @@ impl KeyManager {
         self.refuse_keys("metadata", &metadata.to_json())
     }
 
+    /// Refuses scopes that hold a key, before one that is not declared is named. The names of quotas and the kinds of
+    /// resources are too short for half of a secret.
+    pub(super) fn check_access_texts(&self, access: &Access) -> Result<(), InvalidKey> {
+        match access {
+            Access::Full => Ok(()),
+            Access::Scopes(scopes) => {
+                let mut scopes = scopes.iter();
+                scopes.try_for_each(|scope| self.refuse_keys("scope", scope.as_str()))
+            }
+        }
+    }
+
+    pub(super) fn check_resource_texts(&self, resources: &Resources) -> Result<(), InvalidKey> {
+        match resources {
+            Resources::Any => Ok(()),
+            Resources::Only(list) => {
+                let mut list = list.iter();
+                list.try_for_each(|resource| self.refuse_keys("resource", resource.value()))
+            }
+        }
+    }
+
     /// Refuses to write down as a maker of keys whoever bears a key for a name.
     pub(super) fn check_actor(&self, actor: &Actor) -> Result<(), InvalidKey> {
         self.refuse_keys("actor", actor.principal().name())
     }
 
-    fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {
+    pub(super) fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {
         if self.parts.format.redactor().finds_key(text) {
             return Err(InvalidKey::HoldsKey { field });
         }

@@ -59,6 +59,9 @@ impl KeyManager {
         self.check_ceiling(actor, &record)?;
 
         let kept = self.identify(&mut record, &foreign)?;
+        if let Some(foreign) = &record.foreign {
+            self.refuse_keys("id", &foreign.shown)?;
+        }
         record.lineage = record.id;
         record.origin = SecretOrigin::Imported {
             declared_bits: foreign.declared_bits,
@@ -229,6 +232,7 @@ fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> 
     };
     // What is in quotation marks in the one is escaped in the other.
     let metadata = record.metadata().to_json();
+    let resources = record.resources().to_string();
     let escaped = serde_json::to_string(secret).unwrap_or_default();
     let escaped = escaped.trim_matches('"');
     for (field, text, secret) in [
@@ -236,6 +240,7 @@ fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> 
         ("owner", record.owner().name(), secret),
         ("actor", record.created_by().name(), secret),
         ("metadata", metadata.as_str(), escaped),
+        ("resource", resources.as_str(), secret),
     ] {
         if text.contains(secret) {
             return Err(InvalidKey::HoldsKey { field });

@@ -34,6 +34,9 @@ pub struct KeyUpdate {
     concurrency: Option<Option<NonZeroU32>>,
 }
 
+/// In the place of what may hold the text of a key.
+const UNCHECKED: &str = "[unchecked]";
+
 impl KeyUpdate {
     /// No change yet.
     pub fn new() -> Self {
@@ -125,14 +128,14 @@ impl KeyUpdate {
     }
 }
 
-/// Shows neither title nor metadata, which nobody has looked into yet.
+/// Shows no text that nobody has looked into yet.
 impl fmt::Debug for KeyUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyUpdate")
-            .field("title", &self.title.as_ref().map(|_| "[unchecked]"))
-            .field("metadata", &self.metadata.as_ref().map(|_| "[unchecked]"))
-            .field("access", &self.access)
-            .field("resources", &self.resources)
+            .field("title", &self.title.as_ref().map(|_| UNCHECKED))
+            .field("metadata", &self.metadata.as_ref().map(|_| UNCHECKED))
+            .field("access", &self.access.as_ref().map(|_| UNCHECKED))
+            .field("resources", &self.resources.as_ref().map(|_| UNCHECKED))
             .field("networks", &self.networks)
             .field("quotas", &self.quotas)
             .field("concurrency", &self.concurrency)
@@ -202,8 +205,14 @@ impl KeyManager {
             self.check_metadata(metadata)?;
             with.metadata = metadata.clone();
         }
-        with.access = update.access.clone().unwrap_or(with.access);
-        with.resources = update.resources.clone().unwrap_or(with.resources);
+        if let Some(access) = &update.access {
+            self.check_access_texts(access)?;
+            with.access = access.clone();
+        }
+        if let Some(resources) = &update.resources {
+            self.check_resource_texts(resources)?;
+            with.resources = resources.clone();
+        }
         with.networks = update.networks.clone().unwrap_or(with.networks);
         with.quotas = update.quotas.clone().unwrap_or(with.quotas);
         with.concurrency = update.concurrency.unwrap_or(with.concurrency);

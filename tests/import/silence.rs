@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use keyward::audit::EventAction;
 use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing};
-use keyward::key::{ForeignFormat, KeyId, Metadata, PresentedKey, Principal};
+use keyward::key::{ForeignFormat, KeyId, Metadata, PresentedKey, Principal, Resource};
 use keyward::manager::{ForeignKey, InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 
@@ -229,6 +229,7 @@ async fn a_field_that_holds_the_imported_text_is_refused() {
         key(&format!("was {}", text("7"))),
         key("a").owner(Principal::user(&text("7")).unwrap()),
         key("a").metadata(Metadata::try_from(metadata).unwrap()),
+        key("a").resources(Resource::new("project", &text("7")).unwrap()),
     ] {
         let house = House::new().await;
         let manager = house.keyward.manager();

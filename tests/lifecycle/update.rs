@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use keyward::audit::EventAction;
-use keyward::key::{Access, KeyStatus, Metadata, Networks, Quota, Resource, Resources};
+use keyward::key::{Access, KeyStatus, Metadata, Networks, Quota, Resource, Resources, Scope};
 use keyward::manager::{Axis, InvalidKey, KeyUpdate, Limits, ManageError, Overlap};
 use keyward::scope;
 use keyward::verifier::Requirement;
@@ -186,7 +186,16 @@ async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
     let projects = (0..1_001).map(|n| Resource::new("project", &format!("p{n}")).unwrap());
     let ranges = (0..101).map(|n| format!("10.0.{n}.0/24").parse().unwrap());
     type Expected = fn(&InvalidKey) -> bool;
-    let cases: [(KeyUpdate, Expected); 9] = [
+    let text = issued.api_key().expose();
+    let project = Resource::new("project", text).unwrap();
+    let cut: Scope = text[..Scope::MAX_LENGTH].parse().unwrap();
+    let cases: [(KeyUpdate, Expected); 11] = [
+        (new().resources(project), |why| {
+            matches!(why, InvalidKey::HoldsKey { field: "resource" })
+        }),
+        (new().access([READ, cut]), |why| {
+            matches!(why, InvalidKey::HoldsKey { field: "scope" })
+        }),
         (new().title(" \t"), |why| {
             matches!(why, InvalidKey::Title(_))
         }),

@@ -6,8 +6,10 @@ use std::fmt::{Debug, Display};
 
 use keyward::hashing::{Hashing, Pepper};
 use keyward::http::Answer;
-use keyward::key::{Digest, KeyFormat, PresentedKey, RevokeReason, Secret};
-use keyward::manager::{Actor, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
+use keyward::key::{
+    Digest, KeyFormat, KeyId, PresentedKey, Resource, RevokeReason, Scope, Secret, TenantId,
+};
+use keyward::manager::{Actor, ForeignKey, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 
@@ -212,10 +214,27 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
     scan.debug(&pasted);
     scan.debug(&manager.list(&actor(), &pasted).await.unwrap());
     let named = Actor::system(text).in_request(text);
+    // A scope has room for half of the secret, and more.
+    let scope: Scope = text[..Scope::MAX_LENGTH].parse().unwrap();
+    let resource = Resource::new("project", text).unwrap();
+    for key in [
+        NewKey::new(TenantId::new(text).unwrap(), "a key", READ),
+        NewKey::new(tenant.clone(), "a key", [READ, scope.clone()]),
+        new_key().resources(resource.clone()),
+    ] {
+        let whose = key.clone();
+        scan.error(&manager.issue(&actor(), key).await.unwrap_err());
+        let old = ForeignKey::pair(KeyId::from_u128(7), "x".repeat(43));
+        scan.error(&manager.import(&actor(), whose, old).await.unwrap_err());
+    }
+    scan.debug(&NewKey::new(tenant.clone(), "a key", scope.clone()).resources(resource.clone()));
     for update in [
         KeyUpdate::new().title(text),
         KeyUpdate::new().metadata(serde_json::json!({"key": text}).try_into().unwrap()),
+        KeyUpdate::new().access([READ, scope]),
+        KeyUpdate::new().resources(resource),
     ] {
+        scan.debug(&update);
         let refused = manager.update(&actor(), &tenant, id, update).await;
         scan.error(&refused.unwrap_err());
     }

@@ -214,6 +214,18 @@ impl Hasher {
         foreign.keep(binding, coverage, digest)
     }
 
+    /// Whether what is kept is this digest that another library made, as far as that can be told: what has replaced it since
+    /// says nothing of it.
+    pub(crate) fn may_be_kept_as(
+        &self,
+        kept: &Digest,
+        binding: Binding<'_>,
+        coverage: Coverage,
+        digest: &ForeignDigest,
+    ) -> Result<bool, HashingError> {
+        Ok(!foreign::is_foreign(kept) || self.keep_foreign(binding, coverage, digest)? == *kept)
+    }
+
     /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
     /// for a slow hash.
     ///

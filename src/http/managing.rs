@@ -98,6 +98,7 @@ fn status_and_code(error: &ManageError) -> (u16, &'static str) {
         ManageError::Suspended => (409, "suspended"),
         ManageError::AlreadyRotated { .. } => (409, "already_rotated"),
         ManageError::AlreadyImported { .. } => (409, "already_imported"),
+        ManageError::ImportedOtherwise { .. } => (409, "imported_otherwise"),
         ManageError::IdTaken { .. } => (409, "id_taken"),
         ManageError::CutOff => (409, "cut_off"),
         ManageError::TenantFull => (409, "tenant_full"),
@@ -145,7 +146,9 @@ fn member(error: &ManageError) -> Option<(&'static str, String)> {
         }
         ManageError::Unfinished { before, .. } => Some(("before", rfc3339(*before))),
         ManageError::AlreadyRotated { successor } => Some(("successor", successor.to_string())),
-        ManageError::AlreadyImported { id } => Some(("id", id.to_string())),
+        ManageError::AlreadyImported { id } | ManageError::ImportedOtherwise { id } => {
+            Some(("id", id.to_string()))
+        }
         _ => None,
     }
 }

@@ -57,6 +57,13 @@ pub enum ManageError {
         /// Its id here.
         id: KeyId,
     },
+    /// The key is there already, with another secret, or under another digest that its client has not used yet: what is there
+    /// stays as it is.
+    #[error("the key was imported already, as {id}, with another secret or digest")]
+    ImportedOtherwise {
+        /// Its id here.
+        id: KeyId,
+    },
     /// The id of the key that is to be brought in is another key's.
     #[error("the id {id} is another key's")]
     IdTaken {

@@ -6,7 +6,7 @@ use super::foreign_key::{ForeignKey, Form};
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
-use crate::hashing::{Binding, Credential, ForeignDigest, ForeignKeys, HashingError};
+use crate::hashing::{Binding, Credential, ForeignDigest, ForeignKeys, HashingError, Possession};
 use crate::key::{
     Coverage, ForeignFormat, ForeignText, KeyId, KeyRecord, PresentedKey, SecretOrigin,
 };
@@ -14,7 +14,11 @@ use crate::store::ChangeId;
 
 /// What is to be kept of an imported secret.
 enum Kept<'a> {
-    Secret(Zeroizing<Vec<u8>>),
+    Secret {
+        secret: Zeroizing<Vec<u8>>,
+        /// All that comes as one text; of a pair, the secret.
+        text: Zeroizing<Vec<u8>>,
+    },
     Digest(Coverage, &'a ForeignDigest),
 }
 
@@ -27,8 +31,9 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::AlreadyImported`] if the tenant has this key already, so that an import that stopped can be run
-    /// again; [`ManageError::IdTaken`] if its id is another key's, of whichever tenant: whoever may import can learn that;
-    /// [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
+    /// again, and [`ManageError::ImportedOtherwise`] if it has it with another secret: a digest can be held against the one
+    /// that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is another key's,
+    /// of whichever tenant: whoever may import can learn that; [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
     /// is [accepted](crate::Builder::foreign_keys); and as [`issue`](Self::issue).
     pub async fn import(
         &self,
@@ -70,16 +75,16 @@ impl KeyManager {
             environment: &record.environment,
             id: record.id,
         };
-        let (digest, scheme) = match kept {
-            Kept::Secret(secret) => {
-                check_strength(&secret, foreign.declared_bits)?;
-                check_shows_not(&record, &secret)?;
-                let digest = self.parts.hasher.digest(binding, &secret, record.origin);
+        let (digest, scheme) = match &kept {
+            Kept::Secret { secret, .. } => {
+                check_strength(secret, foreign.declared_bits)?;
+                check_shows_not(&record, secret)?;
+                let digest = self.parts.hasher.digest(binding, secret, record.origin);
                 (digest.await?, "own")
             }
             Kept::Digest(coverage, digest) => {
                 let hasher = &self.parts.hasher;
-                let kept = hasher.keep_foreign(binding, coverage, digest);
+                let kept = hasher.keep_foreign(binding, *coverage, digest);
                 let kept = kept.map_err(|error| match error {
                     HashingError::Excessive => ManageError::Foreign(ImportError::Excessive),
                     error => error.into(),
@@ -106,15 +111,42 @@ impl KeyManager {
         let stored = self.read(id).await?;
         let stored = stored.filter(|stored| stored.tenant == record.tenant);
         let there = stored.and_then(|stored| KeyRecord::decode(stored).ok());
-        let is_it = there.is_some_and(|there| {
+        let there = there.filter(|there| {
             let is_imported = matches!(there.origin(), SecretOrigin::Imported { .. });
             is_imported && there.foreign == record.foreign
         });
-        Err(if is_it {
-            ManageError::AlreadyImported { id }
-        } else {
-            ManageError::IdTaken { id }
+        Err(match there {
+            None => ManageError::IdTaken { id },
+            // An id says nothing of the secret that came with it.
+            Some(there) if self.may_be_of(&there, &kept).await? => {
+                ManageError::AlreadyImported { id }
+            }
+            Some(_) => ManageError::ImportedOtherwise { id },
         })
+    }
+
+    /// Whether what was to be kept is of the secret of the key that is there, as far as that can be told.
+    async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
+        let hasher = &self.parts.hasher;
+        let binding = Binding {
+            environment: &there.environment,
+            id: there.id,
+        };
+        let (secret, text) = match kept {
+            Kept::Secret { secret, text } => (secret, text),
+            Kept::Digest(coverage, digest) => {
+                return hasher.may_be_kept_as(&there.digest, binding, *coverage, digest);
+            }
+        };
+        let credential = Credential {
+            id: there.id,
+            environment: None,
+            secret,
+            text,
+            foreign: None,
+        };
+        let compared = hasher.verify_uncounted(&there.digest, binding, &credential, there.origin);
+        Ok(matches!(compared.await?, Possession::Proven { .. }))
     }
 
     /// Gives the record the id and the shown text of the foreign key, and says what of its secret is to be kept.
@@ -139,7 +171,10 @@ impl KeyManager {
                 let parts = format.parse(text).ok_or(ImportError::Text)?;
                 record.id = foreign.id_of(format, &parts).ok_or(ImportError::Text)?;
                 record.foreign = Some(shown(format, parts.id));
-                Ok(Kept::Secret(Zeroizing::new(parts.secret.to_vec())))
+                Ok(Kept::Secret {
+                    secret: Zeroizing::new(parts.secret.to_vec()),
+                    text: Zeroizing::new(parts.text.to_vec()),
+                })
             }
             Form::Digest { format, id, digest } => {
                 let (foreign, format) = find(format)?;
@@ -167,7 +202,10 @@ impl KeyManager {
                 let parsed = self.parts.format.parse_pair(id_text.as_bytes(), secret);
                 parsed.map_err(|_| ImportError::Text)?;
                 record.id = *id;
-                Ok(Kept::Secret(secret.clone()))
+                Ok(Kept::Secret {
+                    secret: secret.clone(),
+                    text: secret.clone(),
+                })
             }
             Form::PairDigest { id, digest } => {
                 foreign()?;

@@ -8,7 +8,7 @@ use keyward::{Keyward, OpenError};
 
 use crate::common::{
     House, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, foreign, legacy,
-    lookup, new_key, pepper, tenant, text,
+    lookup, nearly, new_key, pepper, tenant, text,
 };
 
 async fn events(house: &House) -> usize {
@@ -94,6 +94,70 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
         assert_eq!(house.stored(record.id()).await, stored);
         assert_eq!(events(&house).await, count);
         assert_eq!(house.status(&text("7")).await, 200);
+    }
+}
+
+/// Its client would stay refused, and whoever runs the migration would take it for done.
+#[tokio::test]
+async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
+    let other = nearly(SECRET)[0].clone();
+    let pair_id = KeyId::from_u128(7);
+    let sha256 = |hex: &str| ForeignDigest::sha256(hex).unwrap();
+    let wrong_digest = "0".repeat(64);
+    let pair = |secret: &str| ForeignKey::pair(pair_id, secret);
+    let text_of = |secret: &str| ForeignKey::text("legacy", format!("7.{secret}"));
+    let digest_of = |hex: &str| ForeignKey::digest("legacy", "7", sha256(hex));
+    let pair_digest = |hex: &str| ForeignKey::pair_digest(pair_id, sha256(hex));
+    for (wrong, right) in [
+        (pair(&other), pair(SECRET)),
+        (pair_digest(&wrong_digest), pair(SECRET)),
+        (pair_digest(&wrong_digest), pair_digest(SHA256)),
+        (text_of(&other), text_of(SECRET)),
+        (digest_of(&wrong_digest), text_of(SECRET)),
+        (digest_of(&wrong_digest), digest_of(SHA256)),
+    ] {
+        for bits in [None, Some(238)] {
+            let strong = |key: &ForeignKey| match bits {
+                Some(bits) => key.clone().declared_bits(bits),
+                None => key.clone(),
+            };
+            let house = House::new().await;
+            let id = house.import(strong(&wrong)).await.id();
+            let (stored, count) = (house.stored(id).await, events(&house).await);
+            match house.try_import(strong(&right)).await {
+                Err(ManageError::ImportedOtherwise { id: there }) => assert_eq!(there, id),
+                other => panic!("{wrong:?}, {right:?}: {other:?}"),
+            }
+            assert!(matches!(
+                house.try_import(strong(&wrong)).await,
+                Err(ManageError::AlreadyImported { .. })
+            ));
+            assert_eq!(house.stored(id).await, stored);
+            assert_eq!(events(&house).await, count);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
+    let house = House::new().await;
+    let id = house.import(by_digest("7")).await.id();
+    let imported = house.digest(id).await;
+    assert_eq!(house.status(&text("7")).await, 200);
+    assert_ne!(house.digest(id).await, imported);
+    let other = ForeignKey::text("legacy", nearly(&text("7"))[0].clone());
+    assert!(matches!(
+        house.try_import(other).await,
+        Err(ManageError::ImportedOtherwise { .. })
+    ));
+    // Of a digest that is no more, nothing can be told.
+    let another = ForeignDigest::sha256(&"0".repeat(64)).unwrap();
+    let another = ForeignKey::digest("legacy", "7", another);
+    for known in [by_text("7"), by_digest("7"), another] {
+        assert!(matches!(
+            house.try_import(known).await,
+            Err(ManageError::AlreadyImported { .. })
+        ));
     }
 }
 

@@ -230,7 +230,11 @@ async fn an_import_never_takes_the_place_of_a_key_that_exists() {
             let refused = manager.import(&actor(), greedy(tenant), key.clone()).await;
             let is_told = matches!(
                 refused,
-                Err(ManageError::AlreadyImported { id } | ManageError::IdTaken { id }) if id == taken
+                Err(
+                    ManageError::AlreadyImported { id }
+                    | ManageError::ImportedOtherwise { id }
+                    | ManageError::IdTaken { id }
+                ) if id == taken
             );
             assert!(is_told, "{key:?}: {refused:?}");
             assert_eq!(source.all().await, before, "{key:?}");

@@ -1,6 +1,6 @@
 //! Usage that this node has seen and not yet handed to the store.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -89,36 +89,42 @@ impl PendingUsage {
             return Ok(None);
         };
         // Before the store is asked: what a flush carries over meanwhile is then seen twice rather than not at all.
-        let here: Vec<_> = {
-            let begun = self.begun();
-            ids.iter().map(|id| self.known_of(*id, &begun)).collect()
-        };
+        let here = self.known_of(ids);
         let stored = usage.read(ids).await?;
         if stored.len() != ids.len() {
             return Err(StoreError::Corrupt(
                 "the store's usage does not match the keys".into(),
             ));
         }
-        let known = stored.into_iter().zip(here);
-        let known =
-            known.map(|(stored, here)| stored.into_iter().chain(here).reduce(Usage::merged));
+        let known = stored.into_iter().zip(ids).map(|(stored, id)| {
+            let here = here.get(id).copied();
+            stored.into_iter().chain(here).reduce(Usage::merged)
+        });
         Ok(Some(known.collect()))
     }
 
-    /// What this node knows of a key's use. What is on its way may be in the store already: of that, only the instant
+    /// What this node knows of these keys' use. What is on its way may be in the store already: of that, only the instant
     /// can be counted twice without harm.
-    fn known_of(&self, id: KeyId, begun: &VecDeque<Batch>) -> Option<Usage> {
-        let begun = begun.iter().flat_map(|batch| &batch.entries);
-        let begun = begun.filter(|(key, _)| *key == id).map(|(_, usage)| Usage {
-            granted: 0,
-            refused: 0,
-            ..*usage
-        });
-        self.source
-            .peek(id)
-            .into_iter()
-            .chain(begun)
-            .reduce(Usage::merged)
+    fn known_of(&self, ids: &[KeyId]) -> HashMap<KeyId, Usage> {
+        let (peeked, begun): (HashMap<_, _>, Vec<_>) = {
+            // What is collected meanwhile would be seen in neither.
+            let begun = self.begun();
+            let peeked = ids.iter().map(|id| (*id, self.source.peek(*id)));
+            (peeked.collect(), begun.iter().map(Arc::clone).collect())
+        };
+        let mut known = peeked;
+        for (id, usage) in begun.iter().flat_map(|batch| &batch.entries) {
+            if let Some(known) = known.get_mut(id) {
+                let instant = Usage {
+                    granted: 0,
+                    refused: 0,
+                    ..*usage
+                };
+                *known = Some(known.map_or(instant, |known| known.merged(instant)));
+            }
+        }
+        let known = known.into_iter();
+        known.filter_map(|(id, usage)| Some((id, usage?))).collect()
     }
 
     /// The batches that are on their way already, and all that was seen since, cut into batches.

@@ -243,3 +243,20 @@ async fn a_field_that_holds_the_imported_text_is_refused() {
         );
     }
 }
+
+/// What stands before the separator is shown in every list.
+#[tokio::test]
+async fn an_id_that_holds_a_key_of_the_applications_own_is_refused() {
+    let house = House::new().await;
+    let manager = house.keyward.manager();
+    let key = || NewKey::new(tenant(), "a", READ);
+    let issued = manager.issue(&actor(), key()).await.unwrap();
+    let id = &issued.api_key().expose()[..64];
+    let digest = ForeignDigest::sha256(SHA256).unwrap();
+    let foreign = ForeignKey::digest("legacy", id, digest);
+    let imported = manager.import(&actor(), key(), foreign).await;
+    assert!(matches!(
+        imported,
+        Err(ManageError::Invalid(InvalidKey::HoldsKey { field: "id" }))
+    ));
+}

@@ -136,20 +136,32 @@ async fn the_queue_is_bounded_and_the_abandoned_hold_no_place() {
 async fn at_most_the_permits_run_at_once() {
     let lane = lane(2, 100);
     let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let mut waiters = Vec::new();
+    let (mut releases, mut waiters) = (Vec::new(), Vec::new());
     for _ in 0..50 {
+        let (release, wait) = held_up();
+        releases.push(release);
         let (now, most) = (Arc::clone(&now), Arc::clone(&most));
         let mut waiter = Box::pin(lane.run(move || {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let waited = wait();
             std::thread::sleep(Duration::from_millis(1));
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(())
+            waited
         }));
         asks(waiter.as_mut());
         waiters.push(waiter);
     }
+    // None goes before all have asked and as many as may are seen at work, however late their threads come to it.
+    until(|| now.load(Ordering::SeqCst) >= 2);
+    {
+        let state = lane.state();
+        assert_eq!((state.busy, state.waiting.len()), (2, 48));
+    }
+    for release in releases {
+        release.send(()).unwrap();
+    }
     for waiter in waiters {
-        waiter.await.unwrap();
+        assert!(waiter.await.unwrap());
     }
     assert_eq!(most.load(Ordering::SeqCst), 2);
 }

@@ -355,7 +355,7 @@ pub(crate) async fn writes(store: &SqliteStore, id: KeyId) -> [(&'static str, Ca
             came(&in_time(store.commit(&setting)).await),
         ),
         (
-            "usage",
+            "usage that is merged",
             came(&in_time(usage.merge(change_id(), &used)).await),
         ),
         (

@@ -8,9 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rusqlite::Connection;
 
 use crate::child::{self, OWN_MOUNTS};
-use crate::common::{
-    Came, Keys, Node, PATIENCE, SHORT, all_came_to, beside, open, reads, told, writes,
-};
+use crate::common::{Came, Keys, Node, PATIENCE, all_came_to, beside, open, reads, told, writes};
 
 /// While nothing more can be written: commits fail, reads go on; what was acknowledged stays.
 async fn nothing_is_lost(path: &Path, begin: impl FnOnce(), end: impl FnOnce()) {
@@ -121,13 +119,12 @@ async fn has_no_descriptors_in_a_child() {
     let keys = Keys::of(&node).await;
     drop(node);
     // It has opened none of the connections that read.
-    let store = open(&path, SHORT).unwrap();
+    let store = open(&path, PATIENCE).unwrap();
     let before = limit(Resource::RLIMIT_NOFILE, 0);
     all_came_to(&reads(&store, keys.warm.id()).await, Came::Unavailable);
     limit(Resource::RLIMIT_NOFILE, before);
     all_came_to(&reads(&store, keys.warm.id()).await, Came::Fine);
-    keys.are_as_before(&Node::over(open(&path, PATIENCE).unwrap()).await)
-        .await;
+    keys.are_as_before(&Node::open(&path).await).await;
 }
 
 #[test]

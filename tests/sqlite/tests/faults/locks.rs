@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use keyward::store::{FeedPage, KeyStore, SqliteOptions, SqliteStore};
@@ -9,8 +11,8 @@ use rusqlite::Connection;
 
 use crate::child::{self, Holder, hold};
 use crate::common::{
-    BOUND, Came, Keys, Node, PATIENCE, SHORT, TRIES, all_came_to, behind, came, file, for_certain, open,
-    reads, told, writes,
+    BOUND, Came, Keys, Node, PATIENCE, SHORT, TRIES, all_came_to, behind, came, file, for_certain,
+    in_time, open, reads, told, writes,
 };
 
 /// Keeps others from writing.
@@ -132,13 +134,15 @@ async fn a_store_that_is_patient_waits_until_the_lock_is_free() {
     let node = Node::over(open(&path, PATIENCE).unwrap()).await;
     let key = node.issue().await;
     let held = lock(&path);
+    let is_let_go = Arc::new(AtomicBool::new(false));
+    let letting_go = Arc::clone(&is_let_go);
     let letting_go = tokio::task::spawn_blocking(move || {
         std::thread::sleep(SHORT * 3);
+        letting_go.store(true, Ordering::SeqCst);
         drop(held);
     });
-    let begun = Instant::now();
     node.revoke(key.id()).await.unwrap();
-    assert!(begun.elapsed() >= SHORT * 2, "{:?}", begun.elapsed());
+    assert!(is_let_go.load(Ordering::SeqCst), "it did not wait");
     assert!(node.is_revoked(&key).await);
     letting_go.await.unwrap();
 }
@@ -154,13 +158,16 @@ fn a_commit_for_which_there_is_no_thread_in_time_never_begins() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let node = Node::impatient(&path).await;
-        let busy = tokio::task::spawn_blocking(|| std::thread::sleep(SHORT * 10));
-        assert_eq!(told(node.try_issue().await), Came::Indeterminate);
+        let (node, impatient) = (Node::open(&path).await, Node::impatient(&path).await);
+        let (release, held) = mpsc::channel();
+        let busy = tokio::task::spawn_blocking(move || held.recv_timeout(PATIENCE).unwrap());
+        assert_eq!(told(impatient.try_issue().await), Came::Indeterminate);
+        release.send(()).unwrap();
         busy.await.unwrap();
         // Whatever was waiting for the thread has had it before this.
         assert!(node.list().await.unwrap().keys.is_empty());
-        node.try_issue().await.unwrap();
+        let issued = async || told(impatient.try_issue().await);
+        in_time(async { while issued().await != Came::Fine {} }).await;
     });
 }
 

@@ -12,8 +12,10 @@
 )]
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
@@ -28,8 +30,10 @@ const READ: Scope = scope!("read:editions");
 const PERMITS: usize = 2;
 const QUEUE: usize = 4;
 const FLOODERS: u64 = 64;
-/// For this long. No fast key may wait a fraction of it.
+/// For this long at least.
 const FLOOD: Duration = Duration::from_secs(2);
+/// No machine computes one sooner.
+const A_SLOW_HASH: Duration = Duration::from_millis(10);
 const MIB: u64 = 1024 * 1024;
 
 fn new_key(title: &str) -> NewKey {
@@ -76,10 +80,15 @@ impl Answers {
     }
 }
 
-async fn is_granted(keyward: &Keyward, key: &ApiKey) -> bool {
+/// It is decided without being put off even once.
+fn is_granted_at_once(keyward: &Keyward, key: &ApiKey) {
     let any = Requirement::any_key();
     let attempt = Attempt::new(key.presented(), &any);
-    keyward.verifier().verify(&attempt).await.is_ok()
+    let verification = pin!(keyward.verifier().verify(&attempt));
+    match verification.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(verified) => assert!(verified.is_ok(), "{verified:?}"),
+        Poll::Pending => panic!("a fast key was put off"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +111,7 @@ async fn a_flood_against_the_slow_hash_starves_neither_fast_keys_nor_memory() {
         fast.push(issued.into_parts().0);
     }
     let warm = fast.pop().unwrap();
-    assert!(is_granted(&keyward, &warm).await);
+    is_granted_at_once(&keyward, &warm);
 
     // All that the test itself needs is there by now, and no slow hash has been computed.
     assert_eq!(keyward.verifier().operations().slow_hashes, 0);
@@ -126,32 +135,26 @@ async fn a_flood_against_the_slow_hash_starves_neither_fast_keys_nor_memory() {
     });
     let flooders: Vec<_> = flooders.collect();
 
-    let (begun, mut slowest, mut decided) = (Instant::now(), Duration::ZERO, 0);
-    let mut cold = fast.iter();
-    while begun.elapsed() < FLOOD || answers.saturated.load(Ordering::SeqCst) == 0 {
+    let count = |of: &AtomicU64| of.load(Ordering::SeqCst);
+    let has_been_flooded = || count(&answers.refuted) > 10 && count(&answers.saturated) > 100;
+    let (begun, mut took, mut cold) = (Instant::now(), Vec::new(), fast.iter());
+    while begun.elapsed() < FLOOD || !has_been_flooded() || took.len() <= 100 {
         for key in cold.next().into_iter().chain([&warm]) {
             let asked = Instant::now();
-            assert!(is_granted(&keyward, key).await);
-            slowest = slowest.max(asked.elapsed());
-            decided += 1;
+            is_granted_at_once(&keyward, key);
+            took.push(asked.elapsed());
         }
+        assert!(begun.elapsed() < FLOOD * 150, "no flood: {answers:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     answers.is_over.store(true, Ordering::SeqCst);
     for flooder in flooders {
         flooder.await.unwrap();
     }
-    let (refuted, saturated) = (&answers.refuted, &answers.saturated);
-    assert!(
-        refuted.load(Ordering::SeqCst) > 10,
-        "slow hashes: {answers:?}"
-    );
-    assert!(
-        saturated.load(Ordering::SeqCst) > 100,
-        "a full queue: {answers:?}"
-    );
-    assert!(decided > 100, "{decided} fast keys");
-    assert!(slowest < FLOOD / 2, "a fast key took {slowest:?}");
+    // Nor does it block its thread meanwhile. Not the slowest: any of them may have lost the processor.
+    took.sort_unstable();
+    let half = took[took.len() / 2];
+    assert!(half < A_SLOW_HASH / 2, "half of them took {half:?}");
 
     let grown = most_resident() - before;
     let cost = u64::from(Argon2Params::OWASP.memory_kib()) * 1024;

@@ -64,6 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = server.run();
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
+    let stop = stopped()?;
     print(
         &format!(
             "A payments back office API, with its keys in {}.",
@@ -73,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     tokio::select! {
         ended = &mut serving => ended??,
-        () = stopped() => {
+        () = stop => {
             handle.stop(true).await;
             serving.await??;
         }

@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(listen_address("127.0.0.1:8001")?).await?;
     let url = format!("http://{}", listener.local_addr()?);
+    let stop = stopped()?;
     print(
         &format!(
             "A partner reporting API, with its keys in {}.",
@@ -59,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         listener,
         app.into_make_service_with_connect_info::<SocketAddr>(),
     )
-    .with_graceful_shutdown(stopped())
+    .with_graceful_shutdown(stop)
     .await?;
     // All that was answered is committed; how keys were used since the last minute is handed on now.
     keyward.flush_usage().await?;

@@ -21,6 +21,7 @@ pub use office::{
 };
 pub use paging::{Paged, Paging};
 
+use std::io;
 use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
 
@@ -68,19 +69,46 @@ pub fn tell_operator(refused: &Refused<'_>) {
     }
 }
 
-/// Returns once the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it.
-pub async fn stopped() {
-    let interrupted = tokio::signal::ctrl_c();
+/// Waits until the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it. Whoever asks once this has returned is
+/// heard, though nobody waits yet: call it before saying how the program is stopped.
+///
+/// # Errors
+/// If the system does not let it listen.
+pub fn stopped() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    {
+    let (mut interrupted, mut terminated) = {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
+    #[cfg(not(unix))]
+    let mut interrupted = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = interrupted.recv().await;
+    })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn whoever_asks_it_to_stop_before_anybody_waits_is_heard() {
+        for signal in ["-INT", "-TERM"] {
+            let stopped = super::stopped().unwrap();
+            let own = std::process::id().to_string();
+            // Without a handler it ends this program.
+            let sent = Command::new("kill").args([signal, &own]).status();
+            assert!(sent.unwrap().success());
+            stopped.await;
         }
     }
-    let _ = interrupted.await;
 }

@@ -78,6 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         member: &member,
         other: &other,
     };
+    let stop = stopped()?;
     print(
         &format!(
             "A reporting workspace API, with its keys in {}.",
@@ -85,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ),
         &printed.lines(),
     );
-    serve::serve(app, (secure, config), plain, stopped()).await?;
+    serve::serve(app, (secure, config), plain, stop).await?;
     // All that was answered is committed; how keys were used since the last minute is handed on now.
     keyward.flush_usage().await?;
     certificate.remove()?;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ACCOUNTS;
 use crate::{Product, text};
@@ -90,22 +90,30 @@ fn c3_a_new_key_stands_at_the_top_and_one_just_revoked_moves_to_the_bottom() {
 #[test]
 fn a_predecessor_that_rotation_has_ended_counts_as_revoked_in_lists() {
     let product = Product::start();
-    let old = product.key("Settlement run");
-    let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
-    let new = product.admin.post(&path, &json!({ "overlap_seconds": 1 }));
-    assert_eq!((new.status, new.text("/name")), (201, "Settlement run"));
-    let row = || {
+    let row = |key: &Value| {
         let list = product.admin.get("/admin/keys");
         let mut rows = list.items("/keys").iter();
-        rows.find(|row| row["id"] == old["id"]).unwrap().clone()
+        rows.find(|row| row["id"] == key["id"]).unwrap().clone()
     };
-    assert_eq!(text(&row(), "revoked_on"), "Active");
+    // With another key where the second was over before the list was there.
+    let rotated = (0..20).find_map(|_| {
+        let old = product.key("Settlement run");
+        let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
+        let begun = Instant::now();
+        let new = product.admin.post(&path, &json!({ "overlap_seconds": 1 }));
+        assert_eq!((new.status, new.text("/name")), (201, "Settlement run"));
+        let row = row(&old);
+        let is_conclusive = begun.elapsed() < Duration::from_secs(1);
+        is_conclusive.then_some((old, new, row))
+    });
+    let (old, new, before) = rotated.expect("a list within a second of the rotation");
+    assert_eq!(text(&before, "revoked_on"), "Active");
     let begun = Instant::now();
     while product.asking(&old).get(ACCOUNTS).status == 200 {
         assert!(begun.elapsed() < Duration::from_secs(5), "it never ends");
         thread::sleep(Duration::from_millis(20));
     }
-    let ended = row();
+    let ended = row(&old);
     assert!(text(&ended, "revoked_on").ends_with('Z'), "{ended}");
     assert_eq!(ended["can_be_revoked"], false);
     assert_eq!(product.asking(&new.body).get(ACCOUNTS).status, 200);

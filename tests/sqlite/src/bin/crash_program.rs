@@ -11,7 +11,7 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{Actor, KeyQuery, ManageError, Overlap, RevokeAll};
-use keyward::store::SqliteStore;
+use keyward::store::{SqliteOptions, SqliteStore, StoreError};
 use keyward::time::OffsetDateTime;
 use sqlite_store::{Choices, actor, builder, new_key, tenant};
 
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Failure> {
         ["open", file] => {
             // Until it is told to: so that several begin at one moment.
             stdin().read_line(&mut String::new())?;
-            SqliteStore::open(file)?;
+            open(file)?;
             say("opened")
         }
         ["write", file, seed, operations] => write(file, seed.parse()?, operations.parse()?).await,
@@ -37,8 +37,14 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
+/// Patient enough for a machine that stands still for a while in which others have the lock.
+fn open(file: &str) -> Result<SqliteStore, StoreError> {
+    let patience = Duration::from_mins(1);
+    SqliteOptions::new().patience(patience).open(file)
+}
+
 async fn write(file: &str, seed: u64, operations: u64) -> Result<(), Failure> {
-    let keyward = Arc::new(builder(SqliteStore::open(file)?).open().await?);
+    let keyward = Arc::new(builder(open(file)?).open().await?);
     say("opened")?;
     let tasks = (0..TASKS).map(|task| {
         let writer = Writer::new(Arc::clone(&keyward), task, seed * TASKS + task);
@@ -153,7 +159,7 @@ fn is_met(failure: &Failure) -> bool {
                 | ManageError::AlreadyRotated { .. }
                 | ManageError::Ended(_)
                 | ManageError::CutOff
-                | ManageError::Store(keyward::store::StoreError::Conflict)
+                | ManageError::Store(StoreError::Conflict)
         )
     )
 }

@@ -114,6 +114,19 @@ impl Client {
     /// Any method, with any body, or none.
     #[must_use]
     pub fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Reply {
+        self.try_send_bytes(method, path, body).unwrap()
+    }
+
+    /// The same, of a server that may close the connection over it.
+    ///
+    /// # Errors
+    /// If it is not answered.
+    pub fn try_send_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Reply, ureq::Error> {
         let request = self.request(method, path);
         let answered = match body {
             Some((content_type, body)) => {
@@ -122,7 +135,7 @@ impl Client {
             }
             None => self.agent.run(request.body(()).unwrap()),
         };
-        reply(answered.unwrap())
+        answered.map(reply)
     }
 
     /// POST, with a body of JSON that is sent as it is read, and whose length nobody knows before.

@@ -174,7 +174,8 @@ impl Verifier {
     /// [`verify`](Self::verify) then does.
     ///
     /// Allocates nothing, unless the requirement has checks [by the handler](Requirement::checked_by_handler), is used
-    /// for the first time, or is shared with another Keyward, for each of which it is compiled.
+    /// for the first time, or is shared with another Keyward, for each of which it is compiled; or names an [undeclared
+    /// scope](DenialReason::UndeclaredScope) that is no constant.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
         match self.core.read(attempt) {

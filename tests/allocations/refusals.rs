@@ -312,16 +312,21 @@ pub(crate) async fn not_for_this(house: &House) {
         ("another scope", Requirement::scope(WRITE)),
         ("two scopes", Requirement::scope(READ.and(WRITE))),
         ("full access", Requirement::full_access()),
-        (
-            "a scope that nobody declared",
-            Requirement::scope(scope!("no:such")),
-        ),
     ] {
         let attempt = Attempt::new(text(&key), &need);
         house
             .costs_nothing(what, &attempt, denied!(DenialReason::MissingAccess))
             .await;
     }
+    let undeclared = Requirement::scope(scope!("no:such"));
+    let named = denied!(DenialReason::UndeclaredScope(_));
+    house
+        .costs_nothing(
+            "an undeclared scope",
+            &Attempt::new(text(&key), &undeclared),
+            named,
+        )
+        .await;
     let read = || Requirement::scope(READ);
     let attempt = |need| Attempt::new(text(&key), need);
     let (none, project) = (read(), read().resource("project"));

@@ -251,12 +251,12 @@ async fn an_id_that_holds_a_key_of_the_applications_own_is_refused() {
     let manager = house.keyward.manager();
     let key = || NewKey::new(tenant(), "a", READ);
     let issued = manager.issue(&actor(), key()).await.unwrap();
-    let id = &issued.api_key().expose()[..64];
+    // What begins as a key is read as one, and refused as such.
+    let id = format!("7-{}", &issued.api_key().expose()[..60]);
     let digest = ForeignDigest::sha256(SHA256).unwrap();
-    let foreign = ForeignKey::digest("legacy", id, digest);
+    let foreign = ForeignKey::digest("legacy", &id, digest);
     let imported = manager.import(&actor(), key(), foreign).await;
-    assert!(matches!(
-        imported,
-        Err(ManageError::Invalid(InvalidKey::HoldsKey { field: "id" }))
-    ));
+    let error = imported.unwrap_err();
+    let refused = ManageError::Invalid(InvalidKey::HoldsKey { field: "id" });
+    assert_eq!(error.to_string(), refused.to_string());
 }

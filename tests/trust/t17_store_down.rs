@@ -332,12 +332,13 @@ async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
         assert!(has_to_wait(&mut second).await, "of whom no stranger is one");
 
         // The strangers' own read is neither lost nor does it undo the newer one.
-        let mut guesses = vec![second];
+        let mut guesses = Vec::new();
         if goes_away {
             drop(first);
         } else {
-            guesses.push(first);
+            guesses.push(first); // before the one who waits for its read
         }
+        guesses.push(second);
         for stranger in strangers {
             stranger.abort();
             assert!(stranger.await.is_err());

@@ -240,13 +240,23 @@ impl Slot {
         }
     }
 
-    /// Whether what the slot holds is what the store holds. What is only being read may be anything.
-    pub(super) fn holds(&self, stored: Option<&StoredKey>) -> bool {
-        let held = self.entry.as_ref().filter(|_| self.readers == 0);
-        held.zip(stored).is_some_and(|(entry, stored)| {
-            let record = entry.compiled.record();
-            (entry.revision(), record.cutoff) == (stored.revision, stored.cutoff)
-        })
+    /// Whether what the slot holds, or what is being read, may be older than this, which the store holds by now.
+    ///
+    /// Of a key that lives, what is only being read is left alone: requests would otherwise have to read it again for as
+    /// long as somebody looks at it, and it decides for no longer than the lease.
+    pub(super) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
+        let Some(stored) = stored else {
+            return true;
+        };
+        let has_ended = stored.revocation.is_some() || stored.cutoff > Some(stored.created_at);
+        match &self.entry {
+            None => has_ended,
+            Some(entry) => {
+                let record = entry.compiled.record();
+                let is_same = (entry.revision(), record.cutoff) == (stored.revision, stored.cutoff);
+                !is_same || has_ended && self.readers > 0
+            }
+        }
     }
 
     /// The feed told this revision: what is below it is old. The highest one that was told in the present history stands.

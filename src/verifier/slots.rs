@@ -198,14 +198,14 @@ impl Slots {
         self.watchers.wake(id);
     }
 
-    /// The store holds this of the key by now: what was read until now is old, unless it is the same.
+    /// The store holds this of the key by now: what was read until now is old, unless it says the same.
     pub(super) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
         let moment = self.line.next();
         let is_old = self.find(
             id,
             || (),
             |(), slot| {
-                let is_old = !slot.holds(stored);
+                let is_old = slot.is_behind(stored);
                 if is_old {
                     slot.invalidate(moment);
                 }

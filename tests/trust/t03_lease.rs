@@ -389,6 +389,22 @@ async fn a_manager_that_is_told_nothing_new_costs_the_requests_nothing() {
 }
 
 #[tokio::test]
+async fn a_manager_that_looks_at_a_key_makes_nobody_read_it_again() {
+    let nodes = Nodes::cached(KeyCache::off()).await;
+    let key = nodes.issue().await;
+    nodes.store.hold_answers();
+    let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
+    let waiting = tokio::spawn(async move { verify(&here, &presented).await });
+    nodes.store.is_holding(1).await;
+    nodes.store.hold_no_more();
+    let (manager, actor, tenant) = (nodes.here.manager(), actor(), tenant());
+    manager.get(&actor, &tenant, key.id()).await.unwrap();
+    nodes.store.let_go();
+    assert!(waiting.await.unwrap().is_ok());
+    assert_eq!(nodes.reads(), 1);
+}
+
+#[tokio::test]
 async fn a_node_that_keeps_nothing_reads_each_time() {
     let nodes = Nodes::cached(KeyCache::off()).await;
     let key = nodes.issue().await;

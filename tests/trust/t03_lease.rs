@@ -7,7 +7,7 @@
 mod gate;
 mod nodes;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use keyward::clock::{Clock, ClockError, SteadyClock};
@@ -68,10 +68,7 @@ async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
     for held_for in [Duration::ZERO, BOUND / 2, BOUND - INSTANT, BOUND, BOUND * 3] {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
-        nodes.store.hold_answers();
-        let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
-        let waiting = tokio::spawn(async move { verify(&here, &presented).await });
-        nodes.store.is_holding(1).await;
+        let waiting = nodes.begin_to_verify(&key).await;
         // The store has read it; then it is revoked, and only then does the answer arrive.
         nodes.revoke(&key).await;
         nodes.steady.advance(held_for);
@@ -356,10 +353,7 @@ async fn a_read_from_before_does_not_bring_back_what_a_manager_was_told_of() {
     for reading in READINGS {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
-        nodes.store.hold_answers();
-        let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
-        let waiting = tokio::spawn(async move { verify(&here, &presented).await });
-        nodes.store.is_holding(1).await;
+        let waiting = nodes.begin_to_verify(&key).await;
         nodes.revoke(&key).await;
         nodes.store.hold_no_more();
         reads_that_it_ended(&nodes, &key, reading).await;
@@ -392,10 +386,7 @@ async fn a_manager_that_is_told_nothing_new_costs_the_requests_nothing() {
 async fn a_manager_that_looks_at_a_key_makes_nobody_read_it_again() {
     let nodes = Nodes::cached(KeyCache::off()).await;
     let key = nodes.issue().await;
-    nodes.store.hold_answers();
-    let (here, presented) = (nodes.here.clone(), Arc::clone(&key));
-    let waiting = tokio::spawn(async move { verify(&here, &presented).await });
-    nodes.store.is_holding(1).await;
+    let waiting = nodes.begin_to_verify(&key).await;
     nodes.store.hold_no_more();
     let (manager, actor, tenant) = (nodes.here.manager(), actor(), tenant());
     manager.get(&actor, &tenant, key.id()).await.unwrap();

@@ -81,6 +81,18 @@ impl Nodes {
         verify(&self.here, key).await
     }
 
+    /// Verifies it, up to where the store has read it and not answered yet.
+    pub(super) async fn begin_to_verify(
+        &self,
+        key: &Arc<ApiKey>,
+    ) -> JoinHandle<Result<Admitted, Denial>> {
+        self.store.hold_answers();
+        let (here, key) = (self.here.clone(), Arc::clone(key));
+        let waiting = tokio::spawn(async move { verify(&here, &key).await });
+        self.store.is_holding(1).await;
+        waiting
+    }
+
     pub(super) async fn is_granted(&self, key: &ApiKey) -> bool {
         self.verify(key).await.is_ok()
     }

@@ -143,9 +143,9 @@ impl Grant {
     /// Ends when the key stops being good: it was revoked, here or on another node, suspended, superseded, or it
     /// expired. With it a host cuts a long response short.
     ///
-    /// It hears of a change as fast as a verification would. It also ends if whether the key is good cannot be told
-    /// any more, because the store stays away for longer than the [lease](super::KeyCache::lease): what cannot be decided is
-    /// not granted. It needs a tokio runtime with its timer enabled.
+    /// It hears of a change as fast as a verification would. If the store does not answer, it ends when verifications stop
+    /// being granted: at most one [lease](super::KeyCache::lease) after the last successful read of the key, or poll of the
+    /// change feed, began. It needs a tokio runtime with its timer enabled.
     ///
     /// ```
     /// # async fn f(admitted: keyward::verifier::Admitted, send: impl Future<Output = ()>) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::compiled::Wall;
+use super::reads::{Pin, within};
+use super::slot::Slot;
 use super::slots::Slots;
 use super::{Core, DenialReason};
 use crate::key::KeyId;
@@ -14,8 +16,14 @@ use crate::key::KeyId;
 /// How long is waited at most before the next look: wall clocks can be set.
 const MOST_WAIT: Duration = Duration::from_secs(5);
 
+/// The shortest wait: a coarse clock lags behind, and would wake the watcher over and over just before the end.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
 /// The wait before another look where the last one brought nothing.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest time that a look may take which starts when the lease is over.
+const MOST_GRACE: Duration = Duration::from_secs(1);
 
 /// How often what was read may turn out to be old.
 const TRIES: u32 = 4;
@@ -42,46 +50,76 @@ impl Core {
 
     /// Whether the key is good, as the store has it now.
     pub(super) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
-        let left = self.look_again(id).await?;
-        Ok(left.is_some())
+        let looked = self.look_again(&self.pin(id, None)).await?;
+        Ok(looked.is_some())
     }
 
-    /// Ends when the key is not good any more, or when that cannot be told for longer than the lease.
+    /// Resolves when the key is no longer good, or when the lease of the last successful look has ended.
+    ///
+    /// A look that reads the store starts when half of the lease is left, so that a store which answers is never too
+    /// late, and one which does not answer never extends the lease.
     pub(super) async fn last(&self, id: KeyId) {
         let watching = Watching::new(&self.slots, id);
-        let mut silent_since = None;
+        let grace = MOST_GRACE.min(self.patience / 4);
+        let mut known_until = self.known_until(id);
+        let mut has_failed = false;
         loop {
             // Listening before the look, so that no change falls between the two.
             let mut changed = pin!(watching.woken.notified());
             changed.as_mut().enable();
-            let wait = match self.look_again(id).await {
-                Ok(Some(wait)) => {
-                    silent_since = None;
-                    wait
+            let Ok(now) = self.slots.now() else {
+                return;
+            };
+            let left = Duration::from_nanos(known_until.saturating_sub(now));
+            if has_failed && left.is_zero() {
+                return;
+            }
+            // The lease may be over before this look starts, if the handler was slow or the process was not running.
+            let limit = if has_failed { left } else { left.max(grace) };
+            let mut pin = self.pin(id, None);
+            pin.ahead = self.slots.lease.bound() / 2;
+            let looked = within(limit, self.look_again(&pin)).await;
+            drop(pin);
+            let Ok(now) = self.slots.now() else {
+                return;
+            };
+            has_failed = !matches!(looked, Some(Ok(_)));
+            let most = match looked {
+                Some(Ok(Some(good))) => {
+                    known_until = good.known_until;
+                    let left = Duration::from_nanos(known_until.saturating_sub(now));
+                    good.expires_in.min(left / 2).min(MOST_WAIT)
                 }
-                Ok(None) => return,
-                Err(_) => {
-                    let Ok(now) = self.slots.now() else {
-                        return;
-                    };
-                    let since = *silent_since.get_or_insert(now);
-                    let silence = Duration::from_nanos(now.saturating_sub(since));
-                    if silence >= self.patience {
+                Some(Ok(None)) => return,
+                Some(Err(_)) | None => {
+                    let left = Duration::from_nanos(known_until.saturating_sub(now));
+                    if left.is_zero() {
                         return;
                     }
-                    PAUSE.min(self.patience)
+                    PAUSE.min(left)
                 }
             };
             // Either outcome only says when to look again.
-            let _ = tokio::time::timeout(wait, changed).await;
+            let _ = tokio::time::timeout(most.max(LEAST_WAIT), changed).await;
         }
     }
 
-    /// How long the key is good for without another look; none if it is not good.
-    async fn look_again(&self, id: KeyId) -> Result<Option<Duration>, DenialReason> {
-        let pin = self.pin(id, None);
+    /// When the lease of the key's cache entry ends, in nanoseconds of the steady clock. Zero if there is no entry that may
+    /// decide.
+    fn known_until(&self, id: KeyId) -> u64 {
+        let end = |(), slot: &mut Slot| {
+            let entry = slot.admitted()?;
+            Some(self.slots.lease.end(entry.stamp))
+        };
+        let found = self.slots.find(id, || (), end);
+        found.flatten().unwrap_or(0)
+    }
+
+    /// Looks at the key once more. `None` if it is not good.
+    async fn look_again(&self, pin: &Pin<'_>) -> Result<Option<Good>, DenialReason> {
+        let id = pin.id;
         for tries in 0..TRIES {
-            let look = self.fetch(&pin, tries > 0).await?;
+            let look = self.fetch(pin, tries > 0).await?;
             let now = self.slots.now().map_err(DenialReason::Clock)?;
             let may_decide = self
                 .slots
@@ -98,13 +136,22 @@ impl Core {
                 return Ok(None);
             }
             let left = look.compiled.ends.saturating_sub(wall.coarse());
-            let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-            // A coarse clock lags behind: not to be woken over and over before the end.
-            let least = Duration::from_millis(1);
-            return Ok(Some(left.min(self.patience).min(MOST_WAIT).max(least)));
+            let patience = u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX);
+            let own = look.stamp.began.saturating_add(patience);
+            return Ok(Some(Good {
+                expires_in: Duration::from_micros(u64::try_from(left).unwrap_or(0)),
+                known_until: own.max(self.slots.lease.end(look.stamp)),
+            }));
         }
         Err(DenialReason::TooOld)
     }
+}
+
+/// A look that found the key good.
+struct Good {
+    expires_in: Duration,
+    /// When the lease of this look ends, in nanoseconds of the steady clock.
+    known_until: u64,
 }
 
 /// Somebody who waits for a key to change.

@@ -59,6 +59,17 @@ impl Lease {
                 .is_some_and(|began| self.is_fresh(began, now))
     }
 
+    /// When what was read at that stamp stops being covered, unless another round completes. In nanoseconds of the steady clock.
+    pub(super) fn end(&self, stamp: Stamp) -> u64 {
+        // In the order of `covers`.
+        let round = self.round.load(Ordering::Acquire);
+        let history = self.history.load(Ordering::Acquire);
+        let is_followed = history != 0 && u64::from(stamp.history) == history;
+        let round = round.checked_sub(1).filter(|_| is_followed);
+        let began = stamp.began.max(round.unwrap_or(0));
+        began.saturating_add(self.bound)
+    }
+
     /// A clock that stands before the beginning tells nothing.
     fn is_fresh(&self, began: u64, now: u64) -> bool {
         now.checked_sub(began).is_some_and(|age| age < self.bound)
@@ -126,6 +137,8 @@ mod tests {
         assert!(!lease.covers(stamp(0, 0), 1_050), "there is no history yet");
         lease.begin_history();
         assert!(lease.covers(stamp(0, 1), 1_099));
+        assert_eq!(lease.end(stamp(0, 1)), 1_100);
+        assert_eq!(lease.end(stamp(0, 0)), 100, "no round vouches for it");
         assert!(!lease.covers(stamp(0, 1), 1_100));
         lease.begin_history();
         assert!(

@@ -80,6 +80,7 @@ impl Core {
             id,
             tag,
             since: self.slots.line.last(),
+            ahead: 0,
         }
     }
 
@@ -147,7 +148,7 @@ impl Core {
         // Where this node is changing the key, or keeps nothing, each request needs an answer younger than itself.
         let needs_own = must_begin_later || self.slots.lease.bound() == 0;
         self.slots.with(pin.id, |slot| {
-            if let Some(entry) = self.usable(slot, now) {
+            if let Some(entry) = self.usable(slot, now.saturating_add(pin.ahead)) {
                 return Part::Ready(entry.look());
             }
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
@@ -258,6 +259,8 @@ pub(super) struct Pin<'a> {
     tag: Option<Tag>,
     /// The moment at which it began.
     pub(super) since: u64,
+    /// For how many more nanoseconds an entry must be covered to be used without a read.
+    pub(super) ahead: u64,
 }
 
 impl Drop for Pin<'_> {

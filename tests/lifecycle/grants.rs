@@ -9,7 +9,7 @@ use keyward::Keyward;
 use keyward::key::ApiKey;
 use keyward::manager::{KeyUpdate, Overlap};
 use keyward::store::MemoryStore;
-use keyward::testkit::{Call, Fault, FaultyStore};
+use keyward::testkit::{self, Call, Fault, FaultyStore, ManualSteadyClock, TestKey};
 use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
 
 use crate::common::*;
@@ -230,6 +230,75 @@ async fn when_the_store_stays_away_for_longer_than_the_lease_they_end() {
         assert!(ends_within(PATIENCE, ended).await, "{fault:?}");
         assert!(!grant.is_current(), "{fault:?}");
     }
+}
+
+/// A grant of a key that the store can no longer say anything about, on a node whose steady clock is set by hand.
+async fn cut_off(fault: Fault) -> (Keyward, TestKey, Grant, ManualSteadyClock) {
+    let store = FaultyStore::over(MemoryStore::new());
+    let steady = ManualSteadyClock::new();
+    let keyward = testkit::builder(store.clone(), [READ]).cache(short());
+    let keyward = keyward.steady_clock(steady.clone()).open().await.unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let grant = grant(&keyward, key.api_key()).await;
+    let _ = store.on(Call::Get, 0..u64::MAX, fault);
+    (keyward, key, grant, steady)
+}
+
+#[tokio::test]
+async fn without_a_store_grants_last_one_lease() {
+    const INSTANT: Duration = Duration::from_nanos(1);
+    for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Hang] {
+        for begins_early in [true, false] {
+            let (keyward, key, grant, steady) = cut_off(fault).await;
+            let any = Requirement::any_key();
+            let attempt = Attempt::new(key.api_key().presented(), &any);
+            let mut ended = pin!(grant.ended());
+            if begins_early {
+                assert!(!has_ended(ended.as_mut()), "{fault:?}");
+            }
+            steady.set(SHORT - INSTANT);
+            assert!(keyward.verifier().verify(&attempt).await.is_ok());
+            assert!(!ends_within(SHORT * 3, ended.as_mut()).await, "{fault:?}");
+            // The clock then stands still: another lease would never end.
+            steady.set(SHORT);
+            assert!(ends_within(PATIENCE, ended).await, "{fault:?}");
+            assert!(!grant.is_current(), "{fault:?}");
+            assert!(keyward.verifier().verify(&attempt).await.is_err());
+            assert!(ends_within(PATIENCE, grant.ended()).await, "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn polls_of_the_feed_prolong_a_grant() {
+    let (store, steady) = (
+        FaultyStore::over(MemoryStore::new()),
+        ManualSteadyClock::new(),
+    );
+    let keyward = testkit::builder(store.clone(), [READ]).cache(short());
+    let keyward = keyward.steady_clock(steady.clone()).open().await.unwrap();
+    let background = tokio::spawn(keyward.background());
+    let rounds = || keyward.verifier().operations().rounds;
+    let two_more_rounds = async || {
+        let before = rounds();
+        while rounds() < before + 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    two_more_rounds().await;
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let grant = self::grant(&keyward, key.api_key()).await;
+    let mut ended = pin!(grant.ended());
+    assert!(!has_ended(ended.as_mut()));
+    let _ = store.clone().on(Call::Get, 0..u64::MAX, Fault::Hang);
+    for _ in 0..6 {
+        steady.advance(SHORT / 4);
+        two_more_rounds().await;
+        assert!(!has_ended(ended.as_mut()), "a poll vouches for the key");
+    }
+    background.abort();
+    steady.advance(SHORT);
+    assert!(ends_within(PATIENCE, ended).await);
 }
 
 #[tokio::test]

@@ -64,6 +64,9 @@
 //!
 //! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are good, when a
 //!   request that somebody else holds is to be changed. Its own router does the same.
+//! - actix does not drop a handler whose client goes away. The key's place among its concurrent requests is held until the handler has
+//!   finished: give slow handlers a timeout of their own. Over HTTP/1, `HttpServer::h1_allow_half_closed(false)` drops the
+//!   handler when the client closes its connection. Over HTTP/2 actix has no such setting.
 //! - An error that comes out of what it is around is an `InternalError` with the same answer.
 //! - The body of a refused request is not read by this middleware. actix sends the answer, and closes the connection
 //!   if it knows how much of the body was still to come.
@@ -87,6 +90,7 @@ use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
@@ -165,6 +169,19 @@ impl KeyMiddleware {
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_response_bytes = max);
+        Self { gate }
+    }
+
+    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the response is
+    /// sent. If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
+    /// default there is no such bound, and a client that stops reading keeps its places for as long as its connection stands.
+    ///
+    /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
+    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers buffer: how
+    /// much a client must read to go on is up to the server and the protocol.
+    #[must_use]
+    pub fn stall_timeout(self, most: Duration) -> Self {
+        let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));
         Self { gate }
     }
 

@@ -39,6 +39,7 @@ mod response;
 mod service;
 
 use std::fmt;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
@@ -112,6 +113,19 @@ impl KeyLayer {
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|terms| terms.max_response_bytes = max);
+        Self { gate }
+    }
+
+    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the response is
+    /// sent. If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
+    /// default there is no such bound, and a client that stops reading keeps its places for as long as its connection stands.
+    ///
+    /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
+    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers buffer: how
+    /// much a client must read to go on is up to the server and the protocol.
+    #[must_use]
+    pub fn stall_timeout(self, most: Duration) -> Self {
+        let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));
         Self { gate }
     }
 

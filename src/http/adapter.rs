@@ -7,6 +7,7 @@ mod caller;
 mod gate;
 mod guard;
 mod held;
+mod place;
 
 pub use self::body::ResponseBody;
 #[cfg(any(feature = "actix", feature = "axum"))]

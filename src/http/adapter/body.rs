@@ -66,7 +66,7 @@ impl<B> ResponseBody<B> {
             *held = None;
             Poll::Ready(Some(Err(X::from(why))))
         };
-        if let Some(Err(why)) = this.held.as_mut().map(|held| held.poll_ended(context)) {
+        if let Some(Err(why)) = this.held.as_mut().map(|held| held.poll_cut(context)) {
             this.inner.set(None);
             return cut(this.held, why);
         }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::guard::Origin;
+use super::place::Place;
 use super::{Guard, Held, held};
 use crate::http::{Answer, Connection, Edge, Head, HeaderSource, Passage, Reason, Refusal};
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
@@ -43,6 +45,8 @@ pub(crate) struct Terms<R: Incoming> {
     connection: Option<Arc<ConnectionOf<R>>>,
     pub(crate) max_request_bytes: u64,
     pub(crate) max_response_bytes: u64,
+    /// How long a client may stop reading. `None`: there is no bound.
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) ends_with_key: bool,
     pub(crate) keeps_credential: bool,
     guard: Guard<R>,
@@ -128,6 +132,7 @@ impl<R: Incoming + 'static> Gate<R> {
                 connection: None,
                 max_request_bytes: u64::MAX,
                 max_response_bytes: u64::MAX,
+                stall_timeout: None,
                 ends_with_key: false,
                 keeps_credential: false,
                 guard: Requirement::any_key().into(),
@@ -439,7 +444,8 @@ impl Rest {
             let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
             let most = terms.max_response_bytes;
             let grant = self.grant.filter(|_| is_bounded);
-            Some(Held::new(self.permit, grant, ended, most, observer))
+            let place = Place::new(self.permit, terms.stall_timeout);
+            Some(Held::new(place, grant, ended, most, observer))
         } else {
             None
         };

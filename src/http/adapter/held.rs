@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::verifier::{Grant, Permit};
+use super::place::Place;
+use crate::verifier::Grant;
 
 /// The rest of a response was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,12 +18,14 @@ pub enum BodyCut {
     /// It was longer than responses may be.
     #[error("the response is longer than it may be")]
     TooLong,
+    /// The client did not read for longer than the stall timeout.
+    #[error("the client stopped reading for too long")]
+    Stalled,
 }
 
 /// A request's place, and what may still be sent.
 pub(crate) struct Held {
-    #[expect(dead_code, reason = "it is given back when it is dropped")]
-    permit: Option<Permit>,
+    place: Place,
     /// Whose response it is, where it may turn out too long.
     grant: Option<Grant>,
     /// Ends when the key does; none if the response is not to be cut then.
@@ -39,7 +42,7 @@ pub(super) trait Observer: Send + Sync {
 
 impl Held {
     pub(super) fn new(
-        permit: Option<Permit>,
+        place: Place,
         grant: Option<Grant>,
         ended: Option<impl Future<Output = ()> + Send + 'static>,
         left: u64,
@@ -48,7 +51,7 @@ impl Held {
         let ended =
             ended.map(|ended| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(ended) });
         Self {
-            permit,
+            place,
             grant,
             ended,
             left,
@@ -56,8 +59,11 @@ impl Held {
         }
     }
 
-    /// Whether the key has ended; whoever asks is woken when it does.
-    pub(crate) fn poll_ended(&mut self, context: &mut Context<'_>) -> Result<(), BodyCut> {
+    /// Checks that the response may go on, and wakes the task when the key ends.
+    pub(crate) fn poll_cut(&mut self, context: &mut Context<'_>) -> Result<(), BodyCut> {
+        if self.place.has_stalled() {
+            return Err(BodyCut::Stalled);
+        }
         match self
             .ended
             .as_mut()
@@ -76,6 +82,7 @@ impl Held {
             return Err(BodyCut::TooLong);
         };
         self.left = left;
+        self.place.handed_out();
         Ok(())
     }
 }

@@ -1,11 +1,15 @@
 //! What is the tower layer's own, under axum and over real sockets. The rest is [tried](crate::both) with actix.
 
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request};
 use axum::routing::{any, get};
+use futures_util::stream;
 use keyward::Keyward;
 use keyward::http::{Connection, Edge, KeyIn};
 use keyward::key::{Resource, TenantId};
@@ -13,6 +17,7 @@ use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, keyward_with_key};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Attempt, Grant, Requirement};
+use tokio::sync::Semaphore;
 
 use crate::READ;
 use crate::wire::{self, Reply};
@@ -256,4 +261,53 @@ async fn whoever_is_refused_while_sending_is_answered_and_goes_on_with_the_conne
         }
         assert_eq!(went_on, 20, "the machine stood still each other time");
     }
+}
+
+/// Whether the next part is one, or the error of a response that was cut.
+async fn next(body: &mut (impl http_body_util::BodyExt<Error: std::fmt::Debug> + Unpin)) -> bool {
+    body.frame().await.expect("it never ends").is_ok()
+}
+
+#[tokio::test]
+async fn only_the_client_stalls_a_response() {
+    const STALL: Duration = Duration::from_millis(1);
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
+    let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let layer = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer())).stall_timeout(STALL);
+    let (gate, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let of_handler = (Arc::clone(&gate), Arc::clone(&opened));
+    let handler = move || {
+        let (gate, opened) = of_handler.clone();
+        let parts = stream::unfold((gate, opened), |(gate, opened)| async {
+            opened.add_permits(1);
+            gate.acquire().await.unwrap().forget();
+            Some((Ok::<_, Infallible>("part"), (gate, opened)))
+        });
+        async { Body::from_stream(parts) }
+    };
+    let mut service = tower_layer::Layer::layer(&layer, Router::new().fallback(any(handler)));
+    let request = Request::builder().header("authorization", key.bearer());
+    let request = request.body(Body::empty()).unwrap();
+    let response = tower_service::Service::call(&mut service, request).await;
+    let mut body = response.unwrap().into_body();
+    let is_free = async || {
+        let need = Requirement::any_key();
+        let attempt = Attempt::new(key.presented(), &need);
+        keyward.verifier().verify(&attempt).await.is_ok()
+    };
+    // The server waits for the handler: no time of the client's.
+    let waiting = tokio::time::timeout(STALL * 50, next(&mut body)).await;
+    assert!(waiting.is_err());
+    assert!(!is_free().await, "the handler is at work");
+    gate.add_permits(2);
+    assert!(next(&mut body).await);
+    // Now the server does not ask for more.
+    while !is_free().await {
+        tokio::time::sleep(STALL).await;
+    }
+    assert!(!next(&mut body).await, "it does not go on uncounted");
+    assert_eq!(opened.available_permits(), 1, "nor is the handler asked");
+    drop(body);
+    assert!(is_free().await, "and its place is given back once");
 }

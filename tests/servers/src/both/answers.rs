@@ -53,6 +53,40 @@ async fn granted_answers_are_private_and_refusals_are_not_stored() {
 }
 
 #[tokio::test]
+async fn a_handlers_public_is_replaced_by_private() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        for path in ["/caching", "/caching-guarded"] {
+            for (said, cache_control, vary) in [
+                ("", "private", None),
+                ("cache-control=public", "private", None),
+                (
+                    "cache-control=public_max-age=60",
+                    "max-age=60, private",
+                    None,
+                ),
+                (
+                    "cache-control=max-age=60&cache-control=s-maxage=9",
+                    "max-age=60, private",
+                    None,
+                ),
+                ("cache-control=no-store", "no-store", None),
+                ("vary=accept", "private", Some("accept")),
+            ] {
+                let line = format!("GET {path}?{said}");
+                let reply = site.get(&line, &site.key).await;
+                assert_eq!(reply.status, 200, "{served:?} {line}");
+                let sent = reply.headers("cache-control");
+                assert_eq!(sent, [cache_control], "{served:?} {line}");
+                let mut varies: Vec<_> = vary.into_iter().collect();
+                varies.push(CREDENTIAL_HEADERS);
+                assert_eq!(reply.headers("vary"), varies, "{served:?} {line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn handlers_and_guards_refuse_in_the_same_words() {
     let mut said = Vec::new();
     for served in EVERY {

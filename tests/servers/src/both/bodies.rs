@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyward::testkit::TestKey;
 
 use super::EVERY;
-use super::site::{Plan, Site};
+use super::site::{Plan, STALL, Site};
 use crate::client::{Ask, Sent};
 
 /// Asks until this is answered: a server hears that a client has gone away when it next writes.
@@ -85,6 +85,32 @@ async fn guards_inside_of_guards_take_one_permit() {
         ] {
             becomes(&site, line, &key, status).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_its_place() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+        let stalled = site.stream("GET /streams/stalled", &key).await;
+        becomes(&site, "GET /echo", &key, 200).await;
+        // It does not go on uncounted.
+        assert!(stalled.ends_cut().await, "{served:?}");
+        becomes(&site, "GET /echo", &key, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_stall_timeout_it_keeps_its_place() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
+        let stalled = site.stream("GET /streams/unbounded", &key).await;
+        tokio::time::sleep(STALL * 4).await;
+        assert_eq!(site.status("GET /echo", &key).await, 429, "{served:?}");
+        drop(stalled);
+        becomes(&site, "GET /echo", &key, 200).await;
     }
 }
 

@@ -26,6 +26,9 @@ use crate::wire::Reply;
 /// No key of these tests has it.
 const ADMIN: Scope = scope!("admin");
 
+/// How long a client may stop reading, where that is bounded.
+pub(super) const STALL: Duration = Duration::from_millis(50);
+
 /// The web page that the application is called from, where it is called from one.
 pub(super) const PAGE: &str = "https://app.example";
 
@@ -287,12 +290,23 @@ impl Seen<'_> {
     }
 }
 
+/// The headers that a query asks for: `cache-control=public&vary=accept`, with `_` for `, `.
+fn caching(query: &str) -> impl Iterator<Item = (&str, String)> {
+    let lines = query.split('&').filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name, value.replace('_', ", ")))
+}
+
 /// Ticks for ever.
 fn endless() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     stream::unfold((), |()| async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Some((Ok(Bytes::from_static(b"tick\n")), ()))
     })
+}
+
+/// Brings bytes as fast as they are taken, for ever.
+fn flood() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    stream::repeat_with(|| Ok(Bytes::from_static(&[b'x'; 16_384])))
 }
 
 fn parts(

@@ -87,6 +87,11 @@ const CASES: &[Case] = &[
     ("GET /nested/read", P1, Status(403)),
     ("GET /nested/full", ANY, Status(403)),
     ("GET /nested/short", ANY, Status(500)),
+    // What the inner one was promised counts though the outer one was promised nothing.
+    ("GET /nested/forgotten/e-1-7", ANY, Status(500)),
+    ("GET /nested/forgotten/e-1-7", NO_KEY, Status(401)),
+    ("GET /nested/forgetful/e-1-7", ANY, Status(500)),
+    ("GET /nested/forgetful/e-1-7", NO_KEY, Status(401)),
     ("GET /nested/read", NO_KEY, Status(401)),
     ("GET /nested/full", NO_KEY, Status(401)),
     ("GET /promised/e-1-7", P1, Says("e-1-7")),

@@ -14,7 +14,7 @@ use keyward::http::{Edge, lookup};
 use keyward::verifier::{Grant, Refused, Requirement};
 
 use super::{
-    ADMIN, Deeds, Edition, Listening, PAGE, Plan, Seen, Server, found, parts, project_of,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, found, parts, project_of,
     projects_of, promising, read,
 };
 
@@ -131,6 +131,19 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
                 .get(read(), endless),
         )
         .service(
+            keys.clone()
+                .stall_timeout(STALL)
+                .resource("/streams/stalled")
+                .get(read(), flood),
+        )
+        .service(keys.resource("/streams/unbounded").get(read(), flood))
+        .service(
+            web::resource("/caching")
+                .route(web::route().to(caching))
+                .wrap(keys.clone()),
+        )
+        .service(keys.resource("/caching-guarded").get(read(), caching))
+        .service(
             keys.resource("/streams/brief")
                 .get(read(), streaming(&["a", "b"])),
         )
@@ -177,6 +190,12 @@ fn nested(keys: &KeyMiddleware) -> impl FnOnce(&mut web::ServiceConfig) + use<> 
                         .route(web::get().to(echo))
                         .wrap(keys.require(Requirement::full_access())),
                 )
+                .service(
+                    web::resource("/forgotten/{id}")
+                        .route(web::get().to(forgetful))
+                        .wrap(keys.require(promising())),
+                )
+                .service(keys.resource("/forgetful/{id}").get(promising(), forgetful))
                 .service(
                     keys.clone()
                         .end_with_key()
@@ -254,6 +273,14 @@ async fn forgetful(_: Caller, id: web::Path<String>) -> String {
     id.into_inner()
 }
 
+async fn caching(request: HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    for line in super::caching(request.query_string()) {
+        response.append_header(line);
+    }
+    response.finish()
+}
+
 async fn echo(deeds: State, caller: Option<Caller>, request: HttpRequest) -> String {
     deeds.act();
     assert_eq!(
@@ -280,6 +307,11 @@ async fn echo(deeds: State, caller: Option<Caller>, request: HttpRequest) -> Str
 async fn endless(deeds: State) -> HttpResponse {
     deeds.act();
     HttpResponse::Ok().streaming(super::endless())
+}
+
+async fn flood(deeds: State) -> HttpResponse {
+    deeds.act();
+    HttpResponse::Ok().streaming(super::flood())
 }
 
 fn streaming(of: &'static [&'static str]) -> impl Fn() -> Ready<HttpResponse> + Clone + 'static {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, FromRequestParts, OriginalUri, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::routing::{any, get};
 use keyward::axum::{Caller, Permitted, path};
 use keyward::http::{Edge, lookup};
@@ -16,7 +16,7 @@ use keyward::verifier::{Grant, Refused, Requirement};
 use tower_http::cors::CorsLayer;
 
 use super::{
-    ADMIN, Deeds, Edition, Listening, PAGE, Plan, Seen, Server, found, parts, project_of,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, found, parts, project_of,
     projects_of, promising, read,
 };
 
@@ -106,6 +106,13 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
             "/streams/cut",
             keys.clone().end_with_key().get(read(), endless),
         )
+        .route(
+            "/streams/stalled",
+            keys.clone().stall_timeout(STALL).get(read(), flood),
+        )
+        .route("/streams/unbounded", keys.get(read(), flood))
+        .route("/caching", any(caching).layer(keys.clone()))
+        .route("/caching-guarded", keys.get(read(), caching))
         .route("/streams/brief", keys.get(read(), streaming(&["a", "b"])))
         .route(
             "/upload",
@@ -134,6 +141,11 @@ fn nested(keys: &KeyLayer) -> Router<Deeds> {
             "/nested/full",
             get(echo).layer(keys.require(Requirement::full_access())),
         )
+        .route(
+            "/nested/forgotten/{id}",
+            get(forgetful).layer(keys.require(promising())),
+        )
+        .route("/nested/forgetful/{id}", keys.get(promising(), forgetful))
         .route(
             "/nested/cut",
             keys.clone().end_with_key().get(read(), endless),
@@ -205,6 +217,19 @@ async fn forgetful(_: Caller, Path(id): Path<String>) -> String {
     id
 }
 
+async fn caching(uri: OriginalUri) -> HeaderMap {
+    let lines = super::caching(uri.0.query().unwrap_or_default());
+    let lines = lines.map(|(name, value)| {
+        let name = HeaderName::try_from(name).unwrap();
+        (name, HeaderValue::try_from(value).unwrap())
+    });
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(name, value);
+    }
+    headers
+}
+
 async fn echo(
     State(deeds): State<Deeds>,
     OriginalUri(original): OriginalUri,
@@ -229,6 +254,11 @@ async fn echo(
 async fn endless(State(deeds): State<Deeds>) -> Body {
     deeds.act();
     Body::from_stream(super::endless())
+}
+
+async fn flood(State(deeds): State<Deeds>) -> Body {
+    deeds.act();
+    Body::from_stream(super::flood())
 }
 
 fn streaming(

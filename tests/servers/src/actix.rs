@@ -1,6 +1,10 @@
 //! What is actix's own: where a middleware may stand, errors in place of responses, and what is found when an
 //! application starts, or when its routes are tried.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix_web::dev::{ServerHandle, ServiceRequest};
 use actix_web::error::{ErrorImATeapot, InternalError};
 use actix_web::http::Method;
@@ -13,7 +17,8 @@ use keyward::http::{Answer, Edge, KeyIn, Problem, Renderer};
 use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, assert_app_guarded, keyward_with_key};
-use keyward::verifier::Requirement;
+use keyward::verifier::{Attempt, Requirement};
+use tokio::sync::Semaphore;
 
 use crate::READ;
 use crate::wire::{self, Reply};
@@ -347,4 +352,60 @@ async fn whoever_is_refused_while_sending_is_answered() {
             assert_eq!(statuses, [401, 0]);
         }
     }
+}
+
+/// Whether a key's only place is free while the handler of a client that has closed its connection still works.
+async fn is_freed_by_a_close(allow_half_closed: bool) -> bool {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
+    let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));
+    let (entered, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let of_handler = (Arc::clone(&entered), Arc::clone(&gate));
+    let app = move || {
+        let of_handler = of_handler.clone();
+        let handler = move || {
+            let (entered, gate) = of_handler.clone();
+            async move {
+                entered.add_permits(1);
+                gate.acquire().await.unwrap().forget();
+                "done"
+            }
+        };
+        App::new().service(keys.resource("/").get(read(), handler))
+    };
+    let server = HttpServer::new(app).workers(1).disable_signals();
+    let server = server.h1_allow_half_closed(allow_half_closed);
+    let server = server.bind("127.0.0.1:0").unwrap();
+    let address = server.addrs()[0].to_string();
+    let running = server.run();
+    let handle = running.handle();
+    tokio::spawn(running);
+    let bearer = key.bearer();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer}\r\n\r\n");
+    let client = wire::send(&address, &request).await;
+    entered.acquire().await.unwrap().forget();
+    drop(client);
+    let becomes_free = async |tries: u32| {
+        for _ in 0..tries {
+            let need = Requirement::any_key();
+            let attempt = Attempt::new(key.presented(), &need);
+            if keyward.verifier().verify(&attempt).await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
+    };
+    let is_freed = becomes_free(if allow_half_closed { 20 } else { 4_000 }).await;
+    gate.add_permits(1);
+    assert!(becomes_free(4_000).await, "the handler has ended");
+    drop(handle.stop(false));
+    is_freed
+}
+
+#[tokio::test]
+async fn a_close_frees_a_place_where_actix_is_told_so() {
+    assert!(is_freed_by_a_close(false).await);
+    assert!(!is_freed_by_a_close(true).await, "actix's default");
 }

@@ -180,6 +180,49 @@ async fn a_restricted_key_is_held_to_what_was_found() {
     }
 }
 
+#[tokio::test]
+async fn a_second_requirement_adds_its_checks() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let verifier = house.keyward.verifier();
+    let any = || Requirement::any_key();
+    let (project, region) = (
+        any().checked_by_handler("project"),
+        any().checked_by_handler("region"),
+    );
+    let (none, both) = (
+        any(),
+        any()
+            .checked_by_handler("project")
+            .checked_by_handler("region"),
+    );
+    let bearer = house.key.bearer();
+    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    let checks = ["project", "region"];
+    for (outer, inner, owed, missed) in [
+        (&none, &project, &checks[..1], None),
+        (&none, &both, &checks[..], None),
+        (&region, &project, &checks[..1], Some("region")),
+        (&project, &project, &checks[..1], None),
+    ] {
+        let passage = house.ask_for(outer, &sent, None).await.unwrap();
+        let outer_grant = passage.into_parts().0;
+        let attempt = Attempt::of(inner);
+        let at_once = verifier.recheck(&outer_grant, &attempt).unwrap();
+        let waited = verifier.reverify(&outer_grant, &attempt).await.unwrap();
+        for grant in [at_once, waited] {
+            for owed in owed {
+                assert_eq!(grant.unchecked(), Some(*owed), "{outer:?} {inner:?}");
+                assert!(house.edge.review(&grant, 200).is_err());
+                assert!(grant.permits(owed, "p-1").is_ok());
+            }
+            assert_eq!(grant.unchecked(), None, "{outer:?} {inner:?}");
+            assert!(house.edge.review(&grant, 200).is_ok());
+        }
+        // The checks count for the guard outside, too.
+        assert_eq!(outer_grant.unchecked(), missed, "{outer:?} {inner:?}");
+    }
+}
+
 /// What an observer was told: why, of what client and key, and whether that key had been granted anything.
 type Told = (String, Option<String>, Option<KeyId>, bool);
 

@@ -102,18 +102,25 @@ impl Core {
         Err(DenialReason::TooOld)
     }
 
-    /// Whether a verdict may be based on what was read for a request that came at the moment `since`.
+    /// Whether a read may decide on a request that came at the moment `since`.
+    ///
+    /// A read that began after the request came shows the key as the store had it while the request was under way. It
+    /// decides whatever commits overtake it: a key that is changed without end would otherwise be undecidable. A change
+    /// that returned before the request came was committed before that read began, so the read shows it.
+    ///
+    /// An older read decides only if the lease covers it and neither a commit nor the feed has overtaken it.
     pub(super) fn may_decide(&self, slot: &Slot, look: &Look, since: u64, now: u64) -> bool {
-        let record = look.compiled.record();
-        // Its own read, or one that could as well have been: for as long as it is waited for.
         let age = now.checked_sub(look.stamp.began);
         let is_own = look.stamp.moment > since
             && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
-        let is_covered = self.slots.lease.covers(look.stamp, now)
-            && !slot.is_pending()
-            && !self.slots.line.is_pending(record);
-        let is_admitted = slot.admits_look(look) && self.slots.line.admits(look.stamp.moment);
-        (is_own || is_covered) && is_admitted || planted(Planted::JoinWithoutFence)
+        let is_covered = || {
+            self.slots.lease.covers(look.stamp, now)
+                && !slot.is_pending()
+                && !self.slots.line.is_pending(look.compiled.record())
+                && slot.admits_look(look)
+                && self.slots.line.admits(look.stamp.moment)
+        };
+        is_own || is_covered() || planted(Planted::JoinWithoutFence)
     }
 
     /// The verdict on what was read; none if that is old by now.

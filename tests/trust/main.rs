@@ -29,5 +29,6 @@ mod t27_hostile_digests;
 mod t28_faults;
 mod t29_relabelled;
 mod t30_resources;
+mod t31_changed_keys;
 mod t_flood;
 mod t_weak_brake;

@@ -1,0 +1,226 @@
+//! Promise 31: a key that is updated or rotated while it is used is never refused because of it.
+//!
+//! Planted bugs that it catches: a read that a commit overtook is thrown away although it began after the request came; a
+//! key is undecidable while a commit about it is under way.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use keyward::key::{ApiKey, KeyId, StoredKey};
+use keyward::manager::{KeyUpdate, Overlap};
+use keyward::store::{
+    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
+    StoreError, UsageStore,
+};
+use keyward::verifier::{Attempt, KeyCache, Requirement};
+use keyward::{Keyward, async_trait};
+
+use crate::common::{House, actor, builder, clock, new_key, tenant};
+
+const WRITERS: u64 = 3;
+
+/// Verifications for each way of changing keys. `KEYWARD_VERIFICATIONS` sets another number.
+fn verifications() -> u64 {
+    let set = std::env::var("KEYWARD_VERIFICATIONS").ok();
+    set.map_or(10_000, |text| text.parse().unwrap())
+}
+
+/// The keys that must be granted at this moment.
+type Keys = Mutex<Vec<Arc<ApiKey>>>;
+
+/// Changes to keys, and whether they may stop.
+#[derive(Default)]
+struct Changes {
+    made: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Changes {
+    /// Counts a change, and lets others go on where there is one processor.
+    async fn made(&self, is_made: bool) {
+        self.made.fetch_add(u64::from(is_made), Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
+
+/// Verifies the keys over and over while they are changed, then has the changes stop.
+async fn verify_all(keyward: Keyward, keys: Arc<Keys>, changes: Arc<Changes>) {
+    let any = Requirement::any_key();
+    while changes.made.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    for n in 0..verifications() {
+        let presented = keys.lock().unwrap().clone();
+        for key in presented {
+            let attempt = Attempt::new(key.presented(), &any);
+            let verdict = keyward.verifier().verify(&attempt).await;
+            assert!(verdict.is_ok(), "verification {n}: {verdict:?}");
+        }
+        // So that writers get their turn where there is one processor.
+        if n % 16 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    changes.is_over.store(true, Ordering::SeqCst);
+}
+
+async fn update_without_end(house: House) {
+    let issued = house.issue(new_key()).await;
+    let id = issued.record().id();
+    let keys = Arc::new(Mutex::new(vec![Arc::new(issued.into_parts().0)]));
+    let changes = Arc::<Changes>::default();
+    let mut writers = Vec::new();
+    for writer in 0..WRITERS {
+        let (keyward, changes) = (house.keyward.clone(), Arc::clone(&changes));
+        writers.push(tokio::spawn(async move {
+            let mut n = 0;
+            while !changes.is_over() {
+                n += 1;
+                let update = KeyUpdate::new().title(format!("{writer} {n}"));
+                // The others may win eight times in a row: that is a conflict, and the next update tries again.
+                let updated = keyward
+                    .manager()
+                    .update(&actor(), &tenant(), id, update)
+                    .await;
+                changes.made(updated.is_ok()).await;
+            }
+        }));
+    }
+    let verifier = tokio::spawn(verify_all(house.keyward.clone(), keys, changes));
+    verifier.await.unwrap();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+/// A store of which each read is overtaken by an update of the key before its answer arrives.
+#[derive(Debug, Clone, Default)]
+struct Overtaken {
+    inner: MemoryStore,
+    by: Arc<OnceLock<(Keyward, KeyId)>>,
+    is_updating: Arc<AtomicBool>,
+    updates: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl KeyStore for Overtaken {
+    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+        let answer = self.inner.get(id).await;
+        // The update reads the key too.
+        if let Some((keyward, of)) = self.by.get()
+            && *of == id
+            && !self.is_updating.swap(true, Ordering::SeqCst)
+        {
+            let n = self.updates.fetch_add(1, Ordering::SeqCst);
+            let update = KeyUpdate::new().title(format!("update {n}"));
+            keyward
+                .manager()
+                .update(&actor(), &tenant(), id, update)
+                .await
+                .unwrap();
+            self.is_updating.store(false, Ordering::SeqCst);
+        }
+        answer
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
+        self.inner.commit(set).await
+    }
+
+    async fn changes(
+        &self,
+        after: Option<&Cursor>,
+        wait: Duration,
+    ) -> Result<FeedPage, StoreError> {
+        self.inner.changes(after, wait).await
+    }
+
+    fn events(&self) -> Option<&dyn EventLog> {
+        self.inner.events()
+    }
+
+    fn usage(&self) -> Option<&dyn UsageStore> {
+        self.inner.usage()
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_an_update_overtook_decides() {
+    for cache in [KeyCache::new(), KeyCache::off()] {
+        let store = Overtaken::default();
+        let keyward = builder(store.clone(), clock())
+            .cache(cache)
+            .open()
+            .await
+            .unwrap();
+        let issued = keyward.manager().issue(&actor(), new_key()).await.unwrap();
+        let id = issued.record().id();
+        store.by.set((keyward.clone(), id)).unwrap();
+        let any = Requirement::any_key();
+        for _ in 0..10 {
+            keyward.verifier().forget_all();
+            let attempt = Attempt::new(issued.api_key().presented(), &any);
+            let verdict = keyward.verifier().verify(&attempt).await;
+            assert!(verdict.is_ok(), "{cache:?}: {verdict:?}");
+        }
+        let updates = store.updates.load(Ordering::SeqCst);
+        assert_eq!(updates, 10, "each took one read");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_being_updated_is_always_granted() {
+    update_without_end(House::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn and_where_nothing_is_cached() {
+    update_without_end(House::built(|builder| builder.cache(KeyCache::off())).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn both_keys_of_a_rotation_are_always_granted() {
+    let house = House::new().await;
+    let first = house.issue(new_key()).await;
+    let mut id = first.record().id();
+    let keys = Arc::new(Mutex::new(vec![Arc::new(first.into_parts().0)]));
+    let changes = Arc::<Changes>::default();
+    let rotator = {
+        let (keyward, keys, changes) = (
+            house.keyward.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&changes),
+        );
+        tokio::spawn(async move {
+            while !changes.is_over() {
+                let rotated = keyward
+                    .manager()
+                    .rotate(&actor(), &tenant(), id, Overlap::UntilRevoked)
+                    .await;
+                let issued = rotated.unwrap();
+                id = issued.record().id();
+                let successor = Arc::new(issued.into_parts().0);
+                {
+                    let mut keys = keys.lock().unwrap();
+                    keys.push(successor);
+                    if keys.len() > 2 {
+                        keys.remove(0);
+                    }
+                }
+                changes.made(true).await;
+            }
+        })
+    };
+    let verifier = tokio::spawn(verify_all(house.keyward.clone(), keys, changes));
+    verifier.await.unwrap();
+    rotator.await.unwrap();
+}

@@ -18,3 +18,4 @@ mod server;
 pub use client::{Client, Reply, office};
 pub use lines::{Ran, Wanted};
 pub use server::Server;
+pub use test_support::{BASH, CURL, REQUESTS, has};

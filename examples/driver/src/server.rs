@@ -1,6 +1,6 @@
 //! A product as a process.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
@@ -80,6 +80,7 @@ impl Server {
     }
 
     /// Runs all the lines in one shell, as somebody would who pastes them, and checks that each status is as it was said to be.
+    /// It needs [`BASH`](crate::BASH) and [`CURL`](crate::CURL).
     #[must_use]
     pub fn run_lines(&self) -> Vec<Ran> {
         let mut bash = Command::new("bash");
@@ -88,15 +89,8 @@ impl Server {
         ran(&self.wanted, &String::from_utf8(output.stdout).unwrap())
     }
 
-    /// Runs a program in Python, which finds what it needs in these variables.
+    /// Runs a program in Python, which finds what it needs in these variables. It needs [`REQUESTS`](crate::REQUESTS).
     pub fn run_python(&self, program: &str, variables: &[(&str, &str)]) {
-        let has_requests = Command::new("python3")
-            .args(["-c", "import requests"])
-            .status();
-        assert!(
-            has_requests.is_ok_and(|status| status.success()),
-            "needs Python 3 and its package requests: pip install requests"
-        );
         let mut python = Command::new("python3");
         let python = python.arg(program).envs(variables.iter().copied());
         let output = python.output().unwrap();
@@ -145,7 +139,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop as Ctrl-C does, and waits until it has: ten seconds at most.
+    /// Asks it to stop as Ctrl-C does, and waits until it has: a minute at most.
     #[must_use]
     pub fn stop(mut self) -> ExitStatus {
         self.end()
@@ -166,7 +160,7 @@ impl Server {
                 return status;
             }
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                begun.elapsed() < Duration::from_secs(60),
                 "it does not stop"
             );
             thread::sleep(Duration::from_millis(20));
@@ -175,18 +169,22 @@ impl Server {
 
     /// Sends it what Ctrl-C sends.
     pub fn interrupt(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &id]).status();
-        assert!(sent.unwrap().success());
+        assert!(interrupt(self.child.id()).unwrap().success());
     }
+}
+
+/// Sends SIGINT by the shell's own `kill`, as not every machine has the program.
+fn interrupt(id: u32) -> io::Result<ExitStatus> {
+    Command::new("sh")
+        .args(["-c", &format!("kill -INT {id}")])
+        .status()
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // Asked first, so that it leaves nothing behind. All of this fails if it has ended already, which is as well.
-        let id = self.child.id().to_string();
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = Command::new("kill").args(["-INT", &id]).status();
+            let _ = interrupt(self.child.id());
         }
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {

@@ -106,7 +106,8 @@ mod tests {
             let stopped = super::stopped().unwrap();
             let own = std::process::id().to_string();
             // Without a handler it ends this program.
-            let sent = Command::new("kill").args([signal, &own]).status();
+            let kill = format!("kill {signal} {own}");
+            let sent = Command::new("sh").args(["-c", &kill]).status();
             assert!(sent.unwrap().success());
             stopped.await;
         }

@@ -64,7 +64,7 @@ pub fn fast_folder() -> io::Result<TempDir> {
     }
 }
 
-/// `check.py`, which knows nothing of this code, and waits for files to check. It needs `python3`.
+/// `check.py`, which knows nothing of this code, and waits for files to check. It needs Python with its `sqlite3`.
 #[derive(Debug)]
 pub struct Checker {
     process: Child,

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use sqlite_store::{Checker, Choices};
 use tempfile::TempDir;
+use test_support::{PYTHON, has};
 
 /// How often one file is crashed, before another one takes its place.
 const A_FILES_LIFE: u64 = 200;
@@ -175,6 +176,9 @@ fn counted(found: &str) -> Counted {
 
 #[test]
 fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowledged() {
+    if !has(&[PYTHON]) {
+        return;
+    }
     let begun = Instant::now();
     let mut checker = Checker::start().unwrap();
     let mut choices = Choices::new(15);
@@ -209,6 +213,9 @@ fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowl
 
 #[test]
 fn a_process_killed_while_it_creates_the_file_leaves_one_that_opens() {
+    if !has(&[PYTHON]) {
+        return;
+    }
     let mut checker = Checker::start().unwrap();
     let mut choices = Choices::new(16);
     for crash in 0..crashes() / 4 {
@@ -296,6 +303,9 @@ const DAMAGE: [(&str, &str); 15] = [
 
 #[test]
 fn the_checker_finds_what_is_damaged() {
+    if !has(&[PYTHON]) {
+        return;
+    }
     let (case, half_way) = lived();
     let copy = case.dir.path().join("copy.db");
     let mut checker = Checker::start().unwrap();

@@ -14,6 +14,7 @@ use std::time::Duration;
 use keyward::store::SqliteStore;
 use rusqlite::Connection;
 use sqlite_store::Checker;
+use test_support::{PYTHON, has};
 
 fn start(arguments: &[&str], file: &Path) -> Child {
     let mut program = Command::new(env!("CARGO_BIN_EXE_crash_program"));
@@ -72,6 +73,9 @@ fn processes_that_create_the_same_file_at_once_all_succeed_and_make_one_schema()
 
 #[test]
 fn of_processes_that_write_at_once_every_commit_lands_in_one_order() {
+    if !has(&[PYTHON]) {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.db");
     let running = ["1", "2", "3", "4"].map(|seed| start(&["write", seed, "25"], &file));

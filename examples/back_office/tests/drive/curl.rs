@@ -3,10 +3,13 @@
 use serde_json::json;
 
 use crate::{PROGRAM, text};
-use example_driver::Server;
+use example_driver::{BASH, CURL, Server, has};
 
 #[test]
 fn the_printed_lines_do_what_they_say() {
+    if !has(&[BASH, CURL]) {
+        return;
+    }
     let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
     let ran = server.run_lines();
     let reply = |what: &str| {

@@ -1,9 +1,14 @@
 //! A caller's program, in Python.
 
+use example_driver::{REQUESTS, has};
+
 use crate::{Product, text};
 
 #[test]
 fn a_program_in_python_keeps_the_books() {
+    if !has(&[REQUESTS]) {
+        return;
+    }
     let product = Product::start();
     let key = product.key("Nightly books");
     product.server.run_python(

@@ -1,11 +1,14 @@
 //! The lines that are printed at start do what they say, pasted as they are.
 
-use example_driver::Server;
+use example_driver::{BASH, CURL, Server, has};
 
 use crate::PROGRAM;
 
 #[test]
 fn the_printed_lines_do_what_they_say() {
+    if !has(&[BASH, CURL]) {
+        return;
+    }
     let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
     let ran = server.run_lines();
     let reply = |what: &str| {

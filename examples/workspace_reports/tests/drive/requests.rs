@@ -1,11 +1,15 @@
 //! A customer's program, in Python.
 
+use example_driver::{REQUESTS, has};
 use serde_json::json;
 
 use crate::{Product, certificate_path, plain_base};
 
 #[test]
 fn a_program_in_python_reads_writes_and_minds_its_projects() {
+    if !has(&[REQUESTS]) {
+        return;
+    }
     let product = Product::start();
     let all = product.key(&["admin"]);
     let form = json!({ "name": "One project", "scopes": ["read:editions", "write:editions"], "projects": ["p-2"] });

@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: in a file system of their own, under a limit, or as another process.
 //!
 //! Such a test is there twice: as what runs in the child, ignored unless asked for by name, and as the test that starts it. Where
-//! the child cannot be set up the test fails and says so, unless `KEYWARD_NO_CHILDREN` says that it is to be left out.
+//! the child cannot be set up the test is left out, as [`test_support::has`] says.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -36,9 +36,15 @@ pub(crate) fn command(wrapper: &[&str], prepare: &str, test: &str, dir: &Path) -
     command
 }
 
-/// Runs it, and fails with all that it said unless it passed.
+/// Runs the test in a child and fails with its output unless it passed. If the wrapper cannot be used, it is left out.
+#[track_caller]
 pub(crate) fn run(wrapper: &[&str], prepare: &str, test: &str) {
-    if is_left_out(test) {
+    let needed: &[test_support::Tool] = match wrapper {
+        OWN_MOUNTS => &[test_support::OWN_MOUNTS],
+        BOUND_BY_PERMISSIONS => &[test_support::SETPRIV],
+        _ => &[],
+    };
+    if !test_support::has(needed) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -47,20 +53,12 @@ pub(crate) fn run(wrapper: &[&str], prepare: &str, test: &str) {
     assert_passed(test, &output);
 }
 
-pub(crate) fn is_left_out(test: &str) -> bool {
-    let is_left_out = env::var_os("KEYWARD_NO_CHILDREN").is_some();
-    if is_left_out {
-        println!("NOT RUN, as KEYWARD_NO_CHILDREN says: {test}");
-    }
-    is_left_out
-}
-
 fn assert_passed(test: &str, output: &Output) {
     let said = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && said.contains("1 passed"),
-        "{test}: {}\n{said}\n{failed}\nWhere no such child can be set up, KEYWARD_NO_CHILDREN=1 leaves it out.",
+        "{test}: {}\n{said}\n{failed}",
         output.status
     );
 }

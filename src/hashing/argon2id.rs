@@ -137,7 +137,7 @@ pub(super) struct Memory(Mutex<Vec<Vec<Block>>>);
 
 impl Memory {
     /// Calls with so many blocks; none if there is no memory for them. As many are kept as were ever in use at once.
-    fn with<T>(&self, count: usize, call: impl FnOnce(&mut [Block]) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, count: usize, call: impl FnOnce(&mut [Block]) -> T) -> Option<T> {
         let kept = self.kept().pop();
         let mut blocks = kept.unwrap_or_default();
         if let Some(missing) = count.checked_sub(blocks.len()) {
@@ -149,7 +149,7 @@ impl Memory {
         result
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+    pub(super) fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -166,15 +166,15 @@ impl Hasher {
         let proven = if read.is_slow() {
             let fingerprint = self.fingerprint(digest, binding, presented);
             let presented = Zeroizing::new(presented.to_vec());
-            let hashes = Arc::clone(hashes);
+            let (hashes, memory) = (Arc::clone(hashes), Arc::clone(&self.memory));
             let work = move || {
                 hashes.slow.fetch_add(1, Ordering::Relaxed);
-                read.is_of(&presented, mac, most)
+                read.is_of(&presented, mac, most, &memory)
             };
             self.slow.share(fingerprint, work).await?
         } else {
             hashes.fast.fetch_add(1, Ordering::Relaxed);
-            read.is_of(presented, mac, most)?
+            read.is_of(presented, mac, most, &self.memory)?
         };
         Ok(if proven {
             Possession::Proven { outdated: true }

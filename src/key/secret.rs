@@ -128,6 +128,22 @@ pub enum SecretError {
 mod tests {
     use super::*;
     use crate::random::OsRandom;
+    use zeroize::ZeroizeOnDrop;
+
+    #[test]
+    fn zeroize_wipes_the_text() {
+        let mut secret = Secret::new("a".repeat(43)).unwrap();
+        secret.zeroize();
+        assert_eq!(secret.expose_secret(), "");
+    }
+
+    #[test]
+    fn text_is_wiped_on_drop() {
+        fn is_wiped_on_drop<T: ZeroizeOnDrop>(_: &T) {}
+        // Does not compile if the field no longer wipes itself.
+        let Secret(text) = &Secret::new("a".repeat(43)).unwrap();
+        is_wiped_on_drop(text);
+    }
 
     #[test]
     fn digits_are_uniform() {

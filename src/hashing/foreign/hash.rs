@@ -13,11 +13,12 @@ impl ForeignDigest {
     /// Whether it was made of these bytes, told in time that does not depend on where they differ.
     ///
     /// The parameters were bounded when it was read.
-    pub(crate) fn is_of(
+    pub(in crate::hashing) fn is_of(
         &self,
         presented: &[u8],
         mac: Option<Hmac<Sha256>>,
         most: Argon2Params,
+        memory: &argon2id::Memory,
     ) -> Result<bool, HashingError> {
         Ok(match &self.0 {
             Scheme::Sha256(output) => are_equal(&Sha256::digest(presented), output),
@@ -27,7 +28,7 @@ impl ForeignDigest {
                 mac.update(presented);
                 are_equal(&mac.finalize().into_bytes(), output)
             }
-            Scheme::Argon2(text) => argon2(text, presented, most)?,
+            Scheme::Argon2(text) => argon2(text, presented, most, memory)?,
             #[cfg(feature = "foreign-digests")]
             Scheme::Bcrypt(text) => bcrypt(text, presented)?,
             #[cfg(feature = "foreign-digests")]
@@ -47,13 +48,21 @@ fn are_equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
-fn argon2(text: &str, presented: &[u8], most: Argon2Params) -> Result<bool, HashingError> {
+fn argon2(
+    text: &str,
+    presented: &[u8],
+    most: Argon2Params,
+    memory: &argon2id::Memory,
+) -> Result<bool, HashingError> {
     let parts = read_argon2(text, most)?;
     let params = argon2id::plain_params(parts.params, parts.output.len())?;
     let argon2 = Argon2::new(parts.algorithm, Version::V0x13, params);
     let mut output = vec![0; parts.output.len()];
-    argon2
-        .hash_password_into(presented, &parts.salt, &mut output)
+    let hashed = memory.with(argon2.params().block_count(), |blocks| {
+        argon2.hash_password_into_with_memory(presented, &parts.salt, &mut output, blocks)
+    });
+    hashed
+        .ok_or(HashingError::Unfinished)?
         .map_err(|_| HashingError::Unfinished)?;
     Ok(are_equal(&output, &parts.output))
 }

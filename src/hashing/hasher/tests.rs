@@ -180,3 +180,22 @@ async fn a_pepper_that_is_not_configured_is_undecidable() {
         );
     }
 }
+
+#[tokio::test]
+async fn imported_argon2_reuses_the_hashers_memory() {
+    let foreign = ForeignKeys::under(pepper(1));
+    let hasher = Hasher::new(Hashing::recommended(), Some(foreign), Arc::new(Salt)).unwrap();
+    let environment = live();
+    let binding = known(&environment);
+    for variant in ["argon2id", "argon2i", "argon2d"] {
+        let output = "A".repeat(43);
+        let text = format!("${variant}$v=19$m=64,t=1,p=1$c29tZXNhbHQ${output}");
+        let imported = ForeignDigest::argon2(&text).unwrap();
+        let kept = hasher
+            .keep_foreign(binding, Coverage::Secret, &imported)
+            .unwrap();
+        let compared = hasher.verify(&kept, binding, &sent(SECRET), UNKNOWN).await;
+        assert_eq!(compared.unwrap(), Possession::Refuted);
+        assert_eq!(hasher.memory.kept().len(), 1, "{variant}");
+    }
+}

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::compiled::Wall;
-use super::reads::{Pin, within};
+use super::reads::Pin;
 use super::slot::{Look, Proof, Slot};
 use super::tag::Tag;
 use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, take_down};
 use crate::hashing::{Binding, Credential, Possession};
 use crate::key::{Digest, Environment, KeyRecord};
-use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 use crate::sync::{Planted, planted};
 
 /// How often what was read may turn out to be old by the time of the verdict.
@@ -77,7 +76,7 @@ impl Core {
             self.slots.admit(credential.id, &look, Some(proof));
             if outdated && may_rehash && self.would_admit(credential, attempt, &look)? {
                 may_rehash = false;
-                if let Some(better) = self.rehash(credential, look.compiled.record()).await {
+                if let Some(better) = self.rehash(credential, look.compiled.record(), tag).await {
                     // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
                     if let Some(better) = better {
                         let environment = look.compiled.record().environment().clone();
@@ -186,12 +185,13 @@ impl Core {
         }
     }
 
-    /// Stores a better digest. None if nothing was waited for; else the digest, if it took the old one's place. The verdict
-    /// does not depend on it: a later request tries again.
+    /// Replaces an outdated digest. `None`: the verdict does not wait for it. `Some(None)`: it was not replaced, and a later
+    /// request tries again.
     async fn rehash(
         &self,
         credential: &Credential<'_>,
         record: &KeyRecord,
+        tag: Tag,
     ) -> Option<Option<Digest>> {
         // Unless another request is at it.
         let turn = Arc::new(self.rehashing.begin(record.id())?);
@@ -203,27 +203,12 @@ impl Core {
             Arc::clone(&turn),
         );
         let replaced = match better.await {
-            Ok(Some(better)) => self.replace_digest(record, &better).await.then_some(better),
+            Ok(Some(better)) => self.replace_digest(record, better, tag, turn).await?,
             Ok(None) => return None,
             Err(_) => None,
         };
-        drop(turn); // Others try no sooner than it has been committed.
         self.counters.rehashed(replaced.is_some());
         Some(replaced)
-    }
-
-    async fn replace_digest(&self, record: &KeyRecord, to: &Digest) -> bool {
-        let change = Change::Rehash {
-            id: record.id(),
-            from: record.digest().clone(),
-            to: to.clone(),
-        };
-        let set = ChangeSet::one(ChangeId::generate(&*self.parts.random), change);
-        // A store that takes no writes must not keep requests that only read.
-        let committed = within(self.patience, self.parts.store.commit(&set)).await;
-        committed.is_some_and(|committed| {
-            committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
-        })
     }
 }
 

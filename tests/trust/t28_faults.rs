@@ -13,10 +13,11 @@ use keyward::hashing::{Argon2Params, Hashing, Pepper};
 use keyward::key::{KeyId, Networks, PresentedKey, RevokeReason};
 use keyward::manager::ManageError;
 use keyward::store::{KeyStore, MemoryStore, StoreError};
-use keyward::testkit::{Fault, FaultyStore};
+use keyward::testkit::{Call, Fault, FaultyStore};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
 use crate::common::{READ, actor, builder, class, clock, new_key, tenant};
+use crate::operations::poll_times;
 
 /// How a read fails.
 const READ_FAULTS: [Fault; 8] = [
@@ -162,6 +163,67 @@ async fn a_digest_that_cannot_be_improved_changes_no_verdict() {
         let verdict = keyward.verifier().verify(&attempt).await;
         assert!(verdict.is_err(), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_rehash_that_hangs_delays_no_verdict() {
+    const KEYS: u64 = 100;
+    let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
+    let read = Requirement::scope(READ);
+    for fault in [Fault::Hang, Fault::HangAfter] {
+        let store = MemoryStore::new();
+        let plain = open(store.clone()).await;
+        let mut keys = Vec::new();
+        for _ in 0..KEYS {
+            keys.push(plain.manager().issue(&actor(), new_key()).await.unwrap());
+        }
+        let hanging = FaultyStore::over(store).on(Call::Commit, 1..u64::MAX, fault);
+        let keyward = builder(hanging.clone(), clock())
+            .hashing(Hashing::recommended().pepper(pepper.clone()))
+            .open()
+            .await
+            .unwrap();
+        let opened = hanging.calls(Call::Commit);
+        for key in &keys {
+            for _ in 0..2 {
+                let attempt = Attempt::new(key.api_key().presented(), &read);
+                let verdict = poll_times(keyward.verifier().verify(&attempt), 1);
+                assert!(verdict.expect("decided at once").is_ok(), "{fault:?}");
+            }
+        }
+        let begun = hanging.calls(Call::Commit) - opened;
+        assert!((1..KEYS).contains(&begun), "{begun} commits wait");
+    }
+}
+
+#[tokio::test]
+async fn a_rehash_ends_after_its_verdict() {
+    let store = MemoryStore::new();
+    let key = open(store.clone()).await;
+    let key = key.manager().issue(&actor(), new_key()).await.unwrap();
+    let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
+    let slow = FaultyStore::over(store.clone()).on(Call::Commit, 1..2, Fault::Yield(3));
+    let keyward = builder(slow, clock())
+        .hashing(Hashing::recommended().pepper(pepper))
+        .open()
+        .await
+        .unwrap();
+    let read = Requirement::scope(READ);
+    let attempt = Attempt::new(key.api_key().presented(), &read);
+    let verifier = keyward.verifier();
+    assert!(
+        poll_times(verifier.verify(&attempt), 1)
+            .expect("decided at once")
+            .is_ok()
+    );
+    assert_eq!(verifier.operations().rehashed, 0);
+    while verifier.operations().rehashed == 0 {
+        tokio::task::yield_now().await;
+    }
+    let stored = store.get(key.record().id()).await.unwrap().unwrap();
+    assert!(stored.digest.expose().starts_with("$keyward-hmac"));
+    assert_eq!(verifier.operations().rehashes_failed, 0);
+    assert!(verifier.verify(&attempt).await.is_ok());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::rank::improvement;
 use super::scheme::{Scheme, StoredDigest};
-use super::slow_lane::{Fingerprint, SlowLane};
+use super::slow_lane::{Account, Fingerprint, SlowLane};
 use super::{
     Argon2Params, Binding, Credential, ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper,
     argon2id, foreign,
@@ -99,8 +99,21 @@ impl Hasher {
         credential: &Credential<'_>,
         origin: SecretOrigin,
     ) -> Result<Possession, HashingError> {
-        let hashes = &self.hashes;
-        self.compare(digest, binding, credential, origin, hashes)
+        let (account, hashes) = (Account::Key(binding.id), &self.hashes);
+        self.compare(digest, binding, credential, origin, (account, hashes))
+            .await
+    }
+
+    /// As [`verify`](Self::verify), for the manager, which guesses at the key must not hold up.
+    pub(crate) async fn verify_for_management(
+        &self,
+        digest: &Digest,
+        binding: Binding<'_>,
+        credential: &Credential<'_>,
+        origin: SecretOrigin,
+    ) -> Result<Possession, HashingError> {
+        let (account, hashes) = (Account::Management, &self.hashes);
+        self.compare(digest, binding, credential, origin, (account, hashes))
             .await
     }
 
@@ -112,8 +125,8 @@ impl Hasher {
         credential: &Credential<'_>,
         origin: SecretOrigin,
     ) -> Result<Possession, HashingError> {
-        let hashes = &Arc::default();
-        self.compare(digest, binding, credential, origin, hashes)
+        let (account, hashes) = (Account::Management, &Arc::default());
+        self.compare(digest, binding, credential, origin, (account, hashes))
             .await
     }
 
@@ -123,10 +136,10 @@ impl Hasher {
         binding: Binding<'_>,
         credential: &Credential<'_>,
         origin: SecretOrigin,
-        hashes: &Arc<Hashes>,
+        (account, hashes): (Account, &Arc<Hashes>),
     ) -> Result<Possession, HashingError> {
         if foreign::is_foreign(digest) {
-            let compared = self.compare_foreign(digest, binding, credential, hashes);
+            let compared = self.compare_foreign(digest, binding, credential, (account, hashes));
             return compared.await;
         }
         let secret = credential.secret;
@@ -137,7 +150,7 @@ impl Hasher {
                 let fingerprint = self.fingerprint(digest, binding, secret);
                 let work = self.argon2id(params, pepper, stored.salt, binding, secret, hashes)?;
                 let work = move || Ok(are_equal(&work()?, &stored.output));
-                self.slow.share(fingerprint, work).await?
+                self.slow.share(account, fingerprint, work).await?
             }
             fast => are_equal(&self.fast(fast, binding, secret, hashes)?, &stored.output),
         };
@@ -154,7 +167,7 @@ impl Hasher {
         digest: &Digest,
         binding: Binding<'_>,
         credential: &Credential<'_>,
-        hashes: &Arc<Hashes>,
+        (account, hashes): (Account, &Arc<Hashes>),
     ) -> Result<Possession, HashingError> {
         let (presented, read) = self.read_foreign(digest, binding, credential)?;
         let foreign = self
@@ -171,7 +184,7 @@ impl Hasher {
                 hashes.slow.fetch_add(1, Ordering::Relaxed);
                 read.is_of(&presented, mac, most, &memory)
             };
-            self.slow.share(fingerprint, work).await?
+            self.slow.share(account, fingerprint, work).await?
         } else {
             hashes.fast.fetch_add(1, Ordering::Relaxed);
             read.is_of(presented, mac, most, &self.memory)?
@@ -305,7 +318,7 @@ impl Hasher {
                 self.random.fill(&mut salt)?;
                 let work = self.argon2id(params, pepper, salt, binding, secret, &self.hashes)?;
                 let output = match turn {
-                    None => Some(self.slow.run(work).await?),
+                    None => Some(self.slow.run(Account::Management, work).await?),
                     Some(turn) => {
                         let work = move || work().map(|output| (output, turn));
                         let done = self.slow.run_if_free(work).await?;

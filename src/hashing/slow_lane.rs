@@ -4,10 +4,11 @@
 //! runtime of whoever asked: a request whose runtime stands still, or is gone, holds up nobody else's.
 
 mod job;
+mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
 use self::job::{Entry, Job, Joint, Progress, Single};
+pub(super) use self::queue::Account;
+use self::queue::{Queue, Removed};
 use super::HashingError;
 
 /// What names a computation that several requests may share: a keyed hash, so that it gives no secret away.
@@ -37,7 +40,7 @@ type Work = Box<dyn FnOnce() + Send>;
 struct State {
     /// Permits taken: threads at work.
     busy: usize,
-    waiting: VecDeque<Box<dyn Job>>,
+    waiting: Queue,
     shared: HashMap<Fingerprint, watch::Sender<Progress>>,
 }
 
@@ -57,10 +60,11 @@ impl SlowLane {
     /// permit until then, so that memory stays bounded.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
+        account: Account,
         work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
     ) -> Result<T, HashingError> {
         let (answer, awaited) = oneshot::channel();
-        self.submit(self.state(), Box::new(Single { answer, work }))?;
+        self.submit(self.state(), account, Box::new(Single { answer, work }))?;
         awaited.await.map_err(|_| HashingError::Unfinished)?
     }
 
@@ -75,7 +79,12 @@ impl SlowLane {
             if state.busy >= self.permits {
                 return Ok(None);
             }
-            self.submit(state, Box::new(Single { answer, work }))?;
+            // It never waits: a permit is free.
+            self.submit(
+                state,
+                Account::Management,
+                Box::new(Single { answer, work }),
+            )?;
         }
         awaited
             .await
@@ -89,6 +98,7 @@ impl SlowLane {
     /// gone before it began, it is not done at all.
     pub(super) async fn share(
         self: &Arc<Self>,
+        account: Account,
         fingerprint: Fingerprint,
         work: impl FnOnce() -> Result<bool, HashingError> + Send + 'static,
     ) -> Result<bool, HashingError> {
@@ -98,10 +108,10 @@ impl SlowLane {
                 Some(sender) => sender.subscribe(),
                 None => {
                     // Listed only with a place: nobody joins what is refused.
-                    let (has_room, abandoned) = self.room(&mut state);
+                    let (has_room, removed) = self.room(&mut state, account);
                     if !has_room {
                         drop(state);
-                        drop(abandoned);
+                        drop(removed);
                         return Err(HashingError::Saturated);
                     }
                     let (sender, receiver) = watch::channel(Progress::Running);
@@ -112,8 +122,8 @@ impl SlowLane {
                         is_listed: true,
                         progress: Progress::Failed,
                     };
-                    self.submit(state, Box::new(Joint { entry, work }))?;
-                    drop(abandoned);
+                    self.submit(state, account, Box::new(Joint { entry, work }))?;
+                    drop(removed);
                     receiver
                 }
             }
@@ -121,6 +131,7 @@ impl SlowLane {
         let outcome = progress.wait_for(|progress| *progress != Progress::Running);
         match outcome.await.map(|progress| *progress) {
             Ok(Progress::Finished(verdict)) => Ok(verdict),
+            Ok(Progress::Displaced) => Err(HashingError::Saturated),
             Ok(Progress::Running | Progress::Failed) | Err(_) => Err(HashingError::Unfinished),
         }
     }
@@ -129,6 +140,7 @@ impl SlowLane {
     fn submit(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
+        account: Account,
         job: Box<dyn Job>,
     ) -> Result<(), HashingError> {
         if state.busy < self.permits {
@@ -142,30 +154,34 @@ impl SlowLane {
             let started = (self.spawn)(Box::new(move || worker.work(job)));
             return started.map_err(|_| HashingError::Unfinished);
         }
-        let (has_room, abandoned) = self.room(&mut state);
+        let (has_room, removed) = self.room(&mut state, account);
         let refused = if has_room {
-            state.waiting.push_back(job);
+            state.waiting.push(account, job);
             None
         } else {
             Some(job)
         };
         // A job that is dropped takes the lock.
         drop(state);
-        drop(abandoned);
+        drop(removed);
         match refused {
             None => Ok(()),
             Some(_) => Err(HashingError::Saturated),
         }
     }
 
-    /// Whether one more job can be taken, and jobs that were taken out of the queue to make room, because nobody
-    /// waits for them any more. They must be dropped without the lock.
-    fn room(&self, state: &mut State) -> (bool, Vec<Box<dyn Job>>) {
+    /// Whether one more job on this account can be taken, and the jobs that were taken out of the queue to make room. They
+    /// must be dropped without the lock.
+    fn room(&self, state: &mut State, account: Account) -> (bool, Removed) {
+        let mut removed = Removed::default();
         if state.busy < self.permits || state.waiting.len() < self.queue {
-            return (true, Vec::new());
+            return (true, removed);
         }
-        let abandoned = state.take_abandoned();
-        (state.waiting.len() < self.queue, abandoned)
+        removed.abandoned = state.take_abandoned();
+        if state.waiting.len() >= self.queue {
+            removed.displaced = state.waiting.displace(account);
+        }
+        (state.waiting.len() < self.queue, removed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -177,21 +193,6 @@ impl SlowLane {
 fn spawn_thread(work: Work) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("keyward-slow-hash".into());
     thread.spawn(work).map(drop)
-}
-
-impl State {
-    /// Takes those jobs out of the queue that nobody waits for. They must be dropped without the lock.
-    fn take_abandoned(&mut self) -> Vec<Box<dyn Job>> {
-        let mut abandoned = Vec::new();
-        for mut job in std::mem::take(&mut self.waiting) {
-            if job.is_awaited(self) {
-                self.waiting.push_back(job);
-            } else {
-                abandoned.push(job);
-            }
-        }
-        abandoned
-    }
 }
 
 impl fmt::Debug for SlowLane {
@@ -228,7 +229,7 @@ impl Worker {
     fn next(&mut self) -> Option<Box<dyn Job>> {
         loop {
             let mut state = self.lane.state();
-            let Some(mut job) = state.waiting.pop_front() else {
+            let Some(mut job) = state.waiting.pop() else {
                 state.busy = state.busy.saturating_sub(1);
                 self.holds_permit = false;
                 return None;
@@ -253,9 +254,9 @@ impl Drop for Worker {
         state.busy = state.busy.saturating_sub(1);
         // With no thread at work, nobody would come for those who wait.
         let stranded = if state.busy == 0 {
-            std::mem::take(&mut state.waiting)
+            state.waiting.drain()
         } else {
-            VecDeque::new()
+            Vec::new()
         };
         drop(state);
         drop(stranded);

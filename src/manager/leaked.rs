@@ -107,7 +107,9 @@ impl KeyManager {
             id: record.id(),
         };
         let (digest, origin) = (record.digest(), record.origin());
-        let proof = parts.hasher.verify(digest, binding, &credential, origin);
+        let proof = parts
+            .hasher
+            .verify_for_management(digest, binding, &credential, origin);
         match proof.await? {
             Possession::Refuted => Err(ManageError::NotFound),
             Possession::Proven { .. } => {

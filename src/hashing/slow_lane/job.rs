@@ -14,12 +14,16 @@ pub(super) trait Job: Send {
     fn is_awaited(&mut self, state: &mut State) -> bool;
     /// Does the work. What it returns tells those who wait, once the permit has found its next use.
     fn run(self: Box<Self>) -> Work;
+    /// Tells those who wait that there was no place for it.
+    fn refuse(self: Box<Self>);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     Running,
     Finished(bool),
+    /// It lost its place in the queue.
+    Displaced,
     Failed,
 }
 
@@ -47,6 +51,10 @@ where
                 let _ = answer.send(result);
             }
         })
+    }
+
+    fn refuse(self: Box<Self>) {
+        let _ = self.answer.send(Err(HashingError::Saturated));
     }
 }
 
@@ -77,6 +85,10 @@ where
             entry.progress = Progress::Finished(verdict);
         }
         Box::new(move || drop(entry))
+    }
+
+    fn refuse(mut self: Box<Self>) {
+        self.entry.progress = Progress::Displaced;
     }
 }
 

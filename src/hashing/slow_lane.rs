@@ -170,8 +170,8 @@ impl SlowLane {
         }
     }
 
-    /// Whether one more job on this account can be taken, and the jobs that were taken out of the queue to make room. They
-    /// must be dropped without the lock.
+    /// Whether one more job on this account can be taken, and the jobs that were taken out of the queue to make
+    /// room. They must be dropped without the lock.
     fn room(&self, state: &mut State, account: Account) -> (bool, Removed) {
         let mut removed = Removed::default();
         if state.busy < self.permits || state.waiting.len() < self.queue {

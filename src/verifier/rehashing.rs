@@ -1,7 +1,7 @@
 //! Replaces outdated digests, without holding up verdicts.
 //!
-//! A verdict does not depend on the new digest. If the store does not commit it at once, a task on tokio's runtime waits for
-//! the commit, and the request is decided.
+//! A verdict does not depend on the new digest. If the store does not commit it at once, a task on tokio's runtime
+//! waits for the commit, and the request is decided.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -26,8 +26,8 @@ const MOST_AT_ONCE: usize = 64;
 type Commit = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Core {
-    /// Commits the new digest. `None` if a task does so, and the request need not wait; otherwise whether it took the old
-    /// one's place.
+    /// Commits the new digest. `None` if a task does so, and the request need not wait; otherwise whether it took
+    /// the old one's place.
     ///
     /// Without a runtime there is nobody else to wait for the store, and the request waits.
     pub(super) async fn replace_digest(
@@ -70,7 +70,8 @@ impl Core {
         })
     }
 
-    /// Waits for the commit, then reads the key again, so that no request has to prove its secret against the new digest.
+    /// Waits for the commit, then reads the key again, so that no request has to prove its secret against the new
+    /// digest.
     async fn finish_replacing(
         &self,
         commit: Commit,
@@ -125,8 +126,8 @@ impl Rehashing {
     }
 }
 
-/// Given back when dropped by all who share it. It goes with the work too, not with the request alone: one that went away
-/// leaves its work behind, and no other begins it meanwhile.
+/// Given back when dropped by all who share it. It goes with the work too, not with the request alone: one that went
+/// away leaves its work behind, and no other begins it meanwhile.
 pub(super) struct Turn {
     of: Arc<Rehashing>,
     key: KeyId,

@@ -6,6 +6,7 @@
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`](KeyManager::events) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
 //! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before) |
+//! | remove them | [`purge`](KeyManager::purge) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
 //! | survive a restored backup | [`export_revocations`](KeyManager::export_revocations), [`replay_revocations`](KeyManager::replay_revocations) |
 //!
@@ -31,6 +32,7 @@ mod list_view;
 mod new_key;
 mod page_cursor;
 mod policy;
+mod purge;
 mod query;
 mod replay;
 mod revealed;
@@ -54,6 +56,7 @@ pub use list_view::{KeyListView, ListedKey};
 pub use new_key::{Expiry, KeyRequest, NewKey};
 pub use page_cursor::{CursorError, PageCursor};
 pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
+pub use purge::Purged;
 pub use query::KeyQuery;
 pub use replay::{Replayed, RevocationPage, RevocationRecord};
 pub use revealed::Revealed;

@@ -68,6 +68,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///   revoked ([`StoreError::Conflict`]); id, tenant, owner, creation and digest stay as stored. Revoke wins: it has no
 ///   condition on the revision, raises it by one, is final, and no failure of the event log stops it. Rehash compares
 ///   and sets the digest of a key that is not revoked, and is no news.
+/// - *A purge* removes the key and its usage if [`Outcome::of_purge`] says so, and is told as a change of the key, at one
+///   revision above its last. The id stays taken for good: no later insert succeeds
+///   ([`StoreError::AlreadyExists`]), so that an import repeated later cannot bring a revoked key back. Of a purged key
+///   nothing else is kept but its events.
 /// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`].
 /// - *A setting* is written once: the first value under a name stands.
 /// - *Preconditions* are checked against what stood before the first change:

@@ -51,6 +51,8 @@ pub enum EventAction {
     KeyRotated,
     /// A key was revoked.
     KeyRevoked,
+    /// A key that had ended was removed from the store. The event tells its id, and neither title nor owner.
+    KeyPurged,
     /// All keys of a scope that were issued before an instant were ended.
     KeysCutOff,
 }

@@ -140,6 +140,13 @@ pub enum Operation<'a> {
         /// Whose keys.
         tenant: &'a TenantId,
     },
+    /// Remove a tenant's keys that ended before an instant.
+    Purge {
+        /// Whose keys.
+        tenant: &'a TenantId,
+        /// The instant before which they must have ended.
+        ended_before: OffsetDateTime,
+    },
     /// Export a tenant's revocations.
     ExportRevocations {
         /// Whose.
@@ -166,6 +173,7 @@ impl Operation<'_> {
             | Self::Rotate { tenant, .. }
             | Self::Revoke { tenant, .. }
             | Self::RevokeAll { tenant, .. }
+            | Self::Purge { tenant, .. }
             | Self::ReadEvents { tenant }
             | Self::ExportRevocations { tenant }
             | Self::ReplayRevocations { tenant } => Some(tenant),

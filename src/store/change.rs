@@ -39,6 +39,13 @@ pub enum Change {
         /// The digest to store.
         to: Digest,
     },
+    /// Removes a key that [ended before](Outcome::of_purge) an instant, and its usage. Its id stays taken.
+    Purge {
+        /// Which key.
+        id: KeyId,
+        /// The instant before which it must have ended: one that has passed.
+        ended_before: OffsetDateTime,
+    },
     /// Ends the keys in a scope that were issued before an instant. Only ever moves forward.
     Cutoff {
         /// Whose keys.
@@ -72,7 +79,7 @@ impl Change {
         match self {
             Self::Insert(key) => Some(key.id),
             Self::Replace { with, .. } => Some(with.id),
-            Self::Revoke { id, .. } | Self::Rehash { id, .. } => Some(*id),
+            Self::Revoke { id, .. } | Self::Rehash { id, .. } | Self::Purge { id, .. } => Some(*id),
             Self::Cutoff { .. } | Self::Setting { .. } => None,
         }
     }
@@ -85,7 +92,8 @@ impl Change {
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] and [`StoreError::Conflict`], after which nothing of the whole set is to be
-    /// done; [`StoreError::Unsupported`] if the change is not about a key.
+    /// done; [`StoreError::Unsupported`] for a purge, which [`Outcome::of_purge`] decides, and if the change is not
+    /// about a key.
     pub fn apply(&self, stored: Option<&StoredKey>, position: u64) -> Result<Applied, StoreError> {
         let applied = |outcome, key| Ok(Applied { outcome, key });
         match self {
@@ -143,7 +151,10 @@ impl Change {
                 }
                 _ => applied(Outcome::NotRehashed, None),
             },
-            Self::Cutoff { .. } | Self::Setting { .. } => Err(StoreError::Unsupported),
+            // A backend that does not know purges must not report one that it has not done.
+            Self::Purge { .. } | Self::Cutoff { .. } | Self::Setting { .. } => {
+                Err(StoreError::Unsupported)
+            }
         }
     }
 }

@@ -74,11 +74,11 @@ pub enum FeedPage {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Changed {
-    /// A key was added, replaced or revoked.
+    /// A key was added, replaced, revoked or purged.
     Key {
         /// Which key.
         id: KeyId,
-        /// The revision it is at since.
+        /// The revision it is at since; of a purged key, one above its last.
         revision: u64,
     },
     /// A cutoff was set: any key in its scope may have ended.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::key::StoredKey;
+
 /// What became of a commit. Serializes, so that a store can remember it for those who ask again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
@@ -29,12 +31,16 @@ pub enum Outcome {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// There is no such key to revoke.
+    /// There is no such key to revoke or purge.
     Missing,
     /// The digest was replaced.
     Rehashed,
     /// The digest had changed, or the key was revoked or missing: nothing was done.
     NotRehashed,
+    /// The key was removed.
+    Purged,
+    /// The key has not ended before the instant that the purge named. It stays as it was.
+    NotPurged,
     /// The cutoff was set.
     CutOff,
     /// A later cutoff stood already.
@@ -53,7 +59,26 @@ impl Outcome {
     pub fn is_news(&self) -> bool {
         matches!(
             self,
-            Self::Inserted | Self::Replaced | Self::Revoked | Self::CutOff
+            Self::Inserted | Self::Replaced | Self::Revoked | Self::Purged | Self::CutOff
         )
+    }
+
+    /// The outcome of a [purge](crate::store::Change::Purge), given the key that the transaction reads.
+    ///
+    /// A key ended before the instant if it was revoked or expired earlier. A cutoff alone does not count: it says when
+    /// keys were issued, not when they ended. The backend removes the key and its usage if the outcome is
+    /// [`Purged`](Self::Purged).
+    #[must_use]
+    pub fn of_purge(stored: Option<&StoredKey>, ended_before: OffsetDateTime) -> Self {
+        let Some(stored) = stored else {
+            return Self::Missing;
+        };
+        let revoked_at = stored.revocation.as_ref().map(|revocation| revocation.at);
+        let mut ends = revoked_at.into_iter().chain(stored.expires_at);
+        if ends.any(|end| end < ended_before) {
+            Self::Purged
+        } else {
+            Self::NotPurged
+        }
     }
 }

@@ -18,6 +18,7 @@ mod fault;
 mod feed;
 mod list;
 mod meta;
+mod purge;
 mod readers;
 mod row;
 mod usage;

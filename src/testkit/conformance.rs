@@ -23,6 +23,7 @@ mod keys;
 mod lists;
 mod material;
 pub mod model;
+mod purge;
 mod usage;
 
 use std::any::Any;
@@ -72,6 +73,10 @@ macro_rules! __keyward_conformance {
             cutoffs a_cutoff_binds_the_keys_of_its_scope,
             cutoffs what_is_issued_before_a_cutoff_can_be_refused,
             cutoffs no_insert_slips_past_a_cutoff_that_is_set_meanwhile,
+            purge a_key_that_has_not_ended_is_not_purged,
+            purge a_purged_key_is_gone_and_is_news,
+            purge the_id_of_a_purged_key_stays_taken,
+            purge a_purge_is_committed_once,
             lists keys_are_listed_newest_first_and_revoked_ones_last,
             lists pages_of_any_size_show_every_key_once,
             lists a_page_goes_on_where_keys_have_come_and_gone,

@@ -82,7 +82,7 @@ impl Fences {
         };
         for change in set.changes() {
             match change {
-                Change::Replace { .. } | Change::Revoke { .. } => {
+                Change::Replace { .. } | Change::Revoke { .. } | Change::Purge { .. } => {
                     fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),

@@ -260,3 +260,25 @@ async fn without_foreign_keys_an_imported_key_is_nobodys() {
         200
     );
 }
+
+#[tokio::test]
+async fn a_purged_key_is_not_imported_again() {
+    let house = House::new().await;
+    let id = house.import(by_text("7")).await.id();
+    let manager = house.keyward.manager();
+    let reason = keyward::key::RevokeReason::Leaked;
+    manager
+        .revoke(&actor(), &tenant(), id, reason)
+        .await
+        .unwrap();
+    house.clock.advance(std::time::Duration::from_secs(1));
+    let now = keyward::clock::Clock::now(&house.clock).unwrap();
+    let purged = manager.purge(&actor(), &tenant(), now, None).await.unwrap();
+    assert_eq!(purged.keys, [id]);
+    for key in [by_text("7"), by_digest("7")] {
+        let again = house.try_import(key).await;
+        let is_taken = matches!(again, Err(ManageError::IdTaken { id: taken }) if taken == id);
+        assert!(is_taken, "{again:?}");
+    }
+    assert_eq!(house.status(&text("7")).await, 401);
+}

@@ -16,6 +16,7 @@ mod leaked;
 mod list;
 mod overlap;
 mod pages;
+mod purge;
 mod refusals;
 mod replay;
 mod revoke_all;

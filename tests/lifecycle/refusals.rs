@@ -57,6 +57,10 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
             .await
             .unwrap_err(),
         manager.events(actor, tenant, 0, 100).await.unwrap_err(),
+        manager
+            .purge(actor, tenant, house.now(), None)
+            .await
+            .unwrap_err(),
     ]
 }
 
@@ -130,6 +134,7 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
                 Operation::ReplayRevocations { .. } => "replay",
                 Operation::List { .. } => "list",
                 Operation::ReadEvents { .. } => "read events",
+                Operation::Purge { .. } => "purge",
                 other => panic!("{other:?}"),
             };
             self.0
@@ -180,6 +185,7 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
             "replay",
             "list",
             "read events",
+            "purge",
         ];
         let expected = [&on_a_key[..], &on_a_key, &on_a_tenant].concat();
         let expected: Vec<_> = expected

@@ -25,6 +25,8 @@ pub(super) struct State {
     history: u64,
     position: u64,
     keys: HashMap<KeyId, StoredKey>,
+    /// The ids of keys that were purged: they stay taken.
+    purged: HashSet<KeyId>,
     tenants: HashMap<TenantId, Lists>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
@@ -51,6 +53,7 @@ struct Lists {
 #[derive(Default)]
 struct Staged {
     keys: HashMap<KeyId, StoredKey>,
+    purged: HashSet<KeyId>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
     news: Vec<Changed>,
@@ -185,6 +188,18 @@ impl State {
                 staged.settings.insert(name.clone(), stands.clone());
                 Ok(Outcome::Setting { stands })
             }
+            Change::Purge { id, ended_before } => {
+                let stored = self.current(*id, staged);
+                let revision = stored.map_or(0, |key| key.revision.saturating_add(1));
+                let outcome = Outcome::of_purge(stored, *ended_before);
+                if outcome == Outcome::Purged {
+                    staged.keys.remove(id);
+                    staged.purged.insert(*id);
+                    staged.news.push(Changed::Key { id: *id, revision });
+                }
+                Ok(outcome)
+            }
+            Change::Insert(key) if self.is_purged(key.id, staged) => Err(StoreError::AlreadyExists),
             of_a_key => {
                 let id = of_a_key.key_id();
                 let stored = id.and_then(|id| self.current(id, staged));
@@ -204,10 +219,39 @@ impl State {
     }
 
     fn current<'a>(&'a self, id: KeyId, staged: &'a Staged) -> Option<&'a StoredKey> {
+        if self.is_purged(id, staged) {
+            return None;
+        }
         staged.keys.get(&id).or_else(|| self.keys.get(&id))
     }
 
+    fn is_purged(&self, id: KeyId, staged: &Staged) -> bool {
+        self.purged.contains(&id) || staged.purged.contains(&id)
+    }
+
+    /// Removes all that is kept of a key but its id and its events.
+    fn purge(&mut self, id: KeyId) {
+        self.purged.insert(id);
+        self.usage.remove(&id);
+        let Some(key) = self.keys.remove(&id) else {
+            return;
+        };
+        let Some(lists) = self.tenants.get_mut(&key.tenant) else {
+            return;
+        };
+        match &key.revocation {
+            None => lists.live.remove(&(micros(key.created_at), id)),
+            Some(revocation) => lists.revoked.remove(&(revocation.position, id)),
+        };
+        if lists.live.is_empty() && lists.revoked.is_empty() {
+            self.tenants.remove(&key.tenant);
+        }
+    }
+
     fn apply(&mut self, staged: Staged) {
+        for id in staged.purged {
+            self.purge(id);
+        }
         for (id, key) in staged.keys {
             let lists = self.tenants.entry(key.tenant.clone()).or_default();
             let created = micros(key.created_at);

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::fault::Fault;
 use super::meta::Meta;
 use super::row::{self, instant, micros};
-use super::{events, feed};
+use super::{events, feed, purge};
 use crate::key::{KeyId, Principal, TenantId};
 use crate::store::{
     Change, ChangeId, ChangeSet, Changed, Committed, CutoffScope, Outcome, Precondition, StoreError,
@@ -156,6 +156,7 @@ fn make(
             let id = change.key_id().ok_or(StoreError::Unsupported)?;
             change_key(transaction, id, change, position, news)
         }
+        Change::Purge { id, ended_before } => purge::purge(transaction, *id, *ended_before, news),
         Change::Cutoff { scope, before } => cut_off(transaction, scope, *before, news),
         Change::Setting { name, value } => set(transaction, name, value),
         #[expect(
@@ -179,6 +180,9 @@ fn change_key(
         Change::Revoke { .. } => read.map(|read| read.key),
         _ => read.map(row::Read::whole).transpose()?,
     };
+    if matches!(change, Change::Insert(_)) && purge::is_purged(transaction, id)? {
+        return Err(StoreError::AlreadyExists.into());
+    }
     let applied = change.apply(stored.as_ref(), position)?;
     let Some(key) = applied.key else {
         return Ok(applied.outcome);

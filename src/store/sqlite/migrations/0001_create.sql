@@ -38,6 +38,11 @@ CREATE TABLE keyward_keys (
     CHECK ((revoked_at IS NULL) = (revoke_reason IS NULL))
 ) STRICT;
 
+-- The ids of keys that were purged. They stay taken, so that a key that was revoked cannot be brought in again.
+CREATE TABLE keyward_purged (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16)
+) STRICT, WITHOUT ROWID;
+
 -- The two segments of a tenant's list.
 CREATE INDEX keyward_keys_live ON keyward_keys (tenant, created_at DESC, id DESC) WHERE revoked_position IS NULL;
 CREATE INDEX keyward_keys_revoked ON keyward_keys (tenant, revoked_position, id) WHERE revoked_position IS NOT NULL;

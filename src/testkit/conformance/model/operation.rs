@@ -58,6 +58,10 @@ pub(super) enum Step {
         from: u8,
         to: u8,
     },
+    Purge {
+        id: u128,
+        second: i64,
+    },
     Cutoff {
         scope: u8,
         second: i64,
@@ -124,6 +128,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(id, expected, title)| Step::Replace { id, expected, title }),
         3 => (0..IDS, 0..4_i64).prop_map(|(id, second)| Step::Revoke { id, second }),
         1 => (0..IDS, 0..3_u8, 0..3_u8).prop_map(|(id, from, to)| Step::Rehash { id, from, to }),
+        1 => (0..IDS, 0..5_i64).prop_map(|(id, second)| Step::Purge { id, second }),
         1 => (0..7_u8, 0..5_i64).prop_map(|(scope, second)| Step::Cutoff { scope, second }),
         1 => (0..2_u8, 0..3_u8).prop_map(|(name, value)| Step::Setting { name, value }),
     ]
@@ -280,7 +285,8 @@ fn change_set(steps: &[Step], conditions: &[Condition]) -> Result<ChangeSet, Fai
             Step::Insert { id, .. }
             | Step::Replace { id, .. }
             | Step::Revoke { id, .. }
-            | Step::Rehash { id, .. } => *id,
+            | Step::Rehash { id, .. }
+            | Step::Purge { id, .. } => *id,
             Step::Cutoff { .. } | Step::Setting { .. } => continue,
         };
         all = all.with_event_of(index, event(id)?);
@@ -336,6 +342,10 @@ fn change(step: &Step) -> Result<Change, Failure> {
             reason: crate::key::RevokeReason::Leaked,
         },
         Step::Rehash { id, from, to } => rehash(*id, &format!("$d{from}"), &format!("$d{to}"))?,
+        Step::Purge { id, second } => Change::Purge {
+            id: key(*id)?.id,
+            ended_before: at(*second)?,
+        },
         Step::Cutoff { scope, second } => Change::Cutoff {
             scope: scope_of(*scope)?,
             before: at(*second)?,

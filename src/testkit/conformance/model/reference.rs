@@ -20,6 +20,7 @@ use crate::testkit::conformance::{Failure, check, check_eq};
 pub(super) struct Reference {
     pub(super) position: u64,
     keys: Vec<StoredKey>,
+    purged: Vec<KeyId>,
     cutoffs: Vec<(CutoffScope, OffsetDateTime)>,
     settings: Vec<(String, String)>,
     news: Vec<Changed>,
@@ -40,6 +41,7 @@ impl Reference {
         Self {
             position,
             keys: Vec::new(),
+            purged: Vec::new(),
             cutoffs: Vec::new(),
             settings: Vec::new(),
             news: Vec::new(),
@@ -97,7 +99,11 @@ impl Reference {
         for (index, outcome) in outcomes.iter().enumerate() {
             let is_news = matches!(
                 outcome,
-                Outcome::Inserted | Outcome::Replaced | Outcome::Revoked | Outcome::CutOff
+                Outcome::Inserted
+                    | Outcome::Replaced
+                    | Outcome::Revoked
+                    | Outcome::Purged
+                    | Outcome::CutOff
             );
             if !is_news {
                 continue;
@@ -147,7 +153,8 @@ impl Reference {
     fn make(&mut self, change: &Change, position: u64) -> Result<Outcome, Refusal> {
         match change {
             Change::Insert(key) => {
-                if self.keys.iter().any(|known| known.id == key.id) {
+                let is_there = self.keys.iter().any(|known| known.id == key.id);
+                if is_there || self.purged.contains(&key.id) {
                     return Err(Refusal::AlreadyExists);
                 }
                 self.keys.push((**key).clone());
@@ -198,6 +205,25 @@ impl Reference {
                     }
                 }
                 Ok(Outcome::NotRehashed)
+            }
+            Change::Purge { id, ended_before } => {
+                let Some(place) = self.keys.iter().position(|key| key.id == *id) else {
+                    return Ok(Outcome::Missing);
+                };
+                let key = self.keys.get(place).ok_or(Refusal::Conflict)?;
+                let is_revoked = key
+                    .revocation
+                    .as_ref()
+                    .is_some_and(|one| one.at < *ended_before);
+                let is_expired = key.expires_at.is_some_and(|end| end < *ended_before);
+                if !is_revoked && !is_expired {
+                    return Ok(Outcome::NotPurged);
+                }
+                let revision = key.revision + 1;
+                self.keys.remove(place);
+                self.purged.push(*id);
+                self.tell(*id, revision);
+                Ok(Outcome::Purged)
             }
             Change::Cutoff { scope, before } => {
                 for (known, stands) in &mut self.cutoffs {

@@ -17,8 +17,8 @@ use super::feed;
 use super::list;
 use super::row;
 use super::tables::{
-    COMMITS, CUTOFFS, KEYS, LIVE, LivePlace, META, Meta, REVOKED, RevokedPlace, SETTINGS, decode,
-    encode,
+    COMMITS, CUTOFFS, KEYS, LIVE, LivePlace, META, Meta, PURGED, REVOKED, RevokedPlace, SETTINGS,
+    USAGE, decode, encode,
 };
 
 const OUTCOMES: &str = "the outcomes of a commit";
@@ -62,6 +62,8 @@ struct State<'t> {
     keys: Table<'t, u128, &'static [u8]>,
     live: Table<'t, LivePlace, ()>,
     revoked: Table<'t, RevokedPlace, ()>,
+    purged: Table<'t, u128, ()>,
+    usage: Table<'t, u128, (i64, u64, u64)>,
     cutoffs: Table<'t, &'static str, i64>,
     settings: Table<'t, &'static str, &'static [u8]>,
     news: Vec<Changed>,
@@ -73,6 +75,8 @@ impl<'t> State<'t> {
             keys: transaction.open_table(KEYS)?,
             live: transaction.open_table(LIVE)?,
             revoked: transaction.open_table(REVOKED)?,
+            purged: transaction.open_table(PURGED)?,
+            usage: transaction.open_table(USAGE)?,
             cutoffs: transaction.open_table(CUTOFFS)?,
             settings: transaction.open_table(SETTINGS)?,
             news: Vec::new(),
@@ -111,6 +115,7 @@ impl<'t> State<'t> {
                 let id = change.key_id().ok_or(StoreError::Unsupported)?;
                 self.change_key(id, change, position)
             }
+            Change::Purge { id, ended_before } => self.purge(*id, *ended_before),
             Change::Cutoff { scope, before } => self.cut_off(scope, *before),
             Change::Setting { name, value } => self.set(name, value),
             _ => Err(StoreError::Unsupported.into()),
@@ -119,6 +124,9 @@ impl<'t> State<'t> {
 
     fn change_key(&mut self, id: KeyId, change: &Change, position: u64) -> Result<Outcome, Fault> {
         let stored = list::stored(&self.keys, id)?;
+        if matches!(change, Change::Insert(_)) && self.purged.get(id.as_u128())?.is_some() {
+            return Err(StoreError::AlreadyExists.into());
+        }
         let applied = change.apply(stored.as_ref(), position)?;
         let Some(key) = applied.key else {
             return Ok(applied.outcome);
@@ -145,6 +153,29 @@ impl<'t> State<'t> {
             self.news.push(Changed::Key { id, revision });
         }
         Ok(applied.outcome)
+    }
+
+    fn purge(&mut self, id: KeyId, ended_before: OffsetDateTime) -> Result<Outcome, Fault> {
+        let stored = list::stored(&self.keys, id)?;
+        let outcome = Outcome::of_purge(stored.as_ref(), ended_before);
+        let Some(key) = stored.filter(|_| outcome == Outcome::Purged) else {
+            return Ok(outcome);
+        };
+        let tenant = key.tenant.as_str().as_bytes();
+        match ListPosition::of(&key) {
+            ListPosition::Live { created_micros, id } => {
+                self.live.remove((tenant, created_micros, id.as_u128()))?;
+            }
+            ListPosition::Revoked { position, id } => {
+                self.revoked.remove((tenant, position, id.as_u128()))?;
+            }
+        }
+        self.keys.remove(id.as_u128())?;
+        self.usage.remove(id.as_u128())?;
+        self.purged.insert(id.as_u128(), ())?;
+        let revision = key.revision.saturating_add(1);
+        self.news.push(Changed::Key { id, revision });
+        Ok(outcome)
     }
 
     fn cut_off(&mut self, scope: &CutoffScope, before: OffsetDateTime) -> Result<Outcome, Fault> {

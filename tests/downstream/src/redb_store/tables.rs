@@ -19,6 +19,8 @@ pub(super) type RevokedPlace = (&'static [u8], u64, u128);
 pub(super) const KEYS: TableDefinition<u128, &[u8]> = TableDefinition::new("keys");
 pub(super) const LIVE: TableDefinition<LivePlace, ()> = TableDefinition::new("live");
 pub(super) const REVOKED: TableDefinition<RevokedPlace, ()> = TableDefinition::new("revoked");
+/// The ids of keys that were purged: they stay taken.
+pub(super) const PURGED: TableDefinition<u128, ()> = TableDefinition::new("purged");
 /// By the scope's text, in microseconds.
 pub(super) const CUTOFFS: TableDefinition<&str, i64> = TableDefinition::new("cutoffs");
 pub(super) const SETTINGS: TableDefinition<&str, &[u8]> = TableDefinition::new("settings");
@@ -80,6 +82,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<Meta, Fault> {
     let keys = transaction.open_table(KEYS)?;
     transaction.open_table(LIVE)?;
     transaction.open_table(REVOKED)?;
+    transaction.open_table(PURGED)?;
     transaction.open_table(CUTOFFS)?;
     transaction.open_table(SETTINGS)?;
     transaction.open_table(COMMITS)?;

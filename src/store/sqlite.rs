@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout};
 use self::commit::Events;
 use self::connect::{File, Identity};
 use self::fault::Fault;
-use self::readers::Readers;
+use self::readers::{Readers, TenantTurns};
 use super::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
     StoreError, Usage, UsageStore,
@@ -48,8 +48,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 
 /// Keys in one SQLite file, which several processes of one machine may have open.
 ///
-/// Clones share their connections: one that writes, and a few that read side by side. All work is done off the executor. It
-/// needs a tokio runtime with its timer enabled.
+/// Clones share their connections: one that writes, some that look keys up for verifications, one that follows the change
+/// feed, and two that read lists, events and usage. All work is done off the executor, on at most one thread for each
+/// connection. It needs a tokio runtime with its timer enabled.
 ///
 /// ```no_run
 /// use keyward::store::SqliteStore;
@@ -66,7 +67,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # How long calls take
 /// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
 /// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
-/// never begins. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
+/// never begins. Of one tenant's lists and reads of events one runs at a time,
+/// so that many searches of one tenant hold up neither verifications nor the lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
 /// notices commits of other processes within some 25 milliseconds.
 ///
 /// # The file
@@ -120,7 +122,11 @@ struct Shared {
     /// Whose turn it is to write: those who wait hold no thread. None after a commit failed: what is then known of the file is
     /// found out anew.
     writer: Arc<Mutex<Option<Connection>>>,
-    readers: Readers,
+    /// Each kind of read waits for its own connections: no list holds a verification or the change feed up.
+    lookups: Readers,
+    feed: Readers,
+    lists: Readers,
+    list_turns: TenantTurns,
     /// The position after this process's last commit, for those who wait for one.
     position: watch::Sender<u64>,
 }
@@ -128,8 +134,11 @@ struct Shared {
 /// How often whoever waits for news looks for commits of other processes.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// Connections that read lists, events and usage.
+const LISTS: usize = 2;
+
 impl SqliteOptions {
-    /// Four connections that read, and five seconds of patience.
+    /// Four connections that look keys up, and five seconds of patience.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -147,7 +156,9 @@ impl SqliteOptions {
         self
     }
 
-    /// How many connections read side by side: at least one.
+    /// How many connections look keys up for verifications: at least one.
+    ///
+    /// Besides these, one connection follows the change feed, and two read lists, events and usage.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers.max(1);
@@ -180,7 +191,10 @@ impl SqliteOptions {
         Ok(SqliteStore {
             shared: Arc::new(Shared {
                 identity: file.identity()?,
-                readers: Readers::new(file.clone(), self.readers),
+                lookups: Readers::new(file.clone(), self.readers),
+                feed: Readers::new(file.clone(), 1),
+                lists: Readers::new(file.clone(), LISTS),
+                list_turns: TenantTurns::default(),
                 file,
                 patience: self.patience,
                 writer: Arc::new(Mutex::new(Some(writer))),
@@ -242,19 +256,30 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs a read off the executor, in a transaction of its own: all of it is of one moment.
+    /// Runs a read on one of `readers` off the executor, in a transaction of its own: all of it is of one moment. If a
+    /// tenant is given, the read first waits for that tenant's turn.
     async fn look<T: Send + 'static>(
         &self,
+        readers: impl Fn(&Shared) -> &Readers + Send + 'static,
+        tenant: Option<&TenantId>,
         look: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let turn = timeout(shared.patience, shared.readers.turn()).await;
-        let turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let turn = timeout(shared.patience, async {
+            let tenants = match tenant {
+                Some(tenant) => shared.list_turns.turn(tenant).await,
+                None => None,
+            };
+            (tenants, readers(&shared).turn().await)
+        });
+        let turn = turn
+            .await
+            .map_err(|late| StoreError::Unavailable(late.into()))?;
         let patience = shared.patience;
         let work = move || {
             let _turn = turn;
             let check_file = || shared.check_file();
-            shared.readers.read(check_file, |connection| {
+            readers(&shared).read(check_file, |connection| {
                 let transaction = connection.transaction()?;
                 meta::check(&transaction)?;
                 look(&transaction)
@@ -356,14 +381,18 @@ async fn off_executor<T: Send + 'static>(
 #[async_trait]
 impl KeyStore for SqliteStore {
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.look(move |connection| Ok(row::find(connection, id)?.map(|read| read.key)))
-            .await
+        self.look(
+            |shared| &shared.lookups,
+            None,
+            move |connection| Ok(row::find(connection, id)?.map(|read| read.key)),
+        )
+        .await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        let query = query.clone();
-        self.look(move |connection| list::list(connection, &query))
-            .await
+        let (page, tenant) = (query.clone(), Some(query.tenant()));
+        let list = move |connection: &Connection| list::list(connection, &page);
+        self.look(|shared| &shared.lists, tenant, list).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
@@ -392,7 +421,11 @@ impl KeyStore for SqliteStore {
         let mut position = self.shared.position.subscribe();
         let look = || {
             let after = after.cloned();
-            self.look(move |connection| feed::changes(connection, after.as_ref()))
+            self.look(
+                |shared| &shared.feed,
+                None,
+                move |connection| feed::changes(connection, after.as_ref()),
+            )
         };
         let page = look().await?;
         let reached = match &page {
@@ -404,7 +437,7 @@ impl KeyStore for SqliteStore {
             let is_here = timeout(nap, position.changed()).await.is_ok();
             let reached = reached.clone();
             let moved = move |connection: &Connection| feed::has_moved(connection, &reached);
-            if is_here || self.look(moved).await? {
+            if is_here || self.look(|shared| &shared.feed, None, moved).await? {
                 return look().await;
             }
         }
@@ -428,9 +461,13 @@ impl EventLog for SqliteStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<SealedEvent>, StoreError> {
-        let tenant = tenant.cloned();
-        self.look(move |connection| events::read(connection, tenant.as_ref(), after, limit))
-            .await
+        let whose = tenant.cloned();
+        self.look(
+            |shared| &shared.lists,
+            tenant,
+            move |connection| events::read(connection, whose.as_ref(), after, limit),
+        )
+        .await
     }
 }
 
@@ -447,8 +484,12 @@ impl UsageStore for SqliteStore {
 
     async fn read(&self, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, StoreError> {
         let ids = ids.to_vec();
-        self.look(move |connection| usage::read(connection, &ids))
-            .await
+        self.look(
+            |shared| &shared.lists,
+            None,
+            move |connection| usage::read(connection, &ids),
+        )
+        .await
     }
 }
 
@@ -458,5 +499,88 @@ impl fmt::Debug for SqliteStore {
             .field("file", &self.shared.file)
             .field("position", &*self.shared.position.borrow())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// A store in a file of its own; the folder goes away in the end.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("keyward-{name}-{}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn open(&self) -> SqliteStore {
+            let patience = Duration::from_mins(1);
+            let options = SqliteOptions::new().readers(1).patience(patience);
+            options.open(self.0.join("keys.db")).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn is_pending(future: impl Future) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(future).poll(&mut context).is_pending()
+    }
+
+    #[tokio::test]
+    async fn lists_hold_up_neither_keys_nor_the_feed() {
+        let folder = Folder::new("lists");
+        let store = folder.open();
+        let id = KeyId::from_u128(1);
+        let mut held = Vec::new();
+        for _ in 0..LISTS {
+            held.push(store.shared.lists.turn().await.unwrap());
+        }
+        assert_eq!(store.get(id).await.unwrap(), None);
+        store.changes(None, Duration::ZERO).await.unwrap();
+        // A list waits: it takes no connection of another kind.
+        let query = ListQuery::of(&TenantId::new("flood").unwrap());
+        let mut list = pin!(store.list(&query));
+        assert!(is_pending(list.as_mut()));
+        drop(held);
+        assert!(list.await.unwrap().items.is_empty());
+    }
+
+    #[tokio::test]
+    async fn keys_that_wait_hold_up_no_feed() {
+        let folder = Folder::new("lookups");
+        let store = folder.open();
+        let held = store.shared.lookups.turn().await.unwrap();
+        store.changes(None, Duration::ZERO).await.unwrap();
+        let query = ListQuery::of(&TenantId::new("other").unwrap());
+        store.list(&query).await.unwrap();
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn lists_of_one_tenant_leave_turns_to_others() {
+        let folder = Folder::new("tenants");
+        let store = folder.open();
+        let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
+        let held = store.shared.list_turns.turn(&flood).await.unwrap();
+        let query = ListQuery::of(&flood);
+        let mut floods: Vec<_> = (0..300).map(|_| Box::pin(store.list(&query))).collect();
+        for list in &mut floods {
+            assert!(is_pending(list.as_mut()));
+        }
+        store.list(&ListQuery::of(&other)).await.unwrap();
+        drop((floods, held));
     }
 }

@@ -350,3 +350,51 @@ impl State {
         self.position
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_one_too_old_starts_anew() {
+        const FORGOTTEN: u64 = 3;
+        let length = u64::try_from(FEED_LENGTH).unwrap();
+        let mut state = State::new();
+        for position in 1..=FORGOTTEN + length {
+            state.position = position;
+            let scope = CutoffScope::All;
+            let news = vec![Changed::Cutoff { scope }];
+            state.apply(Staged {
+                news,
+                ..Staged::default()
+            });
+        }
+        let read = |position| {
+            let history = state.history;
+            state.changes(Some(&Cursor { history, position }))
+        };
+        let (mut cursor, mut told) = (FORGOTTEN, 0);
+        loop {
+            let FeedPage::Next {
+                items,
+                next,
+                has_more,
+            } = read(cursor)
+            else {
+                panic!("position {cursor} is known");
+            };
+            told += items.len();
+            cursor = next.position;
+            if !has_more {
+                break;
+            }
+        }
+        assert_eq!(told, FEED_LENGTH);
+        for unknown in [0, FORGOTTEN - 1, FORGOTTEN + length + 1] {
+            assert!(
+                matches!(read(unknown), FeedPage::Resync { .. }),
+                "{unknown}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
 use super::fault::{Fault, OLDEST_SQLITE};
 
@@ -45,15 +45,16 @@ impl File {
     /// A connection that writes.
     pub(super) fn writer(&self) -> Result<Connection, Fault> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // Digests that were replaced are not to be found in the file's free pages.
-        connection.pragma_update(None, "secure_delete", true)?;
+        configure_writer(&connection)?;
+        check_journal(&connection)?;
         Ok(connection)
     }
 
     /// A connection that only reads. Even so it needs to write to the file's index of the log.
     pub(super) fn reader(&self) -> Result<Connection, Fault> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update(None, "query_only", true)?;
+        set(&connection, "query_only", 1)?;
+        check_journal(&connection)?;
         Ok(connection)
     }
 
@@ -63,14 +64,7 @@ impl File {
         // One thread at a time has it: SQLite need not lock it for each call.
         let connection =
             Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(self.patience)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        // A commit is on the disk when it returns, on Apple's systems too.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "fullfsync", true)?;
-        // What stands in the file is not trusted to be as we would have written it.
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
+        configure(&connection, self.patience)?;
         Ok(connection)
     }
 
@@ -124,6 +118,67 @@ impl File {
         };
         Ok(Identity::of(&metadata))
     }
+}
+
+/// `synchronous = FULL`, as SQLite numbers it.
+const FULL: i64 = 2;
+
+/// Sets what holds for each connection.
+fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
+    connection.busy_timeout(patience)?;
+    let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+    check_setting(
+        "busy_timeout",
+        patience,
+        read_back(connection, "busy_timeout")?,
+    )?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A commit is on the disk when it returns, on Apple's systems too.
+    set(connection, "synchronous", FULL)?;
+    set(connection, "fullfsync", 1)?;
+    // What stands in the file is not trusted to be as we would have written it.
+    set(connection, "trusted_schema", 0)?;
+    set(connection, "cell_size_check", 1)
+}
+
+fn configure_writer(connection: &Connection) -> Result<(), Fault> {
+    // Digests that were replaced are not to be found in the file's free pages.
+    set(connection, "secure_delete", 1)
+}
+
+/// Checks that the file is still kept with a write-ahead log.
+fn check_journal(connection: &Connection) -> Result<(), Fault> {
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    Err(Fault::NotSet {
+        name: "journal_mode",
+        value: "WAL".to_owned(),
+    })
+}
+
+/// Sets a pragma and reads it back: SQLite passes over a pragma that it was built without, and a host may have linked one
+/// that is configured otherwise.
+fn set(connection: &Connection, name: &'static str, value: i64) -> Result<(), Fault> {
+    connection.pragma_update(None, name, value)?;
+    check_setting(name, value, read_back(connection, name)?)
+}
+
+/// What a pragma is set to; `None` if this SQLite does not know it.
+fn read_back(connection: &Connection, name: &str) -> Result<Option<i64>, Fault> {
+    let stands = connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok(stands.optional()?)
+}
+
+fn check_setting(name: &'static str, value: i64, stands: Option<i64>) -> Result<(), Fault> {
+    if stands == Some(value) {
+        return Ok(());
+    }
+    Err(Fault::NotSet {
+        name,
+        value: value.to_string(),
+    })
 }
 
 /// Whether the SQLite of this number will do.
@@ -210,5 +265,40 @@ mod tests {
             told,
             "SQLite 3.34.1 is too old: Keyward needs 3.38.0 or later"
         );
+    }
+
+    /// Settings that a file, a host's SQLite or an earlier user of a connection may have changed.
+    const OTHERWISE: &str = "PRAGMA synchronous = OFF; PRAGMA fullfsync = OFF; PRAGMA trusted_schema = ON; \
+        PRAGMA cell_size_check = OFF; PRAGMA busy_timeout = 7; PRAGMA secure_delete = OFF;";
+
+    #[test]
+    fn every_connection_is_set_whatever_stood_before() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(OTHERWISE).unwrap();
+        configure(&connection, Duration::from_millis(1_234)).unwrap();
+        configure_writer(&connection).unwrap();
+        for (name, value) in [
+            ("synchronous", 2),
+            ("fullfsync", 1),
+            ("trusted_schema", 0),
+            ("cell_size_check", 1),
+            ("busy_timeout", 1_234),
+            ("secure_delete", 1),
+        ] {
+            assert_eq!(read_back(&connection, name).unwrap(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pragma_that_sqlite_ignores_fails_the_open() {
+        let connection = Connection::open_in_memory().unwrap();
+        let fault = set(&connection, "keyward_knows_no_such_pragma", 1).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "SQLite did not set keyward_knows_no_such_pragma to 1"
+        );
+        // A database in memory has no write-ahead log.
+        let fault = check_journal(&connection).unwrap_err();
+        assert_eq!(fault.to_string(), "SQLite did not set journal_mode to WAL");
     }
 }

@@ -42,6 +42,14 @@ pub(super) enum Fault {
     /// The SQLite that the host links lacks what the tables are made with.
     #[error("SQLite {} is too old: Keyward needs {} or later", version(*.0), version(OLDEST_SQLITE))]
     TooOldSqlite(i32),
+    /// A setting that durability or secrecy rests on does not hold.
+    #[error("SQLite did not set {name} to {value}")]
+    NotSet {
+        /// The pragma.
+        name: &'static str,
+        /// What it was to be.
+        value: String,
+    },
     /// It was given up before it began.
     #[error("there was no thread for it in time")]
     Late,
@@ -71,6 +79,7 @@ impl From<Fault> for StoreError {
             | Fault::Late
             | Fault::TooNew(_)
             | Fault::TooOldSqlite(_)
+            | Fault::NotSet { .. }
             | Fault::Io(_) => Self::Unavailable(fault.into()),
         }
     }

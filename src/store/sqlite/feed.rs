@@ -85,3 +85,70 @@ pub(super) fn has_moved(connection: &Connection, after: &Cursor) -> Result<bool,
     let meta = Meta::read(connection)?;
     Ok((meta.history, meta.position) != (after.history, after.position))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feed whose first `forgotten` positions are gone.
+    fn feed(forgotten: u64) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let tables = include_str!("migrations/0001_create.sql");
+        connection.execute_batch(tables).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let scope = crate::store::CutoffScope::All;
+        let news = [Changed::Cutoff { scope }];
+        for position in 1..=KEPT + forgotten {
+            append(&transaction, position, &news).unwrap();
+        }
+        transaction.commit().unwrap();
+        let end = signed(KEPT + forgotten).unwrap();
+        connection
+            .execute("UPDATE keyward_meta SET position = ?1", [end])
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_cursor_one_too_old_starts_anew() {
+        const FORGOTTEN: u64 = 3;
+        let connection = feed(FORGOTTEN);
+        let kept: i64 = connection
+            .query_row("SELECT min(position) FROM keyward_feed", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(unsigned(kept).unwrap(), FORGOTTEN + 1);
+        let history = Meta::read(&connection).unwrap().history;
+        let read = |position| {
+            let cursor = Cursor { history, position };
+            changes(&connection, Some(&cursor)).unwrap()
+        };
+        // All that follows the oldest good cursor is still there.
+        let mut cursor = FORGOTTEN;
+        let mut told = 0;
+        loop {
+            let FeedPage::Next {
+                items,
+                next,
+                has_more,
+            } = read(cursor)
+            else {
+                panic!("position {cursor} is known");
+            };
+            told += items.len();
+            cursor = next.position;
+            if !has_more {
+                break;
+            }
+        }
+        assert_eq!(u64::try_from(told).unwrap(), KEPT);
+        for too_old in [FORGOTTEN - 1, 0] {
+            let position = FORGOTTEN + KEPT;
+            let next = Cursor { history, position };
+            assert_eq!(read(too_old), FeedPage::Resync { next });
+        }
+        let ahead = read(FORGOTTEN + KEPT + 1);
+        assert!(matches!(ahead, FeedPage::Resync { .. }));
+    }
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyward::hashing::{Hashing, Pepper};
 use keyward::key::{ApiKey, KeyFormat, KeyId, PresentedKey, RevokeReason, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, KeyList, KeyQuery, ManageError, NewKey, Revoked};
 use keyward::random::OsRandom;
@@ -125,12 +126,25 @@ impl Node {
         Self::try_over(store).await.unwrap()
     }
 
+    /// One that requires the pepper.
+    pub(crate) async fn peppered(path: &Path) -> Self {
+        let store = open(path, PATIENCE).unwrap();
+        let pepper = Pepper::new(1, [7; 32]).unwrap();
+        let hashing = Hashing::recommended().pepper(pepper).refuse_unpeppered();
+        Self::hashing(store, hashing).await.unwrap()
+    }
+
     pub(crate) async fn try_over(store: SqliteStore) -> Result<Self, keyward::OpenError> {
+        Self::hashing(store, Hashing::recommended()).await
+    }
+
+    async fn hashing(store: SqliteStore, hashing: Hashing) -> Result<Self, keyward::OpenError> {
         let (clock, steady) = (clock(), ManualSteadyClock::new());
         let keyward = Keyward::builder(store.clone())
             .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
             .scopes([READ.described("Read")])
             .policy(AllowAll)
+            .hashing(hashing)
             .cache(KeyCache::new().lease(BOUND))
             .clock(clock.clone())
             .steady_clock(steady.clone())

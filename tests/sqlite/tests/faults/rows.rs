@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keyward::key::{ApiKey, KeyStatus, PresentedKey};
+use keyward::key::{Access, ApiKey, KeyStatus, PresentedKey};
 use keyward::manager::KeyQuery;
 use keyward::store::KeyStore as _;
 use keyward::verifier::{DenialClass, DenialReason};
@@ -25,6 +25,17 @@ impl Edited {
     async fn new() -> Self {
         let (dir, path) = file();
         let node = Node::open(&path).await;
+        Self::over(node, dir, path).await
+    }
+
+    /// Under a pepper that is required.
+    async fn peppered() -> Self {
+        let (dir, path) = file();
+        let node = Node::peppered(&path).await;
+        Self::over(node, dir, path).await
+    }
+
+    async fn over(node: Node, dir: TempDir, path: PathBuf) -> Self {
         let (before, key, after) = (node.issue().await, node.issue().await, node.issue().await);
         assert!(node.is_granted(&key).await);
         Self {
@@ -236,4 +247,80 @@ async fn a_key_that_is_revoked_in_its_row_by_hand_is_refused() {
         .await
         .unwrap();
     assert_eq!(list.keys.len(), 1);
+}
+
+/// What SECURITY.md says of somebody who can write rows and holds the secret of one key, with a pepper or without: the
+/// digest covers the secret, the id and the environment, and nothing else of the row.
+#[tokio::test]
+async fn a_writer_of_rows_changes_what_a_held_key_may_do() {
+    for is_peppered in [false, true] {
+        let edited = match is_peppered {
+            true => Edited::peppered().await,
+            false => Edited::new().await,
+        };
+        let (node, key) = (&edited.node, &edited.key);
+        let grant = async |what| {
+            edited.set(what);
+            let admitted = node.verify(key).await.unwrap();
+            admitted.grant().record().clone()
+        };
+        let full = "document = CAST(json_set(CAST(document AS TEXT), '$.access', 'full') AS BLOB)";
+        assert_eq!(*grant(full).await.access(), Access::Full);
+        let of_another = grant("tenant = 'victim', owner = 'user:admin'").await;
+        assert_eq!(of_another.tenant().as_str(), "victim");
+        assert_eq!(of_another.owner().to_string(), "user:admin");
+
+        edited.set("expires_at = created_at");
+        assert!(node.verify(key).await.is_err(), "expired");
+        assert_eq!(grant("expires_at = NULL").await.expires_at(), None);
+
+        let suspended = "document = CAST(json_set(CAST(document AS TEXT), \
+            '$.suspended_at', '2026-01-01T00:00:00Z') AS BLOB)";
+        edited.set(suspended);
+        assert!(node.verify(key).await.is_err(), "suspended");
+        let resumed =
+            "document = CAST(json_set(CAST(document AS TEXT), '$.suspended_at', NULL) AS BLOB)";
+        grant(resumed).await;
+
+        edited.set("revoked_at = 0, revoked_position = 1, revoke_reason = 'leaked'");
+        assert!(node.is_revoked(key).await);
+        let revived = "revoked_at = NULL, revoked_position = NULL, revoke_reason = NULL";
+        assert_eq!(grant(revived).await.revocation(), None);
+        edited.others_are_granted().await;
+    }
+}
+
+/// What such a person cannot do: make a digest under a required pepper, or use one in another row or environment.
+#[tokio::test]
+async fn a_writer_of_rows_forges_no_digest() {
+    let edited = Edited::peppered().await;
+    let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
+
+    // A row made elsewhere, where the writer knows the secret and no pepper is needed.
+    let (_elsewhere, path) = file();
+    let makers = Node::open(&path).await;
+    let made = makers.issue().await;
+    let from = path.to_str().unwrap();
+    let connection = behind(&edited.path);
+    connection
+        .execute("ATTACH DATABASE ?1 AS elsewhere", [from])
+        .unwrap();
+    let copied = "INSERT INTO main.keyward_keys SELECT * FROM elsewhere.keyward_keys";
+    assert_eq!(connection.execute(copied, []).unwrap(), 1);
+    node.forget();
+    let denial = node.verify(&made).await.unwrap_err();
+    assert_eq!(denial.class(), DenialClass::Undecidable, "{denial:?}");
+
+    // The digest of one key in the row of another, and a document that names another environment.
+    edited.set("digest = (SELECT digest FROM keyward_keys WHERE id = ?2)");
+    for secret in [key, other] {
+        let id = key.id().to_string();
+        let presented = PresentedKey::pair(&id, secret.expose_secret());
+        assert!(node.verify_presented(presented).await.is_err());
+    }
+    let elsewhere =
+        "document = CAST(json_set(CAST(document AS TEXT), '$.environment', 'live') AS BLOB)";
+    edit(&edited.path, elsewhere, other, key);
+    node.forget();
+    assert!(node.verify(other).await.is_err());
 }

@@ -219,6 +219,7 @@ impl Builder {
         check_peppers(&*self.store, &hasher, &*self.random).await?;
 
         let keeps_usage = self.store.usage().is_some();
+        let lookups = Lookups::new(Arc::clone(&self.steady));
         let slots = verifier::slots(self.cache, keeps_usage, self.steady);
         // From here on nothing commits but through the fence.
         let store = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
@@ -236,7 +237,7 @@ impl Builder {
             random: Arc::clone(&self.random),
             rules: self.rules,
             usage: Arc::clone(&usage),
-            lookups: Lookups::default(),
+            lookups,
         });
         let random = Arc::clone(&self.random);
         let parts = verifier::Parts::new(store, format, catalog, hasher, self.clock, random);

@@ -32,7 +32,7 @@ pub struct Actor {
 }
 
 /// For which tenants an actor acts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Tenants {
     /// All of them.
     All,
@@ -124,6 +124,10 @@ impl Actor {
     #[must_use]
     pub fn ceiling(&self) -> &Ceiling {
         &self.ceiling
+    }
+
+    pub(super) fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// Whether it acts for this tenant.

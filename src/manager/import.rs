@@ -33,7 +33,8 @@ impl KeyManager {
     /// [`ManageError::AlreadyImported`] if the tenant has this key already, so that an import that stopped can be run
     /// again, and [`ManageError::ImportedOtherwise`] if it has it with another secret: a digest can be held against the one
     /// that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is another key's,
-    /// of whichever tenant: whoever may import can learn that; [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
+    /// of whichever tenant; [`ManageError::TooManyLookups`] after 100 imports in a minute by one principal of the tenant that
+    /// answered `IdTaken`, or `ImportedOtherwise` for a secret, those in progress included; [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
     /// is [accepted](crate::Builder::foreign_keys); and as [`issue`](Self::issue).
     pub async fn import(
         &self,
@@ -103,6 +104,8 @@ impl KeyManager {
             told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
         let set = addition.into_set(ChangeId::generate(&*self.parts.random));
+        // Taken ids tell which texts are keys: these answers are limited as those of `find_owner` are.
+        let lookup = self.parts.lookups.begin_for(&record.tenant, actor)?;
         if self.insert(&set).await? {
             return Ok(record);
         }
@@ -116,12 +119,21 @@ impl KeyManager {
             is_imported && there.foreign == record.foreign
         });
         Err(match there {
-            None => ManageError::IdTaken { id },
+            None => {
+                lookup.missed();
+                ManageError::IdTaken { id }
+            }
             // An id says nothing of the secret that came with it.
             Some(there) if self.may_be_of(&there, &kept).await? => {
                 ManageError::AlreadyImported { id }
             }
-            Some(_) => ManageError::ImportedOtherwise { id },
+            Some(_) => {
+                // A wrong secret is a guess; another digest is not.
+                if matches!(kept, Kept::Secret { .. }) {
+                    lookup.missed();
+                }
+                ManageError::ImportedOtherwise { id }
+            }
         })
     }
 

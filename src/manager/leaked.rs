@@ -1,16 +1,10 @@
 //! Whose key a text is that was found where it should not be.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
 use time::OffsetDateTime;
 
 use super::{Actor, KeyManager, ManageError, Operation, Revoked};
-use crate::clock::later;
 use crate::hashing::{Binding, Credential, Possession};
-use crate::key::{KeyRecord, KeyStatus, PresentedKey, Principal, RevokeReason, StoredKey};
+use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, SecretOrigin, StoredKey};
 
 /// The key that a found text is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +28,12 @@ impl KeyManager {
     /// Whose key a text is, and whether it lives: for a key that was found in a public place.
     ///
     /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing. Nobody's
-    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer. On one node an actor
-    /// may present at most 100 texts a minute that are nobody's, so that this is no way to guess.
+    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
+    ///
+    /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that tenant
+    /// (a tenant's 17th and later principals in that minute share one allowance). At the limit, a key whose secret
+    /// Keyward generated and keeps under a fast hash is still found: nobody guesses such a secret, and the check is
+    /// cheap. Imported keys and those under Argon2id are refused like misses, so that guessing stays limited.
     ///
     /// # Errors
     /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
@@ -78,13 +76,24 @@ impl KeyManager {
     ) -> Result<(Found, StoredKey), ManageError> {
         self.ask(actor, &Operation::FindOwner).await?;
         let now = self.now()?;
-        // Counted as a miss from the start, so that many at once are no way round.
-        let lookup = self.parts.lookups.begin(actor.principal(), now)?;
-        let found = self.prove_owner(actor, presented, now).await;
-        if matches!(found, Err(ManageError::NotFound)) {
-            lookup.missed();
+        let lookup = match self.parts.lookups.begin(actor) {
+            Ok(lookup) => Some(lookup),
+            Err(ManageError::TooManyLookups) => None,
+            Err(error) => return Err(error),
+        };
+        let is_limited = lookup.is_none();
+        let found = self.prove_owner(actor, presented, now, is_limited).await;
+        match (found, lookup) {
+            (Ok(found), _) => Ok(found),
+            // At the limit every other outcome reads alike.
+            (Err(_), None) => Err(ManageError::TooManyLookups),
+            (Err(error), Some(lookup)) => {
+                if matches!(error, ManageError::NotFound) {
+                    lookup.missed();
+                }
+                Err(error)
+            }
         }
-        found
     }
 
     async fn prove_owner(
@@ -92,6 +101,7 @@ impl KeyManager {
         actor: &Actor,
         presented: PresentedKey<'_>,
         now: OffsetDateTime,
+        is_limited: bool,
     ) -> Result<(Found, StoredKey), ManageError> {
         let parts = &self.parts;
         let credential = Credential::read(presented, &parts.format, parts.hasher.foreign())
@@ -107,6 +117,15 @@ impl KeyManager {
             id: record.id(),
         };
         let (digest, origin) = (record.digest(), record.origin());
+        // Only guesses at strong secrets may go on without a limit, and only at the price of a fast hash.
+        let is_strong = matches!(origin, SecretOrigin::Generated { .. }) && origin.is_strong();
+        let fast = ["$keyward-sha256$", "$keyward-hmac-sha256$"];
+        let is_fast = fast
+            .iter()
+            .any(|scheme| digest.expose().starts_with(scheme));
+        if is_limited && !(is_strong && is_fast) {
+            return Err(ManageError::TooManyLookups);
+        }
         let proof = parts
             .hasher
             .verify_for_management(digest, binding, &credential, origin);
@@ -117,116 +136,5 @@ impl KeyManager {
                 Ok((Found { record, status }, stored))
             }
         }
-    }
-}
-
-/// How many lookups of each actor have found nothing of late.
-#[derive(Default)]
-pub(crate) struct Lookups(Mutex<Window>);
-
-#[derive(Default)]
-struct Window {
-    ends: Option<OffsetDateTime>,
-    missed: HashMap<Principal, u32>,
-}
-
-impl Lookups {
-    /// Most misses of one actor in a window.
-    const MOST: u32 = 100;
-    /// Most actors in a window: past it no new one is let in, so that memory stays bounded.
-    const MOST_ACTORS: usize = 10_000;
-    const LENGTH: Duration = Duration::from_mins(1);
-
-    fn begin(&self, actor: &Principal, now: OffsetDateTime) -> Result<Lookup<'_>, ManageError> {
-        let mut window = self.window();
-        // A clock that ran back by more than a window begins anew, else the end might never come.
-        let is_open = window
-            .ends
-            .is_some_and(|end| now < end && end - now <= Self::LENGTH);
-        if !is_open {
-            *window = Window {
-                ends: later(now, Self::LENGTH),
-                missed: HashMap::new(),
-            };
-        }
-        let is_full = window.missed.len() >= Self::MOST_ACTORS;
-        match window.missed.get(actor) {
-            Some(missed) if *missed >= Self::MOST => return Err(ManageError::TooManyLookups),
-            None if is_full => return Err(ManageError::TooManyLookups),
-            _ => {}
-        }
-        *window.missed.entry(actor.clone()).or_default() += 1;
-        Ok(Lookup {
-            of: self,
-            actor: actor.clone(),
-            window: window.ends,
-            is_miss: false,
-        })
-    }
-
-    fn window(&self) -> MutexGuard<'_, Window> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Shows no names of actors.
-impl fmt::Debug for Lookups {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lookups({} actors)", self.window().missed.len())
-    }
-}
-
-/// A lookup that is under way. Dropped, it is none: found, failed, or given up by whoever asked.
-struct Lookup<'a> {
-    of: &'a Lookups,
-    actor: Principal,
-    /// The end of the window in which it began, and in which alone it counts.
-    window: Option<OffsetDateTime>,
-    is_miss: bool,
-}
-
-impl Lookup<'_> {
-    /// It found nothing, and counts.
-    fn missed(mut self) {
-        self.is_miss = true;
-    }
-}
-
-impl Drop for Lookup<'_> {
-    fn drop(&mut self) {
-        let mut window = self.of.window();
-        if self.is_miss || window.ends != self.window {
-            return;
-        }
-        if let Some(missed) = window.missed.get_mut(&self.actor) {
-            *missed = missed.saturating_sub(1);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lookup_that_outlives_its_window_takes_no_miss_from_the_next() {
-        let lookups = Lookups::default();
-        let actor = Principal::user("alice").unwrap();
-        let start = OffsetDateTime::UNIX_EPOCH;
-        let old: Vec<_> = (0..50).map(|_| lookups.begin(&actor, start)).collect();
-        let next = start + Lookups::LENGTH;
-        for _ in 0..Lookups::MOST {
-            lookups.begin(&actor, next).unwrap().missed();
-        }
-        drop(old);
-        assert!(lookups.begin(&actor, next).is_err());
-        // One that is dropped in its own window takes back its own.
-        let other = Principal::user("bob").unwrap();
-        let begun: Vec<_> = (0..Lookups::MOST)
-            .map(|_| lookups.begin(&other, next).unwrap())
-            .collect();
-        assert!(lookups.begin(&other, next).is_err());
-        drop(begun);
-        assert!(lookups.begin(&other, next).is_ok());
     }
 }

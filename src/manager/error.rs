@@ -57,8 +57,8 @@ pub enum ManageError {
         /// Its id here.
         id: KeyId,
     },
-    /// The key is there already, with another secret, or under another digest that its client has not used yet: what is there
-    /// stays as it is.
+    /// The key is there already, with another secret, or under another digest that its client has not used yet: what is
+    /// there stays as it is.
     #[error("the key was imported already, as {id}, with another secret or digest")]
     ImportedOtherwise {
         /// Its id here.
@@ -88,8 +88,8 @@ pub enum ManageError {
         /// Why it stopped.
         source: StoreError,
     },
-    /// Too many texts of late were nobody's key.
-    #[error("too many lookups of late have found nothing; try again in a minute")]
+    /// The actor presented 100 texts within a minute that are no key of its tenants, or are taken by another tenant.
+    #[error("more than 100 failed look-ups or imports in a minute; try again in a minute")]
     TooManyLookups,
     /// The cursor came of another list.
     #[error(transparent)]

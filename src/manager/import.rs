@@ -25,17 +25,22 @@ enum Kept<'a> {
 impl KeyManager {
     /// Brings in a key that another system issued: its client goes on using the text it has.
     ///
-    /// The new record is asked for as for [`issue`](Self::issue), and held against the same bounds; the permission is one of
-    /// its own, [`Operation::Import`]. A digest of another scheme is replaced by one of Keyward's on first use; until
-    /// then it is as strong as it was.
+    /// The new record is asked for as for [`issue`](Self::issue), and held against the same bounds; the permission is
+    /// one of its own, [`Operation::Import`]. A digest of another scheme is replaced by one of Keyward's on first use;
+    /// until then it is as strong as it was.
     ///
     /// # Errors
     /// [`ManageError::AlreadyImported`] if the tenant has this key already, so that an import that stopped can be run
-    /// again, and [`ManageError::ImportedOtherwise`] if it has it with another secret: a digest can be held against the one
-    /// that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is another key's,
-    /// of whichever tenant; [`ManageError::TooManyLookups`] after 100 imports in a minute by one principal of the tenant that
-    /// answered `IdTaken`, or `ImportedOtherwise` for a secret, those in progress included; [`ManageError::Foreign`] if the text or digest is not what its format says, or no such format
-    /// is [accepted](crate::Builder::foreign_keys); and as [`issue`](Self::issue).
+    /// again, and [`ManageError::ImportedOtherwise`] if it has it with another secret: a digest can be held against the
+    /// one that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is
+    /// another key's, of whichever tenant; [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and
+    /// `ImportedOtherwise`, in a minute, counted together with the misses of [`find_owner`](Self::find_owner); and as
+    /// [`issue`](Self::issue). [`ManageError::Foreign`] if the text or digest is not as its format says, or no such
+    /// format is [accepted](crate::Builder::foreign_keys).
+    ///
+    /// # Security
+    /// `IdTaken` tells that a text is some tenant's key: hence the limit. Beyond it every import by this principal is
+    /// refused before the store is asked. Imports run in parallel up to the limit, and wait for one another beyond it.
     pub async fn import(
         &self,
         actor: &Actor,
@@ -104,36 +109,42 @@ impl KeyManager {
             told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
         let set = addition.into_set(ChangeId::generate(&*self.parts.random));
-        // Taken ids tell which texts are keys: these answers are limited as those of `find_owner` are.
-        let lookup = self.parts.lookups.begin_for(&record.tenant, actor)?;
+        // That an id is taken tells that a text is a key, so such answers are limited.
+        let lookup = self.parts.lookups.begin(actor).await?;
         if self.insert(&set).await? {
             return Ok(record);
         }
-        // Only the same key, of the same tenant, is what was to be brought in.
+        let error = match self.compare_taken(&record, &kept).await {
+            Ok(error) | Err(error) => error,
+        };
+        // The actor's own key with its own secret is no guess: a migration may be run again.
+        if !matches!(error, ManageError::AlreadyImported { .. }) {
+            lookup.missed();
+        }
+        Err(error)
+    }
+
+    /// What to answer if the id of a record is taken.
+    async fn compare_taken(
+        &self,
+        record: &KeyRecord,
+        kept: &Kept<'_>,
+    ) -> Result<ManageError, ManageError> {
         let id = record.id;
         let stored = self.read(id).await?;
+        // Only the same key, of the same tenant, is what was to be brought in.
         let stored = stored.filter(|stored| stored.tenant == record.tenant);
         let there = stored.and_then(|stored| KeyRecord::decode(stored).ok());
         let there = there.filter(|there| {
             let is_imported = matches!(there.origin(), SecretOrigin::Imported { .. });
             is_imported && there.foreign == record.foreign
         });
-        Err(match there {
-            None => {
-                lookup.missed();
-                ManageError::IdTaken { id }
-            }
-            // An id says nothing of the secret that came with it.
-            Some(there) if self.may_be_of(&there, &kept).await? => {
+        Ok(match there {
+            None => ManageError::IdTaken { id },
+            Some(there) if self.may_be_of(&there, kept).await? => {
                 ManageError::AlreadyImported { id }
             }
-            Some(_) => {
-                // A wrong secret is a guess; another digest is not.
-                if matches!(kept, Kept::Secret { .. }) {
-                    lookup.missed();
-                }
-                ManageError::ImportedOtherwise { id }
-            }
+            Some(_) => ManageError::ImportedOtherwise { id },
         })
     }
 

@@ -27,13 +27,15 @@ impl Found {
 impl KeyManager {
     /// Whose key a text is, and whether it lives: for a key that was found in a public place.
     ///
-    /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing. Nobody's
-    /// key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
+    /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing.
+    /// Nobody's key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
     ///
-    /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that tenant
-    /// (a tenant's 17th and later principals in that minute share one allowance). At the limit, a key whose secret
-    /// Keyward generated and keeps under a fast hash is still found: nobody guesses such a secret, and the check is
-    /// cheap. Imported keys and those under Argon2id are refused like misses, so that guessing stays limited.
+    /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that
+    /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. Look-ups that exceed the
+    /// limit only if those in progress fail wait for them. At the limit, a key whose secret Keyward generated and keeps
+    /// under a fast hash is still found: such a secret cannot be guessed, and the check is cheap. Imported keys and
+    /// those under Argon2id are refused like misses, so that guesses at weak secrets stay limited. The counts are kept
+    /// for 1,000 tenants; if more have misses within a minute, those of the least recent are dropped.
     ///
     /// # Errors
     /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
@@ -76,7 +78,7 @@ impl KeyManager {
     ) -> Result<(Found, StoredKey), ManageError> {
         self.ask(actor, &Operation::FindOwner).await?;
         let now = self.now()?;
-        let lookup = match self.parts.lookups.begin(actor) {
+        let lookup = match self.parts.lookups.begin(actor).await {
             Ok(lookup) => Some(lookup),
             Err(ManageError::TooManyLookups) => None,
             Err(error) => return Err(error),
@@ -85,7 +87,8 @@ impl KeyManager {
         let found = self.prove_owner(actor, presented, now, is_limited).await;
         match (found, lookup) {
             (Ok(found), _) => Ok(found),
-            // At the limit every other outcome reads alike.
+            // A store that fails says nothing of the key. Any other error could tell that one has this id.
+            (Err(ManageError::Store(error)), None) => Err(error.into()),
             (Err(_), None) => Err(ManageError::TooManyLookups),
             (Err(error), Some(lookup)) => {
                 if matches!(error, ManageError::NotFound) {

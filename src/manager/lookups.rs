@@ -5,16 +5,19 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::{Actor, ManageError, Tenants};
 use crate::clock::SteadyClock;
-use crate::key::{Principal, TenantId};
+use crate::key::Principal;
 
 /// Recent misses, counted for each principal of each tenant on the steady clock.
 ///
-/// Every miss is kept with its instant, so no interval of the window's length holds more than the limit. Memory is
-/// bounded: a tenant has a log of its own for its first principals and one shared by all others, so invented names
-/// exhaust only the allowance of the tenant that invents them. If too many tenants miss at once, the least recently
-/// counted one is forgotten: it is never refused because of others.
+/// Each miss is kept with its instant, and look-ups in progress hold a place, so no interval of the window's length
+/// contains more misses than the limit. Memory is bounded: a tenant has a log of its own for its first principals and
+/// one shared by all others, so invented names use up only the allowance of the tenant that invents them. If more than
+/// [`MAX_GROUPS`](Self::MAX_GROUPS) tenants miss within one window, the counts of the least recent one are dropped:
+/// other tenants must not get a tenant refused.
 pub(crate) struct Lookups {
     steady: Arc<dyn SteadyClock>,
     groups: Mutex<HashMap<Tenants, Group>>,
@@ -25,7 +28,20 @@ pub(crate) struct Lookups {
 struct Group {
     latest: Duration,
     /// `None`: the log that principals without a log of their own share.
-    logs: HashMap<Option<Principal>, VecDeque<Duration>>,
+    logs: HashMap<Option<Principal>, Arc<Log>>,
+}
+
+#[derive(Default)]
+struct Log {
+    entries: Mutex<Entries>,
+    /// INVARIANT: notified whenever a look-up ends, and by a waiter that leaves without beginning one.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Entries {
+    misses: VecDeque<Duration>,
+    in_progress: usize,
 }
 
 impl Lookups {
@@ -43,55 +59,63 @@ impl Lookups {
         }
     }
 
-    /// Begins a look-up in whatever tenants the actor acts for.
+    /// Begins a look-up. Waits while look-ups in progress could reach the limit.
     ///
     /// # Errors
     /// [`ManageError::TooManyLookups`] at the limit, [`ManageError::Clock`].
-    pub(super) fn begin(&self, actor: &Actor) -> Result<Lookup<'_>, ManageError> {
-        self.count(actor.tenants().clone(), actor.principal())
+    pub(super) async fn begin(&self, actor: &Actor) -> Result<Lookup<'_>, ManageError> {
+        let log = self.log(actor, self.now()?);
+        let begun = loop {
+            let ended = log.ended.notified();
+            let Ok(now) = self.now() else {
+                log.ended.notify_one();
+                return Err(ManageError::Clock);
+            };
+            {
+                let mut entries = log.entries();
+                entries.forget_before(now);
+                if entries.misses.len() >= Self::LIMIT {
+                    return Err(ManageError::TooManyLookups);
+                }
+                if entries.misses.len() + entries.in_progress < Self::LIMIT {
+                    entries.in_progress += 1;
+                    break now;
+                }
+            }
+            ended.await;
+        };
+        Ok(Lookup {
+            of: self,
+            log,
+            begun,
+            is_miss: false,
+        })
     }
 
-    /// Begins a look-up on behalf of one tenant. Errors as [`begin`](Self::begin).
-    pub(super) fn begin_for(
-        &self,
-        tenant: &TenantId,
-        actor: &Actor,
-    ) -> Result<Lookup<'_>, ManageError> {
-        self.count(Tenants::from(tenant.clone()), actor.principal())
+    fn now(&self) -> Result<Duration, ManageError> {
+        self.steady.elapsed().map_err(|_| ManageError::Clock)
     }
 
-    /// Counts a miss from the start, so that simultaneous look-ups cannot exceed the limit.
-    fn count(&self, tenants: Tenants, principal: &Principal) -> Result<Lookup<'_>, ManageError> {
+    fn log(&self, actor: &Actor, now: Duration) -> Arc<Log> {
+        let (tenants, principal) = (actor.tenants(), actor.principal());
         let mut groups = self.groups();
-        let now = self.steady.elapsed().map_err(|_| ManageError::Clock)?;
-        if !groups.contains_key(&tenants) && groups.len() >= Self::MAX_GROUPS {
-            let oldest = groups.iter().min_by_key(|(_, group)| group.latest);
-            if let Some(oldest) = oldest.map(|(tenants, _)| tenants.clone()) {
-                groups.remove(&oldest);
+        if !groups.contains_key(tenants) && groups.len() >= Self::MAX_GROUPS {
+            groups.retain(|_, group| group.is_needed(now));
+            if groups.len() >= Self::MAX_GROUPS {
+                let oldest = groups.iter().min_by_key(|(_, group)| group.latest);
+                if let Some(oldest) = oldest.map(|(tenants, _)| tenants.clone()) {
+                    groups.remove(&oldest);
+                }
             }
         }
         let group = groups.entry(tenants.clone()).or_default();
+        group.is_needed(now);
         group.latest = now;
-        group.logs.retain(|_, log| {
-            log.retain(|at| now.saturating_sub(*at) < Self::WINDOW);
-            !log.is_empty()
-        });
         let mut name = Some(principal.clone());
         if !group.logs.contains_key(&name) && group.logs.len() >= Self::MAX_PRINCIPALS {
             name = None;
         }
-        let log = group.logs.entry(name.clone()).or_default();
-        if log.len() >= Self::LIMIT {
-            return Err(ManageError::TooManyLookups);
-        }
-        log.push_back(now);
-        Ok(Lookup {
-            of: self,
-            tenants,
-            name,
-            at: now,
-            is_miss: false,
-        })
+        Arc::clone(group.logs.entry(name).or_default())
     }
 
     fn groups(&self) -> MutexGuard<'_, HashMap<Tenants, Group>> {
@@ -106,17 +130,43 @@ impl fmt::Debug for Lookups {
     }
 }
 
+impl Group {
+    /// Drops the logs that limit nothing any more. Whether some are left.
+    fn is_needed(&mut self, now: Duration) -> bool {
+        self.logs.retain(|_, log| {
+            // Whoever begins or waits holds the log too.
+            let is_in_use = Arc::strong_count(log) > 1;
+            let mut entries = log.entries();
+            entries.forget_before(now);
+            is_in_use || !entries.misses.is_empty()
+        });
+        !self.logs.is_empty()
+    }
+}
+
+impl Log {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn forget_before(&mut self, now: Duration) {
+        self.misses
+            .retain(|at| now.saturating_sub(*at) < Lookups::WINDOW);
+    }
+}
+
 /// A look-up in progress. Dropped without a miss, it is not counted: it succeeded, failed or was cancelled.
 pub(super) struct Lookup<'a> {
     of: &'a Lookups,
-    tenants: Tenants,
-    name: Option<Principal>,
-    at: Duration,
+    log: Arc<Log>,
+    begun: Duration,
     is_miss: bool,
 }
 
 impl Lookup<'_> {
-    /// Keeps the look-up counted.
+    /// Counts the look-up, from now.
     pub(super) fn missed(mut self) {
         self.is_miss = true;
     }
@@ -124,16 +174,16 @@ impl Lookup<'_> {
 
 impl Drop for Lookup<'_> {
     fn drop(&mut self) {
+        let mut entries = self.log.entries();
+        entries.in_progress = entries.in_progress.saturating_sub(1);
         if self.is_miss {
-            return;
+            let now = self.of.steady.elapsed();
+            entries.misses.push_back(now.unwrap_or(self.begun));
         }
-        let mut groups = self.of.groups();
-        let group = groups.get_mut(&self.tenants);
-        let Some(log) = group.and_then(|group| group.logs.get_mut(&self.name)) else {
-            return;
-        };
-        if let Some(index) = log.iter().position(|at| *at == self.at) {
-            log.remove(index);
+        if entries.misses.len() >= Lookups::LIMIT {
+            self.log.ended.notify_waiters();
+        } else {
+            self.log.ended.notify_one();
         }
     }
 }
@@ -141,6 +191,7 @@ impl Drop for Lookup<'_> {
 #[cfg(all(test, feature = "testkit"))]
 mod tests {
     use super::*;
+    use crate::key::TenantId;
     use crate::manager::Ceiling;
     use crate::testkit::ManualSteadyClock;
 
@@ -154,62 +205,123 @@ mod tests {
         (Lookups::new(Arc::new(steady.clone())), steady)
     }
 
-    fn exhaust(lookups: &Lookups, actor: &Actor) -> usize {
-        let begun = std::iter::from_fn(|| lookups.begin(actor).ok());
-        begun.map(Lookup::missed).count()
+    async fn begin_many<'a>(lookups: &'a Lookups, actor: &Actor, count: usize) -> Vec<Lookup<'a>> {
+        let mut begun = Vec::new();
+        for _ in 0..count {
+            begun.push(lookups.begin(actor).await.unwrap());
+        }
+        begun
     }
 
-    #[test]
-    fn no_interval_holds_more_than_the_limit() {
+    async fn exhaust(lookups: &Lookups, actor: &Actor) -> usize {
+        let mut missed = 0;
+        while let Ok(lookup) = lookups.begin(actor).await {
+            lookup.missed();
+            missed += 1;
+        }
+        missed
+    }
+
+    #[tokio::test]
+    async fn no_interval_holds_more_than_the_limit() {
         let (lookups, steady) = lookups();
         let alice = actor("alice", "a");
-        lookups.begin(&alice).unwrap().missed();
+        lookups.begin(&alice).await.unwrap().missed();
         steady.advance(Lookups::WINDOW - Duration::from_millis(100));
-        assert_eq!(exhaust(&lookups, &alice), 99);
+        assert_eq!(exhaust(&lookups, &alice).await, 99);
         steady.advance(Duration::from_millis(100));
-        assert_eq!(exhaust(&lookups, &alice), 1);
+        assert_eq!(exhaust(&lookups, &alice).await, 1);
     }
 
-    #[test]
-    fn tenants_do_not_share_a_limit() {
+    #[tokio::test]
+    async fn a_slow_lookup_counts_from_its_answer() {
+        let (lookups, steady) = lookups();
+        let alice = actor("alice", "a");
+        let slow = begin_many(&lookups, &alice, 60).await;
+        steady.advance(Lookups::WINDOW);
+        let more = begin_many(&lookups, &alice, 40).await;
+        slow.into_iter().chain(more).for_each(Lookup::missed);
+        assert_eq!(exhaust(&lookups, &alice).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_lookup_gives_its_place_back() {
         let (lookups, _) = lookups();
-        assert_eq!(exhaust(&lookups, &actor("admin", "a")), 100);
-        assert_eq!(exhaust(&lookups, &actor("admin", "b")), 100);
-        assert_eq!(exhaust(&lookups, &Actor::system("admin")), 100);
+        let alice = actor("alice", "a");
+        drop(begin_many(&lookups, &alice, 100).await);
+        assert_eq!(exhaust(&lookups, &alice).await, 100);
     }
 
-    #[test]
-    fn invented_names_hurt_only_their_tenant() {
+    #[tokio::test]
+    async fn lookups_wait_for_those_in_progress() {
+        for misses in [0, 1, 100] {
+            let lookups = Arc::new(lookups().0);
+            let alice = actor("alice", "a");
+            let begun = begin_many(&lookups, &alice, 100).await;
+            let mut waiting = tokio::task::JoinSet::new();
+            for _ in 0..50 {
+                let (lookups, alice) = (Arc::clone(&lookups), alice.clone());
+                waiting.spawn(async move { lookups.begin(&alice).await.map(drop).is_ok() });
+            }
+            tokio::task::yield_now().await;
+            for (n, lookup) in begun.into_iter().enumerate() {
+                if n < misses {
+                    lookup.missed();
+                }
+            }
+            let began = waiting.join_all().await;
+            let expected = if misses < 100 { 50 } else { 0 };
+            assert_eq!(began.into_iter().filter(|is_ok| *is_ok).count(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn tenants_do_not_share_a_limit() {
+        let (lookups, _) = lookups();
+        assert_eq!(exhaust(&lookups, &actor("admin", "a")).await, 100);
+        assert_eq!(exhaust(&lookups, &actor("admin", "b")).await, 100);
+        assert_eq!(exhaust(&lookups, &Actor::system("admin")).await, 100);
+    }
+
+    #[tokio::test]
+    async fn invented_names_hurt_only_their_tenant() {
         let (lookups, _) = lookups();
         let mut missed = 0;
         for n in 0..10_000 {
-            missed += exhaust(&lookups, &actor(&format!("name-{n}"), "a"));
+            missed += exhaust(&lookups, &actor(&format!("name-{n}"), "a")).await;
         }
         assert_eq!(missed, (Lookups::MAX_PRINCIPALS + 1) * Lookups::LIMIT);
-        assert_eq!(exhaust(&lookups, &actor("admin", "b")), 100);
+        assert_eq!(exhaust(&lookups, &actor("admin", "b")).await, 100);
     }
 
-    #[test]
-    fn many_tenants_lock_out_nobody() {
-        let (lookups, _) = lookups();
-        for n in 0..Lookups::MAX_GROUPS + 1 {
-            lookups
-                .begin(&actor("admin", &n.to_string()))
-                .unwrap()
-                .missed();
+    #[tokio::test]
+    async fn many_tenants_lock_out_nobody() {
+        let (lookups, steady) = lookups();
+        let admin = |n: usize| actor("admin", &n.to_string());
+        for n in 0..=Lookups::MAX_GROUPS {
+            lookups.begin(&admin(n)).await.unwrap().missed();
         }
         assert_eq!(lookups.groups().len(), Lookups::MAX_GROUPS);
-        assert_eq!(exhaust(&lookups, &actor("admin", "new")), 100);
+        assert_eq!(exhaust(&lookups, &actor("admin", "new")).await, 100);
+        // Counts that have run out go before any that still limit.
+        steady.advance(Lookups::WINDOW);
+        lookups.begin(&admin(0)).await.unwrap().missed();
+        lookups
+            .begin(&actor("admin", "newer"))
+            .await
+            .unwrap()
+            .missed();
+        assert_eq!(lookups.groups().len(), 2);
     }
 
-    #[test]
-    fn a_stale_drop_takes_back_no_later_miss() {
+    #[tokio::test]
+    async fn a_failing_steady_clock_begins_nothing() {
         let (lookups, steady) = lookups();
         let alice = actor("alice", "a");
-        let old: Vec<_> = (0..50).map(|_| lookups.begin(&alice).unwrap()).collect();
-        steady.advance(Lookups::WINDOW);
-        assert_eq!(exhaust(&lookups, &alice), 100);
-        drop(old);
-        assert!(lookups.begin(&alice).is_err());
+        steady.fail();
+        assert!(matches!(
+            lookups.begin(&alice).await,
+            Err(ManageError::Clock)
+        ));
     }
 }

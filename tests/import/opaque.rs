@@ -1,10 +1,11 @@
 //! Texts without an id inside, which are found by the digest that the old table holds.
 
+use keyward::Keyward;
 use keyward::hashing::{ForeignDigest, Hashing};
-use keyward::key::{ForeignFormat, PresentedKey};
-use keyward::manager::{ForeignKey, ImportError, ManageError};
+use keyward::key::{ForeignFormat, KeyRecord, PresentedKey, TenantId};
+use keyward::manager::{Actor, Ceiling, ForeignKey, ImportError, ManageError, NewKey};
 
-use crate::common::{House, foreign, nearly};
+use crate::common::{House, READ, foreign, nearly};
 use crate::fixtures::Fixture;
 
 fn format_for(fixture: &Fixture) -> ForeignFormat {
@@ -68,6 +69,58 @@ async fn a_digest_and_its_text_are_one_key() {
             ));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_imports_a_minute_may_be_taken() {
+    let fixture = unsalted().remove(0);
+    let keyward = house(&fixture).await.keyward;
+    let secret = fixture.secret;
+    let theirs = import(&keyward, "theirs", secret.clone()).await.unwrap();
+    // A migration is not limited, in parallel or run again.
+    for _ in 0..2 {
+        let texts = (0..300).map(|n| format!("{secret}{n:03}"));
+        for imported in import_all(&keyward, texts).await {
+            let is_there = matches!(imported, Err(ManageError::AlreadyImported { .. }));
+            assert!(is_there || imported.is_ok(), "{imported:?}");
+        }
+    }
+    let mut taken = 0;
+    for guess in import_all(&keyward, std::iter::repeat_n(secret.clone(), 300)).await {
+        match guess.unwrap_err() {
+            ManageError::IdTaken { id } if id == theirs.id() => taken += 1,
+            ManageError::TooManyLookups => (),
+            error => panic!("{error}"),
+        }
+    }
+    assert_eq!(taken, 100);
+    // At the limit a text that is nobody's key is refused likewise.
+    let new = format!("{secret}-new");
+    for text in [&secret, &new] {
+        let refused = import(&keyward, "mine", text.clone()).await;
+        assert!(matches!(refused, Err(ManageError::TooManyLookups)));
+    }
+    assert!(import(&keyward, "another", new).await.is_ok());
+}
+
+async fn import_all(
+    keyward: &Keyward,
+    texts: impl Iterator<Item = String>,
+) -> Vec<Result<KeyRecord, ManageError>> {
+    let mut imports = tokio::task::JoinSet::new();
+    for text in texts {
+        let keyward = keyward.clone();
+        imports.spawn(async move { import(&keyward, "mine", text).await });
+    }
+    imports.join_all().await
+}
+
+async fn import(keyward: &Keyward, tenant: &str, text: String) -> Result<KeyRecord, ManageError> {
+    let tenant = TenantId::new(tenant).unwrap();
+    let actor = Actor::user("admin", tenant.clone(), Ceiling::Unlimited).unwrap();
+    let key = ForeignKey::text("opaque", text).declared_bits(112);
+    let new = NewKey::new(tenant, "key", READ);
+    keyward.manager().import(&actor, new, key).await
 }
 
 #[tokio::test]

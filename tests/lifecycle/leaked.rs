@@ -3,7 +3,8 @@
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, KeyStatus, PresentedKey, Principal, RevokeReason};
 use keyward::manager::{
-    Actor, Found, KeyQuery, Limits, ManageError, NewKey, Operation, Policy, PolicyError, Ruling,
+    Actor, Ceiling, Found, KeyQuery, Limits, ManageError, NewKey, Operation, Policy, PolicyError,
+    Ruling,
 };
 use keyward::scope;
 use keyward::store::Change;
@@ -214,6 +215,39 @@ async fn a_hundred_texts_a_minute_may_find_nothing() {
         ));
         steady.advance(SECOND);
     }
+}
+
+#[tokio::test]
+async fn at_the_limit_an_error_tells_nothing_of_a_key() {
+    let steady = ManualSteadyClock::new();
+    let house = House::with(|builder| builder.steady_clock(steady.clone())).await;
+    let issued = house.issue("key").await;
+    let good = issued.api_key().expose();
+    for _ in 0..100 {
+        assert!(find(&house, "nothing").await.is_err());
+    }
+    house.clock.fail();
+    let failed = find(&house, good).await;
+    assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
+    house.clock.set(issued.record().created_at());
+    steady.fail();
+    let failed = find(&house, good).await;
+    assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
+}
+
+#[tokio::test]
+async fn one_tenants_guesses_bar_no_other_tenant() {
+    let house = House::new().await;
+    let guess = PresentedKey::text("nothing");
+    let admin = |name| Actor::user("admin", named(name), Ceiling::Unlimited).unwrap();
+    for _ in 0..100 {
+        let missed = house.manager().find_owner(&admin("acme"), guess).await;
+        assert!(matches!(missed, Err(ManageError::NotFound)));
+    }
+    let missed = house.manager().find_owner(&admin("other"), guess).await;
+    assert!(matches!(missed, Err(ManageError::NotFound)));
+    let barred = house.manager().find_owner(&admin("acme"), guess).await;
+    assert!(matches!(barred, Err(ManageError::TooManyLookups)));
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ impl Core {
     ) -> Result<Admitted, DenialReason> {
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
+        // The moment at which the last hash had been computed.
+        let mut hashed = pin.since;
         for tries in 0..TRIES {
             let look = self.fetch(pin, tries > 0).await?;
             let outdated = match &proven {
@@ -55,7 +57,11 @@ impl Core {
                             .find(credential.id, || (), |(), slot| slot.proof_of(&look, tag));
                     let outdated = match before.flatten() {
                         Some(proof) => proof.rehash_at.is_some(),
-                        None => self.prove(credential, &look).await?,
+                        None => {
+                            let outdated = self.prove(credential, &look).await?;
+                            hashed = self.slots.line.last();
+                            outdated
+                        }
                     };
                     let record = look.compiled.record();
                     proven = Some(Proven {
@@ -76,7 +82,9 @@ impl Core {
             self.slots.admit(credential.id, &look, Some(proof));
             if outdated && may_rehash && self.would_admit(credential, attempt, &look)? {
                 may_rehash = false;
-                if let Some(better) = self.rehash(credential, look.compiled.record(), tag).await {
+                let rehashed = self.rehash(credential, look.compiled.record(), tag).await;
+                hashed = self.slots.line.last();
+                if let Some(better) = rehashed {
                     // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
                     if let Some(better) = better {
                         let environment = look.compiled.record().environment().clone();
@@ -90,7 +98,7 @@ impl Core {
                     continue;
                 }
             }
-            match self.decide_on(credential, attempt, &look, pin.since)? {
+            match self.decide_on(credential, attempt, &look, pin.since, hashed)? {
                 Some(Verdict::Admitted(known, is_counted)) => {
                     return Ok(admitted(known, is_counted, attempt));
                 }
@@ -101,25 +109,33 @@ impl Core {
         Err(DenialReason::TooOld)
     }
 
-    /// Whether a read may decide on a request that came at the moment `since`.
+    /// Whether a read may decide on a request that came at the moment `since`, and for which a hash was last computed at
+    /// the moment `hashed`.
     ///
     /// A read that began after the request came shows the key as the store had it while the request was under way. It
     /// decides whatever commits overtake it: a key that is changed without end would otherwise be undecidable. A change
     /// that returned before the request came was committed before that read began, so the read shows it.
     ///
-    /// An older read decides only if the lease covers it and neither a commit nor the feed has overtaken it.
-    pub(super) fn may_decide(&self, slot: &Slot, look: &Look, since: u64, now: u64) -> bool {
+    /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key is
+    /// read once more. An older read decides only if the lease covers it, too.
+    pub(super) fn may_decide(
+        &self,
+        slot: &Slot,
+        look: &Look,
+        since: u64,
+        hashed: u64,
+        now: u64,
+    ) -> bool {
         let age = now.checked_sub(look.stamp.began);
         let is_own = look.stamp.moment > since
             && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
-        let is_covered = || {
-            self.slots.lease.covers(look.stamp, now)
-                && !slot.is_pending()
-                && !self.slots.line.is_pending(look.compiled.record())
-                && slot.admits_look(look)
-                && self.slots.line.admits(look.stamp.moment)
-        };
-        is_own || is_covered() || planted(Planted::JoinWithoutFence)
+        let is_covered = self.slots.lease.covers(look.stamp, now)
+            && !slot.is_pending()
+            && !self.slots.line.is_pending(look.compiled.record());
+        let is_admitted = || slot.admits_look(look) && self.slots.line.admits(look.stamp.moment);
+        is_own && (look.stamp.moment > hashed || is_admitted())
+            || is_covered && is_admitted()
+            || planted(Planted::JoinWithoutFence)
     }
 
     /// The verdict on what was read; none if that is old by now.
@@ -129,10 +145,11 @@ impl Core {
         attempt: &Attempt<'_>,
         look: &Look,
         since: u64,
+        hashed: u64,
     ) -> Result<Option<Verdict>, DenialReason> {
         self.slots.with(credential.id, |slot| {
             let now = self.slots.now().map_err(DenialReason::Clock)?;
-            if !self.may_decide(slot, look, since, now) {
+            if !self.may_decide(slot, look, since, hashed, now) {
                 return Ok(None);
             }
             let seen_end = slot

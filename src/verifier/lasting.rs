@@ -121,9 +121,9 @@ impl Core {
         for tries in 0..TRIES {
             let look = self.fetch(pin, tries > 0).await?;
             let now = self.slots.now().map_err(DenialReason::Clock)?;
-            let may_decide = self
-                .slots
-                .with(id, |slot| self.may_decide(slot, &look, pin.since, now));
+            let may_decide = self.slots.with(id, |slot| {
+                self.may_decide(slot, &look, pin.since, pin.since, now)
+            });
             if !may_decide {
                 continue;
             }

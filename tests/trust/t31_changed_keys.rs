@@ -173,7 +173,7 @@ async fn a_read_that_an_update_overtook_decides() {
             assert!(verdict.is_ok(), "{cache:?}: {verdict:?}");
         }
         let updates = store.updates.load(Ordering::SeqCst);
-        assert_eq!(updates, 10, "each took one read");
+        assert!(updates >= 10, "each verification was overtaken: {updates}");
     }
 }
 

@@ -129,7 +129,7 @@ impl Node {
     /// One that requires the pepper.
     pub(crate) async fn peppered(path: &Path) -> Self {
         let store = open(path, PATIENCE).unwrap();
-        let pepper = Pepper::new(1, [7; 32]).unwrap();
+        let pepper = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
         let hashing = Hashing::recommended().pepper(pepper).refuse_unpeppered();
         Self::hashing(store, hashing).await.unwrap()
     }

@@ -188,7 +188,7 @@ impl Drop for Lookup<'_> {
     }
 }
 
-#[cfg(all(test, feature = "testkit"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::TenantId;

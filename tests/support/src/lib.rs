@@ -108,7 +108,6 @@ fn has_or_report(tools: &[Tool], test: &str, is_required: bool, out: &mut dyn Wr
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::panic::catch_unwind;
 

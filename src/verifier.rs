@@ -19,8 +19,8 @@
 //! Three rules stand between an entry and a verdict:
 //! - *The fence* (`slot.rs`): what a read brought is kept for later requests only while no commit of this node and no
 //!   change from the feed has overtaken it. A node that revokes fences the key before it commits (`fenced_store.rs`),
-//!   until the outcome is known. A request that came before the read began is decided on it in any case: a key that is
-//!   being changed is not undecidable.
+//!   until the outcome is known. A request that came before the read began is decided on it even if it was
+//!   overtaken, unless a hash was computed since: a key that is being changed is not undecidable.
 //! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds of
 //!   news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
 //! - *The tag* (`tag.rs`): a presented secret is wrong for good only if it was compared with what was proven against

@@ -5,8 +5,8 @@
 //! other requests than those that waited for it, only if it began after the last commit about the key that this node has
 //! seen end ([`barrier`](Slot::barrier)), and is not below the revision that the feed told ([`floor`](Slot::floor)).
 //! Looking first and entering afterwards would have an interleaving that revives a revoked key; so would entering first
-//! and looking afterwards. A request that came before the read began may always be decided on it (`may_decide` in
-//! `cold.rs`).
+//! and looking afterwards. A request that came before the read began is decided on it even if it was overtaken, unless
+//! a hash was computed since (`may_decide` in `cold.rs`).
 //!
 //! A slot lives at least as long as anybody reads its key or holds what was read (`Pin`): what an invalidation leaves here
 //! outlives every fill that it must stop, and a key that nobody reads needs none.

@@ -18,8 +18,7 @@ pub(in crate::hashing) enum Account {
 /// Jobs that wait for a permit.
 ///
 /// Keys take turns, and every second turn is management's. While there is room, an account may take all of it. If
-/// the queue
-/// is full, a newcomer takes the latest place of the key with the most places, unless the newcomer's account would then
+/// the queue is full, a newcomer takes the latest place of the key with the most places, unless the newcomer's account would then
 /// have as many. Management has a quarter of the places in any case.
 #[derive(Default)]
 pub(super) struct Queue {

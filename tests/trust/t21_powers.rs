@@ -27,6 +27,12 @@ use keyward::time::OffsetDateTime;
 
 use crate::common::{ADMIN, Choices, House, READ, WRITE, now};
 
+/// How many operations are drawn. `KEYWARD_OPERATIONS` sets another number: CI runs a million.
+pub(crate) fn operations() -> u32 {
+    let set = std::env::var("KEYWARD_OPERATIONS").ok();
+    set.map_or(100_000, |text| text.parse().unwrap())
+}
+
 /// What a key may do, or a ceiling lets be granted. Lists are bits, so that each has one spelling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Powers {

@@ -19,6 +19,7 @@ use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, assert_app_guarded, keyward_with_key};
 use keyward::verifier::{Attempt, Requirement};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::READ;
 use crate::wire::{self, Reply};
@@ -345,10 +346,13 @@ async fn whoever_is_refused_while_sending_is_answered() {
         app.service(resource.to(async || "any"));
     });
     for site in [guarded.await, wrapped.await] {
+        let mut clients = JoinSet::new();
         for _ in 0..20 {
-            let bearer = site.key.bearer();
+            let (address, bearer) = (site.address.clone(), site.key.bearer());
+            clients.spawn(async move { wire::goes_on_after_a_refusal(&address, &bearer).await });
+        }
+        for statuses in clients.join_all().await {
             // actix says that it closes the connection, and lets it linger until the answer has been read.
-            let statuses = wire::goes_on_after_a_refusal(&site.address, &bearer).await;
             assert_eq!(statuses, [401, 0]);
         }
     }

@@ -143,7 +143,7 @@ impl Builder {
         self
     }
 
-    /// Who may manage keys: asked for each call of the [`KeyManager`], before the store is read. Required, and without
+    /// Who may manage keys: asked for each call of the [`KeyManager`], before anything is done. Required, and without
     /// a default. [`AllowAll`](crate::manager::AllowAll) is for applications that decide before they call.
     pub fn policy(mut self, policy: impl Policy) -> Self {
         self.policy = Some(Box::new(policy));

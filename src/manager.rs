@@ -10,8 +10,8 @@
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
 //! | survive a restored backup | [`export_revocations`](KeyManager::export_revocations), [`replay_revocations`](KeyManager::replay_revocations) |
 //!
-//! Every call names an [`Actor`] and asks the [`Policy`] before the store is read. A key of a tenant that is not the
-//! actor's and a key that does not exist give the same answer. What gives power, to a new key or back to one that
+//! Every call names an [`Actor`] and asks the [`Policy`] before anything is done, a call on one key once its owner has been
+//! read. A key of a tenant that is not the actor's and a key that does not exist give the same answer. What gives power, to a new key or back to one that
 //! exists, is checked against the actor's [`Ceiling`] and the [`TenantRules`]; what only takes power away is not.
 //!
 //! If the store keeps events, each change commits together with its [`Event`](crate::audit::Event), or not at all. A
@@ -134,8 +134,12 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::NotFound);
         }
-        self.ask(actor, &Operation::Get { tenant, id }).await?;
-        let stored = self.find(tenant, id).await?;
+        let operation = Operation::Get {
+            tenant,
+            id,
+            owner: None,
+        };
+        let stored = self.find_for(actor, tenant, id, operation).await?;
         KeyRecord::decode(stored).map_err(ManageError::Unreadable)
     }
 
@@ -145,6 +149,27 @@ impl KeyManager {
             Ok(Ruling::Refuse) => Err(ManageError::Refused),
             Err(error) => Err(ManageError::Policy(error)),
         }
+    }
+
+    /// The key as stored, if it is the tenant's, once the policy allows the operation on a key of its owner.
+    ///
+    /// INVARIANT: a key that does not exist and one of an owner that the policy refuses give the same answer.
+    async fn find_for(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        operation: Operation<'_>,
+    ) -> Result<StoredKey, ManageError> {
+        let found = self.find(tenant, id).await;
+        let operation = match &found {
+            Ok(stored) => operation.on_key_of(&stored.owner),
+            Err(ManageError::NotFound | ManageError::Store(StoreError::Corrupt(_))) => operation,
+            // The store fails, whether or not there is such a key.
+            Err(_) => return found,
+        };
+        self.ask(actor, &operation).await?;
+        found
     }
 
     /// The key as stored, if it is the tenant's.

@@ -524,7 +524,7 @@ async fn a_foreign_key_and_one_that_does_not_exist_give_the_same_answer() {
 }
 
 #[tokio::test]
-async fn the_policy_is_asked_before_anything_is_read() {
+async fn the_policy_is_asked_before_anything_is_done() {
     #[derive(Debug, Clone, Default)]
     struct Asked(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]

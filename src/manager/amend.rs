@@ -2,9 +2,9 @@
 
 use time::OffsetDateTime;
 
-use super::{Actor, InvalidKey, KeyManager, ManageError, broken_contract};
+use super::{Actor, InvalidKey, KeyManager, ManageError, Operation, broken_contract};
 use crate::audit::{EventAction, FieldChange};
-use crate::key::{KeyId, KeyRecord, KeyStatus, TenantId};
+use crate::key::{KeyRecord, KeyStatus, StoredKey};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, StoreError};
 
 /// How often a change is made anew because somebody else changed the key meanwhile.
@@ -18,19 +18,20 @@ pub(super) struct Amendment {
 }
 
 impl KeyManager {
-    /// Reads a key, changes it, and commits that on the condition that nobody else changed it meanwhile; if
-    /// somebody did, all is read and judged again.
+    /// Changes a key, and commits that on the condition that it is still as it was read; if somebody else changed it
+    /// meanwhile, it is read and judged again, and the policy is asked again about the operation.
     ///
     /// `None` is nothing to do.
     pub(super) async fn amend(
         &self,
         actor: &Actor,
-        tenant: &TenantId,
-        id: KeyId,
+        mut stored: StoredKey,
+        operation: Operation<'_>,
         change: impl Fn(&KeyRecord, OffsetDateTime) -> Result<Option<Amendment>, ManageError>,
     ) -> Result<KeyRecord, ManageError> {
         for _ in 0..AMEND_TRIES {
-            let (record, now) = self.find_live(tenant, id).await?;
+            let (tenant, id) = (stored.tenant.clone(), stored.id);
+            let (record, now) = self.live(stored)?;
             let Some(amendment) = change(&record, now)? else {
                 return Ok(record);
             };
@@ -39,12 +40,12 @@ impl KeyManager {
                 action,
                 changes,
             } = amendment;
-            let stored = with.encode().map_err(InvalidKey::Unwritable)?;
+            let encoded = with.encode().map_err(InvalidKey::Unwritable)?;
             let redactor = self.parts.format.redactor();
-            let event = actor.event(now, action, &stored, changes, &redactor);
+            let event = actor.event(now, action, &encoded, changes, &redactor);
             let replace = Change::Replace {
                 expected: record.revision,
-                with: Box::new(stored),
+                with: Box::new(encoded),
             };
             let change_id = ChangeId::generate(&*self.parts.random);
             let set = ChangeSet::one(change_id, replace).with_event(event);
@@ -54,20 +55,20 @@ impl KeyManager {
                     return Ok(with);
                 }
                 Ok(_) => return Err(broken_contract()),
-                Err(StoreError::Conflict) => {}
+                Err(StoreError::Conflict) => {
+                    stored = self.find_for(actor, &tenant, id, operation).await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Conflict.into())
     }
 
-    /// The key, if it is the tenant's and has not ended, and the instant at which that was so.
-    pub(super) async fn find_live(
+    /// The key, if it has not ended, and the instant at which that was so.
+    pub(super) fn live(
         &self,
-        tenant: &TenantId,
-        id: KeyId,
+        stored: StoredKey,
     ) -> Result<(KeyRecord, OffsetDateTime), ManageError> {
-        let stored = self.find(tenant, id).await?;
         let record = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
         if let Some(revocation) = record.revocation() {
             return Err(ManageError::AlreadyRevoked { at: revocation.at });

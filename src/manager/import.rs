@@ -47,7 +47,7 @@ impl KeyManager {
         key: NewKey,
         foreign: ForeignKey,
     ) -> Result<KeyRecord, ManageError> {
-        let key = key.into_request();
+        let key = key.into_request(actor);
         if !actor.acts_for(&key.tenant) {
             return Err(ManageError::Refused);
         }

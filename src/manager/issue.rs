@@ -27,7 +27,7 @@ impl KeyManager {
     /// [rotate](Self::rotate) it with [`Overlap::None`](super::Overlap::None), which ends it and hands out a
     /// successor.
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
-        let key = key.into_request();
+        let key = key.into_request(actor);
         if !actor.acts_for(&key.tenant) {
             return Err(ManageError::Refused);
         }

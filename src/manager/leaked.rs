@@ -30,6 +30,9 @@ impl KeyManager {
     /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing.
     /// Nobody's key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
     ///
+    /// The policy is asked twice: whether the actor may look up texts, and once the secret is proven, whether it may know
+    /// of this key.
+    ///
     /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that
     /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. Look-ups that exceed the
     /// limit only if those in progress fail wait for them. At the limit, a key whose secret Keyward generated and keeps
@@ -46,6 +49,10 @@ impl KeyManager {
         presented: PresentedKey<'_>,
     ) -> Result<Found, ManageError> {
         let (found, _) = self.look_up(actor, presented).await?;
+        let operation = Operation::FindOwner {
+            found: Some(&found.record),
+        };
+        self.ask(actor, &operation).await?;
         Ok(found)
     }
 
@@ -64,6 +71,7 @@ impl KeyManager {
         let operation = Operation::Revoke {
             tenant: found.record.tenant(),
             id: found.record.id(),
+            owner: Some(found.record.owner()),
             reason: &RevokeReason::Leaked,
         };
         self.ask(actor, &operation).await?;
@@ -76,7 +84,8 @@ impl KeyManager {
         actor: &Actor,
         presented: PresentedKey<'_>,
     ) -> Result<(Found, StoredKey), ManageError> {
-        self.ask(actor, &Operation::FindOwner).await?;
+        self.ask(actor, &Operation::FindOwner { found: None })
+            .await?;
         let now = self.now()?;
         let lookup = match self.parts.lookups.begin(actor).await {
             Ok(lookup) => Some(lookup),

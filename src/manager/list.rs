@@ -51,7 +51,8 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::Refused);
         }
-        self.ask(actor, &Operation::List { tenant }).await?;
+        let owner = query.only_owner();
+        self.ask(actor, &Operation::List { tenant, owner }).await?;
         let now = self.now()?;
         let mut list = KeyList::default();
         let shown = query.asks_for_display_prefix();
@@ -129,9 +130,11 @@ impl KeyList {
         usage: Option<Usage>,
         now: OffsetDateTime,
     ) -> Result<(), ManageError> {
-        if stored.tenant != *query.tenant() {
+        // The policy allowed a list of this tenant's and this owner's keys alone.
+        let is_owned = query.only_owner().is_none_or(|one| stored.owner == *one);
+        if stored.tenant != *query.tenant() || !is_owned {
             return Err(ManageError::Store(StoreError::Corrupt(
-                "the store listed another tenant's key".into(),
+                "the store listed a key of another tenant or owner".into(),
             )));
         }
         let id = stored.id;

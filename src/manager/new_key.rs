@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 
-use super::InvalidKey;
+use super::{Actor, InvalidKey};
 use crate::clock::{later, normalized};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
@@ -37,7 +37,7 @@ pub struct KeyRequest {
     pub title: String,
     /// What it is to be allowed.
     pub access: Access,
-    /// To whom it is to be issued; none: to the actor.
+    /// To whom it is to be issued. `None`: to the actor, as which a policy sees it.
     pub owner: Option<Principal>,
     /// For which environment; none: the format's first.
     pub environment: Option<String>,
@@ -204,7 +204,11 @@ impl NewKey {
         &self.0
     }
 
-    pub(super) fn into_request(self) -> KeyRequest {
+    /// What is asked for by this actor, which is the owner unless another is named.
+    pub(super) fn into_request(mut self, actor: &Actor) -> KeyRequest {
+        self.0
+            .owner
+            .get_or_insert_with(|| actor.principal().clone());
         self.0
     }
 }

@@ -7,27 +7,62 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{Actor, ForeignKey, KeyRequest, KeyUpdate, Rotation};
-use crate::key::{KeyId, Principal, RevokeReason, TenantId};
+use crate::key::{KeyId, KeyRecord, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
 
 /// The host's yes or no to each management operation, such as "only administrators of the tenant".
 ///
-/// Asked before the store is read, so that its answer cannot depend on whether a key exists. Only
-/// [`revoke_leaked`](super::KeyManager::revoke_leaked) asks a second time, once it knows which key a text is.
+/// An operation on one key is asked about once the key's owner has been read, and nothing else is done before. For a
+/// key that does not exist the owner is `None`, and a refusal looks the same: [`ManageError::Refused`]. If another
+/// call changes the key meanwhile, it is read again, and the policy is asked again. Every other operation is asked about
+/// before the store is read. [`find_owner`] and [`revoke_leaked`] ask twice: before anything is read, and once the text's
+/// secret is proven.
 ///
+/// Neither an update nor a rotation changes a key's owner. So the owner that the policy is told is the owner before and
+/// after the operation; for a new key, the owner it is to have.
+///
+/// # Own keys only
+/// Compare [`Operation::owner`] with the actor. What is about keys of several owners has the owner `None`, and is
+/// refused:
 /// ```
-/// use keyward::manager::{Actor, Operation, Policy, PolicyError, Ruling};
+/// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
+/// use keyward::manager::{Actor, Ceiling, KeyQuery, ManageError, NewKey, Operation, Overlap, Policy, PolicyError, Ruling};
 ///
 /// #[derive(Debug)]
-/// struct PeopleOnly;
+/// struct OwnKeysOnly;
 ///
 /// #[keyward::async_trait]
-/// impl Policy for PeopleOnly {
-///     async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
-///         Ok(if actor.principal().is_user() { Ruling::Allow } else { Ruling::Refuse })
+/// impl Policy for OwnKeysOnly {
+///     async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+///         let is_own = operation.owner() == Some(actor.principal());
+///         Ok(if is_own { Ruling::Allow } else { Ruling::Refuse })
 ///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let format = KeyFormat::new("acme")?.environment("live")?;
+/// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(OwnKeysOnly).open().await?;
+/// # let (manager, tenant) = (keyward.manager(), TenantId::new("acme-inc")?);
+/// let alice = Actor::user("alice", tenant.clone(), Ceiling::Unlimited)?;
+/// let bob = Actor::user("bob", tenant.clone(), Ceiling::Unlimited)?;
+/// let key = manager.issue(&alice, NewKey::new(tenant.clone(), "ETL", Access::Full)).await?;
+///
+/// let id = key.record().id();
+/// let by_bob = manager.rotate(&bob, &tenant, id, Overlap::None).await;
+/// assert!(matches!(by_bob, Err(ManageError::Refused)));
+/// manager.rotate(&alice, &tenant, id, Overlap::None).await?;
+///
+/// let all = KeyQuery::of(&tenant);
+/// assert!(manager.list(&alice, &all).await.is_err());
+/// assert_eq!(manager.list(&alice, &all.owner(alice.principal())).await?.keys.len(), 1);
+/// # Ok(())
+/// # }
 /// ```
+///
+/// [`find_owner`]: super::KeyManager::find_owner
+/// [`revoke_leaked`]: super::KeyManager::revoke_leaked
+/// [`ManageError::Refused`]: super::ManageError::Refused
 #[async_trait]
 pub trait Policy: Debug + Send + Sync + 'static {
     /// Whether the actor may do this.
@@ -52,7 +87,7 @@ pub enum Ruling {
 pub enum Operation<'a> {
     /// Issue a key.
     Issue {
-        /// The key as asked for, its tenant included.
+        /// The key as asked for, its tenant and its owner included.
         key: &'a KeyRequest,
     },
     /// Look at a key.
@@ -61,11 +96,15 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
     },
-    /// List a tenant's keys.
+    /// List a tenant's keys, or those of one of its owners.
     List {
         /// Whose keys.
         tenant: &'a TenantId,
+        /// Only this owner's.
+        owner: Option<&'a Principal>,
     },
     /// Change fields of a key.
     Update {
@@ -73,6 +112,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
         /// What is to change.
         update: &'a KeyUpdate,
     },
@@ -82,6 +123,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
     },
     /// Switch a key on again.
     Resume {
@@ -89,6 +132,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
     },
     /// Issue a successor to a key.
     Rotate {
@@ -96,6 +141,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
         /// How.
         rotation: &'a Rotation,
     },
@@ -105,6 +152,8 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Which key.
         id: KeyId,
+        /// The key's owner; `None` if the tenant has no such key.
+        owner: Option<&'a Principal>,
         /// Why.
         reason: &'a RevokeReason,
     },
@@ -128,13 +177,17 @@ pub enum Operation<'a> {
     },
     /// Bring in a key that another system issued. Whoever may, can make a key of any text.
     Import {
-        /// The key as asked for, its tenant included.
+        /// The key as asked for, its tenant and its owner included.
         key: &'a KeyRequest,
         /// The key as it is held elsewhere.
         foreign: &'a ForeignKey,
     },
     /// Find out whose key a text is, of whichever tenant that the actor acts for.
-    FindOwner,
+    FindOwner {
+        /// The key that the text is. `None` the first time, before anything is read: whether the actor may look up texts at
+        /// all.
+        found: Option<&'a KeyRecord>,
+    },
     /// Read what was done with a tenant's keys.
     ReadEvents {
         /// Whose keys.
@@ -159,14 +212,28 @@ pub enum Operation<'a> {
     },
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
+    /// The same on a key that is this owner's.
+    pub(super) fn on_key_of(mut self, of: &'a Principal) -> Self {
+        if let Self::Get { owner, .. }
+        | Self::Update { owner, .. }
+        | Self::Suspend { owner, .. }
+        | Self::Resume { owner, .. }
+        | Self::Rotate { owner, .. }
+        | Self::Revoke { owner, .. } = &mut self
+        {
+            *owner = Some(of);
+        }
+        self
+    }
+
     /// Whose keys it is about; none where it is about everybody's, or is only found out.
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
             Self::Issue { key } | Self::Import { key, .. } => Some(&key.tenant),
             Self::Get { tenant, .. }
-            | Self::List { tenant }
+            | Self::List { tenant, .. }
             | Self::Update { tenant, .. }
             | Self::Suspend { tenant, .. }
             | Self::Resume { tenant, .. }
@@ -178,7 +245,32 @@ impl Operation<'_> {
             | Self::ExportRevocations { tenant }
             | Self::ReplayRevocations { tenant } => Some(tenant),
             Self::DenyIssuedBefore { scope, .. } => scope.tenant(),
-            Self::FindOwner => None,
+            Self::FindOwner { found } => found.map(KeyRecord::tenant),
+        }
+    }
+
+    /// The only owner whose keys it is about.
+    ///
+    /// `None` if it is about keys of several owners, such as a list without [`KeyQuery::owner`](super::KeyQuery::owner), if
+    /// there is no such key, or if the key is still to be found. Refuse what has no owner unless you allow it by name.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Principal> {
+        match self {
+            Self::Issue { key } | Self::Import { key, .. } => key.owner.as_ref(),
+            Self::Get { owner, .. }
+            | Self::List { owner, .. }
+            | Self::Update { owner, .. }
+            | Self::Suspend { owner, .. }
+            | Self::Resume { owner, .. }
+            | Self::Rotate { owner, .. }
+            | Self::Revoke { owner, .. }
+            | Self::RevokeAll { owner, .. } => *owner,
+            Self::FindOwner { found } => found.map(KeyRecord::owner),
+            Self::DenyIssuedBefore { scope, .. } => scope.owner(),
+            Self::Purge { .. }
+            | Self::ReadEvents { .. }
+            | Self::ExportRevocations { .. }
+            | Self::ReplayRevocations { .. } => None,
         }
     }
 }
@@ -207,3 +299,6 @@ impl Policy for AllowAll {
         Ok(Ruling::Allow)
     }
 }
+
+#[cfg(test)]
+mod tests;

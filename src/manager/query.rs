@@ -157,6 +157,10 @@ impl KeyQuery {
         self.limit.into()
     }
 
+    pub(super) fn only_owner(&self) -> Option<&Principal> {
+        self.owner.as_ref()
+    }
+
     pub(super) fn asks_for_display_prefix(&self) -> Option<&str> {
         self.display_prefix.as_deref()
     }

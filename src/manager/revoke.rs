@@ -39,10 +39,10 @@ impl KeyManager {
         let operation = Operation::Revoke {
             tenant,
             id,
+            owner: None,
             reason: &reason,
         };
-        self.ask(actor, &operation).await?;
-        let stored = self.find(tenant, id).await?;
+        let stored = self.find_for(actor, tenant, id, operation).await?;
         self.revoke_stored(actor, stored, reason).await
     }
 

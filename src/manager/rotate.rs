@@ -146,13 +146,14 @@ impl KeyManager {
         let operation = Operation::Rotate {
             tenant,
             id,
+            owner: None,
             rotation: &rotation,
         };
-        self.ask(actor, &operation).await?;
+        let mut stored = self.find_for(actor, tenant, id, operation).await?;
         let rules = self.rules_of(tenant).await?;
         let mut draws = 0;
         for _ in 0..AMEND_TRIES {
-            let (record, now) = self.find_live(tenant, id).await?;
+            let (record, now) = self.live(stored)?;
             self.check_may_rotate(actor, &record, now).await?;
             let ends_at = rotation.ends_at(&record, now)?;
             let mut successor = self.successor(actor, &record, &rotation, now)?;
@@ -175,6 +176,7 @@ impl KeyManager {
                 Err(ManageError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(error),
             }
+            stored = self.find_for(actor, tenant, id, operation).await?;
         }
         Err(StoreError::Conflict.into())
     }

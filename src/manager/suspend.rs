@@ -25,8 +25,13 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::NotFound);
         }
-        self.ask(actor, &Operation::Suspend { tenant, id }).await?;
-        self.amend(actor, tenant, id, |record, now| {
+        let operation = Operation::Suspend {
+            tenant,
+            id,
+            owner: None,
+        };
+        let stored = self.find_for(actor, tenant, id, operation).await?;
+        self.amend(actor, stored, operation, |record, now| {
             if let Some(at) = record.suspended_at {
                 return Err(ManageError::AlreadySuspended { at });
             }
@@ -57,9 +62,14 @@ impl KeyManager {
         if !actor.acts_for(tenant) {
             return Err(ManageError::NotFound);
         }
-        self.ask(actor, &Operation::Resume { tenant, id }).await?;
+        let operation = Operation::Resume {
+            tenant,
+            id,
+            owner: None,
+        };
+        let stored = self.find_for(actor, tenant, id, operation).await?;
         let rules = self.rules_of(tenant).await?;
-        self.amend(actor, tenant, id, |record, _| {
+        self.amend(actor, stored, operation, |record, _| {
             self.check_ceiling(actor, record)?;
             let at = record.suspended_at.ok_or(ManageError::NotSuspended)?;
             rules.check(record, &self.parts.catalog)?;

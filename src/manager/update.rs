@@ -166,11 +166,12 @@ impl KeyManager {
         let operation = Operation::Update {
             tenant,
             id,
+            owner: None,
             update: &update,
         };
-        self.ask(actor, &operation).await?;
+        let stored = self.find_for(actor, tenant, id, operation).await?;
         let rules = self.rules_of(tenant).await?;
-        self.amend(actor, tenant, id, |record, _| {
+        self.amend(actor, stored, operation, |record, _| {
             self.check_ceiling(actor, record)?;
             let (with, changes) = self.updated(record, &update)?;
             if changes.is_empty() {

@@ -71,6 +71,15 @@ impl CutoffScope {
             Self::Tenant(tenant) | Self::Owner { tenant, .. } => Some(tenant),
         }
     }
+
+    /// The owner, where it is one owner's.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Principal> {
+        match self {
+            Self::Owner { owner, .. } => Some(owner),
+            Self::All | Self::Tenant(_) => None,
+        }
+    }
 }
 
 impl From<&TenantId> for CutoffScope {

@@ -290,6 +290,38 @@ async fn many_lookups_at_once_are_no_way_round() {
 }
 
 #[tokio::test]
+async fn whose_key_a_text_is_the_policy_is_asked_twice() {
+    #[derive(Debug)]
+    struct NotAlices;
+    #[keyward::async_trait]
+    impl Policy for NotAlices {
+        async fn rule(&self, _: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+            let is_alices = operation.owner() == Some(alice(None).principal());
+            let is_asked = matches!(operation, Operation::FindOwner { .. });
+            Ok(if is_asked && is_alices {
+                Ruling::Refuse
+            } else {
+                Ruling::Allow
+            })
+        }
+    }
+    let house = House::with(|builder| builder.policy(NotAlices)).await;
+    let owned = new_key("alice's").owner(alice(None).principal().clone());
+    let theirs = house.issue_key(owned).await;
+    let other = house.issue("another's").await;
+    let find = async |key: &keyward::manager::Issued| {
+        let presented = key.api_key().presented();
+        house.manager().find_owner(&system(), presented).await
+    };
+    // A refusal is no miss: it uses up nobody's look-ups.
+    for _ in 0..200 {
+        let refused = find(&theirs).await;
+        assert!(matches!(refused, Err(ManageError::Refused)), "{refused:?}");
+    }
+    assert!(find(&other).await.is_ok());
+}
+
+#[tokio::test]
 async fn to_revoke_a_leaked_key_takes_two_yeses() {
     #[derive(Debug, Clone, Copy)]
     struct Only(bool);
@@ -297,12 +329,14 @@ async fn to_revoke_a_leaked_key_takes_two_yeses() {
     impl Policy for Only {
         async fn rule(&self, _: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
             let is_allowed = match operation {
-                Operation::FindOwner => self.0,
+                Operation::FindOwner { found: None } => self.0,
                 Operation::Revoke {
                     tenant: whose,
+                    owner,
                     reason,
                     ..
                 } => {
+                    assert_eq!(owner.unwrap(), system().principal());
                     assert_eq!((*whose, *reason), (&tenant(), &RevokeReason::Leaked));
                     !self.0
                 }

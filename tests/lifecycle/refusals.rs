@@ -1,4 +1,4 @@
-//! Who may not is told so before the store is read, and learns nothing of what is there.
+//! Who may not is told so before anything is done, and learns nothing of what is there.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,6 +7,8 @@ use keyward::manager::{
     Actor, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy, PolicyError,
     RevocationRecord, RevokeAll, RuleBook, Ruling, TenantRules,
 };
+
+use keyward::store::{Change, KeyStore};
 
 use crate::common::*;
 
@@ -98,7 +100,7 @@ async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
 }
 
 #[tokio::test]
-async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
+async fn the_policy_is_asked_before_anything_is_done() {
     #[derive(Debug, Clone, Default)]
     struct Asked(Arc<Mutex<Vec<String>>>, bool);
     #[keyward::async_trait]
@@ -149,6 +151,7 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
     }
     let open = House::new().await;
     let issued = open.issue("key").await;
+    open.told().await;
     for is_broken in [false, true] {
         let policy = Asked(Arc::default(), is_broken);
         let house = open.beside(|builder| builder.policy(policy.clone())).await;
@@ -157,6 +160,8 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
         for id in [issued.record().id(), KeyId::from_u128(7)] {
             errors.extend(on_a_key(&house, &alice(None), &tenant(), id).await);
         }
+        let reads = u64::try_from(errors.len()).unwrap();
+        assert_eq!(house.store.calls(), calls + reads, "each key's owner");
         errors.extend(on_a_tenant(&house, &alice(None), &tenant()).await);
         for error in errors {
             let is_as_told = match error {
@@ -166,11 +171,8 @@ async fn the_policy_is_asked_what_is_to_be_done_before_the_store_is_read() {
             };
             assert!(is_as_told, "{error:?}");
         }
-        assert_eq!(
-            house.store.calls(),
-            calls,
-            "nothing was read and nothing was done"
-        );
+        assert_eq!(house.store.calls(), calls + reads, "nothing else is read");
+        assert!(open.told().await.is_empty(), "nothing is done");
         let on_a_key = [
             "update",
             "suspend",
@@ -210,7 +212,7 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
     let open = House::new().await;
     let id = open.issue("key").await.record().id();
     let house = open.beside(|builder| builder.tenant_rules(Broken)).await;
-    let (manager, calls) = (house.manager(), house.store.calls());
+    let (manager, commits) = (house.manager(), house.store.commits());
     for error in [
         manager.issue(&system(), new_key("key")).await.unwrap_err(),
         manager
@@ -225,7 +227,7 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
     ] {
         assert!(matches!(error, ManageError::Policy(_)), "{error:?}");
     }
-    assert_eq!(house.store.calls(), calls, "nothing was read");
+    assert_eq!(house.store.commits(), commits);
     manager.suspend(&system(), &tenant(), id).await.unwrap();
     house.revoke(id).await;
     let all = RevokeAll::because(RevokeReason::Leaked);
@@ -234,4 +236,52 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
         .deny_issued_before(&system(), house.now(), &tenant())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_policy_is_asked_again_about_a_key_that_was_changed() {
+    /// Allows so many operations, and no more.
+    #[derive(Debug, Clone, Default)]
+    struct Times(Arc<Mutex<u32>>);
+    #[keyward::async_trait]
+    impl Policy for Times {
+        async fn rule(&self, _: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
+            let mut left = self.0.lock().unwrap();
+            let is_left = *left > 0;
+            *left = left.saturating_sub(1);
+            Ok(if is_left {
+                Ruling::Allow
+            } else {
+                Ruling::Refuse
+            })
+        }
+    }
+    for allowed in [1, 2] {
+        for rotates in [false, true] {
+            let open = House::new().await;
+            let id = open.issue("key").await.record().id();
+            let policy = Times(Arc::new(Mutex::new(allowed)));
+            let house = open.beside(|builder| builder.policy(policy)).await;
+            let mut other = open.store.inner().get(id).await.unwrap().unwrap();
+            other.title = "changed by another".parse().unwrap();
+            house.store.first([Change::Replace {
+                expected: other.revision,
+                with: Box::new(other),
+            }]);
+            let done = if rotates {
+                let rotated = house.rotate(id, Overlap::UntilRevoked).await;
+                rotated.map(drop)
+            } else {
+                let suspended = house.manager().suspend(&system(), &tenant(), id).await;
+                suspended.map(drop)
+            };
+            match done {
+                Ok(()) => assert_eq!(allowed, 2),
+                Err(ManageError::Refused) => assert_eq!(allowed, 1),
+                Err(error) => panic!("{error:?}"),
+            }
+            let is_changed = open.record(id).await.revision() == 3;
+            assert_eq!(is_changed, allowed == 2);
+        }
+    }
 }

@@ -153,6 +153,20 @@ async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
 }
 
 #[tokio::test]
+async fn a_list_of_one_owner_shows_no_others_key() {
+    let house = House::new().await;
+    let others = house.issue("another's").await;
+    let stored = house.store.inner().get(others.record().id()).await.unwrap();
+    house.store.let_stray(stored.unwrap());
+    let own = KeyQuery::of(&tenant()).owner(alice(None).principal());
+    let listed = house.manager().list(&alice(None), &own).await;
+    assert!(
+        matches!(listed, Err(ManageError::Store(StoreError::Corrupt(_)))),
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_lost_answer_counts_and_tells_nothing_twice() {
     let house = House::new().await;
     forty(&house).await;

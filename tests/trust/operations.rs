@@ -85,6 +85,15 @@ impl Op {
         matches!(self, Issue | Import | Update | Resume | Rotate | RotateAway)
     }
 
+    /// Whether the policy is asked about the key's owner, which is read before.
+    pub(crate) fn is_on_one_key(self) -> bool {
+        use Op::{Get, Resume, Revoke, Rotate, RotateAway, Suspend, Update};
+        matches!(
+            self,
+            Get | Update | Suspend | Resume | Rotate | RotateAway | Revoke
+        )
+    }
+
     pub(crate) async fn run(self, keyward: &Keyward, world: &World) -> Result<Done, ManageError> {
         let (manager, actor, tenant) = (keyward.manager(), &actor(), &tenant());
         let key = |issued: &Issued| issued.record().id();

@@ -96,7 +96,7 @@ impl Person for PartnerPerson {
 }
 
 /// Partner-level administrators may do everything with their partner's keys, integrations may issue and rotate their own, and
-/// nobody else may do anything, not even look. That they keep to their own is theirs: they are built in.
+/// nobody else may do anything, not even look.
 #[derive(Debug)]
 pub(crate) struct Administrators;
 
@@ -105,10 +105,11 @@ impl Policy for Administrators {
     async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
         let who = actor.principal();
         let is_administrator = who.is_user() && who.name().starts_with(PARTNER_LEVEL);
-        let is_for_itself = matches!(
+        let is_offered = matches!(
             operation,
             Operation::Issue { .. } | Operation::List { .. } | Operation::Rotate { .. }
         );
+        let is_for_itself = is_offered && operation.owner() == Some(who);
         Ok(
             if is_administrator || (who.is_integration() && is_for_itself) {
                 Ruling::Allow

@@ -1,0 +1,263 @@
+//! Every operation under a policy that allows each owner's own keys only.
+//!
+//! Planted bugs that it catches: an operation that is asked about with the owner left out, with the actor in the owner's
+//! place, or not at all; a key that does not exist answered otherwise than another owner's.
+
+use super::*;
+use crate::Keyward;
+use crate::audit::SealedEvent;
+use crate::key::{ApiKey, Scope};
+use crate::manager::{
+    Ceiling, ForeignKey, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
+};
+use crate::scope;
+use crate::store::{KeyStore, MemoryStore};
+use crate::sync::{self, Mutex};
+use crate::testkit;
+
+const READ: Scope = scope!("read");
+
+macro_rules! kinds {
+    ($($kind:ident),+) => {
+        /// One for each kind of operation.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Kind { $($kind),+ }
+
+        impl Kind {
+            const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// A new operation does not compile until it is named below, and then not until [`Kind::run`] runs it.
+            fn of(operation: &Operation<'_>) -> Self {
+                match operation { $(Operation::$kind { .. } => Self::$kind),+ }
+            }
+        }
+    };
+}
+
+kinds!(
+    Issue,
+    Get,
+    List,
+    Update,
+    Suspend,
+    Resume,
+    Rotate,
+    Revoke,
+    RevokeAll,
+    DenyIssuedBefore,
+    Import,
+    FindOwner,
+    ReadEvents,
+    Purge,
+    ExportRevocations,
+    ReplayRevocations
+);
+
+/// Allows what is about the actor's own keys, and to look texts up at all.
+#[derive(Debug, Clone, Default)]
+struct OwnKeysOnly(std::sync::Arc<Mutex<Vec<Kind>>>);
+
+#[async_trait]
+impl Policy for OwnKeysOnly {
+    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+        sync::lock(&self.0).push(Kind::of(operation));
+        let is_first = matches!(operation, Operation::FindOwner { found: None });
+        let is_own = operation.owner() == Some(actor.principal());
+        Ok(if is_own || is_first {
+            Ruling::Allow
+        } else {
+            Ruling::Refuse
+        })
+    }
+}
+
+/// A store with two keys, one of them suspended, of an owner who may only deal with their own.
+struct World {
+    store: MemoryStore,
+    policy: OwnKeysOnly,
+    keyward: Keyward,
+    key: ApiKey,
+    suspended: ApiKey,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (store, policy) = (MemoryStore::new(), OwnKeysOnly::default());
+        let builder = testkit::builder(store.clone(), [READ]).policy(policy.clone());
+        let keyward = builder.open().await.unwrap();
+        let (manager, alice) = (keyward.manager(), actor("alice"));
+        let issue = async |title| manager.issue(&alice, new_key(title)).await.unwrap();
+        let (key, _) = issue("key").await.into_parts();
+        let (suspended, _) = issue("suspended").await.into_parts();
+        let done = manager.suspend(&alice, &tenant(), suspended.id()).await;
+        done.unwrap();
+        Self {
+            store,
+            policy,
+            keyward,
+            key,
+            suspended,
+        }
+    }
+
+    async fn events(&self) -> Vec<SealedEvent> {
+        let log = self.store.events().unwrap();
+        log.read(None, 0, usize::MAX).await.unwrap()
+    }
+}
+
+impl Kind {
+    /// Whether an owner's own keys can be named in it alone.
+    fn can_be_of_one_owner(self) -> bool {
+        !matches!(
+            self,
+            Self::ReadEvents | Self::Purge | Self::ExportRevocations | Self::ReplayRevocations
+        )
+    }
+
+    fn is_on_one_key(self) -> bool {
+        use Kind::{Get, Resume, Revoke, Rotate, Suspend, Update};
+        matches!(self, Get | Update | Suspend | Resume | Rotate | Revoke)
+    }
+
+    /// Has it done to Alice's keys, or to the key of this id.
+    async fn run(self, world: &World, by: &Actor, id: Option<KeyId>) -> Result<(), ManageError> {
+        let manager: &KeyManager = world.keyward.manager();
+        let (tenant, owner) = (tenant(), actor("alice").principal().clone());
+        let (key, text) = (id.unwrap_or(world.key.id()), world.key.presented());
+        let now = OffsetDateTime::now_utc();
+        match self {
+            Self::Issue => {
+                let new = new_key("new").owner(owner);
+                manager.issue(by, new).await.map(drop)
+            }
+            Self::Import => {
+                let new = new_key("new").owner(owner);
+                let secret = world.key.expose_secret().to_owned();
+                let foreign = ForeignKey::pair(KeyId::from_u128(7), secret).declared_bits(238);
+                manager.import(by, new, foreign).await.map(drop)
+            }
+            Self::Get => manager.get(by, &tenant, key).await.map(drop),
+            Self::List => {
+                let query = KeyQuery::of(&tenant).owner(&owner);
+                manager.list(by, &query).await.map(drop)
+            }
+            Self::Update => {
+                let update = KeyUpdate::new().title("updated");
+                manager.update(by, &tenant, key, update).await.map(drop)
+            }
+            Self::Suspend => manager.suspend(by, &tenant, key).await.map(drop),
+            Self::Resume => {
+                let key = id.unwrap_or(world.suspended.id());
+                manager.resume(by, &tenant, key).await.map(drop)
+            }
+            Self::Rotate => {
+                let rotated = manager.rotate(by, &tenant, key, Overlap::UntilRevoked);
+                rotated.await.map(drop)
+            }
+            Self::Revoke => {
+                let revoked = manager.revoke(by, &tenant, key, RevokeReason::Requested);
+                revoked.await.map(drop)
+            }
+            Self::RevokeAll => {
+                let all = RevokeAll::because(RevokeReason::Requested).of_owner(&owner);
+                manager.revoke_all(by, &tenant, all).await.map(drop)
+            }
+            Self::DenyIssuedBefore => {
+                let scope = CutoffScope::Owner { tenant, owner };
+                manager.deny_issued_before(by, now, scope).await
+            }
+            Self::FindOwner => manager.find_owner(by, text).await.map(drop),
+            Self::ReadEvents => manager.events(by, &tenant, 0, 1).await.map(drop),
+            Self::Purge => manager.purge(by, &tenant, now, None).await.map(drop),
+            Self::ExportRevocations => {
+                let exported = manager.export_revocations(by, &tenant, None);
+                exported.await.map(drop)
+            }
+            Self::ReplayRevocations => {
+                let reason = RevokeReason::Requested;
+                let record = crate::manager::RevocationRecord::new(key, tenant, now, reason);
+                manager.replay_revocations(by, [record]).await.map(drop)
+            }
+        }
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId::new("acme-inc").unwrap()
+}
+
+fn actor(name: &str) -> Actor {
+    Actor::user(name, tenant(), Ceiling::Unlimited).unwrap()
+}
+
+fn new_key(title: &str) -> NewKey {
+    NewKey::new(tenant(), title, READ)
+}
+
+#[tokio::test]
+async fn each_operation_is_asked_about_with_its_owner() {
+    for kind in Kind::ALL {
+        let world = World::new().await;
+        sync::lock(&world.policy.0).clear();
+        let before = world.events().await;
+
+        let by_another = kind.run(&world, &actor("bob"), None).await;
+        assert!(
+            matches!(by_another, Err(ManageError::Refused)),
+            "{kind:?}: {by_another:?}"
+        );
+        assert_eq!(world.events().await, before, "{kind:?}");
+
+        let by_the_owner = kind.run(&world, &actor("alice"), None).await;
+        if kind.can_be_of_one_owner() {
+            assert!(by_the_owner.is_ok(), "{kind:?}: {by_the_owner:?}");
+        } else {
+            assert!(
+                matches!(by_the_owner, Err(ManageError::Refused)),
+                "{kind:?}: {by_the_owner:?}"
+            );
+        }
+        let asked = sync::lock(&world.policy.0).clone();
+        assert!(asked.iter().all(|one| one == kind), "{kind:?}: {asked:?}");
+        assert!(asked.len() >= 2, "{kind:?} is asked of each");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_tell_whether_a_key_exists() {
+    let nobody = Some(KeyId::from_u128(1));
+    for kind in Kind::ALL.iter().filter(|kind| kind.is_on_one_key()) {
+        let world = World::new().await;
+        for by in [actor("alice"), actor("bob")] {
+            let refused = kind.run(&world, &by, nobody).await;
+            assert!(
+                matches!(refused, Err(ManageError::Refused)),
+                "{kind:?}: {refused:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leaked_key_is_revoked_by_its_owner_alone() {
+    let world = World::new().await;
+    let (manager, leaked) = (world.keyward.manager(), world.key.presented());
+    let by_another = manager.revoke_leaked(&actor("bob"), leaked).await;
+    assert!(
+        matches!(by_another, Err(ManageError::Refused)),
+        "{by_another:?}"
+    );
+    manager
+        .revoke_leaked(&actor("alice"), leaked)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn another_owner_is_named_for_a_new_key_or_it_is_the_actor() {
+    let world = World::new().await;
+    let (manager, bob) = (world.keyward.manager(), actor("bob"));
+    let own = manager.issue(&bob, new_key("own")).await.unwrap();
+    assert_eq!(own.record().owner(), bob.principal());
+}

@@ -57,7 +57,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// in whole microseconds and then by id; then the revoked ones, ascending by the position of the commit that revoked
 /// them and then by id. Expiry and cutoffs are no order and no filter. A page begins after the
 /// [position](ListQuery::position) given, whether or not a key still stands there, holds at most
-/// [as many](ListQuery::page_size) as asked for, and says whether more follow.
+/// [as many](ListQuery::page_size) as asked for, and says [where the list goes on](Page::next). All of a page is of one
+/// moment. A backend may bound how many keys it looks at for one page, so that a search through many keys holds up no other call:
+/// a page may then hold fewer keys than asked for, or none, and still have a `next`, which lies beyond the position
+/// given. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
 ///
 /// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: preconditions are
 /// checked and positions handed out inside it. Changes are made in their order, each on what those before it left.

@@ -6,17 +6,17 @@ use time::OffsetDateTime;
 
 use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
 use crate::key::{KeyId, KeyRecord, StoredKey};
-use crate::store::{ListPosition, StoreError, Usage};
+use crate::store::{ListPosition, ListQuery, Page, StoreError, Usage};
 
-/// Most pages of the store that one page of a list is made of. Conditions that a store cannot tell may
-/// leave nothing of many pages; the list then goes on at its cursor.
-const MAX_READS: u32 = 8;
+/// Most pages of the store that one page of a list is made of. A store bounds how many keys it looks at for a page, and
+/// conditions that it cannot tell may leave nothing of many pages; the list then goes on at its cursor.
+const MAX_READS: u32 = 64;
 
 impl KeyManager {
     /// A page of a tenant's keys, each with how it has been used.
     ///
-    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: some conditions are
-    /// found out only once the keys are read.
+    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: a search through many keys
+    /// is made in steps, so that it holds up nobody else.
     ///
     /// ```
     /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
@@ -63,33 +63,36 @@ impl KeyManager {
         }
         let mut for_store = query.for_store(ids, now);
         for _ in 0..MAX_READS {
-            let page = self.parts.store.list(&for_store).await?;
+            let page = self.read_page(&for_store).await?;
             let usage = self.usage_of(query, &page.items).await?;
             let read = page.items.len();
-            let mut last = None;
             for (index, (stored, usage)) in page.items.into_iter().zip(usage).enumerate() {
                 let position = ListPosition::of(&stored);
                 list.take(query, stored, usage, now)?;
-                last = Some(position);
                 if list.length() >= query.page_size() {
-                    let goes_on = page.has_more || index + 1 < read;
-                    list.next = goes_on.then(|| query.cursor(position));
+                    let rest = (index + 1 < read).then_some(position);
+                    list.next = rest.or(page.next).map(|place| query.cursor(place));
                     return Ok(list);
                 }
             }
-            match last {
-                Some(position) if page.has_more => {
-                    list.next = Some(query.cursor(position));
-                    for_store = for_store.after(position);
-                }
-                // A store that says that there is more and shows nothing would be asked for ever.
-                _ => {
-                    list.next = None;
-                    return Ok(list);
-                }
+            list.next = page.next.map(|place| query.cursor(place));
+            match page.next {
+                Some(place) => for_store = for_store.after(place),
+                None => return Ok(list),
             }
         }
         Ok(list)
+    }
+
+    /// A page of the store, which goes on beyond where it began: otherwise it would be asked for without end.
+    pub(super) async fn read_page(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
+        let page = self.parts.store.list(query).await?;
+        if page.next.is_some() && page.next <= query.position() {
+            return Err(StoreError::Corrupt(
+                "the store's list does not go on".into(),
+            ));
+        }
+        Ok(page)
     }
 
     /// How the keys of a page have been used. Where it is only shown, a store that cannot tell breaks no list.

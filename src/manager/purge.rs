@@ -16,9 +16,7 @@ use super::{
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::key::{KeyId, StoredKey, TenantId};
-use crate::store::{
-    Change, ChangeId, ChangeSet, ListPosition, ListQuery, Outcome, Segments, StoreError,
-};
+use crate::store::{Change, ChangeId, ChangeSet, ListQuery, Outcome, Segments, StoreError};
 
 /// Most keys that one call looks at.
 const PAGE: u16 = 128;
@@ -99,15 +97,12 @@ impl KeyManager {
         if let Some(cursor) = after {
             query = query.after(listed.position_of(cursor)?);
         }
-        let page = self.parts.store.list(&query).await?;
+        let page = self.read_page(&query).await?;
         if page.items.iter().any(|key| key.tenant != *tenant) {
             let cause = "the store listed another tenant's key";
             return Err(ManageError::Store(StoreError::Corrupt(cause.into())));
         }
-        let last = page.items.last().map(ListPosition::of);
-        let next = last
-            .filter(|_| page.has_more)
-            .map(|last| listed.cursor(last));
+        let next = page.next.map(|place| listed.cursor(place));
         let has_ended =
             |key: &StoredKey| Outcome::of_purge(Some(key), ended_before) == Outcome::Purged;
         let mut due: Vec<_> = page.items.into_iter().filter(has_ended).collect();

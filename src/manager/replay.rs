@@ -94,7 +94,7 @@ impl KeyManager {
         if let Some(cursor) = after {
             query = query.after(listed.position_of(cursor)?);
         }
-        let page = self.parts.store.list(&query).await?;
+        let page = self.read_page(&query).await?;
         let mut revocations = Vec::with_capacity(page.items.len());
         let mut next = after;
         for key in page.items {
@@ -111,8 +111,8 @@ impl KeyManager {
         }
         Ok(RevocationPage {
             revocations,
-            next,
-            has_more: page.has_more,
+            next: page.next.map(|place| listed.cursor(place)).or(next),
+            has_more: page.next.is_some(),
         })
     }
 

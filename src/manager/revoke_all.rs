@@ -16,8 +16,7 @@ use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::key::{Principal, RevokeReason, StoredKey, TenantId};
 use crate::store::{
-    Change, ChangeId, ChangeSet, CutoffScope, KeyFilter, ListPosition, ListQuery, Outcome,
-    StoreError,
+    Change, ChangeId, ChangeSet, CutoffScope, KeyFilter, ListQuery, Outcome, StoreError,
 };
 
 /// Which keys of a tenant are revoked together, and why.
@@ -174,8 +173,7 @@ impl KeyManager {
         }
         let mut revoked = 0;
         loop {
-            let page = self.parts.store.list(&query).await?;
-            let last = page.items.last().map(ListPosition::of);
+            let page = self.read_page(&query).await?;
             // The newest come first: behind one that is too old there is none that is not.
             let has_passed = match (dated, page.items.last()) {
                 (Dated::NotBefore(instant), Some(last)) => last.created_at < instant,
@@ -185,8 +183,8 @@ impl KeyManager {
             let keys = keys.filter(|key| scope.holds(key) && dated.holds(key));
             let each = keys.map(|key| (key, now, reason.clone()));
             revoked += self.revoke_each(actor, now, each).await?.revoked;
-            match last {
-                Some(position) if page.has_more && !has_passed => query = query.after(position),
+            match page.next {
+                Some(place) if !has_passed => query = query.after(place),
                 _ => return Ok(revoked),
             }
         }

@@ -32,6 +32,10 @@ pub enum Segments {
     Revoked,
 }
 
+/// How many keys the backends of this crate look at for one page. More than fit on a page, so that a page without a
+/// filter is full.
+pub(super) const MOST_SCANNED: usize = 4_096;
+
 impl ListQuery {
     /// Most keys on a page.
     pub const MAX_LIMIT: u16 = 1_000;
@@ -131,6 +135,18 @@ impl ListQuery {
     #[must_use]
     pub fn position(&self) -> Option<ListPosition> {
         self.after
+    }
+
+    /// The position before which no key is listed: [`position`](Self::position), or a later one that a filter implies.
+    pub(super) fn start(&self) -> Option<ListPosition> {
+        let issued = self.filters.iter().filter_map(|filter| match filter {
+            KeyFilter::IssuedBy(instant) => Some(ListPosition::Live {
+                created_micros: micros(*instant).saturating_add(1),
+                id: KeyId::from_u128(0),
+            }),
+            _ => None,
+        });
+        issued.chain(self.after).max()
     }
 
     /// Whether the answer must show every commit that returned before.
@@ -263,8 +279,11 @@ pub(super) fn micros(at: OffsetDateTime) -> i64 {
 pub struct Page<T> {
     /// What is on it, at most as many as were asked for.
     pub items: Vec<T>,
-    /// Whether the list goes on after the last of them.
-    pub has_more: bool,
+    /// The position after which the list goes on; `None` if nothing is left to look at.
+    ///
+    /// It may be given although no key follows, and lies beyond the last item if the keys between them were looked at and
+    /// are not admitted.
+    pub next: Option<ListPosition>,
 }
 
 #[cfg(test)]

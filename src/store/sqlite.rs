@@ -67,8 +67,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # How long calls take
 /// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
 /// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
-/// never begins. Of one tenant's lists and reads of events one runs at a time,
-/// so that many searches of one tenant hold up neither verifications nor the lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
+/// never begins. Of one tenant's lists and reads of events one runs at a time, and a list with filters looks at some
+/// thousand keys for one [page](KeyStore::list), so that many searches of one tenant hold up neither verifications nor the
+/// lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
 /// notices commits of other processes within some 25 milliseconds.
 ///
 /// # The file
@@ -503,84 +504,4 @@ impl fmt::Debug for SqliteStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::Future;
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-
-    use super::*;
-
-    /// A store in a file of its own; the folder goes away in the end.
-    struct Folder(std::path::PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let name = format!("keyward-{name}-{}", std::process::id());
-            let folder = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn open(&self) -> SqliteStore {
-            let patience = Duration::from_mins(1);
-            let options = SqliteOptions::new().readers(1).patience(patience);
-            options.open(self.0.join("keys.db")).unwrap()
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn is_pending(future: impl Future) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        pin!(future).poll(&mut context).is_pending()
-    }
-
-    #[tokio::test]
-    async fn lists_hold_up_neither_keys_nor_the_feed() {
-        let folder = Folder::new("lists");
-        let store = folder.open();
-        let id = KeyId::from_u128(1);
-        let mut held = Vec::new();
-        for _ in 0..LISTS {
-            held.push(store.shared.lists.turn().await.unwrap());
-        }
-        assert_eq!(store.get(id).await.unwrap(), None);
-        store.changes(None, Duration::ZERO).await.unwrap();
-        // A list waits: it takes no connection of another kind.
-        let query = ListQuery::of(&TenantId::new("flood").unwrap());
-        let mut list = pin!(store.list(&query));
-        assert!(is_pending(list.as_mut()));
-        drop(held);
-        assert!(list.await.unwrap().items.is_empty());
-    }
-
-    #[tokio::test]
-    async fn keys_that_wait_hold_up_no_feed() {
-        let folder = Folder::new("lookups");
-        let store = folder.open();
-        let held = store.shared.lookups.turn().await.unwrap();
-        store.changes(None, Duration::ZERO).await.unwrap();
-        let query = ListQuery::of(&TenantId::new("other").unwrap());
-        store.list(&query).await.unwrap();
-        drop(held);
-    }
-
-    #[tokio::test]
-    async fn lists_of_one_tenant_leave_turns_to_others() {
-        let folder = Folder::new("tenants");
-        let store = folder.open();
-        let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
-        let held = store.shared.list_turns.turn(&flood).await.unwrap();
-        let query = ListQuery::of(&flood);
-        let mut floods: Vec<_> = (0..300).map(|_| Box::pin(store.list(&query))).collect();
-        for list in &mut floods {
-            assert!(is_pending(list.as_mut()));
-        }
-        store.list(&ListQuery::of(&other)).await.unwrap();
-        drop((floods, held));
-    }
-}
+mod tests;

@@ -82,6 +82,7 @@ macro_rules! __keyward_conformance {
             lists a_page_goes_on_where_keys_have_come_and_gone,
             lists a_list_holds_one_tenants_keys,
             lists filters_admit_what_they_say,
+            lists a_search_finds_every_key_however_many_there_are,
             lists ids_are_ordered_as_numbers_without_a_sign,
             lists the_latest_list_shows_every_commit,
             feed news_is_told_in_commit_order,

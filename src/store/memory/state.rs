@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::audit::{ChainHead, SealedEvent};
 use crate::key::{KeyId, Principal, StoredKey, TenantId};
-use crate::store::query::micros;
+use crate::store::query::{MOST_SCANNED, micros};
 use crate::store::{
     Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, ListPosition,
     ListQuery, Outcome, Page, Precondition, StoreError, Usage,
@@ -89,7 +89,7 @@ impl State {
         let none = Lists::default();
         let lists = self.tenants.get(query.tenant()).unwrap_or(&none);
         // The two segments, each cut to what comes after the cursor.
-        let (live_end, revoked_start) = match query.position() {
+        let (live_end, revoked_start) = match query.start() {
             None => (Bound::Unbounded, Bound::Unbounded),
             Some(ListPosition::Live { created_micros, id }) => {
                 (Bound::Excluded((created_micros, id)), Bound::Unbounded)
@@ -105,14 +105,26 @@ impl State {
         let revoked = revoked.take_while(|_| query.lists_revoked());
 
         let ids = live.map(|(_, id)| *id).chain(revoked.map(|(_, id)| *id));
-        let mut keys = ids
-            .filter_map(|id| self.keys.get(&id))
-            .filter(|key| query.admits(key));
-        let page = keys.by_ref().take(query.page_size());
-        Page {
-            items: page.map(|key| self.with_cutoff(key)).collect(),
-            has_more: keys.next().is_some(),
+        let mut page = Page {
+            items: Vec::new(),
+            next: None,
+        };
+        let mut looked_at = None;
+        for (scanned, key) in ids.filter_map(|id| self.keys.get(&id)).enumerate() {
+            if scanned == MOST_SCANNED {
+                page.next = looked_at;
+                break;
+            }
+            if query.admits(key) {
+                if page.items.len() == query.page_size() {
+                    page.next = page.items.last().map(ListPosition::of);
+                    break;
+                }
+                page.items.push(self.with_cutoff(key));
+            }
+            looked_at = Some(ListPosition::of(key));
         }
+        page
     }
 
     pub(super) fn commit(&mut self, set: &ChangeSet) -> Result<Committed, StoreError> {

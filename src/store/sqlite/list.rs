@@ -1,70 +1,221 @@
 //! Listing a tenant's keys, page by page: each segment by its own index.
+//!
+//! A page with filters ends after a bounded number of keys, whether or not they are admitted: a read holds a connection,
+//! and keeps the write-ahead log from being reset. If few keys of all tenants lie in a range of ids, they are read by id.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::Fault;
-use super::row::{columns, micros, read};
+use super::meta::unsigned;
+use super::row::{columns, id, micros, read};
 use crate::key::StoredKey;
+use crate::store::query::MOST_SCANNED;
 use crate::store::{KeyFilter, ListPosition, ListQuery, Page, StoreError};
 
-/// One page.
+/// One page. Within a transaction: all of it is to be of one moment.
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Page<StoredKey>, Fault> {
-    // One more than fits tells whether there are more.
-    let wanted = query.page_size() + 1;
-    let mut items = Vec::new();
-    let is_after_live = matches!(query.position(), Some(ListPosition::Revoked { .. }));
-    if query.lists_live() && !is_after_live {
-        items = segment(connection, &Segment::live(query)?, wanted)?;
-    }
-    if query.lists_revoked() && items.len() < wanted {
-        let room = wanted - items.len();
-        items.extend(segment(connection, &Segment::revoked(query)?, room)?);
-    }
-    let has_more = items.len() == wanted;
-    items.truncate(query.page_size());
-    Ok(Page { items, has_more })
+    list_within(connection, query, MOST_SCANNED)
 }
 
-/// A question about one segment.
-pub(super) struct Segment {
-    pub(super) sql: String,
-    values: Vec<Value>,
+/// One page, for which no more than `most` keys of each segment are looked at.
+fn list_within(
+    connection: &Connection,
+    query: &ListQuery,
+    most: usize,
+) -> Result<Page<StoredKey>, Fault> {
+    let is_after_live = matches!(query.position(), Some(ListPosition::Revoked { .. }));
+    let live = (query.lists_live() && !is_after_live).then_some(Segment::Live);
+    let revoked = query.lists_revoked().then_some(Segment::Revoked);
+    let path = path(connection, query, most)?;
+    // One more than fits tells whether there are more.
+    let wanted = query.page_size() + 1;
+    let mut page = Page {
+        items: Vec::new(),
+        next: None,
+    };
+    for segment in live.into_iter().chain(revoked) {
+        // Without a filter every key that is looked at is on the page.
+        let end = match path {
+            Path::InOrder if !query.filters().is_empty() => segment.end(connection, query, most)?,
+            _ => None,
+        };
+        let room = wanted - page.items.len();
+        let keys = segment.keys(query, path, end)?;
+        page.items.extend(keys.ask(connection, room)?);
+        if page.items.len() == wanted {
+            page.items.pop();
+            page.next = page.items.last().map(ListPosition::of);
+            break;
+        }
+        if end.is_some() {
+            page.next = end;
+            break;
+        }
+    }
+    Ok(page)
+}
+
+/// How the keys of a page are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// By the index of their segment.
+    InOrder,
+    /// By their ids, and then sorted.
+    ById,
+}
+
+/// By id, if the query asks for a range in which fewer than `most` keys lie.
+fn path(connection: &Connection, query: &ListQuery, most: usize) -> Result<Path, Fault> {
+    let range = query.filters().iter().find_map(|filter| match filter {
+        KeyFilter::IdBetween(first, last) => Some((first, last)),
+        _ => None,
+    });
+    let Some((first, last)) = range else {
+        return Ok(Path::InOrder);
+    };
+    let sql = "SELECT 1 FROM keyward_keys WHERE id BETWEEN ?1 AND ?2 LIMIT 1 OFFSET ?3";
+    let skipped = i64::try_from(most.saturating_sub(1)).unwrap_or(i64::MAX);
+    let values = params![first.to_bytes(), last.to_bytes(), skipped];
+    let has_many = connection.prepare_cached(sql)?.exists(values)?;
+    Ok(if has_many { Path::InOrder } else { Path::ById })
+}
+
+/// A part of a tenant's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Segment {
+    /// The keys that are not revoked as stored, newest first.
+    Live,
+    /// The revoked ones, in the order in which they were revoked.
+    Revoked,
+}
+
+/// How a segment is asked for.
+struct Fragments {
+    /// What its index orders by.
+    place: &'static str,
+    is_in: &'static str,
+    is_after: &'static str,
+    is_at_or_before: &'static str,
+    order: &'static str,
 }
 
 impl Segment {
-    fn new(query: &ListQuery) -> Self {
+    fn fragments(self) -> Fragments {
+        match self {
+            Self::Live => Fragments {
+                place: "created_at, id",
+                is_in: " AND revoked_position IS NULL",
+                is_after: " AND (created_at, id) < (?, ?)",
+                is_at_or_before: " AND (created_at, id) >= (?, ?)",
+                order: " ORDER BY created_at DESC, id DESC",
+            },
+            Self::Revoked => Fragments {
+                place: "revoked_position, id",
+                is_in: " AND revoked_position IS NOT NULL",
+                is_after: " AND (revoked_position, id) > (?, ?)",
+                is_at_or_before: " AND (revoked_position, id) <= (?, ?)",
+                order: " ORDER BY revoked_position, id",
+            },
+        }
+    }
+
+    /// The place of the last of the `most` keys that come first; `None` if there are fewer.
+    fn end(
+        self,
+        connection: &Connection,
+        query: &ListQuery,
+        most: usize,
+    ) -> Result<Option<ListPosition>, Fault> {
+        let Question { sql, values } = self.places(query);
+        let skipped = most.saturating_sub(1);
+        let sql = format!("{sql} LIMIT 1 OFFSET {skipped}");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let place = statement.query_row(params_from_iter(&values), |row| {
+            Ok((row.get::<_, i64>(0)?, id(row.get(1)?)))
+        });
+        let Some((at, id)) = place.optional()? else {
+            return Ok(None);
+        };
+        Ok(Some(match self {
+            Self::Live => ListPosition::Live {
+                created_micros: at,
+                id,
+            },
+            Self::Revoked => ListPosition::Revoked {
+                position: unsigned(at)?,
+                id,
+            },
+        }))
+    }
+
+    /// The places of keys, whether or not a filter admits them. It is answered by the index alone.
+    fn places(self, query: &ListQuery) -> Question {
+        let Fragments { place, order, .. } = self.fragments();
+        let question = Question::new(place, query, Path::InOrder);
+        self.after_start(question, query).and(order, [])
+    }
+
+    /// The keys that the query asks for, none of them after `end`.
+    fn keys(
+        self,
+        query: &ListQuery,
+        path: Path,
+        end: Option<ListPosition>,
+    ) -> Result<Question, Fault> {
+        let fragments = self.fragments();
+        let question = Question::new(columns!(), query, path);
+        let mut question = self.after_start(question, query);
+        if let Some(end) = end {
+            question = question.and(fragments.is_at_or_before, values(end));
+        }
+        Ok(question.filtered(query, path)?.and(fragments.order, []))
+    }
+
+    fn after_start(self, question: Question, query: &ListQuery) -> Question {
+        let fragments = self.fragments();
+        let question = question.and(fragments.is_in, []);
+        match (self, query.start()) {
+            (Self::Live, Some(start @ ListPosition::Live { .. }))
+            | (Self::Revoked, Some(start @ ListPosition::Revoked { .. })) => {
+                question.and(fragments.is_after, values(start))
+            }
+            _ => question,
+        }
+    }
+}
+
+/// A statement, but for its limit, and the values of its parameters.
+struct Question {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Question {
+    fn new(columns: &str, query: &ListQuery, path: Path) -> Self {
+        // SQLite uses no index for a column with a plus: it might prefer a filter to where the page begins.
+        let tenant = match path {
+            Path::InOrder => "tenant = ?",
+            Path::ById => "+tenant = ?",
+        };
         Self {
-            sql: concat!("SELECT ", columns!(), " FROM keyward_keys WHERE tenant = ?").to_owned(),
+            sql: format!("SELECT {columns} FROM keyward_keys WHERE {tenant}"),
             values: vec![Value::Text(query.tenant().as_str().to_owned())],
         }
     }
 
-    /// The keys that are not revoked as stored, newest first.
-    pub(super) fn live(query: &ListQuery) -> Result<Self, Fault> {
-        let mut segment = Self::new(query).and(" AND revoked_position IS NULL", []);
-        if let Some(ListPosition::Live { created_micros, id }) = query.position() {
-            let place = [created_micros.into(), blob(id.to_bytes())];
-            segment = segment.and(" AND (created_at, id) < (?, ?)", place);
+    fn ask(&self, connection: &Connection, limit: usize) -> Result<Vec<StoredKey>, Fault> {
+        let sql = format!("{} LIMIT {limit}", self.sql);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(&self.values))?;
+        let mut keys = Vec::new();
+        while let Some(row) = rows.next()? {
+            keys.push(read(row)?.key);
         }
-        let segment = segment.filtered(query)?;
-        Ok(segment.and(" ORDER BY created_at DESC, id DESC", []))
+        Ok(keys)
     }
 
-    /// The revoked ones, in the order in which they were revoked.
-    pub(super) fn revoked(query: &ListQuery) -> Result<Self, Fault> {
-        let mut segment = Self::new(query).and(" AND revoked_position IS NOT NULL", []);
-        if let Some(ListPosition::Revoked { position, id }) = query.position() {
-            // No position lies beyond what SQLite can write.
-            let position = i64::try_from(position).unwrap_or(i64::MAX);
-            let place = [position.into(), blob(id.to_bytes())];
-            segment = segment.and(" AND (revoked_position, id) > (?, ?)", place);
-        }
-        let segment = segment.filtered(query)?;
-        Ok(segment.and(" ORDER BY revoked_position, id", []))
-    }
-
-    fn filtered(mut self, query: &ListQuery) -> Result<Self, Fault> {
+    fn filtered(mut self, query: &ListQuery, path: Path) -> Result<Self, Fault> {
         for filter in query.filters() {
             self = match filter {
                 KeyFilter::Owner(owner) => {
@@ -79,10 +230,13 @@ impl Segment {
                 }
                 KeyFilter::IdBetween(first, last) => {
                     let ends = [blob(first.to_bytes()), blob(last.to_bytes())];
-                    self.and(" AND id BETWEEN ? AND ?", ends)
+                    match path {
+                        Path::InOrder => self.and(" AND +id BETWEEN ? AND ?", ends),
+                        Path::ById => self.and(" AND id BETWEEN ? AND ?", ends),
+                    }
                 }
                 KeyFilter::IssuedBy(instant) => {
-                    self.and(" AND created_at <= ?", [micros(*instant).into()])
+                    self.and(" AND +created_at <= ?", [micros(*instant).into()])
                 }
                 KeyFilter::ExpiresBy(instant) => {
                     self.and(" AND expires_at <= ?", [micros(*instant).into()])
@@ -104,19 +258,14 @@ impl Segment {
     }
 }
 
-fn segment(
-    connection: &Connection,
-    segment: &Segment,
-    limit: usize,
-) -> Result<Vec<StoredKey>, Fault> {
-    let sql = format!("{} LIMIT {limit}", segment.sql);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(&segment.values))?;
-    let mut keys = Vec::new();
-    while let Some(row) = rows.next()? {
-        keys.push(read(row)?.key);
-    }
-    Ok(keys)
+/// The values that a segment's index orders by.
+fn values(place: ListPosition) -> [Value; 2] {
+    let (at, id) = match place {
+        ListPosition::Live { created_micros, id } => (created_micros, id),
+        // No position lies beyond what SQLite can write.
+        ListPosition::Revoked { position, id } => (i64::try_from(position).unwrap_or(i64::MAX), id),
+    };
+    [at.into(), blob(id.to_bytes())]
 }
 
 fn blob(bytes: [u8; 16]) -> Value {
@@ -124,96 +273,4 @@ fn blob(bytes: [u8; 16]) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use time::OffsetDateTime;
-
-    use super::*;
-    use crate::key::{KeyId, Principal, TenantId};
-
-    /// A database with Keyward's tables, and keys enough that statistics of them mean something.
-    fn database(tenants: usize, is_analyzed: bool) -> Connection {
-        let connection = Connection::open_in_memory().unwrap();
-        let tables = include_str!("migrations/0001_create.sql");
-        connection.execute_batch(tables).unwrap();
-        // A tenth of the keys are revoked; each tenant has five owners.
-        let keys = format!(
-            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
-            INSERT INTO keyward_keys
-            SELECT randomblob(16), 'tenant-' || n % {tenants}, 'user:owner-' || n % 5, 'title ' || n, n * 1000000,
-                iif(n % 10 = 0, n, NULL), iif(n % 10 = 0, 'leaked', NULL), iif(n % 10 = 0, n, NULL),
-                iif(n % 3 = 0, n * 2000000, NULL), NULL, randomblob(16), 'digest', 1, 1, x''
-            FROM n"
-        );
-        connection.execute_batch(&keys).unwrap();
-        if is_analyzed {
-            connection.execute_batch("ANALYZE").unwrap();
-        }
-        connection
-    }
-
-    fn plan(connection: &Connection, segment: &Segment) -> Vec<String> {
-        let sql = format!("EXPLAIN QUERY PLAN {} LIMIT 51", segment.sql);
-        let mut statement = connection.prepare(&sql).unwrap();
-        let steps = statement.query_map(params_from_iter(&segment.values), |row| row.get(3));
-        steps.unwrap().map(Result::unwrap).collect()
-    }
-
-    /// Asks for each filter alone, for all together, and for none.
-    fn queries() -> Vec<ListQuery> {
-        let (first, last) = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX >> 12));
-        let filters = [
-            KeyFilter::Owner(Principal::user("owner-1").unwrap()),
-            KeyFilter::TitleStartsWith("title 1".into()),
-            KeyFilter::IdBetween(first, last),
-            KeyFilter::IssuedBy(OffsetDateTime::UNIX_EPOCH),
-            KeyFilter::ExpiresBy(OffsetDateTime::UNIX_EPOCH),
-        ];
-        let plain = ListQuery::of(&TenantId::new("tenant-1").unwrap());
-        let mut queries = vec![plain.clone()];
-        queries.extend(
-            filters
-                .iter()
-                .map(|filter| plain.clone().only(filter.clone())),
-        );
-        let all = filters.into_iter();
-        queries.push(all.fold(plain, ListQuery::only));
-        queries
-    }
-
-    /// That the page is read off this index in its order, from this place on, and nothing is sorted.
-    fn assert_read_off(plan: &[String], index: &str, place: &str) {
-        let search = format!("SEARCH keyward_keys USING INDEX {index} (tenant=?");
-        let reads_off = |step: &String| step.starts_with(&search) && step.contains(place);
-        let message = plan.join("\n");
-        assert!(plan.iter().any(reads_off), "{index}, {place}:\n{message}");
-        assert!(!message.contains("TEMP B-TREE"), "{message}");
-        // Cutoffs are looked up by scope, for each key.
-        assert!(!message.contains("SCAN"), "{message}");
-    }
-
-    #[test]
-    fn each_page_is_read_off_the_index_of_its_segment_and_nothing_is_sorted() {
-        let id = KeyId::from_u128(7);
-        for (tenants, is_analyzed) in [(20, false), (20, true), (1, true), (1_000, true)] {
-            let connection = database(tenants, is_analyzed);
-            for query in queries() {
-                let (live, revoked) = ("keyward_keys_live", "keyward_keys_revoked");
-                let first = plan(&connection, &Segment::live(&query).unwrap());
-                assert_read_off(&first, live, "");
-                let first = plan(&connection, &Segment::revoked(&query).unwrap());
-                assert_read_off(&first, revoked, "");
-
-                let created_micros = 1_000_000;
-                let after = query
-                    .clone()
-                    .after(ListPosition::Live { created_micros, id });
-                let next = plan(&connection, &Segment::live(&after).unwrap());
-                assert_read_off(&next, live, "created_at,id)<(?,?)");
-                let position = 1_000;
-                let after = query.after(ListPosition::Revoked { position, id });
-                let next = plan(&connection, &Segment::revoked(&after).unwrap());
-                assert_read_off(&next, revoked, "revoked_position,id)>(?,?)");
-            }
-        }
-    }
-}
+mod tests;

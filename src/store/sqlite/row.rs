@@ -165,6 +165,6 @@ pub(super) fn instant(micros: i64) -> Result<OffsetDateTime, Fault> {
     from_unix_micros(micros).ok_or(Fault::Unreadable("an instant"))
 }
 
-fn id(bytes: [u8; 16]) -> KeyId {
+pub(super) fn id(bytes: [u8; 16]) -> KeyId {
     KeyId::from_u128(u128::from_be_bytes(bytes))
 }

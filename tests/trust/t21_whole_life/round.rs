@@ -290,7 +290,7 @@ impl<'a> Round<'a> {
             }
         }
         let is_known = |held: &Held| self.held(held.id) == Some(held);
-        if page.has_more || keys.len() != self.keys.len() || !keys.iter().all(is_known) {
+        if page.next.is_some() || keys.len() != self.keys.len() || !keys.iter().all(is_known) {
             return Err(Wrong::OtherKeys);
         }
         Ok(())

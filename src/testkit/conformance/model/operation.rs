@@ -9,8 +9,8 @@ use proptest::sample::select;
 
 use crate::key::StoredKey;
 use crate::store::{
-    Change, ChangeSet, Committed, CutoffScope, KeyFilter, KeyStore, ListPosition, ListQuery,
-    Precondition, Segments, StoreError,
+    Change, ChangeSet, Committed, CutoffScope, KeyFilter, KeyStore, ListQuery, Precondition,
+    Segments, StoreError,
 };
 use crate::testkit::conformance::Failure;
 use crate::testkit::conformance::material::{at, event, key, owner, rehash, set, tenant};
@@ -242,9 +242,12 @@ impl World {
                     if keys.len() > 1_000 {
                         return Err(Failure::new(format!("{operation:?}: the pages never end")));
                     }
-                    match keys.last() {
-                        Some(last) if page.has_more => query = query.after(ListPosition::of(last)),
-                        _ => break,
+                    match page.next {
+                        Some(place) if Some(place) > query.position() => query = query.after(place),
+                        Some(_) => {
+                            return Err(Failure::new(format!("{operation:?}: does not go on")));
+                        }
+                        None => break,
                     }
                 }
                 Answer::Keys(keys)

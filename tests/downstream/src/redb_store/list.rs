@@ -63,7 +63,7 @@ pub(super) fn list(
     let revoked = transaction.open_table(REVOKED)?;
     let mut page = Page {
         items: Vec::new(),
-        has_more: false,
+        next: None,
     };
     for place in live_places(&live, query)?.chain(revoked_places(&revoked, query)?) {
         let place = place?;
@@ -72,7 +72,7 @@ pub(super) fn list(
             continue;
         }
         if page.items.len() == query.page_size() {
-            page.has_more = true;
+            page.next = page.items.last().map(ListPosition::of);
             break;
         }
         page.items.push(with_cutoff(&cutoffs, key)?);

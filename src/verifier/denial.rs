@@ -50,11 +50,11 @@ impl DenialClass {
 }
 
 impl Denial {
-    pub(super) fn unreadable(reason: DenialReason) -> Self {
+    pub(crate) fn unreadable(reason: DenialReason) -> Self {
         Self { reason, key: None }
     }
 
-    pub(super) fn of_key(key: KeyId, reason: DenialReason) -> Self {
+    pub(crate) fn of_key(key: KeyId, reason: DenialReason) -> Self {
         Self {
             reason,
             key: Some(key),

@@ -82,3 +82,103 @@ impl Edge {
         Box::new(Refusal::new(answer, reason, is_report_only))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{GrpcStatus, KeyIn, ProblemJson};
+    use crate::key::Scope;
+    use crate::scope;
+    use crate::testkit::{every_denial, keyward_with_key};
+    use crate::verifier::{Denial, DenialClass, DenialReason};
+
+    const READ: Scope = scope!("read:editions");
+
+    async fn edges() -> Vec<Edge> {
+        let (keyward, _) = keyward_with_key([READ]).await;
+        let header = KeyIn::header("X-API-Key").unwrap();
+        let bearer = || Edge::new(&keyward).accept(KeyIn::bearer());
+        vec![
+            Edge::new(&keyward),
+            bearer(),
+            bearer().accept(header).realm("reports"),
+        ]
+    }
+
+    /// The answers to all denials that `is_meant` picks, with their reasons. The requirement and the client are as they
+    /// would be before and after anything was read of the request.
+    fn answers(edge: &Edge, is_meant: impl Fn(&Denial) -> bool) -> Vec<(String, Answer)> {
+        let need = Requirement::scope(READ).resource("project");
+        let of_request = About {
+            need: Some(&need),
+            client: Some([203, 0, 113, 7].into()),
+            ..About::default()
+        };
+        let denials = [About::default(), of_request]
+            .into_iter()
+            .flat_map(|about| {
+                let denials = every_denial().into_iter();
+                denials.map(move |denial| (denial, about))
+            });
+        let denials = denials.filter(|(denial, _)| is_meant(denial));
+        denials
+            .map(|(denial, about)| {
+                let why = denial.reason().to_string();
+                let refusal = edge.refusal(Reason::Denied(denial), about);
+                (why, refusal.into_answer())
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn every_refused_credential_gets_one_answer() {
+        for edge in edges().await {
+            for (edge, status) in [
+                (edge.clone().renderer(ProblemJson), 401),
+                (edge.renderer(GrpcStatus), 200),
+            ] {
+                let is_missing =
+                    |denial: &Denial| matches!(denial.reason(), DenialReason::NoCredential);
+                let is_refused = |denial: &Denial| {
+                    denial.class() == DenialClass::Unauthenticated && !is_missing(denial)
+                };
+                let (missing, refused) = (answers(&edge, is_missing), answers(&edge, is_refused));
+                for same in [&missing, &refused] {
+                    for (why, answer) in same {
+                        assert_eq!(answer, &same[0].1, "{why}");
+                        assert_eq!(answer.status, status, "{why}");
+                    }
+                }
+                assert_ne!(missing[0].1, refused[0].1);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_of_a_class_is_one_but_for_scopes() {
+        for edge in edges().await {
+            for class in [
+                DenialClass::BadRequest,
+                DenialClass::Throttled,
+                DenialClass::Undecidable,
+            ] {
+                let same = answers(&edge, |denial| denial.class() == class);
+                for (why, answer) in &same {
+                    assert_eq!(answer, &same[0].1, "{why}");
+                    assert_eq!(answer.status, class.status(), "{why}");
+                }
+            }
+            // The scopes that would do are the route's own.
+            let mut forbidden = answers(&edge, |denial| denial.class() == DenialClass::Forbidden);
+            for (_, answer) in &mut forbidden {
+                answer
+                    .headers
+                    .retain(|(name, _)| *name != "www-authenticate");
+            }
+            for (why, answer) in &forbidden {
+                assert_eq!(answer, &forbidden[0].1, "{why}");
+                assert_eq!(answer.status, 403, "{why}");
+            }
+        }
+    }
+}

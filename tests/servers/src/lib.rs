@@ -17,6 +17,7 @@ mod hyper;
 mod looking_up;
 mod managing;
 mod poem;
+mod refused;
 mod tonic;
 mod tower;
 mod wire;

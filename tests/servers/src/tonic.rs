@@ -1,10 +1,11 @@
 //! gRPC: tonic behind the tower layer, and asked by tonic's own client over HTTP/2.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use keyward::Keyward;
-use keyward::http::{Edge, GrpcStatus, KeyIn};
+use keyward::http::{Connection, Edge, GrpcStatus, KeyIn, Proxies};
 use keyward::key::TenantId;
 use keyward::manager::NewKey;
 use keyward::store::MemoryStore;
@@ -18,6 +19,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::READ;
+use crate::refused::House;
 
 struct Site {
     client: HealthClient<Channel>,
@@ -27,8 +29,17 @@ struct Site {
 
 impl Site {
     async fn open(keyward: Keyward, key: TestKey, require: Requirement) -> Self {
-        let edge = Edge::new(&keyward).accept(KeyIn::bearer());
-        let keys = KeyLayer::new(edge.renderer(GrpcStatus)).end_with_key();
+        let proxy = IpAddr::from([127, 0, 0, 1]);
+        let edge = Edge::new(&keyward)
+            .accept(KeyIn::bearer())
+            .behind(Proxies::forwarded([proxy.into()]))
+            .renderer(GrpcStatus);
+        let keys = KeyLayer::new(edge)
+            .end_with_key()
+            .connection(move |_| Connection {
+                peer: Some(proxy),
+                is_tls: false,
+            });
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = format!("http://{}", incoming.local_addr().unwrap());
         let (_, health) = tonic_health::server::health_reporter();
@@ -93,6 +104,33 @@ async fn clients_are_told_in_the_statuses_of_grpc() {
     site.key.revoke(&site.keyward).await;
     let status = site.check(Some(&bearer)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn every_refused_credential_gets_one_status() {
+    let house = House::open().await;
+    let key = TestKey::issue(&house.keyward, [READ]).await;
+    let refused = house.refused().await;
+    let mut site = Site::open(house.keyward, key, Requirement::scope(READ)).await;
+    let mut first = None;
+    for refused in refused {
+        let mut request = asking(Some(&format!("Bearer {}", refused.text)));
+        if let Some(from) = refused.forwarded {
+            let from = from.parse().unwrap();
+            request.metadata_mut().insert("forwarded", from);
+        }
+        let status = site.client.check(request).await.unwrap_err();
+        let mut headers = status.metadata().clone().into_headers();
+        headers.remove("date");
+        let reply = (status.code(), status.message().to_owned(), headers);
+        assert_eq!(reply.0, Code::Unauthenticated, "{}", refused.why);
+        assert_eq!(
+            &reply,
+            first.get_or_insert_with(|| reply.clone()),
+            "{}",
+            refused.why
+        );
+    }
 }
 
 #[tokio::test]

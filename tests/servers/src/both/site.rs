@@ -17,6 +17,7 @@ use keyward::scope;
 use keyward::testkit::{TestKey, keyward_with_key};
 use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, key::Scope};
+use tokio::sync::Notify;
 
 use super::Served;
 use crate::READ;
@@ -43,6 +44,14 @@ pub(super) enum Framework {
 struct Deeds {
     lookups: Arc<AtomicUsize>,
     acts: Arc<AtomicUsize>,
+    waits: Arc<Waits>,
+}
+
+/// A look-up of `e-waits` has begun, and may go on.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    pub(super) begun: Notify,
+    pub(super) released: Notify,
 }
 
 impl Deeds {
@@ -180,6 +189,10 @@ impl Site {
         self.deeds.lookups.load(Ordering::SeqCst)
     }
 
+    pub(super) fn waits(&self) -> &Waits {
+        &self.deeds.waits
+    }
+
     /// What the observer has been told since it was last asked.
     pub(super) fn told_in_full(&self) -> Vec<Told> {
         std::mem::take(&mut *self.told.lock().unwrap())
@@ -252,6 +265,11 @@ async fn found(deeds: Deeds, edition: String) -> Result<Option<String>, &'static
     deeds.lookups.fetch_add(1, Ordering::SeqCst);
     if edition == "e-broken" {
         return Err("the database is away");
+    }
+    if edition == "e-waits" {
+        deeds.waits.begun.notify_one();
+        deeds.waits.released.notified().await;
+        return Ok(Some("p-1".to_owned()));
     }
     Ok(project_of(&edition))
 }

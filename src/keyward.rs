@@ -210,6 +210,9 @@ impl Builder {
         if self.hashing.lacks_pepper() {
             return Err(OpenError::NoPepper);
         }
+        if let Some(lease) = self.cache.excessive_lease() {
+            return Err(OpenError::LeaseTooLong { lease });
+        }
         let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
         if let Some(fault) = self.foreign.as_ref().and_then(ForeignKeys::fault) {
             return Err(OpenError::Foreign(fault));
@@ -305,6 +308,16 @@ pub enum OpenError {
     /// started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
     #[error("digests without a pepper are refused, and no pepper was given")]
     NoPepper,
+    /// The [lease](KeyCache::lease) is longer than a node may go on without news of its keys. Take
+    /// [`KeyCache::MAX_LEASE`] or less.
+    #[error(
+        "a lease of {lease:?} is longer than the limit of {:?}",
+        KeyCache::MAX_LEASE
+    )]
+    LeaseTooLong {
+        /// The lease.
+        lease: Duration,
+    },
     /// No random bytes can be had from the random source. Nothing could be issued either: fix that first.
     #[error(transparent)]
     Random(#[from] RandomError),

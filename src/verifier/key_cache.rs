@@ -46,14 +46,17 @@ impl KeyCache {
 
     /// For how long a node may decide on what it read of a key: counted from the start of the read, or from the start
     /// of the last completed poll of the change feed that the [background work](crate::Keyward::background) has
-    /// applied. Five seconds by default, ten minutes at most; zero keeps nothing.
+    /// applied. Five seconds by default; zero keeps nothing. With more than [ten minutes](Self::MAX_LEASE), [`Builder::open`]
+    /// fails.
     ///
     /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is
     /// measured by the [steady clock](crate::Builder::steady_clock): a machine that is paused from outside, without
     /// noticing, may be late by up to a lease after it wakes.
+    ///
+    /// [`Builder::open`]: crate::Builder::open
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease.min(Self::MAX_LEASE);
+        self.lease = lease;
         self
     }
 
@@ -74,6 +77,11 @@ impl KeyCache {
     pub fn reads_at_once(mut self, reads: NonZeroUsize) -> Self {
         self.reads = reads;
         self
+    }
+
+    /// The lease, if it is longer than it may be.
+    pub(crate) fn excessive_lease(&self) -> Option<Duration> {
+        (self.lease > Self::MAX_LEASE).then_some(self.lease)
     }
 
     /// How long a read is waited for. What comes later is too old to decide on.

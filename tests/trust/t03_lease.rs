@@ -6,10 +6,12 @@
 
 mod gate;
 mod nodes;
+mod proofs;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use keyward::OpenError;
 use keyward::clock::{Clock, ClockError, SteadyClock};
 use keyward::key::{ApiKey, RevokeReason};
 use keyward::manager::{KeyUpdate, ManageError};
@@ -22,12 +24,12 @@ use self::nodes::{BOUND, INSTANT, Nodes, all_are_granted, verify};
 use crate::common::{actor, builder, clock, new_key, tenant};
 
 /// Whether a key that was revoked elsewhere is granted once the bound has passed since its read began.
-async fn outlives_the_bound(nodes: Nodes) -> bool {
+async fn outlives(bound: Duration, nodes: Nodes) -> bool {
     let key = nodes.issue().await;
     nodes.steady.advance(Duration::from_secs(3));
     assert!(nodes.is_granted(&key).await);
     nodes.revoke(&key).await;
-    nodes.steady.advance(BOUND - INSTANT);
+    nodes.steady.advance(bound - INSTANT);
     assert!(nodes.is_granted(&key).await, "not heard of yet");
     assert_eq!(nodes.reads(), 1);
     nodes.steady.advance(INSTANT);
@@ -37,7 +39,31 @@ async fn outlives_the_bound(nodes: Nodes) -> bool {
 #[tokio::test]
 async fn without_news_a_revoked_key_is_refused_a_bound_after_its_read_began() {
     let nodes = Nodes::new().await;
-    assert!(!outlives_the_bound(nodes).await);
+    assert!(!outlives(BOUND, nodes).await);
+    for bound in [INSTANT, Duration::from_millis(1), KeyCache::MAX_LEASE] {
+        let nodes = Nodes::cached(KeyCache::new().lease(bound)).await;
+        assert!(!outlives(bound, nodes).await, "{bound:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_beyond_the_limit_is_refused() {
+    for (lease, is_opened) in [
+        (Duration::ZERO, true),
+        (KeyCache::MAX_LEASE, true),
+        (KeyCache::MAX_LEASE + INSTANT, false),
+        (Duration::MAX, false),
+    ] {
+        let builder = builder(MemoryStore::new(), clock()).cache(KeyCache::new().lease(lease));
+        match builder.open().await {
+            Ok(_) => assert!(is_opened, "{lease:?}"),
+            Err(OpenError::LeaseTooLong { lease: refused }) => {
+                assert!(!is_opened, "{lease:?}");
+                assert_eq!(refused, lease);
+            }
+            Err(error) => panic!("{lease:?}: {error}"),
+        }
+    }
 }
 
 /// Shows the time at which it was first asked.
@@ -60,7 +86,7 @@ async fn a_clock_that_stands_still_is_caught() {
     let steady = ManualSteadyClock::new();
     let still = StandsStill(steady.clone(), Mutex::default());
     let nodes = Nodes::measuring(steady, still, KeyCache::new().lease(BOUND)).await;
-    assert!(outlives_the_bound(nodes).await);
+    assert!(outlives(BOUND, nodes).await);
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use keyward::verifier::{DenialClass, DenialReason};
 use rusqlite::params;
 use tempfile::TempDir;
 
-use crate::common::{Came, Node, actor, all_came_to, behind, came, file, reads, tenant, told};
+use crate::common::{
+    BOUND, Came, Node, actor, all_came_to, behind, came, file, reads, tenant, told,
+};
 
 /// A key between two others, to be edited.
 struct Edited {
@@ -138,6 +140,36 @@ async fn a_digest_that_was_copied_from_another_row_grants_neither_secret() {
     assert_eq!(node.list().await.unwrap().keys.len(), 3);
     node.revoke(key.id()).await.unwrap();
     edited.others_are_granted().await;
+}
+
+#[tokio::test]
+async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
+    for waits in [false, true] {
+        let edited = Edited::new().await;
+        let (node, key) = (&edited.node, &edited.key);
+        let own = node.store.get(key.id()).await.unwrap().unwrap().digest;
+        let (head, _) = own.expose().rsplit_once('$').unwrap();
+        let other = format!("{head}$nfS1n82GxobNKLTMEdb9dgZrEblflubEzinDkQCsmlM");
+        for (digest, is_granted) in [(&*other, false), (own.expose(), true)] {
+            let what = format!("digest = '{digest}'");
+            edit(&edited.path, &what, key, &edited.others[0]);
+            if waits {
+                node.steady.advance(BOUND);
+            } else {
+                node.forget();
+            }
+            for _ in 0..2 {
+                match node.verify(key).await {
+                    Ok(_) => assert!(is_granted),
+                    Err(denial) => {
+                        let is_wrong = matches!(denial.reason(), DenialReason::WrongSecret);
+                        assert!(is_wrong && !is_granted, "{denial:?}");
+                    }
+                }
+            }
+        }
+        edited.others_are_granted().await;
+    }
 }
 
 /// What makes sense is believed: a document does not say whose it is.

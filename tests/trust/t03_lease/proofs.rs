@@ -1,0 +1,117 @@
+//! What a secret was proven against is not what the store holds any more, and this node did not commit the change:
+//! somebody edited the store, or restored a backup. The revision stays, so that the digest alone tells.
+
+use keyward::key::{ApiKey, Digest};
+use keyward::store::{Change, ChangeId, ChangeSet, KeyStore as _};
+use keyward::testkit::SeededRandom;
+use keyward::verifier::{DenialReason, KeyCache};
+
+use super::gate::Tell;
+use super::nodes::{BOUND, INSTANT, Nodes};
+use crate::common::{actor, tenant};
+
+/// How a node comes to read a key again.
+#[derive(Debug, Clone, Copy)]
+enum Again {
+    Forgetting,
+    LeaseEnd,
+    LostHistory,
+    KeepingNothing,
+}
+
+impl Nodes {
+    async fn digest(&self, key: &ApiKey) -> Digest {
+        let stored = self.store.store.get(key.id()).await.unwrap();
+        stored.unwrap().digest
+    }
+
+    /// The digest that another secret of this key might have.
+    async fn another_digest(&self, key: &ApiKey) -> Digest {
+        let own = self.digest(key).await;
+        let (head, _) = own.expose().rsplit_once('$').unwrap();
+        Digest::new(format!(
+            "{head}$nfS1n82GxobNKLTMEdb9dgZrEblflubEzinDkQCsmlM"
+        ))
+        .unwrap()
+    }
+
+    /// Puts another digest in the place of the key's own, past both nodes.
+    async fn edit(&self, key: &ApiKey, to: &Digest) {
+        let (id, from) = (key.id(), self.digest(key).await);
+        let change = Change::Rehash {
+            id,
+            from,
+            to: to.clone(),
+        };
+        let set = ChangeSet::one(ChangeId::generate(&SeededRandom::new(0)), change);
+        self.store.store.commit(&set).await.unwrap();
+        assert_eq!(self.digest(key).await, *to);
+    }
+
+    async fn read_again(&self, again: Again) {
+        match again {
+            Again::Forgetting => self.here.verifier().forget_all(),
+            Again::LeaseEnd => self.steady.advance(BOUND),
+            Again::LostHistory => {
+                self.steady.advance(BOUND - INSTANT);
+                self.store.tell(Tell::Lost).await;
+                // The read alone vouches no longer.
+                self.steady.advance(INSTANT);
+            }
+            Again::KeepingNothing => {}
+        }
+    }
+
+    async fn is_wrong(&self, key: &ApiKey) -> bool {
+        let denial = self.verify(key).await.unwrap_err();
+        matches!(denial.reason(), DenialReason::WrongSecret)
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
+    for again in [
+        Again::Forgetting,
+        Again::LeaseEnd,
+        Again::LostHistory,
+        Again::KeepingNothing,
+    ] {
+        let nodes = match again {
+            Again::LostHistory => Nodes::following().await,
+            Again::KeepingNothing => Nodes::cached(KeyCache::off()).await,
+            Again::Forgetting | Again::LeaseEnd => Nodes::new().await,
+        };
+        let key = nodes.issue().await;
+        let (own, other) = (nodes.digest(&key).await, nodes.another_digest(&key).await);
+        for _ in 0..2 {
+            assert!(nodes.is_granted(&key).await, "{again:?}");
+            nodes.edit(&key, &other).await;
+            nodes.read_again(again).await;
+            for _ in 0..2 {
+                assert!(nodes.is_wrong(&key).await, "{again:?}");
+            }
+            nodes.edit(&key, &own).await;
+            nodes.read_again(again).await;
+        }
+        assert!(nodes.is_granted(&key).await, "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_proven_anew_within_a_request_too() {
+    let nodes = Nodes::new().await;
+    let key = nodes.issue().await;
+    let other = nodes.another_digest(&key).await;
+    // The read brings the digest as it was. A change by this node makes the request read once more after the hash.
+    let waiting = nodes.begin_to_verify(&key).await;
+    let (manager, actor, tenant) = (nodes.here.manager(), actor(), tenant());
+    nodes.store.hold_no_more();
+    manager.suspend(&actor, &tenant, key.id()).await.unwrap();
+    manager.resume(&actor, &tenant, key.id()).await.unwrap();
+    nodes.edit(&key, &other).await;
+    nodes.store.let_go();
+    let denial = waiting.await.unwrap().unwrap_err();
+    let is_wrong = matches!(denial.reason(), DenialReason::WrongSecret);
+    assert!(is_wrong, "{}", denial.reason());
+    assert_eq!(nodes.reads(), 2);
+}

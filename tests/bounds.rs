@@ -1,0 +1,213 @@
+//! Every documented bound of what is configured or issued: what is at it is taken, and what is past it is refused.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::hashing::{Argon2Params, Pepper};
+use keyward::key::{
+    Digest, ForeignFormat, KeyFormat, Metadata, Network, Networks, PresentedKey, Quota, Resource,
+    Resources, Scope, ScopeCatalog, ScopeDeclaration, Secret, TenantId, Title,
+};
+use keyward::manager::{Actor, Ceiling, InvalidKey, ManageError, NewKey};
+use keyward::random::OsRandom;
+use keyward::scope;
+use keyward::store::{Change, ChangeId, ChangeSet, MemoryStore};
+use keyward::testkit::builder;
+use serde_json::{Map, Value};
+
+const READ: Scope = scope!("read:editions");
+
+/// That a number is taken from the least to the most, and no other beside them.
+#[track_caller]
+fn takes(least: usize, most: usize, is_taken: impl Fn(usize) -> bool) {
+    for (number, is_within) in [
+        (least.saturating_sub(1), least == 0),
+        (least, true),
+        (most, true),
+        (most + 1, false),
+    ] {
+        assert_eq!(is_taken(number), is_within, "{number}");
+    }
+}
+
+fn a(length: usize) -> String {
+    "a".repeat(length)
+}
+
+#[test]
+fn names_and_texts_have_a_longest() {
+    takes(1, 100, |length| Title::new("ä".repeat(length)).is_ok());
+    takes(1, 128, |length| TenantId::new(a(length)).is_ok());
+    takes(1, 128, |length| {
+        let tenant = TenantId::new("acme-inc").unwrap();
+        Actor::user(&a(length), tenant, Ceiling::Unlimited).is_ok()
+    });
+    takes(1, 32, |length| Resource::new(&a(length), "v").is_ok());
+    takes(1, 128, |length| Resource::new("kind", &a(length)).is_ok());
+    takes(1, Scope::MAX_LENGTH, |length| {
+        a(length).parse::<Scope>().is_ok()
+    });
+    takes(2, 16, |length| KeyFormat::new(&a(length)).is_ok());
+    takes(1, 16, |length| {
+        let format = KeyFormat::new("acme").unwrap();
+        format.environment(&a(length)).is_ok()
+    });
+    takes(0, Digest::MAX_BYTES, |length| {
+        Digest::new(a(length)).is_ok()
+    });
+    takes(1, 32, |length| ForeignFormat::opaque(&a(length)).is_ok());
+    takes(0, 64, |length| {
+        let format = ForeignFormat::opaque("old").unwrap();
+        format.prefix(&a(length)).is_ok()
+    });
+}
+
+#[test]
+fn secrets_and_peppers_have_a_length() {
+    let (least, most) = (Secret::MIN_LENGTH, Secret::MAX_LENGTH);
+    assert_eq!((least, most), (22, 128));
+    takes(least, most, |length| Secret::new(a(length)).is_ok());
+    takes(least, most, |length| {
+        Secret::generate(&OsRandom, length).is_ok()
+    });
+    takes(least, most, |length| {
+        let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+        format.secret_length(length).is_ok()
+    });
+    let pepper = |length| Pepper::new(1, (0..=u8::MAX).take(length).collect::<Vec<_>>());
+    assert!(pepper(Pepper::MIN_BYTES).is_ok() && pepper(Pepper::MIN_BYTES - 1).is_err());
+}
+
+#[test]
+fn a_key_text_has_a_longest() {
+    let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+    let why = |length| {
+        let text = a(length);
+        format
+            .parse_presented(PresentedKey::text(&text))
+            .unwrap_err()
+    };
+    let oversize = why(257).to_string();
+    assert!(oversize.contains("256 bytes"), "{oversize}");
+    assert_ne!(why(256).to_string(), oversize);
+}
+
+#[test]
+fn slow_hashes_are_bounded_from_both_sides() {
+    const GIB: usize = 1024 * 1024;
+    let is_taken = |memory: usize, passes: usize, lanes: usize| {
+        let number = |number| u32::try_from(number).unwrap();
+        Argon2Params::new(number(memory), number(passes), number(lanes)).is_ok()
+    };
+    takes(7 * 1024, 2 * GIB, |memory| is_taken(memory, 64, 1));
+    takes(1, 64, |passes| is_taken(64 * 1024, passes, 1));
+    takes(1, 16, |lanes| is_taken(64 * 1024, 1, lanes));
+    // Less memory takes more passes.
+    takes(35 * 1024, 2 * GIB, |memory| is_taken(memory, 1, 1));
+    takes(5, 64, |passes| is_taken(7 * 1024, passes, 1));
+}
+
+#[test]
+fn quotas_have_bounds() {
+    let quota = |name: &str, window| Quota::new(name, NonZeroU32::MIN, window).is_ok();
+    takes(1, 32, |length| quota(&a(length), Duration::from_secs(60)));
+    takes(1, 366 * 24 * 3_600, |seconds| {
+        quota("q", Duration::from_secs(u64::try_from(seconds).unwrap()))
+    });
+    assert!(!quota("q", Duration::new(1, 1)), "whole seconds");
+}
+
+#[test]
+fn metadata_have_a_size_and_a_depth() {
+    let sized = |bytes: usize| {
+        let text = Value::from(a(bytes - r#"{"k":""}"#.len()));
+        Metadata::new(Map::from_iter([("k".to_owned(), text)])).is_ok()
+    };
+    assert!(sized(Metadata::MAX_BYTES) && !sized(Metadata::MAX_BYTES + 1));
+    let deep = |levels: usize| {
+        let value = (2..levels).fold(Value::Array(Vec::new()), |inner, _| {
+            Value::from(vec![inner])
+        });
+        Metadata::new(Map::from_iter([("k".to_owned(), value)])).is_ok()
+    };
+    assert!(deep(Metadata::MAX_DEPTH) && !deep(Metadata::MAX_DEPTH + 1));
+}
+
+#[test]
+fn catalogs_and_sets_of_changes_have_a_size() {
+    takes(0, ScopeCatalog::MAX_SCOPES, |count| {
+        let declared = (0..count).map(|n| -> ScopeDeclaration {
+            format!("scope{n}")
+                .parse::<Scope>()
+                .unwrap()
+                .described("a scope")
+        });
+        ScopeCatalog::new(declared).is_ok()
+    });
+    takes(1, ChangeSet::MAX_CHANGES, |count| {
+        let change = |n: usize| Change::Setting {
+            name: n.to_string(),
+            value: String::new(),
+        };
+        ChangeSet::new(ChangeId::generate(&OsRandom), (0..count).map(change)).is_some()
+    });
+}
+
+#[tokio::test]
+async fn what_a_key_carries_is_counted_when_it_is_issued() {
+    let keyward = builder(MemoryStore::new(), [READ]).open().await.unwrap();
+    let new = || NewKey::new(TenantId::new("acme-inc").unwrap(), "a key", READ);
+    let resources = |count: usize| {
+        let each = (0..count).map(|n| Resource::new("project", &n.to_string()).unwrap());
+        new().resources(Resources::only(each).unwrap())
+    };
+    let networks = |count: usize| {
+        let each = (0..count).map(|n| -> Network { format!("10.0.{n}.0/24").parse().unwrap() });
+        new().networks(Networks::only(each).unwrap())
+    };
+    let quotas = |count: usize| {
+        (0..count).fold(new(), |new, n| {
+            let quota = Quota::new(&n.to_string(), NonZeroU32::MIN, Duration::from_secs(1));
+            new.quota(quota.unwrap())
+        })
+    };
+    for (most, at, past) in [
+        (
+            Resources::MAX,
+            resources(Resources::MAX),
+            resources(Resources::MAX + 1),
+        ),
+        (
+            Networks::MAX,
+            networks(Networks::MAX),
+            networks(Networks::MAX + 1),
+        ),
+        (
+            Quota::MAX_PER_KEY,
+            quotas(Quota::MAX_PER_KEY),
+            quotas(Quota::MAX_PER_KEY + 1),
+        ),
+    ] {
+        let issue = async |new| keyward.manager().issue(&Actor::system("tests"), new).await;
+        assert!(issue(at).await.is_ok(), "{most}");
+        let refused = issue(past).await.unwrap_err();
+        let is_invalid = matches!(
+            refused,
+            ManageError::Invalid(
+                InvalidKey::TooManyResources
+                    | InvalidKey::TooManyNetworks
+                    | InvalidKey::TooManyQuotas
+            )
+        );
+        assert!(
+            is_invalid && refused.to_string().contains(&most.to_string()),
+            "{refused}"
+        );
+    }
+}

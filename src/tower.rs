@@ -123,6 +123,8 @@ impl KeyLayer {
     /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
     /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers buffer: how
     /// much a client must read to go on is up to the server and the protocol.
+    ///
+    /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
     #[must_use]
     pub fn stall_timeout(self, most: Duration) -> Self {
         let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));

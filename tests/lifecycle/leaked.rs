@@ -218,7 +218,7 @@ async fn a_hundred_texts_a_minute_may_find_nothing() {
 }
 
 #[tokio::test]
-async fn at_the_limit_an_error_tells_nothing_of_a_key() {
+async fn at_the_limit_a_failing_clock_is_told_as_such() {
     let steady = ManualSteadyClock::new();
     let house = House::with(|builder| builder.steady_clock(steady.clone())).await;
     let issued = house.issue("key").await;

@@ -228,7 +228,7 @@ async fn a_store_that_answers_with_what_stood_before_is_caught() {
 /// Whoever called `revoke` went away. Its commit lands later, and from then on nothing is granted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_dropped_revocation_that_lands_later_is_not_undone_by_a_fill() {
-    let track = Track::over(Late::new().committing_in_the_background()).await;
+    let track = Track::over(Late::new().holding_revocations()).await;
     let mut landed_later = 0;
     for race in 0..300 {
         let key = Arc::new(track.issue(&format!("dropped-{race}")).await);
@@ -242,20 +242,24 @@ async fn a_dropped_revocation_that_lands_later_is_not_undone_by_a_fill() {
             tokio::spawn(async move { track.verify_until(&over, &key).await })
         });
         let verifying: Vec<_> = verifying.collect();
-        let polls = 1 + usize::try_from(race % 7).unwrap();
-        let is_done = poll_times(track.end(&track.here, &key, Ending::Revoke), polls);
+        // Reading the key takes six polls at most, and the next begins the commit.
+        let polls = 1 + usize::try_from(race % 10).unwrap();
+        let before = track.store.commits_begun();
+        let done = poll_times(track.end(&track.here, &key, Ending::Revoke), polls);
+        assert!(done.is_none(), "{race}: it has not landed");
+        let has_begun = track.store.commits_begun() > before;
         let is_revoked = async || {
             let row = track.store.inner().get(key.key.id()).await.unwrap();
             row.is_some_and(|row| row.revocation.is_some())
         };
-        // Its commit may not have begun when it went away; one before it may still be being counted.
-        let is_under_way = || track.store.commits_begun() > track.store.commits_landed();
-        while is_under_way() && !is_revoked().await {
+        assert!(!is_revoked().await, "{race}: it has not landed");
+        track.store.let_one_land();
+        if has_begun {
             landed_later += 1;
-            tokio::task::yield_now().await;
-        }
-        if !is_revoked().await {
-            assert!(is_done != Some(()), "{race}");
+            while !is_revoked().await {
+                tokio::task::yield_now().await;
+            }
+        } else {
             track.end(&track.here, &key, Ending::Revoke).await;
         }
         let ended = track.stamp();

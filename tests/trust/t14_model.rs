@@ -86,8 +86,8 @@ fn most_planted_bugs_are_caught_by_a_named_case_too() {
     for bug in BUGS {
         let suite = Suite::new(move || async move { Ok(((), Broken::new(bug))) });
         let named = || Suite::cases().filter(|case| !case.ends_with("with_the_reference"));
-        // Some bugs are races, which on a busy machine may be missed once.
-        let is_caught = (0..5).any(|_| named().any(|case| suite.run(case).is_err()));
+        // Some bugs are races, which on a busy machine may be missed several times.
+        let is_caught = (0..20).any(|_| named().any(|case| suite.run(case).is_err()));
         if !is_caught {
             missed.push(bug);
         }

@@ -264,7 +264,7 @@ async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
     );
     drop(streaming);
     // The server hears of it when it next writes.
-    for _ in 0..400 {
+    for _ in 0..4_000 {
         if site.ask("GET /echo", &headers).await.status == 200 {
             return;
         }

@@ -8,19 +8,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
-    StoreError, UsageStore,
+    Change, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore,
+    Page, StoreError, UsageStore,
 };
+use tokio::sync::Semaphore;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Late {
     store: MemoryStore,
     is_from_before: bool,
-    is_in_background: bool,
+    /// Lets revocations land, one a permit.
+    gate: Option<Arc<Semaphore>>,
     before: Arc<Mutex<HashMap<KeyId, StoredKey>>>,
     calls: Arc<AtomicU64>,
     begun: Arc<AtomicU64>,
-    landed: Arc<AtomicU64>,
 }
 
 impl Late {
@@ -36,11 +37,18 @@ impl Late {
         }
     }
 
-    /// A commit that has begun ends by itself, later, whoever goes away.
-    pub(super) fn committing_in_the_background(self) -> Self {
+    /// A commit that has begun ends by itself, whoever goes away; one that revokes, once it is let.
+    pub(super) fn holding_revocations(self) -> Self {
         Self {
-            is_in_background: true,
+            gate: Some(Arc::new(Semaphore::new(0))),
             ..self
+        }
+    }
+
+    /// Lets one revocation land that has begun, or that begins next.
+    pub(super) fn let_one_land(&self) {
+        if let Some(gate) = &self.gate {
+            gate.add_permits(1);
         }
     }
 
@@ -52,10 +60,6 @@ impl Late {
         self.begun.load(Ordering::SeqCst)
     }
 
-    pub(super) fn commits_landed(&self) -> u64 {
-        self.landed.load(Ordering::SeqCst)
-    }
-
     /// Waits up to three polls, by turns.
     async fn dawdle(&self) {
         for _ in 0..self.calls.fetch_add(1, Ordering::SeqCst) % 4 {
@@ -64,9 +68,14 @@ impl Late {
     }
 
     async fn land(self, set: ChangeSet) -> Result<Committed, StoreError> {
+        let mut changes = set.changes().iter();
+        if let Some(gate) = &self.gate
+            && changes.any(|change| matches!(change, Change::Revoke { .. }))
+        {
+            gate.acquire().await.unwrap().forget();
+        }
         self.dawdle().await;
         let committed = self.store.commit(&set).await;
-        self.landed.fetch_add(1, Ordering::SeqCst);
         self.dawdle().await;
         committed
     }
@@ -93,7 +102,7 @@ impl KeyStore for Late {
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let landing = self.clone().land(set.clone());
-        if self.is_in_background {
+        if self.gate.is_some() {
             tokio::spawn(landing).await.unwrap()
         } else {
             landing.await

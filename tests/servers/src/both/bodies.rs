@@ -11,7 +11,7 @@ use crate::client::{Ask, Sent};
 
 /// Asks until this is answered: a server hears that a client has gone away when it next writes.
 async fn becomes(site: &Site, line: &str, key: &TestKey, status: u16) {
-    for _ in 0..400 {
+    for _ in 0..4_000 {
         if site.status(line, key).await == status {
             return;
         }

@@ -224,6 +224,15 @@ async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
             .await;
         assert_eq!(refusal.unwrap_err().answer().status, 401);
     }
+    // No more is decoded than any key has.
+    for (bytes, is_decoded) in [(768, true), (769, false)] {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(":".repeat(bytes)));
+        let refusal = house
+            .ask(&[("authorization", value.as_bytes())], None)
+            .await;
+        let why = refusal.unwrap_err().reason().to_string();
+        assert_eq!(why.contains("not encoded"), !is_decoded, "{why}");
+    }
 }
 
 /// An edge that accepts everything, before a Keyward with a key that another system issued.

@@ -79,3 +79,19 @@ async fn lists_of_one_tenant_leave_turns_to_others() {
     store.list(&ListQuery::of(&other)).await.unwrap();
     drop((floods, held));
 }
+
+#[test]
+fn options_are_brought_within_their_bounds() {
+    const MOST: Duration = Duration::from_mins(2);
+    for (asked, taken) in [
+        (Duration::ZERO, Duration::ZERO),
+        (MOST, MOST),
+        (MOST + Duration::from_nanos(1), MOST),
+        (Duration::MAX, MOST),
+    ] {
+        assert_eq!(SqliteOptions::new().patience(asked).patience, taken);
+    }
+    for (asked, taken) in [(0, 1), (1, 1), (100, 100)] {
+        assert_eq!(SqliteOptions::new().readers(asked).readers, taken);
+    }
+}

@@ -6,7 +6,8 @@
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`](KeyManager::events) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
 //! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before) |
-//! | remove them | [`purge`](KeyManager::purge) |
+//! | remove them | [`purge`](KeyManager::purge), [`remove_tenant`](KeyManager::remove_tenant) |
+//! | remove old events | [`cut_events`](KeyManager::cut_events) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
 //! | survive a restored backup | [`export_revocations`](KeyManager::export_revocations), [`replay_revocations`](KeyManager::replay_revocations) |
 //!
@@ -20,6 +21,7 @@
 mod actor;
 mod amend;
 mod ceiling;
+mod cut_events;
 mod draft;
 mod error;
 mod events;
@@ -35,6 +37,7 @@ mod page_cursor;
 mod policy;
 mod purge;
 mod query;
+mod remove_tenant;
 mod replay;
 mod revealed;
 mod revoke;
@@ -46,6 +49,7 @@ mod update;
 
 pub use actor::{Actor, Tenants};
 pub use ceiling::{Axis, Ceiling, Limits};
+pub use cut_events::CutEvents;
 pub use error::{InvalidKey, ManageError};
 pub use foreign_key::ForeignKey;
 pub use import::ImportError;
@@ -59,6 +63,7 @@ pub use page_cursor::{CursorError, PageCursor};
 pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
 pub use purge::Purged;
 pub use query::KeyQuery;
+pub use remove_tenant::RemovedTenant;
 pub use replay::{Replayed, RevocationPage, RevocationRecord};
 pub use revealed::Revealed;
 pub use revoke::Revoked;

@@ -75,6 +75,13 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///   revision above its last. The id stays taken for good: no later insert succeeds
 ///   ([`StoreError::AlreadyExists`]), so that an import repeated later cannot bring a revoked key back. Of a purged key
 ///   nothing else is kept but its events.
+/// - *A removal of a tenant* finds no key of the tenant, revoked ones included, or is [`Outcome::TenantHasKeys`]. It removes
+///   the cutoffs of the tenant's owners, and leaves the tenant the latest cutoff that there was among these and its own: none
+///   moves back. It is told as a cutoff of the tenant, and in what the feed still keeps, the tenant takes the place of its
+///   owners. So the store names no owner any more but in events.
+/// - *A cut of events* removes all up to the one that it names by number and hash, or is [`Outcome::EventsNotCut`] if that
+///   one is not stored. Numbers and the head of the chain go on as if nothing had been removed. It is told as
+///   [`Changed::EventsCut`]. A store that keeps no events answers [`StoreError::Unsupported`].
 /// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`].
 /// - *A setting* is written once: the first value under a name stands.
 /// - *Preconditions* are checked against what stood before the first change:

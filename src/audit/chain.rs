@@ -2,6 +2,10 @@
 //!
 //! Whoever can write the whole log can also compute the whole chain anew: it shows tampering to those who
 //! kept a head outside the store.
+//!
+//! The oldest events can be cut. The event that records the cut is in the chain itself, and names the number and the hash
+//! of the last event that was cut. The rest of the log is verified from there. A head that was kept from before the
+//! last event that was cut can no longer be compared: keep a newer one before each cut.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +59,17 @@ pub struct SealedEvent {
     pub hash: [u8; 32],
 }
 
+impl SealedEvent {
+    /// The head of the chain once this was its last event: what to keep outside the store.
+    #[must_use]
+    pub fn head(&self) -> ChainHead {
+        ChainHead {
+            events: self.number,
+            hash: self.hash,
+        }
+    }
+}
+
 /// Checks that these events follow the head and one another, and returns the head after them.
 ///
 /// # Errors
@@ -75,6 +90,87 @@ pub fn verify_chain<'a>(
     })
 }
 
+/// Checks all events that a log holds, from the first one on, and returns the head after them.
+///
+/// A log of which the oldest events were [cut](super::EventAction::EventsCut) has to begin right after a
+/// [checkpoint](Event::checkpoint) that one of its events records.
+///
+/// ```
+/// # async fn audit(store: &dyn keyward::store::KeyStore, kept: keyward::audit::ChainHead)
+/// #     -> Result<(), Box<dyn std::error::Error>> {
+/// use keyward::audit::verify_log;
+///
+/// let log = store.events().ok_or("the store keeps no events")?;
+/// let events = log.read(None, 0, usize::MAX).await?; // of all tenants
+/// verify_log(&events)?;
+/// // The head that was kept outside the store is still the hash of that event.
+/// assert!(events.iter().any(|sealed| sealed.head() == kept));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ChainBreak`] names the first event that does not fit, or the first of the log if no event records what was cut
+/// before it.
+pub fn verify_log<'a>(
+    events: impl IntoIterator<Item = &'a SealedEvent>,
+) -> Result<ChainHead, ChainBreak> {
+    let mut check = LogCheck::default();
+    for sealed in events {
+        check.add(sealed)?;
+    }
+    check.end()
+}
+
+/// As [`verify_log`], for a log that is read page by page.
+#[derive(Debug, Default)]
+pub struct LogCheck {
+    first: Option<SealedEvent>,
+    head: ChainHead,
+    /// Whether the first event is known to follow the beginning of the chain, or a checkpoint.
+    begins_well: bool,
+}
+
+impl LogCheck {
+    /// Adds the next event.
+    ///
+    /// # Errors
+    /// [`ChainBreak`] if it does not follow the one before.
+    pub fn add(&mut self, sealed: &SealedEvent) -> Result<(), ChainBreak> {
+        match &self.first {
+            None if sealed.number <= 1 => {
+                self.head = verify_chain(ChainHead::default(), [sealed])?;
+                self.first = Some(sealed.clone());
+                self.begins_well = true;
+            }
+            None => {
+                // What it follows is told by an event that comes later.
+                self.first = Some(sealed.clone());
+                self.head = sealed.head();
+            }
+            Some(_) => self.head = verify_chain(self.head, [sealed])?,
+        }
+        if let (Some(first), Some(checkpoint)) = (&self.first, sealed.event.checkpoint()) {
+            self.begins_well |= verify_chain(checkpoint, [first]).is_ok();
+        }
+        Ok(())
+    }
+
+    /// The head after the events.
+    ///
+    /// # Errors
+    /// [`ChainBreak`] names the first event if it is not the first of the chain, and no event records what was cut before
+    /// it.
+    pub fn end(self) -> Result<ChainHead, ChainBreak> {
+        match self.first {
+            Some(first) if !self.begins_well => Err(ChainBreak {
+                number: first.number,
+            }),
+            _ => Ok(self.head),
+        }
+    }
+}
+
 /// The chain does not hold: an event was edited, removed, inserted or moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the chain of events breaks at event {number}")]
@@ -88,6 +184,120 @@ mod tests {
     use super::*;
     use crate::audit::EventAction;
     use crate::key::{KeyId, Principal, TenantId, Title};
+
+    fn cut(through: ChainHead) -> Event {
+        Event {
+            at: time::OffsetDateTime::UNIX_EPOCH,
+            tenant: None,
+            actor: Principal::user("alice").unwrap(),
+            action: EventAction::EventsCut,
+            key: None,
+            title: None,
+            changes: Event::cut_fields(1, through),
+            request: None,
+            client: None,
+        }
+    }
+
+    /// Ten events, of which the first four were cut: the rest, with the event that records it, and the head.
+    fn cut_chain() -> (Vec<SealedEvent>, ChainHead) {
+        let (mut events, head) = chain(10);
+        let through = ChainHead {
+            events: 4,
+            hash: events[3].hash,
+        };
+        let (recorded, head) = head.seal(cut(through));
+        events.push(recorded);
+        events.drain(..4);
+        (events, head)
+    }
+
+    #[test]
+    fn the_rest_of_a_cut_log_verifies() {
+        let (mut events, head) = cut_chain();
+        assert_eq!(verify_log(&events), Ok(head));
+        let through = ChainHead {
+            events: 4,
+            hash: verify_chain(ChainHead::default(), &chain(4).0)
+                .unwrap()
+                .hash,
+        };
+        assert_eq!(events[6].event.checkpoint(), Some(through));
+        // Cut again, and with it the event that records the first cut.
+        let through = ChainHead {
+            events: 11,
+            hash: events[6].hash,
+        };
+        let (recorded, head) = head.seal(cut(through));
+        assert_eq!(verify_log([&recorded]), Ok(head));
+        // A copy that was kept elsewhere, and is whole, holds as well.
+        events.push(recorded);
+        events.splice(0..0, chain(4).0);
+        assert_eq!(verify_log(&events), Ok(head));
+        assert_eq!(verify_log([]), Ok(ChainHead::default()));
+    }
+
+    #[test]
+    fn a_cut_that_is_not_recorded_shows() {
+        let breaks = |events: &[SealedEvent]| verify_log(events).map_err(|broken| broken.number);
+        let (events, _) = cut_chain();
+        assert_eq!(breaks(&events[1..]), Err(6), "one more than was recorded");
+        assert_eq!(breaks(&events[..6]), Err(5), "no event records it");
+        assert_eq!(
+            breaks(&events[6..]),
+            Err(11),
+            "nothing but the record is left"
+        );
+        let mut gap = events.clone();
+        gap.remove(2);
+        assert_eq!(breaks(&gap), Err(7));
+        let (whole, _) = chain(10);
+        assert_eq!(breaks(&whole[1..]), Err(2), "nothing was ever cut");
+    }
+
+    #[test]
+    fn a_forged_checkpoint_shows() {
+        let (mut events, _) = cut_chain();
+        let (whole, end) = chain(10);
+        // For the end of a log that was shortened by five events: each with what is wrong with it.
+        let hash = whole[4].hash;
+        let mut other = hash;
+        other[31] ^= 1;
+        let (six, five) = (6, 5);
+        for (through, says) in [
+            (
+                ChainHead {
+                    events: five,
+                    hash: other,
+                },
+                "another hash",
+            ),
+            (ChainHead { events: six, hash }, "another number"),
+            (ChainHead::default(), "the beginning"),
+        ] {
+            let (forged, _) = end.seal(cut(through));
+            let mut shortened = whole[5..].to_vec();
+            shortened.push(forged);
+            assert_eq!(
+                verify_log(&shortened),
+                Err(ChainBreak { number: 6 }),
+                "{says}"
+            );
+        }
+        // The record itself is in the chain.
+        let through = ChainHead { events: five, hash };
+        events[6].event = cut(through);
+        assert_eq!(verify_log(&events[1..]), Err(ChainBreak { number: 11 }));
+        // An event of another kind records nothing, whatever its fields.
+        let mut told = cut(through);
+        told.action = EventAction::KeyUpdated;
+        assert_eq!(told.checkpoint(), None);
+        for (place, text) in [(1, "-1"), (1, ""), (2, ""), (2, "00"), (2, "zz")] {
+            let mut malformed = cut(through);
+            malformed.changes[place].to = Some(text.to_owned());
+            assert_eq!(malformed.checkpoint(), None, "{text}");
+        }
+    }
 
     fn chain(length: u128) -> (Vec<SealedEvent>, ChainHead) {
         let mut head = ChainHead::default();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::ChainHead;
 use crate::key::{KeyId, Principal, TenantId, Title};
 
 /// Who did what to which key, when and from where. Never bears a secret or a digest.
@@ -55,7 +56,17 @@ pub enum EventAction {
     KeyPurged,
     /// All keys of a scope that were issued before an instant were ended.
     KeysCutOff,
+    /// A tenant and the last of its keys were removed from the store. The event tells how many keys the call removed.
+    TenantRemoved,
+    /// The oldest events were removed from the log. The event is the [checkpoint](Event::checkpoint) that the rest of
+    /// the log is verified from.
+    EventsCut,
 }
+
+/// The field with the number of the last event that was cut.
+const THROUGH: &str = "through";
+/// The field with the hash of that event, in lower-case hex.
+const HASH: &str = "hash";
 
 /// One field that an event changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +98,34 @@ impl FieldChange {
 }
 
 impl Event {
+    /// The last event that was cut, if this event records a [cut](EventAction::EventsCut): its number and its hash.
+    ///
+    /// The first event that remained in the log follows it.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<ChainHead> {
+        let field = |name: &str| {
+            let mut changes = self.changes.iter();
+            changes.find(|change| change.field == name)?.to.as_deref()
+        };
+        if self.action != EventAction::EventsCut {
+            return None;
+        }
+        let mut hash = [0; 32];
+        let decoded = base16ct::lower::decode(field(HASH)?, &mut hash).ok()?;
+        (decoded.len() == 32).then_some(())?;
+        let events = field(THROUGH)?.parse().ok()?;
+        Some(ChainHead { events, hash })
+    }
+
+    /// The fields of an event that records a cut of the events from one to another.
+    pub(crate) fn cut_fields(from: u64, through: ChainHead) -> Vec<FieldChange> {
+        vec![
+            FieldChange::set("from", from.to_string()),
+            FieldChange::set(THROUGH, through.events.to_string()),
+            FieldChange::set(HASH, base16ct::lower::encode_string(&through.hash)),
+        ]
+    }
+
     /// The event as one line of JSON: control characters are escaped, so that no title can forge a line.
     #[must_use]
     pub fn to_line(&self) -> String {

@@ -80,8 +80,8 @@ pub enum ManageError {
     /// The instant lies in the future.
     #[error("the instant lies in the future")]
     InTheFuture,
-    /// All keys issued before the instant have ended, and not all are listed as revoked yet.
-    #[error("all keys issued before {} have ended, but not all are listed as revoked yet", rfc3339(*before))]
+    /// All keys issued before the instant have ended, and not all are stored as revoked, or removed, yet.
+    #[error("all keys issued before {} have ended, but not all are stored as revoked, or removed, yet", rfc3339(*before))]
     Unfinished {
         /// The instant with which to go on.
         before: OffsetDateTime,

@@ -200,6 +200,16 @@ pub enum Operation<'a> {
         /// The instant before which they must have ended.
         ended_before: OffsetDateTime,
     },
+    /// Remove a tenant: end and remove all its keys, and what else is stored of it but for its events.
+    RemoveTenant {
+        /// Which tenant.
+        tenant: &'a TenantId,
+    },
+    /// Remove the events of all tenants that are older than an instant.
+    CutEvents {
+        /// The instant before which they were recorded.
+        before: OffsetDateTime,
+    },
     /// Export a tenant's revocations.
     ExportRevocations {
         /// Whose.
@@ -241,11 +251,13 @@ impl<'a> Operation<'a> {
             | Self::Revoke { tenant, .. }
             | Self::RevokeAll { tenant, .. }
             | Self::Purge { tenant, .. }
+            | Self::RemoveTenant { tenant }
             | Self::ReadEvents { tenant }
             | Self::ExportRevocations { tenant }
             | Self::ReplayRevocations { tenant } => Some(tenant),
             Self::DenyIssuedBefore { scope, .. } => scope.tenant(),
             Self::FindOwner { found } => found.map(KeyRecord::tenant),
+            Self::CutEvents { .. } => None,
         }
     }
 
@@ -268,6 +280,8 @@ impl<'a> Operation<'a> {
             Self::FindOwner { found } => found.map(KeyRecord::owner),
             Self::DenyIssuedBefore { scope, .. } => scope.owner(),
             Self::Purge { .. }
+            | Self::RemoveTenant { .. }
+            | Self::CutEvents { .. }
             | Self::ReadEvents { .. }
             | Self::ExportRevocations { .. }
             | Self::ReplayRevocations { .. } => None,

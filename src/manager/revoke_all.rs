@@ -226,7 +226,7 @@ impl KeyManager {
     }
 
     /// The instant, if it is not in the future: a cutoff there would refuse every key until then.
-    fn past(
+    pub(super) fn past(
         &self,
         instant: OffsetDateTime,
         now: OffsetDateTime,
@@ -235,7 +235,7 @@ impl KeyManager {
         instant.ok_or(ManageError::InTheFuture)
     }
 
-    async fn cut_off(
+    pub(super) async fn cut_off(
         &self,
         actor: &Actor,
         scope: CutoffScope,

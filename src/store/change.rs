@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use time::OffsetDateTime;
 
 use super::{CutoffScope, Outcome, StoreError};
+use crate::audit::ChainHead;
 use crate::key::{Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, TenantId};
 
 /// One change. A store refuses a kind that it does not know as [`Unsupported`](StoreError::Unsupported).
@@ -46,6 +47,20 @@ pub enum Change {
         /// The instant before which it must have ended: one that has passed.
         ended_before: OffsetDateTime,
     },
+    /// Removes what is stored of a tenant that has no keys, but for the latest of its cutoffs, which then binds the whole
+    /// tenant.
+    RemoveTenant {
+        /// Which tenant.
+        tenant: TenantId,
+    },
+    /// Removes the oldest events, up to one that is stored with this number and hash.
+    ///
+    /// The event of this change has to record it, as [`KeyManager::cut_events`](crate::manager::KeyManager::cut_events)
+    /// does: without it the rest of the log does not verify.
+    CutEvents {
+        /// The last event to be removed.
+        through: ChainHead,
+    },
     /// Ends the keys in a scope that were issued before an instant. Only ever moves forward.
     Cutoff {
         /// Whose keys.
@@ -73,14 +88,17 @@ pub struct Applied {
 }
 
 impl Change {
-    /// Which key it is about; none for a cutoff and a setting.
+    /// Which key it is about; `None` if it is not about one key.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         match self {
             Self::Insert(key) => Some(key.id),
             Self::Replace { with, .. } => Some(with.id),
             Self::Revoke { id, .. } | Self::Rehash { id, .. } | Self::Purge { id, .. } => Some(*id),
-            Self::Cutoff { .. } | Self::Setting { .. } => None,
+            Self::RemoveTenant { .. }
+            | Self::CutEvents { .. }
+            | Self::Cutoff { .. }
+            | Self::Setting { .. } => None,
         }
     }
 
@@ -152,9 +170,11 @@ impl Change {
                 _ => applied(Outcome::NotRehashed, None),
             },
             // A backend that does not know purges must not report one that it has not done.
-            Self::Purge { .. } | Self::Cutoff { .. } | Self::Setting { .. } => {
-                Err(StoreError::Unsupported)
-            }
+            Self::Purge { .. }
+            | Self::RemoveTenant { .. }
+            | Self::CutEvents { .. }
+            | Self::Cutoff { .. }
+            | Self::Setting { .. } => Err(StoreError::Unsupported),
         }
     }
 }

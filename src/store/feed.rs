@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::CutoffScope;
-use crate::key::KeyId;
+use crate::key::{KeyId, TenantId};
 
 /// A place in a store's history of changes.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,11 +81,26 @@ pub enum Changed {
         /// The revision it is at since; of a purged key, one above its last.
         revision: u64,
     },
-    /// A cutoff was set: any key in its scope may have ended.
+    /// A cutoff was set, or a tenant was removed: any key in its scope may have ended.
     Cutoff {
         /// Whose keys.
         scope: CutoffScope,
     },
+    /// The oldest events were removed from the log.
+    EventsCut {
+        /// The number of the last of them.
+        through: u64,
+    },
+}
+
+impl Changed {
+    /// Puts a tenant in the place of its owner, if the change tells of one: readers do more than they have to.
+    pub(crate) fn forget_owner(&mut self, of: &TenantId) {
+        match self {
+            Self::Cutoff { scope } if scope.tenant() == Some(of) => *scope = of.into(),
+            _ => {}
+        }
+    }
 }
 
 /// The text is no cursor.

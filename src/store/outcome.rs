@@ -41,6 +41,14 @@ pub enum Outcome {
     Purged,
     /// The key has not ended before the instant that the purge named. It stays as it was.
     NotPurged,
+    /// What was stored of the tenant was removed.
+    TenantRemoved,
+    /// The tenant has keys, revoked ones included. It stays as it was.
+    TenantHasKeys,
+    /// The events were removed.
+    EventsCut,
+    /// No event is stored with that number and hash. The log stays as it was.
+    EventsNotCut,
     /// The cutoff was set.
     CutOff,
     /// A later cutoff stood already.
@@ -59,7 +67,13 @@ impl Outcome {
     pub fn is_news(&self) -> bool {
         matches!(
             self,
-            Self::Inserted | Self::Replaced | Self::Revoked | Self::Purged | Self::CutOff
+            Self::Inserted
+                | Self::Replaced
+                | Self::Revoked
+                | Self::Purged
+                | Self::TenantRemoved
+                | Self::EventsCut
+                | Self::CutOff
         )
     }
 

@@ -92,7 +92,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// # Who may read it
 /// The file holds no secret, but names, and digests from which a weak secret could be guessed. Protect it, and the
-/// files beside it, as you would a table of passwords. SQLite creates it with the permissions that the process's
+/// files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of what was
+/// removed. SQLite creates it with the permissions that the process's
 /// `umask` leaves.
 ///
 /// # Versions
@@ -134,6 +135,9 @@ struct Shared {
 
 /// How often whoever waits for news looks for commits of other processes.
 const LOOK: Duration = Duration::from_millis(25);
+
+/// How long a vacuum is waited for.
+const VACUUM_LIMIT: Duration = Duration::from_hours(1);
 
 /// Connections that read lists, events and usage.
 const LISTS: usize = 2;
@@ -235,6 +239,38 @@ impl SqliteStore {
             |shared, ()| shared.position.send_modify(|_| {}),
         )
         .await
+    }
+
+    /// Writes the whole file anew and empties the write-ahead log, so that nothing that was removed is left in them.
+    ///
+    /// Deleted rows are overwritten at once, but copies can be left where SQLite moved rows between pages, and in the
+    /// write-ahead log. Call it after keys, tenants or events were removed, at a quiet time: commits of all processes wait
+    /// meanwhile, those that wait for longer than their [patience](SqliteOptions::patience) fail, and the disk needs
+    /// room for two more copies of the file. If the file holds tables of the host's without an `INTEGER PRIMARY KEY`,
+    /// their row ids change.
+    ///
+    /// It goes on to its end if the future is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again then.
+    /// Other [`StoreError`]s as for a commit.
+    pub async fn vacuum(&self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
+        let turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let work = move || {
+            let _turn = turn;
+            shared.check_file()?;
+            // Of its own, so that the one that commits keeps its prepared statements.
+            let connection = shared.file.writer()?;
+            shared.check_file()?;
+            purge::vacuum(&connection)
+        };
+        match off_executor(VACUUM_LIMIT, work).await? {
+            Ended::Done(()) => Ok(()),
+            Ended::Panicked => Err(StoreError::Unavailable("the vacuum panicked".into())),
+            Ended::Late => Err(StoreError::Unavailable("the vacuum takes too long".into())),
+        }
     }
 
     async fn try_commit(

@@ -86,9 +86,13 @@ impl Fences {
                     fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
+                Change::RemoveTenant { tenant } => fences.cutoffs.push(tenant.into()),
                 // Nothing can have been read of a key that is not there; a digest that is made anew is of the same
-                // secret; a setting is about no key.
-                Change::Insert(_) | Change::Rehash { .. } | Change::Setting { .. } => {}
+                // secret; settings and events decide on no key.
+                Change::Insert(_)
+                | Change::Rehash { .. }
+                | Change::CutEvents { .. }
+                | Change::Setting { .. } => {}
             }
         }
         for id in &fences.keys {

@@ -107,6 +107,7 @@ impl Core {
             Changed::Key { id, revision } => self.slots.told(*id, *revision),
             Changed::Cutoff { .. } if planted(Planted::CutoffPassedOver) => {}
             Changed::Cutoff { scope } => self.slots.cut_off(scope),
+            Changed::EventsCut { .. } => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use keyward::audit::{ChainHead, Event, EventAction, verify_chain};
+use keyward::audit::{Event, EventAction, verify_log};
 use keyward::clock::Clock;
 use keyward::key::{ApiKey, KeyFormat, KeyId, KeyRecord, KeyStatus, RevokeReason, Scope, TenantId};
 use keyward::manager::{
@@ -133,10 +133,9 @@ impl House {
     pub(crate) async fn told(&self) -> Vec<Event> {
         let log = self.store.events().unwrap();
         let events = log.read(None, 0, usize::MAX).await.unwrap();
-        verify_chain(ChainHead::default(), &events).unwrap();
-        let length = u64::try_from(events.len()).unwrap();
-        let from = usize::try_from(self.read.swap(length, Ordering::SeqCst)).unwrap();
-        let new = events.into_iter().skip(from);
+        let head = verify_log(&events).unwrap();
+        let from = self.read.swap(head.events, Ordering::SeqCst);
+        let new = events.into_iter().filter(|sealed| sealed.number > from);
         new.map(|sealed| sealed.event).collect()
     }
 

@@ -63,6 +63,7 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
             .purge(actor, tenant, house.now(), None)
             .await
             .unwrap_err(),
+        manager.remove_tenant(actor, tenant).await.unwrap_err(),
     ]
 }
 
@@ -137,6 +138,7 @@ async fn the_policy_is_asked_before_anything_is_done() {
                 Operation::List { .. } => "list",
                 Operation::ReadEvents { .. } => "read events",
                 Operation::Purge { .. } => "purge",
+                Operation::RemoveTenant { .. } => "remove",
                 other => panic!("{other:?}"),
             };
             self.0
@@ -188,6 +190,7 @@ async fn the_policy_is_asked_before_anything_is_done() {
             "list",
             "read events",
             "purge",
+            "remove",
         ];
         let expected = [&on_a_key[..], &on_a_key, &on_a_tenant].concat();
         let expected: Vec<_> = expected

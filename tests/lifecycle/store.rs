@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyward::key::{KeyId, StoredKey};
+use keyward::audit::SealedEvent;
+use keyward::key::{KeyId, StoredKey, TenantId};
 use keyward::store::{
     Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
     MemoryStore, Page, StoreError, Usage, UsageStore,
@@ -49,6 +50,7 @@ struct Parts {
     lists_left: Mutex<Option<u64>>,
     usage: Mutex<UsageMode>,
     stray: Mutex<Option<StoredKey>>,
+    hidden: Mutex<Option<u64>>,
 }
 
 impl Shim {
@@ -87,6 +89,11 @@ impl Shim {
     /// Every list ends with this key, whoever's it is.
     pub(crate) fn let_stray(&self, key: StoredKey) {
         *self.0.stray.lock().unwrap() = Some(key);
+    }
+
+    /// The event of this number is not read.
+    pub(crate) fn hide_event(&self, number: Option<u64>) {
+        *self.0.hidden.lock().unwrap() = number;
     }
 
     pub(crate) fn keep_usage(&self, mode: UsageMode) {
@@ -148,12 +155,29 @@ impl KeyStore for Shim {
     }
 
     fn events(&self) -> Option<&dyn EventLog> {
-        self.0.inner.events()
+        Some(self)
     }
 
     fn usage(&self) -> Option<&dyn UsageStore> {
         let mode = *self.0.usage.lock().unwrap();
         (mode != UsageMode::NotKept).then_some(self)
+    }
+}
+
+#[async_trait]
+impl EventLog for Shim {
+    async fn read(
+        &self,
+        tenant: Option<&TenantId>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedEvent>, StoreError> {
+        let hidden = *self.0.hidden.lock().unwrap();
+        let events = EventLog::read(&self.0.inner, tenant, after, limit).await?;
+        let shown = events.into_iter();
+        Ok(shown
+            .filter(|sealed| Some(sealed.number) != hidden)
+            .collect())
     }
 }
 

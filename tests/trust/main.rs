@@ -30,5 +30,6 @@ mod t28_faults;
 mod t29_relabelled;
 mod t30_resources;
 mod t31_changed_keys;
+mod t36_purged_is_gone;
 mod t_flood;
 mod t_weak_brake;

@@ -11,8 +11,8 @@ use keyward::Keyward;
 use keyward::audit::EventAction;
 use keyward::key::{KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap,
-    Replayed, RevocationPage, RevokeAll, Revoked, RevokedAll,
+    CutEvents, ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
+    Overlap, Purged, RemovedTenant, Replayed, RevocationPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 
@@ -43,6 +43,9 @@ pub(crate) enum Op {
     Replay,
     FindOwner,
     RevokeLeaked,
+    Purge,
+    RemoveTenant,
+    CutEvents,
 }
 
 /// What came of it.
@@ -57,10 +60,13 @@ pub(crate) enum Done {
     Exported(RevocationPage),
     Replayed(Replayed),
     Found(Box<Found>),
+    Purged(Purged),
+    Removed(RemovedTenant),
+    EventsCut(CutEvents),
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Issue,
         Self::Import,
         Self::Get,
@@ -77,6 +83,9 @@ impl Op {
         Self::Replay,
         Self::FindOwner,
         Self::RevokeLeaked,
+        Self::Purge,
+        Self::RemoveTenant,
+        Self::CutEvents,
     ];
 
     /// Whether the rules of the tenant have a say in it.
@@ -162,6 +171,18 @@ impl Op {
                 let revoked = manager.revoke_leaked(actor, world.live.api_key().presented());
                 revoked.await.map(Done::Revoked)
             }
+            Self::Purge => {
+                let purged = manager.purge(actor, tenant, world.now, None);
+                purged.await.map(Done::Purged)
+            }
+            Self::RemoveTenant => {
+                let removed = manager.remove_tenant(actor, &swept()).await;
+                removed.map(Done::Removed)
+            }
+            Self::CutEvents => {
+                let cut = manager.cut_events(actor, world.now).await;
+                cut.map(Done::EventsCut)
+            }
         }
     }
 
@@ -186,6 +207,13 @@ impl Op {
                 all[0] = A::KeysCutOff;
                 (all, &[0, 1, 17, SWEPT + 1])
             }
+            Self::Purge => (vec![A::KeyPurged], &[0, 1]),
+            Self::RemoveTenant => {
+                let each = [A::KeyRevoked, A::KeyPurged].repeat(SWEPT);
+                let all = [vec![A::KeysCutOff], each, vec![A::TenantRemoved]].concat();
+                (all, &[0, 1, 17, 33, 2 * SWEPT + 1, 2 * SWEPT + 2])
+            }
+            Self::CutEvents => (vec![A::EventsCut], &[0, 1]),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::audit::SealedEvent;
 use crate::key::{ApiKey, Scope};
 use crate::manager::{
     Ceiling, ForeignKey, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
+    Tenants,
 };
 use crate::scope;
 use crate::store::{KeyStore, MemoryStore};
@@ -49,6 +50,8 @@ kinds!(
     FindOwner,
     ReadEvents,
     Purge,
+    RemoveTenant,
+    CutEvents,
     ExportRevocations,
     ReplayRevocations
 );
@@ -111,7 +114,12 @@ impl Kind {
     fn can_be_of_one_owner(self) -> bool {
         !matches!(
             self,
-            Self::ReadEvents | Self::Purge | Self::ExportRevocations | Self::ReplayRevocations
+            Self::ReadEvents
+                | Self::Purge
+                | Self::RemoveTenant
+                | Self::CutEvents
+                | Self::ExportRevocations
+                | Self::ReplayRevocations
         )
     }
 
@@ -170,6 +178,12 @@ impl Kind {
             Self::FindOwner => manager.find_owner(by, text).await.map(drop),
             Self::ReadEvents => manager.events(by, &tenant, 0, 1).await.map(drop),
             Self::Purge => manager.purge(by, &tenant, now, None).await.map(drop),
+            Self::RemoveTenant => manager.remove_tenant(by, &tenant).await.map(drop),
+            Self::CutEvents => {
+                let name = by.principal().name();
+                let for_all = Actor::user(name, Tenants::All, Ceiling::Unlimited).unwrap();
+                manager.cut_events(&for_all, now).await.map(drop)
+            }
             Self::ExportRevocations => {
                 let exported = manager.export_revocations(by, &tenant, None);
                 exported.await.map(drop)

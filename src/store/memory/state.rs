@@ -54,9 +54,21 @@ struct Lists {
 struct Staged {
     keys: HashMap<KeyId, StoredKey>,
     purged: HashSet<KeyId>,
+    /// Tenants whose owners' cutoffs go.
+    removed: HashSet<TenantId>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
+    /// The number of the last event that goes.
+    cut_through: u64,
     news: Vec<Changed>,
+}
+
+/// Whether the removal of these tenants removes this cutoff.
+fn removes(tenants: &HashSet<TenantId>, scope: &CutoffScope) -> bool {
+    match scope {
+        CutoffScope::Owner { tenant, .. } => tenants.contains(tenant),
+        CutoffScope::All | CutoffScope::Tenant(_) => false,
+    }
 }
 
 impl State {
@@ -181,8 +193,7 @@ impl State {
     ) -> Result<Outcome, StoreError> {
         match change {
             Change::Cutoff { scope, before } => {
-                let stands = staged.cutoffs.get(scope).or(self.cutoffs.get(scope));
-                if stands >= Some(before) {
+                if self.cutoff_of(scope, staged) >= Some(*before) {
                     return Ok(Outcome::AlreadyCutOff);
                 }
                 staged.cutoffs.insert(scope.clone(), *before);
@@ -211,6 +222,20 @@ impl State {
                 }
                 Ok(outcome)
             }
+            Change::RemoveTenant { tenant } => Ok(self.stage_removal(tenant, staged)),
+            Change::CutEvents { through } => {
+                let is_stored = self.event(through.events).is_some_and(|sealed| {
+                    sealed.hash == through.hash && sealed.number > staged.cut_through
+                });
+                if !is_stored {
+                    return Ok(Outcome::EventsNotCut);
+                }
+                staged.cut_through = through.events;
+                staged.news.push(Changed::EventsCut {
+                    through: through.events,
+                });
+                Ok(Outcome::EventsCut)
+            }
             Change::Insert(key) if self.is_purged(key.id, staged) => Err(StoreError::AlreadyExists),
             of_a_key => {
                 let id = of_a_key.key_id();
@@ -228,6 +253,52 @@ impl State {
                 Ok(applied.outcome)
             }
         }
+    }
+
+    fn stage_removal(&self, tenant: &TenantId, staged: &mut Staged) -> Outcome {
+        let lists = self.tenants.get(tenant).into_iter();
+        let mut stored = lists.flat_map(|lists| {
+            let live = lists.live.iter().map(|(_, id)| id);
+            live.chain(lists.revoked.iter().map(|(_, id)| id))
+        });
+        let is_here = |key: &StoredKey| key.tenant == *tenant;
+        if stored.any(|id| !staged.purged.contains(id)) || staged.keys.values().any(is_here) {
+            return Outcome::TenantHasKeys;
+        }
+        let whole = CutoffScope::from(tenant);
+        let scopes = self.cutoffs.keys().chain(staged.cutoffs.keys());
+        let scopes = scopes.filter(|scope| scope.tenant() == Some(tenant));
+        let latest = scopes
+            .filter_map(|scope| self.cutoff_of(scope, staged))
+            .max();
+        staged.removed.insert(tenant.clone());
+        let is_owners = |scope: &CutoffScope| scope.tenant() == Some(tenant) && *scope != whole;
+        staged.cutoffs.retain(|scope, _| !is_owners(scope));
+        staged
+            .cutoffs
+            .extend(latest.map(|latest| (whole.clone(), latest)));
+        for news in &mut staged.news {
+            news.forget_owner(tenant);
+        }
+        staged.news.push(Changed::Cutoff { scope: whole });
+        Outcome::TenantRemoved
+    }
+
+    /// The cutoff of one scope, as the changes made so far leave it.
+    fn cutoff_of(&self, scope: &CutoffScope, staged: &Staged) -> Option<OffsetDateTime> {
+        let stored = || {
+            self.cutoffs
+                .get(scope)
+                .filter(|_| !removes(&staged.removed, scope))
+        };
+        staged.cutoffs.get(scope).or_else(stored).copied()
+    }
+
+    fn event(&self, number: u64) -> Option<&SealedEvent> {
+        let place = self
+            .events
+            .binary_search_by_key(&number, |sealed| sealed.number);
+        self.events.get(place.ok()?)
     }
 
     fn current<'a>(&'a self, id: KeyId, staged: &'a Staged) -> Option<&'a StoredKey> {
@@ -276,8 +347,21 @@ impl State {
             };
             self.keys.insert(id, key);
         }
+        if !staged.removed.is_empty() {
+            self.cutoffs
+                .retain(|scope, _| !removes(&staged.removed, scope));
+        }
         self.cutoffs.extend(staged.cutoffs);
+        let cut = self
+            .events
+            .partition_point(|sealed| sealed.number <= staged.cut_through);
+        self.events.drain(..cut);
         self.settings.extend(staged.settings);
+        for tenant in &staged.removed {
+            for (_, news) in &mut self.feed {
+                news.forget_owner(tenant);
+            }
+        }
         let position = self.position;
         self.feed
             .extend(staged.news.into_iter().map(|news| (position, news)));
@@ -330,8 +414,8 @@ impl State {
         after: u64,
         limit: usize,
     ) -> Vec<SealedEvent> {
-        let events = self.events.iter();
-        let events = events.skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let start = self.events.partition_point(|sealed| sealed.number <= after);
+        let events = self.events.iter().skip(start);
         let events =
             events.filter(|sealed| tenant.is_none() || sealed.event.tenant.as_ref() == tenant);
         events.take(limit).cloned().collect()

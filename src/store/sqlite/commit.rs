@@ -157,6 +157,8 @@ fn make(
             change_key(transaction, id, change, position, news)
         }
         Change::Purge { id, ended_before } => purge::purge(transaction, *id, *ended_before, news),
+        Change::RemoveTenant { tenant } => purge::remove_tenant(transaction, tenant, news),
+        Change::CutEvents { through } => events::cut(transaction, *through, news),
         Change::Cutoff { scope, before } => cut_off(transaction, scope, *before, news),
         Change::Setting { name, value } => set(transaction, name, value),
         #[expect(

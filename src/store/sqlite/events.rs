@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::meta::{signed, unsigned};
 use crate::audit::{ChainHead, Event, SealedEvent};
 use crate::key::TenantId;
-use crate::store::{ChangeSet, Outcome};
+use crate::store::{ChangeSet, Changed, Outcome};
 
 const WHAT: &str = "an event";
 const MOVED: &str = "an event that stands under another tenant than it tells of";
@@ -52,6 +52,27 @@ fn insert(connection: &Connection, sealed: &SealedEvent) -> Result<(), Fault> {
         )?
         .execute(params![signed(sealed.number)?, tenant, event, sealed.hash])?;
     Ok(())
+}
+
+/// Removes the events up to one, if it is stored with this hash.
+pub(super) fn cut(
+    transaction: &Transaction<'_>,
+    through: ChainHead,
+    news: &mut Vec<Changed>,
+) -> Result<Outcome, Fault> {
+    let Ok(last) = i64::try_from(through.events) else {
+        return Ok(Outcome::EventsNotCut);
+    };
+    let is_stored = "SELECT 1 FROM keyward_events WHERE number = ?1 AND hash = ?2";
+    let mut is_stored = transaction.prepare_cached(is_stored)?;
+    if !is_stored.exists(params![last, through.hash])? {
+        return Ok(Outcome::EventsNotCut);
+    }
+    let mut delete = transaction.prepare_cached("DELETE FROM keyward_events WHERE number <= ?1")?;
+    delete.execute([last])?;
+    let through = through.events;
+    news.push(Changed::EventsCut { through });
+    Ok(Outcome::EventsCut)
 }
 
 fn only_revokes(outcomes: &[Outcome]) -> bool {

@@ -50,6 +50,9 @@ pub(super) enum Fault {
         /// What it was to be.
         value: String,
     },
+    /// The write-ahead log cannot be emptied.
+    #[error("the write-ahead log is in use; try again")]
+    LogInUse,
     /// It was given up before it began.
     #[error("there was no thread for it in time")]
     Late,
@@ -76,6 +79,7 @@ impl From<Fault> for StoreError {
             Fault::Sqlite(error) => Self::Unavailable(error.into()),
             Fault::Replaced
             | Fault::Absent
+            | Fault::LogInUse
             | Fault::Late
             | Fault::TooNew(_)
             | Fault::TooOldSqlite(_)

@@ -4,7 +4,8 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::fault::Fault;
 use super::meta::{Meta, signed, unsigned};
-use crate::store::{Changed, Cursor, FeedPage};
+use crate::key::TenantId;
+use crate::store::{Changed, Cursor, CutoffScope, FeedPage};
 
 /// Positions that the feed keeps.
 const KEPT: u64 = 65_536;
@@ -29,6 +30,20 @@ pub(super) fn append(
     transaction
         .prepare_cached("DELETE FROM keyward_feed WHERE position <= ?1")?
         .execute([signed(begins(position))?])?;
+    Ok(())
+}
+
+/// Puts a tenant in the place of its owners: whoever reads on does more than it has to, and nobody's name is left.
+pub(super) fn forget_owners(transaction: &Transaction<'_>, tenant: &TenantId) -> Result<(), Fault> {
+    let unwritable = |_| Fault::Unwritable(WHAT);
+    let scope = CutoffScope::from(tenant);
+    let whole = serde_json::to_string(&Changed::Cutoff { scope }).map_err(unwritable)?;
+    // As it stands within the text of a scope, but for the quotation mark that ends it.
+    let owners = serde_json::to_string(&format!("owner {tenant} ")).map_err(unwritable)?;
+    let owners = owners.strip_suffix('"').unwrap_or(&owners);
+    transaction
+        .prepare_cached("UPDATE keyward_feed SET news = ?1 WHERE instr(news, ?2) > 0")?
+        .execute([&*whole, owners])?;
     Ok(())
 }
 

@@ -1,15 +1,15 @@
-//! Removing keys that have ended.
+//! Removing keys that have ended, and tenants that have no keys.
 //!
-//! The writer connection overwrites deleted content (`secure_delete`). The write-ahead log holds the old pages until it
-//! is checkpointed and reused.
+//! The writer connection overwrites deleted content (`secure_delete`). Copies can be left where SQLite has moved rows
+//! between pages, and in the write-ahead log until that is emptied: [`vacuum`] removes these.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, params};
 use time::OffsetDateTime;
 
 use super::fault::Fault;
-use super::row;
-use crate::key::KeyId;
-use crate::store::{Changed, Outcome};
+use super::{feed, meta, row};
+use crate::key::{KeyId, TenantId};
+use crate::store::{Changed, CutoffScope, Outcome};
 
 /// Removes the key and its usage if it ended before the instant. Its id stays taken.
 pub(super) fn purge(
@@ -34,6 +34,52 @@ pub(super) fn purge(
     let revision = key.revision.saturating_add(1);
     news.push(Changed::Key { id, revision });
     Ok(outcome)
+}
+
+/// Leaves of a tenant without keys one cutoff, if it has any.
+pub(super) fn remove_tenant(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+    news: &mut Vec<Changed>,
+) -> Result<Outcome, Fault> {
+    // By the two indexes.
+    let has_keys = "SELECT 1 FROM keyward_keys WHERE tenant = ?1 AND revoked_position IS NULL \
+         UNION ALL SELECT 1 FROM keyward_keys WHERE tenant = ?1 AND revoked_position IS NOT NULL";
+    let mut has_keys = transaction.prepare_cached(has_keys)?;
+    if has_keys.exists([tenant.as_str()])? {
+        return Ok(Outcome::TenantHasKeys);
+    }
+    let scope = CutoffScope::from(tenant);
+    // Names hold no space: these scopes are the tenant's owners', and no others. `!` comes after the space.
+    let (first, end) = (format!("owner {tenant} "), format!("owner {tenant}!"));
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO keyward_cutoffs (scope, instant) SELECT ?1, latest FROM \
+             (SELECT max(instant) AS latest FROM keyward_cutoffs WHERE scope = ?1 OR (scope >= ?2 AND scope < ?3)) \
+             WHERE latest IS NOT NULL",
+        )?
+        .execute(params![scope.to_string(), first, end])?;
+    transaction
+        .prepare_cached("DELETE FROM keyward_cutoffs WHERE scope >= ?1 AND scope < ?2")?
+        .execute([&first, &end])?;
+    feed::forget_owners(transaction, tenant)?;
+    for news in &mut *news {
+        news.forget_owner(tenant);
+    }
+    news.push(Changed::Cutoff { scope });
+    Ok(Outcome::TenantRemoved)
+}
+
+/// Writes the whole file anew, and empties the write-ahead log.
+pub(super) fn vacuum(connection: &Connection) -> Result<(), Fault> {
+    meta::check(connection)?;
+    connection.execute_batch("VACUUM")?;
+    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let is_in_use: bool = connection.query_row(truncate, [], |row| row.get(0))?;
+    if is_in_use {
+        return Err(Fault::LogInUse);
+    }
+    Ok(())
 }
 
 /// Whether a key with this id was purged.

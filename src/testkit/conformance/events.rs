@@ -1,10 +1,12 @@
 //! What the log of events holds, where the store keeps one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::material::{Verdict, event, insert, key, revoke, set, tenant};
+use super::material::{Verdict, event, head, insert, key, only, refusal, revoke, set, tenant};
 use super::{Failure, Suite, check, check_eq};
-use crate::audit::{ChainHead, Event, verify_chain};
+use crate::audit::{ChainHead, Event, EventAction, SealedEvent, verify_chain, verify_log};
+use crate::store::{Change, ChangeSet, Changed, EventLog, FeedPage, KeyStore, Outcome, StoreError};
 
 pub(super) async fn events_are_chained_in_commit_order(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
@@ -120,5 +122,192 @@ pub(super) async fn events_are_read_by_tenant_and_page_by_page(suite: &Suite) ->
         "none after the last"
     );
     check!(log.read(None, 0, 0).await?.is_empty(), "none are asked for");
+    Ok(())
+}
+
+/// A set that cuts the log, with the event that records it.
+fn cut(through: ChainHead) -> Result<ChangeSet, Failure> {
+    let recorded = Event {
+        tenant: None,
+        action: EventAction::EventsCut,
+        key: None,
+        title: None,
+        changes: Event::cut_fields(1, through),
+        ..event(0)?
+    };
+    Ok(set([Change::CutEvents { through }])?.with_event(recorded))
+}
+
+/// Issues keys, each with its event: of `t` and `u` by turns.
+async fn issue(store: &dyn KeyStore, ids: std::ops::Range<u128>) -> Verdict {
+    for id in ids {
+        let of = if id % 2 == 0 { "t" } else { "u" };
+        let told = Event {
+            tenant: Some(tenant(of)?),
+            ..event(id)?
+        };
+        store
+            .commit(&set([insert(key(id)?)])?.with_event(told))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn all(log: &dyn EventLog) -> Result<Vec<SealedEvent>, Failure> {
+    Ok(log.read(None, 0, 10_000).await?)
+}
+
+fn numbers(events: &[SealedEvent]) -> Vec<u64> {
+    events.iter().map(|sealed| sealed.number).collect()
+}
+
+/// The head after one of the events.
+fn head_at(events: &[SealedEvent], number: u64) -> Result<ChainHead, Failure> {
+    let mut events = events.iter().map(SealedEvent::head);
+    let found = events.find(|head| head.events == number);
+    found.ok_or_else(|| Failure::new(format!("event {number} is missing")))
+}
+
+pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let Some(log) = store.events() else {
+        return Ok(());
+    };
+    issue(&**store, 0..10).await?;
+    let before = head(&**store).await?;
+    let whole = all(log).await?;
+    let first = cut(head_at(&whole, 4)?)?;
+    let committed = store.commit(&first).await?;
+    check_eq!(committed.outcomes, [Outcome::EventsCut], "four events");
+    check_eq!(store.commit(&first).await?, committed, "and once");
+    let rest = all(log).await?;
+    check_eq!(numbers(&rest), [5, 6, 7, 8, 9, 10, 11], "the rest");
+    check_eq!(rest.get(..6), whole.get(4..), "as it was");
+    verify_log(&rest)?;
+    let FeedPage::Next { items, .. } = store.changes(Some(&before), Duration::ZERO).await? else {
+        return Err(Failure::new("the cursor is known"));
+    };
+    check_eq!(items, [Changed::EventsCut { through: 4 }], "the feed");
+    // Numbers are what they were, and pages begin after any of them.
+    for (of, after, expected) in [
+        ("t", 0, vec![5, 7, 9]),
+        ("t", 2, vec![5, 7, 9]),
+        ("t", 5, vec![7, 9]),
+        ("u", 0, vec![6, 8, 10]),
+        ("u", 9, vec![10]),
+    ] {
+        let of = tenant(of)?;
+        let read = log.read(Some(&of), after, 10).await?;
+        check_eq!(numbers(&read), expected, "events of {of} after {after}");
+    }
+    check_eq!(
+        numbers(&log.read(None, 1, 2).await?),
+        [5, 6],
+        "a page after an event that was cut"
+    );
+    // The chain goes on, and is cut again: the record of the first cut goes too.
+    issue(&**store, 10..12).await?;
+    let again = all(log).await?;
+    store.commit(&cut(head_at(&again, 12)?)?).await?;
+    let rest = all(log).await?;
+    check_eq!(numbers(&rest), [13, 14], "after the second cut");
+    let end = verify_log(&rest)?;
+    // All of it.
+    store.commit(&cut(end)?).await?;
+    let rest = all(log).await?;
+    check_eq!(numbers(&rest), [15], "only the record of the last cut");
+    verify_log(&rest)?;
+    issue(&**store, 12..13).await?;
+    verify_log(&all(log).await?)?;
+    check!(
+        store.get(key(0)?.id).await?.is_some(),
+        "a cut of events touches no key"
+    );
+    Ok(())
+}
+
+pub(super) async fn a_cut_that_does_not_match_changes_nothing(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let Some(log) = store.events() else {
+        return Ok(());
+    };
+    issue(&**store, 0..6).await?;
+    let whole = all(log).await?;
+    let position = head(&**store).await?;
+    let third = head_at(&whole, 3)?;
+    let mut forged = third;
+    forged.hash = head_at(&whole, 4)?.hash;
+    for (through, what) in [
+        (forged, "the hash of another event"),
+        (ChainHead { events: 4, ..third }, "the number of another"),
+        (ChainHead { events: 7, ..third }, "an event to come"),
+        (
+            ChainHead {
+                events: u64::MAX,
+                ..third
+            },
+            "no event ever",
+        ),
+        (ChainHead::default(), "the beginning"),
+    ] {
+        let outcome = only(store.commit(&cut(through)?).await?.outcomes)?;
+        check_eq!(outcome, Outcome::EventsNotCut, "{what}");
+        check_eq!(all(log).await?, whole, "{what}");
+    }
+    check_eq!(head(&**store).await?, position, "nothing changed");
+    // A set that fails cuts nothing.
+    let fails = set([Change::CutEvents { through: third }, insert(key(1)?)])?;
+    let error = refusal(&**store, &fails).await?;
+    check!(
+        matches!(error, StoreError::AlreadyExists),
+        "it holds a key that exists: {error:?}"
+    );
+    check_eq!(all(log).await?, whole, "a set that failed");
+    // Twice, under two ids.
+    store.commit(&cut(third)?).await?;
+    let rest = all(log).await?;
+    let outcome = only(store.commit(&cut(third)?).await?.outcomes)?;
+    check_eq!(outcome, Outcome::EventsNotCut, "it was cut before");
+    check_eq!(all(log).await?, rest, "it was cut before");
+    Ok(())
+}
+
+pub(super) async fn a_log_that_is_cut_while_others_write_verifies(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    if store.events().is_none() {
+        return Ok(());
+    }
+    let mut tasks = Vec::new();
+    for task in 0..3_u128 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            issue(&*store, task * 100..task * 100 + 20).await
+        }));
+    }
+    for _ in 0..2 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            let Some(log) = store.events() else {
+                return Ok(());
+            };
+            for _ in 0..10 {
+                let events = all(log).await?;
+                verify_log(&events)?;
+                if let Some(middle) = events.get(events.len() / 2) {
+                    store.commit(&cut(middle.head())?).await?;
+                }
+            }
+            Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let Some(log) = store.events() else {
+        return Ok(());
+    };
+    verify_log(&all(log).await?)?;
+    issue(&**store, 1_000..1_001).await?;
+    verify_log(&all(log).await?)?;
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! Removing keys that have ended.
+//! Removing keys that have ended, and tenants.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::material::{
-    Verdict, at, commit, event, existing, get, head, insert, key, only, refusal, rehash, replace,
-    revoke, set, tenant,
+    Verdict, at, commit, event, existing, get, head, insert, key, only, owner, refusal, rehash,
+    replace, revoke, set, tenant,
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::{KeyId, StoredKey};
 use crate::random::OsRandom;
 use crate::store::{
-    Change, ChangeId, Changed, FeedPage, ListQuery, Outcome, Precondition, Segments, StoreError,
-    Usage,
+    Change, ChangeId, Changed, Cursor, CutoffScope, FeedPage, KeyStore, ListQuery, Outcome,
+    Precondition, Segments, StoreError, Usage,
 };
 
 fn purge(id: u128, second: i64) -> Result<Change, Failure> {
@@ -207,6 +207,167 @@ pub(super) async fn a_purge_is_committed_once(suite: &Suite) -> Verdict {
     );
     if let Some(log) = store.events() {
         check_eq!(log.read(None, 0, 100).await?.len(), 1, "one event");
+    }
+    Ok(())
+}
+
+fn removal(name: &str) -> Result<Change, Failure> {
+    Ok(Change::RemoveTenant {
+        tenant: tenant(name)?,
+    })
+}
+
+async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<Vec<Changed>, Failure> {
+    match store.changes(Some(after), Duration::ZERO).await? {
+        FeedPage::Next { items, .. } => Ok(items),
+        FeedPage::Resync { .. } => Err(Failure::new("the cursor is known")),
+    }
+}
+
+pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    let theirs = StoredKey {
+        tenant: tenant("u")?,
+        ..key(9)?
+    };
+    commit(&**store, insert(theirs.clone())).await?;
+    commit(&**store, insert(key(1)?)).await?;
+    commit(&**store, insert(key(2)?)).await?;
+    commit(&**store, revoke(2)?).await?;
+    let before = head(&**store).await?;
+    let told = set([removal("t")?])?.with_event(event(1)?);
+    let outcome = only(store.commit(&told).await?.outcomes)?;
+    check_eq!(
+        outcome,
+        Outcome::TenantHasKeys,
+        "one is live and one revoked"
+    );
+    // The live one goes.
+    store.commit(&set([revoke(1)?, purge(1, 4_000)?])?).await?;
+    let outcome = commit(&**store, removal("t")?).await?;
+    check_eq!(outcome, Outcome::TenantHasKeys, "one is revoked");
+    let found = existing(&**store, 2).await?;
+    check!(found.revocation.is_some(), "and stays as it was");
+    if let Some(log) = store.events() {
+        check_eq!(
+            log.read(None, 0, 100).await?,
+            [],
+            "no event of what was not done"
+        );
+    }
+    // A set sees what it purges, and what it inserts.
+    let last = set([
+        purge(2, 4_000)?,
+        removal("t")?,
+        insert(key(3)?),
+        removal("t")?,
+    ])?
+    .with_event_of(1, event(1)?)
+    .with_event_of(3, event(3)?);
+    let committed = store.commit(&last).await?;
+    let expected = [
+        Outcome::Purged,
+        Outcome::TenantRemoved,
+        Outcome::Inserted,
+        Outcome::TenantHasKeys,
+    ];
+    check_eq!(committed.outcomes, expected, "in one set");
+    check_eq!(store.commit(&last).await?, committed, "and once");
+    if let Some(log) = store.events() {
+        let told = log.read(None, 0, 100).await?;
+        let told: Vec<_> = told.into_iter().map(|sealed| sealed.event).collect();
+        check_eq!(told, [event(1)?], "the event of the removal");
+    }
+    let removed = Changed::Cutoff {
+        scope: CutoffScope::from(&tenant("t")?),
+    };
+    let told = news(&**store, &before).await?;
+    let told: Vec<_> = told
+        .into_iter()
+        .filter(|news| matches!(news, Changed::Cutoff { .. }))
+        .collect();
+    check_eq!(told, [removed], "told as a cutoff of the tenant");
+    // Nobody else's, and no cutoff where there was none.
+    check_eq!(existing(&**store, 9).await?, theirs, "another tenant's key");
+    check_eq!(existing(&**store, 3).await?.cutoff, None, "a later key");
+    let outcome = commit(&**store, removal("nobody")?).await?;
+    check_eq!(outcome, Outcome::TenantRemoved, "a tenant that never was");
+    Ok(())
+}
+
+pub(super) async fn a_removed_tenant_leaves_its_latest_cutoff(suite: &Suite) -> Verdict {
+    let cutoff = |of: &str, by: Option<&str>, second| -> Result<Change, Failure> {
+        let tenant = tenant(of)?;
+        let scope = match by {
+            Some(by) => CutoffScope::Owner {
+                tenant,
+                owner: owner(by)?,
+            },
+            None => CutoffScope::Tenant(tenant),
+        };
+        let before = at(second)?;
+        Ok(Change::Cutoff { scope, before })
+    };
+    for (own, latest) in [(None, 800), (Some(500), 800), (Some(900), 900)] {
+        let store = suite.store().await?;
+        let before = head(&**store).await?;
+        // Names that begin alike, on either side of the tenant's.
+        let others = ["t!", "t-2", "s", "T"];
+        for other in others {
+            commit(&**store, cutoff(other, Some("alice"), 600)?).await?;
+        }
+        commit(&**store, cutoff("t", Some("alice"), 700)?).await?;
+        commit(&**store, cutoff("t", Some("bob"), 800)?).await?;
+        if let Some(own) = own {
+            commit(&**store, cutoff("t", None, own)?).await?;
+        }
+        // One more in the set that removes it, and one after it.
+        let set = set([
+            cutoff("t", Some("dora"), 600)?,
+            removal("t")?,
+            cutoff("t-2", Some("dora"), 600)?,
+        ])?;
+        let outcomes = store.commit(&set).await?.outcomes;
+        let expected = [Outcome::CutOff, Outcome::TenantRemoved, Outcome::CutOff];
+        check_eq!(outcomes, expected, "a tenant without keys");
+        for (id, of, by, bound) in [
+            (1, "t", "alice", Some(latest)),
+            (2, "t", "bob", Some(latest)),
+            (3, "t", "carol", Some(latest)),
+            (4, "t!", "alice", Some(600)),
+            (5, "t-2", "alice", Some(600)),
+            (6, "s", "alice", Some(600)),
+            (7, "T", "alice", Some(600)),
+            (8, "t!", "bob", None),
+        ] {
+            let issued = StoredKey {
+                tenant: tenant(of)?,
+                owner: owner(by)?,
+                ..key(id)?
+            };
+            commit(&**store, insert(issued)).await?;
+            let bound = bound.map(at).transpose()?;
+            let found = existing(&**store, id).await?.cutoff;
+            check_eq!(found, bound, "{by} of {of}, where the tenant's was {own:?}");
+        }
+        for item in news(&**store, &before).await? {
+            if let Changed::Cutoff { scope } = item {
+                let is_others = others.iter().any(|other| {
+                    scope
+                        .tenant()
+                        .is_some_and(|tenant| tenant.as_str() == *other)
+                });
+                let is_whole = scope == CutoffScope::from(&tenant("t")?);
+                check!(is_others || is_whole, "the feed names {scope}");
+                let is_owners = matches!(scope, CutoffScope::Owner { .. });
+                check!(is_owners == is_others, "the feed names {scope}");
+            }
+        }
+        // Of the owners' cutoffs nothing is left that could come back.
+        let again = commit(&**store, cutoff("t", Some("alice"), 1)?).await?;
+        check_eq!(again, Outcome::CutOff, "an owner's cutoff is set anew");
+        let found = existing(&**store, 1).await?.cutoff;
+        check_eq!(found, Some(at(latest)?), "below the tenant's");
     }
     Ok(())
 }

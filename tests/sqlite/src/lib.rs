@@ -1,5 +1,6 @@
 //! What the tests in `tests/`, and the program that they kill, have in common.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,6 +14,12 @@ use tempfile::TempDir;
 
 /// What keys are good for.
 pub const READ: Scope = scope!("read:editions");
+
+/// An owner whose name is looked for in the file's bytes.
+pub const OWNER: &str = "zdenka.blau";
+
+/// A title that is looked for in the file's bytes.
+pub const TITLE: &str = "the till at the harbour";
 
 /// A Keyward for the environment `test` over this store.
 pub fn builder(store: impl KeyStore) -> Builder {
@@ -62,6 +69,21 @@ pub fn fast_folder() -> io::Result<TempDir> {
     } else {
         tempfile::tempdir()
     }
+}
+
+/// Whether any file in the folder holds the bytes of this text.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn holds(dir: &Path, text: &str) -> io::Result<bool> {
+    for file in fs::read_dir(dir)? {
+        let bytes = fs::read(file?.path())?;
+        let mut parts = bytes.windows(text.len());
+        if parts.any(|part| part == text.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `check.py`, which knows nothing of this code, and waits for files to check. It needs Python with its `sqlite3`.

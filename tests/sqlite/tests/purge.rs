@@ -7,15 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
-use std::fs;
-
 use keyward::key::{KeyId, Principal, RevokeReason, StoredKey, Title};
 use keyward::random::OsRandom;
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, SqliteStore, StoreError};
 use keyward::time::OffsetDateTime;
-
-const OWNER: &str = "zdenka.blau";
-const TITLE: &str = "the till at the harbour";
+use sqlite_store::{OWNER, TITLE};
 
 fn key(id: u128, owner: &str, title: &str) -> StoredKey {
     let id = KeyId::from_u128(id);
@@ -49,15 +45,8 @@ async fn commit(store: &SqliteStore, change: Change) -> Result<Outcome, StoreErr
     Ok(committed.outcomes.into_iter().next().unwrap())
 }
 
-/// Whether any of the store's files holds the bytes of this text.
 fn holds(dir: &std::path::Path, text: &str) -> bool {
-    let files = fs::read_dir(dir).unwrap();
-    files.into_iter().any(|file| {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
-        bytes
-            .windows(text.len())
-            .any(|part| part == text.as_bytes())
-    })
+    sqlite_store::holds(dir, text).unwrap()
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
+use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain, verify_log};
 use keyward::clock::Clock;
 use keyward::hashing::{ForeignKeys, Pepper};
 use keyward::key::{ForeignFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, TenantId};
@@ -32,7 +32,8 @@ pub(crate) struct World {
     /// When it was made.
     pub(crate) now: OffsetDateTime,
     start: Cursor,
-    told: usize,
+    /// The events until then, in case they are cut.
+    before: Vec<SealedEvent>,
 }
 
 impl World {
@@ -77,9 +78,9 @@ impl World {
             kept,
             now,
             start,
-            told: 0,
+            before: Vec::new(),
         };
-        world.told = world.events().await.len();
+        world.before = world.events().await;
         world
     }
 
@@ -110,7 +111,11 @@ impl World {
     /// truth: each piece of news in the feed has one event, and each row is what its events make of it. What was done
     /// to the ancestor is left out.
     pub(crate) async fn told(&self) -> Vec<EventAction> {
-        let events = self.events().await;
+        let stored = self.events().await;
+        verify_log(&stored).unwrap();
+        let since = |sealed: &SealedEvent| sealed.number > self.before.len() as u64;
+        let since: Vec<_> = stored.into_iter().filter(since).collect();
+        let events = [self.before.clone(), since.clone()].concat();
         verify_chain(ChainHead::default(), &events).unwrap();
         let mut news = Vec::new();
         let mut cursor = self.start.clone();
@@ -127,9 +132,17 @@ impl World {
         assert_eq!(news.len(), events.len(), "{news:?}\n{events:#?}");
         let mut histories: HashMap<KeyId, Vec<EventAction>> = HashMap::new();
         for (news, SealedEvent { event, .. }) in news.into_iter().zip(&events) {
-            let Changed::Key { id, revision } = news else {
-                assert_eq!((event.key, event.action), (None, EventAction::KeysCutOff));
-                continue;
+            let (id, revision) = match news {
+                Changed::Key { id, revision } => (id, revision),
+                Changed::EventsCut { .. } => {
+                    assert_eq!((event.key, event.action), (None, EventAction::EventsCut));
+                    continue;
+                }
+                _ => {
+                    let of_tenant = [EventAction::KeysCutOff, EventAction::TenantRemoved];
+                    assert!(event.key.is_none() && of_tenant.contains(&event.action));
+                    continue;
+                }
             };
             let history = histories.entry(id).or_default();
             history.push(event.action);
@@ -141,8 +154,9 @@ impl World {
                 is_as_told(&record, &histories.remove(&record.id()).unwrap());
             }
         }
+        histories.retain(|_, history| history.last() != Some(&EventAction::KeyPurged));
         assert!(histories.is_empty(), "told of no key: {histories:?}");
-        let since = events.into_iter().skip(self.told);
+        let since = since.into_iter();
         let ancestor = Some(self.ancestor.record().id());
         let since = since.filter(|sealed| sealed.event.key != ancestor);
         since.map(|sealed| sealed.event.action).collect()
@@ -190,6 +204,18 @@ impl World {
             Done::Exported(page) => {
                 let ids: Vec<_> = page.revocations.iter().map(|one| one.id).collect();
                 assert_eq!(ids, [self.revoked.record().id()]);
+            }
+            Done::Purged(purged) => {
+                assert_eq!(purged.keys, [self.revoked.record().id()]);
+                assert_eq!(self.store.get(purged.keys[0]).await.unwrap(), None);
+            }
+            Done::Removed(removed) => {
+                assert_eq!(usize::try_from(removed.keys), Ok(SWEPT));
+                assert!(self.records(&swept()).await.is_empty());
+            }
+            Done::EventsCut(cut) => {
+                assert_eq!(cut.events, self.before.len() as u64);
+                assert_eq!(self.events().await[0].number, cut.events + 1);
             }
         }
     }

@@ -62,6 +62,9 @@ pub(super) enum Step {
         id: u128,
         second: i64,
     },
+    RemoveTenant {
+        tenant: u8,
+    },
     Cutoff {
         scope: u8,
         second: i64,
@@ -129,6 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..IDS, 0..4_i64).prop_map(|(id, second)| Step::Revoke { id, second }),
         1 => (0..IDS, 0..3_u8, 0..3_u8).prop_map(|(id, from, to)| Step::Rehash { id, from, to }),
         1 => (0..IDS, 0..5_i64).prop_map(|(id, second)| Step::Purge { id, second }),
+        1 => (0..2_u8).prop_map(|tenant| Step::RemoveTenant { tenant }),
         1 => (0..7_u8, 0..5_i64).prop_map(|(scope, second)| Step::Cutoff { scope, second }),
         1 => (0..2_u8, 0..3_u8).prop_map(|(name, value)| Step::Setting { name, value }),
     ]
@@ -290,7 +294,7 @@ fn change_set(steps: &[Step], conditions: &[Condition]) -> Result<ChangeSet, Fai
             | Step::Revoke { id, .. }
             | Step::Rehash { id, .. }
             | Step::Purge { id, .. } => *id,
-            Step::Cutoff { .. } | Step::Setting { .. } => continue,
+            Step::RemoveTenant { .. } | Step::Cutoff { .. } | Step::Setting { .. } => continue,
         };
         all = all.with_event_of(index, event(id)?);
     }
@@ -348,6 +352,9 @@ fn change(step: &Step) -> Result<Change, Failure> {
         Step::Purge { id, second } => Change::Purge {
             id: key(*id)?.id,
             ended_before: at(*second)?,
+        },
+        Step::RemoveTenant { tenant } => Change::RemoveTenant {
+            tenant: named_tenant(*tenant)?,
         },
         Step::Cutoff { scope, second } => Change::Cutoff {
             scope: scope_of(*scope)?,

@@ -103,6 +103,7 @@ impl Reference {
                     | Outcome::Replaced
                     | Outcome::Revoked
                     | Outcome::Purged
+                    | Outcome::TenantRemoved
                     | Outcome::CutOff
             );
             if !is_news {
@@ -225,6 +226,36 @@ impl Reference {
                 self.tell(*id, revision);
                 Ok(Outcome::Purged)
             }
+            Change::RemoveTenant { tenant } => {
+                if self.keys.iter().any(|key| key.tenant == *tenant) {
+                    return Ok(Outcome::TenantHasKeys);
+                }
+                let whole = CutoffScope::Tenant(tenant.clone());
+                let mut latest = None;
+                let mut others = Vec::new();
+                for (scope, before) in self.cutoffs.drain(..) {
+                    if scope.tenant() == Some(tenant) {
+                        latest = latest.max(Some(before));
+                    } else {
+                        others.push((scope, before));
+                    }
+                }
+                self.cutoffs = others;
+                if let Some(latest) = latest {
+                    self.cutoffs.push((whole.clone(), latest));
+                }
+                for news in &mut self.news {
+                    if let Changed::Cutoff { scope } = news
+                        && scope.tenant() == Some(tenant)
+                    {
+                        *scope = whole.clone();
+                    }
+                }
+                self.news.push(Changed::Cutoff { scope: whole });
+                Ok(Outcome::TenantRemoved)
+            }
+            // No step of a sequence makes one.
+            Change::CutEvents { .. } => Ok(Outcome::EventsNotCut),
             Change::Cutoff { scope, before } => {
                 for (known, stands) in &mut self.cutoffs {
                     if known == scope {

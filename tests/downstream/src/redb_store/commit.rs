@@ -3,7 +3,7 @@
 //! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that fails is
 //! undone by dropping the transaction.
 
-use keyward::key::KeyId;
+use keyward::key::{KeyId, TenantId};
 use keyward::store::{
     Change, ChangeSet, Changed, Committed, CutoffScope, ListPosition, Outcome, Precondition,
     StoreError,
@@ -40,7 +40,11 @@ pub(super) fn commit(transaction: &WriteTransaction, set: &ChangeSet) -> Result<
     let position = meta.position.saturating_add(1);
     let changes = set.changes().iter();
     let outcomes = changes
-        .map(|change| state.make(change, position))
+        .map(|change| match change {
+            Change::CutEvents { through } => events::cut(transaction, *through, &mut state.news),
+            Change::RemoveTenant { tenant } => state.remove_tenant(transaction, tenant),
+            change => state.make(change, position),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     if outcomes.iter().any(Outcome::is_news) {
         meta.position = position;
@@ -176,6 +180,44 @@ impl<'t> State<'t> {
         let revision = key.revision.saturating_add(1);
         self.news.push(Changed::Key { id, revision });
         Ok(outcome)
+    }
+
+    fn remove_tenant(
+        &mut self,
+        transaction: &WriteTransaction,
+        tenant: &TenantId,
+    ) -> Result<Outcome, Fault> {
+        let name = tenant.as_str().as_bytes();
+        let live = (name, i64::MIN, u128::MIN)..=(name, i64::MAX, u128::MAX);
+        let revoked = (name, u64::MIN, u128::MIN)..=(name, u64::MAX, u128::MAX);
+        if self.live.range(live)?.next().is_some() || self.revoked.range(revoked)?.next().is_some()
+        {
+            return Ok(Outcome::TenantHasKeys);
+        }
+        let scope = CutoffScope::from(tenant);
+        let whole = scope.to_string();
+        let mut latest = self.cutoffs.get(whole.as_str())?.map(|at| at.value());
+        // Names hold no space: these are the tenant's owners. `!` comes after the space.
+        let (first, end) = (format!("owner {tenant} "), format!("owner {tenant}!"));
+        for owners in self
+            .cutoffs
+            .extract_from_if(first.as_str()..end.as_str(), |_, _| true)?
+        {
+            latest = latest.max(Some(owners?.1.value()));
+        }
+        if let Some(latest) = latest {
+            self.cutoffs.insert(whole.as_str(), latest)?;
+        }
+        feed::forget_owners(transaction, tenant)?;
+        for news in &mut self.news {
+            if let Changed::Cutoff { scope: told } = news
+                && told.tenant() == Some(tenant)
+            {
+                *told = scope.clone();
+            }
+        }
+        self.news.push(Changed::Cutoff { scope });
+        Ok(Outcome::TenantRemoved)
     }
 
     fn cut_off(&mut self, scope: &CutoffScope, before: OffsetDateTime) -> Result<Outcome, Fault> {

@@ -2,8 +2,8 @@
 
 use keyward::audit::{ChainHead, SealedEvent};
 use keyward::key::TenantId;
-use keyward::store::{ChangeSet, Outcome};
-use redb::{ReadTransaction, WriteTransaction};
+use keyward::store::{ChangeSet, Changed, Outcome};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::fault::Fault;
 use super::tables::{EVENTS, TENANT_EVENTS, decode, encode};
@@ -35,6 +35,28 @@ pub(super) fn append(
         }
     }
     Ok(next)
+}
+
+/// Removes the events up to one, if it is stored with this hash.
+pub(super) fn cut(
+    transaction: &WriteTransaction,
+    through: ChainHead,
+    news: &mut Vec<Changed>,
+) -> Result<Outcome, Fault> {
+    let mut events = transaction.open_table(EVENTS)?;
+    let stored = match events.get(through.events)? {
+        Some(row) => Some(decode::<SealedEvent>(WHAT, row.value())?),
+        None => None,
+    };
+    if stored.is_none_or(|sealed| sealed.hash != through.hash) {
+        return Ok(Outcome::EventsNotCut);
+    }
+    events.retain_in(..=through.events, |_, _| false)?;
+    let mut by_tenant = transaction.open_table(TENANT_EVENTS)?;
+    by_tenant.retain(|(_, number), ()| number > through.events)?;
+    let through = through.events;
+    news.push(Changed::EventsCut { through });
+    Ok(Outcome::EventsCut)
 }
 
 fn only_revokes(outcomes: &[Outcome]) -> bool {

@@ -1,7 +1,8 @@
 //! What changed, in the order in which it was committed.
 
-use keyward::store::{Changed, Cursor, FeedPage};
-use redb::{ReadTransaction, WriteTransaction};
+use keyward::key::TenantId;
+use keyward::store::{Changed, Cursor, CutoffScope, FeedPage};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::fault::Fault;
 use super::tables::{FEED, META, Meta, decode, encode};
@@ -26,6 +27,29 @@ pub(super) fn append(
     }
     let forgotten = ..=(begins(position), u32::MAX);
     feed.retain_in::<(u64, u32), _>(forgotten, |_, _| false)?;
+    Ok(())
+}
+
+/// Puts a tenant in the place of its owners.
+pub(super) fn forget_owners(
+    transaction: &WriteTransaction,
+    tenant: &TenantId,
+) -> Result<(), Fault> {
+    let mut feed = transaction.open_table(FEED)?;
+    let mut of_owners = Vec::new();
+    for row in feed.iter()? {
+        let (place, news) = row?;
+        let news = decode::<Changed>(WHAT, news.value())?;
+        let is_an_owners = matches!(&news, Changed::Cutoff { scope: CutoffScope::Owner { tenant: of, .. } } if of == tenant);
+        if is_an_owners {
+            of_owners.push(place.value());
+        }
+    }
+    let scope = CutoffScope::from(tenant);
+    let whole = encode(WHAT, &Changed::Cutoff { scope })?;
+    for place in of_owners {
+        feed.insert(place, whole.as_slice())?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Keeps keys in a SQLite file until it is killed, and says on its standard output what was acknowledged.
 //!
 //! `crash_program open FILE` waits for a line, opens the file, and ends. `crash_program write FILE SEED OPERATIONS` has each of three tasks do
-//! so many things to the keys in it. Each line that it writes is of something that had returned before.
+//! so many things to the keys in it. `crash_program delete FILE SEED` issues, purges and removes, and cuts the log, without end. Each
+//! line that they write is of something that had returned before.
 
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};
@@ -9,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward::Keyward;
-use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::key::{KeyId, Principal, RevokeReason, TenantId};
 use keyward::manager::{Actor, KeyQuery, ManageError, Overlap, RevokeAll};
 use keyward::store::{SqliteOptions, SqliteStore, StoreError};
 use keyward::time::OffsetDateTime;
-use sqlite_store::{Choices, actor, builder, new_key, tenant};
+use sqlite_store::{Choices, OWNER, TITLE, actor, builder, is_granted, new_key, tenant};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -33,7 +34,8 @@ async fn main() -> Result<(), Failure> {
             say("opened")
         }
         ["write", file, seed, operations] => write(file, seed.parse()?, operations.parse()?).await,
-        _ => Err("crash_program open FILE | crash_program write FILE SEED OPERATIONS".into()),
+        ["delete", file, seed] => delete(file, Choices::new(seed.parse()?)).await,
+        _ => Err("crash_program open FILE | crash_program write FILE SEED OPERATIONS | crash_program delete FILE SEED".into()),
     }
 }
 
@@ -54,6 +56,59 @@ async fn write(file: &str, seed: u64, operations: u64) -> Result<(), Failure> {
         task.await??;
     }
     Ok(())
+}
+
+/// Issues keys to a few tenants, and deletes what there is.
+async fn delete(file: &str, mut choices: Choices) -> Result<(), Failure> {
+    let keyward = builder(open(file)?).open().await?;
+    let (manager, actor) = (keyward.manager(), actor());
+    say("opened")?;
+    let mut keys = Vec::new();
+    loop {
+        let name = format!("tenant-{}", choices.below(3));
+        let tenant = tenant(&name).ok_or("no tenant")?;
+        match choices.below(12) {
+            0..6 => {
+                let owner = Principal::user(OWNER)?;
+                let new = new_key(&tenant, TITLE).owner(owner);
+                let key = manager.issue(&actor, new).await?;
+                is_granted(&keyward, &key).await;
+                let id = key.record().id();
+                keys.push((tenant, id));
+                say(&format!("issued {id}"))?;
+            }
+            6 => {
+                keyward.flush_usage().await?;
+            }
+            7 => {
+                let owner = Principal::user(OWNER)?;
+                let all = RevokeAll::because(RevokeReason::Leaked).of_owner(&owner);
+                manager.revoke_all(&actor, &tenant, all).await?;
+            }
+            8 if !keys.is_empty() => {
+                let (tenant, id) = keys.swap_remove(choices.below(keys.len()));
+                let revoked = manager.revoke(&actor, &tenant, id, RevokeReason::Requested);
+                // Another step was there first.
+                let _ = revoked.await;
+            }
+            9 => {
+                let now = OffsetDateTime::now_utc();
+                let purged = manager.purge(&actor, &tenant, now, None).await?;
+                for id in purged.keys {
+                    say(&format!("purged {id}"))?;
+                }
+            }
+            10 => {
+                let removed = manager.remove_tenant(&actor, &tenant).await?;
+                say(&format!("removed {name} {}", removed.keys))?;
+            }
+            _ => {
+                let now = OffsetDateTime::now_utc();
+                let cut = manager.cut_events(&actor, now).await?;
+                say(&format!("cut {}", cut.events))?;
+            }
+        }
+    }
 }
 
 struct Writer {

@@ -47,10 +47,13 @@ pub(crate) enum Op {
     Replay,
     FindOwner,
     RevokeLeaked,
+    Purge,
+    RemoveTenant,
+    CutEvents,
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Issue,
         Self::Import,
         Self::Get,
@@ -67,6 +70,9 @@ impl Op {
         Self::Replay,
         Self::FindOwner,
         Self::RevokeLeaked,
+        Self::Purge,
+        Self::RemoveTenant,
+        Self::CutEvents,
     ];
 
     pub(crate) async fn run(self, keyward: &Keyward, keys: &Keys) -> Result<(), ManageError> {
@@ -122,6 +128,12 @@ impl Op {
             }
             Self::FindOwner => manager.find_owner(actor, presented).await.map(drop),
             Self::RevokeLeaked => manager.revoke_leaked(actor, presented).await.map(drop),
+            Self::Purge => {
+                let purged = manager.purge(actor, tenant, keys.now, None);
+                purged.await.map(drop)
+            }
+            Self::RemoveTenant => manager.remove_tenant(actor, &swept()).await.map(drop),
+            Self::CutEvents => manager.cut_events(actor, keys.now).await.map(drop),
         }
     }
 
@@ -146,6 +158,13 @@ impl Op {
                 all[0] = A::KeysCutOff;
                 (all, &[0, 1, 17, SWEPT + 1])
             }
+            Self::Purge => (vec![A::KeyPurged], &[0, 1]),
+            Self::RemoveTenant => {
+                let each = [A::KeyRevoked, A::KeyPurged].repeat(SWEPT);
+                let all = [vec![A::KeysCutOff], each, vec![A::TenantRemoved]].concat();
+                (all, &[0, 1, 17, 33, 2 * SWEPT + 1, 2 * SWEPT + 2])
+            }
+            Self::CutEvents => (vec![A::EventsCut], &[0, 1]),
         }
     }
 

@@ -1,0 +1,211 @@
+//! Old events go, and the rest of the log still verifies.
+
+use keyward::audit::{EventAction, SealedEvent, verify_log};
+use keyward::key::TenantId;
+use keyward::manager::{ManageError, Operation, Policy, PolicyError, Ruling};
+use keyward::store::{KeyStore, StoreError};
+use keyward::time::OffsetDateTime;
+
+use crate::common::*;
+use crate::store::Loss;
+
+async fn log(house: &House) -> Vec<SealedEvent> {
+    let log = house.store.events().unwrap();
+    let events = log.read(None, 0, usize::MAX).await.unwrap();
+    verify_log(&events).unwrap();
+    events
+}
+
+fn numbers(events: &[SealedEvent]) -> Vec<u64> {
+    events.iter().map(|sealed| sealed.number).collect()
+}
+
+async fn cut(house: &House, before: OffsetDateTime) -> u64 {
+    let cut = house.manager().cut_events(&system(), before).await;
+    cut.unwrap().events
+}
+
+#[tokio::test]
+async fn events_before_the_instant_go_and_the_rest_verifies() {
+    let house = House::new().await;
+    for title in ["one", "two", "three"] {
+        house.issue(title).await;
+    }
+    house.later(HOUR);
+    let boundary = house.now();
+    let (fourth, _) = (house.issue("four").await, house.issue("five").await);
+    house.later(HOUR);
+    let whole = log(&house).await;
+    let kept = whole.last().unwrap().head();
+    assert_eq!(
+        cut(&house, boundary).await,
+        3,
+        "an event at the instant stays"
+    );
+    let rest = log(&house).await;
+    assert_eq!(numbers(&rest), [4, 5, 6]);
+    assert_eq!(rest[..2], whole[3..]);
+    assert!(rest.iter().any(|sealed| sealed.head() == kept));
+    let recorded = &rest[2].event;
+    assert_eq!(recorded.action, EventAction::EventsCut);
+    assert_eq!((recorded.at, &recorded.tenant), (house.now(), &None));
+    assert_eq!(recorded.actor.to_string(), "system:test");
+    let since = text(boundary);
+    let hash = whole[2].hash.iter().map(|byte| format!("{byte:02x}"));
+    let hash: String = hash.collect();
+    let expected = [
+        ("from", None, Some("1")),
+        ("through", None, Some("3")),
+        ("hash", None, Some(&*hash)),
+        ("before", None, Some(&*since)),
+    ];
+    assert_eq!(fields(recorded), expected);
+    assert_eq!(recorded.checkpoint(), Some(whole[2].head()));
+    // Nothing else went, and there is nothing more to do.
+    assert_eq!(house.answer(fourth.api_key()).await, Answer::Admitted);
+    let events = house.manager().events(&system(), &tenant(), 0, 100).await;
+    assert_eq!(numbers(&events.unwrap()), [4, 5]);
+    assert_eq!(cut(&house, boundary).await, 0);
+    assert_eq!(numbers(&log(&house).await), [4, 5, 6]);
+    // The next cut takes the record of this one along.
+    house.later(HOUR);
+    assert_eq!(cut(&house, house.now()).await, 3);
+    let rest = log(&house).await;
+    assert_eq!(numbers(&rest), [7]);
+    assert_eq!(rest[0].event.changes[0].to.as_deref(), Some("4"));
+}
+
+#[tokio::test]
+async fn a_younger_event_keeps_those_after_it() {
+    let house = House::new().await;
+    house.issue("one").await;
+    house.later(HOUR);
+    house.issue("two").await;
+    // By a clock that ran back.
+    house.clock.set(house.now() - HOUR);
+    house.issue("three").await;
+    house.later(HOUR * 2);
+    assert_eq!(cut(&house, house.now() - HOUR).await, 1);
+    assert_eq!(numbers(&log(&house).await), [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn an_event_of_a_clock_that_leapt_ahead_keeps_none() {
+    let house = House::new().await;
+    house.issue("one").await;
+    house.clock.set(house.now() + DAY * 3_650);
+    house.issue("ahead").await;
+    house.clock.set(house.now() - DAY * 3_650);
+    house.issue("three").await;
+    house.later(HOUR);
+    assert_eq!(cut(&house, house.now()).await, 3);
+    let rest = log(&house).await;
+    assert_eq!(numbers(&rest), [4]);
+    // At the end of what is old enough it stays.
+    house.clock.set(house.now() + DAY * 3_650);
+    house.issue("ahead").await;
+    house.clock.set(house.now() - DAY * 3_650 + HOUR);
+    assert_eq!(cut(&house, house.now()).await, 1);
+    assert_eq!(numbers(&log(&house).await), [5, 6]);
+}
+
+#[tokio::test]
+async fn many_events_go_in_several_commits() {
+    let house = House::new().await;
+    for _ in 0..1_250 {
+        let key = house.issue("key").await;
+        house.revoke(key.record().id()).await;
+    }
+    house.later(HOUR);
+    let commits = house.store.commits();
+    assert_eq!(cut(&house, house.now()).await, 2_500);
+    assert_eq!(house.store.commits() - commits, 3);
+    let rest = log(&house).await;
+    assert_eq!(numbers(&rest), [2_501, 2_502, 2_503]);
+    let through: Vec<_> = rest
+        .iter()
+        .map(|sealed| sealed.event.checkpoint().unwrap().events)
+        .collect();
+    assert_eq!(through, [1_000, 2_000, 2_500]);
+}
+
+#[tokio::test]
+async fn a_cut_that_was_interrupted_continues() {
+    for losses in 0..3 {
+        for loss in [Loss::Away, Loss::Answer, Loss::Commit] {
+            let house = House::new().await;
+            for _ in 0..1_200 {
+                house.issue("key").await;
+            }
+            house.later(HOUR);
+            let done = std::iter::repeat_n(Loss::None, losses);
+            house.store.lose(done.chain([loss; 3]));
+            let _ = house.manager().cut_events(&system(), house.now()).await;
+            house.store.lose([]);
+            log(&house).await;
+            cut(&house, house.now()).await;
+            let rest = log(&house).await;
+            assert_eq!(rest[0].number, 1_201, "{loss:?} after {losses}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_actors_for_all_tenants_may_cut() {
+    #[derive(Debug)]
+    struct Refusing;
+    #[keyward::async_trait]
+    impl Policy for Refusing {
+        async fn rule(
+            &self,
+            _: &keyward::manager::Actor,
+            operation: &Operation<'_>,
+        ) -> Result<Ruling, PolicyError> {
+            let is_cut = matches!(operation, Operation::CutEvents { .. });
+            assert_eq!(operation.tenant(), None::<&TenantId>);
+            Ok(if is_cut {
+                Ruling::Refuse
+            } else {
+                Ruling::Allow
+            })
+        }
+    }
+    let house = House::new().await;
+    house.issue("key").await;
+    house.later(HOUR);
+    let calls = house.store.calls();
+    let refused = house.beside(|builder| builder.policy(Refusing)).await;
+    for (house, actor) in [(&house, alice(None)), (&refused, system())] {
+        let cut = house.manager().cut_events(&actor, house.now()).await;
+        assert!(matches!(cut, Err(ManageError::Refused)), "{cut:?}");
+    }
+    let ahead = house.now() + SECOND;
+    let cut = house.manager().cut_events(&system(), ahead).await;
+    assert!(matches!(cut, Err(ManageError::InTheFuture)), "{cut:?}");
+    assert_eq!(house.store.calls(), calls);
+    assert_eq!(numbers(&log(&house).await), [1]);
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_verify_is_not_cut() {
+    let house = House::new().await;
+    for _ in 0..5 {
+        house.issue("key").await;
+    }
+    house.later(HOUR);
+    house.store.hide_event(Some(3));
+    let cut = house.manager().cut_events(&system(), house.now()).await;
+    let Err(ManageError::Store(StoreError::Corrupt(cause))) = cut else {
+        panic!("{cut:?}");
+    };
+    assert_eq!(cause.to_string(), "the chain of events breaks at event 3");
+    // A beginning that was removed without a record is not covered up by the record of a cut.
+    house.store.hide_event(Some(1));
+    let cut = house.manager().cut_events(&system(), house.now()).await;
+    assert!(matches!(
+        cut,
+        Err(ManageError::Store(StoreError::Corrupt(_)))
+    ));
+    house.store.hide_event(None);
+    assert_eq!(numbers(&log(&house).await), [1, 2, 3, 4, 5]);
+}

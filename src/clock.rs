@@ -26,9 +26,10 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// A [`Keyward`](crate::Keyward) with such a clock opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
 
-    /// The present instant in microseconds of Unix time, up to [`COARSE_LAG_MICROS`] behind where that is cheaper to tell.
+    /// The present instant in microseconds of Unix time, at most [`COARSE_LAG_MICROS`] from [`now`](Self::now) where that
+    /// is cheaper to read.
     ///
-    /// Asked for each verification; where the difference could matter, [`now`](Self::now) is asked too.
+    /// Read for each verification. Where the difference could matter, [`now`](Self::now) is read too, and decides.
     ///
     /// # Errors
     /// As [`now`](Self::now).
@@ -37,7 +38,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
     }
 }
 
-/// How far [`Clock::coarse_micros`] may lag behind [`Clock::now`], in microseconds: ten ticks of the slowest kernel timer.
+/// How far [`Clock::coarse_micros`] may be from [`Clock::now`], in microseconds: ten ticks of the slowest kernel timer.
 pub const COARSE_LAG_MICROS: i64 = 100_000;
 
 /// Measures how much time has passed, whatever the wall clock does.

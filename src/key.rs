@@ -55,7 +55,7 @@ pub use parse::{KeyTextError, ParsedKey};
 pub use presented::PresentedKey;
 pub use principal::{Principal, PrincipalError};
 pub use quota::{Quota, QuotaError};
-pub(crate) use record::ForeignText;
+pub(crate) use record::{ForeignText, HasPassed};
 pub use record::{KeyRecord, Rotated};
 pub use redactor::Redactor;
 pub use resource::{Resource, ResourceError, Resources};

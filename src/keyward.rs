@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{BootClock, Clock, SteadyClock, SystemClock};
+use time::OffsetDateTime;
+
+use crate::clock::{BootClock, Clock, ClockError, SteadyClock, SystemClock};
 use crate::hashing::{ForeignKeys, Hasher, Hashing};
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
+use crate::passed_ends::PassedEnds;
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
 use crate::verifier::{self, FencedStore, KeyCache, Verifier};
@@ -21,6 +24,8 @@ pub struct Keyward {
     verifier: Verifier,
     usage: Arc<PendingUsage>,
     random: Arc<dyn RandomSource>,
+    clock: Arc<dyn Clock>,
+    passed: Arc<PassedEnds>,
 }
 
 impl Keyward {
@@ -106,6 +111,24 @@ impl Keyward {
     /// write: ignore it at shutdown.
     pub async fn flush_usage(&self) -> Result<usize, StoreError> {
         self.usage.flush(&*self.random).await
+    }
+
+    /// Decides on expiry by the clock again, after the clock of this process had leapt ahead. Returns the latest end that
+    /// was forgotten, `None` if all ends seen so far have come by the clock.
+    ///
+    /// A Keyward remembers the latest end of a key that it has seen pass, and from then on refuses, and lists as ended,
+    /// every key that ends no later: a clock that runs back revives no key. If the clock was ahead at that moment, keys
+    /// stay refused although their ends lie in the future. Forgetting those ends is the way back; a restart has the same
+    /// effect. Each process remembers for itself, so call it on each whose clock was ahead.
+    ///
+    /// # Errors
+    /// [`ClockError`] if the clock cannot tell the time: nothing is forgotten.
+    ///
+    /// # Security
+    /// Call it only when the clock is right, for example when NTP reports it synchronized. If the clock is behind, keys
+    /// that have ended since are granted until it has caught up. Ends that have come by the clock are kept in any case.
+    pub fn forget_future_ends(&self) -> Result<Option<OffsetDateTime>, ClockError> {
+        self.passed.forget_future(&*self.clock)
     }
 }
 
@@ -222,6 +245,7 @@ impl Builder {
         check_peppers(&*self.store, &hasher, &*self.random).await?;
 
         let keeps_usage = self.store.usage().is_some();
+        let passed = Arc::new(PassedEnds::default());
         let lookups = Lookups::new(Arc::clone(&self.steady));
         let slots = verifier::slots(self.cache, keeps_usage, self.steady);
         // From here on nothing commits but through the fence.
@@ -241,15 +265,27 @@ impl Builder {
             rules: self.rules,
             usage: Arc::clone(&usage),
             lookups,
+            passed: Arc::clone(&passed),
         });
         let random = Arc::clone(&self.random);
-        let parts = verifier::Parts::new(store, format, catalog, hasher, self.clock, random);
+        let clock = Arc::clone(&self.clock);
+        let parts = verifier::Parts::new(
+            store,
+            format,
+            catalog,
+            hasher,
+            clock,
+            random,
+            Arc::clone(&passed),
+        );
         let verifier = Verifier::new(parts, slots, self.cache)?;
         Ok(Keyward {
             manager,
             verifier,
             usage,
             random: self.random,
+            clock: self.clock,
+            passed,
         })
     }
 }

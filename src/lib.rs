@@ -102,6 +102,7 @@ pub mod key;
 mod keyward;
 pub mod manager;
 pub mod manual;
+mod passed_ends;
 pub mod random;
 pub mod store;
 mod sync;

@@ -76,9 +76,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::clock::{Clock, normalized};
+use crate::clock::{Clock, normalized, unix_micros};
 use crate::hashing::Hasher;
-use crate::key::{KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
+use crate::key::{HasPassed, KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
+use crate::passed_ends::PassedEnds;
 use crate::random::RandomSource;
 use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
 
@@ -101,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) rules: Box<dyn RuleBook>,
     pub(crate) usage: Arc<PendingUsage>,
     pub(crate) lookups: Lookups,
+    pub(crate) passed: Arc<PassedEnds>,
 }
 
 /// How often a commit whose outcome is unknown is tried in all.
@@ -145,7 +147,21 @@ impl KeyManager {
             owner: None,
         };
         let stored = self.find_for(actor, tenant, id, operation).await?;
-        KeyRecord::decode(stored).map_err(ManageError::Unreadable)
+        let record = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
+        Ok(self.judge(record, self.now().ok()))
+    }
+
+    /// Marks a record as ended if its end has come by now or was seen to pass before. An end that has come is remembered,
+    /// so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the time.
+    fn judge(&self, mut record: KeyRecord, now: Option<OffsetDateTime>) -> KeyRecord {
+        if let Some(end) = record.end() {
+            let micros = unix_micros(end);
+            if now.is_some_and(|now| now >= end) {
+                self.parts.passed.add(micros);
+            }
+            record.has_passed = HasPassed(self.parts.passed.include(micros));
+        }
+        record
     }
 
     async fn ask(&self, actor: &Actor, operation: &Operation<'_>) -> Result<(), ManageError> {

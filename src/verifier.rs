@@ -42,7 +42,6 @@ mod permit;
 mod reads;
 mod rehashing;
 mod requirement;
-mod seen_expired;
 mod slot;
 mod slots;
 mod tag;
@@ -77,6 +76,7 @@ use self::tag::{Tag, Tagger};
 use crate::clock::{Clock, SteadyClock};
 use crate::hashing::{Credential, Hasher};
 use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
+use crate::passed_ends::PassedEnds;
 use crate::random::{RandomError, RandomSource};
 
 /// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
@@ -99,6 +99,7 @@ pub(crate) struct Parts {
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,
+    passed: Arc<PassedEnds>,
 }
 
 /// What all clones of a verifier share.
@@ -136,6 +137,7 @@ impl Parts {
         hasher: Arc<Hasher>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
+        passed: Arc<PassedEnds>,
     ) -> Self {
         static CATALOGS: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -146,6 +148,7 @@ impl Parts {
             hasher,
             clock,
             random,
+            passed,
         }
     }
 }
@@ -260,7 +263,8 @@ impl Verifier {
 
     /// What would be decided on this request and why, check by check: for an operator who asks why a key is refused.
     ///
-    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache.
+    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache. A key
+    /// that it calls expired stays so if the clock runs back.
     /// The text names the key's id and what it may do, and nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
         self.core.explain(attempt).await
@@ -385,14 +389,11 @@ impl Core {
         if entry.is_rehash_due(now) {
             return None;
         }
-        let seen_end = slot
-            .seen_end
-            .unwrap_or_else(|| self.slots.seen.latest(credential.id));
         let wall = match Wall::read(&*self.parts.clock) {
             Ok(wall) => wall,
             Err(reason) => return Some(Verdict::Denied(reason)),
         };
-        let question = self.question(credential, attempt, wall, seen_end);
+        let question = self.question(credential, attempt, wall);
         let verdict = decide(&entry.compiled, &question, slot.in_flight);
         take_down(slot, &question, &verdict);
         Some(verdict)
@@ -404,14 +405,12 @@ impl Core {
         credential: &'a Credential<'a>,
         attempt: &'a Attempt<'a>,
         wall: Wall<'a>,
-        seen_end: i64,
     ) -> Question<'a> {
         Question {
             parts: &self.parts,
             credential,
             attempt,
             wall,
-            seen_end: std::cell::Cell::new(seen_end),
         }
     }
 }
@@ -432,7 +431,6 @@ fn decide(compiled: &Compiled, question: &Question<'_>, in_flight: u32) -> Verdi
 /// Takes the place of a request that was admitted, and takes down how the key was used. Under the slot's lock.
 #[inline(always)]
 fn take_down(slot: &mut Slot, question: &Question<'_>, verdict: &Verdict) {
-    slot.seen_end = Some(question.seen_end.get());
     match verdict {
         Verdict::Admitted(_, is_counted) => {
             slot.in_flight += u32::from(*is_counted);

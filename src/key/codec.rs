@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::record::{ForeignText, Rotated};
+use super::record::{ForeignText, HasPassed, Rotated};
 use super::{
     Access, Environment, KeyRecord, Metadata, Networks, Principal, Quota, Resources, SecretOrigin,
     StoredKey,
@@ -136,6 +136,7 @@ impl KeyRecord {
             rotation: document.rotation,
             foreign: document.foreign,
             revision: stored.revision,
+            has_passed: HasPassed::default(),
         })
     }
 }

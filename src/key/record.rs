@@ -42,7 +42,22 @@ pub struct KeyRecord {
     pub(crate) rotation: Option<Rotated>,
     pub(crate) foreign: Option<ForeignText>,
     pub(crate) revision: u64,
+    /// Whether this process had seen its [end](Self::end) pass when the record was read.
+    pub(crate) has_passed: HasPassed,
 }
+
+/// Whether an end was seen to pass. It says nothing about the key, but about who read it: records that differ in nothing else
+/// are equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HasPassed(pub(crate) bool);
+
+impl PartialEq for HasPassed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for HasPassed {}
 
 /// That a key has a successor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,19 +243,43 @@ impl KeyRecord {
         self.cutoff.is_some_and(|cutoff| self.created_at < cutoff)
     }
 
+    /// The first instant at which its expiry or the end of its rotation's overlap ends it. `None`: neither ever does.
+    pub(crate) fn end(&self) -> Option<OffsetDateTime> {
+        let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
+        self.expires_at.into_iter().chain(overlap_ends).min()
+    }
+
+    /// The instant by which its ends are judged: no earlier than its end, if that was seen to pass.
+    fn latest_seen(&self, now: OffsetDateTime) -> OffsetDateTime {
+        match self.end() {
+            Some(end) if self.has_passed.0 => end.max(now),
+            _ => now,
+        }
+    }
+
     /// Whether a rotation has ended it: its successor's overlap with it is over.
+    ///
+    /// An end that the [`Keyward`](crate::Keyward) had seen pass when it read the record has passed at any instant, as
+    /// for [`status`](Self::status).
     #[must_use]
     pub fn is_superseded(&self, now: OffsetDateTime) -> bool {
         let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
-        overlap_ends.is_some_and(|end| now >= end)
+        overlap_ends.is_some_and(|end| self.latest_seen(now) >= end)
     }
 
     /// The key's state at an instant. A key that a kill switch or a rotation has ended counts as revoked.
+    ///
+    /// A key that the [`Keyward`](crate::Keyward) had seen expired when it read the record is expired at any instant: a
+    /// clock that runs back revives neither the key nor its status. See
+    /// [`forget_future_ends`](crate::Keyward::forget_future_ends) for a clock that had leapt ahead.
     #[must_use]
     pub fn status(&self, now: OffsetDateTime) -> KeyStatus {
         if self.revocation.is_some() || self.is_cut_off() || self.is_superseded(now) {
             KeyStatus::Revoked
-        } else if self.expires_at.is_some_and(|end| now >= end) {
+        } else if self
+            .expires_at
+            .is_some_and(|end| self.latest_seen(now) >= end)
+        {
             KeyStatus::Expired
         } else if self.suspended_at.is_some() {
             KeyStatus::Suspended

@@ -74,6 +74,7 @@ impl KeyManager {
             return Err(ManageError::AlreadyRevoked { at: revocation.at });
         }
         let now = self.now()?;
+        let record = self.judge(record, Some(now));
         match record.status(now) {
             status @ (KeyStatus::Revoked | KeyStatus::Expired) => Err(ManageError::Ended(status)),
             KeyStatus::Active | KeyStatus::NotYetValid | KeyStatus::Suspended => Ok((record, now)),

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::{Actor, InvalidKey, KeyManager, KeyRequest, ManageError, TenantRules};
 use crate::clock::normalized;
 use crate::key::{
-    Access, Digest, Environment, FormatError, KeyId, KeyRecord, Metadata, Networks, Quota,
-    Resources, SecretOrigin, TenantId, Title,
+    Access, Digest, Environment, FormatError, HasPassed, KeyId, KeyRecord, Metadata, Networks,
+    Quota, Resources, SecretOrigin, TenantId, Title,
 };
 
 impl KeyManager {
@@ -25,7 +25,8 @@ impl KeyManager {
         self.check_access_texts(&key.access)?;
         self.check_resource_texts(&key.resources)?;
         let environment = self.environment(key.environment.as_deref())?;
-        let expires_at = key.first_invalid_instant(now)?;
+        let end = key.expiry.map(|expiry| self.end_of(expiry, now));
+        let expires_at = end.transpose()?;
         let not_before = key
             .not_before
             .map(|instant| normalized(instant).ok_or(InvalidKey::Instant))
@@ -65,6 +66,7 @@ impl KeyManager {
             rotation: None,
             foreign: None,
             revision: 1,
+            has_passed: HasPassed::default(),
         };
         self.check_bounds(&record)?;
         Ok(record)

@@ -149,10 +149,11 @@ pub enum InvalidKey {
     /// The environment is not one of the format's.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// It would have expired already.
+    /// It would have expired already: its end is not in the future, or no later than one that this process has seen pass
+    /// before its clock ran back.
     #[error("the expiry is not in the future")]
     Expired,
-    /// A rotation's overlap would have ended already.
+    /// A rotation's overlap would have ended already, as for [`Expired`](Self::Expired).
     #[error("the overlap has to end in the future; without one, the old key is revoked at once")]
     Overlap,
     /// It would expire before it becomes valid.

@@ -124,6 +124,7 @@ impl KeyManager {
             return Err(ManageError::NotFound);
         }
         let record = KeyRecord::decode(stored.clone()).map_err(ManageError::Unreadable)?;
+        let record = self.judge(record, Some(now));
         let binding = Binding {
             environment: record.environment(),
             id: record.id(),

@@ -68,7 +68,7 @@ impl KeyManager {
             let read = page.items.len();
             for (index, (stored, usage)) in page.items.into_iter().zip(usage).enumerate() {
                 let position = ListPosition::of(&stored);
-                list.take(query, stored, usage, now)?;
+                list.take(self, query, stored, usage, now)?;
                 if list.length() >= query.page_size() {
                     let rest = (index + 1 < read).then_some(position);
                     list.next = rest.or(page.next).map(|place| query.cursor(place));
@@ -128,6 +128,7 @@ pub struct KeyList {
 impl KeyList {
     fn take(
         &mut self,
+        manager: &KeyManager,
         query: &KeyQuery,
         stored: StoredKey,
         usage: Option<Usage>,
@@ -141,15 +142,16 @@ impl KeyList {
             )));
         }
         let id = stored.id;
-        match KeyRecord::decode(stored) {
-            Ok(record) if query.admits(&record, usage.as_ref(), now) => {
-                self.keys.push(record);
-                if let Some(usage) = usage {
-                    self.usage.insert(id, usage);
-                }
+        let Ok(record) = KeyRecord::decode(stored) else {
+            self.unreadable.push(id);
+            return Ok(());
+        };
+        let record = manager.judge(record, Some(now));
+        if query.admits(&record, usage.as_ref(), now) {
+            self.keys.push(record);
+            if let Some(usage) = usage {
+                self.usage.insert(id, usage);
             }
-            Ok(_) => {}
-            Err(_) => self.unreadable.push(id),
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 
-use super::{Actor, InvalidKey};
-use crate::clock::{later, normalized};
+use super::{Actor, InvalidKey, KeyManager};
+use crate::clock::{later, normalized, unix_micros};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
 /// A key as asked for. Title and access are required. A restriction that is not set does not exist: the key then never
@@ -213,25 +213,20 @@ impl NewKey {
     }
 }
 
-impl KeyRequest {
-    pub(super) fn first_invalid_instant(
-        &self,
-        now: OffsetDateTime,
-    ) -> Result<Option<OffsetDateTime>, InvalidKey> {
-        self.expiry.map(|expiry| expiry.end(now)).transpose()
-    }
-}
-
-impl Expiry {
+impl KeyManager {
     /// The first invalid instant of what is issued now.
-    pub(super) fn end(self, now: OffsetDateTime) -> Result<OffsetDateTime, InvalidKey> {
-        let end = match self {
-            Self::At(instant) => Some(instant),
-            Self::In(duration) => later(now, duration),
-            Self::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
+    pub(super) fn end_of(
+        &self,
+        expiry: Expiry,
+        now: OffsetDateTime,
+    ) -> Result<OffsetDateTime, InvalidKey> {
+        let end = match expiry {
+            Expiry::At(instant) => Some(instant),
+            Expiry::In(duration) => later(now, duration),
+            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
         };
         let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
-        if end <= now {
+        if end <= now || self.parts.passed.include(unix_micros(end)) {
             return Err(InvalidKey::Expired);
         }
         Ok(end)

@@ -11,7 +11,7 @@ use super::{
     broken_contract,
 };
 use crate::audit::{EventAction, FieldChange};
-use crate::clock::{later, normalized, rfc3339};
+use crate::clock::{later, normalized, rfc3339, unix_micros};
 use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated, TenantId};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
 
@@ -155,7 +155,7 @@ impl KeyManager {
         for _ in 0..AMEND_TRIES {
             let (record, now) = self.live(stored)?;
             self.check_may_rotate(actor, &record, now).await?;
-            let ends_at = rotation.ends_at(&record, now)?;
+            let ends_at = self.overlap_end(&rotation, &record, now)?;
             let mut successor = self.successor(actor, &record, &rotation, now)?;
             rules.check(&successor, &self.parts.catalog)?;
             self.check_ceiling(actor, &successor)?;
@@ -219,6 +219,7 @@ impl KeyManager {
                 return Ok(youngest);
             };
             let next = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
+            let next = self.judge(next, Some(now));
             if !matches!(next.status(now), KeyStatus::Revoked | KeyStatus::Expired) {
                 youngest = Some(successor);
             }
@@ -244,7 +245,7 @@ impl KeyManager {
             // A key that has a successor was shortened by its overlap.
             Asked::AsBefore => record.rotation.map_or(record.expires_at, |one| one.own_end),
             Asked::Never => None,
-            Asked::Expires(expiry) => Some(expiry.end(now)?),
+            Asked::Expires(expiry) => Some(self.end_of(expiry, now)?),
         };
         let (start, end) = (successor.not_before, successor.expires_at);
         if end.is_some_and(|end| start.is_some_and(|start| end <= start)) {
@@ -349,8 +350,8 @@ impl KeyManager {
             if stored.revocation.is_some() {
                 continue;
             }
-            let is_over =
-                KeyRecord::decode(stored.clone()).is_ok_and(|record| record.is_superseded(now));
+            let is_over = KeyRecord::decode(stored.clone())
+                .is_ok_and(|record| self.judge(record, Some(now)).is_superseded(now));
             if is_over {
                 let (set, _) = self.revocation(actor, &stored, now, &RevokeReason::Rotated);
                 match self.commit(&set).await?.outcomes.as_slice() {
@@ -361,23 +362,22 @@ impl KeyManager {
         }
         Ok(())
     }
-}
 
-impl Rotation {
-    /// From when on only the successor is good; none where it takes a revocation.
-    fn ends_at(
+    /// From when on only the successor is good. `None` if that takes a revocation.
+    fn overlap_end(
         &self,
+        rotation: &Rotation,
         record: &KeyRecord,
         now: OffsetDateTime,
     ) -> Result<Option<OffsetDateTime>, InvalidKey> {
-        let end = match self.overlap {
+        let end = match rotation.overlap {
             Overlap::UntilRevoked => return Ok(None),
             Overlap::None => return Ok(Some(now)),
             Overlap::Until(instant) => normalized(instant),
             Overlap::For(duration) => later(now, duration).and_then(normalized),
         };
         let end = end.ok_or(InvalidKey::Instant)?;
-        if end <= now {
+        if end <= now || self.parts.passed.include(unix_micros(end)) {
             return Err(InvalidKey::Overlap);
         }
         Ok(Some(record.expires_at.map_or(end, |own| own.min(end))))

@@ -1,11 +1,11 @@
 //! Clocks that tests set.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::clock::{Clock, ClockError, SteadyClock, later};
+use crate::clock::{Clock, ClockError, SteadyClock, later, unix_micros};
 
 /// A clock that stands still until it is set. Clones share their time.
 ///
@@ -19,13 +19,23 @@ use crate::clock::{Clock, ClockError, SteadyClock, later};
 /// # Ok::<(), keyward::clock::ClockError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<Mutex<Result<OffsetDateTime, ClockError>>>);
+pub struct ManualClock(Arc<Mutex<Shown>>);
+
+/// What a manual clock shows.
+#[derive(Debug)]
+struct Shown {
+    now: Result<OffsetDateTime, ClockError>,
+    coarse_lag: time::Duration,
+}
 
 impl ManualClock {
     /// A clock that stands at this instant.
     #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
-        Self(Arc::new(Mutex::new(Ok(now))))
+        Self(Arc::new(Mutex::new(Shown {
+            now: Ok(now),
+            coarse_lag: time::Duration::ZERO,
+        })))
     }
 
     /// Sets the clock, forwards or back.
@@ -43,22 +53,38 @@ impl ManualClock {
         self.replace(|_| Err(ClockError));
     }
 
+    /// Makes the [coarse reading](Clock::coarse_micros) lag behind the exact one by this much, or run ahead of it if
+    /// negative. Zero at first. A correct clock stays within [`COARSE_LAG_MICROS`](crate::clock::COARSE_LAG_MICROS).
+    pub fn set_coarse_lag(&self, lag: time::Duration) {
+        self.shown().coarse_lag = lag;
+    }
+
     fn replace(
         &self,
         change: impl FnOnce(Result<OffsetDateTime, ClockError>) -> Result<OffsetDateTime, ClockError>,
     ) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = change(*now);
+        let mut shown = self.shown();
+        shown.now = change(shown.now);
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Result<OffsetDateTime, ClockError> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown().now
     }
 
     fn is_for_tests(&self) -> bool {
         true
+    }
+
+    fn coarse_micros(&self) -> Result<i64, ClockError> {
+        let shown = self.shown();
+        let lag = i64::try_from(shown.coarse_lag.whole_microseconds()).map_err(|_| ClockError)?;
+        Ok(unix_micros(shown.now?).saturating_sub(lag))
     }
 }
 

@@ -152,11 +152,8 @@ impl Core {
             if !self.may_decide(slot, look, since, hashed, now) {
                 return Ok(None);
             }
-            let seen_end = slot
-                .seen_end
-                .unwrap_or_else(|| self.slots.seen.latest(credential.id));
             let wall = Wall::read(&*self.parts.clock)?;
-            let question = self.question(credential, attempt, wall, seen_end);
+            let question = self.question(credential, attempt, wall);
             let verdict = decide(&look.compiled, &question, slot.in_flight);
             take_down(slot, &question, &verdict);
             Ok(Some(verdict))
@@ -171,11 +168,8 @@ impl Core {
         look: &Look,
     ) -> Result<bool, DenialReason> {
         let wall = Wall::read(&*self.parts.clock)?;
-        let seen_end = self.slots.seen_end(credential.id);
-        let question = self.question(credential, attempt, wall, seen_end);
-        let is_admitted = look.compiled.judge(&question).is_ok();
-        self.slots.saw_end(credential.id, question.seen_end.get());
-        Ok(is_admitted)
+        let question = self.question(credential, attempt, wall);
+        Ok(look.compiled.judge(&question).is_ok())
     }
 
     /// Proves that the secret is the key's; whether its digest ranks lower than today's choice.

@@ -189,8 +189,7 @@ impl Core {
                 return told.unreached(AFTER.get(6..).unwrap_or_default());
             }
         };
-        let seen_end = self.slots.seen_end(credential.id);
-        let question = self.question(&credential, attempt, wall, seen_end);
+        let question = self.question(&credential, attempt, wall);
         let known = Known {
             bytes: 0,
             record,

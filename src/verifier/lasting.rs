@@ -16,7 +16,7 @@ use crate::key::KeyId;
 /// How long is waited at most before the next look: wall clocks can be set.
 const MOST_WAIT: Duration = Duration::from_secs(5);
 
-/// The shortest wait: a coarse clock lags behind, and would wake the watcher over and over just before the end.
+/// The shortest wait: the timer's resolution, so that the watcher is not woken over and over just before the end.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// The wait before another look where the last one brought nothing.
@@ -37,12 +37,8 @@ impl Core {
             || (),
             |(), slot| {
                 let now = self.slots.now().ok()?;
-                let seen_end = slot.seen_end.unwrap_or_else(|| self.slots.seen.latest(id));
                 let entry = self.usable(slot, now)?;
-                let is_good = entry.compiled.is_good(&wall, seen_end).ok()?;
-                let end = entry.compiled.end_reached(&wall).unwrap_or(i64::MIN);
-                slot.seen_end = Some(seen_end.max(end));
-                Some(is_good)
+                entry.compiled.is_good(&wall, &self.parts.passed).ok()
             },
         );
         is_good.flatten()
@@ -128,14 +124,13 @@ impl Core {
                 continue;
             }
             let wall = Wall::read(&*self.parts.clock)?;
-            let seen_end = self.slots.seen_end(id);
-            if let Some(end) = look.compiled.end_reached(&wall) {
-                self.slots.saw_end(id, end);
-            }
-            if !look.compiled.is_good(&wall, seen_end)? {
+            if !look.compiled.is_good(&wall, &self.parts.passed)? {
                 return Ok(None);
             }
-            let left = look.compiled.ends.saturating_sub(wall.coarse());
+            let left = match look.compiled.ends {
+                i64::MAX => i64::MAX,
+                end => end.saturating_sub(wall.exact()?),
+            };
             let patience = u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX);
             let own = look.stamp.began.saturating_add(patience);
             return Ok(Some(Good {

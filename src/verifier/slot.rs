@@ -45,8 +45,6 @@ pub(super) struct Slot {
     pub(super) granted: u32,
     pub(super) refused: u32,
     pub(super) last_used: i64,
-    /// The latest end that was seen to pass, in microseconds of Unix time; none before it was looked up.
-    pub(super) seen_end: Option<i64>,
     /// Where it stands in its segment.
     pub(super) place: u32,
     /// What it weighs there, in bytes; 0 if it is in none.

@@ -18,7 +18,6 @@ pub(super) use self::line::Line;
 use self::map::SlotMap;
 use self::segments::Segments;
 use super::lease::{Lease, Stamp};
-use super::seen_expired::SeenExpired;
 use super::slot::{Look, Proof, Segment, Slot};
 use super::watchers::Watchers;
 use crate::clock::{ClockError, SteadyClock, from_unix_micros};
@@ -33,7 +32,6 @@ pub(crate) struct Slots {
     pub(super) lease: Lease,
     segments: Segments,
     pub(super) watchers: Watchers,
-    pub(super) seen: SeenExpired,
     /// How keys were used whose slots went before that was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
     keeps_usage: bool,
@@ -57,7 +55,6 @@ impl Slots {
             lease,
             segments: Segments::new(max_bytes),
             watchers: Watchers::default(),
-            seen: SeenExpired::default(),
             left_behind: Mutex::new(HashMap::new()),
             steady,
         }
@@ -118,9 +115,6 @@ impl Slots {
     fn retire(&self, id: KeyId, slot: &mut Slot) -> bool {
         if !slot.is_idle() {
             return false;
-        }
-        if let Some(end) = slot.seen_end {
-            self.seen.remember(id, end);
         }
         if let Some(left) = usage(slot).filter(|_| self.keeps_usage) {
             let mut left_behind = lock(&self.left_behind);
@@ -247,24 +241,6 @@ impl Slots {
         let history = self.lease.history();
         self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
         self.watchers.wake(id);
-    }
-
-    /// The latest end of the key's that was seen to pass, in microseconds of Unix time.
-    pub(super) fn seen_end(&self, id: KeyId) -> i64 {
-        let here = self.find(id, || (), |(), slot| slot.seen_end);
-        here.flatten().unwrap_or_else(|| self.seen.latest(id))
-    }
-
-    /// Takes down which end of a key's was seen to pass last. Its slot is pinned.
-    pub(super) fn saw_end(&self, id: KeyId, end: i64) {
-        self.find(
-            id,
-            || (),
-            |(), slot| {
-                let before = slot.seen_end.unwrap_or_else(|| self.seen.latest(id));
-                slot.seen_end = Some(before.max(end));
-            },
-        );
     }
 
     /// Gives a request's place back.

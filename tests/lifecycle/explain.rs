@@ -306,12 +306,6 @@ async fn it_leaves_no_trace() {
         "and the key is as cold as it was"
     );
 
-    // An end that only an explanation saw has not been seen.
-    let at = house.now();
-    house.later(HOUR);
-    assert!(verifier.explain(&attempt).await.denial().is_some());
-    house.clock.set(at);
-    assert!(verifier.explain(&attempt).await.denial().is_none());
     assert!(
         house.keyward.flush_usage().await.unwrap() == 0,
         "no use was counted"

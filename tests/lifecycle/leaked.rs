@@ -52,7 +52,9 @@ async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
     ] {
         let found = find(&house, key.api_key().expose()).await.unwrap();
         assert_eq!((found.status, found.lives()), (status, lives));
-        assert_eq!(found.record, house.record(key.record().id()).await);
+        let id = key.record().id();
+        let record = house.manager().get(&system(), &tenant(), id).await;
+        assert_eq!(found.record, record.unwrap());
         let pair = key.api_key().presented_pair();
         assert!(house.manager().find_owner(&system(), pair).await.is_ok());
     }

@@ -14,9 +14,13 @@ async fn rotate(house: &House, key: &Issued, how: impl Into<Rotation>) -> Issued
 
 #[tokio::test]
 async fn both_are_good_until_the_overlap_ends_and_nobody_has_to_do_anything() {
-    let house = House::new().await;
-    for overlap in [Overlap::For(HOUR), Overlap::Until(house.now() + HOUR)] {
+    for is_dated in [false, true] {
+        let house = House::new().await;
         let start = house.now();
+        let overlap = match is_dated {
+            true => Overlap::Until(start + HOUR),
+            false => Overlap::For(HOUR),
+        };
         let old = house.issue("key").await;
         let new = rotate(&house, &old, overlap).await;
         let (id, commits) = (old.record().id(), house.store.commits());

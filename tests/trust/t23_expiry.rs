@@ -1,106 +1,217 @@
 //! Promise 23: expired at `now >= expires_at`; within one process a clock running backwards never revives a key
 //! seen expired; no overflow at the ends of time.
 //!
-//! Planted bugs that the property test catches: `now > expires_at` in place of `>=`, and a verifier that
-//! forgets what it saw.
+//! Planted bugs that the property test catches: `now > expires_at` in place of `>=`, a Keyward that forgets what it
+//! saw, and a coarse clock that decides.
+
+mod world;
 
 use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use keyward::clock::Clock;
+use crate::common::{House, READ, actor, builder, class, new_key, tenant};
+use keyward::clock::{COARSE_LAG_MICROS, Clock};
 use keyward::hashing::{Argon2Params, Hashing};
-use keyward::key::{ApiKey, KeyStatus};
-use keyward::manager::{InvalidKey, ManageError, NewKey};
-use keyward::time::{Date, Month, OffsetDateTime, UtcOffset};
+use keyward::key::KeyStatus;
+use keyward::manager::{InvalidKey, Issued, KeyQuery, ManageError, NewKey, Overlap};
+use keyward::store::MemoryStore;
+use keyward::time::{Date, Duration as Span, Month, OffsetDateTime, UtcOffset};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
-use proptest::prelude::*;
-
-use crate::common::{House, READ, actor, builder, class, new_key, now, tenant};
 
 fn at(house: &House) -> OffsetDateTime {
     house.clock.now().unwrap()
 }
 
-/// What the verifier should say of one key, by its own memory of what was seen.
-#[derive(Default)]
-struct Model {
-    seen_expired: bool,
-    is_forgetful: bool,
-    is_late: bool,
+#[tokio::test]
+async fn no_answer_revives_a_key_that_was_seen_ended() {
+    world::holds(MemoryStore::new, 150).await;
 }
 
-impl Model {
-    fn admits(&mut self, now: i64, created: i64, expires: i64) -> bool {
-        let expired = if self.is_late {
-            now > expires
-        } else {
-            now >= expires
-        };
-        self.seen_expired |= expired && !self.is_forgetful;
-        !expired && !self.seen_expired && created - now <= 300_000_000
-    }
+#[tokio::test]
+async fn the_property_catches_the_planted_bugs() {
+    world::catches_planted_bugs(MemoryStore::new).await;
 }
 
-/// Moves the clock as told, and verifies each key after each move, against the model.
-fn agrees(keys: &[u64], moves: &[(bool, u64)], model: fn() -> Model) -> bool {
-    let house = now(House::new());
-    let start = at(&house);
-    let mut watched: Vec<(ApiKey, i64, Model)> = Vec::new();
-    for micros in keys {
-        let end = Duration::from_micros(*micros);
-        let (key, _) = now(house.issue(new_key().expires_in(end))).into_parts();
-        watched.push((key, i64::try_from(*micros).unwrap(), model()));
+/// By how much the coarse clock may be wrong.
+fn lags() -> [Span; 5] {
+    let most = Span::microseconds(COARSE_LAG_MICROS);
+    let least = Span::microseconds(1);
+    [-most, -least, Span::ZERO, least, most]
+}
+
+/// What a key's verification, its status, an explanation of it and its grant say; all must agree. `None` if it is good.
+async fn reason(house: &House, issued: &Issued) -> Option<String> {
+    let any = Requirement::any_key();
+    let attempt = Attempt::new(issued.api_key().presented(), &any);
+    let verifier = house.keyward.verifier();
+    let verdict = verifier.verify(&attempt).await;
+    let explained = verifier.explain(&attempt).await;
+    let said = verdict
+        .as_ref()
+        .err()
+        .map(|denial| denial.reason().to_string());
+    let explained = explained.denial().map(|denial| denial.reason().to_string());
+    assert_eq!(said, explained);
+    if let Ok(admitted) = &verdict {
+        let again = verifier.reverify(admitted.grant(), &attempt).await;
+        assert!(again.is_ok());
     }
-    let mut shown: i64 = 0;
-    for (back, micros) in moves {
-        let step = i64::try_from(*micros).unwrap();
-        shown += if *back { -step } else { step };
-        let to = start + keyward::time::Duration::microseconds(shown);
-        house.clock.set(to);
-        for (key, expires, model) in &mut watched {
-            let expected = model.admits(shown, 0, *expires);
-            if now(house.verify(key.presented())).is_ok() != expected {
-                return false;
-            }
+    let id = issued.record().id();
+    let record = house
+        .keyward
+        .manager()
+        .get(&actor(), &tenant(), id)
+        .await
+        .unwrap();
+    let is_active = record.status(at(house)) == KeyStatus::Active;
+    assert_eq!(is_active, said.is_none(), "{record:?}");
+    said
+}
+
+const MICRO: Duration = Duration::from_micros(1);
+
+#[tokio::test]
+async fn every_instant_counts_to_the_microsecond() {
+    for (lag, cache) in lags()
+        .into_iter()
+        .flat_map(|lag| world::caches().map(|cache| (lag, cache)))
+    {
+        let house = House::built(|builder| builder.cache(cache)).await;
+        house.clock.set_coarse_lag(lag);
+        let (start, minute) = (at(&house), Duration::from_secs(60));
+        let manager = house.keyward.manager();
+        let cut = house.issue(new_key()).await;
+        house.clock.set(start + MICRO);
+        let kept = house.issue(new_key()).await;
+        let mortal = house.issue(new_key().expires_at(start + minute)).await;
+        let later = house.issue(new_key().not_before(start + minute)).await;
+        let rotated = house.issue(new_key()).await;
+        let overlap = Overlap::Until(start + minute);
+        let id = rotated.record().id();
+        manager
+            .rotate(&actor(), &tenant(), id, overlap)
+            .await
+            .unwrap();
+        manager
+            .deny_issued_before(&actor(), start + MICRO, &tenant())
+            .await
+            .unwrap();
+
+        let is_good = async |key| reason(&house, key).await.is_none();
+        for (now, comes) in [(start + minute - MICRO, false), (start + minute, true)] {
+            house.clock.set(now);
+            assert!(!is_good(&cut).await && is_good(&kept).await, "lag {lag}");
+            assert_eq!(is_good(&mortal).await, !comes, "expiry, lag {lag}");
+            assert_eq!(is_good(&later).await, comes, "start, lag {lag}");
+            assert_eq!(is_good(&rotated).await, !comes, "overlap, lag {lag}");
         }
     }
-    true
 }
 
-fn lives() -> impl Strategy<Value = Vec<u64>> {
-    prop::collection::vec(1_u64..1_000, 1..4)
-}
-
-/// Small steps among the ends of the keys, and large ones past all tolerance.
-fn moves() -> impl Strategy<Value = Vec<(bool, u64)>> {
-    let step = prop_oneof![9 => 0_u64..600, 1 => 299_999_000_u64..300_001_000];
-    prop::collection::vec((any::<bool>(), step), 1..30)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_key_seen_expired_stays_expired(keys in lives(), moves in moves()) {
-        prop_assert!(agrees(&keys, &moves, Model::default));
+#[tokio::test]
+async fn what_the_manager_called_ended_is_refused_from_then_on() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for way in 0..6 {
+        let house = House::new().await;
+        let (manager, start) = (house.keyward.manager(), at(&house));
+        let mortal = house.issue(new_key().expires_in(MINUTE)).await;
+        let rotated = house.issue(new_key()).await;
+        let overlap = Overlap::For(MINUTE);
+        let id = rotated.record().id();
+        let successor = manager
+            .rotate(&actor(), &tenant(), id, overlap)
+            .await
+            .unwrap();
+        house.clock.set(start + MINUTE);
+        for key in [&mortal, &rotated] {
+            let id = key.record().id();
+            match way {
+                0 => drop(manager.get(&actor(), &tenant(), id).await.unwrap()),
+                1 => drop(
+                    manager
+                        .list(&actor(), &KeyQuery::of(&tenant()))
+                        .await
+                        .unwrap(),
+                ),
+                2 => {
+                    let found = manager
+                        .find_owner(&actor(), key.api_key().presented())
+                        .await;
+                    assert_ne!(found.unwrap().status, KeyStatus::Active);
+                }
+                3 => {
+                    let refused = manager.suspend(&actor(), &tenant(), id).await;
+                    assert!(matches!(refused, Err(ManageError::Ended(_))), "{refused:?}");
+                }
+                4 => {
+                    let refused = manager.rotate(&actor(), &tenant(), id, Overlap::None).await;
+                    assert!(matches!(refused, Err(ManageError::Ended(_))), "{refused:?}");
+                }
+                _ => {
+                    let any = Requirement::any_key();
+                    let attempt = Attempt::new(key.api_key().presented(), &any);
+                    let verifier = house.keyward.verifier();
+                    assert!(verifier.explain(&attempt).await.denial().is_some());
+                }
+            }
+        }
+        house.clock.set(start + MINUTE - MICRO);
+        for key in [&mortal, &rotated] {
+            assert!(reason(&house, key).await.is_some(), "way {way}");
+        }
+        assert_eq!(reason(&house, &successor).await, None);
+        // What ends by then would be dead from the start.
+        let stillborn = new_key().expires_at(start + MINUTE);
+        let refused = manager.issue(&actor(), stillborn).await;
+        let expired = matches!(refused, Err(ManageError::Invalid(InvalidKey::Expired)));
+        assert!(expired, "{refused:?}");
+        let id = successor.record().id();
+        let overlap = Overlap::Until(start + MINUTE);
+        let refused = manager.rotate(&actor(), &tenant(), id, overlap).await;
+        let over = matches!(refused, Err(ManageError::Invalid(InvalidKey::Overlap)));
+        assert!(over, "{refused:?}");
     }
 }
 
-#[test]
-fn the_property_catches_the_planted_bugs() {
-    // The verifier stands for the truth, and the model bears the bug: they must come apart.
-    let late = || Model {
-        is_late: true,
-        ..Model::default()
-    };
-    let forgetful = || Model {
-        is_forgetful: true,
-        ..Model::default()
-    };
-    assert!(!agrees(&[100], &[(false, 100)], late));
-    assert!(!agrees(&[100], &[(false, 100), (true, 50)], forgetful));
-    assert!(agrees(&[100], &[(false, 100), (true, 50)], Model::default));
+#[tokio::test]
+async fn there_is_a_way_back_from_a_leap_of_the_clock() {
+    const DAY: Duration = Duration::from_hours(24);
+    let house = House::new().await;
+    let (start, keyward) = (at(&house), &house.keyward);
+    let short = house
+        .issue(new_key().expires_in(Duration::from_secs(60)))
+        .await;
+    let long = house.issue(new_key().expires_in(DAY)).await;
+    assert_eq!(keyward.forget_future_ends().unwrap(), None);
+    house.clock.set(start + DAY);
+    for key in [&short, &long] {
+        assert!(reason(&house, key).await.is_some());
+    }
+    // The clock is right again.
+    house.clock.set(start + Duration::from_secs(60));
+    keyward.verifier().forget_all();
+    assert!(reason(&house, &long).await.is_some());
+    let query = KeyQuery::of(&tenant()).status(KeyStatus::Expired);
+    let listed = keyward.manager().list(&actor(), &query).await.unwrap();
+    let views = listed.view(at(&house)).keys;
+    assert_eq!(views.len(), 2);
+    assert!(
+        views
+            .iter()
+            .all(|key| key.view.status == KeyStatus::Expired)
+    );
+
+    house.clock.fail();
+    assert!(keyward.forget_future_ends().is_err());
+    house.clock.set(start + Duration::from_secs(60));
+    assert_eq!(keyward.forget_future_ends().unwrap(), Some(start + DAY));
+    assert_eq!(reason(&house, &long).await, None);
+    assert_eq!(keyward.forget_future_ends().unwrap(), None);
+    // What has ended by the right clock stays so, whether or not that was noticed by it.
+    house.clock.set(start + Duration::from_secs(59));
+    assert!(reason(&house, &short).await.is_some());
+    assert_eq!(reason(&house, &long).await, None);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ fn a_key_does_just_the_deeds_that_the_oracle_says() {
         };
         let powers = near(&mut choices, &loose);
         house.clock.set(start);
+        house.keyward.forget_future_ends().unwrap();
         let key = powers.new_key(tenant(), start);
         let issued = now(house.keyward.manager().issue(&actor(), key)).unwrap();
         // In the order of time: a key that was seen expired stays so.

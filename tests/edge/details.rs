@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use keyward::http::{Answer, Connection, Edge, GrpcStatus, Head, KeyIn, NearMiss, Reason};
 use keyward::key::{KeyId, TenantId};
-use keyward::manager::NewKey;
+use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
-use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
 use keyward::verifier::{Attempt, Requirement};
 use serde_json::{Value, json};
 
@@ -109,6 +109,44 @@ async fn a_handlers_mistake_is_never_only_reported() {
     );
     assert!(grant.permits("project", "p-1").is_ok());
     assert!(house.edge.review(&grant, 200).is_ok());
+}
+
+#[tokio::test]
+async fn only_what_a_caller_sent_is_only_reported() {
+    let house = House::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
+    let unchecked = Reason::Unchecked {
+        kind: "project".into(),
+    };
+    for (reason, is_callers) in [
+        (Reason::RequestTooLarge, true),
+        (Reason::NotFound, false),
+        (Reason::LookupFailed("the database is away".into()), false),
+        (Reason::ResponseTooLarge, false),
+        (unchecked, false),
+    ] {
+        let why = reason.to_string();
+        let refusal = house.edge.refuse(reason, None);
+        assert_eq!(refusal.is_report_only(), is_callers, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_with_a_new_key_shows_it_in_no_log() {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "new", READ);
+    let issued = keyward.manager().issue(&Actor::system("tests"), new).await;
+    let issued = issued.unwrap();
+    let revealed = issued.reveal();
+    let answer = Answer::from(&revealed);
+    let (text, secret) = (issued.api_key().expose(), issued.api_key().expose_secret());
+    assert!(String::from_utf8_lossy(&answer.body).contains(text));
+    for shown in [
+        format!("{answer:?}"),
+        format!("{revealed:?}"),
+        format!("{issued:?}"),
+    ] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }
 
 #[tokio::test]

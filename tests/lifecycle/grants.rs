@@ -163,6 +163,22 @@ async fn a_grant_ends_with_the_life_of_its_key() {
 }
 
 #[tokio::test]
+async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
+    const LAG: Duration = Duration::from_mins(5);
+    let house = House::with(|builder| builder.cache(long())).await;
+    let issued = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let created = issued.record().created_at();
+    let grant = grant(&house.keyward, issued.api_key()).await;
+    house.clock.set(created - LAG);
+    assert!(grant.is_current());
+    // The clock cannot tell whether the key has expired.
+    house.clock.set(created - LAG - Duration::from_micros(1));
+    assert!(!grant.is_current());
+    house.clock.set(created);
+    assert!(grant.is_current(), "nothing was remembered");
+}
+
+#[tokio::test]
 async fn a_clock_that_fails_ends_it_since_nobody_can_tell() {
     let house = House::with(|builder| builder.cache(short())).await;
     let issued = house.issue("streamed").await;

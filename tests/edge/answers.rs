@@ -9,7 +9,7 @@ use keyward::manager::NewKey;
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
-use keyward::verifier::{Attempt, Requirement};
+use keyward::verifier::{Attempt, KeyCache, Requirement};
 use problem_details::ProblemDetails;
 
 use crate::common::{House, READ, over_tls, values};
@@ -223,18 +223,29 @@ async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
 
 #[tokio::test]
 async fn one_request_too_many_at_once_is_told_to_come_back() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
-    let key = TestKey::issue_as(&house.keyward, new.concurrency(NonZeroU32::MIN)).await;
-    let bearer = key.bearer();
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let (_, permit) = house.ask(&sent, None).await.unwrap().into_parts();
-    let refusal = house.ask(&sent, None).await.unwrap_err();
-    assert_eq!(refusal.answer().status, 429);
-    assert_eq!(values(&refusal, "retry-after"), ["1"]);
-    assert_eq!(values(&refusal, "www-authenticate"), [""; 0]);
-    drop(permit);
-    assert!(house.ask(&sent, None).await.is_ok());
+    // Where nothing is kept of a key, its places are counted all the same.
+    for cache in [KeyCache::new(), KeyCache::off()] {
+        let keyward = builder(MemoryStore::new(), [READ]).cache(cache);
+        let keyward = keyward.open().await.unwrap();
+        let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
+        let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
+        let headers = [("authorization", key.bearer())];
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let need = Requirement::scope(READ);
+        let ask = async || edge.admit(&head, Attempt::of(&need)).await;
+        let (_, permit) = ask().await.unwrap().into_parts();
+        let refusal = ask().await.unwrap_err();
+        assert_eq!(refusal.answer().status, 429);
+        assert_eq!(values(&refusal, "retry-after"), ["1"]);
+        assert_eq!(values(&refusal, "www-authenticate"), [""; 0]);
+        drop(permit);
+        assert!(ask().await.is_ok());
+    }
 }
 
 #[tokio::test]

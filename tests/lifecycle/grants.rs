@@ -163,6 +163,19 @@ async fn a_grant_ends_with_the_life_of_its_key() {
 }
 
 #[tokio::test]
+async fn an_end_that_a_grant_has_seen_stays_when_the_clock_runs_back() {
+    let house = House::with(|builder| builder.cache(long())).await;
+    let issued = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let created = issued.record().created_at();
+    let grant = grant(&house.keyward, issued.api_key()).await;
+    house.clock.set(created + HOUR);
+    assert!(!grant.is_current());
+    house.clock.set(created);
+    assert!(!grant.is_current());
+    assert_eq!(house.answer(issued.api_key()).await, Answer::Expired);
+}
+
+#[tokio::test]
 async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
     const LAG: Duration = Duration::from_mins(5);
     let house = House::with(|builder| builder.cache(long())).await;

@@ -227,6 +227,22 @@ async fn when_rounds_stop_each_key_is_read_once_a_bound_however_many_ask() {
     }
 }
 
+#[tokio::test]
+async fn no_round_vouches_for_a_key_that_was_gone() {
+    let nodes = Nodes::following().await;
+    let key = nodes.issue().await;
+    assert!(nodes.is_granted(&key).await);
+    // Somebody has deleted its row, which no feed tells.
+    nodes.store.lose_keys();
+    nodes.steady.advance(BOUND);
+    for _ in 0..3 {
+        let denial = nodes.verify(&key).await.unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::UnknownKey));
+        nodes.store.tell(Tell::All).await;
+    }
+    assert!(nodes.here.verifier().operations().is_followed);
+}
+
 /// Whether a key that was revoked elsewhere is granted a bound later, while such pages come.
 async fn outlives_pages(tell: Tell) -> bool {
     let nodes = Nodes::following().await;

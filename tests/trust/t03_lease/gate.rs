@@ -40,6 +40,7 @@ struct Shared {
     /// Questions for news so far.
     asked: AtomicU64,
     holds: AtomicBool,
+    loses: AtomicBool,
     held: AtomicU64,
     released: Notify,
 }
@@ -54,6 +55,7 @@ impl Gate {
                 told: Mutex::new(told),
                 asked: AtomicU64::new(0),
                 holds: AtomicBool::new(false),
+                loses: AtomicBool::new(false),
                 held: AtomicU64::new(0),
                 released: Notify::new(),
             }),
@@ -76,6 +78,11 @@ impl Gate {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// From now on no key is there.
+    pub(super) fn lose_keys(&self) {
+        self.shared.loses.store(true, Ordering::SeqCst);
     }
 
     /// From now on what is read is read at once, and not answered before it is let go.
@@ -105,7 +112,10 @@ impl Gate {
 impl KeyStore for Gate {
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let released = self.shared.released.notified();
-        let answer = self.store.get(id).await;
+        let mut answer = self.store.get(id).await;
+        if self.shared.loses.load(Ordering::SeqCst) {
+            answer = Ok(None);
+        }
         if self.shared.holds.load(Ordering::SeqCst) {
             self.shared.held.fetch_add(1, Ordering::SeqCst);
             released.await;

@@ -1,14 +1,16 @@
 //! What a secret was proven against is not what the store holds any more, and this node did not commit the change:
 //! somebody edited the store, or restored a backup. The revision stays, so that the digest alone tells.
 
-use keyward::key::{ApiKey, Digest};
+use keyward::clock::SystemClock;
+use keyward::key::{ApiKey, Digest, KeyFormat, PresentedKey};
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore as _};
 use keyward::testkit::SeededRandom;
-use keyward::verifier::{DenialReason, KeyCache};
+use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
+use serde_json::Value;
 
-use super::gate::Tell;
+use super::gate::{Gate, Tell};
 use super::nodes::{BOUND, INSTANT, Nodes};
-use crate::common::{actor, tenant};
+use crate::common::{actor, builder, clock, new_key, tenant};
 
 /// How a node comes to read a key again.
 #[derive(Debug, Clone, Copy)]
@@ -114,4 +116,43 @@ async fn a_secret_is_proven_anew_within_a_request_too() {
     let is_wrong = matches!(denial.reason(), DenialReason::WrongSecret);
     assert!(is_wrong, "{}", denial.reason());
     assert_eq!(nodes.reads(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_is_proven_anew_within_a_request_in_another_environment() {
+    let gate = Gate::new();
+    let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+    let keyward = builder(gate.clone(), clock())
+        .clock(SystemClock)
+        .format(format.environment("live").unwrap())
+        .open()
+        .await
+        .unwrap();
+    let (manager, actor, tenant) = (keyward.manager(), actor(), tenant());
+    let (key, _) = manager.issue(&actor, new_key()).await.unwrap().into_parts();
+    let id = key.id();
+    gate.hold_answers();
+    let verifier = keyward.verifier().clone();
+    let waiting = tokio::spawn(async move {
+        // As a pair, it names no environment.
+        let (any, text) = (Requirement::any_key(), id.to_string());
+        let pair = PresentedKey::pair(&text, key.expose_secret());
+        verifier.verify(&Attempt::new(pair, &any)).await
+    });
+    gate.is_holding(1).await;
+    gate.hold_no_more();
+    manager.suspend(&actor, &tenant, id).await.unwrap();
+    manager.resume(&actor, &tenant, id).await.unwrap();
+    let mut row = gate.store.get(id).await.unwrap().unwrap();
+    let mut document: Value = serde_json::from_slice(&row.document).unwrap();
+    document["environment"] = "live".into();
+    row.document = serde_json::to_vec(&document).unwrap().into();
+    let (expected, with) = (row.revision, Box::new(row));
+    let change = Change::Replace { expected, with };
+    let set = ChangeSet::one(ChangeId::generate(&SeededRandom::new(0)), change);
+    gate.store.commit(&set).await.unwrap();
+    gate.let_go();
+    let denial = waiting.await.unwrap().unwrap_err();
+    let is_wrong = matches!(denial.reason(), DenialReason::WrongSecret);
+    assert!(is_wrong, "{}", denial.reason());
 }

@@ -9,7 +9,7 @@
 //! | remove them | [`purge`](KeyManager::purge), [`remove_tenant`](KeyManager::remove_tenant) |
 //! | remove old events | [`cut_events`](KeyManager::cut_events) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
-//! | survive a restored backup | [`export_revocations`](KeyManager::export_revocations), [`replay_revocations`](KeyManager::replay_revocations) |
+//! | survive a restored backup | [`export_restrictions`](KeyManager::export_restrictions), [`replay_restrictions`](KeyManager::replay_restrictions) |
 //!
 //! Every call names an [`Actor`] and asks the [`Policy`] before anything is done, a call on one key once its owner has been
 //! read. A key of a tenant that is not the actor's and a key that does not exist give the same answer. What gives power, to a new key or back to one that
@@ -39,6 +39,7 @@ mod purge;
 mod query;
 mod remove_tenant;
 mod replay;
+mod restriction;
 mod revealed;
 mod revoke;
 mod revoke_all;
@@ -64,7 +65,8 @@ pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
 pub use purge::Purged;
 pub use query::KeyQuery;
 pub use remove_tenant::RemovedTenant;
-pub use replay::{Replayed, RevocationPage, RevocationRecord};
+pub use replay::{Replayed, RestrictionPage};
+pub use restriction::{Bound, KeyLimits, Restriction};
 pub use revealed::Revealed;
 pub use revoke::Revoked;
 pub use revoke_all::{RevokeAll, RevokedAll};

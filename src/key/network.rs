@@ -115,6 +115,29 @@ impl Networks {
         }
     }
 
+    /// What both permit; `None` if that is nothing, or more networks than a key may be restricted to.
+    pub(crate) fn common(&self, other: &Self) -> Option<Self> {
+        if self.within(other) {
+            return Some(self.clone());
+        }
+        let (Self::Only(ours), Self::Only(theirs)) = (self, other) else {
+            return Some(other.clone()); // This one permits any.
+        };
+        // Of two networks that meet, one holds the other.
+        let both = ours.iter().flat_map(|our| {
+            theirs.iter().filter_map(move |their| {
+                let is_inner = their.0.contains(&our.0);
+                (is_inner || our.0.contains(&their.0)).then_some(if is_inner {
+                    *our
+                } else {
+                    *their
+                })
+            })
+        });
+        let both = NonEmpty::new(both).ok()?;
+        (both.len() <= Self::MAX).then_some(Self::Only(both))
+    }
+
     /// Whether every address these permit, `ceiling` permits too.
     pub(crate) fn within(&self, ceiling: &Self) -> bool {
         match (self, ceiling) {

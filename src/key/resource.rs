@@ -143,10 +143,7 @@ impl Resources {
     /// What is listed of this kind, in ascending order; empty where the key is not restricted in it.
     #[must_use]
     pub fn values(&self, kind: &str) -> &[Resource] {
-        let Self::Only(list) = self else {
-            return &[];
-        };
-        let list = list.as_slice();
+        let list = self.listed();
         let start = list.partition_point(|resource| resource.kind() < kind);
         let end = list.partition_point(|resource| resource.kind() <= kind);
         list.get(start..end).unwrap_or_default()
@@ -157,13 +154,33 @@ impl Resources {
         self.first_of_each_kind().map(Resource::kind)
     }
 
-    pub(crate) fn first_of_each_kind(&self) -> impl Iterator<Item = &Resource> {
-        let list: &[Resource] = match self {
+    fn listed(&self) -> &[Resource] {
+        match self {
             Self::Any => &[],
             Self::Only(list) => list.as_slice(),
-        };
-        list.chunk_by(|a, b| a.kind() == b.kind())
+        }
+    }
+
+    pub(crate) fn first_of_each_kind(&self) -> impl Iterator<Item = &Resource> {
+        self.listed()
+            .chunk_by(|a, b| a.kind() == b.kind())
             .filter_map(<[_]>::first)
+    }
+
+    /// What both permit; `None` if in some kind that is nothing, or if it is more than a key may be restricted to.
+    pub(crate) fn common(&self, other: &Self) -> Option<Self> {
+        if self.within(other) {
+            return Some(self.clone());
+        }
+        let kept = self.listed().iter().chain(other.listed());
+        let kept = kept.filter(|one| {
+            let (kind, value) = (one.kind(), one.value());
+            self.permit(kind, value) && other.permit(kind, value)
+        });
+        let both = Self::only(kept.cloned()).ok()?;
+        let mut kinds = self.kinds().chain(other.kinds());
+        let is_restricted = kinds.all(|kind| both.restricts(kind));
+        (is_restricted && both.listed().len() <= Self::MAX).then_some(both)
     }
 
     /// Whether whatever these permit, `ceiling` permits too.

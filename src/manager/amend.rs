@@ -2,8 +2,10 @@
 
 use time::OffsetDateTime;
 
+use super::issue::quota_text;
 use super::{Actor, InvalidKey, KeyManager, ManageError, Operation, broken_contract};
 use crate::audit::{EventAction, FieldChange};
+use crate::clock::rfc3339;
 use crate::key::{KeyRecord, KeyStatus, StoredKey};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, StoreError};
 
@@ -15,6 +17,47 @@ pub(super) struct Amendment {
     pub(super) record: KeyRecord,
     pub(super) action: EventAction,
     pub(super) changes: Vec<FieldChange>,
+}
+
+/// The fields in which two records of a key differ.
+pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChange> {
+    let quotas = |record: &KeyRecord| {
+        let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
+        (!quotas.is_empty()).then(|| quotas.join(", "))
+    };
+    let texts = |record: &KeyRecord| {
+        [
+            ("title", Some(record.title.to_string())),
+            ("metadata", Some(record.metadata.to_json())),
+            ("access", Some(record.access.to_string())),
+            ("resources", Some(record.resources.to_string())),
+            ("networks", Some(record.networks.to_string())),
+            ("quotas", quotas(record)),
+            (
+                "concurrency",
+                record.concurrency.map(|limit| limit.to_string()),
+            ),
+            ("expires_at", record.expires_at.map(rfc3339)),
+            ("suspended_at", record.suspended_at.map(rfc3339)),
+        ]
+    };
+    // The values are compared, and only told as text.
+    let differs = [
+        with.title != record.title,
+        with.metadata != record.metadata,
+        with.access != record.access,
+        with.resources != record.resources,
+        with.networks != record.networks,
+        with.quotas != record.quotas,
+        with.concurrency != record.concurrency,
+        with.expires_at != record.expires_at,
+        with.suspended_at != record.suspended_at,
+    ];
+    let pairs = texts(record).into_iter().zip(texts(with)).zip(differs);
+    let changes = pairs
+        .filter(|(_, differs)| *differs)
+        .map(|(((field, from), (_, to)), _)| FieldChange::of(field, from, to));
+    changes.collect()
 }
 
 impl KeyManager {
@@ -35,33 +78,45 @@ impl KeyManager {
             let Some(amendment) = change(&record, now)? else {
                 return Ok(record);
             };
-            let Amendment {
-                record: mut with,
-                action,
-                changes,
-            } = amendment;
-            let encoded = with.encode().map_err(InvalidKey::Unwritable)?;
-            let redactor = self.parts.format.redactor();
-            let event = actor.event(now, action, &encoded, changes, &redactor);
-            let replace = Change::Replace {
-                expected: record.revision,
-                with: Box::new(encoded),
-            };
-            let change_id = ChangeId::generate(&*self.parts.random);
-            let set = ChangeSet::one(change_id, replace).with_event(event);
-            match self.commit(&set).await {
-                Ok(committed) if committed.outcomes == [Outcome::Replaced] => {
-                    with.revision = record.revision.saturating_add(1);
-                    return Ok(with);
-                }
-                Ok(_) => return Err(broken_contract()),
-                Err(StoreError::Conflict) => {
-                    stored = self.find_for(actor, &tenant, id, operation).await?;
-                }
-                Err(error) => return Err(error.into()),
+            if let Some(with) = self.replace(actor, &record, amendment, now).await? {
+                return Ok(with);
             }
+            stored = self.find_for(actor, &tenant, id, operation).await?;
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Commits a change of a key, on the condition that it is still as it was read. `None` if it is not.
+    pub(super) async fn replace(
+        &self,
+        actor: &Actor,
+        record: &KeyRecord,
+        amendment: Amendment,
+        now: OffsetDateTime,
+    ) -> Result<Option<KeyRecord>, ManageError> {
+        let Amendment {
+            record: mut with,
+            action,
+            changes,
+        } = amendment;
+        let stored = with.encode().map_err(InvalidKey::Unwritable)?;
+        let redactor = self.parts.format.redactor();
+        let event = actor.event(now, action, &stored, changes, &redactor);
+        let replace = Change::Replace {
+            expected: record.revision,
+            with: Box::new(stored),
+        };
+        let id = ChangeId::generate(&*self.parts.random);
+        let set = ChangeSet::one(id, replace).with_event(event);
+        match self.commit(&set).await {
+            Ok(committed) if committed.outcomes == [Outcome::Replaced] => {
+                with.revision = record.revision.saturating_add(1);
+                Ok(Some(with))
+            }
+            Ok(_) => Err(broken_contract()),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The key, if it has not ended, and the instant at which that was so.

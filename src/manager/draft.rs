@@ -75,7 +75,7 @@ impl KeyManager {
     /// Holds a record against what any key may be: its scopes are declared, and its lists are not too long.
     pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
         self.check_declared(&record.access)?;
-        self.check_sizes(record)
+        self.check_sizes(&record.resources, &record.networks, &record.quotas)
     }
 
     pub(super) fn check_declared(&self, access: &Access) -> Result<(), InvalidKey> {
@@ -89,18 +89,23 @@ impl KeyManager {
         }
     }
 
-    pub(super) fn check_sizes(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
-        if matches!(&record.resources, Resources::Only(list) if list.len() > Resources::MAX) {
+    pub(super) fn check_sizes(
+        &self,
+        resources: &Resources,
+        networks: &Networks,
+        quotas: &[Quota],
+    ) -> Result<(), InvalidKey> {
+        if matches!(resources, Resources::Only(list) if list.len() > Resources::MAX) {
             return Err(InvalidKey::TooManyResources);
         }
-        if matches!(&record.networks, Networks::Only(list) if list.len() > Networks::MAX) {
+        if matches!(networks, Networks::Only(list) if list.len() > Networks::MAX) {
             return Err(InvalidKey::TooManyNetworks);
         }
-        if record.quotas.len() > Quota::MAX_PER_KEY {
+        if quotas.len() > Quota::MAX_PER_KEY {
             return Err(InvalidKey::TooManyQuotas);
         }
         let mut names = HashSet::new();
-        let mut quotas = record.quotas.iter();
+        let mut quotas = quotas.iter();
         match quotas.find(|quota| !names.insert(quota.name())) {
             Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
             None => Ok(()),

@@ -210,13 +210,13 @@ pub enum Operation<'a> {
         /// The instant before which they were recorded.
         before: OffsetDateTime,
     },
-    /// Export a tenant's revocations.
-    ExportRevocations {
+    /// Export what a tenant's keys may do at most.
+    ExportRestrictions {
         /// Whose.
         tenant: &'a TenantId,
     },
-    /// Revoke again what was revoked before a backup was restored.
-    ReplayRevocations {
+    /// Take from the keys of a restored backup what they had lost since.
+    ReplayRestrictions {
         /// Whose keys.
         tenant: &'a TenantId,
     },
@@ -253,8 +253,8 @@ impl<'a> Operation<'a> {
             | Self::Purge { tenant, .. }
             | Self::RemoveTenant { tenant }
             | Self::ReadEvents { tenant }
-            | Self::ExportRevocations { tenant }
-            | Self::ReplayRevocations { tenant } => Some(tenant),
+            | Self::ExportRestrictions { tenant }
+            | Self::ReplayRestrictions { tenant } => Some(tenant),
             Self::DenyIssuedBefore { scope, .. } => scope.tenant(),
             Self::FindOwner { found } => found.map(KeyRecord::tenant),
             Self::CutEvents { .. } => None,
@@ -283,8 +283,8 @@ impl<'a> Operation<'a> {
             | Self::RemoveTenant { .. }
             | Self::CutEvents { .. }
             | Self::ReadEvents { .. }
-            | Self::ExportRevocations { .. }
-            | Self::ReplayRevocations { .. } => None,
+            | Self::ExportRestrictions { .. }
+            | Self::ReplayRestrictions { .. } => None,
         }
     }
 }

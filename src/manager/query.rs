@@ -225,7 +225,7 @@ impl KeyQuery {
         is_shown && is_prefixed && is_due && is_unused && !(asks_for_live && has_ended)
     }
 
-    /// The list that an export of revocations is: its cursors are no other list's.
+    /// All of a tenant's keys, for an export or a purge: its cursors are those of no list that a user asks for.
     pub(super) fn exporting(tenant: &TenantId) -> Self {
         Self {
             limit: 0,

@@ -1,161 +1,166 @@
-//! Carrying revocations over a restored backup.
-//!
-//! After a restore: bring in again what was imported since, [replay](KeyManager::replay_revocations) what was exported, set
-//! cutoffs again, suspend again, and begin the export anew without a cursor, since positions begin again below the one
-//! that was kept.
+//! Carrying restrictions over a restored backup.
 
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::amend::{AMEND_TRIES, Amendment, differences};
+use super::restriction::{Bound, Cut, Restriction};
 use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
+use crate::audit::EventAction;
 use crate::clock::normalized;
-use crate::key::{KeyId, RevokeReason, StoredKey, TenantId};
+use crate::key::{KeyId, KeyRecord, RevokeReason, StoredKey, TenantId};
 use crate::store::{ChangeSet, ListPosition, ListQuery, Segments, StoreError};
 
-/// A revocation as it is exported, to be kept apart from the store: one line of JSON, and no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RevocationRecord {
-    /// Which key.
-    pub id: KeyId,
-    /// Whose.
-    pub tenant: TenantId,
-    /// When it was revoked.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-    /// Why.
-    pub reason: RevokeReason,
-}
-
-impl RevocationRecord {
-    /// That this key of this tenant's was revoked at an instant, for a reason: for those who keep records of their own.
-    #[must_use]
-    pub fn new(id: KeyId, tenant: TenantId, at: OffsetDateTime, reason: RevokeReason) -> Self {
-        Self {
-            id,
-            tenant,
-            at,
-            reason,
-        }
-    }
-}
-
-/// A page of exported revocations, in the order in which they were made.
+/// A page of an export: what each key may do at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RevocationPage {
-    /// The revocations.
-    pub revocations: Vec<RevocationRecord>,
-    /// Where to go on, now or later: kept with the export, it brings what was revoked since. None if nothing
-    /// was ever revoked.
+pub struct RestrictionPage {
+    /// What each key may do at most: those that are not revoked, newest first, then the revoked ones, in the order in
+    /// which they were revoked.
+    pub restrictions: Vec<Restriction>,
+    /// Where to go on. `None` if the tenant has no keys.
     pub next: Option<PageCursor>,
     /// Whether there are more already.
     pub has_more: bool,
 }
 
-/// What became of replayed revocations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What became of replayed restrictions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// Keys that were live and are revoked now.
+    /// How many keys this call revoked.
     pub revoked: u64,
-    /// Keys that were revoked already.
+    /// How many keys this call narrowed or suspended.
+    pub narrowed: u64,
+    /// How many keys could do no more already.
     pub already: u64,
-    /// Ids that the tenant has no key of: such as those issued after the backup was made.
+    /// How many ids the tenant has no key of: such as those issued after the backup was made.
     pub missing: u64,
+    /// Keys that stay suspended for a person to look at: what they may do now and what they might do when they were exported
+    /// have nothing in common that a key can express, or they could not be read then. They are named again by each replay.
+    pub suspended: Vec<KeyId>,
+    /// Keys that cannot be read, and so were not narrowed. They are not granted as long as they cannot be read. Revoke them, or
+    /// replay again once they can be read.
+    pub unreadable: Vec<KeyId>,
 }
 
 impl KeyManager {
-    /// A page of a tenant's revocations, after the one that bore this cursor.
+    /// A page of what each of a tenant's keys may do at most, after the page that bore this cursor.
     ///
-    /// Exported regularly to a place of its own, they bring a restored backup up to date. Cutoffs are not among
-    /// them: [set them again](Self::deny_issued_before). Nor are keys that only a rotation has ended: a backup from
-    /// before the rotation knows nothing of their successors either, and they are rotated again.
+    /// Export regularly, and keep the export apart from the store: [replayed](Self::replay_restrictions), it takes from a
+    /// restored backup what the keys had lost since. Begin without a cursor, and go on with
+    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Kept with the export, the last cursor
+    /// brings what was revoked since; what was suspended or narrowed since needs a new export.
+    ///
+    /// Each key is exported as it is when its page is read. Keys that a kill switch has ended are exported as revoked.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Cursor`] if the cursor
     /// came of another tenant's export; [`ManageError::Store`].
-    pub async fn export_revocations(
+    pub async fn export_restrictions(
         &self,
         actor: &Actor,
         tenant: &TenantId,
         after: Option<PageCursor>,
-    ) -> Result<RevocationPage, ManageError> {
+    ) -> Result<RestrictionPage, ManageError> {
         if !actor.acts_for(tenant) {
             return Err(ManageError::Refused);
         }
-        self.ask(actor, &Operation::ExportRevocations { tenant })
+        self.ask(actor, &Operation::ExportRestrictions { tenant })
             .await?;
         let listed = KeyQuery::exporting(tenant);
         let mut query = ListQuery::of(tenant)
-            .listing(Segments::Revoked)
+            .listing(Segments::LiveThenRevoked)
             .limit(ListQuery::MAX_LIMIT)
             .at_latest();
         if let Some(cursor) = after {
             query = query.after(listed.position_of(cursor)?);
         }
         let page = self.read_page(&query).await?;
-        let mut revocations = Vec::with_capacity(page.items.len());
-        let mut next = after;
-        for key in page.items {
-            next = Some(listed.cursor(ListPosition::of(&key)));
-            let (id, tenant) = (key.id, key.tenant);
-            let revocation = key.revocation.filter(|_| tenant == *query.tenant());
-            let revocation = revocation.ok_or_else(not_revoked)?;
-            revocations.push(RevocationRecord {
-                id,
-                tenant,
-                at: revocation.at,
-                reason: revocation.reason,
-            });
+        if page.items.iter().any(|key| key.tenant != *tenant) {
+            let cause = "the store listed another tenant's key";
+            return Err(StoreError::Corrupt(cause.into()).into());
         }
-        Ok(RevocationPage {
-            revocations,
-            next: page.next.map(|place| listed.cursor(place)).or(next),
+        let place = page.next.or(page.items.last().map(ListPosition::of));
+        Ok(RestrictionPage {
+            next: place.map(|place| listed.cursor(place)).or(after),
+            restrictions: page.items.into_iter().map(Restriction::of).collect(),
             has_more: page.next.is_some(),
         })
     }
 
-    /// Revokes the keys that are named, as they were revoked before: after a backup was restored.
+    /// Takes from the keys that are named what they could not do when they were exported: after a backup was restored.
     ///
-    /// Call it again with all of them after an error: what was done stays done.
+    /// It only ever takes. A key that was revoked is revoked. Any other keeps, of its access, resources, networks, quotas,
+    /// limit on concurrent requests and expiry, what both it and the export allow, and is suspended if it was. If the two
+    /// have nothing in common that a key can express, the key is suspended, and [named](Replayed::suspended): update it,
+    /// and [resume](Self::resume) it. Neither the actor's ceiling nor the tenant's rules are checked.
+    ///
+    /// Call it again with the whole export after an error or a crash: what was done stays done.
+    ///
+    /// # After a restore
+    /// 1. Restore with all processes stopped. The documentation of `SqliteStore` says how.
+    /// 2. Import again what was [imported](Self::import) since the backup.
+    /// 3. Replay the latest export of each tenant, to its last page.
+    /// 4. Purge and remove again what was purged or removed since the backup.
+    /// 5. Start the processes, and begin the next export without a cursor: positions begin again below the kept one.
+    ///
+    /// Then no key that is named in the export can do more than it could when it was exported. Not covered are:
+    /// - *What was taken after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before), which ends
+    ///   every key of the backup.
+    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the backup brings
+    ///   them back. Purge only what ended before your oldest backup: those keys had ended in it as well.
+    /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so that a key that
+    ///   is imported later with an earlier date is not ended by it: set it again if you need that.
+    /// - *Titles and metadata*, which are as in the backup.
+    /// - *What was given after the backup.* It is gone: scopes that were added, and successors that a rotation has issued,
+    ///   whose clients need new keys. A predecessor ends when its overlap would have ended.
     ///
     /// # Errors
-    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, before anything is done;
-    /// [`ManageError::Clock`], [`ManageError::Store`].
-    pub async fn replay_revocations(
+    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for what no key
+    /// can bear, both before anything is done; [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn replay_restrictions(
         &self,
         actor: &Actor,
-        revocations: impl IntoIterator<Item = RevocationRecord>,
+        restrictions: impl IntoIterator<Item = Restriction>,
     ) -> Result<Replayed, ManageError> {
-        let revocations: Vec<_> = revocations.into_iter().collect();
-        let mut tenants: Vec<_> = revocations.iter().map(|record| &record.tenant).collect();
+        let restrictions: Vec<_> = restrictions.into_iter().collect();
+        let mut tenants: Vec<_> = restrictions.iter().map(|one| &one.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
         for tenant in tenants {
             if !actor.acts_for(tenant) {
                 return Err(ManageError::Refused);
             }
-            self.ask(actor, &Operation::ReplayRevocations { tenant })
+            self.ask(actor, &Operation::ReplayRestrictions { tenant })
                 .await?;
+        }
+        for restriction in &restrictions {
+            self.check_restriction(restriction)?;
         }
         let now = self.now()?;
         let redactor = self.parts.format.redactor();
         let mut replayed = Replayed::default();
-        for batch in revocations.chunks(ChangeSet::MAX_CHANGES) {
-            let mut keys: Vec<(StoredKey, OffsetDateTime, RevokeReason)> = Vec::new();
-            for record in batch {
-                match self.find(&record.tenant, record.id).await {
-                    Ok(key) if key.revocation.is_some() => replayed.already += 1,
-                    Ok(key) => {
-                        let at = normalized(record.at).map_or(now, |at| at.min(now));
-                        keys.push((key, at, record.reason.clone().masked(&redactor)));
+        for batch in restrictions.chunks(ChangeSet::MAX_CHANGES) {
+            let mut revoked: Vec<(StoredKey, OffsetDateTime, RevokeReason)> = Vec::new();
+            for restriction in batch {
+                let key = match self.find(&restriction.tenant, restriction.id).await {
+                    Ok(key) => key,
+                    Err(ManageError::NotFound) => {
+                        replayed.missing += 1;
+                        continue;
                     }
-                    Err(ManageError::NotFound) => replayed.missing += 1,
                     Err(error) => return Err(error),
+                };
+                match &restriction.bound {
+                    _ if key.revocation.is_some() => replayed.already += 1,
+                    Bound::Revoked { at, reason } => {
+                        let at = normalized(*at).map_or(now, |at| at.min(now));
+                        revoked.push((key, at, reason.clone().masked(&redactor)));
+                    }
+                    bound => self.narrow(actor, key, bound, now, &mut replayed).await?,
                 }
             }
-            let each = keys
+            let each = revoked
                 .iter()
                 .map(|(key, at, reason)| (key, *at, reason.clone()));
             let swept = self.revoke_each(actor, now, each).await?;
@@ -165,10 +170,65 @@ impl KeyManager {
         }
         Ok(replayed)
     }
-}
 
-fn not_revoked() -> ManageError {
-    ManageError::Store(StoreError::Corrupt(
-        "the store listed a key that is not revoked, or another tenant's".into(),
-    ))
+    /// Cuts a key down to a bound, and counts what became of it.
+    async fn narrow(
+        &self,
+        actor: &Actor,
+        mut stored: StoredKey,
+        bound: &Bound,
+        now: OffsetDateTime,
+        replayed: &mut Replayed,
+    ) -> Result<(), ManageError> {
+        let id = stored.id;
+        for _ in 0..AMEND_TRIES {
+            if stored.revocation.is_some() {
+                replayed.already += 1;
+                return Ok(());
+            }
+            let tenant = stored.tenant.clone();
+            let Ok(record) = KeyRecord::decode(stored) else {
+                replayed.unreadable.push(id);
+                return Ok(());
+            };
+            let Cut {
+                record: with,
+                is_within,
+            } = match bound {
+                Bound::Limited(limits) => limits.cut(&record, &self.parts.catalog, now),
+                _ => Cut::suspended(&record, now),
+            };
+            let is_narrowed = with != record;
+            let is_done = !is_narrowed || {
+                let amendment = Amendment {
+                    action: if with.suspended_at == record.suspended_at {
+                        EventAction::KeyUpdated
+                    } else {
+                        EventAction::KeySuspended
+                    },
+                    changes: differences(&record, &with),
+                    record: with,
+                };
+                self.replace(actor, &record, amendment, now)
+                    .await?
+                    .is_some()
+            };
+            if is_done {
+                replayed.narrowed += u64::from(is_narrowed);
+                replayed.already += u64::from(!is_narrowed);
+                if !is_within {
+                    replayed.suspended.push(id);
+                }
+                return Ok(());
+            }
+            stored = match self.find(&tenant, id).await {
+                Err(ManageError::NotFound) => {
+                    replayed.missing += 1;
+                    return Ok(());
+                }
+                found => found?,
+            };
+        }
+        Err(StoreError::Conflict.into())
+    }
 }

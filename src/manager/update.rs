@@ -3,8 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use super::amend::Amendment;
-use super::issue::quota_text;
+use super::amend::{Amendment, differences};
 use super::{Actor, KeyManager, ManageError, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::key::{Access, KeyId, KeyRecord, Metadata, Networks, Quota, Resources, TenantId};
@@ -177,7 +176,7 @@ impl KeyManager {
             if changes.is_empty() {
                 return Ok(None);
             }
-            self.check_sizes(&with)?;
+            self.check_sizes(&with.resources, &with.networks, &with.quotas)?;
             if with.access != record.access {
                 self.check_declared(&with.access)?;
                 rules.check_access(&with.access, &self.parts.catalog)?;
@@ -218,38 +217,7 @@ impl KeyManager {
         with.quotas = update.quotas.clone().unwrap_or(with.quotas);
         with.concurrency = update.concurrency.unwrap_or(with.concurrency);
 
-        let quotas = |record: &KeyRecord| {
-            let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
-            (!quotas.is_empty()).then(|| quotas.join(", "))
-        };
-        let texts = |record: &KeyRecord| {
-            [
-                ("title", Some(record.title.to_string())),
-                ("metadata", Some(record.metadata.to_json())),
-                ("access", Some(record.access.to_string())),
-                ("resources", Some(record.resources.to_string())),
-                ("networks", Some(record.networks.to_string())),
-                ("quotas", quotas(record)),
-                (
-                    "concurrency",
-                    record.concurrency.map(|limit| limit.to_string()),
-                ),
-            ]
-        };
-        // The values are compared, and only told as text.
-        let differs = [
-            with.title != record.title,
-            with.metadata != record.metadata,
-            with.access != record.access,
-            with.resources != record.resources,
-            with.networks != record.networks,
-            with.quotas != record.quotas,
-            with.concurrency != record.concurrency,
-        ];
-        let pairs = texts(record).into_iter().zip(texts(&with)).zip(differs);
-        let changes = pairs
-            .filter(|(_, differs)| *differs)
-            .map(|(((field, from), (_, to)), _)| FieldChange::of(field, from, to));
-        Ok((with, changes.collect()))
+        let changes = differences(record, &with);
+        Ok((with, changes))
     }
 }

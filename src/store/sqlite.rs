@@ -84,7 +84,7 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change
 ///    feed for the new one.
 /// 4. Call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), or
-///    [replay](crate::manager::KeyManager::replay_revocations) the revocations that you exported.
+///    [replay](crate::manager::KeyManager::replay_restrictions) the revocations that you exported.
 /// 5. Start the processes.
 ///
 /// On Unix it is noticed when another file is renamed into the place of the open one, or when the open one is removed:

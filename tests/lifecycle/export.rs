@@ -1,16 +1,21 @@
-//! Exporting revocations, page by page.
+//! Exporting what keys may do at most, page by page.
 
-use keyward::key::RevokeReason;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::key::{Network, Quota, Resource, RevokeReason};
 use keyward::manager::{
-    CursorError, KeyQuery, ManageError, NewKey, RevocationPage, RevocationRecord, RevokeAll,
+    CursorError, KeyQuery, ManageError, NewKey, Restriction, RestrictionPage, RevokeAll,
 };
+
+use serde_json::Value;
 
 use crate::common::*;
 
-async fn export(house: &House) -> RevocationPage {
+async fn export(house: &House) -> RestrictionPage {
     house
         .manager()
-        .export_revocations(&system(), &tenant(), None)
+        .export_restrictions(&system(), &tenant(), None)
         .await
         .unwrap()
 }
@@ -26,23 +31,68 @@ async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
         .revoke(&system(), &tenant(), id, words)
         .await
         .unwrap();
-    let record = export(&house).await.revocations.remove(0);
+    let record = export(&house).await.restrictions.remove(0);
     let line = serde_json::to_string(&record).unwrap();
     let at = text(house.now());
     let expected = format!(
-        r#"{{"id":"{id}","tenant":"acme-inc","at":"{at}","reason":"in a public repository"}}"#
+        r#"{{"id":"{id}","tenant":"acme-inc","bound":{{"revoked":{{"at":"{at}","reason":"in a public repository"}}}}}}"#
     );
     assert_eq!(line, expected);
-    assert_eq!(
-        serde_json::from_str::<RevocationRecord>(&line).unwrap(),
-        record
-    );
-    // A later version may tell more: an older node still replays what it knows.
-    let more = line.replace("{", r#"{"unknown":1,"#);
-    assert_eq!(
-        serde_json::from_str::<RevocationRecord>(&more).unwrap(),
-        record
-    );
+    assert_eq!(serde_json::from_str::<Restriction>(&line).unwrap(), record);
+    // A later version may tell more of the key: an older node still replays what it knows.
+    let more = line.replacen('{', r#"{"unknown":1,"#, 1);
+    assert_eq!(serde_json::from_str::<Restriction>(&more).unwrap(), record);
+}
+
+#[tokio::test]
+async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
+    let house = House::new().await;
+    let minute = Duration::from_mins(1);
+    let ten = NonZeroU32::new(10).unwrap();
+    let expiry = house.now() + DAY;
+    let new = new_key("key")
+        .resources("project:a".parse::<Resource>().unwrap())
+        .networks("10.0.0.0/8".parse::<Network>().unwrap())
+        .quota(Quota::new("minute", ten, minute).unwrap())
+        .concurrency(ten)
+        .expires_at(expiry);
+    let issued = house.issue_key(new).await;
+    let id = issued.record().id();
+    let suspended = house.manager().suspend(&system(), &tenant(), id).await;
+    let at = text(suspended.unwrap().suspended_at().unwrap());
+    let record = export(&house).await.restrictions.remove(0);
+    let line = serde_json::to_string(&record).unwrap();
+    let expiry = text(expiry);
+    let limits = [
+        r#"{"access":{"scopes":["read:editions"]},"resources":{"only":["project:a"]},"#,
+        r#""networks":{"only":["10.0.0.0/8"]},"#,
+        r#""quotas":[{"name":"minute","limit":10,"window_seconds":60}],"concurrency":10,"#,
+        &format!(r#""expires_at":"{expiry}","suspended_at":"{at}"}}"#),
+    ]
+    .concat();
+    let expected = format!(r#"{{"id":"{id}","tenant":"acme-inc","bound":{{"limited":{limits}}}}}"#);
+    assert_eq!(line, expected);
+    assert_eq!(serde_json::from_str::<Restriction>(&line).unwrap(), record);
+    assert!(!line.contains(issued.api_key().expose_secret()));
+
+    let Value::Object(fields) = serde_json::from_str(&limits).unwrap() else {
+        panic!("{limits}");
+    };
+    let mut damaged = Vec::new();
+    for field in fields.keys() {
+        let mut fewer = fields.clone();
+        fewer.remove(field);
+        damaged.push(fewer);
+    }
+    let mut more = fields.clone();
+    more.insert("hours".into(), "9-17".into());
+    damaged.push(more);
+    for fields in damaged {
+        let mut record: Value = serde_json::from_str(&line).unwrap();
+        record["bound"]["limited"] = Value::Object(fields);
+        let read = serde_json::from_value::<Restriction>(record.clone());
+        assert!(read.is_err(), "half-read: {record}");
+    }
 }
 
 #[tokio::test]
@@ -50,7 +100,7 @@ async fn an_export_goes_on_where_it_stopped() {
     let house = House::new().await;
     let manager = house.manager();
     let none = export(&house).await;
-    assert!(none.revocations.is_empty() && none.next.is_none() && !none.has_more);
+    assert!(none.restrictions.is_empty() && none.next.is_none() && !none.has_more);
     for n in 0..1_003 {
         house.issue(&format!("key {n}")).await;
     }
@@ -63,45 +113,46 @@ async fn an_export_goes_on_where_it_stopped() {
         .await
         .unwrap();
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
-    let live = house.issue("live").await.record().id();
+    let newest = house.issue("newest").await.record().id();
     let first = export(&house).await;
-    assert_eq!((first.revocations.len(), first.has_more), (1_000, true));
+    assert_eq!((first.restrictions.len(), first.has_more), (1_000, true));
+    assert_eq!(first.restrictions[0].id, newest);
     let after = async |cursor| {
         manager
-            .export_revocations(&system(), &tenant(), cursor)
+            .export_restrictions(&system(), &tenant(), cursor)
             .await
             .unwrap()
     };
     let second = after(first.next).await;
-    assert_eq!((second.revocations.len(), second.has_more), (3, false));
+    assert_eq!((second.restrictions.len(), second.has_more), (4, false));
     let mut ids: Vec<_> = first
-        .revocations
+        .restrictions
         .iter()
-        .chain(&second.revocations)
+        .chain(&second.restrictions)
         .map(|one| one.id)
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), 1_003, "each once, and none of another tenant's");
+    assert_eq!(ids.len(), 1_004, "each once, and none of another tenant's");
 
     let none = after(second.next).await;
-    assert!(none.revocations.is_empty() && !none.has_more);
+    assert!(none.restrictions.is_empty() && !none.has_more);
     assert_eq!(none.next, second.next, "the cursor is kept for later");
-    house.revoke(live).await;
+    house.revoke(newest).await;
     let since = after(none.next.unwrap().to_string().parse().ok()).await;
     assert_eq!(
         since
-            .revocations
+            .restrictions
             .iter()
             .map(|one| one.id)
             .collect::<Vec<_>>(),
-        [live]
+        [newest]
     );
 
     // A cursor belongs to its tenant's export, and to nothing else.
     let cursor = since.next.unwrap();
     let foreign = manager
-        .export_revocations(&system(), &named("other"), Some(cursor))
+        .export_restrictions(&system(), &named("other"), Some(cursor))
         .await;
     assert!(matches!(
         foreign,
@@ -117,7 +168,7 @@ async fn an_export_goes_on_where_it_stopped() {
             .await
             .unwrap();
         let foreign = manager
-            .export_revocations(&system(), &tenant(), listed.next)
+            .export_restrictions(&system(), &tenant(), listed.next)
             .await;
         assert!(matches!(
             foreign,

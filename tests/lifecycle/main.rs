@@ -20,6 +20,7 @@ mod purge;
 mod refusals;
 mod removal;
 mod replay;
+mod restore;
 mod retention;
 mod revoke_all;
 mod revoke_all_races;

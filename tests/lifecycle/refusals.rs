@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
     Actor, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy, PolicyError,
-    RevocationRecord, RevokeAll, RuleBook, Ruling, TenantRules,
+    Restriction, RevokeAll, RuleBook, Ruling, TenantRules,
 };
 
 use keyward::store::{Change, KeyStore};
@@ -35,11 +35,8 @@ async fn on_a_key(house: &House, actor: &Actor, tenant: &TenantId, id: KeyId) ->
 async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<ManageError> {
     let manager = house.manager();
     let all = RevokeAll::because(RevokeReason::Leaked);
-    let record = serde_json::json!({
-        "id": KeyId::from_u128(7).to_string(), "tenant": tenant,
-        "at": text(house.now()), "reason": "leaked",
-    });
-    let record: RevocationRecord = serde_json::from_value(record).unwrap();
+    let (id, reason) = (KeyId::from_u128(7), RevokeReason::Leaked);
+    let record = Restriction::revoked(id, tenant.clone(), house.now(), reason);
     vec![
         manager.revoke_all(actor, tenant, all).await.unwrap_err(),
         manager
@@ -47,11 +44,11 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
             .await
             .unwrap_err(),
         manager
-            .export_revocations(actor, tenant, None)
+            .export_restrictions(actor, tenant, None)
             .await
             .unwrap_err(),
         manager
-            .replay_revocations(actor, [record])
+            .replay_restrictions(actor, [record])
             .await
             .unwrap_err(),
         manager
@@ -133,8 +130,8 @@ async fn the_policy_is_asked_before_anything_is_done() {
                     ..
                 } => "revoke all",
                 Operation::DenyIssuedBefore { .. } => "deny",
-                Operation::ExportRevocations { .. } => "export",
-                Operation::ReplayRevocations { .. } => "replay",
+                Operation::ExportRestrictions { .. } => "export",
+                Operation::ReplayRestrictions { .. } => "replay",
                 Operation::List { .. } => "list",
                 Operation::ReadEvents { .. } => "read events",
                 Operation::Purge { .. } => "purge",

@@ -1,12 +1,12 @@
-//! Exporting revocations, and carrying them over a restored backup.
+//! Carrying revocations over a restored backup.
 
 use std::sync::{Arc, Mutex};
 
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, RevokeReason, StoredKey, TenantId};
 use keyward::manager::{
-    Actor, Ceiling, ManageError, NewKey, Operation, Policy, PolicyError, Replayed, RevocationPage,
-    RevocationRecord, Ruling, Tenants,
+    Actor, Bound, Ceiling, ManageError, NewKey, Operation, Policy, PolicyError, Replayed,
+    Restriction, RestrictionPage, Ruling, Tenants,
 };
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, StoreError};
 use keyward::testkit::SeededRandom;
@@ -15,31 +15,34 @@ use keyward::time::{Date, OffsetDateTime};
 use crate::common::*;
 use crate::store::Loss;
 
-async fn export(house: &House) -> RevocationPage {
+async fn export(house: &House) -> RestrictionPage {
     house
         .manager()
-        .export_revocations(&system(), &tenant(), None)
+        .export_restrictions(&system(), &tenant(), None)
         .await
         .unwrap()
 }
 
-async fn replay(house: &House, list: Vec<RevocationRecord>) -> Result<Replayed, ManageError> {
-    house.manager().replay_revocations(&alice(None), list).await
+async fn replay(house: &House, list: Vec<Restriction>) -> Result<Replayed, ManageError> {
+    house
+        .manager()
+        .replay_restrictions(&alice(None), list)
+        .await
 }
 
-fn counts(replayed: Replayed) -> (u64, u64, u64) {
+fn counts(replayed: &Replayed) -> (u64, u64, u64) {
     (replayed.revoked, replayed.already, replayed.missing)
 }
 
-fn revocation(id: KeyId, at: OffsetDateTime) -> RevocationRecord {
-    let record = serde_json::json!({
-        "id": id.to_string(), "tenant": "acme-inc", "at": text(at), "reason": "leaked",
-    });
-    serde_json::from_value(record).unwrap()
+fn revocation(id: KeyId, at: OffsetDateTime) -> Restriction {
+    Restriction::revoked(id, tenant(), at, RevokeReason::Leaked)
 }
 
 /// A house whose store holds these keys as they were when the backup was made.
-async fn restored(backup: impl IntoIterator<Item = StoredKey>, now: OffsetDateTime) -> House {
+pub(crate) async fn restored(
+    backup: impl IntoIterator<Item = StoredKey>,
+    now: OffsetDateTime,
+) -> House {
     let house = House::new().await;
     house.clock.set(now);
     for key in backup {
@@ -67,14 +70,13 @@ async fn a_restored_backup_is_brought_up_to_date() {
     }
     let page = export(&house).await;
     assert!(!page.has_more && page.next.is_some());
-    let mut expected: Vec<_> = keys[..35]
-        .iter()
-        .rev()
-        .map(|key| key.record().id())
-        .collect();
+    // Newest first, then in the order in which they were revoked.
+    let mut expected = vec![];
+    expected.extend(keys[35..].iter().rev().map(|key| key.record().id()));
+    expected.extend(keys[..35].iter().rev().map(|key| key.record().id()));
     expected.push(newer.record().id());
-    let exported: Vec<_> = page.revocations.iter().map(|record| record.id).collect();
-    assert_eq!(exported, expected, "in the order in which they were made");
+    let exported: Vec<_> = page.restrictions.iter().map(|record| record.id).collect();
+    assert_eq!(exported, expected);
 
     house.later(DAY);
     let fresh = restored(backup, house.now()).await;
@@ -85,8 +87,8 @@ async fn a_restored_backup_is_brought_up_to_date() {
             "revived by the backup"
         );
     }
-    let done = replay(&fresh, page.revocations.clone()).await.unwrap();
-    assert_eq!(counts(done), (35, 0, 1));
+    let done = replay(&fresh, page.restrictions.clone()).await.unwrap();
+    assert_eq!(counts(&done), (35, 5, 1));
     for key in &keys[..35] {
         assert_eq!(
             fresh.answer(key.api_key()).await,
@@ -111,9 +113,10 @@ async fn a_restored_backup_is_brought_up_to_date() {
     for key in &keys[35..] {
         assert_eq!(fresh.answer(key.api_key()).await, Answer::Admitted);
     }
-    let mut again = export(&fresh).await.revocations;
-    again.sort_by_key(|record| record.at);
-    assert_eq!(again, page.revocations[..35]);
+    let again = export(&fresh).await.restrictions;
+    let is_there = |one: &&Restriction| one.id != newer.record().id();
+    let wanted: Vec<_> = page.restrictions.iter().filter(is_there).cloned().collect();
+    assert_eq!(again, wanted);
     let told = fresh.told().await;
     assert_eq!(actions(&told), vec![EventAction::KeyRevoked; 35]);
     let [reason, at] = &fields(&told[0])[..] else {
@@ -124,8 +127,8 @@ async fn a_restored_backup_is_brought_up_to_date() {
     assert_eq!(told[0].actor.to_string(), "user:alice");
 
     assert_eq!(
-        counts(replay(&fresh, page.revocations).await.unwrap()),
-        (0, 35, 1)
+        counts(&replay(&fresh, page.restrictions).await.unwrap()),
+        (0, 40, 1)
     );
     assert!(fresh.told().await.is_empty());
 }
@@ -159,14 +162,17 @@ async fn what_is_named_twice_is_revoked_once() {
         .chain(&list)
         .cloned()
         .collect();
-    assert_eq!(counts(replay(&house, twice).await.unwrap()), (20, 21, 0));
+    assert_eq!(counts(&replay(&house, twice).await.unwrap()), (20, 21, 0));
     assert_eq!(house.told().await.len(), 20);
     let doubled = vec![list[0].clone(); 2];
-    assert_eq!(counts(replay(&house, doubled).await.unwrap()), (0, 2, 0));
+    assert_eq!(counts(&replay(&house, doubled).await.unwrap()), (0, 2, 0));
     let id = house.issue("twice in one batch").await.record().id();
     let doubled = vec![revocation(id, now); 3];
-    assert_eq!(counts(replay(&house, doubled).await.unwrap()), (1, 2, 0));
-    assert_eq!(counts(replay(&house, Vec::new()).await.unwrap()), (0, 0, 0));
+    assert_eq!(counts(&replay(&house, doubled).await.unwrap()), (1, 2, 0));
+    assert_eq!(
+        counts(&replay(&house, Vec::new()).await.unwrap()),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -181,7 +187,10 @@ async fn an_instant_that_cannot_be_is_now() {
     ] {
         let id = house.issue("key").await.record().id();
         let mut record = revocation(id, now);
-        record.at = at;
+        record.bound = Bound::Revoked {
+            at,
+            reason: RevokeReason::Leaked,
+        };
         replay(&house, vec![record]).await.unwrap();
         assert_eq!(house.record(id).await.revocation().unwrap().at, kept);
     }
@@ -192,7 +201,10 @@ async fn a_reason_that_bears_a_key_is_masked() {
     let house = House::new().await;
     let issued = house.issue("key").await;
     let mut record = revocation(issued.record().id(), house.now());
-    record.reason = RevokeReason::other(&format!("was {}", issued.api_key().expose())).unwrap();
+    record.bound = Bound::Revoked {
+        at: house.now(),
+        reason: RevokeReason::other(&format!("was {}", issued.api_key().expose())).unwrap(),
+    };
     replay(&house, vec![record]).await.unwrap();
     let secret = issued.api_key().expose_secret();
     let kept = house.record(issued.record().id()).await;
@@ -214,7 +226,7 @@ async fn whose_key_it_is_must_be_right() {
         .await;
     let named_wrongly = revocation(theirs.record().id(), house.now());
     assert_eq!(
-        counts(replay(&house, vec![named_wrongly]).await.unwrap()),
+        counts(&replay(&house, vec![named_wrongly]).await.unwrap()),
         (0, 0, 1)
     );
     assert_eq!(house.answer(theirs.api_key()).await, Answer::Admitted);
@@ -248,7 +260,7 @@ async fn one_tenant_that_is_not_the_actors_stops_all() {
     assert!(matches!(refused, Err(ManageError::Refused)));
     *policy.0.lock().unwrap() = Some(named("zebra"));
     let root = Actor::user("root", Tenants::All, Ceiling::Unlimited).unwrap();
-    let refused = house.manager().replay_revocations(&root, both).await;
+    let refused = house.manager().replay_restrictions(&root, both).await;
     assert!(matches!(refused, Err(ManageError::Refused)));
     assert_eq!(house.store.calls(), calls, "before anything is read");
 }
@@ -271,7 +283,7 @@ async fn after_an_error_what_was_done_stays_done() {
         Err(ManageError::Store(StoreError::Unavailable(_)))
     ));
     assert_eq!(house.told().await.len(), 16);
-    assert_eq!(counts(replay(&house, list).await.unwrap()), (24, 16, 0));
+    assert_eq!(counts(&replay(&house, list).await.unwrap()), (24, 16, 0));
     assert_eq!(house.told().await.len(), 24);
 
     let id = house.issue("key").await.record().id();
@@ -281,7 +293,7 @@ async fn after_an_error_what_was_done_stays_done() {
         reason: RevokeReason::Requested,
     }]);
     let raced = replay(&house, vec![revocation(id, now)]).await.unwrap();
-    assert_eq!(counts(raced), (0, 1, 0), "somebody was faster");
+    assert_eq!(counts(&raced), (0, 1, 0), "somebody was faster");
     house.clock.fail();
     assert!(matches!(
         replay(&house, Vec::new()).await,

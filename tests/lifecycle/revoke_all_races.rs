@@ -140,7 +140,7 @@ async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
     );
     let exported = house
         .manager()
-        .export_revocations(&system(), &tenant(), None)
+        .export_restrictions(&system(), &tenant(), None)
         .await;
     assert!(
         matches!(exported, Err(ManageError::Store(StoreError::Corrupt(_)))),

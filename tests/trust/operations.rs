@@ -12,7 +12,7 @@ use keyward::audit::EventAction;
 use keyward::key::{KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
     CutEvents, ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
-    Overlap, Purged, RemovedTenant, Replayed, RevocationPage, RevokeAll, Revoked, RevokedAll,
+    Overlap, Purged, RemovedTenant, Replayed, RestrictionPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 
@@ -57,7 +57,7 @@ pub(crate) enum Done {
     Revoked(Revoked),
     Swept(RevokedAll),
     CutOff,
-    Exported(RevocationPage),
+    Exported(RestrictionPage),
     Replayed(Replayed),
     Found(Box<Found>),
     Purged(Purged),
@@ -156,11 +156,11 @@ impl Op {
                 denied.await.map(|()| Done::CutOff)
             }
             Self::Export => {
-                let exported = manager.export_revocations(actor, tenant, None);
+                let exported = manager.export_restrictions(actor, tenant, None);
                 exported.await.map(Done::Exported)
             }
             Self::Replay => {
-                let replayed = manager.replay_revocations(actor, world.kept.clone());
+                let replayed = manager.replay_restrictions(actor, world.kept.clone());
                 replayed.await.map(Done::Replayed)
             }
             Self::FindOwner => {

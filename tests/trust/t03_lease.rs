@@ -334,7 +334,7 @@ async fn a_cutoff_is_heard_of_in_the_next_round() {
 const READINGS: [&str; 6] = [
     "revoke",
     "revoke_leaked",
-    "replay_revocations",
+    "replay_restrictions",
     "update",
     "suspend",
     "get",
@@ -352,9 +352,9 @@ async fn reads_that_it_ended(nodes: &Nodes, key: &ApiKey, reading: &str) {
             let again = manager.revoke_leaked(&actor, key.presented());
             again.await.map(drop)
         }
-        "replay_revocations" => {
-            let page = manager.export_revocations(&actor, &tenant, None).await;
-            let replayed = manager.replay_revocations(&actor, page.unwrap().revocations);
+        "replay_restrictions" => {
+            let page = manager.export_restrictions(&actor, &tenant, None).await;
+            let replayed = manager.replay_restrictions(&actor, page.unwrap().restrictions);
             assert_eq!(replayed.await.unwrap().already, 1);
             return;
         }

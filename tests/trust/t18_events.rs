@@ -17,7 +17,7 @@ use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
 use keyward::clock::Clock;
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, ForeignKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, RevocationRecord, RevokeAll,
+    Actor, ForeignKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
 };
 use keyward::store::{Changed, Cursor, CutoffScope, FeedPage, KeyStore, StoreError};
 use keyward::testkit::{Fault, FaultyStore, ManualClock};
@@ -190,7 +190,7 @@ impl Play {
                     .take(2)
                     .map(record)
                     .collect::<Vec<_>>();
-                let replayed = manager.replay_revocations(&actor, records).await;
+                let replayed = manager.replay_restrictions(&actor, records).await;
                 some(&replayed.map(|replayed| replayed.revoked))
             }
             _ => {
@@ -208,8 +208,8 @@ fn tenant(n: usize) -> TenantId {
     TenantId::new(format!("tenant-{n}")).unwrap()
 }
 
-fn record(key: &Arc<Issued>) -> RevocationRecord {
-    RevocationRecord::new(
+fn record(key: &Arc<Issued>) -> Restriction {
+    Restriction::revoked(
         key.record().id(),
         key.record().tenant().clone(),
         key.record().created_at(),

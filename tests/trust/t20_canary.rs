@@ -271,11 +271,11 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
     let all = RevokeAll::because(reason);
     scan.debug(&manager.revoke_all(&named, &tenant, all).await.unwrap());
     let exported = manager
-        .export_revocations(&actor(), &tenant, None)
+        .export_restrictions(&actor(), &tenant, None)
         .await
         .unwrap();
     scan.debug(&exported);
-    for record in exported.revocations {
+    for record in exported.restrictions {
         scan.json(&record);
     }
     scan.debug(&house.keyward.flush_usage().await.unwrap());

@@ -52,8 +52,8 @@ kinds!(
     Purge,
     RemoveTenant,
     CutEvents,
-    ExportRevocations,
-    ReplayRevocations
+    ExportRestrictions,
+    ReplayRestrictions
 );
 
 /// Allows what is about the actor's own keys, and to look texts up at all.
@@ -118,8 +118,8 @@ impl Kind {
                 | Self::Purge
                 | Self::RemoveTenant
                 | Self::CutEvents
-                | Self::ExportRevocations
-                | Self::ReplayRevocations
+                | Self::ExportRestrictions
+                | Self::ReplayRestrictions
         )
     }
 
@@ -184,14 +184,14 @@ impl Kind {
                 let for_all = Actor::user(name, Tenants::All, Ceiling::Unlimited).unwrap();
                 manager.cut_events(&for_all, now).await.map(drop)
             }
-            Self::ExportRevocations => {
-                let exported = manager.export_revocations(by, &tenant, None);
+            Self::ExportRestrictions => {
+                let exported = manager.export_restrictions(by, &tenant, None);
                 exported.await.map(drop)
             }
-            Self::ReplayRevocations => {
+            Self::ReplayRestrictions => {
                 let reason = RevokeReason::Requested;
-                let record = crate::manager::RevocationRecord::new(key, tenant, now, reason);
-                manager.replay_revocations(by, [record]).await.map(drop)
+                let record = crate::manager::Restriction::revoked(key, tenant, now, reason);
+                manager.replay_restrictions(by, [record]).await.map(drop)
             }
         }
     }

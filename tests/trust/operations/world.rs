@@ -7,7 +7,7 @@ use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain, verify_l
 use keyward::clock::Clock;
 use keyward::hashing::{ForeignKeys, Pepper};
 use keyward::key::{ForeignFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, TenantId};
-use keyward::manager::{Issued, NewKey, Overlap, RevocationRecord};
+use keyward::manager::{Bound, Issued, NewKey, Overlap, Restriction};
 use keyward::store::{Changed, Cursor, FeedPage, KeyStore, ListQuery, MemoryStore, Segments};
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) ancestor: Issued,
     pub(crate) heir: Issued,
     /// The revocations of another tenant's keys, as they were exported before a backup was restored.
-    pub(crate) kept: Vec<RevocationRecord>,
+    pub(crate) kept: Vec<Restriction>,
     /// When it was made.
     pub(crate) now: OffsetDateTime,
     start: Cursor,
@@ -58,7 +58,7 @@ impl World {
         let mut kept = Vec::new();
         for _ in 0..SWEPT {
             let key = manager.issue(&actor, NewKey::new(swept(), "swept", READ));
-            kept.push(RevocationRecord::new(
+            kept.push(Restriction::revoked(
                 id(&key.await.unwrap()),
                 swept(),
                 live.record().created_at(),
@@ -202,8 +202,14 @@ impl World {
                 assert!(all.iter().all(KeyRecord::is_cut_off));
             }
             Done::Exported(page) => {
-                let ids: Vec<_> = page.revocations.iter().map(|one| one.id).collect();
-                assert_eq!(ids, [self.revoked.record().id()]);
+                let all = self.records(&tenant()).await;
+                let ids: Vec<_> = all.iter().map(KeyRecord::id).collect();
+                let exported = page.restrictions.iter();
+                assert_eq!(exported.map(|one| one.id).collect::<Vec<_>>(), ids);
+                let is_revoked = |one: &&Restriction| matches!(one.bound, Bound::Revoked { .. });
+                let mut revoked = page.restrictions.iter().filter(is_revoked);
+                assert_eq!(revoked.next().unwrap().id, self.revoked.record().id());
+                assert_eq!(revoked.next(), None);
             }
             Done::Purged(purged) => {
                 assert_eq!(purged.keys, [self.revoked.record().id()]);

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use keyward::Keyward;
 use keyward::key::{PresentedKey, RevokeReason, TenantId};
 use keyward::manager::{
-    Issued, KeyUpdate, ManageError, NewKey, Overlap, RevocationRecord, RevokeAll, TenantRules,
+    Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll, TenantRules,
 };
 use keyward::store::StoreError;
 use keyward::testkit::{Call, Fault, FaultyStore};
@@ -253,7 +253,7 @@ async fn outcomes_that_are_no_revocations_do_not_pass_for_some() {
     let world = World::new().await;
     let two: Vec<_> = [&world.live, &world.heir].into_iter().map(kept).collect();
     let (keyward, _) = failing(&world, &[(0..u64::MAX, Fault::OtherOutcomes)]).await;
-    let replayed = keyward.manager().replay_revocations(&actor(), two).await;
+    let replayed = keyward.manager().replay_restrictions(&actor(), two).await;
     assert!(world.admits(world.live.api_key().presented()).await);
     assert!(replayed.is_err(), "{replayed:?}, and the key still works");
 }
@@ -286,14 +286,14 @@ async fn the_answer_about_another_key_is_not_that_there_is_none() {
     let (keyward, _) = failing(&world, &[(0..1, Fault::OtherKey(other))]).await;
     let replayed = keyward
         .manager()
-        .replay_revocations(&actor(), [kept(&world.live)])
+        .replay_restrictions(&actor(), [kept(&world.live)])
         .await;
     assert!(world.admits(world.live.api_key().presented()).await);
     assert!(replayed.is_err(), "{replayed:?}, and the key still works");
 }
 
-pub(super) fn kept(key: &Issued) -> RevocationRecord {
-    RevocationRecord::new(
+pub(super) fn kept(key: &Issued) -> Restriction {
+    Restriction::revoked(
         key.record().id(),
         tenant(),
         key.record().created_at(),

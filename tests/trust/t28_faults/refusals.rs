@@ -94,7 +94,7 @@ async fn where_the_policy_refuses_a_part_nothing_of_the_whole_is_done() {
         assert!(
             keyward
                 .manager()
-                .replay_revocations(&actor(), all)
+                .replay_restrictions(&actor(), all)
                 .await
                 .is_err()
         );

@@ -28,7 +28,7 @@ use keyward::key::{
     Digest, ForeignFormat, KeyId, KeyRecord, KeyStatus, Principal, RevokeReason, StoredKey,
     TenantId, Title,
 };
-use keyward::manager::{Overlap, RevocationRecord};
+use keyward::manager::{Overlap, Restriction};
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, EventLog, FeedPage, KeyStore, ListQuery, SqliteStore, Usage,
@@ -109,7 +109,7 @@ impl World {
         for _ in 0..SWEPT {
             let key = issue(&swept(), "swept").await;
             let (id, at) = (key.record().id(), key.record().created_at());
-            kept.push(RevocationRecord::new(id, swept(), at, RevokeReason::Leaked));
+            kept.push(Restriction::revoked(id, swept(), at, RevokeReason::Leaked));
         }
         clock.advance(HOUR);
         let now = clock.now().unwrap();

@@ -6,7 +6,7 @@ use keyward::Keyward;
 use keyward::audit::EventAction;
 use keyward::key::{RevokeReason, TenantId};
 use keyward::manager::{
-    ForeignKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, RevocationRecord, RevokeAll,
+    ForeignKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll,
 };
 use keyward::store::CutoffScope;
 use keyward::time::OffsetDateTime;
@@ -25,7 +25,7 @@ pub(crate) struct Keys {
     pub(crate) ancestor: Issued,
     pub(crate) heir: Issued,
     /// Revocations of another tenant's keys, as they were exported before a backup was restored.
-    pub(crate) kept: Vec<RevocationRecord>,
+    pub(crate) kept: Vec<Restriction>,
     pub(crate) now: OffsetDateTime,
 }
 
@@ -119,11 +119,11 @@ impl Op {
                 manager.deny_issued_before(actor, keys.now, scope).await
             }
             Self::Export => {
-                let exported = manager.export_revocations(actor, tenant, None);
+                let exported = manager.export_restrictions(actor, tenant, None);
                 exported.await.map(drop)
             }
             Self::Replay => {
-                let replayed = manager.replay_revocations(actor, keys.kept.clone());
+                let replayed = manager.replay_restrictions(actor, keys.kept.clone());
                 replayed.await.map(drop)
             }
             Self::FindOwner => manager.find_owner(actor, presented).await.map(drop),

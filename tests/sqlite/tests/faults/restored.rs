@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyward::clock::Clock as _;
 use keyward::key::ApiKey;
-use keyward::manager::RevocationRecord;
+use keyward::manager::Restriction;
 use keyward::store::{Cursor, CutoffScope, FeedPage, KeyStore as _, SqliteStore};
 use keyward::verifier::DenialReason;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use crate::common::{Node, actor, back_up, file, restore, tenant};
 struct Restored {
     node: Node,
     revoked: Arc<ApiKey>,
-    exported: Vec<RevocationRecord>,
+    exported: Vec<Restriction>,
     cursor: Cursor,
     _dir: TempDir,
     path: PathBuf,
@@ -41,8 +41,8 @@ impl Restored {
         assert!(node.is_revoked(&revoked).await);
         let manager = node.keyward.manager();
         let (actor, tenant) = (actor(), tenant());
-        let exported = manager.export_revocations(&actor, &tenant, None).await;
-        let exported = exported.unwrap().revocations;
+        let exported = manager.export_restrictions(&actor, &tenant, None).await;
+        let exported = exported.unwrap().restrictions;
         let cursor = cursor(&node).await;
         drop(node);
         restore(&backup, &path);
@@ -93,7 +93,7 @@ async fn keys_that_a_backup_revives_are_revoked_by_a_replay_of_what_was_exported
     assert!(node.is_granted(key).await, "the backup has revived it");
     let manager = node.keyward.manager();
     let (actor, exported) = (actor(), restored.exported.clone());
-    let replayed = manager.replay_revocations(&actor, exported).await;
+    let replayed = manager.replay_restrictions(&actor, exported).await;
     assert_eq!(replayed.unwrap().revoked, 1);
     assert!(node.is_revoked(key).await);
     assert!(Node::open(&restored.path).await.is_revoked(key).await);

@@ -1,0 +1,392 @@
+//! What a key may do at most, as it is exported, and cutting a key down to it.
+//!
+//! INVARIANT: cutting never gives a key anything. On each axis the key keeps what both it and the export allow. Where
+//! they have nothing in common that a key can express, the key is suspended.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{InvalidKey, KeyManager};
+use crate::clock::normalized;
+use crate::key::{
+    Access, KeyId, KeyRecord, Networks, Quota, Resources, RevokeReason, Scope, ScopeCatalog,
+    ScopeSet, StoredKey, TenantId,
+};
+
+/// What a key may do at most, as it is exported, to be kept apart from the store: one line of JSON, and no secret.
+///
+/// It holds the key's restrictions, and neither title, owner nor metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Restriction {
+    /// Which key.
+    pub id: KeyId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub bound: Bound,
+}
+
+/// What a key may do at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Bound {
+    /// Nothing: it was revoked, or a kill switch has ended it.
+    Revoked {
+        /// When.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// Why.
+        reason: RevokeReason,
+    },
+    /// No more than this.
+    Limited(Box<KeyLimits>),
+    /// Nothing: the stored key could not be read.
+    Unreadable,
+}
+
+/// What a key may do at most, on each axis that can change.
+///
+/// Reads back only if each field is there and no other: half-reading a restriction would lift it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeyLimits {
+    /// What it may do.
+    pub access: Access,
+    /// Which things it may touch.
+    pub resources: Resources,
+    /// From where it may be used.
+    pub networks: Networks,
+    /// Its quotas.
+    pub quotas: Vec<Quota>,
+    /// Most requests that it may have in flight at once on one node. `None`: no limit.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub concurrency: Option<NonZeroU32>,
+    /// The first instant at which it is no longer valid, by its expiry or a rotation. `None`: until it is revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+    /// When it was suspended. `None`: it was not.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub suspended_at: Option<OffsetDateTime>,
+}
+
+/// Why a key was revoked by a replay, if a kill switch had ended it.
+const CUT_OFF: &str = "cut off";
+
+impl Restriction {
+    /// That this key of this tenant's was revoked at an instant, for a reason: for those who keep records of their own.
+    #[must_use]
+    pub fn revoked(id: KeyId, tenant: TenantId, at: OffsetDateTime, reason: RevokeReason) -> Self {
+        let bound = Bound::Revoked { at, reason };
+        Self { id, tenant, bound }
+    }
+
+    /// What this key may do at most.
+    pub(super) fn of(stored: StoredKey) -> Self {
+        let (id, tenant) = (stored.id, stored.tenant.clone());
+        let cutoff = stored.cutoff.filter(|cutoff| stored.created_at < *cutoff);
+        let bound = match (&stored.revocation, cutoff) {
+            (Some(revocation), _) => Bound::Revoked {
+                at: revocation.at,
+                reason: revocation.reason.clone(),
+            },
+            (None, Some(at)) => Bound::Revoked {
+                at,
+                reason: RevokeReason::from_stored(CUT_OFF),
+            },
+            (None, None) => match KeyRecord::decode(stored) {
+                Ok(record) => Bound::Limited(Box::new(KeyLimits::of(&record))),
+                Err(_) => Bound::Unreadable,
+            },
+        };
+        Self { id, tenant, bound }
+    }
+}
+
+/// A key as it is to be after a replay.
+pub(super) struct Cut {
+    pub(super) record: KeyRecord,
+    /// Whether it is within the limits. If not, it is suspended.
+    pub(super) is_within: bool,
+}
+
+impl Cut {
+    /// The key, suspended.
+    pub(super) fn suspended(record: &KeyRecord, now: OffsetDateTime) -> Self {
+        let mut with = record.clone();
+        with.suspended_at = with.suspended_at.or(Some(now));
+        Self {
+            record: with,
+            is_within: false,
+        }
+    }
+}
+
+impl KeyLimits {
+    fn of(record: &KeyRecord) -> Self {
+        let overlap_ends = record.rotation().and_then(|one| one.overlap_ends);
+        Self {
+            access: record.access().clone(),
+            resources: record.resources().clone(),
+            networks: record.networks().clone(),
+            quotas: record.quotas().to_vec(),
+            concurrency: record.concurrency(),
+            expires_at: least(record.expires_at(), overlap_ends),
+            suspended_at: record.suspended_at(),
+        }
+    }
+
+    /// Cuts a key down to these limits.
+    pub(super) fn cut(
+        &self,
+        record: &KeyRecord,
+        catalog: &ScopeCatalog,
+        now: OffsetDateTime,
+    ) -> Cut {
+        let mut with = record.clone();
+        let access = common_access(&record.access, &self.access, catalog);
+        let resources = record.resources.common(&self.resources);
+        let networks = record.networks.common(&self.networks);
+        let quotas = common_quotas(&record.quotas, &self.quotas);
+        let is_within =
+            access.is_some() && resources.is_some() && networks.is_some() && quotas.is_some();
+        with.access = access.unwrap_or(with.access);
+        with.resources = resources.unwrap_or(with.resources);
+        with.networks = networks.unwrap_or(with.networks);
+        with.quotas = quotas.unwrap_or(with.quotas);
+        with.concurrency = least(with.concurrency, self.concurrency);
+        let end = self.expires_at.map(|end| normalized(end).unwrap_or(now));
+        with.expires_at = least(with.expires_at, end);
+        let suspended_at = self
+            .suspended_at
+            .map(|at| normalized(at).map_or(now, |at| at.min(now)))
+            .or((!is_within).then_some(now));
+        with.suspended_at = with.suspended_at.or(suspended_at);
+        Cut {
+            record: with,
+            is_within,
+        }
+    }
+}
+
+/// The lower of two limits, of which `None` is none.
+fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What both allow; `None` if that is nothing.
+fn common_access(held: &Access, most: &Access, catalog: &ScopeCatalog) -> Option<Access> {
+    let (held, most) = match (held, most) {
+        (_, Access::Full) => return Some(held.clone()),
+        (Access::Full, Access::Scopes(_)) => return Some(most.clone()),
+        (Access::Scopes(held), Access::Scopes(most)) => (held, most),
+    };
+    // A scope that is not declared any more grants nothing, and may be declared again.
+    let grants = |set: &ScopeSet, scope: &Scope| {
+        set.contains(scope) || catalog.covers(set, &ScopeSet::one(scope.clone()))
+    };
+    let kept = held.iter().filter(|scope| grants(most, scope));
+    if kept.clone().count() == held.len() {
+        return Some(Access::Scopes(held.clone()));
+    }
+    let cut = most.iter().filter(|scope| grants(held, scope));
+    Access::scopes(kept.chain(cut).cloned()).ok()
+}
+
+/// Quotas that keep to both; `None` if a key cannot carry them.
+fn common_quotas(held: &[Quota], most: &[Quota]) -> Option<Vec<Quota>> {
+    let mut quotas = held.to_vec();
+    for bound in most {
+        if quotas.iter().any(|quota| quota.is_within(bound)) {
+            continue;
+        }
+        let mut named = quotas.iter_mut();
+        match named.find(|quota| quota.name() == bound.name()) {
+            Some(quota) if bound.is_within(quota) => *quota = bound.clone(),
+            Some(_) => return None,
+            None => quotas.push(bound.clone()),
+        }
+    }
+    (quotas.len() <= Quota::MAX_PER_KEY).then_some(quotas)
+}
+
+impl KeyManager {
+    /// Refuses a restriction that no key could bear.
+    pub(super) fn check_restriction(&self, restriction: &Restriction) -> Result<(), InvalidKey> {
+        let Bound::Limited(limits) = &restriction.bound else {
+            return Ok(());
+        };
+        self.check_access_texts(&limits.access)?;
+        self.check_resource_texts(&limits.resources)?;
+        self.check_sizes(&limits.resources, &limits.networks, &limits.quotas)?;
+        match limits.expires_at {
+            Some(end) if normalized(end).is_none() => Err(InvalidKey::Instant),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
+    use super::*;
+    use crate::key::{Network, NonEmpty, Resource};
+    use crate::manager::{Actor, Limits, NewKey};
+    use crate::store::MemoryStore;
+    use crate::testkit;
+
+    const SCOPES: [&str; 4] = ["admin", "read", "write", "gone"];
+    const RESOURCES: [&str; 5] = [
+        "client:x",
+        "client:y",
+        "project:a",
+        "project:b",
+        "region:eu",
+    ];
+    const NETWORKS: [&str; 5] = [
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.128.0.0/9",
+        "::/0",
+        "2001:db8::/32",
+    ];
+
+    /// `admin` implies all, `write` implies `read`, and `gone` is not declared any more.
+    fn catalog() -> ScopeCatalog {
+        let scope = |name: &str| name.parse::<Scope>().unwrap();
+        let admin = scope("admin").described("All").implies_all();
+        let write = scope("write").described("Write").implies([scope("read")]);
+        ScopeCatalog::new([admin, write, scope("read").described("Read")]).unwrap()
+    }
+
+    /// What lists these; `None` if there are none.
+    fn listed<T: std::str::FromStr + Ord>(texts: Vec<&str>) -> Option<NonEmpty<T>> {
+        let parsed = texts.into_iter().filter_map(|text| text.parse().ok());
+        NonEmpty::new(parsed).ok()
+    }
+
+    fn quotas() -> impl Strategy<Value = Vec<Quota>> {
+        let quota = |name: &'static str| {
+            let parts = (1_u32..4, 1_u64..4);
+            parts.prop_map(move |(limit, seconds)| {
+                let limit = NonZeroU32::new(limit).unwrap();
+                Quota::new(name, limit, Duration::from_secs(seconds)).unwrap()
+            })
+        };
+        let both = (
+            proptest::option::of(quota("a")),
+            proptest::option::of(quota("b")),
+        );
+        both.prop_map(|(a, b)| a.into_iter().chain(b).collect())
+    }
+
+    fn limits() -> impl Strategy<Value = KeyLimits> {
+        let instant = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        let axes = (
+            subsequence(SCOPES.to_vec(), 0..=4),
+            subsequence(RESOURCES.to_vec(), 0..=5),
+            subsequence(NETWORKS.to_vec(), 0..=5),
+            quotas(),
+            proptest::option::of(1_u32..4),
+            proptest::option::of(1_i64..4),
+            any::<bool>(),
+        );
+        axes.prop_map(
+            move |(scopes, resources, networks, quotas, concurrency, end, is_suspended)| {
+                KeyLimits {
+                    access: listed(scopes).map_or(Access::Full, Access::Scopes),
+                    resources: listed::<Resource>(resources)
+                        .map_or(Resources::Any, Resources::Only),
+                    networks: listed::<Network>(networks).map_or(Networks::Any, Networks::Only),
+                    quotas,
+                    concurrency: concurrency.and_then(NonZeroU32::new),
+                    expires_at: end.map(instant),
+                    suspended_at: is_suspended.then(|| instant(1)),
+                }
+            },
+        )
+    }
+
+    fn bounded(record: &KeyRecord, by: &KeyLimits) -> KeyRecord {
+        KeyRecord {
+            access: by.access.clone(),
+            resources: by.resources.clone(),
+            networks: by.networks.clone(),
+            quotas: by.quotas.clone(),
+            concurrency: by.concurrency,
+            expires_at: by.expires_at,
+            suspended_at: by.suspended_at,
+            ..record.clone()
+        }
+    }
+
+    async fn record() -> KeyRecord {
+        let keyward = testkit::builder(MemoryStore::new(), [])
+            .open()
+            .await
+            .unwrap();
+        let tenant = TenantId::new("acme-inc").unwrap();
+        let new = NewKey::new(tenant, "key", Access::Full);
+        let issued = keyward.manager().issue(&Actor::system("test"), new).await;
+        issued.unwrap().into_parts().1
+    }
+
+    /// Whether a key can do no more than another, as ceilings tell.
+    fn is_no_more(key: &KeyRecord, than: &KeyRecord, catalog: &ScopeCatalog) -> bool {
+        // An undeclared scope grants nothing, and a ceiling admits no key that holds one.
+        let mut key = key.clone();
+        if let Access::Scopes(scopes) = &key.access {
+            let declared = scopes.iter().filter(|scope| catalog.declares(scope));
+            match Access::scopes(declared.cloned()) {
+                Ok(access) => key.access = access,
+                Err(_) => return true,
+            }
+        }
+        let ceiling = crate::manager::Ceiling::Limited(Limits::of_key(than));
+        ceiling.exceeded_by(&key, catalog).is_none()
+    }
+
+    #[tokio::test]
+    async fn a_cut_gives_nothing_and_leaves_nothing_beyond_the_limits() {
+        let (record, catalog) = (record().await, catalog());
+        let now = OffsetDateTime::from_unix_timestamp(9).unwrap();
+        let mut runner = proptest::test_runner::TestRunner::default();
+        let tried = runner.run(&(limits(), limits()), |(was, most)| {
+            let (key, most_key) = (bounded(&record, &was), bounded(&record, &most));
+            let cut = most.cut(&key, &catalog, now);
+            let is_off = cut.record.suspended_at.is_some();
+            prop_assert!(
+                is_no_more(&cut.record, &key, &catalog),
+                "gives: {:?}",
+                cut.record
+            );
+            prop_assert!(
+                is_off || is_no_more(&cut.record, &most_key, &catalog),
+                "leaves: {:?}",
+                cut.record
+            );
+            prop_assert!(cut.is_within || is_off);
+            let had_been_off = was.suspended_at.or(most.suspended_at).is_some();
+            prop_assert!(is_off == (had_been_off || !cut.is_within));
+            if is_no_more(&key, &most_key, &catalog) && !matches!(key.access, Access::Scopes(_)) {
+                prop_assert!(cut.is_within, "what is within is not cut off");
+            }
+            let again = most.cut(&cut.record, &catalog, now);
+            prop_assert_eq!(&again.record, &cut.record, "a second time changes nothing");
+            prop_assert_eq!(again.is_within, cut.is_within);
+            Ok(())
+        });
+        tried.unwrap();
+    }
+}

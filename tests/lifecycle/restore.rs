@@ -1,0 +1,583 @@
+//! After a backup was restored and the export replayed, no key can do more than it could when it was exported.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use keyward::audit::{Event, EventAction};
+use keyward::key::{
+    Access, ApiKey, KeyId, KeyRecord, KeyStatus, Network, Networks, Principal, Quota, Resource,
+    Resources, RevokeReason, StoredKey,
+};
+use keyward::manager::{
+    Bound, InvalidKey, KeyUpdate, ManageError, NewKey, Overlap, Replayed, Restriction,
+};
+use keyward::store::{Change, CutoffScope, KeyStore, StoreError};
+use serde_json::{Value, json};
+
+use crate::common::*;
+use crate::replay::restored;
+use crate::store::Loss;
+
+async fn export(house: &House) -> Vec<Restriction> {
+    let manager = house.manager();
+    let page = manager
+        .export_restrictions(&system(), &tenant(), None)
+        .await;
+    page.unwrap().restrictions
+}
+
+async fn replay(house: &House, list: &[Restriction]) -> Result<Replayed, ManageError> {
+    let list = list.to_vec();
+    house
+        .manager()
+        .replay_restrictions(&alice(None), list)
+        .await
+}
+
+/// Revoked, narrowed, already and missing.
+fn counts(replayed: &Replayed) -> (u64, u64, u64, u64) {
+    let Replayed {
+        revoked,
+        narrowed,
+        already,
+        missing,
+        ..
+    } = replayed;
+    (*revoked, *narrowed, *already, *missing)
+}
+
+async fn stored(house: &House, id: KeyId) -> StoredKey {
+    house.store.inner().get(id).await.unwrap().unwrap()
+}
+
+fn limited(id: KeyId, changed: Value) -> Restriction {
+    let mut limits = json!({
+        "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
+        "expires_at": null, "suspended_at": null,
+    });
+    for (field, value) in changed.as_object().unwrap() {
+        limits[field] = value.clone();
+    }
+    let bound = json!({ "limited": limits });
+    let record = json!({ "id": id.to_string(), "tenant": "acme-inc", "bound": bound });
+    serde_json::from_value(record).unwrap()
+}
+
+fn resources<const N: usize>(list: [&str; N]) -> Resources {
+    Resources::only(list.map(|text| text.parse::<Resource>().unwrap())).unwrap()
+}
+
+fn networks<const N: usize>(list: [&str; N]) -> Networks {
+    Networks::only(list.map(|text| text.parse::<Network>().unwrap())).unwrap()
+}
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap()
+}
+
+fn quota(name: &str, limit: u32, seconds: u64) -> Quota {
+    Quota::new(name, number(limit), Duration::from_secs(seconds)).unwrap()
+}
+
+/// A key as it is in the backup, and as it is once the backup was restored and the export replayed.
+async fn carried_over(new: NewKey, update: KeyUpdate) -> (KeyRecord, KeyRecord, Replayed) {
+    let house = House::new().await;
+    let key = house.issue_key(new).await;
+    let id = key.record().id();
+    let backup = stored(&house, id).await;
+    let manager = house.manager();
+    let updated = manager.update(&system(), &tenant(), id, update).await;
+    updated.unwrap();
+    let exported = export(&house).await;
+    house.later(DAY);
+    let fresh = restored([backup], house.now()).await;
+    let replayed = replay(&fresh, &exported).await.unwrap();
+    let record = fresh.record(id).await;
+    // A second time changes nothing.
+    let again = replay(&fresh, &exported).await.unwrap();
+    assert_eq!(counts(&again), (0, 0, 1, 0));
+    assert_eq!(fresh.record(id).await, record);
+    (key.record().clone(), record, replayed)
+}
+
+#[tokio::test]
+async fn each_axis_keeps_what_both_allow() {
+    let new = |access: Access| NewKey::new(tenant(), "key", access);
+    let (both, read) = (Access::from([READ, WRITE]), Access::from(READ));
+    let update = KeyUpdate::new;
+    let cases: [(NewKey, KeyUpdate, &str, Value); 14] = [
+        (
+            new(both.clone()),
+            update().access(READ),
+            "access",
+            json!({ "scopes": ["read:editions"] }),
+        ),
+        (
+            new(Access::Full),
+            update().access(READ),
+            "access",
+            json!({ "scopes": ["read:editions"] }),
+        ),
+        (
+            new(read.clone()),
+            update().access(both.clone()),
+            "access",
+            json!({ "scopes": ["read:editions"] }),
+        ),
+        (
+            new(read.clone()),
+            update().access(Access::Full),
+            "access",
+            json!({ "scopes": ["read:editions"] }),
+        ),
+        (
+            new(read.clone()),
+            update().resources(resources(["project:a"])),
+            "resources",
+            json!({ "only": ["project:a"] }),
+        ),
+        (
+            new(read.clone()).resources(resources(["client:x", "project:a", "project:b"])),
+            update().resources(resources(["project:b", "project:c", "region:eu"])),
+            "resources",
+            json!({ "only": ["client:x", "project:b", "region:eu"] }),
+        ),
+        (
+            new(read.clone()).resources(resources(["project:a"])),
+            update().resources(Resources::Any),
+            "resources",
+            json!({ "only": ["project:a"] }),
+        ),
+        (
+            new(read.clone()),
+            update().networks(networks(["10.0.0.0/8"])),
+            "networks",
+            json!({ "only": ["10.0.0.0/8"] }),
+        ),
+        (
+            new(read.clone()).networks(networks(["10.0.0.0/8", "192.168.1.0/24", "::/0"])),
+            update().networks(networks(["10.1.0.0/16", "172.16.0.0/12", "192.168.0.0/16"])),
+            "networks",
+            json!({ "only": ["10.1.0.0/16", "192.168.1.0/24"] }),
+        ),
+        (
+            new(read.clone()),
+            update().quotas([quota("minute", 10, 60)]),
+            "quotas",
+            json!([{ "name": "minute", "limit": 10, "window_seconds": 60 }]),
+        ),
+        (
+            new(read.clone()).quota(quota("minute", 10, 60)),
+            update().quotas([quota("minute", 5, 60)]),
+            "quotas",
+            json!([{ "name": "minute", "limit": 5, "window_seconds": 60 }]),
+        ),
+        (
+            new(read.clone()).quota(quota("minute", 5, 60)),
+            update().quotas([]),
+            "quotas",
+            json!([{ "name": "minute", "limit": 5, "window_seconds": 60 }]),
+        ),
+        (
+            new(read.clone()).concurrency(number(5)),
+            update().concurrency(Some(number(3))),
+            "concurrency",
+            json!(3),
+        ),
+        (
+            new(read).concurrency(number(3)),
+            update().concurrency(None),
+            "concurrency",
+            json!(3),
+        ),
+    ];
+    for (new, update, field, expected) in cases {
+        let what = format!("{field} {update:?}");
+        let (before, after, replayed) = carried_over(new, update).await;
+        let value = match field {
+            "access" => serde_json::to_value(after.access()),
+            "resources" => serde_json::to_value(after.resources()),
+            "networks" => serde_json::to_value(after.networks()),
+            "quotas" => serde_json::to_value(after.quotas()),
+            _ => serde_json::to_value(after.concurrency()),
+        };
+        assert_eq!(value.unwrap(), expected, "{what}");
+        assert_eq!(after.suspended_at(), None, "{what}");
+        assert!(replayed.suspended.is_empty(), "{what}");
+        let is_narrowed = after.revision() > before.revision();
+        assert_eq!(replayed.narrowed, u64::from(is_narrowed), "{what}");
+        assert_eq!(is_narrowed, after != before, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_in_common_a_key_is_suspended_and_named() {
+    let new = || NewKey::new(tenant(), "key", READ);
+    let update = KeyUpdate::new;
+    let eight = (0..8).map(|n| quota(&format!("q{n}"), 100, 3_600));
+    for (new, update) in [
+        (new(), update().access(WRITE)),
+        (
+            new().resources(resources(["client:x", "project:a"])),
+            update().resources(resources(["client:x", "project:b"])),
+        ),
+        (
+            new().networks(networks(["10.0.0.0/8"])),
+            update().networks(networks(["192.168.0.0/16"])),
+        ),
+        (
+            new().quota(quota("rate", 10, 60)),
+            update().quotas([quota("rate", 5, 1)]),
+        ),
+        (
+            eight.fold(new(), NewKey::quota),
+            update().quotas([quota("one more", 1, 60)]),
+        ),
+    ] {
+        let what = format!("{update:?}");
+        let (before, after, replayed) = carried_over(new, update).await;
+        assert!(after.suspended_at().is_some(), "{what}");
+        assert_eq!(replayed.suspended, [before.id()], "{what}");
+        assert_eq!(counts(&replayed), (0, 1, 0, 0), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_suspended_by_a_replay_is_named_until_it_is_within() {
+    let house = House::new().await;
+    let key = house.issue("key").await;
+    let id = key.record().id();
+    let list = [limited(
+        id,
+        json!({ "access": { "scopes": ["write:editions"] } }),
+    )];
+    for narrowed in [1, 0] {
+        let replayed = replay(&house, &list).await.unwrap();
+        assert_eq!(counts(&replayed), (0, narrowed, 1 - narrowed, 0));
+        assert_eq!(replayed.suspended, [id], "a crash must not lose its name");
+    }
+    let manager = house.manager();
+    manager.resume(&system(), &tenant(), id).await.unwrap();
+    let replayed = replay(&house, &list).await.unwrap();
+    assert_eq!(replayed.suspended, [id]);
+    assert_eq!(house.answer(key.api_key()).await, Answer::Suspended);
+    let update = KeyUpdate::new().access(WRITE);
+    manager
+        .update(&system(), &tenant(), id, update)
+        .await
+        .unwrap();
+    manager.resume(&system(), &tenant(), id).await.unwrap();
+    let replayed = replay(&house, &list).await.unwrap();
+    assert_eq!(
+        (counts(&replayed), replayed.suspended),
+        ((0, 0, 1, 0), vec![])
+    );
+    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+}
+
+/// A house in which keys were taken away in every way since the backup, with the backup and the export.
+struct Taken {
+    house: House,
+    backup: Vec<StoredKey>,
+    exported: Vec<Restriction>,
+    keys: Vec<(ApiKey, Answer)>,
+}
+
+impl Taken {
+    async fn new() -> Self {
+        let house = House::new().await;
+        let fired = Principal::user("fired").unwrap();
+        let mut all = Vec::new();
+        for title in [
+            "kept",
+            "suspended",
+            "revoked",
+            "rotated away",
+            "superseded",
+            "in its overlap",
+            "rotated until it is revoked",
+            "narrowed",
+        ] {
+            all.push(house.issue(title).await);
+        }
+        let new = new_key("cut off").owner(fired.clone());
+        all.push(house.issue_key(new).await);
+        let mut backup = Vec::new();
+        for key in &all {
+            backup.push(stored(&house, key.record().id()).await);
+        }
+        house.later(HOUR);
+
+        let id = |index: usize| all[index].record().id();
+        let (manager, actor, tenant) = (house.manager(), system(), tenant());
+        manager.suspend(&actor, &tenant, id(1)).await.unwrap();
+        house.revoke(id(2)).await;
+        let rotate = async |index, overlap| house.rotate(id(index), overlap).await.unwrap();
+        rotate(3, Overlap::None).await;
+        rotate(4, Overlap::For(HOUR)).await;
+        rotate(5, Overlap::For(DAY * 30)).await;
+        rotate(6, Overlap::UntilRevoked).await;
+        let update = KeyUpdate::new().networks(networks(["10.0.0.0/8"]));
+        manager
+            .update(&actor, &tenant, id(7), update)
+            .await
+            .unwrap();
+        let owner = fired;
+        let scope = CutoffScope::Owner { tenant, owner };
+        let now = house.now();
+        manager
+            .deny_issued_before(&actor, now, scope)
+            .await
+            .unwrap();
+        house.later(DAY);
+        let exported = export(&house).await;
+        let answers = [
+            Answer::Admitted,
+            Answer::Suspended,
+            Answer::Revoked(RevokeReason::Requested),
+            Answer::Revoked(RevokeReason::Rotated),
+            Answer::Expired,
+            Answer::Admitted,
+            Answer::Admitted,
+            Answer::Other("the client's address is not known".into()),
+            Answer::Revoked(RevokeReason::other("cut off").unwrap()),
+        ];
+        let keys = all.into_iter().map(|key| key.into_parts().0);
+        Self {
+            backup,
+            exported,
+            keys: keys.zip(answers).collect(),
+            house,
+        }
+    }
+
+    async fn restored(&self) -> House {
+        let fresh = restored(self.backup.clone(), self.house.now()).await;
+        for (key, _) in &self.keys {
+            let answer = fresh.answer(key).await;
+            assert_eq!(answer, Answer::Admitted, "revived by the backup");
+        }
+        fresh
+    }
+
+    async fn is_carried_over(&self, fresh: &House) {
+        for (key, expected) in &self.keys {
+            let answer = fresh.answer(key).await;
+            match expected {
+                Answer::Other(_) => assert!(matches!(answer, Answer::Other(_)), "{answer:?}"),
+                expected => assert_eq!(answer, *expected),
+            }
+        }
+    }
+
+    /// The records but for what is told of when something was done.
+    async fn records(&self, house: &House) -> Vec<(KeyStatus, KeyRecord)> {
+        let mut records = Vec::new();
+        for (key, _) in &self.keys {
+            let record = house.record(key.id()).await;
+            records.push((record.status(house.now()), record));
+        }
+        records
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_in_any_way_since_the_backup_is_taken_again() {
+    let taken = Taken::new().await;
+    let fresh = taken.restored().await;
+    let replayed = replay(&fresh, &taken.exported).await.unwrap();
+    // Of four keys the successors are not in the backup.
+    assert_eq!(counts(&replayed), (3, 4, 2, 4));
+    assert!(replayed.suspended.is_empty() && replayed.unreadable.is_empty());
+    taken.is_carried_over(&fresh).await;
+    let suspended = fresh.record(taken.keys[1].0.id()).await.suspended_at();
+    let was = taken
+        .house
+        .record(taken.keys[1].0.id())
+        .await
+        .suspended_at();
+    assert_eq!(suspended, was);
+    let told = fresh.told().await;
+    let count = |action| told.iter().filter(|event| event.action == action).count();
+    assert_eq!(count(EventAction::KeyRevoked), 3);
+    assert_eq!(count(EventAction::KeySuspended), 1);
+    assert_eq!(count(EventAction::KeyUpdated), 3);
+    assert_eq!(told.len(), 7);
+
+    let again = replay(&fresh, &taken.exported).await.unwrap();
+    assert_eq!(counts(&again), (0, 0, 9, 4));
+    assert!(fresh.told().await.is_empty());
+    fresh.later(DAY * 30);
+    let in_its_overlap = &taken.keys[5].0;
+    assert_eq!(fresh.answer(in_its_overlap).await, Answer::Expired);
+}
+
+#[tokio::test]
+async fn a_replay_that_stopped_is_done_again() {
+    let taken = Taken::new().await;
+    let whole = taken.restored().await;
+    replay(&whole, &taken.exported).await.unwrap();
+    let expected = taken.records(&whole).await;
+    for commits in 0..5 {
+        let fresh = taken.restored().await;
+        let before = std::iter::repeat_n(Loss::None, commits);
+        fresh.store.lose(before.chain([Loss::Away]));
+        let stopped = replay(&fresh, &taken.exported).await;
+        assert!(
+            matches!(stopped, Err(ManageError::Store(StoreError::Unavailable(_)))),
+            "{stopped:?}"
+        );
+        replay(&fresh, &taken.exported).await.unwrap();
+        assert_eq!(taken.records(&fresh).await.len(), expected.len());
+        for ((status, is), (expected_status, wanted)) in
+            taken.records(&fresh).await.iter().zip(&expected)
+        {
+            assert_eq!(status, expected_status, "after {commits} commits");
+            assert_eq!(is.revision(), wanted.revision(), "nothing is done twice");
+        }
+        assert_eq!(fresh.told().await.len(), 7);
+        taken.is_carried_over(&fresh).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_narrows_and_tells_nothing_twice() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    house.told().await;
+    house.store.lose([Loss::Answer]);
+    let list = [limited(id, json!({ "concurrency": 3 }))];
+    let replayed = replay(&house, &list).await.unwrap();
+    assert_eq!(counts(&replayed), (0, 1, 0, 0));
+    assert_eq!(house.told().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_others_do_meanwhile_is_narrowed_or_left_revoked() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    let mut other = stored(&house, id).await;
+    other.title = "changed by another".parse().unwrap();
+    let list = [limited(id, json!({ "concurrency": 3 }))];
+    house.store.first([Change::Replace {
+        expected: other.revision,
+        with: Box::new(other),
+    }]);
+    let replayed = replay(&house, &list).await.unwrap();
+    assert_eq!(counts(&replayed), (0, 1, 0, 0));
+    let record = house.record(id).await;
+    assert_eq!(record.title().as_str(), "changed by another");
+    assert_eq!(record.concurrency(), Some(number(3)));
+
+    let id = house.issue("key").await.record().id();
+    house.store.first([Change::Revoke {
+        id,
+        at: house.now(),
+        reason: RevokeReason::Requested,
+    }]);
+    let list = [limited(id, json!({ "concurrency": 3 }))];
+    let replayed = replay(&house, &list).await.unwrap();
+    assert_eq!(counts(&replayed), (0, 0, 1, 0));
+    assert_eq!(house.status(id).await, KeyStatus::Revoked);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_read_does_nothing_before_and_after() {
+    let house = House::new().await;
+    let key = house.issue("key").await;
+    let id = key.record().id();
+    let backup = stored(&house, id).await;
+    house.tamper(id, "access", json!(7)).await;
+    let exported = export(&house).await;
+    assert_eq!(exported[0].bound, Bound::Unreadable);
+    let fresh = restored([backup.clone()], house.now()).await;
+    let replayed = replay(&fresh, &exported).await.unwrap();
+    assert_eq!(replayed.suspended, [id]);
+    assert_eq!(fresh.answer(key.api_key()).await, Answer::Suspended);
+
+    let fresh = restored([backup], house.now()).await;
+    fresh.tamper(id, "access", json!(7)).await;
+    let list = [limited(id, json!({ "concurrency": 3 }))];
+    let replayed = replay(&fresh, &list).await.unwrap();
+    assert_eq!(replayed.unreadable, [id]);
+    assert_eq!(counts(&replayed), (0, 0, 0, 0));
+    let revoked = [Restriction::revoked(
+        id,
+        tenant(),
+        fresh.now(),
+        RevokeReason::Leaked,
+    )];
+    let replayed = replay(&fresh, &revoked).await.unwrap();
+    assert_eq!(replayed.revoked, 1, "a revocation needs no document");
+}
+
+#[tokio::test]
+async fn what_no_key_can_bear_is_refused_before_anything_is_done() {
+    let house = House::new().await;
+    let key = house.issue("key").await;
+    let id = key.record().id();
+    let good = limited(id, json!({ "concurrency": 3 }));
+    house.told().await;
+    let calls = house.store.calls();
+    let many: Vec<_> = (0..1_001).map(|n| format!("project:{n}")).collect();
+    let pasted = format!("project:{}", key.api_key().expose());
+    let twice = json!({ "name": "minute", "limit": 5, "window_seconds": 60 });
+    let cases: [(Value, fn(&InvalidKey) -> bool); 4] = [
+        (json!({ "resources": { "only": many } }), |error| {
+            matches!(error, InvalidKey::TooManyResources)
+        }),
+        (json!({ "resources": { "only": [pasted] } }), |error| {
+            matches!(error, InvalidKey::HoldsKey { field: "resource" })
+        }),
+        (json!({ "quotas": [twice, twice] }), |error| {
+            matches!(error, InvalidKey::RepeatedQuota(_))
+        }),
+        (
+            json!({ "expires_at": "0000-01-01T00:00:00+01:00" }),
+            |error| matches!(error, InvalidKey::Instant),
+        ),
+    ];
+    for (bad, is_it) in cases {
+        let list = [good.clone(), limited(id, bad)];
+        match replay(&house, &list).await {
+            Err(ManageError::Invalid(error)) => assert!(is_it(&error), "{error:?}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(house.store.calls(), calls);
+    }
+    assert!(house.told().await.is_empty());
+}
+
+#[tokio::test]
+async fn the_event_says_what_was_taken_and_by_whom() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    house.told().await;
+    let then = house.now();
+    house.later(HOUR);
+    let changed = json!({ "concurrency": 3, "expires_at": text(then), "suspended_at": text(then) });
+    replay(&house, &[limited(id, changed)]).await.unwrap();
+    let told: Vec<Event> = house.told().await;
+    assert_eq!(actions(&told), [EventAction::KeySuspended]);
+    is_alices(&told[0], house.now());
+    let then = text(then);
+    assert_eq!(
+        fields(&told[0]),
+        [
+            ("concurrency", None, Some("3")),
+            ("expires_at", None, Some(&*then)),
+            ("suspended_at", None, Some(&*then)),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_instant_to_come_suspends_now() {
+    let house = House::new().await;
+    let id = house.issue("key").await.record().id();
+    let later = text(house.now() + DAY);
+    let list = [limited(id, json!({ "suspended_at": later }))];
+    replay(&house, &list).await.unwrap();
+    let suspended_at = house.record(id).await.suspended_at();
+    assert_eq!(suspended_at, Some(house.now()));
+}

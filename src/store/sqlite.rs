@@ -77,14 +77,15 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
 ///
 /// # Restoring a backup
-/// A backup brings back keys that were revoked since it was made.
+/// A backup brings back keys as they were: those that were revoked or suspended since it was made, and powers that keys
+/// have lost since.
 ///
 /// 1. Stop all processes that have the file open.
 /// 2. Put the backup in its place, and remove the files beside it whose names end in `-wal` and `-shm`.
 /// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change
 ///    feed for the new one.
-/// 4. Call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), or
-///    [replay](crate::manager::KeyManager::replay_restrictions) the revocations that you exported.
+/// 4. [Replay](crate::manager::KeyManager::replay_restrictions) the restrictions that you exported, for each tenant. Without an
+///    export call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), which ends all keys.
 /// 5. Start the processes.
 ///
 /// On Unix it is noticed when another file is renamed into the place of the open one, or when the open one is removed:

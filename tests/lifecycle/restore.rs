@@ -231,7 +231,7 @@ async fn where_nothing_is_in_common_a_key_is_suspended_and_named() {
         ),
         (
             eight.fold(new(), NewKey::quota),
-            update().quotas([quota("one more", 1, 60)]),
+            update().quotas([quota("one_more", 1, 60)]),
         ),
     ] {
         let what = format!("{update:?}");

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::EventAction;
-use keyward::key::{KeyRecord, RevokeReason, TenantId};
+use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
     CutEvents, ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
-    Overlap, Purged, RemovedTenant, Replayed, RestrictionPage, RevokeAll, Revoked, RevokedAll,
+    Overlap, Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 
@@ -41,6 +41,7 @@ pub(crate) enum Op {
     DenyIssuedBefore,
     Export,
     Replay,
+    Narrow,
     FindOwner,
     RevokeLeaked,
     Purge,
@@ -59,6 +60,7 @@ pub(crate) enum Done {
     CutOff,
     Exported(RestrictionPage),
     Replayed(Replayed),
+    Narrowed(Replayed),
     Found(Box<Found>),
     Purged(Purged),
     Removed(RemovedTenant),
@@ -66,7 +68,7 @@ pub(crate) enum Done {
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Issue,
         Self::Import,
         Self::Get,
@@ -81,6 +83,7 @@ impl Op {
         Self::DenyIssuedBefore,
         Self::Export,
         Self::Replay,
+        Self::Narrow,
         Self::FindOwner,
         Self::RevokeLeaked,
         Self::Purge,
@@ -163,6 +166,11 @@ impl Op {
                 let replayed = manager.replay_restrictions(actor, world.kept.clone());
                 replayed.await.map(Done::Replayed)
             }
+            Self::Narrow => {
+                let suspended = [suspended(live)];
+                let replayed = manager.replay_restrictions(actor, suspended);
+                replayed.await.map(Done::Narrowed)
+            }
             Self::FindOwner => {
                 let found = manager.find_owner(actor, world.live.api_key().presented());
                 found.await.map(|found| Done::Found(Box::new(found)))
@@ -195,7 +203,7 @@ impl Op {
             Self::Issue => (vec![A::KeyIssued], &[0, 1]),
             Self::Import => (vec![A::KeyImported], &[0, 1]),
             Self::Update => (vec![A::KeyUpdated], &[0, 1]),
-            Self::Suspend => (vec![A::KeySuspended], &[0, 1]),
+            Self::Suspend | Self::Narrow => (vec![A::KeySuspended], &[0, 1]),
             Self::Resume => (vec![A::KeyResumed], &[0, 1]),
             Self::Rotate => (vec![A::KeyIssued, A::KeyRotated], &[0, 2]),
             Self::RotateAway => (vec![A::KeyIssued, A::KeyRotated, A::KeyRevoked], &[0, 3]),
@@ -220,6 +228,17 @@ impl Op {
 
 pub(crate) fn new_key(title: &str) -> NewKey {
     NewKey::new(tenant(), title, READ)
+}
+
+/// That a key was suspended when it was exported.
+fn suspended(id: KeyId) -> Restriction {
+    let record = serde_json::json!({
+        "id": id, "tenant": tenant(), "bound": { "limited": {
+            "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
+            "expires_at": null, "suspended_at": "2027-01-01T00:00:00Z",
+        } },
+    });
+    serde_json::from_value(record).unwrap()
 }
 
 /// A tenant whose keys are revoked all at once.

@@ -197,6 +197,11 @@ impl World {
                 let gone = replayed.revoked + replayed.already;
                 assert_eq!(revoked().await, gone, "{replayed:?}");
             }
+            Done::Narrowed(narrowed) => {
+                assert_eq!(narrowed.narrowed + narrowed.already, 1, "{narrowed:?}");
+                let live = self.record(self.live.record().id()).await;
+                assert!(live.suspended_at().is_some());
+            }
             Done::CutOff => {
                 let all = self.records(&swept()).await;
                 assert!(all.iter().all(KeyRecord::is_cut_off));

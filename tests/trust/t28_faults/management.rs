@@ -20,7 +20,7 @@ pub(super) async fn is_honest(op: Op, world: &World, answer: Result<Done, Manage
     let (all, stages) = op.telling();
     let why = format!("{op:?}, {why}: {answer:?}");
     match answer {
-        Ok(Done::Replayed(replayed)) if replayed.missing > 0 => {
+        Ok(Done::Replayed(replayed) | Done::Narrowed(replayed)) if replayed.missing > 0 => {
             assert_eq!(
                 all.len(),
                 told.len() + usize::try_from(replayed.missing).unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::EventAction;
-use keyward::key::{RevokeReason, TenantId};
+use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
     ForeignKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll,
 };
@@ -45,6 +45,7 @@ pub(crate) enum Op {
     DenyIssuedBefore,
     Export,
     Replay,
+    Narrow,
     FindOwner,
     RevokeLeaked,
     Purge,
@@ -53,7 +54,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Issue,
         Self::Import,
         Self::Get,
@@ -68,6 +69,7 @@ impl Op {
         Self::DenyIssuedBefore,
         Self::Export,
         Self::Replay,
+        Self::Narrow,
         Self::FindOwner,
         Self::RevokeLeaked,
         Self::Purge,
@@ -126,6 +128,10 @@ impl Op {
                 let replayed = manager.replay_restrictions(actor, keys.kept.clone());
                 replayed.await.map(drop)
             }
+            Self::Narrow => {
+                let replayed = manager.replay_restrictions(actor, [suspended(live)]);
+                replayed.await.map(drop)
+            }
             Self::FindOwner => manager.find_owner(actor, presented).await.map(drop),
             Self::RevokeLeaked => manager.revoke_leaked(actor, presented).await.map(drop),
             Self::Purge => {
@@ -146,7 +152,7 @@ impl Op {
             Self::Issue => (vec![A::KeyIssued], &[0, 1]),
             Self::Import => (vec![A::KeyImported], &[0, 1]),
             Self::Update => (vec![A::KeyUpdated], &[0, 1]),
-            Self::Suspend => (vec![A::KeySuspended], &[0, 1]),
+            Self::Suspend | Self::Narrow => (vec![A::KeySuspended], &[0, 1]),
             Self::Resume => (vec![A::KeyResumed], &[0, 1]),
             Self::Rotate => (vec![A::KeyIssued, A::KeyRotated], &[0, 2]),
             Self::RotateAway => (vec![A::KeyIssued, A::KeyRotated, A::KeyRevoked], &[0, 3]),
@@ -186,6 +192,17 @@ impl Op {
 
 pub(crate) fn acme() -> TenantId {
     tenant("acme-inc").unwrap()
+}
+
+/// That a key was suspended when it was exported.
+fn suspended(id: KeyId) -> Restriction {
+    let record = serde_json::json!({
+        "id": id, "tenant": acme(), "bound": { "limited": {
+            "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
+            "expires_at": null, "suspended_at": "2027-01-01T00:00:00Z",
+        } },
+    });
+    serde_json::from_value(record).unwrap()
 }
 
 /// A tenant whose keys are revoked all at once.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward::clock::Clock as _;
-use keyward::key::ApiKey;
-use keyward::manager::Restriction;
+use keyward::key::{ApiKey, Network, RevokeReason};
+use keyward::manager::{KeyUpdate, Overlap, Restriction};
 use keyward::store::{Cursor, CutoffScope, FeedPage, KeyStore as _, SqliteStore};
 use keyward::verifier::DenialReason;
 use tempfile::TempDir;
 
 use crate::common::{Node, actor, back_up, file, restore, tenant};
+
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A file from a backup that knows nothing of a revocation, and what was exported of it since.
 struct Restored {
@@ -77,8 +79,8 @@ async fn keys_that_a_backup_revives_end_by_a_cutoff() {
         .unwrap();
     for node in [node, &Node::open(&restored.path).await] {
         let denial = node.verify(key).await.unwrap_err();
-        let is_cut_off = matches!(denial.reason(), DenialReason::CutOff);
-        assert!(is_cut_off, "{}", denial.reason());
+        let is_ended = matches!(denial.reason(), DenialReason::CutOff);
+        assert!(is_ended, "{}", denial.reason());
     }
     node.clock.advance(Duration::from_secs(1));
     let fresh = node.issue().await;
@@ -97,6 +99,66 @@ async fn keys_that_a_backup_revives_are_revoked_by_a_replay_of_what_was_exported
     assert_eq!(replayed.unwrap().revoked, 1);
     assert!(node.is_revoked(key).await);
     assert!(Node::open(&restored.path).await.is_revoked(key).await);
+}
+
+#[tokio::test]
+async fn keys_that_a_backup_widens_are_cut_down_by_a_replay_of_what_was_exported() {
+    let (dir, path) = file();
+    let node = Node::open(&path).await;
+    let (suspended, narrowed) = (node.issue().await, node.issue().await);
+    let (ended, superseded) = (node.issue().await, node.issue().await);
+    let all = [&suspended, &narrowed, &ended, &superseded];
+    let backup = dir.path().join("backup.db");
+    back_up(&path, &backup);
+    let (actor, tenant) = (actor(), tenant());
+    let manager = node.keyward.manager();
+    let id = suspended.id();
+    manager.suspend(&actor, &tenant, id).await.unwrap();
+    let rotated = manager.rotate(&actor, &tenant, superseded.id(), Overlap::For(HOUR));
+    rotated.await.unwrap();
+    let network: Network = "10.0.0.0/8".parse().unwrap();
+    let update = KeyUpdate::new().networks(network);
+    let updated = manager.update(&actor, &tenant, narrowed.id(), update).await;
+    let updated = updated.unwrap();
+    let revoke = RevokeReason::Requested;
+    let revoked = manager.revoke(&actor, &tenant, ended.id(), revoke);
+    revoked.await.unwrap();
+    node.clock.advance(HOUR);
+    let now = node.clock.now().unwrap();
+    let exported = manager.export_restrictions(&actor, &tenant, None).await;
+    let exported = exported.unwrap().restrictions;
+    drop(node);
+
+    restore(&backup, &path);
+    let node = Node::open(&path).await;
+    node.clock.set(now);
+    for key in all {
+        assert!(node.is_granted(key).await, "the backup has revived it");
+    }
+    node.store.begin_new_history().await.unwrap();
+    let manager = node.keyward.manager();
+    for (revoked, narrowed, already) in [(1, 3, 0), (0, 0, 4)] {
+        let replayed = manager.replay_restrictions(&actor, exported.clone());
+        let replayed = replayed.await.unwrap();
+        assert_eq!(replayed.revoked, revoked);
+        assert_eq!(replayed.narrowed, narrowed);
+        assert_eq!(replayed.already, already);
+        assert_eq!(replayed.missing, 1, "the successor is not in the backup");
+        assert!(replayed.suspended.is_empty() && replayed.unreadable.is_empty());
+    }
+    let there = Node::open(&path).await;
+    there.clock.set(now);
+    for node in [&node, &there] {
+        for key in all {
+            assert!(!node.is_granted(key).await);
+        }
+        let record = node
+            .keyward
+            .manager()
+            .get(&actor, &tenant, narrowed.id())
+            .await;
+        assert_eq!(record.unwrap().networks(), updated.networks());
+    }
 }
 
 /// Whether somebody who heard news of before the restoration takes those of after it for their continuation.

@@ -12,7 +12,8 @@ use keyward::audit::EventAction;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
     CutEvents, ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
-    Overlap, Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
+    Overlap, Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked,
+    RevokedAll,
 };
 use keyward::store::CutoffScope;
 

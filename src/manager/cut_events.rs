@@ -37,7 +37,7 @@ impl KeyManager {
     /// removed, and the hash of the last. Keep the newest [head](ChainHead) outside the store before the cut: an older
     /// one can no longer be compared.
     ///
-    /// Call it again after an error, or a crash: it continues.
+    /// The whole log is read and verified first. Call it again after an error, or a crash: it continues.
     ///
     /// # Errors
     /// [`ManageError::Refused`] unless the actor acts for all tenants, or by policy; [`ManageError::InTheFuture`] if

@@ -86,7 +86,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///    feed for the new one.
 /// 4. [Replay](crate::manager::KeyManager::replay_restrictions) the restrictions that you exported, for each tenant. Without an
 ///    export call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), which ends all keys.
-/// 5. Start the processes.
+/// 5. Purge, remove and cut again what was [removed](crate::manager::KeyManager::purge) since the backup was made.
+/// 6. Start the processes.
 ///
 /// On Unix it is noticed when another file is renamed into the place of the open one, or when the open one is removed:
 /// every call then fails until the process is restarted. A file that is copied over the open one is not noticed.
@@ -94,8 +95,7 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # Who may read it
 /// The file holds no secret, but names, and digests from which a weak secret could be guessed. Protect it, and the
 /// files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of what was
-/// removed. SQLite creates it with the permissions that the process's
-/// `umask` leaves.
+/// removed. SQLite creates it with the permissions that the process's `umask` leaves.
 ///
 /// # Versions
 /// This version opens a file of a later version if that file allows it (`oldest_reader`).

@@ -86,10 +86,10 @@ impl Fences {
                     fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
-                Change::RemoveTenant { tenant } => fences.cutoffs.push(tenant.into()),
-                // Nothing can have been read of a key that is not there; a digest that is made anew is of the same
-                // secret; settings and events decide on no key.
+                // Nothing can have been read of a key that is not there, nor of any key of a tenant that can be removed; a
+                // digest that is made anew is of the same secret; settings and events decide on no key.
                 Change::Insert(_)
+                | Change::RemoveTenant { .. }
                 | Change::Rehash { .. }
                 | Change::CutEvents { .. }
                 | Change::Setting { .. } => {}

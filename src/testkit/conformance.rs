@@ -10,6 +10,9 @@
 //! empty one, and returns it behind whatever must outlive it, such as the folder that it is kept in. Any error
 //! converts with `?`.
 //!
+//! One case needs a feed that has forgotten its oldest changes, and fails until the suite knows how a store comes to that:
+//! see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
+//!
 //! Where a store keeps no events or no usage, the cases about them hold by themselves. The last two cases are
 //! model-based: [random sequences](model) of operations, one after the other and by several tasks at once, each answer
 //! compared with a naive reference; a sequence that fails is shrunk and printed.
@@ -91,6 +94,7 @@ macro_rules! __keyward_conformance {
             feed a_commit_is_told_whole,
             feed a_page_is_the_last_only_if_it_tells_all,
             feed an_unknown_cursor_is_told_to_start_anew,
+            feed a_cursor_that_is_too_old_starts_anew,
             feed a_reader_misses_nothing_while_others_write,
             feed whoever_waits_for_news_gets_it,
             feed a_wait_for_nothing_ends,
@@ -119,10 +123,23 @@ macro_rules! __keyward_conformance {
             }
         )*
     };
+    ($build:expr, forget: $forget:expr $(,)?) => {
+        $crate::__keyward_conformance! { @suite
+            $crate::testkit::conformance::Suite::new($build).forgetting($forget)
+        }
+    };
+    ($build:expr, forgets_nothing $(,)?) => {
+        $crate::__keyward_conformance! { @suite
+            $crate::testkit::conformance::Suite::new($build).forgetting_nothing()
+        }
+    };
     ($build:expr $(,)?) => {
+        $crate::__keyward_conformance! { @suite $crate::testkit::conformance::Suite::new($build) }
+    };
+    (@suite $suite:expr) => {
         // Beside the module and not in it, so that it sees all that stands around it.
         fn conformance_suite() -> $crate::testkit::conformance::Suite {
-            $crate::testkit::conformance::Suite::new($build)
+            $suite
         }
 
         mod conformance {
@@ -140,13 +157,23 @@ type Building = Pin<Box<dyn Future<Output = Result<Fixture, Failure>> + Send>>;
 /// The cases, and how to open an empty store for each.
 pub struct Suite {
     build: Box<dyn Fn() -> Building + Send + Sync>,
+    forget: Forget,
     pub(crate) sequences: u32,
+}
+
+type Forgetting = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// How the feed of a store forgets changes.
+enum Forget {
+    Unknown,
+    Never,
+    By(Box<dyn Fn(&dyn Any, u64) -> Forgetting + Send + Sync>),
 }
 
 /// A store, and what must outlive it. The order matters: the store is dropped first.
 pub(crate) struct Fixture {
     store: Arc<dyn KeyStore>,
-    _guard: Box<dyn Any + Send>,
+    guard: Box<dyn Any + Send>,
 }
 
 impl Deref for Fixture {
@@ -173,12 +200,41 @@ impl Suite {
                     let (guard, store) = opening.await?;
                     Ok(Fixture {
                         store: Arc::new(store),
-                        _guard: Box::new(guard),
+                        guard: Box::new(guard),
                     })
                 })
             }),
+            forget: Forget::Unknown,
             sequences: SEQUENCES,
         }
+    }
+
+    /// Says how to make the feed of a store forget all changes up to a position, and none after it: changes may be committed
+    /// for that. It is given what the store was returned with.
+    #[must_use]
+    pub fn forgetting<G, F, Done>(mut self, forget: F) -> Self
+    where
+        G: Send + 'static,
+        F: Fn(&G, u64) -> Done + Send + Sync + 'static,
+        Done: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        self.forget = Forget::By(Box::new(move |guard, position| {
+            match guard.downcast_ref() {
+                Some(guard) => Box::pin(forget(guard, position)),
+                None => {
+                    let other = "`forget` takes another type than the stores are returned with";
+                    Box::pin(std::future::ready(Err(Failure::new(other))))
+                }
+            }
+        }));
+        self
+    }
+
+    /// Says that the feed keeps every change for as long as the store exists.
+    #[must_use]
+    pub fn forgetting_nothing(mut self) -> Self {
+        self.forget = Forget::Never;
+        self
     }
 
     /// How many random sequences each model-based case tries, in place of 48.
@@ -229,6 +285,17 @@ impl Suite {
 
     pub(crate) async fn store(&self) -> Result<Fixture, Failure> {
         (self.build)().await
+    }
+
+    /// Makes the store's feed forget; `None` if it forgets nothing.
+    fn forget(&self, fixture: &Fixture, position: u64) -> Option<Forgetting> {
+        match &self.forget {
+            Forget::Unknown => Some(Box::pin(std::future::ready(Err(Failure::new(
+                "not told how the feed forgets: `conformance!(…, forget: |guard, position| …)`, or `forgets_nothing`",
+            ))))),
+            Forget::Never => None,
+            Forget::By(forget) => Some(forget(&*fixture.guard, position)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn append(
     }
     transaction
         .prepare_cached("DELETE FROM keyward_feed WHERE position <= ?1")?
-        .execute([signed(begins(position))?])?;
+        .execute([signed(position.saturating_sub(KEPT))?])?;
     Ok(())
 }
 
@@ -47,27 +47,23 @@ pub(super) fn forget_owners(transaction: &Transaction<'_>, tenant: &TenantId) ->
     Ok(())
 }
 
-/// The position after which the feed is whole.
-fn begins(position: u64) -> u64 {
-    position.saturating_sub(KEPT)
-}
-
 /// What changed after the cursor, as far as it is known. Within a transaction: the row of counters and the feed are to
 /// be of one moment.
+///
+/// Each position has news. Where that of one is missing, whether it was forgotten or deleted, readers start anew.
 pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result<FeedPage, Fault> {
     let meta = Meta::read(connection)?;
     let cursor = |position| Cursor {
         history: meta.history,
         position,
     };
-    let known = after.filter(|after| {
-        after.history == meta.history
-            && (begins(meta.position)..=meta.position).contains(&after.position)
-    });
+    let resync = FeedPage::Resync {
+        next: cursor(meta.position),
+    };
+    let known =
+        after.filter(|after| after.history == meta.history && after.position <= meta.position);
     let Some(after) = known else {
-        return Ok(FeedPage::Resync {
-            next: cursor(meta.position),
-        });
+        return Ok(resync);
     };
     let mut statement = connection.prepare_cached(
         "SELECT position, news FROM keyward_feed WHERE position > ?1 ORDER BY position, place",
@@ -83,10 +79,16 @@ pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result
             has_more = true;
             break;
         }
+        if position > reached.saturating_add(1) {
+            return Ok(resync);
+        }
         reached = position;
         let news = row.get_ref(1)?.as_str().ok();
         let news = news.and_then(|news| serde_json::from_str::<Changed>(news).ok());
         items.push(news.ok_or(Fault::Unreadable(WHAT))?);
+    }
+    if !has_more && reached != meta.position {
+        return Ok(resync);
     }
     Ok(FeedPage::Next {
         items,
@@ -104,66 +106,52 @@ pub(super) fn has_moved(connection: &Connection, after: &Cursor) -> Result<bool,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::CutoffScope;
 
-    /// A feed whose first `forgotten` positions are gone.
-    fn feed(forgotten: u64) -> Connection {
+    /// A feed of so many positions.
+    fn feed(positions: u64) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         let tables = include_str!("migrations/0001_create.sql");
         connection.execute_batch(tables).unwrap();
         let transaction = connection.transaction().unwrap();
-        let scope = crate::store::CutoffScope::All;
+        let scope = CutoffScope::All;
         let news = [Changed::Cutoff { scope }];
-        for position in 1..=KEPT + forgotten {
+        for position in 1..=positions {
             append(&transaction, position, &news).unwrap();
         }
         transaction.commit().unwrap();
-        let end = signed(KEPT + forgotten).unwrap();
-        connection
-            .execute("UPDATE keyward_meta SET position = ?1", [end])
-            .unwrap();
+        let end = signed(positions).unwrap();
+        let sql = "UPDATE keyward_meta SET position = ?1";
+        connection.execute(sql, [end]).unwrap();
         connection
     }
 
     #[test]
-    fn a_cursor_one_too_old_starts_anew() {
-        const FORGOTTEN: u64 = 3;
-        let connection = feed(FORGOTTEN);
-        let kept: i64 = connection
-            .query_row("SELECT min(position) FROM keyward_feed", [], |row| {
-                row.get(0)
-            })
-            .unwrap();
-        assert_eq!(unsigned(kept).unwrap(), FORGOTTEN + 1);
-        let history = Meta::read(&connection).unwrap().history;
-        let read = |position| {
-            let cursor = Cursor { history, position };
-            changes(&connection, Some(&cursor)).unwrap()
-        };
-        // All that follows the oldest good cursor is still there.
-        let mut cursor = FORGOTTEN;
-        let mut told = 0;
-        loop {
-            let FeedPage::Next {
-                items,
-                next,
-                has_more,
-            } = read(cursor)
-            else {
-                panic!("position {cursor} is known");
-            };
-            told += items.len();
-            cursor = next.position;
-            if !has_more {
-                break;
+    fn the_last_65536_positions_are_kept() {
+        let connection = feed(KEPT + 3);
+        let sql = "SELECT min(position), max(position), count(*) FROM keyward_feed";
+        let kept = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let (first, last, count) = (4_i64, signed(KEPT + 3).unwrap(), signed(KEPT).unwrap());
+        assert_eq!(kept.unwrap(), (first, last, count));
+    }
+
+    #[test]
+    fn a_position_that_is_missing_starts_anew() {
+        for missing in 1..=5 {
+            let connection = feed(5);
+            let sql = "DELETE FROM keyward_feed WHERE position = ?1";
+            connection.execute(sql, [signed(missing).unwrap()]).unwrap();
+            let history = Meta::read(&connection).unwrap().history;
+            for position in 0..=5 {
+                let cursor = Cursor { history, position };
+                let page = changes(&connection, Some(&cursor)).unwrap();
+                let is_known = matches!(page, FeedPage::Next { .. });
+                assert_eq!(
+                    is_known,
+                    position >= missing,
+                    "{position}, without {missing}"
+                );
             }
         }
-        assert_eq!(u64::try_from(told).unwrap(), KEPT);
-        for too_old in [FORGOTTEN - 1, 0] {
-            let position = FORGOTTEN + KEPT;
-            let next = Cursor { history, position };
-            assert_eq!(read(too_old), FeedPage::Resync { next });
-        }
-        let ahead = read(FORGOTTEN + KEPT + 1);
-        assert!(matches!(ahead, FeedPage::Resync { .. }));
     }
 }

@@ -180,6 +180,37 @@ pub(super) async fn an_unknown_cursor_is_told_to_start_anew(suite: &Suite) -> Ve
     Ok(())
 }
 
+pub(super) async fn a_cursor_that_is_too_old_starts_anew(suite: &Suite) -> Verdict {
+    const COMMITS: u128 = 12;
+    const FORGOTTEN: usize = 5;
+    let store = suite.store().await?;
+    let mut cursors = vec![head(&**store).await?];
+    for id in 0..COMMITS {
+        commit(&**store, insert(key(id)?)).await?;
+        cursors.push(head(&**store).await?);
+    }
+    let forgotten = cursors.get(FORGOTTEN).map_or(0, |cursor| cursor.position);
+    let Some(forgetting) = suite.forget(&store, forgotten) else {
+        return Ok(());
+    };
+    forgetting.await?;
+    let end = head(&**store).await?;
+    for (known, cursor) in cursors.iter().enumerate() {
+        let what = format!("{cursor:?}, of a feed that begins after position {forgotten}");
+        if known < FORGOTTEN {
+            // At once, though there is a wait.
+            let page = store.changes(Some(cursor), Duration::from_mins(10)).await?;
+            check_eq!(page, FeedPage::Resync { next: end.clone() }, "{what}");
+            continue;
+        }
+        let (items, _) = news(&**store, cursor).await?;
+        let expected: Vec<_> = (0..COMMITS).skip(known).map(|id| told(id, 1)).collect();
+        let found = items.get(..expected.len()).unwrap_or(&items);
+        check_eq!(found, expected, "{what}");
+    }
+    Ok(())
+}
+
 pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) -> Verdict {
     const WRITERS: u128 = 4;
     const EACH: u128 = 40;

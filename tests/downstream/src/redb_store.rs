@@ -84,6 +84,19 @@ impl RedbStore {
         })
     }
 
+    /// Forgets what changed up to this position, as it does by itself once that is old: readers of the feed who stand
+    /// before it start anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_changes(&self, position: u64) -> Result<(), StoreError> {
+        self.change(
+            move |transaction| feed::forget(transaction, position),
+            |_, ()| {},
+        )
+        .await
+    }
+
     /// Runs a read transaction off the executor.
     async fn look<T: Send + 'static>(
         &self,

@@ -1,7 +1,15 @@
 //! The backend keeps the store's contract.
 
-keyward::testkit::conformance!(|| async {
-    let dir = tempfile::tempdir()?;
-    let store = downstream::RedbStore::open(dir.path().join("keys.redb"))?;
-    Ok((dir, store))
-});
+use downstream::RedbStore;
+
+keyward::testkit::conformance!(
+    || async {
+        let dir = tempfile::tempdir()?;
+        let store = RedbStore::open(dir.path().join("keys.redb"))?;
+        Ok(((store.clone(), dir), store))
+    },
+    forget: |(store, _dir): &(RedbStore, tempfile::TempDir), position| {
+        let store = store.clone();
+        async move { Ok(store.forget_changes(position).await?) }
+    }
+);

@@ -1,7 +1,21 @@
 //! The backend keeps the store's contract.
 
-keyward::testkit::conformance!(|| async {
-    let dir = tempfile::tempdir()?;
-    let store = keyward::store::SqliteStore::open(dir.path().join("keys.db"))?;
-    Ok((dir, store))
-});
+use keyward::store::SqliteStore;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+keyward::testkit::conformance!(
+    || async {
+        let dir = tempfile::tempdir()?;
+        let store = SqliteStore::open(dir.path().join("keys.db"))?;
+        Ok((dir, store))
+    },
+    forget: |dir: &TempDir, position| {
+        let path = dir.path().join("keys.db");
+        async move {
+            let sql = "DELETE FROM keyward_feed WHERE position <= ?1";
+            Connection::open(path)?.execute(sql, [i64::try_from(position)?])?;
+            Ok(())
+        }
+    }
+);

@@ -25,7 +25,14 @@ pub(super) fn append(
     for (place, news) in (0..).zip(news) {
         feed.insert((position, place), encode(WHAT, news)?.as_slice())?;
     }
-    let forgotten = ..=(begins(position), u32::MAX);
+    drop(feed);
+    forget(transaction, position.saturating_sub(KEPT))
+}
+
+/// Forgets what changed up to this position.
+pub(super) fn forget(transaction: &WriteTransaction, position: u64) -> Result<(), Fault> {
+    let mut feed = transaction.open_table(FEED)?;
+    let forgotten = ..=(position, u32::MAX);
     feed.retain_in::<(u64, u32), _>(forgotten, |_, _| false)?;
     Ok(())
 }
@@ -53,12 +60,9 @@ pub(super) fn forget_owners(
     Ok(())
 }
 
-/// The position after which the feed is whole.
-fn begins(position: u64) -> u64 {
-    position.saturating_sub(KEPT)
-}
-
 /// What changed after the cursor, as far as it is known.
+///
+/// Each position has news. Where that of one is missing, it was forgotten, and readers start anew.
 pub(super) fn changes(
     transaction: &ReadTransaction,
     after: Option<&Cursor>,
@@ -68,14 +72,13 @@ pub(super) fn changes(
         history: meta.history,
         position,
     };
-    let known = after.filter(|after| {
-        after.history == meta.history
-            && (begins(meta.position)..=meta.position).contains(&after.position)
-    });
+    let resync = FeedPage::Resync {
+        next: cursor(meta.position),
+    };
+    let known =
+        after.filter(|after| after.history == meta.history && after.position <= meta.position);
     let Some(after) = known else {
-        return Ok(FeedPage::Resync {
-            next: cursor(meta.position),
-        });
+        return Ok(resync);
     };
     let feed = transaction.open_table(FEED)?;
     let mut items = Vec::new();
@@ -89,8 +92,14 @@ pub(super) fn changes(
             has_more = true;
             break;
         }
+        if position > reached.saturating_add(1) {
+            return Ok(resync);
+        }
         reached = position;
         items.push(decode::<Changed>(WHAT, news.value())?);
+    }
+    if !has_more && reached != meta.position {
+        return Ok(resync);
     }
     Ok(FeedPage::Next {
         items,

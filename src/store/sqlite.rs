@@ -9,6 +9,7 @@
 //! | `commit.rs` | making a set of changes |
 //! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
 //! | `readers.rs` | connections that read, side by side |
+//! | `turns.rs` | whose turn it is to list or to write |
 //! | `fault.rs` | what may go wrong, and what callers are told of it |
 
 mod commit;
@@ -21,6 +22,7 @@ mod meta;
 mod purge;
 mod readers;
 mod row;
+mod turns;
 mod usage;
 
 use std::fmt;
@@ -38,7 +40,8 @@ use tokio::time::{Instant, timeout};
 use self::commit::Events;
 use self::connect::{File, Identity};
 use self::fault::Fault;
-use self::readers::{Readers, TenantTurns};
+use self::readers::Readers;
+use self::turns::{Line, Turns};
 use super::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
     StoreError, Usage, UsageStore,
@@ -67,7 +70,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # How long calls take
 /// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
 /// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
-/// never begins. Of one tenant's lists and reads of events one runs at a time, and a list with filters looks at some
+/// never begins. Of one tenant's commits one waits for the connection that writes, and the others for that one, so that
+/// many imports of one tenant hold up no change of others; what only revokes waits for no other commit of its tenant.
+/// Of one tenant's lists and reads of events one runs at a time, and a list with filters looks at some
 /// thousand keys for one [page](KeyStore::list), so that many searches of one tenant hold up neither verifications nor the
 /// lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
 /// notices commits of other processes within some 25 milliseconds.
@@ -129,7 +134,8 @@ struct Shared {
     lookups: Readers,
     feed: Readers,
     lists: Readers,
-    list_turns: TenantTurns,
+    list_turns: Turns<TenantId>,
+    commit_turns: Turns<Line>,
     /// The position after this process's last commit, for those who wait for one.
     position: watch::Sender<u64>,
 }
@@ -200,7 +206,8 @@ impl SqliteOptions {
                 lookups: Readers::new(file.clone(), self.readers),
                 feed: Readers::new(file.clone(), 1),
                 lists: Readers::new(file.clone(), LISTS),
-                list_turns: TenantTurns::default(),
+                list_turns: Turns::default(),
+                commit_turns: Turns::default(),
                 file,
                 patience: self.patience,
                 writer: Arc::new(Mutex::new(Some(writer))),
@@ -231,6 +238,7 @@ impl SqliteStore {
     /// [`StoreError`].
     pub async fn begin_new_history(&self) -> Result<(), StoreError> {
         self.change(
+            None,
             |transaction| {
                 meta::check(transaction)?;
                 transaction.execute("UPDATE keyward_meta SET history = random()", [])?;
@@ -282,6 +290,7 @@ impl SqliteStore {
     ) -> Result<Committed, StoreError> {
         let set = set.clone();
         self.change(
+            Line::of(&set),
             move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
             |shared, committed| {
                 shared.position.send_if_modified(|position| {
@@ -305,7 +314,7 @@ impl SqliteStore {
         let shared = Arc::clone(&self.shared);
         let turn = timeout(shared.patience, async {
             let tenants = match tenant {
-                Some(tenant) => shared.list_turns.turn(tenant).await,
+                Some(tenant) => shared.list_turns.turn(tenant.clone()).await,
                 None => None,
             };
             (tenants, readers(&shared).turn().await)
@@ -330,18 +339,29 @@ impl SqliteStore {
         }
     }
 
-    /// Runs a write transaction off the executor and commits it: to its end, even if nobody waits for it any more.
+    /// Runs a write transaction off the executor and commits it: to its end, even if nobody waits for it any more. If a
+    /// line is given, it first waits for its turn in that.
     async fn change<T: Send + 'static>(
         &self,
+        line: Option<Line>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
         told: impl FnOnce(&Shared, &T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
-        let mut turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let turn = timeout(shared.patience, async {
+            let first_in_line = match line {
+                Some(line) => shared.commit_turns.turn(line).await,
+                None => None,
+            };
+            (first_in_line, Arc::clone(&shared.writer).lock_owned().await)
+        });
+        let turn = turn.await;
+        let (first_in_line, mut turn) =
+            turn.map_err(|late| StoreError::Unavailable(late.into()))?;
         let patience = shared.patience;
         let due = Instant::now() + patience;
         let work = move || {
+            let _first_in_line = first_in_line;
             // Where the runtime had no thread for it until now, it was given up already: it is not to begin long after.
             if Instant::now() > due {
                 return Err(Fault::Late);
@@ -514,6 +534,7 @@ impl UsageStore for SqliteStore {
     async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError> {
         let batch = batch.to_vec();
         self.change(
+            None,
             move |transaction| usage::merge(transaction, id, &batch),
             |_, ()| {},
         )

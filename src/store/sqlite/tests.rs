@@ -4,7 +4,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use time::OffsetDateTime;
+
 use super::*;
+use crate::key::{Digest, Principal, RevokeReason, Title};
+use crate::random::OsRandom;
+use crate::store::Change;
 
 /// A store in a file of its own; the folder goes away in the end.
 struct Folder(std::path::PathBuf);
@@ -70,13 +75,14 @@ async fn lists_of_one_tenant_leave_turns_to_others() {
     let folder = Folder::new("tenants");
     let store = folder.open();
     let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
-    let held = store.shared.list_turns.turn(&flood).await.unwrap();
+    let held = store.shared.list_turns.turn(flood.clone()).await.unwrap();
     let query = ListQuery::of(&flood);
     let mut floods: Vec<_> = (0..300).map(|_| Box::pin(store.list(&query))).collect();
     for list in &mut floods {
         assert!(is_pending(list.as_mut()));
     }
     store.list(&ListQuery::of(&other)).await.unwrap();
+    store.commit(&insert(&flood, 1)).await.unwrap();
     drop((floods, held));
 }
 
@@ -94,4 +100,71 @@ fn options_are_brought_within_their_bounds() {
     for (asked, taken) in [(0, 1), (1, 1), (100, 100)] {
         assert_eq!(SqliteOptions::new().readers(asked).readers, taken);
     }
+}
+
+fn key(tenant: &TenantId, id: u128) -> StoredKey {
+    let id = KeyId::from_u128(id);
+    StoredKey {
+        id,
+        tenant: tenant.clone(),
+        owner: Principal::user("alice").unwrap(),
+        title: Title::new("title").unwrap(),
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        revocation: None,
+        expires_at: None,
+        predecessor: None,
+        lineage: id,
+        digest: Digest::new("$digest").unwrap(),
+        revision: 1,
+        schema: 1,
+        document: b"{}".as_slice().into(),
+        cutoff: None,
+    }
+}
+
+fn set(change: Change) -> ChangeSet {
+    ChangeSet::one(ChangeId::generate(&OsRandom), change)
+}
+
+fn insert(tenant: &TenantId, id: u128) -> ChangeSet {
+    set(Change::Insert(Box::new(key(tenant, id))))
+}
+
+#[tokio::test]
+async fn commits_of_one_tenant_leave_turns_to_others_and_to_revocations() {
+    let folder = Folder::new("commits");
+    let store = folder.open();
+    let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
+    store.commit(&insert(&flood, 0)).await.unwrap();
+    let rehash = |id| {
+        let from = Digest::new("$digest").unwrap();
+        let to = Digest::new("$better").unwrap();
+        let id = KeyId::from_u128(id);
+        set(Change::Rehash { id, from, to })
+    };
+    let imports = (1..=100).map(|id| insert(&flood, id));
+    let rehashes = (0..100).map(rehash);
+    let revoke = set(Change::Revoke {
+        id: KeyId::from_u128(0),
+        at: OffsetDateTime::UNIX_EPOCH,
+        reason: RevokeReason::Leaked,
+    });
+    let others = [insert(&other, 1_000), revoke];
+    // They come while a commit is under way, in this order.
+    let writing = Arc::clone(&store.shared.writer).lock_owned().await;
+    let mut waiting = Vec::new();
+    for set in imports.chain(rehashes).chain(others) {
+        let store = store.clone();
+        waiting.push(tokio::spawn(async move { store.commit(&set).await }));
+        // On this runtime it has been polled after that.
+        tokio::task::yield_now().await;
+    }
+    drop(writing);
+    let mut positions = Vec::new();
+    for commit in waiting {
+        positions.push(commit.await.unwrap().unwrap().position);
+    }
+    // Positions follow the order of commits. The first of the flood had its turn already, and no rehash has a position.
+    assert_eq!(positions[0], 2);
+    assert_eq!(positions[200..], [3, 4], "{positions:?}");
 }

@@ -53,7 +53,7 @@ impl File {
     /// A connection that only reads. Even so it needs to write to the file's index of the log.
     pub(super) fn reader(&self) -> Result<Connection, Fault> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        set(&connection, "query_only", 1)?;
+        configure_reader(&connection)?;
         check_journal(&connection)?;
         Ok(connection)
     }
@@ -123,6 +123,9 @@ impl File {
 /// `synchronous = FULL`, as SQLite numbers it.
 const FULL: i64 = 2;
 
+/// Pages in the log from which on a commit brings them into the file.
+const CHECKPOINT: i64 = 1_000;
+
 /// Sets what holds for each connection.
 fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
     connection.busy_timeout(patience)?;
@@ -138,12 +141,20 @@ fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
     set(connection, "fullfsync", 1)?;
     // What stands in the file is not trusted to be as we would have written it.
     set(connection, "trusted_schema", 0)?;
-    set(connection, "cell_size_check", 1)
+    set(connection, "cell_size_check", 1)?;
+    // Keyward's tables have no foreign keys. Those by which a host's tables point at them hold, however SQLite was built.
+    set(connection, "foreign_keys", 1)
 }
 
 fn configure_writer(connection: &Connection) -> Result<(), Fault> {
     // Digests that were replaced are not to be found in the file's free pages.
-    set(connection, "secure_delete", 1)
+    set(connection, "secure_delete", 1)?;
+    // A SQLite that was built without checkpoints would let the log grow without end.
+    set(connection, "wal_autocheckpoint", CHECKPOINT)
+}
+
+fn configure_reader(connection: &Connection) -> Result<(), Fault> {
+    set(connection, "query_only", 1)
 }
 
 /// Checks that the file is still kept with a write-ahead log.
@@ -269,7 +280,8 @@ mod tests {
 
     /// Settings that a file, a host's SQLite or an earlier user of a connection may have changed.
     const OTHERWISE: &str = "PRAGMA synchronous = OFF; PRAGMA fullfsync = OFF; PRAGMA trusted_schema = ON; \
-        PRAGMA cell_size_check = OFF; PRAGMA busy_timeout = 7; PRAGMA secure_delete = OFF;";
+        PRAGMA cell_size_check = OFF; PRAGMA busy_timeout = 7; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; \
+        PRAGMA wal_autocheckpoint = 0; PRAGMA query_only = OFF;";
 
     #[test]
     fn every_connection_is_set_whatever_stood_before() {
@@ -284,9 +296,16 @@ mod tests {
             ("cell_size_check", 1),
             ("busy_timeout", 1_234),
             ("secure_delete", 1),
+            ("foreign_keys", 1),
+            ("wal_autocheckpoint", 1_000),
+            ("query_only", 0),
         ] {
             assert_eq!(read_back(&connection, name).unwrap(), Some(value), "{name}");
         }
+        configure_reader(&connection).unwrap();
+        assert_eq!(read_back(&connection, "query_only").unwrap(), Some(1));
+        let write = connection.execute("CREATE TABLE a (b)", []);
+        assert!(write.unwrap_err().to_string().contains("readonly"));
     }
 
     #[test]

@@ -129,8 +129,13 @@ impl Node {
     /// One that requires the pepper.
     pub(crate) async fn peppered(path: &Path) -> Self {
         let store = open(path, PATIENCE).unwrap();
-        let pepper = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-        let hashing = Hashing::recommended().pepper(pepper).refuse_unpeppered();
+        let hashing = Hashing::recommended().pepper(pepper()).refuse_unpeppered();
+        Self::hashing(store, hashing).await.unwrap()
+    }
+
+    /// One that has just been given the pepper: each digest without it is to be replaced.
+    pub(crate) async fn given_a_pepper(store: SqliteStore) -> Self {
+        let hashing = Hashing::recommended().pepper(pepper());
         Self::hashing(store, hashing).await.unwrap()
     }
 
@@ -229,6 +234,10 @@ impl Node {
             }
         }
     }
+}
+
+fn pepper() -> Pepper {
+    Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap()
 }
 
 /// A key that a store had granted, one that it was never asked for, and one that is revoked.

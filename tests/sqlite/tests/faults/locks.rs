@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use keyward::key::PresentedKey;
 use keyward::store::{FeedPage, KeyStore, SqliteOptions, SqliteStore};
+use keyward::verifier::{Attempt, DenialClass, Requirement};
 use rusqlite::Connection;
 
 use crate::child::{self, Holder, hold};
 use crate::common::{
-    BOUND, Came, Keys, Node, PATIENCE, SHORT, TRIES, all_came_to, behind, came, file, for_certain,
-    in_time, open, reads, told, writes,
+    BOUND, Came, Keys, Node, PATIENCE, SHORT, TRIES, actor, all_came_to, behind, came, file,
+    for_certain, in_time, open, reads, tenant, told, writes,
 };
 
 /// Keeps others from writing.
@@ -78,6 +80,77 @@ async fn while_another_connection_writes_reads_go_on_and_writes_give_up_unmade()
     survives_a_writer(&node, &impatient, &keys).await;
     drop(held);
     works_again(&node, &keys).await;
+}
+
+/// While the lock is held nothing that writes comes to its end. So whatever does come to its end meanwhile has not waited for
+/// the lock.
+#[tokio::test]
+async fn while_another_connection_writes_verifications_do_not_wait() {
+    let (_dir, path) = file();
+    let first = Node::open(&path).await;
+    let keys = Keys::of(&first).await;
+    // More than have their digests replaced at the same time.
+    let mut outdated = Vec::new();
+    for _ in 0..80 {
+        outdated.push(first.issue().await);
+    }
+    // Far more patient than `in_time`.
+    let store = open(&path, Duration::from_mins(2)).unwrap();
+    let node = Arc::new(Node::given_a_pepper(store).await);
+    let digest = async |id| node.store.get(id).await.unwrap().unwrap().digest;
+    let before = digest(outdated[0].id()).await;
+    // A key that is warm, of use that is to be written.
+    let warm = node.issue().await;
+    assert!(node.is_granted(&warm).await);
+
+    let held = lock(&path);
+    let writer = Arc::clone(&node);
+    let flushing = tokio::spawn(async move { writer.keyward.flush_usage().await });
+    let writer = Arc::clone(&node);
+    let issuing = tokio::spawn(async move { writer.try_issue().await });
+    in_time(async {
+        for _ in 0..2 {
+            for key in outdated.iter().chain([&keys.warm, &keys.cold, &warm]) {
+                assert!(node.is_granted(key).await);
+            }
+            assert!(node.is_revoked(&keys.revoked).await);
+            let id = keys.cold.id().to_string();
+            let wrong = PresentedKey::pair(&id, warm.expose_secret());
+            let denial = node.verify_presented(wrong).await.unwrap_err();
+            assert_eq!(denial.class(), DenialClass::Unauthenticated);
+            node.forget();
+        }
+        let any = Requirement::any_key();
+        for (key, is_granted) in [(&warm, true), (&outdated[0], true), (&keys.revoked, false)] {
+            let attempt = Attempt::new(key.presented(), &any);
+            let explained = node.keyward.verifier().explain(&attempt).await;
+            assert_eq!(explained.denial().is_none(), is_granted);
+        }
+        assert_eq!(node.list().await.unwrap().keys.len(), 50);
+        let (actor, tenant) = (actor(), tenant());
+        let record = node.keyward.manager().get(&actor, &tenant, warm.id());
+        assert_eq!(record.await.unwrap().id(), warm.id());
+    })
+    .await;
+    assert!(
+        !flushing.is_finished() && !issuing.is_finished(),
+        "they write"
+    );
+    assert_eq!(digest(outdated[0].id()).await, before);
+    drop(held);
+
+    in_time(async {
+        assert!(flushing.await.unwrap().unwrap() > 0);
+        let issued = issuing.await.unwrap().unwrap();
+        assert!(node.is_granted(&issued).await);
+        // Some task has replaced it, or the next one to be asked about it does.
+        while digest(outdated[0].id()).await == before {
+            node.forget();
+            assert!(node.is_granted(&outdated[0]).await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[test]

@@ -163,11 +163,14 @@ pub struct Suite {
 
 type Forgetting = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
+/// Given what a store was returned with, and a position.
+type Forgetter = dyn Fn(&dyn Any, u64) -> Forgetting + Send + Sync;
+
 /// How the feed of a store forgets changes.
 enum Forget {
     Unknown,
     Never,
-    By(Box<dyn Fn(&dyn Any, u64) -> Forgetting + Send + Sync>),
+    By(Box<Forgetter>),
 }
 
 /// A store, and what must outlive it. The order matters: the store is dropped first.

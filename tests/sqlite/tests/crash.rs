@@ -184,12 +184,17 @@ fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowl
     let mut choices = Choices::new(15);
     let (mut case, mut last) = (Case::new(), Counted::default());
     let (mut acknowledged, mut unheard, mut torn, mut silent) = (0, 0, 0, 0);
+    // It was waited for these, however slow the machine is.
+    let mut awaited = 0;
     for crash in 0..crashes() {
         if crash % A_FILES_LIFE == 0 {
             (case, last) = (Case::new(), Counted::default());
             case.run(crash, 0, Moment::Never);
         }
         let moment = Moment::drawn(&mut choices);
+        if let Moment::OnceAcknowledged { lines, .. } = moment {
+            awaited += u64::try_from(lines).unwrap();
+        }
         silent += u64::from(case.run(crash, u64::MAX, moment) == 0);
         let now = if crash % 3 == 0 {
             case.check(&mut checker)
@@ -207,8 +212,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowl
         crashes(),
         begun.elapsed(),
     );
-    assert!(acknowledged > crashes() * 5, "it was busy: {acknowledged}");
-    assert!(unheard > 0, "some were killed between commit and answer");
+    assert!(acknowledged >= awaited, "{acknowledged} of {awaited}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use keyward::store::SqliteStore;
+use keyward::store::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use sqlite_store::Checker;
 use test_support::{PYTHON, has};
@@ -81,11 +81,10 @@ fn of_processes_that_write_at_once_every_commit_lands_in_one_order() {
     let running = ["1", "2", "3", "4"].map(|seed| start(&["write", seed, "25"], &file));
     let journal = dir.path().join("journal");
     let said = ended(running.into());
-    let operations = said.concat().lines().count();
     fs::write(&journal, said.concat()).unwrap();
     let found = Checker::start().unwrap().check(&file, &journal).unwrap();
     let found = found.unwrap();
-    assert!(operations > 200, "they were busy: {operations}");
+    assert!(!found.contains(" acknowledged=0 "), "{found}");
     // Nothing was done that its process was not told of.
     assert!(found.contains(" unheard=0 "), "{found}");
 }
@@ -97,7 +96,9 @@ fn a_file_that_somebody_reads_while_it_is_first_opened_is_waited_for() {
     let host = Connection::open(&file).unwrap();
     host.execute_batch("CREATE TABLE hosts (name TEXT); BEGIN; SELECT count(*) FROM hosts")
         .unwrap();
-    let opening = thread::spawn(move || SqliteStore::open(file).map(drop));
+    let options = SqliteOptions::new().patience(Duration::from_mins(2));
+    let opening = thread::spawn(move || options.open(file).map(drop));
+    // Whether it has begun or not: it does not end before it may.
     thread::sleep(Duration::from_millis(100));
     assert!(!opening.is_finished(), "the log cannot be switched on yet");
     host.execute_batch("COMMIT").unwrap();

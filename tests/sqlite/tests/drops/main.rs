@@ -31,8 +31,8 @@ use keyward::key::{
 use keyward::manager::{Overlap, Restriction};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, EventLog, FeedPage, KeyStore, ListQuery, SqliteStore, Usage,
-    UsageStore,
+    Change, ChangeId, ChangeSet, EventLog, FeedPage, KeyStore, ListQuery, SqliteOptions,
+    SqliteStore, StoreError, Usage, UsageStore,
 };
 use keyward::testkit::{Call, Fault, FaultyStore, ManualClock};
 use keyward::time::OffsetDateTime;
@@ -43,8 +43,15 @@ use tempfile::TempDir;
 
 use self::op::{HOUR, Keys, Op, SWEPT, acme, swept};
 
+/// What takes longer hangs.
+const HANGS: Duration = Duration::from_mins(1);
 /// Long enough for what was begun to be done.
 const WHILE: Duration = Duration::from_millis(4);
+
+/// A store that waits for as long as a machine may stand still.
+fn open_file(path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
+    SqliteOptions::new().patience(HANGS).open(path)
+}
 
 /// Polls the future so often, each time that it asks to be polled, lets the time pass, and drops it. Its value, if it came
 /// that far.
@@ -85,7 +92,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let dir = fast_folder().unwrap();
-        let store = SqliteStore::open(dir.path().join("keys.db")).unwrap();
+        let store = open_file(dir.path().join("keys.db")).unwrap();
         let clock = ManualClock::new(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap());
         let keyward = open(store.clone(), &clock, KeyCache::new()).await;
         let (manager, actor, tenant) = (keyward.manager(), actor(), acme());
@@ -166,7 +173,7 @@ async fn nothing_is_open(store: &SqliteStore, path: &Path) {
     let path = path.to_owned();
     let look = move || {
         let connection = Connection::open(path).unwrap();
-        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        connection.busy_timeout(HANGS).unwrap();
         connection
             .execute_batch("BEGIN IMMEDIATE; ROLLBACK")
             .unwrap();
@@ -206,13 +213,13 @@ async fn drop_after(
     let (_dir, path) = world.copied();
     let keys = &world.keys;
     let clock = ManualClock::new(keys.now);
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open_file(&path).unwrap();
     let losing = FaultyStore::over(store.clone());
     // Every call waits for a poll before it does anything: on every machine there is a poll between two calls.
     let waiting = FaultyStore::over(losing.clone()).at_random(16, 1, [Fault::Yield(1)]);
     let node = open(waiting, &clock, KeyCache::new()).await;
     // What another node may miss for a while is another promise.
-    let other = SqliteStore::open(&path).unwrap();
+    let other = open_file(&path).unwrap();
     let other = open(other, &clock, KeyCache::off()).await;
     assert!(is_granted(&node, &keys.live).await);
     if let Some(fault) = fault {
@@ -277,6 +284,55 @@ async fn an_operation_dropped_after_any_poll_is_done_or_not_and_leaves_nothing()
     }
 }
 
+/// Polls the future until it has come so far, and drops it.
+async fn dropped_once(has_come: impl Fn() -> bool, future: impl Future) {
+    let come = async {
+        while !has_come() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let ended = tokio::time::timeout(HANGS, async {
+        tokio::select! {
+            () = come => true,
+            _ = future => false,
+        }
+    });
+    assert!(ended.await.unwrap(), "it ended before that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_dropped_between_two_sets_has_made_the_first() {
+    let world = World::new().await;
+    // A cutoff is the first set of `RevokeAll`.
+    for (op, sets) in [(Op::RevokeAll, 2), (Op::Replay, 1)] {
+        let (_dir, path) = world.copied();
+        let store = open_file(&path).unwrap();
+        let losing = FaultyStore::over(store.clone());
+        let clock = ManualClock::new(world.keys.now);
+        let node = open(losing.clone(), &clock, KeyCache::new()).await;
+        let begun = losing.calls(Call::Commit);
+        let at = begun + sets;
+        let losing = losing.on(Call::Commit, at..at + 1, Fault::Hang);
+        dropped_once(
+            || losing.calls(Call::Commit) > at,
+            op.run(&node, &world.keys),
+        )
+        .await;
+        losing.heal();
+        nothing_is_open(&store, &path).await;
+        assert!(is_whole(&path));
+        let (told, (all, stages)) = (world.told(&store).await, op.telling());
+        assert!(
+            !told.is_empty() && told.len() < all.len(),
+            "{op:?}: {told:?}"
+        );
+        assert!(stages.contains(&told.len()), "{op:?}: {told:?}");
+        assert_eq!(all[..told.len()], told, "{op:?}");
+        op.run(&node, &world.keys).await.unwrap();
+        assert!(world.told(&store).await.len() >= all.len());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_where_the_answer_of_a_commit_is_lost_or_never_comes() {
     let world = World::new().await;
@@ -337,7 +393,7 @@ async fn landed(store: &SqliteStore, set: &ChangeSet) -> usize {
 async fn a_call_of_the_store_dropped_after_any_poll_leaves_nothing_open() {
     let dir = fast_folder().unwrap();
     let path = dir.path().join("keys.db");
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open_file(&path).unwrap();
     store.commit(&two(0)).await.unwrap();
     let (first, second) = (KeyId::from_u128(0), KeyId::from_u128(1));
     let query = ListQuery::of(&acme());
@@ -380,7 +436,7 @@ async fn a_call_of_the_store_dropped_after_any_poll_leaves_nothing_open() {
 async fn calls_dropped_while_another_process_has_the_lock_are_done_or_not_and_leave_nothing_open() {
     let dir = fast_folder().unwrap();
     let path = dir.path().join("keys.db");
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open_file(&path).unwrap();
     let process = Connection::open(&path).unwrap();
     for (round, polls) in (1..).zip(0..6) {
         process.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -11,7 +11,7 @@ use keyward::store::{Cursor, CutoffScope, FeedPage, KeyStore as _, SqliteStore};
 use keyward::verifier::DenialReason;
 use tempfile::TempDir;
 
-use crate::common::{Node, actor, back_up, file, restore, tenant};
+use crate::common::{Node, actor, back_up, file, in_time, restore, tenant};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -195,8 +195,8 @@ async fn who_waits_for_news_is_told_at_once_of_a_new_history() {
     let waiting = |store: SqliteStore| {
         let here = here.clone();
         async move {
-            let wait = Duration::from_secs(20);
-            store.changes(Some(&here), wait).await.unwrap()
+            let wait = Duration::from_hours(1);
+            in_time(store.changes(Some(&here), wait)).await.unwrap()
         }
     };
     let waiting = [
@@ -204,10 +204,8 @@ async fn who_waits_for_news_is_told_at_once_of_a_new_history() {
         tokio::spawn(waiting(there.store.clone())),
     ];
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let begun = std::time::Instant::now();
     node.store.begin_new_history().await.unwrap();
     for waiting in waiting {
         assert!(matches!(waiting.await.unwrap(), FeedPage::Resync { .. }));
     }
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }

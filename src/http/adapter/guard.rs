@@ -227,3 +227,40 @@ impl<R> fmt::Debug for Source<R> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::key::Access;
+    use crate::testkit::keyward_with_key;
+    use crate::verifier::Attempt;
+
+    #[tokio::test]
+    async fn what_is_not_found_is_looked_up_no_further() {
+        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let any = Requirement::any_key();
+        let attempt = Attempt::new(key.presented(), &any);
+        let admitted = keyward.verifier().verify(&attempt).await.unwrap();
+        let (grant, _permit) = admitted.into_parts();
+        let named = |name: &String| Some(name.clone());
+        let first = lookup(named, async |name: String| {
+            Ok::<_, io::Error>((name == "known").then_some(name))
+        });
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let both: Source<String> = lookup(first, move |found: String| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move { Ok::<_, io::Error>(Some(format!("of {found}"))) }
+        });
+        let Origin::Lookup(_, look) = both.0 else {
+            panic!("it is looked up");
+        };
+        let found = look(&grant, "known".to_owned()).await.unwrap();
+        assert_eq!(found.as_deref(), Some("of known"));
+        assert_eq!(look(&grant, "other".to_owned()).await.unwrap(), None);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+}

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
+
 /// The stored digest of a secret: a self-describing PHC string, of which only [`hashing`](crate::hashing)
 /// knows the meaning.
 ///
 /// # Security
 /// Not the secret, but worth guarding: `Debug` shows the algorithm only, and there is no `Display` and no
-/// `Serialize`. A backend writes it with [`expose`](Self::expose).
-#[derive(Clone, PartialEq, Eq)]
+/// `Serialize`. `==` takes the same time wherever two digests differ. A backend writes it with [`expose`](Self::expose).
+#[derive(Clone)]
 pub struct Digest(Box<str>);
 
 impl Digest {
@@ -40,6 +42,14 @@ impl Digest {
     }
 }
 
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for Digest {}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithm = self.0.split('$').nth(1).unwrap_or_default();
@@ -54,3 +64,15 @@ impl fmt::Debug for Digest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is at most 512 visible ASCII characters")]
 pub struct DigestTextError;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn digests_are_compared_in_constant_time() {
+        let (source, _) = include_str!("digest.rs")
+            .split_once("#[cfg(test)]")
+            .unwrap();
+        // A derived one would stop at the first difference.
+        assert!(source.contains("self.0.as_bytes().ct_eq(other.0.as_bytes())"));
+    }
+}

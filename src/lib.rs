@@ -114,6 +114,8 @@ pub mod testkit;
 #[cfg(feature = "tower")]
 pub mod tower;
 pub mod verifier;
+#[cfg(all(test, target_os = "linux"))]
+mod wiping;
 
 pub use keyward::{Builder, Keyward, OpenError};
 

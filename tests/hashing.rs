@@ -5,8 +5,6 @@
     reason = "a test fails by panicking"
 )]
 
-use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -60,6 +58,15 @@ async fn verify(keyward: &Keyward, presented: PresentedKey<'_>) -> Result<KeyId,
 async fn scheme(store: &MemoryStore, id: KeyId) -> String {
     let stored = store.get(id).await.unwrap().unwrap();
     scheme_in(stored.digest.expose())
+}
+
+/// Waits for a digest that takes a slow hash, for which no verdict waits.
+async fn until_it_is(store: &MemoryStore, id: KeyId, expected: &str) {
+    let begun = Instant::now();
+    while scheme(store, id).await != expected {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{expected}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn scheme_of(issued: &Issued) -> String {
@@ -194,8 +201,8 @@ async fn a_digest_that_ranks_lower_moves_up_when_its_key_is_used() {
                     .unwrap(),
                 id
             );
+            until_it_is(&store, id, expected).await;
         }
-        assert_eq!(scheme(&store, id).await, expected);
         let after = store.get(id).await.unwrap().unwrap();
         assert_eq!(after.revision, 1, "no change of the key");
         let operations = keyward.verifier().operations();
@@ -276,70 +283,16 @@ async fn where_a_pepper_is_needed_nobody_can_plant_a_key_without_it() {
                 .await
                 .is_ok()
         );
+        let peppered = match scheme_of(&planted).as_str() {
+            "sha256$v=1" => "hmac-sha256$v=1$pepper=1".to_owned(),
+            argon2id => format!("{argon2id},pepper=1"),
+        };
+        until_it_is(&store, planted.record().id(), &peppered).await;
         assert!(verify(&strict, planted.api_key().presented()).await.is_ok());
     }
     // A node that was started without its pepper does not open, and so issues nothing.
     let without = builder(&store).hashing(Hashing::recommended().refuse_unpeppered());
     assert!(matches!(without.open().await, Err(OpenError::NoPepper)));
-}
-
-#[tokio::test]
-async fn many_requests_at_once_replace_a_digest_once_and_wait_for_nobody() {
-    // With permits to spare, one request at a time is all that keeps the others from the same work.
-    for permits in [1, 4] {
-        let permits = NonZeroUsize::new(permits).unwrap();
-        until_it_waits(async || {
-            let store = MemoryStore::new();
-            let fast = issue(&node(&store, Hashing::recommended()).await).await;
-            let other = issue(&node(&store, argon2id()).await).await;
-            let keyward = node(&store, argon2id().slow_permits(permits).slow_queue(1)).await;
-            let mut making = Box::pin(verify(&keyward, fast.api_key().presented()));
-            if !is_pending(making.as_mut()) {
-                return None;
-            }
-            for _ in 1..100 {
-                let mut one = Box::pin(verify(&keyward, fast.api_key().presented()));
-                assert!(!is_pending(one.as_mut()), "all others are decided at once");
-            }
-            // Meanwhile another key's verification finds its place.
-            assert!(verify(&keyward, other.api_key().presented()).await.is_ok());
-            assert!(making.await.is_ok());
-            let id = fast.record().id();
-            assert_eq!(scheme(&store, id).await, "argon2id$v=1$m=19456,t=2,p=1");
-            Some(())
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn requests_at_once_with_one_key_share_a_slow_hash() {
-    // Slow enough that all ask while it runs, unless the processor is taken away for as long as it takes: whoever
-    // asks after it needs the next. The lane's own tests hold the work up, and see exactly one.
-    let slow = || Hashing::argon2id(Argon2Params::new(65_536, 4, 1).unwrap());
-    until_it_waits(async || {
-        let store = MemoryStore::new();
-        let keyward = node(&store, slow()).await;
-        let issued = issue(&keyward).await;
-        let before = keyward.verifier().operations().slow_hashes;
-        let text = issued.api_key().expose();
-        let present = || Box::pin(verify(&keyward, PresentedKey::text(text)));
-        let mut all: Vec<_> = (0..200).map(|_| present()).collect();
-        for one in &mut all {
-            let asked = one.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if let Poll::Ready(verified) = asked {
-                verified.expect("more than the queue would hold");
-                return None;
-            }
-        }
-        for one in all {
-            assert_eq!(one.await.unwrap(), issued.record().id());
-        }
-        let slow = keyward.verifier().operations().slow_hashes - before;
-        assert!((1..4).contains(&slow), "they were served by {slow} hashes");
-        Some(())
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -369,131 +322,4 @@ async fn a_wrong_secret_is_wrong_for_all_who_present_it_at_once() {
             }
         }
     }
-}
-
-#[tokio::test]
-async fn a_key_revoked_while_its_slow_hash_waits_is_refused() {
-    // Once where the key is kept under the slow hash, once where it is about to move there.
-    for kept in [argon2id, Hashing::recommended] {
-        until_it_waits(async || {
-            let store = MemoryStore::new();
-            let issued = issue(&node(&store, kept()).await).await;
-            let keyward = node(&store, argon2id()).await;
-            let mut waiting = Box::pin(verify(&keyward, issued.api_key().presented()));
-            if !is_pending(waiting.as_mut()) {
-                return None;
-            }
-            let (tenant, system) = (TenantId::new("t").unwrap(), Actor::system("test"));
-            let id = issued.record().id();
-            let revoked = keyward
-                .manager()
-                .revoke(&system, &tenant, id, RevokeReason::Leaked);
-            revoked.await.unwrap();
-            let denial = waiting.await.expect_err("granted after it was revoked");
-            assert!(matches!(denial.reason(), DenialReason::Revoked { .. }));
-            assert_eq!(
-                scheme(&store, id).await,
-                scheme_of(&issued),
-                "a revoked key is left alone"
-            );
-            Some(())
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_request_that_goes_away_leaves_its_work_to_nobody_else() {
-    // No machine computes such a hash sooner.
-    const A_SLOW_HASH: Duration = Duration::from_millis(20);
-    let slow = || Hashing::argon2id(Argon2Params::new(65_536, 4, 1).unwrap());
-    let four = NonZeroUsize::new(4).unwrap();
-    until_it_waits(async || {
-        let store = MemoryStore::new();
-        let issued = issue(&node(&store, Hashing::recommended()).await).await;
-        let keyward = node(&store, slow().slow_permits(four)).await;
-        let (mut begun, asked) = (0, Instant::now());
-        for n in 0..20 {
-            // Dropped while the new digest is being made.
-            let mut one = Box::pin(verify(&keyward, issued.api_key().presented()));
-            let is_begun = is_pending(one.as_mut());
-            if n == 0 && !is_begun {
-                return None;
-            }
-            begun += u32::from(is_begun);
-        }
-        if begun > 1 && asked.elapsed() >= A_SLOW_HASH {
-            return None; // The first may have been done before the next began.
-        }
-        assert_eq!(begun, 1, "at once");
-        assert!(keyward.verifier().operations().slow_hashes <= 1);
-        // Whoever waits for it gets it.
-        while scheme(&store, issued.record().id())
-            .await
-            .starts_with("sha256")
-        {
-            assert!(verify(&keyward, issued.api_key().presented()).await.is_ok());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_key_that_needs_no_slow_hash_never_waits_behind_one() {
-    until_it_waits(async || {
-        let store = MemoryStore::new();
-        let fast = issue(&node(&store, Hashing::recommended()).await).await;
-        let slow = issue(&node(&store, argon2id()).await).await;
-        let keyward = node(
-            &store,
-            Hashing::recommended().accept_argon2id(Argon2Params::OWASP),
-        )
-        .await;
-        let id = slow.record().id().to_string();
-        let guesses = (0..20).map(|guess| {
-            let (keyward, id) = (keyward.clone(), id.clone());
-            tokio::spawn(async move {
-                let secret = format!("{guess:0>43}");
-                verify(&keyward, PresentedKey::pair(&id, &secret))
-                    .await
-                    .is_err()
-            })
-        });
-        let guesses: Vec<_> = guesses.collect();
-        tokio::task::yield_now().await;
-        let done = || keyward.verifier().operations().slow_hashes;
-        let mut while_they_wait = 0;
-        for _ in 0..200 {
-            // It is decided without being put off even once, while slow hashes wait.
-            let read = Requirement::scope(READ);
-            let attempt = Attempt::new(fast.api_key().presented(), &read);
-            let mut verification = std::pin::pin!(keyward.verifier().verify(&attempt));
-            assert!(!is_pending(verification.as_mut()));
-            while_they_wait += u32::from(done() < 20);
-        }
-        for guess in guesses {
-            assert!(guess.await.unwrap());
-        }
-        (while_they_wait > 0).then_some(())
-    })
-    .await;
-}
-
-/// Tries once more, a few times, where the processor was taken away for so long that the slow hashes were done before anything was seen
-/// to wait for them: such a try says nothing.
-async fn until_it_waits(try_once: impl AsyncFn() -> Option<()>) {
-    for _ in 0..20 {
-        if try_once().await.is_some() {
-            return;
-        }
-    }
-    panic!("nothing was seen to wait for a slow hash");
-}
-
-fn is_pending(future: Pin<&mut impl Future>) -> bool {
-    future
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_pending()
 }

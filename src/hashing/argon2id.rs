@@ -1,7 +1,6 @@
 //! Argon2id (RFC 9106) under bounded parameters.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
 
@@ -128,30 +127,39 @@ impl fmt::Debug for Argon2Params {
 )]
 pub struct Argon2ParamsError;
 
-/// Memory that slow hashes have used, for those to come.
+/// Memory of one thread's slow hashes, kept for those to come.
 ///
-/// Taken anew and freed for each hash, blocks of this size end up on the heap of glibc's allocator, which does not find
-/// the freed ones again: under a flood it grew to ten times what the permits allow.
+/// Taken anew for each hash and freed, blocks of this size end up on the heap of glibc's allocator, which does not always find
+/// the freed ones again.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<Vec<Vec<Block>>>);
+pub(super) struct Memory(Vec<Block>);
 
 impl Memory {
-    /// Calls with so many blocks; none if there is no memory for them. As many are kept as were ever in use at once.
-    pub(super) fn with<T>(&self, count: usize, call: impl FnOnce(&mut [Block]) -> T) -> Option<T> {
-        let kept = self.kept().pop();
-        let mut blocks = kept.unwrap_or_default();
-        if let Some(missing) = count.checked_sub(blocks.len()) {
-            blocks.try_reserve_exact(missing).ok()?;
-            blocks.resize_with(count, Block::default);
+    /// So many blocks; none if there is no memory for them.
+    pub(super) fn blocks(&mut self, count: usize) -> Option<&mut [Block]> {
+        if self.0.len() < count {
+            // Not grown, since that may take both sizes at once.
+            self.0 = Vec::new();
+            self.0.try_reserve_exact(count).ok()?;
+            self.0.resize_with(count, Block::default);
         }
-        let result = blocks.get_mut(..count).map(call);
-        self.kept().push(blocks);
-        result
+        self.0.get_mut(..count)
     }
+}
 
-    pub(super) fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Fills the output with the hash, in memory that is kept.
+pub(super) fn fill(
+    argon2: &Argon2<'_>,
+    secret: &[u8],
+    salt: &[u8],
+    output: &mut [u8],
+    memory: &mut Memory,
+) -> Result<(), HashingError> {
+    let blocks = memory.blocks(argon2.params().block_count());
+    let blocks = blocks.ok_or(HashingError::Unfinished)?;
+    argon2
+        .hash_password_into_with_memory(secret, salt, output, blocks)
+        .map_err(|_| HashingError::Unfinished)
 }
 
 /// Argon2id of the secret: 32 bytes. The binding is the associated data, the pepper Argon2's secret value.
@@ -161,7 +169,7 @@ pub(super) fn hash(
     salt: &[u8],
     associated_data: [u8; 32],
     secret: &[u8],
-    memory: &Memory,
+    memory: &mut Memory,
 ) -> Result<[u8; 32], HashingError> {
     let unfinished = |_| HashingError::Unfinished;
     let params = ParamsBuilder::new()
@@ -175,12 +183,7 @@ pub(super) fn hash(
     let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params)
         .map_err(unfinished)?;
     let mut output = [0; 32];
-    let hashed = memory.with(argon2.params().block_count(), |blocks| {
-        argon2.hash_password_into_with_memory(secret, salt, &mut output, blocks)
-    });
-    hashed
-        .ok_or(HashingError::Unfinished)?
-        .map_err(unfinished)?;
+    fill(&argon2, secret, salt, &mut output, memory)?;
     Ok(output)
 }
 

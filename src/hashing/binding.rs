@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::key::{Environment, KeyId};
+use crate::key::{Environment, KeyId, KeyRecord};
 
 const DOMAIN: &[u8] = b"keyward/secret/v1";
 
@@ -13,7 +13,14 @@ pub(crate) struct Binding<'a> {
     pub(crate) id: KeyId,
 }
 
-impl Binding<'_> {
+impl<'a> Binding<'a> {
+    pub(crate) fn of(record: &'a KeyRecord) -> Self {
+        Self {
+            environment: record.environment(),
+            id: record.id(),
+        }
+    }
+
     /// Feeds the domain tag (17 bytes), the environment behind its length (1 byte), and the id (16 bytes).
     pub(super) fn feed(&self, mut sink: impl FnMut(&[u8])) {
         let environment = self.environment.as_str().as_bytes();

@@ -9,6 +9,8 @@ mod credential;
 mod digest;
 mod hash;
 mod schemes;
+#[cfg(feature = "foreign-digests")]
+mod scrypt;
 
 pub(crate) use credential::Credential;
 pub use digest::{ForeignDigest, ForeignDigestError};
@@ -18,8 +20,8 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
-use subtle::ConstantTimeEq;
 
+use super::output::Output;
 use super::{Argon2Params, Binding, HashingError, Pepper};
 use crate::key::{Coverage, Digest, ForeignFormat, ForeignParts, KeyId, Lookup};
 
@@ -172,6 +174,7 @@ impl ForeignKeys {
         let covers = coverage_name(coverage);
         let text = digest.to_text();
         let tag = self.tag(binding, covers, &text);
+        let tag = tag.expose();
         Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| HashingError::Malformed)
     }
 
@@ -193,7 +196,7 @@ impl ForeignKeys {
             return Err(malformed);
         };
         let expected = self.tag(binding, covers, text);
-        let is_ours: bool = expected.as_bytes().ct_eq(tag.as_bytes()).into();
+        let is_ours = expected.is(tag.as_bytes());
         let coverage = [Coverage::Secret, Coverage::Text]
             .into_iter()
             .find(|coverage| coverage_name(*coverage) == covers);
@@ -203,14 +206,14 @@ impl ForeignKeys {
         }
     }
 
-    fn tag(&self, binding: Binding<'_>, covers: &str, text: &str) -> String {
+    fn tag(&self, binding: Binding<'_>, covers: &str, text: &str) -> Output<String> {
         let mut mac = self.lookup.mac();
         mac.update(TAG);
         binding.feed(|part| mac.update(part));
         mac.update(covers.as_bytes());
         mac.update(b"$");
         mac.update(text.as_bytes());
-        digest::hex(&mac.finalize().into_bytes())
+        Output::new(digest::hex(&mac.finalize().into_bytes()))
     }
 
     /// The keyed hash that the digest needs, if it needs one.

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::output::Output;
 use super::rank::improvement;
 use super::scheme::{Scheme, StoredDigest};
-use super::slow_lane::{Account, Fingerprint, SlowLane};
+use super::slow_lane::{Account, Class, Fingerprint, SlowLane};
 use super::{
     Argon2Params, Binding, Credential, ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper,
     argon2id, foreign,
 };
-use crate::key::{Coverage, Digest, SecretOrigin};
+use crate::key::{Coverage, Digest, KeyRecord, SecretOrigin};
 use crate::random::{RandomError, RandomSource};
 
 /// What comparing a presented secret with a digest showed.
@@ -34,16 +34,26 @@ pub(crate) enum Possession {
     Refuted,
 }
 
+/// What a comparison is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Deciding on a request.
+    Request,
+    /// An operation of the manager, which guesses at the key must not hold up.
+    Management,
+    /// The same, but it leaves no trace and is not counted.
+    Trial,
+}
+
 /// The hashing that an application chose, at work.
 pub(crate) struct Hasher {
     choice: Hashing,
     foreign: Option<ForeignKeys>,
     random: Arc<dyn RandomSource>,
-    slow: Arc<SlowLane>,
+    slow: SlowLane,
     /// Keys the names under which computations are shared: drawn at start, never stored.
     fingerprints: Hmac<Sha256>,
     hashes: Arc<Hashes>,
-    memory: Arc<argon2id::Memory>,
 }
 
 /// How many hashes have been computed.
@@ -63,27 +73,25 @@ impl Hasher {
         random.fill(key.as_mut_slice())?;
         let fingerprints = Hmac::new_from_slice(key.as_slice()).map_err(RandomError::new)?;
         Ok(Self {
-            slow: Arc::new(SlowLane::new(choice.permits, choice.queue)),
+            slow: SlowLane::new(choice.permits, choice.queue),
             choice,
             foreign,
             random,
             fingerprints,
             hashes: Arc::default(),
-            memory: Arc::default(),
         })
     }
 
     /// Makes the digest of a new key's secret.
     pub(crate) async fn digest(
         &self,
-        binding: Binding<'_>,
+        record: &KeyRecord,
         secret: &[u8],
-        origin: SecretOrigin,
     ) -> Result<Digest, HashingError> {
-        let scheme = self.scheme_for(origin);
-        let turn = None::<()>;
-        let digest = self.digest_by(scheme, binding, secret, turn).await?;
-        digest.ok_or(HashingError::Saturated)
+        let scheme = self.scheme_for(record.origin());
+        let (account, turn) = (account(Class::Management, record), None::<()>);
+        let digest = self.digest_by(scheme, account, Binding::of(record), secret, turn);
+        digest.await?.ok_or(HashingError::Saturated)
     }
 
     /// Which keys of other systems are accepted.
@@ -91,53 +99,20 @@ impl Hasher {
         self.foreign.as_ref()
     }
 
-    /// Compares a presented secret with a digest, in time that does not depend on where they differ.
+    /// Compares a presented secret with a key's digest, in time that does not depend on where they differ.
     pub(crate) async fn verify(
         &self,
-        digest: &Digest,
-        binding: Binding<'_>,
+        record: &KeyRecord,
         credential: &Credential<'_>,
-        origin: SecretOrigin,
+        purpose: Purpose,
     ) -> Result<Possession, HashingError> {
-        let (account, hashes) = (Account::Key(binding.id), &self.hashes);
-        self.compare(digest, binding, credential, origin, (account, hashes))
-            .await
-    }
-
-    /// As [`verify`](Self::verify), for the manager, which guesses at the key must not hold up.
-    pub(crate) async fn verify_for_management(
-        &self,
-        digest: &Digest,
-        binding: Binding<'_>,
-        credential: &Credential<'_>,
-        origin: SecretOrigin,
-    ) -> Result<Possession, HashingError> {
-        let (account, hashes) = (Account::Management, &self.hashes);
-        self.compare(digest, binding, credential, origin, (account, hashes))
-            .await
-    }
-
-    /// As [`verify`](Self::verify), for whoever must leave no trace.
-    pub(crate) async fn verify_uncounted(
-        &self,
-        digest: &Digest,
-        binding: Binding<'_>,
-        credential: &Credential<'_>,
-        origin: SecretOrigin,
-    ) -> Result<Possession, HashingError> {
-        let (account, hashes) = (Account::Management, &Arc::default());
-        self.compare(digest, binding, credential, origin, (account, hashes))
-            .await
-    }
-
-    async fn compare(
-        &self,
-        digest: &Digest,
-        binding: Binding<'_>,
-        credential: &Credential<'_>,
-        origin: SecretOrigin,
-        (account, hashes): (Account, &Arc<Hashes>),
-    ) -> Result<Possession, HashingError> {
+        let (class, hashes) = match purpose {
+            Purpose::Request => (Class::Verification, &self.hashes),
+            Purpose::Management => (Class::Management, &self.hashes),
+            Purpose::Trial => (Class::Management, &Arc::default()),
+        };
+        let account = account(class, record);
+        let (digest, binding) = (record.digest(), Binding::of(record));
         if foreign::is_foreign(digest) {
             let compared = self.compare_foreign(digest, binding, credential, (account, hashes));
             return compared.await;
@@ -149,15 +124,15 @@ impl Hasher {
             Scheme::Argon2id { params, pepper } => {
                 let fingerprint = self.fingerprint(digest, binding, secret);
                 let work = self.argon2id(params, pepper, stored.salt, binding, secret, hashes)?;
-                let work = move || Ok(are_equal(&work()?, &stored.output));
+                let work = move |memory: &mut _| Ok(stored.output.is(&work(memory)?));
                 self.slow.share(account, fingerprint, work).await?
             }
-            fast => are_equal(&self.fast(fast, binding, secret, hashes)?, &stored.output),
+            fast => stored.output.is(&self.fast(fast, binding, secret, hashes)?),
         };
         if !proven {
             return Ok(Possession::Refuted);
         }
-        let outdated = self.improvement(stored.scheme, origin).is_some();
+        let outdated = self.improvement(stored.scheme, record.origin()).is_some();
         Ok(Possession::Proven { outdated })
     }
 
@@ -169,25 +144,22 @@ impl Hasher {
         credential: &Credential<'_>,
         (account, hashes): (Account, &Arc<Hashes>),
     ) -> Result<Possession, HashingError> {
-        let (presented, read) = self.read_foreign(digest, binding, credential)?;
-        let foreign = self
-            .foreign
-            .as_ref()
-            .ok_or(HashingError::UnknownAlgorithm)?;
-        let mac = foreign.mac_for(&read)?;
         let most = self.choice.obeyed;
+        let foreign = self.foreign.as_ref();
+        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
+        let (coverage, read) = foreign.read(digest, binding, most)?;
+        let presented = match coverage {
+            Coverage::Secret => credential.secret,
+            Coverage::Text => credential.text,
+        };
+        let mac = foreign.mac_for(&read)?;
         let proven = if read.is_slow() {
             let fingerprint = self.fingerprint(digest, binding, presented);
-            let presented = Zeroizing::new(presented.to_vec());
-            let (hashes, memory) = (Arc::clone(hashes), Arc::clone(&self.memory));
-            let work = move || {
-                hashes.slow.fetch_add(1, Ordering::Relaxed);
-                read.is_of(&presented, mac, most, &memory)
-            };
+            let work = self.foreign_comparison(read, mac, presented, hashes);
             self.slow.share(account, fingerprint, work).await?
         } else {
             hashes.fast.fetch_add(1, Ordering::Relaxed);
-            read.is_of(presented, mac, most, &self.memory)?
+            read.is_of(presented, mac, most, &mut argon2id::Memory::default())?
         };
         Ok(if proven {
             Possession::Proven { outdated: true }
@@ -196,21 +168,22 @@ impl Hasher {
         })
     }
 
-    /// The digest, and what of the credential it was made of.
-    fn read_foreign<'a>(
+    /// The work of a comparison with a slow digest that another library made, with all it needs in its own hands.
+    fn foreign_comparison(
         &self,
-        digest: &Digest,
-        binding: Binding<'_>,
-        credential: &Credential<'a>,
-    ) -> Result<(&'a [u8], ForeignDigest), HashingError> {
-        let foreign = self.foreign.as_ref();
-        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
-        let (coverage, read) = foreign.read(digest, binding, self.choice.obeyed)?;
-        let presented = match coverage {
-            Coverage::Secret => credential.secret,
-            Coverage::Text => credential.text,
-        };
-        Ok((presented, read))
+        digest: ForeignDigest,
+        mac: Option<Hmac<Sha256>>,
+        presented: &[u8],
+        hashes: &Arc<Hashes>,
+    ) -> impl FnOnce(&mut argon2id::Memory) -> Result<bool, HashingError> + Send + 'static + use<>
+    {
+        let most = self.choice.obeyed;
+        let presented = Zeroizing::new(presented.to_vec());
+        let hashes = Arc::clone(hashes);
+        move |memory| {
+            hashes.slow.fetch_add(1, Ordering::Relaxed);
+            digest.is_of(&presented, mac, most, memory)
+        }
     }
 
     /// Writes a digest that another library made as it is kept until its key is used, if it is within what is obeyed.
@@ -231,27 +204,27 @@ impl Hasher {
     /// says nothing of it.
     pub(crate) fn may_be_kept_as(
         &self,
-        kept: &Digest,
-        binding: Binding<'_>,
+        record: &KeyRecord,
         coverage: Coverage,
         digest: &ForeignDigest,
     ) -> Result<bool, HashingError> {
+        let kept = record.digest();
+        let binding = Binding::of(record);
         Ok(!foreign::is_foreign(kept) || self.keep_foreign(binding, coverage, digest)? == *kept)
     }
 
     /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
     /// for a slow hash.
     ///
-    /// The secret must have been proven against `digest`. The turn is kept until the work is done, even if the
-    /// request that asked for it goes away meanwhile.
+    /// The secret must have been proven against the record's digest. The turn is kept until the work is done, even if
+    /// whoever asked for it goes away meanwhile.
     pub(crate) async fn improve(
         &self,
-        digest: &Digest,
-        binding: Binding<'_>,
+        record: &KeyRecord,
         secret: &[u8],
-        origin: SecretOrigin,
         turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
+        let (digest, binding, origin) = (record.digest(), Binding::of(record), record.origin());
         let better = if foreign::is_foreign(digest) {
             // Only now is it seen how long the secret is that somebody vouched for.
             Some(self.scheme_for(origin.at_most(secret.len())))
@@ -260,7 +233,11 @@ impl Hasher {
             self.improvement(stored.scheme, origin)
         };
         match better {
-            Some(better) => self.digest_by(better, binding, secret, Some(turn)).await,
+            Some(better) => {
+                let account = account(Class::Verification, record);
+                let digest = self.digest_by(better, account, binding, secret, Some(turn));
+                digest.await
+            }
             None => Ok(None),
         }
     }
@@ -307,6 +284,7 @@ impl Hasher {
     async fn digest_by(
         &self,
         scheme: Scheme,
+        account: Account,
         binding: Binding<'_>,
         secret: &[u8],
         turn: Option<impl Send + 'static>,
@@ -318,10 +296,10 @@ impl Hasher {
                 self.random.fill(&mut salt)?;
                 let work = self.argon2id(params, pepper, salt, binding, secret, &self.hashes)?;
                 let output = match turn {
-                    None => Some(self.slow.run(Account::Management, work).await?),
+                    None => Some(self.slow.run(account, work).await?),
                     Some(turn) => {
-                        let work = move || work().map(|output| (output, turn));
-                        let done = self.slow.run_if_free(work).await?;
+                        let work = move |memory: &mut _| Ok((work(memory)?, turn));
+                        let done = self.slow.run_if_free(account, work).await?;
                         done.map(|(output, _turn)| output)
                     }
                 };
@@ -339,7 +317,7 @@ impl Hasher {
         let digest = StoredDigest {
             scheme,
             salt,
-            output,
+            output: Output::new(output),
         };
         digest.write().map(Some)
     }
@@ -377,7 +355,7 @@ impl Hasher {
         secret: &[u8],
         hashes: &Arc<Hashes>,
     ) -> Result<
-        impl FnOnce() -> Result<[u8; 32], HashingError> + Send + 'static + use<>,
+        impl FnOnce(&mut argon2id::Memory) -> Result<[u8; 32], HashingError> + Send + 'static + use<>,
         HashingError,
     > {
         let pepper = pepper
@@ -385,11 +363,11 @@ impl Hasher {
             .transpose()?;
         let associated_data = binding.associated_data();
         let secret = Zeroizing::new(secret.to_vec());
-        let (hashes, memory) = (Arc::clone(hashes), Arc::clone(&self.memory));
-        Ok(move || {
+        let hashes = Arc::clone(hashes);
+        Ok(move |memory: &mut _| {
             hashes.slow.fetch_add(1, Ordering::Relaxed);
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
-            argon2id::hash(params, pepper, &salt, associated_data, &secret, &memory)
+            argon2id::hash(params, pepper, &salt, associated_data, &secret, memory)
         })
     }
 
@@ -414,8 +392,12 @@ impl Hasher {
     }
 }
 
-fn are_equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    a.as_slice().ct_eq(b.as_slice()).into()
+fn account(class: Class, record: &KeyRecord) -> Account {
+    Account {
+        class,
+        tenant: record.tenant().clone(),
+        key: record.id(),
+    }
 }
 
 impl fmt::Debug for Hasher {

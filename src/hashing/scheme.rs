@@ -3,6 +3,7 @@
 use argon2::PasswordHash;
 use argon2::password_hash::phc::{Ident, Output, ParamsString, Salt};
 
+use super::output::Output as Compared;
 use super::{Argon2Params, HashingError};
 use crate::key::{Digest, KeyId};
 
@@ -49,7 +50,7 @@ impl Scheme {
 pub(super) struct StoredDigest {
     pub(super) scheme: Scheme,
     pub(super) salt: [u8; 16],
-    pub(super) output: [u8; 32],
+    pub(super) output: Compared<[u8; 32]>,
 }
 
 impl StoredDigest {
@@ -92,7 +93,7 @@ impl StoredDigest {
         let read = Self {
             scheme,
             salt: salt.ok_or_else(malformed)?,
-            output: output.ok_or_else(malformed)?,
+            output: Compared::new(output.ok_or_else(malformed)?),
         };
         // A fast digest's salt is the key's id: one copied from another row is found out before it is used.
         let is_fast = !matches!(scheme, Scheme::Argon2id { .. });
@@ -121,7 +122,7 @@ impl StoredDigest {
             version: Some(VERSION),
             params,
             salt: Some(Salt::new(&self.salt).map_err(malformed)?),
-            hash: Some(Output::new(&self.output).map_err(malformed)?),
+            hash: Some(Output::new(self.output.expose()).map_err(malformed)?),
         };
         Digest::new(phc.to_string()).map_err(|_| HashingError::Malformed)
     }

@@ -1,57 +1,75 @@
 //! Slow hashes, off the executor and bounded.
 //!
-//! They run on threads of their own, which end when there is no more to do. Nothing here depends on the
-//! runtime of whoever asked: a request whose runtime stands still, or is gone, holds up nobody else's.
+//! They run on threads of their own, one per permit. A thread is started when it is first needed, keeps the memory that its
+//! hashes take, and ends with the lane: hashes that moved between threads left memory behind on each, since allocators keep a
+//! heap per thread. Nothing here depends on the runtime of whoever asked: a request whose runtime stands still, or is
+//! gone, holds up nobody else's.
 
 mod job;
 mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
 use self::job::{Entry, Job, Joint, Progress, Single};
-pub(super) use self::queue::Account;
-use self::queue::{Queue, Removed};
+pub(super) use self::queue::{Account, Class};
+use self::queue::{Queue, Removed, Waiting};
 use super::HashingError;
+use super::argon2id::Memory;
 
 /// What names a computation that several requests may share: a keyed hash, so that it gives no secret away.
 pub(super) type Fingerprint = [u8; 32];
 
 /// A fixed number of permits, a bounded queue before them, and the computations that may be shared.
-pub(super) struct SlowLane {
+pub(super) struct SlowLane(Arc<Lane>);
+
+/// What the owner of the lane shares with its threads.
+struct Lane {
     permits: usize,
     /// Most jobs that wait for a permit.
     queue: usize,
     spawn: fn(Work) -> io::Result<()>,
     state: Mutex<State>,
+    /// A job was handed to the threads that wait, or the lane is closed.
+    called: Condvar,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct State {
-    /// Permits taken: threads at work.
+    /// Permits taken, each for a job that runs or was handed to a thread.
     busy: usize,
+    /// Threads that have not ended: at work, or waiting to be handed a job. INVARIANT: at least `busy`.
+    threads: usize,
+    /// Jobs with a permit, for the threads that wait.
+    handed: VecDeque<Box<dyn Job>>,
     waiting: Queue,
     shared: HashMap<Fingerprint, watch::Sender<Progress>>,
+    is_closed: bool,
 }
 
 impl SlowLane {
     pub(super) fn new(permits: NonZeroUsize, queue: usize) -> Self {
-        Self {
+        Self::spawning(permits, queue, spawn_thread)
+    }
+
+    fn spawning(permits: NonZeroUsize, queue: usize, spawn: fn(Work) -> io::Result<()>) -> Self {
+        Self(Arc::new(Lane {
             permits: permits.get(),
             queue,
-            spawn: spawn_thread,
+            spawn,
             state: Mutex::default(),
-        }
+            called: Condvar::new(),
+        }))
     }
 
     /// Runs the work as soon as a permit is free.
@@ -59,32 +77,31 @@ impl SlowLane {
     /// Dropping the future gives up a place in the queue; work that has begun runs to its end and holds its
     /// permit until then, so that memory stays bounded.
     pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         account: Account,
-        work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> Result<T, HashingError> + Send + 'static,
     ) -> Result<T, HashingError> {
         let (answer, awaited) = oneshot::channel();
-        self.submit(self.state(), account, Box::new(Single { answer, work }))?;
+        let job = Box::new(Single { answer, work });
+        self.0.submit(self.0.state(), account, job)?;
         awaited.await.map_err(|_| HashingError::Unfinished)?
     }
 
     /// Runs the work if a permit is free at once; `None` if there is not.
     pub(super) async fn run_if_free<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
+        &self,
+        account: Account,
+        work: impl FnOnce(&mut Memory) -> Result<T, HashingError> + Send + 'static,
     ) -> Result<Option<T>, HashingError> {
         let (answer, awaited) = oneshot::channel();
         {
-            let state = self.state();
-            if state.busy >= self.permits {
+            let state = self.0.state();
+            if state.busy >= self.0.permits {
                 return Ok(None);
             }
             // It never waits: a permit is free.
-            self.submit(
-                state,
-                Account::Management,
-                Box::new(Single { answer, work }),
-            )?;
+            let job = Box::new(Single { answer, work });
+            self.0.submit(state, account, job)?;
         }
         awaited
             .await
@@ -97,18 +114,18 @@ impl SlowLane {
     /// It does not belong to the request that began it: that one may go away while others wait. When all have
     /// gone before it began, it is not done at all.
     pub(super) async fn share(
-        self: &Arc<Self>,
+        &self,
         account: Account,
         fingerprint: Fingerprint,
-        work: impl FnOnce() -> Result<bool, HashingError> + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> Result<bool, HashingError> + Send + 'static,
     ) -> Result<bool, HashingError> {
         let mut progress = {
-            let mut state = self.state();
+            let mut state = self.0.state();
             match state.shared.get(&fingerprint) {
                 Some(sender) => sender.subscribe(),
                 None => {
                     // Listed only with a place: nobody joins what is refused.
-                    let (has_room, removed) = self.room(&mut state, account);
+                    let (has_room, removed) = self.0.room(&mut state, &account);
                     if !has_room {
                         drop(state);
                         drop(removed);
@@ -117,12 +134,13 @@ impl SlowLane {
                     let (sender, receiver) = watch::channel(Progress::Running);
                     state.shared.insert(fingerprint, sender);
                     let entry = Entry {
-                        lane: Arc::clone(self),
+                        lane: Arc::clone(&self.0),
                         fingerprint,
                         is_listed: true,
                         progress: Progress::Failed,
                     };
-                    self.submit(state, account, Box::new(Joint { entry, work }))?;
+                    let job = Box::new(Joint { entry, work });
+                    self.0.submit(state, account, job)?;
                     drop(removed);
                     receiver
                 }
@@ -135,8 +153,10 @@ impl SlowLane {
             Ok(Progress::Running | Progress::Failed) | Err(_) => Err(HashingError::Unfinished),
         }
     }
+}
 
-    /// Gives the job to a thread of its own, or to the queue.
+impl Lane {
+    /// Hands the job to a thread, or puts it into the queue.
     fn submit(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
@@ -145,6 +165,13 @@ impl SlowLane {
     ) -> Result<(), HashingError> {
         if state.busy < self.permits {
             state.busy += 1;
+            if state.threads >= state.busy {
+                state.handed.push_back(job);
+                drop(state);
+                self.called.notify_one();
+                return Ok(());
+            }
+            state.threads += 1;
             drop(state);
             let worker = Worker {
                 lane: Arc::clone(self),
@@ -154,9 +181,9 @@ impl SlowLane {
             let started = (self.spawn)(Box::new(move || worker.work(job)));
             return started.map_err(|_| HashingError::Unfinished);
         }
-        let (has_room, removed) = self.room(&mut state, account);
+        let (has_room, removed) = self.room(&mut state, &account);
         let refused = if has_room {
-            state.waiting.push(account, job);
+            state.waiting.push(Waiting { account, job });
             None
         } else {
             Some(job)
@@ -172,7 +199,7 @@ impl SlowLane {
 
     /// Whether one more job on this account can be taken, and the jobs that were taken out of the queue to make
     /// room. They must be dropped without the lock.
-    fn room(&self, state: &mut State, account: Account) -> (bool, Removed) {
+    fn room(&self, state: &mut State, account: &Account) -> (bool, Removed) {
         let mut removed = Removed::default();
         if state.busy < self.permits || state.waiting.len() < self.queue {
             return (true, removed);
@@ -197,36 +224,46 @@ fn spawn_thread(work: Work) -> io::Result<()> {
 
 impl fmt::Debug for SlowLane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        let state = self.0.state();
         f.debug_struct("SlowLane")
-            .field("permits", &self.permits)
+            .field("permits", &self.0.permits)
             .field("busy", &state.busy)
-            .field("queue", &self.queue)
+            .field("queue", &self.0.queue)
             .field("waiting", &state.waiting.len())
             .finish_non_exhaustive()
     }
 }
 
-/// A permit, and the thread that holds it.
+/// Its threads end once they have nothing more to do.
+impl Drop for SlowLane {
+    fn drop(&mut self) {
+        self.0.state().is_closed = true;
+        self.0.called.notify_all();
+    }
+}
+
+/// A thread of the lane.
 struct Worker {
-    lane: Arc<SlowLane>,
+    lane: Arc<Lane>,
     holds_permit: bool,
 }
 
 impl Worker {
     fn work(mut self, first: Box<dyn Job>) {
+        let mut memory = Memory::default();
         let mut next = Some(first);
         while let Some(job) = next {
-            let tell = job.run();
-            next = self.next();
+            let tell = job.run(&mut memory);
+            next = self.take();
             // The wakers are others' code, and those behind in the queue must not suffer for it.
             let _ = catch_unwind(AssertUnwindSafe(tell));
+            next = next.or_else(|| self.wait());
         }
     }
 
-    /// The next job that somebody waits for. If there is none the permit is given back, in the same step, so
-    /// that no job can be put into the queue unseen.
-    fn next(&mut self) -> Option<Box<dyn Job>> {
+    /// Takes the next job that somebody waits for out of the queue. If there is none the permit is given back, in the same
+    /// step, so that no job can be put into the queue unseen.
+    fn take(&mut self) -> Option<Box<dyn Job>> {
         loop {
             let mut state = self.lane.state();
             let Some(mut job) = state.waiting.pop() else {
@@ -242,15 +279,32 @@ impl Worker {
             drop(job);
         }
     }
+
+    /// Waits to be handed a job with its permit. `None` if the lane is closed.
+    fn wait(&mut self) -> Option<Box<dyn Job>> {
+        let mut state = self.lane.state();
+        loop {
+            if let Some(job) = state.handed.pop_front() {
+                self.holds_permit = true;
+                return Some(job);
+            }
+            if state.is_closed {
+                return None;
+            }
+            let called = self.lane.called.wait(state);
+            state = called.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// Only a worker whose thread could not be had still holds its permit.
 impl Drop for Worker {
     fn drop(&mut self) {
+        let mut state = self.lane.state();
+        state.threads = state.threads.saturating_sub(1);
         if !self.holds_permit {
             return;
         }
-        let mut state = self.lane.state();
         state.busy = state.busy.saturating_sub(1);
         // With no thread at work, nobody would come for those who wait.
         let stranded = if state.busy == 0 {

@@ -6,7 +6,9 @@ use super::foreign_key::{ForeignKey, Form};
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
-use crate::hashing::{Binding, Credential, ForeignDigest, ForeignKeys, HashingError, Possession};
+use crate::hashing::{
+    Binding, Credential, ForeignDigest, ForeignKeys, HashingError, Possession, Purpose,
+};
 use crate::key::{
     Coverage, ForeignFormat, ForeignText, KeyId, KeyRecord, PresentedKey, SecretOrigin,
 };
@@ -81,20 +83,16 @@ impl KeyManager {
         record.origin = SecretOrigin::Imported {
             declared_bits: foreign.declared_bits,
         };
-        let binding = Binding {
-            environment: &record.environment,
-            id: record.id,
-        };
         let (digest, scheme) = match &kept {
             Kept::Secret { secret, .. } => {
                 check_strength(secret, foreign.declared_bits)?;
                 check_shows_not(&record, secret)?;
-                let digest = self.parts.hasher.digest(binding, secret, record.origin);
-                (digest.await?, "own")
+                let digest = self.parts.hasher.digest(&record, secret).await?;
+                (digest, "own")
             }
             Kept::Digest(coverage, digest) => {
                 let hasher = &self.parts.hasher;
-                let kept = hasher.keep_foreign(binding, *coverage, digest);
+                let kept = hasher.keep_foreign(Binding::of(&record), *coverage, digest);
                 let kept = kept.map_err(|error| match error {
                     HashingError::Excessive => ManageError::Foreign(ImportError::Excessive),
                     error => error.into(),
@@ -155,14 +153,10 @@ impl KeyManager {
     /// Whether what was to be kept is of the secret of the key that is there, as far as that can be told.
     async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
         let hasher = &self.parts.hasher;
-        let binding = Binding {
-            environment: &there.environment,
-            id: there.id,
-        };
         let (secret, text) = match kept {
             Kept::Secret { secret, text } => (secret, text),
             Kept::Digest(coverage, digest) => {
-                return hasher.may_be_kept_as(&there.digest, binding, *coverage, digest);
+                return hasher.may_be_kept_as(there, *coverage, digest);
             }
         };
         let credential = Credential {
@@ -172,8 +166,8 @@ impl KeyManager {
             text,
             foreign: None,
         };
-        let compared = hasher.verify_uncounted(&there.digest, binding, &credential, there.origin);
-        Ok(matches!(compared.await?, Possession::Proven { .. }))
+        let compared = hasher.verify(there, &credential, Purpose::Trial).await?;
+        Ok(matches!(compared, Possession::Proven { .. }))
     }
 
     /// Gives the record the id and the shown text of the foreign key, and says what of its secret is to be kept.

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
-use crate::hashing::Binding;
 use crate::key::{ApiKey, FormatError, KeyId, KeyRecord, Quota, Secret, SecretError, SecretOrigin};
 use crate::store::{Change, ChangeId, ChangeSet, Committed, Outcome, Precondition, StoreError};
 
@@ -64,13 +63,8 @@ impl KeyManager {
         record.origin = SecretOrigin::Generated {
             entropy_bits: Secret::entropy_bits(length),
         };
-        let binding = Binding {
-            environment: &record.environment,
-            id: record.id,
-        };
         let bytes = secret.expose_secret().as_bytes();
-        let digest = parts.hasher.digest(binding, bytes, record.origin).await?;
-        record.digest = digest;
+        record.digest = parts.hasher.digest(record, bytes).await?;
         let api_key = parts
             .format
             .compose(&record.environment, record.id, &secret)

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{Actor, KeyManager, ManageError, Operation, Revoked};
-use crate::hashing::{Binding, Credential, Possession};
+use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, SecretOrigin, StoredKey};
 
 /// The key that a found text is.
@@ -125,10 +125,6 @@ impl KeyManager {
         }
         let record = KeyRecord::decode(stored.clone()).map_err(ManageError::Unreadable)?;
         let record = self.judge(record, Some(now));
-        let binding = Binding {
-            environment: record.environment(),
-            id: record.id(),
-        };
         let (digest, origin) = (record.digest(), record.origin());
         // Only guesses at strong secrets may go on without a limit, and only at the price of a fast hash.
         let is_strong = matches!(origin, SecretOrigin::Generated { .. }) && origin.is_strong();
@@ -141,7 +137,7 @@ impl KeyManager {
         }
         let proof = parts
             .hasher
-            .verify_for_management(digest, binding, &credential, origin);
+            .verify(&record, &credential, Purpose::Management);
         match proof.await? {
             Possession::Refuted => Err(ManageError::NotFound),
             Possession::Proven { .. } => {

@@ -1,13 +1,11 @@
 //! The cold way: the store is asked, and the secret proven against what is stored.
 
-use std::sync::Arc;
-
 use super::compiled::Wall;
 use super::reads::Pin;
 use super::slot::{Look, Proof, Slot};
 use super::tag::Tag;
 use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, take_down};
-use crate::hashing::{Binding, Credential, Possession};
+use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::sync::{Planted, planted};
 
@@ -82,9 +80,9 @@ impl Core {
             self.slots.admit(credential.id, &look, Some(proof));
             if outdated && may_rehash && self.would_admit(credential, attempt, &look)? {
                 may_rehash = false;
-                let rehashed = self.rehash(credential, look.compiled.record(), tag).await;
-                hashed = self.slots.line.last();
-                if let Some(better) = rehashed {
+                let record = look.compiled.record();
+                if let Some(better) = self.rehash(credential.secret, record, tag).await {
+                    hashed = self.slots.line.last();
                     // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
                     if let Some(better) = better {
                         let environment = look.compiled.record().environment().clone();
@@ -176,12 +174,7 @@ impl Core {
     async fn prove(&self, credential: &Credential<'_>, look: &Look) -> Result<bool, DenialReason> {
         let record = look.compiled.record();
         let hasher = &self.parts.hasher;
-        let verdict = hasher.verify(
-            record.digest(),
-            binding(record),
-            credential,
-            record.origin(),
-        );
+        let verdict = hasher.verify(record, credential, Purpose::Request);
         match verdict.await.map_err(DenialReason::Hashing)? {
             Possession::Proven { outdated } => {
                 self.slots
@@ -195,43 +188,10 @@ impl Core {
             }
         }
     }
-
-    /// Replaces an outdated digest. `None`: the verdict does not wait for it. `Some(None)`: it was not replaced, and a later
-    /// request tries again.
-    async fn rehash(
-        &self,
-        credential: &Credential<'_>,
-        record: &KeyRecord,
-        tag: Tag,
-    ) -> Option<Option<Digest>> {
-        // Unless another request is at it.
-        let turn = Arc::new(self.rehashing.begin(record.id())?);
-        let better = self.parts.hasher.improve(
-            record.digest(),
-            binding(record),
-            credential.secret,
-            record.origin(),
-            Arc::clone(&turn),
-        );
-        let replaced = match better.await {
-            Ok(Some(better)) => self.replace_digest(record, better, tag, turn).await?,
-            Ok(None) => return None,
-            Err(_) => None,
-        };
-        self.counters.rehashed(replaced.is_some());
-        Some(replaced)
-    }
 }
 
 impl Proven {
     fn is_of(&self, record: &KeyRecord) -> bool {
         self.digest == *record.digest() && self.environment == *record.environment()
-    }
-}
-
-pub(super) fn binding(record: &KeyRecord) -> Binding<'_> {
-    Binding {
-        environment: record.environment(),
-        id: record.id(),
     }
 }

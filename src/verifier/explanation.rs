@@ -3,12 +3,11 @@
 use std::fmt;
 use std::sync::Weak;
 
-use super::cold::binding;
 use super::compiled::{Check, Compiled, Known, Wall};
 use super::reads::record_of;
 use super::{Attempt, Core, Denial, DenialReason, malformed};
 use crate::clock::rfc3339;
-use crate::hashing::{Credential, Possession};
+use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
 
 /// What would be decided on a request, check by check. Its `Display` is for an operator's terminal, one line a check.
@@ -164,12 +163,10 @@ impl Core {
                 record.revision()
             ),
         );
-        let proof = self.parts.hasher.verify_uncounted(
-            record.digest(),
-            binding(&record),
-            &credential,
-            record.origin(),
-        );
+        let proof = self
+            .parts
+            .hasher
+            .verify(&record, &credential, Purpose::Trial);
         let secret = match proof.await {
             Ok(Possession::Proven { .. }) => Ok(()),
             Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),

@@ -1,15 +1,15 @@
 //! Replaces outdated digests, without holding up verdicts.
 //!
-//! A verdict does not depend on the new digest. If the store does not commit it at once, a task on tokio's runtime
-//! waits for the commit, and the request is decided.
+//! A verdict does not depend on the new digest. If that takes a slow hash, or the store does not commit it at once, a task on
+//! tokio's runtime goes on with it, and the request is decided.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 use super::Core;
 use super::reads::within;
@@ -19,74 +19,83 @@ use crate::key::{Digest, Environment, KeyId, KeyRecord};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 
 /// Most keys whose digests are replaced at the same time. It bounds the tasks that a store which takes no writes leaves
-/// waiting; the digests of further keys are replaced later.
+/// waiting; the digests of further keys are replaced later. Of slow hashes, no more are computed than there are free permits.
 const MOST_AT_ONCE: usize = 64;
 
-/// Whether the new digest took the old one's place.
-type Commit = Pin<Box<dyn Future<Output = bool> + Send>>;
-
 impl Core {
-    /// Commits the new digest. `None` if a task does so, and the request need not wait; otherwise whether it took
-    /// the old one's place.
+    /// Replaces an outdated digest. `None`: the request need not wait for it, or no better digest could be computed now.
+    /// Otherwise the new digest, or `Some(None)` if the old one was not replaced.
     ///
-    /// Without a runtime there is nobody else to wait for the store, and the request waits.
-    pub(super) async fn replace_digest(
+    /// Without a runtime there is nobody else to go on, and the request waits.
+    pub(super) async fn rehash(
         &self,
+        secret: &[u8],
         record: &KeyRecord,
-        to: Digest,
         tag: Tag,
-        turn: Arc<Turn>,
     ) -> Option<Option<Digest>> {
-        let mut commit = self.commit_digest(record, &to);
-        let at_once = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await;
-        let is_replaced = match at_once {
-            Poll::Ready(is_replaced) => is_replaced,
-            Poll::Pending => match (Handle::try_current(), self.me.upgrade()) {
-                (Ok(runtime), Some(core)) => {
-                    let environment = record.environment().clone();
-                    runtime.spawn(async move {
-                        core.finish_replacing(commit, &to, &environment, tag, &turn)
-                            .await;
-                    });
-                    return None;
-                }
-                _ => within(self.patience, commit).await == Some(true),
-            },
+        // Unless another request is at it.
+        let turn = Arc::new(self.rehashing.begin(record.id())?);
+        let core = self.me.upgrade()?;
+        let environment = record.environment().clone();
+        let (secret, record) = (Zeroizing::new(secret.to_vec()), record.clone());
+        let replacing = Arc::clone(&turn);
+        let mut replaced = Box::pin(async move {
+            let replaced = core.replace_digest(&secret, &record, replacing).await;
+            (core, replaced)
+        });
+        let at_once = poll_fn(|context| Poll::Ready(replaced.as_mut().poll(context))).await;
+        if let Poll::Ready((_, replaced)) = at_once {
+            return replaced;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return replaced.await.1;
         };
-        Some(is_replaced.then_some(to))
+        runtime.spawn(async move {
+            if let (core, Some(Some(to))) = replaced.await {
+                core.prove_again(&to, &environment, tag, turn.key).await;
+            }
+            // Another request begins no sooner.
+            drop(turn);
+        });
+        None
     }
 
-    fn commit_digest(&self, record: &KeyRecord, to: &Digest) -> Commit {
+    /// Computes a better digest and commits it. `None`: none was computed, since there is none or no permit is free.
+    async fn replace_digest(
+        &self,
+        secret: &[u8],
+        record: &KeyRecord,
+        turn: Arc<Turn>,
+    ) -> Option<Option<Digest>> {
+        let better = self.parts.hasher.improve(record, secret, turn).await;
+        let replaced = match better {
+            Ok(Some(to)) => {
+                let commit = within(self.patience, self.commit_digest(record, &to));
+                (commit.await == Some(true)).then_some(to)
+            }
+            Ok(None) => return None,
+            Err(_) => None,
+        };
+        self.counters.rehashed(replaced.is_some());
+        Some(replaced)
+    }
+
+    /// Whether the new digest took the old one's place.
+    async fn commit_digest(&self, record: &KeyRecord, to: &Digest) -> bool {
         let change = Change::Rehash {
             id: record.id(),
             from: record.digest().clone(),
             to: to.clone(),
         };
         let set = ChangeSet::one(ChangeId::generate(&*self.parts.random), change);
-        let store = Arc::clone(&self.parts.store);
-        Box::pin(async move {
-            let committed = store.commit(&set).await;
-            committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
-        })
+        let committed = self.parts.store.commit(&set).await;
+        committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
     }
 
-    /// Waits for the commit, then reads the key again, so that no request has to prove its secret against the new
-    /// digest.
-    async fn finish_replacing(
-        &self,
-        commit: Commit,
-        to: &Digest,
-        environment: &Environment,
-        tag: Tag,
-        turn: &Turn,
-    ) {
-        let is_replaced = within(self.patience, commit).await == Some(true);
-        self.counters.rehashed(is_replaced);
-        if !is_replaced {
-            return;
-        }
-        self.slots.forget(turn.key);
-        let pin = self.pin(turn.key, Some(tag));
+    /// Reads the key again, so that no request has to prove its secret against the new digest.
+    async fn prove_again(&self, to: &Digest, environment: &Environment, tag: Tag, key: KeyId) {
+        self.slots.forget(key);
+        let pin = self.pin(key, Some(tag));
         // After an error the next request reads the key.
         let Ok(look) = self.fetch(&pin, true).await else {
             return;
@@ -97,7 +106,7 @@ impl Core {
                 tag,
                 rehash_at: None,
             };
-            self.slots.admit(turn.key, &look, Some(proof));
+            self.slots.admit(key, &look, Some(proof));
         }
     }
 }

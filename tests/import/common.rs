@@ -1,5 +1,7 @@
 //! What the tests share: an assembled Keyward that accepts foreign keys, and ways into its store.
 
+use std::time::{Duration, Instant};
+
 use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing, Pepper};
 use keyward::key::{
     Digest, ForeignFormat, KeyFormat, KeyId, KeyRecord, PresentedKey, Scope, StoredKey, TenantId,
@@ -82,6 +84,21 @@ impl House {
 
     pub(crate) fn rehashed(&self) -> u64 {
         self.keyward.verifier().operations().rehashed
+    }
+
+    /// Waits until a key's digest is one of Keyward's, for which no verdict waits.
+    pub(crate) async fn has_own_digest(&self, id: KeyId) {
+        self.has_digest(id, |digest| digest.starts_with("$keyward-foreign$"))
+            .await;
+    }
+
+    /// Waits until a key's digest was replaced.
+    pub(crate) async fn has_digest(&self, id: KeyId, is_old: impl Fn(&str) -> bool) {
+        let begun = Instant::now();
+        while is_old(&self.digest(id).await) {
+            assert!(begun.elapsed() < Duration::from_secs(120), "not replaced");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The key as it is stored.

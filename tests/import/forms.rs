@@ -112,6 +112,7 @@ async fn an_imported_key_is_refused_in_any_other_form() {
             }
             assert_eq!(house.digest(id).await, digest, "no other form rehashes");
             assert_eq!(house.status(&text("7")).await, 200);
+            house.has_own_digest(id).await;
         }
     }
 }

@@ -144,6 +144,7 @@ async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
     let id = house.import(by_digest("7")).await.id();
     let imported = house.digest(id).await;
     assert_eq!(house.status(&text("7")).await, 200);
+    house.has_own_digest(id).await;
     assert_ne!(house.digest(id).await, imported);
     let other = ForeignKey::text("legacy", nearly(&text("7"))[0].clone());
     assert!(matches!(

@@ -78,6 +78,7 @@ async fn a_found_text_tells_whose_key_it_is() {
             assert!(matches!(found, Err(ManageError::NotFound)));
             assert_eq!(house.digest(id).await, digest);
             assert_eq!(house.status(&sent).await, 200);
+            house.has_own_digest(id).await;
         }
     }
 }

@@ -62,6 +62,7 @@ async fn argon2id_for_all_is_for_imported_keys_too() {
     assert!(house.digest(by_text).await.starts_with(SLOW));
     let by_digest = house.import(by_digest("2")).await.id();
     assert_eq!(house.status(&text("2")).await, 200);
+    house.has_own_digest(by_digest).await;
     assert!(house.digest(by_digest).await.starts_with(SLOW));
 }
 
@@ -81,6 +82,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
                 assert_eq!(house.status(&sent).await, 200);
             }
         }
+        house.has_own_digest(ids[1]).await;
         let hashing = Hashing::recommended().pepper(pepper(3, 100));
         let later = builder(&house.store, &house.clock)
             .hashing(hashing)
@@ -93,6 +95,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
             let before = later.digest(id).await;
             assert!(before.starts_with(SLOW), "{before}");
             assert_eq!(later.status(&sent).await, 200);
+            later.has_digest(id, |digest| digest == before).await;
             let peppered = later.digest(id).await;
             assert!(peppered.starts_with(SLOW) && peppered.contains("pepper=3"));
             assert_eq!(later.status(&sent).await, 200);
@@ -174,6 +177,7 @@ async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slo
         let key = ForeignKey::digest("legacy", &id, digest).declared_bits(112);
         let record = house.import(key).await;
         assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
+        house.has_own_digest(record.id()).await;
         let own = house.digest(record.id()).await;
         assert!(own.starts_with(begins), "{characters}: {own}");
         assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);

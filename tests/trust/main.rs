@@ -8,11 +8,13 @@
 )]
 
 mod common;
+mod held_up;
 mod operations;
 mod t01_revoked_is_refused;
 mod t03_lease;
 mod t04_fill_races;
 mod t08_equal_hashing;
+mod t10_slow_hashes;
 mod t11_malformed_costs_nothing;
 mod t13_no_mutated_key;
 mod t14_model;
@@ -30,6 +32,7 @@ mod t28_faults;
 mod t29_relabelled;
 mod t30_resources;
 mod t31_changed_keys;
+mod t32_slow_fairness;
 mod t36_purged_is_gone;
 mod t_flood;
 mod t_weak_brake;

@@ -6,13 +6,11 @@
 
 mod world;
 
-use std::future::Future;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::common::{House, READ, actor, builder, class, new_key, tenant};
+use crate::common::{House, READ, actor, class, new_key, tenant};
+use crate::held_up::{HeldUp, slow, verify, waiting};
 use keyward::clock::{COARSE_LAG_MICROS, Clock};
-use keyward::hashing::{Argon2Params, Hashing};
 use keyward::key::KeyStatus;
 use keyward::manager::{InvalidKey, Issued, KeyQuery, ManageError, NewKey, Overlap};
 use keyward::store::MemoryStore;
@@ -244,37 +242,15 @@ async fn a_key_is_expired_from_its_end_on() {
 
 #[tokio::test]
 async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
-    let slow = || Hashing::argon2id(Argon2Params::OWASP);
-    // Whether it was refused; none where the hash was done before the request was seen to wait, as where the processor is taken
-    // away meanwhile.
-    let is_refused = async |kept| {
-        let house = House::with(kept).await;
-        let key = new_key().expires_in(Duration::from_secs(60));
-        let issued = house.issue(key).await;
-        let keyward = builder(house.store.clone(), house.clock.clone()).hashing(slow());
-        let keyward = keyward.open().await.unwrap();
-        let any = Requirement::any_key();
-        let attempt = Attempt::new(issued.api_key().presented(), &any);
-        let mut waiting = Box::pin(keyward.verifier().verify(&attempt));
-        let mut context = Context::from_waker(Waker::noop());
-        if waiting.as_mut().poll(&mut context).is_ready() {
-            return None;
-        }
-        house.clock.set(issued.record().expires_at().unwrap());
-        let denial = waiting.await.expect_err("granted after it expired");
-        Some(matches!(denial.reason(), DenialReason::Expired))
-    };
-    // Once where the key is kept under the slow hash, once where it is about to move there.
-    for kept in [slow, Hashing::recommended] {
-        let mut seen = None;
-        for _ in 0..20 {
-            seen = is_refused(kept()).await;
-            if seen.is_some() {
-                break;
-            }
-        }
-        assert_eq!(seen, Some(true));
-    }
+    let house = House::with(slow()).await;
+    let key = new_key().expires_in(Duration::from_secs(60));
+    let issued = house.issue(key).await;
+    let held = HeldUp::over(&house, |builder| builder).await;
+    let verified = waiting(verify(&held.node, issued.api_key().presented()));
+    house.clock.set(issued.record().expires_at().unwrap());
+    held.release();
+    let denial = verified.await.expect_err("granted after it expired");
+    assert!(matches!(denial.reason(), DenialReason::Expired));
 }
 
 #[tokio::test]

@@ -9,14 +9,15 @@ mod refusals;
 use std::ops::Range;
 
 use keyward::Keyward;
-use keyward::hashing::{Argon2Params, Hashing, Pepper};
+use keyward::hashing::{Hashing, Pepper};
 use keyward::key::{KeyId, Networks, PresentedKey, RevokeReason};
 use keyward::manager::ManageError;
 use keyward::store::{KeyStore, MemoryStore, StoreError};
 use keyward::testkit::{Call, Fault, FaultyStore};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
-use crate::common::{READ, actor, builder, class, clock, new_key, tenant};
+use crate::common::{House, READ, actor, builder, class, clock, new_key, tenant};
+use crate::held_up::{HeldUp, ask, guess, slow, verify};
 use crate::operations::poll_times;
 
 /// How a read fails.
@@ -311,44 +312,24 @@ async fn a_lost_answer_is_settled_by_asking_again() {
 
 #[tokio::test]
 async fn slow_hashing_that_is_saturated_is_undecidable() {
-    let hashing = Hashing::argon2id(Argon2Params::OWASP)
-        .slow_permits(std::num::NonZeroUsize::MIN)
-        .slow_queue(1);
-    let keyward = builder(MemoryStore::new(), clock())
-        .hashing(hashing)
-        .open()
-        .await
-        .unwrap();
-    let issued = keyward.manager().issue(&actor(), new_key()).await.unwrap();
-    let id = issued.record().id().to_string();
-    let mut guesses = Vec::new();
-    for guess in 0..40 {
-        let (keyward, id) = (keyward.clone(), id.clone());
-        guesses.push(tokio::spawn(async move {
-            let secret = format!("{guess:0>43}");
-            let any = Requirement::any_key();
-            let attempt = Attempt::new(PresentedKey::pair(&id, &secret), &any);
-            class(keyward.verifier().verify(&attempt).await)
-        }));
-    }
+    let house = House::with(slow()).await;
+    let issued = house.issue(new_key()).await;
+    let held = HeldUp::over(&house, |builder| builder.hashing(slow().slow_queue(1))).await;
+    let guesses = (0..40).map(|number| ask(guess(&held.node, issued.record().id(), number)));
+    let guesses: Vec<_> = guesses.collect();
+    held.release();
     let (mut wrong, mut undecidable) = (0, 0);
     for guess in guesses {
-        match guess.await.unwrap() {
+        match class(guess.await) {
             Some(DenialClass::Unauthenticated) => wrong += 1,
             Some(DenialClass::Undecidable) => undecidable += 1,
             other => panic!("{other:?}"),
         }
     }
-    assert!(
-        wrong >= 2 && undecidable > 0,
-        "{wrong} wrong, {undecidable} undecidable"
-    );
-    let any = Requirement::any_key();
-    let attempt = Attempt::new(issued.api_key().presented(), &any);
-    assert!(
-        keyward.verifier().verify(&attempt).await.is_ok(),
-        "and then it is free again"
-    );
+    // One in the hands of the thread, and one in the queue.
+    assert_eq!((wrong, undecidable), (2, 38));
+    let verified = verify(&held.node, issued.api_key().presented()).await;
+    assert!(verified.is_ok(), "and then it is free again");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fmt;
 #[cfg(feature = "foreign-digests")]
 use super::schemes::{Pbkdf2, Scrypt, check_bcrypt};
 use super::schemes::{check_argon2, from_base64, read_argon2};
+use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 use crate::key::Lookup;
 
@@ -21,16 +22,16 @@ use crate::key::Lookup;
 /// assert!(ForeignDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
 /// # Ok::<(), keyward::hashing::ForeignDigestError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ForeignDigest(pub(super) Scheme);
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Scheme {
-    Sha256([u8; 32]),
-    Sha512([u8; 64]),
+    Sha256(Output<[u8; 32]>),
+    Sha512(Output<[u8; 64]>),
     HmacSha256 {
         key: Box<str>,
-        output: [u8; 32],
+        output: Output<[u8; 32]>,
     },
     /// A PHC string of argon2d, argon2i or argon2id.
     Argon2(Box<str>),
@@ -100,7 +101,7 @@ impl ForeignDigest {
         Self::hmac_of(key, bytes_of_base64(text)?)
     }
 
-    fn hmac_of(key: &str, output: [u8; 32]) -> Result<Self, ForeignDigestError> {
+    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, ForeignDigestError> {
         if !is_key_name(key) {
             return Err(ForeignDigestError::Key);
         }
@@ -194,12 +195,12 @@ impl ForeignDigest {
     /// The bytes by which a text is found again, if the format finds it by such a digest.
     pub(super) fn as_lookup(&self, lookup: &Lookup) -> Option<&[u8]> {
         match (&self.0, lookup) {
-            (Scheme::Sha256(output), Lookup::Sha256) => Some(output),
-            (Scheme::Sha512(output), Lookup::Sha512) => Some(output),
+            (Scheme::Sha256(output), Lookup::Sha256) => Some(output.expose()),
+            (Scheme::Sha512(output), Lookup::Sha512) => Some(output.expose()),
             (Scheme::HmacSha256 { key, output }, Lookup::HmacSha256 { key: wanted })
                 if key == wanted =>
             {
-                Some(output)
+                Some(output.expose())
             }
             _ => None,
         }
@@ -225,9 +226,9 @@ impl ForeignDigest {
     pub(super) fn to_text(&self) -> String {
         let name = self.scheme();
         match &self.0 {
-            Scheme::Sha256(output) => format!("{name}:{}", hex(output)),
-            Scheme::Sha512(output) => format!("{name}:{}", hex(output)),
-            Scheme::HmacSha256 { key, output } => format!("{name}:{key}:{}", hex(output)),
+            Scheme::Sha256(output) => format!("{name}:{}", hex(output.expose())),
+            Scheme::Sha512(output) => format!("{name}:{}", hex(output.expose())),
+            Scheme::HmacSha256 { key, output } => format!("{name}:{key}:{}", hex(output.expose())),
             Scheme::Argon2(text) => format!("{name}:{text}"),
             #[cfg(feature = "foreign-digests")]
             Scheme::Bcrypt(text)
@@ -265,6 +266,15 @@ impl ForeignDigest {
     }
 }
 
+/// In time that does not depend on where they differ.
+impl PartialEq for ForeignDigest {
+    fn eq(&self, other: &Self) -> bool {
+        Output::new(self.to_text()).is(other.to_text().as_bytes())
+    }
+}
+
+impl Eq for ForeignDigest {}
+
 /// Shows the scheme only.
 impl fmt::Debug for ForeignDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -299,13 +309,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
 
-fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
+fn from_hex<const N: usize>(text: &str) -> Result<Output<[u8; N]>, ForeignDigestError> {
     let bytes = base16ct::mixed::decode_vec(text).ok();
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or(ForeignDigestError::Malformed)
+    bytes.map(Output::new).ok_or(ForeignDigestError::Malformed)
 }
 
-fn bytes_of_base64<const N: usize>(text: &str) -> Result<[u8; N], ForeignDigestError> {
+fn bytes_of_base64<const N: usize>(text: &str) -> Result<Output<[u8; N]>, ForeignDigestError> {
     let bytes = from_base64(text).and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or(ForeignDigestError::Malformed)
+    bytes.map(Output::new).ok_or(ForeignDigestError::Malformed)
 }

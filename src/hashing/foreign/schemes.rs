@@ -4,6 +4,7 @@ use argon2::PasswordHash;
 use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 
 use super::ForeignDigestError;
+use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 
 /// Standard or URL-safe, padded or not.
@@ -29,7 +30,7 @@ pub(super) struct Argon2Parts {
     pub(super) algorithm: argon2::Algorithm,
     pub(super) params: Argon2Params,
     pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
+    pub(super) output: Output<Vec<u8>>,
 }
 
 pub(super) fn read_argon2(text: &str, most: Argon2Params) -> Result<Argon2Parts, HashingError> {
@@ -58,7 +59,7 @@ pub(super) fn read_argon2(text: &str, most: Argon2Params) -> Result<Argon2Parts,
         algorithm,
         params,
         salt: salt.to_vec(),
-        output: output.to_vec(),
+        output: Output::new(output.to_vec()),
     })
 }
 
@@ -99,7 +100,7 @@ pub(super) struct Pbkdf2 {
     pub(super) is_sha1: bool,
     pub(super) iterations: u32,
     pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
+    pub(super) output: Output<Vec<u8>>,
 }
 
 #[cfg(feature = "foreign-digests")]
@@ -129,7 +130,7 @@ impl Pbkdf2 {
             is_sha1,
             iterations,
             salt: salt_bytes(salt)?,
-            output,
+            output: Output::new(output),
         })
     }
 }
@@ -137,27 +138,33 @@ impl Pbkdf2 {
 /// Django's scrypt: `scrypt$n$salt$r$p$base64`.
 #[cfg(feature = "foreign-digests")]
 pub(super) struct Scrypt {
-    pub(super) log_n: u8,
-    pub(super) r: u32,
-    pub(super) p: u32,
+    /// A power of two.
+    pub(super) n: usize,
+    pub(super) r: usize,
+    pub(super) p: usize,
     pub(super) salt: Vec<u8>,
-    pub(super) output: Vec<u8>,
+    pub(super) output: Output<Vec<u8>>,
 }
 
 #[cfg(feature = "foreign-digests")]
 impl Scrypt {
-    /// 128 bytes times r times n and p together, as Argon2id's default bound on memory.
+    /// 128 bytes times r, times n and p and two for what is computed on, as Argon2id's default bound on memory.
     const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
     const MOST_P: u32 = 16;
 
     pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
         let malformed = ForeignDigestError::Malformed;
+        let size = |number| usize::try_from(number).map_err(|_| malformed);
         let [algorithm, n, salt, r, p, output] = fields(text)?;
         let (n, r, p) = (number(n)?, number(r)?, number(p)?);
         if algorithm != "scrypt" || n < 2 || !n.is_power_of_two() || r == 0 || p == 0 {
             return Err(malformed);
         }
-        let blocks = u64::from(r).saturating_mul(u64::from(n) + u64::from(p));
+        // RFC 7914 §6.
+        if u64::from(n.trailing_zeros()) >= 16 * u64::from(r) {
+            return Err(malformed);
+        }
+        let blocks = u64::from(r).saturating_mul(u64::from(n) + u64::from(p) + 2);
         if blocks > Self::MOST_BLOCKS || p > Self::MOST_P {
             return Err(ForeignDigestError::Excessive);
         }
@@ -166,11 +173,11 @@ impl Scrypt {
             return Err(malformed);
         }
         Ok(Self {
-            log_n: u8::try_from(n.trailing_zeros()).map_err(|_| malformed)?,
-            r,
-            p,
+            n: size(n)?,
+            r: size(r)?,
+            p: size(p)?,
             salt: salt_bytes(salt)?,
-            output,
+            output: Output::new(output),
         })
     }
 }

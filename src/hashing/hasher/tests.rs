@@ -1,7 +1,8 @@
 //! Digests as they are published, and what they bind.
 
 use super::*;
-use crate::key::{Environment, KeyId};
+use crate::key::{Access, Environment, KeyId};
+use crate::testkit;
 
 const SECRET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 const STRONG: SecretOrigin = SecretOrigin::Generated { entropy_bits: 256 };
@@ -43,15 +44,31 @@ fn hasher(choice: Hashing) -> Hasher {
     Hasher::new(choice, None, Arc::new(Salt)).unwrap()
 }
 
-fn live() -> Environment {
-    Environment::new("live").unwrap()
+/// The key of the known answers, before it has a digest.
+async fn key(origin: SecretOrigin) -> KeyRecord {
+    let (_, key) = testkit::keyward_with_key(Access::Full).await;
+    KeyRecord {
+        id: KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
+        environment: Environment::new("live").unwrap(),
+        origin,
+        digest: Digest::none(),
+        ..key.record().clone()
+    }
 }
 
-fn known(environment: &Environment) -> Binding<'_> {
-    Binding {
-        environment,
-        id: KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
-    }
+/// The same once it has its digest.
+async fn kept(hasher: &Hasher, origin: SecretOrigin) -> KeyRecord {
+    let key = key(origin).await;
+    let digest = hasher.digest(&key, SECRET).await.unwrap();
+    KeyRecord { digest, ..key }
+}
+
+async fn verify(
+    hasher: &Hasher,
+    record: &KeyRecord,
+    secret: &[u8],
+) -> Result<Possession, HashingError> {
+    hasher.verify(record, &sent(secret), Purpose::Request).await
 }
 
 fn sent(secret: &[u8]) -> Credential<'_> {
@@ -78,16 +95,14 @@ async fn digests_are_the_published_ones() {
         ("with pepper 7 ", peppered(), UNKNOWN),
     ] {
         let hasher = hasher(choice);
-        let live = live();
-        let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
-        assert_eq!(digest.expose(), answer(name));
+        let record = kept(&hasher, origin).await;
+        assert_eq!(record.digest.expose(), answer(name));
         for (secret, possession) in [
             (SECRET, proven()),
             (&SECRET[1..], Possession::Refuted),
             (b"".as_slice(), Possession::Refuted),
         ] {
-            let sent = sent(secret);
-            let verdict = hasher.verify(&digest, known(&live), &sent, origin).await;
+            let verdict = verify(&hasher, &record, secret).await;
             assert_eq!(verdict.unwrap(), possession, "{name}");
         }
     }
@@ -99,30 +114,30 @@ async fn digests_are_the_published_ones() {
 
 #[tokio::test]
 async fn a_digest_binds_environment_and_id() {
-    let (live, test) = (live(), Environment::new("test").unwrap());
-    let other = Binding {
-        environment: &live,
-        id: KeyId::from_u128(7),
-    };
     for (origin, in_another_row) in [(STRONG, None), (UNKNOWN, Some(Possession::Refuted))] {
         let hasher = hasher(Hashing::recommended());
-        let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
-        let moved = hasher
-            .verify(&digest, known(&test), &sent(SECRET), origin)
-            .await;
-        assert_eq!(moved.unwrap(), Possession::Refuted);
-        let copied = hasher.verify(&digest, other, &sent(SECRET), origin).await;
+        let record = kept(&hasher, origin).await;
+        let moved = KeyRecord {
+            environment: Environment::new("test").unwrap(),
+            ..record.clone()
+        };
+        let verdict = verify(&hasher, &moved, SECRET).await;
+        assert_eq!(verdict.unwrap(), Possession::Refuted);
+        let copied = KeyRecord {
+            id: KeyId::from_u128(7),
+            ..record
+        };
+        let verdict = verify(&hasher, &copied, SECRET).await;
         match in_another_row {
-            Some(verdict) => assert_eq!(copied.unwrap(), verdict),
+            Some(possession) => assert_eq!(verdict.unwrap(), possession),
             // A fast digest names its row, so that this is known to be damage and not a wrong secret.
-            None => assert!(matches!(copied, Err(HashingError::Malformed))),
+            None => assert!(matches!(verdict, Err(HashingError::Malformed))),
         }
     }
 }
 
 #[tokio::test]
 async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
-    let live = live();
     for choice in [
         Hashing::recommended(),
         Hashing::recommended().pepper(pepper(1)),
@@ -135,67 +150,54 @@ async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
             },
             SecretOrigin::Generated { entropy_bits: 111 },
         ] {
-            let digest = hasher.digest(known(&live), SECRET, origin).await.unwrap();
-            assert!(digest.expose().starts_with("$keyward-argon2id$"));
-            let better = hasher
-                .improve(&digest, known(&live), SECRET, origin, ())
-                .await;
+            let record = kept(&hasher, origin).await;
+            assert!(record.digest.expose().starts_with("$keyward-argon2id$"));
+            let better = hasher.improve(&record, SECRET, ()).await;
             assert_eq!(better.unwrap(), None);
         }
         // One that was hashed fast by mistake is moved to the slow hash.
-        let fast = hasher.digest(known(&live), SECRET, STRONG).await.unwrap();
-        let better = hasher
-            .improve(&fast, known(&live), SECRET, UNKNOWN, ())
-            .await;
-        assert!(
-            better
-                .unwrap()
-                .unwrap()
-                .expose()
-                .starts_with("$keyward-argon2id$")
-        );
+        let record = KeyRecord {
+            origin: UNKNOWN,
+            ..kept(&hasher, STRONG).await
+        };
+        let better = hasher.improve(&record, SECRET, ()).await;
+        let better = better.unwrap().unwrap();
+        assert!(better.expose().starts_with("$keyward-argon2id$"));
     }
 }
 
 #[tokio::test]
 async fn a_pepper_that_is_not_configured_is_undecidable() {
-    let live = live();
     for origin in [STRONG, UNKNOWN] {
         let with = hasher(Hashing::recommended().pepper(pepper(3)));
-        let digest = with.digest(known(&live), SECRET, origin).await.unwrap();
+        let record = kept(&with, origin).await;
         let without = hasher(Hashing::recommended().pepper(pepper(4)));
+        let verdict = verify(&without, &record, SECRET).await;
         assert!(matches!(
-            without
-                .verify(&digest, known(&live), &sent(SECRET), origin)
-                .await,
+            verdict,
             Err(HashingError::UnknownPepper { version: 3 })
         ));
         let accepting = hasher(Hashing::recommended().accept_pepper(pepper(3)));
-        assert_eq!(
-            accepting
-                .verify(&digest, known(&live), &sent(SECRET), origin)
-                .await
-                .unwrap(),
-            Possession::Proven { outdated: false }
-        );
+        let verdict = verify(&accepting, &record, SECRET).await;
+        assert_eq!(verdict.unwrap(), proven());
     }
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn imported_argon2_reuses_the_hashers_memory() {
-    let foreign = ForeignKeys::under(pepper(1));
-    let hasher = Hasher::new(Hashing::recommended(), Some(foreign), Arc::new(Salt)).unwrap();
-    let environment = live();
-    let binding = known(&environment);
-    for variant in ["argon2id", "argon2i", "argon2d"] {
-        let output = "A".repeat(43);
-        let text = format!("${variant}$v=19$m=64,t=1,p=1$c29tZXNhbHQ${output}");
-        let imported = ForeignDigest::argon2(&text).unwrap();
-        let kept = hasher
-            .keep_foreign(binding, Coverage::Secret, &imported)
-            .unwrap();
-        let compared = hasher.verify(&kept, binding, &sent(SECRET), UNKNOWN).await;
-        assert_eq!(compared.unwrap(), Possession::Refuted);
-        assert_eq!(hasher.memory.kept().len(), 1, "{variant}");
-    }
+async fn secrets_are_wiped_once_they_were_hashed() {
+    use crate::wiping::leaves_no_trace;
+
+    let hasher = hasher(Hashing::recommended());
+    let record = key(UNKNOWN).await;
+    let binding = Binding::of(&record);
+    leaves_no_trace(|secret| {
+        let (params, secret) = (Argon2Params::OWASP, secret.as_bytes());
+        let work = hasher.argon2id(params, None, [0; 16], binding, secret, &hasher.hashes);
+        work.unwrap()
+    });
+    leaves_no_trace(|secret| {
+        let digest = ForeignDigest::sha256(&"ab".repeat(32)).unwrap();
+        hasher.foreign_comparison(digest, None, secret.as_bytes(), &hasher.hashes)
+    });
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Fingerprint, SlowLane, State, Work};
+use super::{Fingerprint, Lane, State, Work};
 use crate::hashing::HashingError;
+use crate::hashing::argon2id::Memory;
 
 /// Work that somebody waits for. Dropped undone, it tells them so.
 pub(super) trait Job: Send {
     /// Whether anybody still waits. If not, nobody can join any more either.
     fn is_awaited(&mut self, state: &mut State) -> bool;
-    /// Does the work. What it returns tells those who wait, once the permit has found its next use.
-    fn run(self: Box<Self>) -> Work;
+    /// Does the work, in the thread's memory. What it returns tells those who wait, once the permit has found its next use.
+    fn run(self: Box<Self>, memory: &mut Memory) -> Work;
     /// Tells those who wait that there was no place for it.
     fn refuse(self: Box<Self>);
 }
@@ -36,15 +37,15 @@ pub(super) struct Single<T, W> {
 impl<T, W> Job for Single<T, W>
 where
     T: Send + 'static,
-    W: FnOnce() -> Result<T, HashingError> + Send + 'static,
+    W: FnOnce(&mut Memory) -> Result<T, HashingError> + Send + 'static,
 {
     fn is_awaited(&mut self, _: &mut State) -> bool {
         !self.answer.is_closed()
     }
 
-    fn run(self: Box<Self>) -> Work {
+    fn run(self: Box<Self>, memory: &mut Memory) -> Work {
         let Self { answer, work } = *self;
-        let result = catch_unwind(AssertUnwindSafe(work));
+        let result = catch_unwind(AssertUnwindSafe(|| work(memory)));
         Box::new(move || {
             if let Ok(result) = result {
                 // Whoever waited may have gone meanwhile.
@@ -66,7 +67,7 @@ pub(super) struct Joint<W> {
 
 impl<W> Job for Joint<W>
 where
-    W: FnOnce() -> Result<bool, HashingError> + Send,
+    W: FnOnce(&mut Memory) -> Result<bool, HashingError> + Send,
 {
     fn is_awaited(&mut self, state: &mut State) -> bool {
         let fingerprint = &self.entry.fingerprint;
@@ -79,9 +80,9 @@ where
         is_awaited
     }
 
-    fn run(self: Box<Self>) -> Work {
+    fn run(self: Box<Self>, memory: &mut Memory) -> Work {
         let Self { mut entry, work } = *self;
-        if let Ok(Ok(verdict)) = catch_unwind(AssertUnwindSafe(work)) {
+        if let Ok(Ok(verdict)) = catch_unwind(AssertUnwindSafe(|| work(memory))) {
             entry.progress = Progress::Finished(verdict);
         }
         Box::new(move || drop(entry))
@@ -94,7 +95,7 @@ where
 
 /// What is listed for others to join. Dropped, it leaves the list and wakes its waiters.
 pub(super) struct Entry {
-    pub(super) lane: Arc<SlowLane>,
+    pub(super) lane: Arc<Lane>,
     pub(super) fingerprint: Fingerprint,
     pub(super) is_listed: bool,
     pub(super) progress: Progress,

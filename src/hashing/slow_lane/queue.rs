@@ -1,126 +1,242 @@
-//! The queue before the permits: fair between keys, with a share for management.
+//! The queue before the permits: fair between tenants, then between keys, with a share for management.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 
 use super::State;
 use super::job::Job;
-use crate::key::KeyId;
+use crate::key::{KeyId, TenantId};
 
 /// On whose account a job waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::hashing) struct Account {
+    pub(in crate::hashing) class: Class,
+    pub(in crate::hashing) tenant: TenantId,
+    pub(in crate::hashing) key: KeyId,
+}
+
+/// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::hashing) enum Account {
-    /// Operations of the manager: issue, import, rotate, find an owner.
+pub(in crate::hashing) enum Class {
+    /// Deciding on a request.
+    Verification,
+    /// An operation of the manager: issue, import, rotate, find an owner.
     Management,
-    /// Verifications of one key.
-    Key(KeyId),
+}
+
+/// A job and the account on which it waits.
+pub(super) struct Waiting {
+    pub(super) account: Account,
+    pub(super) job: Box<dyn Job>,
 }
 
 /// Jobs that wait for a permit.
 ///
-/// Keys take turns, and every second turn is management's. While there is room, an account may take all of it. If
-/// the queue is full, a newcomer takes the latest place of the key with the most places, unless the newcomer's account would then
-/// have as many. Management has a quarter of the places in any case.
+/// Tenants take turns, within a tenant its keys do, and every second turn is management's. While there is room, anybody may take
+/// all of it. If the queue is full, a newcomer takes the latest place of the tenant with the most places, unless the newcomer's
+/// tenant would then have as many; then that of its own tenant's key with the most places, by the same rule. Management has
+/// a quarter of the places in any case.
 #[derive(Default)]
 pub(super) struct Queue {
-    management: VecDeque<Box<dyn Job>>,
-    /// No list is empty.
-    keys: HashMap<KeyId, VecDeque<Box<dyn Job>>>,
-    /// Each key of `keys` once, the next first.
-    turns: VecDeque<KeyId>,
+    management: Tenants,
+    verifications: Tenants,
     was_management: bool,
 }
 
+type Tenants = Turns<TenantId, Turns<KeyId, VecDeque<Waiting>>>;
+
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.management.len() + self.keys.values().map(VecDeque::len).sum::<usize>()
+        self.management.len() + self.verifications.len()
     }
 
-    pub(super) fn push(&mut self, account: Account, job: Box<dyn Job>) {
-        match account {
-            Account::Management => self.management.push_back(job),
-            Account::Key(id) => {
-                let jobs = self.keys.entry(id).or_default();
-                if jobs.is_empty() {
-                    self.turns.push_back(id);
-                }
-                jobs.push_back(job);
-            }
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        match waiting.account.class {
+            Class::Management => self.management.push(waiting),
+            Class::Verification => self.verifications.push(waiting),
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<Box<dyn Job>> {
-        let is_management = self.turns.is_empty() || !self.was_management;
-        if is_management && let Some(job) = self.management.pop_front() {
-            self.was_management = true;
-            return Some(job);
-        }
-        self.was_management = false;
-        let id = self.turns.pop_front()?;
-        let jobs = self.keys.get_mut(&id)?;
-        let job = jobs.pop_front();
-        if jobs.is_empty() {
-            self.keys.remove(&id);
-        } else {
-            self.turns.push_back(id);
-        }
-        job
+        let is_management = self.verifications.len() == 0 || !self.was_management;
+        let management = is_management.then(|| self.management.pop()).flatten();
+        self.was_management = management.is_some();
+        let next = management.or_else(|| self.verifications.pop())?;
+        Some(next.job)
     }
 
     /// Takes out the job that must give its place to a newcomer on this account. `None` if the newcomer has to go.
-    pub(super) fn displace(&mut self, newcomer: Account) -> Option<Box<dyn Job>> {
+    pub(super) fn displace(&mut self, newcomer: &Account) -> Option<Waiting> {
         let share = self.len().div_ceil(4);
-        let largest = self.keys.iter().max_by_key(|(_, jobs)| jobs.len());
-        let (id, most) = largest.map(|(id, jobs)| (*id, jobs.len())).unzip();
-        let most = most.unwrap_or(0);
-        let (is_fair, own) = match newcomer {
-            Account::Management => (self.management.len() < share, 0),
-            Account::Key(id) => {
-                let own = self.keys.get(&id).map_or(0, VecDeque::len);
-                (most > own + 1, own)
-            }
-        };
-        if is_fair {
-            return self.pop_latest(id?);
+        match newcomer.class {
+            Class::Management if self.management.len() < share => self.verifications.pop_latest(),
+            Class::Management => self.management.displace(newcomer),
+            Class::Verification => self.verifications.displace(newcomer).or_else(|| {
+                // Management that took more than its share while there was room gives it back.
+                let own = self.verifications.len_of(&newcomer.tenant);
+                let is_above_share = self.management.len() > share.max(own + 1);
+                is_above_share.then(|| self.management.pop_latest())?
+            }),
         }
-        // Management that took more than its share while there was room gives it back.
-        let is_above_share = self.management.len() > share.max(own + 1);
-        if newcomer != Account::Management && is_above_share {
-            return self.management.pop_back();
-        }
-        None
-    }
-
-    fn pop_latest(&mut self, id: KeyId) -> Option<Box<dyn Job>> {
-        let jobs = self.keys.get_mut(&id)?;
-        let job = jobs.pop_back();
-        if jobs.is_empty() {
-            self.keys.remove(&id);
-            self.turns.retain(|turn| *turn != id);
-        }
-        job
     }
 
     /// Takes out all jobs.
-    pub(super) fn drain(&mut self) -> Vec<(Account, Box<dyn Job>)> {
-        let management = self.management.drain(..);
-        let mut all: Vec<_> = management.map(|job| (Account::Management, job)).collect();
-        for id in self.turns.drain(..) {
-            let jobs = self.keys.remove(&id).into_iter().flatten();
-            all.extend(jobs.map(|job| (Account::Key(id), job)));
-        }
+    pub(super) fn drain(&mut self) -> Vec<Waiting> {
+        let mut all = Vec::with_capacity(self.len());
+        self.management.drain_into(&mut all);
+        self.verifications.drain_into(&mut all);
         all
+    }
+}
+
+/// Jobs in the order in which they are to run.
+trait List: Default {
+    fn len(&self) -> usize;
+    fn push(&mut self, waiting: Waiting);
+    fn pop(&mut self) -> Option<Waiting>;
+    /// Takes out the latest job of whoever has the most.
+    fn pop_latest(&mut self) -> Option<Waiting>;
+    /// Takes out the job that must give its place to a newcomer on this account.
+    fn displace(&mut self, newcomer: &Account) -> Option<Waiting>;
+    fn drain_into(&mut self, all: &mut Vec<Waiting>);
+}
+
+/// First come, first served.
+impl List for VecDeque<Waiting> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        self.pop_front()
+    }
+
+    fn pop_latest(&mut self) -> Option<Waiting> {
+        self.pop_back()
+    }
+
+    fn displace(&mut self, _: &Account) -> Option<Waiting> {
+        None
+    }
+
+    fn drain_into(&mut self, all: &mut Vec<Waiting>) {
+        all.extend(self.drain(..));
+    }
+}
+
+/// Lists that take turns.
+struct Turns<N, L> {
+    /// No list is empty.
+    lists: HashMap<N, L>,
+    /// Each name of `lists` once, the next first.
+    turns: VecDeque<N>,
+    /// Jobs in all lists.
+    len: usize,
+}
+
+/// The name of the list that an account's jobs are in.
+trait Name: Clone + Eq + Hash {
+    fn of(account: &Account) -> Self;
+}
+
+impl Name for TenantId {
+    fn of(account: &Account) -> Self {
+        account.tenant.clone()
+    }
+}
+
+impl Name for KeyId {
+    fn of(account: &Account) -> Self {
+        account.key
+    }
+}
+
+impl<N, L> Default for Turns<N, L> {
+    fn default() -> Self {
+        Self {
+            lists: HashMap::new(),
+            turns: VecDeque::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<N: Name, L: List> Turns<N, L> {
+    fn len_of(&self, name: &N) -> usize {
+        self.lists.get(name).map_or(0, List::len)
+    }
+
+    /// Takes a job out of a list, and the list out of its turns if it is empty.
+    fn take(&mut self, name: &N, take: impl FnOnce(&mut L) -> Option<Waiting>) -> Option<Waiting> {
+        let list = self.lists.get_mut(name)?;
+        let taken = take(list)?;
+        self.len -= 1;
+        if list.len() == 0 {
+            self.lists.remove(name);
+            self.turns.retain(|turn| turn != name);
+        }
+        Some(taken)
+    }
+}
+
+impl<N: Name, L: List> List for Turns<N, L> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        let name = N::of(&waiting.account);
+        self.len += 1;
+        if !self.lists.contains_key(&name) {
+            self.turns.push_back(name.clone());
+        }
+        self.lists.entry(name).or_default().push(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let name = self.turns.front()?.clone();
+        self.turns.rotate_left(1);
+        self.take(&name, L::pop)
+    }
+
+    fn pop_latest(&mut self) -> Option<Waiting> {
+        let largest = self.lists.iter().max_by_key(|(_, list)| list.len())?;
+        let name = largest.0.clone();
+        self.take(&name, L::pop_latest)
+    }
+
+    fn displace(&mut self, newcomer: &Account) -> Option<Waiting> {
+        let name = N::of(newcomer);
+        let most = self.lists.values().map(List::len).max();
+        if most > Some(self.len_of(&name) + 1) {
+            return self.pop_latest();
+        }
+        self.take(&name, |own| own.displace(newcomer))
+    }
+
+    fn drain_into(&mut self, all: &mut Vec<Waiting>) {
+        for name in std::mem::take(&mut self.turns) {
+            if let Some(mut list) = self.lists.remove(&name) {
+                list.drain_into(all);
+            }
+        }
+        self.len = 0;
     }
 }
 
 impl State {
     /// Takes those jobs out of the queue that nobody waits for. They must be dropped without the lock.
-    pub(super) fn take_abandoned(&mut self) -> Vec<Box<dyn Job>> {
+    pub(super) fn take_abandoned(&mut self) -> Vec<Waiting> {
         let mut abandoned = Vec::new();
-        for (account, mut job) in self.waiting.drain() {
-            if job.is_awaited(self) {
-                self.waiting.push(account, job);
+        for mut waiting in self.waiting.drain() {
+            if waiting.job.is_awaited(self) {
+                self.waiting.push(waiting);
             } else {
-                abandoned.push(job);
+                abandoned.push(waiting);
             }
         }
         abandoned
@@ -131,14 +247,14 @@ impl State {
 #[derive(Default)]
 pub(super) struct Removed {
     /// Nobody waits for them any more.
-    pub(super) abandoned: Vec<Box<dyn Job>>,
+    pub(super) abandoned: Vec<Waiting>,
     /// It gave its place to another account's job.
-    pub(super) displaced: Option<Box<dyn Job>>,
+    pub(super) displaced: Option<Waiting>,
 }
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        if let Some(job) = self.displaced.take() {
+        if let Some(Waiting { job, .. }) = self.displaced.take() {
             job.refuse();
         }
     }

@@ -1,7 +1,7 @@
 //! The lane under pressure: who shares, who waits, who leaves, what fails.
 
 use super::*;
-use crate::key::KeyId;
+use crate::key::{KeyId, TenantId};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,20 +9,38 @@ use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-const A: Account = Account::Key(KeyId::from_u128(1));
-const B: Account = Account::Key(KeyId::from_u128(2));
+/// The account of requests with a key.
+fn key(tenant: &str, key: u128) -> Account {
+    Account {
+        class: Class::Verification,
+        tenant: TenantId::new(tenant).unwrap(),
+        key: KeyId::from_u128(key),
+    }
+}
 
-fn lane(permits: usize, queue: usize) -> Arc<SlowLane> {
-    Arc::new(SlowLane::new(NonZeroUsize::new(permits).unwrap(), queue))
+fn a() -> Account {
+    key("a", 1)
+}
+
+/// The account of the manager, for a key of a tenant.
+fn management(tenant: &str) -> Account {
+    Account {
+        class: Class::Management,
+        ..key(tenant, 99)
+    }
+}
+
+fn lane(permits: usize, queue: usize) -> SlowLane {
+    SlowLane::new(NonZeroUsize::new(permits).unwrap(), queue)
 }
 
 /// Work that waits for a word, so that others pile up behind it.
 fn held_up() -> (
     mpsc::Sender<()>,
-    impl FnOnce() -> Result<bool, HashingError> + Send,
+    impl FnOnce(&mut Memory) -> Result<bool, HashingError> + Send,
 ) {
     let (release, held) = mpsc::channel::<()>();
-    (release, move || {
+    (release, move |_: &mut Memory| {
         held.recv_timeout(Duration::from_secs(30)).unwrap();
         Ok(true)
     })
@@ -40,7 +58,7 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 fn is_idle(lane: &SlowLane) -> bool {
-    let state = lane.state();
+    let state = lane.0.state();
     state.busy == 0 && state.waiting.len() == 0 && state.shared.is_empty()
 }
 
@@ -53,9 +71,9 @@ async fn requests_for_the_same_computation_share_it() {
     let mut waiters = Vec::new();
     for _ in 0..50 {
         let (runs, wait) = (Arc::clone(&runs), wait.take());
-        let mut waiter = Box::pin(lane.share(A, [1; 32], move || {
+        let mut waiter = Box::pin(lane.share(a(), [1; 32], move |memory| {
             runs.fetch_add(1, Ordering::SeqCst);
-            wait.unwrap()()
+            wait.unwrap()(memory)
         }));
         asks(waiter.as_mut());
         waiters.push(waiter);
@@ -72,9 +90,9 @@ async fn requests_for_the_same_computation_share_it() {
 async fn the_one_who_began_may_leave_while_others_wait() {
     let lane = lane(1, 1);
     let (release, wait) = held_up();
-    let mut second = Box::pin(lane.share(A, [1; 32], || Ok(false)));
+    let mut second = Box::pin(lane.share(a(), [1; 32], |_| Ok(false)));
     {
-        let mut first = pin!(lane.share(A, [1; 32], wait));
+        let mut first = pin!(lane.share(a(), [1; 32], wait));
         asks(first.as_mut());
         asks(second.as_mut());
     }
@@ -86,25 +104,25 @@ async fn the_one_who_began_may_leave_while_others_wait() {
 async fn work_that_nobody_awaits_any_more_is_not_begun() {
     let lane = lane(1, 2);
     let (release, wait) = held_up();
-    let mut running = pin!(lane.run(Account::Management, wait));
+    let mut running = pin!(lane.run(management("a"), wait));
     asks(running.as_mut());
     let begun = Arc::new(AtomicU32::new(0));
     let count = || {
         let begun = Arc::clone(&begun);
-        move || {
+        move |_: &mut Memory| {
             begun.fetch_add(1, Ordering::SeqCst);
             Ok(true)
         }
     };
     {
-        asks(pin!(lane.share(A, [2; 32], count())));
-        asks(pin!(lane.run(Account::Management, count())));
+        asks(pin!(lane.share(a(), [2; 32], count())));
+        asks(pin!(lane.run(management("a"), count())));
     }
     release.send(()).unwrap();
     running.await.unwrap();
     until(|| is_idle(&lane));
     assert_eq!(begun.load(Ordering::SeqCst), 0);
-    let anew = lane.share(A, [2; 32], count()).await;
+    let anew = lane.share(a(), [2; 32], count()).await;
     assert!(anew.unwrap(), "and can be begun anew");
 }
 
@@ -112,21 +130,21 @@ async fn work_that_nobody_awaits_any_more_is_not_begun() {
 async fn the_queue_is_bounded_and_the_abandoned_hold_no_place() {
     let lane = lane(1, 2);
     let (release, wait) = held_up();
-    let mut running = Box::pin(lane.share(A, [0; 32], wait));
+    let mut running = Box::pin(lane.share(a(), [0; 32], wait));
     asks(running.as_mut());
-    let mut one = Box::pin(lane.share(A, [1; 32], || Ok(true)));
-    let mut two = Box::pin(lane.run(Account::Management, || Ok(true)));
+    let mut one = Box::pin(lane.share(a(), [1; 32], |_| Ok(true)));
+    let mut two = Box::pin(lane.run(management("a"), |_| Ok(true)));
     asks(one.as_mut());
     asks(two.as_mut());
-    let refused = lane.share(A, [9; 32], || Ok(true)).await;
+    let refused = lane.share(a(), [9; 32], |_| Ok(true)).await;
     assert!(matches!(refused, Err(HashingError::Saturated)));
-    let refused = lane.run(Account::Management, || Ok(())).await;
+    let refused = lane.run(management("a"), |_| Ok(())).await;
     assert!(matches!(refused, Err(HashingError::Saturated)));
-    assert!(!lane.state().shared.contains_key(&[9; 32]));
+    assert!(!lane.0.state().shared.contains_key(&[9; 32]));
 
     drop((one, two));
-    let mut three = Box::pin(lane.share(A, [9; 32], || Ok(true)));
-    let mut four = Box::pin(lane.run(Account::Management, || Ok(true)));
+    let mut three = Box::pin(lane.share(a(), [9; 32], |_| Ok(true)));
+    let mut four = Box::pin(lane.run(management("a"), |_| Ok(true)));
     asks(three.as_mut());
     asks(four.as_mut());
     release.send(()).unwrap();
@@ -145,9 +163,9 @@ async fn at_most_the_permits_run_at_once() {
         let (release, wait) = held_up();
         releases.push(release);
         let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-        let mut waiter = Box::pin(lane.run(Account::Management, move || {
+        let mut waiter = Box::pin(lane.run(management("a"), move |memory| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            let waited = wait();
+            let waited = wait(memory);
             std::thread::sleep(Duration::from_millis(1));
             now.fetch_sub(1, Ordering::SeqCst);
             waited
@@ -158,7 +176,7 @@ async fn at_most_the_permits_run_at_once() {
     // None goes before all have asked and as many as may are seen at work, however late their threads come to it.
     until(|| now.load(Ordering::SeqCst) >= 2);
     {
-        let state = lane.state();
+        let state = lane.0.state();
         assert_eq!((state.busy, state.waiting.len()), (2, 48));
     }
     for release in releases {
@@ -173,12 +191,15 @@ async fn at_most_the_permits_run_at_once() {
 #[tokio::test]
 async fn what_may_only_run_at_once_never_waits() {
     let lane = lane(1, 5);
-    assert!(matches!(lane.run_if_free(|| Ok(7)).await, Ok(Some(7))));
+    assert!(matches!(
+        lane.run_if_free(a(), |_| Ok(7)).await,
+        Ok(Some(7))
+    ));
     until(|| is_idle(&lane));
     let (release, wait) = held_up();
-    let mut running = pin!(lane.run(Account::Management, wait));
+    let mut running = pin!(lane.run(management("a"), wait));
     asks(running.as_mut());
-    assert!(matches!(lane.run_if_free(|| Ok(7)).await, Ok(None)));
+    assert!(matches!(lane.run_if_free(a(), |_| Ok(7)).await, Ok(None)));
     release.send(()).unwrap();
     running.await.unwrap();
 }
@@ -187,11 +208,9 @@ async fn what_may_only_run_at_once_never_waits() {
 async fn a_panic_in_the_work_is_undecidable_and_frees_its_permit() {
     let lane = lane(1, 1);
     for _ in 0..3 {
-        let shared = lane.share(A, [1; 32], || panic!("planted")).await;
+        let shared = lane.share(a(), [1; 32], |_| panic!("planted")).await;
         assert!(matches!(shared, Err(HashingError::Unfinished)));
-        let single = lane
-            .run::<()>(Account::Management, || panic!("planted"))
-            .await;
+        let single = lane.run::<()>(management("a"), |_| panic!("planted")).await;
         assert!(matches!(single, Err(HashingError::Unfinished)));
     }
     until(|| is_idle(&lane));
@@ -201,9 +220,9 @@ async fn a_panic_in_the_work_is_undecidable_and_frees_its_permit() {
 async fn a_shared_no_is_a_no_for_all() {
     let lane = lane(1, 0);
     let (release, wait) = held_up();
-    let mut first = Box::pin(lane.share(A, [1; 32], move || wait().map(|_| false)));
+    let mut first = Box::pin(lane.share(a(), [1; 32], move |memory| wait(memory).map(|_| false)));
     asks(first.as_mut());
-    let mut second = Box::pin(lane.share(A, [1; 32], || Ok(true)));
+    let mut second = Box::pin(lane.share(a(), [1; 32], |_| Ok(true)));
     asks(second.as_mut());
     release.send(()).unwrap();
     assert!(!first.await.unwrap());
@@ -214,7 +233,7 @@ async fn a_shared_no_is_a_no_for_all() {
 async fn nobody_joins_what_is_refused() {
     let lane = lane(1, 0);
     let (release, wait) = held_up();
-    let mut running = Box::pin(lane.run(Account::Management, wait));
+    let mut running = Box::pin(lane.run(management("a"), wait));
     asks(running.as_mut());
     // From several threads at once: none may come between the listing of what is refused and its end.
     std::thread::scope(|scope| {
@@ -223,7 +242,7 @@ async fn nobody_joins_what_is_refused() {
                 let runtime = tokio::runtime::Builder::new_current_thread();
                 let runtime = { runtime }.build().unwrap();
                 for _ in 0..5_000 {
-                    let refused = runtime.block_on(lane.share(A, [1; 32], || Ok(true)));
+                    let refused = runtime.block_on(lane.share(a(), [1; 32], |_| Ok(true)));
                     assert!(
                         matches!(refused, Err(HashingError::Saturated)),
                         "{refused:?}"
@@ -232,7 +251,7 @@ async fn nobody_joins_what_is_refused() {
             });
         }
     });
-    assert!(lane.state().shared.is_empty());
+    assert!(lane.0.state().shared.is_empty());
     release.send(()).unwrap();
     running.await.unwrap();
 }
@@ -255,22 +274,19 @@ async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
                 STRANDED.lock().unwrap().push(std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread();
                     let runtime = { runtime }.build().unwrap();
-                    runtime.block_on(waiter.share(A, fingerprint, || Ok(true)))
+                    runtime.block_on(waiter.share(a(), fingerprint, |_| Ok(true)))
                 }));
             }
-            until(|| lane.state().waiting.len() == 2);
+            until(|| lane.0.state().waiting.len() == 2);
         }
         drop(work);
         Err(io::Error::other("planted"))
     }
 
-    let lane = Arc::new(SlowLane {
-        spawn,
-        ..SlowLane::new(NonZeroUsize::MIN, 5)
-    });
+    let lane = Arc::new(SlowLane::spawning(NonZeroUsize::MIN, 5, spawn));
     FAIL.store(1, Ordering::SeqCst);
     *SPAWNING.lock().unwrap() = Some(Arc::clone(&lane));
-    let refused = lane.run(Account::Management, || Ok(())).await;
+    let refused = lane.run(management("a"), |_| Ok(())).await;
     assert!(matches!(refused, Err(HashingError::Unfinished)));
     for stranded in STRANDED.lock().unwrap().drain(..) {
         let told = stranded.join().unwrap();
@@ -279,7 +295,7 @@ async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
     assert!(is_idle(&lane));
     FAIL.store(0, Ordering::SeqCst);
     assert!(
-        lane.share(A, [7; 32], || Ok(true)).await.unwrap(),
+        lane.share(a(), [7; 32], |_| Ok(true)).await.unwrap(),
         "and then it works again"
     );
 }
@@ -295,19 +311,19 @@ fn a_runtime_that_stands_still_holds_up_nobody_else() {
     };
     let (release, wait) = held_up();
     let still = runtime();
-    let mut abandoned = Box::pin(lane.share(A, [1; 32], wait));
+    let mut abandoned = Box::pin(lane.share(a(), [1; 32], wait));
     {
         let _entered = still.enter();
         asks(abandoned.as_mut());
     }
-    let mut waiting = Box::pin(lane.share(A, [2; 32], || Ok(true)));
+    let mut waiting = Box::pin(lane.share(a(), [2; 32], |_| Ok(true)));
     asks(waiting.as_mut());
     release.send(()).unwrap();
     // Neither of the two above is ever polled again.
     for fingerprint in [[1; 32], [2; 32], [3; 32]] {
         let other = runtime();
         let shared = other.block_on(async {
-            let shared = lane.share(A, fingerprint, || Ok(true));
+            let shared = lane.share(a(), fingerprint, |_| Ok(true));
             tokio::time::timeout(Duration::from_secs(20), shared).await
         });
         assert!(shared.unwrap().unwrap());
@@ -316,99 +332,195 @@ fn a_runtime_that_stands_still_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn guesses_at_one_key_displace_nobody_else() {
-    let lane = lane(1, 8);
-    let (release, wait) = held_up();
-    let mut running = Box::pin(lane.share(A, [0; 32], wait));
-    asks(running.as_mut());
-    let mut guesses = Vec::new();
-    for guess in 1..=8 {
-        let mut waiting = Box::pin(lane.share(A, [guess; 32], || Ok(false)));
-        asks(waiting.as_mut());
-        guesses.push(waiting);
+async fn each_permit_has_one_thread_as_long_as_the_lane() {
+    static SPAWNED: AtomicU32 = AtomicU32::new(0);
+    fn spawn(work: Work) -> io::Result<()> {
+        SPAWNED.fetch_add(1, Ordering::SeqCst);
+        spawn_thread(work)
     }
-    let further = lane.share(A, [9; 32], || Ok(false)).await;
-    assert!(matches!(further, Err(HashingError::Saturated)));
-
-    let mut others = Vec::new();
-    for other in 100..104 {
-        let account = Account::Key(KeyId::from_u128(u128::from(other)));
-        let mut waiting = Box::pin(lane.share(account, [other; 32], || Ok(true)));
-        asks(waiting.as_mut());
-        others.push(waiting);
-    }
-    let mut issuing = Box::pin(lane.run(Account::Management, || Ok(7)));
-    let mut finding = Box::pin(lane.share(Account::Management, [200; 32], || Ok(true)));
-    asks(issuing.as_mut());
-    asks(finding.as_mut());
-    // Once those six have a place, further guesses do not take it.
-    let further = lane.share(A, [9; 32], || Ok(false)).await;
-    assert!(matches!(further, Err(HashingError::Saturated)));
-    assert_eq!(lane.state().waiting.len(), 8);
-
-    release.send(()).unwrap();
-    for other in others {
-        assert!(other.await.unwrap());
-    }
-    assert_eq!(issuing.await.unwrap(), 7);
-    assert!(finding.await.unwrap());
-    let mut saturated = 0;
-    for guess in guesses {
-        match guess.await {
-            Ok(verdict) => assert!(!verdict),
-            Err(HashingError::Saturated) => saturated += 1,
-            Err(other) => panic!("{other}"),
+    let lane = SlowLane::spawning(NonZeroUsize::new(2).unwrap(), 100, spawn);
+    let threads = Arc::new(Mutex::new(std::collections::HashSet::new()));
+    for burst in 0_u8..50 {
+        let waiters = (0..=burst % 5).map(|n| {
+            let threads = Arc::clone(&threads);
+            lane.share(a(), [n; 32], move |_| {
+                let thread = std::thread::current().id();
+                Ok(threads.lock().unwrap().insert(thread))
+            })
+        });
+        let mut waiters: Vec<_> = waiters.map(Box::pin).collect();
+        let all = waiters.iter_mut().map(|waiter| waiter.as_mut());
+        for waiter in all {
+            // Some are done as soon as they are asked.
+            let _ = waiter.poll(&mut Context::from_waker(Waker::noop()));
         }
+        until(|| is_idle(&lane));
     }
-    assert_eq!(saturated, 6, "they gave their places");
-    until(|| is_idle(&lane));
+    assert!(SPAWNED.load(Ordering::SeqCst) <= 2);
+    assert!(threads.lock().unwrap().len() <= 2);
+    let shared = Arc::downgrade(&lane.0);
+    drop(lane);
+    until(|| shared.strong_count() == 0);
 }
 
 #[tokio::test]
-async fn keys_take_turns_in_the_queue() {
-    let lane = lane(1, 8);
+async fn a_lane_that_is_dropped_drops_what_waits() {
+    let lane = lane(1, 5);
     let (release, wait) = held_up();
-    let mut running = Box::pin(lane.share(A, [0; 32], wait));
-    asks(running.as_mut());
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let mut all = Vec::new();
-    let jobs = [(A, 1), (A, 2), (A, 3), (B, 4), (Account::Management, 5)];
-    for (account, name) in jobs {
-        let order = Arc::clone(&order);
-        let work = move || {
-            order.lock().unwrap().push(name);
-            Ok(true)
-        };
-        let mut waiting = Box::pin(lane.share(account, [name; 32], work));
-        asks(waiting.as_mut());
-        all.push(waiting);
+    let dropped = Arc::new(());
+    {
+        asks(pin!(lane.run(a(), wait)));
+        let witness = Arc::clone(&dropped);
+        asks(pin!(lane.share(a(), [1; 32], move |_| {
+            drop(witness);
+            panic!("nobody waits for it")
+        })));
     }
+    drop(lane);
     release.send(()).unwrap();
-    for waiting in all {
-        assert!(waiting.await.unwrap());
+    until(|| Arc::strong_count(&dropped) == 1);
+}
+
+/// A lane whose one permit is taken, so that all others wait.
+struct HeldUp {
+    lane: SlowLane,
+    release: mpsc::Sender<()>,
+}
+
+impl HeldUp {
+    fn new(queue: usize) -> Self {
+        let lane = lane(1, queue);
+        let (release, wait) = held_up();
+        // Work that has begun goes on without the one who asked.
+        asks(pin!(lane.run(management("holder"), wait)));
+        until(|| lane.0.state().busy == 1);
+        Self { lane, release }
     }
-    assert_eq!(*order.lock().unwrap(), [5, 1, 4, 2, 3]);
+
+    /// A job that says its name when it runs.
+    fn ask<'a>(&'a self, account: Account, name: &'static str, ran: &Ran) -> Waiter<'a> {
+        let ran = Arc::clone(ran);
+        let mut waiter: Waiter<'a> = Box::pin(self.lane.run(account, move |_| {
+            ran.lock().unwrap().push(name);
+            Ok(())
+        }));
+        // Whether it waits or was refused is seen at the end.
+        let asked = waiter
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        match asked {
+            std::task::Poll::Ready(refused) => Box::pin(std::future::ready(refused)),
+            std::task::Poll::Pending => waiter,
+        }
+    }
+}
+
+type Ran = Arc<Mutex<Vec<&'static str>>>;
+type Waiter<'a> = Pin<Box<dyn Future<Output = Result<(), HashingError>> + 'a>>;
+
+/// How many were done; all others were refused for want of a place.
+async fn done(waiters: Vec<Waiter<'_>>) -> usize {
+    let mut done = 0;
+    for waiter in waiters {
+        match waiter.await {
+            Ok(()) => done += 1,
+            Err(HashingError::Saturated) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    done
+}
+
+#[tokio::test]
+async fn guesses_at_one_key_displace_nobody_else() {
+    let (held, ran) = (HeldUp::new(8), Ran::default());
+    let guess = || held.ask(a(), "guess", &ran);
+    let mut guesses: Vec<_> = (0..9).map(|_| guess()).collect();
+    let others: Vec<_> = (100..104)
+        .map(|other| held.ask(key("a", other), "other", &ran))
+        .chain((0..2).map(|_| held.ask(management("a"), "managed", &ran)))
+        .collect();
+    // Once those six have a place, further guesses do not take it.
+    guesses.push(guess());
+    assert_eq!(held.lane.0.state().waiting.len(), 8);
+    held.release.send(()).unwrap();
+    assert_eq!(done(others).await, 6);
+    assert_eq!(done(guesses).await, 2);
+    until(|| is_idle(&held.lane));
+}
+
+#[tokio::test]
+async fn a_tenants_many_keys_displace_no_other_tenant() {
+    let (held, ran) = (HeldUp::new(8), Ran::default());
+    let guesses: Vec<_> = (0..20)
+        .map(|id| held.ask(key("a", id), "guess", &ran))
+        .collect();
+    let others = ["b", "c", "d"];
+    let others = others.map(|other| held.ask(key(other, 100), "other", &ran));
+    let more: Vec<_> = (20..40)
+        .map(|id| held.ask(key("a", id), "guess", &ran))
+        .collect();
+    assert_eq!(held.lane.0.state().waiting.len(), 8);
+    held.release.send(()).unwrap();
+    assert_eq!(done(others.into()).await, 3);
+    assert_eq!(done(guesses).await + done(more).await, 5);
+}
+
+#[tokio::test]
+async fn a_tenants_keys_share_its_places() {
+    let (held, ran) = (HeldUp::new(6), Ran::default());
+    let others = ["b", "c", "d"];
+    let others = others.map(|other| held.ask(key(other, 100), "other", &ran));
+    let guesses: Vec<_> = (0..6)
+        .map(|_| held.ask(key("a", 1), "guess", &ran))
+        .collect();
+    let own: Vec<_> = (2..4)
+        .map(|id| held.ask(key("a", id), "own", &ran))
+        .collect();
+    held.release.send(()).unwrap();
+    assert_eq!(done(others.into()).await, 3, "of other tenants");
+    assert_eq!(done(own).await, 2, "of the guessed key's tenant");
+    assert_eq!(done(guesses).await, 1);
+}
+
+#[tokio::test]
+async fn tenants_then_keys_take_turns_in_the_queue() {
+    let (held, ran) = (HeldUp::new(8), Ran::default());
+    let waiters = vec![
+        held.ask(key("a", 1), "a1", &ran),
+        held.ask(key("a", 1), "a1", &ran),
+        held.ask(key("a", 2), "a2", &ran),
+        held.ask(key("b", 3), "b3", &ran),
+        held.ask(management("a"), "managed a", &ran),
+        held.ask(management("a"), "managed a", &ran),
+        held.ask(management("b"), "managed b", &ran),
+    ];
+    held.release.send(()).unwrap();
+    assert_eq!(done(waiters).await, 7);
+    let order = [
+        "managed a",
+        "a1",
+        "managed b",
+        "b3",
+        "managed a",
+        "a2",
+        "a1",
+    ];
+    assert_eq!(*ran.lock().unwrap(), order);
 }
 
 #[tokio::test]
 async fn management_keeps_no_more_than_its_share() {
-    let lane = lane(1, 4);
-    let (release, wait) = held_up();
-    let mut running = Box::pin(lane.share(A, [0; 32], wait));
-    asks(running.as_mut());
-    let mut issues = Vec::new();
-    for _ in 0..4 {
-        let mut issuing = Box::pin(lane.run(Account::Management, || Ok(())));
-        asks(issuing.as_mut());
-        issues.push(issuing);
-    }
-    let mut first_use = Box::pin(lane.share(B, [1; 32], || Ok(true)));
-    asks(first_use.as_mut());
-    let last = issues.pop().unwrap().await;
-    assert!(matches!(last, Err(HashingError::Saturated)));
-    release.send(()).unwrap();
-    assert!(first_use.await.unwrap());
-    for issuing in issues {
-        issuing.await.unwrap();
-    }
+    let (held, ran) = (HeldUp::new(8), Ran::default());
+    let issue = |tenant| held.ask(management(tenant), "issue", &ran);
+    let issues: Vec<_> = (0..8).map(|_| issue("a")).collect();
+    let others = vec![issue("b"), issue("c")];
+    let first_uses: Vec<_> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|tenant| held.ask(key(tenant, 1), "first use", &ran))
+        .collect();
+    held.release.send(()).unwrap();
+    assert_eq!(done(others).await, 2, "other tenants' management");
+    assert_eq!(done(first_uses).await, 4);
+    assert_eq!(done(issues).await, 2);
 }

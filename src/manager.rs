@@ -5,7 +5,7 @@
 //! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`rotate`](KeyManager::rotate) |
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`](KeyManager::events) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
-//! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before) |
+//! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before), [`lower_cutoff`](KeyManager::lower_cutoff) |
 //! | remove them | [`purge`](KeyManager::purge), [`remove_tenant`](KeyManager::remove_tenant) |
 //! | remove old events | [`cut_events`](KeyManager::cut_events) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
@@ -69,7 +69,7 @@ pub use replay::{Replayed, RestrictionPage};
 pub use restriction::{Bound, KeyLimits, Restriction};
 pub use revealed::Revealed;
 pub use revoke::Revoked;
-pub use revoke_all::{RevokeAll, RevokedAll};
+pub use revoke_all::{CutoffChange, RevokeAll, RevokedAll};
 pub use rotate::{Overlap, Rotation};
 pub use rules::{RuleBook, TenantRules};
 pub use update::KeyUpdate;

@@ -82,7 +82,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// - *A cut of events* removes all up to the one that it names by number and hash, or is [`Outcome::EventsNotCut`] if that
 ///   one is not stored. Numbers and the head of the chain go on as if nothing had been removed. It is told as
 ///   [`Changed::EventsCut`]. A store that keeps no events answers [`StoreError::Unsupported`].
-/// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`].
+/// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`]. It is moved back by
+///   [`Change::LowerCutoff`] alone, if [`Outcome::of_lowering`] says so, and that is told as a change of the cutoff.
 /// - *A setting* is written once: the first value under a name stands.
 /// - *Preconditions* are checked against what stood before the first change:
 ///   [`StoreError::PreconditionFailed`] names the first that does not hold.

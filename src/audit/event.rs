@@ -56,6 +56,8 @@ pub enum EventAction {
     KeyPurged,
     /// All keys of a scope that were issued before an instant were ended.
     KeysCutOff,
+    /// The instant before which keys had to be issued to be ended was moved back, as it lay in the future.
+    CutoffLowered,
     /// A tenant and the last of its keys were removed from the store. The event tells how many keys the call removed.
     TenantRemoved,
     /// The oldest events were removed from the log. The event is the [checkpoint](Event::checkpoint) that the rest of

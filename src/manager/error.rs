@@ -73,10 +73,27 @@ pub enum ManageError {
     /// The foreign key cannot be brought in.
     #[error(transparent)]
     Foreign(#[from] ImportError),
-    /// A kill switch that was thrown meanwhile has ended all that was issued at that instant. Try again: if this
-    /// lasts, the clock stands behind the one that dated the kill switch.
+    /// A kill switch that was thrown meanwhile has ended all that was issued at that instant. Try again.
     #[error("a cutoff has ended all that was issued at that instant")]
     CutOff,
+    /// A kill switch was thrown at an instant that this node's clock has not reached: what is issued now would have
+    /// ended. One of the two clocks is wrong. Correct this node's if it is behind, and wait until it has reached the
+    /// instant; if the other was ahead, [lower the cutoff](super::KeyManager::lower_cutoff).
+    #[error(
+        "all that is issued before {} is cut off, and this node's clock is behind that: correct the clock, or lower \
+         the cutoff",
+        rfc3339(*cutoff)
+    )]
+    ClockBehindCutoff {
+        /// The first instant of issue that is good.
+        cutoff: OffsetDateTime,
+    },
+    /// The cutoff is not lowered: keys that it ended, dated in the future by a clock that was ahead, would live again.
+    /// Revoke them first, with [`revoke_all`](super::KeyManager::revoke_all).
+    #[error(
+        "keys that are dated in the future would live again; revoke all keys of the scope first"
+    )]
+    WouldRevive,
     /// The instant lies in the future.
     #[error("the instant lies in the future")]
     InTheFuture,

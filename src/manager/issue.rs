@@ -7,8 +7,13 @@ use super::{
 };
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
-use crate::key::{ApiKey, FormatError, KeyId, KeyRecord, Quota, Secret, SecretError, SecretOrigin};
-use crate::store::{Change, ChangeId, ChangeSet, Committed, Outcome, Precondition, StoreError};
+use crate::key::{
+    ApiKey, FormatError, KeyId, KeyRecord, Principal, Quota, Secret, SecretError, SecretOrigin,
+    TenantId,
+};
+use crate::store::{
+    Change, ChangeId, ChangeSet, Committed, CutoffScope, Outcome, Precondition, StoreError,
+};
 
 /// How many ids are drawn before a random source is held to repeat itself. By chance two ids of 122 random
 /// bits never meet.
@@ -19,7 +24,8 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
-    /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`], [`ManageError::CutOff`];
+    /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`], [`ManageError::CutOff`],
+    /// [`ManageError::ClockBehindCutoff`];
     /// [`ManageError::Random`], [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`],
     /// [`ManageError::Store`]. Nothing is issued on any of them but [`StoreError::Indeterminate`]: then there may be a
     /// key in the list whose text nobody holds. Its text cannot be had any more. [Revoke](Self::revoke) that key, or
@@ -109,12 +115,29 @@ impl KeyManager {
             Err(StoreError::AlreadyExists) => Ok(false),
             Err(StoreError::PreconditionFailed { index }) => {
                 Err(match set.preconditions().get(index) {
-                    Some(Precondition::NotCutOff { .. }) => ManageError::CutOff,
+                    Some(Precondition::NotCutOff { tenant, owner, .. }) => {
+                        self.why_cut_off(tenant, owner).await
+                    }
                     Some(Precondition::UnrevokedKeysBelow { .. }) => ManageError::TenantFull,
                     None => broken_contract(),
                 })
             }
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl KeyManager {
+    /// Why a key of this owner cannot be issued now: the clock may be behind a cutoff.
+    async fn why_cut_off(&self, tenant: &TenantId, owner: &Principal) -> ManageError {
+        let standing = self.standing(CutoffScope::binding(tenant, owner)).await;
+        // If either cannot be told, the cutoff is as good a reason.
+        let (Ok(standing), Ok(now)) = (standing, self.now()) else {
+            return ManageError::CutOff;
+        };
+        match standing.into_iter().flatten().max() {
+            Some(cutoff) if cutoff > now => ManageError::ClockBehindCutoff { cutoff },
+            _ => ManageError::CutOff,
         }
     }
 }

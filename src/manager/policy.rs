@@ -175,6 +175,11 @@ pub enum Operation<'a> {
         /// The first instant of issue that is still good.
         instant: OffsetDateTime,
     },
+    /// Move a cutoff that lies in the future back to now.
+    LowerCutoff {
+        /// Whose keys.
+        scope: &'a CutoffScope,
+    },
     /// Bring in a key that another system issued. Whoever may, can make a key of any text.
     Import {
         /// The key as asked for, its tenant and its owner included.
@@ -255,7 +260,7 @@ impl<'a> Operation<'a> {
             | Self::ReadEvents { tenant }
             | Self::ExportRestrictions { tenant }
             | Self::ReplayRestrictions { tenant } => Some(tenant),
-            Self::DenyIssuedBefore { scope, .. } => scope.tenant(),
+            Self::DenyIssuedBefore { scope, .. } | Self::LowerCutoff { scope } => scope.tenant(),
             Self::FindOwner { found } => found.map(KeyRecord::tenant),
             Self::CutEvents { .. } => None,
         }
@@ -278,7 +283,7 @@ impl<'a> Operation<'a> {
             | Self::Revoke { owner, .. }
             | Self::RevokeAll { owner, .. } => *owner,
             Self::FindOwner { found } => found.map(KeyRecord::owner),
-            Self::DenyIssuedBefore { scope, .. } => scope.owner(),
+            Self::DenyIssuedBefore { scope, .. } | Self::LowerCutoff { scope } => scope.owner(),
             Self::Purge { .. }
             | Self::RemoveTenant { .. }
             | Self::CutEvents { .. }

@@ -11,6 +11,7 @@
 
 use time::OffsetDateTime;
 
+use super::amend::AMEND_TRIES;
 use super::{Actor, KeyManager, ManageError, Operation, broken_contract, broken_store};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
@@ -70,6 +71,18 @@ pub struct RevokedAll {
     pub before: OffsetDateTime,
     /// How many keys this call revoked.
     pub revoked: u64,
+    /// Whether the cutoff was moved to that instant.
+    pub cutoff: CutoffChange,
+}
+
+/// What became of a cutoff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutoffChange {
+    /// It stands at the instant that was given.
+    Set,
+    /// One stood at that instant or later, and no event tells of this call. All keys issued before the instant have ended all
+    /// the same.
+    Unchanged,
 }
 
 /// Which keys a sweep means, by their dates.
@@ -139,7 +152,8 @@ impl KeyManager {
             let later = Dated::NotBefore(before);
             revoked += self.sweep(actor, &scope, now, &reason, later).await?;
         }
-        self.cut_off(actor, scope.clone(), before, now, Some(&reason))
+        let cutoff = self
+            .cut_off(actor, scope.clone(), before, now, Some(&reason))
             .await?;
         // Again without regard to dates: one that was dated ahead may have come in between.
         let dated = match asked {
@@ -150,7 +164,11 @@ impl KeyManager {
             Ok(swept) => revoked += swept,
             Err(source) => return Err(ManageError::Unfinished { before, source }),
         }
-        Ok(RevokedAll { before, revoked })
+        Ok(RevokedAll {
+            before,
+            revoked,
+            cutoff,
+        })
     }
 
     /// Revokes the keys in a scope of one tenant that are meant, as the latest list shows them.
@@ -196,7 +214,11 @@ impl KeyManager {
     /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The keys
     /// are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they count
     /// towards a tenant's [cap](super::TenantRules::most_keys). A cutoff only ever moves forward: an earlier one changes
-    /// nothing.
+    /// nothing, and the answer is [`CutoffChange::Unchanged`].
+    ///
+    /// As long as a cutoff lies in a node's future, that node issues no keys in its scope
+    /// ([`ManageError::ClockBehindCutoff`]): after a step of the clock back, or if the cutoff was set under a clock that
+    /// was ahead. [`lower_cutoff`](Self::lower_cutoff) is the way back.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
@@ -206,13 +228,9 @@ impl KeyManager {
         actor: &Actor,
         instant: OffsetDateTime,
         scope: impl Into<CutoffScope>,
-    ) -> Result<(), ManageError> {
+    ) -> Result<CutoffChange, ManageError> {
         let scope = scope.into();
-        let is_the_actors = match scope.tenant() {
-            Some(tenant) => actor.acts_for(tenant),
-            None => actor.acts_for_all(),
-        };
-        if !is_the_actors {
+        if !acts_for(actor, &scope) {
             return Err(ManageError::Refused);
         }
         let operation = Operation::DenyIssuedBefore {
@@ -223,6 +241,90 @@ impl KeyManager {
         let now = self.now()?;
         let before = self.past(instant, now)?;
         self.cut_off(actor, scope, before, now, None).await
+    }
+
+    /// Moves a cutoff that lies in the future back to now: the way back if it was set under a clock that was ahead. Returns
+    /// where it stood, `None` if it does not lie in the future, in which case nothing is done.
+    ///
+    /// Every key that was issued before now stays ended, and keys issued from now on are good. A cutoff never goes back
+    /// further than to now.
+    ///
+    /// # Errors
+    /// [`ManageError::WouldRevive`] if a key in the scope is dated in the future and not revoked: it was issued by a
+    /// clock that was ahead, and the cutoff has ended it. [`revoke_all`](Self::revoke_all) revokes such keys.
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
+    /// by policy; [`ManageError::Clock`], [`ManageError::Store`].
+    ///
+    /// # Security
+    /// Call it once the clock of every node is right. With a clock that is still ahead, this one's or another's, keys
+    /// dated in the future can be issued, which the next cutoff does not end.
+    pub async fn lower_cutoff(
+        &self,
+        actor: &Actor,
+        scope: impl Into<CutoffScope>,
+    ) -> Result<Option<OffsetDateTime>, ManageError> {
+        let scope = scope.into();
+        if !acts_for(actor, &scope) {
+            return Err(ManageError::Refused);
+        }
+        let operation = Operation::LowerCutoff { scope: &scope };
+        self.ask(actor, &operation).await?;
+        let redactor = self.parts.format.redactor();
+        for _ in 0..AMEND_TRIES {
+            let standing = self.standing([scope.clone()]).await?;
+            let now = self.now()?;
+            let standing = standing.into_iter().flatten().next();
+            let Some(from) = standing.filter(|from| *from > now) else {
+                return Ok(None);
+            };
+            let changes = vec![
+                FieldChange::set("scope", scope.to_string()),
+                FieldChange::of("before", Some(rfc3339(from)), Some(rfc3339(now))),
+            ];
+            let tenant = scope.tenant().cloned();
+            let action = EventAction::CutoffLowered;
+            let event = actor.event_of_many(now, action, tenant, changes, &redactor);
+            let change = Change::LowerCutoff {
+                scope: scope.clone(),
+                from,
+                to: now,
+            };
+            let id = ChangeId::generate(&*self.parts.random);
+            let set = ChangeSet::one(id, change).with_event(event);
+            match self.commit(&set).await?.outcomes.as_slice() {
+                [Outcome::CutoffLowered] => return Ok(Some(from)),
+                [Outcome::WouldRevive] => return Err(ManageError::WouldRevive),
+                // Another cutoff was set meanwhile.
+                [Outcome::CutoffStands { .. }] => {}
+                _ => return Err(broken_contract()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Where the cutoffs of these scopes stand.
+    pub(super) async fn standing(
+        &self,
+        scopes: impl IntoIterator<Item = CutoffScope>,
+    ) -> Result<Vec<Option<OffsetDateTime>>, ManageError> {
+        // To the instant at which it would stand nothing is lowered: the outcome only says where it does.
+        let same = OffsetDateTime::UNIX_EPOCH;
+        let changes = scopes.into_iter().map(|scope| Change::LowerCutoff {
+            scope,
+            from: same,
+            to: same,
+        });
+        let id = ChangeId::generate(&*self.parts.random);
+        let set = ChangeSet::new(id, changes).ok_or_else(broken_contract)?;
+        let outcomes = self.commit(&set).await?.outcomes;
+        if outcomes.len() != set.changes().len() {
+            return Err(broken_contract());
+        }
+        let standing = outcomes.into_iter().map(|outcome| match outcome {
+            Outcome::CutoffStands { at } => Ok(at),
+            _ => Err(broken_contract()),
+        });
+        standing.collect()
     }
 
     /// The instant, if it is not in the future: a cutoff there would refuse every key until then.
@@ -242,7 +344,7 @@ impl KeyManager {
         before: OffsetDateTime,
         now: OffsetDateTime,
         reason: Option<&RevokeReason>,
-    ) -> Result<(), ManageError> {
+    ) -> Result<CutoffChange, ManageError> {
         let mut changes = vec![
             FieldChange::set("scope", scope.to_string()),
             FieldChange::set("before", rfc3339(before)),
@@ -256,7 +358,8 @@ impl KeyManager {
         let id = ChangeId::generate(&*self.parts.random);
         let set = ChangeSet::one(id, Change::Cutoff { scope, before }).with_event(event);
         match self.commit(&set).await?.outcomes.as_slice() {
-            [Outcome::CutOff | Outcome::AlreadyCutOff] => Ok(()),
+            [Outcome::CutOff] => Ok(CutoffChange::Set),
+            [Outcome::AlreadyCutOff] => Ok(CutoffChange::Unchanged),
             _ => Err(broken_contract()),
         }
     }
@@ -301,6 +404,14 @@ impl KeyManager {
         } else {
             Err(broken_store())
         }
+    }
+}
+
+/// Whether the actor may act for all whose keys are in a scope.
+fn acts_for(actor: &Actor, scope: &CutoffScope) -> bool {
+    match scope.tenant() {
+        Some(tenant) => actor.acts_for(tenant),
+        None => actor.acts_for_all(),
     }
 }
 

@@ -68,6 +68,15 @@ pub enum Change {
         /// The first instant of issue that is still good.
         before: OffsetDateTime,
     },
+    /// Moves a cutoff back to an earlier instant, if it stands at `from` and no key comes to life by it.
+    LowerCutoff {
+        /// Whose keys.
+        scope: CutoffScope,
+        /// Where the cutoff was read to stand.
+        from: OffsetDateTime,
+        /// Where it is to stand. If that is not earlier, nothing is done, and the outcome says where the cutoff stands.
+        to: OffsetDateTime,
+    },
     /// Stores a value under a name, unless one is stored there already. The outcome says what stands.
     Setting {
         /// The name.
@@ -98,6 +107,7 @@ impl Change {
             Self::RemoveTenant { .. }
             | Self::CutEvents { .. }
             | Self::Cutoff { .. }
+            | Self::LowerCutoff { .. }
             | Self::Setting { .. } => None,
         }
     }
@@ -174,6 +184,7 @@ impl Change {
             | Self::RemoveTenant { .. }
             | Self::CutEvents { .. }
             | Self::Cutoff { .. }
+            | Self::LowerCutoff { .. }
             | Self::Setting { .. } => Err(StoreError::Unsupported),
         }
     }

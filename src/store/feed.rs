@@ -81,7 +81,7 @@ pub enum Changed {
         /// The revision it is at since; of a purged key, one above its last.
         revision: u64,
     },
-    /// A cutoff was set, or a tenant was removed: any key in its scope may have ended.
+    /// A cutoff was set or moved back, or a tenant was removed: any key in its scope may have ended.
     Cutoff {
         /// Whose keys.
         scope: CutoffScope,

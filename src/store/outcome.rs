@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::CutoffScope;
 use crate::key::StoredKey;
 
 /// What became of a commit. Serializes, so that a store can remember it for those who ask again.
@@ -53,6 +54,16 @@ pub enum Outcome {
     CutOff,
     /// A later cutoff stood already.
     AlreadyCutOff,
+    /// The cutoff was moved back.
+    CutoffLowered,
+    /// The cutoff was not moved back: it does not stand where it was read, or would not have been earlier.
+    CutoffStands {
+        /// Where it stands, if one was set.
+        #[serde(with = "time::serde::rfc3339::option")]
+        at: Option<OffsetDateTime>,
+    },
+    /// The cutoff was not moved back: a key that is not revoked as stored would live again.
+    WouldRevive,
     /// What stands under the setting's name: the value given, or the one that was there.
     Setting {
         /// The value that stands.
@@ -74,7 +85,33 @@ impl Outcome {
                 | Self::TenantRemoved
                 | Self::EventsCut
                 | Self::CutOff
+                | Self::CutoffLowered
         )
+    }
+
+    /// The outcome of [moving a cutoff back](crate::store::Change::LowerCutoff), given the instant at which the cutoff
+    /// stands and the keys that are not revoked as stored: at least those in its scope issued from `to` on.
+    ///
+    /// The keys that it would revive are those issued from `to` on and before `from`. The backend moves the cutoff if
+    /// the outcome is [`CutoffLowered`](Self::CutoffLowered).
+    pub fn of_lowering<'a>(
+        scope: &CutoffScope,
+        (from, to): (OffsetDateTime, OffsetDateTime),
+        stands: Option<OffsetDateTime>,
+        unrevoked: impl IntoIterator<Item = &'a StoredKey>,
+    ) -> Self {
+        if stands != Some(from) || to >= from {
+            return Self::CutoffStands { at: stands };
+        }
+        let is_revived = |key: &StoredKey| {
+            let is_ended = to <= key.created_at && key.created_at < from;
+            is_ended && key.revocation.is_none() && scope.holds(key)
+        };
+        if unrevoked.into_iter().any(is_revived) {
+            Self::WouldRevive
+        } else {
+            Self::CutoffLowered
+        }
     }
 
     /// The outcome of a [purge](crate::store::Change::Purge), given the key that the transaction reads.

@@ -73,6 +73,7 @@ macro_rules! __keyward_conformance {
             commits the_cap_holds_however_many_commit_at_once,
             commits a_setting_is_written_once,
             cutoffs a_cutoff_moves_forward_only,
+            cutoffs a_cutoff_is_lowered_only_if_no_key_lives_again,
             cutoffs a_cutoff_binds_the_keys_of_its_scope,
             cutoffs what_is_issued_before_a_cutoff_can_be_refused,
             cutoffs no_insert_slips_past_a_cutoff_that_is_set_meanwhile,

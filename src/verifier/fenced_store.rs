@@ -87,10 +87,12 @@ impl Fences {
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
                 // Nothing can have been read of a key that is not there, nor of any key of a tenant that can be removed; a
-                // digest that is made anew is of the same secret; settings and events decide on no key.
+                // digest that is made anew is of the same secret; a cutoff is moved back only if no key comes to life by it;
+                // settings and events decide on no key.
                 Change::Insert(_)
                 | Change::RemoveTenant { .. }
                 | Change::Rehash { .. }
+                | Change::LowerCutoff { .. }
                 | Change::CutEvents { .. }
                 | Change::Setting { .. } => {}
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keyward::audit::EventAction;
 use keyward::key::{KeyStatus, Principal, RevokeReason};
-use keyward::manager::{Actor, KeyQuery, ManageError, NewKey};
-use keyward::store::CutoffScope;
+use keyward::manager::{Actor, CutoffChange, KeyQuery, ManageError, NewKey, RevokeAll};
+use keyward::store::{Change, CutoffScope};
 use keyward::time::Date;
 
 use crate::common::*;
@@ -105,9 +105,11 @@ async fn it_moves_forward_only_and_tells_only_what_is_news() {
             .deny_issued_before(&system(), instant, &tenant())
             .await
     };
-    deny(second.record().created_at()).await.unwrap();
+    let set = deny(second.record().created_at()).await.unwrap();
+    assert_eq!(set, CutoffChange::Set);
     for earlier in [SECOND, Duration::from_secs(2), DAY] {
-        deny(now - earlier).await.unwrap();
+        let change = deny(now - earlier).await.unwrap();
+        assert_eq!(change, CutoffChange::Unchanged);
         assert_eq!(house.answer(first.api_key()).await, Answer::CutOff);
         assert_eq!(house.answer(second.api_key()).await, Answer::Admitted);
     }
@@ -169,7 +171,11 @@ async fn nothing_can_be_issued_that_would_have_ended_already() {
     house.cut_off().await;
     house.clock.set(house.now() - SECOND);
     let refused = house.manager().issue(&system(), new_key("key")).await;
-    assert!(matches!(refused, Err(ManageError::CutOff)));
+    let behind = |error| match error {
+        Err(ManageError::ClockBehindCutoff { cutoff }) => cutoff == house.now() + SECOND,
+        _ => false,
+    };
+    assert!(behind(refused));
     let other = NewKey::new(named("other"), "key", READ);
     assert!(house.manager().issue(&system(), other).await.is_ok());
     house.later(SECOND);
@@ -213,4 +219,123 @@ async fn a_lost_answer_ends_them_once() {
     house.cut_off().await;
     assert_eq!(house.answer(issued.api_key()).await, Answer::CutOff);
     assert_eq!(house.told().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_sweep_on_a_clock_behind_says_that_the_cutoff_stands() {
+    let house = House::new().await;
+    house.later(HOUR);
+    let all = || RevokeAll::because(RevokeReason::Leaked);
+    let manager = house.manager();
+    let sweep = async || manager.revoke_all(&system(), &tenant(), all()).await;
+    assert_eq!(sweep().await.unwrap().cutoff, CutoffChange::Set);
+    house.told().await;
+    for _ in 0..2 {
+        let swept = sweep().await.unwrap();
+        assert_eq!((swept.revoked, swept.cutoff), (0, CutoffChange::Unchanged));
+        house.clock.set(house.now() - SECOND);
+    }
+    assert_eq!(house.told().await, []);
+}
+
+#[tokio::test]
+async fn a_cutoff_in_the_future_can_be_lowered_to_now() {
+    let house = House::new().await;
+    let (manager, start) = (house.manager(), house.now());
+    let lower = async |scope: CutoffScope| manager.lower_cutoff(&alice(None), scope).await;
+    let old = house.issue("old").await;
+    let scope = || CutoffScope::from(&tenant());
+    assert_eq!(lower(scope()).await.unwrap(), None, "none was set");
+    house.later(DAY);
+    house.cut_off().await;
+    let cutoff = house.now();
+    assert_eq!(
+        lower(scope()).await.unwrap(),
+        None,
+        "it is not in the future"
+    );
+    house.later(SECOND);
+    assert_eq!(lower(scope()).await.unwrap(), None, "it is in the past");
+
+    // The clock had leapt ahead.
+    house.clock.set(start + HOUR);
+    let refused = manager.issue(&system(), new_key("new")).await;
+    let behind =
+        matches!(refused, Err(ManageError::ClockBehindCutoff { cutoff: at }) if at == cutoff);
+    assert!(behind);
+    let refused = lower(CutoffScope::All).await;
+    assert!(
+        matches!(refused, Err(ManageError::Refused)),
+        "not the actor's"
+    );
+    house.told().await;
+    assert_eq!(lower(scope()).await.unwrap(), Some(cutoff));
+    let told = house.told().await;
+    assert_eq!(actions(&told), [EventAction::CutoffLowered]);
+    is_alices(&told[0], house.now());
+    let (from, to) = (text(cutoff), text(house.now()));
+    let expected = [
+        ("scope", None, Some("tenant acme-inc")),
+        ("before", Some(&*from), Some(&*to)),
+    ];
+    assert_eq!(fields(&told[0]), expected);
+
+    assert_eq!(house.answer(old.api_key()).await, Answer::CutOff);
+    let new = house.issue("new").await;
+    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(lower(scope()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_cutoff_is_not_lowered_if_a_key_would_live_again() {
+    let house = House::new().await;
+    let (manager, start) = (house.manager(), house.now());
+    house.later(DAY);
+    let ahead = house.issue("dated ahead").await;
+    house.later(SECOND);
+    house.cut_off().await;
+    house.clock.set(start + HOUR);
+    house.told().await;
+    let lower = async || manager.lower_cutoff(&system(), &tenant()).await;
+    assert!(matches!(lower().await, Err(ManageError::WouldRevive)));
+    assert_eq!(house.answer(ahead.api_key()).await, Answer::CutOff);
+    assert_eq!(house.told().await, []);
+    let all = RevokeAll::because(RevokeReason::Leaked);
+    manager.revoke_all(&system(), &tenant(), all).await.unwrap();
+    assert!(lower().await.unwrap().is_some());
+    let leaked = Answer::Revoked(RevokeReason::Leaked);
+    assert_eq!(house.answer(ahead.api_key()).await, leaked);
+}
+
+#[tokio::test]
+async fn lowering_never_takes_back_a_later_cutoff() {
+    let house = House::new().await;
+    let (manager, start) = (house.manager(), house.now());
+    house.later(DAY);
+    house.cut_off().await;
+    house.clock.set(start + HOUR);
+    // Another node is faster, between the look at the cutoff and the commit.
+    let (name, value) = ("a name".to_owned(), "a value".to_owned());
+    let lowered = Change::LowerCutoff {
+        scope: CutoffScope::from(&tenant()),
+        from: start + DAY,
+        to: house.now(),
+    };
+    house.told().await;
+    house
+        .store
+        .first([Change::Setting { name, value }, lowered]);
+    assert_eq!(
+        manager.lower_cutoff(&system(), &tenant()).await.unwrap(),
+        None
+    );
+    assert_eq!(house.told().await, []);
+    let issued = house.issue("key").await;
+    house.later(SECOND);
+    house.cut_off().await;
+    assert_eq!(
+        manager.lower_cutoff(&system(), &tenant()).await.unwrap(),
+        None
+    );
+    assert_eq!(house.answer(issued.api_key()).await, Answer::CutOff);
 }

@@ -190,7 +190,10 @@ async fn an_issue_that_a_revocation_of_all_overtakes_is_refused() {
     let (scope, before) = (CutoffScope::from(&tenant()), house.now() + SECOND);
     house.store.first([Change::Cutoff { scope, before }]);
     let refused = house.manager().issue(&system(), new_key("key")).await;
-    assert!(matches!(refused, Err(ManageError::CutOff)));
+    assert!(matches!(
+        refused,
+        Err(ManageError::ClockBehindCutoff { .. })
+    ));
     assert!(house.told().await.is_empty());
 }
 

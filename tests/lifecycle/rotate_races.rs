@@ -149,7 +149,10 @@ async fn a_revocation_or_a_kill_switch_that_comes_first_leaves_no_successor() {
     let (scope, before) = (CutoffScope::from(&tenant()), house.now() + SECOND);
     house.store.first([Change::Cutoff { scope, before }]);
     let refused = house.rotate(id, Overlap::UntilRevoked).await;
-    assert!(matches!(refused, Err(ManageError::CutOff)));
+    assert!(matches!(
+        refused,
+        Err(ManageError::ClockBehindCutoff { .. })
+    ));
     let live = house
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))

@@ -157,7 +157,7 @@ impl Op {
             Self::DenyIssuedBefore => {
                 let scope = CutoffScope::from(&swept());
                 let denied = manager.deny_issued_before(actor, world.now, scope);
-                denied.await.map(|()| Done::CutOff)
+                denied.await.map(|_| Done::CutOff)
             }
             Self::Export => {
                 let exported = manager.export_restrictions(actor, tenant, None);

@@ -46,6 +46,7 @@ kinds!(
     Revoke,
     RevokeAll,
     DenyIssuedBefore,
+    LowerCutoff,
     Import,
     FindOwner,
     ReadEvents,
@@ -173,7 +174,11 @@ impl Kind {
             }
             Self::DenyIssuedBefore => {
                 let scope = CutoffScope::Owner { tenant, owner };
-                manager.deny_issued_before(by, now, scope).await
+                manager.deny_issued_before(by, now, scope).await.map(drop)
+            }
+            Self::LowerCutoff => {
+                let scope = CutoffScope::Owner { tenant, owner };
+                manager.lower_cutoff(by, scope).await.map(drop)
             }
             Self::FindOwner => manager.find_owner(by, text).await.map(drop),
             Self::ReadEvents => manager.events(by, &tenant, 0, 1).await.map(drop),

@@ -202,6 +202,19 @@ impl State {
                 });
                 Ok(Outcome::CutOff)
             }
+            Change::LowerCutoff { scope, from, to } => {
+                let stands = self.cutoff_of(scope, staged);
+                let current = |id| self.current(id, staged);
+                let ids = staged.keys.keys().chain(self.keys.keys()).copied();
+                let keys = ids.filter_map(current);
+                let outcome = Outcome::of_lowering(scope, (*from, *to), stands, keys);
+                if outcome == Outcome::CutoffLowered {
+                    let scope = scope.clone();
+                    staged.cutoffs.insert(scope.clone(), *to);
+                    staged.news.push(Changed::Cutoff { scope });
+                }
+                Ok(outcome)
+            }
             Change::Setting { name, value } => {
                 let stored = self
                     .settings

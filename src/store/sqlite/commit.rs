@@ -160,6 +160,7 @@ fn make(
         Change::RemoveTenant { tenant } => purge::remove_tenant(transaction, tenant, news),
         Change::CutEvents { through } => events::cut(transaction, *through, news),
         Change::Cutoff { scope, before } => cut_off(transaction, scope, *before, news),
+        Change::LowerCutoff { scope, from, to } => lower(transaction, scope, *from, *to, news),
         Change::Setting { name, value } => set(transaction, name, value),
         #[expect(
             unreachable_patterns,
@@ -217,6 +218,37 @@ fn cut_off(
     let scope = scope.clone();
     news.push(Changed::Cutoff { scope });
     Ok(Outcome::CutOff)
+}
+
+/// Moves a cutoff back. Rows are not decoded, so that a damaged one counts too.
+fn lower(
+    transaction: &Transaction<'_>,
+    scope: &CutoffScope,
+    from: OffsetDateTime,
+    to: OffsetDateTime,
+    news: &mut Vec<Changed>,
+) -> Result<Outcome, Fault> {
+    let stands = stands(transaction, scope)?;
+    if stands != Some(micros(from)) || to >= from {
+        let at = stands.map(instant).transpose()?;
+        return Ok(Outcome::CutoffStands { at });
+    }
+    let mut statement = transaction.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM keyward_keys WHERE revoked_position IS NULL \
+         AND created_at >= ?1 AND created_at < ?2 AND (?3 IS NULL OR tenant = ?3) AND (?4 IS NULL OR owner = ?4))",
+    )?;
+    let tenant = scope.tenant().map(TenantId::as_str);
+    let owner = scope.owner().map(ToString::to_string);
+    let values = params![micros(to), micros(from), tenant, owner];
+    if statement.query_row(values, |row| row.get(0))? {
+        return Ok(Outcome::WouldRevive);
+    }
+    transaction
+        .prepare_cached("UPDATE keyward_cutoffs SET instant = ?2 WHERE scope = ?1")?
+        .execute(params![scope.to_string(), micros(to)])?;
+    let scope = scope.clone();
+    news.push(Changed::Cutoff { scope });
+    Ok(Outcome::CutoffLowered)
 }
 
 fn set(transaction: &Transaction<'_>, name: &str, value: &str) -> Result<Outcome, Fault> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::material::{
-    Verdict, at, commit, existing, head, insert, key, owner, refusal, set, tenant,
+    Verdict, at, commit, existing, head, insert, key, owner, refusal, revoke, set, tenant,
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::StoredKey;
@@ -66,6 +66,80 @@ pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
                 .iter()
                 .all(|item| matches!(item, Changed::Cutoff { .. }));
             check!(are_cutoffs && items.len() == 7, "each that moved is news");
+        }
+        FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
+    }
+    Ok(())
+}
+
+pub(super) async fn a_cutoff_is_lowered_only_if_no_key_lives_again(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    for (id, name, by, second) in [
+        (1, "t", "alice", 100),
+        (2, "t", "alice", 200),
+        (3, "t", "bob", 300),
+        (4, "u", "alice", 400),
+    ] {
+        let issued = StoredKey {
+            tenant: tenant(name)?,
+            owner: owner(by)?,
+            created_at: at(second)?,
+            ..key(id)?
+        };
+        commit(&**store, insert(issued)).await?;
+    }
+    let lower = |scope, from, to| -> Result<Change, Failure> {
+        Ok(Change::LowerCutoff {
+            scope,
+            from: at(from)?,
+            to: at(to)?,
+        })
+    };
+    let stands = |second: Option<i64>| -> Result<Outcome, Failure> {
+        let at = second.map(at).transpose()?;
+        Ok(Outcome::CutoffStands { at })
+    };
+    let alice = || of_owner("alice");
+    let before = head(&**store).await?;
+    for (change, outcome) in [
+        (lower(alice()?, 500, 250)?, stands(None)?),
+        (cutoff(alice()?, 500)?, Outcome::CutOff),
+        (lower(alice()?, 499, 250)?, stands(Some(500))?),
+        (lower(alice()?, 501, 250)?, stands(Some(500))?),
+        (lower(alice()?, 500, 500)?, stands(Some(500))?),
+        (lower(alice()?, 500, 501)?, stands(Some(500))?),
+        // The keys of others, by owner or tenant, do not live by it.
+        (lower(alice()?, 500, 200)?, Outcome::WouldRevive),
+        (lower(alice()?, 500, 201)?, Outcome::CutoffLowered),
+        (lower(alice()?, 500, 201)?, stands(Some(201))?),
+        (lower(alice()?, 201, 200)?, Outcome::WouldRevive),
+        (cutoff(of_tenant("t")?, 500)?, Outcome::CutOff),
+        (lower(of_tenant("t")?, 500, 300)?, Outcome::WouldRevive),
+        (lower(of_tenant("t")?, 500, 301)?, Outcome::CutoffLowered),
+        (cutoff(CutoffScope::All, 400)?, Outcome::CutOff),
+        // One issued at its very instant lives already.
+        (lower(CutoffScope::All, 400, 301)?, Outcome::CutoffLowered),
+        (cutoff(CutoffScope::All, 401)?, Outcome::CutOff),
+        (lower(CutoffScope::All, 401, 302)?, Outcome::WouldRevive),
+        (revoke(4)?, Outcome::Revoked),
+        (lower(CutoffScope::All, 401, 302)?, Outcome::CutoffLowered),
+    ] {
+        let found = commit(&**store, change.clone()).await?;
+        check_eq!(found, outcome, "{change:?}");
+    }
+    let stored = existing(&**store, 1).await?;
+    check_eq!(stored.cutoff, Some(at(302)?), "the latest that binds it");
+    match store
+        .changes(Some(&before), std::time::Duration::ZERO)
+        .await?
+    {
+        FeedPage::Next { items, .. } => {
+            let is_cutoff = |item: &&Changed| matches!(item, Changed::Cutoff { .. });
+            check_eq!(
+                items.iter().filter(is_cutoff).count(),
+                8,
+                "each that moved is news"
+            );
         }
         FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
     }

@@ -69,6 +69,11 @@ pub(super) enum Step {
         scope: u8,
         second: i64,
     },
+    LowerCutoff {
+        scope: u8,
+        from: i64,
+        to: i64,
+    },
     Setting {
         name: u8,
         value: u8,
@@ -134,6 +139,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..IDS, 0..5_i64).prop_map(|(id, second)| Step::Purge { id, second }),
         1 => (0..2_u8).prop_map(|tenant| Step::RemoveTenant { tenant }),
         1 => (0..7_u8, 0..5_i64).prop_map(|(scope, second)| Step::Cutoff { scope, second }),
+        1 => (0..7_u8, 0..5_i64, 0..5_i64)
+            .prop_map(|(scope, from, to)| Step::LowerCutoff { scope, from, to }),
         1 => (0..2_u8, 0..3_u8).prop_map(|(name, value)| Step::Setting { name, value }),
     ]
 }
@@ -294,7 +301,10 @@ fn change_set(steps: &[Step], conditions: &[Condition]) -> Result<ChangeSet, Fai
             | Step::Revoke { id, .. }
             | Step::Rehash { id, .. }
             | Step::Purge { id, .. } => *id,
-            Step::RemoveTenant { .. } | Step::Cutoff { .. } | Step::Setting { .. } => continue,
+            Step::RemoveTenant { .. }
+            | Step::Cutoff { .. }
+            | Step::LowerCutoff { .. }
+            | Step::Setting { .. } => continue,
         };
         all = all.with_event_of(index, event(id)?);
     }
@@ -359,6 +369,11 @@ fn change(step: &Step) -> Result<Change, Failure> {
         Step::Cutoff { scope, second } => Change::Cutoff {
             scope: scope_of(*scope)?,
             before: at(*second)?,
+        },
+        Step::LowerCutoff { scope, from, to } => Change::LowerCutoff {
+            scope: scope_of(*scope)?,
+            from: at(*from)?,
+            to: at(*to)?,
         },
         Step::Setting { name, value } => Change::Setting {
             name: format!("name {name}"),

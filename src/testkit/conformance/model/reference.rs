@@ -105,6 +105,7 @@ impl Reference {
                     | Outcome::Purged
                     | Outcome::TenantRemoved
                     | Outcome::CutOff
+                    | Outcome::CutoffLowered
             );
             if !is_news {
                 continue;
@@ -256,6 +257,33 @@ impl Reference {
             }
             // No step of a sequence makes one.
             Change::CutEvents { .. } => Ok(Outcome::EventsNotCut),
+            Change::LowerCutoff { scope, from, to } => {
+                let mut cutoffs = self.cutoffs.iter_mut();
+                let Some((_, stands)) = cutoffs.find(|(known, _)| known == scope) else {
+                    return Ok(Outcome::CutoffStands { at: None });
+                };
+                if *stands != *from || *to >= *from {
+                    return Ok(Outcome::CutoffStands { at: Some(*stands) });
+                }
+                for key in &self.keys {
+                    let is_bound = match scope {
+                        CutoffScope::All => true,
+                        CutoffScope::Tenant(tenant) => *tenant == key.tenant,
+                        CutoffScope::Owner { tenant, owner } => {
+                            *tenant == key.tenant && *owner == key.owner
+                        }
+                    };
+                    let is_between = key.created_at >= *to && key.created_at < *from;
+                    if is_bound && is_between && key.revocation.is_none() {
+                        return Ok(Outcome::WouldRevive);
+                    }
+                }
+                *stands = *to;
+                self.news.push(Changed::Cutoff {
+                    scope: scope.clone(),
+                });
+                Ok(Outcome::CutoffLowered)
+            }
             Change::Cutoff { scope, before } => {
                 for (known, stands) in &mut self.cutoffs {
                     if known == scope {

@@ -121,6 +121,7 @@ impl<'t> State<'t> {
             }
             Change::Purge { id, ended_before } => self.purge(*id, *ended_before),
             Change::Cutoff { scope, before } => self.cut_off(scope, *before),
+            Change::LowerCutoff { scope, from, to } => self.lower(scope, *from, *to),
             Change::Setting { name, value } => self.set(name, value),
             _ => Err(StoreError::Unsupported.into()),
         }
@@ -231,6 +232,30 @@ impl<'t> State<'t> {
             scope: scope.clone(),
         });
         Ok(Outcome::CutOff)
+    }
+
+    fn lower(
+        &mut self,
+        scope: &CutoffScope,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+    ) -> Result<Outcome, Fault> {
+        let name = scope.to_string();
+        let stands = self.cutoffs.get(name.as_str())?.map(|at| at.value());
+        let stands = stands.map(row::instant).transpose()?;
+        let mut keys = Vec::new();
+        for place in self.live.iter()? {
+            let (_, _, id) = place?.0.value();
+            keys.extend(list::stored(&self.keys, KeyId::from_u128(id))?);
+        }
+        let outcome = Outcome::of_lowering(scope, (from, to), stands, &keys);
+        if outcome == Outcome::CutoffLowered {
+            self.cutoffs.insert(name.as_str(), row::micros(to)?)?;
+            self.news.push(Changed::Cutoff {
+                scope: scope.clone(),
+            });
+        }
+        Ok(outcome)
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<Outcome, Fault> {

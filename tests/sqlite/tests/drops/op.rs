@@ -118,7 +118,10 @@ impl Op {
             }
             Self::DenyIssuedBefore => {
                 let scope = CutoffScope::from(&swept());
-                manager.deny_issued_before(actor, keys.now, scope).await
+                manager
+                    .deny_issued_before(actor, keys.now, scope)
+                    .await
+                    .map(drop)
             }
             Self::Export => {
                 let exported = manager.export_restrictions(actor, tenant, None);

@@ -26,8 +26,8 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// A [`Keyward`](crate::Keyward) with such a clock opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
 
-    /// The present instant in microseconds of Unix time, at most [`COARSE_LAG_MICROS`] from [`now`](Self::now) where that
-    /// is cheaper to read.
+    /// The present instant in microseconds of Unix time, at most [`COARSE_LAG_MICROS`] from [`now`](Self::now) where
+    /// that is cheaper to read.
     ///
     /// Read for each verification. Where the difference could matter, [`now`](Self::now) is read too, and decides.
     ///

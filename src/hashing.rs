@@ -20,8 +20,8 @@
 //!
 //! # Slow hashing
 //! Slow hashes run on threads of their own, one per [permit](Hashing::slow_permits), behind a bounded
-//! [queue](Hashing::slow_queue); a request past the queue is undecidable, not slow. Requests that present the same secret
-//! for the same key at once share one computation. A key that needs no slow hash never waits behind one.
+//! [queue](Hashing::slow_queue); a request past the queue is undecidable, not slow. Requests that present the same
+//! secret for the same key at once share one computation. A key that needs no slow hash never waits behind one.
 //!
 //! A digest is made anew under a slow hash only if a permit is free at that moment, else at some later use. No request
 //! waits for it: a task on tokio's runtime goes on with it. Where there is no runtime, the request that began it waits.
@@ -143,9 +143,9 @@ impl Hashing {
 
     /// How many slow hashes run at once; by default half the processors.
     ///
-    /// Each permit has a thread, which is started when it is first needed and lives as long as the Keyward. It keeps the
-    /// memory that its hashes took for the next ones. So slow hashes hold at most permits times the highest memory cost
-    /// of a digest that is compared, own or imported.
+    /// Each permit has a thread, which is started when it is first needed and lives as long as the Keyward. It keeps
+    /// the memory that its hashes took for the next ones. So slow hashes hold at most permits times the highest memory
+    /// cost of a digest that is compared, own or imported.
     #[must_use]
     pub fn slow_permits(mut self, permits: NonZeroUsize) -> Self {
         self.permits = permits;
@@ -155,10 +155,11 @@ impl Hashing {
     /// How many slow hashes may wait for a permit; by default 64.
     ///
     /// Permits go to tenants in turn, within a tenant to its keys in turn, and every second one to the manager: issue,
-    /// import, rotate, `find_owner`, `revoke_leaked`. While there is room, one key may take every place. In a full queue a
-    /// newcomer takes the latest place of the tenant that has the most, or else of its own tenant's key that has the most,
-    /// unless it would then have as many. The manager can always have a quarter of the places, shared by tenants in the
-    /// same way. Whoever gets no place, or loses it, is undecidable at once ([`HashingError::Saturated`]).
+    /// import, rotate, `find_owner`, `revoke_leaked`. While there is room, one key may take every place. In a full
+    /// queue a newcomer takes the latest place of the tenant that has the most, or else of its own tenant's key that
+    /// has the most, unless it would then have as many. The manager can always have a quarter of the places, shared by
+    /// tenants in the same way. Whoever gets no place, or loses it, is undecidable at once
+    /// ([`HashingError::Saturated`]).
     ///
     /// So wrong secrets for one key, or for all keys of one tenant, keep no other tenant waiting for more than a turn.
     /// Guesses at keys of as many tenants as there are places still fill the queue.

@@ -113,13 +113,13 @@ impl Keyward {
         self.usage.flush(&*self.random).await
     }
 
-    /// Decides on expiry by the clock again, after the clock of this process had leapt ahead. Returns the latest end that
-    /// was forgotten, `None` if all ends seen so far have come by the clock.
+    /// Decides on expiry by the clock again, after the clock of this process had leapt ahead. Returns the latest end
+    /// that was forgotten, `None` if all ends seen so far have come by the clock.
     ///
     /// A Keyward remembers the latest end of a key that it has seen pass, and from then on refuses, and lists as ended,
     /// every key that ends no later: a clock that runs back revives no key. If the clock was ahead at that moment, keys
-    /// stay refused although their ends lie in the future. Forgetting those ends is the way back; a restart has the same
-    /// effect. Each process remembers for itself, so call it on each whose clock was ahead.
+    /// stay refused although their ends lie in the future. Forgetting those ends is the way back; a restart has the
+    /// same effect. Each process remembers for itself, so call it on each whose clock was ahead.
     ///
     /// # Errors
     /// [`ClockError`] if the clock cannot tell the time: nothing is forgotten.

@@ -11,9 +11,10 @@
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
 //! | survive a restored backup | [`export_restrictions`](KeyManager::export_restrictions), [`replay_restrictions`](KeyManager::replay_restrictions) |
 //!
-//! Every call names an [`Actor`] and asks the [`Policy`] before anything is done, a call on one key once its owner has been
-//! read. A key of a tenant that is not the actor's and a key that does not exist give the same answer. What gives power, to a new key or back to one that
-//! exists, is checked against the actor's [`Ceiling`] and the [`TenantRules`]; what only takes power away is not.
+//! Every call names an [`Actor`] and asks the [`Policy`] before anything is done, a call on one key once its owner has
+//! been read. A key of a tenant that is not the actor's and a key that does not exist give the same answer. What gives
+//! power, to a new key or back to one that exists, is checked against the actor's [`Ceiling`] and the [`TenantRules`];
+//! what only takes power away is not.
 //!
 //! If the store keeps events, each change commits together with its [`Event`](crate::audit::Event), or not at all. A
 //! revocation is the one exception: it commits even if the event log cannot take its event.
@@ -153,8 +154,9 @@ impl KeyManager {
         Ok(self.judge(record, self.now().ok()))
     }
 
-    /// Marks a record as ended if its end has come by now or was seen to pass before. An end that has come is remembered,
-    /// so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the time.
+    /// Marks a record as ended if its end has come by now or was seen to pass before. An end that has come is
+    /// remembered, so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the
+    /// time.
     fn judge(&self, mut record: KeyRecord, now: Option<OffsetDateTime>) -> KeyRecord {
         if let Some(end) = record.end() {
             let micros = unix_micros(end);

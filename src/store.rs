@@ -58,9 +58,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// them and then by id. Expiry and cutoffs are no order and no filter. A page begins after the
 /// [position](ListQuery::position) given, whether or not a key still stands there, holds at most
 /// [as many](ListQuery::page_size) as asked for, and says [where the list goes on](Page::next). All of a page is of one
-/// moment. A backend may bound how many keys it looks at for one page, so that a search through many keys holds up no other call:
-/// a page may then hold fewer keys than asked for, or none, and still have a `next`, which lies beyond the position
-/// given. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
+/// moment. A backend may bound how many keys it looks at for one page, so that a search through many keys holds up no
+/// other call: a page may then hold fewer keys than asked for, or none, and still have a `next`, which lies beyond the
+/// position given. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
 ///
 /// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: preconditions are
 /// checked and positions handed out inside it. Changes are made in their order, each on what those before it left.
@@ -71,16 +71,16 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///   revoked ([`StoreError::Conflict`]); id, tenant, owner, creation and digest stay as stored. Revoke wins: it has no
 ///   condition on the revision, raises it by one, is final, and no failure of the event log stops it. Rehash compares
 ///   and sets the digest of a key that is not revoked, and is no news.
-/// - *A purge* removes the key and its usage if [`Outcome::of_purge`] says so, and is told as a change of the key, at one
-///   revision above its last. The id stays taken for good: no later insert succeeds
+/// - *A purge* removes the key and its usage if [`Outcome::of_purge`] says so, and is told as a change of the key, at
+///   one revision above its last. The id stays taken for good: no later insert succeeds
 ///   ([`StoreError::AlreadyExists`]), so that an import repeated later cannot bring a revoked key back. Of a purged key
 ///   nothing else is kept but its events.
-/// - *A removal of a tenant* finds no key of the tenant, revoked ones included, or is [`Outcome::TenantHasKeys`]. It removes
-///   the cutoffs of the tenant's owners, and leaves the tenant the latest cutoff that there was among these and its own: none
-///   moves back. It is told as a cutoff of the tenant, and in what the feed still keeps, the tenant takes the place of its
-///   owners. So the store names no owner any more but in events.
-/// - *A cut of events* removes all up to the one that it names by number and hash, or is [`Outcome::EventsNotCut`] if that
-///   one is not stored. Numbers and the head of the chain go on as if nothing had been removed. It is told as
+/// - *A removal of a tenant* finds no key of the tenant, revoked ones included, or is [`Outcome::TenantHasKeys`]. It
+///   removes the cutoffs of the tenant's owners, and leaves the tenant the latest cutoff that there was among these and
+///   its own: none moves back. It is told as a cutoff of the tenant, and in what the feed still keeps, the tenant takes
+///   the place of its owners. So the store names no owner any more but in events.
+/// - *A cut of events* removes all up to the one that it names by number and hash, or is [`Outcome::EventsNotCut`] if
+///   that one is not stored. Numbers and the head of the chain go on as if nothing had been removed. It is told as
 ///   [`Changed::EventsCut`]. A store that keeps no events answers [`StoreError::Unsupported`].
 /// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`]. It is moved back by
 ///   [`Change::LowerCutoff`] alone, if [`Outcome::of_lowering`] says so, and that is told as a change of the cutoff.
@@ -95,8 +95,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock. A store that keeps
 ///   events commits no change without its event, but for a revocation.
 ///
-/// - *Where the log cannot take an event*, a set whose news are revocations alone is committed without it, and any other
-///   fails whole.
+/// - *Where the log cannot take an event*, a set whose news are revocations alone is committed without it, and any
+///   other fails whole.
 ///
 /// **Instants** that reach a store are UTC, in whole microseconds, of the years 0 to 9999.
 ///
@@ -111,9 +111,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor: for each commit its keys and
 /// cutoffs, the whole of it on one page. A page that says there is no more holds, with those before it, all that was
-/// committed before the call began; what it tells of, a [`get`](Self::get) that begins later sees. Where what follows the cursor is not known for sure (none was given, it is of
-/// another history, too old, or ahead), the answer is [`FeedPage::Resync`]. A wake-up, where a backend sends one, is
-/// sent after the commit, and its failure is ignored.
+/// committed before the call began; what it tells of, a [`get`](Self::get) that begins later sees. Where what follows
+/// the cursor is not known for sure (none was given, it is of another history, too old, or ahead), the answer is
+/// [`FeedPage::Resync`]. A wake-up, where a backend sends one, is sent after the commit, and its failure is ignored.
 ///
 /// # Wrappers
 /// `Arc<S>` and `Box<S>` are stores wherever `S` is, `dyn KeyStore` included.
@@ -159,8 +159,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 pub trait EventLog: Debug + Send + Sync {
     /// Up to `limit` events after the number given, in ascending order; of one tenant, or of all.
     ///
-    /// The chain can be checked over the events of all tenants only. What is read of one tenant may lack an event that was removed, or
-    /// filed under another tenant, behind the store's back: an audit reads all.
+    /// The chain can be checked over the events of all tenants only. What is read of one tenant may lack an event that
+    /// was removed, or filed under another tenant, behind the store's back: an audit reads all.
     ///
     /// # Errors
     /// [`StoreError`].

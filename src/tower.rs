@@ -14,9 +14,9 @@
 //! Tried under hyper, axum and tonic, over HTTP/1.1 and HTTP/2; for tonic, let the edge answer in
 //! [gRPC's statuses](crate::http::GrpcStatus).
 //!
-//! What it guards finds the [`Grant`] in the request's extensions, and no credential. (In axum applications enable the feature `axum`:
-//! without it a key that came in the query stays in axum's `OriginalUri`.) A
-//! layer inside of another one of the same Keyward finds that grant and checks its own requirement alone.
+//! What it guards finds the [`Grant`] in the request's extensions, and no credential. (In axum applications enable the
+//! feature `axum`: without it a key that came in the query stays in axum's `OriginalUri`.) A layer inside of another
+//! one of the same Keyward finds that grant and checks its own requirement alone.
 //!
 //! # Refused requests with a body
 //! The body of a refused request is read and discarded, for at most two seconds and 16 MiB: a client that is still
@@ -116,13 +116,14 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the response is
-    /// sent. If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
-    /// default there is no such bound, and a client that stops reading keeps its places for as long as its connection stands.
+    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the
+    /// response is sent. If the client reads on later, the response is cut
+    /// ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By default there is no such bound, and a client that
+    /// stops reading keeps its places for as long as its connection stands.
     ///
     /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
-    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers buffer: how
-    /// much a client must read to go on is up to the server and the protocol.
+    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers
+    /// buffer: how much a client must read to go on is up to the server and the protocol.
     ///
     /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
     #[must_use]
@@ -132,11 +133,12 @@ impl KeyLayer {
     }
 
     /// Cuts a response when its key ends while it is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a response.
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a
+    /// response.
     ///
-    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is no response that could be cut: its response
-    /// ends as it begins, and with it the key's place among its requests in flight. Let the task that serves the connection stop
-    /// at [`Grant::ended`], and hold what else bounds it there.
+    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is no response that could be cut: its
+    /// response ends as it begins, and with it the key's place among its requests in flight. Let the task that serves
+    /// the connection stop at [`Grant::ended`], and hold what else bounds it there.
     #[must_use]
     pub fn end_with_key(self) -> Self {
         let gate = self.gate.with(|terms| terms.ends_with_key = true);

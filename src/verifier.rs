@@ -11,9 +11,9 @@
 //! Whatever cannot be decided is refused as undecidable, never granted and never called wrong.
 //!
 //! # Two ways
-//! The warm way ([`try_verify`](Verifier::try_verify)) decides on what this node holds of the key: one lookup, one block of
-//! SHA-256, one small lock that no other key shares; it allocates nothing and waits for nothing. The cold way reads the
-//! store, proves the secret against what is stored, and leaves what it learned for the warm one.
+//! The warm way ([`try_verify`](Verifier::try_verify)) decides on what this node holds of the key: one lookup, one
+//! block of SHA-256, one small lock that no other key shares; it allocates nothing and waits for nothing. The cold way
+//! reads the store, proves the secret against what is stored, and leaves what it learned for the warm one.
 //!
 //! # Why the warm way may be trusted
 //! Three rules stand between an entry and a verdict:
@@ -21,8 +21,8 @@
 //!   change from the feed has overtaken it. A node that revokes fences the key before it commits (`fenced_store.rs`),
 //!   until the outcome is known. A request that came before the read began is decided on it even if it was
 //!   overtaken, unless a hash was computed since: a key that is being changed is not undecidable.
-//! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds of
-//!   news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
+//! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds
+//!   of news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
 //! - *The tag* (`tag.rs`): a presented secret is wrong for good only if it was compared with what was proven against
 //!   the very digest that the entry holds.
 
@@ -210,17 +210,17 @@ impl Verifier {
         Box::pin(self.core.cold(&credential, attempt)).await
     }
 
-    /// Decides whether a request that was admitted once meets a second requirement: for a guard inside another one, where
-    /// the credential is gone. What the attempt says of its credential and its address is not looked at; the tenant and the
-    /// environment it addresses are.
+    /// Decides whether a request that was admitted once meets a second requirement: for a guard inside another one,
+    /// where the credential is gone. What the attempt says of its credential and its address is not looked at; the
+    /// tenant and the environment it addresses are.
     ///
-    /// The grant that comes back owes the checks that both requirements leave to the handler. Nothing is counted twice, and the
-    /// key's status is that of its first admission.
+    /// The grant that comes back owes the checks that both requirements leave to the handler. Nothing is counted twice,
+    /// and the key's status is that of its first admission.
     ///
     /// # Errors
-    /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, has not the access, or is not
-    /// permitted the resources, that this requirement asks for; and if another Keyward has [granted](Self::has_admitted)
-    /// it, whose scopes and resources mean something else.
+    /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, has not the access, or is
+    /// not permitted the resources, that this requirement asks for; and if another Keyward has
+    /// [granted](Self::has_admitted) it, whose scopes and resources mean something else.
     pub fn recheck(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
@@ -233,8 +233,8 @@ impl Verifier {
         Ok(grant.owing(duties))
     }
 
-    /// As [`recheck`](Self::recheck), for a request that has waited since it was admitted: a key that has ended meanwhile is
-    /// refused. Reads the store only if this node does not know.
+    /// As [`recheck`](Self::recheck), for a request that has waited since it was admitted: a key that has ended
+    /// meanwhile is refused. Reads the store only if this node does not know.
     ///
     /// # Errors
     /// [`Denial`], as [`verify`](Self::verify) and [`recheck`](Self::recheck).
@@ -263,15 +263,15 @@ impl Verifier {
 
     /// What would be decided on this request and why, check by check: for an operator who asks why a key is refused.
     ///
-    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache. A key
-    /// that it calls expired stays so if the clock runs back.
-    /// The text names the key's id and what it may do, and nothing of its secret.
+    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache. A
+    /// key that it calls expired stays so if the clock runs back. The text names the key's id and what it may do, and
+    /// nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
         self.core.explain(attempt).await
     }
 
-    /// Checks at start that a requirement can be met, and hands it back. Unchecked, a misspelt scope denies every key but those
-    /// with full access, request by request ([`DenialReason::UndeclaredScope`]).
+    /// Checks at start that a requirement can be met, and hands it back. Unchecked, a misspelt scope denies every key
+    /// but those with full access, request by request ([`DenialReason::UndeclaredScope`]).
     ///
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
@@ -280,8 +280,8 @@ impl Verifier {
         Ok(requirement)
     }
 
-    /// Reads every key anew at its next use. For whoever has changed the store behind Keyward's back, such as by hand or
-    /// from a backup, and does not want to wait for the [lease](KeyCache::lease) to end.
+    /// Reads every key anew at its next use. For whoever has changed the store behind Keyward's back, such as by hand
+    /// or from a backup, and does not want to wait for the [lease](KeyCache::lease) to end.
     pub fn forget_all(&self) {
         self.core.slots.forget_all();
     }

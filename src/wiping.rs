@@ -1,4 +1,5 @@
-//! Whether secrets are wiped, for tests: looks for a secret in the process's memory before and after its owner is dropped.
+//! Whether secrets are wiped, for tests: looks for a secret in the process's memory before and after its owner is
+//! dropped.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
-//! Promise 10: a flood against the slow hash starves neither fast keys nor memory. Its permits are bounded, and what the
-//! process has resident grows by no more than they need and 16 MiB.
+//! Promise 10: a flood against the slow hash starves neither fast keys nor memory. Its permits are bounded, and what
+//! the process has resident grows by no more than they need and 16 MiB.
 //!
 //! Each flood has a process of its own, since what is resident is counted for all of it. Linux says how much that is.
 #![cfg(target_os = "linux")]

@@ -3,9 +3,9 @@
 //! Whoever can write the whole log can also compute the whole chain anew: it shows tampering to those who
 //! kept a head outside the store.
 //!
-//! The oldest events can be cut. The event that records the cut is in the chain itself, and names the number and the hash
-//! of the last event that was cut. The rest of the log is verified from there. A head that was kept from before the
-//! last event that was cut can no longer be compared: keep a newer one before each cut.
+//! The oldest events can be cut. The event that records the cut is in the chain itself, and names the number and the
+//! hash of the last event that was cut. The rest of the log is verified from there. A head that was kept from before
+//! the last event that was cut can no longer be compared: keep a newer one before each cut.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -159,8 +159,8 @@ impl LogCheck {
     /// The head after the events.
     ///
     /// # Errors
-    /// [`ChainBreak`] names the first event if it is not the first of the chain, and no event records what was cut before
-    /// it.
+    /// [`ChainBreak`] names the first event if it is not the first of the chain, and no event records what was cut
+    /// before it.
     pub fn end(self) -> Result<ChainHead, ChainBreak> {
         match self.first {
             Some(first) if !self.begins_well => Err(ChainBreak {

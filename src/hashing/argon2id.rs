@@ -129,8 +129,8 @@ pub struct Argon2ParamsError;
 
 /// Memory of one thread's slow hashes, kept for those to come.
 ///
-/// Taken anew for each hash and freed, blocks of this size end up on the heap of glibc's allocator, which does not always find
-/// the freed ones again.
+/// Taken anew for each hash and freed, blocks of this size end up on the heap of glibc's allocator, which does not
+/// always find the freed ones again.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
 

@@ -200,8 +200,8 @@ impl Hasher {
         foreign.keep(binding, coverage, digest)
     }
 
-    /// Whether what is kept is this digest that another library made, as far as that can be told: what has replaced it since
-    /// says nothing of it.
+    /// Whether what is kept is this digest that another library made, as far as that can be told: what has replaced it
+    /// since says nothing of it.
     pub(crate) fn may_be_kept_as(
         &self,
         record: &KeyRecord,

@@ -1,9 +1,9 @@
 //! Slow hashes, off the executor and bounded.
 //!
-//! They run on threads of their own, one per permit. A thread is started when it is first needed, keeps the memory that its
-//! hashes take, and ends with the lane: hashes that moved between threads left memory behind on each, since allocators keep a
-//! heap per thread. Nothing here depends on the runtime of whoever asked: a request whose runtime stands still, or is
-//! gone, holds up nobody else's.
+//! They run on threads of their own, one per permit. A thread is started when it is first needed, keeps the memory that
+//! its hashes take, and ends with the lane: hashes that moved between threads left memory behind on each, since
+//! allocators keep a heap per thread. Nothing here depends on the runtime of whoever asked: a request whose runtime
+//! stands still, or is gone, holds up nobody else's.
 
 mod job;
 mod queue;
@@ -261,8 +261,8 @@ impl Worker {
         }
     }
 
-    /// Takes the next job that somebody waits for out of the queue. If there is none the permit is given back, in the same
-    /// step, so that no job can be put into the queue unseen.
+    /// Takes the next job that somebody waits for out of the queue. If there is none the permit is given back, in the
+    /// same step, so that no job can be put into the queue unseen.
     fn take(&mut self) -> Option<Box<dyn Job>> {
         loop {
             let mut state = self.lane.state();

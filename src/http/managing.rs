@@ -1,8 +1,8 @@
 //! What endpoints that manage keys answer.
 //!
-//! Whoever stands behind such an endpoint has logged in with the host: what is wrong with what they asked for is told in the
-//! words of [`ManageError`]. What is wrong with the store, the clock or the host is theirs no more than a caller's, and
-//! the words are constant; the error itself is for the operator.
+//! Whoever stands behind such an endpoint has logged in with the host: what is wrong with what they asked for is told
+//! in the words of [`ManageError`]. What is wrong with the store, the clock or the host is theirs no more than a
+//! caller's, and the words are constant; the error itself is for the operator.
 
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ use crate::clock::rfc3339;
 use crate::manager::{ManageError, Revealed};
 use crate::store::StoreError;
 
-/// Problem details (RFC 9457), kept by no cache. Beside `code`, a member tells `at` when what was asked for had been done
-/// already, `successor` or `id` which key to go on with, and `before` with which instant.
+/// Problem details (RFC 9457), kept by no cache. Beside `code`, a member tells `at` when what was asked for had been
+/// done already, `successor` or `id` which key to go on with, and `before` with which instant.
 ///
 /// | status | when |
 /// |---|---|

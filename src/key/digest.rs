@@ -9,7 +9,8 @@ use subtle::ConstantTimeEq;
 ///
 /// # Security
 /// Not the secret, but worth guarding: `Debug` shows the algorithm only, and there is no `Display` and no
-/// `Serialize`. `==` takes the same time wherever two digests differ. A backend writes it with [`expose`](Self::expose).
+/// `Serialize`. `==` takes the same time wherever two digests differ. A backend writes it with
+/// [`expose`](Self::expose).
 #[derive(Clone)]
 pub struct Digest(Box<str>);
 

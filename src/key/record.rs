@@ -46,8 +46,8 @@ pub struct KeyRecord {
     pub(crate) has_passed: HasPassed,
 }
 
-/// Whether an end was seen to pass. It says nothing about the key, but about who read it: records that differ in nothing else
-/// are equal.
+/// Whether an end was seen to pass. It says nothing about the key, but about who read it: records that differ in
+/// nothing else are equal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct HasPassed(pub(crate) bool);
 

@@ -1,8 +1,8 @@
 //! Removing old events.
 //!
-//! The log is verified from its first event to its last before any is removed, so that a cut hides no tampering. Each commit
-//! removes at most a thousand events and adds the one that records it: the write transactions are short, and a call
-//! that was interrupted leaves a log that verifies.
+//! The log is verified from its first event to its last before any is removed, so that a cut hides no tampering. Each
+//! commit removes at most a thousand events and adds the one that records it: the write transactions are short, and a
+//! call that was interrupted leaves a log that verifies.
 
 use time::OffsetDateTime;
 
@@ -41,9 +41,9 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] unless the actor acts for all tenants, or by policy; [`ManageError::InTheFuture`] if
-    /// the instant has not come; [`ManageError::Clock`]; [`ManageError::Store`], with [`StoreError::Corrupt`] if the log
-    /// does not verify, of which nothing is then removed, and [`StoreError::Unsupported`] from a store that keeps no
-    /// events.
+    /// the instant has not come; [`ManageError::Clock`]; [`ManageError::Store`], with [`StoreError::Corrupt`] if the
+    /// log does not verify, of which nothing is then removed, and [`StoreError::Unsupported`] from a store that keeps
+    /// no events.
     pub async fn cut_events(
         &self,
         actor: &Actor,

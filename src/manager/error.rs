@@ -166,8 +166,8 @@ pub enum InvalidKey {
     /// The environment is not one of the format's.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// It would have expired already: its end is not in the future, or no later than one that this process has seen pass
-    /// before its clock ran back.
+    /// It would have expired already: its end is not in the future, or no later than one that this process has seen
+    /// pass before its clock ran back.
     #[error("the expiry is not in the future")]
     Expired,
     /// A rotation's overlap would have ended already, as for [`Expired`](Self::Expired).

@@ -41,9 +41,10 @@ impl KeyManager {
     /// format is [accepted](crate::Builder::foreign_keys).
     ///
     /// # Security
-    /// `AlreadyImported` tells whoever may import for a tenant, and has a key's text or digest, that the key is that tenant's,
-    /// whichever owner it has there. It does not count towards the limit, since it takes the key's own secret or the digest
-    /// that was imported. For another tenant's key the answer is always `IdTaken`, also with the right secret.
+    /// `AlreadyImported` tells whoever may import for a tenant, and has a key's text or digest, that the key is that
+    /// tenant's, whichever owner it has there. It does not count towards the limit, since it takes the key's own secret
+    /// or the digest that was imported. For another tenant's key the answer is always `IdTaken`, also with the right
+    /// secret.
     ///
     /// `IdTaken` tells that a text is some tenant's key: hence the limit. Beyond it every import by this principal is
     /// refused before the store is asked. Imports run in parallel up to the limit, and wait for one another beyond it.

@@ -30,8 +30,8 @@ impl KeyManager {
     /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing.
     /// Nobody's key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
     ///
-    /// The policy is asked twice: whether the actor may look up texts, and once the secret is proven, whether it may know
-    /// of this key.
+    /// The policy is asked twice: whether the actor may look up texts, and once the secret is proven, whether it may
+    /// know of this key.
     ///
     /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that
     /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. Look-ups that exceed the

@@ -15,8 +15,8 @@ const MAX_READS: u32 = 64;
 impl KeyManager {
     /// A page of a tenant's keys, each with how it has been used.
     ///
-    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: a search through many keys
-    /// is made in steps, so that it holds up nobody else.
+    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: a search through many
+    /// keys is made in steps, so that it holds up nobody else.
     ///
     /// ```
     /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
@@ -45,7 +45,8 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Clock`];
-    /// [`ManageError::Store`], with [`StoreError::Unsupported`] where unused keys are asked for and the store keeps no usage.
+    /// [`ManageError::Store`], with [`StoreError::Unsupported`] where unused keys are asked for and the store keeps no
+    /// usage.
     pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {
         let tenant = query.tenant();
         if !actor.acts_for(tenant) {

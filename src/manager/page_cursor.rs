@@ -11,8 +11,8 @@ use crate::store::ListPosition;
 /// Where a list goes on. Opaque text to clients, and bound to the tenant and the conditions of the list.
 ///
 /// It keeps its place while keys come and go. It grants nothing: the tenant always comes from the query.
-/// It names the key at which the list stopped, by its id and an instant or position. That may be a key of the tenant which the
-/// conditions leave out.
+/// It names the key at which the list stopped, by its id and an instant or position. That may be a key of the tenant
+/// which the conditions leave out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PageCursor {
     pub(super) position: ListPosition,

@@ -14,9 +14,9 @@ use crate::store::CutoffScope;
 ///
 /// An operation on one key is asked about once the key's owner has been read, and nothing else is done before. For a
 /// key that does not exist the owner is `None`, and a refusal looks the same: [`ManageError::Refused`]. If another
-/// call changes the key meanwhile, it is read again, and the policy is asked again. Every other operation is asked about
-/// before the store is read. [`find_owner`] and [`revoke_leaked`] ask twice: before anything is read, and once the text's
-/// secret is proven.
+/// call changes the key meanwhile, it is read again, and the policy is asked again. Every other operation is asked
+/// about before the store is read. [`find_owner`] and [`revoke_leaked`] ask twice: before anything is read, and once
+/// the text's secret is proven.
 ///
 /// Neither an update nor a rotation changes a key's owner. So the owner that the policy is told is the owner before and
 /// after the operation; for a new key, the owner it is to have.
@@ -189,8 +189,8 @@ pub enum Operation<'a> {
     },
     /// Find out whose key a text is, of whichever tenant that the actor acts for.
     FindOwner {
-        /// The key that the text is. `None` the first time, before anything is read: whether the actor may look up texts at
-        /// all.
+        /// The key that the text is. `None` the first time, before anything is read: whether the actor may look up
+        /// texts at all.
         found: Option<&'a KeyRecord>,
     },
     /// Read what was done with a tenant's keys.
@@ -268,8 +268,9 @@ impl<'a> Operation<'a> {
 
     /// The only owner whose keys it is about.
     ///
-    /// `None` if it is about keys of several owners, such as a list without [`KeyQuery::owner`](super::KeyQuery::owner), if
-    /// there is no such key, or if the key is still to be found. Refuse what has no owner unless you allow it by name.
+    /// `None` if it is about keys of several owners, such as a list without
+    /// [`KeyQuery::owner`](super::KeyQuery::owner), if there is no such key, or if the key is still to be found. Refuse
+    /// what has no owner unless you allow it by name.
     #[must_use]
     pub fn owner(&self) -> Option<&Principal> {
         match self {

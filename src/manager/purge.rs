@@ -39,8 +39,8 @@ impl KeyManager {
     /// removed oldest first, so a long line may take several runs over the list, and a successor stays while its
     /// predecessor is stored.
     ///
-    /// Purge only what ended before the oldest backup that you would restore: a key that is live in the backup and purged
-    /// since is in no [export](Self::export_restrictions), and a restore would bring it back.
+    /// Purge only what ended before the oldest backup that you would restore: a key that is live in the backup and
+    /// purged since is in no [export](Self::export_restrictions), and a restore would bring it back.
     ///
     /// The id of a removed key stays taken: [`import`](Self::import) of the same key answers
     /// [`ManageError::IdTaken`]. The removed key's earlier events stay in the log. Each removal has an event,

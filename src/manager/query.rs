@@ -92,8 +92,8 @@ impl KeyQuery {
         self
     }
 
-    /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none: it
-    /// is a secret, and for [`find_owner`](super::KeyManager::find_owner).
+    /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none:
+    /// it is a secret, and for [`find_owner`](super::KeyManager::find_owner).
     ///
     /// Keys of foreign formats are looked for one by one: pages may be short.
     #[must_use]

@@ -46,7 +46,8 @@ impl KeyManager {
     /// [`EventAction::KeyPurged`] for each key, without its title and owner, and one [`EventAction::TenantRemoved`].
     /// Keys that are issued later under the tenant's name inherit nothing.
     ///
-    /// Call it again after an error, or a crash: it continues. On a tenant without keys it only records that it was called.
+    /// Call it again after an error, or a crash: it continues. On a tenant without keys it only records that it was
+    /// called.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy. [`ManageError::Unfinished`] if every

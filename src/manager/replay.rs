@@ -35,21 +35,22 @@ pub struct Replayed {
     pub already: u64,
     /// How many ids the tenant has no key of: such as those issued after the backup was made.
     pub missing: u64,
-    /// Keys that stay suspended for a person to look at: what they may do now and what they might do when they were exported
-    /// have nothing in common that a key can express, or they could not be read then. They are named again by each replay.
+    /// Keys that stay suspended for a person to look at: what they may do now and what they might do when they were
+    /// exported have nothing in common that a key can express, or they could not be read then. They are named again by
+    /// each replay.
     pub suspended: Vec<KeyId>,
-    /// Keys that cannot be read, and so were not narrowed. They are not granted as long as they cannot be read. Revoke them, or
-    /// replay again once they can be read.
+    /// Keys that cannot be read, and so were not narrowed. They are not granted as long as they cannot be read. Revoke
+    /// them, or replay again once they can be read.
     pub unreadable: Vec<KeyId>,
 }
 
 impl KeyManager {
     /// A page of what each of a tenant's keys may do at most, after the page that bore this cursor.
     ///
-    /// Export regularly, and keep the export apart from the store: [replayed](Self::replay_restrictions), it takes from a
-    /// restored backup what the keys had lost since. Begin without a cursor, and go on with
-    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Kept with the export, the last cursor
-    /// brings what was revoked since; what was suspended or narrowed since needs a new export.
+    /// Export regularly, and keep the export apart from the store: [replayed](Self::replay_restrictions), it takes from
+    /// a restored backup what the keys had lost since. Begin without a cursor, and go on with
+    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Kept with the export, the last
+    /// cursor brings what was revoked since; what was suspended or narrowed since needs a new export.
     ///
     /// Each key is exported as it is when its page is read. Keys that a kill switch has ended are exported as revoked.
     ///
@@ -90,10 +91,11 @@ impl KeyManager {
 
     /// Takes from the keys that are named what they could not do when they were exported: after a backup was restored.
     ///
-    /// It only ever takes. A key that was revoked is revoked. Any other keeps, of its access, resources, networks, quotas,
-    /// limit on concurrent requests and expiry, what both it and the export allow, and is suspended if it was. If the two
-    /// have nothing in common that a key can express, the key is suspended, and [named](Replayed::suspended): update it,
-    /// and [resume](Self::resume) it. Neither the actor's ceiling nor the tenant's rules are checked.
+    /// It only ever takes. A key that was revoked is revoked. Any other keeps, of its access, resources, networks,
+    /// quotas, limit on concurrent requests and expiry, what both it and the export allow, and is suspended if it was.
+    /// If the two have nothing in common that a key can express, the key is suspended, and
+    /// [named](Replayed::suspended): update it, and [resume](Self::resume) it. Neither the actor's ceiling nor the
+    /// tenant's rules are checked.
     ///
     /// Call it again with the whole export after an error or a crash: what was done stays done.
     ///
@@ -105,19 +107,19 @@ impl KeyManager {
     /// 5. Start the processes, and begin the next export without a cursor: positions begin again below the kept one.
     ///
     /// Then no key that is named in the export can do more than it could when it was exported. Not covered are:
-    /// - *What was taken after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before), which ends
-    ///   every key of the backup.
-    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the backup brings
-    ///   them back. Purge only what ended before your oldest backup: those keys had ended in it as well.
+    /// - *What was taken after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before),
+    ///   which ends every key of the backup.
+    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the backup
+    ///   brings them back. Purge only what ended before your oldest backup: those keys had ended in it as well.
     /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so that a key that
     ///   is imported later with an earlier date is not ended by it: set it again if you need that.
     /// - *Titles and metadata*, which are as in the backup.
-    /// - *What was given after the backup.* It is gone: scopes that were added, and successors that a rotation has issued,
-    ///   whose clients need new keys. A predecessor ends when its overlap would have ended.
+    /// - *What was given after the backup.* It is gone: scopes that were added, and successors that a rotation has
+    ///   issued, whose clients need new keys. A predecessor ends when its overlap would have ended.
     ///
     /// # Errors
-    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for what no key
-    /// can bear, both before anything is done; [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for what no
+    /// key can bear, both before anything is done; [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn replay_restrictions(
         &self,
         actor: &Actor,

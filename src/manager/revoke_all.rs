@@ -80,8 +80,8 @@ pub struct RevokedAll {
 pub enum CutoffChange {
     /// It stands at the instant that was given.
     Set,
-    /// One stood at that instant or later, and no event tells of this call. All keys issued before the instant have ended all
-    /// the same.
+    /// One stood at that instant or later, and no event tells of this call. All keys issued before the instant have
+    /// ended all the same.
     Unchanged,
 }
 
@@ -208,17 +208,17 @@ impl KeyManager {
         }
     }
 
-    /// Ends every key in a scope that was issued before an instant: at once, in one commit. The kill switch, and the way
-    /// back from a restored backup that has revived revoked keys.
+    /// Ends every key in a scope that was issued before an instant: at once, in one commit. The kill switch, and the
+    /// way back from a restored backup that has revived revoked keys.
     ///
-    /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The keys
-    /// are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they count
-    /// towards a tenant's [cap](super::TenantRules::most_keys). A cutoff only ever moves forward: an earlier one changes
-    /// nothing, and the answer is [`CutoffChange::Unchanged`].
+    /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The
+    /// keys are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they
+    /// count towards a tenant's [cap](super::TenantRules::most_keys). A cutoff only ever moves forward: an earlier one
+    /// changes nothing, and the answer is [`CutoffChange::Unchanged`].
     ///
     /// As long as a cutoff lies in a node's future, that node issues no keys in its scope
-    /// ([`ManageError::ClockBehindCutoff`]): after a step of the clock back, or if the cutoff was set under a clock that
-    /// was ahead. [`lower_cutoff`](Self::lower_cutoff) is the way back.
+    /// ([`ManageError::ClockBehindCutoff`]): after a step of the clock back, or if the cutoff was set under a clock
+    /// that was ahead. [`lower_cutoff`](Self::lower_cutoff) is the way back.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
@@ -243,8 +243,8 @@ impl KeyManager {
         self.cut_off(actor, scope, before, now, None).await
     }
 
-    /// Moves a cutoff that lies in the future back to now: the way back if it was set under a clock that was ahead. Returns
-    /// where it stood, `None` if it does not lie in the future, in which case nothing is done.
+    /// Moves a cutoff that lies in the future back to now: the way back if it was set under a clock that was ahead.
+    /// Returns where it stood, `None` if it does not lie in the future, in which case nothing is done.
     ///
     /// Every key that was issued before now stays ended, and keys issued from now on are good. A cutoff never goes back
     /// further than to now.

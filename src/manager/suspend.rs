@@ -13,8 +13,8 @@ impl KeyManager {
     /// The actor's ceiling does not bind it, since it gives nobody more; the policy does.
     ///
     /// # Errors
-    /// [`ManageError::AlreadySuspended`]; [`ManageError::NotFound`] if the tenant has no such key or is not the actor's;
-    /// [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`];
+    /// [`ManageError::AlreadySuspended`]; [`ManageError::NotFound`] if the tenant has no such key or is not the
+    /// actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`];
     /// [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn suspend(
         &self,

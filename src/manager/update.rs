@@ -149,8 +149,8 @@ impl KeyManager {
     /// key may not change it either. If nothing differs, nothing is done.
     ///
     /// # Errors
-    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by policy;
-    /// [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::Invalid`] and
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
+    /// policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::Invalid`] and
     /// [`ManageError::AboveCeiling`]; [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn update(
         &self,

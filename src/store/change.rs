@@ -47,8 +47,8 @@ pub enum Change {
         /// The instant before which it must have ended: one that has passed.
         ended_before: OffsetDateTime,
     },
-    /// Removes what is stored of a tenant that has no keys, but for the latest of its cutoffs, which then binds the whole
-    /// tenant.
+    /// Removes what is stored of a tenant that has no keys, but for the latest of its cutoffs, which then binds the
+    /// whole tenant.
     RemoveTenant {
         /// Which tenant.
         tenant: TenantId,

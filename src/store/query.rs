@@ -281,8 +281,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The position after which the list goes on; `None` if nothing is left to look at.
     ///
-    /// It may be given although no key follows, and lies beyond the last item if the keys between them were looked at and
-    /// are not admitted.
+    /// It may be given although no key follows, and lies beyond the last item if the keys between them were looked at
+    /// and are not admitted.
     pub next: Option<ListPosition>,
 }
 

@@ -51,9 +51,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 
 /// Keys in one SQLite file, which several processes of one machine may have open.
 ///
-/// Clones share their connections: one that writes, some that look keys up for verifications, one that follows the change
-/// feed, and two that read lists, events and usage. All work is done off the executor, on at most one thread for each
-/// connection. It needs a tokio runtime with its timer enabled.
+/// Clones share their connections: one that writes, some that look keys up for verifications, one that follows the
+/// change feed, and two that read lists, events and usage. All work is done off the executor, on at most one thread for
+/// each connection. It needs a tokio runtime with its timer enabled.
 ///
 /// ```no_run
 /// use keyward::store::SqliteStore;
@@ -73,13 +73,14 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// never begins. Of one tenant's commits one waits for the connection that writes, and the others for that one, so that
 /// many imports of one tenant hold up no change of others; what only revokes waits for no other commit of its tenant.
 /// Of one tenant's lists and reads of events one runs at a time, and a list with filters looks at some
-/// thousand keys for one [page](KeyStore::list), so that many searches of one tenant hold up neither verifications nor the
-/// lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls. It
-/// notices commits of other processes within some 25 milliseconds.
+/// thousand keys for one [page](KeyStore::list), so that many searches of one tenant hold up neither verifications nor
+/// the lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls.
+/// It notices commits of other processes within some 25 milliseconds.
 ///
 /// # The file
-/// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's locks do not work
-/// over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
+/// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's
+/// locks do not work over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying
+/// it while it is open.
 ///
 /// # Restoring a backup
 /// A backup brings back keys as they were: those that were revoked or suspended since it was made, and powers that keys
@@ -89,8 +90,9 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// 2. Put the backup in its place, and remove the files beside it whose names end in `-wal` and `-shm`.
 /// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change
 ///    feed for the new one.
-/// 4. [Replay](crate::manager::KeyManager::replay_restrictions) the restrictions that you exported, for each tenant. Without an
-///    export call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), which ends all keys.
+/// 4. [Replay](crate::manager::KeyManager::replay_restrictions) the restrictions that you exported, for each tenant.
+///    Without an export call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), which ends all
+///    keys.
 /// 5. Purge, remove and cut again what was [removed](crate::manager::KeyManager::purge) since the backup was made.
 /// 6. Start the processes.
 ///
@@ -106,10 +108,11 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// This version opens a file of a later version if that file allows it (`oldest_reader`).
 ///
 /// # What is not readable
-/// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted, and can
-/// still be revoked. One whose tenant cannot be read is in nobody's list, and [`StoreError::Corrupt`]. Damaged pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
-/// still makes sense is believed. An event that stands under another tenant than its own is [`StoreError::Corrupt`] to whoever reads that
-/// tenant's events or all; the tenant whose event it was misses it, and cannot tell.
+/// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted,
+/// and can still be revoked. One whose tenant cannot be read is in nobody's list, and [`StoreError::Corrupt`]. Damaged
+/// pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
+/// still makes sense is believed. An event that stands under another tenant than its own is [`StoreError::Corrupt`] to
+/// whoever reads that tenant's events or all; the tenant whose event it was misses it, and cannot tell.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -127,8 +130,8 @@ struct Shared {
     file: File,
     identity: Identity,
     patience: Duration,
-    /// Whose turn it is to write: those who wait hold no thread. None after a commit failed: what is then known of the file is
-    /// found out anew.
+    /// Whose turn it is to write: those who wait hold no thread. None after a commit failed: what is then known of the
+    /// file is found out anew.
     writer: Arc<Mutex<Option<Connection>>>,
     /// Each kind of read waits for its own connections: no list holds a verification or the change feed up.
     lookups: Readers,
@@ -160,8 +163,8 @@ impl SqliteOptions {
         }
     }
 
-    /// Opens no file in which there are no tables of Keyward's yet, and creates none: for a store that has been in use, so that a file that
-    /// was lost, emptied or misnamed is noticed at start, and not by everybody's key being refused.
+    /// Opens no file in which there are no tables of Keyward's yet, and creates none: for a store that has been in use,
+    /// so that a file that was lost, emptied or misnamed is noticed at start, and not by everybody's key being refused.
     #[must_use]
     pub fn must_exist(mut self) -> Self {
         self.is_to_exist = true;
@@ -191,7 +194,8 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, it
-    /// is too new for this version, or it [must exist](Self::must_exist) and does not; [`StoreError::Corrupt`] if it is damaged, or no database.
+    /// is too new for this version, or it [must exist](Self::must_exist) and does not; [`StoreError::Corrupt`] if it is
+    /// damaged, or no database.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         Ok(self.open_file(path.as_ref())?)
     }
@@ -232,7 +236,8 @@ impl SqliteStore {
         SqliteOptions::new().open(path)
     }
 
-    /// Makes all readers of the news start anew, as they have to once a backup was restored: what they heard is of another history.
+    /// Makes all readers of the news start anew, as they have to once a backup was restored: what they heard is of
+    /// another history.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -253,16 +258,16 @@ impl SqliteStore {
     /// Writes the whole file anew and empties the write-ahead log, so that nothing that was removed is left in them.
     ///
     /// Deleted rows are overwritten at once, but copies can be left where SQLite moved rows between pages, and in the
-    /// write-ahead log. Call it after keys, tenants or events were removed, at a quiet time: commits of all processes wait
-    /// meanwhile, those that wait for longer than their [patience](SqliteOptions::patience) fail, and the disk needs
-    /// room for two more copies of the file. If the file holds tables of the host's without an `INTEGER PRIMARY KEY`,
-    /// their row ids change.
+    /// write-ahead log. Call it after keys, tenants or events were removed, at a quiet time: commits of all processes
+    /// wait meanwhile, those that wait for longer than their [patience](SqliteOptions::patience) fail, and the disk
+    /// needs room for two more copies of the file. If the file holds tables of the host's without an `INTEGER PRIMARY
+    /// KEY`, their row ids change.
     ///
     /// It goes on to its end if the future is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again then.
-    /// Other [`StoreError`]s as for a commit.
+    /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again
+    /// then. Other [`StoreError`]s as for a commit.
     pub async fn vacuum(&self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;

@@ -10,8 +10,8 @@
 //! empty one, and returns it behind whatever must outlive it, such as the folder that it is kept in. Any error
 //! converts with `?`.
 //!
-//! One case needs a feed that has forgotten its oldest changes, and fails until the suite knows how a store comes to that:
-//! see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
+//! One case needs a feed that has forgotten its oldest changes, and fails until the suite knows how a store comes to
+//! that: see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
 //!
 //! Where a store keeps no events or no usage, the cases about them hold by themselves. The last two cases are
 //! model-based: [random sequences](model) of operations, one after the other and by several tasks at once, each answer
@@ -213,8 +213,8 @@ impl Suite {
         }
     }
 
-    /// Says how to make the feed of a store forget all changes up to a position, and none after it: changes may be committed
-    /// for that. It is given what the store was returned with.
+    /// Says how to make the feed of a store forget all changes up to a position, and none after it: changes may be
+    /// committed for that. It is given what the store was returned with.
     #[must_use]
     pub fn forgetting<G, F, Done>(mut self, forget: F) -> Self
     where

@@ -107,15 +107,15 @@ impl Core {
         Err(DenialReason::TooOld)
     }
 
-    /// Whether a read may decide on a request that came at the moment `since`, and for which a hash was last computed at
-    /// the moment `hashed`.
+    /// Whether a read may decide on a request that came at the moment `since`, and for which a hash was last computed
+    /// at the moment `hashed`.
     ///
     /// A read that began after the request came shows the key as the store had it while the request was under way. It
     /// decides whatever commits overtake it: a key that is changed without end would otherwise be undecidable. A change
     /// that returned before the request came was committed before that read began, so the read shows it.
     ///
-    /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key is
-    /// read once more. An older read decides only if the lease covers it, too.
+    /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key
+    /// is read once more. An older read decides only if the lease covers it, too.
     pub(super) fn may_decide(
         &self,
         slot: &Slot,

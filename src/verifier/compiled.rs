@@ -243,8 +243,8 @@ impl Compiled {
         })
     }
 
-    /// All that an attempt asks of a key that has been admitted: the environment and the tenant it addresses, access and
-    /// resources.
+    /// All that an attempt asks of a key that has been admitted: the environment and the tenant it addresses, access
+    /// and resources.
     pub(super) fn check_again(
         &self,
         parts: &Parts,
@@ -304,8 +304,8 @@ impl Compiled {
         }
     }
 
-    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now; the coarse reading is enough,
-    /// as only what the operator is told depends on it.
+    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now; the coarse reading is
+    /// enough, as only what the operator is told depends on it.
     #[cold]
     fn why_over(&self, wall: &Wall<'_>) -> DenialReason {
         let record = self.record();

@@ -2,11 +2,11 @@
 //!
 //! Before a commit its keys are fenced, so that nothing that was read decides on them, and stay so until the outcome
 //! is known. Whoever drops the future, or gets no answer, does not know it: the keys stay fenced for as long as a
-//! commit may take to end, and each request needs a read of them that began after it came. A machine that is suspended just
-//! then may send a commit after it wakes that took longer: what it ends is noticed as if another node had done it.
+//! commit may take to end, and each request needs a read of them that began after it came. A machine that is suspended
+//! just then may send a commit after it wakes that took longer: what it ends is noticed as if another node had done it.
 //!
-//! What a manager reads of a key is held against what the requests are decided on: else this node could tell whoever revokes a
-//! key that another node has done so already, and go on granting it until it hears of that itself.
+//! What a manager reads of a key is held against what the requests are decided on: else this node could tell whoever
+//! revokes a key that another node has done so already, and go on granting it until it hears of that itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,9 +86,9 @@ impl Fences {
                     fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
-                // Nothing can have been read of a key that is not there, nor of any key of a tenant that can be removed; a
-                // digest that is made anew is of the same secret; a cutoff is moved back only if no key comes to life by it;
-                // settings and events decide on no key.
+                // Nothing can have been read of a key that is not there, nor of any key of a tenant that can be
+                // removed; a digest that is made anew is of the same secret; a cutoff is moved back only if no key
+                // comes to life by it; settings and events decide on no key.
                 Change::Insert(_)
                 | Change::RemoveTenant { .. }
                 | Change::Rehash { .. }

@@ -1,8 +1,8 @@
 //! Following the store's news.
 //!
 //! A round is a question and its answer: its start is taken down before the question is put, and it counts once all
-//! that the answer tells has been applied, and the answer has told all there was. While rounds come, what was read stays
-//! good without a read; when they stay away, it is read again.
+//! that the answer tells has been applied, and the answer has told all there was. While rounds come, what was read
+//! stays good without a read; when they stay away, it is read again.
 
 use std::time::Duration;
 

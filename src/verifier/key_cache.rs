@@ -14,9 +14,9 @@ use std::time::Duration;
 /// ```
 ///
 /// # What a bound means
-/// A key takes some 320 bytes for what is decided on and counted, and its record besides: together 1 to 1.5 kB for a key with a few
-/// scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in sixteen is for
-/// keys at which only wrong secrets were presented.
+/// A key takes some 320 bytes for what is decided on and counted, and its record besides: together 1 to 1.5 kB for a
+/// key with a few scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in
+/// sixteen is for keys at which only wrong secrets were presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCache {
     pub(super) lease: Duration,
@@ -46,8 +46,8 @@ impl KeyCache {
 
     /// For how long a node may decide on what it read of a key: counted from the start of the read, or from the start
     /// of the last completed poll of the change feed that the [background work](crate::Keyward::background) has
-    /// applied. Five seconds by default; zero keeps nothing. With more than [ten minutes](Self::MAX_LEASE), [`Builder::open`]
-    /// fails.
+    /// applied. Five seconds by default; zero keeps nothing. With more than [ten minutes](Self::MAX_LEASE),
+    /// [`Builder::open`] fails.
     ///
     /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is
     /// measured by the [steady clock](crate::Builder::steady_clock): a machine that is paused from outside, without

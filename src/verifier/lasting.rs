@@ -100,8 +100,8 @@ impl Core {
         }
     }
 
-    /// When the lease of the key's cache entry ends, in nanoseconds of the steady clock. Zero if there is no entry that may
-    /// decide.
+    /// When the lease of the key's cache entry ends, in nanoseconds of the steady clock. Zero if there is no entry that
+    /// may decide.
     fn known_until(&self, id: KeyId) -> u64 {
         let end = |(), slot: &mut Slot| {
             let entry = slot.admitted()?;

@@ -1,7 +1,7 @@
 //! Replaces outdated digests, without holding up verdicts.
 //!
-//! A verdict does not depend on the new digest. If that takes a slow hash, or the store does not commit it at once, a task on
-//! tokio's runtime goes on with it, and the request is decided.
+//! A verdict does not depend on the new digest. If that takes a slow hash, or the store does not commit it at once, a
+//! task on tokio's runtime goes on with it, and the request is decided.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -19,12 +19,13 @@ use crate::key::{Digest, Environment, KeyId, KeyRecord};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 
 /// Most keys whose digests are replaced at the same time. It bounds the tasks that a store which takes no writes leaves
-/// waiting; the digests of further keys are replaced later. Of slow hashes, no more are computed than there are free permits.
+/// waiting; the digests of further keys are replaced later. Of slow hashes, no more are computed than there are free
+/// permits.
 const MOST_AT_ONCE: usize = 64;
 
 impl Core {
-    /// Replaces an outdated digest. `None`: the request need not wait for it, or no better digest could be computed now.
-    /// Otherwise the new digest, or `Some(None)` if the old one was not replaced.
+    /// Replaces an outdated digest. `None`: the request need not wait for it, or no better digest could be computed
+    /// now. Otherwise the new digest, or `Some(None)` if the old one was not replaced.
     ///
     /// Without a runtime there is nobody else to go on, and the request waits.
     pub(super) async fn rehash(

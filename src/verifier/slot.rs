@@ -2,14 +2,14 @@
 //!
 //! # The fence
 //! What reads bring and what makes them old meet here, each in one step under the lock. A read may enter, and decide on
-//! other requests than those that waited for it, only if it began after the last commit about the key that this node has
-//! seen end ([`barrier`](Slot::barrier)), and is not below the revision that the feed told ([`floor`](Slot::floor)).
-//! Looking first and entering afterwards would have an interleaving that revives a revoked key; so would entering first
-//! and looking afterwards. A request that came before the read began is decided on it even if it was overtaken, unless
-//! a hash was computed since (`may_decide` in `cold.rs`).
+//! other requests than those that waited for it, only if it began after the last commit about the key that this node
+//! has seen end ([`barrier`](Slot::barrier)), and is not below the revision that the feed told
+//! ([`floor`](Slot::floor)). Looking first and entering afterwards would have an interleaving that revives a revoked
+//! key; so would entering first and looking afterwards. A request that came before the read began is decided on it even
+//! if it was overtaken, unless a hash was computed since (`may_decide` in `cold.rs`).
 //!
-//! A slot lives at least as long as anybody reads its key or holds what was read (`Pin`): what an invalidation leaves here
-//! outlives every fill that it must stop, and a key that nobody reads needs none.
+//! A slot lives at least as long as anybody reads its key or holds what was read (`Pin`): what an invalidation leaves
+//! here outlives every fill that it must stop, and a key that nobody reads needs none.
 
 use tokio::sync::watch;
 
@@ -20,8 +20,8 @@ use super::tag::Tag;
 use crate::key::StoredKey;
 use crate::sync::{Planted, planted};
 
-/// Wrong guesses at a weak secret that its tag answers. After them each costs a slow hash, as if there were no tag, until
-/// the secret is proven by a slow hash again (NIST SP 800-63B-4 §3.2.2: no more than 100).
+/// Wrong guesses at a weak secret that its tag answers. After them each costs a slow hash, as if there were no tag,
+/// until the secret is proven by a slow hash again (NIST SP 800-63B-4 §3.2.2: no more than 100).
 pub(super) const MOST_MISSES: u8 = 100;
 
 /// One key's.
@@ -153,7 +153,8 @@ impl Slot {
         look.stamp.moment <= entry.entered && look.revision() < entry.revision()
     }
 
-    /// A read's answer takes its place here, unless it has been overtaken; with what was proven against it, if anything.
+    /// A read's answer takes its place here, unless it has been overtaken; with what was proven against it, if
+    /// anything.
     pub(super) fn enter(&mut self, look: &Look, proof: Option<Proof>, moment: u64) -> bool {
         if !self.may_enter(look) {
             return false;
@@ -242,8 +243,8 @@ impl Slot {
 
     /// Whether what the slot holds, or what is being read, may be older than this, which the store holds by now.
     ///
-    /// Of a key that lives, what is only being read is left alone: requests would otherwise have to read it again for as
-    /// long as somebody looks at it, and it decides for no longer than the lease.
+    /// Of a key that lives, what is only being read is left alone: requests would otherwise have to read it again for
+    /// as long as somebody looks at it, and it decides for no longer than the lease.
     pub(super) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
         let Some(stored) = stored else {
             return true;
@@ -259,7 +260,8 @@ impl Slot {
         }
     }
 
-    /// The feed told this revision: what is below it is old. The highest one that was told in the present history stands.
+    /// The feed told this revision: what is below it is old. The highest one that was told in the present history
+    /// stands.
     pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
         if history > self.floor_history {
             (self.floor, self.floor_history) = (0, history);
@@ -276,8 +278,8 @@ impl Slot {
     }
 }
 
-/// Whether what stands in a slot is taken as it is, and goes when it is old, as in a cache without a fence. What is planted
-/// there would do no harm here, where each use looks at the fence again.
+/// Whether what stands in a slot is taken as it is, and goes when it is old, as in a cache without a fence. What is
+/// planted there would do no harm here, where each use looks at the fence again.
 fn is_trusting() -> bool {
     planted(Planted::CheckThenInsert) || planted(Planted::InsertThenRecheck)
 }

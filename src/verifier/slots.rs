@@ -1,10 +1,10 @@
 //! The slots of all keys that this node deals with, in bounded memory.
 //!
 //! # Who gets a place
-//! A key whose secret was proven stands in the main segment. A known key with wrong secrets alone stands on probation, a
-//! small segment of its own; ids that nobody has are not kept. However many strangers come, they push out nobody who
-//! has proven a secret. In a full segment a place is found by sampling: of some slots picked by chance the first that was
-//! not used since it was last picked goes (second chance).
+//! A key whose secret was proven stands in the main segment. A known key with wrong secrets alone stands on probation,
+//! a small segment of its own; ids that nobody has are not kept. However many strangers come, they push out nobody who
+//! has proven a secret. In a full segment a place is found by sampling: of some slots picked by chance the first that
+//! was not used since it was last picked goes (second chance).
 
 mod line;
 mod map;

@@ -203,7 +203,10 @@ impl Node {
                 Ending::Revoke => self.revoke().await.map(drop),
                 Ending::CutOff => {
                     let before = issued_at() + Duration::from_millis(1);
-                    manager.deny_issued_before(&actor, before, &tenant).await
+                    manager
+                        .deny_issued_before(&actor, before, &tenant)
+                        .await
+                        .map(drop)
                 }
                 Ending::Suspend => manager
                     .suspend(&actor, &tenant, self.world.id)

@@ -1,5 +1,6 @@
 //! Promise 3: what another node revokes is refused here at most the bound after this node's last completed round of
-//! news began, or after its own read of the key began where there are no news; then the store is read, or nothing granted.
+//! news began, or after its own read of the key began where there are no news; then the store is read, or nothing
+//! granted.
 //!
 //! Planted bugs that it catches: a steady clock that stands still; a store that says too early that this was all the
 //! news.

@@ -1,6 +1,6 @@
 //! Promise 4: a fill that raced a change never brings the key back: on the node that revokes, suspends or cuts off,
-//! nothing is granted that starts after the call returned, however cold, lapsed or crowded out the key was when it began.
-//! Threads of the machine's own here; in what order they can meet is explored elsewhere.
+//! nothing is granted that starts after the call returned, however cold, lapsed or crowded out the key was when it
+//! began. Threads of the machine's own here; in what order they can meet is explored elsewhere.
 //!
 //! Planted bugs that it catches: a node that changes the store without a fence; a store that answers a read with what
 //! stood before the read began.

@@ -4,10 +4,10 @@
 //! Planted bugs that it catches, each a way in which a backend goes wrong in practice: an insert that overwrites; a
 //! retry that is committed anew; a replacement that ignores the revision; one that checks it before the
 //! transaction; a second revocation that says it was the first; a set that is committed change by change; a cap or a
-//! cutoff that is checked before the transaction; conditions that are passed over; reads that are answered from a cache, or from a
-//! replica that lags; a cutoff that lists or owners' keys do not learn of; a feed that skips; one that says too
-//! early that this was all; a list that shows a key
-//! twice where pages meet; revoked keys listed by date; events that are lost or doubled.
+//! cutoff that is checked before the transaction; conditions that are passed over; reads that are answered from a
+//! cache, or from a replica that lags; a cutoff that lists or owners' keys do not learn of; a feed that skips; one that
+//! says too early that this was all; a list that shows a key twice where pages meet; revoked keys listed by date;
+//! events that are lost or doubled.
 
 mod broken;
 

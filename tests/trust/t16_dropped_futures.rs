@@ -2,8 +2,8 @@
 //! here for the memory store, for every operation of the manager, for verifying, opening, and handing on usage.
 //!
 //! Planted bugs that it catches: a set that is committed change by change; a lock that is only given back once the
-//! commit has answered; a cache that is told only once the answer arrived; a batch of usage that is merged again where its
-//! answer never came.
+//! commit has answered; a cache that is told only once the answer arrived; a batch of usage that is merged again where
+//! its answer never came.
 
 mod planted;
 

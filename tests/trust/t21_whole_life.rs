@@ -10,9 +10,10 @@
 //!
 //! Planted bugs that it catches, each for what it is: an update that sees only what is to be, only what is, or only the
 //! fields named, or that changes another key too; a rotation that sees only one of the two keys, forgets the expiry
-//! axis, revives what was suspended, gives the successor a longer life or an earlier start or the old key a longer life,
-//! leaves the old key be, or is done twice; an issue, a resumption or an import that skips the ceiling; an import that
-//! overwrites; an issue that makes two keys; a suspension that asks the ceiling; a refusal that does it all the same.
+//! axis, revives what was suspended, gives the successor a longer life or an earlier start or the old key a longer
+//! life, leaves the old key be, or is done twice; an issue, a resumption or an import that skips the ceiling; an import
+//! that overwrites; an issue that makes two keys; a suspension that asks the ceiling; a refusal that does it all the
+//! same.
 
 mod agreement;
 mod asked;

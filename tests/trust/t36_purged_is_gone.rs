@@ -1,11 +1,11 @@
-//! Promise 36: what was purged is gone from the store, and the rest of the log still verifies. Shown here for the memory
-//! store: random lives of tenants, with purges, removals and cuts of the log, over a store that fails at random. Then every
-//! key whose removal was told is looked for by all ways into the store, every key whose removal was not told is there, and
-//! the log is verified after each step and against a copy that was kept elsewhere. That a call may be dropped at any
-//! point is promise 16's test; a process that is killed is `tests/sqlite/tests/deletion.rs`.
+//! Promise 36: what was purged is gone from the store, and the rest of the log still verifies. Shown here for the
+//! memory store: random lives of tenants, with purges, removals and cuts of the log, over a store that fails at random.
+//! Then every key whose removal was told is looked for by all ways into the store, every key whose removal was not told
+//! is there, and the log is verified after each step and against a copy that was kept elsewhere. That a call may be
+//! dropped at any point is promise 16's test; a process that is killed is `tests/sqlite/tests/deletion.rs`.
 //!
-//! Planted bugs that it catches: a purge that is told and not done; a cut that removes one more event than it records; a
-//! cut that no event records; a removal that leaves a key.
+//! Planted bugs that it catches: a purge that is told and not done; a cut that removes one more event than it records;
+//! a cut that no event records; a removal that leaves a key.
 
 use std::collections::HashSet;
 use std::sync::Arc;

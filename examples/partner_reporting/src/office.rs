@@ -95,8 +95,8 @@ impl Person for PartnerPerson {
     }
 }
 
-/// Partner-level administrators may do everything with their partner's keys, integrations may issue and rotate their own, and
-/// nobody else may do anything, not even look.
+/// Partner-level administrators may do everything with their partner's keys, integrations may issue and rotate their
+/// own, and nobody else may do anything, not even look.
 #[derive(Debug)]
 pub(crate) struct Administrators;
 

@@ -112,7 +112,8 @@ impl ForeignDigest {
     /// Argon2 in its PHC string, such as argon2-cffi and PHP write it: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
     ///
     /// argon2id, argon2i or argon2d, `v=19` and written out, a salt of 8 to 48 bytes, 16 to 64 bytes of output, no
-    /// `keyid` and no `data`. An import obeys no more than [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id) says.
+    /// `keyid` and no `data`. An import obeys no more than
+    /// [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id) says.
     ///
     /// # Errors
     /// [`ForeignDigestError::Malformed`]; [`ForeignDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
@@ -133,8 +134,8 @@ impl ForeignDigest {
         Ok(Self(Scheme::Bcrypt(text.into())))
     }
 
-    /// What one of Django's password hashers wrote: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`, `bcrypt_sha256`, `bcrypt`,
-    /// `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
+    /// What one of Django's password hashers wrote: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`, `bcrypt_sha256`,
+    /// `bcrypt`, `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
     ///
     /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB.
     ///

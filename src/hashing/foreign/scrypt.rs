@@ -1,7 +1,7 @@
 //! scrypt (RFC 7914) in memory that is kept.
 //!
-//! The crate `scrypt` takes and frees memory of its own for each hash, of which glibc's allocator keeps more than it was ever
-//! asked for at a time. Salsa20/8 and PBKDF2 are RustCrypto's; here is only what mixes their blocks.
+//! The crate `scrypt` takes and frees memory of its own for each hash, of which glibc's allocator keeps more than it
+//! was ever asked for at a time. Salsa20/8 and PBKDF2 are RustCrypto's; here is only what mixes their blocks.
 
 use argon2::Block;
 use pbkdf2::pbkdf2_hmac;
@@ -40,8 +40,8 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// The RFC's `scryptROMix`: writes what becomes of the lane into memory, then mixes parts of that back into it, which the
-/// lane itself chooses. `None` if there is not enough memory.
+/// The RFC's `scryptROMix`: writes what becomes of the lane into memory, then mixes parts of that back into it, which
+/// the lane itself chooses. `None` if there is not enough memory.
 fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
     let (bytes, _) = lane.as_chunks_mut::<64>();
     let units: Vec<Unit> = bytes.iter().map(from_bytes).collect();

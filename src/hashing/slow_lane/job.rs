@@ -13,7 +13,8 @@ use crate::hashing::argon2id::Memory;
 pub(super) trait Job: Send {
     /// Whether anybody still waits. If not, nobody can join any more either.
     fn is_awaited(&mut self, state: &mut State) -> bool;
-    /// Does the work, in the thread's memory. What it returns tells those who wait, once the permit has found its next use.
+    /// Does the work, in the thread's memory. What it returns tells those who wait, once the permit has found its next
+    /// use.
     fn run(self: Box<Self>, memory: &mut Memory) -> Work;
     /// Tells those who wait that there was no place for it.
     fn refuse(self: Box<Self>);

@@ -32,10 +32,10 @@ pub(super) struct Waiting {
 
 /// Jobs that wait for a permit.
 ///
-/// Tenants take turns, within a tenant its keys do, and every second turn is management's. While there is room, anybody may take
-/// all of it. If the queue is full, a newcomer takes the latest place of the tenant with the most places, unless the newcomer's
-/// tenant would then have as many; then that of its own tenant's key with the most places, by the same rule. Management has
-/// a quarter of the places in any case.
+/// Tenants take turns, within a tenant its keys do, and every second turn is management's. While there is room, anybody
+/// may take all of it. If the queue is full, a newcomer takes the latest place of the tenant with the most places,
+/// unless the newcomer's tenant would then have as many; then that of its own tenant's key with the most places, by the
+/// same rule. Management has a quarter of the places in any case.
 #[derive(Default)]
 pub(super) struct Queue {
     management: Tenants,

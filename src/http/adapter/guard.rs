@@ -116,12 +116,12 @@ impl<R> Source<R> {
 /// The resource that something which the request names belongs to, such as an edition's project, as the application
 /// knows it: for routes that act, where the resource must be known before the handler is called.
 ///
-/// It is looked up once the key is known to be good for the route, and before anything else of the request happens. `None`
-/// means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503. A key that
-/// has ended when the look-up returns is refused.
+/// It is looked up once the key is known to be good for the route, and before anything else of the request happens.
+/// `None` means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503.
+/// A key that has ended when the look-up returns is refused.
 ///
-/// Where several tenants have things of one kind, take [`lookup_for`]: what is another tenant's is to be nothing, or a restricted key
-/// could find out by 403 and 404 what there is.
+/// Where several tenants have things of one kind, take [`lookup_for`]: what is another tenant's is to be nothing, or a
+/// restricted key could find out by 403 and 404 what there is.
 ///
 /// ```
 /// use keyward::http::{Guard, lookup};

@@ -35,8 +35,8 @@ impl<'a> About<'a> {
 }
 
 impl Edge {
-    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer is told,
-    /// and learns what had been granted before.
+    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer
+    /// is told, and learns what had been granted before.
     #[must_use]
     pub fn refuse(&self, reason: Reason, grant: Option<&Grant>) -> Box<Refusal> {
         let unknown = About::default();

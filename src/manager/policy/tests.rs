@@ -1,7 +1,7 @@
 //! Every operation under a policy that allows each owner's own keys only.
 //!
-//! Planted bugs that it catches: an operation that is asked about with the owner left out, with the actor in the owner's
-//! place, or not at all; a key that does not exist answered otherwise than another owner's.
+//! Planted bugs that it catches: an operation that is asked about with the owner left out, with the actor in the
+//! owner's place, or not at all; a key that does not exist answered otherwise than another owner's.
 
 use super::*;
 use crate::Keyward;

@@ -1,7 +1,7 @@
 //! Making a set of changes.
 //!
-//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that fails
-//! is undone by dropping the transaction.
+//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that
+//! fails is undone by dropping the transaction.
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use time::OffsetDateTime;
@@ -75,7 +75,8 @@ fn remembered(transaction: &Transaction<'_>, id: ChangeId) -> Result<Option<Comm
 }
 
 /// Ids are kept for as long as they are among the last 100,000, and for a day at the least: a clock that jumps forgets
-/// none of the latest, and a burst of commits none of today's. What bears an instant to come was written under a clock that was wrong.
+/// none of the latest, and a burst of commits none of today's. What bears an instant to come was written under a clock
+/// that was wrong.
 fn remember(
     transaction: &Transaction<'_>,
     id: ChangeId,

@@ -68,7 +68,8 @@ impl File {
         Ok(connection)
     }
 
-    /// Creates the file if it is not there, and brings it to this version's schema. Several processes may do so at once.
+    /// Creates the file if it is not there, and brings it to this version's schema. Several processes may do so at
+    /// once.
     pub(super) fn prepare(&self, is_to_exist: bool) -> Result<Connection, Fault> {
         let create = if is_to_exist {
             OpenFlags::empty()
@@ -142,7 +143,8 @@ fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
     // What stands in the file is not trusted to be as we would have written it.
     set(connection, "trusted_schema", 0)?;
     set(connection, "cell_size_check", 1)?;
-    // Keyward's tables have no foreign keys. Those by which a host's tables point at them hold, however SQLite was built.
+    // Keyward's tables have no foreign keys. Those by which a host's tables point at them hold, however SQLite was
+    // built.
     set(connection, "foreign_keys", 1)
 }
 
@@ -169,8 +171,8 @@ fn check_journal(connection: &Connection) -> Result<(), Fault> {
     })
 }
 
-/// Sets a pragma and reads it back: SQLite passes over a pragma that it was built without, and a host may have linked one
-/// that is configured otherwise.
+/// Sets a pragma and reads it back: SQLite passes over a pragma that it was built without, and a host may have linked
+/// one that is configured otherwise.
 fn set(connection: &Connection, name: &'static str, value: i64) -> Result<(), Fault> {
     connection.pragma_update(None, name, value)?;
     check_setting(name, value, read_back(connection, name)?)

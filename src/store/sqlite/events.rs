@@ -31,8 +31,8 @@ pub(super) fn append(
         }
         // No failure of the log stops a revocation.
         Err(fault) if only_revokes(outcomes) => {
-            // Unless SQLite has undone everything by itself, as it may where the disk is full: then there is nothing to go on
-            // with, and what came next would be committed piece by piece.
+            // Unless SQLite has undone everything by itself, as it may where the disk is full: then there is nothing to
+            // go on with, and what came next would be committed piece by piece.
             if savepoint.rollback().is_err() {
                 return Err(Fault::LogUndidAll(Box::new(fault)));
             }
@@ -82,9 +82,9 @@ fn only_revokes(outcomes: &[Outcome]) -> bool {
 
 /// Up to `limit` events after the number given, of one tenant or of all.
 ///
-/// The column by which a tenant's are found stands outside of the chain, and is held against what the event says. Whoever reads
-/// the tenant that an event was moved away from misses it and is told nothing; whoever reads the one it was moved to is told,
-/// and whoever reads all.
+/// The column by which a tenant's are found stands outside of the chain, and is held against what the event says.
+/// Whoever reads the tenant that an event was moved away from misses it and is told nothing; whoever reads the one it
+/// was moved to is told, and whoever reads all.
 pub(super) fn read(
     connection: &Connection,
     tenant: Option<&TenantId>,

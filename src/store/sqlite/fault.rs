@@ -16,12 +16,12 @@ pub(super) enum Fault {
     /// SQLite failed, and nothing was changed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// SQLite failed to commit: nobody knows whether it did. What it wrote before it failed may yet come to light when the
-    /// log is read after a crash.
+    /// SQLite failed to commit: nobody knows whether it did. What it wrote before it failed may yet come to light when
+    /// the log is read after a crash.
     #[error(transparent)]
     Commit(rusqlite::Error),
-    /// The log took no event, and SQLite has undone the whole transaction over it: of revocations, which no failure of the log may
-    /// stop. Nothing was changed.
+    /// The log took no event, and SQLite has undone the whole transaction over it: of revocations, which no failure of
+    /// the log may stop. Nothing was changed.
     #[error(transparent)]
     LogUndidAll(Box<Fault>),
     /// A row cannot be read. Which one, and never what stands there: it may be a digest.

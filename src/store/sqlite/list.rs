@@ -1,7 +1,8 @@
 //! Listing a tenant's keys, page by page: each segment by its own index.
 //!
-//! A page with filters ends after a bounded number of keys, whether or not they are admitted: a read holds a connection,
-//! and keeps the write-ahead log from being reset. If few keys of all tenants lie in a range of ids, they are read by id.
+//! A page with filters ends after a bounded number of keys, whether or not they are admitted: a read holds a
+//! connection, and keeps the write-ahead log from being reset. If few keys of all tenants lie in a range of ids, they
+//! are read by id.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};

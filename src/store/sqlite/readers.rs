@@ -30,8 +30,8 @@ impl Readers {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Reads by one of the connections. One that fails is not used again, nor one that was opened when the file was not the
-    /// one that it ought to be.
+    /// Reads by one of the connections. One that fails is not used again, nor one that was opened when the file was not
+    /// the one that it ought to be.
     pub(super) fn read<T>(
         &self,
         check_file: impl Fn() -> Result<(), Fault>,

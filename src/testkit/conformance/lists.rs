@@ -279,8 +279,8 @@ pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suit
     const KEYS: u128 = 4_512;
     const REVOKED: u128 = 96;
     let store = suite.store().await?;
-    // In the order of their ids, sixteen to an instant, so that a list goes on within one too. Rare ones stand at both ends, and far
-    // apart.
+    // In the order of their ids, sixteen to an instant, so that a list goes on within one too. Rare ones stand at both
+    // ends, and far apart.
     let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
     for first in (0..KEYS).step_by(ChangeSet::MAX_CHANGES) {
         let inserts = (first..first + size).map(|id| {

@@ -44,8 +44,8 @@ use self::fault::Fault;
 /// The ids of commits are remembered for ever: pruning them would need a clock that can be trusted not to jump, to
 /// save some hundred bytes a commit. The feed keeps the last 65,536 positions.
 ///
-/// After a commit of which nobody knows whether it took place ([`StoreError::Indeterminate`]), redb refuses to write until
-/// the file is opened anew: the process should end and start again.
+/// After a commit of which nobody knows whether it took place ([`StoreError::Indeterminate`]), redb refuses to write
+/// until the file is opened anew: the process should end and start again.
 ///
 /// A file that was restored from a backup goes on with the history it had. Restart all readers of its feed.
 #[derive(Clone)]
@@ -62,8 +62,8 @@ struct Shared {
 }
 
 impl RedbStore {
-    /// How long a call waits for its turn to write, and how long for the disk, before it gives up. Long, since giving up
-    /// a commit leaves open whether it takes place.
+    /// How long a call waits for its turn to write, and how long for the disk, before it gives up. Long, since giving
+    /// up a commit leaves open whether it takes place.
     pub const LIMIT: Duration = Duration::from_secs(30);
 
     /// Opens the file, or creates it.
@@ -71,8 +71,8 @@ impl RedbStore {
     /// Reads the whole file to check it, and blocks meanwhile: call it once, at start.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file cannot be opened or somebody else has it open; [`StoreError::Corrupt`] if it
-    /// is damaged, or a later version's.
+    /// [`StoreError::Unavailable`] if the file cannot be opened or somebody else has it open; [`StoreError::Corrupt`]
+    /// if it is damaged, or a later version's.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let (database, position) = open(path.as_ref())?;
         Ok(Self {

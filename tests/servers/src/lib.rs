@@ -1,5 +1,5 @@
-//! Keyward's adapters in real servers, tried over real sockets: for each framework what is its own, and one table of cases
-//! that holds for all. The README's code is run here too, where all that it uses is at hand.
+//! Keyward's adapters in real servers, tried over real sockets: for each framework what is its own, and one table of
+//! cases that holds for all. The README's code is run here too, where all that it uses is at hand.
 #![cfg(any(test, doctest))]
 #![allow(
     clippy::unwrap_used,

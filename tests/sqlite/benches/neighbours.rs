@@ -1,8 +1,8 @@
 //! How much one tenant's work slows another's: `cargo bench -p sqlite_store --bench neighbours`.
 //!
 //! A tenant of 300,000 keys is guessed at, searched, imported into, exported and purged, each without a pause. Another
-//! tenant's keys are verified, issued and revoked meanwhile, by turns with no such work. For each operation it prints the 99th
-//! percentile without and with that work, and their ratio.
+//! tenant's keys are verified, issued and revoked meanwhile, by turns with no such work. For each operation it prints
+//! the 99th percentile without and with that work, and their ratio.
 //!
 //! `KEYWARD_BENCH_KEYS` sets the number of keys, and `KEYWARD_BENCH_ROUNDS` how often each load is switched on and off.
 #![allow(
@@ -224,7 +224,8 @@ async fn verified(keyward: &Keyward, key: &ApiKey) -> Outcome<Duration> {
     Ok(took)
 }
 
-/// Rows straight into the table, as commits of a few keys each would take hours. A third of the keys were revoked long ago.
+/// Rows straight into the table, as commits of a few keys each would take hours. A third of the keys were revoked long
+/// ago.
 fn fill(path: &Path, pattern: KeyId, keys: i64) -> Outcome<()> {
     let connection = Connection::open(path)?;
     let insert = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?2),

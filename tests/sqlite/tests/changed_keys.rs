@@ -1,5 +1,5 @@
-//! Promise 31 for SQLite: a key that is updated while it is used is never refused because of it, whether this node or another one
-//! updates it.
+//! Promise 31 for SQLite: a key that is updated while it is used is never refused because of it, whether this node or
+//! another one updates it.
 //!
 //! `KEYWARD_VERIFICATIONS=100000` sets how many verifications each test makes.
 #![allow(

@@ -1,12 +1,13 @@
 //! Promise 15: kill -9 at any moment of issue, rotate, revoke leaves no half state, and loses no change that was
-//! acknowledged. Shown for SQLite by a program that three tasks keep busy, and that is killed again and again over the same
-//! file: after a while of 0 to 60 ms, which may be before it has opened the file, or once it has acknowledged so many things.
-//! What the file then says is checked by another program, in another language and with another SQLite (`check.py`).
+//! acknowledged. Shown for SQLite by a program that three tasks keep busy, and that is killed again and again over the
+//! same file: after a while of 0 to 60 ms, which may be before it has opened the file, or once it has acknowledged so
+//! many things. What the file then says is checked by another program, in another language and with another SQLite
+//! (`check.py`).
 //!
 //! 50 times by default; `KEYWARD_CRASHES=1000` says how often. It needs `python3`.
 //!
-//! What this cannot show is what a power cut does: a killed process leaves all that it wrote to the kernel. Planted bugs
-//! that it catches: an answer before the commit; events that are committed on their own, after the changes; the
+//! What this cannot show is what a power cut does: a killed process leaves all that it wrote to the kernel. Planted
+//! bugs that it catches: an answer before the commit; events that are committed on their own, after the changes; the
 //! changes of a set that are committed one by one.
 #![allow(
     clippy::unwrap_used,

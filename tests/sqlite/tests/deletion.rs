@@ -1,12 +1,12 @@
-//! Promise 36 for SQLite: what was purged is gone from the store, and the rest of the log still verifies. A program that
-//! issues, purges, removes tenants and cuts the log is killed again and again over the same file, as in `crash.rs`. In
-//! the end everything is removed, and no file of the store holds a byte of an owner's name or a title.
+//! Promise 36 for SQLite: what was purged is gone from the store, and the rest of the log still verifies. A program
+//! that issues, purges, removes tenants and cuts the log is killed again and again over the same file, as in
+//! `crash.rs`. In the end everything is removed, and no file of the store holds a byte of an owner's name or a title.
 //!
 //! 40 times by default; `KEYWARD_CRASHES=1000` says how often.
 //!
-//! Planted bugs that it catches: a purge without its event, or an event without its purge; a tombstone that is not written;
-//! usage that stays; events that are removed before the one that records it; a connection without `secure_delete`; the
-//! names of owners left in the feed, or in the cutoffs.
+//! Planted bugs that it catches: a purge without its event, or an event without its purge; a tombstone that is not
+//! written; usage that stays; events that are removed before the one that records it; a connection without
+//! `secure_delete`; the names of owners left in the feed, or in the cutoffs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,10 +1,11 @@
-//! Promise 1 for SQLite: after what revokes a key has returned (`revoke`, `revoke_all`, `revoke_leaked`, a rotation without
-//! overlap), no verification that starts on that node is granted, whatever else is done to the key meanwhile. And what
-//! another node over the same file hears of it: at once while it follows the news, and after a lease at the latest.
+//! Promise 1 for SQLite: after what revokes a key has returned (`revoke`, `revoke_all`, `revoke_leaked`, a rotation
+//! without overlap), no verification that starts on that node is granted, whatever else is done to the key meanwhile.
+//! And what another node over the same file hears of it: at once while it follows the news, and after a lease at the
+//! latest.
 //!
 //! 2,000 races by default, on a file in memory where the system has a place for such, as a commit waits some
-//! milliseconds for a disk; `KEYWARD_RACES=10000` says how many. Planted bugs that they catch: a read that sees what stood
-//! before the last commit; a revocation that is answered before it is committed.
+//! milliseconds for a disk; `KEYWARD_RACES=10000` says how many. Planted bugs that they catch: a read that sees what
+//! stood before the last commit; a revocation that is answered before it is committed.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

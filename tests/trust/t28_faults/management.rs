@@ -1,4 +1,5 @@
-//! Each call of each operation of the manager fails in turn, in every way that it can. Whatever an operation answers is held against what a second handle on the store shows.
+//! Each call of each operation of the manager fails in turn, in every way that it can. Whatever an operation answers is
+//! held against what a second handle on the store shows.
 
 use std::num::NonZeroU32;
 

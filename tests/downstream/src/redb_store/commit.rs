@@ -1,7 +1,7 @@
 //! Making a set of changes.
 //!
-//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that fails is
-//! undone by dropping the transaction.
+//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that
+//! fails is undone by dropping the transaction.
 
 use keyward::key::{KeyId, TenantId};
 use keyward::store::{

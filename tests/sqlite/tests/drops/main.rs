@@ -1,6 +1,6 @@
 //! Promise 16 for SQLite: a future dropped after its k-th poll, for every k, leaves no open transaction and no stale
-//! entry. Shown for every operation of the manager and every call of the store; each is dropped at once after the poll, and
-//! also a while later, when what it waited for was done and nobody had heard of it. What is open shows to a second
+//! entry. Shown for every operation of the manager and every call of the store; each is dropped at once after the poll,
+//! and also a while later, when what it waited for was done and nobody had heard of it. What is open shows to a second
 //! connection, which has to get the lock, and to empty the log, which it cannot while anybody reads.
 //!
 //! A planted bug that it catches: a transaction that is begun in one step of the future and committed in another.
@@ -53,8 +53,8 @@ fn open_file(path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
     SqliteOptions::new().patience(HANGS).open(path)
 }
 
-/// Polls the future so often, each time that it asks to be polled, lets the time pass, and drops it. Its value, if it came
-/// that far.
+/// Polls the future so often, each time that it asks to be polled, lets the time pass, and drops it. Its value, if it
+/// came that far.
 async fn dropped_after<T>(
     polls: u32,
     pass: Duration,

@@ -110,7 +110,8 @@ impl Node {
         Self::over(open(path, PATIENCE).unwrap()).await
     }
 
-    /// One that gives up soon: on a machine that holds it up for as long as that too, so that it may take several to open.
+    /// One that gives up soon: on a machine that holds it up for as long as that too, so that it may take several to
+    /// open.
     pub(crate) async fn impatient(path: &Path) -> Self {
         let mut opened = Self::try_over(open(path, SHORT).unwrap()).await;
         for _ in 1..TRIES {
@@ -260,7 +261,8 @@ impl Keys {
         keys
     }
 
-    /// While nothing can be read: what was granted is until the bound, and after it nothing is; all else is undecidable.
+    /// While nothing can be read: what was granted is until the bound, and after it nothing is; all else is
+    /// undecidable.
     pub(crate) async fn end_at_the_bound(&self, node: &Node) {
         node.steady.advance(BOUND - INSTANT);
         assert!(node.is_granted(&self.warm).await, "before the bound");
@@ -325,8 +327,9 @@ pub(crate) fn came<T>(answer: &Result<T, StoreError>) -> Came {
     }
 }
 
-/// Asks a store that gives up soon until it says something certain. Where the machine holds it up for as long as it is patient, a commit
-/// is given up that SQLite may still be waiting with: it gets the time to end, so that it is not in the next one's way.
+/// Asks a store that gives up soon until it says something certain. Where the machine holds it up for as long as it is
+/// patient, a commit is given up that SQLite may still be waiting with: it gets the time to end, so that it is not in
+/// the next one's way.
 pub(crate) async fn for_certain(mut ask: impl AsyncFnMut() -> Came) -> Came {
     let mut came = ask().await;
     for _ in 1..TRIES {

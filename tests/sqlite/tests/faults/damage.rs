@@ -1,7 +1,7 @@
 //! Pages that were overwritten, and files that were cut short.
 //!
-//! SQLite keeps no checksums: what is damaged and still makes sense is believed. What is shown here is that nonsense is never
-//! taken for a grant.
+//! SQLite keeps no checksums: what is damaged and still makes sense is believed. What is shown here is that nonsense is
+//! never taken for a grant.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};

@@ -24,8 +24,8 @@ fn lock(path: &Path) -> Connection {
     connection
 }
 
-/// Each call that writes waits for SQLite, and then gives up, having done nothing. One that gave up too soon to know that much is
-/// made again.
+/// Each call that writes waits for SQLite, and then gives up, having done nothing. One that gave up too soon to know
+/// that much is made again.
 async fn writes_give_up(store: &SqliteStore, keys: &Keys) {
     let begun = Instant::now();
     let mut certain = BTreeSet::new();
@@ -82,8 +82,8 @@ async fn while_another_connection_writes_reads_go_on_and_writes_give_up_unmade()
     works_again(&node, &keys).await;
 }
 
-/// While the lock is held nothing that writes comes to its end. So whatever does come to its end meanwhile has not waited for
-/// the lock.
+/// While the lock is held nothing that writes comes to its end. So whatever does come to its end meanwhile has not
+/// waited for the lock.
 #[tokio::test]
 async fn while_another_connection_writes_verifications_do_not_wait() {
     let (_dir, path) = file();

@@ -1,7 +1,7 @@
 //! Promise 31: a key that is updated or rotated while it is used is never refused because of it.
 //!
-//! Planted bugs that it catches: a read that a commit overtook is thrown away although it began after the request came; a
-//! key is undecidable while a commit about it is under way.
+//! Planted bugs that it catches: a read that a commit overtook is thrown away although it began after the request came;
+//! a key is undecidable while a commit about it is under way.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};

@@ -79,8 +79,8 @@ impl Server {
         &self.wanted
     }
 
-    /// Runs all the lines in one shell, as somebody would who pastes them, and checks that each status is as it was said to be.
-    /// It needs [`BASH`](crate::BASH) and [`CURL`](crate::CURL).
+    /// Runs all the lines in one shell, as somebody would who pastes them, and checks that each status is as it was
+    /// said to be. It needs [`BASH`](crate::BASH) and [`CURL`](crate::CURL).
     #[must_use]
     pub fn run_lines(&self) -> Vec<Ran> {
         let mut bash = Command::new("bash");

@@ -1,7 +1,8 @@
-//! What the three products share that has nothing to do with keys: a small [login](Logins), [pages](Paging) of made-up data,
-//! the [lines](Line) that are printed at start, and a clean [stop](stopped).
+//! What the three products share that has nothing to do with keys: a small [login](Logins), [pages](Paging) of made-up
+//! data, the [lines](Line) that are printed at start, and a clean [stop](stopped).
 //!
-//! [`Office`] is what stands between a product's management endpoints and the [`KeyManager`](keyward::manager::KeyManager): it finds out who asks.
+//! [`Office`] is what stands between a product's management endpoints and the
+//! [`KeyManager`](keyward::manager::KeyManager): it finds out who asks.
 
 #[cfg(feature = "actix")]
 mod actix;
@@ -35,8 +36,8 @@ pub fn listen_address(default: &str) -> Result<SocketAddr, AddrParseError> {
     argument("--listen").as_deref().unwrap_or(default).parse()
 }
 
-/// The file that a product keeps its keys in: what follows `--keys` on the command line, or this one, in the folder in which it was
-/// started.
+/// The file that a product keeps its keys in: what follows `--keys` on the command line, or this one, in the folder in
+/// which it was started.
 #[must_use]
 pub fn keys_file(default: &str) -> PathBuf {
     argument("--keys")
@@ -69,8 +70,8 @@ pub fn tell_operator(refused: &Refused<'_>) {
     }
 }
 
-/// Waits until the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it. Whoever asks once this has returned is
-/// heard, though nobody waits yet: call it before saying how the program is stopped.
+/// Waits until the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it. Whoever asks once
+/// this has returned is heard, though nobody waits yet: call it before saying how the program is stopped.
 ///
 /// # Errors
 /// If the system does not let it listen.

@@ -1,7 +1,8 @@
 //! Tools outside of Rust that some tests need, and what happens to a test whose tool is missing.
 //!
-//! A test begins with `if !has(&[CURL]) { return; }`. Where a tool is missing, the test is left out and standard error says
-//! so, past the harness, which hides what a passing test prints. If `KEYWARD_REQUIRE_ALL` is set, the test fails instead.
+//! A test begins with `if !has(&[CURL]) { return; }`. Where a tool is missing, the test is left out and standard error
+//! says so, past the harness, which hides what a passing test prints. If `KEYWARD_REQUIRE_ALL` is set, the test fails
+//! instead.
 
 use std::io::{self, Write};
 use std::panic::Location;

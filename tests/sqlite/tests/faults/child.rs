@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: in a file system of their own, under a limit, or as another process.
 //!
-//! Such a test is there twice: as what runs in the child, ignored unless asked for by name, and as the test that starts it. Where
-//! the child cannot be set up the test is left out, as [`test_support::has`] says.
+//! Such a test is there twice: as what runs in the child, ignored unless asked for by name, and as the test that starts
+//! it. Where the child cannot be set up the test is left out, as [`test_support::has`] says.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 

@@ -13,7 +13,7 @@
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -272,15 +272,20 @@ async fn guess(keyward: &Keyward, ids: &[String], round: u64, connection: u64) {
 #[test]
 fn memory_grows_by_what_the_permits_need_and_16_mib() {
     let Ok(name) = std::env::var(FLOOD) else {
-        for flood in FLOODS {
+        let children = FLOODS.map(|flood| {
             let name = "memory_grows_by_what_the_permits_need_and_16_mib";
-            let child = Command::new(std::env::current_exe().unwrap())
+            Command::new(std::env::current_exe().unwrap())
                 .args([name, "--exact", "--nocapture"])
                 .env(FLOOD, flood.name)
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&child.stderr);
-            assert!(child.status.success(), "{flood:?}: {said}");
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        });
+        for (flood, child) in FLOODS.into_iter().zip(children) {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{flood:?}: {said}");
         }
         return;
     };

@@ -5,6 +5,8 @@
 //! Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key of an application's own contains one: a
 //! comma means two. A key of another system that does contain one can be sent in Basic only, or in a query.
 
+use std::borrow::Cow;
+
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
@@ -168,24 +170,55 @@ fn user_and_password(encoded: &[u8]) -> Found<'static> {
     Found::Decoded(both, None)
 }
 
-/// The parameter of this name in a query (the URL Standard's `application/x-www-form-urlencoded`).
+/// The parameter of this name in a query.
 fn parameter(query: &str, name: &str) -> Found<'static> {
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(other, _)| other == name);
+    let mut values = parameters(query).filter(|(other, _)| other == name);
     match (values.next(), values.next()) {
         (None, _) => Found::Nothing,
-        (Some((_, value)), None) => {
-            Found::Decoded(Zeroizing::new(value.into_owned().into_bytes()), None)
-        }
+        (Some((_, value)), None) => Found::Decoded(decoded(value), None),
         (Some(_), Some(_)) => Found::Several,
     }
+}
+
+/// The parameters of a query (the URL Standard's `application/x-www-form-urlencoded`), their values as written.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts.map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let name = form_urlencoded::parse(name.as_bytes()).next();
+        (name.map_or_else(Default::default, |(name, _)| name), value)
+    })
+}
+
+/// Decodes the value of a parameter. It may be a secret, so it is wiped, and never moves as it grows.
+pub(super) fn decoded(value: &str) -> Zeroizing<Vec<u8>> {
+    let mut decoded = Zeroizing::new(Vec::with_capacity(value.len()));
+    let mut rest = value.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match (first, after) {
+            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        let (byte, length) = match escaped {
+            Some((high, low)) => (16 * high + low, 3),
+            None if *first == b'+' => (b' ', 1),
+            None => (*first, 1),
+        };
+        decoded.push(byte);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    decoded
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16)?.try_into().ok()
 }
 
 /// The query without the parameters that keys are accepted in; none if it has none of them. What stays, stays as it
 /// was written.
 pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String> {
     let is_credential = |part: &&str| {
-        let name = form_urlencoded::parse(part.as_bytes()).next();
-        let name = name.map_or_else(Default::default, |(name, _)| name);
+        let name = parameters(part).next().unwrap_or_default().0;
         forms
             .iter()
             .any(|form| matches!(&form.0, Form::Query(known) if **known == *name))
@@ -235,6 +268,78 @@ fn is_space(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_are_read_as_the_url_standard_says() {
+        let queries = proptest::string::string_regex("[ak%&=+2fFé-]{0,24}").unwrap();
+        let mut runner = proptest::test_runner::TestRunner::default();
+        let tried = runner.run(&queries, |query| {
+            let ours = parameters(&query).map(|(name, value)| {
+                let value = decoded(value);
+                let value = String::from_utf8_lossy(&value).into_owned();
+                (name.into_owned(), value)
+            });
+            let theirs = form_urlencoded::parse(query.as_bytes()).into_owned();
+            proptest::prop_assert!(ours.eq(theirs));
+            Ok(())
+        });
+        tried.unwrap();
+    }
+
+    /// The secret in base64, after an id if there is one. Nothing that is made on the way holds it in clear for long.
+    #[cfg(target_os = "linux")]
+    fn basic(id: &str, secret: &str) -> String {
+        let both = Zeroizing::new([id, ":", secret].concat());
+        Base64::encode_string(both.as_bytes())
+    }
+
+    /// Each byte of the secret escaped, so that it is in clear where it was decoded only.
+    #[cfg(target_os = "linux")]
+    fn escaped(secret: &str) -> String {
+        secret.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn decoded_credentials_are_wiped() {
+        use crate::wiping::leaves_no_trace;
+
+        let id = "0".repeat(KeyId::TEXT_LENGTH);
+        leaves_no_trace(|secret| user_and_password(basic(&id, secret).as_bytes()));
+        leaves_no_trace(|secret| user_and_password(basic("user", secret).as_bytes()));
+        leaves_no_trace(|secret| {
+            let key = escaped(secret);
+            parameter(&format!("a=b&key={key}"), "key")
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn credentials_that_are_not_taken_are_wiped() {
+        use crate::http::near_miss;
+        use crate::key::KeyFormat;
+        use crate::wiping::leaves_no_trace;
+
+        let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+        leaves_no_trace(|secret| {
+            let (key, own) = (escaped(secret), Zeroizing::new(secret.to_owned()));
+            let query = format!("key={key}&key={key}&other={key}");
+            let forms = [KeyIn::query_parameter("key").unwrap()];
+            let head = Head {
+                headers: &[("authorization", basic("user", secret))],
+                connection: Default::default(),
+                query: Some(&query),
+            };
+            let found = read(&forms, &head);
+            assert!(matches!(found, Found::Several));
+            assert!(without_parameters(&forms, &query).is_some());
+            assert!(near_miss::find(&forms, &format, &head).is_empty());
+            let broken = format!("{}!", basic("user", secret));
+            let broken = user_and_password(broken.as_bytes());
+            assert!(matches!(broken, Found::Undecodable));
+            own
+        });
+    }
 
     #[test]
     fn a_comma_is_found_wherever_it_stands() {

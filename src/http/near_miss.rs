@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::credentials::{split_scheme, trim};
+use super::credentials::{decoded, parameters, split_scheme, trim};
 use super::key_in::{KeyIn, Name};
 use super::{Head, HeaderSource};
 use crate::key::KeyFormat;
@@ -131,8 +131,8 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
         }
     }
     let query = head.query.unwrap_or_default();
-    let in_query = form_urlencoded::parse(query.as_bytes())
-        .filter(|(_, value)| looks_like_key(value.as_bytes()))
+    let in_query = parameters(query)
+        .filter(|(_, value)| looks_like_key(&decoded(value)))
         .map(|(name, _)| NearMiss::InQuery {
             parameter: shown(&name),
         });

@@ -148,3 +148,64 @@ impl Drop for Turn {
         self.of.keys().remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::key::{Access, Digest, Environment};
+    use crate::testkit::keyward_with_key;
+    use crate::verifier::slot::Match;
+
+    /// Another request, or an operator, may replace the digest again before the task reads it.
+    #[tokio::test]
+    async fn only_the_digest_it_made_is_proven() {
+        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let core = &keyward.verifier().core;
+        let (digest, environment) = (key.record().digest(), key.record().environment());
+        let other = Digest::new("$keyward-sha256$another").unwrap();
+        let elsewhere = Environment::new("live").unwrap();
+        for (to, environment, is_proven) in [
+            (&other, environment, false),
+            (digest, &elsewhere, false),
+            (digest, environment, true),
+        ] {
+            let tag = core.tagger.tag(b"what was sent");
+            core.prove_again(to, environment, tag, key.id()).await;
+            let found = core
+                .slots
+                .find(key.id(), || (), |(), slot| slot.compare(tag, true));
+            let is_found = matches!(found, Some(Match::Proven));
+            assert_eq!(is_found, is_proven, "{to:?} {environment:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn secrets_are_wiped_when_the_task_ends() {
+        use tokio::runtime;
+
+        use crate::hashing::{Hashing, Pepper};
+        use crate::store::MemoryStore;
+        use crate::testkit::{self, Call, Fault, FaultyStore};
+        use crate::wiping::leaves_no_trace;
+
+        leaves_no_trace(|secret| {
+            let runtime = runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_time().build().unwrap();
+            runtime.block_on(async {
+                let (_, key) = keyward_with_key(Access::Full).await;
+                let store = FaultyStore::over(MemoryStore::new());
+                let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
+                let peppered = testkit::builder(store.clone(), []);
+                let peppered = peppered.hashing(Hashing::recommended().pepper(pepper));
+                let peppered = peppered.open().await.unwrap();
+                // The commit takes for ever, so the task goes on with it.
+                let _ = store.on(Call::Commit, 0..u64::MAX, Fault::Hang);
+                let core = &peppered.verifier().core;
+                let secret = secret.as_bytes();
+                let replaced = core.rehash(secret, key.record(), core.tagger.tag(secret));
+                assert!(replaced.await.is_none());
+            });
+            runtime
+        });
+    }
+}

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use keyward::key::{KeyStatus, PresentedKey, RevokeReason, SecretOrigin, TenantId};
 use keyward::manager::{Actor, Ceiling, ManageError, Overlap, Revoked};
+use keyward::testkit::ManualSteadyClock;
 
-use crate::common::{House, actor, by_digest, by_text, nearly, tenant, text};
+use crate::common::{
+    House, actor, builder, by_digest, by_text, foreign, legacy, nearly, tenant, text,
+};
 
 #[tokio::test]
 async fn the_successor_of_an_imported_key_is_a_native_one() {
@@ -100,5 +103,28 @@ async fn a_leaked_text_revokes_its_key() {
         assert_eq!(found.status, KeyStatus::Revoked);
         // A revoked key's digest is left as it is.
         assert_eq!(house.rehashed(), 0);
+    }
+}
+
+#[tokio::test]
+async fn at_the_limit_no_imported_key_is_found() {
+    let house = House::new().await;
+    house.import(by_text("1")).await;
+    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
+    let keyward = keyward.steady_clock(ManualSteadyClock::new());
+    let keyward = keyward.open().await.unwrap();
+    let (manager, actor, sent) = (keyward.manager(), actor(), text("1"));
+    let find = async |text: &str| manager.find_owner(&actor, PresentedKey::text(text)).await;
+    assert!(find(&sent).await.is_ok());
+    for _ in 0..100 {
+        let missed = find("nothing").await;
+        assert!(matches!(missed, Err(ManageError::NotFound)));
+    }
+    // Its secret may be weak, so the answer must not tell whether a guess is right: with the digest that was imported,
+    // and with the one that has replaced it.
+    for _ in 0..2 {
+        let barred = find(&sent).await;
+        assert!(matches!(barred, Err(ManageError::TooManyLookups)));
+        assert_eq!(house.status(&sent).await, 200);
     }
 }

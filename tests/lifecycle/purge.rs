@@ -3,7 +3,7 @@
 use keyward::audit::EventAction;
 use keyward::key::RevokeReason;
 use keyward::manager::{ManageError, NewKey, Overlap, RevokeAll};
-use keyward::store::{KeyStore, UsageStore};
+use keyward::store::{KeyStore, StoreError, UsageStore};
 
 use crate::common::*;
 
@@ -186,4 +186,23 @@ async fn an_instant_to_come_purges_nothing() {
         "{purged:?}"
     );
     assert_eq!(titles(&house, all()).await, ["expiring"]);
+}
+
+#[tokio::test]
+async fn a_stray_key_in_the_list_is_not_purged() {
+    let house = House::new().await;
+    let theirs = NewKey::new(named("other"), "theirs", READ);
+    let theirs = house.issue_key(theirs).await.record().id();
+    let (actor, reason) = (system(), RevokeReason::Requested);
+    let (manager, other) = (house.manager(), named("other"));
+    let revoked = manager.revoke(&actor, &other, theirs, reason);
+    revoked.await.unwrap();
+    let stray = house.store.inner().get(theirs).await.unwrap().unwrap();
+    house.store.let_stray(stray);
+    house.later(HOUR);
+    let purged = manager.purge(&actor, &tenant(), house.now(), None).await;
+    let Err(ManageError::Store(StoreError::Corrupt(_))) = purged else {
+        panic!("{purged:?}");
+    };
+    assert!(house.store.inner().get(theirs).await.unwrap().is_some());
 }

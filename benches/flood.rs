@@ -1,7 +1,7 @@
 //! Ten million strangers: `cargo bench --bench flood`.
 //!
-//! Well-formed keys with random ids, and wrong secrets for known ones, between requests with ten thousand keys that are in
-//! use. Every one of those must be decided without a look at the store, and memory stay within its bound.
+//! Well-formed keys with random ids, and wrong secrets for known ones, between requests with ten thousand keys that are
+//! in use. Every one of those must be decided without a look at the store, and memory stay within its bound.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -98,16 +98,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let stats = region.change();
     let grown = stats.bytes_allocated as isize - stats.bytes_deallocated as isize;
-    let operations = verifier.operations();
+    let stats = verifier.stats();
     println!(
         "{STRANGERS} strangers: {hits} of {asked} requests with {LIVE} live keys decided at once"
     );
     println!(
         "{} bytes counted of at most {MOST_BYTES}; the heap grew by {grown}",
-        operations.resident_bytes
+        stats.resident_bytes
     );
     assert_eq!(hits, asked, "strangers pushed nobody out");
-    assert!(operations.resident_bytes <= MOST_BYTES);
+    assert!(stats.resident_bytes <= MOST_BYTES);
     assert!(
         grown < MOST_BYTES as isize,
         "what strangers leave is bounded"

@@ -1,5 +1,5 @@
-//! The way of a request, for `benches/instructions.py` to count the instructions of: so many times, and nothing else that
-//! depends on how many.
+//! The way of a request, for `benches/instructions.py` to count the instructions of: so many times, and nothing else
+//! that depends on how many.
 //!
 //! Valgrind knows no SHA extensions: the hash is counted as the software that stands in for them.
 #![allow(

@@ -1,13 +1,13 @@
 //! A harness for measuring on machines that are shared and noisy.
 //!
-//! Rows are not measured one after another but in turns: each runs one batch a round, and the rounds are many. What slows
-//! the machine for a while then slows all rows alike, and what slows one batch is outvoted by the median. Nanoseconds
-//! still differ from machine to machine and from hour to hour, so targets are ratios: to the base row, or to
-//! another row, taken round by round.
+//! Rows are not measured one after another but in turns: each runs one batch a round, and the rounds are many. What
+//! slows the machine for a while then slows all rows alike, and what slows one batch is outvoted by the median.
+//! Nanoseconds still differ from machine to machine and from hour to hour, so targets are ratios: to the base row, or
+//! to another row, taken round by round.
 //!
-//! One thing does not slow all rows alike: a neighbour on the same core. Instructions that hash hardly notice it, all else
-//! takes up to half as long again. The table therefore shows the ratio of each row's fastest round to the base's as
-//! `best`. Where that is well below `ratio`, there was such a neighbour: measure again.
+//! One thing does not slow all rows alike: a neighbour on the same core. Instructions that hash hardly notice it, all
+//! else takes up to half as long again. The table therefore shows the ratio of each row's fastest round to the base's
+//! as `best`. Where that is well below `ratio`, there was such a neighbour: measure again.
 //!
 //! ```ignore
 //! let mut bench = Bench::new("SHA-256 of 64 B", |iterations| {
@@ -185,7 +185,8 @@ impl Plan {
 
     /// Nanoseconds per operation in this round; not a number if the row skips it.
     ///
-    /// The rounds in which a row runs are spread evenly. The last is always among them, so that any two rows meet in one.
+    /// The rounds in which a row runs are spread evenly. The last is always among them, so that any two rows meet in
+    /// one.
     fn sample(&self, round: usize, run: &mut Run<'_>) -> f64 {
         let due = |round| round * self.rounds / self.of;
         if due(round + 1) == due(round) {

@@ -1,7 +1,8 @@
 //! What a resident key takes in memory, at a million: `cargo bench --bench resident`.
 //!
-//! One node issues the keys; another, over the same store, verifies each once and keeps it. What that node allocated and
-//! did not free, by a million, is what a key takes: its slot, its places in the map and in its segment, and its record.
+//! One node issues the keys; another, over the same store, verifies each once and keeps it. What that node allocated
+//! and did not free, by a million, is what a key takes: its slot, its places in the map and in its segment, and its
+//! record.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -83,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .await?;
     }
     let whole = grown(&region) / KEYS;
-    let operations = keyward.verifier().operations();
+    let stats = keyward.verifier().stats();
 
     // The record alone, as often as makes a mean.
     let listed = issuing
@@ -102,14 +103,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("a resident key at {KEYS} keys: {whole} bytes, of which {record} are its record");
     println!(
         "counted against the bound: {} bytes a key",
-        operations.resident_bytes / operations.resident_keys
+        stats.resident_bytes / stats.resident_keys
     );
-    assert_eq!(operations.resident_keys, KEYS as u64, "none was pushed out");
+    assert_eq!(stats.resident_keys, KEYS as u64, "none was pushed out");
     let decided_on = whole - record - WITH_RECORD - COUNTERS;
     println!("{decided_on} bytes are decided on, and {COUNTERS} count");
     assert!(decided_on <= MOST_DECIDED_ON);
     assert!(
-        whole as u64 * operations.resident_keys <= operations.resident_bytes,
+        whole as u64 * stats.resident_keys <= stats.resident_bytes,
         "the bound counts all of it"
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! What a verification takes, against SHA-256 of 64 bytes in the same run: `cargo bench --bench verify`.
 //!
-//! Keys have an end, one scope, and a route that asks for it. A request's question is built anew each time, as a host builds
-//! it. The table of a million keys takes some 3 GB, most of it for the store that they are in.
+//! Keys have an end, one scope, and a route that asks for it. A request's question is built anew each time, as a host
+//! builds it. The table of a million keys takes some 3 GB, most of it for the store that they are in.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -84,7 +84,7 @@ impl House {
             .await?;
         tokio::spawn(keyward.background());
         // What was read before the first round of news would be read again.
-        while keyward.verifier().operations().rounds == 0 {
+        while keyward.verifier().stats().feed_polls == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(Self {
@@ -391,8 +391,8 @@ fn swap(text: &str, at: usize) -> String {
     format!("{}{digit}{}", &text[..at], &text[at + 1..])
 }
 
-/// How long it took to ask with keys picked by chance. They are copied together before they are timed: a request's own key
-/// was just received, and is at hand.
+/// How long it took to ask with keys picked by chance. They are copied together before they are timed: a request's own
+/// key was just received, and is at hand.
 fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&[u8])) -> Duration {
     const TOGETHER: u64 = 128;
     let mut at = Instant::now().elapsed().as_nanos() as u64 ^ 0x9e37_79b9_7f4a_7c15;

@@ -4,7 +4,7 @@
 //! use actix_web::{App, web};
 //! use keyward::actix::{Caller, KeyMiddleware, path};
 //! use keyward::http::{Edge, KeyIn, lookup};
-//! use keyward::verifier::{Refused, Requirement};
+//! use keyward::verifier::{ResourceDenied, Requirement};
 //! use keyward::{Keyward, key::Scope, scope};
 //!
 //! const READ: Scope = scope!("read:editions");
@@ -32,7 +32,7 @@
 //!     id.into_inner()
 //! }
 //!
-//! async fn edition(caller: Caller) -> Result<&'static str, Refused> {
+//! async fn edition(caller: Caller) -> Result<&'static str, ResourceDenied> {
 //!     caller.permits("project", "p-1")?; // forgotten: 500 in place of what would have been answered
 //!     Ok("the edition")
 //! }
@@ -52,28 +52,31 @@
 //! # }
 //! ```
 //!
-//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the application's own
-//! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the
+//! application's own loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with
+//! those that the key is permitted.
 //!
 //! # Where to put it
-//! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are behind the first of
-//! its guards: 401 without a key, and 403 or 405 with one. Nothing is looked up for them. The middleware can also be put around what one has, by `.wrap(keys.require(..))`:
-//! around a route, a resource, a scope or an application, and inside of one another. **Around a scope it sees the
-//! parameters of the scope's own path alone, and around an application none**, since actix finds the route later: there,
-//! [`path`] refuses each request. Bind resources with a middleware around the `web::resource`.
+//! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are
+//! behind the first of its guards: 401 without a key, and 403 or 405 with one. Nothing is looked up for them. The
+//! middleware can also be put around what one has, by `.wrap(keys.require(..))`: around a route, a resource, a scope or
+//! an application, and inside of one another. **Around a scope it sees the parameters of the scope's own path alone,
+//! and around an application none**, since actix finds the route later: there, [`path`] refuses each request. Bind
+//! resources with a middleware around the `web::resource`.
 //!
-//! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are good, when a
-//!   request that somebody else holds is to be changed. Its own router does the same.
-//! - actix does not drop a handler whose client goes away. The key's place among its concurrent requests is held until the handler has
-//!   finished: give slow handlers a timeout of their own. Over HTTP/1, `HttpServer::h1_allow_half_closed(false)` drops the
-//!   handler when the client closes its connection. Over HTTP/2 actix has no such setting.
+//! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are
+//!   good, when a request that somebody else holds is to be changed. Its own router does the same.
+//! - actix does not drop a handler whose client goes away. The key's place among its concurrent requests is held until
+//!   the handler has finished: give slow handlers a timeout of their own. Over HTTP/1,
+//!   `HttpServer::h1_allow_half_closed(false)` drops the handler when the client closes its connection. Over HTTP/2
+//!   actix has no such setting.
 //! - An error that comes out of what it is around is an `InternalError` with the same answer.
 //! - The body of a refused request is not read by this middleware. actix sends the answer, and closes the connection
 //!   if it knows how much of the body was still to come.
 //!
-//! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers preflights, which
-//! bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded` tries all routes of an
-//! application without a key.
+//! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers
+//! preflights, which bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded`
+//! tries all routes of an application without a key.
 
 mod body;
 mod guarded;
@@ -106,7 +109,7 @@ pub use self::resource::KeyResource;
 pub use self::service::{KeyService, ResponseFuture};
 pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Unguarded};
 use crate::http::{Connection, Edge, Gate, Guard, Incoming, Source, at_once};
-use crate::verifier::{Grant, Refused};
+use crate::verifier::{Grant, ResourceDenied};
 
 /// Lets requests through that bear a key which meets a requirement. Cheap to clone; one serves all workers.
 #[derive(Clone)]
@@ -172,13 +175,14 @@ impl KeyMiddleware {
         Self { gate }
     }
 
-    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the response is
-    /// sent. If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
-    /// default there is no such bound, and a client that stops reading keeps its places for as long as its connection stands.
+    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the
+    /// response is sent. If the client reads on later, the response is cut
+    /// ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By default there is no such bound, and a client that
+    /// stops reading keeps its places for as long as its connection stands.
     ///
     /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
-    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers buffer: how
-    /// much a client must read to go on is up to the server and the protocol.
+    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers
+    /// buffer: how much a client must read to go on is up to the server and the protocol.
     #[must_use]
     pub fn stall_timeout(self, most: Duration) -> Self {
         let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));
@@ -186,7 +190,8 @@ impl KeyMiddleware {
     }
 
     /// Cuts a response when its key ends while it is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a response.
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a
+    /// response.
     #[must_use]
     pub fn end_with_key(self) -> Self {
         let gate = self.gate.with(|terms| terms.ends_with_key = true);
@@ -249,7 +254,8 @@ impl Incoming for HttpRequest {
 /// The resource that a parameter of the resource's path names, such as `id` in `/projects/{id}`: decoded, as
 /// `web::Path` has it.
 ///
-/// `HttpRequest::match_info` has it with `%2F`, `%25` and `%2B` left as they came: do not take it from there in a handler.
+/// `HttpRequest::match_info` has it with `%2F`, `%25` and `%2B` left as they came: do not take it from there in a
+/// handler.
 #[must_use]
 pub fn path(parameter: &str) -> Source<HttpRequest> {
     let parameter: Arc<str> = parameter.into();
@@ -350,7 +356,7 @@ impl ResponseError for Unguarded {
 }
 
 /// 403, in the words of an edge that answers in [problem details](crate::http::ProblemJson).
-impl ResponseError for Refused {
+impl ResponseError for ResourceDenied {
     fn status_code(&self) -> StatusCode {
         StatusCode::FORBIDDEN
     }

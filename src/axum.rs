@@ -5,7 +5,7 @@
 //! use keyward::axum::{Caller, path};
 //! use keyward::http::{Edge, KeyIn, lookup};
 //! use keyward::tower::KeyLayer;
-//! use keyward::verifier::{Refused, Requirement};
+//! use keyward::verifier::{ResourceDenied, Requirement};
 //! use keyward::{Keyward, key::Scope, scope};
 //!
 //! const READ: Scope = scope!("read:editions");
@@ -32,7 +32,7 @@
 //!     id
 //! }
 //!
-//! async fn edition(caller: Caller, Path(_id): Path<String>) -> Result<&'static str, Refused> {
+//! async fn edition(caller: Caller, Path(_id): Path<String>) -> Result<&'static str, ResourceDenied> {
 //!     caller.permits("project", "p-1")?; // forgotten: 500 in place of what would have been answered
 //!     Ok("the edition")
 //! }
@@ -47,8 +47,9 @@
 //! # let _ = app;
 //! ```
 //!
-//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the application's own
-//! loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with those that the key is permitted.
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the
+//! application's own loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with
+//! those that the key is permitted.
 //!
 //! # Why not `get(handler).layer(…)`
 //! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all.
@@ -78,7 +79,7 @@ use self::guarded::Guarded;
 pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
 use crate::http::{Guard, Source, at_once};
 use crate::tower::KeyLayer;
-use crate::verifier::{Grant, Refused};
+use crate::verifier::{Grant, ResourceDenied};
 
 impl KeyLayer {
     /// A handler of GET and HEAD behind this requirement.
@@ -150,9 +151,9 @@ impl KeyLayer {
     /// A handler of these methods behind this requirement.
     ///
     /// # Panics
-    /// If the requirement leaves a check to the handler and a method is another than GET or HEAD: by the time that a handler
-    /// which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be.
-    /// A route that cannot be is found when the application starts, as axum's own are.
+    /// If the requirement leaves a check to the handler and a method is another than GET or HEAD: by the time that a
+    /// handler which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::http::lookup)
+    /// if need be. A route that cannot be is found when the application starts, as axum's own are.
     #[track_caller]
     pub fn on<H, T, S>(
         &self,
@@ -242,7 +243,7 @@ impl IntoResponse for Unguarded {
 }
 
 /// 403, in the words of an edge that answers in [problem details](crate::http::ProblemJson).
-impl IntoResponse for Refused {
+impl IntoResponse for ResourceDenied {
     fn into_response(self) -> Response {
         let headers = [
             (http::header::CONTENT_TYPE, "application/problem+json"),

@@ -45,7 +45,7 @@ pub const COARSE_LAG_MICROS: i64 = 100_000;
 ///
 /// # Contract
 /// `elapsed` never runs back, and goes on while the machine is suspended: how old a cached answer is depends on it.
-pub trait SteadyClock: Debug + Send + Sync + 'static {
+pub trait MonotonicClock: Debug + Send + Sync + 'static {
     /// The time since some moment that stays the same as long as this clock lives.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Default for BootClock {
     }
 }
 
-impl SteadyClock for BootClock {
+impl MonotonicClock for BootClock {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     fn elapsed(&self) -> Result<Duration, ClockError> {
         use rustix::time::{ClockId, clock_gettime};
@@ -136,11 +136,11 @@ impl SteadyClock for BootClock {
 
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     fn elapsed(&self) -> Result<Duration, ClockError> {
-        let steady = self.start.0.elapsed();
+        let elapsed = self.start.0.elapsed();
         if cfg!(windows) {
-            return Ok(steady);
+            return Ok(elapsed);
         }
-        Ok(steady.max(self.start.1.elapsed().unwrap_or_default()))
+        Ok(elapsed.max(self.start.1.elapsed().unwrap_or_default()))
     }
 
     fn is_for_tests(&self) -> bool {

@@ -11,7 +11,7 @@
 //! | brought from elsewhere with unknown or low strength | Argon2id, OWASP's parameters, under the pepper if there is one |
 //! | any, where [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen, under the pepper if there is one |
 //!
-//! Keys that come [from elsewhere](ForeignKeys) with a digest of another scheme keep it until their first use.
+//! Keys that come [from elsewhere](ImportedKeys) with a digest of another scheme keep it until their first use.
 //!
 //! # What a digest covers
 //! A domain tag, the environment, the key's id and the secret, each of fixed or prefixed length. A digest that
@@ -19,8 +19,8 @@
 //! `docs/format.md` gives the bytes.
 //!
 //! # Slow hashing
-//! Slow hashes run on threads of their own, one per [permit](Hashing::slow_permits), behind a bounded
-//! [queue](Hashing::slow_queue); a request past the queue is undecidable, not slow. Requests that present the same
+//! Slow hashes run on threads of their own, one per [permit](Hashing::max_concurrent_slow_hashes), behind a bounded
+//! [queue](Hashing::slow_hash_queue); a request past the queue is undecidable, not slow. Requests that present the same
 //! secret for the same key at once share one computation. A key that needs no slow hash never waits behind one.
 //!
 //! A digest is made anew under a slow hash only if a permit is free at that moment, else at some later use. No request
@@ -28,8 +28,8 @@
 
 mod argon2id;
 mod binding;
-mod foreign;
 mod hasher;
+mod imported;
 mod output;
 mod pepper;
 mod rank;
@@ -38,9 +38,9 @@ mod slow_lane;
 
 pub use argon2id::{Argon2Params, Argon2ParamsError};
 pub(crate) use binding::Binding;
-pub(crate) use foreign::Credential;
-pub use foreign::{ForeignDigest, ForeignDigestError, ForeignKeys};
 pub(crate) use hasher::{Hasher, Possession, Purpose};
+pub(crate) use imported::Credential;
+pub use imported::{ImportedKeys, LegacyDigest, LegacyDigestError};
 pub use pepper::{Pepper, PepperError};
 
 use std::num::NonZeroUsize;
@@ -141,14 +141,14 @@ impl Hashing {
         self
     }
 
-    /// How many slow hashes run at once; by default half the processors.
+    /// Most slow hashes that run at once; by default half the processors.
     ///
-    /// Each permit has a thread, which is started when it is first needed and lives as long as the Keyward. It keeps
-    /// the memory that its hashes took for the next ones. So slow hashes hold at most permits times the highest memory
-    /// cost of a digest that is compared, own or imported.
+    /// Each has a permit, and each permit a thread, which is started when it is first needed and lives as long as the
+    /// Keyward. It keeps the memory that its hashes took for the next ones. So slow hashes hold at most this many times
+    /// the highest memory cost of a digest that is compared, own or imported.
     #[must_use]
-    pub fn slow_permits(mut self, permits: NonZeroUsize) -> Self {
-        self.permits = permits;
+    pub fn max_concurrent_slow_hashes(mut self, limit: NonZeroUsize) -> Self {
+        self.permits = limit;
         self
     }
 
@@ -164,8 +164,8 @@ impl Hashing {
     /// So wrong secrets for one key, or for all keys of one tenant, keep no other tenant waiting for more than a turn.
     /// Guesses at keys of as many tenants as there are places still fill the queue.
     #[must_use]
-    pub fn slow_queue(mut self, queue: usize) -> Self {
-        self.queue = queue;
+    pub fn slow_hash_queue(mut self, places: usize) -> Self {
+        self.queue = places;
         self
     }
 }
@@ -195,10 +195,8 @@ pub enum HashingError {
         version: u32,
     },
     /// The stored digest was made under a key of another system that is not configured here.
-    #[error(
-        "the stored digest was made under the foreign key `{name}`, which is not configured here"
-    )]
-    UnknownForeignKey {
+    #[error("the stored digest was made under the HMAC key `{name}`, which is not configured here")]
+    UnknownHmacKey {
         /// The key's name.
         name: Box<str>,
     },

@@ -1,7 +1,7 @@
 //! Keys in requests over HTTP, and the answers that the standards ask for.
 //!
-//! An [`Edge`] stands between a framework and the [verifier](crate::verifier). It depends on no framework: it reads headers
-//! through a small trait, and answers with a status, headers and a body.
+//! An [`Edge`] stands between a framework and the [verifier](crate::verifier). It depends on no framework: it reads
+//! headers through a small trait, and answers with a status, headers and a body.
 //!
 //! ```
 //! use keyward::http::{Connection, Edge, Head, KeyIn};
@@ -21,12 +21,12 @@
 //!
 //! let headers = [("x-api-key", key)]; // whatever the framework keeps them in
 //! let head = Head { headers: headers.as_slice(), connection, query: None };
-//! let passage = edge.admit(&head, Attempt::of(&need)).await.expect("the key is valid");
-//! assert_eq!(passage.grant().title().as_str(), "documented");
+//! let admission = edge.admit(&head, Attempt::of(&need)).await.expect("the key is valid");
+//! assert_eq!(admission.grant().title().as_str(), "documented");
 //!
 //! let head = Head { headers: &headers[1..], ..head }; // no key at all
-//! let refusal = edge.admit(&head, Attempt::of(&need)).await.expect_err("no key came");
-//! assert_eq!(refusal.answer().status, 401);
+//! let rejection = edge.admit(&head, Attempt::of(&need)).await.expect_err("no key came");
+//! assert_eq!(rejection.answer().status, 401);
 //! # Ok(())
 //! # }
 //! ```
@@ -45,6 +45,7 @@
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod adapter;
+mod admission;
 mod answer;
 mod caching;
 mod client;
@@ -58,8 +59,7 @@ mod key_in;
 mod limits;
 mod managing;
 mod near_miss;
-mod passage;
-mod refusal;
+mod rejection;
 
 #[cfg(feature = "actix")]
 pub(crate) use self::adapter::Held;
@@ -69,6 +69,7 @@ pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Values,
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup, lookup_for};
+pub use self::admission::{Admission, ResponseHeader};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
 pub use self::edge::{Edge, Head};
@@ -76,7 +77,6 @@ pub use self::header_source::HeaderSource;
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
 pub use self::near_miss::NearMiss;
-pub use self::passage::{Passage, ResponseHeader};
-pub use self::refusal::{Reason, Refusal, Refused};
+pub use self::rejection::{Rejection, RejectionEvent, RejectionReason};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::{adapter::at_once, answer::forbidden};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::clock::{BootClock, Clock, ClockError, SteadyClock, SystemClock};
-use crate::hashing::{ForeignKeys, Hasher, Hashing};
+use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, SystemClock};
+use crate::hashing::{Hasher, Hashing, ImportedKeys};
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
 use crate::passed_ends::PassedEnds;
@@ -37,10 +37,10 @@ impl Keyward {
             scopes: Vec::new(),
             policy: None,
             hashing: Hashing::default(),
-            foreign: None,
+            imported: None,
             rules: Box::new(TenantRules::new()),
             clock: Arc::new(SystemClock),
-            steady: Arc::new(BootClock::new()),
+            monotonic: Arc::new(BootClock::new()),
             cache: KeyCache::new(),
             random: Arc::new(OsRandom),
         }
@@ -82,8 +82,8 @@ impl Keyward {
     /// | how keys were used is written | each minute | by [`flush_usage`](Self::flush_usage) alone |
     ///
     /// If the change feed stops while it runs, this node is as one without it. Watch
-    /// [`Operations::is_followed`](crate::verifier::Operations::is_followed) and `rounds_failed`. It needs a tokio
-    /// runtime with its timer enabled.
+    /// [`VerifierStats::feed_is_current`](crate::verifier::VerifierStats::feed_is_current) and `feed_poll_failures`. It
+    /// needs a tokio runtime with its timer enabled.
     ///
     /// [lease]: KeyCache::lease
     pub fn background(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
@@ -141,10 +141,10 @@ pub struct Builder {
     scopes: Vec<ScopeDeclaration>,
     policy: Option<Box<dyn Policy>>,
     hashing: Hashing,
-    foreign: Option<ForeignKeys>,
+    imported: Option<ImportedKeys>,
     rules: Box<dyn RuleBook>,
     clock: Arc<dyn Clock>,
-    steady: Arc<dyn SteadyClock>,
+    monotonic: Arc<dyn MonotonicClock>,
     cache: KeyCache,
     random: Arc<dyn RandomSource>,
 }
@@ -180,8 +180,8 @@ impl Builder {
     }
 
     /// Accepts keys that another system issued, once they are [imported](KeyManager::import); by default none.
-    pub fn foreign_keys(mut self, foreign: ForeignKeys) -> Self {
-        self.foreign = Some(foreign);
+    pub fn imported_keys(mut self, imported: ImportedKeys) -> Self {
+        self.imported = Some(imported);
         self
     }
 
@@ -192,7 +192,7 @@ impl Builder {
     }
 
     /// What tells the time of day, for creation, expiry and events; by default the operating system. How old a cached
-    /// key is, is measured by the [steady clock](Self::steady_clock) instead.
+    /// key is, is measured by the [monotonic clock](Self::monotonic_clock) instead.
     ///
     /// A clock for tests is refused unless all environments of the format are test environments.
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -201,8 +201,8 @@ impl Builder {
     }
 
     /// What measures how old a cached key is; by default the time since the machine was started.
-    pub fn steady_clock(mut self, clock: impl SteadyClock) -> Self {
-        self.steady = Arc::new(clock);
+    pub fn monotonic_clock(mut self, clock: impl MonotonicClock) -> Self {
+        self.monotonic = Arc::new(clock);
         self
     }
 
@@ -225,8 +225,9 @@ impl Builder {
     pub async fn open(self) -> Result<Keyward, OpenError> {
         let format = self.format.ok_or(OpenError::NoFormat)?;
         let policy = self.policy.ok_or(OpenError::NoPolicy)?;
-        let is_for_tests =
-            self.clock.is_for_tests() || self.steady.is_for_tests() || self.random.is_for_tests();
+        let is_for_tests = self.clock.is_for_tests()
+            || self.monotonic.is_for_tests()
+            || self.random.is_for_tests();
         if is_for_tests && let Some(real) = format.environments().find(|one| !one.is_test()) {
             return Err(OpenError::TestPartsOutsideTest(real.clone()));
         }
@@ -237,17 +238,17 @@ impl Builder {
             return Err(OpenError::LeaseTooLong { lease });
         }
         let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
-        if let Some(fault) = self.foreign.as_ref().and_then(ForeignKeys::fault) {
-            return Err(OpenError::Foreign(fault));
+        if let Some(fault) = self.imported.as_ref().and_then(ImportedKeys::fault) {
+            return Err(OpenError::ImportedKeys(fault));
         }
-        let hasher = Hasher::new(self.hashing, self.foreign, Arc::clone(&self.random))?;
+        let hasher = Hasher::new(self.hashing, self.imported, Arc::clone(&self.random))?;
         let hasher = Arc::new(hasher);
         check_peppers(&*self.store, &hasher, &*self.random).await?;
 
         let keeps_usage = self.store.usage().is_some();
         let passed = Arc::new(PassedEnds::default());
-        let lookups = Lookups::new(Arc::clone(&self.steady));
-        let slots = verifier::slots(self.cache, keeps_usage, self.steady);
+        let lookups = Lookups::new(Arc::clone(&self.monotonic));
+        let slots = verifier::slots(self.cache, keeps_usage, self.monotonic);
         // From here on nothing commits but through the fence.
         let store = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
         let usage = Arc::new(PendingUsage::new(
@@ -336,10 +337,10 @@ pub enum OpenError {
         /// The name of the pepper's check value.
         name: String,
     },
-    /// The [foreign keys](Builder::foreign_keys) contradict each other or lack something, as the text says: correct
+    /// The [imported keys](Builder::imported_keys) contradict each other or lack something, as the text says: correct
     /// their configuration.
     #[error("{0}")]
-    Foreign(String),
+    ImportedKeys(String),
     /// Digests without a pepper are refused, and no pepper was given to make others with: this node was probably
     /// started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
     #[error("digests without a pepper are refused, and no pepper was given")]

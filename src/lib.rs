@@ -70,7 +70,7 @@
 //! | `actix` | guarded resources and middleware for actix |
 //! | `sqlite-bundled` | `store::SqliteStore`, with SQLite built from source: needs a C compiler |
 //! | `sqlite` | `store::SqliteStore` on the SQLite library that the program links already |
-//! | `foreign-digests` | importing digests made by bcrypt and by Django's hashers |
+//! | `legacy-digests` | importing digests made by bcrypt and by Django's hashers |
 //! | `testkit` | test clocks, failing stores, the suite for backends; for `[dev-dependencies]` |
 //!
 //! # Runtime

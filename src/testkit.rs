@@ -5,7 +5,7 @@
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
 //! | that no route of it is open | `assert_guarded`, with the feature `axum`; `assert_app_guarded`, with `actix` |
 //! | what your own middleware answers | [`every_denial`] |
-//! | what expires, what grows old, and when randomness fails | [`ManualClock`], [`ManualSteadyClock`], [`SeededRandom`], [`FailingRandom`] |
+//! | what expires, what grows old, and when randomness fails | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | what happens when the store fails | [`FaultyStore`] |
 //! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
 //!
@@ -23,7 +23,7 @@ mod guarded;
 mod random;
 
 pub use crate::__keyward_conformance as conformance;
-pub use clock::{ManualClock, ManualSteadyClock};
+pub use clock::{ManualClock, ManualMonotonicClock};
 pub use denials::every_denial;
 pub use faulty_store::{Call, Fault, FaultyStore};
 pub use fixture::{TestKey, builder, keyward_with_key};

@@ -37,13 +37,13 @@ mod grant;
 mod key_cache;
 mod lasting;
 mod lease;
-mod operations;
 mod permit;
 mod reads;
 mod rehashing;
 mod requirement;
 mod slot;
 mod slots;
+mod stats;
 mod tag;
 mod watchers;
 mod weight;
@@ -52,12 +52,12 @@ pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
 pub(crate) use fenced_store::FencedStore;
-pub use grant::{Admitted, Grant, Only, Refused};
+pub use grant::{Admitted, Grant, Only, ResourceDenied};
 pub use key_cache::KeyCache;
-pub use operations::Operations;
 pub use permit::Permit;
 pub use requirement::{Requirement, RequirementError};
 pub(crate) use slots::Slots;
+pub use stats::VerifierStats;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,13 +67,13 @@ use std::time::Duration;
 use self::compiled::{Compiled, Known, Question, Wall};
 use self::grant::Duties;
 use self::lease::Lease;
-use self::operations::Counters;
 use self::reads::Places;
 use self::rehashing::Rehashing;
 use self::requirement::CatalogId;
 use self::slot::{Match, Slot};
+use self::stats::Counters;
 use self::tag::{Tag, Tagger};
-use crate::clock::{Clock, SteadyClock};
+use crate::clock::{Clock, MonotonicClock};
 use crate::hashing::{Credential, Hasher};
 use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
 use crate::passed_ends::PassedEnds;
@@ -118,14 +118,14 @@ struct Core {
 pub(crate) fn slots(
     cache: KeyCache,
     keeps_usage: bool,
-    steady: Arc<dyn SteadyClock>,
+    monotonic: Arc<dyn MonotonicClock>,
 ) -> Arc<Slots> {
     let bound = u64::try_from(cache.lease.as_nanos()).unwrap_or(u64::MAX);
     Arc::new(Slots::new(
         Lease::new(bound),
         cache.max_bytes,
         keeps_usage,
-        steady,
+        monotonic,
     ))
 }
 
@@ -221,7 +221,7 @@ impl Verifier {
     /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, has not the access, or is
     /// not permitted the resources, that this requirement asks for; and if another Keyward has
     /// [granted](Self::has_admitted) it, whose scopes and resources mean something else.
-    pub fn recheck(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
+    pub fn check_requirement(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
         }
@@ -233,13 +233,13 @@ impl Verifier {
         Ok(grant.owing(duties))
     }
 
-    /// As [`recheck`](Self::recheck), for a request that has waited since it was admitted: a key that has ended
-    /// meanwhile is refused. Reads the store only if this node does not know.
+    /// As [`check_requirement`](Self::check_requirement), for a request that has waited since it was admitted: a key
+    /// that has ended meanwhile is refused. Reads the store only if this node does not know.
     ///
     /// # Errors
-    /// [`Denial`], as [`verify`](Self::verify) and [`recheck`](Self::recheck).
+    /// [`Denial`], as [`verify`](Self::verify) and [`check_requirement`](Self::check_requirement).
     pub async fn reverify(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
-        let rechecked = self.recheck(grant, attempt)?;
+        let rechecked = self.check_requirement(grant, attempt)?;
         let id = grant.key_id();
         let is_good = match self.core.is_good(id) {
             Some(is_good) => is_good,
@@ -294,14 +294,14 @@ impl Verifier {
 
     /// What has been done so far, counted since this verifier was made.
     #[must_use]
-    pub fn operations(&self) -> Operations {
+    pub fn stats(&self) -> VerifierStats {
         let core = &self.core;
-        let is_followed = core
+        let feed_is_current = core
             .slots
             .now()
             .is_ok_and(|now| core.slots.lease.is_followed(now));
         core.counters
-            .read(&core.parts.hasher, is_followed, core.slots.occupancy())
+            .read(&core.parts.hasher, feed_is_current, core.slots.occupancy())
     }
 
     /// One round of the store's news, for the exploration of schedules: there is no timer there.
@@ -329,9 +329,9 @@ enum Verdict {
 impl Core {
     #[inline(always)]
     fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {
-        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
-        Credential::read(attempt.presented, format, foreign).map_err(|error| {
-            self.counters.unreadable();
+        let (format, imported) = (&self.parts.format, self.parts.hasher.imported_keys());
+        Credential::read(attempt.presented, format, imported).map_err(|error| {
+            self.counters.malformed();
             malformed(error)
         })
     }
@@ -339,7 +339,7 @@ impl Core {
     /// The tag of what was presented: of all of it, and of one of the application's own keys that is the secret.
     #[inline]
     fn tag(&self, credential: &Credential<'_>) -> Tag {
-        self.counters.tag();
+        self.counters.cache_hit();
         self.tagger.tag(credential.text)
     }
 
@@ -380,7 +380,7 @@ impl Core {
     ) -> Option<Verdict> {
         let now = self.slots.now().ok()?;
         self.usable(slot, now)?;
-        match slot.compare(tag, credential.foreign.is_none()) {
+        match slot.compare(tag, credential.legacy.is_none()) {
             Match::Unknown => return None,
             Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),
             Match::Proven => {}

@@ -86,7 +86,7 @@ mod tests {
     use super::leaves_no_trace;
     use crate::hashing::Pepper;
     use crate::key::{KeyFormat, KeyId, Secret};
-    use crate::manager::ForeignKey;
+    use crate::manager::ImportedKey;
 
     #[test]
     #[should_panic(expected = "copies")]
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn keys_to_import_are_wiped() {
-        leaves_no_trace(|secret| ForeignKey::text("old", secret));
-        leaves_no_trace(|secret| ForeignKey::pair(KeyId::from_u128(7), secret));
+        leaves_no_trace(|secret| ImportedKey::text("old", secret));
+        leaves_no_trace(|secret| ImportedKey::pair(KeyId::from_u128(7), secret));
     }
 }

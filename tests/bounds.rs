@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyward::hashing::{Argon2Params, Pepper};
 use keyward::key::{
-    Digest, ForeignFormat, KeyFormat, Metadata, Network, Networks, PresentedKey, Quota, Resource,
+    Digest, KeyFormat, LegacyFormat, Metadata, Network, Networks, PresentedKey, Quota, Resource,
     Resources, Scope, ScopeCatalog, ScopeDeclaration, Secret, TenantId, Title,
 };
 use keyward::manager::{Actor, Ceiling, InvalidKey, ManageError, NewKey};
@@ -61,9 +61,9 @@ fn names_and_texts_have_a_longest() {
     takes(0, Digest::MAX_BYTES, |length| {
         Digest::new(a(length)).is_ok()
     });
-    takes(1, 32, |length| ForeignFormat::opaque(&a(length)).is_ok());
+    takes(1, 32, |length| LegacyFormat::opaque(&a(length)).is_ok());
     takes(0, 64, |length| {
-        let format = ForeignFormat::opaque("old").unwrap();
+        let format = LegacyFormat::opaque("old").unwrap();
         format.prefix(&a(length)).is_ok()
     });
 }

@@ -17,8 +17,8 @@ use keyward::key::{
     RevokeReason, Scope, TenantId, TitleError,
 };
 use keyward::manager::{
-    Actor, AllowAll, Ceiling, CursorError, InvalidKey, Issued, KeyQuery, Limits, ManageError,
-    NewKey, Operation, PageCursor, Policy, PolicyError, Ruling, TenantRules,
+    Actor, AllowAll, Ceiling, InvalidKey, Issued, KeyQuery, Limits, ManageError, NewKey, Operation,
+    PageCursor, PageCursorError, Policy, PolicyError, Ruling, TenantRules,
 };
 use keyward::store::{CutoffScope, KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::ManualClock;
@@ -388,9 +388,12 @@ async fn pages_keep_their_place_while_keys_come_and_go() {
 
     assert_eq!(
         KeyQuery::of(&tenant("other")).live_first().after(after),
-        Err(CursorError::Foreign)
+        Err(PageCursorError::OtherQuery)
     );
-    assert_eq!(KeyQuery::of(&mine).after(after), Err(CursorError::Foreign));
+    assert_eq!(
+        KeyQuery::of(&mine).after(after),
+        Err(PageCursorError::OtherQuery)
+    );
 }
 
 #[tokio::test]
@@ -478,7 +481,7 @@ async fn of_many_revocations_at_once_one_succeeds_and_nothing_is_granted_after_i
 }
 
 #[tokio::test]
-async fn a_foreign_key_and_one_that_does_not_exist_give_the_same_answer() {
+async fn another_tenants_key_answers_as_an_unknown_one() {
     let (keyward, ..) = keyward().await;
     let manager = keyward.manager();
     let (mine, other) = (tenant("mine"), tenant("other"));
@@ -820,7 +823,7 @@ async fn a_tenant_has_no_more_keys_than_it_may() {
     let (store, clock) = (MemoryStore::new(), clock());
     let limit = NonZeroU32::new(3).unwrap();
     let keyward = builder(&store, &clock)
-        .tenant_rules(TenantRules::new().most_keys(limit))
+        .tenant_rules(TenantRules::new().max_keys(limit))
         .open()
         .await
         .unwrap();

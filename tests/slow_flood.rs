@@ -20,9 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
-use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper};
+use keyward::hashing::{Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper};
 use keyward::key::{ApiKey, KeyFormat, KeyId, PresentedKey, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, ForeignKey, NewKey};
+use keyward::manager::{Actor, AllowAll, ImportedKey, NewKey};
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
@@ -102,8 +102,8 @@ fn is_granted_at_once(keyward: &Keyward, key: &ApiKey) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fast_keys_are_decided_at_once_in_a_flood() {
     let hashing = Hashing::recommended()
-        .slow_permits(NonZeroUsize::new(PERMITS).unwrap())
-        .slow_queue(QUEUE);
+        .max_concurrent_slow_hashes(NonZeroUsize::new(PERMITS).unwrap())
+        .slow_hash_queue(QUEUE);
     let keyward = Keyward::builder(MemoryStore::new())
         .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
         .scopes([READ.described("Read")])
@@ -127,7 +127,7 @@ async fn fast_keys_are_decided_at_once_in_a_flood() {
         let secret = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
         // A few keys, each guessed at by many.
         if n < 4 {
-            let key = ForeignKey::pair(id, secret);
+            let key = ImportedKey::pair(id, secret);
             manager.import(&actor, new_key("weak"), key).await.unwrap();
             weak.push(id);
         }
@@ -217,13 +217,14 @@ impl Flood {
     /// By how many bytes the process grew.
     async fn grows(self) -> u64 {
         let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
-        let hashing = Hashing::recommended().slow_permits(NonZeroUsize::new(self.permits).unwrap());
+        let hashing = Hashing::recommended()
+            .max_concurrent_slow_hashes(NonZeroUsize::new(self.permits).unwrap());
         let keyward = Keyward::builder(MemoryStore::new())
             .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
             .scopes([READ.described("Read")])
             .policy(AllowAll)
             .hashing(hashing)
-            .foreign_keys(ForeignKeys::under(pepper))
+            .imported_keys(ImportedKeys::under(pepper))
             .open()
             .await
             .unwrap();
@@ -232,9 +233,9 @@ impl Flood {
         for (n, digest) in (0..).zip(self.digests) {
             let id = KeyId::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_0000 + n);
             let key = match *digest {
-                OWN => ForeignKey::pair(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"),
-                ARGON2ID => ForeignKey::pair_digest(id, ForeignDigest::argon2(digest).unwrap()),
-                _ => ForeignKey::pair_digest(id, ForeignDigest::django(digest).unwrap()),
+                OWN => ImportedKey::pair(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"),
+                ARGON2ID => ImportedKey::pair_digest(id, LegacyDigest::argon2(digest).unwrap()),
+                _ => ImportedKey::pair_digest(id, LegacyDigest::django(digest).unwrap()),
             };
             let (manager, actor) = (keyward.manager(), Actor::system("test"));
             manager.import(&actor, new_key("weak"), key).await.unwrap();

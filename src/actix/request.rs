@@ -6,22 +6,22 @@ use actix_web::{HttpMessage as _, HttpRequest};
 
 use super::payload::bounded;
 use super::response::answer;
-use crate::http::{Edge, Refusal, ResponseBody, Rest, Terms, Way};
+use crate::http::{Edge, Rejection, ResponseBody, Rest, Terms, Way};
 
-/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see of
-/// it; or its answer.
+/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see
+/// of it; or its answer.
 pub(super) type HandedOn<B> =
     Result<(Option<Rest>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
 
 /// The request as the handler is to see it, or its answer.
 pub(super) fn hand_on<B>(
     terms: &Terms<HttpRequest>,
-    decided: Result<Way, Box<Refusal>>,
+    decided: Result<Way, Box<Rejection>>,
     mut request: ServiceRequest,
 ) -> HandedOn<B> {
     let way = match terms.let_in(decided) {
         Ok(way) => way,
-        Err(refusal) => return Err(answered(request, *refusal)),
+        Err(rejection) => return Err(answered(request, *rejection)),
     };
     let rest = way.map(|way| {
         let (grant, rest) = way.hand_on(terms);
@@ -36,8 +36,11 @@ pub(super) fn hand_on<B>(
     Ok((rest, request))
 }
 
-fn answered<B>(request: ServiceRequest, refusal: Refusal) -> Box<ServiceResponse<ResponseBody<B>>> {
-    Box::new(request.into_response(answer(refusal.into_answer(), ResponseBody::answer)))
+fn answered<B>(
+    request: ServiceRequest,
+    rejection: Rejection,
+) -> Box<ServiceResponse<ResponseBody<B>>> {
+    Box::new(request.into_response(answer(rejection.into_answer(), ResponseBody::answer)))
 }
 
 /// Takes the credential out of a request, or marks it.

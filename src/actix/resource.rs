@@ -118,9 +118,10 @@ impl KeyResource {
     /// A handler of these methods behind this requirement.
     ///
     /// # Panics
-    /// If a method has a handler already, which would get all requests; or if the requirement leaves a check to the handler and a
-    /// method is another than GET or HEAD: by the time that a handler which forgot is found out, it has acted. Bind the
-    /// resource instead, with [`lookup`](crate::http::lookup) if need be. A route that cannot be is found when the application starts.
+    /// If a method has a handler already, which would get all requests; or if the requirement leaves a check to the
+    /// handler and a method is another than GET or HEAD: by the time that a handler which forgot is found out, it has
+    /// acted. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be. A route that cannot be is
+    /// found when the application starts.
     #[track_caller]
     pub fn on<F, Args>(
         mut self,

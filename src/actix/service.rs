@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::request::hand_on;
 use super::response::{finish, finish_error};
-use crate::http::{Begun, Gate, Refusal, ResponseBody, Rest, Terms, Way};
+use crate::http::{Begun, Gate, Rejection, ResponseBody, Rest, Terms, Way};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
@@ -60,7 +60,7 @@ where
 fn go_on<S, B>(
     gate: &Gate<HttpRequest>,
     inner: &S,
-    decided: Result<Way, Box<Refusal>>,
+    decided: Result<Way, Box<Rejection>>,
     request: ServiceRequest,
 ) -> State<S::Future, B>
 where

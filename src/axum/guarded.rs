@@ -16,7 +16,7 @@ use http_body::Body as _;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Fate, Gate, Refusal, Rest, Terms};
+use crate::http::{Fate, Gate, Rejection, Rest, Terms};
 use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, drain, enter, hand_on};
 
 /// A handler that is called with what its guard lets through.
@@ -45,10 +45,10 @@ impl<H> Guarded<H> {
         let terms = self.gate.into_terms();
         let rest = match handed_on {
             Ok(rest) => rest,
-            Err(refusal) => {
+            Err(rejection) => {
                 let (parts, body) = request.into_parts();
                 drain(&parts.headers, body);
-                return Answering::answered(*refusal);
+                return Answering::answered(*rejection);
             }
         };
         if let Some(most) = terms.request_bound() {
@@ -99,9 +99,9 @@ pin_project! {
 }
 
 impl<F> Answering<F> {
-    fn answered(refusal: Refusal) -> Self {
+    fn answered(rejection: Rejection) -> Self {
         // In a box, since most requests are granted: all that is made for them would be as large.
-        let response = Box::new(answer(refusal.into_answer(), Body::from));
+        let response = Box::new(answer(rejection.into_answer(), Body::from));
         Self::Answered {
             response: Some(response),
         }

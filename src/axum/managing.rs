@@ -9,7 +9,8 @@ use crate::http::Answer;
 use crate::manager::{ManageError, Revealed};
 use crate::tower::answer;
 
-/// As [`Answer`] has it. The error itself stands in the response's extensions, as an `Arc<ManageError>`: for the host's log.
+/// As [`Answer`] has it. The error itself stands in the response's extensions, as an `Arc<ManageError>`: for the host's
+/// log.
 impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
         let mut response = answer(Answer::from(&self), Body::from);

@@ -16,8 +16,8 @@ use super::rank::improvement;
 use super::scheme::{Scheme, StoredDigest};
 use super::slow_lane::{Account, Class, Fingerprint, SlowLane};
 use super::{
-    Argon2Params, Binding, Credential, ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper,
-    argon2id, foreign,
+    Argon2Params, Binding, Credential, Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper,
+    argon2id, imported,
 };
 use crate::key::{Coverage, Digest, KeyRecord, SecretOrigin};
 use crate::random::{RandomError, RandomSource};
@@ -48,7 +48,7 @@ pub(crate) enum Purpose {
 /// The hashing that an application chose, at work.
 pub(crate) struct Hasher {
     choice: Hashing,
-    foreign: Option<ForeignKeys>,
+    imported: Option<ImportedKeys>,
     random: Arc<dyn RandomSource>,
     slow: SlowLane,
     /// Keys the names under which computations are shared: drawn at start, never stored.
@@ -66,7 +66,7 @@ struct Hashes {
 impl Hasher {
     pub(crate) fn new(
         choice: Hashing,
-        foreign: Option<ForeignKeys>,
+        imported: Option<ImportedKeys>,
         random: Arc<dyn RandomSource>,
     ) -> Result<Self, RandomError> {
         let mut key = Zeroizing::new([0; 32]);
@@ -75,7 +75,7 @@ impl Hasher {
         Ok(Self {
             slow: SlowLane::new(choice.permits, choice.queue),
             choice,
-            foreign,
+            imported,
             random,
             fingerprints,
             hashes: Arc::default(),
@@ -95,8 +95,8 @@ impl Hasher {
     }
 
     /// Which keys of other systems are accepted.
-    pub(crate) fn foreign(&self) -> Option<&ForeignKeys> {
-        self.foreign.as_ref()
+    pub(crate) fn imported_keys(&self) -> Option<&ImportedKeys> {
+        self.imported.as_ref()
     }
 
     /// Compares a presented secret with a key's digest, in time that does not depend on where they differ.
@@ -113,8 +113,8 @@ impl Hasher {
         };
         let account = account(class, record);
         let (digest, binding) = (record.digest(), Binding::of(record));
-        if foreign::is_foreign(digest) {
-            let compared = self.compare_foreign(digest, binding, credential, (account, hashes));
+        if imported::is_legacy(digest) {
+            let compared = self.compare_legacy(digest, binding, credential, (account, hashes));
             return compared.await;
         }
         let secret = credential.secret;
@@ -137,7 +137,7 @@ impl Hasher {
     }
 
     /// Compares with a digest that another library made: it always ranks lower than one of Keyward's.
-    async fn compare_foreign(
+    async fn compare_legacy(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
@@ -145,17 +145,17 @@ impl Hasher {
         (account, hashes): (Account, &Arc<Hashes>),
     ) -> Result<Possession, HashingError> {
         let most = self.choice.obeyed;
-        let foreign = self.foreign.as_ref();
-        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
-        let (coverage, read) = foreign.read(digest, binding, most)?;
+        let imported = self.imported.as_ref();
+        let imported = imported.ok_or(HashingError::UnknownAlgorithm)?;
+        let (coverage, read) = imported.read(digest, binding, most)?;
         let presented = match coverage {
             Coverage::Secret => credential.secret,
             Coverage::Text => credential.text,
         };
-        let mac = foreign.mac_for(&read)?;
+        let mac = imported.mac_for(&read)?;
         let proven = if read.is_slow() {
             let fingerprint = self.fingerprint(digest, binding, presented);
-            let work = self.foreign_comparison(read, mac, presented, hashes);
+            let work = self.legacy_comparison(read, mac, presented, hashes);
             self.slow.share(account, fingerprint, work).await?
         } else {
             hashes.fast.fetch_add(1, Ordering::Relaxed);
@@ -169,9 +169,9 @@ impl Hasher {
     }
 
     /// The work of a comparison with a slow digest that another library made, with all it needs in its own hands.
-    fn foreign_comparison(
+    fn legacy_comparison(
         &self,
-        digest: ForeignDigest,
+        digest: LegacyDigest,
         mac: Option<Hmac<Sha256>>,
         presented: &[u8],
         hashes: &Arc<Hashes>,
@@ -187,17 +187,17 @@ impl Hasher {
     }
 
     /// Writes a digest that another library made as it is kept until its key is used, if it is within what is obeyed.
-    pub(crate) fn keep_foreign(
+    pub(crate) fn keep_legacy(
         &self,
         binding: Binding<'_>,
         coverage: Coverage,
-        digest: &ForeignDigest,
+        digest: &LegacyDigest,
     ) -> Result<Digest, HashingError> {
-        let foreign = self.foreign.as_ref();
-        let foreign = foreign.ok_or(HashingError::UnknownAlgorithm)?;
+        let imported = self.imported.as_ref();
+        let imported = imported.ok_or(HashingError::UnknownAlgorithm)?;
         digest.check_bounds(self.choice.obeyed)?;
-        foreign.mac_for(digest)?;
-        foreign.keep(binding, coverage, digest)
+        imported.mac_for(digest)?;
+        imported.keep(binding, coverage, digest)
     }
 
     /// Whether what is kept is this digest that another library made, as far as that can be told: what has replaced it
@@ -206,11 +206,11 @@ impl Hasher {
         &self,
         record: &KeyRecord,
         coverage: Coverage,
-        digest: &ForeignDigest,
+        digest: &LegacyDigest,
     ) -> Result<bool, HashingError> {
         let kept = record.digest();
         let binding = Binding::of(record);
-        Ok(!foreign::is_foreign(kept) || self.keep_foreign(binding, coverage, digest)? == *kept)
+        Ok(!imported::is_legacy(kept) || self.keep_legacy(binding, coverage, digest)? == *kept)
     }
 
     /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
@@ -225,7 +225,7 @@ impl Hasher {
         turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
         let (digest, binding, origin) = (record.digest(), Binding::of(record), record.origin());
-        let better = if foreign::is_foreign(digest) {
+        let better = if imported::is_legacy(digest) {
             // Only now is it seen how long the secret is that somebody vouched for.
             Some(self.scheme_for(origin.at_most(secret.len())))
         } else {
@@ -247,8 +247,8 @@ impl Hasher {
         let peppers = self.choice.peppers.iter();
         let peppers =
             peppers.map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()));
-        let lookup = self.foreign.iter();
-        let lookup = lookup.map(|foreign| ("pepper.lookup".to_owned(), foreign.check_value()));
+        let lookup = self.imported.iter();
+        let lookup = lookup.map(|imported| ("pepper.lookup".to_owned(), imported.check_value()));
         peppers.chain(lookup).collect()
     }
 

@@ -97,8 +97,8 @@ impl StoredDigest {
         };
         // A fast digest's salt is the key's id: one copied from another row is found out before it is used.
         let is_fast = !matches!(scheme, Scheme::Argon2id { .. });
-        let is_foreign = is_fast && read.salt != id.to_bytes();
-        if is_foreign || scheme.pepper() == Some(0) || read.write()? != *digest {
+        let is_another_keys = is_fast && read.salt != id.to_bytes();
+        if is_another_keys || scheme.pepper() == Some(0) || read.write()? != *digest {
             return Err(malformed());
         }
         Ok(read)

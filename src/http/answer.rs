@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::Reason;
+use super::RejectionReason;
 use super::key_in::{Form, KeyIn, Scheme};
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
@@ -144,9 +144,9 @@ impl Problem {
     }
 
     /// All that the caller is told.
-    pub(super) fn of(reason: &Reason) -> Self {
+    pub(super) fn of(reason: &RejectionReason) -> Self {
         let (status, code, detail) = match reason {
-            Reason::Denied(denial) => match (denial.class(), denial.reason()) {
+            RejectionReason::Denied(denial) => match (denial.class(), denial.reason()) {
                 (DenialClass::BadRequest, _) => {
                     (400, "several_credentials", "Send one API key, once.")
                 }
@@ -168,12 +168,12 @@ impl Problem {
                     "The API key cannot be checked now. Try again.",
                 ),
             },
-            Reason::InClear { .. } => (403, "https_required", "Use HTTPS."),
-            Reason::NotFound => (404, "not_found", "There is no such thing."),
-            Reason::LookupFailed(_) => (503, "unavailable", "Try again later."),
-            Reason::RequestTooLarge => (413, "too_large", "The request is too large."),
+            RejectionReason::InsecureTransport { .. } => (403, "https_required", "Use HTTPS."),
+            RejectionReason::NotFound => (404, "not_found", "There is no such thing."),
+            RejectionReason::LookupFailed(_) => (503, "unavailable", "Try again later."),
+            RejectionReason::RequestTooLarge => (413, "too_large", "The request is too large."),
             // Nothing that the caller could do anything about, nor needs to know.
-            Reason::ResponseTooLarge | Reason::Unchecked { .. } => {
+            RejectionReason::ResponseTooLarge | RejectionReason::Unchecked { .. } => {
                 (500, "internal", "The request could not be served.")
             }
         };
@@ -191,17 +191,17 @@ const RETRY_WHEN_BUSY: u32 = 1;
 /// Seconds after which a request that could not be decided on may be tried again.
 const RETRY_WHEN_UNDECIDABLE: u32 = 5;
 
-/// The headers of a refusal, but for those of its body.
+/// The headers of a rejection, but for those of its body.
 pub(super) fn headers(
-    reason: &Reason,
+    reason: &RejectionReason,
     forms: &[KeyIn],
     realm: &str,
     requirement: Option<&Requirement>,
 ) -> Vec<(&'static str, String)> {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     let denial = match reason {
-        Reason::Denied(denial) => denial,
-        Reason::LookupFailed(_) => {
+        RejectionReason::Denied(denial) => denial,
+        RejectionReason::LookupFailed(_) => {
             headers.push(("retry-after", RETRY_WHEN_UNDECIDABLE.to_string()));
             return headers;
         }

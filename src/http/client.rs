@@ -1,7 +1,8 @@
 //! Where a request came from, and whether over TLS.
 //!
 //! Anyone can send the headers that name a client. They count only as far as proxies that the host has named wrote
-//! them: from the right end, where the proxy that is the peer wrote last, up to the first address that is no such proxy.
+//! them: from the right end, where the proxy that is the peer wrote last, up to the first address that is no such
+//! proxy.
 
 use std::net::{IpAddr, Ipv6Addr};
 

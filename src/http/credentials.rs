@@ -2,8 +2,8 @@
 //!
 //! Forms are looked for all together: a request with a key in two of them, or twice in one, is refused as malformed
 //! whichever of the keys is good, for what stands behind might believe the other one (RFC 6750 §2 and §3.1).
-//! Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key of an application's own contains one: a
-//! comma means two. A key of another system that does contain one can be sent in Basic only, or in a query.
+//! Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key of an application's own contains
+//! one: a comma means two. A key of another system that does contain one can be sent in Basic only, or in a query.
 
 use std::borrow::Cow;
 

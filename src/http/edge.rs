@@ -1,19 +1,19 @@
-//! Between a framework and the verifier: a request's head in, a passage or an answer out.
+//! Between a framework and the verifier: a request's head in, an admission or an answer out.
 
-mod refusing;
+mod rejecting;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use self::refusing::About;
+use self::rejecting::About;
 use super::answer::{ProblemJson, Renderer};
 use super::caching;
 use super::client::{Connection, Origin, Proxies};
 use super::credentials::{self, Found};
 use super::key_in::KeyIn;
 use super::near_miss::{self, NearMiss};
-use super::{HeaderSource, Passage, Reason, Refusal, Refused, ResponseHeader};
+use super::{Admission, HeaderSource, Rejection, RejectionEvent, RejectionReason, ResponseHeader};
 use crate::Keyward;
 use crate::key::KeyTextError;
 use crate::verifier::{
@@ -47,7 +47,7 @@ pub struct Edge {
     vary: Box<str>,
 }
 
-type Observer = Arc<dyn Fn(&Refused<'_>) + Send + Sync>;
+type Observer = Arc<dyn Fn(&RejectionEvent<'_>) + Send + Sync>;
 
 impl Edge {
     /// An edge in front of this Keyward's verifier.
@@ -78,15 +78,15 @@ impl Edge {
         self
     }
 
-    /// Believes these proxies about where requests come from; by default none is believed.
+    /// Trusts these proxies to say where requests come from; by default none is trusted.
     #[must_use]
-    pub fn behind(mut self, proxies: Proxies) -> Self {
+    pub fn trust_proxies(mut self, proxies: Proxies) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// Refuses requests that came without TLS (403), and never redirects them: a client that is redirected sends its key in
-    /// clear each time.
+    /// Refuses requests that came without TLS (403), and never redirects them: a client that is redirected sends its
+    /// key in clear each time.
     #[must_use]
     pub fn require_tls(mut self) -> Self {
         self.requires_tls = true;
@@ -110,35 +110,38 @@ impl Edge {
         self
     }
 
-    /// Calls this function with every refusal and its reason: for the operator's log. It is called before the answer is
-    /// sent, and must not block.
+    /// Calls this function with every rejection and its reason: for the operator's log. It is called before the answer
+    /// is sent, and must not block.
     ///
-    /// It is also called for refusals that are [only reported](Self::report_only). It is not called for a request body
-    /// that turns out to be too long while a handler reads it, since the handler answers that.
+    /// It is also called for rejections that are [only reported](Self::report_only). It is not called for a request
+    /// body that turns out to be too long while a handler reads it, since the handler answers that.
     #[must_use]
-    pub fn observe(mut self, observer: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Self {
+    pub fn observe(
+        mut self,
+        observer: impl Fn(&RejectionEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Marks refusals as [such that are only reported](Refusal::is_report_only): adapters let the request pass, so that
-    /// a host can see what would be refused before anything is.
+    /// Marks rejections as [such that are only reported](Rejection::is_report_only): adapters let the request pass, so
+    /// that a host can see what would be refused before anything is.
     ///
     /// # Security
-    /// **Whoever asks gets in**, without a key and without a grant, and the request goes on as it came, credential included. For
-    /// the weeks before an API is closed.
+    /// **Whoever asks gets in**, without a key and without a grant, and the request goes on as it came, credential
+    /// included. For the weeks before an API is closed.
     #[must_use]
     pub fn report_only(mut self) -> Self {
         self.is_report_only = true;
         self
     }
 
-    /// Leaves `Cache-Control` and `Vary` of granted responses to the application.
+    /// Adds no cache headers: `Cache-Control` and `Vary` of granted responses are the application's.
     ///
     /// # Security
-    /// A shared cache on the way may then hand what one key has paid for to whoever asks next.
+    /// A shared cache on the way may then serve one key's response to the next client.
     #[must_use]
-    pub fn leave_caching(mut self) -> Self {
+    pub fn without_cache_headers(mut self) -> Self {
         self.may_be_cached = true;
         self
     }
@@ -147,13 +150,13 @@ impl Edge {
     /// is never polled. The credential and the address in the attempt are replaced by those of the head.
     ///
     /// # Errors
-    /// [`Refusal`] has the answer to send: nothing else of the request should happen, unless the refusal
-    /// [is only reported](Refusal::is_report_only). Then let the request through, without a grant.
+    /// [`Rejection`] has the answer to send: nothing else of the request should happen, unless the rejection
+    /// [is only reported](Rejection::is_report_only). Then let the request through, without a grant.
     pub fn admit<'a, 'h, H: HeaderSource + ?Sized>(
         &'a self,
         head: &Head<'h, H>,
         attempt: Attempt<'a>,
-    ) -> impl Future<Output = Result<Passage, Box<Refusal>>> + use<'a, 'h, H> {
+    ) -> impl Future<Output = Result<Admission, Box<Rejection>>> + use<'a, 'h, H> {
         let begun = self.begin(head, || attempt);
         async move {
             match begun {
@@ -162,7 +165,7 @@ impl Edge {
                     let mut attempt = attempt;
                     attempt.present(found.presented(), origin.client);
                     let decided = self.verifier.verify(&attempt).await;
-                    self.passage(decided, attempt.requirement, origin, Vec::new)
+                    self.admission(decided, attempt.requirement, origin, Vec::new)
                 }
             }
         }
@@ -175,7 +178,7 @@ impl Edge {
         &self,
         head: &Head<'_, H>,
         attempt: Attempt<'_>,
-    ) -> Option<Result<Passage, Box<Refusal>>> {
+    ) -> Option<Result<Admission, Box<Rejection>>> {
         self.try_admit_of(head, || attempt)
     }
 
@@ -185,7 +188,7 @@ impl Edge {
         &self,
         head: &Head<'_, H>,
         attempt: impl FnOnce() -> Attempt<'a>,
-    ) -> Option<Result<Passage, Box<Refusal>>> {
+    ) -> Option<Result<Admission, Box<Rejection>>> {
         match self.begin(head, attempt) {
             Begun::Decided(decided) => Some(decided),
             Begun::Open(..) => None,
@@ -207,39 +210,41 @@ impl Edge {
     }
 
     /// Decides on a request that was let through already, by a guard around this one: whether its grant meets what this
-    /// attempt requires and is for the tenant and environment that the attempt addresses, and whether it came as this edge
-    /// [requires](Self::require_tls). See [`Verifier::recheck`].
+    /// attempt requires and is for the tenant and environment that the attempt addresses, and whether it came as this
+    /// edge [requires](Self::require_tls). See [`Verifier::check_requirement`].
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
-    pub fn admit_again<H: HeaderSource + ?Sized>(
+    pub fn check_requirement<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
         grant: &Grant,
         attempt: Attempt<'_>,
-    ) -> Result<Grant, Box<Refusal>> {
+    ) -> Result<Grant, Box<Rejection>> {
         let need = attempt.requirement;
         let origin = self.origin_again(head, grant, need)?;
         let about = About::request(need, origin).granted(grant);
-        let denied = |denial| self.refusal(Reason::Denied(denial), about);
-        self.verifier.recheck(grant, &attempt).map_err(denied)
+        let denied = |denial| self.rejection(RejectionReason::Denied(denial), about);
+        self.verifier
+            .check_requirement(grant, &attempt)
+            .map_err(denied)
     }
 
-    /// As [`admit_again`](Self::admit_again), for a request that has waited since it was let through, such as for a look-up
-    /// of what it names: a key that has ended meanwhile is refused. See [`Verifier::reverify`].
+    /// As [`check_requirement`](Self::check_requirement), for a request that has waited since it was let through, such
+    /// as for a look-up of what it names: a key that has ended meanwhile is refused. See [`Verifier::reverify`].
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
-    pub async fn readmit<H: HeaderSource + ?Sized>(
+    pub async fn reverify<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
         grant: &Grant,
         attempt: Attempt<'_>,
-    ) -> Result<Grant, Box<Refusal>> {
+    ) -> Result<Grant, Box<Rejection>> {
         let need = attempt.requirement;
         let origin = self.origin_again(head, grant, need)?;
         let about = About::request(need, origin).granted(grant);
-        let denied = |denial| self.refusal(Reason::Denied(denial), about);
+        let denied = |denial| self.rejection(RejectionReason::Denied(denial), about);
         let decided = self.verifier.reverify(grant, &attempt).await;
         decided.map_err(denied)
     }
@@ -247,23 +252,24 @@ impl Edge {
     /// Looks at what a handler answered.
     ///
     /// # Errors
-    /// [`Refusal`] to send in its place, if it did not fail (4xx or 5xx) though it promised a check that it never
+    /// [`Rejection`] to send in its place, if it did not fail (4xx or 5xx) though it promised a check that it never
     /// made: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Never
     /// [reported only](Self::report_only): that is for callers, and this is the handler's mistake.
-    pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Refusal>> {
+    pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Rejection>> {
         match grant.unchecked() {
             // To switch protocols (101) is to succeed too.
             Some(kind) if !(400..600).contains(&status) => {
                 let kind = kind.into();
-                Err(self.refuse(Reason::Unchecked { kind }, Some(grant)))
+                Err(self.reject(RejectionReason::Unchecked { kind }, Some(grant)))
             }
             _ => Ok(()),
         }
     }
 
-    /// The headers to add to a granted response that has these, so that no cache hands it to somebody else: `Cache-Control`
-    /// with `private` in it, and `Vary` with the headers that credentials are read from. What an application says to its own CDN
-    /// alone, by `CDN-Cache-Control` (RFC 9213) or `Surrogate-Control`, is left as it is.
+    /// The headers to add to a granted response that has these, so that no cache hands it to somebody else:
+    /// `Cache-Control` with `private` in it, and `Vary` with the headers that credentials are read from. What an
+    /// application says to its own CDN alone, by `CDN-Cache-Control` (RFC 9213) or `Surrogate-Control`, is left as it
+    /// is.
     pub fn response_headers<'a, H: HeaderSource + ?Sized>(
         &'a self,
         response: &H,
@@ -342,23 +348,23 @@ impl Edge {
         })
     }
 
-    /// Where a request came from that was let through already; a refusal if that was in clear, where it must not.
+    /// Where a request came from that was let through already; a rejection if that was in clear, where it must not.
     fn origin_again<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
         grant: &Grant,
         need: &Requirement,
-    ) -> Result<Origin, Box<Refusal>> {
+    ) -> Result<Origin, Box<Rejection>> {
         let origin = self.proxies.origin(head.connection, head.headers);
         if !self.requires_tls || origin.is_tls {
             return Ok(origin);
         }
         // Whoever let it through has taken the credential out, which came in clear all the same.
-        let reason = Reason::InClear {
+        let reason = RejectionReason::InsecureTransport {
             key: Some(grant.key_id()),
-            bore_credential: true,
+            credential_sent: true,
         };
-        Err(self.refusal(reason, About::request(need, origin).granted(grant)))
+        Err(self.rejection(reason, About::request(need, origin).granted(grant)))
     }
 
     #[inline]
@@ -370,46 +376,46 @@ impl Edge {
         let found = credentials::read(&self.forms, head);
         let origin = self.proxies.origin(head.connection, head.headers);
         let mut attempt = attempt();
-        if let Some(refusal) = self.in_clear(&found, origin, attempt.requirement) {
-            return Begun::Decided(Err(refusal));
+        if let Some(rejection) = self.in_clear(&found, origin, attempt.requirement) {
+            return Begun::Decided(Err(rejection));
         }
         attempt.present(found.presented(), origin.client);
         let Some(decided) = self.verifier.try_verify(&attempt) else {
             return Begun::Open(found, origin);
         };
         let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
-        Begun::Decided(self.passage(decided, attempt.requirement, origin, near_misses))
+        Begun::Decided(self.admission(decided, attempt.requirement, origin, near_misses))
     }
 
-    /// The refusal of what came in clear, where that is not allowed.
+    /// The rejection of what came in clear, where that is not allowed.
     #[inline]
     fn in_clear(
         &self,
         found: &Found<'_>,
         origin: Origin,
         need: &Requirement,
-    ) -> Option<Box<Refusal>> {
+    ) -> Option<Box<Rejection>> {
         if !self.requires_tls || origin.is_tls {
             return None;
         }
         let parsed = self.verifier.format().parse_presented(found.presented());
-        let reason = Reason::InClear {
+        let reason = RejectionReason::InsecureTransport {
             key: parsed.ok().map(|parsed| parsed.id()),
-            bore_credential: !matches!(found, Found::Nothing),
+            credential_sent: !matches!(found, Found::Nothing),
         };
-        Some(self.refusal(reason, About::request(need, origin)))
+        Some(self.rejection(reason, About::request(need, origin)))
     }
 
     #[inline]
-    fn passage(
+    fn admission(
         &self,
         decided: Result<Admitted, Denial>,
         need: &Requirement,
         origin: Origin,
         near_misses: impl FnOnce() -> Vec<NearMiss>,
-    ) -> Result<Passage, Box<Refusal>> {
+    ) -> Result<Admission, Box<Rejection>> {
         match decided {
-            Ok(admitted) => Ok(Passage::new(admitted)),
+            Ok(admitted) => Ok(Admission::new(admitted)),
             Err(denial) => {
                 let names_no_key = matches!(
                     denial.reason(),
@@ -424,7 +430,7 @@ impl Edge {
                     near_misses: &near_misses,
                     ..About::request(need, origin)
                 };
-                Err(self.refusal(Reason::Denied(denial), about))
+                Err(self.rejection(RejectionReason::Denied(denial), about))
             }
         }
     }
@@ -432,7 +438,7 @@ impl Edge {
 
 /// What could be decided without waiting.
 enum Begun<'a> {
-    Decided(Result<Passage, Box<Refusal>>),
+    Decided(Result<Admission, Box<Rejection>>),
     Open(Found<'a>, Origin),
 }
 

@@ -103,7 +103,7 @@ fn status_and_code(error: &ManageError) -> (u16, &'static str) {
         ManageError::CutOff | ManageError::ClockBehindCutoff { .. } => (409, "cut_off"),
         ManageError::WouldRevive => (409, "would_revive"),
         ManageError::TenantFull => (409, "tenant_full"),
-        ManageError::Foreign(_) => (422, "invalid_import"),
+        ManageError::Import(_) => (422, "invalid_import"),
         ManageError::InTheFuture => (422, "in_the_future"),
         ManageError::Invalid(_) => (422, "invalid_key"),
         ManageError::TooManyLookups => (429, "too_many_lookups"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::record::{ForeignText, HasPassed, Rotated};
+use super::record::{HasPassed, LegacyText, Rotated};
 use super::{
     Access, Environment, KeyRecord, Metadata, Networks, Principal, Quota, Resources, SecretOrigin,
     StoredKey,
@@ -39,8 +39,8 @@ struct Document {
     suspended_at: Option<OffsetDateTime>,
     #[serde(deserialize_with = "Option::deserialize")]
     rotation: Option<Rotated>,
-    #[serde(deserialize_with = "Option::deserialize")]
-    foreign: Option<ForeignText>,
+    #[serde(rename = "foreign", deserialize_with = "Option::deserialize")]
+    legacy: Option<LegacyText>,
 }
 
 impl KeyRecord {
@@ -63,7 +63,7 @@ impl KeyRecord {
             not_before: self.not_before,
             suspended_at: self.suspended_at,
             rotation: self.rotation,
-            foreign: self.foreign.clone(),
+            legacy: self.legacy.clone(),
         };
         let document = serde_json::to_vec(&document).map_err(EncodeError::Unwritable)?;
         if document.len() > StoredKey::MAX_DOCUMENT_BYTES {
@@ -134,7 +134,7 @@ impl KeyRecord {
             predecessor: stored.predecessor,
             lineage: stored.lineage,
             rotation: document.rotation,
-            foreign: document.foreign,
+            legacy: document.legacy,
             revision: stored.revision,
             has_passed: HasPassed::default(),
         })

@@ -14,8 +14,9 @@ pub enum SecretOrigin {
     },
     /// It was brought from elsewhere.
     Imported {
-        /// Entropy in bits that whoever imported it vouches for; unknown counts as weak.
-        declared_bits: Option<u16>,
+        /// Entropy in bits, as declared at the import; unknown counts as weak.
+        #[serde(rename = "declared_bits")]
+        entropy_bits: Option<u16>,
     },
 }
 
@@ -29,10 +30,10 @@ impl SecretOrigin {
     pub(crate) fn at_most(self, characters: usize) -> Self {
         match self {
             Self::Imported {
-                declared_bits: Some(bits),
-            } if usize::from(bits) > characters.saturating_mul(655) / 100 => Self::Imported {
-                declared_bits: None,
-            },
+                entropy_bits: Some(bits),
+            } if usize::from(bits) > characters.saturating_mul(655) / 100 => {
+                Self::Imported { entropy_bits: None }
+            }
             origin => origin,
         }
     }
@@ -42,8 +43,8 @@ impl SecretOrigin {
     pub fn is_strong(&self) -> bool {
         match self {
             Self::Generated { entropy_bits } => *entropy_bits >= Self::STRONG_BITS,
-            Self::Imported { declared_bits } => {
-                declared_bits.is_some_and(|bits| bits >= Self::STRONG_BITS)
+            Self::Imported { entropy_bits } => {
+                entropy_bits.is_some_and(|bits| bits >= Self::STRONG_BITS)
             }
         }
     }

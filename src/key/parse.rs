@@ -247,7 +247,7 @@ fn diagnose_head(format: &KeyFormat, text: &[u8]) -> KeyTextError {
     if format.heads().any(|(_, head)| begins_with(head)) {
         return KeyTextError::Recased;
     }
-    // A key cut within its head is cut short, not foreign.
+    // A key cut within its head is cut short, not of another prefix.
     if let Some((_, head)) = format
         .heads()
         .find(|(_, head)| head.as_bytes().starts_with(text))

@@ -40,7 +40,7 @@ pub struct KeyRecord {
     pub(crate) predecessor: Option<KeyId>,
     pub(crate) lineage: KeyId,
     pub(crate) rotation: Option<Rotated>,
-    pub(crate) foreign: Option<ForeignText>,
+    pub(crate) legacy: Option<LegacyText>,
     pub(crate) revision: u64,
     /// Whether this process had seen its [end](Self::end) pass when the record was read.
     pub(crate) has_passed: HasPassed,
@@ -77,10 +77,10 @@ pub struct Rotated {
     pub own_end: Option<OffsetDateTime>,
 }
 
-/// In which foreign format the client holds its key, and what of it may be shown.
+/// In which legacy format the client holds its key, and what of it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ForeignText {
+pub(crate) struct LegacyText {
     pub(crate) format: Box<str>,
     pub(crate) shown: Box<str>,
 }
@@ -225,10 +225,10 @@ impl KeyRecord {
         self.rotation.as_ref()
     }
 
-    /// The name of the foreign format in which the client holds it; none for keys of the application's own format.
+    /// The name of the legacy format in which the client holds it; `None` for keys of the application's own format.
     #[must_use]
-    pub fn foreign_format(&self) -> Option<&str> {
-        self.foreign.as_ref().map(|foreign| &*foreign.format)
+    pub fn legacy_format(&self) -> Option<&str> {
+        self.legacy.as_ref().map(|legacy| &*legacy.format)
     }
 
     /// 1 when issued, and one more at each change.
@@ -293,8 +293,8 @@ impl KeyRecord {
     /// The part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`. None of it is secret.
     #[must_use]
     pub fn display_prefix(&self) -> String {
-        if let Some(foreign) = &self.foreign {
-            return foreign.shown.to_string();
+        if let Some(legacy) = &self.legacy {
+            return legacy.shown.to_string();
         }
         let digits = self.id.base62();
         let shown = digits.into_iter().take(DISPLAYED_ID_DIGITS);

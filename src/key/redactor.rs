@@ -13,11 +13,11 @@ const MAX_BREAKS: usize = 4;
 
 /// Masks an application's keys wherever they stand in a text, and leaves the display prefix.
 ///
-/// It would rather mask too much: the prefix and environment match in any case, the environment may be any, and
-/// a key that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character
-/// of a secret. What it cannot see: the secret of the two-value form standing alone, a key in base64, as `Basic`
-/// credentials have it, a key whose prefix or environment is damaged, and what follows white space, a quotation mark or more than four other characters
-/// that are no letters or digits within a key.
+/// It would rather mask too much: the prefix and environment match in any case, the environment may be any, and a key
+/// that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character of a secret.
+/// What it cannot see: the secret of the two-value form standing alone, a key in base64, as `Basic` credentials have
+/// it, a key whose prefix or environment is damaged, and what follows white space, a quotation mark or more than four
+/// other characters that are no letters or digits within a key.
 ///
 /// ```
 /// use keyward::key::{KeyFormat, KeyId, Secret};
@@ -77,8 +77,8 @@ impl Redactor {
         self.keys(text, least).next().is_some()
     }
 
-    /// What to mask of each key that has this many letters and digits, in the order in which they begin: byte positions in
-    /// `text`.
+    /// What to mask of each key that has this many letters and digits, in the order in which they begin: byte positions
+    /// in `text`.
     fn keys(&self, text: &str, least: usize) -> impl Iterator<Item = (usize, usize)> {
         let bytes = text.as_bytes();
         (0..bytes.len()).filter_map(move |at| {

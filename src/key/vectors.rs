@@ -70,7 +70,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
     let recased = |upper: usize| format!("{}{}", start(upper).to_uppercase(), tail(upper));
     let mut last_digit_changed = cut(1);
     last_digit_changed.push(if good.ends_with('0') { '1' } else { '0' });
-    let foreign_head = format!("{}_elsewhere_", format.prefix());
+    let other_head = format!("{}_elsewhere_", format.prefix());
     let mut hyphenated = secret.clone();
     hyphenated.replace_range(..1, "-");
     let greatest_checksum = format!("{}zzzzzz", cut(base62::CHECKSUM_DIGITS));
@@ -110,7 +110,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
         ("an upper-case head", recased(head.len()), "recased"),
         (
             "no such environment",
-            text(&foreign_head, &id, &secret),
+            text(&other_head, &id, &secret),
             "environment",
         ),
         ("the prefix alone", start(prefix), "truncated"),

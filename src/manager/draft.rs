@@ -50,9 +50,7 @@ impl KeyManager {
             quotas: key.quotas,
             concurrency: key.concurrency,
             metadata: key.metadata,
-            origin: SecretOrigin::Imported {
-                declared_bits: None,
-            },
+            origin: SecretOrigin::Imported { entropy_bits: None },
             digest: Digest::none(),
             created_at: now,
             created_by: actor.principal().clone(),
@@ -64,7 +62,7 @@ impl KeyManager {
             predecessor: None,
             lineage: KeyId::from_u128(0),
             rotation: None,
-            foreign: None,
+            legacy: None,
             revision: 1,
             has_passed: HasPassed::default(),
         };

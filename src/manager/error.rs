@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Axis, CursorError, ImportError, PolicyError};
+use super::{Axis, ImportError, PageCursorError, PolicyError};
 use crate::clock::rfc3339;
 use crate::hashing::HashingError;
 use crate::key::{
@@ -70,9 +70,9 @@ pub enum ManageError {
         /// The id.
         id: KeyId,
     },
-    /// The foreign key cannot be brought in.
+    /// The imported key cannot be brought in.
     #[error(transparent)]
-    Foreign(#[from] ImportError),
+    Import(#[from] ImportError),
     /// A kill switch that was thrown meanwhile has ended all that was issued at that instant. Try again.
     #[error("a cutoff has ended all that was issued at that instant")]
     CutOff,
@@ -110,7 +110,7 @@ pub enum ManageError {
     TooManyLookups,
     /// The cursor came of another list.
     #[error(transparent)]
-    Cursor(#[from] CursorError),
+    Cursor(#[from] PageCursorError),
     /// The key asked for cannot be.
     #[error(transparent)]
     Invalid(#[from] InvalidKey),

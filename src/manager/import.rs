@@ -2,15 +2,15 @@
 
 use zeroize::Zeroizing;
 
-use super::foreign_key::{ForeignKey, Form};
+use super::imported_key::{Form, ImportedKey};
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::hashing::{
-    Binding, Credential, ForeignDigest, ForeignKeys, HashingError, Possession, Purpose,
+    Binding, Credential, HashingError, ImportedKeys, LegacyDigest, Possession, Purpose,
 };
 use crate::key::{
-    Coverage, ForeignFormat, ForeignText, KeyId, KeyRecord, PresentedKey, SecretOrigin,
+    Coverage, KeyId, KeyRecord, LegacyFormat, LegacyText, PresentedKey, SecretOrigin,
 };
 use crate::store::ChangeId;
 
@@ -21,7 +21,7 @@ enum Kept<'a> {
         /// All that comes as one text; of a pair, the secret.
         text: Zeroizing<Vec<u8>>,
     },
-    Digest(Coverage, &'a ForeignDigest),
+    Digest(Coverage, &'a LegacyDigest),
 }
 
 impl KeyManager {
@@ -37,8 +37,8 @@ impl KeyManager {
     /// one that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is
     /// another key's, of whichever tenant; [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and
     /// `ImportedOtherwise`, in a minute, counted together with the misses of [`find_owner`](Self::find_owner); and as
-    /// [`issue`](Self::issue). [`ManageError::Foreign`] if the text or digest is not as its format says, or no such
-    /// format is [accepted](crate::Builder::foreign_keys).
+    /// [`issue`](Self::issue). [`ManageError::Import`] if the text or digest is not as its format says, or no such
+    /// format is [accepted](crate::Builder::imported_keys).
     ///
     /// # Security
     /// `AlreadyImported` tells whoever may import for a tenant, and has a key's text or digest, that the key is that
@@ -52,7 +52,7 @@ impl KeyManager {
         &self,
         actor: &Actor,
         key: NewKey,
-        foreign: ForeignKey,
+        imported: ImportedKey,
     ) -> Result<KeyRecord, ManageError> {
         let key = key.into_request(actor);
         if !actor.acts_for(&key.tenant) {
@@ -60,13 +60,13 @@ impl KeyManager {
         }
         let operation = Operation::Import {
             key: &key,
-            foreign: &foreign,
+            imported: &imported,
         };
         self.ask(actor, &operation).await?;
         let rules = self.rules_of(&key.tenant).await?;
         let now = self.now()?;
         let mut record = self.draft(actor, key, now)?;
-        if let Some(issued_at) = foreign.issued_at {
+        if let Some(issued_at) = imported.issued_at {
             let issued_at = normalized(issued_at).ok_or(InvalidKey::Instant)?;
             if issued_at > now {
                 return Err(ManageError::InTheFuture);
@@ -76,26 +76,26 @@ impl KeyManager {
         rules.check(&record, &self.parts.catalog)?;
         self.check_ceiling(actor, &record)?;
 
-        let kept = self.identify(&mut record, &foreign)?;
-        if let Some(foreign) = &record.foreign {
-            self.refuse_keys("id", &foreign.shown)?;
+        let kept = self.identify(&mut record, &imported)?;
+        if let Some(legacy) = &record.legacy {
+            self.refuse_keys("id", &legacy.shown)?;
         }
         record.lineage = record.id;
         record.origin = SecretOrigin::Imported {
-            declared_bits: foreign.declared_bits,
+            entropy_bits: imported.entropy_bits,
         };
         let (digest, scheme) = match &kept {
             Kept::Secret { secret, .. } => {
-                check_strength(secret, foreign.declared_bits)?;
+                check_strength(secret, imported.entropy_bits)?;
                 check_shows_not(&record, secret)?;
                 let digest = self.parts.hasher.digest(&record, secret).await?;
                 (digest, "own")
             }
             Kept::Digest(coverage, digest) => {
                 let hasher = &self.parts.hasher;
-                let kept = hasher.keep_foreign(Binding::of(&record), *coverage, digest);
+                let kept = hasher.keep_legacy(Binding::of(&record), *coverage, digest);
                 let kept = kept.map_err(|error| match error {
-                    HashingError::Excessive => ManageError::Foreign(ImportError::Excessive),
+                    HashingError::Excessive => ManageError::Import(ImportError::Excessive),
                     error => error.into(),
                 })?;
                 (kept, digest.scheme())
@@ -105,10 +105,10 @@ impl KeyManager {
         let mut addition = self.addition(actor, EventAction::KeyImported, &record, &rules)?;
         let told = &mut addition.event.changes;
         told.push(FieldChange::set("digest_scheme", scheme));
-        if let Some(bits) = foreign.declared_bits {
+        if let Some(bits) = imported.entropy_bits {
             told.push(FieldChange::set("declared_bits", bits.to_string()));
         }
-        if foreign.issued_at.is_some() {
+        if imported.issued_at.is_some() {
             told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
         let set = addition.into_set(ChangeId::generate(&*self.parts.random));
@@ -140,7 +140,7 @@ impl KeyManager {
         let there = stored.and_then(|stored| KeyRecord::decode(stored).ok());
         let there = there.filter(|there| {
             let is_imported = matches!(there.origin(), SecretOrigin::Imported { .. });
-            is_imported && there.foreign == record.foreign
+            is_imported && there.legacy == record.legacy
         });
         Ok(match there {
             None => ManageError::IdTaken { id },
@@ -165,58 +165,58 @@ impl KeyManager {
             environment: None,
             secret,
             text,
-            foreign: None,
+            legacy: None,
         };
         let compared = hasher.verify(there, &credential, Purpose::Trial).await?;
         Ok(matches!(compared, Possession::Proven { .. }))
     }
 
-    /// Gives the record the id and the shown text of the foreign key, and says what of its secret is to be kept.
+    /// Gives the record the id and the shown text of the imported key, and says what of its secret is to be kept.
     fn identify<'a>(
         &self,
         record: &mut KeyRecord,
-        key: &'a ForeignKey,
+        key: &'a ImportedKey,
     ) -> Result<Kept<'a>, ImportError> {
-        let foreign = self.parts.hasher.foreign();
-        let foreign = || foreign.ok_or(ImportError::NotAccepted);
+        let imported = self.parts.hasher.imported_keys();
+        let imported = || imported.ok_or(ImportError::NotAccepted);
         let find = |name: &str| {
-            let foreign = foreign()?;
-            let format = foreign.format(name).ok_or(ImportError::UnknownFormat)?;
-            Ok((foreign, format))
+            let imported = imported()?;
+            let format = imported.format(name).ok_or(ImportError::UnknownFormat)?;
+            Ok((imported, format))
         };
         match &key.form {
             Form::Text { format, text } => {
-                let (foreign, format) = find(format)?;
-                if self.reads_as(foreign, text)? != format.name() {
+                let (imported, format) = find(format)?;
+                if self.reads_as(imported, text)? != format.name() {
                     return Err(ImportError::OtherFormat);
                 }
                 let parts = format.parse(text).ok_or(ImportError::Text)?;
-                record.id = foreign.id_of(format, &parts).ok_or(ImportError::Text)?;
-                record.foreign = Some(shown(format, parts.id));
+                record.id = imported.id_of(format, &parts).ok_or(ImportError::Text)?;
+                record.legacy = Some(shown(format, parts.id));
                 Ok(Kept::Secret {
                     secret: Zeroizing::new(parts.secret.to_vec()),
                     text: Zeroizing::new(parts.text.to_vec()),
                 })
             }
             Form::Digest { format, id, digest } => {
-                let (foreign, format) = find(format)?;
+                let (imported, format) = find(format)?;
                 if !format.has_id() || !format.is_id(id) {
                     return Err(ImportError::Id);
                 }
-                self.check_samples(foreign, format, Some(id))?;
-                record.id = foreign.id_of_id(format, id);
-                record.foreign = Some(shown(format, Some(id)));
+                self.check_samples(imported, format, Some(id))?;
+                record.id = imported.id_of_id(format, id);
+                record.legacy = Some(shown(format, Some(id)));
                 Ok(Kept::Digest(format.coverage(), digest))
             }
             Form::OpaqueDigest { format, digest } => {
-                let (foreign, format) = find(format)?;
+                let (imported, format) = find(format)?;
                 if format.has_id() {
                     return Err(ImportError::Id);
                 }
-                self.check_samples(foreign, format, None)?;
-                let id = foreign.id_of_digest(format, digest);
+                self.check_samples(imported, format, None)?;
+                let id = imported.id_of_digest(format, digest);
                 record.id = id.ok_or(ImportError::Unfindable)?;
-                record.foreign = Some(shown(format, None));
+                record.legacy = Some(shown(format, None));
                 Ok(Kept::Digest(format.coverage(), digest))
             }
             Form::Pair { id, secret } => {
@@ -230,7 +230,7 @@ impl KeyManager {
                 })
             }
             Form::PairDigest { id, digest } => {
-                foreign()?;
+                imported()?;
                 record.id = *id;
                 Ok(Kept::Digest(Coverage::Secret, digest))
             }
@@ -240,46 +240,46 @@ impl KeyManager {
     /// The format that will read this text when a client sends it.
     fn reads_as<'a>(
         &'a self,
-        foreign: &'a ForeignKeys,
+        imported: &'a ImportedKeys,
         text: &'a [u8],
     ) -> Result<&'a str, ImportError> {
-        let read = Credential::read(PresentedKey::text(text), &self.parts.format, Some(foreign));
+        let read = Credential::read(PresentedKey::text(text), &self.parts.format, Some(imported));
         let read = read.map_err(|_| ImportError::Text)?;
-        read.foreign.ok_or(ImportError::OtherFormat)
+        read.legacy.ok_or(ImportError::OtherFormat)
     }
 
     /// Whether texts that belong to a digest will be read by its format, as far as that can be told without them.
     fn check_samples(
         &self,
-        foreign: &ForeignKeys,
-        format: &ForeignFormat,
+        imported: &ImportedKeys,
+        format: &LegacyFormat,
         id: Option<&str>,
     ) -> Result<(), ImportError> {
         for sample in format.samples(id) {
-            if self.reads_as(foreign, sample.as_bytes()) != Ok(format.name()) {
+            if self.reads_as(imported, sample.as_bytes()) != Ok(format.name()) {
                 return Err(ImportError::OtherFormat);
             }
         }
         Ok(())
     }
 
-    /// The id under which the key with this id in a foreign format is kept: to revoke here what is revoked there.
+    /// The id under which the key with this id in a legacy format is kept: to revoke here what is revoked there.
     ///
     /// # Errors
     /// [`ImportError`] if no such format is accepted, or it has no such ids.
-    pub fn foreign_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
-        let foreign = self.parts.hasher.foreign();
-        let foreign = foreign.ok_or(ImportError::NotAccepted)?;
-        let format = foreign.format(format).ok_or(ImportError::UnknownFormat)?;
+    pub fn imported_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
+        let imported = self.parts.hasher.imported_keys();
+        let imported = imported.ok_or(ImportError::NotAccepted)?;
+        let format = imported.format(format).ok_or(ImportError::UnknownFormat)?;
         if !format.has_id() || !format.is_id(id) {
             return Err(ImportError::Id);
         }
-        Ok(foreign.id_of_id(format, id))
+        Ok(imported.id_of_id(format, id))
     }
 }
 
-fn shown(format: &ForeignFormat, id: Option<&str>) -> ForeignText {
-    ForeignText {
+fn shown(format: &LegacyFormat, id: Option<&str>) -> LegacyText {
+    LegacyText {
         format: format.name().into(),
         shown: format.shown(id).into(),
     }
@@ -310,23 +310,23 @@ fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> 
 }
 
 /// A secret cannot hold more entropy than visible ASCII characters can: 6.55 bits each.
-fn check_strength(secret: &[u8], declared_bits: Option<u16>) -> Result<(), ImportError> {
+fn check_strength(secret: &[u8], entropy_bits: Option<u16>) -> Result<(), ImportError> {
     let most = secret.len().saturating_mul(655) / 100;
-    match declared_bits {
+    match entropy_bits {
         Some(bits) if usize::from(bits) > most => Err(ImportError::Overstated),
         _ => Ok(()),
     }
 }
 
-/// A foreign key cannot be brought in.
+/// An imported key cannot be brought in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// No foreign keys are accepted here.
-    #[error("no foreign keys are accepted here")]
+    /// No imported keys are accepted here.
+    #[error("no imported keys are accepted here")]
     NotAccepted,
     /// No format of this name is accepted here.
-    #[error("no foreign format of this name is accepted here")]
+    #[error("no legacy format of this name is accepted here")]
     UnknownFormat,
     /// The text, or the secret, is not of its format: its prefix, its id, or the length of its secret.
     #[error("the text is not of its format, or its secret too short or too long for it")]

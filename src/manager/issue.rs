@@ -197,7 +197,7 @@ fn described(record: &KeyRecord) -> Vec<FieldChange> {
     if let Some(predecessor) = record.predecessor {
         changes.push(FieldChange::set("predecessor", predecessor.to_string()));
     }
-    if let Some(format) = record.foreign_format() {
+    if let Some(format) = record.legacy_format() {
         changes.push(FieldChange::set("foreign_format", format));
     }
     changes

@@ -19,7 +19,7 @@ pub struct Found {
 impl Found {
     /// Whether it can be used, now or later: it is neither revoked nor expired.
     #[must_use]
-    pub fn lives(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         !matches!(self.status, KeyStatus::Revoked | KeyStatus::Expired)
     }
 }
@@ -116,7 +116,7 @@ impl KeyManager {
         is_limited: bool,
     ) -> Result<(Found, StoredKey), ManageError> {
         let parts = &self.parts;
-        let credential = Credential::read(presented, &parts.format, parts.hasher.foreign())
+        let credential = Credential::read(presented, &parts.format, parts.hasher.imported_keys())
             .map_err(|_| ManageError::NotFound)?;
         let stored = self.read(credential.id).await?;
         let stored = stored.ok_or(ManageError::NotFound)?;

@@ -57,9 +57,9 @@ impl KeyManager {
         let now = self.now()?;
         let mut list = KeyList::default();
         let shown = query.asks_for_display_prefix();
-        // What is no prefix of the application's own may be shown for a foreign key: looked for one by one.
+        // What is no prefix of the application's own may be shown of an imported key: looked for one by one.
         let ids = shown.and_then(|start| self.parts.format.ids_displayed_as(start));
-        if shown.is_some() && ids.is_none() && self.parts.hasher.foreign().is_none() {
+        if shown.is_some() && ids.is_none() && self.parts.hasher.imported_keys().is_none() {
             return Ok(list);
         }
         let mut for_store = query.for_store(ids, now);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{Actor, ManageError, Tenants};
-use crate::clock::SteadyClock;
+use crate::clock::MonotonicClock;
 use crate::key::Principal;
 
-/// Recent misses, counted for each principal of each tenant on the steady clock.
+/// Recent misses, counted for each principal of each tenant on the monotonic clock.
 ///
 /// Each miss is kept with its instant, and look-ups in progress hold a place, so no interval of the window's length
 /// contains more misses than the limit. Memory is bounded: a tenant has a log of its own for its first principals and
@@ -19,7 +19,7 @@ use crate::key::Principal;
 /// [`MAX_GROUPS`](Self::MAX_GROUPS) tenants miss within one window, the counts of the least recent one are dropped:
 /// other tenants must not get a tenant refused.
 pub(crate) struct Lookups {
-    steady: Arc<dyn SteadyClock>,
+    monotonic: Arc<dyn MonotonicClock>,
     groups: Mutex<HashMap<Tenants, Group>>,
 }
 
@@ -52,9 +52,9 @@ impl Lookups {
     const MAX_PRINCIPALS: usize = 16;
     const MAX_GROUPS: usize = 1_000;
 
-    pub(crate) fn new(steady: Arc<dyn SteadyClock>) -> Self {
+    pub(crate) fn new(monotonic: Arc<dyn MonotonicClock>) -> Self {
         Self {
-            steady,
+            monotonic,
             groups: Mutex::default(),
         }
     }
@@ -93,7 +93,7 @@ impl Lookups {
     }
 
     fn now(&self) -> Result<Duration, ManageError> {
-        self.steady.elapsed().map_err(|_| ManageError::Clock)
+        self.monotonic.elapsed().map_err(|_| ManageError::Clock)
     }
 
     fn log(&self, actor: &Actor, now: Duration) -> Arc<Log> {
@@ -177,7 +177,7 @@ impl Drop for Lookup<'_> {
         let mut entries = self.log.entries();
         entries.in_progress = entries.in_progress.saturating_sub(1);
         if self.is_miss {
-            let now = self.of.steady.elapsed();
+            let now = self.of.monotonic.elapsed();
             entries.misses.push_back(now.unwrap_or(self.begun));
         }
         if entries.misses.len() >= Lookups::LIMIT {
@@ -193,16 +193,16 @@ mod tests {
     use super::*;
     use crate::key::TenantId;
     use crate::manager::Ceiling;
-    use crate::testkit::ManualSteadyClock;
+    use crate::testkit::ManualMonotonicClock;
 
     fn actor(name: &str, tenant: &str) -> Actor {
         let tenant = TenantId::new(tenant).unwrap();
         Actor::user(name, tenant, Ceiling::Unlimited).unwrap()
     }
 
-    fn lookups() -> (Lookups, ManualSteadyClock) {
-        let steady = ManualSteadyClock::new();
-        (Lookups::new(Arc::new(steady.clone())), steady)
+    fn lookups() -> (Lookups, ManualMonotonicClock) {
+        let monotonic = ManualMonotonicClock::new();
+        (Lookups::new(Arc::new(monotonic.clone())), monotonic)
     }
 
     async fn begin_many<'a>(lookups: &'a Lookups, actor: &Actor, count: usize) -> Vec<Lookup<'a>> {
@@ -224,21 +224,21 @@ mod tests {
 
     #[tokio::test]
     async fn no_interval_holds_more_than_the_limit() {
-        let (lookups, steady) = lookups();
+        let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
         lookups.begin(&alice).await.unwrap().missed();
-        steady.advance(Lookups::WINDOW - Duration::from_millis(100));
+        monotonic.advance(Lookups::WINDOW - Duration::from_millis(100));
         assert_eq!(exhaust(&lookups, &alice).await, 99);
-        steady.advance(Duration::from_millis(100));
+        monotonic.advance(Duration::from_millis(100));
         assert_eq!(exhaust(&lookups, &alice).await, 1);
     }
 
     #[tokio::test]
     async fn a_slow_lookup_counts_from_its_answer() {
-        let (lookups, steady) = lookups();
+        let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
         let slow = begin_many(&lookups, &alice, 60).await;
-        steady.advance(Lookups::WINDOW);
+        monotonic.advance(Lookups::WINDOW);
         let more = begin_many(&lookups, &alice, 40).await;
         slow.into_iter().chain(more).for_each(Lookup::missed);
         assert_eq!(exhaust(&lookups, &alice).await, 0);
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_tenants_lock_out_nobody() {
-        let (lookups, steady) = lookups();
+        let (lookups, monotonic) = lookups();
         let admin = |n: usize| actor("admin", &n.to_string());
         for n in 0..=Lookups::MAX_GROUPS {
             lookups.begin(&admin(n)).await.unwrap().missed();
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(lookups.groups().len(), Lookups::MAX_GROUPS);
         assert_eq!(exhaust(&lookups, &actor("admin", "new")).await, 100);
         // Counts that have run out go before any that still limit.
-        steady.advance(Lookups::WINDOW);
+        monotonic.advance(Lookups::WINDOW);
         lookups.begin(&admin(0)).await.unwrap().missed();
         lookups
             .begin(&actor("admin", "newer"))
@@ -315,10 +315,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_steady_clock_begins_nothing() {
-        let (lookups, steady) = lookups();
+    async fn a_failing_monotonic_clock_begins_nothing() {
+        let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
-        steady.fail();
+        monotonic.fail();
         assert!(matches!(
             lookups.begin(&alice).await,
             Err(ManageError::Clock)

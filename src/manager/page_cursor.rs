@@ -38,10 +38,10 @@ impl fmt::Debug for PageCursor {
 }
 
 impl FromStr for PageCursor {
-    type Err = CursorError;
+    type Err = PageCursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let malformed = CursorError::Malformed;
+        let malformed = PageCursorError::Malformed;
         let digits = text.get(1..).ok_or(malformed)?;
         let canonical = digits.len() == 64
             && digits
@@ -84,16 +84,16 @@ impl<'de> Deserialize<'de> for PageCursor {
     }
 }
 
-/// A cursor cannot be used.
+/// Why a [`PageCursor`] cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CursorError {
+pub enum PageCursorError {
     /// The text is no cursor.
     #[error("the cursor is malformed")]
     Malformed,
     /// The cursor came of another query.
     #[error("the cursor belongs to another list")]
-    Foreign,
+    OtherQuery,
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
         ] {
             assert_eq!(
                 bad.parse::<PageCursor>(),
-                Err(CursorError::Malformed),
+                Err(PageCursorError::Malformed),
                 "{bad}"
             );
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use time::OffsetDateTime;
 
-use super::{Actor, ForeignKey, KeyRequest, KeyUpdate, Rotation};
+use super::{Actor, ImportedKey, KeyRequest, KeyUpdate, Rotation};
 use crate::key::{KeyId, KeyRecord, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
 
@@ -185,7 +185,7 @@ pub enum Operation<'a> {
         /// The key as asked for, its tenant and its owner included.
         key: &'a KeyRequest,
         /// The key as it is held elsewhere.
-        foreign: &'a ForeignKey,
+        imported: &'a ImportedKey,
     },
     /// Find out whose key a text is, of whichever tenant that the actor acts for.
     FindOwner {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use time::{Date, Month, OffsetDateTime};
 
-use super::{CursorError, PageCursor};
+use super::{PageCursor, PageCursorError};
 use crate::key::{KeyId, KeyRecord, KeyStatus, Principal, TenantId};
 use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
 
@@ -95,7 +95,7 @@ impl KeyQuery {
     /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none:
     /// it is a secret, and for [`find_owner`](super::KeyManager::find_owner).
     ///
-    /// Keys of foreign formats are looked for one by one: pages may be short.
+    /// Keys of legacy formats are looked for one by one: pages may be short.
     #[must_use]
     pub fn display_prefix(mut self, start: &str) -> Self {
         self.display_prefix = Some(start.into());
@@ -139,8 +139,8 @@ impl KeyQuery {
     /// Goes on after the page that bore this cursor.
     ///
     /// # Errors
-    /// [`CursorError::Foreign`] if the cursor came of a query for another tenant or with other conditions.
-    pub fn after(mut self, cursor: PageCursor) -> Result<Self, CursorError> {
+    /// [`PageCursorError::OtherQuery`] if the cursor came of a query for another tenant or with other conditions.
+    pub fn after(mut self, cursor: PageCursor) -> Result<Self, PageCursorError> {
         self.after = Some(self.position_of(cursor)?);
         Ok(self)
     }
@@ -234,11 +234,11 @@ impl KeyQuery {
     }
 
     /// The place that a cursor of this list stands for.
-    pub(super) fn position_of(&self, cursor: PageCursor) -> Result<ListPosition, CursorError> {
+    pub(super) fn position_of(&self, cursor: PageCursor) -> Result<ListPosition, PageCursorError> {
         if cursor.query == self.fingerprint() {
             Ok(cursor.position)
         } else {
-            Err(CursorError::Foreign)
+            Err(PageCursorError::OtherQuery)
         }
     }
 
@@ -353,7 +353,7 @@ mod tests {
             assert_eq!(query("a").after(read).unwrap().after, Some(position));
             assert!(query("a").limit(7).after(read).is_ok());
             for other in &others {
-                assert_eq!(other.clone().after(read), Err(CursorError::Foreign));
+                assert_eq!(other.clone().after(read), Err(PageCursorError::OtherQuery));
             }
         }
     }

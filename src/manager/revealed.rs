@@ -9,8 +9,8 @@ use crate::key::KeyView;
 
 /// A key that was just issued, to be sent to whoever asked for it.
 ///
-/// Serializes as its [`KeyView`] with two more members: `api_key`, the key as one text, and `secret`, which with `id` is the
-/// key as two. In axum and actix it is a response: 201, and kept by no cache.
+/// Serializes as its [`KeyView`] with two more members: `api_key`, the key as one text, and `secret`, which with `id`
+/// is the key as two. In axum and actix it is a response: 201, and kept by no cache.
 ///
 /// # Security
 /// What it serializes to is the key: send it once, over TLS, and keep it nowhere. `Debug` shows neither member.

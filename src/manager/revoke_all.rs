@@ -25,8 +25,8 @@ use crate::store::{
 /// ```
 /// use keyward::{key::{Principal, RevokeReason}, manager::RevokeAll};
 ///
-/// let everything = RevokeAll::because(RevokeReason::Leaked);
-/// let of_alice = RevokeAll::because(RevokeReason::Decommissioned).of_owner(&Principal::user("alice")?);
+/// let everything = RevokeAll::new(RevokeReason::Leaked);
+/// let of_alice = RevokeAll::new(RevokeReason::Decommissioned).owner(&Principal::user("alice")?);
 /// # let _ = (everything, of_alice);
 /// # Ok::<(), keyward::key::PrincipalError>(())
 /// ```
@@ -40,7 +40,7 @@ pub struct RevokeAll {
 impl RevokeAll {
     /// All keys that the tenant has now.
     #[must_use]
-    pub fn because(reason: RevokeReason) -> Self {
+    pub fn new(reason: RevokeReason) -> Self {
         Self {
             owner: None,
             before: None,
@@ -48,9 +48,9 @@ impl RevokeAll {
         }
     }
 
-    /// Only those of this owner.
+    /// Only the keys of this owner.
     #[must_use]
-    pub fn of_owner(mut self, owner: &Principal) -> Self {
+    pub fn owner(mut self, owner: &Principal) -> Self {
         self.owner = Some(owner.clone());
         self
     }
@@ -213,7 +213,7 @@ impl KeyManager {
     ///
     /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The
     /// keys are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they
-    /// count towards a tenant's [cap](super::TenantRules::most_keys). A cutoff only ever moves forward: an earlier one
+    /// count towards a tenant's [cap](super::TenantRules::max_keys). A cutoff only ever moves forward: an earlier one
     /// changes nothing, and the answer is [`CutoffChange::Unchanged`].
     ///
     /// As long as a cutoff lies in a node's future, that node issues no keys in its scope

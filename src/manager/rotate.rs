@@ -101,9 +101,9 @@ impl Rotation {
         }
     }
 
-    /// Whether the successor is asked for without an end.
+    /// Whether the successor is to be valid until it is revoked.
     #[must_use]
-    pub fn asks_for_no_end(&self) -> bool {
+    pub fn is_unlimited(&self) -> bool {
         matches!(self.expiry, Asked::Never)
     }
 }
@@ -253,7 +253,7 @@ impl KeyManager {
         }
         successor.predecessor = Some(record.id);
         successor.revision = 1;
-        (successor.rotation, successor.foreign) = (None, None);
+        (successor.rotation, successor.legacy) = (None, None);
         (successor.revocation, successor.cutoff) = (None, None);
         self.check_bounds(&successor)?;
         Ok(successor)

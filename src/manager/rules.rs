@@ -20,17 +20,17 @@ use crate::key::{Access, KeyRecord, ScopeCatalog, TenantId};
 /// use keyward::{manager::TenantRules, scope};
 ///
 /// let rules = TenantRules::new()
-///     .longest_life(Duration::from_hours(24 * 365))
+///     .max_lifetime(Duration::from_hours(24 * 365))
 ///     .access(scope!("read:editions"))
-///     .most_keys(NonZeroU32::new(20).ok_or("not 0")?);
+///     .max_keys(NonZeroU32::new(20).ok_or("not 0")?);
 /// # let _ = rules;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TenantRules {
     access: Option<Access>,
-    longest_life: Option<Duration>,
-    most_keys: Option<NonZeroU32>,
+    max_lifetime: Option<Duration>,
+    max_keys: Option<NonZeroU32>,
 }
 
 impl TenantRules {
@@ -47,23 +47,23 @@ impl TenantRules {
         self
     }
 
-    /// Keys expire, no later than this long after they were issued.
+    /// Longest lifetime of a key, from the instant it was issued: every key expires.
     #[must_use]
-    pub fn longest_life(mut self, life: Duration) -> Self {
-        self.longest_life = Some(life);
+    pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
+        self.max_lifetime = Some(lifetime);
         self
     }
 
     /// The tenant has at most this many keys that are not revoked. Those that have expired, or that a kill switch has
     /// ended, count until they are revoked.
     #[must_use]
-    pub fn most_keys(mut self, limit: NonZeroU32) -> Self {
-        self.most_keys = Some(limit);
+    pub fn max_keys(mut self, limit: NonZeroU32) -> Self {
+        self.max_keys = Some(limit);
         self
     }
 
     pub(super) fn cap(&self) -> Option<NonZeroU32> {
-        self.most_keys
+        self.max_keys
     }
 
     pub(super) fn check_access(
@@ -87,11 +87,11 @@ impl TenantRules {
 
     pub(super) fn check(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Result<(), InvalidKey> {
         self.check_access(key.access(), catalog)?;
-        let Some(life) = self.longest_life else {
+        let Some(lifetime) = self.max_lifetime else {
             return Ok(());
         };
-        // A life that ends past the calendar is no bound.
-        let latest = later(key.created_at(), life);
+        // A lifetime that ends past the calendar is no bound.
+        let latest = later(key.created_at(), lifetime);
         match (key.expires_at(), latest) {
             (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LivesTooLong),
             (None, _) => Err(InvalidKey::LivesTooLong),

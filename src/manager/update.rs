@@ -44,43 +44,43 @@ impl KeyUpdate {
 
     /// The title that is asked for; `None`: unchanged.
     #[must_use]
-    pub fn new_title(&self) -> Option<&str> {
+    pub fn title_change(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
     /// The metadata that is asked for; `None`: unchanged.
     #[must_use]
-    pub fn new_metadata(&self) -> Option<&Metadata> {
+    pub fn metadata_change(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
     /// The access that is asked for; `None`: unchanged.
     #[must_use]
-    pub fn new_access(&self) -> Option<&Access> {
+    pub fn access_change(&self) -> Option<&Access> {
         self.access.as_ref()
     }
 
     /// The resources that are asked for; `None`: unchanged.
     #[must_use]
-    pub fn new_resources(&self) -> Option<&Resources> {
+    pub fn resources_change(&self) -> Option<&Resources> {
         self.resources.as_ref()
     }
 
     /// The networks that are asked for; `None`: unchanged.
     #[must_use]
-    pub fn new_networks(&self) -> Option<&Networks> {
+    pub fn networks_change(&self) -> Option<&Networks> {
         self.networks.as_ref()
     }
 
     /// The quotas that are asked for; `None`: unchanged. An empty slice removes them.
     #[must_use]
-    pub fn new_quotas(&self) -> Option<&[Quota]> {
+    pub fn quotas_change(&self) -> Option<&[Quota]> {
         self.quotas.as_deref()
     }
 
     /// The limit on requests in flight that is asked for; `None`: unchanged, `Some(None)`: no limit any more.
     #[must_use]
-    pub fn new_concurrency(&self) -> Option<Option<NonZeroU32>> {
+    pub fn concurrency_change(&self) -> Option<Option<NonZeroU32>> {
         self.concurrency
     }
 

@@ -71,9 +71,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let KeyMiddleware { edge, need, paths } = &self.middleware;
 
-        // 1. What the request says: its credential, where it comes from, and which resources it names.
-        // Where the path lacks one of its parameters nothing is named, and the request is refused: else a route that names
-        // a kind twice, once by a typo, would be decided on by half of what its handler acts on.
+        // 1. What the request says: its credential, where it comes from, and which resources it names. Where the path
+        //    lacks one of its parameters nothing is named, and the request is refused: else a route that names a kind
+        //    twice, once by a typo, would be decided on by half of what its handler acts on.
         let values: Option<Vec<_>> = paths
             .iter()
             .map(|(kind, parameter)| Some((*kind, request.raw_path_param(parameter)?)))
@@ -94,13 +94,13 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         };
 
         // 2. The decision.
-        let passage = match edge.admit(&head, attempt).await {
-            Ok(passage) => passage,
+        let admission = match edge.admit(&head, attempt).await {
+            Ok(admission) => admission,
             // What is only reported goes on as it came.
-            Err(refusal) if refusal.is_report_only() => {
+            Err(rejection) if rejection.is_report_only() => {
                 return Ok(self.inner.get_response(request).await);
             }
-            Err(refusal) => return Ok(answered(refusal.into_answer())),
+            Err(rejection) => return Ok(answered(rejection.into_answer())),
         };
 
         // 3. The handler gets the grant and no credential.
@@ -111,13 +111,13 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         if let Some(uri) = without_credential(edge, request.uri()) {
             *request.uri_mut() = uri;
         }
-        let (grant, permit) = passage.into_parts();
+        let (grant, permit) = admission.into_parts();
         request.set_data(grant.clone());
         let mut response = self.inner.get_response(request).await;
 
         // 4. A handler that forgot what it promised answers nothing.
-        if let Err(refusal) = edge.review(&grant, response.status().as_u16()) {
-            return Ok(answered(refusal.into_answer()));
+        if let Err(rejection) = edge.review(&grant, response.status().as_u16()) {
+            return Ok(answered(rejection.into_answer()));
         }
 
         // 5. No cache hands the answer to somebody else.

@@ -31,7 +31,7 @@ impl fmt::Debug for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = CursorError;
+    type Err = FeedCursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = |digits: &str| {
@@ -40,9 +40,9 @@ impl FromStr for Cursor {
                     .bytes()
                     .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             let value = canonical.then(|| u64::from_str_radix(digits, 16).ok());
-            value.flatten().ok_or(CursorError)
+            value.flatten().ok_or(FeedCursorError)
         };
-        let (history, position) = text.split_once('-').ok_or(CursorError)?;
+        let (history, position) = text.split_once('-').ok_or(FeedCursorError)?;
         Ok(Self {
             history: read(history)?,
             position: read(position)?,
@@ -103,10 +103,10 @@ impl Changed {
     }
 }
 
-/// The text is no cursor.
+/// The text is not a feed cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor is malformed")]
-pub struct CursorError;
+#[error("the feed cursor is malformed")]
+pub struct FeedCursorError;
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,7 @@ pub(crate) struct PendingUsage {
 pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
     /// All that was taken down since the last time.
     fn collect(&self) -> Vec<(KeyId, Usage)>;
-    /// A steady clock.
+    /// A monotonic clock.
     fn elapsed(&self) -> Option<Duration>;
     /// What will be collected of a key.
     fn peek(&self, id: KeyId) -> Option<Usage>;
@@ -57,8 +57,8 @@ impl PendingUsage {
 
     /// Hands what was seen until now to the store; for how many keys.
     ///
-    /// A batch that the store refuses for good is given up: losing some usage harms nobody, and else no other would ever
-    /// be handed on.
+    /// A batch that the store refuses for good is given up: losing some usage harms nobody, and else no other would
+    /// ever be handed on.
     pub(crate) async fn flush(&self, random: &dyn RandomSource) -> Result<usize, StoreError> {
         let usage = self.store.usage().ok_or(StoreError::Unsupported)?;
         let mut keys = 0;
@@ -103,8 +103,8 @@ impl PendingUsage {
         Ok(Some(known.collect()))
     }
 
-    /// What this node knows of these keys' use. What is on its way may be in the store already: of that, only the instant
-    /// can be counted twice without harm.
+    /// What this node knows of these keys' use. What is on its way may be in the store already: of that, only the
+    /// instant can be counted twice without harm.
     fn known_of(&self, ids: &[KeyId]) -> HashMap<KeyId, Usage> {
         let (peeked, begun): (HashMap<_, _>, Vec<_>) = {
             // What is collected meanwhile would be seen in neither.

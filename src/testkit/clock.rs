@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::clock::{Clock, ClockError, SteadyClock, later, unix_micros};
+use crate::clock::{Clock, ClockError, MonotonicClock, later, unix_micros};
 
 /// A clock that stands still until it is set. Clones share their time.
 ///
@@ -88,22 +88,22 @@ impl Clock for ManualClock {
     }
 }
 
-/// A [`SteadyClock`] that stands still until it is moved, for how old what a node holds of a key may be. Clones share
-/// their time. It begins at zero.
+/// A [`MonotonicClock`] that stands still until it is moved, for how old what a node holds of a key may be. Clones
+/// share their time. It begins at zero.
 ///
 /// ```
 /// use std::time::Duration;
-/// use keyward::{clock::SteadyClock, testkit::ManualSteadyClock};
+/// use keyward::{clock::MonotonicClock, testkit::ManualMonotonicClock};
 ///
-/// let steady = ManualSteadyClock::new();
-/// steady.advance(Duration::from_secs(60));
-/// assert_eq!(steady.elapsed()?, Duration::from_secs(60));
+/// let monotonic = ManualMonotonicClock::new();
+/// monotonic.advance(Duration::from_secs(60));
+/// assert_eq!(monotonic.elapsed()?, Duration::from_secs(60));
 /// # Ok::<(), keyward::clock::ClockError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualSteadyClock(Arc<Mutex<Result<Duration, ClockError>>>);
+pub struct ManualMonotonicClock(Arc<Mutex<Result<Duration, ClockError>>>);
 
-impl ManualSteadyClock {
+impl ManualMonotonicClock {
     /// A clock that stands at zero.
     #[must_use]
     pub fn new() -> Self {
@@ -136,13 +136,13 @@ impl ManualSteadyClock {
     }
 }
 
-impl Default for ManualSteadyClock {
+impl Default for ManualMonotonicClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl SteadyClock for ManualSteadyClock {
+impl MonotonicClock for ManualMonotonicClock {
     fn elapsed(&self) -> Result<Duration, ClockError> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

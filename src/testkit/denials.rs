@@ -60,7 +60,7 @@ list! {
     DenialReason::Unreadable(_) => DenialReason::Unreadable(DecodeError::Corrupt { source: None }),
     DenialReason::Hashing(_) => DenialReason::Hashing(HashingError::Malformed),
     DenialReason::Clock(_) => DenialReason::Clock(ClockError),
-    DenialReason::TooOld => DenialReason::TooOld,
+    DenialReason::StaleCache => DenialReason::StaleCache,
     DenialReason::ClockBehind => DenialReason::ClockBehind,
 }
 

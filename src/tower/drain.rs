@@ -1,8 +1,8 @@
 //! Reads on to the end of a body that nobody wants.
 //!
-//! A request is refused before its body has come. A server that then stops reading has to close the connection, and a client that is
-//! still sending may lose the answer over it, or the request after it. So the rest is read and thrown away, as far as that is no
-//! burden: what a lingering close is to web servers.
+//! A request is refused before its body has come. A server that then stops reading has to close the connection, and a
+//! client that is still sending may lose the answer over it, or the request after it. So the rest is read and thrown
+//! away, as far as that is no burden: what a lingering close is to web servers.
 
 use std::pin::pin;
 use std::time::Duration;

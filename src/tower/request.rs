@@ -6,7 +6,7 @@ use http::header::Entry;
 use http::request::Parts;
 use http::{Request, Uri};
 
-use crate::http::{Begun, Edge, Gate, Refusal, Rest, Terms, Values, Way};
+use crate::http::{Begun, Edge, Gate, Rejection, Rest, Terms, Values, Way};
 
 /// How far a request has come.
 pub(crate) enum Entering {
@@ -16,11 +16,11 @@ pub(crate) enum Entering {
     Open(Values),
 }
 
-/// What is left to do for a request that was let through, if it was not only reported; or its refusal.
-pub(crate) type HandedOn = Result<Option<Rest>, Box<Refusal>>;
+/// What is left to do for a request that was let through, if it was not only reported; or its rejection.
+pub(crate) type HandedOn = Result<Option<Rest>, Box<Rejection>>;
 
-/// Decides on a request, where that can be done at once. It is taken apart only where the host asks something of its parts, so
-/// that most are moved about no more than without a guard.
+/// Decides on a request, where that can be done at once. It is taken apart only where the host asks something of its
+/// parts, so that most are moved about no more than without a guard.
 pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Entering {
     let begun = if gate.asks_requests() {
         let mut parts = Request::new(()).into_parts().0;
@@ -49,11 +49,11 @@ fn exchange<B>(request: &mut Request<B>, parts: &mut Parts) {
 /// Makes of a request that was decided on what the handler is to see.
 ///
 /// # Errors
-/// The refusal to answer with.
+/// The rejection to answer with.
 #[inline]
 pub(crate) fn hand_on<B>(
     terms: &Terms<Parts>,
-    decided: Result<Way, Box<Refusal>>,
+    decided: Result<Way, Box<Rejection>>,
     request: &mut Request<B>,
 ) -> HandedOn {
     let way = terms.let_in(decided)?;

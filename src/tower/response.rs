@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use crate::http::{Answer, Terms};
 
-/// The answer of a refusal, with what makes a body of one.
+/// The answer of a rejection, with what makes a body of one.
 pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
     let mut response = Response::new(body(answer.body));
     *response.status_mut() =

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::drain::drain;
 use super::request::{Entering, HandedOn, enter, hand_on};
 use super::response::{add_headers, answer};
-use crate::http::{BoxError, Fate, Gate, Refusal, ResponseBody, Rest, Terms};
+use crate::http::{BoxError, Fate, Gate, Rejection, ResponseBody, Rest, Terms};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -82,10 +82,10 @@ impl<S> KeyService<S> {
         let terms = self.gate.terms();
         let rest = match handed_on {
             Ok(rest) => rest,
-            Err(refusal) => {
+            Err(rejection) => {
                 let (parts, body) = request.into_parts();
                 drain(&parts.headers, body);
-                return ResponseFuture::answered(*refusal);
+                return ResponseFuture::answered(*rejection);
             }
         };
         let most = terms.request_bound().unwrap_or(u64::MAX);
@@ -147,8 +147,8 @@ impl<F, R, E> ResponseFuture<F, R, E> {
         Self { state }
     }
 
-    fn answered(refusal: Refusal) -> Self {
-        let response = Some(answer(refusal.into_answer(), ResponseBody::answer));
+    fn answered(rejection: Rejection) -> Self {
+        let response = Some(answer(rejection.into_answer(), ResponseBody::answer));
         Self::of(State::Answered { response })
     }
 }

@@ -104,7 +104,7 @@ impl Core {
                 None => {}
             }
         }
-        Err(DenialReason::TooOld)
+        Err(DenialReason::StaleCache)
     }
 
     /// Whether a read may decide on a request that came at the moment `since`, and for which a hash was last computed

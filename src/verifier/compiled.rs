@@ -129,7 +129,7 @@ impl Compiled {
             standing,
             environment: environment.unwrap_or(u8::MAX),
             has_networks: *record.networks() != Networks::Any,
-            is_ours: record.prefix() == parts.format.prefix() && record.foreign_format().is_none(),
+            is_ours: record.prefix() == parts.format.prefix() && record.legacy_format().is_none(),
             is_restricted: *record.resources() != Resources::Any,
             is_weak: !record.origin().is_strong(),
             known,
@@ -188,12 +188,12 @@ impl Compiled {
     /// A key has one form: the text that its client was given.
     #[inline]
     fn check_format(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let presented = question.credential.foreign;
+        let presented = question.credential.legacy;
         let is_as_given = if self.is_ours {
             presented.is_none()
         } else {
             let (record, format) = (self.record(), &question.parts.format);
-            record.prefix() == format.prefix() && record.foreign_format() == presented
+            record.prefix() == format.prefix() && record.legacy_format() == presented
         };
         if is_as_given {
             Ok(())

@@ -200,9 +200,9 @@ pub enum DenialReason {
     /// The clock failed.
     #[error(transparent)]
     Clock(ClockError),
-    /// What is known of the key is too old to decide on, and could not be read anew in time.
-    #[error("what is known of the key is too old to decide on")]
-    TooOld,
+    /// The cached record is too old to decide on, and could not be read again in time.
+    #[error("the cached record is stale and could not be read again in time")]
+    StaleCache,
     /// The clock stands before the key was issued, and cannot tell whether it has expired.
     #[error("the clock stands before the key was issued")]
     ClockBehind,
@@ -241,7 +241,7 @@ impl DenialReason {
             | Self::Unreadable(_)
             | Self::Hashing(_)
             | Self::Clock(_)
-            | Self::TooOld
+            | Self::StaleCache
             | Self::ClockBehind => DenialClass::Undecidable,
         }
     }

@@ -127,8 +127,8 @@ impl Core {
             steps: Vec::new(),
             denial: None,
         };
-        let (format, foreign) = (&self.parts.format, self.parts.hasher.foreign());
-        let credential = match Credential::read(attempt.presented, format, foreign) {
+        let (format, imported) = (&self.parts.format, self.parts.hasher.imported_keys());
+        let credential = match Credential::read(attempt.presented, format, imported) {
             Ok(credential) => credential,
             Err(error) => {
                 let denial = malformed(error);
@@ -141,8 +141,8 @@ impl Core {
             }
         };
         told.key = Some(credential.id);
-        let written = match (credential.foreign, credential.environment) {
-            (Some(name), _) => format!("of the foreign format {name}"),
+        let written = match (credential.legacy, credential.environment) {
+            (Some(name), _) => format!("of the legacy format {name}"),
             (None, Some(environment)) => format!("of this format, for {environment}"),
             (None, None) => "an id and a secret".to_owned(),
         };
@@ -232,10 +232,7 @@ fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static s
         Check::Environment => ("environment", record.environment().to_string()),
         Check::Format => (
             "format",
-            record
-                .foreign_format()
-                .unwrap_or(record.prefix())
-                .to_owned(),
+            record.legacy_format().unwrap_or(record.prefix()).to_owned(),
         ),
         Check::Tenant => ("tenant", record.tenant().to_string()),
         Check::Status => {

@@ -40,7 +40,7 @@ impl Core {
                     tokio::time::sleep(BREATH.min(most)).await;
                 }
                 Err(_) => {
-                    self.counters.round_failed();
+                    self.counters.feed_poll_failed();
                     wait = Duration::ZERO;
                     tokio::time::sleep(PAUSE.min(most)).await;
                 }
@@ -98,7 +98,7 @@ impl Core {
         // A round of which nobody knows when it began vouches for nothing.
         if let Ok(began) = began {
             self.slots.lease.complete_round(began);
-            self.counters.round_completed();
+            self.counters.feed_polled();
         }
     }
 

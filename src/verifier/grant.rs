@@ -102,13 +102,13 @@ impl Grant {
     /// [`checked_by_handler`](super::Requirement::checked_by_handler).
     ///
     /// # Errors
-    /// [`Refused`] if it is not: the handler answers 403, or 404 where existence itself is not to be told.
-    pub fn permits(&self, kind: &str, value: &str) -> Result<(), Refused> {
+    /// [`ResourceDenied`] if it is not: the handler answers 403, or 404 where existence itself is not to be told.
+    pub fn permits(&self, kind: &str, value: &str) -> Result<(), ResourceDenied> {
         self.done(kind);
         if self.known.record.resources().permit(kind, value) {
             Ok(())
         } else {
-            Err(Refused)
+            Err(ResourceDenied)
         }
     }
 
@@ -143,9 +143,9 @@ impl Grant {
     /// Ends when the key stops being good: it was revoked, here or on another node, suspended, superseded, or it
     /// expired. With it a host cuts a long response short.
     ///
-    /// It hears of a change as fast as a verification would. If the store does not answer, it ends when verifications stop
-    /// being granted: at most one [lease](super::KeyCache::lease) after the last successful read of the key, or poll of the
-    /// change feed, began. It needs a tokio runtime with its timer enabled.
+    /// It hears of a change as fast as a verification would. If the store does not answer, it ends when verifications
+    /// stop being granted: at most one [lease](super::KeyCache::lease) after the last successful read of the key, or
+    /// poll of the change feed, began. It needs a tokio runtime with its timer enabled.
     ///
     /// ```
     /// # async fn f(admitted: keyward::verifier::Admitted, send: impl Future<Output = ()>) {
@@ -207,7 +207,7 @@ impl Only<'_> {
 /// The key does not permit this resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the API key does not permit this")]
-pub struct Refused;
+pub struct ResourceDenied;
 
 /// The checks that a handler promised. Shared by the clones of a grant.
 #[derive(Debug)]

@@ -49,8 +49,8 @@ impl KeyCache {
     /// applied. Five seconds by default; zero keeps nothing. With more than [ten minutes](Self::MAX_LEASE),
     /// [`Builder::open`] fails.
     ///
-    /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is
-    /// measured by the [steady clock](crate::Builder::steady_clock): a machine that is paused from outside, without
+    /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is measured
+    /// by the [monotonic clock](crate::Builder::monotonic_clock): a machine that is paused from outside, without
     /// noticing, may be late by up to a lease after it wakes.
     ///
     /// [`Builder::open`]: crate::Builder::open
@@ -74,7 +74,7 @@ impl KeyCache {
     /// Most reads of the store at once; others wait. Half of them at most are for requests that have not presented what
     /// was proven on this node before, unless there is but one.
     #[must_use]
-    pub fn reads_at_once(mut self, reads: NonZeroUsize) -> Self {
+    pub fn max_concurrent_reads(mut self, reads: NonZeroUsize) -> Self {
         self.reads = reads;
         self
     }
@@ -84,7 +84,7 @@ impl KeyCache {
         (self.lease > Self::MAX_LEASE).then_some(self.lease)
     }
 
-    /// How long a read is waited for. What comes later is too old to decide on.
+    /// How long a read is waited for. A record that comes later is stale.
     pub(super) fn patience(&self) -> Duration {
         if self.lease.is_zero() {
             Self::new().lease

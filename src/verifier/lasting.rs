@@ -100,8 +100,8 @@ impl Core {
         }
     }
 
-    /// When the lease of the key's cache entry ends, in nanoseconds of the steady clock. Zero if there is no entry that
-    /// may decide.
+    /// When the lease of the key's cache entry ends, in nanoseconds of the monotonic clock. Zero if there is no entry
+    /// that may decide.
     fn known_until(&self, id: KeyId) -> u64 {
         let end = |(), slot: &mut Slot| {
             let entry = slot.admitted()?;
@@ -138,14 +138,14 @@ impl Core {
                 known_until: own.max(self.slots.lease.end(look.stamp)),
             }));
         }
-        Err(DenialReason::TooOld)
+        Err(DenialReason::StaleCache)
     }
 }
 
 /// A look that found the key good.
 struct Good {
     expires_in: Duration,
-    /// When the lease of this look ends, in nanoseconds of the steady clock.
+    /// When the lease of this look ends, in nanoseconds of the monotonic clock.
     known_until: u64,
 }
 

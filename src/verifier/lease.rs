@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering, Planted, planted};
 pub(super) struct Stamp {
     /// Its place among all that this node began and ended, counted.
     pub(super) moment: u64,
-    /// The steady clock, in nanoseconds.
+    /// The monotonic clock, in nanoseconds.
     pub(super) began: u64,
     /// The history that the feed was in; 0 if it was in none.
     pub(super) history: u32,
@@ -59,7 +59,8 @@ impl Lease {
                 .is_some_and(|began| self.is_fresh(began, now))
     }
 
-    /// When what was read at that stamp stops being covered, unless another round completes. In nanoseconds of the steady clock.
+    /// When what was read at that stamp stops being covered, unless another round completes. In nanoseconds of the
+    /// monotonic clock.
     pub(super) fn end(&self, stamp: Stamp) -> u64 {
         // In the order of `covers`.
         let round = self.round.load(Ordering::Acquire);

@@ -3,8 +3,8 @@
 //! When the feed is gone every key in use is read once per bound. Whoever comes while a read of the key is under way
 //! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads for requests that
 //! have not presented what was proven here before take half the places at most, so that strangers, with made-up ids or
-//! real ones, do not hold up those who have a key; nor does a stranger's read of that very key, which its holder passes by
-//! with one of their own.
+//! real ones, do not hold up those who have a key; nor does a stranger's read of that very key, which its holder passes
+//! by with one of their own.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -101,7 +101,7 @@ impl Core {
                 .checked_sub(start)
                 .is_none_or(|waited| u128::from(waited) > self.patience.as_nanos());
             if is_late {
-                return Err(DenialReason::TooOld);
+                return Err(DenialReason::StaleCache);
             }
             let (fetched, begun) = match self.take_part(pin, now, must_begin_later, vanished) {
                 Part::Ready(look) => return Ok(look),
@@ -115,7 +115,7 @@ impl Core {
                 },
                 Part::Wait(answer) => match within(self.patience, joined(answer)).await {
                     Some(_) => continue,
-                    None => return Err(DenialReason::TooOld),
+                    None => return Err(DenialReason::StaleCache),
                 },
                 Part::Lead(answer, begun, is_known) => {
                     let reading = Reading {
@@ -137,7 +137,7 @@ impl Core {
                 Fetched::Missing => DenialReason::UnknownKey,
                 Fetched::Failed(error) => DenialReason::Store(shared(error)),
                 Fetched::Unreadable(error) => DenialReason::Unreadable(unreadable(&error)),
-                Fetched::Late => DenialReason::TooOld,
+                Fetched::Late => DenialReason::StaleCache,
             };
             return Err(reason);
         }
@@ -154,8 +154,9 @@ impl Core {
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
             let is_known =
                 proof.is_some_and(|proof| pin.tag.is_none_or(|tag| proof.tag.matches(&tag)));
-            // One who has lost two leaders reads for himself: somebody may be making it so. And who is known here does not
-            // wait in the strangers' queue: those who wait there already keep their read, and whoever comes joins this one.
+            // One who has lost two leaders reads for himself: somebody may be making it so. And who is known here does
+            // not wait in the strangers' queue: those who wait there already keep their read, and whoever comes joins
+            // this one.
             let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
             if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
@@ -287,7 +288,8 @@ impl Reading<'_> {
     async fn read(self, is_known: bool) -> Fetched {
         let fetched = self.core.ask(self.id, is_known).await;
         self.refresh(&fetched);
-        // Out of the way before it is answered: whoever needs a younger answer would look again, and find it, without end.
+        // Out of the way before it is answered: whoever needs a younger answer would look again, and find it, without
+        // end.
         if !planted(Planted::AnsweredBeforeLanding) {
             self.land();
         }

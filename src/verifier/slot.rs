@@ -69,7 +69,7 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Proof {
     pub(super) tag: Tag,
-    /// When the digest may be improved, in seconds of the steady clock; none if it ranks as high as today's choice.
+    /// When the digest may be improved, in seconds of the monotonic clock; none if it ranks as high as today's choice.
     pub(super) rehash_at: Option<u32>,
 }
 
@@ -197,7 +197,7 @@ impl Slot {
         match &entry.proof {
             None => Match::Unknown,
             Some(proof) if proof.tag.matches(&tag) => Match::Proven,
-            // What is written in a foreign format may be written in several ways that prove the same.
+            // What is written in a legacy format may be written in several ways that prove the same.
             Some(_) if !is_own_form || !entry.compiled.is_ours => Match::Unknown,
             Some(_) if !entry.compiled.is_weak => Match::Refuted,
             Some(_) if self.misses >= MOST_MISSES => Match::Unknown,

@@ -20,7 +20,7 @@ use self::segments::Segments;
 use super::lease::{Lease, Stamp};
 use super::slot::{Look, Proof, Segment, Slot};
 use super::watchers::Watchers;
-use crate::clock::{ClockError, SteadyClock, from_unix_micros};
+use crate::clock::{ClockError, MonotonicClock, from_unix_micros};
 use crate::key::{KeyId, StoredKey};
 use crate::store::{CutoffScope, Usage, UsageSource};
 use crate::sync::{Mutex, Planted, lock, planted};
@@ -35,7 +35,7 @@ pub(crate) struct Slots {
     /// How keys were used whose slots went before that was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
     keeps_usage: bool,
-    steady: Arc<dyn SteadyClock>,
+    monotonic: Arc<dyn MonotonicClock>,
 }
 
 /// Most keys of which something is left behind until it is collected. Losing some usage harms nobody.
@@ -46,7 +46,7 @@ impl Slots {
         lease: Lease,
         max_bytes: u64,
         keeps_usage: bool,
-        steady: Arc<dyn SteadyClock>,
+        monotonic: Arc<dyn MonotonicClock>,
     ) -> Self {
         Self {
             keeps_usage,
@@ -56,13 +56,13 @@ impl Slots {
             segments: Segments::new(max_bytes),
             watchers: Watchers::default(),
             left_behind: Mutex::new(HashMap::new()),
-            steady,
+            monotonic,
         }
     }
 
-    /// The steady clock in nanoseconds.
+    /// The monotonic clock in nanoseconds.
     pub(super) fn now(&self) -> Result<u64, ClockError> {
-        let elapsed = self.steady.elapsed()?;
+        let elapsed = self.monotonic.elapsed()?;
         elapsed
             .as_secs()
             .checked_mul(1_000_000_000)
@@ -283,7 +283,7 @@ impl UsageSource for Slots {
     }
 
     fn elapsed(&self) -> Option<Duration> {
-        self.steady.elapsed().ok()
+        self.monotonic.elapsed().ok()
     }
 
     fn peek(&self, id: KeyId) -> Option<Usage> {

@@ -13,8 +13,8 @@ const BLOCK: usize = 64;
 /// SHA-256 of one block of key and then the secret: as hard to find a secret for as the digest that it stands in for,
 /// and of no use outside this process.
 ///
-/// The whole of the key is one block, so that its state is computed once (FIPS 180-4 §6.2). Lengths cannot be mixed
-/// up, since the padding holds them; that a longer message could be forged from a tag is no matter, since none leaves the
+/// The whole of the key is one block, so that its state is computed once (FIPS 180-4 §6.2). Lengths cannot be mixed up,
+/// since the padding holds them; that a longer message could be forged from a tag is no matter, since none leaves the
 /// process.
 #[derive(Clone, Copy)]
 pub(super) struct Tag([u64; 4]);

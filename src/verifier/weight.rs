@@ -19,7 +19,7 @@ pub(super) fn of(record: &KeyRecord) -> u32 {
         record.prefix().len(),
         record.environment().as_str().len(),
         record.digest().expose().len(),
-        record.foreign_format().map_or(0, str::len) * 3,
+        record.legacy_format().map_or(0, str::len) * 3,
     ];
     let texts: usize = texts.iter().map(|length| length + 2 * ALLOCATION).sum();
     let scopes = match record.access() {

@@ -16,9 +16,9 @@ use std::alloc::System;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keyward::hashing::{ForeignKeys, Pepper};
+use keyward::hashing::{ImportedKeys, Pepper};
 use keyward::key::{
-    Access, Environment, ForeignFormat, KeyFormat, Network, Networks, PresentedKey, Resources,
+    Access, Environment, KeyFormat, LegacyFormat, Network, Networks, PresentedKey, Resources,
     Scope, TenantId,
 };
 use keyward::manager::{Actor, AllowAll, Issued, NewKey};
@@ -50,9 +50,9 @@ impl House {
         let store = MemoryStore::new();
         let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let clock = ManualClock::new(start);
-        let foreign = ForeignKeys::under(Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap());
-        let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
-        let keyward = builder("acme", &store, &clock).foreign_keys(foreign.accept(legacy));
+        let imported = ImportedKeys::under(Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap());
+        let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
+        let keyward = builder("acme", &store, &clock).imported_keys(imported.accept(legacy));
         Self {
             keyward: keyward.open().await.unwrap(),
             store,

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use keyward::key::{
     ApiKey, Environment, KeyTextError, PresentedKey, RevokeReason, Secret, TenantId,
 };
-use keyward::manager::{ForeignKey, Overlap};
+use keyward::manager::{ImportedKey, Overlap};
 use keyward::scope;
 use keyward::testkit::SeededRandom;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
@@ -382,15 +382,15 @@ pub(crate) async fn without_a_clock(house: &House) {
     let key = house.issue(new_key(READ)).await;
     let attempt = Attempt::new(text(&key), &any);
     assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
-    let legacy = ForeignKey::text("legacy", "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
+    let legacy = ImportedKey::text("legacy", "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
     let manager = house.keyward.manager();
     manager
-        .import(&actor(), new_key(READ), legacy.declared_bits(200))
+        .import(&actor(), new_key(READ), legacy.entropy_bits(200))
         .await
         .unwrap();
-    let foreign = PresentedKey::text("12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
+    let imported = PresentedKey::text("12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
     house
-        .costs_nothing("foreign", &Attempt::new(foreign, &any), Result::is_ok)
+        .costs_nothing("foreign", &Attempt::new(imported, &any), Result::is_ok)
         .await;
     house.clock.fail();
     house

@@ -96,10 +96,10 @@ async fn there_are_two_constant_401s() {
     for (why, text) in refused_in_every_way(&house).await {
         let value = format!("Bearer {text}");
         for _ in 0..2 {
-            let refusal = house
+            let rejection = house
                 .ask(&[("authorization", value.as_bytes())], None)
                 .await;
-            let answer = refusal.unwrap_err().into_answer();
+            let answer = rejection.unwrap_err().into_answer();
             assert_eq!(answer.status, 401, "{why}");
             refused.push((why, answer));
         }
@@ -172,9 +172,9 @@ async fn a_key_without_the_scope_is_told_which_scope_would_do() {
     let bearer = house.key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let need = Requirement::scope(scope!("write:editions").or(scope!("admin")));
-    let refusal = house.ask_for(&need, &sent, None).await.unwrap_err();
-    assert_eq!(refusal.answer().status, 403);
-    let asked = challenges(&values(&refusal, "www-authenticate"));
+    let rejection = house.ask_for(&need, &sent, None).await.unwrap_err();
+    assert_eq!(rejection.answer().status, 403);
+    let asked = challenges(&values(&rejection, "www-authenticate"));
     assert_eq!(asked.len(), 1, "no other scheme has a word for it");
     assert_eq!(
         parameter(&asked[0], "error").as_deref(),
@@ -185,14 +185,14 @@ async fn a_key_without_the_scope_is_told_which_scope_would_do() {
         Some("write:editions admin")
     );
 
-    let refusal = house
+    let rejection = house
         .ask_for(&Requirement::full_access(), &sent, None)
         .await
         .unwrap_err();
-    let asked = challenges(&values(&refusal, "www-authenticate"));
+    let asked = challenges(&values(&rejection, "www-authenticate"));
     assert_eq!(parameter(&asked[0], "scope"), None);
     assert_eq!(
-        problem(refusal.answer()).detail.as_deref(),
+        problem(rejection.answer()).detail.as_deref(),
         Some("The API key does not permit this.")
     );
 }
@@ -212,9 +212,9 @@ async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
             query: None,
         };
         let attempt = Attempt::of(&need).resource("project", project);
-        let refusal = house.edge.admit(&head, attempt).await.err();
+        let rejection = house.edge.admit(&head, attempt).await.err();
         assert_eq!(
-            refusal.map(|refusal| refusal.answer().status),
+            rejection.map(|rejection| rejection.answer().status),
             status,
             "{project}"
         );
@@ -239,10 +239,10 @@ async fn one_request_too_many_at_once_is_told_to_come_back() {
         let need = Requirement::scope(READ);
         let ask = async || edge.admit(&head, Attempt::of(&need)).await;
         let (_, permit) = ask().await.unwrap().into_parts();
-        let refusal = ask().await.unwrap_err();
-        assert_eq!(refusal.answer().status, 429);
-        assert_eq!(values(&refusal, "retry-after"), ["1"]);
-        assert_eq!(values(&refusal, "www-authenticate"), [""; 0]);
+        let rejection = ask().await.unwrap_err();
+        assert_eq!(rejection.answer().status, 429);
+        assert_eq!(values(&rejection, "retry-after"), ["1"]);
+        assert_eq!(values(&rejection, "www-authenticate"), [""; 0]);
         drop(permit);
         assert!(ask().await.is_ok());
     }
@@ -262,18 +262,18 @@ async fn what_cannot_be_decided_is_a_503() {
         query: None,
     };
     let need = Requirement::scope(READ);
-    let refusal = edge.admit(&head, Attempt::of(&need)).await.unwrap_err();
-    assert_eq!(refusal.answer().status, 503);
-    assert_eq!(values(&refusal, "retry-after"), ["5"]);
-    let detail = problem(refusal.answer()).detail;
+    let rejection = edge.admit(&head, Attempt::of(&need)).await.unwrap_err();
+    assert_eq!(rejection.answer().status, 503);
+    assert_eq!(values(&rejection, "retry-after"), ["5"]);
+    let detail = problem(rejection.answer()).detail;
     assert_eq!(
         detail.as_deref(),
         Some("The API key cannot be checked now. Try again.")
     );
     assert!(
-        refusal.reason().to_string().contains("store"),
+        rejection.reason().to_string().contains("store"),
         "{}",
-        refusal.reason()
+        rejection.reason()
     );
 }
 
@@ -285,13 +285,13 @@ async fn no_refusal_is_kept_by_a_cache_and_none_bears_a_secret() {
     all.push(("several", format!("{0}, {0}", house.text())));
     for (why, text) in all {
         let value = format!("Bearer {text}");
-        let refusal = house
+        let rejection = house
             .ask(&[("authorization", value.as_bytes())], None)
             .await
             .unwrap_err();
-        assert_eq!(values(&refusal, "cache-control"), ["no-store"], "{why}");
+        assert_eq!(values(&rejection, "cache-control"), ["no-store"], "{why}");
         assert!(
-            text.is_empty() || !format!("{refusal:?}").contains(&*text),
+            text.is_empty() || !format!("{rejection:?}").contains(&*text),
             "{why}"
         );
     }
@@ -324,7 +324,7 @@ async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
             "vary: authorization, x-api-key"
         ]
     );
-    let house = House::new(|edge| accept(edge).leave_caching()).await;
+    let house = House::new(|edge| accept(edge).without_cache_headers()).await;
     assert_eq!(house.edge.response_headers(&[("a", "b")]).count(), 0);
 }
 
@@ -343,11 +343,11 @@ async fn clients_of_grpc_are_answered_in_its_statuses() {
             .map(|value| ("authorization", value.as_bytes()))
             .into_iter()
             .collect();
-        let refusal = house.ask_for(&need, &sent, None).await.unwrap_err();
-        assert_eq!(refusal.answer().status, 200);
-        assert_eq!(values(&refusal, "grpc-status"), [code]);
-        assert_eq!(values(&refusal, "content-type"), ["application/grpc"]);
-        assert!(refusal.answer().body.is_empty());
+        let rejection = house.ask_for(&need, &sent, None).await.unwrap_err();
+        assert_eq!(rejection.answer().status, 200);
+        assert_eq!(values(&rejection, "grpc-status"), [code]);
+        assert_eq!(values(&rejection, "content-type"), ["application/grpc"]);
+        assert!(rejection.answer().body.is_empty());
     }
 }
 
@@ -363,10 +363,10 @@ impl Renderer for Plain {
 #[tokio::test]
 async fn a_host_may_answer_in_its_own_form() {
     let house = House::new(|edge| edge.accept(KeyIn::bearer()).renderer(Plain)).await;
-    let refusal = house.ask(&[], None).await.unwrap_err();
-    assert_eq!(refusal.answer().body, b"401 Unauthorized\n");
+    let rejection = house.ask(&[], None).await.unwrap_err();
+    assert_eq!(rejection.answer().body, b"401 Unauthorized\n");
     assert_eq!(
-        values(&refusal, "www-authenticate"),
+        values(&rejection, "www-authenticate"),
         [r#"Bearer realm="api""#]
     );
 }

@@ -1,6 +1,6 @@
 //! An edge in front of a Keyward with one key.
 
-use keyward::http::{Connection, Edge, Head, Passage, Refusal};
+use keyward::http::{Admission, Connection, Edge, Head, Rejection};
 use keyward::key::Scope;
 use keyward::testkit::{TestKey, keyward_with_key};
 use keyward::verifier::{Attempt, Requirement};
@@ -39,7 +39,7 @@ impl House {
         &self,
         headers: &[(&str, &[u8])],
         query: Option<&str>,
-    ) -> Result<Passage, Box<Refusal>> {
+    ) -> Result<Admission, Box<Rejection>> {
         self.ask_for(&Requirement::scope(READ), headers, query)
             .await
     }
@@ -49,7 +49,7 @@ impl House {
         need: &Requirement,
         headers: &[(&str, &[u8])],
         query: Option<&str>,
-    ) -> Result<Passage, Box<Refusal>> {
+    ) -> Result<Admission, Box<Rejection>> {
         let head = Head {
             headers,
             connection: over_tls(),
@@ -67,8 +67,8 @@ pub(crate) fn over_tls() -> Connection {
 }
 
 /// The values of a header of an answer.
-pub(crate) fn values<'a>(refusal: &'a Refusal, name: &str) -> Vec<&'a str> {
-    let headers = refusal.answer().headers.iter();
+pub(crate) fn values<'a>(rejection: &'a Rejection, name: &str) -> Vec<&'a str> {
+    let headers = rejection.answer().headers.iter();
     headers
         .filter(|(other, _)| *other == name)
         .map(|(_, value)| &**value)

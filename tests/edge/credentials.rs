@@ -39,7 +39,7 @@ async fn status(house: &House, (headers, query): &Sent) -> u16 {
         .collect();
     match house.ask(&headers, query.as_deref()).await {
         Ok(_) => 200,
-        Err(refusal) => refusal.answer().status,
+        Err(rejection) => rejection.answer().status,
     }
 }
 
@@ -116,7 +116,7 @@ async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
     let other = house.text().replace("acme_test_", "acme_test_0");
     let bearer = format!("Bearer {key}");
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:")));
-    let before = house.keyward.verifier().operations();
+    let before = house.keyward.verifier().stats();
     let twice = [
         // In one form: equal, different, empty beside full, and joined by somebody on the way.
         headers([
@@ -179,14 +179,14 @@ async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
     for sent in &twice {
         assert_eq!(status(&house, sent).await, 400, "{sent:?}");
     }
-    let after = house.keyward.verifier().operations();
+    let after = house.keyward.verifier().stats();
     assert_eq!(
-        after.unreadable - before.unreadable,
+        after.malformed - before.malformed,
         u64::try_from(twice.len()).unwrap()
     );
     assert_eq!(
-        (after.tags, after.store_reads, after.fast_hashes),
-        (before.tags, before.store_reads, before.fast_hashes)
+        (after.cache_hits, after.store_reads, after.fast_hashes),
+        (before.cache_hits, before.store_reads, before.fast_hashes)
     );
 }
 
@@ -195,7 +195,7 @@ async fn rubbish_is_refused_and_costs_nothing() {
     let house = House::new(every_form).await;
     let (key, (id, secret)) = (house.text(), house.pair());
     let long = "a".repeat(64 * 1_024);
-    let before = house.keyward.verifier().operations();
+    let before = house.keyward.verifier().stats();
     for sent in [
         header("authorization", "Bearer"),
         header("authorization", "Bearer "),
@@ -271,10 +271,10 @@ async fn rubbish_is_refused_and_costs_nothing() {
     ] {
         assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
     }
-    let after = house.keyward.verifier().operations();
+    let after = house.keyward.verifier().stats();
     assert_eq!(
-        (after.tags, after.store_reads, after.fast_hashes),
-        (before.tags, before.store_reads, before.fast_hashes)
+        (after.cache_hits, after.store_reads, after.fast_hashes),
+        (before.cache_hits, before.store_reads, before.fast_hashes)
     );
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
-use keyward::http::{Answer, Connection, Edge, GrpcStatus, Head, KeyIn, NearMiss, Reason};
+use keyward::http::{Answer, Connection, Edge, GrpcStatus, Head, KeyIn, NearMiss, RejectionReason};
 use keyward::key::{KeyId, TenantId};
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
@@ -44,8 +44,8 @@ async fn authorization_is_anyones_as_long_as_no_scheme_of_it_is_accepted() {
     .await;
     let text = house.text();
     let digest: (&str, &[u8]) = ("authorization", b"Digest x");
-    let refusal = house.ask(&[digest, digest], None).await.unwrap_err();
-    assert_eq!(refusal.answer().status, 401);
+    let rejection = house.ask(&[digest, digest], None).await.unwrap_err();
+    assert_eq!(rejection.answer().status, 401);
     let sent = [digest, digest, ("x-api-key", text.as_bytes())];
     assert!(house.ask(&sent, None).await.is_ok());
     let padded = format!(" \tBearer {text}");
@@ -80,9 +80,9 @@ async fn a_realm_can_end_neither_its_quotation_nor_its_line() {
             .realm("a\"\\b\r\nSet-Cookie: x\0é\u{7f}")
     })
     .await;
-    let refusal = house.ask(&[], None).await.unwrap_err();
+    let rejection = house.ask(&[], None).await.unwrap_err();
     assert_eq!(
-        values(&refusal, "www-authenticate"),
+        values(&rejection, "www-authenticate"),
         [r#"Bearer realm="abSet-Cookie: x""#]
     );
 }
@@ -99,10 +99,10 @@ async fn a_handlers_mistake_is_never_only_reported() {
         .await
         .unwrap()
         .into_parts();
-    let refusal = house.edge.review(&grant, 200).unwrap_err();
-    assert!(!refusal.is_report_only());
-    assert_eq!(refusal.answer().status, 500);
-    assert_eq!(values(&refusal, "cache-control"), ["no-store"]);
+    let rejection = house.edge.review(&grant, 200).unwrap_err();
+    assert!(!rejection.is_report_only());
+    assert_eq!(rejection.answer().status, 500);
+    assert_eq!(values(&rejection, "cache-control"), ["no-store"]);
     assert_eq!(
         told.lock().unwrap().pop().unwrap().0,
         "the handler never asked whether the key is permitted the `project`"
@@ -114,19 +114,22 @@ async fn a_handlers_mistake_is_never_only_reported() {
 #[tokio::test]
 async fn only_what_a_caller_sent_is_only_reported() {
     let house = House::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
-    let unchecked = Reason::Unchecked {
+    let unchecked = RejectionReason::Unchecked {
         kind: "project".into(),
     };
     for (reason, is_callers) in [
-        (Reason::RequestTooLarge, true),
-        (Reason::NotFound, false),
-        (Reason::LookupFailed("the database is away".into()), false),
-        (Reason::ResponseTooLarge, false),
+        (RejectionReason::RequestTooLarge, true),
+        (RejectionReason::NotFound, false),
+        (
+            RejectionReason::LookupFailed("the database is away".into()),
+            false,
+        ),
+        (RejectionReason::ResponseTooLarge, false),
         (unchecked, false),
     ] {
         let why = reason.to_string();
-        let refusal = house.edge.refuse(reason, None);
-        assert_eq!(refusal.is_report_only(), is_callers, "{why}");
+        let rejection = house.edge.reject(reason, None);
+        assert_eq!(rejection.is_report_only(), is_callers, "{why}");
     }
 }
 
@@ -172,10 +175,10 @@ async fn an_operator_is_told_where_a_request_came_from() {
     let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
     let unknown = TestKey::issue(&other, [READ]).await.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", unknown.as_bytes())];
-    let refusal = house.ask(&sent, None).await.unwrap_err();
+    let rejection = house.ask(&sent, None).await.unwrap_err();
     assert_eq!(client().as_deref(), Some("203.0.113.7"));
-    let Reason::Denied(denial) = refusal.reason() else {
-        panic!("{refusal:?}");
+    let RejectionReason::Denied(denial) = rejection.reason() else {
+        panic!("{rejection:?}");
     };
     assert_eq!(ids.lock().unwrap().pop().unwrap(), denial.key_id());
     assert!(denial.key_id().is_some());
@@ -198,8 +201,8 @@ async fn an_operator_is_told_where_a_request_came_from() {
             connection: in_clear,
             query: None,
         };
-        let refusal = house.edge.admit(&head, Attempt::of(&need)).await;
-        let answer = refusal.unwrap_err().into_answer();
+        let rejection = house.edge.admit(&head, Attempt::of(&need)).await;
+        let answer = rejection.unwrap_err().into_answer();
         assert_eq!(
             body(&answer),
             problem(403, "Forbidden", "Use HTTPS.", "https_required")
@@ -237,8 +240,8 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
     ] {
         let sent = sent.map(|value| ("authorization", value.as_bytes()));
         let sent: Vec<_> = sent.into_iter().collect();
-        let refusal = house.ask_for(need, &sent, None).await.unwrap_err();
-        answers.push(refusal.into_answer());
+        let rejection = house.ask_for(need, &sent, None).await.unwrap_err();
+        answers.push(rejection.into_answer());
     }
     let store =
         FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..u64::MAX, Fault::Unavailable);
@@ -251,8 +254,8 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
         connection: over_tls(),
         query: None,
     };
-    let refusal = edge.admit(&head, Attempt::of(&read)).await.unwrap_err();
-    answers.push(refusal.into_answer());
+    let rejection = edge.admit(&head, Attempt::of(&read)).await.unwrap_err();
+    answers.push(rejection.into_answer());
     answers
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use keyward::hashing::{ForeignKeys, Pepper};
+use keyward::hashing::{ImportedKeys, Pepper};
 use keyward::http::{Connection, Edge, Head, HeaderSource, KeyIn};
-use keyward::key::{ForeignFormat, TenantId};
-use keyward::manager::{Actor, ForeignKey, NewKey};
+use keyward::key::{LegacyFormat, TenantId};
+use keyward::manager::{Actor, ImportedKey, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::builder;
 use keyward::verifier::{Attempt, Requirement};
@@ -167,8 +167,8 @@ async fn what_is_quoted_in_cache_control_is_one_value() {
 #[tokio::test]
 async fn a_401_always_has_a_challenge() {
     let house = House::new(|edge| edge).await;
-    let refusal = house.ask(&[], None).await.unwrap_err();
-    let headers = &refusal.answer().headers;
+    let rejection = house.ask(&[], None).await.unwrap_err();
+    let headers = &rejection.answer().headers;
     assert!(
         headers.iter().any(|(name, _)| *name == "www-authenticate"),
         "RFC 9110 §15.5.2"
@@ -219,30 +219,30 @@ async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
         format!("{}:{id}:", "a".repeat(700)),
     ] {
         let value = format!("Basic {}", BASE64_STANDARD.encode(user));
-        let refusal = house
+        let rejection = house
             .ask(&[("authorization", value.as_bytes())], None)
             .await;
-        assert_eq!(refusal.unwrap_err().answer().status, 401);
+        assert_eq!(rejection.unwrap_err().answer().status, 401);
     }
     // No more is decoded than any key has.
     for (bytes, is_decoded) in [(768, true), (769, false)] {
         let value = format!("Basic {}", BASE64_STANDARD.encode(":".repeat(bytes)));
-        let refusal = house
+        let rejection = house
             .ask(&[("authorization", value.as_bytes())], None)
             .await;
-        let why = refusal.unwrap_err().reason().to_string();
+        let why = rejection.unwrap_err().reason().to_string();
         assert_eq!(why.contains("not encoded"), !is_decoded, "{why}");
     }
 }
 
 /// An edge that accepts everything, before a Keyward with a key that another system issued.
-async fn imported(format: ForeignFormat, text: &str) -> (keyward::Keyward, Edge) {
+async fn imported(format: LegacyFormat, text: &str) -> (keyward::Keyward, Edge) {
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-    let foreign = ForeignKeys::under(lookup).accept(format);
-    let keyward = builder(MemoryStore::new(), [READ]).foreign_keys(foreign);
+    let imported = ImportedKeys::under(lookup).accept(format);
+    let keyward = builder(MemoryStore::new(), [READ]).imported_keys(imported);
     let keyward = keyward.open().await.unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "imported", READ);
-    let key = ForeignKey::text("old", text).declared_bits(122);
+    let key = ImportedKey::text("old", text).entropy_bits(122);
     let manager = keyward.manager();
     manager
         .import(&Actor::system("tests"), new, key)
@@ -258,9 +258,9 @@ async fn imported(format: ForeignFormat, text: &str) -> (keyward::Keyward, Edge)
 async fn keys_from_elsewhere_come_in_every_form() {
     let uuid = "550e8400-e29b-41d4-a716-446655440000";
     let colon = "key-17:k9aa1bb2cc3dd4ee5ff6";
-    let old = |separator| ForeignFormat::with_id("old", separator).unwrap();
+    let old = |separator| LegacyFormat::with_id("old", separator).unwrap();
     for (format, text) in [
-        (ForeignFormat::opaque("old").unwrap(), uuid),
+        (LegacyFormat::opaque("old").unwrap(), uuid),
         (old(':'), colon),
     ] {
         let (_keyward, edge) = imported(format, text).await;

@@ -1,5 +1,5 @@
-//! What comes in over HTTP and what goes out, without a framework: which credentials are found, what callers are told, and
-//! what operators are told.
+//! What comes in over HTTP and what goes out, without a framework: which credentials are found, what callers are told,
+//! and what operators are told.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,6 @@ mod credentials;
 mod details;
 mod fine_print;
 mod near_misses;
-mod readmission;
 mod report_only;
+mod reverify;
 mod transport;

@@ -57,11 +57,11 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
             },
         ),
     ] {
-        let refusal = house
+        let rejection = house
             .ask(&[(name, value.as_bytes())], None)
             .await
             .unwrap_err();
-        answers.push(refusal.into_answer());
+        answers.push(rejection.into_answer());
         let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
         assert_eq!(
             (&*reason, near_misses),

@@ -20,10 +20,10 @@ async fn what_would_be_refused_is_marked_and_told() {
             })
     })
     .await;
-    let refusal = house.ask(&[], None).await.unwrap_err();
-    assert!(refusal.is_report_only());
+    let rejection = house.ask(&[], None).await.unwrap_err();
+    assert!(rejection.is_report_only());
     assert_eq!(
-        refusal.answer().status,
+        rejection.answer().status,
         401,
         "what would have been answered"
     );

@@ -19,7 +19,7 @@ async fn status(edge: &Edge, connection: Connection, headers: &[(&str, String)])
     let need = Requirement::scope(READ);
     match edge.admit(&head, Attempt::of(&need)).await {
         Ok(_) => 200,
-        Err(refusal) => refusal.answer().status,
+        Err(rejection) => rejection.answer().status,
     }
 }
 
@@ -45,7 +45,7 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
     })
     .await;
     let good = [("authorization", house.key.bearer())];
-    let before = house.keyward.verifier().operations();
+    let before = house.keyward.verifier().stats();
     for forged in [
         None,
         Some(("x-forwarded-proto", "https")),
@@ -59,12 +59,12 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
             query: None,
         };
         let need = Requirement::scope(READ);
-        let refusal = house
+        let rejection = house
             .edge
             .admit(&head, Attempt::of(&need))
             .await
             .unwrap_err();
-        let answer = refusal.into_answer();
+        let answer = rejection.into_answer();
         assert_eq!(answer.status, 403);
         assert!(
             answer.headers.iter().all(|(name, _)| *name != "location"),
@@ -77,10 +77,10 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
         403
     );
     assert_eq!(told.lock().unwrap().pop(), Some(None), "it bore no key");
-    let after = house.keyward.verifier().operations();
+    let after = house.keyward.verifier().stats();
     assert_eq!(
-        (after.tags, after.store_reads),
-        (before.tags, before.store_reads)
+        (after.cache_hits, after.store_reads),
+        (before.cache_hits, before.store_reads)
     );
     assert_eq!(
         status(&house.edge, from("203.0.113.7", true), &good).await,
@@ -128,7 +128,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
     let house = House::new(|edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
-            .behind(Proxies::x_forwarded(proxy()))
+            .trust_proxies(Proxies::x_forwarded(proxy()))
     })
     .await;
     let network: Network = "198.51.100.0/24".parse().unwrap();

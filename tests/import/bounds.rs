@@ -1,13 +1,13 @@
 //! What a digest may ask for, and what bcrypt does not look at.
 
 use keyward::hashing::{
-    Argon2Params, ForeignDigest, ForeignDigestError, Hashing, HashingError, Pepper,
+    Argon2Params, Hashing, HashingError, LegacyDigest, LegacyDigestError, Pepper,
 };
 use keyward::key::PresentedKey;
-use keyward::manager::{ForeignKey, ImportError, ManageError};
+use keyward::manager::{ImportError, ImportedKey, ManageError};
 use keyward::verifier::DenialReason;
 
-use crate::common::{House, SECRET, builder, foreign, legacy};
+use crate::common::{House, SECRET, builder, imported, legacy};
 use crate::fixtures::Fixture;
 
 fn django_argon2() -> Fixture {
@@ -28,15 +28,15 @@ async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
     let refused = house.try_import(fixture.as_key("1")).await.unwrap_err();
     assert!(matches!(
         refused,
-        ManageError::Foreign(ImportError::Excessive)
+        ManageError::Import(ImportError::Excessive)
     ));
     assert!(refused.to_string().contains("accept_argon2id"));
     assert_eq!(house.status(&fixture.sent("1")).await, 401);
 
-    let house = House::with(accepting_django(), foreign([legacy()])).await;
-    house.import(fixture.as_key("1").declared_bits(238)).await;
+    let house = House::with(accepting_django(), imported([legacy()])).await;
+    house.import(fixture.as_key("1").entropy_bits(238)).await;
     // On a node that does not accept them yet it is undecidable, and not obeyed.
-    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
+    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
     let behind = House {
         keyward: keyward.open().await.unwrap(),
         store: house.store.clone(),
@@ -71,43 +71,43 @@ fn digests_that_ask_for_too_much_are_no_digests() {
     ] {
         let text = format!("$argon2id$v=19${params}{rest}");
         assert_eq!(
-            ForeignDigest::argon2(&text),
-            Err(ForeignDigestError::Excessive),
+            LegacyDigest::argon2(&text),
+            Err(LegacyDigestError::Excessive),
             "{params}"
         );
         let text = format!("argon2{text}");
         assert_eq!(
-            ForeignDigest::django(&text),
-            Err(ForeignDigestError::Excessive)
+            LegacyDigest::django(&text),
+            Err(LegacyDigestError::Excessive)
         );
     }
     let bcrypt =
         |cost: &str| format!("$2b${cost}$/zO2.Q5ALLwB..359U2pSuE.rAbiVsglyD2WKxk8G.fhFHTdvOwfG");
     for cost in ["16", "20", "31"] {
         assert_eq!(
-            ForeignDigest::bcrypt(&bcrypt(cost)),
-            Err(ForeignDigestError::Excessive)
+            LegacyDigest::bcrypt(&bcrypt(cost)),
+            Err(LegacyDigestError::Excessive)
         );
         for hasher in ["bcrypt", "bcrypt_sha256"] {
             let text = format!("{hasher}${}", bcrypt(cost));
             assert_eq!(
-                ForeignDigest::django(&text),
-                Err(ForeignDigestError::Excessive)
+                LegacyDigest::django(&text),
+                Err(LegacyDigestError::Excessive)
             );
         }
     }
     for cost in ["00", "03", "32", "99", "4", "012", "+4", "-4", " 4"] {
-        assert!(ForeignDigest::bcrypt(&bcrypt(cost)).is_err(), "{cost}");
+        assert!(LegacyDigest::bcrypt(&bcrypt(cost)).is_err(), "{cost}");
     }
     let pbkdf2 = |times: &str| format!("pbkdf2_sha1${times}$salt$v0/fTmolNoF6Rr3Nfju+QmchYe0=");
     for times in ["4000001", "4294967295"] {
         assert_eq!(
-            ForeignDigest::django(&pbkdf2(times)),
-            Err(ForeignDigestError::Excessive)
+            LegacyDigest::django(&pbkdf2(times)),
+            Err(LegacyDigestError::Excessive)
         );
     }
     for times in ["0", "4294967296", "01", "-1", "1e3", ""] {
-        assert!(ForeignDigest::django(&pbkdf2(times)).is_err(), "{times}");
+        assert!(LegacyDigest::django(&pbkdf2(times)).is_err(), "{times}");
     }
     for params in [
         (65_536, 9, 1),
@@ -116,8 +116,8 @@ fn digests_that_ask_for_too_much_are_no_digests() {
         (2, 262_145, 1),
     ] {
         assert_eq!(
-            ForeignDigest::django(&scrypt(params)),
-            Err(ForeignDigestError::Excessive),
+            LegacyDigest::django(&scrypt(params)),
+            Err(LegacyDigestError::Excessive),
             "{params:?}"
         );
     }
@@ -128,7 +128,7 @@ fn digests_that_ask_for_too_much_are_no_digests() {
         (16_384, 0, 1),
         (16_384, 8, 0),
     ] {
-        assert!(ForeignDigest::django(&scrypt(params)).is_err());
+        assert!(LegacyDigest::django(&scrypt(params)).is_err());
     }
 }
 
@@ -141,8 +141,8 @@ fn scrypt((n, r, p): (u32, u32, u32)) -> String {
 fn scrypt_takes_no_more_memory_than_is_promised() {
     for params in [(2, 262_144, 16), (2, 262_144, 2), (4, 131_072, 8)] {
         assert_eq!(
-            ForeignDigest::django(&scrypt(params)),
-            Err(ForeignDigestError::Excessive),
+            LegacyDigest::django(&scrypt(params)),
+            Err(LegacyDigestError::Excessive),
             "{params:?}"
         );
     }
@@ -156,12 +156,12 @@ async fn a_bcrypt_digest_that_is_accepted_can_be_decided() {
         let mut text = good.to_owned().into_bytes();
         text[at] = b'/';
         let text = String::from_utf8(text).unwrap();
-        let Ok(digest) = ForeignDigest::bcrypt(&text) else {
+        let Ok(digest) = LegacyDigest::bcrypt(&text) else {
             continue;
         };
         let id = number.to_string();
         house
-            .import(ForeignKey::digest("legacy", &id, digest))
+            .import(ImportedKey::digest("legacy", &id, digest))
             .await;
         let sent = format!("{id}.{SECRET}");
         assert_ne!(house.status(&sent).await, 503, "{text}");
@@ -179,7 +179,7 @@ fn longest() -> Vec<Fixture> {
 async fn all_72_bytes_that_bcrypt_looks_at_are_a_secret() {
     for fixture in longest() {
         let house = House::new().await;
-        house.import(fixture.as_key("1").declared_bits(400)).await;
+        house.import(fixture.as_key("1").entropy_bits(400)).await;
         for _ in 0..2 {
             assert_eq!(house.status(&fixture.sent("1")).await, 200);
         }
@@ -207,7 +207,7 @@ async fn djangos_bcrypt_of_sha256_looks_at_all_of_a_secret() {
     fixtures.retain(|fixture| fixture.digest.starts_with("bcrypt_sha256$$2b$04"));
     let house = House::new().await;
     let fixture = fixtures.remove(0);
-    house.import(fixture.as_key("1").declared_bits(238)).await;
+    house.import(fixture.as_key("1").entropy_bits(238)).await;
     let sent = fixture.sent("1");
     assert_eq!(
         house.status(&format!("{sent}{}", "x".repeat(80))).await,

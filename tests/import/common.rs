@@ -1,12 +1,12 @@
-//! What the tests share: an assembled Keyward that accepts foreign keys, and ways into its store.
+//! What the tests share: an assembled Keyward that accepts imported keys, and ways into its store.
 
 use std::time::{Duration, Instant};
 
-use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing, Pepper};
+use keyward::hashing::{Hashing, ImportedKeys, LegacyDigest, Pepper};
 use keyward::key::{
-    Digest, ForeignFormat, KeyFormat, KeyId, KeyRecord, PresentedKey, Scope, StoredKey, TenantId,
+    Digest, KeyFormat, KeyId, KeyRecord, LegacyFormat, PresentedKey, Scope, StoredKey, TenantId,
 };
-use keyward::manager::{Actor, AllowAll, ForeignKey, ManageError, NewKey};
+use keyward::manager::{Actor, AllowAll, ImportedKey, ManageError, NewKey};
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, MemoryStore};
 use keyward::testkit::{ManualClock, SeededRandom};
 use keyward::time::OffsetDateTime;
@@ -35,15 +35,15 @@ impl House {
         Self::accepting([legacy()]).await
     }
 
-    pub(crate) async fn accepting(formats: impl IntoIterator<Item = ForeignFormat>) -> Self {
-        Self::with(Hashing::recommended(), foreign(formats)).await
+    pub(crate) async fn accepting(formats: impl IntoIterator<Item = LegacyFormat>) -> Self {
+        Self::with(Hashing::recommended(), imported(formats)).await
     }
 
-    pub(crate) async fn with(hashing: Hashing, foreign: ForeignKeys) -> Self {
+    pub(crate) async fn with(hashing: Hashing, imported: ImportedKeys) -> Self {
         let (store, clock) = (MemoryStore::new(), clock());
         let builder = builder(&store, &clock)
             .hashing(hashing)
-            .foreign_keys(foreign);
+            .imported_keys(imported);
         Self {
             keyward: builder.open().await.unwrap(),
             store,
@@ -51,11 +51,11 @@ impl House {
         }
     }
 
-    pub(crate) async fn import(&self, key: ForeignKey) -> KeyRecord {
+    pub(crate) async fn import(&self, key: ImportedKey) -> KeyRecord {
         self.try_import(key).await.unwrap()
     }
 
-    pub(crate) async fn try_import(&self, key: ForeignKey) -> Result<KeyRecord, ManageError> {
+    pub(crate) async fn try_import(&self, key: ImportedKey) -> Result<KeyRecord, ManageError> {
         let manager = self.keyward.manager();
         manager.import(&actor(), new_key(), key).await
     }
@@ -79,11 +79,11 @@ impl House {
     }
 
     pub(crate) fn slow_hashes(&self) -> u64 {
-        self.keyward.verifier().operations().slow_hashes
+        self.keyward.verifier().stats().slow_hashes
     }
 
     pub(crate) fn rehashed(&self) -> u64 {
-        self.keyward.verifier().operations().rehashed
+        self.keyward.verifier().stats().rehashed
     }
 
     /// Waits until a key's digest is one of Keyward's, for which no verdict waits.
@@ -168,14 +168,14 @@ pub(crate) fn pepper(version: u32, seed: u8) -> Pepper {
     Pepper::new(version, (seed..seed + 32).collect::<Vec<u8>>()).unwrap()
 }
 
-pub(crate) fn foreign(formats: impl IntoIterator<Item = ForeignFormat>) -> ForeignKeys {
-    let none = ForeignKeys::under(lookup());
-    formats.into_iter().fold(none, ForeignKeys::accept)
+pub(crate) fn imported(formats: impl IntoIterator<Item = LegacyFormat>) -> ImportedKeys {
+    let none = ImportedKeys::under(lookup());
+    formats.into_iter().fold(none, ImportedKeys::accept)
 }
 
-pub(crate) fn legacy() -> ForeignFormat {
+pub(crate) fn legacy() -> LegacyFormat {
     // The fixtures' weakest secret has 15 characters.
-    let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
+    let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
     legacy.secret_length(8..=200).unwrap()
 }
 
@@ -192,14 +192,14 @@ pub(crate) fn new_key() -> NewKey {
 }
 
 /// A key of `legacy` with this id, of which the SHA-256 of [`SECRET`] is known.
-pub(crate) fn by_digest(id: &str) -> ForeignKey {
-    let digest = ForeignDigest::sha256(SHA256).unwrap();
-    ForeignKey::digest("legacy", id, digest).declared_bits(238)
+pub(crate) fn by_digest(id: &str) -> ImportedKey {
+    let digest = LegacyDigest::sha256(SHA256).unwrap();
+    ImportedKey::digest("legacy", id, digest).entropy_bits(238)
 }
 
 /// The same key, with its whole text.
-pub(crate) fn by_text(id: &str) -> ForeignKey {
-    ForeignKey::text("legacy", text(id)).declared_bits(238)
+pub(crate) fn by_text(id: &str) -> ImportedKey {
+    ImportedKey::text("legacy", text(id)).entropy_bits(238)
 }
 
 /// What the client of that key sends.

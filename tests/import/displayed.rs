@@ -1,21 +1,21 @@
 //! What may be shown of an imported key, and that it is found by that.
 
-use keyward::hashing::ForeignDigest;
-use keyward::key::{ForeignFormat, KeyId, TenantId};
-use keyward::manager::{ForeignKey, KeyQuery};
+use keyward::hashing::LegacyDigest;
+use keyward::key::{KeyId, LegacyFormat, TenantId};
+use keyward::manager::{ImportedKey, KeyQuery};
 
 use crate::common::{House, SHA256, actor, by_text, legacy, new_key, tenant};
 use crate::fixtures::Fixture;
 
 const OPAQUE: &str = "sk_live_51H8xQz0pLmNoPqRsTuVwXyZ";
 
-fn opaque() -> ForeignFormat {
-    let format = ForeignFormat::opaque("billing-v1").unwrap();
+fn opaque() -> LegacyFormat {
+    let format = LegacyFormat::opaque("billing-v1").unwrap();
     format.prefix("sk_live_").unwrap()
 }
 
-fn drf() -> ForeignFormat {
-    ForeignFormat::django_rest_framework()
+fn drf() -> LegacyFormat {
+    LegacyFormat::django_rest_framework()
 }
 
 async fn listed(house: &House, of: &str, start: &str) -> Vec<KeyId> {
@@ -25,11 +25,11 @@ async fn listed(house: &House, of: &str, start: &str) -> Vec<KeyId> {
 }
 
 /// The format, what the client sends, and what is shown of it.
-fn cases() -> Vec<(ForeignFormat, String, String)> {
+fn cases() -> Vec<(LegacyFormat, String, String)> {
     let mut cases = vec![
         (opaque(), OPAQUE.to_owned(), "sk_live_".to_owned()),
         (
-            ForeignFormat::opaque("plain").unwrap(),
+            LegacyFormat::opaque("plain").unwrap(),
             OPAQUE.to_owned(),
             "plain".to_owned(),
         ),
@@ -52,7 +52,7 @@ fn cases() -> Vec<(ForeignFormat, String, String)> {
 async fn no_character_of_the_secret_is_shown() {
     for (format, text, shown) in cases() {
         let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
-        let key = ForeignKey::text(&name, text.clone()).declared_bits(112);
+        let key = ImportedKey::text(&name, text.clone()).entropy_bits(112);
         let record = house.import(key).await;
         assert_eq!(record.display_prefix(), shown);
         assert_eq!(record.view(record.created_at()).display_prefix, shown);
@@ -71,7 +71,7 @@ async fn a_key_is_found_by_what_is_shown_of_it() {
         let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
         let issued = house.keyward.manager().issue(&actor(), new_key()).await;
         issued.unwrap();
-        let key = ForeignKey::text(&name, text.clone()).declared_bits(112);
+        let key = ImportedKey::text(&name, text.clone()).entropy_bits(112);
         let id = house.import(key).await.id();
         assert_eq!(listed(&house, "acme-inc", &shown).await, [id], "{shown}");
         assert_eq!(listed(&house, "another", &shown).await, [], "{shown}");
@@ -93,7 +93,7 @@ async fn a_native_key_is_found_beside_imported_ones() {
 
 #[tokio::test]
 async fn a_key_of_the_second_format_is_found_too() {
-    let house = House::accepting([ForeignFormat::sanctum(), drf()]).await;
+    let house = House::accepting([LegacyFormat::sanctum(), drf()]).await;
     let fixture = Fixture::of("drf-api-key").remove(0);
     let record = house.import(fixture.as_key("")).await;
     let shown = record.display_prefix();
@@ -102,13 +102,13 @@ async fn a_key_of_the_second_format_is_found_too() {
 
 #[tokio::test]
 async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
-    let house = House::accepting([ForeignFormat::sanctum(), drf()]).await;
-    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let house = House::accepting([LegacyFormat::sanctum(), drf()]).await;
+    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![];
     for name in ["sanctum", "drf-api-key"] {
         ids.push(
             house
-                .import(ForeignKey::digest(name, "12", digest()))
+                .import(ImportedKey::digest(name, "12", digest()))
                 .await
                 .id(),
         );
@@ -122,7 +122,7 @@ async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
 #[tokio::test]
 async fn a_key_without_an_id_inside_is_found_by_its_prefix() {
     let house = House::accepting([opaque()]).await;
-    let key = ForeignKey::text("billing-v1", OPAQUE).declared_bits(140);
+    let key = ImportedKey::text("billing-v1", OPAQUE).entropy_bits(140);
     let record = house.import(key).await;
     let shown = record.display_prefix();
     assert_eq!(

@@ -1,9 +1,9 @@
 //! Every digest that another library made is imported, verifies, and is replaced by one of Keyward's on first use.
 
-use keyward::hashing::{Argon2Params, ForeignDigest, Hashing};
+use keyward::hashing::{Argon2Params, Hashing, LegacyDigest};
 use keyward::key::PresentedKey;
 
-use crate::common::{House, foreign, nearly, pepper};
+use crate::common::{House, imported, nearly, pepper};
 use crate::fixtures::Fixture;
 
 /// How a key is kept once it was used.
@@ -25,7 +25,7 @@ impl Kept {
         }
     }
 
-    fn declared_bits(self) -> Option<u16> {
+    fn entropy_bits(self) -> Option<u16> {
         match self {
             Self::Argon2id => None,
             _ => Some(112),
@@ -43,27 +43,27 @@ impl Kept {
 
 async fn house(kept: Kept, fixture: &Fixture) -> House {
     // A house for each: two of the formats could read the same texts.
-    let foreign = foreign([fixture.format()]);
-    let foreign = match &fixture.hmac_key {
-        Some(key) => foreign.hmac_key("old", key).unwrap(),
-        None => foreign,
+    let imported = imported([fixture.format()]);
+    let imported = match &fixture.hmac_key {
+        Some(key) => imported.hmac_key("old", key).unwrap(),
+        None => imported,
     };
-    House::with(kept.hashing(), foreign).await
+    House::with(kept.hashing(), imported).await
 }
 
 /// Imports a key, and uses it and what is nearly it.
 async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
     let name = &fixture.made_by;
     let key = fixture.as_key(id);
-    let key = match kept.declared_bits() {
-        Some(bits) => key.declared_bits(bits),
+    let key = match kept.entropy_bits() {
+        Some(bits) => key.entropy_bits(bits),
         None => key,
     };
     let record = house.import(key).await;
     let (id, sent) = (record.id(), fixture.sent(id));
     let imported = house.digest(id).await;
     assert!(imported.starts_with("$keyward-foreign$v=1$"), "{name}");
-    assert_eq!(record.foreign_format(), Some(fixture.format().name()));
+    assert_eq!(record.legacy_format(), Some(fixture.format().name()));
 
     let before = house.rehashed();
     // A slow one is asked once only.
@@ -82,7 +82,7 @@ async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
     // Nobody can vouch for more bits than a secret is long enough to hold.
     let most = fixture.secret.len() * 655 / 100;
     let is_short = kept
-        .declared_bits()
+        .entropy_bits()
         .is_some_and(|bits| usize::from(bits) > most);
     let begins = if is_short {
         "$keyward-argon2id$"
@@ -128,13 +128,13 @@ fn a_digest_is_read_as_one_scheme_only() {
     for fixture in Fixture::all() {
         let text = &*fixture.digest;
         let read = [
-            ForeignDigest::sha256(text),
-            ForeignDigest::sha256_base64(text),
-            ForeignDigest::sha512(text),
-            ForeignDigest::sha512_base64(text),
-            ForeignDigest::argon2(text),
-            ForeignDigest::bcrypt(text),
-            ForeignDigest::django(text),
+            LegacyDigest::sha256(text),
+            LegacyDigest::sha256_base64(text),
+            LegacyDigest::sha512(text),
+            LegacyDigest::sha512_base64(text),
+            LegacyDigest::argon2(text),
+            LegacyDigest::bcrypt(text),
+            LegacyDigest::django(text),
         ];
         let count = read.iter().filter(|read| read.is_ok()).count();
         assert_eq!(count, 1, "{}", fixture.made_by);

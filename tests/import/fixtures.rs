@@ -1,12 +1,12 @@
 //! The digests that other libraries made, read from the files that the scripts beside them printed.
 
-use keyward::hashing::ForeignDigest;
-use keyward::key::ForeignFormat;
-use keyward::manager::ForeignKey;
+use keyward::hashing::LegacyDigest;
+use keyward::key::LegacyFormat;
+use keyward::manager::ImportedKey;
 use serde_json::Value;
 
-const DIGESTS: &str = include_str!("../fixtures/foreign_digests.json");
-const PREFIXED_API_KEY: &str = include_str!("../fixtures/foreign_prefixed_api_key.json");
+const DIGESTS: &str = include_str!("../fixtures/legacy_digests.json");
+const PREFIXED_API_KEY: &str = include_str!("../fixtures/legacy_prefixed_api_key.json");
 
 pub(crate) struct Fixture {
     pub(crate) made_by: String,
@@ -53,29 +53,29 @@ impl Fixture {
         }
     }
 
-    pub(crate) fn read_digest(&self) -> ForeignDigest {
+    pub(crate) fn read_digest(&self) -> LegacyDigest {
         let text = &*self.digest;
         match &*self.scheme {
-            "sha256-hex" | "sanctum" | "prefixed-api-key" => ForeignDigest::sha256(text),
-            "sha256-base64" => ForeignDigest::sha256_base64(text),
-            "sha512-hex" => ForeignDigest::sha512(text),
-            "sha512-base64" => ForeignDigest::sha512_base64(text),
-            "hmac-sha256-hex" => ForeignDigest::hmac_sha256("old", text),
-            "hmac-sha256-base64" => ForeignDigest::hmac_sha256_base64("old", text),
-            "argon2" => ForeignDigest::argon2(text),
-            "bcrypt" => ForeignDigest::bcrypt(text),
-            "django" | "drf-api-key" => ForeignDigest::django(text),
+            "sha256-hex" | "sanctum" | "prefixed-api-key" => LegacyDigest::sha256(text),
+            "sha256-base64" => LegacyDigest::sha256_base64(text),
+            "sha512-hex" => LegacyDigest::sha512(text),
+            "sha512-base64" => LegacyDigest::sha512_base64(text),
+            "hmac-sha256-hex" => LegacyDigest::hmac_sha256("old", text),
+            "hmac-sha256-base64" => LegacyDigest::hmac_sha256_base64("old", text),
+            "argon2" => LegacyDigest::argon2(text),
+            "bcrypt" => LegacyDigest::bcrypt(text),
+            "django" | "drf-api-key" => LegacyDigest::django(text),
             other => panic!("no constructor for {other}"),
         }
         .unwrap_or_else(|error| panic!("{}: {error}", self.made_by))
     }
 
     /// The format that the old system's keys have; that of the tests for what only hashes.
-    pub(crate) fn format(&self) -> ForeignFormat {
+    pub(crate) fn format(&self) -> LegacyFormat {
         match &*self.scheme {
-            "sanctum" => ForeignFormat::sanctum(),
-            "prefixed-api-key" => ForeignFormat::prefixed_api_key("acme").unwrap(),
-            "drf-api-key" => ForeignFormat::django_rest_framework(),
+            "sanctum" => LegacyFormat::sanctum(),
+            "prefixed-api-key" => LegacyFormat::prefixed_api_key("acme").unwrap(),
+            "drf-api-key" => LegacyFormat::django_rest_framework(),
             _ => crate::common::legacy(),
         }
     }
@@ -88,7 +88,7 @@ impl Fixture {
         }
     }
 
-    pub(crate) fn as_key(&self, id: &str) -> ForeignKey {
+    pub(crate) fn as_key(&self, id: &str) -> ImportedKey {
         let format = self.format();
         let sent = self.sent(id);
         let id = match format.name() {
@@ -97,7 +97,7 @@ impl Fixture {
             "drf-api-key" => sent.split('.').next(),
             _ => Some(id),
         };
-        ForeignKey::digest(format.name(), id.unwrap(), self.read_digest())
+        ImportedKey::digest(format.name(), id.unwrap(), self.read_digest())
     }
 
     /// Whether a slow hash at a cost of today is between a secret and its digest: it takes from a tenth of a second to

@@ -1,32 +1,32 @@
 //! A key has one form: the text that its client was given, read by the first format that can.
 
-use keyward::hashing::ForeignDigest;
-use keyward::key::{ForeignFormat, KeyId, PresentedKey, Secret};
-use keyward::manager::{ForeignKey, ImportError, ManageError};
+use keyward::hashing::LegacyDigest;
+use keyward::key::{KeyId, LegacyFormat, PresentedKey, Secret};
+use keyward::manager::{ImportError, ImportedKey, ManageError};
 
 use crate::common::{
     House, SECRET, SHA256, actor, by_digest, by_text, format, legacy, new_key, text,
 };
 
-fn opaque(name: &str) -> ForeignFormat {
-    ForeignFormat::opaque(name).unwrap()
+fn opaque(name: &str) -> LegacyFormat {
+    LegacyFormat::opaque(name).unwrap()
 }
 
 /// Formats that could read nearly anything, also the application's own texts.
-fn greedy() -> [ForeignFormat; 3] {
-    let cut = |name, separator| ForeignFormat::with_id(name, separator).unwrap();
+fn greedy() -> [LegacyFormat; 3] {
+    let cut = |name, separator| LegacyFormat::with_id(name, separator).unwrap();
     [cut("underscore", '_'), cut("letter", 'e'), opaque("opaque")]
 }
 
-fn foreign_error(error: &ManageError) -> Option<ImportError> {
+fn import_error(error: &ManageError) -> Option<ImportError> {
     match error {
-        ManageError::Foreign(error) => Some(*error),
+        ManageError::Import(error) => Some(*error),
         _ => None,
     }
 }
 
 #[tokio::test]
-async fn own_texts_are_never_taken_for_foreign() {
+async fn own_texts_are_never_taken_for_legacy() {
     let house = House::accepting(greedy()).await;
     let manager = house.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
@@ -43,18 +43,20 @@ async fn own_texts_are_never_taken_for_foreign() {
     damaged.extend((10..own.len()).map(|end| own[..end].to_owned()));
     damaged.extend([format!("{own}x"), format!("{own}!"), format!("{own}{own}")]);
     for text in &damaged {
-        let before = house.keyward.verifier().operations();
+        let before = house.keyward.verifier().stats();
         assert_eq!(house.status(text).await, 401);
-        let after = house.keyward.verifier().operations();
+        let after = house.keyward.verifier().stats();
         assert_eq!(after.store_reads, before.store_reads, "{text}");
         assert_eq!(after.fast_hashes, before.fast_hashes, "{text}");
     }
     damaged.extend([own, unissued.expose().to_owned()]);
     for text in damaged {
         for name in ["underscore", "letter", "opaque"] {
-            let imported = house.try_import(ForeignKey::text(name, text.clone())).await;
+            let imported = house
+                .try_import(ImportedKey::text(name, text.clone()))
+                .await;
             let error = imported.map(|record| record.id()).unwrap_err();
-            let refused = foreign_error(&error);
+            let refused = import_error(&error);
             assert!(
                 matches!(refused, Some(ImportError::Text | ImportError::OtherFormat)),
                 "{error}"
@@ -71,16 +73,16 @@ fn without(text: &str, at: usize) -> String {
 
 #[tokio::test]
 async fn the_format_that_was_given_first_reads_what_two_could() {
-    let second = ForeignFormat::with_id("second", '.').unwrap();
+    let second = LegacyFormat::with_id("second", '.').unwrap();
     for others in [second, opaque("second")] {
         let house = House::accepting([legacy(), others]).await;
-        let refused = house.try_import(ForeignKey::text("second", text("7")));
+        let refused = house.try_import(ImportedKey::text("second", text("7")));
         let refused = refused.await.unwrap_err();
-        assert_eq!(foreign_error(&refused), Some(ImportError::OtherFormat));
+        assert_eq!(import_error(&refused), Some(ImportError::OtherFormat));
         let record = house.import(by_text("7")).await;
-        assert_eq!(record.foreign_format(), Some("legacy"));
+        assert_eq!(record.legacy_format(), Some("legacy"));
         let admitted = house.verify(PresentedKey::text(&text("7"))).await.unwrap();
-        assert_eq!(admitted.grant().record().foreign_format(), Some("legacy"));
+        assert_eq!(admitted.grant().record().legacy_format(), Some("legacy"));
     }
 }
 
@@ -121,8 +123,8 @@ async fn an_imported_key_is_refused_in_any_other_form() {
 async fn an_opaque_key_is_refused_as_a_pair() {
     let house = House::accepting([opaque("opaque")]).await;
     // All of the text is the secret, and it could stand as that of a pair.
-    let digest = ForeignDigest::sha256(SHA256).unwrap();
-    let key = ForeignKey::opaque_digest("opaque", digest).declared_bits(238);
+    let digest = LegacyDigest::sha256(SHA256).unwrap();
+    let key = ImportedKey::opaque_digest("opaque", digest).entropy_bits(238);
     let id = house.import(key).await.id().to_string();
     for _ in 0..2 {
         let pair = PresentedKey::pair(&id, SECRET);
@@ -132,8 +134,8 @@ async fn an_opaque_key_is_refused_as_a_pair() {
 }
 
 #[tokio::test]
-async fn a_native_key_is_not_reached_by_a_foreign_text() {
-    let house = House::accepting([legacy(), ForeignFormat::sanctum(), opaque("opaque")]).await;
+async fn a_native_key_is_not_reached_by_a_legacy_text() {
+    let house = House::accepting([legacy(), LegacyFormat::sanctum(), opaque("opaque")]).await;
     let manager = house.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let (id, secret) = (issued.record().id(), issued.api_key().expose_secret());
@@ -155,10 +157,10 @@ async fn a_native_key_is_not_reached_by_a_foreign_text() {
 async fn a_format_that_is_no_longer_accepted_reads_nothing() {
     let house = House::new().await;
     house.import(by_text("7")).await;
-    let renamed = ForeignFormat::with_id("renamed", '.').unwrap();
+    let renamed = LegacyFormat::with_id("renamed", '.').unwrap();
     for formats in [vec![], vec![renamed.clone()], vec![renamed, legacy()]] {
-        let foreign = crate::common::foreign(formats);
-        let later = crate::common::builder(&house.store, &house.clock).foreign_keys(foreign);
+        let imported = crate::common::imported(formats);
+        let later = crate::common::builder(&house.store, &house.clock).imported_keys(imported);
         let later = House {
             keyward: later.open().await.unwrap(),
             store: house.store.clone(),
@@ -171,16 +173,16 @@ async fn a_format_that_is_no_longer_accepted_reads_nothing() {
 
 #[tokio::test]
 async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
-    let digest = || ForeignDigest::sha256(SHA256).unwrap();
-    let second = ForeignFormat::with_id("second", '.').unwrap();
+    let digest = || LegacyDigest::sha256(SHA256).unwrap();
+    let second = LegacyFormat::with_id("second", '.').unwrap();
     let house = House::accepting([legacy(), second, opaque("third"), opaque("fourth")]).await;
     for key in [
-        ForeignKey::digest("second", "7", digest()),
-        ForeignKey::digest("legacy", "acme_test_7", digest()),
-        ForeignKey::opaque_digest("fourth", digest()),
+        ImportedKey::digest("second", "7", digest()),
+        ImportedKey::digest("legacy", "acme_test_7", digest()),
+        ImportedKey::opaque_digest("fourth", digest()),
     ] {
         let imported = house.try_import(key).await.map(|record| record.id());
-        let refused = imported.as_ref().err().and_then(foreign_error);
+        let refused = imported.as_ref().err().and_then(import_error);
         assert_eq!(refused, Some(ImportError::OtherFormat), "{imported:?}");
     }
 }
@@ -188,12 +190,12 @@ async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
 #[tokio::test]
 async fn a_pair_is_imported_and_used_as_a_pair() {
     let house = House::new().await;
-    let digest = ForeignDigest::sha256(SHA256).unwrap();
+    let digest = LegacyDigest::sha256(SHA256).unwrap();
     for (number, key) in [
-        (1, ForeignKey::pair(KeyId::from_u128(1), SECRET)),
-        (2, ForeignKey::pair_digest(KeyId::from_u128(2), digest)),
+        (1, ImportedKey::pair(KeyId::from_u128(1), SECRET)),
+        (2, ImportedKey::pair_digest(KeyId::from_u128(2), digest)),
     ] {
-        let id = house.import(key.declared_bits(238)).await.id();
+        let id = house.import(key.entropy_bits(238)).await.id();
         assert_eq!(id, KeyId::from_u128(number));
         let id = id.to_string();
         for _ in 0..2 {
@@ -208,57 +210,63 @@ async fn a_pair_is_imported_and_used_as_a_pair() {
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcde-.",
         "",
     ] {
-        let pair = ForeignKey::pair(KeyId::from_u128(3), secret);
+        let pair = ImportedKey::pair(KeyId::from_u128(3), secret);
         let refused = house.try_import(pair).await.unwrap_err();
-        assert_eq!(foreign_error(&refused), Some(ImportError::Text));
+        assert_eq!(import_error(&refused), Some(ImportError::Text));
     }
 }
 
 #[tokio::test]
 async fn what_does_not_fit_its_format_is_refused() {
     let house = House::accepting([legacy(), opaque("opaque")]).await;
-    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let long = "1".repeat(65);
-    let with_id = |id: &str| ForeignKey::digest("legacy", id, digest());
+    let with_id = |id: &str| ImportedKey::digest("legacy", id, digest());
     for (key, error) in [
         (
-            ForeignKey::text("unknown", text("7")),
+            ImportedKey::text("unknown", text("7")),
             ImportError::UnknownFormat,
         ),
         (
-            ForeignKey::digest("unknown", "7", digest()),
+            ImportedKey::digest("unknown", "7", digest()),
             ImportError::UnknownFormat,
         ),
         (
-            ForeignKey::opaque_digest("unknown", digest()),
+            ImportedKey::opaque_digest("unknown", digest()),
             ImportError::UnknownFormat,
         ),
         (
-            ForeignKey::opaque_digest("legacy", digest()),
+            ImportedKey::opaque_digest("legacy", digest()),
             ImportError::Id,
         ),
-        (ForeignKey::digest("opaque", "7", digest()), ImportError::Id),
+        (
+            ImportedKey::digest("opaque", "7", digest()),
+            ImportError::Id,
+        ),
         (with_id(""), ImportError::Id),
         (with_id("7.8"), ImportError::Id),
         (with_id("7 8"), ImportError::Id),
         (with_id("é"), ImportError::Id),
         (with_id(&long), ImportError::Id),
-        (ForeignKey::text("legacy", ""), ImportError::Text),
+        (ImportedKey::text("legacy", ""), ImportError::Text),
         (
-            ForeignKey::text("legacy", format!(" {}", text("7"))),
+            ImportedKey::text("legacy", format!(" {}", text("7"))),
             ImportError::Text,
         ),
         (
-            ForeignKey::text("legacy", vec![0xff; 40]),
+            ImportedKey::text("legacy", vec![0xff; 40]),
             ImportError::Text,
         ),
         (
-            ForeignKey::text("legacy", "x".repeat(257)),
+            ImportedKey::text("legacy", "x".repeat(257)),
             ImportError::Text,
         ),
-        (ForeignKey::text("legacy", SECRET), ImportError::OtherFormat),
+        (
+            ImportedKey::text("legacy", SECRET),
+            ImportError::OtherFormat,
+        ),
     ] {
         let refused = house.try_import(key).await.unwrap_err();
-        assert_eq!(foreign_error(&refused), Some(error), "{refused}");
+        assert_eq!(import_error(&refused), Some(error), "{refused}");
     }
 }

@@ -1,13 +1,13 @@
 //! Which key a text is: always the same one, under one pepper, and imported once.
 
-use keyward::hashing::{ForeignDigest, ForeignKeys};
-use keyward::key::{Access, ForeignFormat, KeyId, PresentedKey, TenantId};
-use keyward::manager::{ForeignKey, ManageError, NewKey};
+use keyward::hashing::{ImportedKeys, LegacyDigest};
+use keyward::key::{Access, KeyId, LegacyFormat, PresentedKey, TenantId};
+use keyward::manager::{ImportedKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 use keyward::{Keyward, OpenError};
 
 use crate::common::{
-    House, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, foreign, legacy,
+    House, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, imported, legacy,
     lookup, nearly, new_key, pepper, tenant, text,
 };
 
@@ -16,8 +16,8 @@ async fn events(house: &House) -> usize {
     log.read(None, 0, 100).await.unwrap().len()
 }
 
-async fn open_again(house: &House, foreign: ForeignKeys) -> Result<Keyward, OpenError> {
-    let builder = builder(&house.store, &house.clock).foreign_keys(foreign);
+async fn open_again(house: &House, imported: ImportedKeys) -> Result<Keyward, OpenError> {
+    let builder = builder(&house.store, &house.clock).imported_keys(imported);
     builder.open().await
 }
 
@@ -28,7 +28,7 @@ async fn the_same_text_is_the_same_key() {
     assert_eq!(one.status(&text("7")).await, 200);
     // In a second process, a second store, and from a digest.
     let again = House {
-        keyward: open_again(&one, foreign([legacy()])).await.unwrap(),
+        keyward: open_again(&one, imported([legacy()])).await.unwrap(),
         ..one
     };
     let admitted = again.verify(PresentedKey::text(&text("7"))).await.unwrap();
@@ -36,7 +36,7 @@ async fn the_same_text_is_the_same_key() {
     assert_eq!(other.import(by_digest("7")).await.id(), id);
     // Formats accepted beside it, and its own length, change nothing.
     let formats = [
-        ForeignFormat::sanctum(),
+        LegacyFormat::sanctum(),
         legacy().secret_length(43..=43).unwrap(),
     ];
     let third = House::accepting(formats).await;
@@ -45,20 +45,20 @@ async fn the_same_text_is_the_same_key() {
 
 #[tokio::test]
 async fn other_ids_other_names_and_other_peppers_are_other_keys() {
-    let renamed = ForeignFormat::with_id("legacy2", '|').unwrap();
+    let renamed = LegacyFormat::with_id("legacy2", '|').unwrap();
     let house = House::accepting([legacy(), renamed]).await;
-    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![
         house.import(by_text("7")).await.id(),
         house.import(by_text("8")).await.id(),
         house.import(by_text("77")).await.id(),
         house
-            .import(ForeignKey::digest("legacy2", "7", digest()))
+            .import(ImportedKey::digest("legacy2", "7", digest()))
             .await
             .id(),
     ];
-    let foreign = ForeignKeys::under(pepper(1, 2)).accept(legacy());
-    let elsewhere = House::with(keyward::hashing::Hashing::recommended(), foreign).await;
+    let imported = ImportedKeys::under(pepper(1, 2)).accept(legacy());
+    let elsewhere = House::with(keyward::hashing::Hashing::recommended(), imported).await;
     ids.push(elsewhere.import(by_text("7")).await.id());
     let count = ids.len();
     ids.sort_by_key(KeyId::as_u128);
@@ -102,12 +102,12 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
 async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
     let other = nearly(SECRET)[0].clone();
     let pair_id = KeyId::from_u128(7);
-    let sha256 = |hex: &str| ForeignDigest::sha256(hex).unwrap();
+    let sha256 = |hex: &str| LegacyDigest::sha256(hex).unwrap();
     let wrong_digest = "0".repeat(64);
-    let pair = |secret: &str| ForeignKey::pair(pair_id, secret);
-    let text_of = |secret: &str| ForeignKey::text("legacy", format!("7.{secret}"));
-    let digest_of = |hex: &str| ForeignKey::digest("legacy", "7", sha256(hex));
-    let pair_digest = |hex: &str| ForeignKey::pair_digest(pair_id, sha256(hex));
+    let pair = |secret: &str| ImportedKey::pair(pair_id, secret);
+    let text_of = |secret: &str| ImportedKey::text("legacy", format!("7.{secret}"));
+    let digest_of = |hex: &str| ImportedKey::digest("legacy", "7", sha256(hex));
+    let pair_digest = |hex: &str| ImportedKey::pair_digest(pair_id, sha256(hex));
     for (wrong, right) in [
         (pair(&other), pair(SECRET)),
         (pair_digest(&wrong_digest), pair(SECRET)),
@@ -117,8 +117,8 @@ async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
         (digest_of(&wrong_digest), digest_of(SHA256)),
     ] {
         for bits in [None, Some(238)] {
-            let strong = |key: &ForeignKey| match bits {
-                Some(bits) => key.clone().declared_bits(bits),
+            let strong = |key: &ImportedKey| match bits {
+                Some(bits) => key.clone().entropy_bits(bits),
                 None => key.clone(),
             };
             let house = House::new().await;
@@ -146,14 +146,14 @@ async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
     assert_eq!(house.status(&text("7")).await, 200);
     house.has_own_digest(id).await;
     assert_ne!(house.digest(id).await, imported);
-    let other = ForeignKey::text("legacy", nearly(&text("7"))[0].clone());
+    let other = ImportedKey::text("legacy", nearly(&text("7"))[0].clone());
     assert!(matches!(
         house.try_import(other).await,
         Err(ManageError::ImportedOtherwise { .. })
     ));
     // Of a digest that is no more, nothing can be told.
-    let another = ForeignDigest::sha256(&"0".repeat(64)).unwrap();
-    let another = ForeignKey::digest("legacy", "7", another);
+    let another = LegacyDigest::sha256(&"0".repeat(64)).unwrap();
+    let another = ImportedKey::digest("legacy", "7", another);
     for known in [by_text("7"), by_digest("7"), another] {
         assert!(matches!(
             house.try_import(known).await,
@@ -208,13 +208,13 @@ async fn no_import_takes_the_place_of_an_issued_key() {
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let id = issued.record().id();
     let stored = house.stored(id).await;
-    let digest = ForeignDigest::sha256(SHA256).unwrap();
+    let digest = LegacyDigest::sha256(SHA256).unwrap();
     for key in [
-        ForeignKey::pair(id, SECRET),
-        ForeignKey::pair_digest(id, digest),
+        ImportedKey::pair(id, SECRET),
+        ImportedKey::pair_digest(id, digest),
     ] {
         assert!(matches!(
-            house.try_import(key.declared_bits(238)).await,
+            house.try_import(key.entropy_bits(238)).await,
             Err(ManageError::IdTaken { id: there }) if there == id
         ));
     }
@@ -229,19 +229,19 @@ async fn no_import_takes_the_place_of_an_issued_key() {
 async fn another_lookup_pepper_does_not_open_the_store() {
     let house = House::new().await;
     for wrong in [pepper(1, 2), pepper(2, 2)] {
-        let foreign = ForeignKeys::under(wrong).accept(legacy());
-        match open_again(&house, foreign).await {
+        let imported = ImportedKeys::under(wrong).accept(legacy());
+        match open_again(&house, imported).await {
             Err(OpenError::WrongPepper { name }) => assert_eq!(name, "pepper.lookup"),
             other => panic!("{other:?}"),
         }
     }
-    assert!(open_again(&house, foreign([])).await.is_ok());
-    let foreign = ForeignKeys::under(lookup()).accept(legacy());
-    assert!(open_again(&house, foreign).await.is_ok());
+    assert!(open_again(&house, imported([])).await.is_ok());
+    let imported = ImportedKeys::under(lookup()).accept(legacy());
+    assert!(open_again(&house, imported).await.is_ok());
 }
 
 #[tokio::test]
-async fn without_foreign_keys_an_imported_key_is_nobodys() {
+async fn without_imported_keys_an_imported_key_is_nobodys() {
     let house = House::new().await;
     let id = house.import(by_digest("7")).await.id();
     let keyward = builder(&house.store, &house.clock).open().await.unwrap();
@@ -252,7 +252,7 @@ async fn without_foreign_keys_an_imported_key_is_nobodys() {
     assert_ne!(without.status_of(pair).await, 200);
     assert!(matches!(
         without.try_import(by_text("8")).await,
-        Err(ManageError::Foreign(_))
+        Err(ManageError::Import(_))
     ));
     let key = NewKey::new(tenant(), "native", READ);
     let issued = without.keyward.manager().issue(&actor(), key).await;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use keyward::key::{KeyStatus, PresentedKey, RevokeReason, SecretOrigin, TenantId};
 use keyward::manager::{Actor, Ceiling, ManageError, Overlap, Revoked};
-use keyward::testkit::ManualSteadyClock;
+use keyward::testkit::ManualMonotonicClock;
 
 use crate::common::{
-    House, actor, builder, by_digest, by_text, foreign, legacy, nearly, tenant, text,
+    House, actor, builder, by_digest, by_text, imported, legacy, nearly, tenant, text,
 };
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
             .await
             .unwrap();
         let new = issued.record();
-        assert_eq!(new.foreign_format(), None);
+        assert_eq!(new.legacy_format(), None);
         assert_eq!(new.predecessor(), Some(old.id()));
         assert_eq!(new.lineage(), old.id());
         assert_eq!((new.created_at(), new.title()), (now, old.title()));
@@ -64,7 +64,7 @@ async fn a_found_text_tells_whose_key_it_is() {
             let found = found.unwrap();
             assert_eq!((found.record.id(), found.status), (id, KeyStatus::Active));
             assert_eq!(found.record.tenant(), &tenant());
-            assert!(found.lives());
+            assert!(found.is_usable());
             let digest = house.digest(id).await;
             for wrong in nearly(&sent) {
                 let wrong = PresentedKey::text(&wrong);
@@ -110,8 +110,8 @@ async fn a_leaked_text_revokes_its_key() {
 async fn at_the_limit_no_imported_key_is_found() {
     let house = House::new().await;
     house.import(by_text("1")).await;
-    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
-    let keyward = keyward.steady_clock(ManualSteadyClock::new());
+    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
+    let keyward = keyward.monotonic_clock(ManualMonotonicClock::new());
     let keyward = keyward.open().await.unwrap();
     let (manager, actor, sent) = (keyward.manager(), actor(), text("1"));
     let find = async |text: &str| manager.find_owner(&actor, PresentedKey::text(text)).await;

@@ -1,15 +1,15 @@
 //! Texts without an id inside, which are found by the digest that the old table holds.
 
 use keyward::Keyward;
-use keyward::hashing::{ForeignDigest, Hashing};
-use keyward::key::{ForeignFormat, KeyRecord, PresentedKey, TenantId};
-use keyward::manager::{Actor, Ceiling, ForeignKey, ImportError, ManageError, NewKey};
+use keyward::hashing::{Hashing, LegacyDigest};
+use keyward::key::{KeyRecord, LegacyFormat, PresentedKey, TenantId};
+use keyward::manager::{Actor, Ceiling, ImportError, ImportedKey, ManageError, NewKey};
 
-use crate::common::{House, READ, foreign, nearly};
+use crate::common::{House, READ, imported, nearly};
 use crate::fixtures::Fixture;
 
-fn format_for(fixture: &Fixture) -> ForeignFormat {
-    let format = ForeignFormat::opaque("opaque").unwrap();
+fn format_for(fixture: &Fixture) -> LegacyFormat {
+    let format = LegacyFormat::opaque("opaque").unwrap();
     match &*fixture.scheme {
         "sha512-hex" | "sha512-base64" => format.found_by_sha512(),
         "hmac-sha256-hex" | "hmac-sha256-base64" => format.found_by_hmac_sha256("old"),
@@ -18,11 +18,11 @@ fn format_for(fixture: &Fixture) -> ForeignFormat {
 }
 
 async fn house(fixture: &Fixture) -> House {
-    let mut foreign = foreign([format_for(fixture)]);
+    let mut imported = imported([format_for(fixture)]);
     if let Some(key) = &fixture.hmac_key {
-        foreign = foreign.hmac_key("old", key).unwrap();
+        imported = imported.hmac_key("old", key).unwrap();
     }
-    House::with(Hashing::recommended(), foreign).await
+    House::with(Hashing::recommended(), imported).await
 }
 
 fn unsalted() -> Vec<Fixture> {
@@ -36,7 +36,7 @@ fn unsalted() -> Vec<Fixture> {
 async fn every_unsalted_digest_finds_its_text() {
     for fixture in unsalted() {
         let (house, name) = (house(&fixture).await, &fixture.made_by);
-        let key = ForeignKey::opaque_digest("opaque", fixture.read_digest()).declared_bits(112);
+        let key = ImportedKey::opaque_digest("opaque", fixture.read_digest()).entropy_bits(112);
         let id = house.import(key).await.id();
         let imported = house.digest(id).await;
         for wrong in nearly(&fixture.secret) {
@@ -58,8 +58,8 @@ async fn every_unsalted_digest_finds_its_text() {
 async fn a_digest_and_its_text_are_one_key() {
     for fixture in unsalted() {
         let (by_digest, by_text) = (house(&fixture).await, house(&fixture).await);
-        let digest = || ForeignKey::opaque_digest("opaque", fixture.read_digest());
-        let text = || ForeignKey::text("opaque", fixture.secret.clone()).declared_bits(112);
+        let digest = || ImportedKey::opaque_digest("opaque", fixture.read_digest());
+        let text = || ImportedKey::text("opaque", fixture.secret.clone()).entropy_bits(112);
         let id = by_digest.import(digest()).await.id();
         assert_eq!(by_text.import(text()).await.id(), id);
         for (house, other) in [(&by_digest, text()), (&by_text, digest())] {
@@ -118,7 +118,7 @@ async fn import_all(
 async fn import(keyward: &Keyward, tenant: &str, text: String) -> Result<KeyRecord, ManageError> {
     let tenant = TenantId::new(tenant).unwrap();
     let actor = Actor::user("admin", tenant.clone(), Ceiling::Unlimited).unwrap();
-    let key = ForeignKey::text("opaque", text).declared_bits(112);
+    let key = ImportedKey::text("opaque", text).entropy_bits(112);
     let new = NewKey::new(tenant, "key", READ);
     keyward.manager().import(&actor, new, key).await
 }
@@ -132,10 +132,10 @@ async fn a_digest_that_finds_nothing_is_refused() {
         let same = |other: &&Fixture| format_for(other) != format_for(fixture);
         let others = all.iter().filter(same).chain([&salted]);
         for other in others {
-            let key = ForeignKey::opaque_digest("opaque", other.read_digest());
+            let key = ImportedKey::opaque_digest("opaque", other.read_digest());
             assert!(matches!(
                 house.try_import(key).await,
-                Err(ManageError::Foreign(ImportError::Unfindable))
+                Err(ManageError::Import(ImportError::Unfindable))
             ));
         }
     }
@@ -144,11 +144,11 @@ async fn a_digest_that_finds_nothing_is_refused() {
 #[tokio::test]
 async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
     let (store, clock) = (keyward::store::MemoryStore::new(), crate::common::clock());
-    let format = ForeignFormat::opaque("opaque").unwrap();
-    let foreign = foreign([format.found_by_hmac_sha256("old")]);
-    let builder = crate::common::builder(&store, &clock).foreign_keys(foreign);
+    let format = LegacyFormat::opaque("opaque").unwrap();
+    let imported = imported([format.found_by_hmac_sha256("old")]);
+    let builder = crate::common::builder(&store, &clock).imported_keys(imported);
     let error = builder.open().await.unwrap_err().to_string();
-    assert_eq!(error, "there is no foreign key named `old`");
+    assert_eq!(error, "there is no HMAC key named `old`");
 
     let house = House::new().await;
     let fixture = Fixture::of("hmac-sha256-hex").remove(0);
@@ -158,11 +158,11 @@ async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
 
 #[tokio::test]
 async fn what_stands_before_every_text_is_part_of_it() {
-    let format = ForeignFormat::opaque("billing").unwrap();
+    let format = LegacyFormat::opaque("billing").unwrap();
     let format = format.prefix("sk_live_").unwrap();
     let house = House::accepting([format.secret_length(24..=24).unwrap()]).await;
     let text = format!("sk_live_{}", &crate::common::SECRET[..24]);
-    let key = ForeignKey::text("billing", text.clone()).declared_bits(140);
+    let key = ImportedKey::text("billing", text.clone()).entropy_bits(140);
     house.import(key).await;
     assert_eq!(house.status(&text).await, 200);
     for other in [
@@ -181,8 +181,8 @@ fn hmac_keys_and_their_names_are_checked() {
     let digest = "a".repeat(64);
     let long = "a".repeat(33);
     for name in ["", "A", "a_b", "a:b", "a$b", "é", &long] {
-        assert!(foreign([]).hmac_key(name, b"key").is_err(), "{name}");
-        assert!(ForeignDigest::hmac_sha256(name, &digest).is_err(), "{name}");
+        assert!(imported([]).hmac_key(name, b"key").is_err(), "{name}");
+        assert!(LegacyDigest::hmac_sha256(name, &digest).is_err(), "{name}");
     }
-    assert!(foreign([]).hmac_key("old", b"").is_err());
+    assert!(imported([]).hmac_key("old", b"").is_err());
 }

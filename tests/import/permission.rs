@@ -16,7 +16,7 @@ use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
 
 use crate::common::{
-    House, READ, WRITE, actor, builder, by_digest, by_text, clock, foreign, legacy, new_key,
+    House, READ, WRITE, actor, builder, by_digest, by_text, clock, imported, legacy, new_key,
     tenant, text,
 };
 
@@ -54,7 +54,7 @@ async fn is_empty(store: &MemoryStore) -> bool {
 }
 
 fn open(store: &MemoryStore, clock: &ManualClock) -> keyward::Builder {
-    builder(store, clock).foreign_keys(foreign([legacy()]))
+    builder(store, clock).imported_keys(imported([legacy()]))
 }
 
 async fn with_rules(rules: TenantRules) -> House {
@@ -117,7 +117,7 @@ async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
         refuse(&house.keyward, &stranger, id).await;
     }
     // Not even that the request makes no sense.
-    let malformed = keyward::manager::ForeignKey::text("unknown", "");
+    let malformed = keyward::manager::ImportedKey::text("unknown", "");
     let refused = house.keyward.manager();
     let refused = refused.import(&stranger, new_key(), malformed).await;
     assert!(matches!(refused, Err(ManageError::Refused)));
@@ -158,13 +158,17 @@ async fn nobody_imports_more_than_they_may_grant() {
 #[tokio::test]
 async fn a_tenants_rules_hold_for_imported_keys() {
     let day = Duration::from_hours(24);
-    let house = with_rules(TenantRules::new().access(READ).longest_life(day * 90)).await;
+    let house = with_rules(TenantRules::new().access(READ).max_lifetime(day * 90)).await;
     let import = async |key: NewKey, issued_at: Option<OffsetDateTime>| {
-        let foreign = match issued_at {
+        let imported = match issued_at {
             Some(instant) => by_text("1").issued_at(instant),
             None => by_text("1"),
         };
-        house.keyward.manager().import(&actor(), key, foreign).await
+        house
+            .keyward
+            .manager()
+            .import(&actor(), key, imported)
+            .await
     };
     let barred = import(NewKey::new(tenant(), "a", WRITE).expires_in(day), None).await;
     assert!(matches!(
@@ -192,7 +196,7 @@ async fn a_tenants_rules_hold_for_imported_keys() {
 
 #[tokio::test]
 async fn imported_keys_count_towards_the_cap() {
-    let house = with_rules(TenantRules::new().most_keys(NonZeroU32::new(2).unwrap())).await;
+    let house = with_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap())).await;
     let manager = house.keyward.manager();
     house.import(by_text("1")).await;
     manager.issue(&actor(), new_key()).await.unwrap();
@@ -237,7 +241,7 @@ async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
     assert_eq!(house.status(&text("1")).await, 401);
     assert_eq!(house.status(&text("2")).await, 200);
     house.clock.advance(hour);
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&actor(), &tenant(), all).await.unwrap();
     assert_eq!(house.status(&text("2")).await, 401);
 }

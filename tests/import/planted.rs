@@ -1,14 +1,14 @@
-//! Whoever can write the store, but has not the lookup pepper, gains nothing by foreign digests: what was copied,
+//! Whoever can write the store, but has not the lookup pepper, gains nothing by legacy digests: what was copied,
 //! altered or made up never verifies, is undecidable, and is not obeyed.
 
-use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing, HashingError, Pepper};
+use keyward::hashing::{Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper};
 use keyward::key::{Environment, KeyFormat, KeyId, PresentedKey};
-use keyward::manager::{ForeignKey, NewKey};
+use keyward::manager::{ImportedKey, NewKey};
 use keyward::verifier::{Attempt, DenialReason, Requirement};
 use serde_json::json;
 
 use crate::common::{
-    House, READ, SECRET, SHA256, actor, builder, by_digest, foreign, legacy, pepper, tenant, text,
+    House, READ, SECRET, SHA256, actor, builder, by_digest, imported, legacy, pepper, tenant, text,
 };
 use crate::fixtures::Fixture;
 
@@ -16,12 +16,12 @@ const TAG: &str = "0000000000000000000000000000000000000000000000000000000000000
 
 /// An imported key whose digest is there to be played with, and its text.
 async fn victim(fixture: &Fixture) -> (House, KeyId, String) {
-    let mut foreign = foreign([legacy()]);
+    let mut imported = imported([legacy()]);
     if let Some(key) = &fixture.hmac_key {
-        foreign = foreign.hmac_key("old", key).unwrap();
+        imported = imported.hmac_key("old", key).unwrap();
     }
-    let house = House::with(Hashing::recommended(), foreign).await;
-    let id = house.import(fixture.as_key("1").declared_bits(112)).await;
+    let house = House::with(Hashing::recommended(), imported).await;
+    let id = house.import(fixture.as_key("1").entropy_bits(112)).await;
     (house, id.id(), fixture.sent("1"))
 }
 
@@ -45,7 +45,7 @@ fn one_of_each() -> Vec<Fixture> {
 
 async fn assert_undecidable(house: &House, id: KeyId, sent: &str, planted: &str) {
     house.plant_digest(id, planted).await;
-    let before = house.keyward.verifier().operations();
+    let before = house.keyward.verifier().stats();
     let denial = house.verify(PresentedKey::text(sent)).await;
     let denial = denial.err().unwrap_or_else(|| panic!("granted: {planted}"));
     assert_eq!(
@@ -54,7 +54,7 @@ async fn assert_undecidable(house: &House, id: KeyId, sent: &str, planted: &str)
         "{planted}: {}",
         denial.reason()
     );
-    let after = house.keyward.verifier().operations();
+    let after = house.keyward.verifier().stats();
     assert_eq!(
         after.slow_hashes, before.slow_hashes,
         "{planted} was obeyed"
@@ -99,10 +99,10 @@ async fn no_byte_of_a_kept_digest_can_be_altered() {
 #[tokio::test]
 async fn a_digest_copied_to_another_row_is_undecidable() {
     let house = House::new().await;
-    let other = ForeignDigest::sha256(&"ab".repeat(32)).unwrap();
+    let other = LegacyDigest::sha256(&"ab".repeat(32)).unwrap();
     let mine = house.import(by_digest("1")).await.id();
-    let theirs = ForeignKey::digest("legacy", "2", other);
-    let theirs = house.import(theirs.declared_bits(238)).await.id();
+    let theirs = ImportedKey::digest("legacy", "2", other);
+    let theirs = house.import(theirs.entropy_bits(238)).await.id();
     let (my_digest, their_digest) = (house.digest(mine).await, house.digest(theirs).await);
     // With the secret of the first, which the thief has, and the id of the second.
     assert_undecidable(&house, theirs, &text("2"), &my_digest).await;
@@ -155,7 +155,7 @@ async fn a_row_relabelled_to_another_environment_is_undecidable() {
     let both = builder(&house.store, &house.clock)
         .format(format)
         .clock(keyward::clock::SystemClock)
-        .foreign_keys(foreign([legacy()]));
+        .imported_keys(imported([legacy()]));
     let both = both.open().await.unwrap();
     let (test, live) = (
         Environment::new("test").unwrap(),
@@ -205,11 +205,11 @@ async fn a_digest_tagged_under_another_pepper_is_undecidable() {
         pepper(2, 2),
         Pepper::new(1, [1, 2].repeat(16)).unwrap(),
     ] {
-        let foreign = ForeignKeys::under(wrong).accept(legacy());
-        let thiefs = House::with(Hashing::recommended(), foreign).await;
+        let imported = ImportedKeys::under(wrong).accept(legacy());
+        let thiefs = House::with(Hashing::recommended(), imported).await;
         // A pair's id is the importer's to choose: the tag is of this row but for the pepper.
-        let digest = ForeignDigest::sha256(SHA256).unwrap();
-        thiefs.import(ForeignKey::pair_digest(id, digest)).await;
+        let digest = LegacyDigest::sha256(SHA256).unwrap();
+        thiefs.import(ImportedKey::pair_digest(id, digest)).await;
         let planted = thiefs.digest(id).await;
         assert!(planted.starts_with("$keyward-foreign$v=1$secret$"));
         assert_undecidable(&house, id, &text("1"), &planted).await;
@@ -260,7 +260,7 @@ async fn made_up_digests_are_undecidable_and_not_obeyed() {
         "$keyward-foreign$v=1$secret$",
         "$keyward-foreign$v=2$secret$",
         "$keyward-foreigner$v=1$secret$",
-        "$Keyward-foreign$v=1$secret$",
+        "$Keyward-imported$v=1$secret$",
     ] {
         for rest in ["", TAG, &format!("{TAG}$sha256:{SHA256}")] {
             let planted = format!("{planted}{rest}");
@@ -271,7 +271,7 @@ async fn made_up_digests_are_undecidable_and_not_obeyed() {
 }
 
 #[tokio::test]
-async fn a_foreign_digest_in_its_own_spelling_is_no_stored_digest() {
+async fn a_legacy_digest_in_its_own_spelling_is_no_stored_digest() {
     for fixture in Fixture::all() {
         let house = House::new().await;
         let id = house.import(by_digest("1")).await.id();
@@ -283,19 +283,21 @@ async fn a_foreign_digest_in_its_own_spelling_is_no_stored_digest() {
 async fn a_key_of_another_system_that_is_gone_is_undecidable() {
     let fixture = Fixture::of("hmac-sha256-hex").remove(0);
     let (house, id, sent) = victim(&fixture).await;
-    let keyward = builder(&house.store, &house.clock).foreign_keys(foreign([legacy()]));
+    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
     let without = keyward.open().await.unwrap();
     let any = Requirement::any_key();
     let attempt = Attempt::new(PresentedKey::text(&sent), &any);
     let denial = without.verifier().verify(&attempt).await.unwrap_err();
     assert!(matches!(
         denial.reason(),
-        DenialReason::Hashing(HashingError::UnknownForeignKey { name }) if **name == *"old"
+        DenialReason::Hashing(HashingError::UnknownHmacKey { name }) if **name == *"old"
     ));
     assert_eq!(denial.class().status(), 503);
     // Another key under the same name refutes, and replaces nothing.
-    let other = foreign([legacy()]).hmac_key("old", b"another key").unwrap();
-    let keyward = builder(&house.store, &house.clock).foreign_keys(other);
+    let other = imported([legacy()])
+        .hmac_key("old", b"another key")
+        .unwrap();
+    let keyward = builder(&house.store, &house.clock).imported_keys(other);
     let mistaken = keyward.open().await.unwrap();
     let denial = mistaken.verifier().verify(&attempt).await.unwrap_err();
     assert_eq!(denial.class().status(), 401);
@@ -305,7 +307,7 @@ async fn a_key_of_another_system_that_is_gone_is_undecidable() {
 
 #[tokio::test]
 async fn a_relabelled_format_or_origin_gains_nothing() {
-    let house = House::accepting([legacy(), keyward::key::ForeignFormat::sanctum()]).await;
+    let house = House::accepting([legacy(), keyward::key::LegacyFormat::sanctum()]).await;
     let id = house.import(by_digest("1")).await.id();
     let document = house.stored(id).await.document;
     for format in [json!(null), json!({"format": "sanctum", "shown": "1"})] {

@@ -4,8 +4,8 @@
 //! bcrypt digest taken with any last digit, of which the crate that checks it takes one in four; hex and base64 told
 //! apart by their length, so that a token in base64 is taken for a digest.
 
-use keyward::hashing::{ForeignDigest, ForeignDigestError};
-use keyward::manager::ForeignKey;
+use keyward::hashing::{LegacyDigest, LegacyDigestError};
+use keyward::manager::ImportedKey;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::runtime::{Builder, Runtime};
@@ -13,19 +13,19 @@ use tokio::runtime::{Builder, Runtime};
 use crate::common::{House, SECRET};
 use crate::fixtures::Fixture;
 
-type Read = Result<ForeignDigest, ForeignDigestError>;
+type Read = Result<LegacyDigest, LegacyDigestError>;
 
 /// Every constructor, by number.
 const READERS: [fn(&str) -> Read; 9] = [
-    ForeignDigest::sha256,
-    ForeignDigest::sha256_base64,
-    ForeignDigest::sha512,
-    ForeignDigest::sha512_base64,
-    |text| ForeignDigest::hmac_sha256("old", text),
-    |text| ForeignDigest::hmac_sha256_base64("old", text),
-    ForeignDigest::argon2,
-    ForeignDigest::bcrypt,
-    ForeignDigest::django,
+    LegacyDigest::sha256,
+    LegacyDigest::sha256_base64,
+    LegacyDigest::sha512,
+    LegacyDigest::sha512_base64,
+    |text| LegacyDigest::hmac_sha256("old", text),
+    |text| LegacyDigest::hmac_sha256_base64("old", text),
+    LegacyDigest::argon2,
+    LegacyDigest::bcrypt,
+    LegacyDigest::django,
 ];
 
 /// What may be done to a text.
@@ -103,8 +103,8 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 /// What is kept of a digest, behind its tag: the scheme's name and a text.
-async fn kept(house: &House, id: &str, digest: &ForeignDigest) -> Option<(String, String)> {
-    let key = ForeignKey::digest("legacy", id, digest.clone());
+async fn kept(house: &House, id: &str, digest: &LegacyDigest) -> Option<(String, String)> {
+    let key = ImportedKey::digest("legacy", id, digest.clone());
     let record = house.try_import(key).await.ok()?;
     let stored = house.digest(record.id()).await;
     let (scheme, text) = stored.splitn(6, '$').nth(5)?.split_once(':')?;
@@ -113,27 +113,27 @@ async fn kept(house: &House, id: &str, digest: &ForeignDigest) -> Option<(String
 
 fn read_kept(scheme: &str, text: &str) -> Read {
     match scheme {
-        "sha256" => ForeignDigest::sha256(text),
-        "sha512" => ForeignDigest::sha512(text),
-        "hmac-sha256" => ForeignDigest::hmac_sha256("old", text.strip_prefix("old:").unwrap()),
-        "argon2" => ForeignDigest::argon2(text),
-        "bcrypt" => ForeignDigest::bcrypt(text),
-        "bcrypt-sha256" => ForeignDigest::django(&format!("bcrypt_sha256${text}")),
-        "pbkdf2" | "scrypt" => ForeignDigest::django(text),
+        "sha256" => LegacyDigest::sha256(text),
+        "sha512" => LegacyDigest::sha512(text),
+        "hmac-sha256" => LegacyDigest::hmac_sha256("old", text.strip_prefix("old:").unwrap()),
+        "argon2" => LegacyDigest::argon2(text),
+        "bcrypt" => LegacyDigest::bcrypt(text),
+        "bcrypt-sha256" => LegacyDigest::django(&format!("bcrypt_sha256${text}")),
+        "pbkdf2" | "scrypt" => LegacyDigest::django(text),
         other => panic!("{other}"),
     }
 }
 
 /// Whether what is kept is read as the digest that it was.
-fn comes_back(digest: &ForeignDigest, scheme: &str, text: &str) -> bool {
+fn comes_back(digest: &LegacyDigest, scheme: &str, text: &str) -> bool {
     scheme == digest.scheme() && read_kept(scheme, text).as_ref() == Ok(digest)
 }
 
 async fn house() -> House {
     let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
     let hashing = keyward::hashing::Hashing::recommended().accept_argon2id(params);
-    let foreign = crate::common::foreign([crate::common::legacy()]);
-    House::with(hashing, foreign.hmac_key("old", b"key").unwrap()).await
+    let imported = crate::common::imported([crate::common::legacy()]);
+    House::with(hashing, imported.hmac_key("old", b"key").unwrap()).await
 }
 
 fn runtime() -> Runtime {
@@ -174,18 +174,18 @@ proptest! {
     #[test]
     fn one_digest_is_the_same_in_each_of_its_spellings(bytes in prop::array::uniform32(any::<u8>())) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let read = ForeignDigest::sha256(&hex).unwrap();
-        prop_assert_eq!(&ForeignDigest::sha256(&hex.to_uppercase()).unwrap(), &read);
+        let read = LegacyDigest::sha256(&hex).unwrap();
+        prop_assert_eq!(&LegacyDigest::sha256(&hex.to_uppercase()).unwrap(), &read);
         let standard = base64(&bytes);
         let url = standard.replace('+', "-").replace('/', "_");
         for text in [&standard, &url] {
-            prop_assert_eq!(&ForeignDigest::sha256_base64(text).unwrap(), &read);
+            prop_assert_eq!(&LegacyDigest::sha256_base64(text).unwrap(), &read);
             // 32 random bytes in base64 are what many tokens look like: only who asks for base64 gets it.
-            prop_assert!(ForeignDigest::sha256(text).is_err());
+            prop_assert!(LegacyDigest::sha256(text).is_err());
             let unpadded = text.trim_end_matches('=');
-            prop_assert_eq!(&ForeignDigest::sha256_base64(unpadded).unwrap(), &read);
+            prop_assert_eq!(&LegacyDigest::sha256_base64(unpadded).unwrap(), &read);
             for wrong in [format!("{unpadded}=="), format!(" {text}"), format!("{text}\n")] {
-                prop_assert!(ForeignDigest::sha256_base64(&wrong).is_err());
+                prop_assert!(LegacyDigest::sha256_base64(&wrong).is_err());
             }
         }
     }
@@ -252,7 +252,7 @@ proptest! {
             let Ok(digest) = read(&text) else { continue };
             let status = runtime.block_on(async {
                 let house = house().await;
-                house.import(ForeignKey::digest("legacy", "1", digest)).await;
+                house.import(ImportedKey::digest("legacy", "1", digest)).await;
                 house.status(&format!("1.{SECRET}")).await
             });
             prop_assert_eq!(status, 401, "{}", text);

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::fmt::Debug;
 
 use keyward::audit::EventAction;
-use keyward::hashing::{ForeignDigest, ForeignKeys, Hashing};
-use keyward::key::{ForeignFormat, KeyId, Metadata, PresentedKey, Principal, Resource};
-use keyward::manager::{ForeignKey, InvalidKey, ManageError, NewKey};
+use keyward::hashing::{Hashing, ImportedKeys, LegacyDigest};
+use keyward::key::{KeyId, LegacyFormat, Metadata, PresentedKey, Principal, Resource};
+use keyward::manager::{ImportedKey, InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 
 use crate::common::{
-    House, READ, SECRET, SHA256, actor, by_digest, by_text, foreign, legacy, lookup, tenant, text,
+    House, READ, SECRET, SHA256, actor, by_digest, by_text, imported, legacy, lookup, tenant, text,
 };
 use crate::fixtures::Fixture;
 
@@ -52,10 +52,10 @@ fn parts_of(digest: &str) -> Vec<&str> {
         .collect()
 }
 
-fn accepting() -> ForeignKeys {
-    let opaque = ForeignFormat::opaque("opaque").unwrap();
-    let foreign = foreign([legacy(), opaque.found_by_hmac_sha256("old")]);
-    foreign.hmac_key("old", HMAC_KEY).unwrap()
+fn accepting() -> ImportedKeys {
+    let opaque = LegacyFormat::opaque("opaque").unwrap();
+    let imported = imported([legacy(), opaque.found_by_hmac_sha256("old")]);
+    imported.hmac_key("old", HMAC_KEY).unwrap()
 }
 
 #[test]
@@ -73,12 +73,12 @@ fn what_is_to_be_imported_shows_neither_secret_nor_digest() {
         let id = KeyId::from_u128(7);
         for key in [
             fixture.as_key("1"),
-            ForeignKey::opaque_digest("opaque", digest.clone()),
-            ForeignKey::pair_digest(id, digest),
-            ForeignKey::text("legacy", fixture.sent("1")),
-            ForeignKey::pair(id, fixture.secret.clone()),
+            ImportedKey::opaque_digest("opaque", digest.clone()),
+            ImportedKey::pair_digest(id, digest),
+            ImportedKey::text("legacy", fixture.sent("1")),
+            ImportedKey::pair(id, fixture.secret.clone()),
         ] {
-            written.debug(&key.declared_bits(238));
+            written.debug(&key.entropy_bits(238));
         }
         written.assert_without(&fixture.secret);
         for part in parts_of(&fixture.digest) {
@@ -105,19 +105,19 @@ async fn errors_show_neither_secret_nor_digest() {
     let house = House::with(Hashing::recommended(), accepting()).await;
     written.debug(&house.keyward);
     house.import(by_text("7")).await;
-    let digest = || ForeignDigest::sha256(SHA256).unwrap();
+    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     for key in [
         by_text("7"),
         by_digest("7"),
-        by_text("8").declared_bits(u16::MAX),
-        ForeignKey::text("unknown", text("8")),
-        ForeignKey::text("legacy", SECRET),
-        ForeignKey::text("opaque", text("8")),
-        ForeignKey::text("legacy", format!("8 .{SECRET}")),
-        ForeignKey::digest("legacy", SECRET, digest()).declared_bits(1),
-        ForeignKey::digest("legacy", &text("8"), digest()),
-        ForeignKey::opaque_digest("opaque", digest()),
-        ForeignKey::pair(KeyId::from_u128(7), format!("{SECRET}x")),
+        by_text("8").entropy_bits(u16::MAX),
+        ImportedKey::text("unknown", text("8")),
+        ImportedKey::text("legacy", SECRET),
+        ImportedKey::text("opaque", text("8")),
+        ImportedKey::text("legacy", format!("8 .{SECRET}")),
+        ImportedKey::digest("legacy", SECRET, digest()).entropy_bits(1),
+        ImportedKey::digest("legacy", &text("8"), digest()),
+        ImportedKey::opaque_digest("opaque", digest()),
+        ImportedKey::pair(KeyId::from_u128(7), format!("{SECRET}x")),
     ] {
         if let Err(error) = house.try_import(key).await {
             written.error(&error);
@@ -136,13 +136,13 @@ async fn errors_show_neither_secret_nor_digest() {
     }
     for bad in [&format!("{SHA256}0"), SECRET, &format!("$2b$10${SECRET}")] {
         for error in [
-            ForeignDigest::sha256(bad),
-            ForeignDigest::sha512(bad),
-            ForeignDigest::hmac_sha256("old", bad),
-            ForeignDigest::hmac_sha256(SECRET, SHA256),
-            ForeignDigest::argon2(bad),
-            ForeignDigest::bcrypt(bad),
-            ForeignDigest::django(bad),
+            LegacyDigest::sha256(bad),
+            LegacyDigest::sha512(bad),
+            LegacyDigest::hmac_sha256("old", bad),
+            LegacyDigest::hmac_sha256(SECRET, SHA256),
+            LegacyDigest::argon2(bad),
+            LegacyDigest::bcrypt(bad),
+            LegacyDigest::django(bad),
         ] {
             // A secret of 43 characters can be the base64 of 32 bytes.
             if let Err(error) = error {
@@ -150,7 +150,7 @@ async fn errors_show_neither_secret_nor_digest() {
             }
         }
     }
-    written.error(&ForeignFormat::opaque(SECRET).unwrap_err());
+    written.error(&LegacyFormat::opaque(SECRET).unwrap_err());
     written.error(&accepting().hmac_key(SECRET, HMAC_KEY).unwrap_err());
     assert!(written.0.len() > 1_000, "something was written");
     // An id that somebody mistook for the secret is an id, and shown: the record is not among these.
@@ -161,17 +161,17 @@ async fn errors_show_neither_secret_nor_digest() {
 
 #[tokio::test]
 async fn the_event_tells_how_a_key_came_and_nothing_secret() {
-    let sanctum = ForeignFormat::sanctum();
+    let sanctum = LegacyFormat::sanctum();
     for fixture in Fixture::all() {
-        let mut foreign = foreign([fixture.format(), sanctum.clone()]);
+        let mut imported = imported([fixture.format(), sanctum.clone()]);
         if fixture.format() == sanctum {
-            foreign = crate::common::foreign([sanctum.clone()]);
+            imported = crate::common::imported([sanctum.clone()]);
         }
         if let Some(key) = &fixture.hmac_key {
-            foreign = foreign.hmac_key("old", key).unwrap();
+            imported = imported.hmac_key("old", key).unwrap();
         }
         let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
-        let house = House::with(Hashing::recommended().accept_argon2id(params), foreign).await;
+        let house = House::with(Hashing::recommended().accept_argon2id(params), imported).await;
         let now = keyward::clock::Clock::now(&house.clock).unwrap();
         let issued_at = now - std::time::Duration::from_hours(1);
         let digest = fixture.read_digest();
@@ -253,9 +253,9 @@ async fn an_id_that_holds_a_key_of_the_applications_own_is_refused() {
     let issued = manager.issue(&actor(), key()).await.unwrap();
     // What begins as a key is read as one, and refused as such.
     let id = format!("7-{}", &issued.api_key().expose()[..60]);
-    let digest = ForeignDigest::sha256(SHA256).unwrap();
-    let foreign = ForeignKey::digest("legacy", &id, digest);
-    let imported = manager.import(&actor(), key(), foreign).await;
+    let digest = LegacyDigest::sha256(SHA256).unwrap();
+    let imported = ImportedKey::digest("legacy", &id, digest);
+    let imported = manager.import(&actor(), key(), imported).await;
     let error = imported.unwrap_err();
     let refused = ManageError::Invalid(InvalidKey::HoldsKey { field: "id" });
     assert_eq!(error.to_string(), refused.to_string());

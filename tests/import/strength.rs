@@ -1,24 +1,24 @@
 //! Which hash an imported secret is kept under: what is vouched for decides, and nothing else.
 
-use keyward::hashing::{ForeignDigest, Hashing};
-use keyward::key::{ForeignFormat, SecretOrigin};
-use keyward::manager::{ForeignKey, ImportError, ManageError};
+use keyward::hashing::{Hashing, LegacyDigest};
+use keyward::key::{LegacyFormat, SecretOrigin};
+use keyward::manager::{ImportError, ImportedKey, ManageError};
 
 use crate::common::{
-    House, SECRET, SHA256, builder, by_digest, by_text, foreign, legacy, lookup, pepper, text,
+    House, SECRET, SHA256, builder, by_digest, by_text, imported, legacy, lookup, pepper, text,
 };
 
 const SLOW: &str = "$keyward-argon2id$";
 
-fn declared(key: ForeignKey, bits: Option<u16>) -> ForeignKey {
+fn declared(key: ImportedKey, bits: Option<u16>) -> ImportedKey {
     match bits {
-        Some(bits) => key.declared_bits(bits),
+        Some(bits) => key.entropy_bits(bits),
         None => key,
     }
 }
 
-fn sha256() -> ForeignDigest {
-    ForeignDigest::sha256(SHA256).unwrap()
+fn sha256() -> LegacyDigest {
+    LegacyDigest::sha256(SHA256).unwrap()
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
         (peppered(), "$keyward-hmac-sha256$"),
         (peppered().refuse_unpeppered(), "$keyward-hmac-sha256$"),
     ] {
-        let house = House::with(hashing, foreign([legacy()])).await;
+        let house = House::with(hashing, imported([legacy()])).await;
         for (id, bits, begins) in [
             ("1", None, SLOW),
             ("2", Some(0), SLOW),
@@ -37,13 +37,11 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
             ("4", Some(112), fast),
             ("5", Some(256), fast),
         ] {
-            let key = declared(ForeignKey::text("legacy", text(id)), bits);
+            let key = declared(ImportedKey::text("legacy", text(id)), bits);
             let record = house.import(key).await;
             assert_eq!(
                 record.origin(),
-                SecretOrigin::Imported {
-                    declared_bits: bits
-                }
+                SecretOrigin::Imported { entropy_bits: bits }
             );
             let kept = house.digest(record.id()).await;
             assert!(kept.starts_with(begins), "{bits:?}: {kept}");
@@ -57,7 +55,7 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
 #[tokio::test]
 async fn argon2id_for_all_is_for_imported_keys_too() {
     let hashing = Hashing::argon2id(keyward::hashing::Argon2Params::OWASP);
-    let house = House::with(hashing, foreign([legacy()])).await;
+    let house = House::with(hashing, imported([legacy()])).await;
     let by_text = house.import(by_text("1")).await.id();
     assert!(house.digest(by_text).await.starts_with(SLOW));
     let by_digest = house.import(by_digest("2")).await.id();
@@ -70,8 +68,8 @@ async fn argon2id_for_all_is_for_imported_keys_too() {
 async fn a_weak_secret_never_moves_to_a_fast_hash() {
     for bits in [None, Some(111)] {
         let house = House::new().await;
-        let whole = declared(ForeignKey::text("legacy", text("1")), bits);
-        let digest = declared(ForeignKey::digest("legacy", "2", sha256()), bits);
+        let whole = declared(ImportedKey::text("legacy", text("1")), bits);
+        let digest = declared(ImportedKey::digest("legacy", "2", sha256()), bits);
         let ids = [
             house.import(whole).await.id(),
             house.import(digest).await.id(),
@@ -86,7 +84,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
         let hashing = Hashing::recommended().pepper(pepper(3, 100));
         let later = builder(&house.store, &house.clock)
             .hashing(hashing)
-            .foreign_keys(foreign([legacy()]));
+            .imported_keys(imported([legacy()]));
         let later = House {
             keyward: later.open().await.unwrap(),
             ..house
@@ -105,7 +103,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
 
 #[tokio::test]
 async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
-    let house = House::accepting([legacy(), ForeignFormat::opaque("opaque").unwrap()]).await;
+    let house = House::accepting([legacy(), LegacyFormat::opaque("opaque").unwrap()]).await;
     // 6.55 bits a character: 17 characters hold 111 bits, 18 hold 117.
     for (characters, bits, is_overstated) in [
         (8, 52, false),
@@ -118,23 +116,23 @@ async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
         (18, u16::MAX, true),
     ] {
         let text = format!("{characters}-{bits}.{}", &SECRET[..characters]);
-        let key = ForeignKey::text("legacy", text).declared_bits(bits);
+        let key = ImportedKey::text("legacy", text).entropy_bits(bits);
         let refused = matches!(
             house.try_import(key).await,
-            Err(ManageError::Foreign(ImportError::Overstated))
+            Err(ManageError::Import(ImportError::Overstated))
         );
         assert_eq!(refused, is_overstated, "{characters} {bits}");
     }
-    let short = ForeignKey::text("opaque", "sixteen-letters!").declared_bits(112);
+    let short = ImportedKey::text("opaque", "sixteen-letters!").entropy_bits(112);
     assert!(matches!(
         house.try_import(short).await,
-        Err(ManageError::Foreign(ImportError::Overstated))
+        Err(ManageError::Import(ImportError::Overstated))
     ));
     let id = keyward::key::KeyId::from_u128(7);
-    let pair = ForeignKey::pair(id, SECRET).declared_bits(300);
+    let pair = ImportedKey::pair(id, SECRET).entropy_bits(300);
     assert!(matches!(
         house.try_import(pair).await,
-        Err(ManageError::Foreign(ImportError::Overstated))
+        Err(ManageError::Import(ImportError::Overstated))
     ));
 }
 
@@ -143,7 +141,7 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
     let hashing = Hashing::recommended()
         .pepper(pepper(3, 100))
         .refuse_unpeppered();
-    let house = House::with(hashing, foreign([legacy()])).await;
+    let house = House::with(hashing, imported([legacy()])).await;
     let id = house.import(by_digest("1")).await.id();
     assert_eq!(house.status(&text("1")).await, 200);
     assert!(
@@ -157,7 +155,7 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
     let hashing = Hashing::recommended().refuse_unpeppered();
     let unpeppered = builder(&house.store, &house.clock)
         .hashing(hashing)
-        .foreign_keys(keyward::hashing::ForeignKeys::under(lookup()));
+        .imported_keys(keyward::hashing::ImportedKeys::under(lookup()));
     assert!(unpeppered.open().await.is_err());
 }
 
@@ -172,9 +170,9 @@ async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slo
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let id = characters.to_string();
-        let digest = ForeignDigest::sha256(&hex).unwrap();
+        let digest = LegacyDigest::sha256(&hex).unwrap();
         // Its length is not known when it is imported, and is when it is used.
-        let key = ForeignKey::digest("legacy", &id, digest).declared_bits(112);
+        let key = ImportedKey::digest("legacy", &id, digest).entropy_bits(112);
         let record = house.import(key).await;
         assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
         house.has_own_digest(record.id()).await;

@@ -31,9 +31,9 @@ const CHECKS: [&str; 11] = [
 /// Explains, then verifies: both must say the same, and the first check that failed be this one.
 async fn agrees(house: &House, attempt: &Attempt<'_>, fails: Option<&str>) -> Explanation {
     let verifier = house.keyward.verifier();
-    let before = verifier.operations();
+    let before = verifier.stats();
     let told = verifier.explain(attempt).await;
-    assert_eq!(verifier.operations(), before, "{told}");
+    assert_eq!(verifier.stats(), before, "{told}");
     let decided = verifier.verify(attempt).await.map(drop);
     let again = verifier.explain(attempt).await;
 
@@ -293,14 +293,14 @@ async fn it_leaves_no_trace() {
     let issued = house.issue_key(bounded).await;
     let attempt = Attempt::new(text(&issued), &any);
     let verifier = house.keyward.verifier();
-    let (before, commits) = (verifier.operations(), house.store.commits());
+    let (before, commits) = (verifier.stats(), house.store.commits());
     for _ in 0..10 {
         assert!(
             verifier.explain(&attempt).await.denial().is_none(),
             "it takes no place"
         );
     }
-    assert_eq!(verifier.operations(), before);
+    assert_eq!(verifier.stats(), before);
     assert!(
         verifier.try_verify(&attempt).is_none(),
         "and the key is as cold as it was"

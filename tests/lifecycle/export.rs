@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyward::key::{Network, Quota, Resource, RevokeReason};
 use keyward::manager::{
-    CursorError, KeyQuery, ManageError, NewKey, Restriction, RestrictionPage, RevokeAll,
+    KeyQuery, ManageError, NewKey, PageCursorError, Restriction, RestrictionPage, RevokeAll,
 };
 
 use serde_json::Value;
@@ -107,7 +107,7 @@ async fn an_export_goes_on_where_it_stopped() {
     house
         .issue_key(NewKey::new(named("other"), "theirs", READ))
         .await;
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     manager
         .revoke_all(&system(), &named("other"), all.clone())
         .await
@@ -151,28 +151,31 @@ async fn an_export_goes_on_where_it_stopped() {
 
     // A cursor belongs to its tenant's export, and to nothing else.
     let cursor = since.next.unwrap();
-    let foreign = manager
+    let imported = manager
         .export_restrictions(&system(), &named("other"), Some(cursor))
         .await;
     assert!(matches!(
-        foreign,
-        Err(ManageError::Cursor(CursorError::Foreign))
+        imported,
+        Err(ManageError::Cursor(PageCursorError::OtherQuery))
     ));
     for query in [
         KeyQuery::of(&tenant()),
         KeyQuery::of(&tenant()).live_first(),
     ] {
-        assert_eq!(query.clone().after(cursor), Err(CursorError::Foreign));
+        assert_eq!(
+            query.clone().after(cursor),
+            Err(PageCursorError::OtherQuery)
+        );
         let listed = manager
             .list(&system(), &query.live_first().limit(1))
             .await
             .unwrap();
-        let foreign = manager
+        let imported = manager
             .export_restrictions(&system(), &tenant(), listed.next)
             .await;
         assert!(matches!(
-            foreign,
-            Err(ManageError::Cursor(CursorError::Foreign))
+            imported,
+            Err(ManageError::Cursor(PageCursorError::OtherQuery))
         ));
     }
 }

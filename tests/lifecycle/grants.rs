@@ -9,7 +9,7 @@ use keyward::Keyward;
 use keyward::key::ApiKey;
 use keyward::manager::{KeyUpdate, Overlap};
 use keyward::store::MemoryStore;
-use keyward::testkit::{self, Call, Fault, FaultyStore, ManualSteadyClock, TestKey};
+use keyward::testkit::{self, Call, Fault, FaultyStore, ManualMonotonicClock, TestKey};
 use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
 
 use crate::common::*;
@@ -105,7 +105,7 @@ async fn on_another_node_they_end_as_soon_as_it_hears() {
         let house = House::with(|builder| builder.cache(long())).await;
         let other = house.beside(|builder| builder.cache(long())).await;
         let background = tokio::spawn(other.keyward.background());
-        while !other.keyward.verifier().operations().is_followed {
+        while !other.keyward.verifier().stats().feed_is_current {
             tokio::task::yield_now().await;
         }
         let issued = house.issue("streamed").await;
@@ -264,16 +264,16 @@ async fn when_the_store_stays_away_for_longer_than_the_lease_they_end() {
     }
 }
 
-/// A grant of a key that the store can no longer say anything about, on a node whose steady clock is set by hand.
-async fn cut_off(fault: Fault) -> (Keyward, TestKey, Grant, ManualSteadyClock) {
+/// A grant of a key that the store can no longer say anything about, on a node whose monotonic clock is set by hand.
+async fn cut_off(fault: Fault) -> (Keyward, TestKey, Grant, ManualMonotonicClock) {
     let store = FaultyStore::over(MemoryStore::new());
-    let steady = ManualSteadyClock::new();
+    let monotonic = ManualMonotonicClock::new();
     let keyward = testkit::builder(store.clone(), [READ]).cache(short());
-    let keyward = keyward.steady_clock(steady.clone()).open().await.unwrap();
+    let keyward = keyward.monotonic_clock(monotonic.clone()).open().await.unwrap();
     let key = TestKey::issue(&keyward, [READ]).await;
     let grant = grant(&keyward, key.api_key()).await;
     let _ = store.on(Call::Get, 0..u64::MAX, fault);
-    (keyward, key, grant, steady)
+    (keyward, key, grant, monotonic)
 }
 
 #[tokio::test]
@@ -281,18 +281,18 @@ async fn without_a_store_grants_last_one_lease() {
     const INSTANT: Duration = Duration::from_nanos(1);
     for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Hang] {
         for begins_early in [true, false] {
-            let (keyward, key, grant, steady) = cut_off(fault).await;
+            let (keyward, key, grant, monotonic) = cut_off(fault).await;
             let any = Requirement::any_key();
             let attempt = Attempt::new(key.api_key().presented(), &any);
             let mut ended = pin!(grant.ended());
             if begins_early {
                 assert!(!has_ended(ended.as_mut()), "{fault:?}");
             }
-            steady.set(SHORT - INSTANT);
+            monotonic.set(SHORT - INSTANT);
             assert!(keyward.verifier().verify(&attempt).await.is_ok());
             assert!(!ends_within(SHORT * 3, ended.as_mut()).await, "{fault:?}");
             // The clock then stands still: another lease would never end.
-            steady.set(SHORT);
+            monotonic.set(SHORT);
             assert!(ends_within(PATIENCE, ended).await, "{fault:?}");
             assert!(!grant.is_current(), "{fault:?}");
             assert!(keyward.verifier().verify(&attempt).await.is_err());
@@ -303,14 +303,14 @@ async fn without_a_store_grants_last_one_lease() {
 
 #[tokio::test]
 async fn polls_of_the_feed_prolong_a_grant() {
-    let (store, steady) = (
+    let (store, monotonic) = (
         FaultyStore::over(MemoryStore::new()),
-        ManualSteadyClock::new(),
+        ManualMonotonicClock::new(),
     );
     let keyward = testkit::builder(store.clone(), [READ]).cache(short());
-    let keyward = keyward.steady_clock(steady.clone()).open().await.unwrap();
+    let keyward = keyward.monotonic_clock(monotonic.clone()).open().await.unwrap();
     let background = tokio::spawn(keyward.background());
-    let rounds = || keyward.verifier().operations().rounds;
+    let rounds = || keyward.verifier().stats().feed_polls;
     let two_more_rounds = async || {
         let before = rounds();
         while rounds() < before + 2 {
@@ -324,12 +324,12 @@ async fn polls_of_the_feed_prolong_a_grant() {
     assert!(!has_ended(ended.as_mut()));
     let _ = store.clone().on(Call::Get, 0..u64::MAX, Fault::Hang);
     for _ in 0..6 {
-        steady.advance(SHORT / 4);
+        monotonic.advance(SHORT / 4);
         two_more_rounds().await;
         assert!(!has_ended(ended.as_mut()), "a poll vouches for the key");
     }
     background.abort();
-    steady.advance(SHORT);
+    monotonic.advance(SHORT);
     assert!(ends_within(PATIENCE, ended).await);
 }
 
@@ -345,7 +345,7 @@ async fn many_streams_of_two_keys_end_with_their_own() {
         assert!(these.iter_mut().all(|stream| !has_ended(stream.as_mut())));
         streams.push(these);
     }
-    let reads = || house.keyward.verifier().operations().store_reads;
+    let reads = || house.keyward.verifier().stats().store_reads;
     let before = reads();
     house.revoke(one.api_key().id()).await;
     let mut of_one = streams.remove(0);

@@ -225,7 +225,7 @@ async fn a_lost_answer_ends_them_once() {
 async fn a_sweep_on_a_clock_behind_says_that_the_cutoff_stands() {
     let house = House::new().await;
     house.later(HOUR);
-    let all = || RevokeAll::because(RevokeReason::Leaked);
+    let all = || RevokeAll::new(RevokeReason::Leaked);
     let manager = house.manager();
     let sweep = async || manager.revoke_all(&system(), &tenant(), all()).await;
     assert_eq!(sweep().await.unwrap().cutoff, CutoffChange::Set);
@@ -300,7 +300,7 @@ async fn a_cutoff_is_not_lowered_if_a_key_would_live_again() {
     assert!(matches!(lower().await, Err(ManageError::WouldRevive)));
     assert_eq!(house.answer(ahead.api_key()).await, Answer::CutOff);
     assert_eq!(house.told().await, []);
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     assert!(lower().await.unwrap().is_some());
     let leaked = Answer::Revoked(RevokeReason::Leaked);

@@ -8,7 +8,7 @@ use keyward::manager::{
 };
 use keyward::scope;
 use keyward::store::Change;
-use keyward::testkit::ManualSteadyClock;
+use keyward::testkit::ManualMonotonicClock;
 
 use crate::common::*;
 use crate::store::Loss;
@@ -41,7 +41,7 @@ async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
         .unwrap();
     house.later(SECOND);
     let calls = house.store.commits();
-    for (key, status, lives) in [
+    for (key, status, is_usable) in [
         (&active, KeyStatus::Active, true),
         (&asleep, KeyStatus::NotYetValid, true),
         (&suspended, KeyStatus::Suspended, true),
@@ -51,7 +51,7 @@ async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
         (&superseded, KeyStatus::Revoked, false),
     ] {
         let found = find(&house, key.api_key().expose()).await.unwrap();
-        assert_eq!((found.status, found.lives()), (status, lives));
+        assert_eq!((found.status, found.is_usable()), (status, is_usable));
         let id = key.record().id();
         let record = house.manager().get(&system(), &tenant(), id).await;
         assert_eq!(found.record, record.unwrap());
@@ -182,8 +182,8 @@ async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
 
 #[tokio::test]
 async fn a_hundred_texts_a_minute_may_find_nothing() {
-    let steady = ManualSteadyClock::new();
-    let house = House::with(|builder| builder.steady_clock(steady.clone())).await;
+    let monotonic = ManualMonotonicClock::new();
+    let house = House::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
     let issued = house.issue("key").await;
     let good = issued.api_key().expose();
     for _ in 0..3 {
@@ -210,19 +210,19 @@ async fn a_hundred_texts_a_minute_may_find_nothing() {
         assert!(find(&house, good).await.is_ok());
         // The wall clock does not bring the allowance back.
         house.later(DAY);
-        steady.advance(SECOND * 59);
+        monotonic.advance(SECOND * 59);
         assert!(matches!(
             find(&house, "nothing").await,
             Err(ManageError::TooManyLookups)
         ));
-        steady.advance(SECOND);
+        monotonic.advance(SECOND);
     }
 }
 
 #[tokio::test]
 async fn at_the_limit_a_failing_clock_is_told_as_such() {
-    let steady = ManualSteadyClock::new();
-    let house = House::with(|builder| builder.steady_clock(steady.clone())).await;
+    let monotonic = ManualMonotonicClock::new();
+    let house = House::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
     let issued = house.issue("key").await;
     let good = issued.api_key().expose();
     for _ in 0..100 {
@@ -232,7 +232,7 @@ async fn at_the_limit_a_failing_clock_is_told_as_such() {
     let failed = find(&house, good).await;
     assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
     house.clock.set(issued.record().created_at());
-    steady.fail();
+    monotonic.fail();
     let failed = find(&house, good).await;
     assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
 }

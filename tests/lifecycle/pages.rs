@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyward::key::{KeyId, KeyRecord, KeyStatus};
-use keyward::manager::{CursorError, KeyList, KeyQuery, Overlap, PageCursor};
+use keyward::manager::{KeyList, KeyQuery, Overlap, PageCursor, PageCursorError};
 
 use crate::common::*;
 
@@ -240,6 +240,6 @@ async fn a_cursor_serves_only_the_list_that_it_came_of() {
             .status(KeyStatus::Active)
             .due_for_rotation(Duration::ZERO),
     ] {
-        assert_eq!(other.after(cursor), Err(CursorError::Foreign));
+        assert_eq!(other.after(cursor), Err(PageCursorError::OtherQuery));
     }
 }

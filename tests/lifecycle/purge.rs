@@ -109,7 +109,7 @@ async fn a_kill_switch_counts_once_stored_as_revoked() {
     house.cut_off().await;
     house.later(HOUR);
     assert_eq!(purge(&house, house.now()).await, 0);
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     let manager = house.manager();
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     assert_eq!(

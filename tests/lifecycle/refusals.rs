@@ -34,7 +34,7 @@ async fn on_a_key(house: &House, actor: &Actor, tenant: &TenantId, id: KeyId) ->
 /// What each call on a tenant says.
 async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<ManageError> {
     let manager = house.manager();
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     let (id, reason) = (KeyId::from_u128(7), RevokeReason::Leaked);
     let record = Restriction::revoked(id, tenant.clone(), house.now(), reason);
     vec![
@@ -111,7 +111,7 @@ async fn the_policy_is_asked_before_anything_is_done() {
             assert_eq!(operation.tenant(), Some(&tenant()));
             let what = match operation {
                 Operation::Update { update, .. } => {
-                    assert_eq!(update.new_title(), Some("mine"), "a policy sees it all");
+                    assert_eq!(update.title_change(), Some("mine"), "a policy sees it all");
                     assert!(
                         !format!("{update:?}").contains("mine"),
                         "and its log does not"
@@ -230,7 +230,7 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
     assert_eq!(house.store.commits(), commits);
     manager.suspend(&system(), &tenant(), id).await.unwrap();
     house.revoke(id).await;
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     manager
         .deny_issued_before(&system(), house.now(), &tenant())

@@ -294,8 +294,8 @@ async fn a_tenant_without_keys_is_removed_too() {
     let house = House::new().await;
     let key = house.issue_key(owned("alice")).await;
     house.later(SECOND);
-    let of_alice = RevokeAll::because(RevokeReason::Leaked);
-    let of_alice = of_alice.of_owner(&Principal::user("alice").unwrap());
+    let of_alice = RevokeAll::new(RevokeReason::Leaked);
+    let of_alice = of_alice.owner(&Principal::user("alice").unwrap());
     let manager = house.manager();
     manager
         .revoke_all(&system(), &tenant(), of_alice)

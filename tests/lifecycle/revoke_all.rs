@@ -15,7 +15,7 @@ use crate::store::Loss;
 const LEAKED: Answer = Answer::Revoked(RevokeReason::Leaked);
 
 fn leaked() -> RevokeAll {
-    RevokeAll::because(RevokeReason::Leaked)
+    RevokeAll::new(RevokeReason::Leaked)
 }
 
 async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {
@@ -126,7 +126,7 @@ async fn of_one_owner_only_their_keys_end() {
     let theirs = house.issue_key(theirs).await;
     house.later(SECOND);
     house.told().await;
-    let done = revoke_all(&house, leaked().of_owner(&bob)).await.unwrap();
+    let done = revoke_all(&house, leaked().owner(&bob)).await.unwrap();
     assert_eq!(done.revoked, 1);
     assert_eq!(house.answer(bobs.api_key()).await, LEAKED);
     for key in [robots, theirs] {
@@ -183,7 +183,7 @@ async fn a_reason_bears_no_key() {
     let issued = house.issue("key").await;
     let words = format!("found {}", issued.api_key().expose());
     house.told().await;
-    let what = RevokeAll::because(RevokeReason::other(&words).unwrap());
+    let what = RevokeAll::new(RevokeReason::other(&words).unwrap());
     revoke_all(&house, what).await.unwrap();
     let secret = issued.api_key().expose_secret();
     assert!(

@@ -13,7 +13,7 @@ use crate::store::Loss;
 const LEAKED: Answer = Answer::Revoked(RevokeReason::Leaked);
 
 fn leaked() -> RevokeAll {
-    RevokeAll::because(RevokeReason::Leaked)
+    RevokeAll::new(RevokeReason::Leaked)
 }
 
 async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {

@@ -10,7 +10,7 @@ use crate::common::*;
 use crate::store::Loss;
 
 async fn capped(most: u32) -> House {
-    let rules = TenantRules::new().most_keys(NonZeroU32::new(most).unwrap());
+    let rules = TenantRules::new().max_keys(NonZeroU32::new(most).unwrap());
     House::with(|builder| builder.tenant_rules(rules)).await
 }
 

@@ -100,7 +100,7 @@ async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
 #[tokio::test]
 async fn keys_expire_no_later_than_the_rule_says() {
     let (house, table) = house().await;
-    table.put(TenantRules::new().longest_life(DAY));
+    table.put(TenantRules::new().max_lifetime(DAY));
     let issue = async |key: NewKey| house.manager().issue(&system(), key).await;
     assert!(lives_too_long(&issue(new_key("for ever")).await));
     assert!(lives_too_long(
@@ -113,7 +113,7 @@ async fn keys_expire_no_later_than_the_rule_says() {
         .expires_at(house.now() + DAY + HOUR);
     assert!(lives_too_long(&issue(late).await));
     // However long: it must end.
-    table.put(TenantRules::new().longest_life(Duration::MAX));
+    table.put(TenantRules::new().max_lifetime(Duration::MAX));
     assert!(lives_too_long(&issue(new_key("for ever")).await));
     assert!(
         issue(new_key("key").expires_in(DAY * 365_000))
@@ -197,14 +197,14 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
     for id in [lasting, short] {
         manager.suspend(&system(), &tenant(), id).await.unwrap();
     }
-    table.put(TenantRules::new().longest_life(DAY));
+    table.put(TenantRules::new().max_lifetime(DAY));
     assert!(lives_too_long(
         &manager.resume(&system(), &tenant(), lasting).await
     ));
     assert!(manager.resume(&system(), &tenant(), short).await.is_ok());
     table.put(TenantRules::new());
     manager.resume(&system(), &tenant(), lasting).await.unwrap();
-    table.put(TenantRules::new().longest_life(DAY));
+    table.put(TenantRules::new().max_lifetime(DAY));
 
     let none = || Rotation::new(Overlap::None);
     assert!(lives_too_long(&house.rotate(lasting, none()).await));
@@ -224,7 +224,7 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
 #[tokio::test]
 async fn the_cap_counts_what_is_not_revoked_expired_keys_too() {
     let (house, table) = house().await;
-    let most = |count| TenantRules::new().most_keys(NonZeroU32::new(count).unwrap());
+    let most = |count| TenantRules::new().max_keys(NonZeroU32::new(count).unwrap());
     table.put(most(3));
     let expired = house
         .issue_key(new_key("expired").expires_in(SECOND))

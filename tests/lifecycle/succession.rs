@@ -9,7 +9,7 @@ use keyward::manager::{Actor, InvalidKey, KeyQuery, ManageError, Overlap, Rotati
 use crate::common::*;
 
 async fn capped(most: u32) -> House {
-    let rules = TenantRules::new().most_keys(NonZeroU32::new(most).unwrap());
+    let rules = TenantRules::new().max_keys(NonZeroU32::new(most).unwrap());
     House::with(|builder| builder.tenant_rules(rules)).await
 }
 
@@ -336,7 +336,7 @@ async fn a_tenant_above_a_cap_that_was_lowered_can_still_replace_its_keys() {
     ];
     let lowered = house
         .beside(|builder| {
-            builder.tenant_rules(TenantRules::new().most_keys(NonZeroU32::new(2).unwrap()))
+            builder.tenant_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap()))
         })
         .await;
     for id in ids {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward::manager::{ManageError, Overlap};
 use keyward::store::{KeyStore, MemoryStore, StoreError};
-use keyward::testkit::{self, Call, Fault, FaultyStore, ManualSteadyClock, TestKey};
+use keyward::testkit::{self, Call, Fault, FaultyStore, ManualMonotonicClock, TestKey};
 use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::*;
@@ -182,8 +182,8 @@ async fn a_batch_whose_answer_was_lost_is_not_tried_once_the_store_may_have_forg
     for (later, tries) in [(SECOND * 60 * 8, 2), (SECOND * 60 * 9, 1)] {
         let store = FaultyStore::over(MemoryStore::new());
         let store = store.on(Call::MergeUsage, 0..1, Fault::LostAnswer);
-        let clock = ManualSteadyClock::new();
-        let keyward = testkit::builder(store.clone(), [READ]).steady_clock(clock.clone());
+        let clock = ManualMonotonicClock::new();
+        let keyward = testkit::builder(store.clone(), [READ]).monotonic_clock(clock.clone());
         let keyward = keyward.open().await.unwrap();
         let key = TestKey::issue(&keyward, READ).await;
         let any = Requirement::any_key();

@@ -8,7 +8,7 @@ use keyward::store::Cursor;
 use shuttle::thread;
 
 use crate::explore::{Effort, catches, explore};
-use crate::stage::{Commits, Feed, Steady, hop};
+use crate::stage::{Commits, Feed, Monotonic, hop};
 use crate::world::{BOUND, Ending, Node, Said, Start, World};
 
 /// What has happened so far.
@@ -48,7 +48,7 @@ struct Race {
 struct Running {
     race: Race,
     node: Node,
-    steady: Steady,
+    monotonic: Monotonic,
     happened: Arc<Mutex<Happened>>,
 }
 
@@ -59,7 +59,7 @@ impl Running {
 
     fn verify(&self) {
         let before = *self.happened();
-        let is_late = before.is_late(self.steady.now());
+        let is_late = before.is_late(self.monotonic.now());
         let said = self.node.verify();
         assert!(
             !is_late || said != Said::Granted,
@@ -70,10 +70,10 @@ impl Running {
 
     fn end(&self, other: &Node) {
         other.end(self.race.ending);
-        self.happened().ended = Some(self.steady.now());
+        self.happened().ended = Some(self.monotonic.now());
         if self.race.lapses {
             hop();
-            self.steady.advance(BOUND);
+            self.monotonic.advance(BOUND);
         }
     }
 
@@ -104,7 +104,7 @@ impl Race {
         let running = Running {
             race: self,
             node,
-            steady: world.steady.clone(),
+            monotonic: world.monotonic.clone(),
             happened: Arc::default(),
         };
         let go = |run: Box<dyn FnOnce(Running) + Send>| {
@@ -131,7 +131,7 @@ impl Race {
             thread.join().unwrap();
             running.verify();
         }
-        world.steady.advance(BOUND);
+        world.monotonic.advance(BOUND);
         assert_eq!(running.node.verify(), Said::Ended, "nothing stale stays");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Three explorers look at each scenario: one goes through every schedule in which a thread that could go on is
 //! interrupted at most so many times (Musuvathi and Qadeer 2007: most faults need two), one draws each step, and one
-//! draws priorities and where they change (PCT, Burckhardt et al. 2010). The drawn ones are the same in every run, unless
-//! `SHUTTLE_RANDOM_SEED` says otherwise; `KEYWARD_SCHEDULES` says how many times as many there are to be.
+//! draws priorities and where they change (PCT, Burckhardt et al. 2010). The drawn ones are the same in every run,
+//! unless `SHUTTLE_RANDOM_SEED` says otherwise; `KEYWARD_SCHEDULES` says how many times as many there are to be.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,5 +1,5 @@
-//! Whoever revokes goes away half-way, or gets no answer: once the row is revoked, no verification that starts on that node
-//! is granted.
+//! Whoever revokes goes away half-way, or gets no answer: once the row is revoked, no verification that starts on that
+//! node is granted.
 
 use keyward::Planted;
 use shuttle::thread;

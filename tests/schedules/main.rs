@@ -1,5 +1,5 @@
-//! Promise 4: a fill that raced a revocation never brings the key back. And promises 1 and 3 over schedules: what the node
-//! that revokes, its news and the bound of the lease promise holds in whatever order threads meet.
+//! Promise 4: a fill that raced a revocation never brings the key back. And promises 1 and 3 over schedules: what the
+//! node that revokes, its news and the bound of the lease promise holds in whatever order threads meet.
 //!
 //! Whole Keywards are explored as they are, on shuttle's locks and atomics, over a store that lets others go on before
 //! and after the effect of each of its calls:
@@ -19,9 +19,9 @@
 //! - `here`: a fill that checks and then inserts, or inserts and then checks again; a read that is dated after its
 //!   answer; a slot that goes while what was read is still held; an answer that is joined without looking at the fence;
 //!   a read that is answered while others still find it under way, and look for it without end.
-//! - `elsewhere`: a round that is dated after its answer, that counts before its news are applied or with pages missing;
-//!   entries that outlive their history, or are vouched for by a later one's round; a cutoff that is passed over; an older
-//!   revision that takes a newer one's place.
+//! - `elsewhere`: a round that is dated after its answer, that counts before its news are applied or with pages
+//!   missing; entries that outlive their history, or are vouched for by a later one's round; a cutoff that is passed
+//!   over; an older revision that takes a newer one's place.
 //! - `together`: an answer that is joined without looking at the fence.
 //! - `gone`: a fence that is put up after the commit, or lifted when its caller goes away or gets no answer.
 #![cfg(keyward_shuttle)]

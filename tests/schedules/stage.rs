@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use keyward::async_trait;
-use keyward::clock::{ClockError, SteadyClock};
+use keyward::clock::{ClockError, MonotonicClock};
 use keyward::key::{KeyId, StoredKey};
 use keyward::store::{
     ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
@@ -202,11 +202,11 @@ pub(crate) fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Op
     None
 }
 
-/// A steady clock that is moved by hand. Clones share it.
+/// A monotonic clock that is moved by hand. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Steady(Arc<AtomicU64>);
+pub(crate) struct Monotonic(Arc<AtomicU64>);
 
-impl Steady {
+impl Monotonic {
     pub(crate) fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap();
         self.0.fetch_add(by, Ordering::SeqCst);
@@ -217,7 +217,7 @@ impl Steady {
     }
 }
 
-impl SteadyClock for Steady {
+impl MonotonicClock for Monotonic {
     fn elapsed(&self) -> Result<Duration, ClockError> {
         Ok(self.now())
     }

@@ -14,7 +14,7 @@ fn verify_together(start: Start, polls: usize) -> u64 {
     let world = World::new();
     let node = world.node(1);
     node.begin(start);
-    let before = node.keyward.verifier().operations().store_reads;
+    let before = node.keyward.verifier().stats().store_reads;
     let mut threads = vec![{
         let node = node.clone();
         thread::spawn(move || {
@@ -31,7 +31,7 @@ fn verify_together(start: Start, polls: usize) -> u64 {
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    node.keyward.verifier().operations().store_reads - before
+    node.keyward.verifier().stats().store_reads - before
 }
 
 /// The same while the key is revoked.
@@ -68,8 +68,8 @@ fn revoke_while_shared(start: Start, polls: usize) {
     assert_eq!(node.verify(), Said::Ended, "nothing stale stays");
 }
 
-/// Somebody guesses at the key, and goes away after so many polls, while its holder verifies it; and while it is revoked, if
-/// it is to be. Whoever holds it passes a stranger's read by.
+/// Somebody guesses at the key, and goes away after so many polls, while its holder verifies it; and while it is
+/// revoked, if it is to be. Whoever holds it passes a stranger's read by.
 fn verify_among_guesses(polls: usize, is_revoked: bool) {
     let world = World::new();
     let node = world.node(1);

@@ -12,7 +12,7 @@ use keyward::verifier::{Attempt, DenialClass, DenialReason, KeyCache, Requiremen
 use keyward::{Keyward, scope};
 use shuttle::future::block_on;
 
-use crate::stage::{Commits, Feed, Stage, Steady, at_once, poll_times};
+use crate::stage::{Commits, Feed, Monotonic, Stage, at_once, poll_times};
 
 const READ: Scope = scope!("read:editions");
 
@@ -51,7 +51,7 @@ pub(crate) enum Said {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) store: Stage,
-    pub(crate) steady: Steady,
+    pub(crate) monotonic: Monotonic,
     wall: ManualClock,
     text: &'static str,
     pub(crate) id: KeyId,
@@ -70,7 +70,7 @@ impl World {
         wall.advance(Duration::from_millis(1));
         Self {
             store: Stage::over(inner, commits, feed),
-            steady: Steady::default(),
+            monotonic: Monotonic::default(),
             wall,
             text,
             id: row.id,
@@ -80,7 +80,7 @@ impl World {
     /// A node; each has its own number.
     pub(crate) fn node(&self, number: u64) -> Node {
         Node {
-            keyward: open(self.store.clone(), &self.wall, &self.steady, number),
+            keyward: open(self.store.clone(), &self.wall, &self.monotonic, number),
             world: self.clone(),
         }
     }
@@ -100,7 +100,7 @@ fn key() -> &'static (&'static str, StoredKey) {
         let (store, told) = (inner.clone(), Arc::clone(&issued));
         shuttle::check_random(
             move || {
-                let keyward = open(store.clone(), &wall(), &Steady::default(), 0);
+                let keyward = open(store.clone(), &wall(), &Monotonic::default(), 0);
                 let key = NewKey::new(tenant(), "raced", READ);
                 let issued = at_once(keyward.manager().issue(&actor(), key)).unwrap();
                 told.set(issued).unwrap();
@@ -139,7 +139,7 @@ impl Node {
             assert_eq!(self.verify(), Said::Granted);
         }
         if start == Start::Lapsed {
-            self.world.steady.advance(BOUND);
+            self.world.monotonic.advance(BOUND);
         }
     }
 
@@ -230,13 +230,13 @@ impl Node {
     }
 }
 
-fn open(store: impl KeyStore, wall: &ManualClock, steady: &Steady, number: u64) -> Keyward {
+fn open(store: impl KeyStore, wall: &ManualClock, monotonic: &Monotonic, number: u64) -> Keyward {
     let opening = Keyward::builder(store)
         .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
         .scopes([READ.described("Read")])
         .policy(AllowAll)
         .clock(wall.clone())
-        .steady_clock(steady.clone())
+        .monotonic_clock(monotonic.clone())
         .random(SeededRandom::new(number))
         .cache(KeyCache::new().lease(BOUND))
         .open();

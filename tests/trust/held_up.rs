@@ -50,7 +50,7 @@ impl HeldUp {
     }
 
     pub(crate) fn slow_hashes(&self) -> u64 {
-        self.node.verifier().operations().slow_hashes - 1
+        self.node.verifier().stats().slow_hashes - 1
     }
 }
 
@@ -82,7 +82,7 @@ impl Wake for Gate {
 /// One slow hash at a time for every key, as cheap as is accepted.
 pub(crate) fn slow() -> Hashing {
     let cheap = Argon2Params::new(7 * 1024, 5, 1).unwrap();
-    Hashing::argon2id(cheap).slow_permits(NonZeroUsize::MIN)
+    Hashing::argon2id(cheap).max_concurrent_slow_hashes(NonZeroUsize::MIN)
 }
 
 /// Presents a wrong secret.

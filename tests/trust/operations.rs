@@ -11,7 +11,7 @@ use keyward::Keyward;
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    CutEvents, ForeignKey, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
+    CutEvents, Found, ImportedKey, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
     Overlap, Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked,
     RevokedAll,
 };
@@ -21,7 +21,7 @@ pub(crate) use self::world::{World, assemble};
 use crate::common::{READ, actor, tenant};
 
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
-const FOREIGN: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+const LEGACY: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 /// Two sets' worth.
 const SWEPT: usize = 19;
 
@@ -117,8 +117,8 @@ impl Op {
         match self {
             Self::Issue => manager.issue(actor, new_key("new")).await.map(issued),
             Self::Import => {
-                let foreign = ForeignKey::text("legacy", FOREIGN).declared_bits(238);
-                let imported = manager.import(actor, new_key("imported"), foreign);
+                let imported = ImportedKey::text("legacy", LEGACY).entropy_bits(238);
+                let imported = manager.import(actor, new_key("imported"), imported);
                 imported.await.map(record)
             }
             Self::Get => manager.get(actor, tenant, live).await.map(record),
@@ -149,7 +149,7 @@ impl Op {
                 revoked.await.map(Done::Revoked)
             }
             Self::RevokeAll => {
-                let all = RevokeAll::because(leaked);
+                let all = RevokeAll::new(leaked);
                 let swept = swept();
                 let revoked = manager.revoke_all(actor, &swept, all);
                 revoked.await.map(Done::Swept)

@@ -58,7 +58,7 @@ impl Ending {
         match self {
             Self::Revoke => manager.revoke(&actor, tenant, id, reason).await.map(drop),
             Self::RevokeAll => {
-                let all = RevokeAll::because(reason);
+                let all = RevokeAll::new(reason);
                 manager.revoke_all(&actor, tenant, all).await.map(drop)
             }
             Self::RevokeLeaked => {
@@ -246,7 +246,7 @@ async fn no_verification_that_starts_after_revoke_returned_is_granted() {
     assert_eq!(late(&straight, races() / 2, &MEANWHILE, false).await, 0);
     let hesitant = Track::over(hesitant(MemoryStore::new())).await;
     assert_eq!(late(&hesitant, races() / 2, &MEANWHILE, false).await, 0);
-    let rehashed = hesitant.peppered.verifier().operations().rehashed;
+    let rehashed = hesitant.peppered.verifier().stats().rehashed;
     assert!(rehashed > 0, "digests were replaced while keys ended");
 }
 
@@ -374,7 +374,7 @@ async fn a_sweep_that_is_taken_up_again_ends_what_it_would_have_ended() {
             let _ = store
                 .clone()
                 .on(call, failing..failing + 1, Fault::Unavailable);
-            let all = || RevokeAll::because(RevokeReason::Leaked);
+            let all = || RevokeAll::new(RevokeReason::Leaked);
             let manager = node.manager();
             let rest = match manager.revoke_all(&actor(), &tenant(), all()).await {
                 Err(ManageError::Unfinished { before, .. }) => {

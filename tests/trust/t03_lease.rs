@@ -2,7 +2,7 @@
 //! news began, or after its own read of the key began where there are no news; then the store is read, or nothing
 //! granted.
 //!
-//! Planted bugs that it catches: a steady clock that stands still; a store that says too early that this was all the
+//! Planted bugs that it catches: a monotonic clock that stands still; a store that says too early that this was all the
 //! news.
 
 mod gate;
@@ -13,11 +13,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use keyward::OpenError;
-use keyward::clock::{Clock, ClockError, SteadyClock};
+use keyward::clock::{Clock, ClockError, MonotonicClock};
 use keyward::key::{ApiKey, RevokeReason};
 use keyward::manager::{KeyUpdate, ManageError};
 use keyward::store::MemoryStore;
-use keyward::testkit::ManualSteadyClock;
+use keyward::testkit::ManualMonotonicClock;
 use keyward::verifier::{DenialClass, DenialReason, KeyCache};
 
 use self::gate::Tell;
@@ -27,13 +27,13 @@ use crate::common::{actor, builder, clock, new_key, tenant};
 /// Whether a key that was revoked elsewhere is granted once the bound has passed since its read began.
 async fn outlives(bound: Duration, nodes: Nodes) -> bool {
     let key = nodes.issue().await;
-    nodes.steady.advance(Duration::from_secs(3));
+    nodes.monotonic.advance(Duration::from_secs(3));
     assert!(nodes.is_granted(&key).await);
     nodes.revoke(&key).await;
-    nodes.steady.advance(bound - INSTANT);
+    nodes.monotonic.advance(bound - INSTANT);
     assert!(nodes.is_granted(&key).await, "not heard of yet");
     assert_eq!(nodes.reads(), 1);
-    nodes.steady.advance(INSTANT);
+    nodes.monotonic.advance(INSTANT);
     nodes.is_granted(&key).await
 }
 
@@ -69,9 +69,9 @@ async fn a_lease_beyond_the_limit_is_refused() {
 
 /// Shows the time at which it was first asked.
 #[derive(Debug)]
-struct StandsStill(ManualSteadyClock, Mutex<Option<Duration>>);
+struct StandsStill(ManualMonotonicClock, Mutex<Option<Duration>>);
 
-impl SteadyClock for StandsStill {
+impl MonotonicClock for StandsStill {
     fn elapsed(&self) -> Result<Duration, ClockError> {
         let now = self.0.elapsed()?;
         Ok(*self.1.lock().unwrap().get_or_insert(now))
@@ -84,9 +84,9 @@ impl SteadyClock for StandsStill {
 
 #[tokio::test]
 async fn a_clock_that_stands_still_is_caught() {
-    let steady = ManualSteadyClock::new();
-    let still = StandsStill(steady.clone(), Mutex::default());
-    let nodes = Nodes::measuring(steady, still, KeyCache::new().lease(BOUND)).await;
+    let monotonic = ManualMonotonicClock::new();
+    let still = StandsStill(monotonic.clone(), Mutex::default());
+    let nodes = Nodes::measuring(monotonic, still, KeyCache::new().lease(BOUND)).await;
     assert!(outlives(BOUND, nodes).await);
 }
 
@@ -98,13 +98,13 @@ async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
         let waiting = nodes.begin_to_verify(&key).await;
         // The store has read it; then it is revoked, and only then does the answer arrive.
         nodes.revoke(&key).await;
-        nodes.steady.advance(held_for);
+        nodes.monotonic.advance(held_for);
         nodes.store.let_go();
         let verdict = waiting.await.unwrap();
         if held_for < BOUND {
             assert!(verdict.is_ok(), "held for {held_for:?}: {verdict:?}");
             assert_eq!(nodes.reads(), 1);
-            nodes.steady.set(BOUND);
+            nodes.monotonic.set(BOUND);
         } else {
             assert!(verdict.is_err(), "held for {held_for:?}");
         }
@@ -114,13 +114,13 @@ async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
 }
 
 #[tokio::test]
-async fn a_steady_clock_that_runs_back_makes_the_key_be_read_anew() {
+async fn a_monotonic_clock_that_runs_back_makes_the_key_be_read_anew() {
     let nodes = Nodes::new().await;
     let key = nodes.issue().await;
-    nodes.steady.set(BOUND * 2);
+    nodes.monotonic.set(BOUND * 2);
     assert!(nodes.is_granted(&key).await);
     nodes.revoke(&key).await;
-    nodes.steady.set(BOUND * 2 - INSTANT);
+    nodes.monotonic.set(BOUND * 2 - INSTANT);
     assert!(nodes.is_revoked(&key).await);
     assert_eq!(nodes.reads(), 2);
 }
@@ -129,7 +129,7 @@ async fn a_steady_clock_that_runs_back_makes_the_key_be_read_anew() {
 #[derive(Debug)]
 struct RunsBack(Mutex<Duration>);
 
-impl SteadyClock for RunsBack {
+impl MonotonicClock for RunsBack {
     fn elapsed(&self) -> Result<Duration, ClockError> {
         let mut now = self.0.lock().unwrap();
         *now = now.checked_sub(INSTANT).ok_or(ClockError)?;
@@ -142,10 +142,10 @@ impl SteadyClock for RunsBack {
 }
 
 #[tokio::test]
-async fn a_steady_clock_that_tells_nothing_grants_nothing() {
+async fn a_monotonic_clock_that_tells_nothing_grants_nothing() {
     let back = RunsBack(Mutex::new(Duration::from_hours(1)));
     let lease = KeyCache::new().lease(BOUND);
-    let nodes = Nodes::measuring(ManualSteadyClock::new(), back, lease).await;
+    let nodes = Nodes::measuring(ManualMonotonicClock::new(), back, lease).await;
     let key = nodes.issue().await;
     for _ in 0..10 {
         let denial = nodes.verify(&key).await.unwrap_err();
@@ -155,13 +155,13 @@ async fn a_steady_clock_that_tells_nothing_grants_nothing() {
     let nodes = Nodes::new().await;
     let (warm, cold) = (nodes.issue().await, nodes.issue().await);
     assert!(nodes.is_granted(&warm).await);
-    nodes.steady.fail();
+    nodes.monotonic.fail();
     for key in [&warm, &cold, &warm] {
         let denial = nodes.verify(key).await.unwrap_err();
         assert_eq!(denial.class(), DenialClass::Undecidable);
         assert!(matches!(denial.reason(), DenialReason::Clock(_)));
     }
-    nodes.steady.set(Duration::ZERO);
+    nodes.monotonic.set(Duration::ZERO);
     assert!(nodes.is_granted(&warm).await && nodes.is_granted(&cold).await);
 }
 
@@ -172,7 +172,7 @@ async fn while_rounds_complete_nothing_is_read_and_a_revocation_is_heard_of_in_t
     assert!(nodes.is_granted(&key).await);
     for _ in 0..20 {
         // The round began when its question was asked, and vouches for an instant more.
-        nodes.steady.advance(BOUND - INSTANT);
+        nodes.monotonic.advance(BOUND - INSTANT);
         nodes.store.tell(Tell::All).await;
         assert!(nodes.is_granted(&key).await);
     }
@@ -190,10 +190,10 @@ async fn a_round_counts_from_its_beginning() {
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
     // The question is out. Its answer arrives as if the process had been frozen, and the revocation is not in it.
-    nodes.steady.advance(BOUND * 2);
+    nodes.monotonic.advance(BOUND * 2);
     nodes.store.tell(Tell::ThatWasAll).await;
     nodes.revoke(&key).await;
-    assert!(!nodes.here.verifier().operations().is_followed);
+    assert!(!nodes.here.verifier().stats().feed_is_current);
     assert!(nodes.is_revoked(&key).await);
 }
 
@@ -214,17 +214,17 @@ async fn when_rounds_stop_each_key_is_read_once_a_bound_however_many_ask() {
             if let Some(stopped) = stopped {
                 nodes.store.tell(stopped).await;
             }
-            nodes.steady.advance(BOUND - INSTANT);
+            nodes.monotonic.advance(BOUND - INSTANT);
             assert!(all_are_granted(&nodes, &keys).await);
             assert_eq!(nodes.reads(), reads, "before the bound");
-            nodes.steady.advance(INSTANT);
+            nodes.monotonic.advance(INSTANT);
             assert!(all_are_granted(&nodes, &keys).await);
             reads += 20;
             assert_eq!(nodes.reads(), reads, "once each");
         }
-        let operations = nodes.here.verifier().operations();
-        assert!(!operations.is_followed);
-        assert_eq!(operations.rounds_failed > 0, stopped.is_some());
+        let stats = nodes.here.verifier().stats();
+        assert!(!stats.feed_is_current);
+        assert_eq!(stats.feed_poll_failures > 0, stopped.is_some());
     }
 }
 
@@ -235,13 +235,13 @@ async fn no_round_vouches_for_a_key_that_was_gone() {
     assert!(nodes.is_granted(&key).await);
     // Somebody has deleted its row, which no feed tells.
     nodes.store.lose_keys();
-    nodes.steady.advance(BOUND);
+    nodes.monotonic.advance(BOUND);
     for _ in 0..3 {
         let denial = nodes.verify(&key).await.unwrap_err();
         assert!(matches!(denial.reason(), DenialReason::UnknownKey));
         nodes.store.tell(Tell::All).await;
     }
-    assert!(nodes.here.verifier().operations().is_followed);
+    assert!(nodes.here.verifier().stats().feed_is_current);
 }
 
 /// Whether a key that was revoked elsewhere is granted a bound later, while such pages come.
@@ -251,7 +251,7 @@ async fn outlives_pages(tell: Tell) -> bool {
     assert!(nodes.is_granted(&key).await);
     nodes.revoke(&key).await;
     for _ in 0..4 {
-        nodes.steady.advance(BOUND / 4);
+        nodes.monotonic.advance(BOUND / 4);
         nodes.store.tell(tell).await;
     }
     nodes.is_granted(&key).await
@@ -263,13 +263,13 @@ async fn pages_that_have_more_prolong_nothing_until_the_last_came() {
     let nodes = Nodes::following().await;
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
-    let rounds = nodes.here.verifier().operations().rounds;
-    nodes.steady.advance(BOUND / 2);
+    let rounds = nodes.here.verifier().stats().feed_polls;
+    nodes.monotonic.advance(BOUND / 2);
     nodes.store.tell(Tell::MoreToCome).await;
-    assert_eq!(nodes.here.verifier().operations().rounds, rounds);
+    assert_eq!(nodes.here.verifier().stats().feed_polls, rounds);
     nodes.store.tell(Tell::All).await;
-    assert_eq!(nodes.here.verifier().operations().rounds, rounds + 1);
-    nodes.steady.advance(BOUND - INSTANT);
+    assert_eq!(nodes.here.verifier().stats().feed_polls, rounds + 1);
+    nodes.monotonic.advance(BOUND - INSTANT);
     assert!(nodes.is_granted(&key).await);
     assert_eq!(nodes.reads(), 1, "the last page vouches");
 }
@@ -290,7 +290,7 @@ async fn when_the_history_is_lost_every_key_is_read_anew() {
         for key in &keys {
             assert!(nodes.is_granted(key).await);
         }
-        nodes.steady.advance(BOUND - INSTANT);
+        nodes.monotonic.advance(BOUND - INSTANT);
         nodes.store.tell(Tell::All).await;
     }
     assert_eq!(nodes.reads(), 50);
@@ -302,7 +302,7 @@ async fn when_the_history_is_lost_every_key_is_read_anew() {
         assert_eq!(nodes.is_granted(key).await, n >= 25);
     }
     assert_eq!(nodes.reads(), 100);
-    nodes.steady.advance(BOUND - INSTANT);
+    nodes.monotonic.advance(BOUND - INSTANT);
     nodes.store.tell(Tell::All).await;
     assert!(all_are_granted(&nodes, &keys[25..]).await);
     assert_eq!(nodes.reads(), 100, "and the new history vouches for them");
@@ -382,7 +382,7 @@ async fn what_this_node_tells_a_manager_it_does_not_grant() {
     for reading in READINGS {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
-        nodes.steady.advance(Duration::from_secs(1));
+        nodes.monotonic.advance(Duration::from_secs(1));
         assert!(nodes.is_granted(&key).await);
         nodes.revoke(&key).await;
         assert!(nodes.is_granted(&key).await, "not heard of yet");
@@ -448,11 +448,8 @@ async fn a_node_that_keeps_nothing_reads_each_time() {
     }
     nodes.revoke(&key).await;
     assert!(nodes.is_revoked(&key).await);
-    let operations = nodes.here.verifier().operations();
-    assert_eq!(
-        (operations.resident_keys, operations.resident_bytes),
-        (0, 0)
-    );
+    let stats = nodes.here.verifier().stats();
+    assert_eq!((stats.resident_keys, stats.resident_bytes), (0, 0));
 }
 
 /// In the world's time, over the memory store's own feed. The lease is far longer than the test waits.
@@ -467,7 +464,7 @@ async fn the_background_work_hears_of_a_revocation_at_once() {
         .unwrap();
     let there = builder(store, clock).open().await.unwrap();
     let background = tokio::spawn(here.background());
-    while !here.verifier().operations().is_followed {
+    while !here.verifier().stats().feed_is_current {
         tokio::task::yield_now().await;
     }
     let issued = there.manager().issue(&actor(), new_key()).await.unwrap();

@@ -15,7 +15,7 @@ use keyward::Keyward;
 use keyward::key::{ApiKey, RevokeReason, TenantId};
 use keyward::manager::NewKey;
 use keyward::store::KeyStore;
-use keyward::testkit::{ManualClock, ManualSteadyClock};
+use keyward::testkit::{ManualClock, ManualMonotonicClock};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 
 use self::late::Late;
@@ -59,7 +59,7 @@ struct Track {
     there: Keyward,
     store: Late,
     clock: ManualClock,
-    steady: ManualSteadyClock,
+    monotonic: ManualMonotonicClock,
     crowd: Vec<Key>,
     /// Stamps what must be told before from after.
     stamps: AtomicU64,
@@ -67,18 +67,18 @@ struct Track {
 
 impl Track {
     async fn over(store: Late) -> Arc<Self> {
-        let (clock, steady) = (clock(), ManualSteadyClock::new());
+        let (clock, monotonic) = (clock(), ManualMonotonicClock::new());
         // Room for some ten keys.
         let cache = KeyCache::new().lease(BOUND).max_bytes(16 << 10);
         let here = builder(store.clone(), clock.clone());
-        let here = here.steady_clock(steady.clone()).cache(cache).open();
+        let here = here.monotonic_clock(monotonic.clone()).cache(cache).open();
         let there = builder(store.clone(), clock.clone()).open();
         let mut track = Self {
             here: here.await.unwrap(),
             there: there.await.unwrap(),
             store,
             clock,
-            steady,
+            monotonic,
             crowd: Vec::new(),
             stamps: AtomicU64::new(1),
         };
@@ -146,7 +146,7 @@ impl Track {
         while !over.load(Ordering::SeqCst) {
             match held {
                 Held::Cold | Held::Warm => return,
-                Held::Lapsing => self.steady.advance(BOUND),
+                Held::Lapsing => self.monotonic.advance(BOUND),
                 Held::CrowdedOut => {
                     for key in &self.crowd {
                         assert!(self.is_granted(key).await);

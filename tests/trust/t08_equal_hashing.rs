@@ -5,15 +5,15 @@ use std::time::Duration;
 use keyward::hashing::{Argon2Params, Hashing, Pepper};
 use keyward::key::{Networks, PresentedKey, RevokeReason};
 use keyward::manager::NewKey;
-use keyward::verifier::{Attempt, KeyCache, Operations, Requirement};
+use keyward::verifier::{Attempt, KeyCache, Requirement, VerifierStats};
 use serde_json::json;
 
 use crate::common::{House, READ, WRITE, actor, new_key, tenant};
 
 /// Tags, fast hashes and slow hashes.
-fn hashes(before: Operations, after: Operations) -> (u64, u64, u64) {
+fn hashes(before: VerifierStats, after: VerifierStats) -> (u64, u64, u64) {
     (
-        after.tags - before.tags,
+        after.cache_hits - before.cache_hits,
         after.fast_hashes - before.fast_hashes,
         after.slow_hashes - before.slow_hashes,
     )
@@ -60,25 +60,20 @@ async fn fails_alike(house: &House, expected: (u64, u64, u64)) {
                 let _ = verifier.verify(&Attempt::new(owner, &requirement)).await;
             }
             let attempt = Attempt::new(PresentedKey::pair(id, secret), &requirement);
-            let before = verifier.operations();
+            let before = verifier.stats();
             let verdict = verifier.verify(&attempt).await;
             assert_eq!(verdict.is_ok(), way.is_granted, "{}", way.name);
-            assert_eq!(
-                hashes(before, verifier.operations()),
-                expected,
-                "{}",
-                way.name
-            );
+            assert_eq!(hashes(before, verifier.stats()), expected, "{}", way.name);
         }
 
         // Ids are public: an unknown one may be told from a wrong secret, and costs nothing.
-        let before = verifier.operations();
+        let before = verifier.stats();
         let nobody = uuid::Uuid::from_u128(7).to_string();
         let verdict = house
             .verify(PresentedKey::pair(&nobody, &"x".repeat(43)))
             .await;
         assert!(verdict.is_err());
-        let (_, fast, slow) = hashes(before, verifier.operations());
+        let (_, fast, slow) = hashes(before, verifier.stats());
         assert_eq!((fast, slow), (0, 0));
     }
 }
@@ -160,11 +155,11 @@ async fn ways(house: &House) -> Vec<Way> {
         false,
     );
 
-    let foreign = house.issue(new_key()).await;
+    let other = house.issue(new_key()).await;
     house
-        .tamper_document(foreign.record().id(), "prefix", json!("other"))
+        .tamper_document(other.record().id(), "prefix", json!("other"))
         .await;
-    add("of another format", &foreign, None, READ, false);
+    add("of another format", &other, None, READ, false);
 
     let short = NewKey::new(tenant(), "short", READ).expires_in(Duration::from_secs(1));
     let expired = house.issue(short).await;

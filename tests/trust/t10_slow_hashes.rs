@@ -31,7 +31,7 @@ async fn revoke(held: &HeldUp, id: KeyId) {
 async fn a_key_under_a_fast_hash_waits_for_no_slow_one() {
     let house = House::new().await;
     let fast = house.issue(new_key()).await;
-    let hashing = Hashing::recommended().slow_permits(NonZeroUsize::MIN);
+    let hashing = Hashing::recommended().max_concurrent_slow_hashes(NonZeroUsize::MIN);
     let held = HeldUp::over(&house, |builder| builder.hashing(hashing)).await;
     let guesses = (0..20).map(|number| waiting(guess(&held.node, held.holder, number)));
     let guesses: Vec<_> = guesses.collect();
@@ -66,7 +66,7 @@ async fn a_verdict_waits_for_no_slow_rehash() {
     for issued in issues {
         issued.await.unwrap();
     }
-    until(|| held.node.verifier().operations().rehashed == 1).await;
+    until(|| held.node.verifier().stats().rehashed == 1).await;
     assert_eq!(held.slow_hashes(), 64 + 1);
     let digest = async |id| house.stored(id).await.digest.expose().to_owned();
     let improved = digest(first.record().id()).await;
@@ -96,8 +96,8 @@ async fn a_slow_rehash_leaves_a_revoked_key_alone() {
     assert!(now(verify(&held.node, issued.api_key().presented())).is_ok());
     revoke(&held, id).await;
     held.release();
-    until(|| held.node.verifier().operations().rehashes_failed == 1).await;
-    assert_eq!(held.node.verifier().operations().rehashed, 0);
+    until(|| held.node.verifier().stats().rehashes_failed == 1).await;
+    assert_eq!(held.node.verifier().stats().rehashed, 0);
     assert_eq!(house.stored(id).await.digest, *issued.record().digest());
 }
 

@@ -1,7 +1,7 @@
 //! Promise 11: malformed or oversize credentials cost no hash and no store call.
 
 use keyward::key::PresentedKey;
-use keyward::verifier::{Attempt, DenialClass, Operations, Requirement};
+use keyward::verifier::{Attempt, DenialClass, Requirement, VerifierStats};
 
 use crate::common::{Choices, House, new_key, now};
 
@@ -15,7 +15,7 @@ async fn a_million_malformed_credentials_cost_no_hash_and_no_store_call() {
     let id = issued.api_key().id().to_string();
     let verifier = house.keyward.verifier();
     let any = Requirement::any_key();
-    let before = verifier.operations();
+    let before = verifier.stats();
 
     let mut choices = Choices::new(11);
     let mut buffer = Vec::new();
@@ -38,16 +38,16 @@ async fn a_million_malformed_credentials_cost_no_hash_and_no_store_call() {
         assert_eq!(denial.class(), DenialClass::Unauthenticated);
         assert_eq!(denial.key_id(), None);
     }
-    let mut expected: Operations = before;
-    expected.unreadable += INPUTS;
-    assert_eq!(verifier.operations(), expected);
+    let mut expected: VerifierStats = before;
+    expected.malformed += INPUTS;
+    assert_eq!(verifier.stats(), expected);
 
     // The counters do count: the same key undamaged costs a read and a hash.
     assert!(house.verify(PresentedKey::text(text)).await.is_ok());
-    let after = verifier.operations();
+    let after = verifier.stats();
     assert_eq!(after.store_reads, expected.store_reads + 1);
     assert_eq!(after.fast_hashes, expected.fast_hashes + 1);
-    assert_eq!(after.tags, expected.tags + 1);
+    assert_eq!(after.cache_hits, expected.cache_hits + 1);
 }
 
 /// A text that is no key text: random bytes, an oversize one, or a key with one to four bytes changed, which

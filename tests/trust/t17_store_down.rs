@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use keyward::Keyward;
 use keyward::key::{ApiKey, PresentedKey, RevokeReason};
 use keyward::store::{KeyStore, MemoryStore};
-use keyward::testkit::{Call, Fault, FaultyStore, ManualSteadyClock};
+use keyward::testkit::{Call, Fault, FaultyStore, ManualMonotonicClock};
 use keyward::verifier::{
     Admitted, Attempt, Denial, DenialClass, DenialReason, KeyCache, Requirement,
 };
@@ -31,17 +31,20 @@ const EVER: std::ops::Range<u64> = 0..u64::MAX;
 
 struct Node {
     keyward: Keyward,
-    steady: ManualSteadyClock,
+    monotonic: ManualMonotonicClock,
 }
 
 impl Node {
     async fn over(store: impl KeyStore, cache: KeyCache) -> Self {
-        let steady = ManualSteadyClock::new();
+        let monotonic = ManualMonotonicClock::new();
         let builder = builder(store, clock());
-        let keyward = builder.cache(cache).steady_clock(steady.clone()).open();
+        let keyward = builder
+            .cache(cache)
+            .monotonic_clock(monotonic.clone())
+            .open();
         Self {
             keyward: keyward.await.unwrap(),
-            steady,
+            monotonic,
         }
     }
 
@@ -125,13 +128,13 @@ async fn a_warm_key_is_granted_until_the_bound_and_nothing_after_it() {
         end.unwrap();
         let _ = store.clone().on_any(EVER, fault);
 
-        node.steady.advance(BOUND - INSTANT);
+        node.monotonic.advance(BOUND - INSTANT);
         assert!(node.is_granted(&warm).await, "{fault:?}");
         for key in [&cold, &revoked] {
             let verdict = node.verify(key).await;
             assert!(is_undecidable(&verdict), "{fault:?}: {verdict:?}");
         }
-        node.steady.advance(INSTANT);
+        node.monotonic.advance(INSTANT);
         for key in [&warm, &cold, &revoked, &warm] {
             let verdict = node.verify(key).await;
             assert!(is_undecidable(&verdict), "{fault:?}: {verdict:?}");
@@ -167,7 +170,7 @@ async fn all_who_waited_for_a_read_that_failed_are_told_so() {
     for (reads, is_warm) in [(1, false), (3, true)] {
         if is_warm {
             assert!(node.is_granted(&keys[0]).await);
-            node.steady.advance(BOUND);
+            node.monotonic.advance(BOUND);
         }
         let _ = failing.clone().on(Call::Get, EVER, Fault::Unavailable);
         let verdicts = at_once(&node.keyward, &keys, 50).await;
@@ -183,13 +186,13 @@ async fn all_who_waited_for_a_read_that_failed_are_told_so() {
 #[tokio::test]
 async fn a_store_that_hangs_is_given_up_after_the_lease() {
     const SHORT: Duration = Duration::from_millis(200);
-    let (store, steady) = (
+    let (store, monotonic) = (
         FaultyStore::over(MemoryStore::new()),
-        ManualSteadyClock::new(),
+        ManualMonotonicClock::new(),
     );
     let keyward = builder(store.clone(), clock())
         .cache(lease(SHORT))
-        .steady_clock(steady.clone())
+        .monotonic_clock(monotonic.clone())
         .open()
         .await
         .unwrap();
@@ -199,13 +202,13 @@ async fn a_store_that_hangs_is_given_up_after_the_lease() {
     let begun = Instant::now();
     let verdicts = in_time(at_once(&keyward, std::slice::from_ref(&cold), 20)).await;
     assert!(begun.elapsed() >= SHORT);
-    steady.advance(SHORT);
+    monotonic.advance(SHORT);
     let verdict = in_time(verify(&keyward, warm.presented())).await;
     for verdict in verdicts.into_iter().chain([verdict]) {
         assert!(is_undecidable(&verdict), "{verdict:?}");
         let denial = verdict.unwrap_err();
         assert!(
-            matches!(denial.reason(), DenialReason::TooOld),
+            matches!(denial.reason(), DenialReason::StaleCache),
             "{denial:?}"
         );
     }
@@ -239,7 +242,7 @@ async fn a_request_that_goes_away_leaves_its_read_to_those_who_wait() {
 async fn reads_in_flight_never_exceed_what_was_said() {
     let store = Watched::over(MemoryStore::new());
     let reads = NonZeroUsize::new(8).unwrap();
-    let cache = lease(BOUND).reads_at_once(reads);
+    let cache = lease(BOUND).max_concurrent_reads(reads);
     let node = Node::over(store.clone(), cache).await;
     let mut keys = Vec::new();
     for _ in 0..100 {
@@ -250,7 +253,7 @@ async fn reads_in_flight_never_exceed_what_was_said() {
         let verdicts = in_time(at_once(&node.keyward, &keys, 3)).await;
         assert!(verdicts.iter().all(Result::is_ok));
         assert_eq!(store.most_in_flight(), most);
-        node.steady.advance(BOUND);
+        node.monotonic.advance(BOUND);
     }
     assert_eq!(store.asked(), 300, "each once a bound");
     assert_eq!(store.in_flight(), 0);
@@ -261,7 +264,7 @@ async fn known_keys_are_read_while_made_up_ids_hang() {
     let store = Watched::over(MemoryStore::new());
     // The store is waited for as long as the lease, which is longer than the test may take.
     let bound = KeyCache::MAX_LEASE;
-    let cache = lease(bound).reads_at_once(NonZeroUsize::new(4).unwrap());
+    let cache = lease(bound).max_concurrent_reads(NonZeroUsize::new(4).unwrap());
     let node = Node::over(store.clone(), cache).await;
     let keys = [node.issue().await, node.issue().await, node.issue().await];
     let verdicts = at_once(&node.keyward, &keys, 1).await;
@@ -281,7 +284,7 @@ async fn known_keys_are_read_while_made_up_ids_hang() {
     let strangers: Vec<_> = strangers.collect();
     store.is_asked(3 + 2).await;
     for round in 1..=5 {
-        node.steady.advance(bound);
+        node.monotonic.advance(bound);
         let verdicts = in_time(at_once(&node.keyward, &keys, 10)).await;
         assert!(verdicts.iter().all(Result::is_ok), "{round}");
         assert_eq!(store.asked(), 3 + 2 + 3 * round, "the strangers hang");
@@ -304,7 +307,7 @@ async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
     for goes_away in [false, true] {
         let store = Watched::over(MemoryStore::new());
         let bound = KeyCache::MAX_LEASE;
-        let cache = lease(bound).reads_at_once(NonZeroUsize::new(4).unwrap());
+        let cache = lease(bound).max_concurrent_reads(NonZeroUsize::new(4).unwrap());
         let node = Node::over(store.clone(), cache).await;
         let (key, other) = (node.issue().await, node.issue().await);
         assert!(node.is_granted(&key).await);
@@ -321,7 +324,7 @@ async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
         in_time(store.is_asked(1 + 2)).await;
 
         // The first makes the read, which waits for a place; the second waits for the first.
-        node.steady.advance(bound);
+        node.monotonic.advance(bound);
         let id = key.id().to_string();
         let guess = || {
             let pair = PresentedKey::pair(&id, other.expose_secret());
@@ -366,28 +369,28 @@ async fn a_node_that_follows_a_store_that_went_away_stops_at_the_bound() {
     let node = Node::over(store.clone(), lease(BOUND)).await;
     let key = node.issue().await;
     let background = tokio::spawn(node.keyward.background());
-    let operations = || node.keyward.verifier().operations();
+    let stats = || node.keyward.verifier().stats();
     in_time(async {
-        while !operations().is_followed {
+        while !stats().feed_is_current {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert!(node.is_granted(&key).await);
     let _ = store.clone().on_any(EVER, Fault::Unavailable);
-    node.steady.advance(BOUND - INSTANT);
+    node.monotonic.advance(BOUND - INSTANT);
     assert!(node.is_granted(&key).await);
-    node.steady.advance(INSTANT);
+    node.monotonic.advance(INSTANT);
     in_time(async {
         // The question that was out when the store went away may still have been answered.
-        while operations().rounds_failed == 0 {
+        while stats().feed_poll_failures == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
-    node.steady.advance(BOUND);
+    node.monotonic.advance(BOUND);
     assert!(is_undecidable(&node.verify(&key).await));
-    assert!(!operations().is_followed);
+    assert!(!stats().feed_is_current);
     store.heal();
     assert!(node.is_granted(&key).await);
     background.abort();

@@ -17,7 +17,7 @@ use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
 use keyward::clock::Clock;
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, ForeignKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
+    Actor, ImportedKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
 };
 use keyward::store::{Changed, Cursor, CutoffScope, FeedPage, KeyStore, StoreError};
 use keyward::testkit::{Fault, FaultyStore, ManualClock};
@@ -161,13 +161,13 @@ impl Play {
                     "{}.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg",
                     choices.next()
                 );
-                let foreign = ForeignKey::text("legacy", text).declared_bits(238);
+                let imported = ImportedKey::text("legacy", text).entropy_bits(238);
                 let new = NewKey::new(tenant.clone(), name, READ);
-                let imported = manager.import(&actor, new, foreign).await;
+                let imported = manager.import(&actor, new, imported).await;
                 answered(imported.as_ref().map(drop), vec![A::KeyImported])
             }
             91 if choices.chance(4) => {
-                let all = RevokeAll::because(reason);
+                let all = RevokeAll::new(reason);
                 let swept = manager.revoke_all(&actor, tenant, all).await;
                 some(&swept.map(|swept| swept.revoked))
             }

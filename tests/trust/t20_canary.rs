@@ -9,7 +9,7 @@ use keyward::http::Answer;
 use keyward::key::{
     Digest, KeyFormat, KeyId, PresentedKey, Resource, RevokeReason, Scope, Secret, TenantId,
 };
-use keyward::manager::{Actor, ForeignKey, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
+use keyward::manager::{Actor, ImportedKey, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 
@@ -224,7 +224,7 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
     ] {
         let whose = key.clone();
         scan.error(&manager.issue(&actor(), key).await.unwrap_err());
-        let old = ForeignKey::pair(KeyId::from_u128(7), "x".repeat(43));
+        let old = ImportedKey::pair(KeyId::from_u128(7), "x".repeat(43));
         scan.error(&manager.import(&actor(), whose, old).await.unwrap_err());
     }
     scan.debug(&NewKey::new(tenant.clone(), "a key", scope.clone()).resources(resource.clone()));
@@ -268,7 +268,7 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
     scan.debug(&manager.revoke_leaked(&named, found).await.unwrap());
     scan.error(&manager.revoke_leaked(&named, found).await.unwrap_err());
     let reason = RevokeReason::other(text).unwrap();
-    let all = RevokeAll::because(reason);
+    let all = RevokeAll::new(reason);
     scan.debug(&manager.revoke_all(&named, &tenant, all).await.unwrap());
     let exported = manager
         .export_restrictions(&actor(), &tenant, None)

@@ -14,9 +14,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use keyward::clock::{Clock, ClockError};
-use keyward::hashing::{ForeignKeys, Pepper};
+use keyward::hashing::{ImportedKeys, Pepper};
 use keyward::key::{
-    Access, Environment, ForeignFormat, KeyRecord, Network, Networks, Quota, Resource, Resources,
+    Access, Environment, KeyRecord, LegacyFormat, Network, Networks, Quota, Resource, Resources,
     Scope, TenantId,
 };
 use keyward::manager::{Ceiling, Limits, NewKey};
@@ -267,16 +267,16 @@ impl Clock for AnyEnvironment {
     }
 }
 
-/// A house with both environments and all that can be drawn, which accepts keys of the foreign format `legacy`.
+/// A house with both environments and all that can be drawn, which accepts keys of the legacy format `legacy`.
 pub(crate) fn house(clock: ManualClock) -> House {
     let store = MemoryStore::new();
     let format = crate::common::format().environment("sandbox").unwrap();
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-    let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
+    let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
     let builder = crate::common::builder(store.clone(), clock.clone())
         .format(format)
         .scopes([scope!("edit").described("Edit").implies([WRITE])])
-        .foreign_keys(ForeignKeys::under(lookup).accept(legacy))
+        .imported_keys(ImportedKeys::under(lookup).accept(legacy))
         .clock(AnyEnvironment(clock.clone()));
     House {
         keyward: now(builder.open()).unwrap(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyward::hashing::{Argon2Params, Hashing};
 use keyward::key::{KeyFormat, KeyId, PresentedKey, RevokeReason, TenantId};
-use keyward::manager::{AllowAll, ForeignKey, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll};
+use keyward::manager::{AllowAll, ImportedKey, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll};
 use keyward::random::{OsRandom, RandomError, RandomSource};
 use keyward::store::{CutoffScope, KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::{FailingRandom, ManualClock, SeededRandom};
@@ -206,23 +206,23 @@ async fn an_import_never_takes_the_place_of_a_key_that_exists() {
     let manager = source.keyward.manager();
     let (native, native_id) = source.issue().await;
     let text = format!("7.{SECRET}");
-    let foreign = || ForeignKey::text("legacy", text.clone()).declared_bits(238);
-    let imported = manager.import(&actor(), new_key(), foreign()).await;
+    let brought = || ImportedKey::text("legacy", text.clone()).entropy_bits(238);
+    let imported = manager.import(&actor(), new_key(), brought()).await;
     let imported_id = imported.unwrap().id();
     let before = source.all().await;
 
     let greedy = |tenant| NewKey::new(tenant, "greedy", ADMIN);
-    let same_id_other_secret = ForeignKey::text("legacy", format!("7.{SECRET}x"));
+    let same_id_other_secret = ImportedKey::text("legacy", format!("7.{SECRET}x"));
     let tries = [
-        (imported_id, foreign()),
-        (imported_id, same_id_other_secret.declared_bits(238)),
+        (imported_id, brought()),
+        (imported_id, same_id_other_secret.entropy_bits(238)),
         (
             imported_id,
-            ForeignKey::pair(imported_id, SECRET).declared_bits(238),
+            ImportedKey::pair(imported_id, SECRET).entropy_bits(238),
         ),
         (
             native_id,
-            ForeignKey::pair(native_id, SECRET).declared_bits(238),
+            ImportedKey::pair(native_id, SECRET).entropy_bits(238),
         ),
     ];
     for (taken, key) in tries {
@@ -253,7 +253,7 @@ async fn an_import_never_takes_the_place_of_a_key_that_exists() {
 #[tokio::test]
 async fn an_import_draws_no_more_than_a_salt() {
     let import = async |source: &Source, id, bits| {
-        let key = ForeignKey::pair(KeyId::from_u128(id), SECRET).declared_bits(bits);
+        let key = ImportedKey::pair(KeyId::from_u128(id), SECRET).entropy_bits(bits);
         let manager = source.keyward.manager();
         manager.import(&actor(), new_key(), key).await
     };
@@ -304,7 +304,7 @@ async fn what_changes_or_ends_a_key_needs_no_randomness() {
         };
         assert!(ended(one).await);
         assert!(!ended(two).await);
-        let all = RevokeAll::because(leaked);
+        let all = RevokeAll::new(leaked);
         assert_eq!(
             manager
                 .revoke_all(&actor, &tenant, all)
@@ -315,7 +315,7 @@ async fn what_changes_or_ends_a_key_needs_no_randomness() {
         );
         assert!(ended(two).await);
 
-        let key = ForeignKey::pair(KeyId::from_u128(3), SECRET).declared_bits(238);
+        let key = ImportedKey::pair(KeyId::from_u128(3), SECRET).entropy_bits(238);
         source.clock.advance(Duration::from_secs(1));
         let three = manager.import(&actor, new_key(), key).await.unwrap().id();
         source.clock.advance(Duration::from_secs(1));

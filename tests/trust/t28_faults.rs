@@ -140,12 +140,8 @@ async fn a_digest_that_cannot_be_improved_changes_no_verdict() {
             .unwrap();
         let verdict = keyward.verifier().verify(&attempt).await;
         assert!(verdict.is_ok(), "{fault:?}");
-        let operations = keyward.verifier().operations();
-        assert_eq!(
-            (operations.rehashed, operations.rehashes_failed),
-            (0, 1),
-            "{fault:?}"
-        );
+        let stats = keyward.verifier().stats();
+        assert_eq!((stats.rehashed, stats.rehashes_failed), (0, 1), "{fault:?}");
     }
     // What is read again must be had.
     for fault in READ_FAULTS {
@@ -217,13 +213,13 @@ async fn a_rehash_ends_after_its_verdict() {
             .expect("decided at once")
             .is_ok()
     );
-    assert_eq!(verifier.operations().rehashed, 0);
-    while verifier.operations().rehashed == 0 {
+    assert_eq!(verifier.stats().rehashed, 0);
+    while verifier.stats().rehashed == 0 {
         tokio::task::yield_now().await;
     }
     let stored = store.get(key.record().id()).await.unwrap().unwrap();
     assert!(stored.digest.expose().starts_with("$keyward-hmac"));
-    assert_eq!(verifier.operations().rehashes_failed, 0);
+    assert_eq!(verifier.stats().rehashes_failed, 0);
     assert!(verifier.verify(&attempt).await.is_ok());
 }
 
@@ -314,7 +310,7 @@ async fn a_lost_answer_is_settled_by_asking_again() {
 async fn slow_hashing_that_is_saturated_is_undecidable() {
     let house = House::with(slow()).await;
     let issued = house.issue(new_key()).await;
-    let held = HeldUp::over(&house, |builder| builder.hashing(slow().slow_queue(1))).await;
+    let held = HeldUp::over(&house, |builder| builder.hashing(slow().slow_hash_queue(1))).await;
     let guesses = (0..40).map(|number| ask(guess(&held.node, issued.record().id(), number)));
     let guesses: Vec<_> = guesses.collect();
     held.release();

@@ -3,9 +3,9 @@
 //! The only thread for slow hashes is held up, so that who has a place before it is counted, not timed.
 
 use keyward::Keyward;
-use keyward::hashing::{ForeignDigest, ForeignKeys, HashingError, Pepper};
-use keyward::key::{ForeignFormat, PresentedKey, TenantId};
-use keyward::manager::{ForeignKey, Issued, NewKey};
+use keyward::hashing::{HashingError, ImportedKeys, LegacyDigest, Pepper};
+use keyward::key::{LegacyFormat, PresentedKey, TenantId};
+use keyward::manager::{ImportedKey, Issued, NewKey};
 use keyward::verifier::{Admitted, Denial, DenialReason};
 
 use crate::common::{House, READ, actor};
@@ -14,11 +14,11 @@ use crate::held_up::{Asked, HeldUp, ask, guess, slow, verify};
 /// Places in the queue, and one more in the hands of the thread.
 const PLACES: usize = 64 + 1;
 
-fn foreign() -> ForeignKeys {
+fn imported_keys() -> ImportedKeys {
     // Ids that anybody can count through.
-    let numbered = ForeignFormat::with_id("numbered", '|').unwrap();
+    let numbered = LegacyFormat::with_id("numbered", '|').unwrap();
     let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
-    ForeignKeys::under(pepper).accept(numbered)
+    ImportedKeys::under(pepper).accept(numbered)
 }
 
 fn key_of(tenant: &str) -> NewKey {
@@ -89,13 +89,14 @@ async fn guesses_at_one_id_stop_nothing_else() {
 
 #[tokio::test]
 async fn guesses_at_many_ids_of_a_tenant_stop_no_other() {
-    let house = House::built(|builder| builder.hashing(slow()).foreign_keys(foreign())).await;
+    let house =
+        House::built(|builder| builder.hashing(slow()).imported_keys(imported_keys())).await;
     let digest =
         "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let mut imported = Vec::new();
     for number in 0..100 {
-        let digest = ForeignDigest::argon2(digest).unwrap();
-        let key = ForeignKey::digest("numbered", &number.to_string(), digest);
+        let digest = LegacyDigest::argon2(digest).unwrap();
+        let key = ImportedKey::digest("numbered", &number.to_string(), digest);
         let manager = house.keyward.manager();
         manager.import(&actor(), key_of("a"), key).await.unwrap();
         imported.push(format!("{number}|{:043}", 0));
@@ -103,7 +104,7 @@ async fn guesses_at_many_ids_of_a_tenant_stop_no_other() {
     let mut used = issue(&house, "b", 10).await;
     used.extend(issue(&house, "c", 10).await);
 
-    let held = HeldUp::over(&house, |builder| builder.foreign_keys(foreign())).await;
+    let held = HeldUp::over(&house, |builder| builder.imported_keys(imported_keys())).await;
     let (node, manager, actor) = (&held.node, held.node.manager(), actor());
     let guesses = imported.iter().map(PresentedKey::text);
     let guesses: Vec<_> = guesses.map(|text| ask(verify(node, text))).collect();

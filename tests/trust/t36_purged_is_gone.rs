@@ -205,7 +205,7 @@ impl Life {
                 let _ = manager.revoke(&actor, of, id, reason).await;
             }
             (72..75, Some(key)) => {
-                let all = RevokeAll::because(reason).of_owner(key.record().owner());
+                let all = RevokeAll::new(reason).owner(key.record().owner());
                 let _ = manager.revoke_all(&actor, key.record().tenant(), all).await;
             }
             (75..90, _) => {

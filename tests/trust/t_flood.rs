@@ -1,5 +1,5 @@
-//! Whoever presents keys at random evicts nobody, and what a node keeps stays within its bound: a key that lost its place is
-//! read again, and neither its usage nor its requests in flight are lost with it.
+//! Whoever presents keys at random evicts nobody, and what a node keeps stays within its bound: a key that lost its
+//! place is read again, and neither its usage nor its requests in flight are lost with it.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use keyward::manager::NewKey;
 use keyward::store::KeyStore;
 use keyward::testkit::SeededRandom;
 use keyward::verifier::{
-    Admitted, Attempt, Denial, DenialClass, DenialReason, KeyCache, Operations, Requirement,
+    Admitted, Attempt, Denial, DenialClass, DenialReason, KeyCache, Requirement, VerifierStats,
 };
 use serde_json::json;
 
@@ -49,8 +49,8 @@ fn verdict(house: &House, key: &ApiKey) -> Result<Admitted, Denial> {
     now(house.verify(key.presented()))
 }
 
-fn operations(house: &House) -> Operations {
-    house.keyward.verifier().operations()
+fn stats(house: &House) -> VerifierStats {
+    house.keyward.verifier().stats()
 }
 
 /// Keys that are written as they should be. Of one in so many the id is a live key's.
@@ -92,7 +92,7 @@ async fn strangers_evict_nobody() {
     for key in &live {
         assert!(verdict(&house, key).is_ok());
     }
-    let before = operations(&house);
+    let before = stats(&house);
     assert_eq!(before.resident_keys, LIVE);
     let format = format();
     let mut strangers = Strangers::at(&live, 10);
@@ -103,14 +103,14 @@ async fn strangers_evict_nobody() {
         unknown += u64::from(matches!(denial.reason(), DenialReason::UnknownKey));
         assert_eq!(denial.class(), DenialClass::Unauthenticated);
     }
-    let after = operations(&house);
+    let after = stats(&house);
     assert_eq!(
         after.store_reads - before.store_reads,
         unknown,
         "a read each"
     );
     assert_eq!(after.fast_hashes, before.fast_hashes, "and no hash");
-    let resident = |operations: &Operations| (operations.resident_keys, operations.resident_bytes);
+    let resident = |stats: &VerifierStats| (stats.resident_keys, stats.resident_bytes);
     assert_eq!(
         resident(&after),
         resident(&before),
@@ -119,7 +119,7 @@ async fn strangers_evict_nobody() {
     for key in &live {
         assert!(at_once(&house.keyward, key).is_some_and(|verdict| verdict.is_ok()));
     }
-    assert_eq!(operations(&house).store_reads, after.store_reads);
+    assert_eq!(stats(&house).store_reads, after.store_reads);
 }
 
 #[tokio::test]
@@ -133,16 +133,16 @@ async fn wrong_secrets_for_keys_that_nobody_proves_stay_on_probation() {
     for key in &live {
         assert!(verdict(&house, key).is_ok());
     }
-    let proven = operations(&house).resident_bytes;
+    let proven = stats(&house).resident_bytes;
     let format = format();
     let mut strangers = Strangers::at(&others, 1);
     for _ in 0..10_000 {
         let denial = verdict(&house, &strangers.next(&format)).unwrap_err();
         assert!(matches!(denial.reason(), DenialReason::WrongSecret));
-        let bytes = operations(&house).resident_bytes - proven;
+        let bytes = stats(&house).resident_bytes - proven;
         assert!(bytes <= MOST / 16, "{bytes} on probation");
     }
-    assert!(operations(&house).resident_keys > LIVE, "some are kept");
+    assert!(stats(&house).resident_keys > LIVE, "some are kept");
     for key in &live {
         assert!(at_once(&house.keyward, key).is_some_and(|verdict| verdict.is_ok()));
     }
@@ -176,12 +176,12 @@ async fn what_is_kept_never_exceeds_the_bound() {
             let key = issue(&house, key).await;
             assert!(verdict(&house, &key).is_ok(), "{n} of {most}");
             issued.push(key);
-            let operations = operations(&house);
-            let bytes = operations.resident_bytes;
+            let stats = stats(&house);
+            let bytes = stats.resident_bytes;
             assert!(bytes <= most, "{bytes} of {most}");
-            assert_eq!(bytes == 0, operations.resident_keys == 0);
+            assert_eq!(bytes == 0, stats.resident_keys == 0);
         }
-        let kept = operations(&house).resident_keys;
+        let kept = stats(&house).resident_keys;
         assert!(kept < keys, "{kept} are kept in {most}");
         assert!(most == 0 || kept > 0, "none is kept in {most}");
         for key in &issued {
@@ -189,7 +189,7 @@ async fn what_is_kept_never_exceeds_the_bound() {
                 verdict(&house, key).is_ok(),
                 "whoever lost its place is read again"
             );
-            assert!(operations(&house).resident_bytes <= most);
+            assert!(stats(&house).resident_bytes <= most);
         }
     }
 }
@@ -231,7 +231,7 @@ async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
                 assert!(verdict(&house, key).is_err());
             }
         }
-        assert!(operations(&house).resident_keys < 50);
+        assert!(stats(&house).resident_keys < 50);
         assert!(house.keyward.flush_usage().await.is_ok());
         for (keys, granted, refused) in [(&keys, 2, 0), (&suspended, 0, 2)] {
             let ids: Vec<_> = keys.iter().map(ApiKey::id).collect();
@@ -308,7 +308,7 @@ async fn several_threads_keep_the_bound_too() {
     for thread in threads.collect::<Vec<_>>() {
         thread.await.unwrap();
     }
-    let operations = operations(&house);
-    assert!(operations.resident_bytes <= MOST, "{operations:?}");
-    assert!(operations.resident_keys > 10, "{operations:?}");
+    let stats = stats(&house);
+    assert!(stats.resident_bytes <= MOST, "{stats:?}");
+    assert!(stats.resident_keys > 10, "{stats:?}");
 }

@@ -1,12 +1,12 @@
-//! A secret that could be guessed is guessed at a slow hash's pace: of consecutive wrong guesses at a key that is warm at
-//! most a hundred are answered without one (NIST SP 800-63B-4 §3.2.2), and its owner is let in all the while, at no cost. A
-//! strong secret needs no brake.
+//! A secret that could be guessed is guessed at a slow hash's pace: of consecutive wrong guesses at a key that is warm
+//! at most a hundred are answered without one (NIST SP 800-63B-4 §3.2.2), and its owner is let in all the while, at no
+//! cost. A strong secret needs no brake.
 
 use std::num::NonZeroU32;
 
 use keyward::hashing::{Argon2Params, Hashing};
 use keyward::key::{KeyId, PresentedKey};
-use keyward::manager::ForeignKey;
+use keyward::manager::ImportedKey;
 use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
 
 use crate::common::{Choices, House, actor, new_key};
@@ -22,7 +22,7 @@ struct Guessed {
 }
 
 impl Guessed {
-    async fn at(declared_bits: Option<u16>) -> Self {
+    async fn at(entropy_bits: Option<u16>) -> Self {
         // Seven mebibytes in five passes: the cheapest of OWASP's.
         let cheap = Argon2Params::new(7 * 1024, 5, 1).unwrap();
         let cache = KeyCache::new().lease(KeyCache::MAX_LEASE);
@@ -32,10 +32,10 @@ impl Guessed {
         });
         let house = house.await;
         let id = KeyId::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
-        let key = ForeignKey::pair(id, SECRET);
-        let key = declared_bits
+        let key = ImportedKey::pair(id, SECRET);
+        let key = entropy_bits
             .into_iter()
-            .fold(key, ForeignKey::declared_bits);
+            .fold(key, ImportedKey::entropy_bits);
         let limit = NonZeroU32::new(1_000).unwrap();
         let (manager, new) = (house.keyward.manager(), new_key().concurrency(limit));
         manager.import(&actor(), new, key).await.unwrap();
@@ -47,7 +47,7 @@ impl Guessed {
     }
 
     fn slow_hashes(&self) -> u64 {
-        self.house.keyward.verifier().operations().slow_hashes
+        self.house.keyward.verifier().stats().slow_hashes
     }
 
     /// How many slow hashes the owner's request costs.

@@ -83,8 +83,8 @@ struct IssueForm {
 
 /// A new key, this once.
 ///
-/// Not [`Issued::reveal`]: that also bears the key as one text, and whoever finds a second form of a key tries to send it.
-/// Callers of this product send the two values, so these are what they get.
+/// Not [`Issued::reveal`]: that also bears the key as one text, and whoever finds a second form of a key tries to send
+/// it. Callers of this product send the two values, so these are what they get.
 #[derive(Serialize)]
 struct Revealed<'a> {
     id: KeyId,

@@ -63,8 +63,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the server at `base`, such as `https://localhost:8443`, whose certificate is this one (PEM), if it is one of
-    /// its own. It takes a new connection for each request: a server may close one whose request it has not read to its end.
+    /// A client of the server at `base`, such as `https://localhost:8443`, whose certificate is this one (PEM), if it
+    /// is one of its own. It takes a new connection for each request: a server may close one whose request it has not
+    /// read to its end.
     #[must_use]
     pub fn new(base: &str, certificate: Option<&[u8]>) -> Self {
         Self {
@@ -147,7 +148,8 @@ impl Client {
         reply(self.agent.run(request).unwrap())
     }
 
-    /// GET, of a server that is being stopped: none if it was gone before it answered. What it has begun to answer has to be whole.
+    /// GET, of a server that is being stopped: none if it was gone before it answered. What it has begun to answer has
+    /// to be whole.
     #[must_use]
     pub fn get_while_served(&self, path: &str) -> Option<Reply> {
         let request = self.request("GET", path);

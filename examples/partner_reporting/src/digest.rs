@@ -14,8 +14,8 @@ use tower::ServiceExt as _;
 
 use crate::office::Partner;
 
-/// Gives the digest its key, which no person does, and reads what it would send. Nothing that is stored holds the key of the last time, so
-/// it is given a successor at each start.
+/// Gives the digest its key, which no person does, and reads what it would send. Nothing that is stored holds the key
+/// of the last time, so it is given a successor at each start.
 pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Error>> {
     let tenant = Partner::Northwind.tenant()?;
     let ceiling = Ceiling::Limited(Limits::new(Access::Full));

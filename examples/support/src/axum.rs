@@ -31,7 +31,8 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// Lets no cache keep what is answered: an office's lists are for whoever is logged in, and caches know nothing of `X-Session`.
+/// Lets no cache keep what is answered: an office's lists are for whoever is logged in, and caches know nothing of
+/// `X-Session`.
 pub async fn kept_by_no_cache(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response

@@ -26,7 +26,7 @@ use std::io;
 use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
 
-use keyward::http::Refused;
+use keyward::http::RejectionEvent;
 
 /// Where to listen: what follows `--listen` on the command line, or this address.
 ///
@@ -54,7 +54,7 @@ pub fn argument(name: &str) -> Option<String> {
 
 /// Tells the operator why a request was refused, on standard error.
 #[expect(clippy::print_stderr, reason = "the log of an example")]
-pub fn tell_operator(refused: &Refused<'_>) {
+pub fn tell_operator(refused: &RejectionEvent<'_>) {
     let client = refused
         .client
         .map_or_else(String::new, |client| format!(", from {client}"));

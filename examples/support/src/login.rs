@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_hours(12);
 
-/// Codes that log one person in, once, and the sessions that came of them. Both are kept as SHA-256, which is also how they are
-/// looked up: how long that takes says nothing of the text.
+/// Codes that log one person in, once, and the sessions that came of them. Both are kept as SHA-256, which is also how
+/// they are looked up: how long that takes says nothing of the text.
 pub struct Logins<P> {
     open: Mutex<Open<P>>,
 }

@@ -53,8 +53,8 @@ pub struct LoggedIn {
     session: String,
 }
 
-/// How long a key and its successor are both good: so many seconds, 0 for not at all; without a number, until the old one is
-/// revoked.
+/// How long a key and its successor are both good: so many seconds, 0 for not at all; without a number, until the old
+/// one is revoked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateForm {

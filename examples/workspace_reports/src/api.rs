@@ -30,12 +30,12 @@ const MAX_RESPONSE_BYTES: u64 = 10_000_000;
 
 type Data = State<Arc<Workspaces>>;
 
-/// The routes, each behind a key that holds its scope; where one names a project, or what belongs to one, behind one that may reach
-/// that project.
+/// The routes, each behind a key that holds its scope; where one names a project, or what belongs to one, behind one
+/// that may reach that project.
 pub(crate) fn routes(keyward: &Keyward, workspaces: &Arc<Workspaces>, proxies: Proxies) -> Router {
     let edge = Edge::new(keyward)
         .accept(KeyIn::bearer())
-        .behind(proxies)
+        .trust_proxies(proxies)
         .require_tls()
         .observe(tell_operator);
     let keys = KeyLayer::new(edge)
@@ -120,8 +120,8 @@ fn belonging(
 
 /// Where a new edition goes.
 ///
-/// It stands in the query, not in the body: a guard decides before any of the body has come, and a handler that found out from the
-/// body would decide for itself. What the body says of it may only agree.
+/// It stands in the query, not in the body: a guard decides before any of the body has come, and a handler that found
+/// out from the body would decide for itself. What the body says of it may only agree.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {

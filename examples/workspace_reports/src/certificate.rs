@@ -9,8 +9,8 @@ use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
-/// A certificate for this machine, signed by itself. It stands in a folder of its own for whoever has to be told to believe it; its
-/// private key is in memory alone.
+/// A certificate for this machine, signed by itself. It stands in a folder of its own for whoever has to be told to
+/// believe it; its private key is in memory alone.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     folder: TempDir,

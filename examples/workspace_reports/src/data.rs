@@ -1,5 +1,5 @@
-//! Made-up workspaces, the same at each start: their projects, blueprints, editions and outputs. What is created and submitted is
-//! kept until the program ends.
+//! Made-up workspaces, the same at each start: their projects, blueprints, editions and outputs. What is created and
+//! submitted is kept until the program ends.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

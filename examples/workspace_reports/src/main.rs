@@ -3,14 +3,15 @@
 //! ```text
 //! cargo run -p workspace_reports
 //! ```
-//! A key holds the scopes that it was asked for with, and reaches all projects of its workspace, or some. Administrators of the
-//! workspace manage the keys, and mere members do not even see them. A key that comes in clear is refused and never redirected.
+//! A key holds the scopes that it was asked for with, and reaches all projects of its workspace, or some.
+//! Administrators of the workspace manage the keys, and mere members do not even see them. A key that comes in clear is
+//! refused and never redirected.
 //!
-//! `--listen` and `--listen-plain` say where it listens with TLS and without. Behind a proxy that ends TLS, `--behind` names the
-//! proxy's addresses, whose `X-Forwarded-For` and `X-Forwarded-Proto` are then believed, and nobody else's.
+//! `--listen` and `--listen-plain` say where it listens with TLS and without. Behind a proxy that ends TLS, `--behind`
+//! names the proxy's addresses, whose `X-Forwarded-For` and `X-Forwarded-Proto` are then believed, and nobody else's.
 //!
-//! Of a key's limits its five requests at once are counted. The 60 a minute and the 1,000 an hour are declared on it, and counted by
-//! a later version.
+//! Of a key's limits its five requests at once are counted. The 60 a minute and the 1,000 an hour are declared on it,
+//! and counted by a later version.
 
 mod api;
 mod certificate;

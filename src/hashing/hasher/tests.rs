@@ -6,9 +6,7 @@ use crate::testkit;
 
 const SECRET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 const STRONG: SecretOrigin = SecretOrigin::Generated { entropy_bits: 256 };
-const UNKNOWN: SecretOrigin = SecretOrigin::Imported {
-    declared_bits: None,
-};
+const UNKNOWN: SecretOrigin = SecretOrigin::Imported { entropy_bits: None };
 
 /// What docs/format.md publishes, computed by tests/fixtures/known_answers.py.
 const ANSWERS: &str = include_str!("../../../docs/format.md");
@@ -77,7 +75,7 @@ fn sent(secret: &[u8]) -> Credential<'_> {
         environment: None,
         secret,
         text: secret,
-        foreign: None,
+        legacy: None,
     }
 }
 
@@ -146,7 +144,7 @@ async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
         for origin in [
             UNKNOWN,
             SecretOrigin::Imported {
-                declared_bits: Some(111),
+                entropy_bits: Some(111),
             },
             SecretOrigin::Generated { entropy_bits: 111 },
         ] {
@@ -197,7 +195,7 @@ async fn secrets_are_wiped_once_they_were_hashed() {
         work.unwrap()
     });
     leaves_no_trace(|secret| {
-        let digest = ForeignDigest::sha256(&"ab".repeat(32)).unwrap();
-        hasher.foreign_comparison(digest, None, secret.as_bytes(), &hasher.hashes)
+        let digest = LegacyDigest::sha256(&"ab".repeat(32)).unwrap();
+        hasher.legacy_comparison(digest, None, secret.as_bytes(), &hasher.hashes)
     });
 }

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use super::{BodyCut, Held};
 
 pin_project! {
-    /// The body of a response: the handler's, or the answer of a refusal.
+    /// The body of a response: the handler's, or the answer of a rejection.
     ///
     /// A handler's body holds the request's [`Permit`](crate::verifier::Permit) until it has ended or is dropped. It
     /// may be cut: see [`BodyCut`].

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::verifier::{Grant, Refused};
+use crate::verifier::{Grant, ResourceDenied};
 
 /// The grant of the key that a request was admitted with. The answer is 500 on a route without a guard, and with
 /// [`report_only`](crate::http::Edge::report_only) where there is none: take an `Option<Caller>` there.
@@ -33,8 +33,8 @@ pub trait Belongs {
     fn resource(&self) -> &str;
 }
 
-/// What a handler is about, loaded by an extractor of the application's own, of a resource that the key is permitted: for
-/// handlers of a route that leaves the check to them, which then cannot forget it.
+/// What a handler is about, loaded by an extractor of the application's own, of a resource that the key is permitted:
+/// for handlers of a route that leaves the check to them, which then cannot forget it.
 ///
 /// The answer is 403 if the key is not permitted the resource, and what the extractor answers if it finds nothing;
 /// the handler is not called. Without a guard it is 500, as for a [`Caller`].
@@ -42,7 +42,7 @@ pub trait Belongs {
 pub struct Permitted<T>(pub T);
 
 impl<T: Belongs> Permitted<T> {
-    pub(crate) fn new(loaded: T, grant: &Grant) -> Result<Self, Refused> {
+    pub(crate) fn new(loaded: T, grant: &Grant) -> Result<Self, ResourceDenied> {
         grant.permits(T::KIND, loaded.resource())?;
         Ok(Self(loaded))
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::guard::Origin;
 use super::place::Place;
 use super::{Guard, Held, held};
-use crate::http::{Answer, Connection, Edge, Head, HeaderSource, Passage, Reason, Refusal};
+use crate::http::{
+    Admission, Answer, Connection, Edge, Head, HeaderSource, Rejection, RejectionReason,
+};
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
 /// A request as an adapter has it.
@@ -80,7 +82,7 @@ pub(crate) enum Fate {
 
 /// What could be decided without waiting.
 pub(crate) enum Begun {
-    Decided(Result<Way, Box<Refusal>>),
+    Decided(Result<Way, Box<Rejection>>),
     /// The resources that the request itself names, for [`Gate::decide`].
     Open(Values),
 }
@@ -204,7 +206,7 @@ impl<R: Incoming + 'static> Gate<R> {
         request: &W,
         connection: Connection,
         values: &Values,
-    ) -> Option<Result<Way, Box<Refusal>>>
+    ) -> Option<Result<Way, Box<Rejection>>>
     where
         W: Incoming<Headers = R::Headers>,
     {
@@ -225,13 +227,13 @@ impl<R: Incoming + 'static> Gate<R> {
         &self,
         request: &mut R,
         values: Values,
-    ) -> Result<Way, Box<Refusal>> {
+    ) -> Result<Way, Box<Rejection>> {
         let decided = self.wait(request, values).await;
         let head = || head(request, self.connection_of(request));
         self.terms.bound(decided, head)
     }
 
-    async fn wait(&self, request: &mut R, mut values: Values) -> Result<Way, Box<Refusal>> {
+    async fn wait(&self, request: &mut R, mut values: Values) -> Result<Way, Box<Rejection>> {
         let edge = &self.terms.edge;
         let head = head(request, self.connection_of(request));
         let mut way = match self.decide_again(request, &head, &values) {
@@ -246,7 +248,7 @@ impl<R: Incoming + 'static> Gate<R> {
             let attempt = values.attempt(&self.terms.guard.then);
             let head = self::head(request, self.connection_of(request));
             // Looking up took time, in which the key may have ended.
-            way.grant = edge.readmit(&head, &way.grant, attempt).await?;
+            way.grant = edge.reverify(&head, &way.grant, attempt).await?;
         }
         Ok(way)
     }
@@ -258,7 +260,7 @@ impl<R: Incoming + 'static> Gate<R> {
         request: &W,
         head: &Head<'_, R::Headers>,
         values: &Values,
-    ) -> Option<Result<Way, Box<Refusal>>>
+    ) -> Option<Result<Way, Box<Rejection>>>
     where
         W: Incoming<Headers = R::Headers>,
     {
@@ -266,7 +268,7 @@ impl<R: Incoming + 'static> Gate<R> {
         let grant = request.admitted()?;
         let grant = edge.has_admitted(&grant).then_some(grant)?;
         let attempt = values.attempt(&self.terms.guard.first);
-        let again = edge.admit_again(head, &grant, attempt);
+        let again = edge.check_requirement(head, &grant, attempt);
         Some(again.map(|grant| Way { grant, own: None }))
     }
 
@@ -299,7 +301,7 @@ impl<R: Incoming + 'static> Gate<R> {
         request: &mut R,
         grant: &Grant,
         values: &mut Values,
-    ) -> Result<(), Box<Refusal>> {
+    ) -> Result<(), Box<Rejection>> {
         let edge = &self.terms.edge;
         for (kind, source) in &self.terms.guard.sources {
             let Origin::Lookup(read, look) = &source.0 else {
@@ -315,11 +317,11 @@ impl<R: Incoming + 'static> Gate<R> {
                     values.push(kind, value);
                     continue;
                 }
-                Ok(None) => Reason::NotFound,
-                Err(error) => Reason::LookupFailed(error),
+                Ok(None) => RejectionReason::NotFound,
+                Err(error) => RejectionReason::LookupFailed(error),
             };
             let head = head(request, self.connection_of(request));
-            return Err(edge.refuse_request(&head, reason, Some(grant)));
+            return Err(edge.reject_request(&head, reason, Some(grant)));
         }
         Ok(())
     }
@@ -343,44 +345,45 @@ impl<R: Incoming> Terms<R> {
     /// How a request goes on that was decided on: none where what it was refused for is only reported.
     ///
     /// # Errors
-    /// The refusal to answer with.
+    /// The rejection to answer with.
     #[inline]
     pub(crate) fn let_in(
         &self,
-        decided: Result<Way, Box<Refusal>>,
-    ) -> Result<Option<Way>, Box<Refusal>> {
+        decided: Result<Way, Box<Rejection>>,
+    ) -> Result<Option<Way>, Box<Rejection>> {
         match decided {
             Ok(way) => Ok(Some(way)),
-            Err(refusal) if refusal.is_report_only() => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(rejection) if rejection.is_report_only() => Ok(None),
+            Err(rejection) => Err(rejection),
         }
     }
 
-    /// What was decided on a request, unless it is let through and its body is longer than it may be, by what it says itself.
+    /// What was decided on a request, unless it is let through and its body is longer than it may be, by what it says
+    /// itself.
     #[inline]
     fn bound<'h>(
         &self,
-        decided: Result<Way, Box<Refusal>>,
+        decided: Result<Way, Box<Rejection>>,
         head: impl FnOnce() -> Head<'h, R::Headers>,
-    ) -> Result<Way, Box<Refusal>>
+    ) -> Result<Way, Box<Rejection>>
     where
         R::Headers: 'h,
     {
         let grant = match &decided {
             _ if self.max_request_bytes == u64::MAX => return decided,
             Ok(way) => Some(&way.grant),
-            Err(refusal) if refusal.is_report_only() => None,
+            Err(rejection) if rejection.is_report_only() => None,
             Err(_) => return decided,
         };
         let head = head();
         if !self.is_too_long(head.headers) {
             return decided;
         }
-        let refusal = (self.edge).refuse_request(&head, Reason::RequestTooLarge, grant);
-        if refusal.is_report_only() {
+        let rejection = (self.edge).reject_request(&head, RejectionReason::RequestTooLarge, grant);
+        if rejection.is_report_only() {
             decided
         } else {
-            Err(refusal)
+            Err(rejection)
         }
     }
 
@@ -393,8 +396,8 @@ impl<R: Incoming> Terms<R> {
 }
 
 impl Way {
-    fn of(passage: Passage) -> Self {
-        let (grant, permit) = passage.into_parts();
+    fn of(admission: Admission) -> Self {
+        let (grant, permit) = admission.into_parts();
         Self {
             grant,
             own: Some(permit),
@@ -431,11 +434,11 @@ impl Rest {
         let edge = &terms.edge;
         if let Some(grant) = &self.grant {
             edge.review(grant, status)
-                .map_err(|refusal| refusal.into_answer())?;
+                .map_err(|rejection| rejection.into_answer())?;
         }
         if announced > terms.max_response_bytes {
-            let refusal = edge.refuse(Reason::ResponseTooLarge, self.grant.as_ref());
-            return Err(refusal.into_answer());
+            let rejection = edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref());
+            return Err(rejection.into_answer());
         }
         let ended = self.grant.as_ref().filter(|_| terms.ends_with_key);
         let ended = ended.map(Grant::ended);
@@ -459,7 +462,7 @@ impl Rest {
 
 impl<R: Incoming> held::Observer for Terms<R> {
     fn response_was_too_long(&self, grant: Option<&Grant>) {
-        drop(self.edge.refuse(Reason::ResponseTooLarge, grant));
+        drop(self.edge.reject(RejectionReason::ResponseTooLarge, grant));
     }
 }
 

@@ -12,8 +12,8 @@ use crate::verifier::Permit;
 
 /// The permit of a response, and the timer that gives it back if the client stops reading.
 ///
-/// A server polls the body for its next part once there is room to send it. A client that does not read leaves no room, so
-/// the body cannot notice by itself: the timer runs in a task of its own, which ends with the response.
+/// A server polls the body for its next part once there is room to send it. A client that does not read leaves no room,
+/// so the body cannot notice by itself: the timer runs in a task of its own, which ends with the response.
 pub(super) enum Place {
     /// Given back when the response ends.
     Kept {

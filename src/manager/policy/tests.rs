@@ -8,7 +8,7 @@ use crate::Keyward;
 use crate::audit::SealedEvent;
 use crate::key::{ApiKey, Scope};
 use crate::manager::{
-    Ceiling, ForeignKey, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
+    Ceiling, ImportedKey, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
     Tenants,
 };
 use crate::scope;
@@ -143,8 +143,8 @@ impl Kind {
             Self::Import => {
                 let new = new_key("new").owner(owner);
                 let secret = world.key.expose_secret().to_owned();
-                let foreign = ForeignKey::pair(KeyId::from_u128(7), secret).declared_bits(238);
-                manager.import(by, new, foreign).await.map(drop)
+                let imported = ImportedKey::pair(KeyId::from_u128(7), secret).entropy_bits(238);
+                manager.import(by, new, imported).await.map(drop)
             }
             Self::Get => manager.get(by, &tenant, key).await.map(drop),
             Self::List => {
@@ -169,7 +169,7 @@ impl Kind {
                 revoked.await.map(drop)
             }
             Self::RevokeAll => {
-                let all = RevokeAll::because(RevokeReason::Requested).of_owner(&owner);
+                let all = RevokeAll::new(RevokeReason::Requested).owner(&owner);
                 manager.revoke_all(by, &tenant, all).await.map(drop)
             }
             Self::DenyIssuedBefore => {

@@ -1,9 +1,9 @@
 //! Random sequences of operations, each answer compared with a naive reference.
 //!
-//! The world is small, so that operations meet: six ids, two tenants, two owners, a few instants. One case runs a sequence
-//! in one task and compares each answer, and at the end all keys, lists, news and events. The other runs
-//! sequences in three tasks at once. There the positions that the store hands out say in which order the commits
-//! took place: the reference repeats them in that order and must come to the same outcomes, and each read and each refusal
+//! The world is small, so that operations meet: six ids, two tenants, two owners, a few instants. One case runs a
+//! sequence in one task and compares each answer, and at the end all keys, lists, news and events. The other runs
+//! sequences in three tasks at once. There the positions that the store hands out say in which order the commits took
+//! place: the reference repeats them in that order and must come to the same outcomes, and each read and each refusal
 //! must be right at some moment between its call and its answer.
 //!
 //! A sequence that fails is shrunk to a smallest one, which is printed with the seed that it came from; set

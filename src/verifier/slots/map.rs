@@ -40,8 +40,8 @@ mod imp {
 
     /// A map that is read without a lock.
     ///
-    /// It grows in one step, for which those who insert wait, and nobody who reads. Grown step by step (papaya 0.2.5), by
-    /// `get_or_insert_with` the steps are never taken: at a million keys a lookup then takes eleven times as long.
+    /// It grows in one step, for which those who insert wait, and nobody who reads. Grown step by step (papaya 0.2.5),
+    /// by `get_or_insert_with` the steps are never taken: at a million keys a lookup then takes eleven times as long.
     ///
     /// The slots are its keys and not its values, since it lays both down together: so each begins where a cache line
     /// does, and with many keys a verification reads a line less.

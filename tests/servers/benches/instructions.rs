@@ -1,6 +1,6 @@
-//! A hello of axum and of actix, with keys in front of it and without, for `benches/instructions.py` to count the instructions
-//! of: so many times, and nothing else that depends on how many. No sockets and no HTTP: what the kernel and parsers do is
-//! the same for both.
+//! A hello of axum and of actix, with keys in front of it and without, for `benches/instructions.py` to count the
+//! instructions of: so many times, and nothing else that depends on how many. No sockets and no HTTP: what the kernel
+//! and parsers do is the same for both.
 
 use std::error::Error;
 use std::time::Duration;

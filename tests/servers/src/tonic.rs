@@ -32,7 +32,7 @@ impl Site {
         let proxy = IpAddr::from([127, 0, 0, 1]);
         let edge = Edge::new(&keyward)
             .accept(KeyIn::bearer())
-            .behind(Proxies::forwarded([proxy.into()]))
+            .trust_proxies(Proxies::forwarded([proxy.into()]))
             .renderer(GrpcStatus);
         let keys = KeyLayer::new(edge)
             .end_with_key()

@@ -171,7 +171,7 @@ async fn a_grant_of_another_keyward_opens_nothing() {
     let again = |keyward: &Keyward| {
         keyward
             .verifier()
-            .recheck(granted.grant(), &attempt)
+            .check_requirement(granted.grant(), &attempt)
             .is_ok()
     };
     assert_eq!((again(&inner), again(&site.keyward)), (true, false));

@@ -126,8 +126,8 @@ pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
     }
 }
 
-/// The statuses of a POST without a key, whose answer is read before most of its body is sent, and of a GET with this bearer over
-/// the same connection; 0 where nothing came.
+/// The statuses of a POST without a key, whose answer is read before most of its body is sent, and of a GET with this
+/// bearer over the same connection; 0 where nothing came.
 pub(crate) async fn goes_on_after_a_refusal(address: &str, bearer: &str) -> [u16; 2] {
     const BODY: usize = 300_000;
     let refused = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");

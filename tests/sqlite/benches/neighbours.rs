@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
-use keyward::hashing::{Argon2Params, ForeignKeys, Hashing, Pepper};
-use keyward::key::{ApiKey, ForeignFormat, KeyId, PresentedKey, RevokeReason, TenantId};
-use keyward::manager::{ForeignKey, Issued, KeyQuery};
+use keyward::hashing::{Argon2Params, Hashing, ImportedKeys, Pepper};
+use keyward::key::{ApiKey, KeyId, LegacyFormat, PresentedKey, RevokeReason, TenantId};
+use keyward::manager::{ImportedKey, Issued, KeyQuery};
 use keyward::store::SqliteStore;
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, KeyCache, Requirement};
@@ -90,9 +90,9 @@ fn tenant(name: &str) -> TenantId {
     sqlite_store::tenant(name).expect("a tenant")
 }
 
-fn foreign() -> Outcome<ForeignKeys> {
+fn imported() -> Outcome<ImportedKeys> {
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>())?;
-    Ok(ForeignKeys::under(lookup).accept(ForeignFormat::with_id("legacy", '.')?))
+    Ok(ImportedKeys::under(lookup).accept(LegacyFormat::with_id("legacy", '.')?))
 }
 
 async fn issue(keyward: &Keyward, tenant: &TenantId) -> Outcome<Issued> {
@@ -106,7 +106,7 @@ impl World {
         let params = Argon2Params::new(19_456, 2, 1)?;
         let fast = Hashing::recommended().accept_argon2id(params);
         let node = builder(store.clone()).hashing(fast.clone());
-        let node = node.foreign_keys(foreign()?).open().await?;
+        let node = node.imported_keys(imported()?).open().await?;
         let uncached = builder(store.clone()).hashing(fast).cache(KeyCache::off());
         let slow = builder(store).hashing(Hashing::argon2id(params));
         let (uncached, slow) = (uncached.open().await?, slow.open().await?);
@@ -156,7 +156,7 @@ impl World {
             Load::Imports => {
                 let n = self.imported.fetch_add(1, Ordering::SeqCst);
                 let text = format!("{n}.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
-                let key = ForeignKey::text("legacy", text).declared_bits(238);
+                let key = ImportedKey::text("legacy", text).entropy_bits(238);
                 let imported = manager.import(&actor, new_key(&self.large, "imported"), key);
                 imported.await.expect("an import");
             }

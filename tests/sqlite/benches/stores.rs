@@ -1,7 +1,9 @@
-//! What the SQLite store takes as a file grows, beside the store in memory: `cargo bench -p sqlite_store --bench stores`.
+//! What the SQLite store takes as a file grows, beside the store in memory:
+//! `cargo bench -p sqlite_store --bench stores`.
 //!
-//! Fills a file with keys of one tenant, measures one call after another, and writes what came of it to `docs/stores.md`.
-//! `KEYWARD_BENCH_KEYS` lowers the number of keys, to see whether it runs at all: then it only prints.
+//! Fills a file with keys of one tenant, measures one call after another, and writes what came of it to
+//! `docs/stores.md`. `KEYWARD_BENCH_KEYS` lowers the number of keys, to see whether it runs at all: then it only
+//! prints.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

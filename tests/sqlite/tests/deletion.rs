@@ -221,7 +221,7 @@ async fn nothing_of_a_removed_tenant_is_left_in_the_file() {
     manager.revoke(&actor(), &gone, id, reason).await.unwrap();
     assert!(is_granted(&keyward, &keys[1]).await);
     keyward.flush_usage().await.unwrap();
-    let all = RevokeAll::because(RevokeReason::Leaked).of_owner(&owner);
+    let all = RevokeAll::new(RevokeReason::Leaked).owner(&owner);
     manager.revoke_all(&actor(), &gone, all).await.unwrap();
     let removed = manager.remove_tenant(&actor(), &gone).await.unwrap();
     assert_eq!(removed.keys, 400);

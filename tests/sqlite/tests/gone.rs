@@ -1,5 +1,5 @@
-//! Promises 3 and 17 of the trust in a store: while the file cannot be had, nothing is granted beyond the lease, and what
-//! cannot be decided is a 503: never a 401, never a grant. When it is back, so is everything else.
+//! Promises 3 and 17 of the trust in a store: while the file cannot be had, nothing is granted beyond the lease, and
+//! what cannot be decided is a 503: never a 401, never a grant. When it is back, so is everything else.
 //!
 //! Planted bug that it catches: a file that is put in its place is taken for it.
 #![allow(
@@ -49,7 +49,7 @@ async fn all_are_undecidable(node: &Node, keys: &[&Arc<ApiKey>]) {
         assert_eq!(denial.class().status(), 503);
         let is_for_the_store = matches!(
             denial.reason(),
-            DenialReason::Store(_) | DenialReason::TooOld
+            DenialReason::Store(_) | DenialReason::StaleCache
         );
         assert!(is_for_the_store, "{}", denial.reason());
     }
@@ -63,7 +63,7 @@ async fn outlasts(go: impl FnOnce(&Path), come_back: impl FnOnce(&Path)) {
     go(&path);
     keys.end_at_the_bound(&node).await;
     all_are_undecidable(&node, &[&keys.warm, &keys.cold, &keys.revoked]).await;
-    node.steady.advance(BOUND * 1_000);
+    node.monotonic.advance(BOUND * 1_000);
     all_are_undecidable(&node, &[&keys.warm, &keys.cold, &keys.revoked]).await;
     come_back(&path);
     is_back(&node, &keys).await;
@@ -173,27 +173,27 @@ async fn a_node_that_follows_a_file_that_is_away_stops_at_the_bound() {
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
     let background = tokio::spawn(node.keyward.background());
-    let operations = || node.keyward.verifier().operations();
-    let until = |met: fn(keyward::verifier::Operations) -> bool| {
+    let stats = || node.keyward.verifier().stats();
+    let until = |met: fn(keyward::verifier::VerifierStats) -> bool| {
         in_time(async move {
-            while !met(operations()) {
+            while !met(stats()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
     };
-    until(|operations| operations.is_followed).await;
+    until(|stats| stats.feed_is_current).await;
     assert!(node.is_granted(&keys.warm).await);
     let away = beside(&path, ".away");
     fs::rename(&path, &away).unwrap();
-    until(|operations| operations.rounds_failed > 0).await;
-    node.steady.advance(BOUND - INSTANT);
-    node.steady.advance(INSTANT);
+    until(|stats| stats.feed_poll_failures > 0).await;
+    node.monotonic.advance(BOUND - INSTANT);
+    node.monotonic.advance(INSTANT);
     for key in [&keys.warm, &keys.cold, &keys.revoked] {
         assert!(node.is_undecidable(key).await);
     }
-    assert!(!operations().is_followed);
+    assert!(!stats().feed_is_current);
     fs::rename(&away, &path).unwrap();
-    until(|operations| operations.is_followed).await;
+    until(|stats| stats.feed_is_current).await;
     keys.are_as_before(&node).await;
     background.abort();
 }

@@ -1,6 +1,6 @@
 //! Promise 14 where the file is hard to reach: the suite's random sequences, of one task and of several, over a store
-//! whose calls are lost on the way there or back, and that is asked again until it answers. A commit that is asked for again
-//! under its id takes place once, so the sequences must not tell the difference.
+//! whose calls are lost on the way there or back, and that is asked again until it answers. A commit that is asked for
+//! again under its id takes place once, so the sequences must not tell the difference.
 //!
 //! A planted bug that it catches: a retry under another id, which takes place twice.
 

@@ -22,7 +22,7 @@ use keyward::hashing::{Hashing, Pepper};
 use keyward::key::RevokeReason;
 use keyward::manager::{Issued, KeyUpdate, ManageError, Overlap, RevokeAll};
 use keyward::store::SqliteStore;
-use keyward::testkit::{Fault, FaultyStore, ManualSteadyClock};
+use keyward::testkit::{Fault, FaultyStore, ManualMonotonicClock};
 use keyward::verifier::KeyCache;
 use sqlite_store::{actor, builder, fast_folder, is_granted, new_key, tenant};
 
@@ -59,7 +59,7 @@ impl Ending {
         match self {
             Self::Revoke => manager.revoke(&actor, tenant, id, reason).await.map(drop),
             Self::RevokeAll => {
-                let all = RevokeAll::because(reason);
+                let all = RevokeAll::new(reason);
                 manager.revoke_all(&actor, tenant, all).await.map(drop)
             }
             Self::RevokeLeaked => {
@@ -208,7 +208,7 @@ async fn no_verification_that_starts_after_a_revocation_returned_is_granted() {
         let racing = Arc::clone(&track).race(race, ending, meanwhile);
         late += u64::from(tokio::spawn(racing).await.unwrap());
     }
-    let rehashed = track.peppered.verifier().operations().rehashed;
+    let rehashed = track.peppered.verifier().stats().rehashed;
     println!(
         "{} races in {:?}, in which {rehashed} digests were replaced",
         races(),
@@ -241,7 +241,8 @@ async fn another_node_that_follows_the_news_hears_of_a_revocation() {
     let file = dir.path().join("keys.db");
     let revoking = node(&file).await;
     // On this clock what was read decides without end: only news ends it.
-    let other = builder(SqliteStore::open(&file).unwrap()).steady_clock(ManualSteadyClock::new());
+    let other =
+        builder(SqliteStore::open(&file).unwrap()).monotonic_clock(ManualMonotonicClock::new());
     let other = other.open().await.unwrap();
     let following = tokio::spawn(other.background());
     let keys = issue(&revoking, 200).await;
@@ -272,8 +273,8 @@ async fn another_node_that_does_not_follow_the_news_refuses_after_a_lease() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.db");
     let revoking = node(&file).await;
-    let steady = ManualSteadyClock::new();
-    let other = builder(SqliteStore::open(&file).unwrap()).steady_clock(steady.clone());
+    let monotonic = ManualMonotonicClock::new();
+    let other = builder(SqliteStore::open(&file).unwrap()).monotonic_clock(monotonic.clone());
     let other = other
         .cache(KeyCache::new().lease(LEASE))
         .open()
@@ -286,11 +287,11 @@ async fn another_node_that_does_not_follow_the_news_refuses_after_a_lease() {
     for key in &keys {
         Ending::Revoke.end(&revoking, key).await.unwrap();
     }
-    steady.advance(LEASE - Duration::from_nanos(1));
+    monotonic.advance(LEASE - Duration::from_nanos(1));
     for key in &keys {
         assert!(is_granted(&other, key).await, "nobody told the node");
     }
-    steady.advance(Duration::from_nanos(1));
+    monotonic.advance(Duration::from_nanos(1));
     for key in &keys {
         assert!(!is_granted(&other, key).await, "after the lease");
     }

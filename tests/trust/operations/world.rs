@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain, verify_log};
 use keyward::clock::Clock;
-use keyward::hashing::{ForeignKeys, Pepper};
-use keyward::key::{ForeignFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, TenantId};
+use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::key::{KeyId, KeyRecord, LegacyFormat, PresentedKey, RevokeReason, TenantId};
 use keyward::manager::{Bound, Issued, NewKey, Overlap, Restriction};
 use keyward::store::{Changed, Cursor, FeedPage, KeyStore, ListQuery, MemoryStore, Segments};
 use keyward::testkit::ManualClock;
@@ -14,7 +14,7 @@ use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, Requirement};
 use keyward::{Builder, Keyward};
 
-use super::{Done, FOREIGN, HOUR, Op, SWEPT, new_key, swept};
+use super::{Done, HOUR, LEGACY, Op, SWEPT, new_key, swept};
 use crate::common::{READ, actor, builder, clock, tenant};
 
 /// A store with a key in each state that an operation needs, and how to look into it.
@@ -180,7 +180,7 @@ impl World {
             Done::Record(record) => {
                 same(&record).await;
                 if op == Op::Import {
-                    assert!(self.admits(PresentedKey::text(FOREIGN)).await);
+                    assert!(self.admits(PresentedKey::text(LEGACY)).await);
                 }
             }
             Done::Found(found) => same(&found.record).await,
@@ -261,12 +261,12 @@ async fn feed(store: &MemoryStore, after: Option<&Cursor>) -> FeedPage {
     store.changes(after, Duration::ZERO).await.unwrap()
 }
 
-/// One that accepts foreign keys too.
+/// One that accepts imported keys too.
 pub(crate) fn assemble(store: impl KeyStore, clock: &ManualClock) -> Builder {
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-    let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
-    let foreign = ForeignKeys::under(lookup).accept(legacy);
-    builder(store, clock.clone()).foreign_keys(foreign)
+    let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
+    let imported = ImportedKeys::under(lookup).accept(legacy);
+    builder(store, clock.clone()).imported_keys(imported)
 }
 
 async fn open(store: impl KeyStore, clock: &ManualClock) -> Keyward {

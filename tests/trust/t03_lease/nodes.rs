@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward::Keyward;
-use keyward::clock::SteadyClock;
+use keyward::clock::MonotonicClock;
 use keyward::key::{ApiKey, RevokeReason};
-use keyward::testkit::{ManualClock, ManualSteadyClock};
+use keyward::testkit::{ManualClock, ManualMonotonicClock};
 use keyward::verifier::{Admitted, Attempt, Denial, DenialReason, KeyCache, Requirement};
 use tokio::task::JoinHandle;
 
@@ -21,37 +21,37 @@ pub(super) struct Nodes {
     pub(super) here: Keyward,
     pub(super) there: Keyward,
     pub(super) store: Gate,
-    pub(super) steady: ManualSteadyClock,
+    pub(super) monotonic: ManualMonotonicClock,
     pub(super) clock: ManualClock,
     background: Option<JoinHandle<()>>,
 }
 
 impl Nodes {
     pub(super) async fn new() -> Self {
-        let steady = ManualSteadyClock::new();
-        Self::measuring(steady.clone(), steady, KeyCache::new().lease(BOUND)).await
+        let monotonic = ManualMonotonicClock::new();
+        Self::measuring(monotonic.clone(), monotonic, KeyCache::new().lease(BOUND)).await
     }
 
     pub(super) async fn cached(cache: KeyCache) -> Self {
-        let steady = ManualSteadyClock::new();
-        Self::measuring(steady.clone(), steady, cache).await
+        let monotonic = ManualMonotonicClock::new();
+        Self::measuring(monotonic.clone(), monotonic, cache).await
     }
 
     /// The node measures with a clock of its own making.
     pub(super) async fn measuring(
-        steady: ManualSteadyClock,
-        with: impl SteadyClock,
+        monotonic: ManualMonotonicClock,
+        with: impl MonotonicClock,
         cache: KeyCache,
     ) -> Self {
         let (store, clock) = (Gate::new(), clock());
         let here = builder(store.clone(), clock.clone());
-        let here = here.steady_clock(with).cache(cache).open();
+        let here = here.monotonic_clock(with).cache(cache).open();
         let there = builder(store.store.clone(), clock.clone()).open();
         Self {
             here: here.await.unwrap(),
             there: there.await.unwrap(),
             store,
-            steady,
+            monotonic,
             clock,
             background: None,
         }
@@ -62,7 +62,7 @@ impl Nodes {
         let mut nodes = Self::new().await;
         nodes.background = Some(tokio::spawn(nodes.here.background()));
         nodes.store.tell(Tell::All).await;
-        assert!(nodes.here.verifier().operations().is_followed);
+        assert!(nodes.here.verifier().stats().feed_is_current);
         nodes
     }
 
@@ -104,7 +104,7 @@ impl Nodes {
     }
 
     pub(super) fn reads(&self) -> u64 {
-        self.here.verifier().operations().store_reads
+        self.here.verifier().stats().store_reads
     }
 }
 

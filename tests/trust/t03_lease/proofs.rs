@@ -53,12 +53,12 @@ impl Nodes {
     async fn read_again(&self, again: Again) {
         match again {
             Again::Forgetting => self.here.verifier().forget_all(),
-            Again::LeaseEnd => self.steady.advance(BOUND),
+            Again::LeaseEnd => self.monotonic.advance(BOUND),
             Again::LostHistory => {
-                self.steady.advance(BOUND - INSTANT);
+                self.monotonic.advance(BOUND - INSTANT);
                 self.store.tell(Tell::Lost).await;
                 // The read alone vouches no longer.
-                self.steady.advance(INSTANT);
+                self.monotonic.advance(INSTANT);
             }
             Again::KeepingNothing => {}
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, ForeignKey, KeyManager, KeyUpdate, ManageError, NewKey, Overlap, Rotation,
+    Actor, ImportedKey, KeyManager, KeyUpdate, ManageError, NewKey, Overlap, Rotation,
 };
 use keyward::time::OffsetDateTime;
 
@@ -18,7 +18,7 @@ const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
     Issue(Powers),
-    Import(Powers, Foreign),
+    Import(Powers, Imported),
     /// The fields named take the values of these powers.
     Update(KeyId, Fields, Powers),
     Rotate(KeyId, How, Until),
@@ -34,10 +34,10 @@ pub(super) type Fields = [bool; 5];
 const FIELD_AXES: [usize; 5] = [0, 1, 2, 4, 6];
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Foreign {
+pub(super) enum Imported {
     /// Of the two-value form.
     Pair(KeyId),
-    /// The text of a foreign format with this number inside.
+    /// The text of a legacy format with this number inside.
     Text(u64),
 }
 
@@ -96,12 +96,12 @@ impl Asked {
             3..=5 => {
                 // From a few numbers only, so that some are imported again.
                 let number = choices.next() % 24;
-                let foreign = match choices.below(8) {
-                    0 => Foreign::Pair(any),
-                    1..=4 => Foreign::Pair(KeyId::from_u128(choices.next().into())),
-                    _ => Foreign::Text(number),
+                let imported = match choices.below(8) {
+                    0 => Imported::Pair(any),
+                    1..=4 => Imported::Pair(KeyId::from_u128(choices.next().into())),
+                    _ => Imported::Text(number),
                 };
-                Self::Import(near(choices, ceiling), foreign)
+                Self::Import(near(choices, ceiling), imported)
             }
             6..=11 => {
                 let to = match choices.below(4) {
@@ -307,9 +307,9 @@ impl<'a> Library<'a> {
                 let issued = now(manager.issue(actor, self.new_key(&powers)))?;
                 issued.into_parts().1
             }
-            Asked::Import(powers, foreign) => {
-                let foreign = self.foreign(foreign);
-                now(manager.import(actor, self.new_key(&powers), foreign))?
+            Asked::Import(powers, imported) => {
+                let imported = self.imported(imported);
+                now(manager.import(actor, self.new_key(&powers), imported))?
             }
             Asked::Update(id, fields, to) => {
                 now(manager.update(actor, tenant, id, update(fields, &to)))?
@@ -330,15 +330,15 @@ impl<'a> Library<'a> {
         Ok(Some(record))
     }
 
-    fn foreign(&self, foreign: Foreign) -> ForeignKey {
-        let key = match foreign {
-            Foreign::Pair(id) => ForeignKey::pair(id, SECRET),
+    fn imported(&self, imported: Imported) -> ImportedKey {
+        let key = match imported {
+            Imported::Pair(id) => ImportedKey::pair(id, SECRET),
             // An id of its own in each tenant: the store is shared.
-            Foreign::Text(number) => {
-                ForeignKey::text("legacy", format!("{}-{number}.{SECRET}", self.tenant))
+            Imported::Text(number) => {
+                ImportedKey::text("legacy", format!("{}-{number}.{SECRET}", self.tenant))
             }
         };
-        key.declared_bits(238)
+        key.entropy_bits(238)
     }
 
     fn rotation(&self, how: How, until: Until) -> Rotation {

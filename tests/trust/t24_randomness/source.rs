@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use keyward::Keyward;
-use keyward::hashing::{ForeignKeys, Hashing, Pepper};
-use keyward::key::{ApiKey, ForeignFormat, KeyId, PresentedKey, StoredKey};
+use keyward::hashing::{Hashing, ImportedKeys, Pepper};
+use keyward::key::{ApiKey, KeyId, LegacyFormat, PresentedKey, StoredKey};
 use keyward::manager::{ManageError, Overlap};
 use keyward::random::{OsRandom, RandomError, RandomSource};
 use keyward::store::{KeyStore, ListQuery, MemoryStore, Segments};
@@ -78,7 +78,7 @@ impl RandomSource for Scripted {
     }
 }
 
-/// A Keyward on a scripted source, which accepts keys of the foreign format `legacy`.
+/// A Keyward on a scripted source, which accepts keys of the legacy format `legacy`.
 pub(super) struct Source {
     pub(super) keyward: Keyward,
     pub(super) store: MemoryStore,
@@ -90,10 +90,10 @@ impl Source {
     pub(super) async fn with(hashing: Hashing) -> Self {
         let (store, clock, random) = (MemoryStore::new(), clock(), Scripted::default());
         let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-        let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
+        let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
         let builder = builder(store.clone(), clock.clone())
             .hashing(hashing)
-            .foreign_keys(ForeignKeys::under(lookup).accept(legacy))
+            .imported_keys(ImportedKeys::under(lookup).accept(legacy))
             .random(random.clone());
         Self {
             keyward: builder.open().await.unwrap(),

@@ -210,7 +210,7 @@ impl Hopeless {
             let store = FaultyStore::over(world.store.clone());
             let mut builder = assemble(store.clone(), &world.clock);
             if self == Self::IssueAtTheCap {
-                builder = builder.tenant_rules(TenantRules::new().most_keys(NonZeroU32::MIN));
+                builder = builder.tenant_rules(TenantRules::new().max_keys(NonZeroU32::MIN));
             }
             let keyward = builder.open().await.unwrap();
             let begun = store.all_calls();
@@ -272,7 +272,7 @@ async fn outcomes_that_are_no_revocations_do_not_finish_a_sweep() {
     let (keyward, store) = failing(&world, &[]).await;
     let commits = store.calls(Call::Commit);
     let _ = store.on(Call::Commit, commits + 1..u64::MAX, Fault::OtherOutcomes); // the cutoff comes first
-    let all = RevokeAll::because(RevokeReason::Leaked);
+    let all = RevokeAll::new(RevokeReason::Leaked);
     let swept = keyward.manager().revoke_all(&actor(), &other, all).await;
     assert!(
         matches!(swept, Err(ManageError::Unfinished { .. })),

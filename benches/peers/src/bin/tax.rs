@@ -1,5 +1,6 @@
-//! A hello server of axum or actix for `benches/auth_tax.py`: as it is (`plain`), behind keys (`keyed`), or with the least that can be done
-//! by hand (`by_hand`). Prints where it listens and a key, and ends when its standard input does.
+//! A hello server of axum or actix for `benches/auth_tax.py`: as it is (`plain`), behind keys (`keyed`), or with the
+//! least that can be done by hand (`by_hand`). Prints where it listens and a key, and ends when its standard input
+//! does.
 #![allow(clippy::print_stdout, reason = "the script reads what it prints")]
 
 use std::error::Error;
@@ -23,9 +24,9 @@ const READ: Scope = scope!("read:editions");
 enum Guard {
     Nothing,
     Keys(Edge),
-    /// The least that a server behind keys can do, written by hand: one verification, and the two headers that keep what a key has
-    /// paid for out of caches that others share. The credential stays in the request, and the handler is told nothing of
-    /// the key.
+    /// The least that a server behind keys can do, written by hand: one verification, and the two headers that keep
+    /// what a key has paid for out of caches that others share. The credential stays in the request, and the handler is
+    /// told nothing of the key.
     ByHand(Arc<(Verifier, Requirement)>),
 }
 

@@ -1,8 +1,8 @@
 //! The table: what is asked, and how it ends, in both frameworks and over both protocols.
 //!
 //! In lines and headers, `<any>` stands for a key of any project, `<p-1>` for one that is restricted to that project,
-//! `<id>` and `<secret>` for the halves of the first; `<basic>` and so on for what Basic makes of it, and `<long>` for 64 KiB. A
-//! character of a header is one byte.
+//! `<id>` and `<secret>` for the halves of the first; `<basic>` and so on for what Basic makes of it, and `<long>` for
+//! 64 KiB. A character of a header is one byte.
 
 mod credentials;
 mod resources;

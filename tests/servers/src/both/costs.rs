@@ -1,6 +1,6 @@
 //! Promise 11: malformed or oversize credentials cost no hash and no store call.
 
-use keyward::verifier::Operations;
+use keyward::verifier::VerifierStats;
 
 use super::EVERY;
 use super::site::Site;
@@ -12,30 +12,30 @@ const INPUTS: usize = 300;
 async fn malformed_credentials_cost_no_hash_and_no_store_call() {
     for served in EVERY {
         let site = Site::open(served).await;
-        let before = site.keyward.verifier().operations();
+        let before = site.keyward.verifier().stats();
         let mut choices = Choices(11);
         for _ in 0..INPUTS {
             let ask = malformed(&mut choices, &site);
             let reply = site.try_ask(&ask).await.unwrap();
             assert!([400, 401].contains(&reply.status), "{served:?} {ask:?}");
         }
-        let after = site.keyward.verifier().operations();
+        let after = site.keyward.verifier().stats();
         assert_eq!(costs(after), costs(before), "{served:?}");
-        let unreadable = after.unreadable - before.unreadable;
+        let unreadable = after.malformed - before.malformed;
         assert_eq!(unreadable, INPUTS as u64, "all of them came so far");
         assert_eq!(site.acts(), 0);
 
         // The counters do count.
         assert_eq!(site.status("GET /echo", &site.key).await, 200);
-        let good = site.keyward.verifier().operations();
+        let good = site.keyward.verifier().stats();
         assert_eq!(good.store_reads, before.store_reads + 1);
         assert_eq!(good.fast_hashes, before.fast_hashes + 1);
     }
 }
 
-fn costs(counted: Operations) -> [u64; 4] {
+fn costs(counted: VerifierStats) -> [u64; 4] {
     [
-        counted.tags,
+        counted.cache_hits,
         counted.store_reads,
         counted.fast_hashes,
         counted.slow_hashes,

@@ -113,7 +113,7 @@ async fn site(served: Served) -> (Site, Vec<Refused>) {
     let house = House::open().await;
     let key = TestKey::issue(&house.keyward, [READ]).await;
     let plan = Plan {
-        edge: |edge| edge.behind(Proxies::forwarded(["127.0.0.1/32".parse().unwrap()])),
+        edge: |edge| edge.trust_proxies(Proxies::forwarded(["127.0.0.1/32".parse().unwrap()])),
         ..Plan::default()
     };
     let refused = house.refused().await;

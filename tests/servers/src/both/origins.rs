@@ -71,7 +71,7 @@ async fn headers_that_anybody_can_send_are_no_tls() {
             ..Plan::default()
         };
         let site = Site::planned(served, plan).await;
-        let before = site.keyward.verifier().operations();
+        let before = site.keyward.verifier().stats();
         let ask = || Ask::of("GET /echo").with(&site.key);
         let forged = FORGED.map(|(name, value)| ask().header(name, value));
         for ask in forged.into_iter().chain([ask(), everything_forged(ask())]) {
@@ -87,7 +87,7 @@ async fn headers_that_anybody_can_send_are_no_tls() {
             assert_eq!(told, [format!("the key {id} came without TLS: rotate it")]);
         }
         assert_eq!(site.ask(Ask::of("GET /echo")).await.status, 403);
-        let after = site.keyward.verifier().operations();
+        let after = site.keyward.verifier().stats();
         assert_eq!(
             (after.store_reads, after.fast_hashes, site.acts()),
             (before.store_reads, before.fast_hashes, 0)
@@ -99,7 +99,7 @@ async fn headers_that_anybody_can_send_are_no_tls() {
 async fn of_what_trusted_proxies_say_the_rightmost_address_that_is_none_counts() {
     for served in EVERY {
         let plan = Plan {
-            edge: |edge| edge.behind(local()),
+            edge: |edge| edge.trust_proxies(local()),
             ..Plan::default()
         };
         let site = Site::planned(served, plan).await;
@@ -151,7 +151,7 @@ async fn of_what_trusted_proxies_say_the_rightmost_address_that_is_none_counts()
 async fn trusted_proxies_say_whether_it_was_tls() {
     for served in EVERY {
         let plan = Plan {
-            edge: |edge| edge.behind(local()).require_tls(),
+            edge: |edge| edge.trust_proxies(local()).require_tls(),
             ..Plan::default()
         };
         let site = Site::planned(served, plan).await;
@@ -188,7 +188,7 @@ async fn an_ipv4_peer_of_a_socket_for_both_is_still_that_peer() {
     }
     for served in EVERY {
         let plan = Plan {
-            edge: |edge| edge.behind(local()),
+            edge: |edge| edge.trust_proxies(local()),
             listen: "[::]:0",
             ..Plan::default()
         };

@@ -82,7 +82,7 @@ async fn delete(file: &str, mut choices: Choices) -> Result<(), Failure> {
             }
             7 => {
                 let owner = Principal::user(OWNER)?;
-                let all = RevokeAll::because(RevokeReason::Leaked).of_owner(&owner);
+                let all = RevokeAll::new(RevokeReason::Leaked).owner(&owner);
                 manager.revoke_all(&actor, &tenant, all).await?;
             }
             8 if !keys.is_empty() => {
@@ -196,7 +196,7 @@ impl Writer {
                     let id = issued.await?.record().id();
                     say(&format!("issued {id}"))?;
                 }
-                let all = RevokeAll::because(RevokeReason::Leaked);
+                let all = RevokeAll::new(RevokeReason::Leaked);
                 let swept = manager.revoke_all(&self.actor, &self.swept, all).await?;
                 let before = micros(swept.before);
                 say(&format!("swept {} {before}", self.swept.as_str()))

@@ -23,9 +23,9 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::audit::{EventAction, verify_log};
 use keyward::clock::Clock as _;
-use keyward::hashing::{ForeignKeys, Pepper};
+use keyward::hashing::{ImportedKeys, Pepper};
 use keyward::key::{
-    Digest, ForeignFormat, KeyId, KeyRecord, KeyStatus, Principal, RevokeReason, StoredKey,
+    Digest, KeyId, KeyRecord, KeyStatus, LegacyFormat, Principal, RevokeReason, StoredKey,
     TenantId, Title,
 };
 use keyward::manager::{Overlap, Restriction};
@@ -160,10 +160,10 @@ impl World {
 
 async fn open(store: impl KeyStore, clock: &ManualClock, cache: KeyCache) -> Keyward {
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-    let legacy = ForeignFormat::with_id("legacy", '.').unwrap();
-    let foreign = ForeignKeys::under(lookup).accept(legacy);
+    let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
+    let imported = ImportedKeys::under(lookup).accept(legacy);
     let builder = builder(store).clock(clock.clone()).cache(cache);
-    builder.foreign_keys(foreign).open().await.unwrap()
+    builder.imported_keys(imported).open().await.unwrap()
 }
 
 /// Waits for what dropped calls have begun, and shows through another connection that they left nothing open.

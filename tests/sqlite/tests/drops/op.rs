@@ -6,14 +6,14 @@ use keyward::Keyward;
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
-    ForeignKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll,
+    ImportedKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll,
 };
 use keyward::store::CutoffScope;
 use keyward::time::OffsetDateTime;
 use sqlite_store::{actor, new_key, tenant};
 
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
-const FOREIGN: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
+const LEGACY: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 /// Two sets' worth.
 pub(crate) const SWEPT: usize = 19;
 
@@ -85,8 +85,8 @@ impl Op {
         match self {
             Self::Issue => manager.issue(actor, new_key(tenant, "new")).await.map(drop),
             Self::Import => {
-                let foreign = ForeignKey::text("legacy", FOREIGN).declared_bits(238);
-                let imported = manager.import(actor, new_key(tenant, "imported"), foreign);
+                let imported = ImportedKey::text("legacy", LEGACY).entropy_bits(238);
+                let imported = manager.import(actor, new_key(tenant, "imported"), imported);
                 imported.await.map(drop)
             }
             Self::Get => manager.get(actor, tenant, live).await.map(drop),
@@ -113,7 +113,7 @@ impl Op {
             }
             Self::Revoke => manager.revoke(actor, tenant, live, leaked).await.map(drop),
             Self::RevokeAll => {
-                let (all, swept) = (RevokeAll::because(leaked), swept());
+                let (all, swept) = (RevokeAll::new(leaked), swept());
                 manager.revoke_all(actor, &swept, all).await.map(drop)
             }
             Self::DenyIssuedBefore => {

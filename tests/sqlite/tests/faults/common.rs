@@ -16,7 +16,7 @@ use keyward::store::{
     Change, ChangeId, ChangeSet, CutoffScope, KeyStore as _, ListQuery, Segments, SqliteOptions,
     SqliteStore, StoreError, Usage,
 };
-use keyward::testkit::{ManualClock, ManualSteadyClock};
+use keyward::testkit::{ManualClock, ManualMonotonicClock};
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{
     Admitted, Attempt, Denial, DenialClass, DenialReason, KeyCache, Requirement,
@@ -102,7 +102,7 @@ pub(crate) struct Node {
     pub(crate) keyward: Keyward,
     pub(crate) store: SqliteStore,
     pub(crate) clock: ManualClock,
-    pub(crate) steady: ManualSteadyClock,
+    pub(crate) monotonic: ManualMonotonicClock,
 }
 
 impl Node {
@@ -145,7 +145,7 @@ impl Node {
     }
 
     async fn hashing(store: SqliteStore, hashing: Hashing) -> Result<Self, keyward::OpenError> {
-        let (clock, steady) = (clock(), ManualSteadyClock::new());
+        let (clock, monotonic) = (clock(), ManualMonotonicClock::new());
         let keyward = Keyward::builder(store.clone())
             .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
             .scopes([READ.described("Read")])
@@ -153,13 +153,13 @@ impl Node {
             .hashing(hashing)
             .cache(KeyCache::new().lease(BOUND))
             .clock(clock.clone())
-            .steady_clock(steady.clone())
+            .monotonic_clock(monotonic.clone())
             .open();
         Ok(Self {
             keyward: keyward.await?,
             store,
             clock,
-            steady,
+            monotonic,
         })
     }
 
@@ -264,12 +264,12 @@ impl Keys {
     /// While nothing can be read: what was granted is until the bound, and after it nothing is; all else is
     /// undecidable.
     pub(crate) async fn end_at_the_bound(&self, node: &Node) {
-        node.steady.advance(BOUND - INSTANT);
+        node.monotonic.advance(BOUND - INSTANT);
         assert!(node.is_granted(&self.warm).await, "before the bound");
         for key in [&self.cold, &self.revoked] {
             assert!(node.is_undecidable(key).await, "before the bound");
         }
-        node.steady.advance(INSTANT);
+        node.monotonic.advance(INSTANT);
         for key in [&self.warm, &self.cold, &self.revoked, &self.warm] {
             assert!(node.is_undecidable(key).await, "after the bound");
         }

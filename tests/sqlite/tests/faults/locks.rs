@@ -55,7 +55,7 @@ async fn survives_a_writer(node: &Node, impatient: &Node, keys: &Keys) {
     let revoked = for_certain(async || told(impatient.revoke(keys.cold.id()).await)).await;
     assert_eq!(revoked, Came::Unavailable);
     for node in [node, impatient] {
-        node.steady.advance(BOUND);
+        node.monotonic.advance(BOUND);
     }
     keys.are_as_before(node).await;
     keys.are_decided_as_before(impatient).await;

@@ -1,5 +1,5 @@
-//! What may befall a file, and what then holds: nothing is granted that should not be, what cannot be decided is a 503, what
-//! was acknowledged is not lost, and work goes on where it can.
+//! What may befall a file, and what then holds: nothing is granted that should not be, what cannot be decided is a 503,
+//! what was acknowledged is not lost, and work goes on where it can.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

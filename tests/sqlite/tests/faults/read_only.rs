@@ -67,7 +67,8 @@ async fn may_no_longer_write_in_a_child() {
     let dir = child::dir();
     assert_bound(&dir);
     let path = dir.join("keys.db");
-    // A write that is refused is refused at once. It is not patient without end, in case SQLite waits for what it may not have.
+    // A write that is refused is refused at once. It is not patient without end, in case SQLite waits for what it may
+    // not have.
     let node = Node::over(open(&path, Duration::from_secs(5)).unwrap()).await;
     let keys = Keys::of(&node).await;
     let files = [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")];

@@ -27,16 +27,16 @@ async fn a_file_that_was_put_in_its_place_is_neither_read_nor_written() {
     let keys = Keys::of(&node).await;
     let (away, other) = (dir.path().join("away.db"), dir.path().join("other.db"));
     let elsewhere = Node::open(&other).await;
-    let foreign = elsewhere.issue().await;
+    let others = elsewhere.issue().await;
     drop(elsewhere);
     fs::rename(&path, &away).unwrap();
     fs::rename(&other, &path).unwrap();
-    assert!(node.is_undecidable(&foreign).await);
+    assert!(node.is_undecidable(&others).await);
     keys.end_at_the_bound(&node).await;
     all_is_unavailable(&node, &keys).await;
     fs::rename(&path, &other).unwrap();
     let elsewhere = Node::open(&other).await;
-    assert!(elsewhere.is_granted(&foreign).await);
+    assert!(elsewhere.is_granted(&others).await);
     assert_eq!(elsewhere.list().await.unwrap().keys.len(), 1, "left alone");
 
     fs::rename(&away, &path).unwrap();

@@ -154,7 +154,7 @@ async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
             let what = format!("digest = '{digest}'");
             edit(&edited.path, &what, key, &edited.others[0]);
             if waits {
-                node.steady.advance(BOUND);
+                node.monotonic.advance(BOUND);
             } else {
                 node.forget();
             }

@@ -11,7 +11,7 @@ use actix_web::{
 };
 use keyward::actix::{Caller, KeyMiddleware, Permitted, path};
 use keyward::http::{Edge, lookup};
-use keyward::verifier::{Grant, Refused, Requirement};
+use keyward::verifier::{Grant, Requirement, ResourceDenied};
 
 use super::{
     ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, found, parts, project_of,
@@ -248,8 +248,12 @@ async fn moved(deeds: State, path: web::Path<(String, String)>) -> String {
     format!("{from} {to}")
 }
 
-async fn edition(deeds: State, caller: Caller, id: web::Path<String>) -> Result<String, Refused> {
-    caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
+async fn edition(
+    deeds: State,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<String, ResourceDenied> {
+    caller.permits("project", &project_of(&id).ok_or(ResourceDenied)?)?;
     deeds.act();
     Ok(id.into_inner())
 }

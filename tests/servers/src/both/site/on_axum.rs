@@ -12,7 +12,7 @@ use axum::routing::{any, get};
 use keyward::axum::{Caller, Permitted, path};
 use keyward::http::{Edge, lookup};
 use keyward::tower::KeyLayer;
-use keyward::verifier::{Grant, Refused, Requirement};
+use keyward::verifier::{Grant, Requirement, ResourceDenied};
 use tower_http::cors::CorsLayer;
 
 use super::{
@@ -193,8 +193,8 @@ async fn edition(
     State(deeds): State<Deeds>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<String, Refused> {
-    caller.permits("project", &project_of(&id).ok_or(Refused)?)?;
+) -> Result<String, ResourceDenied> {
+    caller.permits("project", &project_of(&id).ok_or(ResourceDenied)?)?;
     deeds.act();
     Ok(id)
 }

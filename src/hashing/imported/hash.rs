@@ -4,11 +4,11 @@ use argon2::{Argon2, Version};
 use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::digest::{ForeignDigest, Scheme};
+use super::digest::{LegacyDigest, Scheme};
 use super::schemes::read_argon2;
 use crate::hashing::{Argon2Params, HashingError, argon2id};
 
-impl ForeignDigest {
+impl LegacyDigest {
     /// Whether it was made of these bytes, told in time that does not depend on where they differ.
     ///
     /// The parameters were bounded when it was read.
@@ -28,16 +28,16 @@ impl ForeignDigest {
                 output.is(&mac.finalize().into_bytes())
             }
             Scheme::Argon2(text) => argon2(text, presented, most, memory)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Bcrypt(text) => bcrypt(text, presented)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::BcryptSha256(text) => {
                 let hashed = super::digest::hex(&Sha256::digest(presented));
                 bcrypt(text, hashed.as_bytes())?
             }
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Pbkdf2(text) => pbkdf2(text, presented)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Scrypt(text) => scrypt(text, presented, memory)?,
         })
     }
@@ -57,7 +57,7 @@ fn argon2(
     Ok(parts.output.is(&output))
 }
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 fn bcrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
     /// What bcrypt looks at: two longer secrets that begin alike would be one.
     const MOST_BYTES: usize = 72;
@@ -67,7 +67,7 @@ fn bcrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
     bcrypt::verify(presented, text).map_err(|_| HashingError::Malformed)
 }
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 fn pbkdf2(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
     let read = super::schemes::Pbkdf2::read(text).map_err(|_| HashingError::Malformed)?;
     let mut output = vec![0; read.output.expose().len()];
@@ -79,7 +79,7 @@ fn pbkdf2(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
     Ok(read.output.is(&output))
 }
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 fn scrypt(
     text: &str,
     presented: &[u8],

@@ -3,7 +3,7 @@
 use argon2::PasswordHash;
 use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 
-use super::ForeignDigestError;
+use super::LegacyDigestError;
 use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 
@@ -16,12 +16,12 @@ pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
         .ok()
 }
 
-pub(super) fn check_argon2(text: &str) -> Result<(), ForeignDigestError> {
+pub(super) fn check_argon2(text: &str) -> Result<(), LegacyDigestError> {
     read_argon2(text, Argon2Params::MOST_READ)
         .map(|_| ())
         .map_err(|error| match error {
-            HashingError::Excessive => ForeignDigestError::Excessive,
-            _ => ForeignDigestError::Malformed,
+            HashingError::Excessive => LegacyDigestError::Excessive,
+            _ => LegacyDigestError::Malformed,
         })
 }
 
@@ -63,10 +63,10 @@ pub(super) fn read_argon2(text: &str, most: Argon2Params) -> Result<Argon2Parts,
     })
 }
 
-#[cfg(feature = "foreign-digests")]
-pub(super) fn check_bcrypt(text: &str) -> Result<(), ForeignDigestError> {
+#[cfg(feature = "legacy-digests")]
+pub(super) fn check_bcrypt(text: &str) -> Result<(), LegacyDigestError> {
     const MOST_COST: u32 = 15;
-    let malformed = ForeignDigestError::Malformed;
+    let malformed = LegacyDigestError::Malformed;
     let rest = ["$2a$", "$2b$", "$2y$"]
         .iter()
         .find_map(|start| text.strip_prefix(start));
@@ -89,13 +89,13 @@ pub(super) fn check_bcrypt(text: &str) -> Result<(), ForeignDigestError> {
     }
     match cost.parse::<u32>() {
         Ok(4..=MOST_COST) => Ok(()),
-        Ok(16..=31) => Err(ForeignDigestError::Excessive),
+        Ok(16..=31) => Err(LegacyDigestError::Excessive),
         _ => Err(malformed),
     }
 }
 
 /// Django's PBKDF2: `pbkdf2_sha256$iterations$salt$base64`.
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 pub(super) struct Pbkdf2 {
     pub(super) is_sha1: bool,
     pub(super) iterations: u32,
@@ -103,12 +103,12 @@ pub(super) struct Pbkdf2 {
     pub(super) output: Output<Vec<u8>>,
 }
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 impl Pbkdf2 {
     const MOST_ITERATIONS: u32 = 4_000_000;
 
-    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
-        let malformed = ForeignDigestError::Malformed;
+    pub(super) fn read(text: &str) -> Result<Self, LegacyDigestError> {
+        let malformed = LegacyDigestError::Malformed;
         let [algorithm, iterations, salt, output] = fields(text)?;
         let is_sha1 = match algorithm {
             "pbkdf2_sha1" => true,
@@ -120,7 +120,7 @@ impl Pbkdf2 {
             return Err(malformed);
         }
         if iterations > Self::MOST_ITERATIONS {
-            return Err(ForeignDigestError::Excessive);
+            return Err(LegacyDigestError::Excessive);
         }
         let output = from_base64(output).ok_or(malformed)?;
         if output.len() != if is_sha1 { 20 } else { 32 } {
@@ -136,7 +136,7 @@ impl Pbkdf2 {
 }
 
 /// Django's scrypt: `scrypt$n$salt$r$p$base64`.
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 pub(super) struct Scrypt {
     /// A power of two.
     pub(super) n: usize,
@@ -146,14 +146,14 @@ pub(super) struct Scrypt {
     pub(super) output: Output<Vec<u8>>,
 }
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 impl Scrypt {
     /// 128 bytes times r, times n and p and two for what is computed on, as Argon2id's default bound on memory.
     const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
     const MOST_P: u32 = 16;
 
-    pub(super) fn read(text: &str) -> Result<Self, ForeignDigestError> {
-        let malformed = ForeignDigestError::Malformed;
+    pub(super) fn read(text: &str) -> Result<Self, LegacyDigestError> {
+        let malformed = LegacyDigestError::Malformed;
         let size = |number| usize::try_from(number).map_err(|_| malformed);
         let [algorithm, n, salt, r, p, output] = fields(text)?;
         let (n, r, p) = (number(n)?, number(r)?, number(p)?);
@@ -166,7 +166,7 @@ impl Scrypt {
         }
         let blocks = u64::from(r).saturating_mul(u64::from(n) + u64::from(p) + 2);
         if blocks > Self::MOST_BLOCKS || p > Self::MOST_P {
-            return Err(ForeignDigestError::Excessive);
+            return Err(LegacyDigestError::Excessive);
         }
         let output = from_base64(output).ok_or(malformed)?;
         if output.len() != 64 {
@@ -182,29 +182,29 @@ impl Scrypt {
     }
 }
 
-#[cfg(feature = "foreign-digests")]
-fn fields<const N: usize>(text: &str) -> Result<[&str; N], ForeignDigestError> {
+#[cfg(feature = "legacy-digests")]
+fn fields<const N: usize>(text: &str) -> Result<[&str; N], LegacyDigestError> {
     let fields: Vec<_> = text.split('$').collect();
-    fields.try_into().map_err(|_| ForeignDigestError::Malformed)
+    fields.try_into().map_err(|_| LegacyDigestError::Malformed)
 }
 
 /// A number in its one spelling.
-#[cfg(feature = "foreign-digests")]
-fn number(text: &str) -> Result<u32, ForeignDigestError> {
-    let number: u32 = text.parse().map_err(|_| ForeignDigestError::Malformed)?;
+#[cfg(feature = "legacy-digests")]
+fn number(text: &str) -> Result<u32, LegacyDigestError> {
+    let number: u32 = text.parse().map_err(|_| LegacyDigestError::Malformed)?;
     if number.to_string() == text {
         Ok(number)
     } else {
-        Err(ForeignDigestError::Malformed)
+        Err(LegacyDigestError::Malformed)
     }
 }
 
-#[cfg(feature = "foreign-digests")]
-fn salt_bytes(salt: &str) -> Result<Vec<u8>, ForeignDigestError> {
+#[cfg(feature = "legacy-digests")]
+fn salt_bytes(salt: &str) -> Result<Vec<u8>, LegacyDigestError> {
     let is_salt = (1..=64).contains(&salt.len()) && salt.bytes().all(|b| b.is_ascii_graphic());
     if is_salt {
         Ok(salt.as_bytes().to_vec())
     } else {
-        Err(ForeignDigestError::Malformed)
+        Err(LegacyDigestError::Malformed)
     }
 }

@@ -8,21 +8,21 @@ use super::{KeyFormat, PresentedKey};
 
 /// How keys are written that another system issued.
 ///
-/// Keys of such a format are never issued, only [imported](crate::manager::KeyManager::import): the text that a
-/// client holds goes on working. Texts that begin as keys of the application's own format are never taken for foreign.
+/// Keys of such a format are never issued, only [imported](crate::manager::KeyManager::import): the text that a client
+/// holds goes on working. Texts that begin as keys of the application's own format are never read as legacy texts.
 ///
 /// ```
-/// use keyward::key::ForeignFormat;
+/// use keyward::key::LegacyFormat;
 ///
 /// // `12|x7Hq…`: the id before the bar, and a SHA-256 of what follows it in the old table.
-/// let sanctum = ForeignFormat::sanctum();
+/// let sanctum = LegacyFormat::sanctum();
 /// // `sk_live_51H8…`: no id inside.
-/// let opaque = ForeignFormat::opaque("billing-v1")?.prefix("sk_live_")?.secret_length(24..=64)?;
+/// let opaque = LegacyFormat::opaque("billing-v1")?.prefix("sk_live_")?.secret_length(24..=64)?;
 /// # let _ = (sanctum, opaque);
-/// # Ok::<(), keyward::key::ForeignFormatError>(())
+/// # Ok::<(), keyward::key::LegacyFormatError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignFormat {
+pub struct LegacyFormat {
     name: Box<str>,
     prefix: Box<str>,
     /// What stands between id and secret; none where there is no id inside.
@@ -33,7 +33,7 @@ pub struct ForeignFormat {
     lookup: Lookup,
 }
 
-/// What of a text a foreign digest was made of.
+/// What of a text a legacy digest was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coverage {
     Secret,
@@ -48,15 +48,15 @@ pub(crate) enum Lookup {
     HmacSha256 { key: Box<str> },
 }
 
-/// A foreign text taken apart.
+/// A legacy text taken apart.
 #[derive(Clone, Copy)]
-pub(crate) struct ForeignParts<'a> {
+pub(crate) struct LegacyParts<'a> {
     pub(crate) id: Option<&'a str>,
     pub(crate) secret: &'a [u8],
     pub(crate) text: &'a [u8],
 }
 
-impl ForeignFormat {
+impl LegacyFormat {
     const MAX_NAME: usize = 32;
     const MAX_PREFIX: usize = 64;
     const MAX_ID: usize = 64;
@@ -66,11 +66,11 @@ impl ForeignFormat {
     /// The name is the host's own, and never changes: the ids of imported keys depend on it.
     ///
     /// # Errors
-    /// [`ForeignFormatError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
+    /// [`LegacyFormatError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
     /// separator a visible ASCII character.
-    pub fn with_id(name: &str, separator: char) -> Result<Self, ForeignFormatError> {
+    pub fn with_id(name: &str, separator: char) -> Result<Self, LegacyFormatError> {
         if !separator.is_ascii_graphic() {
-            return Err(ForeignFormatError::Separator);
+            return Err(LegacyFormatError::Separator);
         }
         Self::new(name, Some(separator))
     }
@@ -79,8 +79,8 @@ impl ForeignFormat {
     /// again by its SHA-256.
     ///
     /// # Errors
-    /// [`ForeignFormatError::Name`], as [`with_id`](Self::with_id).
-    pub fn opaque(name: &str) -> Result<Self, ForeignFormatError> {
+    /// [`LegacyFormatError::Name`], as [`with_id`](Self::with_id).
+    pub fn opaque(name: &str) -> Result<Self, LegacyFormatError> {
         let format = Self::new(name, None)?;
         Ok(Self {
             coverage: Coverage::Text,
@@ -88,12 +88,12 @@ impl ForeignFormat {
         })
     }
 
-    fn new(name: &str, separator: Option<char>) -> Result<Self, ForeignFormatError> {
+    fn new(name: &str, separator: Option<char>) -> Result<Self, LegacyFormatError> {
         let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let is_name = (1..=Self::MAX_NAME).contains(&name.len())
             && name.bytes().all(|byte| is_letter(byte) || byte == b'-');
         if !is_name {
-            return Err(ForeignFormatError::Name);
+            return Err(LegacyFormatError::Name);
         }
         Ok(Self {
             name: name.into(),
@@ -106,7 +106,8 @@ impl ForeignFormat {
         })
     }
 
-    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, the id a number, kept as the SHA-256 of the token in hex.
+    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, the id a number, kept as the SHA-256 of the token in
+    /// hex.
     ///
     /// Source: Laravel's documentation, *Sanctum: Issuing API Tokens*.
     #[must_use]
@@ -120,10 +121,10 @@ impl ForeignFormat {
     /// Keys of `prefixed-api-key`: `{prefix}_{short token}_{long token}`, kept as the SHA-256 of the long token in hex.
     ///
     /// # Errors
-    /// [`ForeignFormatError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
-    pub fn prefixed_api_key(prefix: &str) -> Result<Self, ForeignFormatError> {
+    /// [`LegacyFormatError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
+    pub fn prefixed_api_key(prefix: &str) -> Result<Self, LegacyFormatError> {
         if prefix.is_empty() {
-            return Err(ForeignFormatError::Prefix);
+            return Err(LegacyFormatError::Prefix);
         }
         Self::preset("prefixed-api-key", '_').prefix(&format!("{prefix}_"))
     }
@@ -149,26 +150,26 @@ impl ForeignFormat {
     /// What every text begins with.
     ///
     /// # Errors
-    /// [`ForeignFormatError::Prefix`] unless it is at most 64 visible ASCII characters.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self, ForeignFormatError> {
+    /// [`LegacyFormatError::Prefix`] unless it is at most 64 visible ASCII characters.
+    pub fn prefix(mut self, prefix: &str) -> Result<Self, LegacyFormatError> {
         if prefix.len() > Self::MAX_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ForeignFormatError::Prefix);
+            return Err(LegacyFormatError::Prefix);
         }
         self.prefix = prefix.into();
         Ok(self)
     }
 
-    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256. Say
-    /// what the old generator made: a shorter text is nobody's key, and the narrower the range the less is taken for one.
+    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256. Say what the
+    /// old generator made: a shorter text is nobody's key, and the narrower the range the less is taken for one.
     ///
     /// # Errors
-    /// [`ForeignFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
+    /// [`LegacyFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
     pub fn secret_length(
         mut self,
         length: RangeInclusive<usize>,
-    ) -> Result<Self, ForeignFormatError> {
+    ) -> Result<Self, LegacyFormatError> {
         if length.is_empty() || *length.start() < 8 || *length.end() > MAX_TEXT {
-            return Err(ForeignFormatError::SecretLength);
+            return Err(LegacyFormatError::SecretLength);
         }
         self.secret_length = length;
         Ok(self)
@@ -188,8 +189,8 @@ impl ForeignFormat {
         self
     }
 
-    /// A text without an id is found again by its HMAC-SHA-256 under the [foreign key](crate::hashing::ForeignKeys::hmac_key)
-    /// of this name, since that is what the old table holds.
+    /// A text without an id is found again by its HMAC-SHA-256 under the [HMAC
+    /// key](crate::hashing::ImportedKeys::hmac_key) of this name, since that is what the old table holds.
     #[must_use]
     pub fn found_by_hmac_sha256(mut self, key: &str) -> Self {
         self.lookup = Lookup::HmacSha256 { key: key.into() };
@@ -249,7 +250,7 @@ impl ForeignFormat {
     }
 
     /// The parts of a text of this format.
-    pub(crate) fn parse<'a>(&self, text: &'a [u8]) -> Option<ForeignParts<'a>> {
+    pub(crate) fn parse<'a>(&self, text: &'a [u8]) -> Option<LegacyParts<'a>> {
         if text.len() > MAX_TEXT || !text.iter().all(u8::is_ascii_graphic) {
             return None;
         }
@@ -270,13 +271,13 @@ impl ForeignFormat {
         } else {
             text
         };
-        is_whole.then_some(ForeignParts { id, secret, text })
+        is_whole.then_some(LegacyParts { id, secret, text })
     }
 }
 
 /// The text, if it came as one and cannot be one of the application's own, whole or damaged: in another case, in
 /// quotation marks, or of another environment.
-pub(crate) fn may_be_foreign<'a>(
+pub(crate) fn may_be_legacy<'a>(
     presented: PresentedKey<'a>,
     format: &KeyFormat,
 ) -> Option<&'a [u8]> {
@@ -292,29 +293,29 @@ pub(crate) fn may_be_foreign<'a>(
     (!has_head && !format.is_shaped_as(bare)).then_some(text)
 }
 
-impl fmt::Debug for ForeignParts<'_> {
+impl fmt::Debug for LegacyParts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeignParts")
+        f.debug_struct("LegacyParts")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
 
-/// A foreign format cannot be.
+/// A legacy format cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ForeignFormatError {
+pub enum LegacyFormatError {
     /// The name is not made of the characters allowed.
-    #[error("a foreign format's name is 1 to 32 lower-case letters, digits and hyphens")]
+    #[error("a legacy format's name is 1 to 32 lower-case letters, digits and hyphens")]
     Name,
     /// The separator is not a visible ASCII character.
     #[error("the separator is a visible ASCII character")]
     Separator,
     /// The prefix is too long, or not visible ASCII.
-    #[error("a foreign prefix is at most 64 visible ASCII characters")]
+    #[error("a legacy prefix is at most 64 visible ASCII characters")]
     Prefix,
     /// The length of the secret is out of bounds.
-    #[error("a foreign secret has 8 to 256 characters")]
+    #[error("a legacy secret has 8 to 256 characters")]
     SecretLength,
 }
 
@@ -326,14 +327,14 @@ mod tests {
     fn texts_are_taken_apart() {
         let secret = "x7Hq".repeat(10);
         for (format, text, id) in [
-            (ForeignFormat::sanctum(), format!("12|{secret}"), Some("12")),
+            (LegacyFormat::sanctum(), format!("12|{secret}"), Some("12")),
             (
-                ForeignFormat::prefixed_api_key("my_co").unwrap(),
+                LegacyFormat::prefixed_api_key("my_co").unwrap(),
                 format!("my_co_BRTRKFsL_{secret}"),
                 Some("BRTRKFsL"),
             ),
             (
-                ForeignFormat::django_rest_framework(),
+                LegacyFormat::django_rest_framework(),
                 format!("Ab12.{secret}"),
                 Some("Ab12"),
             ),
@@ -342,7 +343,7 @@ mod tests {
             assert_eq!((parts.id, parts.secret), (id, secret.as_bytes()), "{text}");
             assert_eq!(parts.text, text.as_bytes());
         }
-        let opaque = ForeignFormat::opaque("old").unwrap().prefix("sk_").unwrap();
+        let opaque = LegacyFormat::opaque("old").unwrap().prefix("sk_").unwrap();
         let text = format!("sk_{secret}");
         let parts = opaque.parse(text.as_bytes()).unwrap();
         assert_eq!((parts.id, parts.secret), (None, text.as_bytes()));
@@ -351,7 +352,7 @@ mod tests {
     #[test]
     fn other_texts_are_not() {
         let secret = "x7Hq".repeat(10);
-        let sanctum = ForeignFormat::sanctum().secret_length(40..=40).unwrap();
+        let sanctum = LegacyFormat::sanctum().secret_length(40..=40).unwrap();
         for text in [
             String::new(),
             "|".into(),
@@ -367,7 +368,7 @@ mod tests {
             assert!(sanctum.parse(text.as_bytes()).is_none(), "{text:?}");
         }
         assert!(
-            ForeignFormat::opaque("o")
+            LegacyFormat::opaque("o")
                 .unwrap()
                 .parse(&[b'a'; 257])
                 .is_none()
@@ -377,13 +378,13 @@ mod tests {
     #[test]
     fn names_and_lengths_are_bounded() {
         for name in ["", "A", "a_b", "ä", &"a".repeat(33)] {
-            assert_eq!(ForeignFormat::opaque(name), Err(ForeignFormatError::Name));
+            assert_eq!(LegacyFormat::opaque(name), Err(LegacyFormatError::Name));
         }
-        assert!(ForeignFormat::with_id("a", ' ').is_err());
+        assert!(LegacyFormat::with_id("a", ' ').is_err());
         for length in [7..=20, 20..=257, RangeInclusive::new(20, 19)] {
-            assert!(ForeignFormat::sanctum().secret_length(length).is_err());
+            assert!(LegacyFormat::sanctum().secret_length(length).is_err());
         }
-        assert!(ForeignFormat::sanctum().prefix("a b").is_err());
-        assert!(ForeignFormat::prefixed_api_key("").is_err());
+        assert!(LegacyFormat::sanctum().prefix("a b").is_err());
+        assert!(LegacyFormat::prefixed_api_key("").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps a request out.
+//! Why a request was rejected, and what to answer.
 
 use std::error::Error;
 use std::fmt;
@@ -8,16 +8,16 @@ use super::{Answer, NearMiss};
 use crate::key::KeyId;
 use crate::verifier::{Denial, Grant};
 
-/// A request is refused.
+/// A rejected request: the answer to send, and the reason for the operator.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Rejection {
     answer: Answer,
-    reason: Reason,
+    reason: RejectionReason,
     is_report_only: bool,
 }
 
-impl Refusal {
-    pub(super) fn new(answer: Answer, reason: Reason, is_report_only: bool) -> Self {
+impl Rejection {
+    pub(super) fn new(answer: Answer, reason: RejectionReason, is_report_only: bool) -> Self {
         Self {
             answer,
             reason,
@@ -39,7 +39,7 @@ impl Refusal {
 
     /// Why. For the operator, never for the caller.
     #[must_use]
-    pub fn reason(&self) -> &Reason {
+    pub fn reason(&self) -> &RejectionReason {
         &self.reason
     }
 
@@ -51,19 +51,19 @@ impl Refusal {
     }
 }
 
-/// Why a request was refused. For operators; bears no secret.
+/// Why a request was rejected. For operators; contains no secret.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RejectionReason {
     /// The verifier denied it.
     Denied(Denial),
-    /// It came without TLS where that is required.
-    InClear {
-        /// The id of the key that it bore, if it bore one: whoever listened has the whole of it, so rotate it. Whether
-        /// there is such a key was not looked up.
+    /// It came over an insecure transport, without TLS, where TLS is required.
+    InsecureTransport {
+        /// The id of the key that it carried, if one could be read: anyone who listened has the whole key, so rotate
+        /// it. Whether there is such a key was not looked up.
         key: Option<KeyId>,
-        /// Whether any credential came: off one of another system's keys no id can be read.
-        bore_credential: bool,
+        /// Whether it carried a credential of any kind: no id can be read from another system's keys.
+        credential_sent: bool,
     },
     /// Its body is longer than requests may be.
     RequestTooLarge,
@@ -80,7 +80,7 @@ pub enum Reason {
     },
 }
 
-impl Reason {
+impl RejectionReason {
     /// Whether it is no fault of the caller's, so that there is nothing to let through.
     pub(super) fn is_of_the_handler(&self) -> bool {
         matches!(
@@ -93,7 +93,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RejectionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
@@ -109,31 +109,31 @@ impl fmt::Display for Reason {
                     "the handler never asked whether the key is permitted the `{kind}`"
                 )
             }
-            Self::InClear {
-                bore_credential: false,
+            Self::InsecureTransport {
+                credential_sent: false,
                 ..
             } => f.write_str("the request came without TLS"),
-            Self::InClear { key: None, .. } => {
+            Self::InsecureTransport { key: None, .. } => {
                 f.write_str("a credential came without TLS: if it is a key, rotate it")
             }
-            Self::InClear { key: Some(key), .. } => {
+            Self::InsecureTransport { key: Some(key), .. } => {
                 write!(f, "the key {key} came without TLS: rotate it")
             }
         }
     }
 }
 
-/// A refusal, as an [observer](super::Edge::observe) is told of it.
+/// A rejection, as reported to an [observer](super::Edge::observe).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Refused<'a> {
+pub struct RejectionEvent<'a> {
     /// Why.
-    pub reason: &'a Reason,
+    pub reason: &'a RejectionReason,
     /// Where the request came from, if that is known. It is not where a response is refused.
     pub client: Option<IpAddr>,
-    /// What had been granted before, and so whose key it was and what people call it: to a request that turned out to be too
-    /// long, or to name what is not there, or did not meet what was asked after a look-up or by a second guard; or one whose
-    /// response is refused. None where nothing had been granted.
+    /// What had been granted before, and so whose key it was and what people call it: to a request that turned out to
+    /// be too long, or to name what is not there, or did not meet what was asked after a look-up or by a second guard;
+    /// or one whose response is refused. `None` if nothing had been granted.
     pub grant: Option<&'a Grant>,
     /// What the caller probably meant, where it sent no credential that is accepted.
     pub near_misses: &'a [NearMiss],
@@ -141,7 +141,7 @@ pub struct Refused<'a> {
     pub is_report_only: bool,
 }
 
-impl Refused<'_> {
+impl RejectionEvent<'_> {
     /// The id of the key that was presented, where one could be read. Anyone can present any id, unless there is a
     /// [grant](Self::grant).
     #[must_use]
@@ -150,13 +150,13 @@ impl Refused<'_> {
             return Some(grant.key_id());
         }
         match self.reason {
-            Reason::Denied(denial) => denial.key_id(),
-            Reason::InClear { key, .. } => *key,
-            Reason::NotFound
-            | Reason::LookupFailed(_)
-            | Reason::RequestTooLarge
-            | Reason::ResponseTooLarge
-            | Reason::Unchecked { .. } => None,
+            RejectionReason::Denied(denial) => denial.key_id(),
+            RejectionReason::InsecureTransport { key, .. } => *key,
+            RejectionReason::NotFound
+            | RejectionReason::LookupFailed(_)
+            | RejectionReason::RequestTooLarge
+            | RejectionReason::ResponseTooLarge
+            | RejectionReason::Unchecked { .. } => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Reason, Refusal};
+use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Rejection, RejectionReason};
 use keyward::key::{KeyFormat, KeyId, Network, Resource, TenantId};
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
@@ -11,24 +11,24 @@ use keyward::verifier::{Attempt, Denial, DenialReason, Grant, KeyCache, Requirem
 
 use crate::common::{House, READ, over_tls};
 
-async fn readmitted(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
+async fn reverified(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
     let headers: &[(&str, &str)] = &[];
     let head = Head {
         headers,
         connection: over_tls(),
         query: None,
     };
-    match edge.readmit(&head, grant, Attempt::of(need)).await {
+    match edge.reverify(&head, grant, Attempt::of(need)).await {
         Ok(_) => 200,
-        Err(refusal) => refusal.answer().status,
+        Err(rejection) => rejection.answer().status,
     }
 }
 
 async fn granted(house: &House, key: &TestKey) -> Grant {
     let bearer = key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let passage = house.ask(&sent, None).await.unwrap();
-    passage.into_parts().0
+    let admission = house.ask(&sent, None).await.unwrap();
+    admission.into_parts().0
 }
 
 #[tokio::test]
@@ -36,9 +36,9 @@ async fn a_key_that_has_ended_meanwhile_is_refused() {
     let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
     let need = Requirement::scope(READ);
     let grant = granted(&house, &house.key).await;
-    assert_eq!(readmitted(&house.edge, &grant, &need).await, 200);
+    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
     assert_eq!(
-        readmitted(&house.edge, &grant, &Requirement::full_access()).await,
+        reverified(&house.edge, &grant, &Requirement::full_access()).await,
         403,
         "the requirement is looked at anew"
     );
@@ -51,15 +51,15 @@ async fn a_key_that_has_ended_meanwhile_is_refused() {
         .suspend(&actor, &tenant, suspended.id())
         .await
         .unwrap();
-    assert_eq!(readmitted(&house.edge, &of_suspended, &need).await, 401);
+    assert_eq!(reverified(&house.edge, &of_suspended, &need).await, 401);
     manager
         .resume(&actor, &tenant, suspended.id())
         .await
         .unwrap();
-    assert_eq!(readmitted(&house.edge, &of_suspended, &need).await, 200);
+    assert_eq!(reverified(&house.edge, &of_suspended, &need).await, 200);
 
     house.key.revoke(&house.keyward).await;
-    assert_eq!(readmitted(&house.edge, &grant, &need).await, 401);
+    assert_eq!(reverified(&house.edge, &grant, &need).await, 401);
     let verifier = house.keyward.verifier();
     let denial = verifier.reverify(&grant, &Attempt::of(&need)).await;
     let denial = denial.unwrap_err();
@@ -80,15 +80,15 @@ async fn what_this_node_does_not_know_is_read() {
     let house = House { keyward, key, edge };
     let need = Requirement::scope(READ);
     let grant = granted(&house, &house.key).await;
-    assert_eq!(readmitted(&house.edge, &grant, &need).await, 200);
+    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
     assert_eq!(
-        readmitted(&house.edge, &grant, &need).await,
+        reverified(&house.edge, &grant, &need).await,
         503,
         "what cannot be decided is no grant"
     );
-    assert_eq!(readmitted(&house.edge, &grant, &need).await, 200);
+    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
     house.key.revoke(&house.keyward).await;
-    assert_eq!(readmitted(&house.edge, &grant, &need).await, 401);
+    assert_eq!(reverified(&house.edge, &grant, &need).await, 401);
 }
 
 #[tokio::test]
@@ -121,19 +121,25 @@ async fn a_key_of_another_tenant_or_environment_is_refused_again() {
             connection: over_tls(),
             query: None,
         };
-        let of_edge = |refusal: Box<Refusal>| match refusal.reason() {
-            Reason::Denied(denial) => (refusal.answer().status, denial.reason().to_string()),
+        let of_edge = |rejection: Box<Rejection>| match rejection.reason() {
+            RejectionReason::Denied(denial) => {
+                (rejection.answer().status, denial.reason().to_string())
+            }
             other => panic!("{other:?}"),
         };
         let of_verifier = |denial: Denial| (denial.class().status(), denial.reason().to_string());
         let refused = refused.map(|reason| (401, reason.to_owned()));
-        let again = verifier.recheck(&grant, &attempt).map_err(of_verifier);
+        let again = verifier
+            .check_requirement(&grant, &attempt)
+            .map_err(of_verifier);
         assert_eq!(again.err(), refused);
         let again = verifier.reverify(&grant, &attempt).await;
         assert_eq!(again.map_err(of_verifier).err(), refused);
-        let again = edge.admit_again(&head, &grant, attempt).map_err(of_edge);
+        let again = edge
+            .check_requirement(&head, &grant, attempt)
+            .map_err(of_edge);
         assert_eq!(again.err(), refused);
-        let again = edge.readmit(&head, &grant, attempt).await;
+        let again = edge.reverify(&head, &grant, attempt).await;
         assert_eq!(again.map_err(of_edge).err(), refused);
     }
 }
@@ -149,12 +155,15 @@ async fn what_an_edge_requires_it_requires_again() {
         query: None,
     };
     let need = Requirement::any_key();
-    let readmitted = house.edge.readmit(&head, &grant, Attempt::of(&need)).await;
-    let refusal = readmitted.unwrap_err();
-    assert!(matches!(refusal.reason(), Reason::InClear { .. }));
+    let reverified = house.edge.reverify(&head, &grant, Attempt::of(&need)).await;
+    let rejection = reverified.unwrap_err();
+    assert!(matches!(
+        rejection.reason(),
+        RejectionReason::InsecureTransport { .. }
+    ));
     let other = House::new(|edge| edge.accept(KeyIn::bearer())).await;
     assert_eq!(
-        self::readmitted(&other.edge, &grant, &need).await,
+        self::reverified(&other.edge, &grant, &need).await,
         401,
         "another Keyward's grant"
     );
@@ -169,8 +178,8 @@ async fn a_restricted_key_is_held_to_what_was_found() {
     let bearer = key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let filters = Requirement::any_key().filters("project");
-    let passage = house.ask_for(&filters, &sent, None).await.unwrap();
-    let (grant, _permit) = passage.into_parts();
+    let admission = house.ask_for(&filters, &sent, None).await.unwrap();
+    let (grant, _permit) = admission.into_parts();
     let need = Requirement::any_key().resource("project");
     let verifier = house.keyward.verifier();
     for (found, is_good) in [("p-1", true), ("p-2", false)] {
@@ -204,10 +213,10 @@ async fn a_second_requirement_adds_its_checks() {
         (&region, &project, &checks[..1], Some("region")),
         (&project, &project, &checks[..1], None),
     ] {
-        let passage = house.ask_for(outer, &sent, None).await.unwrap();
-        let outer_grant = passage.into_parts().0;
+        let admission = house.ask_for(outer, &sent, None).await.unwrap();
+        let outer_grant = admission.into_parts().0;
         let attempt = Attempt::of(inner);
-        let at_once = verifier.recheck(&outer_grant, &attempt).unwrap();
+        let at_once = verifier.check_requirement(&outer_grant, &attempt).unwrap();
         let waited = verifier.reverify(&outer_grant, &attempt).await.unwrap();
         for grant in [at_once, waited] {
             for owed in owed {
@@ -233,7 +242,7 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
     let proxy: Network = "203.0.113.0/24".parse().unwrap();
     let house = House::new(|edge| {
         edge.accept(KeyIn::bearer())
-            .behind(Proxies::forwarded([proxy]))
+            .trust_proxies(Proxies::forwarded([proxy]))
             .require_tls()
             .observe(move |refused| {
                 let client = refused.client.map(|client| client.to_string());
@@ -273,27 +282,27 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
     let all = Requirement::full_access();
     let missing = "the key's access does not meet the requirement";
     let edge = &house.edge;
-    let again = edge.admit_again(&tls, &grant, Attempt::of(&all));
+    let again = edge.check_requirement(&tls, &grant, Attempt::of(&all));
     assert_eq!(again.unwrap_err().answer().status, 403);
     assert_eq!(last(), of(missing));
-    let waited = edge.readmit(&tls, &grant, Attempt::of(&all)).await;
+    let waited = edge.reverify(&tls, &grant, Attempt::of(&all)).await;
     assert_eq!(waited.unwrap_err().answer().status, 403);
     assert_eq!(last(), of(missing));
 
     // Whoever let it through took the key out of it: it came in clear no less.
     let need = Requirement::scope(READ);
     let rotate = format!("the key {id} came without TLS: rotate it");
-    let again = edge.admit_again(&clear, &grant, Attempt::of(&need));
+    let again = edge.check_requirement(&clear, &grant, Attempt::of(&need));
     assert_eq!(again.unwrap_err().answer().status, 403);
     assert_eq!(last(), of(&rotate));
 
-    let refused = edge.refuse_request(&tls, Reason::NotFound, Some(&grant));
+    let refused = edge.reject_request(&tls, RejectionReason::NotFound, Some(&grant));
     assert_eq!(refused.answer().status, 404);
     assert_eq!(last(), of("what the request names does not exist"));
-    let _ = edge.refuse_request(&tls, Reason::RequestTooLarge, None);
+    let _ = edge.reject_request(&tls, RejectionReason::RequestTooLarge, None);
     let reason = "the request is longer than it may be".to_owned();
     assert_eq!(last(), (reason, client(), None, false));
-    let _ = edge.refuse(Reason::ResponseTooLarge, Some(&grant));
+    let _ = edge.reject(RejectionReason::ResponseTooLarge, Some(&grant));
     let reason = "the response is longer than it may be".to_owned();
     assert_eq!(last(), (reason, None, Some(id), true));
 }

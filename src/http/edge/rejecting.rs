@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Edge, Head};
 use crate::http::answer::{self, Answer, Problem};
 use crate::http::client::Origin;
-use crate::http::{HeaderSource, NearMiss, Reason, Refusal, Refused};
+use crate::http::{HeaderSource, NearMiss, Rejection, RejectionEvent, RejectionReason};
 use crate::verifier::{Grant, Requirement};
 
 /// What is known of a request that is refused.
@@ -35,22 +35,22 @@ impl<'a> About<'a> {
 }
 
 impl Edge {
-    /// The refusal of a response, by an adapter itself, or of a request of which nothing else is at hand. The observer
-    /// is told, and learns what had been granted before.
+    /// The rejection of a response, by an adapter itself, or of a request of which nothing else is at hand. The
+    /// observer is told, and learns what had been granted before.
     #[must_use]
-    pub fn refuse(&self, reason: Reason, grant: Option<&Grant>) -> Box<Refusal> {
+    pub fn reject(&self, reason: RejectionReason, grant: Option<&Grant>) -> Box<Rejection> {
         let unknown = About::default();
-        self.refusal(reason, About { grant, ..unknown })
+        self.rejection(reason, About { grant, ..unknown })
     }
 
-    /// As [`refuse`](Self::refuse), of a request that came like this: the observer is told from where.
+    /// As [`reject`](Self::reject), of a request that came like this: the observer is told from where.
     #[must_use]
-    pub fn refuse_request<H: HeaderSource + ?Sized>(
+    pub fn reject_request<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
-        reason: Reason,
+        reason: RejectionReason,
         grant: Option<&Grant>,
-    ) -> Box<Refusal> {
+    ) -> Box<Rejection> {
         let client = self.proxies.origin(head.connection, head.headers).client;
         let unknown = About::default();
         let about = About {
@@ -58,13 +58,13 @@ impl Edge {
             grant,
             ..unknown
         };
-        self.refusal(reason, about)
+        self.rejection(reason, about)
     }
 
-    pub(super) fn refusal(&self, reason: Reason, about: About<'_>) -> Box<Refusal> {
+    pub(super) fn rejection(&self, reason: RejectionReason, about: About<'_>) -> Box<Rejection> {
         let is_report_only = self.is_report_only && !reason.is_of_the_handler();
         if let Some(observer) = &self.observer {
-            observer(&Refused {
+            observer(&RejectionEvent {
                 reason: &reason,
                 client: about.client,
                 grant: about.grant,
@@ -79,7 +79,7 @@ impl Edge {
             body: Vec::new(),
         };
         self.renderer.render(&problem, &mut answer);
-        Box::new(Refusal::new(answer, reason, is_report_only))
+        Box::new(Rejection::new(answer, reason, is_report_only))
     }
 }
 
@@ -124,8 +124,8 @@ mod tests {
         denials
             .map(|(denial, about)| {
                 let why = denial.reason().to_string();
-                let refusal = edge.refusal(Reason::Denied(denial), about);
-                (why, refusal.into_answer())
+                let rejection = edge.rejection(RejectionReason::Denied(denial), about);
+                (why, rejection.into_answer())
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 use super::schemes::{Pbkdf2, Scrypt, check_bcrypt};
 use super::schemes::{check_argon2, from_base64, read_argon2};
 use crate::hashing::output::Output;
@@ -12,18 +12,18 @@ use crate::key::Lookup;
 /// A digest that another library made, of one of the schemes that are known here.
 ///
 /// Each is read strictly: exact lengths, one spelling, bounded parameters. What it was made of, the secret or the
-/// whole text, is its [format](crate::key::ForeignFormat)'s to say.
+/// whole text, is its [format](crate::key::LegacyFormat)'s to say.
 ///
 /// ```
-/// use keyward::hashing::ForeignDigest;
+/// use keyward::hashing::LegacyDigest;
 ///
-/// let digest = ForeignDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
-/// assert_eq!(digest, ForeignDigest::sha256_base64("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
-/// assert!(ForeignDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
-/// # Ok::<(), keyward::hashing::ForeignDigestError>(())
+/// let digest = LegacyDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
+/// assert_eq!(digest, LegacyDigest::sha256_base64("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
+/// assert!(LegacyDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
+/// # Ok::<(), keyward::hashing::LegacyDigestError>(())
 /// ```
 #[derive(Clone)]
-pub struct ForeignDigest(pub(super) Scheme);
+pub struct LegacyDigest(pub(super) Scheme);
 
 #[derive(Clone)]
 pub(super) enum Scheme {
@@ -35,25 +35,25 @@ pub(super) enum Scheme {
     },
     /// A PHC string of argon2d, argon2i or argon2id.
     Argon2(Box<str>),
-    #[cfg(feature = "foreign-digests")]
+    #[cfg(feature = "legacy-digests")]
     Bcrypt(Box<str>),
     /// Django's: bcrypt of the SHA-256 in hex.
-    #[cfg(feature = "foreign-digests")]
+    #[cfg(feature = "legacy-digests")]
     BcryptSha256(Box<str>),
     /// Django's, as it writes it.
-    #[cfg(feature = "foreign-digests")]
+    #[cfg(feature = "legacy-digests")]
     Pbkdf2(Box<str>),
     /// Django's, as it writes it.
-    #[cfg(feature = "foreign-digests")]
+    #[cfg(feature = "legacy-digests")]
     Scrypt(Box<str>),
 }
 
-impl ForeignDigest {
+impl LegacyDigest {
     /// SHA-256 in 64 hex digits: what Laravel Sanctum and `prefixed-api-key` keep.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`].
-    pub fn sha256(hex: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`].
+    pub fn sha256(hex: &str) -> Result<Self, LegacyDigestError> {
         Ok(Self(Scheme::Sha256(from_hex(hex)?)))
     }
 
@@ -64,46 +64,46 @@ impl ForeignDigest {
     /// that you read, or the tokens themselves are kept.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`].
-    pub fn sha256_base64(text: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`].
+    pub fn sha256_base64(text: &str) -> Result<Self, LegacyDigestError> {
         Ok(Self(Scheme::Sha256(bytes_of_base64(text)?)))
     }
 
     /// SHA-512 in 128 hex digits.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`].
-    pub fn sha512(hex: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`].
+    pub fn sha512(hex: &str) -> Result<Self, LegacyDigestError> {
         Ok(Self(Scheme::Sha512(from_hex(hex)?)))
     }
 
     /// SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`].
-    pub fn sha512_base64(text: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`].
+    pub fn sha512_base64(text: &str) -> Result<Self, LegacyDigestError> {
         Ok(Self(Scheme::Sha512(bytes_of_base64(text)?)))
     }
 
-    /// HMAC-SHA-256 in 64 hex digits, under the [foreign key](super::ForeignKeys::hmac_key) of this name.
+    /// HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Key`].
-    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
+    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, LegacyDigestError> {
         Self::hmac_of(key, from_hex(hex)?)
     }
 
     /// HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Key`].
-    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
+    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, LegacyDigestError> {
         Self::hmac_of(key, bytes_of_base64(text)?)
     }
 
-    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, ForeignDigestError> {
+    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, LegacyDigestError> {
         if !is_key_name(key) {
-            return Err(ForeignDigestError::Key);
+            return Err(LegacyDigestError::Key);
         }
         let key = key.into();
         Ok(Self(Scheme::HmacSha256 { key, output }))
@@ -116,8 +116,8 @@ impl ForeignDigest {
     /// [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id) says.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`]; [`ForeignDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
-    pub fn argon2(text: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`]; [`LegacyDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
+    pub fn argon2(text: &str) -> Result<Self, LegacyDigestError> {
         check_argon2(text)?;
         Ok(Self(Scheme::Argon2(text.into())))
     }
@@ -127,9 +127,9 @@ impl ForeignDigest {
     /// bcrypt looks at 72 bytes and no more; longer secrets are refused, as any two that begin alike would be one.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Excessive`].
-    #[cfg(feature = "foreign-digests")]
-    pub fn bcrypt(text: &str) -> Result<Self, ForeignDigestError> {
+    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].
+    #[cfg(feature = "legacy-digests")]
+    pub fn bcrypt(text: &str) -> Result<Self, LegacyDigestError> {
         check_bcrypt(text)?;
         Ok(Self(Scheme::Bcrypt(text.into())))
     }
@@ -140,10 +140,10 @@ impl ForeignDigest {
     /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Malformed`], [`ForeignDigestError::Excessive`].
-    #[cfg(feature = "foreign-digests")]
-    pub fn django(text: &str) -> Result<Self, ForeignDigestError> {
-        let (algorithm, rest) = text.split_once('$').ok_or(ForeignDigestError::Malformed)?;
+    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].
+    #[cfg(feature = "legacy-digests")]
+    pub fn django(text: &str) -> Result<Self, LegacyDigestError> {
+        let (algorithm, rest) = text.split_once('$').ok_or(LegacyDigestError::Malformed)?;
         match algorithm {
             "argon2" => Self::argon2(&format!("${rest}")),
             "bcrypt" => Self::bcrypt(rest),
@@ -161,9 +161,9 @@ impl ForeignDigest {
             }
             "sha512" => match rest.strip_prefix('$') {
                 Some(hex) if hex.len() == 128 => Self::sha512(hex),
-                _ => Err(ForeignDigestError::Malformed),
+                _ => Err(LegacyDigestError::Malformed),
             },
-            _ => Err(ForeignDigestError::Malformed),
+            _ => Err(LegacyDigestError::Malformed),
         }
     }
 
@@ -175,13 +175,13 @@ impl ForeignDigest {
             Scheme::Sha512(_) => "sha512",
             Scheme::HmacSha256 { .. } => "hmac-sha256",
             Scheme::Argon2(_) => "argon2",
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Bcrypt(_) => "bcrypt",
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::BcryptSha256(_) => "bcrypt-sha256",
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Pbkdf2(_) => "pbkdf2",
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Scrypt(_) => "scrypt",
         }
     }
@@ -231,7 +231,7 @@ impl ForeignDigest {
             Scheme::Sha512(output) => format!("{name}:{}", hex(output.expose())),
             Scheme::HmacSha256 { key, output } => format!("{name}:{key}:{}", hex(output.expose())),
             Scheme::Argon2(text) => format!("{name}:{text}"),
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             Scheme::Bcrypt(text)
             | Scheme::BcryptSha256(text)
             | Scheme::Pbkdf2(text)
@@ -250,11 +250,11 @@ impl ForeignDigest {
                 Self::hmac_sha256(key, output).map_err(malformed)?
             }
             "argon2" => Self::argon2(rest).map_err(malformed)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             "bcrypt" => Self::bcrypt(rest).map_err(malformed)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             "bcrypt-sha256" => Self::django(&format!("bcrypt_sha256${rest}")).map_err(malformed)?,
-            #[cfg(feature = "foreign-digests")]
+            #[cfg(feature = "legacy-digests")]
             "pbkdf2" | "scrypt" => Self::django(rest).map_err(malformed)?,
             _ => return Err(HashingError::UnknownAlgorithm),
         };
@@ -268,25 +268,25 @@ impl ForeignDigest {
 }
 
 /// In time that does not depend on where they differ.
-impl PartialEq for ForeignDigest {
+impl PartialEq for LegacyDigest {
     fn eq(&self, other: &Self) -> bool {
         Output::new(self.to_text()).is(other.to_text().as_bytes())
     }
 }
 
-impl Eq for ForeignDigest {}
+impl Eq for LegacyDigest {}
 
 /// Shows the scheme only.
-impl fmt::Debug for ForeignDigest {
+impl fmt::Debug for LegacyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ForeignDigest({}, [redacted])", self.scheme())
+        write!(f, "LegacyDigest({}, [redacted])", self.scheme())
     }
 }
 
 /// A text is no digest of the scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ForeignDigestError {
+pub enum LegacyDigestError {
     /// It is malformed, or of another length.
     #[error("the text is no digest of this scheme")]
     Malformed,
@@ -295,7 +295,7 @@ pub enum ForeignDigestError {
     Excessive,
     /// The name or the key of an HMAC cannot be.
     #[error(
-        "a foreign key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
+        "an HMAC key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
     )]
     Key,
 }
@@ -310,13 +310,13 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
 
-fn from_hex<const N: usize>(text: &str) -> Result<Output<[u8; N]>, ForeignDigestError> {
+fn from_hex<const N: usize>(text: &str) -> Result<Output<[u8; N]>, LegacyDigestError> {
     let bytes = base16ct::mixed::decode_vec(text).ok();
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Output::new).ok_or(ForeignDigestError::Malformed)
+    bytes.map(Output::new).ok_or(LegacyDigestError::Malformed)
 }
 
-fn bytes_of_base64<const N: usize>(text: &str) -> Result<Output<[u8; N]>, ForeignDigestError> {
+fn bytes_of_base64<const N: usize>(text: &str) -> Result<Output<[u8; N]>, LegacyDigestError> {
     let bytes = from_base64(text).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Output::new).ok_or(ForeignDigestError::Malformed)
+    bytes.map(Output::new).ok_or(LegacyDigestError::Malformed)
 }

@@ -1,11 +1,11 @@
-//! What was presented, of the application's own format or of a foreign one.
+//! What was presented, of the application's own format or of a legacy one.
 
 use std::fmt;
 
-use super::ForeignKeys;
-use crate::key::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, may_be_foreign};
+use super::ImportedKeys;
+use crate::key::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, may_be_legacy};
 
-/// What was presented, with the id of the key that it claims to be: of the application's format or a foreign one.
+/// What was presented, with the id of the key that it claims to be: of the application's format or an imported one.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) id: KeyId,
@@ -15,8 +15,8 @@ pub(crate) struct Credential<'a> {
     pub(crate) secret: &'a [u8],
     /// All that came as one text; of a pair, the secret.
     pub(crate) text: &'a [u8],
-    /// The foreign format that it is written in.
-    pub(crate) foreign: Option<&'a str>,
+    /// The legacy format that it is written in.
+    pub(crate) legacy: Option<&'a str>,
 }
 
 impl<'a> Credential<'a> {
@@ -28,7 +28,7 @@ impl<'a> Credential<'a> {
     pub(crate) fn read(
         presented: PresentedKey<'a>,
         format: &'a KeyFormat,
-        foreign: Option<&'a ForeignKeys>,
+        imported: Option<&'a ImportedKeys>,
     ) -> Result<Self, KeyTextError> {
         let error = match format.parse_presented(presented) {
             Ok(parsed) => {
@@ -38,25 +38,25 @@ impl<'a> Credential<'a> {
                     environment: parsed.environment(),
                     secret,
                     text: secret,
-                    foreign: None,
+                    legacy: None,
                 });
             }
             Err(error) => error,
         };
-        let Some(foreign) = foreign else {
+        let Some(imported) = imported else {
             return Err(error);
         };
-        let Some(text) = may_be_foreign(presented, format) else {
+        let Some(text) = may_be_legacy(presented, format) else {
             return Err(error);
         };
-        let read = foreign.formats.iter().find_map(|format| {
+        let read = imported.formats.iter().find_map(|format| {
             let parts = format.parse(text)?;
             Some(Self {
-                id: foreign.id_of(format, &parts)?,
+                id: imported.id_of(format, &parts)?,
                 environment: None,
                 secret: parts.secret,
                 text: parts.text,
-                foreign: Some(format.name()),
+                legacy: Some(format.name()),
             })
         });
         read.ok_or(error)
@@ -67,7 +67,7 @@ impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
             .field("id", &self.id)
-            .field("foreign", &self.foreign)
+            .field("legacy", &self.legacy)
             .finish_non_exhaustive()
     }
 }

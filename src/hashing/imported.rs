@@ -9,11 +9,11 @@ mod credential;
 mod digest;
 mod hash;
 mod schemes;
-#[cfg(feature = "foreign-digests")]
+#[cfg(feature = "legacy-digests")]
 mod scrypt;
 
 pub(crate) use credential::Credential;
-pub use digest::{ForeignDigest, ForeignDigestError};
+pub use digest::{LegacyDigest, LegacyDigestError};
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use super::output::Output;
 use super::{Argon2Params, Binding, HashingError, Pepper};
-use crate::key::{Coverage, Digest, ForeignFormat, ForeignParts, KeyId, Lookup};
+use crate::key::{Coverage, Digest, KeyId, LegacyFormat, LegacyParts, Lookup};
 
 const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
@@ -32,21 +32,21 @@ const NAME: &str = "$keyward-foreign$v=1$";
 /// Which keys of other systems are accepted, and the pepper under which they are found.
 ///
 /// ```
-/// use keyward::{hashing::{ForeignKeys, Pepper}, key::ForeignFormat};
+/// use keyward::{hashing::{ImportedKeys, Pepper}, key::LegacyFormat};
 ///
 /// # let lookup: Vec<u8> = (0..32).collect();
-/// let foreign = ForeignKeys::under(Pepper::new(1, lookup)?).accept(ForeignFormat::sanctum());
-/// # let _ = foreign;
+/// let imported = ImportedKeys::under(Pepper::new(1, lookup)?).accept(LegacyFormat::sanctum());
+/// # let _ = imported;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ForeignKeys {
+pub struct ImportedKeys {
     lookup: Pepper,
-    formats: Vec<ForeignFormat>,
+    formats: Vec<LegacyFormat>,
     hmac_keys: Vec<(Box<str>, Arc<Hmac<Sha256>>)>,
 }
 
-impl ForeignKeys {
+impl ImportedKeys {
     /// None yet. Imported keys are found under this pepper, which therefore never changes: losing it, or
     /// opening with another one, loses them all. The store holds a check value of it.
     #[must_use]
@@ -60,7 +60,7 @@ impl ForeignKeys {
 
     /// Accepts texts of this format too. Where several formats could read a text, the one that was given first does.
     #[must_use]
-    pub fn accept(mut self, format: ForeignFormat) -> Self {
+    pub fn accept(mut self, format: LegacyFormat) -> Self {
         self.formats.push(format);
         self
     }
@@ -68,18 +68,18 @@ impl ForeignKeys {
     /// The key under which another system made its HMAC-SHA-256 digests, by a name of the host's choice.
     ///
     /// # Errors
-    /// [`ForeignDigestError::Key`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the
+    /// [`LegacyDigestError::Key`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the
     /// key is empty.
-    pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, ForeignDigestError> {
+    pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, LegacyDigestError> {
         if key.is_empty() || !digest::is_key_name(name) {
-            return Err(ForeignDigestError::Key);
+            return Err(LegacyDigestError::Key);
         }
-        let keyed = Hmac::new_from_slice(key).map_err(|_| ForeignDigestError::Key)?;
+        let keyed = Hmac::new_from_slice(key).map_err(|_| LegacyDigestError::Key)?;
         self.hmac_keys.push((name.into(), Arc::new(keyed)));
         Ok(self)
     }
 
-    pub(crate) fn format(&self, name: &str) -> Option<&ForeignFormat> {
+    pub(crate) fn format(&self, name: &str) -> Option<&LegacyFormat> {
         self.formats.iter().find(|format| format.name() == name)
     }
 
@@ -88,21 +88,21 @@ impl ForeignKeys {
         let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
-            return Some(format!("the foreign key `{name}` is given twice"));
+            return Some(format!("the HMAC key `{name}` is given twice"));
         }
         let formats = self.formats.iter().enumerate();
         for (index, format) in formats {
             let mut earlier = self.formats.iter().take(index);
             if earlier.any(|other| other.name() == format.name()) {
                 return Some(format!(
-                    "the foreign format `{}` is given twice",
+                    "the legacy format `{}` is given twice",
                     format.name()
                 ));
             }
             if let Lookup::HmacSha256 { key } = format.lookup()
                 && self.hmac_key_named(key).is_none()
             {
-                return Some(format!("there is no foreign key named `{key}`"));
+                return Some(format!("there is no HMAC key named `{key}`"));
             }
         }
         None
@@ -119,7 +119,7 @@ impl ForeignKeys {
     }
 
     /// The id of the key with these parts; none if the digest that would name it cannot be made.
-    pub(crate) fn id_of(&self, format: &ForeignFormat, parts: &ForeignParts<'_>) -> Option<KeyId> {
+    pub(crate) fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
         if let Some(id) = parts.id {
             return Some(self.id_named(format, id.as_bytes()));
         }
@@ -135,15 +135,15 @@ impl ForeignKeys {
     }
 
     /// The id of the key that bears this id in a format with ids inside.
-    pub(crate) fn id_of_id(&self, format: &ForeignFormat, id: &str) -> KeyId {
+    pub(crate) fn id_of_id(&self, format: &LegacyFormat, id: &str) -> KeyId {
         self.id_named(format, id.as_bytes())
     }
 
     /// The id of the key with this digest, where that is how its format finds a text.
     pub(crate) fn id_of_digest(
         &self,
-        format: &ForeignFormat,
-        digest: &ForeignDigest,
+        format: &LegacyFormat,
+        digest: &LegacyDigest,
     ) -> Option<KeyId> {
         let name = digest.as_lookup(format.lookup())?;
         Some(self.id_named(format, name))
@@ -151,7 +151,7 @@ impl ForeignKeys {
 
     /// The first 128 bits of HMAC-SHA-256 under the pepper, of a domain tag, the format's name behind its length, and
     /// what names the key in it.
-    fn id_named(&self, format: &ForeignFormat, named: &[u8]) -> KeyId {
+    fn id_named(&self, format: &LegacyFormat, named: &[u8]) -> KeyId {
         let mut mac = self.lookup.mac();
         mac.update(LOOKUP);
         let name = format.name().as_bytes();
@@ -164,12 +164,12 @@ impl ForeignKeys {
         KeyId::from_u128(u128::from_be_bytes(first))
     }
 
-    /// Writes a foreign digest as it is kept.
+    /// Writes a legacy digest as it is kept.
     pub(crate) fn keep(
         &self,
         binding: Binding<'_>,
         coverage: Coverage,
-        digest: &ForeignDigest,
+        digest: &LegacyDigest,
     ) -> Result<Digest, HashingError> {
         let covers = coverage_name(coverage);
         let text = digest.to_text();
@@ -178,13 +178,13 @@ impl ForeignKeys {
         Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| HashingError::Malformed)
     }
 
-    /// Reads a foreign digest as it is kept, once its tag has shown that it belongs here.
+    /// Reads a legacy digest as it is kept, once its tag has shown that it belongs here.
     pub(super) fn read(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
         most: Argon2Params,
-    ) -> Result<(Coverage, ForeignDigest), HashingError> {
+    ) -> Result<(Coverage, LegacyDigest), HashingError> {
         let malformed = HashingError::Malformed;
         let mut parts = digest
             .expose()
@@ -201,7 +201,7 @@ impl ForeignKeys {
             .into_iter()
             .find(|coverage| coverage_name(*coverage) == covers);
         match coverage {
-            Some(coverage) if is_ours => Ok((coverage, ForeignDigest::from_text(text, most)?)),
+            Some(coverage) if is_ours => Ok((coverage, LegacyDigest::from_text(text, most)?)),
             _ => Err(malformed),
         }
     }
@@ -219,20 +219,20 @@ impl ForeignKeys {
     /// The keyed hash that the digest needs, if it needs one.
     pub(super) fn mac_for(
         &self,
-        digest: &ForeignDigest,
+        digest: &LegacyDigest,
     ) -> Result<Option<Hmac<Sha256>>, HashingError> {
         match digest.key_name() {
             None => Ok(None),
             Some(name) => match self.hmac_key_named(name) {
                 Some(key) => Ok(Some(key.clone())),
-                None => Err(HashingError::UnknownForeignKey { name: name.into() }),
+                None => Err(HashingError::UnknownHmacKey { name: name.into() }),
             },
         }
     }
 }
 
 /// Whether the digest was made elsewhere.
-pub(super) fn is_foreign(digest: &Digest) -> bool {
+pub(super) fn is_legacy(digest: &Digest) -> bool {
     digest.expose().starts_with(NAME)
 }
 
@@ -243,10 +243,10 @@ const fn coverage_name(coverage: Coverage) -> &'static str {
     }
 }
 
-impl fmt::Debug for ForeignKeys {
+impl fmt::Debug for ImportedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.hmac_keys.iter().map(|(name, _)| name);
-        f.debug_struct("ForeignKeys")
+        f.debug_struct("ImportedKeys")
             .field("lookup", &self.lookup)
             .field("formats", &self.formats)
             .field("hmac_keys", &names.collect::<Vec<_>>())
@@ -275,20 +275,20 @@ mod tests {
 
     #[test]
     fn ids_and_kept_digests_are_the_published_ones() {
-        let old = ForeignFormat::opaque("old").unwrap().prefix("sk_").unwrap();
-        let foreign = ForeignKeys::under(pepper())
-            .accept(ForeignFormat::sanctum())
+        let old = LegacyFormat::opaque("old").unwrap().prefix("sk_").unwrap();
+        let imported = ImportedKeys::under(pepper())
+            .accept(LegacyFormat::sanctum())
             .accept(old);
         let own = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         let read = |text: &str| {
             let presented = PresentedKey::text(text);
-            let read = Credential::read(presented, &own, Some(&foreign)).unwrap();
-            (read.id, read.foreign.unwrap().to_owned())
+            let read = Credential::read(presented, &own, Some(&imported)).unwrap();
+            (read.id, read.legacy.unwrap().to_owned())
         };
         let (id, format) = read(&format!("12|{SECRET}"));
         assert_eq!(
             (id.to_string().as_str(), format.as_str()),
-            (answer("foreign id "), "sanctum")
+            (answer("imported id "), "sanctum")
         );
         let (opaque, format) = read(&format!("sk_{SECRET}"));
         assert_eq!(
@@ -302,17 +302,17 @@ mod tests {
             id,
         };
         let digest = digest::hex(&Sha256::digest(SECRET));
-        let digest = ForeignDigest::sha256(&digest).unwrap();
-        let kept = foreign.keep(binding, Coverage::Secret, &digest).unwrap();
-        assert_eq!(kept.expose(), answer("foreign digest "));
+        let digest = LegacyDigest::sha256(&digest).unwrap();
+        let kept = imported.keep(binding, Coverage::Secret, &digest).unwrap();
+        assert_eq!(kept.expose(), answer("legacy digest "));
         let most = Argon2Params::MOST_OBEYED;
-        let (coverage, read) = foreign.read(&kept, binding, most).unwrap();
+        let (coverage, read) = imported.read(&kept, binding, most).unwrap();
         assert_eq!((coverage, read), (Coverage::Secret, digest));
     }
 
     #[test]
     fn a_kept_digest_belongs_to_its_row_and_its_pepper() {
-        let foreign = ForeignKeys::under(pepper());
+        let imported = ImportedKeys::under(pepper());
         let (live, test) = (
             Environment::new("live").unwrap(),
             Environment::new("test").unwrap(),
@@ -321,33 +321,31 @@ mod tests {
             environment,
             id: KeyId::from_u128(id),
         };
-        let digest = ForeignDigest::sha512(&"ab".repeat(64)).unwrap();
-        let kept = foreign
+        let digest = LegacyDigest::sha512(&"ab".repeat(64)).unwrap();
+        let kept = imported
             .keep(binding(&live, 7), Coverage::Text, &digest)
             .unwrap();
         let most = Argon2Params::MOST_OBEYED;
-        assert!(foreign.read(&kept, binding(&live, 7), most).is_ok());
-        assert!(foreign.read(&kept, binding(&live, 8), most).is_err());
-        assert!(foreign.read(&kept, binding(&test, 7), most).is_err());
+        assert!(imported.read(&kept, binding(&live, 7), most).is_ok());
+        assert!(imported.read(&kept, binding(&live, 8), most).is_err());
+        assert!(imported.read(&kept, binding(&test, 7), most).is_err());
         let other = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
-        let other = ForeignKeys::under(other);
+        let other = ImportedKeys::under(other);
         assert!(other.read(&kept, binding(&live, 7), most).is_err());
         let as_secret = Digest::new(kept.expose().replace("$text$", "$secret$")).unwrap();
-        assert!(foreign.read(&as_secret, binding(&live, 7), most).is_err());
+        assert!(imported.read(&as_secret, binding(&live, 7), most).is_err());
     }
 
     #[test]
     fn what_cannot_be_as_given_is_found_when_opening() {
-        let by_mac = ForeignFormat::opaque("a")
-            .unwrap()
-            .found_by_hmac_sha256("k");
-        let keys = ForeignKeys::under(pepper()).accept(by_mac);
+        let by_mac = LegacyFormat::opaque("a").unwrap().found_by_hmac_sha256("k");
+        let keys = ImportedKeys::under(pepper()).accept(by_mac);
         assert!(keys.fault().unwrap().contains("`k`"));
         let keys = keys.hmac_key("k", b"key").unwrap();
         assert_eq!(keys.fault(), None);
-        let again = keys.accept(ForeignFormat::opaque("a").unwrap());
+        let again = keys.accept(LegacyFormat::opaque("a").unwrap());
         assert!(again.fault().unwrap().contains("twice"));
-        let keys = ForeignKeys::under(pepper());
+        let keys = ImportedKeys::under(pepper());
         let twice = keys.clone().hmac_key("k", b"a").unwrap();
         assert!(
             twice

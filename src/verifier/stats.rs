@@ -1,18 +1,18 @@
-//! What verifying costs, counted.
+//! Counters of what a node has verified and what that cost.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::hashing::Hasher;
 
-/// What has been done, counted since the start. Hashes include those of issuing.
+/// Counters of a [`Verifier`](super::Verifier) since it started. Hashes include those of issuing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Operations {
-    /// Credentials that were refused before anything else was done.
-    pub unreadable: u64,
-    /// Secrets that were compared with what an earlier request had proven, by one block of SHA-256.
-    pub tags: u64,
+pub struct VerifierStats {
+    /// Credentials that were rejected as malformed, before anything else was done.
+    pub malformed: u64,
+    /// Secrets compared with one that an earlier request has proven, by one block of SHA-256.
+    pub cache_hits: u64,
     /// Keys read from the store.
     pub store_reads: u64,
     /// SHA-256 and HMAC-SHA-256 digests computed.
@@ -21,16 +21,16 @@ pub struct Operations {
     pub slow_hashes: u64,
     /// Digests replaced by better ones.
     pub rehashed: u64,
-    /// Digests that were not replaced because a hash or a commit failed, or somebody else did it first; a later
-    /// use tries again. Those put off for want of a permit are not counted.
+    /// Digests that were not replaced because a hash or a commit failed, or another node did it first; a later use
+    /// tries again. Those put off for want of a permit are not counted.
     pub rehashes_failed: u64,
     /// Polls of the store's change feed that were applied.
-    pub rounds: u64,
+    pub feed_polls: u64,
     /// Polls of the store's change feed that failed. Watch it: while it grows, other nodes' changes are noticed late.
-    pub rounds_failed: u64,
-    /// Whether the change feed is being followed, so that cached keys need not be read again: a poll that began less
-    /// than a [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false where nothing is kept.
-    pub is_followed: bool,
+    pub feed_poll_failures: u64,
+    /// Whether the change feed is current, so that cached keys need not be read again: a poll that began less than a
+    /// [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false if nothing is cached.
+    pub feed_is_current: bool,
     /// Keys in memory.
     pub resident_keys: u64,
     /// About how many bytes they take.
@@ -44,8 +44,8 @@ pub(super) struct Counters {
     store_reads: AtomicU64,
     rehashed: AtomicU64,
     rehashes_failed: AtomicU64,
-    rounds: AtomicU64,
-    rounds_failed: AtomicU64,
+    feed_polls: AtomicU64,
+    feed_poll_failures: AtomicU64,
 }
 
 impl Default for Counters {
@@ -55,8 +55,8 @@ impl Default for Counters {
             store_reads: AtomicU64::default(),
             rehashed: AtomicU64::default(),
             rehashes_failed: AtomicU64::default(),
-            rounds: AtomicU64::default(),
-            rounds_failed: AtomicU64::default(),
+            feed_polls: AtomicU64::default(),
+            feed_poll_failures: AtomicU64::default(),
         }
     }
 }
@@ -67,8 +67,8 @@ const OWN_STRIPES: usize = 64;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe {
-    unreadable: AtomicU64,
-    tags: AtomicU64,
+    malformed: AtomicU64,
+    cache_hits: AtomicU64,
 }
 
 thread_local! {
@@ -87,13 +87,13 @@ fn stripe() -> usize {
 }
 
 impl Counters {
-    pub(super) fn unreadable(&self) {
-        self.count(|stripe| &stripe.unreadable);
+    pub(super) fn malformed(&self) {
+        self.count(|stripe| &stripe.malformed);
     }
 
     #[inline]
-    pub(super) fn tag(&self) {
-        self.count(|stripe| &stripe.tags);
+    pub(super) fn cache_hit(&self) {
+        self.count(|stripe| &stripe.cache_hits);
     }
 
     #[inline]
@@ -114,12 +114,12 @@ impl Counters {
         self.store_reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn round_completed(&self) {
-        self.rounds.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn feed_polled(&self) {
+        self.feed_polls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn round_failed(&self) {
-        self.rounds_failed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn feed_poll_failed(&self) {
+        self.feed_poll_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn rehashed(&self, replaced: bool) {
@@ -134,24 +134,24 @@ impl Counters {
     pub(super) fn read(
         &self,
         hasher: &Hasher,
-        is_followed: bool,
+        feed_is_current: bool,
         (resident_keys, resident_bytes): (usize, u64),
-    ) -> Operations {
+    ) -> VerifierStats {
         let (fast_hashes, slow_hashes) = hasher.hashes();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let often =
             |of: fn(&Stripe) -> &AtomicU64| self.often.iter().map(|stripe| read(of(stripe))).sum();
-        Operations {
-            unreadable: often(|stripe| &stripe.unreadable),
-            tags: often(|stripe| &stripe.tags),
+        VerifierStats {
+            malformed: often(|stripe| &stripe.malformed),
+            cache_hits: often(|stripe| &stripe.cache_hits),
             store_reads: read(&self.store_reads),
             fast_hashes,
             slow_hashes,
             rehashed: read(&self.rehashed),
             rehashes_failed: read(&self.rehashes_failed),
-            rounds: read(&self.rounds),
-            rounds_failed: read(&self.rounds_failed),
-            is_followed,
+            feed_polls: read(&self.feed_polls),
+            feed_poll_failures: read(&self.feed_poll_failures),
+            feed_is_current,
             resident_keys: u64::try_from(resident_keys).unwrap_or(u64::MAX),
             resident_bytes,
         }

@@ -1,12 +1,12 @@
-//! What lets a request through.
+//! What an admitted request was granted.
 
 use std::borrow::Cow;
 
 use crate::verifier::{Admitted, Grant, Permit};
 
-/// A request is let through.
+/// An admitted request: its grant and its permit.
 #[derive(Debug)]
-pub struct Passage {
+pub struct Admission {
     admitted: Admitted,
 }
 
@@ -22,7 +22,7 @@ pub struct ResponseHeader<'a> {
     pub replaces: bool,
 }
 
-impl Passage {
+impl Admission {
     pub(super) fn new(admitted: Admitted) -> Self {
         Self { admitted }
     }

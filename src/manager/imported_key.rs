@@ -5,7 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::hashing::ForeignDigest;
+use crate::hashing::LegacyDigest;
 use crate::key::KeyId;
 
 /// A key that clients hold already: what is known of it, and how strong it is.
@@ -13,18 +13,18 @@ use crate::key::KeyId;
 /// The guide [Migrating to Keyward](crate::manual::migrating) goes through it case by case.
 ///
 /// ```
-/// use keyward::{hashing::ForeignDigest, manager::ForeignKey};
+/// use keyward::{hashing::LegacyDigest, manager::ImportedKey};
 ///
 /// # let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 /// // A row of Sanctum's table: the client's text `12|x7Hq…` is not known, only the digest of what follows the bar.
-/// let key = ForeignKey::digest("sanctum", "12", ForeignDigest::sha256(sha256)?).declared_bits(238);
+/// let key = ImportedKey::digest("sanctum", "12", LegacyDigest::sha256(sha256)?).entropy_bits(238);
 /// # let _ = key;
-/// # Ok::<(), keyward::hashing::ForeignDigestError>(())
+/// # Ok::<(), keyward::hashing::LegacyDigestError>(())
 /// ```
 #[derive(Clone)]
-pub struct ForeignKey {
+pub struct ImportedKey {
     pub(super) form: Form,
-    pub(super) declared_bits: Option<u16>,
+    pub(super) entropy_bits: Option<u16>,
     pub(super) issued_at: Option<OffsetDateTime>,
 }
 
@@ -39,12 +39,12 @@ pub(super) enum Form {
     Digest {
         format: Box<str>,
         id: Box<str>,
-        digest: ForeignDigest,
+        digest: LegacyDigest,
     },
     /// A digest by which its text is found.
     OpaqueDigest {
         format: Box<str>,
-        digest: ForeignDigest,
+        digest: LegacyDigest,
     },
     /// A key of the two-value form, with an id like Keyward's own.
     Pair {
@@ -53,12 +53,12 @@ pub(super) enum Form {
     },
     PairDigest {
         id: KeyId,
-        digest: ForeignDigest,
+        digest: LegacyDigest,
     },
 }
 
-impl ForeignKey {
-    /// A key whose whole text is known, of the [foreign format](crate::key::ForeignFormat) of this name.
+impl ImportedKey {
+    /// A key whose whole text is known, of the [legacy format](crate::key::LegacyFormat) of this name.
     #[must_use]
     pub fn text(format: &str, text: impl Into<Vec<u8>>) -> Self {
         Self::of(Form::Text {
@@ -69,7 +69,7 @@ impl ForeignKey {
 
     /// A key of a format with ids inside, of which the id and a digest are known.
     #[must_use]
-    pub fn digest(format: &str, id: &str, digest: ForeignDigest) -> Self {
+    pub fn digest(format: &str, id: &str, digest: LegacyDigest) -> Self {
         Self::of(Form::Digest {
             format: format.into(),
             id: id.into(),
@@ -80,7 +80,7 @@ impl ForeignKey {
     /// A key of a format without ids inside, of which the digest is known by which the format finds it. A salted
     /// digest finds nothing: such a key needs an id, or its text.
     #[must_use]
-    pub fn opaque_digest(format: &str, digest: ForeignDigest) -> Self {
+    pub fn opaque_digest(format: &str, digest: LegacyDigest) -> Self {
         Self::of(Form::OpaqueDigest {
             format: format.into(),
             digest,
@@ -98,31 +98,31 @@ impl ForeignKey {
 
     /// As [`pair`](Self::pair), where a digest of the secret is known.
     #[must_use]
-    pub fn pair_digest(id: KeyId, digest: ForeignDigest) -> Self {
+    pub fn pair_digest(id: KeyId, digest: LegacyDigest) -> Self {
         Self::of(Form::PairDigest { id, digest })
     }
 
     fn of(form: Form) -> Self {
         Self {
             form,
-            declared_bits: None,
+            entropy_bits: None,
             issued_at: None,
         }
     }
 
-    /// Vouches for this much entropy in the secret, in bits: what its generator drew, such as 238 for 40 random letters
-    /// and digits. From 112 on it is kept under a fast hash; without a word it counts as weak, and is kept
-    /// under Argon2id.
+    /// Declares the entropy of the secret, in bits: what its generator drew, such as 238 for 40 random letters and
+    /// digits. From 112 on it is kept under a fast hash; undeclared it counts as weak, and is kept under Argon2id.
     ///
     /// # Security
-    /// Nothing can check it. Whoever vouches for a secret that can be guessed has it guessed from a stolen backup.
+    /// Keyward cannot check it. If a secret that can be guessed is declared strong, it can be guessed from a stolen
+    /// backup.
     #[must_use]
-    pub fn declared_bits(mut self, bits: u16) -> Self {
-        self.declared_bits = Some(bits);
+    pub fn entropy_bits(mut self, bits: u16) -> Self {
+        self.entropy_bits = Some(bits);
         self
     }
 
-    /// The name of the foreign format that it is said to be of; none for a key of two values.
+    /// The name of the legacy format that the key is of; `None` for a key of two values.
     #[must_use]
     pub fn format(&self) -> Option<&str> {
         match &self.form {
@@ -133,10 +133,10 @@ impl ForeignKey {
         }
     }
 
-    /// The entropy that is vouched for, in bits.
+    /// The entropy that was [declared](Self::entropy_bits), in bits.
     #[must_use]
-    pub fn vouched_bits(&self) -> Option<u16> {
-        self.declared_bits
+    pub fn declared_entropy_bits(&self) -> Option<u16> {
+        self.entropy_bits
     }
 
     /// When it was issued, if that is known: its age counts from there. By default from its import.
@@ -148,7 +148,7 @@ impl ForeignKey {
 }
 
 /// Shows no secret and no digest.
-impl fmt::Debug for ForeignKey {
+impl fmt::Debug for ImportedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match &self.form {
             Form::Text { .. } => "text",
@@ -157,9 +157,9 @@ impl fmt::Debug for ForeignKey {
             Form::Pair { .. } => "pair",
             Form::PairDigest { .. } => "digest of a pair",
         };
-        f.debug_struct("ForeignKey")
+        f.debug_struct("ImportedKey")
             .field("form", &form)
-            .field("declared_bits", &self.declared_bits)
+            .field("entropy_bits", &self.entropy_bits)
             .field("issued_at", &self.issued_at)
             .finish()
     }

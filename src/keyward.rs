@@ -255,7 +255,7 @@ impl Builder {
             Arc::clone(&store) as _,
             Arc::clone(&slots) as _,
         ));
-        let manager = KeyManager::new(manager::Parts {
+        let manager = KeyManager::new(manager::ManagerParts {
             store: Arc::clone(&store) as _,
             format: format.clone(),
             catalog: Arc::clone(&catalog),
@@ -270,7 +270,7 @@ impl Builder {
         });
         let random = Arc::clone(&self.random);
         let clock = Arc::clone(&self.clock);
-        let parts = verifier::Parts::new(
+        let parts = verifier::VerifierParts::new(
             store,
             format,
             catalog,

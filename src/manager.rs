@@ -89,12 +89,12 @@ use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
 /// Makes, changes and ends keys. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KeyManager {
-    parts: Arc<Parts>,
+    parts: Arc<ManagerParts>,
 }
 
-/// What a manager is made of.
+/// The dependencies of a manager.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct ManagerParts {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
@@ -112,7 +112,7 @@ pub(crate) struct Parts {
 const COMMIT_TRIES: u32 = 3;
 
 impl KeyManager {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: ManagerParts) -> Self {
         Self {
             parts: Arc::new(parts),
         }

@@ -50,8 +50,8 @@ pub enum Planted {
     OlderRevisionWins,
     /// A new history of the feed leaves the entries of the old one good.
     HistoryForgotten,
-    /// A slot goes while what was read of its key is still held.
-    Unpinned,
+    /// A slot goes while a snapshot of its key is still held.
+    Unguarded,
     /// A commit whose answer was lost lifts its fence.
     LostAnswerLiftsFence,
     /// The present history is looked at before the last round.

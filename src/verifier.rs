@@ -17,10 +17,10 @@
 //!
 //! # Why the warm way may be trusted
 //! Three rules stand between an entry and a verdict:
-//! - *The fence* (`slot.rs`): what a read brought is kept for later requests only while no commit of this node and no
-//!   change from the feed has overtaken it. A node that revokes fences the key before it commits (`fenced_store.rs`),
-//!   until the outcome is known. A request that came before the read began is decided on it even if it was
-//!   overtaken, unless a hash was computed since: a key that is being changed is not undecidable.
+//! - *The fence* (`slot.rs`): a snapshot of the record is kept for later requests only while no commit of this node and
+//!   no change from the feed has overtaken it. A node that revokes fences the key before it commits
+//!   (`fenced_store.rs`), until the outcome is known. A request that came before the read began is decided on it even
+//!   if it was overtaken, unless a hash was computed since: a key that is being changed is not undecidable.
 //! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds
 //!   of news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
 //! - *The tag* (`tag.rs`): a presented secret is wrong for good only if it was compared with what was proven against
@@ -64,7 +64,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use self::compiled::{Compiled, Known, Question, Wall};
+use self::compiled::{CachedRecord, CheckInput, CompiledRecord, WallClockReading};
 use self::grant::Duties;
 use self::lease::Lease;
 use self::reads::Places;
@@ -89,9 +89,9 @@ pub struct Verifier {
     core: Arc<Core>,
 }
 
-/// What a verifier is made of.
+/// The dependencies of a verifier.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct VerifierParts {
     pub(crate) store: Arc<FencedStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
@@ -104,7 +104,7 @@ pub(crate) struct Parts {
 
 /// What all clones of a verifier share.
 struct Core {
-    parts: Parts,
+    parts: VerifierParts,
     slots: Arc<Slots>,
     tagger: Tagger,
     places: Places,
@@ -129,7 +129,7 @@ pub(crate) fn slots(
     ))
 }
 
-impl Parts {
+impl VerifierParts {
     pub(crate) fn new(
         store: Arc<FencedStore>,
         format: KeyFormat,
@@ -157,7 +157,7 @@ impl Verifier {
     /// # Errors
     /// [`RandomError`] if there is no key for tags to be had.
     pub(crate) fn new(
-        parts: Parts,
+        parts: VerifierParts,
         slots: Arc<Slots>,
         cache: KeyCache,
     ) -> Result<Self, RandomError> {
@@ -225,7 +225,7 @@ impl Verifier {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
         }
-        let compiled = Compiled::new(Arc::clone(grant.known()), &self.core.parts);
+        let compiled = CompiledRecord::new(Arc::clone(grant.cached()), &self.core.parts);
         compiled
             .check_again(&self.core.parts, attempt)
             .map_err(|reason| Denial::of_key(grant.key_id(), reason))?;
@@ -258,7 +258,7 @@ impl Verifier {
     /// Whether this grant is this verifier's.
     #[must_use]
     pub fn has_admitted(&self, grant: &Grant) -> bool {
-        Weak::ptr_eq(&grant.known().home, &self.core.me)
+        Weak::ptr_eq(&grant.cached().home, &self.core.me)
     }
 
     /// What would be decided on this request and why, check by check: for an operator who asks why a key is refused.
@@ -320,9 +320,9 @@ impl Verifier {
     }
 }
 
-/// What a locked slot says to a request.
+/// The verdict of a locked slot on a request.
 enum Verdict {
-    Admitted(Arc<Known>, bool),
+    Admitted(Arc<CachedRecord>, bool),
     Denied(DenialReason),
 }
 
@@ -356,7 +356,7 @@ impl Core {
             credential.id,
             || self.tag(credential),
             |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
-                Verdict::Admitted(known, is_counted) => Some(Some((known, is_counted))),
+                Verdict::Admitted(cached, is_counted) => Some(Some((cached, is_counted))),
                 Verdict::Denied(reason) => {
                     refused = Some(reason);
                     Some(None)
@@ -364,7 +364,7 @@ impl Core {
             },
         );
         match (place??, refused) {
-            (Some((known, is_counted)), _) => Some(Ok(admitted(known, is_counted, attempt))),
+            (Some((cached, is_counted)), _) => Some(Ok(admitted(cached, is_counted, attempt))),
             (None, Some(reason)) => Some(Err(Denial::of_key(credential.id, reason))),
             (None, None) => None,
         }
@@ -389,24 +389,24 @@ impl Core {
         if entry.is_rehash_due(now) {
             return None;
         }
-        let wall = match Wall::read(&*self.parts.clock) {
+        let wall = match WallClockReading::read(&*self.parts.clock) {
             Ok(wall) => wall,
             Err(reason) => return Some(Verdict::Denied(reason)),
         };
-        let question = self.question(credential, attempt, wall);
-        let verdict = decide(&entry.compiled, &question, slot.in_flight);
-        take_down(slot, &question, &verdict);
+        let input = self.check_input(credential, attempt, wall);
+        let verdict = decide(&entry.compiled, &input, slot.in_flight);
+        record_usage(slot, &input, &verdict);
         Some(verdict)
     }
 
     #[inline]
-    fn question<'a>(
+    fn check_input<'a>(
         &'a self,
         credential: &'a Credential<'a>,
         attempt: &'a Attempt<'a>,
-        wall: Wall<'a>,
-    ) -> Question<'a> {
-        Question {
+        wall: WallClockReading<'a>,
+    ) -> CheckInput<'a> {
+        CheckInput {
             parts: &self.parts,
             credential,
             attempt,
@@ -415,44 +415,44 @@ impl Core {
     }
 }
 
-/// The verdict on whoever has proven the key's secret.
+/// The verdict on a request that has proven the key's secret.
 #[inline(always)]
-fn decide(compiled: &Compiled, question: &Question<'_>, in_flight: u32) -> Verdict {
+fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> Verdict {
     let limit = compiled.concurrency;
-    match compiled.judge(question) {
+    match compiled.judge(input) {
         Ok(()) if limit.is_some_and(|limit| in_flight >= limit.get()) => {
             Verdict::Denied(DenialReason::TooManyInFlight)
         }
-        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.known), limit.is_some()),
+        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.cached), limit.is_some()),
         Err(reason) => Verdict::Denied(reason),
     }
 }
 
-/// Takes the place of a request that was admitted, and takes down how the key was used. Under the slot's lock.
+/// Counts an admitted request in flight, and records how the key was used. Under the slot's lock.
 #[inline(always)]
-fn take_down(slot: &mut Slot, question: &Question<'_>, verdict: &Verdict) {
+fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
     match verdict {
         Verdict::Admitted(_, is_counted) => {
             slot.in_flight += u32::from(*is_counted);
             slot.granted = slot.granted.saturating_add(1);
         }
-        // What could not be decided was no use.
+        // An undecidable request did not use the key.
         Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => return,
         Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
     }
-    slot.last_used = question.wall.coarse();
+    slot.last_used = input.wall.coarse();
     slot.is_referenced = true;
 }
 
 #[inline(always)]
-fn admitted(known: Arc<Known>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
+fn admitted(cached: Arc<CachedRecord>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
     let permit = if is_counted {
-        Permit::of(&known)
+        Permit::of(&cached)
     } else {
         Permit::uncounted()
     };
     let duties = Duties::new(attempt.requirement.handler_checks());
-    Admitted::new(Grant::new(known, duties), permit)
+    Admitted::new(Grant::new(cached, duties), permit)
 }
 
 fn malformed(error: KeyTextError) -> Denial {

@@ -1,10 +1,12 @@
 //! The cold way: the store is asked, and the secret proven against what is stored.
 
-use super::compiled::Wall;
-use super::reads::Pin;
-use super::slot::{Look, Proof, Slot};
+use super::compiled::WallClockReading;
+use super::reads::SlotGuard;
+use super::slot::{Proof, Slot, Snapshot};
 use super::tag::Tag;
-use super::{Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, take_down};
+use super::{
+    Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, record_usage,
+};
 use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::sync::{Planted, planted};
@@ -29,39 +31,41 @@ impl Core {
         attempt: &Attempt<'_>,
     ) -> Result<Admitted, Denial> {
         let tag = self.tag(credential);
-        let pin = self.pin(credential.id, Some(tag));
-        let decided = self.decide_cold(&pin, tag, credential, attempt).await;
+        let guard = self.guard_slot(credential.id, Some(tag));
+        let decided = self.decide_cold(&guard, tag, credential, attempt).await;
         decided.map_err(|reason| Denial::of_key(credential.id, reason))
     }
 
     async fn decide_cold(
         &self,
-        pin: &Pin<'_>,
+        guard: &SlotGuard<'_>,
         tag: Tag,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
     ) -> Result<Admitted, DenialReason> {
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
-        // The moment at which the last hash had been computed.
-        let mut hashed = pin.since;
+        // The latest epoch when the last hash had been computed.
+        let mut hashed = guard.since;
         for tries in 0..TRIES {
-            let look = self.fetch(pin, tries > 0).await?;
+            let snapshot = self.fetch(guard, tries > 0).await?;
             let outdated = match &proven {
-                Some(proven) if proven.is_of(look.compiled.record()) => proven.outdated,
+                Some(proven) if proven.is_of(snapshot.compiled.record()) => proven.outdated,
                 _ => {
-                    let before =
-                        self.slots
-                            .find(credential.id, || (), |(), slot| slot.proof_of(&look, tag));
+                    let before = self.slots.find(
+                        credential.id,
+                        || (),
+                        |(), slot| slot.proof_of(&snapshot, tag),
+                    );
                     let outdated = match before.flatten() {
                         Some(proof) => proof.rehash_at.is_some(),
                         None => {
-                            let outdated = self.prove(credential, &look).await?;
-                            hashed = self.slots.line.last();
+                            let outdated = self.prove(credential, &snapshot).await?;
+                            hashed = self.slots.epochs.latest();
                             outdated
                         }
                     };
-                    let record = look.compiled.record();
+                    let record = snapshot.compiled.record();
                     proven = Some(Proven {
                         digest: record.digest().clone(),
                         environment: record.environment().clone(),
@@ -77,15 +81,15 @@ impl Core {
                 rehash_at: outdated.then(|| seconds.saturating_add(REHASH_PAUSE)),
             };
             // Before the digest is improved, so that other requests with the key need not wait for that.
-            self.slots.admit(credential.id, &look, Some(proof));
-            if outdated && may_rehash && self.would_admit(credential, attempt, &look)? {
+            self.slots.admit(credential.id, &snapshot, Some(proof));
+            if outdated && may_rehash && self.would_admit(credential, attempt, &snapshot)? {
                 may_rehash = false;
-                let record = look.compiled.record();
+                let record = snapshot.compiled.record();
                 if let Some(better) = self.rehash(credential.secret, record, tag).await {
-                    hashed = self.slots.line.last();
+                    hashed = self.slots.epochs.latest();
                     // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
                     if let Some(better) = better {
-                        let environment = look.compiled.record().environment().clone();
+                        let environment = snapshot.compiled.record().environment().clone();
                         proven = Some(Proven {
                             digest: better,
                             environment,
@@ -96,9 +100,9 @@ impl Core {
                     continue;
                 }
             }
-            match self.decide_on(credential, attempt, &look, pin.since, hashed)? {
-                Some(Verdict::Admitted(known, is_counted)) => {
-                    return Ok(admitted(known, is_counted, attempt));
+            match self.decide_on(credential, attempt, &snapshot, guard.since, hashed)? {
+                Some(Verdict::Admitted(cached, is_counted)) => {
+                    return Ok(admitted(cached, is_counted, attempt));
                 }
                 Some(Verdict::Denied(reason)) => return Err(reason),
                 None => {}
@@ -107,8 +111,8 @@ impl Core {
         Err(DenialReason::StaleCache)
     }
 
-    /// Whether a read may decide on a request that came at the moment `since`, and for which a hash was last computed
-    /// at the moment `hashed`.
+    /// Whether a snapshot may decide on a request that came in the epoch `since`, and for which a hash was last
+    /// computed in the epoch `hashed`.
     ///
     /// A read that began after the request came shows the key as the store had it while the request was under way. It
     /// decides whatever commits overtake it: a key that is changed without end would otherwise be undecidable. A change
@@ -119,41 +123,42 @@ impl Core {
     pub(super) fn may_decide(
         &self,
         slot: &Slot,
-        look: &Look,
+        snapshot: &Snapshot,
         since: u64,
         hashed: u64,
         now: u64,
     ) -> bool {
-        let age = now.checked_sub(look.stamp.began);
-        let is_own = look.stamp.moment > since
+        let age = now.checked_sub(snapshot.stamp.began);
+        let is_own = snapshot.stamp.epoch > since
             && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
-        let is_covered = self.slots.lease.covers(look.stamp, now)
+        let is_covered = self.slots.lease.covers(snapshot.stamp, now)
             && !slot.is_pending()
-            && !self.slots.line.is_pending(look.compiled.record());
-        let is_admitted = || slot.admits_look(look) && self.slots.line.admits(look.stamp.moment);
-        is_own && (look.stamp.moment > hashed || is_admitted())
+            && !self.slots.epochs.is_pending(snapshot.compiled.record());
+        let is_admitted =
+            || slot.admits_snapshot(snapshot) && self.slots.epochs.admits(snapshot.stamp.epoch);
+        is_own && (snapshot.stamp.epoch > hashed || is_admitted())
             || is_covered && is_admitted()
             || planted(Planted::JoinWithoutFence)
     }
 
-    /// The verdict on what was read; none if that is old by now.
+    /// The verdict on a snapshot. `None`: it is old by now.
     fn decide_on(
         &self,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
-        look: &Look,
+        snapshot: &Snapshot,
         since: u64,
         hashed: u64,
     ) -> Result<Option<Verdict>, DenialReason> {
         self.slots.with(credential.id, |slot| {
             let now = self.slots.now().map_err(DenialReason::Clock)?;
-            if !self.may_decide(slot, look, since, hashed, now) {
+            if !self.may_decide(slot, snapshot, since, hashed, now) {
                 return Ok(None);
             }
-            let wall = Wall::read(&*self.parts.clock)?;
-            let question = self.question(credential, attempt, wall);
-            let verdict = decide(&look.compiled, &question, slot.in_flight);
-            take_down(slot, &question, &verdict);
+            let wall = WallClockReading::read(&*self.parts.clock)?;
+            let input = self.check_input(credential, attempt, wall);
+            let verdict = decide(&snapshot.compiled, &input, slot.in_flight);
+            record_usage(slot, &input, &verdict);
             Ok(Some(verdict))
         })
     }
@@ -163,16 +168,20 @@ impl Core {
         &self,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
-        look: &Look,
+        snapshot: &Snapshot,
     ) -> Result<bool, DenialReason> {
-        let wall = Wall::read(&*self.parts.clock)?;
-        let question = self.question(credential, attempt, wall);
-        Ok(look.compiled.judge(&question).is_ok())
+        let wall = WallClockReading::read(&*self.parts.clock)?;
+        let input = self.check_input(credential, attempt, wall);
+        Ok(snapshot.compiled.judge(&input).is_ok())
     }
 
     /// Proves that the secret is the key's; whether its digest ranks lower than today's choice.
-    async fn prove(&self, credential: &Credential<'_>, look: &Look) -> Result<bool, DenialReason> {
-        let record = look.compiled.record();
+    async fn prove(
+        &self,
+        credential: &Credential<'_>,
+        snapshot: &Snapshot,
+    ) -> Result<bool, DenialReason> {
+        let record = snapshot.compiled.record();
         let hasher = &self.parts.hasher;
         let verdict = hasher.verify(record, credential, Purpose::Request);
         match verdict.await.map_err(DenialReason::Hashing)? {
@@ -183,7 +192,7 @@ impl Core {
             }
             Possession::Refuted => {
                 // The next stranger who tries this key costs no read.
-                self.slots.admit(credential.id, look, None);
+                self.slots.admit(credential.id, snapshot, None);
                 Err(DenialReason::WrongSecret)
             }
         }

@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
-use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, Parts};
+use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, VerifierParts};
 use crate::clock::{COARSE_LAG_MICROS, Clock, from_unix_micros, unix_micros};
 use crate::hashing::Credential;
 use crate::key::{Access, Bits, Environment, KeyRecord, Networks, Resources};
 use crate::passed_ends::PassedEnds;
 
-/// What a grant holds of a key: its record, shared by all its requests.
+/// A key's record as this node caches it, shared by its slot and all its grants.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct CachedRecord {
     pub(super) record: KeyRecord,
     /// The verifier that read it.
     pub(super) home: Weak<Core>,
@@ -20,10 +20,10 @@ pub(super) struct Known {
     pub(super) bytes: u32,
 }
 
-/// One record, compiled.
+/// A record compiled for deciding: scopes as bits, instants as integers.
 #[derive(Debug, Clone)]
-pub(super) struct Compiled {
-    pub(super) known: Arc<Known>,
+pub(super) struct CompiledRecord {
+    pub(super) cached: Arc<CachedRecord>,
     reach: Reach,
     /// The first instant at which it is valid, and the first at which it is not any more, in microseconds of Unix time.
     starts: i64,
@@ -61,15 +61,15 @@ enum Standing {
     OtherEnvironment,
 }
 
-/// What a key is asked.
-pub(super) struct Question<'a> {
-    pub(super) parts: &'a Parts,
+/// The input of a key's checks: one request, and the time.
+pub(super) struct CheckInput<'a> {
+    pub(super) parts: &'a VerifierParts,
     pub(super) credential: &'a Credential<'a>,
     pub(super) attempt: &'a Attempt<'a>,
-    pub(super) wall: Wall<'a>,
+    pub(super) wall: WallClockReading<'a>,
 }
 
-/// What is asked of whoever has proven its secret, in this order.
+/// A check that follows the proof of the secret. In this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     Environment,
@@ -93,9 +93,9 @@ impl Check {
     ];
 }
 
-impl Compiled {
-    pub(super) fn new(known: Arc<Known>, parts: &Parts) -> Self {
-        let record = &known.record;
+impl CompiledRecord {
+    pub(super) fn new(cached: Arc<CachedRecord>, parts: &VerifierParts) -> Self {
+        let record = &cached.record;
         let reach = match record.access() {
             Access::Full => Reach::Full,
             Access::Scopes(held) => {
@@ -132,49 +132,46 @@ impl Compiled {
             is_ours: record.prefix() == parts.format.prefix() && record.legacy_format().is_none(),
             is_restricted: *record.resources() != Resources::Any,
             is_weak: !record.origin().is_strong(),
-            known,
+            cached,
         }
     }
 
     pub(super) fn record(&self) -> &KeyRecord {
-        &self.known.record
+        &self.cached.record
     }
 
-    /// All that the possessor of a key's secret may still be refused for.
+    /// Runs all checks, in order.
     #[inline]
-    pub(super) fn judge(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+    pub(super) fn judge(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         // As in `Check::ALL`, which a loop would look each of them up in.
-        self.check(Check::Environment, question)?;
-        self.check(Check::Format, question)?;
-        self.check(Check::Tenant, question)?;
-        self.check(Check::Status, question)?;
-        self.check(Check::Network, question)?;
-        self.check(Check::Access, question)?;
-        self.check(Check::Resources, question)
+        self.check(Check::Environment, input)?;
+        self.check(Check::Format, input)?;
+        self.check(Check::Tenant, input)?;
+        self.check(Check::Status, input)?;
+        self.check(Check::Network, input)?;
+        self.check(Check::Access, input)?;
+        self.check(Check::Resources, input)
     }
 
     #[inline(always)]
-    pub(super) fn check(&self, check: Check, question: &Question<'_>) -> Result<(), DenialReason> {
+    pub(super) fn check(&self, check: Check, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         match check {
-            Check::Environment => self.check_environment(question),
-            Check::Format => self.check_format(question),
-            Check::Tenant => self.check_tenant(question.attempt),
-            Check::Status => self.check_status(question),
-            Check::Network => self.check_network(question),
-            Check::Access => self.check_access(question.parts, question.attempt),
-            Check::Resources => self.check_resources(question.attempt),
+            Check::Environment => self.check_environment(input),
+            Check::Format => self.check_format(input),
+            Check::Tenant => self.check_tenant(input.attempt),
+            Check::Status => self.check_status(input),
+            Check::Network => self.check_network(input),
+            Check::Access => self.check_access(input.parts, input.attempt),
+            Check::Resources => self.check_resources(input.attempt),
         }
     }
 
     #[inline]
-    fn check_environment(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+    fn check_environment(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         // Those of the format stand for the record's own: they are at hand, and it is not.
-        let mut accepted = question.parts.format.environments();
+        let mut accepted = input.parts.format.environments();
         let environment = accepted.nth(self.environment.into());
-        let named = [
-            question.credential.environment,
-            question.attempt.environment,
-        ];
+        let named = [input.credential.environment, input.attempt.environment];
         let mut named = named.into_iter().flatten();
         // The one that a key's text names is mostly the very same.
         let is_same = |a: &Environment, b: &Environment| std::ptr::eq(a, b) || a == b;
@@ -187,12 +184,12 @@ impl Compiled {
 
     /// A key has one form: the text that its client was given.
     #[inline]
-    fn check_format(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let presented = question.credential.legacy;
+    fn check_format(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
+        let presented = input.credential.legacy;
         let is_as_given = if self.is_ours {
             presented.is_none()
         } else {
-            let (record, format) = (self.record(), &question.parts.format);
+            let (record, format) = (self.record(), &input.parts.format);
             record.prefix() == format.prefix() && record.legacy_format() == presented
         };
         if is_as_given {
@@ -211,12 +208,12 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_status(&self, question: &Question<'_>) -> Result<(), DenialReason> {
+    fn check_status(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         if self.standing == Standing::Ended {
             return Err(self.why_ended());
         }
-        let wall = &question.wall;
-        if self.is_over(wall, &question.parts.passed)? {
+        let wall = &input.wall;
+        if self.is_over(wall, &input.parts.passed)? {
             return Err(self.why_over(wall));
         }
         if self.standing == Standing::Suspended {
@@ -232,8 +229,8 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_network(&self, question: &Question<'_>) -> Result<(), DenialReason> {
-        let client = question.attempt.client;
+    fn check_network(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
+        let client = input.attempt.client;
         if !self.has_networks || self.record().networks().permit(client) {
             return Ok(());
         }
@@ -247,7 +244,7 @@ impl Compiled {
     /// and resources.
     pub(super) fn check_again(
         &self,
-        parts: &Parts,
+        parts: &VerifierParts,
         attempt: &Attempt<'_>,
     ) -> Result<(), DenialReason> {
         let addressed = attempt.environment;
@@ -260,7 +257,11 @@ impl Compiled {
     }
 
     #[inline]
-    fn check_access(&self, parts: &Parts, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+    fn check_access(
+        &self,
+        parts: &VerifierParts,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), DenialReason> {
         let requirement = attempt.requirement;
         let has_access = match &self.reach {
             Reach::Full => true,
@@ -307,7 +308,7 @@ impl Compiled {
     /// Which of the ends has come. One that was seen to pass has, whatever the clock says now; the coarse reading is
     /// enough, as only what the operator is told depends on it.
     #[cold]
-    fn why_over(&self, wall: &Wall<'_>) -> DenialReason {
+    fn why_over(&self, wall: &WallClockReading<'_>) -> DenialReason {
         let record = self.record();
         // Most keys were never rotated, and need no date made of the reading.
         let is_superseded = record.rotation().is_some()
@@ -322,7 +323,11 @@ impl Compiled {
 
     /// Whether its end has come, or was seen to pass before. An end that has come is remembered.
     #[inline]
-    fn is_over(&self, wall: &Wall<'_>, passed: &PassedEnds) -> Result<bool, DenialReason> {
+    fn is_over(
+        &self,
+        wall: &WallClockReading<'_>,
+        passed: &PassedEnds,
+    ) -> Result<bool, DenialReason> {
         if self.ends == i64::MAX {
             return Ok(false);
         }
@@ -339,7 +344,7 @@ impl Compiled {
     /// Whether it is good now: neither ended nor switched off.
     pub(super) fn is_good(
         &self,
-        wall: &Wall<'_>,
+        wall: &WallClockReading<'_>,
         passed: &PassedEnds,
     ) -> Result<bool, DenialReason> {
         let is_good = self.standing == Standing::Good && !self.is_over(wall, passed)?;
@@ -347,14 +352,14 @@ impl Compiled {
     }
 }
 
-/// The wall clock, as one verification reads it: coarsely, and exactly only where that matters.
-pub(super) struct Wall<'a> {
+/// The wall clock as one verification reads it: coarsely, and exactly only if that matters.
+pub(super) struct WallClockReading<'a> {
     clock: &'a dyn Clock,
     coarse: i64,
     exact: Cell<Option<i64>>,
 }
 
-impl<'a> Wall<'a> {
+impl<'a> WallClockReading<'a> {
     pub(super) fn read(clock: &'a dyn Clock) -> Result<Self, DenialReason> {
         Ok(Self {
             coarse: clock.coarse_micros().map_err(DenialReason::Clock)?,

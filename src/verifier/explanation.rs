@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Weak;
 
-use super::compiled::{Check, Compiled, Known, Wall};
+use super::compiled::{CachedRecord, Check, CompiledRecord, WallClockReading};
 use super::reads::record_of;
 use super::{Attempt, Core, Denial, DenialReason, malformed};
 use crate::clock::rfc3339;
@@ -177,7 +177,7 @@ impl Core {
             return told.unreached(AFTER.get(2..).unwrap_or_default());
         }
         told.passed("secret", "it is the key's");
-        let wall = match Wall::read(&*self.parts.clock) {
+        let wall = match WallClockReading::read(&*self.parts.clock) {
             Ok(wall) => wall,
             Err(reason) => {
                 // Nothing that follows is looked at without a clock.
@@ -186,16 +186,16 @@ impl Core {
                 return told.unreached(AFTER.get(6..).unwrap_or_default());
             }
         };
-        let question = self.question(&credential, attempt, wall);
-        let known = Known {
+        let input = self.check_input(&credential, attempt, wall);
+        let cached = CachedRecord {
             bytes: 0,
             record,
             home: Weak::clone(&self.me),
         };
-        let compiled = Compiled::new(known.into(), &self.parts);
+        let compiled = CompiledRecord::new(cached.into(), &self.parts);
         for check in Check::ALL {
             let (name, by) = shown(check, compiled.record(), attempt);
-            match compiled.check(check, &question) {
+            match compiled.check(check, &input) {
                 Ok(()) => told.passed(name, by),
                 Err(reason) => told.failed(name, reason),
             }

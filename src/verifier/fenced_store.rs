@@ -101,7 +101,7 @@ impl Fences {
             slots.with(*id, super::slot::Slot::begin_commit);
         }
         for scope in &fences.cutoffs {
-            slots.line.begin_cutoff(scope);
+            slots.epochs.begin_cutoff(scope);
         }
         fences
     }
@@ -110,14 +110,14 @@ impl Fences {
 impl Drop for Fences {
     fn drop(&mut self) {
         for id in &self.keys {
-            let moment = self.slots.line.next();
-            self.slots.with(*id, |slot| slot.end_commit(moment));
+            let epoch = self.slots.epochs.next();
+            self.slots.with(*id, |slot| slot.end_commit(epoch));
             self.slots.release(*id);
             self.slots.watchers.wake(*id);
         }
         for scope in &self.cutoffs {
             self.slots.cut_off(scope);
-            self.slots.line.end_cutoff(scope);
+            self.slots.epochs.end_cutoff(scope);
         }
     }
 }

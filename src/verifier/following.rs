@@ -104,7 +104,7 @@ impl Core {
 
     fn apply(&self, item: &Changed) {
         match item {
-            Changed::Key { id, revision } => self.slots.told(*id, *revision),
+            Changed::Key { id, revision } => self.slots.on_feed_change(*id, *revision),
             Changed::Cutoff { .. } if planted(Planted::CutoffPassedOver) => {}
             Changed::Cutoff { scope } => self.slots.cut_off(scope),
             Changed::EventsCut { .. } => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Permit;
-use super::compiled::Known;
+use super::compiled::CachedRecord;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
 /// Yes.
@@ -36,21 +36,21 @@ impl Admitted {
 /// What was granted: whose key it was, and what it permits. Cheap to clone; travels with the request.
 #[derive(Clone)]
 pub struct Grant {
-    known: Arc<Known>,
+    cached: Arc<CachedRecord>,
     /// None where the handler promised nothing, so that most grants allocate nothing.
     duties: Option<Arc<Duties>>,
 }
 
 impl Grant {
-    pub(super) fn new(known: Arc<Known>, duties: Option<Duties>) -> Self {
+    pub(super) fn new(cached: Arc<CachedRecord>, duties: Option<Duties>) -> Self {
         Self {
-            known,
+            cached,
             duties: duties.map(Arc::new),
         }
     }
 
-    pub(super) fn known(&self) -> &Arc<Known> {
-        &self.known
+    pub(super) fn cached(&self) -> &Arc<CachedRecord> {
+        &self.cached
     }
 
     /// The same, with these checks owed besides.
@@ -63,7 +63,7 @@ impl Grant {
             None => self.duties.clone(),
         };
         Self {
-            known: Arc::clone(&self.known),
+            cached: Arc::clone(&self.cached),
             duties,
         }
     }
@@ -71,31 +71,31 @@ impl Grant {
     /// The key's id.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        self.known.record.id()
+        self.cached.record.id()
     }
 
     /// Whose key it is.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
-        self.known.record.tenant()
+        self.cached.record.tenant()
     }
 
     /// What people call the key.
     #[must_use]
     pub fn title(&self) -> &Title {
-        self.known.record.title()
+        self.cached.record.title()
     }
 
     /// The environment that the key was issued for.
     #[must_use]
     pub fn environment(&self) -> &Environment {
-        self.known.record.environment()
+        self.cached.record.environment()
     }
 
     /// All that is known of the key, as it was when the request was admitted.
     #[must_use]
     pub fn record(&self) -> &KeyRecord {
-        &self.known.record
+        &self.cached.record
     }
 
     /// Whether the key is permitted this resource. The answer counts as the check that a route promised with
@@ -105,7 +105,7 @@ impl Grant {
     /// [`ResourceDenied`] if it is not: the handler answers 403, or 404 where existence itself is not to be told.
     pub fn permits(&self, kind: &str, value: &str) -> Result<(), ResourceDenied> {
         self.done(kind);
-        if self.known.record.resources().permit(kind, value) {
+        if self.cached.record.resources().permit(kind, value) {
             Ok(())
         } else {
             Err(ResourceDenied)
@@ -116,7 +116,7 @@ impl Grant {
     #[must_use]
     pub fn only(&self, kind: &str) -> Only<'_> {
         self.done(kind);
-        match self.known.record.resources().values(kind) {
+        match self.cached.record.resources().values(kind) {
             [] => Only::Any,
             values => Only::These(values),
         }
@@ -136,7 +136,7 @@ impl Grant {
     /// changed since; the grant holds what it was.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        let home = self.known.home.upgrade();
+        let home = self.cached.home.upgrade();
         home.is_some_and(|home| home.is_good(self.key_id()) == Some(true))
     }
 
@@ -157,11 +157,11 @@ impl Grant {
     /// # }
     /// ```
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let known = Arc::clone(&self.known);
+        let cached = Arc::clone(&self.cached);
         async move {
             // With the verifier gone nobody could tell.
-            if let Some(home) = known.home.upgrade() {
-                home.last(known.record.id()).await;
+            if let Some(home) = cached.home.upgrade() {
+                home.wait_until_ended(cached.record.id()).await;
             }
         }
     }

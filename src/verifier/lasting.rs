@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::compiled::Wall;
-use super::reads::{Pin, within};
+use super::compiled::WallClockReading;
+use super::reads::{SlotGuard, within};
 use super::slot::Slot;
 use super::slots::Slots;
 use super::{Core, DenialReason};
 use crate::key::KeyId;
 
-/// How long is waited at most before the next look: wall clocks can be set.
+/// The longest wait before the next check: wall clocks can be set.
 const MOST_WAIT: Duration = Duration::from_secs(5);
 
 /// The shortest wait: the timer's resolution, so that the watcher is not woken over and over just before the end.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
-/// The wait before another look where the last one brought nothing.
+/// The wait before the next check if the last one failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest time that a look may take which starts when the lease is over.
+/// The longest time for a check that starts when the lease is over.
 const MOST_GRACE: Duration = Duration::from_secs(1);
 
 /// How often what was read may turn out to be old.
@@ -31,7 +31,7 @@ const TRIES: u32 = 4;
 impl Core {
     /// Whether the key is good, as far as its slot can say.
     pub(super) fn is_good(&self, id: KeyId) -> Option<bool> {
-        let wall = Wall::read(&*self.parts.clock).ok()?;
+        let wall = WallClockReading::read(&*self.parts.clock).ok()?;
         let is_good = self.slots.find(
             id,
             || (),
@@ -46,21 +46,21 @@ impl Core {
 
     /// Whether the key is good, as the store has it now.
     pub(super) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
-        let looked = self.look_again(&self.pin(id, None)).await?;
-        Ok(looked.is_some())
+        let checked = self.check_again(&self.guard_slot(id, None)).await?;
+        Ok(checked.is_some())
     }
 
-    /// Resolves when the key is no longer good, or when the lease of the last successful look has ended.
+    /// Resolves when the key is no longer good, or when the lease of the last successful check has ended.
     ///
-    /// A look that reads the store starts when half of the lease is left, so that a store which answers is never too
+    /// A check that reads the store starts when half of the lease is left, so that a store which answers is never too
     /// late, and one which does not answer never extends the lease.
-    pub(super) async fn last(&self, id: KeyId) {
+    pub(super) async fn wait_until_ended(&self, id: KeyId) {
         let watching = Watching::new(&self.slots, id);
         let grace = MOST_GRACE.min(self.patience / 4);
         let mut known_until = self.known_until(id);
         let mut has_failed = false;
         loop {
-            // Listening before the look, so that no change falls between the two.
+            // Listening before the check, so that no change falls between the two.
             let mut changed = pin!(watching.woken.notified());
             changed.as_mut().enable();
             let Ok(now) = self.slots.now() else {
@@ -70,17 +70,17 @@ impl Core {
             if has_failed && left.is_zero() {
                 return;
             }
-            // The lease may be over before this look starts, if the handler was slow or the process was not running.
+            // The lease may be over before this check starts, if the handler was slow or the process was not running.
             let limit = if has_failed { left } else { left.max(grace) };
-            let mut pin = self.pin(id, None);
-            pin.ahead = self.slots.lease.bound() / 2;
-            let looked = within(limit, self.look_again(&pin)).await;
-            drop(pin);
+            let mut guard = self.guard_slot(id, None);
+            guard.ahead = self.slots.lease.bound() / 2;
+            let checked = within(limit, self.check_again(&guard)).await;
+            drop(guard);
             let Ok(now) = self.slots.now() else {
                 return;
             };
-            has_failed = !matches!(looked, Some(Ok(_)));
-            let most = match looked {
+            has_failed = !matches!(checked, Some(Ok(_)));
+            let most = match checked {
                 Some(Ok(Some(good))) => {
                     known_until = good.known_until;
                     let left = Duration::from_nanos(known_until.saturating_sub(now));
@@ -95,7 +95,7 @@ impl Core {
                     PAUSE.min(left)
                 }
             };
-            // Either outcome only says when to look again.
+            // Either outcome only says when to check again.
             let _ = tokio::time::timeout(most.max(LEAST_WAIT), changed).await;
         }
     }
@@ -111,41 +111,41 @@ impl Core {
         found.flatten().unwrap_or(0)
     }
 
-    /// Looks at the key once more. `None` if it is not good.
-    async fn look_again(&self, pin: &Pin<'_>) -> Result<Option<Good>, DenialReason> {
-        let id = pin.id;
+    /// Checks the key once more. `None` if it is not good.
+    async fn check_again(&self, guard: &SlotGuard<'_>) -> Result<Option<Good>, DenialReason> {
+        let id = guard.id;
         for tries in 0..TRIES {
-            let look = self.fetch(pin, tries > 0).await?;
+            let snapshot = self.fetch(guard, tries > 0).await?;
             let now = self.slots.now().map_err(DenialReason::Clock)?;
             let may_decide = self.slots.with(id, |slot| {
-                self.may_decide(slot, &look, pin.since, pin.since, now)
+                self.may_decide(slot, &snapshot, guard.since, guard.since, now)
             });
             if !may_decide {
                 continue;
             }
-            let wall = Wall::read(&*self.parts.clock)?;
-            if !look.compiled.is_good(&wall, &self.parts.passed)? {
+            let wall = WallClockReading::read(&*self.parts.clock)?;
+            if !snapshot.compiled.is_good(&wall, &self.parts.passed)? {
                 return Ok(None);
             }
-            let left = match look.compiled.ends {
+            let left = match snapshot.compiled.ends {
                 i64::MAX => i64::MAX,
                 end => end.saturating_sub(wall.exact()?),
             };
             let patience = u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX);
-            let own = look.stamp.began.saturating_add(patience);
+            let own = snapshot.stamp.began.saturating_add(patience);
             return Ok(Some(Good {
                 expires_in: Duration::from_micros(u64::try_from(left).unwrap_or(0)),
-                known_until: own.max(self.slots.lease.end(look.stamp)),
+                known_until: own.max(self.slots.lease.end(snapshot.stamp)),
             }));
         }
         Err(DenialReason::StaleCache)
     }
 }
 
-/// A look that found the key good.
+/// A check that found the key good.
 struct Good {
     expires_in: Duration,
-    /// When the lease of this look ends, in nanoseconds of the monotonic clock.
+    /// When the lease of this check ends, in nanoseconds of the monotonic clock.
     known_until: u64,
 }
 

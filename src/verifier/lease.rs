@@ -10,8 +10,8 @@ use crate::sync::{AtomicU64, Ordering, Planted, planted};
 /// When a read began: before the question was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Its place among all that this node began and ended, counted.
-    pub(super) moment: u64,
+    /// Its place among all that this node began and ended.
+    pub(super) epoch: u64,
     /// The monotonic clock, in nanoseconds.
     pub(super) began: u64,
     /// The history that the feed was in; 0 if it was in none.
@@ -71,7 +71,7 @@ impl Lease {
         began.saturating_add(self.bound)
     }
 
-    /// A clock that stands before the beginning tells nothing.
+    /// If the clock is earlier than the start, nothing is fresh.
     fn is_fresh(&self, began: u64, now: u64) -> bool {
         now.checked_sub(began).is_some_and(|age| age < self.bound)
     }
@@ -107,7 +107,7 @@ mod tests {
 
     fn stamp(began: u64, history: u32) -> Stamp {
         Stamp {
-            moment: 1,
+            epoch: 1,
             began,
             history,
         }

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::compiled::Known;
+use super::compiled::CachedRecord;
 
 /// A place among the requests of a key that may be in flight at once, on this node. Given back when dropped: keep it
 /// until the response has been sent.
 #[must_use = "dropping the permit gives its place back"]
-pub struct Permit(Option<Arc<Known>>);
+pub struct Permit(Option<Arc<CachedRecord>>);
 
 impl Permit {
     /// The place that was taken in the key's slot.
-    pub(super) fn of(known: &Arc<Known>) -> Self {
-        Self(Some(Arc::clone(known)))
+    pub(super) fn of(cached: &Arc<CachedRecord>) -> Self {
+        Self(Some(Arc::clone(cached)))
     }
 
     /// Of a key that does not bound them.
@@ -32,10 +32,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(known) = self.0.take()
-            && let Some(home) = known.home.upgrade()
+        if let Some(cached) = self.0.take()
+            && let Some(home) = cached.home.upgrade()
         {
-            home.slots.give_back(known.record.id());
+            home.slots.give_back(cached.record.id());
         }
     }
 }

@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::compiled::{Compiled, Known};
+use super::compiled::{CachedRecord, CompiledRecord};
 use super::lease::Stamp;
-use super::slot::{Flight, Look, Slot};
+use super::slot::{Flight, Slot, Snapshot};
 use super::slots::Slots;
 use super::tag::Tag;
 use super::{Core, DenialReason};
@@ -26,10 +26,10 @@ use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::StoreError;
 use crate::sync::{Planted, planted};
 
-/// What a read brought.
+/// The outcome of a read.
 #[derive(Clone)]
 pub(super) enum Fetched {
-    Found(Look),
+    Found(Snapshot),
     /// There is no such key.
     Missing,
     /// The store failed.
@@ -59,7 +59,7 @@ impl Places {
 /// What a request does about a read.
 enum Part {
     /// Nothing: what it needs is here.
-    Ready(Look),
+    Ready(Snapshot),
     /// It takes the answer of one that is under way.
     Join(watch::Receiver<Option<Fetched>>, u64),
     /// It lets one that began too early end, and looks again.
@@ -69,30 +69,30 @@ enum Part {
 }
 
 impl Core {
-    /// Keeps the key's slot for as long as something that was read may still be used: what makes it old is told there.
-    /// With the tag of what was presented, if anything was.
-    pub(super) fn pin(&self, id: KeyId, tag: Option<Tag>) -> Pin<'_> {
+    /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. With the
+    /// tag of the presented credential, if there is one.
+    pub(super) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
         self.slots.with(id, |slot| {
-            slot.readers += u32::from(!planted(Planted::Unpinned));
+            slot.readers += u32::from(!planted(Planted::Unguarded));
         });
-        Pin {
+        SlotGuard {
             slots: &self.slots,
             id,
             tag,
-            since: self.slots.line.last(),
+            since: self.slots.epochs.latest(),
             ahead: 0,
         }
     }
 
-    /// What is known of a key whose slot is pinned; from a read that began since then, if it must be.
+    /// A snapshot of a key whose slot is guarded; from a read that began after the guard, if it must be.
     ///
     /// Where each request must have an answer younger than itself, at most two reads of a key follow each other: those
     /// who came during the first share the second.
     pub(super) async fn fetch(
         &self,
-        pin: &Pin<'_>,
+        guard: &SlotGuard<'_>,
         mut must_begin_later: bool,
-    ) -> Result<Look, DenialReason> {
+    ) -> Result<Snapshot, DenialReason> {
         let start = self.slots.now().map_err(DenialReason::Clock)?;
         let mut vanished = 0;
         loop {
@@ -103,8 +103,8 @@ impl Core {
             if is_late {
                 return Err(DenialReason::StaleCache);
             }
-            let (fetched, begun) = match self.take_part(pin, now, must_begin_later, vanished) {
-                Part::Ready(look) => return Ok(look),
+            let (fetched, begun) = match self.take_part(guard, now, must_begin_later, vanished) {
+                Part::Ready(snapshot) => return Ok(snapshot),
                 Part::Join(answer, begun) => match within(self.patience, joined(answer)).await {
                     Some(Some(fetched)) => (fetched, begun),
                     Some(None) => {
@@ -120,7 +120,7 @@ impl Core {
                 Part::Lead(answer, begun, is_known) => {
                     let reading = Reading {
                         core: self,
-                        id: pin.id,
+                        id: guard.id,
                         begun,
                         answer,
                     };
@@ -128,9 +128,9 @@ impl Core {
                 }
             };
             let reason = match fetched {
-                Fetched::Found(look) => return Ok(look),
+                Fetched::Found(snapshot) => return Ok(snapshot),
                 // It may have been issued since.
-                Fetched::Missing if begun <= pin.since => {
+                Fetched::Missing if begun <= guard.since => {
                     must_begin_later = true;
                     continue;
                 }
@@ -143,28 +143,34 @@ impl Core {
         }
     }
 
-    fn take_part(&self, pin: &Pin<'_>, now: u64, must_begin_later: bool, vanished: u32) -> Part {
-        let begun = self.slots.line.next();
+    fn take_part(
+        &self,
+        guard: &SlotGuard<'_>,
+        now: u64,
+        must_begin_later: bool,
+        vanished: u32,
+    ) -> Part {
+        let begun = self.slots.epochs.next();
         // Where this node is changing the key, or keeps nothing, each request needs an answer younger than itself.
         let needs_own = must_begin_later || self.slots.lease.bound() == 0;
-        self.slots.with(pin.id, |slot| {
-            if let Some(entry) = self.usable(slot, now.saturating_add(pin.ahead)) {
-                return Part::Ready(entry.look());
+        self.slots.with(guard.id, |slot| {
+            if let Some(entry) = self.usable(slot, now.saturating_add(guard.ahead)) {
+                return Part::Ready(entry.snapshot());
             }
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
             let is_known =
-                proof.is_some_and(|proof| pin.tag.is_none_or(|tag| proof.tag.matches(&tag)));
+                proof.is_some_and(|proof| guard.tag.is_none_or(|tag| proof.tag.matches(&tag)));
             // One who has lost two leaders reads for himself: somebody may be making it so. And who is known here does
             // not wait in the strangers' queue: those who wait there already keep their read, and whoever comes joins
             // this one.
             let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
             if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
-                    Some(entry) => self.slots.line.is_pending(entry.compiled.record()),
-                    None => self.slots.line.is_any_pending(),
+                    Some(entry) => self.slots.epochs.is_pending(entry.compiled.record()),
+                    None => self.slots.epochs.is_any_pending(),
                 };
                 let is_too_early = needs_own || is_cut_off || slot.is_pending();
-                return if is_too_early && flight.begun <= pin.since {
+                return if is_too_early && flight.begun <= guard.since {
                     Part::Wait(flight.answer.clone())
                 } else {
                     Part::Join(flight.answer.clone(), flight.begun)
@@ -184,10 +190,10 @@ impl Core {
     #[inline]
     pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
         let entry = slot.admitted()?;
-        // A round that is seen completed has told the key's news under this very lock, and the cutoffs' before it.
+        // A completed poll has applied the key's changes under this very lock, and the cutoffs before it.
         let is_usable = self.slots.lease.covers(entry.stamp, now)
-            && !self.slots.line.is_pending(entry.compiled.record())
-            && self.slots.line.admits(entry.stamp.moment);
+            && !self.slots.epochs.is_pending(entry.compiled.record())
+            && self.slots.epochs.admits(entry.stamp.epoch);
         is_usable.then_some(entry)
     }
 
@@ -227,19 +233,19 @@ impl Core {
             Err(error) => return Fetched::Failed(Arc::new(error)),
         };
         match record_of(id, stored) {
-            Ok(record) => Fetched::Found(self.look(record, stamp)),
+            Ok(record) => Fetched::Found(self.snapshot(record, stamp)),
             Err(error) => Fetched::Unreadable(Arc::new(error)),
         }
     }
 
-    fn look(&self, record: KeyRecord, stamp: Stamp) -> Look {
-        let known = Known {
+    fn snapshot(&self, record: KeyRecord, stamp: Stamp) -> Snapshot {
+        let cached = CachedRecord {
             bytes: super::weight::of(&record),
             record,
             home: Weak::clone(&self.me),
         };
-        Look {
-            compiled: Compiled::new(Arc::new(known), &self.parts),
+        Snapshot {
+            compiled: CompiledRecord::new(Arc::new(cached), &self.parts),
             stamp,
         }
     }
@@ -253,18 +259,18 @@ pub(super) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, Decod
     KeyRecord::decode(stored)
 }
 
-/// Keeps a slot.
-pub(super) struct Pin<'a> {
+/// Keeps a slot alive while one of its snapshots may still be used.
+pub(super) struct SlotGuard<'a> {
     slots: &'a Slots,
     pub(super) id: KeyId,
     tag: Option<Tag>,
-    /// The moment at which it began.
+    /// The latest epoch when it was taken.
     pub(super) since: u64,
     /// For how many more nanoseconds an entry must be covered to be used without a read.
     pub(super) ahead: u64,
 }
 
-impl Drop for Pin<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         let is_idle = self.slots.with(self.id, |slot| {
             slot.readers = slot.readers.saturating_sub(1);
@@ -300,12 +306,12 @@ impl Reading<'_> {
     /// Brings a key that has its place already up to date.
     fn refresh(&self, fetched: &Fetched) {
         let slots = &self.core.slots;
-        let moment = slots.line.next();
+        let epoch = slots.epochs.next();
         let has_place = slots.with(self.id, |slot| match fetched {
-            Fetched::Found(look)
-                if slot.entry.is_some() && slots.line.admits(look.stamp.moment) =>
+            Fetched::Found(snapshot)
+                if slot.entry.is_some() && slots.epochs.admits(snapshot.stamp.epoch) =>
             {
-                slot.enter(look, None, moment)
+                slot.enter(snapshot, None, epoch)
             }
             Fetched::Missing => {
                 slot.entry = None;
@@ -313,8 +319,8 @@ impl Reading<'_> {
             }
             _ => false,
         });
-        if let (true, Fetched::Found(look)) = (has_place, fetched) {
-            slots.reweigh(self.id, look.compiled.known.bytes);
+        if let (true, Fetched::Found(snapshot)) = (has_place, fetched) {
+            slots.reweigh(self.id, snapshot.compiled.cached.bytes);
         }
     }
 

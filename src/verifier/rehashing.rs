@@ -96,18 +96,18 @@ impl Core {
     /// Reads the key again, so that no request has to prove its secret against the new digest.
     async fn prove_again(&self, to: &Digest, environment: &Environment, tag: Tag, key: KeyId) {
         self.slots.forget(key);
-        let pin = self.pin(key, Some(tag));
+        let guard = self.guard_slot(key, Some(tag));
         // After an error the next request reads the key.
-        let Ok(look) = self.fetch(&pin, true).await else {
+        let Ok(snapshot) = self.fetch(&guard, true).await else {
             return;
         };
-        let record = look.compiled.record();
+        let record = snapshot.compiled.record();
         if record.digest() == to && record.environment() == environment {
             let proof = Proof {
                 tag,
                 rehash_at: None,
             };
-            self.slots.admit(key, &look, Some(proof));
+            self.slots.admit(key, &snapshot, Some(proof));
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Requirement {
     access: Needed,
     /// In the order said. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
-    compiled: Compiled,
+    compiled: CompiledRule,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +33,16 @@ enum Needed {
 
 /// The rule over the indices of a catalog, made at its first use.
 #[derive(Debug, Clone, Default)]
-struct Compiled(OnceLock<(CatalogId, Rule<Option<usize>>)>);
+struct CompiledRule(OnceLock<(CatalogId, Rule<Option<usize>>)>);
 
 /// No part of what a requirement is.
-impl PartialEq for Compiled {
+impl PartialEq for CompiledRule {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Compiled {}
+impl Eq for CompiledRule {}
 
 /// Tells catalogs apart in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Requirement {
         Self {
             access,
             settled: Vec::new(),
-            compiled: Compiled::default(),
+            compiled: CompiledRule::default(),
         }
     }
 

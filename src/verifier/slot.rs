@@ -1,4 +1,4 @@
-//! What this node holds of one key, behind one small lock.
+//! What this node caches of one key, behind one small lock.
 //!
 //! # The fence
 //! What reads bring and what makes them old meet here, each in one step under the lock. A read may enter, and decide on
@@ -8,12 +8,12 @@
 //! key; so would entering first and looking afterwards. A request that came before the read began is decided on it even
 //! if it was overtaken, unless a hash was computed since (`may_decide` in `cold.rs`).
 //!
-//! A slot lives at least as long as anybody reads its key or holds what was read (`Pin`): what an invalidation leaves
-//! here outlives every fill that it must stop, and a key that nobody reads needs none.
+//! A slot lives at least as long as any request reads its key or holds a snapshot of it (`SlotGuard`): what an
+//! invalidation leaves here outlives every fill that it must stop, and a key that is not being read needs none.
 
 use tokio::sync::watch;
 
-use super::Compiled;
+use super::CompiledRecord;
 use super::lease::Stamp;
 use super::reads::Fetched;
 use super::tag::Tag;
@@ -24,13 +24,13 @@ use crate::sync::{Planted, planted};
 /// until the secret is proven by a slow hash again (NIST SP 800-63B-4 §3.2.2: no more than 100).
 pub(super) const MOST_MISSES: u8 = 100;
 
-/// One key's.
+/// Per-key state: cached record, fence and counters.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) entry: Option<Entry>,
-    /// Reads that began no later are old.
+    /// Reads of this epoch and earlier are old.
     barrier: u64,
-    /// The revision that the feed told last, and the history it told it in.
+    /// The revision that the feed reported last, and the history it reported it in.
     floor: u64,
     floor_history: u32,
     /// Commits about the key that this node has begun and knows no outcome of.
@@ -49,7 +49,7 @@ pub(super) struct Slot {
     pub(super) place: u32,
     /// What it weighs there, in bytes; 0 if it is in none.
     pub(super) weight: u32,
-    pub(super) segment: Segment,
+    pub(super) segment: CacheSegment,
     pub(super) is_referenced: bool,
     pub(super) is_dead: bool,
     misses: u8,
@@ -59,9 +59,9 @@ pub(super) struct Slot {
 pub(super) struct Entry {
     /// Left by a secret that was proven against the digest of this very record.
     pub(super) proof: Option<Proof>,
-    pub(super) compiled: Compiled,
+    pub(super) compiled: CompiledRecord,
     pub(super) stamp: Stamp,
-    /// The moment at which it came here.
+    /// The epoch in which it was entered.
     entered: u64,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Proof {
 
 /// The segments of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Segment {
+pub(super) enum CacheSegment {
     /// Here only while a read, a request or a commit needs it.
     #[default]
     Passing,
@@ -93,14 +93,14 @@ pub(super) struct Flight {
     pub(super) answer: watch::Receiver<Option<Fetched>>,
 }
 
-/// What a read of the store brought.
+/// A record as one read of the store returned it, and when that read began.
 #[derive(Clone)]
-pub(super) struct Look {
-    pub(super) compiled: Compiled,
+pub(super) struct Snapshot {
+    pub(super) compiled: CompiledRecord,
     pub(super) stamp: Stamp,
 }
 
-impl Look {
+impl Snapshot {
     pub(super) fn revision(&self) -> u64 {
         self.compiled.revision
     }
@@ -115,10 +115,10 @@ pub(super) enum Match {
 }
 
 impl Slot {
-    /// Whether a read is neither overtaken by a commit of this node's nor by what the feed told.
+    /// Whether a read is overtaken neither by a commit of this node nor by what the feed reported.
     fn admits(&self, stamp: Stamp, revision: u64) -> bool {
         let is_above_floor = stamp.history > self.floor_history || revision >= self.floor;
-        stamp.moment > self.barrier && is_above_floor
+        stamp.epoch > self.barrier && is_above_floor
     }
 
     /// Whether a commit of this node's about the key may be taking place.
@@ -132,56 +132,55 @@ impl Slot {
         (is_trusting() || self.admits(entry.stamp, entry.revision())).then_some(entry)
     }
 
-    /// Whether a verdict may be based on what a read brought: as far as the fence goes.
-    pub(super) fn admits_look(&self, look: &Look) -> bool {
-        self.admits(look.stamp, look.revision()) && !self.is_overtaken(look)
+    /// Whether a verdict may be based on a snapshot, as far as the fence goes.
+    pub(super) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
+        self.admits(snapshot.stamp, snapshot.revision()) && !self.is_overtaken(snapshot)
     }
 
-    /// Whether what the slot holds is newer than what a read brought that overlapped with it.
-    fn is_overtaken(&self, look: &Look) -> bool {
+    /// Whether the slot's entry is newer than a snapshot from a read that overlapped with it.
+    fn is_overtaken(&self, snapshot: &Snapshot) -> bool {
         let Some(entry) = &self.entry else {
             return false;
         };
         if planted(Planted::OlderRevisionWins) {
             return false;
         }
-        if entry.stamp.history != look.stamp.history {
-            return entry.stamp.history > look.stamp.history;
+        if entry.stamp.history != snapshot.stamp.history {
+            return entry.stamp.history > snapshot.stamp.history;
         }
         // A read that began after the entry came sees at least as much, whatever the revision: a lower one then means
         // that a backup was restored.
-        look.stamp.moment <= entry.entered && look.revision() < entry.revision()
+        snapshot.stamp.epoch <= entry.entered && snapshot.revision() < entry.revision()
     }
 
-    /// A read's answer takes its place here, unless it has been overtaken; with what was proven against it, if
-    /// anything.
-    pub(super) fn enter(&mut self, look: &Look, proof: Option<Proof>, moment: u64) -> bool {
-        if !self.may_enter(look) {
+    /// Enters a snapshot, unless it has been overtaken; with what was proven against it, if anything.
+    pub(super) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
+        if !self.may_enter(snapshot) {
             return false;
         }
-        self.put(look, proof, moment);
+        self.put(snapshot, proof, epoch);
         true
     }
 
-    pub(super) fn may_enter(&self, look: &Look) -> bool {
-        self.pending == 0 && self.admits_look(look)
+    pub(super) fn may_enter(&self, snapshot: &Snapshot) -> bool {
+        self.pending == 0 && self.admits_snapshot(snapshot)
     }
 
-    /// Puts it here, whatever stands in the way.
-    pub(super) fn put(&mut self, look: &Look, proof: Option<Proof>, now: u64) {
+    /// Enters a snapshot, whatever the fence says.
+    pub(super) fn put(&mut self, snapshot: &Snapshot, proof: Option<Proof>, now: u64) {
         let before = self
             .entry
             .take()
-            .filter(|before| before.has_digest_of(look));
+            .filter(|before| before.has_digest_of(snapshot));
         // A secret that was proven against a digest is proven for as long as the digest stays.
         let proof = proof.or(before.as_ref().and_then(|before| before.proof));
-        let stays = before.filter(|before| before.is_later_read_of(look));
+        let stays = before.filter(|before| before.is_later_read_of(snapshot));
         self.entry = Some(match stays {
             Some(before) => Entry { proof, ..before },
             None => Entry {
                 proof,
-                compiled: look.compiled.clone(),
-                stamp: look.stamp,
+                compiled: snapshot.compiled.clone(),
+                stamp: snapshot.stamp,
                 entered: now,
             },
         });
@@ -214,11 +213,11 @@ impl Slot {
     }
 
     /// What was left by a secret with this tag when it was proven against this digest.
-    pub(super) fn proof_of(&self, look: &Look, tag: Tag) -> Option<Proof> {
+    pub(super) fn proof_of(&self, snapshot: &Snapshot, tag: Tag) -> Option<Proof> {
         let entry = self
             .entry
             .as_ref()
-            .filter(|entry| entry.has_digest_of(look))?;
+            .filter(|entry| entry.has_digest_of(snapshot))?;
         entry.proof.filter(|proof| proof.tag.matches(&tag))
     }
 
@@ -228,14 +227,14 @@ impl Slot {
     }
 
     /// The outcome of a commit is known: what was read before is old.
-    pub(super) fn end_commit(&mut self, moment: u64) {
+    pub(super) fn end_commit(&mut self, epoch: u64) {
         self.pending = self.pending.saturating_sub(1);
-        self.invalidate(moment);
+        self.invalidate(epoch);
     }
 
     /// What was read until now is old.
-    pub(super) fn invalidate(&mut self, moment: u64) {
-        self.barrier = self.barrier.max(moment);
+    pub(super) fn invalidate(&mut self, epoch: u64) {
+        self.barrier = self.barrier.max(epoch);
         if is_trusting() {
             self.entry = None;
         }
@@ -260,8 +259,8 @@ impl Slot {
         }
     }
 
-    /// The feed told this revision: what is below it is old. The highest one that was told in the present history
-    /// stands.
+    /// The feed reported this revision: what is below it is old. The highest one reported in the present history
+    /// counts.
     pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
         if history > self.floor_history {
             (self.floor, self.floor_history) = (0, history);
@@ -271,7 +270,7 @@ impl Slot {
 
     /// Whether nothing needs it any more.
     pub(super) fn is_idle(&self) -> bool {
-        self.segment == Segment::Passing
+        self.segment == CacheSegment::Passing
             && self.readers == 0
             && self.pending == 0
             && self.in_flight == 0
@@ -289,8 +288,8 @@ impl Entry {
         self.compiled.revision
     }
 
-    pub(super) fn look(&self) -> Look {
-        Look {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             compiled: self.compiled.clone(),
             stamp: self.stamp,
         }
@@ -302,15 +301,15 @@ impl Entry {
         due.is_some_and(|due| now / 1_000_000_000 >= u64::from(due))
     }
 
-    fn has_digest_of(&self, look: &Look) -> bool {
-        let (one, other) = (self.compiled.record(), look.compiled.record());
+    fn has_digest_of(&self, snapshot: &Snapshot) -> bool {
+        let (one, other) = (self.compiled.record(), snapshot.compiled.record());
         one.digest() == other.digest() && one.environment() == other.environment()
     }
 
-    /// Whether it is the same as what a read brought, from a read that began later.
-    fn is_later_read_of(&self, look: &Look) -> bool {
-        self.stamp.history == look.stamp.history
-            && self.revision() == look.revision()
-            && self.stamp.moment > look.stamp.moment
+    /// Whether it is the same record as the snapshot's, from a read that began later.
+    fn is_later_read_of(&self, snapshot: &Snapshot) -> bool {
+        self.stamp.history == snapshot.stamp.history
+            && self.revision() == snapshot.revision()
+            && self.stamp.epoch > snapshot.stamp.epoch
     }
 }

@@ -6,7 +6,7 @@
 //! has proven a secret. In a full segment a place is found by sampling: of some slots picked by chance the first that
 //! was not used since it was last picked goes (second chance).
 
-mod line;
+mod epochs;
 mod map;
 mod segments;
 
@@ -14,11 +14,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::line::Line;
+pub(super) use self::epochs::Epochs;
 use self::map::SlotMap;
-use self::segments::Segments;
+use self::segments::CacheSegments;
 use super::lease::{Lease, Stamp};
-use super::slot::{Look, Proof, Segment, Slot};
+use super::slot::{CacheSegment, Proof, Slot, Snapshot};
 use super::watchers::Watchers;
 use crate::clock::{ClockError, MonotonicClock, from_unix_micros};
 use crate::key::{KeyId, StoredKey};
@@ -28,9 +28,9 @@ use crate::sync::{Mutex, Planted, lock, planted};
 /// The slots, and what bears on all of them.
 pub(crate) struct Slots {
     map: SlotMap,
-    pub(super) line: Line,
+    pub(super) epochs: Epochs,
     pub(super) lease: Lease,
-    segments: Segments,
+    segments: CacheSegments,
     pub(super) watchers: Watchers,
     /// How keys were used whose slots went before that was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
@@ -51,9 +51,9 @@ impl Slots {
         Self {
             keeps_usage,
             map: SlotMap::new(),
-            line: Line::default(),
+            epochs: Epochs::default(),
             lease,
-            segments: Segments::new(max_bytes),
+            segments: CacheSegments::new(max_bytes),
             watchers: Watchers::default(),
             left_behind: Mutex::new(HashMap::new()),
             monotonic,
@@ -76,21 +76,21 @@ impl Slots {
         &self,
         id: KeyId,
         prepare: impl FnOnce() -> P,
-        look: impl FnOnce(P, &mut Slot) -> T,
+        visit: impl FnOnce(P, &mut Slot) -> T,
     ) -> Option<T> {
         self.map.find(id, |slot| {
             let prepared = prepare();
             let mut slot = lock(slot);
-            (!slot.is_dead).then(|| look(prepared, &mut slot))
+            (!slot.is_dead).then(|| visit(prepared, &mut slot))
         })?
     }
 
     /// The key's slot, made if it has none.
-    pub(super) fn with<T>(&self, id: KeyId, mut look: impl FnMut(&mut Slot) -> T) -> T {
+    pub(super) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
         loop {
             let seen = self.map.find_or_insert(id, |slot| {
                 let mut slot = lock(slot);
-                (!slot.is_dead).then(|| look(&mut slot))
+                (!slot.is_dead).then(|| visit(&mut slot))
             });
             if let Some(seen) = seen {
                 return seen;
@@ -134,30 +134,31 @@ impl Slots {
         let history = self.lease.history();
         Ok(Stamp {
             history,
-            moment: self.line.next(),
+            epoch: self.epochs.next(),
             began: self.now()?,
         })
     }
 
     /// Enters what was read and proven, in the main segment.
-    pub(super) fn admit(&self, id: KeyId, look: &Look, proof: Option<Proof>) {
+    pub(super) fn admit(&self, id: KeyId, snapshot: &Snapshot, proof: Option<Proof>) {
         if self.lease.bound() == 0 {
             return;
         }
         let segment = match proof {
-            Some(_) => Segment::Main,
-            None => Segment::Probation,
+            Some(_) => CacheSegment::Main,
+            None => CacheSegment::Probation,
         };
-        let moment = self.line.next();
-        let may_enter = |slot: &Slot| self.line.admits(look.stamp.moment) && slot.may_enter(look);
+        let epoch = self.epochs.next();
+        let may_enter =
+            |slot: &Slot| self.epochs.admits(snapshot.stamp.epoch) && slot.may_enter(snapshot);
         let has_entered = if planted(Planted::CheckThenInsert) {
             let may_enter = self.with(id, |slot| may_enter(slot));
             if may_enter {
-                self.with(id, |slot| slot.put(look, proof, moment));
+                self.with(id, |slot| slot.put(snapshot, proof, epoch));
             }
             may_enter
         } else if planted(Planted::InsertThenRecheck) {
-            self.with(id, |slot| slot.put(look, proof, moment));
+            self.with(id, |slot| slot.put(snapshot, proof, epoch));
             self.with(id, |slot| {
                 let stays = may_enter(slot);
                 if !stays {
@@ -167,11 +168,11 @@ impl Slots {
             })
         } else {
             self.with(id, |slot| {
-                self.line.admits(look.stamp.moment) && slot.enter(look, proof, moment)
+                self.epochs.admits(snapshot.stamp.epoch) && slot.enter(snapshot, proof, epoch)
             })
         };
         if has_entered {
-            let weight = look.compiled.known.bytes;
+            let weight = snapshot.compiled.cached.bytes;
             for victim in self.segments.place(self, id, segment, weight) {
                 self.release(victim);
             }
@@ -180,28 +181,31 @@ impl Slots {
 
     /// A key that has its place weighs something else now.
     pub(super) fn reweigh(&self, id: KeyId, weight: u32) {
-        for victim in self.segments.place(self, id, Segment::Probation, weight) {
+        for victim in self
+            .segments
+            .place(self, id, CacheSegment::Probation, weight)
+        {
             self.release(victim);
         }
     }
 
-    /// What was read of this key until now is old.
+    /// Marks what was read of this key until now as old.
     pub(super) fn forget(&self, id: KeyId) {
-        let moment = self.line.next();
-        self.find(id, || (), |(), slot| slot.invalidate(moment));
+        let epoch = self.epochs.next();
+        self.find(id, || (), |(), slot| slot.invalidate(epoch));
         self.watchers.wake(id);
     }
 
     /// The store holds this of the key by now: what was read until now is old, unless it says the same.
     pub(super) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
-        let moment = self.line.next();
+        let epoch = self.epochs.next();
         let is_old = self.find(
             id,
             || (),
             |(), slot| {
                 let is_old = slot.is_behind(stored);
                 if is_old {
-                    slot.invalidate(moment);
+                    slot.invalidate(epoch);
                 }
                 is_old
             },
@@ -212,17 +216,17 @@ impl Slots {
         }
     }
 
-    /// What was read of any key until now is old, and what the feed told of it.
+    /// Marks what was read of any key until now as old, with all that the feed reported.
     pub(super) fn forget_all(&self) {
         self.lease.begin_history();
-        self.line.invalidate_all();
+        self.epochs.invalidate_all();
         self.watchers.wake_all();
     }
 
     /// A cutoff was set: what was read until now of the keys that it binds is old. So is what is being read, of
     /// whomever it will turn out to be.
     pub(super) fn cut_off(&self, scope: &CutoffScope) {
-        let moment = self.line.next();
+        let epoch = self.epochs.next();
         self.map.for_each(|_, slot| {
             let mut slot = lock(slot);
             let is_bound = slot.entry.as_ref().is_none_or(|entry| {
@@ -230,14 +234,14 @@ impl Slots {
                 slot.readers > 0 || scope.binds(record.tenant(), record.owner())
             });
             if is_bound {
-                slot.invalidate(moment);
+                slot.invalidate(epoch);
             }
         });
         self.watchers.wake_all();
     }
 
-    /// The feed told that the key is at this revision.
-    pub(super) fn told(&self, id: KeyId, revision: u64) {
+    /// Applies a change from the feed: the key is at this revision.
+    pub(super) fn on_feed_change(&self, id: KeyId, revision: u64) {
         let history = self.lease.history();
         self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
         self.watchers.wake(id);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::compiled::Known;
+use super::compiled::CachedRecord;
 use super::slot::Slot;
 use crate::key::{KeyRecord, Networks, Resources};
 
@@ -47,7 +47,14 @@ pub(super) fn of(record: &KeyRecord) -> u32 {
         .iter()
         .map(|(name, value)| member(name, value))
         .sum();
-    let all = size_of::<Known>() + texts + scopes + resources + networks + quotas + metadata + SLOT;
+    let all = size_of::<CachedRecord>()
+        + texts
+        + scopes
+        + resources
+        + networks
+        + quotas
+        + metadata
+        + SLOT;
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 

@@ -70,7 +70,7 @@ fn what_is_planted_here_is_caught() {
         Planted::CheckThenInsert,
         Planted::InsertThenRecheck,
         Planted::StampAfterAnswer,
-        Planted::Unpinned,
+        Planted::Unguarded,
         Planted::JoinWithoutFence,
         Planted::AnsweredBeforeLanding,
     ] {

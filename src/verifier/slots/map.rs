@@ -9,9 +9,9 @@ pub(super) use self::imp::SlotMap;
 /// Ids are random, so that half of one is as good a hash as any; which half is mixed how is seeded against those who
 /// could choose them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Name([u64; 2]);
+struct SlotKey([u64; 2]);
 
-impl Name {
+impl SlotKey {
     fn of(id: KeyId) -> Self {
         let (high, low) = (id.as_u128() >> 64, id.as_u128());
         #[expect(clippy::cast_possible_truncation, reason = "each is one half")]
@@ -24,7 +24,7 @@ impl Name {
     }
 }
 
-impl std::hash::Hash for Name {
+impl std::hash::Hash for SlotKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let [high, low] = self.0.map(u128::from);
         state.write_u128(high << 64 | low);
@@ -36,7 +36,7 @@ mod imp {
     use std::borrow::Borrow;
     use std::hash::{Hash, Hasher};
 
-    use super::{KeyId, Mutex, Name, Slot};
+    use super::{KeyId, Mutex, Slot, SlotKey};
 
     /// A map that is read without a lock.
     ///
@@ -47,25 +47,25 @@ mod imp {
     /// does, and with many keys a verification reads a line less.
     pub(in crate::verifier) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
 
-    /// A slot with its name on it.
+    /// A slot beside its key in the map.
     #[repr(align(64))]
     struct Place {
-        name: Name,
+        key: SlotKey,
         slot: Mutex<Slot>,
     }
 
     // As much as four lines hold.
     const _: () = assert!(size_of::<Place>() <= 256, "a slot takes a line more");
 
-    impl Borrow<Name> for Place {
-        fn borrow(&self) -> &Name {
-            &self.name
+    impl Borrow<SlotKey> for Place {
+        fn borrow(&self) -> &SlotKey {
+            &self.key
         }
     }
 
     impl PartialEq for Place {
         fn eq(&self, other: &Self) -> bool {
-            self.name == other.name
+            self.key == other.key
         }
     }
 
@@ -73,7 +73,7 @@ mod imp {
 
     impl Hash for Place {
         fn hash<H: Hasher>(&self, state: &mut H) {
-            self.name.hash(state);
+            self.key.hash(state);
         }
     }
 
@@ -87,40 +87,40 @@ mod imp {
         pub(in crate::verifier::slots) fn find<T>(
             &self,
             id: KeyId,
-            look: impl FnOnce(&Mutex<Slot>) -> T,
+            visit: impl FnOnce(&Mutex<Slot>) -> T,
         ) -> Option<T> {
             let places = self.0.pin();
-            let found = places.get_key_value(&Name::of(id));
-            found.map(|(place, ())| look(&place.slot))
+            let found = places.get_key_value(&SlotKey::of(id));
+            found.map(|(place, ())| visit(&place.slot))
         }
 
         pub(in crate::verifier::slots) fn find_or_insert<T>(
             &self,
             id: KeyId,
-            look: impl FnOnce(&Mutex<Slot>) -> T,
+            visit: impl FnOnce(&Mutex<Slot>) -> T,
         ) -> T {
-            let (places, name) = (self.0.pin(), Name::of(id));
+            let (places, key) = (self.0.pin(), SlotKey::of(id));
             loop {
-                if let Some((place, ())) = places.get_key_value(&name) {
-                    return look(&place.slot);
+                if let Some((place, ())) = places.get_key_value(&key) {
+                    return visit(&place.slot);
                 }
                 // Leaves the one that somebody else put there first.
                 let slot = Mutex::default();
-                let _ = places.try_insert(Place { name, slot }, ());
+                let _ = places.try_insert(Place { key, slot }, ());
             }
         }
 
         pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
             let is_dead = |place: &Place, (): &()| crate::sync::lock(&place.slot).is_dead;
-            let _ = self.0.pin().remove_if(&Name::of(id), is_dead);
+            let _ = self.0.pin().remove_if(&SlotKey::of(id), is_dead);
         }
 
         pub(in crate::verifier::slots) fn for_each(
             &self,
-            mut look: impl FnMut(KeyId, &Mutex<Slot>),
+            mut visit: impl FnMut(KeyId, &Mutex<Slot>),
         ) {
             for (place, ()) in &self.0.pin() {
-                look(place.name.id(), &place.slot);
+                visit(place.key.id(), &place.slot);
             }
         }
     }
@@ -134,7 +134,7 @@ mod imp {
 
     use std::sync::{MutexGuard, PoisonError};
 
-    use super::{KeyId, Mutex, Name, Slot};
+    use super::{KeyId, Mutex, Slot, SlotKey};
     use crate::sync::{AtomicU32, Ordering, lock};
 
     type Shared = HashMap<[u64; 2], Arc<Mutex<Slot>>>;
@@ -157,24 +157,24 @@ mod imp {
         }
 
         fn get(&self, id: KeyId) -> Option<Arc<Mutex<Slot>>> {
-            self.step().get(&Name::of(id).0).cloned()
+            self.step().get(&SlotKey::of(id).0).cloned()
         }
 
         pub(in crate::verifier::slots) fn find<T>(
             &self,
             id: KeyId,
-            look: impl FnOnce(&Mutex<Slot>) -> T,
+            visit: impl FnOnce(&Mutex<Slot>) -> T,
         ) -> Option<T> {
-            self.get(id).map(|slot| look(&slot))
+            self.get(id).map(|slot| visit(&slot))
         }
 
         pub(in crate::verifier::slots) fn find_or_insert<T>(
             &self,
             id: KeyId,
-            look: impl FnOnce(&Mutex<Slot>) -> T,
+            visit: impl FnOnce(&Mutex<Slot>) -> T,
         ) -> T {
-            let slot = Arc::clone(self.step().entry(Name::of(id).0).or_default());
-            look(&slot)
+            let slot = Arc::clone(self.step().entry(SlotKey::of(id).0).or_default());
+            visit(&slot)
         }
 
         pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
@@ -183,25 +183,25 @@ mod imp {
             {
                 let mut slots = self.step();
                 if slots
-                    .get(&Name::of(id).0)
+                    .get(&SlotKey::of(id).0)
                     .is_some_and(|found| Arc::ptr_eq(found, &slot))
                 {
-                    slots.remove(&Name::of(id).0);
+                    slots.remove(&SlotKey::of(id).0);
                 }
             }
         }
 
         pub(in crate::verifier::slots) fn for_each(
             &self,
-            mut look: impl FnMut(KeyId, &Mutex<Slot>),
+            mut visit: impl FnMut(KeyId, &Mutex<Slot>),
         ) {
             let slots: Vec<_> = self
                 .step()
                 .iter()
-                .map(|(name, slot)| (*name, Arc::clone(slot)))
+                .map(|(key, slot)| (*key, Arc::clone(slot)))
                 .collect();
-            for (name, slot) in slots {
-                look(Name(name).id(), &slot);
+            for (key, slot) in slots {
+                visit(SlotKey(key).id(), &slot);
             }
         }
     }

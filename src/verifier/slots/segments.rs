@@ -1,8 +1,8 @@
-//! Which keys have a place, and who gives his up.
+//! Which keys have a place in the cache, and which lose theirs.
 
 use crate::key::KeyId;
 use crate::sync::{Mutex, lock};
-use crate::verifier::slot::{Segment, Slot};
+use crate::verifier::slot::{CacheSegment, Slot};
 
 use super::Slots;
 
@@ -16,7 +16,7 @@ const LARGEST_PART: u64 = 8;
 const SAMPLES: usize = 8;
 
 /// Both segments. Taken after no slot's lock; slots are locked under it.
-pub(super) struct Segments(Mutex<Both>);
+pub(super) struct CacheSegments(Mutex<Both>);
 
 struct Both {
     main: Members,
@@ -30,7 +30,7 @@ struct Members {
     max_bytes: u64,
 }
 
-impl Segments {
+impl CacheSegments {
     pub(super) fn new(max_bytes: u64) -> Self {
         let probation = max_bytes / PROBATION_PART;
         let members = |max_bytes| Members {
@@ -50,7 +50,7 @@ impl Segments {
         &self,
         slots: &Slots,
         id: KeyId,
-        segment: Segment,
+        segment: CacheSegment,
         weight: u32,
     ) -> Vec<KeyId> {
         let mut both = lock(&self.0);
@@ -60,7 +60,7 @@ impl Segments {
                 return false; // It went between the two steps.
             }
             let segment = match slot.segment {
-                Segment::Main => Segment::Main,
+                CacheSegment::Main => CacheSegment::Main,
                 _ => segment,
             };
             if (slot.segment, slot.weight) == (segment, weight) {
@@ -79,7 +79,7 @@ impl Segments {
             return vec![id];
         }
         let mut victims = Vec::new();
-        for segment in [Segment::Main, Segment::Probation] {
+        for segment in [CacheSegment::Main, CacheSegment::Probation] {
             while let Some(victim) = both.pick(slots, segment) {
                 victims.push(victim);
             }
@@ -95,16 +95,16 @@ impl Segments {
 }
 
 impl Both {
-    fn members(&mut self, segment: Segment) -> &mut Members {
+    fn members(&mut self, segment: CacheSegment) -> &mut Members {
         match segment {
-            Segment::Main => &mut self.main,
-            Segment::Probation | Segment::Passing => &mut self.probation,
+            CacheSegment::Main => &mut self.main,
+            CacheSegment::Probation | CacheSegment::Passing => &mut self.probation,
         }
     }
 
     /// Takes a slot out of its segment. The last of the members takes its place.
     fn leave(&mut self, slots: &Slots, slot: &mut Slot) {
-        if slot.segment == Segment::Passing {
+        if slot.segment == CacheSegment::Passing {
             return;
         }
         let members = self.members(slot.segment);
@@ -118,11 +118,11 @@ impl Both {
             *here = last;
             slots.find(last, || (), |(), moved| moved.place = slot.place);
         }
-        (slot.segment, slot.weight) = (Segment::Passing, 0);
+        (slot.segment, slot.weight) = (CacheSegment::Passing, 0);
     }
 
     /// Takes one out of a segment that is over its bound.
-    fn pick(&mut self, slots: &Slots, segment: Segment) -> Option<KeyId> {
+    fn pick(&mut self, slots: &Slots, segment: CacheSegment) -> Option<KeyId> {
         let members = self.members(segment);
         if members.bytes <= members.max_bytes {
             return None;
@@ -160,7 +160,7 @@ impl Both {
 }
 
 impl Members {
-    fn join(&mut self, id: KeyId, slot: &mut Slot, segment: Segment, weight: u32) {
+    fn join(&mut self, id: KeyId, slot: &mut Slot, segment: CacheSegment, weight: u32) {
         slot.place = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
         (slot.segment, slot.weight) = (segment, weight);
         slot.is_referenced = true;

@@ -1,17 +1,17 @@
-//! What bears on all keys at once: the count of moments, and the fence of cutoffs.
+//! What concerns all keys at once: the epochs, and the fence of cutoffs.
 
 use crate::key::KeyRecord;
 use crate::store::CutoffScope;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
-/// Counts moments, and says which reads a cutoff may have made old.
+/// The node's logical clock, and the fence of cutoffs: which reads a cutoff may have made old.
 ///
-/// The count is written by every read of the store, and the rest read by every verification: they stand on different
-/// cache lines.
+/// An epoch numbers what the node begins or ends. Every read of the store writes the count and every verification reads
+/// the fence, so the two are on different cache lines.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct Epochs {
     fence: Padded<Fence>,
-    moments: Padded<AtomicU64>,
+    count: Padded<AtomicU64>,
     /// Whose keys the pending cutoffs bind, each as often as it is pending.
     scopes: Mutex<Vec<CutoffScope>>,
 }
@@ -28,21 +28,21 @@ struct Fence {
     pending: AtomicU32,
 }
 
-impl Line {
-    /// A moment later than all before.
+impl Epochs {
+    /// Begins an epoch, later than all before.
     pub(in crate::verifier) fn next(&self) -> u64 {
-        self.moments.0.fetch_add(1, Ordering::SeqCst) + 1
+        self.count.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The last moment. What begins from here on is later.
-    pub(in crate::verifier) fn last(&self) -> u64 {
-        self.moments.0.load(Ordering::SeqCst)
+    /// The latest epoch. What begins from here on is later.
+    pub(in crate::verifier) fn latest(&self) -> u64 {
+        self.count.0.load(Ordering::SeqCst)
     }
 
-    /// Whether a read that began at this moment came after all was last forgotten.
+    /// Whether a read of this epoch began after the last time that all was forgotten.
     #[inline]
-    pub(in crate::verifier) fn admits(&self, moment: u64) -> bool {
-        moment > self.fence.0.barrier.load(Ordering::SeqCst)
+    pub(in crate::verifier) fn admits(&self, epoch: u64) -> bool {
+        epoch > self.fence.0.barrier.load(Ordering::SeqCst)
     }
 
     /// Whether a cutoff of this node's that binds the key may be taking place.
@@ -65,8 +65,8 @@ impl Line {
     }
 
     pub(in crate::verifier) fn invalidate_all(&self) {
-        let moment = self.next();
-        self.fence.0.barrier.fetch_max(moment, Ordering::SeqCst);
+        let epoch = self.next();
+        self.fence.0.barrier.fetch_max(epoch, Ordering::SeqCst);
     }
 
     pub(in crate::verifier) fn begin_cutoff(&self, scope: &CutoffScope) {

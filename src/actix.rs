@@ -227,8 +227,8 @@ where
 
 impl Incoming for HttpRequest {
     type Headers = HeaderMap;
-    type Name = HeaderName;
-    type Value = HeaderValue;
+    type HeaderName = HeaderName;
+    type HeaderValue = HeaderValue;
 
     fn headers(&self) -> &HeaderMap {
         self.headers()
@@ -291,7 +291,7 @@ impl<'de> Visitor<'de> for Collect {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Parameters, M::Error> {
         let mut parameters = Vec::new();
-        while let Some((Name(name), value)) = map.next_entry()? {
+        while let Some((ParameterName(name), value)) = map.next_entry()? {
             parameters.push((name, value));
         }
         Ok(Parameters(parameters))
@@ -299,25 +299,25 @@ impl<'de> Visitor<'de> for Collect {
 }
 
 /// The name of a parameter. actix hands names out to those alone who ask for an identifier, as derived structures do.
-struct Name(String);
+struct ParameterName(String);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for ParameterName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(ReadName)
+        deserializer.deserialize_identifier(ParameterNameVisitor)
     }
 }
 
-struct ReadName;
+struct ParameterNameVisitor;
 
-impl Visitor<'_> for ReadName {
-    type Value = Name;
+impl Visitor<'_> for ParameterNameVisitor {
+    type Value = ParameterName;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the name of a parameter")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-        Ok(Name(name.to_owned()))
+    fn visit_str<E>(self, name: &str) -> Result<ParameterName, E> {
+        Ok(ParameterName(name.to_owned()))
     }
 }
 

@@ -158,8 +158,8 @@ impl KeyLayer {
 
 impl Incoming for Parts {
     type Headers = HeaderMap;
-    type Name = HeaderName;
-    type Value = HeaderValue;
+    type HeaderName = HeaderName;
+    type HeaderValue = HeaderValue;
 
     fn headers(&self) -> &HeaderMap {
         &self.headers
@@ -181,8 +181,8 @@ impl Incoming for Parts {
 /// The same request in one piece: to take it apart and put it together again is to move it about.
 impl<B> Incoming for Request<B> {
     type Headers = HeaderMap;
-    type Name = HeaderName;
-    type Value = HeaderValue;
+    type HeaderName = HeaderName;
+    type HeaderValue = HeaderValue;
 
     fn headers(&self) -> &HeaderMap {
         self.headers()

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::RejectionReason;
-use super::key_in::{Form, KeyIn, Scheme};
+use super::key_in::{AuthScheme, KeyIn, Location};
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
 
@@ -235,7 +235,7 @@ pub(super) fn headers(
         headers.push(("www-authenticate", format!(r#"ApiKey realm="{realm}""#)));
     }
     for form in forms {
-        let is_bearer = form.scheme() == Some(Scheme::Bearer);
+        let is_bearer = form.scheme() == Some(AuthScheme::Bearer);
         // The errors are RFC 6750's; other schemes have none, and a challenge without one asks for a key alone.
         if is_bearer || is_unauthenticated {
             let error = if is_bearer { &bearer_error } else { "" };
@@ -261,19 +261,19 @@ fn insufficient_scope(requirement: Option<&Requirement>) -> String {
 /// says where, in parameters named as OpenAPI names them.
 fn challenge(form: &KeyIn, realm: &str, error: &str) -> String {
     match &form.0 {
-        Form::Scheme(Scheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),
-        Form::Scheme(Scheme::ApiKey) => format!(r#"ApiKey realm="{realm}""#),
-        Form::Scheme(Scheme::Basic) => format!(r#"Basic realm="{realm}", charset="UTF-8""#),
-        Form::Header(name) => {
+        Location::Scheme(AuthScheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),
+        Location::Scheme(AuthScheme::ApiKey) => format!(r#"ApiKey realm="{realm}""#),
+        Location::Scheme(AuthScheme::Basic) => format!(r#"Basic realm="{realm}", charset="UTF-8""#),
+        Location::Header(name) => {
             format!(
                 r#"ApiKey realm="{realm}", in="header", name="{}""#,
                 name.written
             )
         }
-        Form::Pair { id, secret } => format!(
+        Location::Pair { id, secret } => format!(
             r#"ApiKey realm="{realm}", in="header", name="{} {}""#,
             id.written, secret.written
         ),
-        Form::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
+        Location::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
     }
 }

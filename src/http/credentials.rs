@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
-use super::key_in::{Form, KeyIn, Scheme};
+use super::key_in::{AuthScheme, KeyIn, Location};
 use super::{Head, HeaderSource};
 use crate::key::{KeyId, PresentedKey};
 
@@ -64,13 +64,13 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
     for form in forms {
         let other = match &form.0 {
             // All schemes share one header.
-            Form::Scheme(_) => continue,
-            Form::Header(name) => match only_one(head.headers, &name.lower) {
+            Location::Scheme(_) => continue,
+            Location::Header(name) => match only_one(head.headers, &name.lower) {
                 One::Absent => Found::Nothing,
                 One::Single(value) => Found::Text(value),
                 One::Several => Found::Several,
             },
-            Form::Pair { id, secret } => {
+            Location::Pair { id, secret } => {
                 match (
                     only_one(head.headers, &id.lower),
                     only_one(head.headers, &secret.lower),
@@ -83,7 +83,7 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
                     }
                 }
             }
-            Form::Query(name) => parameter(head.query.unwrap_or_default(), name),
+            Location::Query(name) => parameter(head.query.unwrap_or_default(), name),
         };
         found = found.and(other);
     }
@@ -130,8 +130,8 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
     match first.and_then(accepted) {
         None => Found::Nothing,
         Some((_, rest)) if has_comma(rest) => Found::Several,
-        Some((Scheme::Bearer | Scheme::ApiKey, key)) => Found::Text(key),
-        Some((Scheme::Basic, encoded)) => user_and_password(encoded),
+        Some((AuthScheme::Bearer | AuthScheme::ApiKey, key)) => Found::Text(key),
+        Some((AuthScheme::Basic, encoded)) => user_and_password(encoded),
     }
 }
 
@@ -221,7 +221,7 @@ pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String>
         let name = parameters(part).next().unwrap_or_default().0;
         forms
             .iter()
-            .any(|form| matches!(&form.0, Form::Query(known) if **known == *name))
+            .any(|form| matches!(&form.0, Location::Query(known) if **known == *name))
     };
     let (taken, kept): (Vec<_>, Vec<_>) = query.split('&').partition(is_credential);
     (!taken.is_empty()).then(|| kept.join("&"))

@@ -12,32 +12,33 @@ use std::fmt;
 /// # Ok::<(), keyward::http::KeyInError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyIn(pub(super) Form);
+pub struct KeyIn(pub(super) Location);
 
+/// Where in a request the key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Location {
     /// `Authorization: {scheme} {key}`.
-    Scheme(Scheme),
+    Scheme(AuthScheme),
     /// Names are kept as they were written, for challenges.
-    Header(Name),
+    Header(FieldName),
     Pair {
-        id: Name,
-        secret: Name,
+        id: FieldName,
+        secret: FieldName,
     },
     Query(Box<str>),
 }
 
 /// An authentication scheme (RFC 9110 §11.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(super) enum AuthScheme {
     Bearer,
     ApiKey,
     Basic,
 }
 
-/// The name of a header, as it was written and as headers are looked up by.
+/// A field name (RFC 9110 §5.1), as it was written and in lower case, in which fields are looked up.
 #[derive(Clone, Eq)]
-pub(super) struct Name {
+pub(super) struct FieldName {
     pub(super) written: Box<str>,
     pub(super) lower: Box<str>,
 }
@@ -46,20 +47,20 @@ impl KeyIn {
     /// `Authorization: Bearer {key}` (RFC 6750 §2.1).
     #[must_use]
     pub const fn bearer() -> Self {
-        Self(Form::Scheme(Scheme::Bearer))
+        Self(Location::Scheme(AuthScheme::Bearer))
     }
 
     /// `Authorization: ApiKey {key}`, or `Api-Key`. No standard has this scheme; many products do.
     #[must_use]
     pub const fn api_key() -> Self {
-        Self(Form::Scheme(Scheme::ApiKey))
+        Self(Location::Scheme(AuthScheme::ApiKey))
     }
 
     /// `Authorization: Basic …` (RFC 7617): the key as the user with an empty password, or its id as the user and its
     /// secret as the password, as `curl -u` sends them.
     #[must_use]
     pub const fn basic() -> Self {
-        Self(Form::Scheme(Scheme::Basic))
+        Self(Location::Scheme(AuthScheme::Basic))
     }
 
     /// The key alone in a header of this name, such as `X-API-Key`.
@@ -67,7 +68,7 @@ impl KeyIn {
     /// # Errors
     /// [`KeyInError`] if no header can have this name, or if the header is `Authorization`, which has schemes.
     pub fn header(name: &str) -> Result<Self, KeyInError> {
-        Ok(Self(Form::Header(Name::new(name)?)))
+        Ok(Self(Location::Header(FieldName::new(name)?)))
     }
 
     /// The key as two values: its id in one header and its secret in another.
@@ -75,11 +76,11 @@ impl KeyIn {
     /// # Errors
     /// As [`header`](Self::header), and if both have the same name.
     pub fn pair(id: &str, secret: &str) -> Result<Self, KeyInError> {
-        let (id, secret) = (Name::new(id)?, Name::new(secret)?);
+        let (id, secret) = (FieldName::new(id)?, FieldName::new(secret)?);
         if id.lower == secret.lower {
             return Err(KeyInError(secret.written));
         }
-        Ok(Self(Form::Pair { id, secret }))
+        Ok(Self(Location::Pair { id, secret }))
     }
 
     /// The key in a parameter of the query, such as `?api_key=…`.
@@ -95,33 +96,33 @@ impl KeyIn {
         if name.is_empty() || !name.bytes().all(is_plain) {
             return Err(KeyInError(name.into()));
         }
-        Ok(Self(Form::Query(name.into())))
+        Ok(Self(Location::Query(name.into())))
     }
 
     /// The headers that a key in this form stands in, in lower case.
-    pub(super) fn headers(&self) -> impl Iterator<Item = &Name> {
+    pub(super) fn headers(&self) -> impl Iterator<Item = &FieldName> {
         let (one, other) = match &self.0 {
-            Form::Header(name) => (Some(name), None),
-            Form::Pair { id, secret } => (Some(id), Some(secret)),
-            Form::Scheme(_) | Form::Query(_) => (None, None),
+            Location::Header(name) => (Some(name), None),
+            Location::Pair { id, secret } => (Some(id), Some(secret)),
+            Location::Scheme(_) | Location::Query(_) => (None, None),
         };
         one.into_iter().chain(other)
     }
 
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(super) fn is_in_query(&self) -> bool {
-        matches!(self.0, Form::Query(_))
+        matches!(self.0, Location::Query(_))
     }
 
-    pub(super) fn scheme(&self) -> Option<Scheme> {
+    pub(super) fn scheme(&self) -> Option<AuthScheme> {
         match self.0 {
-            Form::Scheme(scheme) => Some(scheme),
+            Location::Scheme(scheme) => Some(scheme),
             _ => None,
         }
     }
 }
 
-impl Scheme {
+impl AuthScheme {
     /// Whether it goes by this name.
     pub(super) fn is_named(self, name: &[u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -134,7 +135,7 @@ impl Scheme {
     }
 }
 
-impl Name {
+impl FieldName {
     fn new(name: &str) -> Result<Self, KeyInError> {
         // A token of RFC 9110 §5.6.2.
         let is_token =
@@ -151,13 +152,13 @@ impl Name {
 }
 
 /// Names of headers are compared without regard to case.
-impl PartialEq for Name {
+impl PartialEq for FieldName {
     fn eq(&self, other: &Self) -> bool {
         self.lower == other.lower
     }
 }
 
-impl fmt::Debug for Name {
+impl fmt::Debug for FieldName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.written)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::credentials::{decoded, parameters, split_scheme, trim};
-use super::key_in::{KeyIn, Name};
+use super::key_in::{FieldName, KeyIn};
 use super::{Head, HeaderSource};
 use crate::key::KeyFormat;
 
@@ -94,7 +94,7 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
     };
     let redactor = format.redactor();
     let shown = |name: &str| cut(&redactor.redact(name));
-    let accepted: Vec<&Name> = forms.iter().flat_map(KeyIn::headers).collect();
+    let accepted: Vec<&FieldName> = forms.iter().flat_map(KeyIn::headers).collect();
     let mut found = Vec::new();
     for (name, value) in head.headers.all() {
         if found.len() == MOST_FOUND {

@@ -8,10 +8,10 @@ use super::{KeyFormat, KeyTextError, ParsedKey};
 ///
 /// Takes bytes as well as text, since header values need not be UTF-8. `Debug` shows the form only.
 #[derive(Clone, Copy)]
-pub struct PresentedKey<'a>(Form<'a>);
+pub struct PresentedKey<'a>(Presentation<'a>);
 
 #[derive(Clone, Copy)]
-enum Form<'a> {
+enum Presentation<'a> {
     Absent,
     Ambiguous,
     HalfPair,
@@ -24,7 +24,7 @@ impl<'a> PresentedKey<'a> {
     /// The whole key in one value, without a scheme such as `Bearer`.
     #[must_use]
     pub fn text<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Self {
-        Self(Form::Text(text.as_ref()))
+        Self(Presentation::Text(text.as_ref()))
     }
 
     /// The key as two values: the 36-character id and the secret.
@@ -37,7 +37,7 @@ impl<'a> PresentedKey<'a> {
         I: AsRef<[u8]> + ?Sized,
         S: AsRef<[u8]> + ?Sized,
     {
-        Self(Form::Pair {
+        Self(Presentation::Pair {
             id: id.as_ref(),
             secret: secret.as_ref(),
         })
@@ -46,25 +46,25 @@ impl<'a> PresentedKey<'a> {
     /// One value of the two-value form came without the other.
     #[must_use]
     pub const fn half_pair() -> Self {
-        Self(Form::HalfPair)
+        Self(Presentation::HalfPair)
     }
 
     /// A credential came that is not encoded as its scheme asks, such as `Basic` without base64.
     #[must_use]
     pub const fn undecodable() -> Self {
-        Self(Form::Undecodable)
+        Self(Presentation::Undecodable)
     }
 
     /// No credential came.
     #[must_use]
     pub const fn none() -> Self {
-        Self(Form::Absent)
+        Self(Presentation::Absent)
     }
 
     /// More than one credential came, equal or not (RFC 6750 §3.1 `invalid_request`).
     #[must_use]
     pub const fn several() -> Self {
-        Self(Form::Ambiguous)
+        Self(Presentation::Ambiguous)
     }
 
     /// The one credential among those that came: none gives [`none`](Self::none), and more than one is
@@ -84,14 +84,14 @@ impl<'a> PresentedKey<'a> {
         match (credentials.next(), credentials.next()) {
             (None, _) => Self::none(),
             (Some(only), None) => only,
-            (Some(_), Some(_)) => Self(Form::Ambiguous),
+            (Some(_), Some(_)) => Self(Presentation::Ambiguous),
         }
     }
 
     /// The text, where it came as one.
     pub(super) fn whole_text(self) -> Option<&'a [u8]> {
         match self.0 {
-            Form::Text(text) => Some(text),
+            Presentation::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -99,12 +99,12 @@ impl<'a> PresentedKey<'a> {
     #[inline(always)]
     pub(super) fn parse(self, format: &'a KeyFormat) -> Result<ParsedKey<'a>, KeyTextError> {
         match self.0 {
-            Form::Absent => Err(KeyTextError::Absent),
-            Form::Ambiguous => Err(KeyTextError::Ambiguous),
-            Form::HalfPair => Err(KeyTextError::HalfPair),
-            Form::Undecodable => Err(KeyTextError::Undecodable),
-            Form::Text(text) => format.parse(text),
-            Form::Pair { id, secret } => format.parse_pair(id, secret),
+            Presentation::Absent => Err(KeyTextError::Absent),
+            Presentation::Ambiguous => Err(KeyTextError::Ambiguous),
+            Presentation::HalfPair => Err(KeyTextError::HalfPair),
+            Presentation::Undecodable => Err(KeyTextError::Undecodable),
+            Presentation::Text(text) => format.parse(text),
+            Presentation::Pair { id, secret } => format.parse_pair(id, secret),
         }
     }
 }
@@ -112,12 +112,12 @@ impl<'a> PresentedKey<'a> {
 impl fmt::Debug for PresentedKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match self.0 {
-            Form::Absent => "none",
-            Form::Ambiguous => "ambiguous",
-            Form::HalfPair => "half a pair",
-            Form::Undecodable => "undecodable",
-            Form::Text(_) => "text, redacted",
-            Form::Pair { .. } => "pair, redacted",
+            Presentation::Absent => "none",
+            Presentation::Ambiguous => "ambiguous",
+            Presentation::HalfPair => "half a pair",
+            Presentation::Undecodable => "undecodable",
+            Presentation::Text(_) => "text, redacted",
+            Presentation::Pair { .. } => "pair, redacted",
         };
         write!(f, "PresentedKey({form})")
     }

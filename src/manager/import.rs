@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::imported_key::{Form, ImportedKey};
+use super::imported_key::{ImportedForm, ImportedKey};
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
@@ -185,7 +185,7 @@ impl KeyManager {
             Ok((imported, format))
         };
         match &key.form {
-            Form::Text { format, text } => {
+            ImportedForm::Text { format, text } => {
                 let (imported, format) = find(format)?;
                 if self.reads_as(imported, text)? != format.name() {
                     return Err(ImportError::OtherFormat);
@@ -198,7 +198,7 @@ impl KeyManager {
                     text: Zeroizing::new(parts.text.to_vec()),
                 })
             }
-            Form::Digest { format, id, digest } => {
+            ImportedForm::Digest { format, id, digest } => {
                 let (imported, format) = find(format)?;
                 if !format.has_id() || !format.is_id(id) {
                     return Err(ImportError::Id);
@@ -208,7 +208,7 @@ impl KeyManager {
                 record.legacy = Some(shown(format, Some(id)));
                 Ok(Kept::Digest(format.coverage(), digest))
             }
-            Form::OpaqueDigest { format, digest } => {
+            ImportedForm::OpaqueDigest { format, digest } => {
                 let (imported, format) = find(format)?;
                 if format.has_id() {
                     return Err(ImportError::Id);
@@ -219,7 +219,7 @@ impl KeyManager {
                 record.legacy = Some(shown(format, None));
                 Ok(Kept::Digest(format.coverage(), digest))
             }
-            Form::Pair { id, secret } => {
+            ImportedForm::Pair { id, secret } => {
                 let id_text = id.to_string();
                 let parsed = self.parts.format.parse_pair(id_text.as_bytes(), secret);
                 parsed.map_err(|_| ImportError::Text)?;
@@ -229,7 +229,7 @@ impl KeyManager {
                     text: secret.clone(),
                 })
             }
-            Form::PairDigest { id, digest } => {
+            ImportedForm::PairDigest { id, digest } => {
                 imported()?;
                 record.id = *id;
                 Ok(Kept::Digest(Coverage::Secret, digest))

@@ -23,13 +23,13 @@ use crate::key::KeyId;
 /// ```
 #[derive(Clone)]
 pub struct ImportedKey {
-    pub(super) form: Form,
+    pub(super) form: ImportedForm,
     pub(super) entropy_bits: Option<u16>,
     pub(super) issued_at: Option<OffsetDateTime>,
 }
 
 #[derive(Clone)]
-pub(super) enum Form {
+pub(super) enum ImportedForm {
     /// The whole text, as the client sends it.
     Text {
         format: Box<str>,
@@ -61,7 +61,7 @@ impl ImportedKey {
     /// A key whose whole text is known, of the [legacy format](crate::key::LegacyFormat) of this name.
     #[must_use]
     pub fn text(format: &str, text: impl Into<Vec<u8>>) -> Self {
-        Self::of(Form::Text {
+        Self::of(ImportedForm::Text {
             format: format.into(),
             text: Zeroizing::new(text.into()),
         })
@@ -70,7 +70,7 @@ impl ImportedKey {
     /// A key of a format with ids inside, of which the id and a digest are known.
     #[must_use]
     pub fn digest(format: &str, id: &str, digest: LegacyDigest) -> Self {
-        Self::of(Form::Digest {
+        Self::of(ImportedForm::Digest {
             format: format.into(),
             id: id.into(),
             digest,
@@ -81,7 +81,7 @@ impl ImportedKey {
     /// digest finds nothing: such a key needs an id, or its text.
     #[must_use]
     pub fn opaque_digest(format: &str, digest: LegacyDigest) -> Self {
-        Self::of(Form::OpaqueDigest {
+        Self::of(ImportedForm::OpaqueDigest {
             format: format.into(),
             digest,
         })
@@ -90,7 +90,7 @@ impl ImportedKey {
     /// A key of two values, an id of 36 characters and a secret of the length of the application's own format.
     #[must_use]
     pub fn pair(id: KeyId, secret: impl Into<Vec<u8>>) -> Self {
-        Self::of(Form::Pair {
+        Self::of(ImportedForm::Pair {
             id,
             secret: Zeroizing::new(secret.into()),
         })
@@ -99,10 +99,10 @@ impl ImportedKey {
     /// As [`pair`](Self::pair), where a digest of the secret is known.
     #[must_use]
     pub fn pair_digest(id: KeyId, digest: LegacyDigest) -> Self {
-        Self::of(Form::PairDigest { id, digest })
+        Self::of(ImportedForm::PairDigest { id, digest })
     }
 
-    fn of(form: Form) -> Self {
+    fn of(form: ImportedForm) -> Self {
         Self {
             form,
             entropy_bits: None,
@@ -126,10 +126,10 @@ impl ImportedKey {
     #[must_use]
     pub fn format(&self) -> Option<&str> {
         match &self.form {
-            Form::Text { format, .. }
-            | Form::Digest { format, .. }
-            | Form::OpaqueDigest { format, .. } => Some(format),
-            Form::Pair { .. } | Form::PairDigest { .. } => None,
+            ImportedForm::Text { format, .. }
+            | ImportedForm::Digest { format, .. }
+            | ImportedForm::OpaqueDigest { format, .. } => Some(format),
+            ImportedForm::Pair { .. } | ImportedForm::PairDigest { .. } => None,
         }
     }
 
@@ -151,11 +151,11 @@ impl ImportedKey {
 impl fmt::Debug for ImportedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match &self.form {
-            Form::Text { .. } => "text",
-            Form::Digest { .. } => "digest",
-            Form::OpaqueDigest { .. } => "opaque digest",
-            Form::Pair { .. } => "pair",
-            Form::PairDigest { .. } => "digest of a pair",
+            ImportedForm::Text { .. } => "text",
+            ImportedForm::Digest { .. } => "digest",
+            ImportedForm::OpaqueDigest { .. } => "opaque digest",
+            ImportedForm::Pair { .. } => "pair",
+            ImportedForm::PairDigest { .. } => "digest of a pair",
         };
         f.debug_struct("ImportedKey")
             .field("form", &form)

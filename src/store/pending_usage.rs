@@ -14,12 +14,12 @@ const BATCH: usize = 1_000;
 
 /// Usage that is still to be merged into the store, key by key.
 ///
-/// It is taken down where keys are verified, and collected from there. Batches that were begun keep their id until the
+/// It is taken down where keys are verified, and collected from there. Batches in flight keep their id until the
 /// store has taken them, so that an answer that was lost counts nothing twice.
 pub(crate) struct PendingUsage {
     store: Arc<dyn KeyStore>,
     source: Arc<dyn UsageSource>,
-    begun: Mutex<VecDeque<Batch>>,
+    in_flight: Mutex<VecDeque<Arc<Batch>>>,
 }
 
 /// Where usage is taken down.
@@ -32,16 +32,15 @@ pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
     fn peek(&self, id: KeyId) -> Option<Usage>;
 }
 
-type Batch = Arc<Begun>;
-
-struct Begun {
+/// Usage on its way to the store, under one change id.
+struct Batch {
     id: ChangeId,
     entries: Vec<(KeyId, Usage)>,
     at: Option<Duration>,
 }
 
 /// Most batches on their way. With more, what is seen is left where it was taken down.
-const MOST_BEGUN: usize = 1_000;
+const MOST_IN_FLIGHT: usize = 1_000;
 
 /// For how long a batch may be tried: a store remembers its id for ten minutes, and would then count it twice.
 const MOST_TIME: Duration = Duration::from_mins(9);
@@ -51,7 +50,7 @@ impl PendingUsage {
         Self {
             store,
             source,
-            begun: Mutex::default(),
+            in_flight: Mutex::default(),
         }
     }
 
@@ -72,7 +71,7 @@ impl PendingUsage {
             );
             if !may_succeed_later {
                 // By id: another flush may have brought the same batch home.
-                self.begun().retain(|begun| begun.id != *id);
+                self.in_flight().retain(|in_flight| in_flight.id != *id);
             }
             merged?;
             keys += entries.len();
@@ -106,14 +105,14 @@ impl PendingUsage {
     /// What this node knows of these keys' use. What is on its way may be in the store already: of that, only the
     /// instant can be counted twice without harm.
     fn known_of(&self, ids: &[KeyId]) -> HashMap<KeyId, Usage> {
-        let (peeked, begun): (HashMap<_, _>, Vec<_>) = {
+        let (peeked, in_flight): (HashMap<_, _>, Vec<_>) = {
             // What is collected meanwhile would be seen in neither.
-            let begun = self.begun();
+            let in_flight = self.in_flight();
             let peeked = ids.iter().map(|id| (*id, self.source.peek(*id)));
-            (peeked.collect(), begun.iter().map(Arc::clone).collect())
+            (peeked.collect(), in_flight.iter().map(Arc::clone).collect())
         };
         let mut known = peeked;
-        for (id, usage) in begun.iter().flat_map(|batch| &batch.entries) {
+        for (id, usage) in in_flight.iter().flat_map(|batch| &batch.entries) {
             if let Some(known) = known.get_mut(id) {
                 let instant = Usage {
                     granted: 0,
@@ -128,34 +127,36 @@ impl PendingUsage {
     }
 
     /// The batches that are on their way already, and all that was seen since, cut into batches.
-    fn begin(&self, random: &dyn RandomSource) -> Vec<Batch> {
+    fn begin(&self, random: &dyn RandomSource) -> Vec<Arc<Batch>> {
         let now = self.source.elapsed();
-        let mut begun = self.begun();
-        begun.retain(|batch| {
+        let mut in_flight = self.in_flight();
+        in_flight.retain(|batch| {
             let age = batch.at.and_then(|at| now?.checked_sub(at));
             age.is_some_and(|age| age < MOST_TIME)
         });
-        if begun.len() < MOST_BEGUN {
+        if in_flight.len() < MOST_IN_FLIGHT {
             for entries in self.source.collect().chunks(BATCH) {
-                begun.push_back(Arc::new(Begun {
+                in_flight.push_back(Arc::new(Batch {
                     id: ChangeId::generate(random),
                     entries: entries.to_vec(),
                     at: now,
                 }));
             }
         }
-        begun.iter().map(Arc::clone).collect()
+        in_flight.iter().map(Arc::clone).collect()
     }
 
-    fn begun(&self) -> MutexGuard<'_, VecDeque<Batch>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, VecDeque<Arc<Batch>>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for PendingUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingUsage")
-            .field("batches", &self.begun().len())
+            .field("batches", &self.in_flight().len())
             .finish_non_exhaustive()
     }
 }

@@ -41,7 +41,7 @@ use self::commit::Events;
 use self::connect::{File, Identity};
 use self::fault::Fault;
 use self::readers::Readers;
-use self::turns::{Line, Turns};
+use self::turns::{Turns, WriteQueue};
 use super::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
     StoreError, Usage, UsageStore,
@@ -138,7 +138,7 @@ struct Shared {
     feed: Readers,
     lists: Readers,
     list_turns: Turns<TenantId>,
-    commit_turns: Turns<Line>,
+    commit_turns: Turns<WriteQueue>,
     /// The position after this process's last commit, for those who wait for one.
     position: watch::Sender<u64>,
 }
@@ -295,7 +295,7 @@ impl SqliteStore {
     ) -> Result<Committed, StoreError> {
         let set = set.clone();
         self.change(
-            Line::of(&set),
+            WriteQueue::of(&set),
             move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
             |shared, committed| {
                 shared.position.send_if_modified(|position| {
@@ -348,7 +348,7 @@ impl SqliteStore {
     /// line is given, it first waits for its turn in that.
     async fn change<T: Send + 'static>(
         &self,
-        line: Option<Line>,
+        line: Option<WriteQueue>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
         told: impl FnOnce(&Shared, &T) + Send + 'static,
     ) -> Result<T, StoreError> {

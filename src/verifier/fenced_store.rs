@@ -29,19 +29,19 @@ const MOST_TIME: Duration = Duration::from_mins(10);
 pub(crate) struct FencedStore {
     store: Arc<dyn KeyStore>,
     slots: Arc<Slots>,
-    held: Held,
+    held: HeldFences,
 }
 
 /// The fences of commits of which no outcome is known, with the instant from which none is possible, once a clock has
 /// told it.
-type Held = Mutex<HashMap<ChangeId, (Option<u64>, Fences)>>;
+type HeldFences = Mutex<HashMap<ChangeId, (Option<u64>, Fences)>>;
 
 impl FencedStore {
     pub(crate) fn new(store: Arc<dyn KeyStore>, slots: Arc<Slots>) -> Self {
         Self {
             store,
             slots,
-            held: Held::default(),
+            held: HeldFences::default(),
         }
     }
 

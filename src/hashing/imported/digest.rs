@@ -23,10 +23,10 @@ use crate::key::Lookup;
 /// # Ok::<(), keyward::hashing::LegacyDigestError>(())
 /// ```
 #[derive(Clone)]
-pub struct LegacyDigest(pub(super) Scheme);
+pub struct LegacyDigest(pub(super) LegacyScheme);
 
 #[derive(Clone)]
-pub(super) enum Scheme {
+pub(super) enum LegacyScheme {
     Sha256(Output<[u8; 32]>),
     Sha512(Output<[u8; 64]>),
     HmacSha256 {
@@ -54,7 +54,7 @@ impl LegacyDigest {
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
     pub fn sha256(hex: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(Scheme::Sha256(from_hex(hex)?)))
+        Ok(Self(LegacyScheme::Sha256(from_hex(hex)?)))
     }
 
     /// SHA-256 in base64: standard or URL-safe alphabet, padded or not.
@@ -66,7 +66,7 @@ impl LegacyDigest {
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
     pub fn sha256_base64(text: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(Scheme::Sha256(bytes_of_base64(text)?)))
+        Ok(Self(LegacyScheme::Sha256(bytes_of_base64(text)?)))
     }
 
     /// SHA-512 in 128 hex digits.
@@ -74,7 +74,7 @@ impl LegacyDigest {
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
     pub fn sha512(hex: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(Scheme::Sha512(from_hex(hex)?)))
+        Ok(Self(LegacyScheme::Sha512(from_hex(hex)?)))
     }
 
     /// SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
@@ -82,7 +82,7 @@ impl LegacyDigest {
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
     pub fn sha512_base64(text: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(Scheme::Sha512(bytes_of_base64(text)?)))
+        Ok(Self(LegacyScheme::Sha512(bytes_of_base64(text)?)))
     }
 
     /// HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
@@ -106,7 +106,7 @@ impl LegacyDigest {
             return Err(LegacyDigestError::Key);
         }
         let key = key.into();
-        Ok(Self(Scheme::HmacSha256 { key, output }))
+        Ok(Self(LegacyScheme::HmacSha256 { key, output }))
     }
 
     /// Argon2 in its PHC string, such as argon2-cffi and PHP write it: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
@@ -119,7 +119,7 @@ impl LegacyDigest {
     /// [`LegacyDigestError::Malformed`]; [`LegacyDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
     pub fn argon2(text: &str) -> Result<Self, LegacyDigestError> {
         check_argon2(text)?;
-        Ok(Self(Scheme::Argon2(text.into())))
+        Ok(Self(LegacyScheme::Argon2(text.into())))
     }
 
     /// bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, and a cost of 4 to 15.
@@ -131,7 +131,7 @@ impl LegacyDigest {
     #[cfg(feature = "legacy-digests")]
     pub fn bcrypt(text: &str) -> Result<Self, LegacyDigestError> {
         check_bcrypt(text)?;
-        Ok(Self(Scheme::Bcrypt(text.into())))
+        Ok(Self(LegacyScheme::Bcrypt(text.into())))
     }
 
     /// What one of Django's password hashers wrote: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`, `bcrypt_sha256`,
@@ -149,15 +149,15 @@ impl LegacyDigest {
             "bcrypt" => Self::bcrypt(rest),
             "bcrypt_sha256" => {
                 check_bcrypt(rest)?;
-                Ok(Self(Scheme::BcryptSha256(rest.into())))
+                Ok(Self(LegacyScheme::BcryptSha256(rest.into())))
             }
             "pbkdf2_sha256" | "pbkdf2_sha1" => {
                 Pbkdf2::read(text)?;
-                Ok(Self(Scheme::Pbkdf2(text.into())))
+                Ok(Self(LegacyScheme::Pbkdf2(text.into())))
             }
             "scrypt" => {
                 Scrypt::read(text)?;
-                Ok(Self(Scheme::Scrypt(text.into())))
+                Ok(Self(LegacyScheme::Scrypt(text.into())))
             }
             "sha512" => match rest.strip_prefix('$') {
                 Some(hex) if hex.len() == 128 => Self::sha512(hex),
@@ -171,24 +171,24 @@ impl LegacyDigest {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match &self.0 {
-            Scheme::Sha256(_) => "sha256",
-            Scheme::Sha512(_) => "sha512",
-            Scheme::HmacSha256 { .. } => "hmac-sha256",
-            Scheme::Argon2(_) => "argon2",
+            LegacyScheme::Sha256(_) => "sha256",
+            LegacyScheme::Sha512(_) => "sha512",
+            LegacyScheme::HmacSha256 { .. } => "hmac-sha256",
+            LegacyScheme::Argon2(_) => "argon2",
             #[cfg(feature = "legacy-digests")]
-            Scheme::Bcrypt(_) => "bcrypt",
+            LegacyScheme::Bcrypt(_) => "bcrypt",
             #[cfg(feature = "legacy-digests")]
-            Scheme::BcryptSha256(_) => "bcrypt-sha256",
+            LegacyScheme::BcryptSha256(_) => "bcrypt-sha256",
             #[cfg(feature = "legacy-digests")]
-            Scheme::Pbkdf2(_) => "pbkdf2",
+            LegacyScheme::Pbkdf2(_) => "pbkdf2",
             #[cfg(feature = "legacy-digests")]
-            Scheme::Scrypt(_) => "scrypt",
+            LegacyScheme::Scrypt(_) => "scrypt",
         }
     }
 
     pub(super) fn key_name(&self) -> Option<&str> {
         match &self.0 {
-            Scheme::HmacSha256 { key, .. } => Some(key),
+            LegacyScheme::HmacSha256 { key, .. } => Some(key),
             _ => None,
         }
     }
@@ -196,9 +196,9 @@ impl LegacyDigest {
     /// The bytes by which a text is found again, if the format finds it by such a digest.
     pub(super) fn as_lookup(&self, lookup: &Lookup) -> Option<&[u8]> {
         match (&self.0, lookup) {
-            (Scheme::Sha256(output), Lookup::Sha256) => Some(output.expose()),
-            (Scheme::Sha512(output), Lookup::Sha512) => Some(output.expose()),
-            (Scheme::HmacSha256 { key, output }, Lookup::HmacSha256 { key: wanted })
+            (LegacyScheme::Sha256(output), Lookup::Sha256) => Some(output.expose()),
+            (LegacyScheme::Sha512(output), Lookup::Sha512) => Some(output.expose()),
+            (LegacyScheme::HmacSha256 { key, output }, Lookup::HmacSha256 { key: wanted })
                 if key == wanted =>
             {
                 Some(output.expose())
@@ -211,14 +211,14 @@ impl LegacyDigest {
     pub(crate) fn is_slow(&self) -> bool {
         !matches!(
             self.0,
-            Scheme::Sha256(_) | Scheme::Sha512(_) | Scheme::HmacSha256 { .. }
+            LegacyScheme::Sha256(_) | LegacyScheme::Sha512(_) | LegacyScheme::HmacSha256 { .. }
         )
     }
 
     /// What it was made of and how, within what is obeyed.
     pub(crate) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
         match &self.0 {
-            Scheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
+            LegacyScheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -227,15 +227,17 @@ impl LegacyDigest {
     pub(super) fn to_text(&self) -> String {
         let name = self.scheme();
         match &self.0 {
-            Scheme::Sha256(output) => format!("{name}:{}", hex(output.expose())),
-            Scheme::Sha512(output) => format!("{name}:{}", hex(output.expose())),
-            Scheme::HmacSha256 { key, output } => format!("{name}:{key}:{}", hex(output.expose())),
-            Scheme::Argon2(text) => format!("{name}:{text}"),
+            LegacyScheme::Sha256(output) => format!("{name}:{}", hex(output.expose())),
+            LegacyScheme::Sha512(output) => format!("{name}:{}", hex(output.expose())),
+            LegacyScheme::HmacSha256 { key, output } => {
+                format!("{name}:{key}:{}", hex(output.expose()))
+            }
+            LegacyScheme::Argon2(text) => format!("{name}:{text}"),
             #[cfg(feature = "legacy-digests")]
-            Scheme::Bcrypt(text)
-            | Scheme::BcryptSha256(text)
-            | Scheme::Pbkdf2(text)
-            | Scheme::Scrypt(text) => format!("{name}:{text}"),
+            LegacyScheme::Bcrypt(text)
+            | LegacyScheme::BcryptSha256(text)
+            | LegacyScheme::Pbkdf2(text)
+            | LegacyScheme::Scrypt(text) => format!("{name}:{text}"),
         }
     }
 

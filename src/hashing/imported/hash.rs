@@ -4,7 +4,7 @@ use argon2::{Argon2, Version};
 use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::digest::{LegacyDigest, Scheme};
+use super::digest::{LegacyDigest, LegacyScheme};
 use super::schemes::read_argon2;
 use crate::hashing::{Argon2Params, HashingError, argon2id};
 
@@ -20,25 +20,25 @@ impl LegacyDigest {
         memory: &mut argon2id::Memory,
     ) -> Result<bool, HashingError> {
         Ok(match &self.0 {
-            Scheme::Sha256(output) => output.is(&Sha256::digest(presented)),
-            Scheme::Sha512(output) => output.is(&Sha512::digest(presented)),
-            Scheme::HmacSha256 { output, .. } => {
+            LegacyScheme::Sha256(output) => output.is(&Sha256::digest(presented)),
+            LegacyScheme::Sha512(output) => output.is(&Sha512::digest(presented)),
+            LegacyScheme::HmacSha256 { output, .. } => {
                 let mut mac = mac.ok_or(HashingError::UnknownAlgorithm)?;
                 mac.update(presented);
                 output.is(&mac.finalize().into_bytes())
             }
-            Scheme::Argon2(text) => argon2(text, presented, most, memory)?,
+            LegacyScheme::Argon2(text) => argon2(text, presented, most, memory)?,
             #[cfg(feature = "legacy-digests")]
-            Scheme::Bcrypt(text) => bcrypt(text, presented)?,
+            LegacyScheme::Bcrypt(text) => bcrypt(text, presented)?,
             #[cfg(feature = "legacy-digests")]
-            Scheme::BcryptSha256(text) => {
+            LegacyScheme::BcryptSha256(text) => {
                 let hashed = super::digest::hex(&Sha256::digest(presented));
                 bcrypt(text, hashed.as_bytes())?
             }
             #[cfg(feature = "legacy-digests")]
-            Scheme::Pbkdf2(text) => pbkdf2(text, presented)?,
+            LegacyScheme::Pbkdf2(text) => pbkdf2(text, presented)?,
             #[cfg(feature = "legacy-digests")]
-            Scheme::Scrypt(text) => scrypt(text, presented, memory)?,
+            LegacyScheme::Scrypt(text) => scrypt(text, presented, memory)?,
         })
     }
 }

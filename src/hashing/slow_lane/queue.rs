@@ -129,33 +129,33 @@ impl List for VecDeque<Waiting> {
 }
 
 /// Lists that take turns.
-struct Turns<N, L> {
+struct Turns<K, L> {
     /// No list is empty.
-    lists: HashMap<N, L>,
-    /// Each name of `lists` once, the next first.
-    turns: VecDeque<N>,
+    lists: HashMap<K, L>,
+    /// Each key of `lists` once, the next first.
+    turns: VecDeque<K>,
     /// Jobs in all lists.
     len: usize,
 }
 
-/// The name of the list that an account's jobs are in.
-trait Name: Clone + Eq + Hash {
+/// The key of the list that an account's jobs are in.
+trait QueueKey: Clone + Eq + Hash {
     fn of(account: &Account) -> Self;
 }
 
-impl Name for TenantId {
+impl QueueKey for TenantId {
     fn of(account: &Account) -> Self {
         account.tenant.clone()
     }
 }
 
-impl Name for KeyId {
+impl QueueKey for KeyId {
     fn of(account: &Account) -> Self {
         account.key
     }
 }
 
-impl<N, L> Default for Turns<N, L> {
+impl<K, L> Default for Turns<K, L> {
     fn default() -> Self {
         Self {
             lists: HashMap::new(),
@@ -165,13 +165,13 @@ impl<N, L> Default for Turns<N, L> {
     }
 }
 
-impl<N: Name, L: List> Turns<N, L> {
-    fn len_of(&self, name: &N) -> usize {
+impl<K: QueueKey, L: List> Turns<K, L> {
+    fn len_of(&self, name: &K) -> usize {
         self.lists.get(name).map_or(0, List::len)
     }
 
     /// Takes a job out of a list, and the list out of its turns if it is empty.
-    fn take(&mut self, name: &N, take: impl FnOnce(&mut L) -> Option<Waiting>) -> Option<Waiting> {
+    fn take(&mut self, name: &K, take: impl FnOnce(&mut L) -> Option<Waiting>) -> Option<Waiting> {
         let list = self.lists.get_mut(name)?;
         let taken = take(list)?;
         self.len -= 1;
@@ -183,13 +183,13 @@ impl<N: Name, L: List> Turns<N, L> {
     }
 }
 
-impl<N: Name, L: List> List for Turns<N, L> {
+impl<K: QueueKey, L: List> List for Turns<K, L> {
     fn len(&self) -> usize {
         self.len
     }
 
     fn push(&mut self, waiting: Waiting) {
-        let name = N::of(&waiting.account);
+        let name = K::of(&waiting.account);
         self.len += 1;
         if !self.lists.contains_key(&name) {
             self.turns.push_back(name.clone());
@@ -210,7 +210,7 @@ impl<N: Name, L: List> List for Turns<N, L> {
     }
 
     fn displace(&mut self, newcomer: &Account) -> Option<Waiting> {
-        let name = N::of(newcomer);
+        let name = K::of(newcomer);
         let most = self.lists.values().map(List::len).max();
         if most > Some(self.len_of(&name) + 1) {
             return self.pop_latest();

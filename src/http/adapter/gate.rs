@@ -16,8 +16,8 @@ use crate::verifier::{Attempt, Grant, Permit, Requirement};
 pub(crate) trait Incoming {
     type Headers: HeaderSource;
     /// The names and the values of headers, as they are kept.
-    type Name: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
-    type Value: for<'a> TryFrom<&'a str> + From<Self::Name> + Clone + Send + Sync;
+    type HeaderName: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
+    type HeaderValue: for<'a> TryFrom<&'a str> + From<Self::HeaderName> + Clone + Send + Sync;
 
     fn headers(&self) -> &Self::Headers;
 
@@ -40,9 +40,9 @@ pub(crate) struct Gate<R: Incoming> {
 pub(crate) struct Terms<R: Incoming> {
     pub(crate) edge: Edge,
     /// The headers that credentials are read from.
-    pub(crate) credential_headers: Arc<[R::Name]>,
+    pub(crate) credential_headers: Arc<[R::HeaderName]>,
     /// What granted responses vary by.
-    pub(crate) vary: Option<R::Value>,
+    pub(crate) vary: Option<R::HeaderValue>,
     /// None: what the request itself says.
     connection: Option<Arc<ConnectionOf<R>>>,
     pub(crate) max_request_bytes: u64,
@@ -119,12 +119,12 @@ impl<R: Incoming + 'static> Gate<R> {
     pub(crate) fn new(edge: Edge) -> Self {
         // Both are made of names that headers can have.
         let names = edge.credential_headers();
-        let names = names.filter_map(|name| R::Name::try_from(name).ok());
-        let names: Arc<[R::Name]> = names.collect();
+        let names = names.filter_map(|name| R::HeaderName::try_from(name).ok());
+        let names: Arc<[R::HeaderName]> = names.collect();
         let vary = edge.vary().and_then(|vary| match &*names {
             // A name that is known is no text of its own, whose holders would be counted for each response.
             [only] => Some(only.clone().into()),
-            _ => R::Value::try_from(vary).ok(),
+            _ => R::HeaderValue::try_from(vary).ok(),
         });
         Self {
             terms: Arc::new(Terms {

@@ -43,7 +43,7 @@ fn list_within(
         };
         let room = wanted - page.items.len();
         let keys = segment.keys(query, path, end)?;
-        page.items.extend(keys.ask(connection, room)?);
+        page.items.extend(keys.run(connection, room)?);
         if page.items.len() == wanted {
             page.items.pop();
             page.next = page.items.last().map(ListPosition::of);
@@ -128,7 +128,7 @@ impl Segment {
         query: &ListQuery,
         most: usize,
     ) -> Result<Option<ListPosition>, Fault> {
-        let Question { sql, values } = self.places(query);
+        let BoundSelect { sql, values } = self.places(query);
         let skipped = most.saturating_sub(1);
         let sql = format!("{sql} LIMIT 1 OFFSET {skipped}");
         let mut statement = connection.prepare_cached(&sql)?;
@@ -151,10 +151,10 @@ impl Segment {
     }
 
     /// The places of keys, whether or not a filter admits them. It is answered by the index alone.
-    fn places(self, query: &ListQuery) -> Question {
+    fn places(self, query: &ListQuery) -> BoundSelect {
         let Fragments { place, order, .. } = self.fragments();
-        let question = Question::new(place, query, Path::InOrder);
-        self.after_start(question, query).and(order, [])
+        let select = BoundSelect::new(place, query, Path::InOrder);
+        self.after_start(select, query).and(order, [])
     }
 
     /// The keys that the query asks for, none of them after `end`.
@@ -163,36 +163,36 @@ impl Segment {
         query: &ListQuery,
         path: Path,
         end: Option<ListPosition>,
-    ) -> Result<Question, Fault> {
+    ) -> Result<BoundSelect, Fault> {
         let fragments = self.fragments();
-        let question = Question::new(columns!(), query, path);
-        let mut question = self.after_start(question, query);
+        let select = BoundSelect::new(columns!(), query, path);
+        let mut select = self.after_start(select, query);
         if let Some(end) = end {
-            question = question.and(fragments.is_at_or_before, values(end));
+            select = select.and(fragments.is_at_or_before, values(end));
         }
-        Ok(question.filtered(query, path)?.and(fragments.order, []))
+        Ok(select.filtered(query, path)?.and(fragments.order, []))
     }
 
-    fn after_start(self, question: Question, query: &ListQuery) -> Question {
+    fn after_start(self, select: BoundSelect, query: &ListQuery) -> BoundSelect {
         let fragments = self.fragments();
-        let question = question.and(fragments.is_in, []);
+        let select = select.and(fragments.is_in, []);
         match (self, query.start()) {
             (Self::Live, Some(start @ ListPosition::Live { .. }))
             | (Self::Revoked, Some(start @ ListPosition::Revoked { .. })) => {
-                question.and(fragments.is_after, values(start))
+                select.and(fragments.is_after, values(start))
             }
-            _ => question,
+            _ => select,
         }
     }
 }
 
-/// A statement, but for its limit, and the values of its parameters.
-struct Question {
+/// A `SELECT` without its limit, and the values of its parameters.
+struct BoundSelect {
     sql: String,
     values: Vec<Value>,
 }
 
-impl Question {
+impl BoundSelect {
     fn new(columns: &str, query: &ListQuery, path: Path) -> Self {
         // SQLite uses no index for a column with a plus: it might prefer a filter to where the page begins.
         let tenant = match path {
@@ -205,7 +205,7 @@ impl Question {
         }
     }
 
-    fn ask(&self, connection: &Connection, limit: usize) -> Result<Vec<StoredKey>, Fault> {
+    fn run(&self, connection: &Connection, limit: usize) -> Result<Vec<StoredKey>, Fault> {
         let sql = format!("{} LIMIT {limit}", self.sql);
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(&self.values))?;

@@ -44,15 +44,15 @@ impl<K: Eq + Hash> Turns<K> {
     }
 }
 
-/// Among whom a set of changes waits before it waits for the connection that writes.
+/// The queue in which a set of changes waits for its turn at the connection that writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Line {
+pub(super) enum WriteQueue {
     Tenant(TenantId),
-    /// Better digests, for which nobody waits.
+    /// Rehashes, for which no caller waits.
     Rehashes,
 }
 
-impl Line {
+impl WriteQueue {
     /// `None` for a set that is not to wait among others: it only ends keys, or is no tenant's.
     pub(super) fn of(set: &ChangeSet) -> Option<Self> {
         let mut changes = set.changes().iter();

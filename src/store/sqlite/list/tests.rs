@@ -30,10 +30,10 @@ fn database(tenants: usize, is_analyzed: bool) -> Connection {
     connection
 }
 
-fn plan(connection: &Connection, question: &Question) -> Vec<String> {
-    let sql = format!("EXPLAIN QUERY PLAN {} LIMIT 51", question.sql);
+fn plan(connection: &Connection, select: &BoundSelect) -> Vec<String> {
+    let sql = format!("EXPLAIN QUERY PLAN {} LIMIT 51", select.sql);
     let mut statement = connection.prepare(&sql).unwrap();
-    let steps = statement.query_map(params_from_iter(&question.values), |row| row.get(3));
+    let steps = statement.query_map(params_from_iter(&select.values), |row| row.get(3));
     steps.unwrap().map(Result::unwrap).collect()
 }
 

@@ -163,7 +163,7 @@ impl KeyMiddleware {
     /// forms, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|terms| terms.max_request_bytes = max);
+        let gate = self.gate.with(|config| config.max_request_bytes = max);
         Self { gate }
     }
 
@@ -171,7 +171,7 @@ impl KeyMiddleware {
     /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). The [observer](Edge::observe) is told of it.
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|terms| terms.max_response_bytes = max);
+        let gate = self.gate.with(|config| config.max_response_bytes = max);
         Self { gate }
     }
 
@@ -185,7 +185,7 @@ impl KeyMiddleware {
     /// buffer: how much a client must read to go on is up to the server and the protocol.
     #[must_use]
     pub fn stall_timeout(self, most: Duration) -> Self {
-        let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));
+        let gate = self.gate.with(|config| config.stall_timeout = Some(most));
         Self { gate }
     }
 
@@ -194,7 +194,7 @@ impl KeyMiddleware {
     /// response.
     #[must_use]
     pub fn end_with_key(self) -> Self {
-        let gate = self.gate.with(|terms| terms.ends_with_key = true);
+        let gate = self.gate.with(|config| config.ends_with_key = true);
         Self { gate }
     }
 
@@ -204,7 +204,7 @@ impl KeyMiddleware {
     /// Whatever logs requests behind the middleware may then log keys: the mark is only a hint.
     #[must_use]
     pub fn keep_credential(self) -> Self {
-        let gate = self.gate.with(|terms| terms.keeps_credential = true);
+        let gate = self.gate.with(|config| config.keeps_credential = true);
         Self { gate }
     }
 }

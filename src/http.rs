@@ -62,16 +62,20 @@ mod near_miss;
 mod rejection;
 
 #[cfg(feature = "actix")]
-pub(crate) use self::adapter::Held;
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::adapter::{Begun, Fate, Gate, Incoming, Rest, Terms, Values, Way};
+pub(crate) use self::adapter::BodyMonitor;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup, lookup_for};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::adapter::{
+    Completion, FinishedResponse, Gate, GateAdmission, GateConfig, Incoming, Values,
+};
 pub use self::admission::{Admission, ResponseHeader};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::client::{Connection, Origin, Proxies};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::edge::Decision;
 pub use self::edge::{Edge, Head};
 pub use self::header_source::HeaderSource;
 pub use self::key_in::{KeyIn, KeyInError};

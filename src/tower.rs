@@ -47,7 +47,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 #[cfg(feature = "axum")]
 pub(crate) use self::drain::drain;
 #[cfg(feature = "axum")]
-pub(crate) use self::request::{Entering, HandedOn, enter, hand_on};
+pub(crate) use self::request::{Entered, enter, prepare_request};
 #[cfg(feature = "axum")]
 pub(crate) use self::response::{add_headers, answer};
 pub use self::service::{KeyService, ResponseFuture};
@@ -104,7 +104,7 @@ impl KeyLayer {
     /// It raises no other bound: axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` is set otherwise.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|terms| terms.max_request_bytes = max);
+        let gate = self.gate.with(|config| config.max_request_bytes = max);
         Self { gate }
     }
 
@@ -112,7 +112,7 @@ impl KeyLayer {
     /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). The [observer](Edge::observe) is told of it.
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|terms| terms.max_response_bytes = max);
+        let gate = self.gate.with(|config| config.max_response_bytes = max);
         Self { gate }
     }
 
@@ -128,7 +128,7 @@ impl KeyLayer {
     /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
     #[must_use]
     pub fn stall_timeout(self, most: Duration) -> Self {
-        let gate = self.gate.with(|terms| terms.stall_timeout = Some(most));
+        let gate = self.gate.with(|config| config.stall_timeout = Some(most));
         Self { gate }
     }
 
@@ -141,7 +141,7 @@ impl KeyLayer {
     /// the connection stop at [`Grant::ended`], and hold what else bounds it there.
     #[must_use]
     pub fn end_with_key(self) -> Self {
-        let gate = self.gate.with(|terms| terms.ends_with_key = true);
+        let gate = self.gate.with(|config| config.ends_with_key = true);
         Self { gate }
     }
 
@@ -151,7 +151,7 @@ impl KeyLayer {
     /// Whatever logs requests behind the layer may then log keys: the mark is only a hint.
     #[must_use]
     pub fn keep_credential(self) -> Self {
-        let gate = self.gate.with(|terms| terms.keeps_credential = true);
+        let gate = self.gate.with(|config| config.keeps_credential = true);
         Self { gate }
     }
 }

@@ -27,10 +27,10 @@ impl<B: MessageBody + 'static> MessageBody for ResponseBody<B> {
             // Where nothing depends on it, it is in no need of another box.
             Self {
                 inner: Some(inner),
-                held: None,
+                monitor: None,
                 ..
             } => inner.boxed(),
-            held => BoxBody::new(held),
+            monitor => BoxBody::new(monitor),
         }
     }
 

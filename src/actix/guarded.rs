@@ -10,9 +10,9 @@ use actix_web::dev::{Handler, ServiceFactory, ServiceRequest, ServiceResponse, f
 use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
-use super::request::{HandedOn, hand_on};
+use super::request::{Entered, prepare_request};
 use super::response::finish_boxed;
-use crate::http::{Begun, Gate, Values};
+use crate::http::{Decision, Gate, Values};
 
 /// A service that calls this handler with what the gate lets through.
 pub(super) fn guarded<F, Args>(
@@ -36,24 +36,26 @@ where
         let (gate, _) = &*guarded;
         // Decided here where it can be: what is decided is less to carry into the future than what is not.
         let entered = match gate.begin(request.parts_mut().0) {
-            Begun::Decided(decided) => Ok(hand_on::<BoxBody>(gate.terms(), decided, request)),
-            Begun::Open(values) => Err((request, values)),
+            Decision::Made(decided) => {
+                Ok(prepare_request::<BoxBody>(gate.config(), decided, request))
+            }
+            Decision::Pending(values) => Err((request, values)),
         };
         let guarded = Rc::clone(&guarded);
         async move {
             let (gate, handler) = &*guarded;
-            let handed_on: HandedOn<BoxBody> = match entered {
-                Ok(handed_on) => handed_on,
+            let entered: Entered<BoxBody> = match entered {
+                Ok(entered) => entered,
                 // Kept out of this future, which is moved about in every request.
                 Err((request, values)) => Box::pin(wait(gate, request, values)).await,
             };
-            let (rest, request) = match handed_on {
-                Ok(handed_on) => handed_on,
+            let (completion, request) = match entered {
+                Ok(entered) => entered,
                 Err(response) => return Ok(response.map_into_boxed_body()),
             };
             let response = handle(handler, request).await;
-            Ok(match rest {
-                Some(rest) => finish_boxed(rest, gate.terms(), response),
+            Ok(match completion {
+                Some(completion) => finish_boxed(completion, gate.config(), response),
                 None => response,
             })
         }
@@ -65,9 +67,9 @@ async fn wait(
     gate: &Gate<HttpRequest>,
     mut request: ServiceRequest,
     values: Values,
-) -> HandedOn<BoxBody> {
+) -> Entered<BoxBody> {
     let decided = gate.decide(request.parts_mut().0, values).await;
-    hand_on(gate.terms(), decided, request)
+    prepare_request(gate.config(), decided, request)
 }
 
 /// As actix itself calls a handler.

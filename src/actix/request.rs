@@ -6,34 +6,34 @@ use actix_web::{HttpMessage as _, HttpRequest};
 
 use super::payload::bounded;
 use super::response::answer;
-use crate::http::{Edge, Rejection, ResponseBody, Rest, Terms, Way};
+use crate::http::{Completion, Edge, GateAdmission, GateConfig, Rejection, ResponseBody};
 
-/// What is left to do for a request that was let through, if it was not only reported, and what the handler is to see
-/// of it; or its answer.
-pub(super) type HandedOn<B> =
-    Result<(Option<Rest>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
+/// What is left to do after the handler of an admitted request, `None` if a rejection is only reported, and the request
+/// as the handler sees it; or its answer.
+pub(super) type Entered<B> =
+    Result<(Option<Completion>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
 
-/// The request as the handler is to see it, or its answer.
-pub(super) fn hand_on<B>(
-    terms: &Terms<HttpRequest>,
-    decided: Result<Way, Box<Rejection>>,
+/// Prepares a decided request for the handler: hides its credential and adds the grant.
+pub(super) fn prepare_request<B>(
+    config: &GateConfig<HttpRequest>,
+    decided: Result<GateAdmission, Box<Rejection>>,
     mut request: ServiceRequest,
-) -> HandedOn<B> {
-    let way = match terms.let_in(decided) {
-        Ok(way) => way,
+) -> Entered<B> {
+    let admission = match config.admission(decided) {
+        Ok(admission) => admission,
         Err(rejection) => return Err(answered(request, *rejection)),
     };
-    let rest = way.map(|way| {
-        let (grant, rest) = way.hand_on(terms);
-        hide_credential(terms, &mut request);
+    let completion = admission.map(|admission| {
+        let (grant, completion) = admission.split(config);
+        hide_credential(config, &mut request);
         request.extensions_mut().insert(grant);
-        rest
+        completion
     });
-    if let Some(most) = terms.request_bound() {
+    if let Some(most) = config.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
     }
-    Ok((rest, request))
+    Ok((completion, request))
 }
 
 fn answered<B>(
@@ -44,10 +44,10 @@ fn answered<B>(
 }
 
 /// Takes the credential out of a request, or marks it.
-fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
-    let edge = &terms.edge;
-    for name in terms.credential_headers.iter() {
-        if !terms.keeps_credential {
+fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceRequest) {
+    let edge = &config.edge;
+    for name in config.credential_headers.iter() {
+        if !config.keeps_credential {
             request.headers_mut().remove(name);
         } else {
             let values: Vec<_> = request.headers_mut().remove(name).collect();
@@ -57,7 +57,7 @@ fn hide_credential(terms: &Terms<HttpRequest>, request: &mut ServiceRequest) {
             }
         }
     }
-    if !terms.keeps_credential
+    if !config.keeps_credential
         && edge.reads_queries()
         && let Some(uri) = without_credential(edge, request.uri())
     {

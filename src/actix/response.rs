@@ -10,27 +10,27 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
 
-use crate::http::{Answer, Fate, Held, ResponseBody, Rest, Terms};
+use crate::http::{Answer, BodyMonitor, Completion, FinishedResponse, GateConfig, ResponseBody};
 
 /// A response as it is to be sent, of a handler whose request was let through.
 pub(super) fn finish<B: MessageBody>(
-    rest: Rest,
-    terms: &Arc<Terms<HttpRequest>>,
+    completion: Completion,
+    config: &Arc<GateConfig<HttpRequest>>,
     response: ServiceResponse<B>,
 ) -> ServiceResponse<ResponseBody<B>> {
     let (request, response) = response.into_parts();
-    ServiceResponse::new(request, finished(rest, terms, response))
+    ServiceResponse::new(request, finished(completion, config, response))
 }
 
 /// As [`finish`], where the body stays what it is unless something depends on it.
 pub(super) fn finish_boxed(
-    rest: Rest,
-    terms: &Arc<Terms<HttpRequest>>,
+    completion: Completion,
+    config: &Arc<GateConfig<HttpRequest>>,
     mut response: ServiceResponse,
 ) -> ServiceResponse {
-    match held(rest, terms, response.response_mut()) {
+    match monitored(completion, config, response.response_mut()) {
         Ok(None) => response,
-        Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held).boxed()),
+        Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor).boxed()),
         Err(refused) => {
             let (request, _) = response.into_parts();
             ServiceResponse::new(request, answer(refused, BoxBody::new))
@@ -39,42 +39,46 @@ pub(super) fn finish_boxed(
 }
 
 /// Some middleware says what it answers in its error.
-pub(super) fn finish_error(rest: Rest, terms: &Arc<Terms<HttpRequest>>, error: Error) -> Error {
-    let response = finished(rest, terms, error.error_response());
+pub(super) fn finish_error(
+    completion: Completion,
+    config: &Arc<GateConfig<HttpRequest>>,
+    error: Error,
+) -> Error {
+    let response = finished(completion, config, error.error_response());
     // What an error answers can be had but once.
     InternalError::from_response(error, response.map_into_boxed_body()).into()
 }
 
 fn finished<B: MessageBody>(
-    rest: Rest,
-    terms: &Arc<Terms<HttpRequest>>,
+    completion: Completion,
+    config: &Arc<GateConfig<HttpRequest>>,
     mut response: HttpResponse<B>,
 ) -> HttpResponse<ResponseBody<B>> {
-    match held(rest, terms, &mut response) {
-        Ok(held) => response.map_body(|_, body| ResponseBody::granted(body, held)),
+    match monitored(completion, config, &mut response) {
+        Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor)),
         Err(refused) => answer(refused, ResponseBody::answer),
     }
 }
 
-/// What the response holds, which has its headers then.
+/// Adds the headers of granted responses, and returns the monitor of the body, if it needs one.
 ///
 /// # Errors
 /// The answer to send in its place.
-fn held<B: MessageBody>(
-    rest: Rest,
-    terms: &Arc<Terms<HttpRequest>>,
+fn monitored<B: MessageBody>(
+    completion: Completion,
+    config: &Arc<GateConfig<HttpRequest>>,
     response: &mut HttpResponse<B>,
-) -> Result<Option<Held>, Answer> {
+) -> Result<Option<BodyMonitor>, Answer> {
     let announced = match response.body().size() {
         BodySize::Sized(size) => size,
         BodySize::None | BodySize::Stream => 0,
     };
     Ok(
-        match rest.finish(terms, response.status().as_u16(), announced)? {
-            Fate::Passed(held) => held,
-            Fate::Granted(held) => {
-                add_headers(terms, response.headers_mut());
-                held
+        match completion.finish(config, response.status().as_u16(), announced)? {
+            FinishedResponse::Nested(monitor) => monitor,
+            FinishedResponse::Granted(monitor) => {
+                add_headers(config, response.headers_mut());
+                monitor
             }
         },
     )
@@ -82,14 +86,14 @@ fn held<B: MessageBody>(
 
 /// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
 /// anew what never changes.
-fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
-    if terms.edge.may_be_cached() {
+fn add_headers(config: &GateConfig<HttpRequest>, headers: &mut HeaderMap) {
+    if config.edge.may_be_cached() {
         return;
     }
     if !headers.contains_key(CACHE_CONTROL) {
         // Most responses say nothing of it. To append one is less work than to put one in the place of none.
         headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
-    } else if let Some(value) = terms.edge.cache_control(headers) {
+    } else if let Some(value) = config.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
@@ -98,7 +102,7 @@ fn add_headers(terms: &Terms<HttpRequest>, headers: &mut HeaderMap) {
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    if let Some(vary) = &terms.vary {
+    if let Some(vary) = &config.vary {
         headers.append(VARY, vary.clone());
     }
 }

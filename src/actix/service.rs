@@ -11,9 +11,9 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::{Error, HttpRequest};
 use pin_project_lite::pin_project;
 
-use super::request::hand_on;
+use super::request::prepare_request;
 use super::response::{finish, finish_error};
-use crate::http::{Begun, Gate, Rejection, ResponseBody, Rest, Terms, Way};
+use crate::http::{Completion, Decision, Gate, GateAdmission, GateConfig, Rejection, ResponseBody};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
@@ -40,10 +40,10 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let values = match self.gate.begin(request.parts_mut().0) {
-            Begun::Decided(decided) => {
+            Decision::Made(decided) => {
                 return ResponseFuture::of(go_on(&self.gate, &*self.inner, decided, request));
             }
-            Begun::Open(values) => values,
+            Decision::Pending(values) => values,
         };
         let (gate, inner) = (self.gate.clone(), Rc::clone(&self.inner));
         let deciding = async move {
@@ -60,16 +60,16 @@ where
 fn go_on<S, B>(
     gate: &Gate<HttpRequest>,
     inner: &S,
-    decided: Result<Way, Box<Rejection>>,
+    decided: Result<GateAdmission, Box<Rejection>>,
     request: ServiceRequest,
 ) -> State<S::Future, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    match hand_on(gate.terms(), decided, request) {
-        Ok((rest, request)) => State::Serving {
+    match prepare_request(gate.config(), decided, request) {
+        Ok((completion, request)) => State::Serving {
             future: inner.call(request),
-            after: rest.map(|rest| (rest, Arc::clone(gate.terms()))),
+            after: completion.map(|completion| (completion, Arc::clone(gate.config()))),
         },
         Err(response) => State::Answered {
             response: Some(*response),
@@ -90,7 +90,7 @@ pin_project! {
     enum State<F, B> {
         Answered { response: Option<ServiceResponse<ResponseBody<B>>> },
         Deciding { future: Boxed<B> },
-        Serving { #[pin] future: F, after: Option<(Rest, Arc<Terms<HttpRequest>>)> },
+        Serving { #[pin] future: F, after: Option<(Completion, Arc<GateConfig<HttpRequest>>)> },
     }
 }
 
@@ -120,11 +120,15 @@ where
                 future
                     .poll(context)
                     .map(|served| match (served, after.take()) {
-                        (Ok(response), Some((rest, terms))) => Ok(finish(rest, &terms, response)),
+                        (Ok(response), Some((completion, config))) => {
+                            Ok(finish(completion, &config, response))
+                        }
                         (Ok(response), None) => {
                             Ok(response.map_body(|_, body| ResponseBody::free(body)))
                         }
-                        (Err(error), Some((rest, terms))) => Err(finish_error(rest, &terms, error)),
+                        (Err(error), Some((completion, config))) => {
+                            Err(finish_error(completion, &config, error))
+                        }
                         (Err(error), None) => Err(error),
                     })
             }

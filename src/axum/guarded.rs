@@ -16,8 +16,8 @@ use http_body::Body as _;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Fate, Gate, Rejection, Rest, Terms};
-use crate::tower::{Entering, HandedOn, ResponseBody, add_headers, answer, drain, enter, hand_on};
+use crate::http::{Completion, Decision, FinishedResponse, Gate, GateConfig, Rejection};
+use crate::tower::{Entered, ResponseBody, add_headers, answer, drain, enter, prepare_request};
 
 /// A handler that is called with what its guard lets through.
 #[derive(Clone)]
@@ -33,32 +33,27 @@ impl<H> Guarded<H> {
 
     /// Hands the request on, or answers it.
     #[inline]
-    fn go_on<T, S>(
-        self,
-        handed_on: HandedOn,
-        mut request: Request,
-        state: S,
-    ) -> Answering<H::Future>
+    fn go_on<T, S>(self, entered: Entered, mut request: Request, state: S) -> Answering<H::Future>
     where
         H: Handler<T, S>,
     {
-        let terms = self.gate.into_terms();
-        let rest = match handed_on {
-            Ok(rest) => rest,
+        let config = self.gate.into_config();
+        let completion = match entered {
+            Ok(completion) => completion,
             Err(rejection) => {
                 let (parts, body) = request.into_parts();
                 drain(&parts.headers, body);
                 return Answering::answered(*rejection);
             }
         };
-        if let Some(most) = terms.request_bound() {
+        if let Some(most) = config.request_bound() {
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = Body::new(Limited::new(body, most));
         }
         Answering::Serving {
             future: self.handler.call(request, state),
-            after: rest.map(|rest| (rest, terms)),
+            after: completion.map(|completion| (completion, config)),
         }
     }
 }
@@ -73,16 +68,16 @@ where
 
     fn call(self, mut request: Request, state: S) -> Self::Future {
         let values = match enter(&self.gate, &mut request) {
-            Entering::Decided(handed_on) => return self.go_on(handed_on, request, state),
-            Entering::Open(values) => values,
+            Decision::Made(entered) => return self.go_on(entered, request, state),
+            Decision::Pending(values) => values,
         };
         Answering::Deciding {
             future: Box::pin(async move {
                 let (mut parts, body) = request.into_parts();
                 let decided = self.gate.decide(&mut parts, values).await;
                 let mut request = Request::from_parts(parts, body);
-                let handed_on = hand_on(self.gate.terms(), decided, &mut request);
-                self.go_on(handed_on, request, state).await
+                let entered = prepare_request(self.gate.config(), decided, &mut request);
+                self.go_on(entered, request, state).await
             }),
         }
     }
@@ -94,7 +89,7 @@ pin_project! {
     pub(super) enum Answering<F> {
         Answered { response: Option<Box<Response>> },
         Deciding { future: Pin<Box<dyn Future<Output = Response> + Send>> },
-        Serving { #[pin] future: F, after: Option<(Rest, Arc<Terms<Parts>>)> },
+        Serving { #[pin] future: F, after: Option<(Completion, Arc<GateConfig<Parts>>)> },
     }
 }
 
@@ -119,8 +114,8 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
                 .map_or(Poll::Pending, |response| Poll::Ready(*response)),
             Stage::Deciding { future } => future.as_mut().poll(context),
             Stage::Serving { future, after } => future.poll(context).map(|mut response| {
-                if let Some((rest, terms)) = after.take() {
-                    finish(rest, &terms, &mut response);
+                if let Some((completion, config)) = after.take() {
+                    finish(completion, &config, &mut response);
                 }
                 response
             }),
@@ -129,21 +124,21 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
 }
 
 /// What is left to do once the handler has answered.
-fn finish(rest: Rest, terms: &Arc<Terms<Parts>>, response: &mut Response) {
+fn finish(completion: Completion, config: &Arc<GateConfig<Parts>>, response: &mut Response) {
     let announced = response.body().size_hint().lower();
-    let held = match rest.finish(terms, response.status().as_u16(), announced) {
-        Ok(Fate::Passed(held)) => held,
-        Ok(Fate::Granted(held)) => {
-            add_headers(terms, response.headers_mut());
-            held
+    let monitor = match completion.finish(config, response.status().as_u16(), announced) {
+        Ok(FinishedResponse::Nested(monitor)) => monitor,
+        Ok(FinishedResponse::Granted(monitor)) => {
+            add_headers(config, response.headers_mut());
+            monitor
         }
         Err(refused) => {
             *response = answer(refused, Body::from);
             return;
         }
     };
-    if held.is_some() {
+    if monitor.is_some() {
         let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::new(ResponseBody::granted(body, held));
+        *response.body_mut() = Body::new(ResponseBody::granted(body, monitor));
     }
 }

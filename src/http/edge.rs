@@ -160,8 +160,8 @@ impl Edge {
         let begun = self.begin(head, || attempt);
         async move {
             match begun {
-                Begun::Decided(decided) => decided,
-                Begun::Open(found, origin) => {
+                Decision::Made(decided) => decided,
+                Decision::Pending((found, origin)) => {
                     let mut attempt = attempt;
                     attempt.present(found.presented(), origin.client);
                     let decided = self.verifier.verify(&attempt).await;
@@ -190,8 +190,8 @@ impl Edge {
         attempt: impl FnOnce() -> Attempt<'a>,
     ) -> Option<Result<Admission, Box<Rejection>>> {
         match self.begin(head, attempt) {
-            Begun::Decided(decided) => Some(decided),
-            Begun::Open(..) => None,
+            Decision::Made(decided) => Some(decided),
+            Decision::Pending(_) => None,
         }
     }
 
@@ -372,19 +372,19 @@ impl Edge {
         &self,
         head: &Head<'h, H>,
         attempt: impl FnOnce() -> Attempt<'a>,
-    ) -> Begun<'h> {
+    ) -> EdgeDecision<'h> {
         let found = credentials::read(&self.forms, head);
         let origin = self.proxies.origin(head.connection, head.headers);
         let mut attempt = attempt();
         if let Some(rejection) = self.in_clear(&found, origin, attempt.requirement) {
-            return Begun::Decided(Err(rejection));
+            return Decision::Made(Err(rejection));
         }
         attempt.present(found.presented(), origin.client);
         let Some(decided) = self.verifier.try_verify(&attempt) else {
-            return Begun::Open(found, origin);
+            return Decision::Pending((found, origin));
         };
         let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
-        Begun::Decided(self.admission(decided, attempt.requirement, origin, near_misses))
+        Decision::Made(self.admission(decided, attempt.requirement, origin, near_misses))
     }
 
     /// The rejection of what came in clear, where that is not allowed.
@@ -436,11 +436,14 @@ impl Edge {
     }
 }
 
-/// What could be decided without waiting.
-enum Begun<'a> {
-    Decided(Result<Admission, Box<Rejection>>),
-    Open(Found<'a>, Origin),
+/// A decision that was made at once, or what is needed to make it later.
+pub(crate) enum Decision<T, P> {
+    Made(T),
+    Pending(P),
 }
+
+/// An edge's decision on a request; pending, with the credential and the origin that it needs.
+type EdgeDecision<'a> = Decision<Result<Admission, Box<Rejection>>, (Found<'a>, Origin)>;
 
 impl<H: ?Sized> fmt::Debug for Head<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

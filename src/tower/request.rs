@@ -6,22 +6,14 @@ use http::header::Entry;
 use http::request::Parts;
 use http::{Request, Uri};
 
-use crate::http::{Begun, Edge, Gate, Rejection, Rest, Terms, Values, Way};
+use crate::http::{Completion, Decision, Edge, Gate, GateAdmission, GateConfig, Rejection, Values};
 
-/// How far a request has come.
-pub(crate) enum Entering {
-    /// It was decided on, and is as the handler is to see it, if it was not refused.
-    Decided(HandedOn),
-    /// For [`Gate::decide`].
-    Open(Values),
-}
+/// What is left to do after the handler of an admitted request. `None` if a rejection is only reported.
+pub(crate) type Entered = Result<Option<Completion>, Box<Rejection>>;
 
-/// What is left to do for a request that was let through, if it was not only reported; or its rejection.
-pub(crate) type HandedOn = Result<Option<Rest>, Box<Rejection>>;
-
-/// Decides on a request, where that can be done at once. It is taken apart only where the host asks something of its
-/// parts, so that most are moved about no more than without a guard.
-pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Entering {
+/// Decides on a request at once, if that is possible, and prepares it for the handler. It is taken apart only if the
+/// host asks something of its parts, so that most are moved about no more than without a guard.
+pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Decision<Entered, Values> {
     let begun = if gate.asks_requests() {
         let mut parts = Request::new(()).into_parts().0;
         exchange(request, &mut parts);
@@ -32,8 +24,8 @@ pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Entering
         gate.begin_unasked(request)
     };
     match begun {
-        Begun::Decided(decided) => Entering::Decided(hand_on(gate.terms(), decided, request)),
-        Begun::Open(values) => Entering::Open(values),
+        Decision::Made(decided) => Decision::Made(prepare_request(gate.config(), decided, request)),
+        Decision::Pending(values) => Decision::Pending(values),
     }
 }
 
@@ -46,30 +38,30 @@ fn exchange<B>(request: &mut Request<B>, parts: &mut Parts) {
     swap(request.extensions_mut(), &mut parts.extensions);
 }
 
-/// Makes of a request that was decided on what the handler is to see.
+/// Prepares a decided request for the handler: hides its credential and adds the grant.
 ///
 /// # Errors
 /// The rejection to answer with.
 #[inline]
-pub(crate) fn hand_on<B>(
-    terms: &Terms<Parts>,
-    decided: Result<Way, Box<Rejection>>,
+pub(crate) fn prepare_request<B>(
+    config: &GateConfig<Parts>,
+    decided: Result<GateAdmission, Box<Rejection>>,
     request: &mut Request<B>,
-) -> HandedOn {
-    let way = terms.let_in(decided)?;
-    Ok(way.map(|way| {
-        let (grant, rest) = way.hand_on(terms);
-        hide_credential(terms, request);
+) -> Entered {
+    let admission = config.admission(decided)?;
+    Ok(admission.map(|admission| {
+        let (grant, completion) = admission.split(config);
+        hide_credential(config, request);
         request.extensions_mut().insert(grant);
-        rest
+        completion
     }))
 }
 
 /// Takes the credential out of a request, or marks it.
-fn hide_credential<B>(terms: &Terms<Parts>, request: &mut Request<B>) {
-    let edge = &terms.edge;
-    for name in terms.credential_headers.iter() {
-        if !terms.keeps_credential {
+fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
+    let edge = &config.edge;
+    for name in config.credential_headers.iter() {
+        if !config.keeps_credential {
             request.headers_mut().remove(name);
         } else if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
             values
@@ -77,7 +69,7 @@ fn hide_credential<B>(terms: &Terms<Parts>, request: &mut Request<B>) {
                 .for_each(|value| value.set_sensitive(true));
         }
     }
-    if terms.keeps_credential || !edge.reads_queries() {
+    if config.keeps_credential || !edge.reads_queries() {
         return;
     }
     if let Some(uri) = without_credential(edge, request.uri()) {

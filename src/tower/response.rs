@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, Entry, HeaderMap, HeaderName, HeaderValue, VAR
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use crate::http::{Answer, Terms};
+use crate::http::{Answer, GateConfig};
 
 /// The answer of a rejection, with what makes a body of one.
 pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
@@ -25,14 +25,14 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
 /// anew what never changes.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-pub(crate) fn add_headers(terms: &Terms<Parts>, headers: &mut HeaderMap) {
-    if terms.edge.may_be_cached() {
+pub(crate) fn add_headers(config: &GateConfig<Parts>, headers: &mut HeaderMap) {
+    if config.edge.may_be_cached() {
         return;
     }
     // Most responses say nothing of it.
     if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
         none.insert(const { HeaderValue::from_static("private") });
-    } else if let Some(value) = terms.edge.cache_control(headers) {
+    } else if let Some(value) = config.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
@@ -41,7 +41,7 @@ pub(crate) fn add_headers(terms: &Terms<Parts>, headers: &mut HeaderMap) {
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    if let Some(vary) = &terms.vary {
+    if let Some(vary) = &config.vary {
         headers.append(VARY, vary.clone());
     }
 }

@@ -14,9 +14,11 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::drain::drain;
-use super::request::{Entering, HandedOn, enter, hand_on};
+use super::request::{Entered, enter, prepare_request};
 use super::response::{add_headers, answer};
-use crate::http::{BoxError, Fate, Gate, Rejection, ResponseBody, Rest, Terms};
+use crate::http::{
+    BoxError, Completion, Decision, FinishedResponse, Gate, GateConfig, Rejection, ResponseBody,
+};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -49,8 +51,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let values = match enter(&self.gate, &mut request) {
-            Entering::Decided(handed_on) => return self.go_on(handed_on, request),
-            Entering::Open(values) => values,
+            Decision::Made(entered) => return self.go_on(entered, request),
+            Decision::Pending(values) => values,
         };
         // The one that is ready goes; what stays is made ready for the next request.
         let mut ready = self.clone();
@@ -59,8 +61,8 @@ where
             let (mut parts, body) = request.into_parts();
             let decided = ready.gate.decide(&mut parts, values).await;
             let mut request = Request::from_parts(parts, body);
-            let handed_on = hand_on(ready.gate.terms(), decided, &mut request);
-            ready.go_on(handed_on, request).await
+            let entered = prepare_request(ready.gate.config(), decided, &mut request);
+            ready.go_on(entered, request).await
         };
         ResponseFuture::of(State::Deciding {
             future: Box::pin(deciding),
@@ -72,30 +74,30 @@ impl<S> KeyService<S> {
     /// Hands the request on, or answers it.
     fn go_on<B, R>(
         &mut self,
-        handed_on: HandedOn,
+        entered: Entered,
         request: Request<B>,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
         B: Body + Send + 'static,
     {
-        let terms = self.gate.terms();
-        let rest = match handed_on {
-            Ok(rest) => rest,
+        let config = self.gate.config();
+        let completion = match entered {
+            Ok(completion) => completion,
             Err(rejection) => {
                 let (parts, body) = request.into_parts();
                 drain(&parts.headers, body);
                 return ResponseFuture::answered(*rejection);
             }
         };
-        let most = terms.request_bound().unwrap_or(u64::MAX);
+        let most = config.request_bound().unwrap_or(u64::MAX);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let request = request.map(|body| Limited::new(body, most));
         ResponseFuture::of(State::Serving {
             future: self.inner.call(request),
-            after: rest.map(|rest| After {
-                rest,
-                terms: Arc::clone(terms),
+            after: completion.map(|completion| After {
+                completion,
+                config: Arc::clone(config),
             }),
         })
     }
@@ -103,23 +105,23 @@ impl<S> KeyService<S> {
 
 /// What is left to do once the handler has answered.
 struct After {
-    rest: Rest,
-    terms: Arc<Terms<Parts>>,
+    completion: Completion,
+    config: Arc<GateConfig<Parts>>,
 }
 
 impl After {
     fn finish<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
         let announced = response.body().size_hint().lower();
         let status = response.status().as_u16();
-        let held = match self.rest.finish(&self.terms, status, announced) {
-            Ok(Fate::Passed(held)) => held,
-            Ok(Fate::Granted(held)) => {
-                add_headers(&self.terms, response.headers_mut());
-                held
+        let monitor = match self.completion.finish(&self.config, status, announced) {
+            Ok(FinishedResponse::Nested(monitor)) => monitor,
+            Ok(FinishedResponse::Granted(monitor)) => {
+                add_headers(&self.config, response.headers_mut());
+                monitor
             }
             Err(refused) => return answer(refused, ResponseBody::answer),
         };
-        response.map(|body| ResponseBody::granted(body, held))
+        response.map(|body| ResponseBody::granted(body, monitor))
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use super::{BodyCut, Held};
+use super::{BodyCut, BodyMonitor};
 
 pin_project! {
     /// The body of a response: the handler's, or the answer of a rejection.
@@ -18,17 +18,17 @@ pin_project! {
         #[pin]
         pub(crate) inner: Option<B>,
         pub(crate) answer: Option<Bytes>,
-        pub(crate) held: Option<Held>,
+        pub(crate) monitor: Option<BodyMonitor>,
     }
 }
 
 impl<B> ResponseBody<B> {
     /// A handler's body.
-    pub(crate) fn granted(inner: B, held: Option<Held>) -> Self {
+    pub(crate) fn granted(inner: B, monitor: Option<BodyMonitor>) -> Self {
         Self {
             inner: Some(inner),
             answer: None,
-            held,
+            monitor,
         }
     }
 
@@ -41,7 +41,7 @@ impl<B> ResponseBody<B> {
         Self {
             inner: None,
             answer: Some(body.into()).filter(|body: &Bytes| !body.is_empty()),
-            held: None,
+            monitor: None,
         }
     }
 
@@ -62,28 +62,36 @@ impl<B> ResponseBody<B> {
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(this.answer.take().map(|answer| Ok(whole(answer))));
         };
-        let cut = |held: &mut Option<Held>, why: BodyCut| {
-            *held = None;
+        let cut = |monitor: &mut Option<BodyMonitor>, why: BodyCut| {
+            *monitor = None;
             Poll::Ready(Some(Err(X::from(why))))
         };
-        if let Some(Err(why)) = this.held.as_mut().map(|held| held.poll_cut(context)) {
+        if let Some(Err(why)) = this
+            .monitor
+            .as_mut()
+            .map(|monitor| monitor.poll_cut(context))
+        {
             this.inner.set(None);
-            return cut(this.held, why);
+            return cut(this.monitor, why);
         }
         let part = match ready!(next(inner, context)) {
             Some(Ok(part)) => part,
             Some(Err(error)) => {
-                *this.held = None;
+                *this.monitor = None;
                 return Poll::Ready(Some(Err(error.into())));
             }
             None => {
-                *this.held = None;
+                *this.monitor = None;
                 return Poll::Ready(None);
             }
         };
-        if let Some(Err(why)) = this.held.as_mut().map(|held| held.send(size(&part))) {
+        if let Some(Err(why)) = this
+            .monitor
+            .as_mut()
+            .map(|monitor| monitor.send(size(&part)))
+        {
             this.inner.set(None);
-            return cut(this.held, why);
+            return cut(this.monitor, why);
         }
         Poll::Ready(Some(Ok(part)))
     }
@@ -92,7 +100,7 @@ impl<B> ResponseBody<B> {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("held", &self.held)
+            .field("monitor", &self.monitor)
             .finish_non_exhaustive()
     }
 }

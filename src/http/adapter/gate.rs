@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::Origin;
+use super::guard::SourceKind;
 use super::place::Place;
-use super::{Guard, Held, held};
+use super::{BodyMonitor, Guard, body_monitor};
 use crate::http::{
-    Admission, Answer, Connection, Edge, Head, HeaderSource, Rejection, RejectionReason,
+    Admission, Answer, Connection, Decision, Edge, Head, HeaderSource, Rejection, RejectionReason,
 };
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
@@ -31,19 +31,19 @@ pub(crate) trait Incoming {
     fn admitted(&self) -> Option<Grant>;
 }
 
-/// What stands in front of a route. Cheap to clone, as frameworks do that for each request.
+/// The gate in front of a route. Cheap to clone, as frameworks do that for each request.
 pub(crate) struct Gate<R: Incoming> {
-    terms: Arc<Terms<R>>,
+    config: Arc<GateConfig<R>>,
 }
 
-/// An edge and a guard, and how requests and responses are treated between the two.
-pub(crate) struct Terms<R: Incoming> {
+/// The configuration of a gate: its edge, its guard, and the bounds on requests and responses.
+pub(crate) struct GateConfig<R: Incoming> {
     pub(crate) edge: Edge,
     /// The headers that credentials are read from.
     pub(crate) credential_headers: Arc<[R::HeaderName]>,
     /// What granted responses vary by.
     pub(crate) vary: Option<R::HeaderValue>,
-    /// None: what the request itself says.
+    /// `None`: what the request itself says.
     connection: Option<Arc<ConnectionOf<R>>>,
     pub(crate) max_request_bytes: u64,
     pub(crate) max_response_bytes: u64,
@@ -56,36 +56,32 @@ pub(crate) struct Terms<R: Incoming> {
 
 type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
 
-/// How a request was let through.
-pub(crate) struct Way {
+/// A request that a gate has admitted.
+pub(crate) struct GateAdmission {
     grant: Grant,
-    /// None if a guard around this one holds it, and sees to the response.
+    /// `None` if a guard around this one holds it and completes the response.
     own: Option<Permit>,
 }
 
-/// What is needed of that once the handler has answered.
-pub(crate) struct Rest {
-    /// None where nothing depends on it: what the handler has of it is enough.
+/// What is left to do once the handler has answered.
+pub(crate) struct Completion {
+    /// `None` if the response does not depend on it.
     grant: Option<Grant>,
-    /// None if its place is not counted.
+    /// `None` if the key's concurrent requests are not counted.
     permit: Option<Permit>,
     is_own: bool,
 }
 
-/// What is done to a handler's response.
-pub(crate) enum Fate {
-    /// It is sent as it is or held: a guard around this one sees to the rest.
-    Passed(Option<Held>),
-    /// It gets the headers of granted responses, too.
-    Granted(Option<Held>),
+/// How a handler's response is sent.
+pub(crate) enum FinishedResponse {
+    /// As it is, or monitored: a guard around this one adds the headers.
+    Nested(Option<BodyMonitor>),
+    /// With the headers of granted responses, too.
+    Granted(Option<BodyMonitor>),
 }
 
-/// What could be decided without waiting.
-pub(crate) enum Begun {
-    Decided(Result<Way, Box<Rejection>>),
-    /// The resources that the request itself names, for [`Gate::decide`].
-    Open(Values),
-}
+/// A gate's decision on a request; pending, with the resources that the request itself names, for [`Gate::decide`].
+pub(crate) type GateDecision = Decision<Result<GateAdmission, Box<Rejection>>, Values>;
 
 /// The resources that a request names: kinds, each with a value, or with none where it names nothing.
 #[derive(Default)]
@@ -127,7 +123,7 @@ impl<R: Incoming + 'static> Gate<R> {
             _ => R::HeaderValue::try_from(vary).ok(),
         });
         Self {
-            terms: Arc::new(Terms {
+            config: Arc::new(GateConfig {
                 credential_headers: names,
                 vary,
                 edge,
@@ -142,22 +138,22 @@ impl<R: Incoming + 'static> Gate<R> {
         }
     }
 
-    pub(crate) fn terms(&self) -> &Arc<Terms<R>> {
-        &self.terms
+    pub(crate) fn config(&self) -> &Arc<GateConfig<R>> {
+        &self.config
     }
 
     #[cfg(feature = "axum")]
-    pub(crate) fn into_terms(self) -> Arc<Terms<R>> {
-        self.terms
+    pub(crate) fn into_config(self) -> Arc<GateConfig<R>> {
+        self.config
     }
 
     pub(crate) fn require(&self, guard: Guard<R>) -> Self {
-        self.clone().with(|terms| terms.guard = guard)
+        self.clone().with(|config| config.guard = guard)
     }
 
-    /// The same on other terms.
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut Terms<R>)) -> Self {
-        change(Arc::make_mut(&mut self.terms));
+    /// The same with another configuration.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut GateConfig<R>)) -> Self {
+        change(Arc::make_mut(&mut self.config));
         self
     }
 
@@ -165,38 +161,38 @@ impl<R: Incoming + 'static> Gate<R> {
         self,
         connection: impl Fn(&R) -> Connection + Send + Sync + 'static,
     ) -> Self {
-        self.with(|terms| terms.connection = Some(Arc::new(connection)))
+        self.with(|config| config.connection = Some(Arc::new(connection)))
     }
 
-    /// Decides at once, where that takes neither the store, nor a slow hash, nor a look-up.
-    pub(crate) fn begin(&self, request: &mut R) -> Begun {
+    /// Decides at once, if that takes neither the store, nor a slow hash, nor a look-up.
+    pub(crate) fn begin(&self, request: &mut R) -> GateDecision {
         let values = self.values(request);
         if self.looks_up() {
-            return Begun::Open(values);
+            return Decision::Pending(values);
         }
         match self.begin_on(request, self.connection_of(request), &values) {
-            Some(decided) => Begun::Decided(decided),
-            None => Begun::Open(values),
+            Some(decided) => Decision::Made(decided),
+            None => Decision::Pending(values),
         }
     }
 
     /// Whether the host asks something of requests itself.
     #[cfg(feature = "tower")]
     pub(crate) fn asks_requests(&self) -> bool {
-        self.terms.connection.is_some() || !self.terms.guard.sources.is_empty()
+        self.config.connection.is_some() || !self.config.guard.sources.is_empty()
     }
 
     /// As [`begin`](Self::begin), on a request in another form than the host would [ask](Self::asks_requests) it in.
     #[inline]
     #[cfg(feature = "tower")]
-    pub(crate) fn begin_unasked<W>(&self, request: &W) -> Begun
+    pub(crate) fn begin_unasked<W>(&self, request: &W) -> GateDecision
     where
         W: Incoming<Headers = R::Headers>,
     {
         let values = Values::default();
         match self.begin_on(request, request.connection(), &values) {
-            Some(decided) => Begun::Decided(decided),
-            None => Begun::Open(values),
+            Some(decided) => Decision::Made(decided),
+            None => Decision::Pending(values),
         }
     }
 
@@ -206,7 +202,7 @@ impl<R: Incoming + 'static> Gate<R> {
         request: &W,
         connection: Connection,
         values: &Values,
-    ) -> Option<Result<Way, Box<Rejection>>>
+    ) -> Option<Result<GateAdmission, Box<Rejection>>>
     where
         W: Incoming<Headers = R::Headers>,
     {
@@ -214,97 +210,101 @@ impl<R: Incoming + 'static> Gate<R> {
         let decided = match self.decide_again(request, &head, values) {
             Some(decided) => decided,
             None => {
-                let attempt = || values.attempt(&self.terms.guard.first);
-                let decided = self.terms.edge.try_admit_of(&head, attempt)?;
-                decided.map(Way::of)
+                let attempt = || values.attempt(&self.config.guard.first);
+                let decided = self.config.edge.try_admit_of(&head, attempt)?;
+                decided.map(GateAdmission::of)
             }
         };
-        Some(self.terms.bound(decided, || head))
+        Some(self.config.bound(decided, || head))
     }
 
-    /// Decides, where it takes time.
+    /// Decides a pending request.
     pub(crate) async fn decide(
         &self,
         request: &mut R,
         values: Values,
-    ) -> Result<Way, Box<Rejection>> {
+    ) -> Result<GateAdmission, Box<Rejection>> {
         let decided = self.wait(request, values).await;
         let head = || head(request, self.connection_of(request));
-        self.terms.bound(decided, head)
+        self.config.bound(decided, head)
     }
 
-    async fn wait(&self, request: &mut R, mut values: Values) -> Result<Way, Box<Rejection>> {
-        let edge = &self.terms.edge;
+    async fn wait(
+        &self,
+        request: &mut R,
+        mut values: Values,
+    ) -> Result<GateAdmission, Box<Rejection>> {
+        let edge = &self.config.edge;
         let head = head(request, self.connection_of(request));
-        let mut way = match self.decide_again(request, &head, &values) {
+        let mut admission = match self.decide_again(request, &head, &values) {
             Some(decided) => decided?,
             None => {
-                let attempt = values.attempt(&self.terms.guard.first);
-                Way::of(edge.admit(&head, attempt).await?)
+                let attempt = values.attempt(&self.config.guard.first);
+                GateAdmission::of(edge.admit(&head, attempt).await?)
             }
         };
         if self.looks_up() {
-            self.look_up(request, &way.grant, &mut values).await?;
-            let attempt = values.attempt(&self.terms.guard.then);
+            self.look_up(request, &admission.grant, &mut values).await?;
+            let attempt = values.attempt(&self.config.guard.then);
             let head = self::head(request, self.connection_of(request));
             // Looking up took time, in which the key may have ended.
-            way.grant = edge.reverify(&head, &way.grant, attempt).await?;
+            admission.grant = edge.reverify(&head, &admission.grant, attempt).await?;
         }
-        Ok(way)
+        Ok(admission)
     }
 
-    /// Decides on a request that a guard around this one has let through; none if there is no such guard.
+    /// Decides on a request that a guard around this one has admitted. `None` if there is no such guard.
     #[inline]
     fn decide_again<W>(
         &self,
         request: &W,
         head: &Head<'_, R::Headers>,
         values: &Values,
-    ) -> Option<Result<Way, Box<Rejection>>>
+    ) -> Option<Result<GateAdmission, Box<Rejection>>>
     where
         W: Incoming<Headers = R::Headers>,
     {
-        let edge = &self.terms.edge;
+        let edge = &self.config.edge;
         let grant = request.admitted()?;
         let grant = edge.has_admitted(&grant).then_some(grant)?;
-        let attempt = values.attempt(&self.terms.guard.first);
+        let attempt = values.attempt(&self.config.guard.first);
         let again = edge.check_requirement(head, &grant, attempt);
-        Some(again.map(|grant| Way { grant, own: None }))
+        Some(again.map(|grant| GateAdmission { grant, own: None }))
     }
 
     fn connection_of(&self, request: &R) -> Connection {
-        match &self.terms.connection {
+        match &self.config.connection {
             Some(connection) => connection(request),
             None => request.connection(),
         }
     }
 
     fn looks_up(&self) -> bool {
-        let mut sources = self.terms.guard.sources.iter();
-        sources.any(|(_, source)| matches!(source.0, Origin::Lookup(..)))
+        let mut sources = self.config.guard.sources.iter();
+        sources.any(|(_, source)| matches!(source.0, SourceKind::Lookup(..)))
     }
 
     /// The resources that the request itself names.
     fn values(&self, request: &mut R) -> Values {
         let mut values = Values::default();
-        for (kind, source) in &self.terms.guard.sources {
-            if let Origin::Request(read) = &source.0 {
+        for (kind, source) in &self.config.guard.sources {
+            if let SourceKind::Request(read) = &source.0 {
                 values.push(kind, read(request));
             }
         }
         values
     }
 
-    /// Looks up what else it names, for whoever has been let through so far.
+    /// Looks up what else the request names, once it is admitted so far.
     async fn look_up(
         &self,
         request: &mut R,
         grant: &Grant,
         values: &mut Values,
     ) -> Result<(), Box<Rejection>> {
-        let edge = &self.terms.edge;
-        for (kind, source) in &self.terms.guard.sources {
-            let Origin::Lookup(read, look) = &source.0 else {
+        let edge = &self.config.edge;
+        for (kind, source) in &self.config.guard.sources {
+            let SourceKind::Lookup(read, look) = &source.0 else {
                 continue;
             };
             // Without a name there is nothing to look up: the requirement refuses.
@@ -335,24 +335,24 @@ fn head<R: Incoming>(request: &R, connection: Connection) -> Head<'_, R::Headers
     }
 }
 
-impl<R: Incoming> Terms<R> {
+impl<R: Incoming> GateConfig<R> {
     /// How many bytes the bodies of requests may have; none if that is not bounded, or would only be reported.
     pub(crate) fn request_bound(&self) -> Option<u64> {
         let is_bounded = self.max_request_bytes < u64::MAX && !self.edge.only_reports();
         is_bounded.then_some(self.max_request_bytes)
     }
 
-    /// How a request goes on that was decided on: none where what it was refused for is only reported.
+    /// The admission of a decided request. `None` if its rejection is only reported.
     ///
     /// # Errors
     /// The rejection to answer with.
     #[inline]
-    pub(crate) fn let_in(
+    pub(crate) fn admission(
         &self,
-        decided: Result<Way, Box<Rejection>>,
-    ) -> Result<Option<Way>, Box<Rejection>> {
+        decided: Result<GateAdmission, Box<Rejection>>,
+    ) -> Result<Option<GateAdmission>, Box<Rejection>> {
         match decided {
-            Ok(way) => Ok(Some(way)),
+            Ok(admission) => Ok(Some(admission)),
             Err(rejection) if rejection.is_report_only() => Ok(None),
             Err(rejection) => Err(rejection),
         }
@@ -363,15 +363,15 @@ impl<R: Incoming> Terms<R> {
     #[inline]
     fn bound<'h>(
         &self,
-        decided: Result<Way, Box<Rejection>>,
+        decided: Result<GateAdmission, Box<Rejection>>,
         head: impl FnOnce() -> Head<'h, R::Headers>,
-    ) -> Result<Way, Box<Rejection>>
+    ) -> Result<GateAdmission, Box<Rejection>>
     where
         R::Headers: 'h,
     {
         let grant = match &decided {
             _ if self.max_request_bytes == u64::MAX => return decided,
-            Ok(way) => Some(&way.grant),
+            Ok(admission) => Some(&admission.grant),
             Err(rejection) if rejection.is_report_only() => None,
             Err(_) => return decided,
         };
@@ -395,7 +395,7 @@ impl<R: Incoming> Terms<R> {
     }
 }
 
-impl Way {
+impl GateAdmission {
     fn of(admission: Admission) -> Self {
         let (grant, permit) = admission.into_parts();
         Self {
@@ -404,22 +404,22 @@ impl Way {
         }
     }
 
-    /// The grant, for the handler; and what is left.
+    /// The grant, for the handler; and what is left to do after it.
     #[inline]
-    pub(crate) fn hand_on<R: Incoming>(self, terms: &Terms<R>) -> (Grant, Rest) {
-        let is_bounded = terms.max_response_bytes < u64::MAX;
-        let is_needed = terms.ends_with_key || is_bounded || self.grant.unchecked().is_some();
-        let rest = Rest {
+    pub(crate) fn split<R: Incoming>(self, config: &GateConfig<R>) -> (Grant, Completion) {
+        let is_bounded = config.max_response_bytes < u64::MAX;
+        let is_needed = config.ends_with_key || is_bounded || self.grant.unchecked().is_some();
+        let completion = Completion {
             grant: is_needed.then(|| self.grant.clone()),
             is_own: self.own.is_some(),
             permit: self.own.filter(Permit::is_counted),
         };
-        (self.grant, rest)
+        (self.grant, completion)
     }
 }
 
-impl Rest {
-    /// What becomes of the handler's answer.
+impl Completion {
+    /// Completes the handler's response.
     ///
     /// `announced` is how many bytes it will have at the least.
     ///
@@ -427,40 +427,40 @@ impl Rest {
     /// The answer to send in its place.
     pub(crate) fn finish<R: Incoming + 'static>(
         self,
-        terms: &Arc<Terms<R>>,
+        config: &Arc<GateConfig<R>>,
         status: u16,
         announced: u64,
-    ) -> Result<Fate, Answer> {
-        let edge = &terms.edge;
+    ) -> Result<FinishedResponse, Answer> {
+        let edge = &config.edge;
         if let Some(grant) = &self.grant {
             edge.review(grant, status)
                 .map_err(|rejection| rejection.into_answer())?;
         }
-        if announced > terms.max_response_bytes {
+        if announced > config.max_response_bytes {
             let rejection = edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref());
             return Err(rejection.into_answer());
         }
-        let ended = self.grant.as_ref().filter(|_| terms.ends_with_key);
+        let ended = self.grant.as_ref().filter(|_| config.ends_with_key);
         let ended = ended.map(Grant::ended);
-        let is_bounded = terms.max_response_bytes < u64::MAX;
-        let held = if ended.is_some() || is_bounded || self.permit.is_some() {
-            let observer: Arc<dyn held::Observer> = Arc::clone(terms) as _;
-            let most = terms.max_response_bytes;
+        let is_bounded = config.max_response_bytes < u64::MAX;
+        let monitor = if ended.is_some() || is_bounded || self.permit.is_some() {
+            let observer: Arc<dyn body_monitor::Observer> = Arc::clone(config) as _;
+            let most = config.max_response_bytes;
             let grant = self.grant.filter(|_| is_bounded);
-            let place = Place::new(self.permit, terms.stall_timeout);
-            Some(Held::new(place, grant, ended, most, observer))
+            let place = Place::new(self.permit, config.stall_timeout);
+            Some(BodyMonitor::new(place, grant, ended, most, observer))
         } else {
             None
         };
         Ok(if self.is_own {
-            Fate::Granted(held)
+            FinishedResponse::Granted(monitor)
         } else {
-            Fate::Passed(held)
+            FinishedResponse::Nested(monitor)
         })
     }
 }
 
-impl<R: Incoming> held::Observer for Terms<R> {
+impl<R: Incoming> body_monitor::Observer for GateConfig<R> {
     fn response_was_too_long(&self, grant: Option<&Grant>) {
         drop(self.edge.reject(RejectionReason::ResponseTooLarge, grant));
     }
@@ -468,12 +468,12 @@ impl<R: Incoming> held::Observer for Terms<R> {
 
 impl<R: Incoming> Clone for Gate<R> {
     fn clone(&self) -> Self {
-        let terms = Arc::clone(&self.terms);
-        Self { terms }
+        let config = Arc::clone(&self.config);
+        Self { config }
     }
 }
 
-impl<R: Incoming> Clone for Terms<R> {
+impl<R: Incoming> Clone for GateConfig<R> {
     fn clone(&self) -> Self {
         Self {
             edge: self.edge.clone(),
@@ -489,8 +489,8 @@ impl<R: Incoming> Clone for Terms<R> {
 impl<R: Incoming> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("edge", &self.terms.edge)
-            .field("guard", &self.terms.guard)
+            .field("edge", &self.config.edge)
+            .field("guard", &self.config.guard)
             .finish_non_exhaustive()
     }
 }

@@ -31,9 +31,9 @@ pub struct Guard<R> {
 }
 
 /// Where the value of a resource comes from.
-pub struct Source<R>(pub(super) Origin<R>);
+pub struct Source<R>(pub(super) SourceKind<R>);
 
-pub(super) enum Origin<R> {
+pub(super) enum SourceKind<R> {
     /// From the request.
     Request(Read<R>),
     /// From what the application knows of something that the request names.
@@ -62,9 +62,9 @@ impl<R> Guard<R> {
     pub fn bind(mut self, kind: &str, source: impl Into<Source<R>>) -> Self {
         let source = source.into();
         self.first = match source.0 {
-            Origin::Request(_) => self.first.resource(kind),
+            SourceKind::Request(_) => self.first.resource(kind),
             // A restricted key passes so far, and no further.
-            Origin::Lookup(..) => self.first.filters(kind),
+            SourceKind::Lookup(..) => self.first.filters(kind),
         };
         self.then = self.then.resource(kind);
         self.sources.push((kind.into(), source));
@@ -74,7 +74,7 @@ impl<R> Guard<R> {
     /// What is asked where nothing is to be done that a look-up could be for: as before it.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn without_lookups(mut self) -> Self {
-        let is_read = |source: &Source<R>| matches!(source.0, Origin::Request(_));
+        let is_read = |source: &Source<R>| matches!(source.0, SourceKind::Request(_));
         self.sources.retain(|(_, source)| is_read(source));
         self.then = self.first.clone();
         self
@@ -109,7 +109,7 @@ where
 
 impl<R> Source<R> {
     pub(crate) fn reading(read: impl Fn(&mut R) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Origin::Request(Arc::new(read)))
+        Self(SourceKind::Request(Arc::new(read)))
     }
 }
 
@@ -174,9 +174,9 @@ where
         Box::pin(async move { looking.await.map_err(Into::into) })
     });
     let look = match named.into().0 {
-        Origin::Request(read) => Origin::Lookup(read, look),
+        SourceKind::Request(read) => SourceKind::Lookup(read, look),
         // What is looked up by what is looked up.
-        Origin::Lookup(read, first) => {
+        SourceKind::Lookup(read, first) => {
             let both: LookUp = Arc::new(move |grant, name| {
                 let (first, look, grant) = (first(grant, name), Arc::clone(&look), grant.clone());
                 Box::pin(async move {
@@ -186,7 +186,7 @@ where
                     }
                 })
             });
-            Origin::Lookup(read, both)
+            SourceKind::Lookup(read, both)
         }
     };
     Source(look)
@@ -205,8 +205,10 @@ impl<R> Clone for Guard<R> {
 impl<R> Clone for Source<R> {
     fn clone(&self) -> Self {
         Self(match &self.0 {
-            Origin::Request(read) => Origin::Request(Arc::clone(read)),
-            Origin::Lookup(read, look) => Origin::Lookup(Arc::clone(read), Arc::clone(look)),
+            SourceKind::Request(read) => SourceKind::Request(Arc::clone(read)),
+            SourceKind::Lookup(read, look) => {
+                SourceKind::Lookup(Arc::clone(read), Arc::clone(look))
+            }
         })
     }
 }
@@ -222,8 +224,8 @@ impl<R> fmt::Debug for Guard<R> {
 impl<R> fmt::Debug for Source<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Origin::Request(_) => "Source(request)",
-            Origin::Lookup(..) => "Source(lookup)",
+            SourceKind::Request(_) => "Source(request)",
+            SourceKind::Lookup(..) => "Source(lookup)",
         })
     }
 }
@@ -255,7 +257,7 @@ mod tests {
             count.fetch_add(1, Ordering::SeqCst);
             async move { Ok::<_, io::Error>(Some(format!("of {found}"))) }
         });
-        let Origin::Lookup(_, look) = both.0 else {
+        let SourceKind::Lookup(_, look) = both.0 else {
             panic!("it is looked up");
         };
         let found = look(&grant, "known".to_owned()).await.unwrap();

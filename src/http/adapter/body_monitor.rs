@@ -1,4 +1,4 @@
-//! What a granted response holds while it is being sent.
+//! What watches over a granted response while it is being sent.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,12 +23,12 @@ pub enum BodyCut {
     Stalled,
 }
 
-/// A request's place, and what may still be sent.
-pub(crate) struct Held {
+/// Holds a request's place while its response is sent, and cuts the response at its limits.
+pub(crate) struct BodyMonitor {
     place: Place,
-    /// Whose response it is, where it may turn out too long.
+    /// Whose response it is, if it may turn out too long.
     grant: Option<Grant>,
-    /// Ends when the key does; none if the response is not to be cut then.
+    /// Ends when the key does. `None` if the response is not to be cut then.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// How many bytes may still come.
     left: u64,
@@ -40,7 +40,7 @@ pub(super) trait Observer: Send + Sync {
     fn response_was_too_long(&self, grant: Option<&Grant>);
 }
 
-impl Held {
+impl BodyMonitor {
     pub(super) fn new(
         place: Place,
         grant: Option<Grant>,
@@ -87,9 +87,9 @@ impl Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for BodyMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("BodyMonitor")
             .field("left", &self.left)
             .finish_non_exhaustive()
     }

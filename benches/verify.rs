@@ -38,13 +38,13 @@ const WRITE: Scope = scope!("write:editions");
 const MILLION: usize = 1_000_000;
 
 /// A Keyward whose news are followed, and what asks it.
-struct House {
+struct Fixture {
     keyward: Keyward,
     tenant: TenantId,
     actor: Actor,
 }
 
-impl House {
+impl Fixture {
     async fn open(hashing: Hashing, cache: KeyCache) -> Result<Self, Box<dyn Error>> {
         Self::over(MemoryStore::new(), hashing, cache).await
     }
@@ -61,12 +61,12 @@ impl House {
         for _ in 0..count {
             keys.push(issuing.issue(issuing.key()).await?);
         }
-        let house = Self::over(store, Hashing::recommended(), cache).await?;
+        let fixture = Self::over(store, Hashing::recommended(), cache).await?;
         for key in &keys {
             let attempt = Attempt::new(PresentedKey::text(key), need);
-            house.keyward.verifier().verify(&attempt).await?;
+            fixture.keyward.verifier().verify(&attempt).await?;
         }
-        Ok((house, keys))
+        Ok((fixture, keys))
     }
 
     async fn over(
@@ -128,24 +128,25 @@ impl House {
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::new()?;
     let roomy = KeyCache::new().max_bytes(8 << 30);
-    let house = runtime.block_on(House::open(Hashing::recommended(), roomy))?;
-    let slow = runtime.block_on(House::open(Hashing::argon2id(Argon2Params::OWASP), roomy))?;
-    let unkept = runtime.block_on(House::open(Hashing::recommended(), KeyCache::off()))?;
+    let fixture = runtime.block_on(Fixture::open(Hashing::recommended(), roomy))?;
+    let slow = runtime.block_on(Fixture::open(Hashing::argon2id(Argon2Params::OWASP), roomy))?;
+    let unkept = runtime.block_on(Fixture::open(Hashing::recommended(), KeyCache::off()))?;
     let cold = runtime.block_on(unkept.issue(unkept.key()))?;
     let need = Requirement::scope(READ);
     let (hot, other, slow_key) = runtime.block_on(async {
-        let hot = house.warm(house.key(), &need).await?;
-        let other = house.warm(house.key(), &need).await?;
+        let hot = fixture.warm(fixture.key(), &need).await?;
+        let other = fixture.warm(fixture.key(), &need).await?;
         Ok::<_, Box<dyn Error>>((hot, other, slow.warm(slow.key(), &need).await?))
     })?;
-    let (town, town_keys) = runtime.block_on(House::full(10_000, roomy, &need))?;
+    let (town, town_keys) = runtime.block_on(Fixture::full(10_000, roomy, &need))?;
     eprintln!("issuing and using {MILLION} keys …");
-    let (city, city_keys) = runtime.block_on(House::full(MILLION, roomy, &need))?;
-    let refused = runtime.block_on(refused(&house, &hot))?;
-    let limited = runtime.block_on(house.warm(house.key().concurrency(NonZeroU32::MAX), &need))?;
+    let (city, city_keys) = runtime.block_on(Fixture::full(MILLION, roomy, &need))?;
+    let refused = runtime.block_on(refused(&fixture, &hot))?;
+    let limited =
+        runtime.block_on(fixture.warm(fixture.key().concurrency(NonZeroU32::MAX), &need))?;
 
     let lines = chain(256 << 20);
-    let format = house.keyward.format();
+    let format = fixture.keyward.format();
     let parse = |iterations| {
         for _ in 0..iterations {
             let parsed = format.parse(black_box(hot.as_bytes()));
@@ -161,7 +162,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let accept = bench.row("one hot key", Some(Target::Ratio(1.7)), |iterations| {
         for _ in 0..iterations {
-            house.ask(&hot, &need, true);
+            fixture.ask(&hot, &need, true);
         }
     });
     bench.row_timed(
@@ -187,7 +188,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             two(|thread| {
                 let key = if thread == 0 { &hot } else { &other };
                 for _ in 0..iterations {
-                    house.ask(key, &need, true);
+                    fixture.ask(key, &need, true);
                 }
             })
         },
@@ -207,7 +208,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.row_timed("two threads, one key", None, |iterations| {
         two(|_| {
             for _ in 0..iterations {
-                house.ask(&hot, &need, true);
+                fixture.ask(&hot, &need, true);
             }
         })
     });
@@ -216,7 +217,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(Target::AddedTo(accept, 0.3)),
         |iterations| {
             for _ in 0..iterations {
-                house.ask(&limited, &need, true);
+                fixture.ask(&limited, &need, true);
             }
         },
     );
@@ -236,12 +237,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         bench.row(name, Some(target), |iterations| {
             for _ in 0..iterations {
-                house.ask(key, need, false);
+                fixture.ask(key, need, false);
             }
         });
     }
     bench.row("awaited, one hot key", None, |iterations| {
-        let verifier = house.keyward.verifier();
+        let verifier = fixture.keyward.verifier();
         runtime.block_on(async {
             for _ in 0..iterations {
                 let attempt = Attempt::new(PresentedKey::text(black_box(&hot)), &need);
@@ -297,42 +298,42 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Each kind of refusal that is decided at once: what it is called, the key, what the route needs, and the target.
 async fn refused(
-    house: &House,
+    fixture: &Fixture,
     hot: &str,
 ) -> Result<Vec<(&'static str, String, Requirement, Option<f64>)>, Box<dyn Error>> {
-    let (manager, actor, tenant) = (house.keyward.manager(), &house.actor, &house.tenant);
+    let (manager, actor, tenant) = (fixture.keyward.manager(), &fixture.actor, &fixture.tenant);
     let need = || Requirement::scope(READ);
     let ids = |text: &str| {
-        house
+        fixture
             .keyward
             .format()
             .parse(text.as_bytes())
             .map(|parsed| parsed.id())
     };
 
-    let revoked = house.issue(house.key()).await?;
+    let revoked = fixture.issue(fixture.key()).await?;
     manager
         .revoke(actor, tenant, ids(&revoked)?, RevokeReason::Leaked)
         .await?;
-    let suspended = house.issue(house.key()).await?;
+    let suspended = fixture.issue(fixture.key()).await?;
     manager.suspend(actor, tenant, ids(&suspended)?).await?;
-    let ended = house
-        .issue(house.key().expires_in(Duration::from_secs(1)))
+    let ended = fixture
+        .issue(fixture.key().expires_in(Duration::from_secs(1)))
         .await?;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
-    let abroad = house
+    let abroad = fixture
         .issue(
-            house
+            fixture
                 .key()
                 .networks("203.0.113.0/24".parse::<keyward::key::Network>()?),
         )
         .await?;
     let project: keyward::key::Resource = "project:p-17".parse()?;
-    let restricted = house.issue(house.key().resources(project)).await?;
+    let restricted = fixture.issue(fixture.key().resources(project)).await?;
     for key in [&revoked, &suspended, &ended, &abroad, &restricted] {
         let need = need();
         let attempt = Attempt::new(PresentedKey::text(key), &need);
-        assert!(house.keyward.verifier().verify(&attempt).await.is_err());
+        assert!(fixture.keyward.verifier().verify(&attempt).await.is_err());
     }
     let cut = hot[..hot.len() - 1].to_owned();
     let mistyped = swap(hot, hot.len() - 10);
@@ -347,7 +348,7 @@ async fn refused(
         ("refused: mistyped (checksum)", mistyped, need(), Some(0.35)),
         (
             "refused: wrong secret",
-            with_secret(house, hot, "x")?,
+            with_secret(fixture, hot, "x")?,
             need(),
             None,
         ),
@@ -371,8 +372,8 @@ async fn refused(
 }
 
 /// The key with another secret, and a checksum that fits.
-fn with_secret(house: &House, key: &str, digit: &str) -> Result<String, Box<dyn Error>> {
-    let format = house.keyward.format();
+fn with_secret(fixture: &Fixture, key: &str, digit: &str) -> Result<String, Box<dyn Error>> {
+    let format = fixture.keyward.format();
     let id = format.parse(key.as_bytes())?.id();
     let secret = keyward::key::Secret::new(digit.repeat(format.secret_characters()))?;
     let environment = format.find_environment(None).ok_or("no environment")?;

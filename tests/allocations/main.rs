@@ -39,13 +39,13 @@ const CLIENT: &str = "203.0.113.7";
 
 type Verdict = Result<Admitted, Denial>;
 
-struct House {
+struct Fixture {
     keyward: Keyward,
     store: MemoryStore,
     clock: ManualClock,
 }
 
-impl House {
+impl Fixture {
     async fn new() -> Self {
         let store = MemoryStore::new();
         let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
@@ -127,30 +127,30 @@ fn text(key: &Issued) -> PresentedKey<'_> {
 
 #[tokio::test]
 async fn a_warm_verdict_allocates_nothing() {
-    let house = House::new().await;
-    it_would_show(&house).await;
-    admitted(&house).await;
-    refusals::unreadable(&house).await;
-    refusals::not_this_key(&house).await;
-    refusals::not_now(&house).await;
-    refusals::not_from_there(&house).await;
-    refusals::not_for_this(&house).await;
-    refusals::in_flight(&house).await;
-    refusals::without_a_clock(&house).await;
+    let fixture = Fixture::new().await;
+    it_would_show(&fixture).await;
+    admitted(&fixture).await;
+    refusals::unreadable(&fixture).await;
+    refusals::not_this_key(&fixture).await;
+    refusals::not_now(&fixture).await;
+    refusals::not_from_there(&fixture).await;
+    refusals::not_for_this(&fixture).await;
+    refusals::in_flight(&fixture).await;
+    refusals::without_a_clock(&fixture).await;
 }
 
 /// The one verdict that is documented to allocate: what the handler promised has to be kept somewhere.
-async fn it_would_show(house: &House) {
-    let key = house.issue(new_key(READ)).await;
+async fn it_would_show(fixture: &Fixture) {
+    let key = fixture.issue(new_key(READ)).await;
     let need = Requirement::scope(READ).checked_by_handler("project");
     let attempt = Attempt::new(text(&key), &need);
-    assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
+    assert!(fixture.keyward.verifier().verify(&attempt).await.is_ok());
     let region = Region::new(ALLOCATOR);
-    let verdict = house.keyward.verifier().try_verify(&attempt);
+    let verdict = fixture.keyward.verifier().try_verify(&attempt);
     assert!(region.change().allocations > 0, "{verdict:?}");
 }
 
-async fn admitted(house: &House) {
+async fn admitted(fixture: &Fixture) {
     let need = Requirement::scope(READ.or(WRITE)).resource("project");
     let (test, acme) = (Environment::new("test").unwrap(), tenant());
     let full = || {
@@ -182,7 +182,7 @@ async fn admitted(house: &House) {
             Requirement::any_key(),
         ),
     ] {
-        let key = house.issue(key).await;
+        let key = fixture.issue(key).await;
         let id = key.api_key().id().to_string();
         let pair = PresentedKey::pair(&id, key.api_key().expose_secret());
         for presented in [text(&key), pair] {
@@ -194,7 +194,7 @@ async fn admitted(house: &House) {
                 "everything" => attempt.resource("project", "p1").resource("project", "p2"),
                 _ => attempt,
             };
-            house.costs_nothing(what, &attempt, Result::is_ok).await;
+            fixture.costs_nothing(what, &attempt, Result::is_ok).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use keyward::testkit::SeededRandom;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
 
 use crate::{
-    HOUR, House, READ, Verdict, WRITE, actor, builder, network, new_key, projects, tenant, text,
+    Fixture, HOUR, READ, Verdict, WRITE, actor, builder, network, new_key, projects, tenant, text,
 };
 
 /// Whether a verdict is the one expected.
@@ -33,8 +33,8 @@ macro_rules! malformed {
     };
 }
 
-pub(crate) async fn unreadable(house: &House) {
-    let key = house.issue(new_key(READ)).await;
+pub(crate) async fn unreadable(fixture: &Fixture) {
+    let key = fixture.issue(new_key(READ)).await;
     let (text, secret) = (key.api_key().expose(), key.api_key().expose_secret());
     let any = Requirement::any_key();
     let long = "a".repeat(257);
@@ -97,7 +97,7 @@ pub(crate) async fn unreadable(house: &House) {
     ];
     for (what, text, says) in &presented {
         let attempt = Attempt::new(PresentedKey::text(text), &any);
-        house.costs_nothing(what, &attempt, *says).await;
+        fixture.costs_nothing(what, &attempt, *says).await;
     }
     let umlaut = [&text.as_bytes()[..20], b"\xfc", &text.as_bytes()[21..]].concat();
     let two = || PresentedKey::only_one_of([PresentedKey::text(text); 2]);
@@ -135,17 +135,17 @@ pub(crate) async fn unreadable(house: &House) {
         ("several", two(), denied!(DenialReason::SeveralCredentials)),
     ];
     for (what, presented, says) in others {
-        house
+        fixture
             .costs_nothing(what, &Attempt::new(presented, &any), says)
             .await;
     }
 }
 
-pub(crate) async fn not_this_key(house: &House) {
+pub(crate) async fn not_this_key(fixture: &Fixture) {
     let any = Requirement::any_key();
-    let key = house.issue(new_key(READ)).await;
+    let key = fixture.issue(new_key(READ)).await;
     assert!(
-        house
+        fixture
             .keyward
             .verifier()
             .verify(&Attempt::new(text(&key), &any))
@@ -154,7 +154,7 @@ pub(crate) async fn not_this_key(house: &House) {
     );
     let wrong = Secret::generate(&SeededRandom::new(5), 43).unwrap();
     let test = Environment::new("test").unwrap();
-    let format = house.keyward.format();
+    let format = fixture.keyward.format();
     let other: ApiKey = format.compose(&test, key.api_key().id(), &wrong).unwrap();
     let id = key.api_key().id().to_string();
     for presented in [
@@ -162,14 +162,14 @@ pub(crate) async fn not_this_key(house: &House) {
         PresentedKey::pair(&id, other.expose_secret()),
     ] {
         let attempt = Attempt::new(presented, &any);
-        house
+        fixture
             .costs_nothing("wrong secret", &attempt, denied!(DenialReason::WrongSecret))
             .await;
     }
 
     let live = Environment::new("live").unwrap();
     let attempt = Attempt::new(text(&key), &any).environment(&live);
-    house
+    fixture
         .costs_nothing(
             "environment",
             &attempt,
@@ -178,12 +178,12 @@ pub(crate) async fn not_this_key(house: &House) {
         .await;
     let beta = TenantId::new("beta-inc").unwrap();
     let attempt = Attempt::new(text(&key), &any).tenant(&beta);
-    house
+    fixture
         .costs_nothing("tenant", &attempt, denied!(DenialReason::OtherTenant))
         .await;
 
     // Issued under another prefix, and presented where prefixes do not show.
-    let before = builder("beta", &house.store, &house.clock)
+    let before = builder("beta", &fixture.store, &fixture.clock)
         .open()
         .await
         .unwrap();
@@ -194,75 +194,75 @@ pub(crate) async fn not_this_key(house: &House) {
         .unwrap();
     let id = key.api_key().id().to_string();
     let attempt = Attempt::new(PresentedKey::pair(&id, key.api_key().expose_secret()), &any);
-    house
+    fixture
         .costs_nothing("format", &attempt, denied!(DenialReason::OtherFormat))
         .await;
 }
 
-pub(crate) async fn not_now(house: &House) {
+pub(crate) async fn not_now(fixture: &Fixture) {
     let any = Requirement::any_key();
-    let (manager, actor, tenant) = (house.keyward.manager(), actor(), tenant());
+    let (manager, actor, tenant) = (fixture.keyward.manager(), actor(), tenant());
     let words = "because somebody had it in a public repository for the better part of a year, and nobody noticed";
     let own = RevokeReason::other(words).unwrap();
     for (what, reason) in [
         ("revoked", RevokeReason::Leaked),
         ("revoked in own words", own),
     ] {
-        let key = house.issue(new_key(READ)).await;
+        let key = fixture.issue(new_key(READ)).await;
         let attempt = Attempt::new(text(&key), &any);
-        assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
+        assert!(fixture.keyward.verifier().verify(&attempt).await.is_ok());
         manager
             .revoke(&actor, &tenant, key.api_key().id(), reason)
             .await
             .unwrap();
-        house
+        fixture
             .costs_nothing(what, &attempt, denied!(DenialReason::Revoked { .. }))
             .await;
     }
-    let key = house.issue(new_key(READ)).await;
-    house.clock.advance(HOUR);
+    let key = fixture.issue(new_key(READ)).await;
+    fixture.clock.advance(HOUR);
     manager
         .deny_issued_before(&actor, key.record().created_at() + HOUR, &tenant)
         .await
         .unwrap();
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing("cut off", &attempt, denied!(DenialReason::CutOff))
         .await;
 
-    let key = house.issue(new_key(READ)).await;
+    let key = fixture.issue(new_key(READ)).await;
     manager
         .rotate(&actor, &tenant, key.api_key().id(), Overlap::For(HOUR))
         .await
         .unwrap();
-    house.clock.advance(HOUR);
+    fixture.clock.advance(HOUR);
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing("superseded", &attempt, denied!(DenialReason::Superseded))
         .await;
 
-    let key = house.issue(new_key(READ).expires_in(HOUR)).await;
+    let key = fixture.issue(new_key(READ).expires_in(HOUR)).await;
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing("not yet expired", &attempt, Result::is_ok)
         .await;
-    house.clock.advance(HOUR);
-    house
+    fixture.clock.advance(HOUR);
+    fixture
         .costs_nothing("expired", &attempt, denied!(DenialReason::Expired))
         .await;
 
-    let key = house.issue(new_key(READ)).await;
+    let key = fixture.issue(new_key(READ)).await;
     manager
         .suspend(&actor, &tenant, key.api_key().id())
         .await
         .unwrap();
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing("suspended", &attempt, denied!(DenialReason::Suspended))
         .await;
 
     let at = key.record().created_at();
-    let key = house
+    let key = fixture
         .issue(
             new_key(READ)
                 .not_before(at + HOUR)
@@ -270,7 +270,7 @@ pub(crate) async fn not_now(house: &House) {
         )
         .await;
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing(
             "not yet valid",
             &attempt,
@@ -278,20 +278,20 @@ pub(crate) async fn not_now(house: &House) {
         )
         .await;
 
-    let key = house.issue(new_key(READ).expires_in(HOUR)).await;
+    let key = fixture.issue(new_key(READ).expires_in(HOUR)).await;
     let attempt = Attempt::new(text(&key), &any);
-    house.clock.set(at - HOUR);
-    house
+    fixture.clock.set(at - HOUR);
+    fixture
         .costs_nothing("clock behind", &attempt, denied!(DenialReason::ClockBehind))
         .await;
-    house.clock.set(at + HOUR);
+    fixture.clock.set(at + HOUR);
 }
 
-pub(crate) async fn not_from_there(house: &House) {
+pub(crate) async fn not_from_there(fixture: &Fixture) {
     let any = Requirement::any_key();
-    let key = house.issue(new_key(READ).networks(network())).await;
+    let key = fixture.issue(new_key(READ).networks(network())).await;
     let attempt = Attempt::new(text(&key), &any);
-    house
+    fixture
         .costs_nothing(
             "no address",
             &attempt,
@@ -300,27 +300,27 @@ pub(crate) async fn not_from_there(house: &House) {
         .await;
     for client in ["198.51.100.1", "2001:db9::1", "::ffff:198.51.100.1"] {
         let attempt = attempt.client(client.parse().unwrap());
-        house
+        fixture
             .costs_nothing(client, &attempt, denied!(DenialReason::OutsideNetworks))
             .await;
     }
 }
 
-pub(crate) async fn not_for_this(house: &House) {
-    let key = house.issue(new_key(READ).resources(projects())).await;
+pub(crate) async fn not_for_this(fixture: &Fixture) {
+    let key = fixture.issue(new_key(READ).resources(projects())).await;
     for (what, need) in [
         ("another scope", Requirement::scope(WRITE)),
         ("two scopes", Requirement::scope(READ.and(WRITE))),
         ("full access", Requirement::full_access()),
     ] {
         let attempt = Attempt::new(text(&key), &need);
-        house
+        fixture
             .costs_nothing(what, &attempt, denied!(DenialReason::MissingAccess))
             .await;
     }
     let undeclared = Requirement::scope(scope!("no:such"));
     let named = denied!(DenialReason::UndeclaredScope(_));
-    house
+    fixture
         .costs_nothing(
             "an undeclared scope",
             &Attempt::new(text(&key), &undeclared),
@@ -331,40 +331,40 @@ pub(crate) async fn not_for_this(house: &House) {
     let attempt = |need| Attempt::new(text(&key), need);
     let (none, project) = (read(), read().resource("project"));
     let unsettled = denied!(DenialReason::ResourceUnsettled { .. });
-    house
+    fixture
         .costs_nothing("unsettled", &attempt(&none), unsettled)
         .await;
     let unbound = denied!(DenialReason::ResourceUnbound { .. });
-    house
+    fixture
         .costs_nothing("unbound", &attempt(&project), unbound)
         .await;
     let refused = denied!(DenialReason::ResourceRefused { .. });
     for value in ["p3", "", "P1"] {
         let attempt = attempt(&project).resource("project", value);
-        house.costs_nothing("refused", &attempt, refused).await;
+        fixture.costs_nothing("refused", &attempt, refused).await;
     }
     let many = (0..=Attempt::MAX_RESOURCES).fold(attempt(&project), |attempt, _| {
         attempt.resource("project", "p1")
     });
-    house
+    fixture
         .costs_nothing("too many", &many, denied!(DenialReason::TooManyResources))
         .await;
     // A promise of the handler's costs nothing where it does not come to it.
     let promised = Requirement::scope(WRITE).checked_by_handler("project");
     let missing = denied!(DenialReason::MissingAccess);
-    house
+    fixture
         .costs_nothing("promised", &attempt(&promised), missing)
         .await;
 }
 
-pub(crate) async fn in_flight(house: &House) {
+pub(crate) async fn in_flight(fixture: &Fixture) {
     let any = Requirement::any_key();
-    let key = house
+    let key = fixture
         .issue(new_key(READ).concurrency(NonZeroU32::MIN))
         .await;
     let attempt = Attempt::new(text(&key), &any);
-    let held = house.keyward.verifier().verify(&attempt).await.unwrap();
-    house
+    let held = fixture.keyward.verifier().verify(&attempt).await.unwrap();
+    fixture
         .costs_nothing(
             "in flight",
             &attempt,
@@ -372,28 +372,28 @@ pub(crate) async fn in_flight(house: &House) {
         )
         .await;
     drop(held);
-    house
+    fixture
         .costs_nothing("in flight no more", &attempt, Result::is_ok)
         .await;
 }
 
-pub(crate) async fn without_a_clock(house: &House) {
+pub(crate) async fn without_a_clock(fixture: &Fixture) {
     let any = Requirement::any_key();
-    let key = house.issue(new_key(READ)).await;
+    let key = fixture.issue(new_key(READ)).await;
     let attempt = Attempt::new(text(&key), &any);
-    assert!(house.keyward.verifier().verify(&attempt).await.is_ok());
+    assert!(fixture.keyward.verifier().verify(&attempt).await.is_ok());
     let legacy = ImportedKey::text("legacy", "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
-    let manager = house.keyward.manager();
+    let manager = fixture.keyward.manager();
     manager
         .import(&actor(), new_key(READ), legacy.entropy_bits(200))
         .await
         .unwrap();
     let imported = PresentedKey::text("12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg");
-    house
+    fixture
         .costs_nothing("foreign", &Attempt::new(imported, &any), Result::is_ok)
         .await;
-    house.clock.fail();
-    house
+    fixture.clock.fail();
+    fixture
         .costs_nothing("no clock", &attempt, denied!(DenialReason::Clock(_)))
         .await;
 }

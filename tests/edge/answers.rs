@@ -12,7 +12,7 @@ use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use problem_details::ProblemDetails;
 
-use crate::common::{House, READ, over_tls, values};
+use crate::common::{Fixture, READ, over_tls, values};
 
 fn challenges<'a>(values: &[&'a str]) -> Vec<ChallengeRef<'a>> {
     let parsed = values
@@ -36,8 +36,8 @@ fn problem(answer: &Answer) -> ProblemDetails {
 }
 
 /// All that can be wrong with a credential, each of another kind.
-async fn refused_in_every_way(house: &House) -> Vec<(&'static str, String)> {
-    let (keyward, text) = (&house.keyward, house.text());
+async fn refused_in_every_way(fixture: &Fixture) -> Vec<(&'static str, String)> {
+    let (keyward, text) = (&fixture.keyward, fixture.text());
     let (manager, actor) = (keyward.manager(), keyward::manager::Actor::system("tests"));
     let tenant = TenantId::new("acme-inc").unwrap();
     let new = || NewKey::new(tenant.clone(), "refused", READ);
@@ -60,7 +60,7 @@ async fn refused_in_every_way(house: &House) -> Vec<(&'static str, String)> {
         let environment = keyward.format().find_environment(None).unwrap();
         keyward
             .format()
-            .compose(environment, house.key.id(), &secret)
+            .compose(environment, fixture.key.id(), &secret)
             .unwrap()
     };
     vec![
@@ -79,13 +79,13 @@ async fn refused_in_every_way(house: &House) -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn there_are_two_constant_401s() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let without = house.ask(&[], None).await.unwrap_err().into_answer();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let without = fixture.ask(&[], None).await.unwrap_err().into_answer();
     let other = [
         ("authorization", b"Digest x".as_slice()),
         ("x-api-key", b"x"),
     ];
-    let other = house
+    let other = fixture
         .ask(&other, Some("a=b"))
         .await
         .unwrap_err()
@@ -93,10 +93,10 @@ async fn there_are_two_constant_401s() {
     assert_eq!(without, other);
 
     let mut refused = Vec::new();
-    for (why, text) in refused_in_every_way(&house).await {
+    for (why, text) in refused_in_every_way(&fixture).await {
         let value = format!("Bearer {text}");
         for _ in 0..2 {
-            let rejection = house
+            let rejection = fixture
                 .ask(&[("authorization", value.as_bytes())], None)
                 .await;
             let answer = rejection.unwrap_err().into_answer();
@@ -120,7 +120,7 @@ async fn there_are_two_constant_401s() {
 
 #[tokio::test]
 async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() {
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::bearer())
             .accept(KeyIn::basic())
@@ -128,7 +128,7 @@ async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() 
             .realm("Acme \"reports\"")
     })
     .await;
-    let without = house.ask(&[], None).await.unwrap_err();
+    let without = fixture.ask(&[], None).await.unwrap_err();
     let asked = challenges(&values(&without, "www-authenticate"));
     let named: Vec<_> = asked
         .iter()
@@ -155,7 +155,7 @@ async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() 
         );
     }
 
-    let wrong = house
+    let wrong = fixture
         .ask(&[("authorization", b"Bearer x")], None)
         .await
         .unwrap_err();
@@ -168,11 +168,11 @@ async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() 
 
 #[tokio::test]
 async fn a_key_without_the_scope_is_told_which_scope_would_do() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer()).accept(KeyIn::basic())).await;
-    let bearer = house.key.bearer();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).accept(KeyIn::basic())).await;
+    let bearer = fixture.key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let need = Requirement::scope(scope!("write:editions").or(scope!("admin")));
-    let rejection = house.ask_for(&need, &sent, None).await.unwrap_err();
+    let rejection = fixture.ask_for(&need, &sent, None).await.unwrap_err();
     assert_eq!(rejection.answer().status, 403);
     let asked = challenges(&values(&rejection, "www-authenticate"));
     assert_eq!(asked.len(), 1, "no other scheme has a word for it");
@@ -185,7 +185,7 @@ async fn a_key_without_the_scope_is_told_which_scope_would_do() {
         Some("write:editions admin")
     );
 
-    let rejection = house
+    let rejection = fixture
         .ask_for(&Requirement::full_access(), &sent, None)
         .await
         .unwrap_err();
@@ -199,10 +199,10 @@ async fn a_key_without_the_scope_is_told_which_scope_would_do() {
 
 #[tokio::test]
 async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-1".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
-    let key = TestKey::issue_as(&house.keyward, new.resources(project)).await;
+    let key = TestKey::issue_as(&fixture.keyward, new.resources(project)).await;
     let need = Requirement::scope(READ).resource("project");
     let headers = [("authorization", key.bearer())];
     for (project, status) in [("p-1", None), ("p-2", Some(403))] {
@@ -212,7 +212,7 @@ async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
             query: None,
         };
         let attempt = Attempt::of(&need).resource("project", project);
-        let rejection = house.edge.admit(&head, attempt).await.err();
+        let rejection = fixture.edge.admit(&head, attempt).await.err();
         assert_eq!(
             rejection.map(|rejection| rejection.answer().status),
             status,
@@ -279,13 +279,13 @@ async fn what_cannot_be_decided_is_a_503() {
 
 #[tokio::test]
 async fn no_refusal_is_kept_by_a_cache_and_none_bears_a_secret() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let mut all = refused_in_every_way(&house).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let mut all = refused_in_every_way(&fixture).await;
     all.push(("none", "Digest".to_owned()));
-    all.push(("several", format!("{0}, {0}", house.text())));
+    all.push(("several", format!("{0}, {0}", fixture.text())));
     for (why, text) in all {
         let value = format!("Bearer {text}");
-        let rejection = house
+        let rejection = fixture
             .ask(&[("authorization", value.as_bytes())], None)
             .await
             .unwrap_err();
@@ -303,12 +303,12 @@ async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::bearer())
     };
-    let house = House::new(accept).await;
-    let text = house.text();
+    let fixture = Fixture::new(accept).await;
+    let text = fixture.text();
     let sent: [(&str, &[u8]); 1] = [("x-api-key", text.as_bytes())];
-    assert!(house.ask(&sent, None).await.is_ok());
+    assert!(fixture.ask(&sent, None).await.is_ok());
     let added = |response: &[(&str, &str)]| {
-        let added = house.edge.response_headers(response);
+        let added = fixture.edge.response_headers(response);
         added
             .map(|header| format!("{}: {}", header.name, header.value))
             .collect::<Vec<_>>()
@@ -324,14 +324,14 @@ async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
             "vary: authorization, x-api-key"
         ]
     );
-    let house = House::new(|edge| accept(edge).without_cache_headers()).await;
-    assert_eq!(house.edge.response_headers(&[("a", "b")]).count(), 0);
+    let fixture = Fixture::new(|edge| accept(edge).without_cache_headers()).await;
+    assert_eq!(fixture.edge.response_headers(&[("a", "b")]).count(), 0);
 }
 
 #[tokio::test]
 async fn clients_of_grpc_are_answered_in_its_statuses() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
-    let bearer = house.key.bearer();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
+    let bearer = fixture.key.bearer();
     let twice = format!("{bearer}, {bearer}");
     for (sent, need, code) in [
         (None, Requirement::scope(READ), "16"),
@@ -343,7 +343,7 @@ async fn clients_of_grpc_are_answered_in_its_statuses() {
             .map(|value| ("authorization", value.as_bytes()))
             .into_iter()
             .collect();
-        let rejection = house.ask_for(&need, &sent, None).await.unwrap_err();
+        let rejection = fixture.ask_for(&need, &sent, None).await.unwrap_err();
         assert_eq!(rejection.answer().status, 200);
         assert_eq!(values(&rejection, "grpc-status"), [code]);
         assert_eq!(values(&rejection, "content-type"), ["application/grpc"]);
@@ -362,8 +362,8 @@ impl Renderer for Plain {
 
 #[tokio::test]
 async fn a_host_may_answer_in_its_own_form() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer()).renderer(Plain)).await;
-    let rejection = house.ask(&[], None).await.unwrap_err();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).renderer(Plain)).await;
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
     assert_eq!(rejection.answer().body, b"401 Unauthorized\n");
     assert_eq!(
         values(&rejection, "www-authenticate"),

@@ -8,13 +8,13 @@ use keyward::{Keyward, scope};
 
 pub(crate) const READ: Scope = scope!("read:editions");
 
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) keyward: Keyward,
     pub(crate) key: TestKey,
     pub(crate) edge: Edge,
 }
 
-impl House {
+impl Fixture {
     /// With a key that may read, and the edge that `accept` makes.
     pub(crate) async fn new(accept: impl FnOnce(Edge) -> Edge) -> Self {
         let (keyward, key) = keyward_with_key([READ]).await;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use keyward::http::{Edge, KeyIn};
 
-use crate::common::House;
+use crate::common::Fixture;
 
 /// All forms at once.
 fn every_form(edge: Edge) -> Edge {
@@ -32,12 +32,12 @@ fn query(query: impl Into<String>) -> Sent {
     (Vec::new(), Some(query.into()))
 }
 
-async fn status(house: &House, (headers, query): &Sent) -> u16 {
+async fn status(fixture: &Fixture, (headers, query): &Sent) -> u16 {
     let headers: Vec<(&str, &[u8])> = headers
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
-    match house.ask(&headers, query.as_deref()).await {
+    match fixture.ask(&headers, query.as_deref()).await {
         Ok(_) => 200,
         Err(rejection) => rejection.answer().status,
     }
@@ -45,8 +45,8 @@ async fn status(house: &House, (headers, query): &Sent) -> u16 {
 
 #[tokio::test]
 async fn a_key_is_found_in_each_form() {
-    let house = House::new(every_form).await;
-    let (key, (id, secret)) = (house.text(), house.pair());
+    let fixture = Fixture::new(every_form).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
     let user = BASE64_STANDARD.encode(format!("{key}:"));
     let both = BASE64_STANDARD.encode(format!("{id}:{secret}"));
     for sent in [
@@ -78,14 +78,14 @@ async fn a_key_is_found_in_each_form() {
             Some("api_keys=1".to_owned()),
         ),
     ] {
-        assert_eq!(status(&house, &sent).await, 200, "{sent:?}");
+        assert_eq!(status(&fixture, &sent).await, 200, "{sent:?}");
     }
 }
 
 #[tokio::test]
 async fn a_form_that_is_not_accepted_is_no_credential() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let (key, (id, secret)) = (house.text(), house.pair());
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
     for sent in [
         header("X-API-Key", &key),
         header("authorization", format!("ApiKey {key}")),
@@ -98,9 +98,9 @@ async fn a_form_that_is_not_accepted_is_no_credential() {
         ]),
         query(format!("api_key={key}&access_token={key}")),
     ] {
-        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
     }
-    let nothing = House::new(|edge| edge).await;
+    let nothing = Fixture::new(|edge| edge).await;
     let sent = header("authorization", format!("Bearer {}", nothing.text()));
     assert_eq!(
         status(&nothing, &sent).await,
@@ -111,12 +111,12 @@ async fn a_form_that_is_not_accepted_is_no_credential() {
 
 #[tokio::test]
 async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
-    let house = House::new(every_form).await;
-    let (key, (id, secret)) = (house.text(), house.pair());
-    let other = house.text().replace("acme_test_", "acme_test_0");
+    let fixture = Fixture::new(every_form).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
+    let other = fixture.text().replace("acme_test_", "acme_test_0");
     let bearer = format!("Bearer {key}");
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:")));
-    let before = house.keyward.verifier().stats();
+    let before = fixture.keyward.verifier().stats();
     let twice = [
         // In one form: equal, different, empty beside full, and joined by somebody on the way.
         headers([
@@ -177,9 +177,9 @@ async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
         ),
     ];
     for sent in &twice {
-        assert_eq!(status(&house, sent).await, 400, "{sent:?}");
+        assert_eq!(status(&fixture, sent).await, 400, "{sent:?}");
     }
-    let after = house.keyward.verifier().stats();
+    let after = fixture.keyward.verifier().stats();
     assert_eq!(
         after.malformed - before.malformed,
         u64::try_from(twice.len()).unwrap()
@@ -192,10 +192,10 @@ async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
 
 #[tokio::test]
 async fn rubbish_is_refused_and_costs_nothing() {
-    let house = House::new(every_form).await;
-    let (key, (id, secret)) = (house.text(), house.pair());
+    let fixture = Fixture::new(every_form).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
     let long = "a".repeat(64 * 1_024);
-    let before = house.keyward.verifier().stats();
+    let before = fixture.keyward.verifier().stats();
     for sent in [
         header("authorization", "Bearer"),
         header("authorization", "Bearer "),
@@ -269,9 +269,9 @@ async fn rubbish_is_refused_and_costs_nothing() {
         query(format!("api_key={key}%00")),
         query(format!("api_key={long}")),
     ] {
-        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
     }
-    let after = house.keyward.verifier().stats();
+    let after = fixture.keyward.verifier().stats();
     assert_eq!(
         (after.cache_hits, after.store_reads, after.fast_hashes),
         (before.cache_hits, before.store_reads, before.fast_hashes)
@@ -280,12 +280,12 @@ async fn rubbish_is_refused_and_costs_nothing() {
 
 #[tokio::test]
 async fn one_half_of_a_pair_is_a_401() {
-    let house = House::new(every_form).await;
-    let (id, secret) = house.pair();
+    let fixture = Fixture::new(every_form).await;
+    let (id, secret) = fixture.pair();
     for sent in [
         header("x-authenticationkeyid", id),
         header("x-authenticationkeyvalue", secret),
     ] {
-        assert_eq!(status(&house, &sent).await, 401, "{sent:?}");
+        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
     }
 }

@@ -11,7 +11,7 @@ use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_
 use keyward::verifier::{Attempt, Requirement};
 use serde_json::{Value, json};
 
-use crate::common::{House, READ, over_tls, values};
+use crate::common::{Fixture, READ, over_tls, values};
 
 type Told = Arc<Mutex<Vec<(String, Option<String>, Vec<NearMiss>)>>>;
 
@@ -29,43 +29,43 @@ fn written(edge: Edge, told: &Told) -> Edge {
 
 #[tokio::test]
 async fn authorization_is_anyones_as_long_as_no_scheme_of_it_is_accepted() {
-    let house = House::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
-    let headers: Vec<_> = house.edge.credential_headers().collect();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
+    let headers: Vec<_> = fixture.edge.credential_headers().collect();
     assert_eq!(headers, ["x-api-key"]);
-    let both = house.edge.clone().accept(KeyIn::bearer());
+    let both = fixture.edge.clone().accept(KeyIn::bearer());
     let headers: Vec<_> = both.credential_headers().collect();
     assert_eq!(headers, ["authorization", "x-api-key"]);
 
     // Two of another scheme are no credential, and in nobody's way.
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
     })
     .await;
-    let text = house.text();
+    let text = fixture.text();
     let digest: (&str, &[u8]) = ("authorization", b"Digest x");
-    let rejection = house.ask(&[digest, digest], None).await.unwrap_err();
+    let rejection = fixture.ask(&[digest, digest], None).await.unwrap_err();
     assert_eq!(rejection.answer().status, 401);
     let sent = [digest, digest, ("x-api-key", text.as_bytes())];
-    assert!(house.ask(&sent, None).await.is_ok());
+    assert!(fixture.ask(&sent, None).await.is_ok());
     let padded = format!(" \tBearer {text}");
     let sent: [(&str, &[u8]); 1] = [("authorization", padded.as_bytes())];
-    assert!(house.ask(&sent, None).await.is_ok());
+    assert!(fixture.ask(&sent, None).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_query_without_a_credential_is_left_alone() {
     let parameter = KeyIn::query_parameter("api.key-v_1").unwrap();
-    let house = House::new(|edge| edge.accept(parameter)).await;
-    let without = |query| house.edge.query_without_credential(query);
+    let fixture = Fixture::new(|edge| edge.accept(parameter)).await;
+    let without = |query| fixture.edge.query_without_credential(query);
     assert_eq!(without("a=1&&b=%20"), None);
     assert_eq!(without(""), None);
     assert_eq!(without("a&api.key-v_1=x&&b").as_deref(), Some("a&&b"));
     assert_eq!(without("api%2ekey-v_1=x&api.key-v_1").as_deref(), Some(""));
-    let text = house.text();
+    let text = fixture.text();
     let query = format!("api.key-v_1={text}");
-    assert!(house.ask(&[], Some(&query)).await.is_ok());
-    let added: Vec<_> = house.edge.response_headers(&[("a", "b")]).collect();
+    assert!(fixture.ask(&[], Some(&query)).await.is_ok());
+    let added: Vec<_> = fixture.edge.response_headers(&[("a", "b")]).collect();
     assert_eq!(added.len(), 1, "nothing to vary by: {added:?}");
     assert_eq!(
         (added[0].name, &*added[0].value, added[0].replaces),
@@ -75,12 +75,12 @@ async fn a_query_without_a_credential_is_left_alone() {
 
 #[tokio::test]
 async fn a_realm_can_end_neither_its_quotation_nor_its_line() {
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .realm("a\"\\b\r\nSet-Cookie: x\0é\u{7f}")
     })
     .await;
-    let rejection = house.ask(&[], None).await.unwrap_err();
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
     assert_eq!(
         values(&rejection, "www-authenticate"),
         [r#"Bearer realm="abSet-Cookie: x""#]
@@ -90,16 +90,17 @@ async fn a_realm_can_end_neither_its_quotation_nor_its_line() {
 #[tokio::test]
 async fn a_handlers_mistake_is_never_only_reported() {
     let told = Told::default();
-    let house = House::new(|edge| written(edge.accept(KeyIn::bearer()).report_only(), &told)).await;
-    let bearer = house.key.bearer();
+    let fixture =
+        Fixture::new(|edge| written(edge.accept(KeyIn::bearer()).report_only(), &told)).await;
+    let bearer = fixture.key.bearer();
     let need = Requirement::any_key().checked_by_handler("project");
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let (grant, _permit) = house
+    let (grant, _permit) = fixture
         .ask_for(&need, &sent, None)
         .await
         .unwrap()
         .into_parts();
-    let rejection = house.edge.review(&grant, 200).unwrap_err();
+    let rejection = fixture.edge.review(&grant, 200).unwrap_err();
     assert!(!rejection.is_report_only());
     assert_eq!(rejection.answer().status, 500);
     assert_eq!(values(&rejection, "cache-control"), ["no-store"]);
@@ -108,12 +109,12 @@ async fn a_handlers_mistake_is_never_only_reported() {
         "the handler never asked whether the key is permitted the `project`"
     );
     assert!(grant.permits("project", "p-1").is_ok());
-    assert!(house.edge.review(&grant, 200).is_ok());
+    assert!(fixture.edge.review(&grant, 200).is_ok());
 }
 
 #[tokio::test]
 async fn only_what_a_caller_sent_is_only_reported() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
     let unchecked = RejectionReason::Unchecked {
         kind: "project".into(),
     };
@@ -128,7 +129,7 @@ async fn only_what_a_caller_sent_is_only_reported() {
         (unchecked, false),
     ] {
         let why = reason.to_string();
-        let rejection = house.edge.reject(reason, None);
+        let rejection = fixture.edge.reject(reason, None);
         assert_eq!(rejection.is_report_only(), is_callers, "{why}");
     }
 }
@@ -157,7 +158,7 @@ async fn an_operator_is_told_where_a_request_came_from() {
     let told = Told::default();
     let ids: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
     let (of, into) = (Arc::clone(&told), Arc::clone(&ids));
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
             .observe(move |refused| {
@@ -170,12 +171,12 @@ async fn an_operator_is_told_where_a_request_came_from() {
     .await;
     let client = || told.lock().unwrap().pop().unwrap().1;
     // At once, after the store was asked, and in clear.
-    house.ask(&[], None).await.unwrap_err();
+    fixture.ask(&[], None).await.unwrap_err();
     assert_eq!(client().as_deref(), Some("203.0.113.7"));
     let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
     let unknown = TestKey::issue(&other, [READ]).await.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", unknown.as_bytes())];
-    let rejection = house.ask(&sent, None).await.unwrap_err();
+    let rejection = fixture.ask(&sent, None).await.unwrap_err();
     assert_eq!(client().as_deref(), Some("203.0.113.7"));
     let RejectionReason::Denied(denial) = rejection.reason() else {
         panic!("{rejection:?}");
@@ -188,12 +189,12 @@ async fn an_operator_is_told_where_a_request_came_from() {
         is_tls: false,
         ..over_tls()
     };
-    let bearer = house.key.bearer();
+    let bearer = fixture.key.bearer();
     for (sent, reason) in [
         (vec![], "the request came without TLS".to_owned()),
         (
             vec![("authorization", bearer)],
-            format!("the key {} came without TLS: rotate it", house.key.id()),
+            format!("the key {} came without TLS: rotate it", fixture.key.id()),
         ),
     ] {
         let head = Head {
@@ -201,7 +202,7 @@ async fn an_operator_is_told_where_a_request_came_from() {
             connection: in_clear,
             query: None,
         };
-        let rejection = house.edge.admit(&head, Attempt::of(&need)).await;
+        let rejection = fixture.edge.admit(&head, Attempt::of(&need)).await;
         let answer = rejection.unwrap_err().into_answer();
         assert_eq!(
             body(&answer),
@@ -222,25 +223,25 @@ fn problem(status: u16, title: &str, detail: &str, code: &str) -> Value {
 
 /// An answer of each status: 400, twice 401, 403, 429 and 503.
 async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
-    let house = House::new(&accept).await;
+    let fixture = Fixture::new(&accept).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
-    let narrow = TestKey::issue_as(&house.keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let narrow = TestKey::issue_as(&fixture.keyward, new.concurrency(NonZeroU32::MIN)).await;
     let bearer = narrow.bearer();
     let twice = format!("{bearer}, {bearer}");
     let (read, full) = (Requirement::scope(READ), Requirement::full_access());
     let mut answers = Vec::new();
     let held = [("authorization", bearer.as_bytes())];
-    let _held = house.ask_for(&read, &held, None).await.unwrap();
+    let _held = fixture.ask_for(&read, &held, None).await.unwrap();
     for (sent, need) in [
         (Some(&*twice), &read),
         (None, &read),
         (Some("Bearer x"), &read),
-        (Some(&*house.key.bearer()), &full),
+        (Some(&*fixture.key.bearer()), &full),
         (Some(&*bearer), &read),
     ] {
         let sent = sent.map(|value| ("authorization", value.as_bytes()));
         let sent: Vec<_> = sent.into_iter().collect();
-        let rejection = house.ask_for(need, &sent, None).await.unwrap_err();
+        let rejection = fixture.ask_for(need, &sent, None).await.unwrap_err();
         answers.push(rejection.into_answer());
     }
     let store =
@@ -333,14 +334,14 @@ async fn each_problem_has_its_status_of_grpc() {
 
 #[tokio::test]
 async fn each_form_is_challenged_for_in_its_own_words() {
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::api_key())
             .accept(KeyIn::basic())
             .accept(KeyIn::query_parameter("api_key").unwrap())
     })
     .await;
-    let none = house.ask(&[], None).await.unwrap_err();
+    let none = fixture.ask(&[], None).await.unwrap_err();
     assert_eq!(
         values(&none, "www-authenticate"),
         [
@@ -350,7 +351,7 @@ async fn each_form_is_challenged_for_in_its_own_words() {
             r#"ApiKey realm="api", in="query", name="api_key""#,
         ]
     );
-    let twice = house
+    let twice = fixture
         .ask(&[], Some("api_key=a&api_key=b"))
         .await
         .unwrap_err();
@@ -363,14 +364,14 @@ async fn each_form_is_challenged_for_in_its_own_words() {
 #[tokio::test]
 async fn a_near_miss_is_near() {
     let told = Told::default();
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         let edge = edge
             .accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::header("Auth").unwrap());
         written(edge, &told)
     })
     .await;
-    let text = house.text();
+    let text = fixture.text();
     let misspelt = |name: &str| {
         vec![NearMiss::MisspeltHeader {
             name: name.into(),
@@ -392,7 +393,7 @@ async fn a_near_miss_is_near() {
         ("x-api-keyzzz", "acmetest_x", vec![]),
         ("authorization", &*quoted, vec![NearMiss::SchemeMissing]),
     ] {
-        house
+        fixture
             .ask(&[(name, value.as_bytes())], None)
             .await
             .unwrap_err();
@@ -402,7 +403,7 @@ async fn a_near_miss_is_near() {
     let long = "k".repeat(500);
     let sent: [(&str, &[u8]); 1] = [(&long, text.as_bytes())];
     let query = format!("{long}={text}");
-    house.ask(&sent, Some(&query)).await.unwrap_err();
+    fixture.ask(&sent, Some(&query)).await.unwrap_err();
     let (_, _, found) = told.lock().unwrap().pop().unwrap();
     let cut = "k".repeat(64);
     assert_eq!(

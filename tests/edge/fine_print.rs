@@ -13,12 +13,12 @@ use keyward::store::MemoryStore;
 use keyward::testkit::builder;
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{House, READ, over_tls};
+use crate::common::{Fixture, READ, over_tls};
 
 #[tokio::test]
 async fn a_head_shows_no_credential() {
-    let house = House::new(|edge| edge).await;
-    let text = house.text();
+    let fixture = Fixture::new(|edge| edge).await;
+    let text = fixture.text();
     let headers = [("authorization", format!("Bearer {text}"))];
     let query = format!("api_key={text}");
     let head = Head {
@@ -31,14 +31,14 @@ async fn a_head_shows_no_credential() {
 
 #[tokio::test]
 async fn a_header_is_accepted_once_however_often_and_in_whatever_case_it_is_named() {
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::header("x-api-key").unwrap())
     })
     .await;
-    let text = house.text();
+    let text = fixture.text();
     assert!(
-        house
+        fixture
             .ask(&[("x-api-key", text.as_bytes())], None)
             .await
             .is_ok()
@@ -49,7 +49,7 @@ async fn a_header_is_accepted_once_however_often_and_in_whatever_case_it_is_name
 async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
             .observe(move |refused| {
                 into.lock()
@@ -58,15 +58,15 @@ async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
             })
     })
     .await;
-    let (id, secret) = house.pair();
+    let (id, secret) = fixture.pair();
     let half: [(&str, &[u8]); 1] = [("x-authenticationkeyid", id.as_bytes())];
-    assert!(house.ask(&half, None).await.is_err());
+    assert!(fixture.ask(&half, None).await.is_err());
     assert_eq!(told.lock().unwrap().pop().unwrap(), "[]");
     let misspelt: [(&str, &[u8]); 2] = [
         ("x-authenticationkeyid", id.as_bytes()),
         ("x-authenticationkeyvalu", secret.as_bytes()),
     ];
-    assert!(house.ask(&misspelt, None).await.is_err());
+    assert!(fixture.ask(&misspelt, None).await.is_err());
     assert_eq!(
         told.lock().unwrap().pop().unwrap(),
         r#"[MisspeltHeader { name: "x-authenticationkeyvalu", meant: "X-AuthenticationKeyValue" }]"#
@@ -77,7 +77,7 @@ async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
 async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .observe(move |refused| {
                 into.lock()
@@ -86,12 +86,12 @@ async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
             })
     })
     .await;
-    let text = house.text();
-    let (_, secret) = house.pair();
+    let text = fixture.text();
+    let (_, secret) = fixture.pair();
     let lower = text.to_ascii_lowercase();
     let sent: [(&str, &[u8]); 1] = [(&lower, text.as_bytes())];
     assert!(
-        house
+        fixture
             .ask(&sent, Some(&format!("{text}={text}")))
             .await
             .is_err()
@@ -101,7 +101,7 @@ async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
     assert!(!seen.contains(&secret[..12].to_ascii_lowercase()), "{seen}");
 
     let flood: Vec<String> = (0..5_000).map(|n| format!("a{n}=acme_")).collect();
-    assert!(house.ask(&[], Some(&flood.join("&"))).await.is_err());
+    assert!(fixture.ask(&[], Some(&flood.join("&"))).await.is_err());
     let seen = told.lock().unwrap().pop().unwrap();
     assert!(
         seen.len() < 4_096,
@@ -112,26 +112,26 @@ async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
 
 #[tokio::test]
 async fn a_switch_of_protocols_is_a_success_too() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let bearer = house.key.bearer();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let bearer = fixture.key.bearer();
     let need = Requirement::any_key().checked_by_handler("project");
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let (grant, _permit) = house
+    let (grant, _permit) = fixture
         .ask_for(&need, &sent, None)
         .await
         .unwrap()
         .into_parts();
     for status in [101, 200, 206, 302, 304, 399] {
-        assert!(house.edge.review(&grant, status).is_err(), "{status}");
+        assert!(fixture.edge.review(&grant, status).is_err(), "{status}");
     }
     for status in [400, 404, 500] {
-        assert!(house.edge.review(&grant, status).is_ok(), "{status}");
+        assert!(fixture.edge.review(&grant, status).is_ok(), "{status}");
     }
 }
 
 #[tokio::test]
 async fn what_is_quoted_in_cache_control_is_one_value() {
-    let house = House::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
     for (before, after) in [
         (
             r#"private="set-cookie, x-user", max-age=60"#,
@@ -154,7 +154,7 @@ async fn what_is_quoted_in_cache_control_is_one_value() {
         ("no-store, public", Some("no-store, private")),
     ] {
         let response = [("cache-control", before)];
-        let mut added = house.edge.response_headers(&response);
+        let mut added = fixture.edge.response_headers(&response);
         let cache = added.find(|header| header.name == "cache-control");
         assert_eq!(
             cache.as_ref().map(|header| &*header.value),
@@ -166,8 +166,8 @@ async fn what_is_quoted_in_cache_control_is_one_value() {
 
 #[tokio::test]
 async fn a_401_always_has_a_challenge() {
-    let house = House::new(|edge| edge).await;
-    let rejection = house.ask(&[], None).await.unwrap_err();
+    let fixture = Fixture::new(|edge| edge).await;
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
     let headers = &rejection.answer().headers;
     assert!(
         headers.iter().any(|(name, _)| *name == "www-authenticate"),
@@ -204,22 +204,25 @@ async fn a_decision_may_be_awaited_on_any_thread_whatever_keeps_the_headers() {
         let admitted = edge.admit(&head, Attempt::of(need));
         async move { admitted.await.is_ok() }
     }
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let headers = Mine(Rc::new(vec![("authorization".into(), house.key.bearer())]));
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let headers = Mine(Rc::new(vec![(
+        "authorization".into(),
+        fixture.key.bearer(),
+    )]));
     let need = Requirement::any_key();
-    assert!(sent(generic(&house.edge, &headers, &need)).await);
+    assert!(sent(generic(&fixture.edge, &headers, &need)).await);
 }
 
 #[tokio::test]
 async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
-    let house = House::new(|edge| edge.accept(KeyIn::basic())).await;
-    let (id, secret) = house.pair();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::basic())).await;
+    let (id, secret) = fixture.pair();
     for user in [
         format!("{id}:{secret}:{secret}"),
         format!("{}:{id}:", "a".repeat(700)),
     ] {
         let value = format!("Basic {}", BASE64_STANDARD.encode(user));
-        let rejection = house
+        let rejection = fixture
             .ask(&[("authorization", value.as_bytes())], None)
             .await;
         assert_eq!(rejection.unwrap_err().answer().status, 401);
@@ -227,7 +230,7 @@ async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
     // No more is decoded than any key has.
     for (bytes, is_decoded) in [(768, true), (769, false)] {
         let value = format!("Basic {}", BASE64_STANDARD.encode(":".repeat(bytes)));
-        let rejection = house
+        let rejection = fixture
             .ask(&[("authorization", value.as_bytes())], None)
             .await;
         let why = rejection.unwrap_err().reason().to_string();

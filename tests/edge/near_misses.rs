@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use keyward::http::{KeyIn, NearMiss};
 
-use crate::common::House;
+use crate::common::Fixture;
 
 /// What the observer was told: the reason and the near misses.
 type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
 
-async fn house() -> (House, Told) {
+async fn fixture() -> (Fixture, Told) {
     let told = Told::default();
     let into = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
             .observe(move |refused| {
@@ -21,13 +21,13 @@ async fn house() -> (House, Told) {
             })
     })
     .await;
-    (house, told)
+    (fixture, told)
 }
 
 #[tokio::test]
 async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
-    let (house, told) = house().await;
-    let key = house.text();
+    let (fixture, told) = fixture().await;
+    let key = fixture.text();
     let misspelt = |name: &str| NearMiss::MisspeltHeader {
         name: name.into(),
         meant: "X-API-Key".into(),
@@ -57,7 +57,7 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
             },
         ),
     ] {
-        let rejection = house
+        let rejection = fixture
             .ask(&[(name, value.as_bytes())], None)
             .await
             .unwrap_err();
@@ -69,7 +69,7 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
             "{name}"
         );
     }
-    house
+    fixture
         .ask(&[], Some(&format!("key={key}")))
         .await
         .unwrap_err();
@@ -78,7 +78,7 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
         told.lock().unwrap().pop().unwrap().1,
         [NearMiss::InQuery { parameter }]
     );
-    house
+    fixture
         .ask(&[("accept", b"*/*")], Some("page=2"))
         .await
         .unwrap_err();
@@ -88,8 +88,8 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
 
 #[tokio::test]
 async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
-    let (house, told) = house().await;
-    let key = house.text();
+    let (fixture, told) = fixture().await;
+    let key = fixture.text();
     for (value, expected) in [
         (key[..60].to_owned(), "the text is 21 characters short"),
         (
@@ -110,7 +110,7 @@ async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
         ),
         (String::new(), "the credential is empty"),
     ] {
-        house
+        fixture
             .ask(&[("x-api-key", value.as_bytes())], None)
             .await
             .unwrap_err();
@@ -121,15 +121,15 @@ async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
 
 #[tokio::test]
 async fn what_an_observer_is_told_holds_no_key() {
-    let (house, told) = house().await;
-    let key = house.text();
+    let (fixture, told) = fixture().await;
+    let key = fixture.text();
     let long = "k".repeat(500);
     let headers: [(&str, &[u8]); 3] = [
         ("authorization", key.as_bytes()),
         ("x-api-kye", key.as_bytes()),
         (&long, key.as_bytes()),
     ];
-    house
+    fixture
         .ask(&headers, Some(&format!("{key}={key}")))
         .await
         .unwrap_err();

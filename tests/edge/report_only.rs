@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyward::http::KeyIn;
 
-use crate::common::House;
+use crate::common::Fixture;
 
 #[tokio::test]
 async fn what_would_be_refused_is_marked_and_told() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .report_only()
             .observe(move |refused| {
@@ -20,21 +20,21 @@ async fn what_would_be_refused_is_marked_and_told() {
             })
     })
     .await;
-    let rejection = house.ask(&[], None).await.unwrap_err();
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
     assert!(rejection.is_report_only());
     assert_eq!(
         rejection.answer().status,
         401,
         "what would have been answered"
     );
-    let bearer = house.key.bearer();
+    let bearer = fixture.key.bearer();
     assert!(
-        house
+        fixture
             .ask(&[("authorization", bearer.as_bytes())], None)
             .await
             .is_ok()
     );
     assert_eq!(told.load(Ordering::Relaxed), 1);
-    let strict = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let strict = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     assert!(!strict.ask(&[], None).await.unwrap_err().is_report_only());
 }

@@ -9,7 +9,7 @@ use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
 use keyward::verifier::{Attempt, Denial, DenialReason, Grant, KeyCache, Requirement};
 
-use crate::common::{House, READ, over_tls};
+use crate::common::{Fixture, READ, over_tls};
 
 async fn reverified(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
     let headers: &[(&str, &str)] = &[];
@@ -24,43 +24,43 @@ async fn reverified(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
     }
 }
 
-async fn granted(house: &House, key: &TestKey) -> Grant {
+async fn granted(fixture: &Fixture, key: &TestKey) -> Grant {
     let bearer = key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let admission = house.ask(&sent, None).await.unwrap();
+    let admission = fixture.ask(&sent, None).await.unwrap();
     admission.into_parts().0
 }
 
 #[tokio::test]
 async fn a_key_that_has_ended_meanwhile_is_refused() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let need = Requirement::scope(READ);
-    let grant = granted(&house, &house.key).await;
-    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
+    let grant = granted(&fixture, &fixture.key).await;
+    assert_eq!(reverified(&fixture.edge, &grant, &need).await, 200);
     assert_eq!(
-        reverified(&house.edge, &grant, &Requirement::full_access()).await,
+        reverified(&fixture.edge, &grant, &Requirement::full_access()).await,
         403,
         "the requirement is looked at anew"
     );
 
-    let suspended = TestKey::issue(&house.keyward, [READ]).await;
-    let of_suspended = granted(&house, &suspended).await;
-    let manager = house.keyward.manager();
+    let suspended = TestKey::issue(&fixture.keyward, [READ]).await;
+    let of_suspended = granted(&fixture, &suspended).await;
+    let manager = fixture.keyward.manager();
     let (actor, tenant) = (Actor::system("tests"), of_suspended.tenant().clone());
     manager
         .suspend(&actor, &tenant, suspended.id())
         .await
         .unwrap();
-    assert_eq!(reverified(&house.edge, &of_suspended, &need).await, 401);
+    assert_eq!(reverified(&fixture.edge, &of_suspended, &need).await, 401);
     manager
         .resume(&actor, &tenant, suspended.id())
         .await
         .unwrap();
-    assert_eq!(reverified(&house.edge, &of_suspended, &need).await, 200);
+    assert_eq!(reverified(&fixture.edge, &of_suspended, &need).await, 200);
 
-    house.key.revoke(&house.keyward).await;
-    assert_eq!(reverified(&house.edge, &grant, &need).await, 401);
-    let verifier = house.keyward.verifier();
+    fixture.key.revoke(&fixture.keyward).await;
+    assert_eq!(reverified(&fixture.edge, &grant, &need).await, 401);
+    let verifier = fixture.keyward.verifier();
     let denial = verifier.reverify(&grant, &Attempt::of(&need)).await;
     let denial = denial.unwrap_err();
     assert!(matches!(denial.reason(), DenialReason::Ended), "{denial:?}");
@@ -77,25 +77,25 @@ async fn what_this_node_does_not_know_is_read() {
         .unwrap();
     let key = TestKey::issue(&keyward, [READ]).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer());
-    let house = House { keyward, key, edge };
+    let fixture = Fixture { keyward, key, edge };
     let need = Requirement::scope(READ);
-    let grant = granted(&house, &house.key).await;
-    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
+    let grant = granted(&fixture, &fixture.key).await;
+    assert_eq!(reverified(&fixture.edge, &grant, &need).await, 200);
     assert_eq!(
-        reverified(&house.edge, &grant, &need).await,
+        reverified(&fixture.edge, &grant, &need).await,
         503,
         "what cannot be decided is no grant"
     );
-    assert_eq!(reverified(&house.edge, &grant, &need).await, 200);
-    house.key.revoke(&house.keyward).await;
-    assert_eq!(reverified(&house.edge, &grant, &need).await, 401);
+    assert_eq!(reverified(&fixture.edge, &grant, &need).await, 200);
+    fixture.key.revoke(&fixture.keyward).await;
+    assert_eq!(reverified(&fixture.edge, &grant, &need).await, 401);
 }
 
 #[tokio::test]
 async fn a_key_of_another_tenant_or_environment_is_refused_again() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let grant = granted(&house, &house.key).await;
-    let (edge, verifier) = (&house.edge, house.keyward.verifier());
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let grant = granted(&fixture, &fixture.key).await;
+    let (edge, verifier) = (&fixture.edge, fixture.keyward.verifier());
     let need = Requirement::scope(READ);
     let own_tenant = grant.tenant().clone();
     let other_tenant = TenantId::new("another").unwrap();
@@ -146,8 +146,8 @@ async fn a_key_of_another_tenant_or_environment_is_refused_again() {
 
 #[tokio::test]
 async fn what_an_edge_requires_it_requires_again() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer()).require_tls()).await;
-    let grant = granted(&house, &house.key).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).require_tls()).await;
+    let grant = granted(&fixture, &fixture.key).await;
     let headers: &[(&str, &str)] = &[];
     let head = Head {
         headers,
@@ -155,13 +155,16 @@ async fn what_an_edge_requires_it_requires_again() {
         query: None,
     };
     let need = Requirement::any_key();
-    let reverified = house.edge.reverify(&head, &grant, Attempt::of(&need)).await;
+    let reverified = fixture
+        .edge
+        .reverify(&head, &grant, Attempt::of(&need))
+        .await;
     let rejection = reverified.unwrap_err();
     assert!(matches!(
         rejection.reason(),
         RejectionReason::InsecureTransport { .. }
     ));
-    let other = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let other = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     assert_eq!(
         self::reverified(&other.edge, &grant, &need).await,
         401,
@@ -171,17 +174,17 @@ async fn what_an_edge_requires_it_requires_again() {
 
 #[tokio::test]
 async fn a_restricted_key_is_held_to_what_was_found() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-1".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
-    let key = TestKey::issue_as(&house.keyward, new.resources(project)).await;
+    let key = TestKey::issue_as(&fixture.keyward, new.resources(project)).await;
     let bearer = key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let filters = Requirement::any_key().filters("project");
-    let admission = house.ask_for(&filters, &sent, None).await.unwrap();
+    let admission = fixture.ask_for(&filters, &sent, None).await.unwrap();
     let (grant, _permit) = admission.into_parts();
     let need = Requirement::any_key().resource("project");
-    let verifier = house.keyward.verifier();
+    let verifier = fixture.keyward.verifier();
     for (found, is_good) in [("p-1", true), ("p-2", false)] {
         let attempt = Attempt::of(&need).resource("project", found);
         let decided = verifier.reverify(&grant, &attempt).await;
@@ -191,8 +194,8 @@ async fn a_restricted_key_is_held_to_what_was_found() {
 
 #[tokio::test]
 async fn a_second_requirement_adds_its_checks() {
-    let house = House::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let verifier = house.keyward.verifier();
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let verifier = fixture.keyward.verifier();
     let any = || Requirement::any_key();
     let (project, region) = (
         any().checked_by_handler("project"),
@@ -204,7 +207,7 @@ async fn a_second_requirement_adds_its_checks() {
             .checked_by_handler("project")
             .checked_by_handler("region"),
     );
-    let bearer = house.key.bearer();
+    let bearer = fixture.key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let checks = ["project", "region"];
     for (outer, inner, owed, missed) in [
@@ -213,7 +216,7 @@ async fn a_second_requirement_adds_its_checks() {
         (&region, &project, &checks[..1], Some("region")),
         (&project, &project, &checks[..1], None),
     ] {
-        let admission = house.ask_for(outer, &sent, None).await.unwrap();
+        let admission = fixture.ask_for(outer, &sent, None).await.unwrap();
         let outer_grant = admission.into_parts().0;
         let attempt = Attempt::of(inner);
         let at_once = verifier.check_requirement(&outer_grant, &attempt).unwrap();
@@ -221,11 +224,11 @@ async fn a_second_requirement_adds_its_checks() {
         for grant in [at_once, waited] {
             for owed in owed {
                 assert_eq!(grant.unchecked(), Some(*owed), "{outer:?} {inner:?}");
-                assert!(house.edge.review(&grant, 200).is_err());
+                assert!(fixture.edge.review(&grant, 200).is_err());
                 assert!(grant.permits(owed, "p-1").is_ok());
             }
             assert_eq!(grant.unchecked(), None, "{outer:?} {inner:?}");
-            assert!(house.edge.review(&grant, 200).is_ok());
+            assert!(fixture.edge.review(&grant, 200).is_ok());
         }
         // The checks count for the guard outside, too.
         assert_eq!(outer_grant.unchecked(), missed, "{outer:?} {inner:?}");
@@ -240,7 +243,7 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
     let told: Arc<Mutex<Vec<Told>>> = Arc::default();
     let into = Arc::clone(&told);
     let proxy: Network = "203.0.113.0/24".parse().unwrap();
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .trust_proxies(Proxies::forwarded([proxy]))
             .require_tls()
@@ -255,11 +258,11 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
             })
     })
     .await;
-    let open = Edge::new(&house.keyward).accept(KeyIn::bearer());
-    let open = House {
+    let open = Edge::new(&fixture.keyward).accept(KeyIn::bearer());
+    let open = Fixture {
         edge: open,
-        keyward: house.keyward.clone(),
-        key: TestKey::issue(&house.keyward, [READ]).await,
+        keyward: fixture.keyward.clone(),
+        key: TestKey::issue(&fixture.keyward, [READ]).await,
     };
     let grant = granted(&open, &open.key).await;
     let id = open.key.id();
@@ -281,7 +284,7 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
 
     let all = Requirement::full_access();
     let missing = "the key's access does not meet the requirement";
-    let edge = &house.edge;
+    let edge = &fixture.edge;
     let again = edge.check_requirement(&tls, &grant, Attempt::of(&all));
     assert_eq!(again.unwrap_err().answer().status, 403);
     assert_eq!(last(), of(missing));

@@ -8,7 +8,7 @@ use keyward::manager::NewKey;
 use keyward::testkit::TestKey;
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{House, READ};
+use crate::common::{Fixture, READ};
 
 async fn status(edge: &Edge, connection: Connection, headers: &[(&str, String)]) -> u16 {
     let head = Head {
@@ -38,14 +38,14 @@ fn proxy() -> [Network; 1] {
 async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
     let told: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
     let into = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
             .observe(move |refused| into.lock().unwrap().push(refused.key_id()))
     })
     .await;
-    let good = [("authorization", house.key.bearer())];
-    let before = house.keyward.verifier().stats();
+    let good = [("authorization", fixture.key.bearer())];
+    let before = fixture.keyward.verifier().stats();
     for forged in [
         None,
         Some(("x-forwarded-proto", "https")),
@@ -59,7 +59,7 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
             query: None,
         };
         let need = Requirement::scope(READ);
-        let rejection = house
+        let rejection = fixture
             .edge
             .admit(&head, Attempt::of(&need))
             .await
@@ -70,20 +70,20 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
             answer.headers.iter().all(|(name, _)| *name != "location"),
             "{answer:?}"
         );
-        assert_eq!(told.lock().unwrap().pop(), Some(Some(house.key.id())));
+        assert_eq!(told.lock().unwrap().pop(), Some(Some(fixture.key.id())));
     }
     assert_eq!(
-        status(&house.edge, from("203.0.113.7", false), &[]).await,
+        status(&fixture.edge, from("203.0.113.7", false), &[]).await,
         403
     );
     assert_eq!(told.lock().unwrap().pop(), Some(None), "it bore no key");
-    let after = house.keyward.verifier().stats();
+    let after = fixture.keyward.verifier().stats();
     assert_eq!(
         (after.cache_hits, after.store_reads),
         (before.cache_hits, before.store_reads)
     );
     assert_eq!(
-        status(&house.edge, from("203.0.113.7", true), &good).await,
+        status(&fixture.edge, from("203.0.113.7", true), &good).await,
         200
     );
 }
@@ -92,13 +92,13 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
 async fn what_came_in_clear_is_told_apart() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
-    let house = House::new(move |edge| {
+    let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
             .observe(move |refused| into.lock().unwrap().push(refused.reason.to_string()))
     })
     .await;
-    let key = house.key.id();
+    let key = fixture.key.id();
     for (sent, reason) in [
         (None, "the request came without TLS".to_owned()),
         // Of another system, or of none.
@@ -107,7 +107,7 @@ async fn what_came_in_clear_is_told_apart() {
             "a credential came without TLS: if it is a key, rotate it".to_owned(),
         ),
         (
-            Some(house.key.bearer()),
+            Some(fixture.key.bearer()),
             format!("the key {key} came without TLS: rotate it"),
         ),
     ] {
@@ -116,7 +116,7 @@ async fn what_came_in_clear_is_told_apart() {
             .into_iter()
             .collect();
         assert_eq!(
-            status(&house.edge, from("203.0.113.7", false), &headers).await,
+            status(&fixture.edge, from("203.0.113.7", false), &headers).await,
             403
         );
         assert_eq!(told.lock().unwrap().pop(), Some(reason));
@@ -125,7 +125,7 @@ async fn what_came_in_clear_is_told_apart() {
 
 #[tokio::test]
 async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
-    let house = House::new(|edge| {
+    let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
             .trust_proxies(Proxies::x_forwarded(proxy()))
@@ -133,7 +133,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
     .await;
     let network: Network = "198.51.100.0/24".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "at home", READ);
-    let key = TestKey::issue_as(&house.keyward, new.networks(network)).await;
+    let key = TestKey::issue_as(&fixture.keyward, new.networks(network)).await;
     let forwarded = |client: &str, proto: &str| {
         [
             ("authorization", key.bearer()),
@@ -156,7 +156,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
         ("10.0.0.1", forwarded("198.51.100.9", "http"), 403),
         ("10.0.0.1", forwarded("198.51.100.9", ""), 403),
     ] {
-        let got = status(&house.edge, from(peer, false), &headers).await;
+        let got = status(&fixture.edge, from(peer, false), &headers).await;
         assert_eq!(got, expected, "{peer} {:?}", &headers[1..]);
     }
     let unnamed = [
@@ -164,7 +164,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
         ("x-forwarded-proto", "https".to_owned()),
     ];
     assert_eq!(
-        status(&house.edge, from("10.0.0.1", false), &unnamed).await,
+        status(&fixture.edge, from("10.0.0.1", false), &unnamed).await,
         403
     );
     let aliases = [
@@ -173,7 +173,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
         ("x_forwarded_proto", "https".to_owned()),
     ];
     assert_eq!(
-        status(&house.edge, from("10.0.0.1", false), &aliases).await,
+        status(&fixture.edge, from("10.0.0.1", false), &aliases).await,
         403
     );
 }

@@ -7,13 +7,13 @@ use keyward::key::PresentedKey;
 use keyward::manager::{ImportError, ImportedKey, ManageError};
 use keyward::verifier::DenialReason;
 
-use crate::common::{House, SECRET, builder, imported, legacy};
-use crate::fixtures::Fixture;
+use crate::common::{Fixture, SECRET, builder, imported, legacy};
+use crate::samples::LegacySample;
 
-fn django_argon2() -> Fixture {
-    let mut fixtures = Fixture::of("django");
-    fixtures.retain(|fixture| fixture.digest.contains("m=102400"));
-    fixtures.remove(0)
+fn django_argon2() -> LegacySample {
+    let mut samples = LegacySample::of("django");
+    samples.retain(|sample| sample.digest.contains("m=102400"));
+    samples.remove(0)
 }
 
 fn accepting_django() -> Hashing {
@@ -23,26 +23,26 @@ fn accepting_django() -> Hashing {
 
 #[tokio::test]
 async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
-    let fixture = django_argon2();
-    let house = House::new().await;
-    let refused = house.try_import(fixture.as_key("1")).await.unwrap_err();
+    let sample = django_argon2();
+    let fixture = Fixture::new().await;
+    let refused = fixture.try_import(sample.as_key("1")).await.unwrap_err();
     assert!(matches!(
         refused,
         ManageError::Import(ImportError::Excessive)
     ));
     assert!(refused.to_string().contains("accept_argon2id"));
-    assert_eq!(house.status(&fixture.sent("1")).await, 401);
+    assert_eq!(fixture.status(&sample.sent("1")).await, 401);
 
-    let house = House::with(accepting_django(), imported([legacy()])).await;
-    house.import(fixture.as_key("1").entropy_bits(238)).await;
+    let fixture = Fixture::with(accepting_django(), imported([legacy()])).await;
+    fixture.import(sample.as_key("1").entropy_bits(238)).await;
     // On a node that does not accept them yet it is undecidable, and not obeyed.
-    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
-    let behind = House {
+    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
+    let behind = Fixture {
         keyward: keyward.open().await.unwrap(),
-        store: house.store.clone(),
-        clock: house.clock.clone(),
+        store: fixture.store.clone(),
+        clock: fixture.clock.clone(),
     };
-    let sent = fixture.sent("1");
+    let sent = sample.sent("1");
     let denial = behind.verify(PresentedKey::text(&sent)).await.unwrap_err();
     assert!(matches!(
         denial.reason(),
@@ -51,7 +51,7 @@ async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
     assert_eq!(denial.class().status(), 503);
     assert_eq!(behind.slow_hashes(), 0);
 
-    assert_eq!(house.status(&sent).await, 200);
+    assert_eq!(fixture.status(&sent).await, 200);
     assert_eq!(
         behind.status(&sent).await,
         200,
@@ -151,7 +151,7 @@ fn scrypt_takes_no_more_memory_than_is_promised() {
 #[tokio::test]
 async fn a_bcrypt_digest_that_is_accepted_can_be_decided() {
     let good = "$2b$04$xaxEOJmNXv3enTUPtmZDeOjCooyANDcVNQnHhbIYLklnj8QPPpvnS";
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for (number, at) in [28, 59].into_iter().enumerate() {
         let mut text = good.to_owned().into_bytes();
         text[at] = b'/';
@@ -160,60 +160,60 @@ async fn a_bcrypt_digest_that_is_accepted_can_be_decided() {
             continue;
         };
         let id = number.to_string();
-        house
+        fixture
             .import(ImportedKey::digest("legacy", &id, digest))
             .await;
         let sent = format!("{id}.{SECRET}");
-        assert_ne!(house.status(&sent).await, 503, "{text}");
+        assert_ne!(fixture.status(&sent).await, 503, "{text}");
     }
 }
 
-fn longest() -> Vec<Fixture> {
-    let mut fixtures = Fixture::all();
-    fixtures.retain(|fixture| fixture.secret.len() == 72 && fixture.digest.contains("$2b$"));
-    assert_eq!(fixtures.len(), 2);
-    fixtures
+fn longest() -> Vec<LegacySample> {
+    let mut samples = LegacySample::all();
+    samples.retain(|sample| sample.secret.len() == 72 && sample.digest.contains("$2b$"));
+    assert_eq!(samples.len(), 2);
+    samples
 }
 
 #[tokio::test]
 async fn all_72_bytes_that_bcrypt_looks_at_are_a_secret() {
-    for fixture in longest() {
-        let house = House::new().await;
-        house.import(fixture.as_key("1").entropy_bits(400)).await;
+    for sample in longest() {
+        let fixture = Fixture::new().await;
+        fixture.import(sample.as_key("1").entropy_bits(400)).await;
         for _ in 0..2 {
-            assert_eq!(house.status(&fixture.sent("1")).await, 200);
+            assert_eq!(fixture.status(&sample.sent("1")).await, 200);
         }
     }
 }
 
 #[tokio::test]
 async fn what_bcrypt_does_not_look_at_is_no_part_of_a_secret() {
-    for fixture in longest() {
-        let house = House::new().await;
-        let id = house.import(fixture.as_key("1")).await.id();
-        let imported = house.digest(id).await;
-        let sent = fixture.sent("1");
+    for sample in longest() {
+        let fixture = Fixture::new().await;
+        let id = fixture.import(sample.as_key("1")).await.id();
+        let imported = fixture.digest(id).await;
+        let sent = sample.sent("1");
         for longer in ["x", "0", "xx", &"x".repeat(100)] {
-            assert_eq!(house.status(&format!("{sent}{longer}")).await, 401);
+            assert_eq!(fixture.status(&format!("{sent}{longer}")).await, 401);
         }
-        assert_eq!(house.status(&sent[..sent.len() - 1]).await, 401);
-        assert_eq!(house.digest(id).await, imported);
+        assert_eq!(fixture.status(&sent[..sent.len() - 1]).await, 401);
+        assert_eq!(fixture.digest(id).await, imported);
     }
 }
 
 #[tokio::test]
 async fn djangos_bcrypt_of_sha256_looks_at_all_of_a_secret() {
-    let mut fixtures = Fixture::of("django");
-    fixtures.retain(|fixture| fixture.digest.starts_with("bcrypt_sha256$$2b$04"));
-    let house = House::new().await;
-    let fixture = fixtures.remove(0);
-    house.import(fixture.as_key("1").entropy_bits(238)).await;
-    let sent = fixture.sent("1");
+    let mut samples = LegacySample::of("django");
+    samples.retain(|sample| sample.digest.starts_with("bcrypt_sha256$$2b$04"));
+    let fixture = Fixture::new().await;
+    let sample = samples.remove(0);
+    fixture.import(sample.as_key("1").entropy_bits(238)).await;
+    let sent = sample.sent("1");
     assert_eq!(
-        house.status(&format!("{sent}{}", "x".repeat(80))).await,
+        fixture.status(&format!("{sent}{}", "x".repeat(80))).await,
         401
     );
-    assert_eq!(house.status(&sent).await, 200);
+    assert_eq!(fixture.status(&sent).await, 200);
 }
 
 #[test]

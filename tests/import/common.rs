@@ -23,13 +23,13 @@ pub(crate) const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 pub(crate) const SHA256: &str = "71d84b1859bad11abcb3dfd9353c8d1873aafd883ffaf6f2c9df7cbcfc3e1850";
 
 /// An assembled Keyward for the environment `test`.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) keyward: Keyward,
     pub(crate) store: MemoryStore,
     pub(crate) clock: ManualClock,
 }
 
-impl House {
+impl Fixture {
     /// Accepts `legacy`: an id, a dot and a secret.
     pub(crate) async fn new() -> Self {
         Self::accepting([legacy()]).await
@@ -174,7 +174,7 @@ pub(crate) fn imported(formats: impl IntoIterator<Item = LegacyFormat>) -> Impor
 }
 
 pub(crate) fn legacy() -> LegacyFormat {
-    // The fixtures' weakest secret has 15 characters.
+    // The samples' weakest secret has 15 characters.
     let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
     legacy.secret_length(8..=200).unwrap()
 }

@@ -4,8 +4,8 @@ use keyward::hashing::LegacyDigest;
 use keyward::key::{KeyId, LegacyFormat, TenantId};
 use keyward::manager::{ImportedKey, KeyQuery};
 
-use crate::common::{House, SHA256, actor, by_text, legacy, new_key, tenant};
-use crate::fixtures::Fixture;
+use crate::common::{Fixture, SHA256, actor, by_text, legacy, new_key, tenant};
+use crate::samples::LegacySample;
 
 const OPAQUE: &str = "sk_live_51H8xQz0pLmNoPqRsTuVwXyZ";
 
@@ -18,9 +18,9 @@ fn drf() -> LegacyFormat {
     LegacyFormat::django_rest_framework()
 }
 
-async fn listed(house: &House, of: &str, start: &str) -> Vec<KeyId> {
+async fn listed(fixture: &Fixture, of: &str, start: &str) -> Vec<KeyId> {
     let query = KeyQuery::of(&TenantId::new(of).unwrap()).display_prefix(start);
-    let page = house.keyward.manager().list(&actor(), &query).await;
+    let page = fixture.keyward.manager().list(&actor(), &query).await;
     page.unwrap().keys.iter().map(|key| key.id()).collect()
 }
 
@@ -35,14 +35,14 @@ fn cases() -> Vec<(LegacyFormat, String, String)> {
         ),
     ];
     for scheme in ["sanctum", "prefixed-api-key", "drf-api-key"] {
-        for fixture in Fixture::of(scheme) {
-            let text = fixture.text.clone().unwrap();
-            let length = text.len() - fixture.secret.len();
+        for sample in LegacySample::of(scheme) {
+            let text = sample.text.clone().unwrap();
+            let length = text.len() - sample.secret.len();
             let shown = match scheme {
                 "drf-api-key" => text.split('.').next().unwrap(),
                 _ => &text[..length - 1],
             };
-            cases.push((fixture.format(), text.clone(), shown.to_owned()));
+            cases.push((sample.format(), text.clone(), shown.to_owned()));
         }
     }
     cases
@@ -51,14 +51,14 @@ fn cases() -> Vec<(LegacyFormat, String, String)> {
 #[tokio::test]
 async fn no_character_of_the_secret_is_shown() {
     for (format, text, shown) in cases() {
-        let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
+        let (name, fixture) = (format.name().to_owned(), Fixture::accepting([format]).await);
         let key = ImportedKey::text(&name, text.clone()).entropy_bits(112);
-        let record = house.import(key).await;
+        let record = fixture.import(key).await;
         assert_eq!(record.display_prefix(), shown);
         assert_eq!(record.view(record.created_at()).display_prefix, shown);
         // One character of the secret more, and it would begin as the text does.
         assert!(shown.len() < text.len());
-        assert_eq!(house.status(&shown).await, 401);
+        assert_eq!(fixture.status(&shown).await, 401);
     }
 }
 
@@ -68,52 +68,52 @@ async fn a_key_is_found_by_what_is_shown_of_it() {
         if format == opaque() || format.name() == "plain" {
             continue; // Below, on their own.
         }
-        let (name, house) = (format.name().to_owned(), House::accepting([format]).await);
-        let issued = house.keyward.manager().issue(&actor(), new_key()).await;
+        let (name, fixture) = (format.name().to_owned(), Fixture::accepting([format]).await);
+        let issued = fixture.keyward.manager().issue(&actor(), new_key()).await;
         issued.unwrap();
         let key = ImportedKey::text(&name, text.clone()).entropy_bits(112);
-        let id = house.import(key).await.id();
-        assert_eq!(listed(&house, "acme-inc", &shown).await, [id], "{shown}");
-        assert_eq!(listed(&house, "another", &shown).await, [], "{shown}");
+        let id = fixture.import(key).await.id();
+        assert_eq!(listed(&fixture, "acme-inc", &shown).await, [id], "{shown}");
+        assert_eq!(listed(&fixture, "another", &shown).await, [], "{shown}");
         // A whole key is a secret, and finds none.
-        assert_eq!(listed(&house, "acme-inc", &text).await, [], "{shown}");
+        assert_eq!(listed(&fixture, "acme-inc", &text).await, [], "{shown}");
     }
 }
 
 #[tokio::test]
 async fn a_native_key_is_found_beside_imported_ones() {
-    let house = House::accepting([legacy(), opaque()]).await;
-    house.import(by_text("7")).await;
-    let issued = house.keyward.manager().issue(&actor(), new_key()).await;
+    let fixture = Fixture::accepting([legacy(), opaque()]).await;
+    fixture.import(by_text("7")).await;
+    let issued = fixture.keyward.manager().issue(&actor(), new_key()).await;
     let record = issued.unwrap().record().clone();
     let shown = record.display_prefix();
-    assert_eq!(listed(&house, "acme-inc", &shown).await, [record.id()]);
-    assert_eq!(listed(&house, "acme-inc", "acme_").await, [record.id()]);
+    assert_eq!(listed(&fixture, "acme-inc", &shown).await, [record.id()]);
+    assert_eq!(listed(&fixture, "acme-inc", "acme_").await, [record.id()]);
 }
 
 #[tokio::test]
 async fn a_key_of_the_second_format_is_found_too() {
-    let house = House::accepting([LegacyFormat::sanctum(), drf()]).await;
-    let fixture = Fixture::of("drf-api-key").remove(0);
-    let record = house.import(fixture.as_key("")).await;
+    let fixture = Fixture::accepting([LegacyFormat::sanctum(), drf()]).await;
+    let sample = LegacySample::of("drf-api-key").remove(0);
+    let record = fixture.import(sample.as_key("")).await;
     let shown = record.display_prefix();
-    assert_eq!(listed(&house, "acme-inc", &shown).await, [record.id()]);
+    assert_eq!(listed(&fixture, "acme-inc", &shown).await, [record.id()]);
 }
 
 #[tokio::test]
 async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
-    let house = House::accepting([LegacyFormat::sanctum(), drf()]).await;
+    let fixture = Fixture::accepting([LegacyFormat::sanctum(), drf()]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![];
     for name in ["sanctum", "drf-api-key"] {
         ids.push(
-            house
+            fixture
                 .import(ImportedKey::digest(name, "12", digest()))
                 .await
                 .id(),
         );
     }
-    let mut found = listed(&house, "acme-inc", "12").await;
+    let mut found = listed(&fixture, "acme-inc", "12").await;
     ids.sort_by_key(KeyId::as_u128);
     found.sort_by_key(KeyId::as_u128);
     assert_eq!(found, ids);
@@ -121,12 +121,12 @@ async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
 
 #[tokio::test]
 async fn a_key_without_an_id_inside_is_found_by_its_prefix() {
-    let house = House::accepting([opaque()]).await;
+    let fixture = Fixture::accepting([opaque()]).await;
     let key = ImportedKey::text("billing-v1", OPAQUE).entropy_bits(140);
-    let record = house.import(key).await;
+    let record = fixture.import(key).await;
     let shown = record.display_prefix();
     assert_eq!(
-        listed(&house, tenant().as_str(), &shown).await,
+        listed(&fixture, tenant().as_str(), &shown).await,
         [record.id()]
     );
 }

@@ -5,7 +5,7 @@ use keyward::key::{KeyId, LegacyFormat, PresentedKey, Secret};
 use keyward::manager::{ImportError, ImportedKey, ManageError};
 
 use crate::common::{
-    House, SECRET, SHA256, actor, by_digest, by_text, format, legacy, new_key, text,
+    Fixture, SECRET, SHA256, actor, by_digest, by_text, format, legacy, new_key, text,
 };
 
 fn opaque(name: &str) -> LegacyFormat {
@@ -27,11 +27,11 @@ fn import_error(error: &ManageError) -> Option<ImportError> {
 
 #[tokio::test]
 async fn own_texts_are_never_taken_for_legacy() {
-    let house = House::accepting(greedy()).await;
-    let manager = house.keyward.manager();
+    let fixture = Fixture::accepting(greedy()).await;
+    let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let own = issued.api_key().expose().to_owned();
-    assert_eq!(house.status(&own).await, 200);
+    assert_eq!(fixture.status(&own).await, 200);
     let never = Secret::new(SECRET).unwrap();
     let environment = format().environments().next().unwrap().clone();
     let id = KeyId::from_u128(7);
@@ -43,16 +43,16 @@ async fn own_texts_are_never_taken_for_legacy() {
     damaged.extend((10..own.len()).map(|end| own[..end].to_owned()));
     damaged.extend([format!("{own}x"), format!("{own}!"), format!("{own}{own}")]);
     for text in &damaged {
-        let before = house.keyward.verifier().stats();
-        assert_eq!(house.status(text).await, 401);
-        let after = house.keyward.verifier().stats();
+        let before = fixture.keyward.verifier().stats();
+        assert_eq!(fixture.status(text).await, 401);
+        let after = fixture.keyward.verifier().stats();
         assert_eq!(after.store_reads, before.store_reads, "{text}");
         assert_eq!(after.fast_hashes, before.fast_hashes, "{text}");
     }
     damaged.extend([own, unissued.expose().to_owned()]);
     for text in damaged {
         for name in ["underscore", "letter", "opaque"] {
-            let imported = house
+            let imported = fixture
                 .try_import(ImportedKey::text(name, text.clone()))
                 .await;
             let error = imported.map(|record| record.id()).unwrap_err();
@@ -75,13 +75,16 @@ fn without(text: &str, at: usize) -> String {
 async fn the_format_that_was_given_first_reads_what_two_could() {
     let second = LegacyFormat::with_id("second", '.').unwrap();
     for others in [second, opaque("second")] {
-        let house = House::accepting([legacy(), others]).await;
-        let refused = house.try_import(ImportedKey::text("second", text("7")));
+        let fixture = Fixture::accepting([legacy(), others]).await;
+        let refused = fixture.try_import(ImportedKey::text("second", text("7")));
         let refused = refused.await.unwrap_err();
         assert_eq!(import_error(&refused), Some(ImportError::OtherFormat));
-        let record = house.import(by_text("7")).await;
+        let record = fixture.import(by_text("7")).await;
         assert_eq!(record.legacy_format(), Some("legacy"));
-        let admitted = house.verify(PresentedKey::text(&text("7"))).await.unwrap();
+        let admitted = fixture
+            .verify(PresentedKey::text(&text("7")))
+            .await
+            .unwrap();
         assert_eq!(admitted.grant().record().legacy_format(), Some("legacy"));
     }
 }
@@ -89,15 +92,15 @@ async fn the_format_that_was_given_first_reads_what_two_could() {
 #[tokio::test]
 async fn an_imported_key_is_refused_in_any_other_form() {
     for key in [by_digest("7"), by_text("7")] {
-        let house = House::accepting([legacy(), opaque("opaque")]).await;
-        let id = house.import(key).await.id();
+        let fixture = Fixture::accepting([legacy(), opaque("opaque")]).await;
+        let id = fixture.import(key).await.id();
         let secret = Secret::new(SECRET).unwrap();
         let environment = format().environments().next().unwrap().clone();
         let own = format().compose(&environment, id, &secret).unwrap();
         let as_pair = id.to_string();
         // Before and after its digest was replaced.
         for _ in 0..2 {
-            let digest = house.digest(id).await;
+            let digest = fixture.digest(id).await;
             for presented in [
                 own.presented(),
                 PresentedKey::text(own.expose()),
@@ -110,33 +113,33 @@ async fn an_imported_key_is_refused_in_any_other_form() {
                 PresentedKey::text(&format!("7..{SECRET}")),
                 PresentedKey::pair("7", SECRET),
             ] {
-                assert_eq!(house.status_of(presented).await, 401);
+                assert_eq!(fixture.status_of(presented).await, 401);
             }
-            assert_eq!(house.digest(id).await, digest, "no other form rehashes");
-            assert_eq!(house.status(&text("7")).await, 200);
-            house.has_own_digest(id).await;
+            assert_eq!(fixture.digest(id).await, digest, "no other form rehashes");
+            assert_eq!(fixture.status(&text("7")).await, 200);
+            fixture.has_own_digest(id).await;
         }
     }
 }
 
 #[tokio::test]
 async fn an_opaque_key_is_refused_as_a_pair() {
-    let house = House::accepting([opaque("opaque")]).await;
+    let fixture = Fixture::accepting([opaque("opaque")]).await;
     // All of the text is the secret, and it could stand as that of a pair.
     let digest = LegacyDigest::sha256(SHA256).unwrap();
     let key = ImportedKey::opaque_digest("opaque", digest).entropy_bits(238);
-    let id = house.import(key).await.id().to_string();
+    let id = fixture.import(key).await.id().to_string();
     for _ in 0..2 {
         let pair = PresentedKey::pair(&id, SECRET);
-        assert_eq!(house.status_of(pair).await, 401);
-        assert_eq!(house.status(SECRET).await, 200);
+        assert_eq!(fixture.status_of(pair).await, 401);
+        assert_eq!(fixture.status(SECRET).await, 200);
     }
 }
 
 #[tokio::test]
 async fn a_native_key_is_not_reached_by_a_legacy_text() {
-    let house = House::accepting([legacy(), LegacyFormat::sanctum(), opaque("opaque")]).await;
-    let manager = house.keyward.manager();
+    let fixture = Fixture::accepting([legacy(), LegacyFormat::sanctum(), opaque("opaque")]).await;
+    let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let (id, secret) = (issued.record().id(), issued.api_key().expose_secret());
     let digits: String = issued.api_key().expose()["acme_test_".len()..][..22].to_owned();
@@ -147,41 +150,41 @@ async fn a_native_key_is_not_reached_by_a_legacy_text() {
         format!("{:032x}", id.as_u128()),
     ] {
         for text in [format!("{id}.{secret}"), format!("{id}|{secret}")] {
-            assert_eq!(house.status(&text).await, 401);
+            assert_eq!(fixture.status(&text).await, 401);
         }
     }
-    assert_eq!(house.status(secret).await, 401);
+    assert_eq!(fixture.status(secret).await, 401);
 }
 
 #[tokio::test]
 async fn a_format_that_is_no_longer_accepted_reads_nothing() {
-    let house = House::new().await;
-    house.import(by_text("7")).await;
+    let fixture = Fixture::new().await;
+    fixture.import(by_text("7")).await;
     let renamed = LegacyFormat::with_id("renamed", '.').unwrap();
     for formats in [vec![], vec![renamed.clone()], vec![renamed, legacy()]] {
         let imported = crate::common::imported(formats);
-        let later = crate::common::builder(&house.store, &house.clock).imported_keys(imported);
-        let later = House {
+        let later = crate::common::builder(&fixture.store, &fixture.clock).imported_keys(imported);
+        let later = Fixture {
             keyward: later.open().await.unwrap(),
-            store: house.store.clone(),
-            clock: house.clock.clone(),
+            store: fixture.store.clone(),
+            clock: fixture.clock.clone(),
         };
         assert_eq!(later.status(&text("7")).await, 401);
     }
-    assert_eq!(house.status(&text("7")).await, 200);
+    assert_eq!(fixture.status(&text("7")).await, 200);
 }
 
 #[tokio::test]
 async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let second = LegacyFormat::with_id("second", '.').unwrap();
-    let house = House::accepting([legacy(), second, opaque("third"), opaque("fourth")]).await;
+    let fixture = Fixture::accepting([legacy(), second, opaque("third"), opaque("fourth")]).await;
     for key in [
         ImportedKey::digest("second", "7", digest()),
         ImportedKey::digest("legacy", "acme_test_7", digest()),
         ImportedKey::opaque_digest("fourth", digest()),
     ] {
-        let imported = house.try_import(key).await.map(|record| record.id());
+        let imported = fixture.try_import(key).await.map(|record| record.id());
         let refused = imported.as_ref().err().and_then(import_error);
         assert_eq!(refused, Some(ImportError::OtherFormat), "{imported:?}");
     }
@@ -189,20 +192,23 @@ async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
 
 #[tokio::test]
 async fn a_pair_is_imported_and_used_as_a_pair() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let digest = LegacyDigest::sha256(SHA256).unwrap();
     for (number, key) in [
         (1, ImportedKey::pair(KeyId::from_u128(1), SECRET)),
         (2, ImportedKey::pair_digest(KeyId::from_u128(2), digest)),
     ] {
-        let id = house.import(key.entropy_bits(238)).await.id();
+        let id = fixture.import(key.entropy_bits(238)).await.id();
         assert_eq!(id, KeyId::from_u128(number));
         let id = id.to_string();
         for _ in 0..2 {
             let wrong = PresentedKey::pair(&id, &SECRET[1..]);
-            assert_eq!(house.status_of(wrong).await, 401);
-            assert_eq!(house.status_of(PresentedKey::pair(&id, SECRET)).await, 200);
-            assert_eq!(house.status(&format!("{id}.{SECRET}")).await, 401);
+            assert_eq!(fixture.status_of(wrong).await, 401);
+            assert_eq!(
+                fixture.status_of(PresentedKey::pair(&id, SECRET)).await,
+                200
+            );
+            assert_eq!(fixture.status(&format!("{id}.{SECRET}")).await, 401);
         }
     }
     for secret in [
@@ -211,14 +217,14 @@ async fn a_pair_is_imported_and_used_as_a_pair() {
         "",
     ] {
         let pair = ImportedKey::pair(KeyId::from_u128(3), secret);
-        let refused = house.try_import(pair).await.unwrap_err();
+        let refused = fixture.try_import(pair).await.unwrap_err();
         assert_eq!(import_error(&refused), Some(ImportError::Text));
     }
 }
 
 #[tokio::test]
 async fn what_does_not_fit_its_format_is_refused() {
-    let house = House::accepting([legacy(), opaque("opaque")]).await;
+    let fixture = Fixture::accepting([legacy(), opaque("opaque")]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let long = "1".repeat(65);
     let with_id = |id: &str| ImportedKey::digest("legacy", id, digest());
@@ -266,7 +272,7 @@ async fn what_does_not_fit_its_format_is_refused() {
             ImportError::OtherFormat,
         ),
     ] {
-        let refused = house.try_import(key).await.unwrap_err();
+        let refused = fixture.try_import(key).await.unwrap_err();
         assert_eq!(import_error(&refused), Some(error), "{refused}");
     }
 }

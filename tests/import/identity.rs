@@ -7,27 +7,27 @@ use keyward::store::KeyStore;
 use keyward::{Keyward, OpenError};
 
 use crate::common::{
-    House, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, imported, legacy,
+    Fixture, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, imported, legacy,
     lookup, nearly, new_key, pepper, tenant, text,
 };
 
-async fn events(house: &House) -> usize {
-    let log = house.store.events().unwrap();
+async fn events(fixture: &Fixture) -> usize {
+    let log = fixture.store.events().unwrap();
     log.read(None, 0, 100).await.unwrap().len()
 }
 
-async fn open_again(house: &House, imported: ImportedKeys) -> Result<Keyward, OpenError> {
-    let builder = builder(&house.store, &house.clock).imported_keys(imported);
+async fn open_again(fixture: &Fixture, imported: ImportedKeys) -> Result<Keyward, OpenError> {
+    let builder = builder(&fixture.store, &fixture.clock).imported_keys(imported);
     builder.open().await
 }
 
 #[tokio::test]
 async fn the_same_text_is_the_same_key() {
-    let (one, other) = (House::new().await, House::new().await);
+    let (one, other) = (Fixture::new().await, Fixture::new().await);
     let id = one.import(by_text("7")).await.id();
     assert_eq!(one.status(&text("7")).await, 200);
     // In a second process, a second store, and from a digest.
-    let again = House {
+    let again = Fixture {
         keyward: open_again(&one, imported([legacy()])).await.unwrap(),
         ..one
     };
@@ -39,26 +39,26 @@ async fn the_same_text_is_the_same_key() {
         LegacyFormat::sanctum(),
         legacy().secret_length(43..=43).unwrap(),
     ];
-    let third = House::accepting(formats).await;
+    let third = Fixture::accepting(formats).await;
     assert_eq!(third.import(by_text("7")).await.id(), id);
 }
 
 #[tokio::test]
 async fn other_ids_other_names_and_other_peppers_are_other_keys() {
     let renamed = LegacyFormat::with_id("legacy2", '|').unwrap();
-    let house = House::accepting([legacy(), renamed]).await;
+    let fixture = Fixture::accepting([legacy(), renamed]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![
-        house.import(by_text("7")).await.id(),
-        house.import(by_text("8")).await.id(),
-        house.import(by_text("77")).await.id(),
-        house
+        fixture.import(by_text("7")).await.id(),
+        fixture.import(by_text("8")).await.id(),
+        fixture.import(by_text("77")).await.id(),
+        fixture
             .import(ImportedKey::digest("legacy2", "7", digest()))
             .await
             .id(),
     ];
     let imported = ImportedKeys::under(pepper(1, 2)).accept(legacy());
-    let elsewhere = House::with(keyward::hashing::Hashing::recommended(), imported).await;
+    let elsewhere = Fixture::with(keyward::hashing::Hashing::recommended(), imported).await;
     ids.push(elsewhere.import(by_text("7")).await.id());
     let count = ids.len();
     ids.sort_by_key(KeyId::as_u128);
@@ -74,10 +74,10 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
         (by_text("7"), by_digest("7")),
         (by_digest("7"), by_text("7")),
     ] {
-        let house = House::new().await;
-        let record = house.import(first).await;
-        let (stored, count) = (house.stored(record.id()).await, events(&house).await);
-        let manager = house.keyward.manager();
+        let fixture = Fixture::new().await;
+        let record = fixture.import(first).await;
+        let (stored, count) = (fixture.stored(record.id()).await, events(&fixture).await);
+        let manager = fixture.keyward.manager();
         for key in [new_key(), NewKey::new(tenant(), "more", Access::Full)] {
             match manager.import(&actor(), key, second.clone()).await {
                 Err(ManageError::AlreadyImported { id }) => assert_eq!(id, record.id()),
@@ -91,9 +91,9 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
             Err(ManageError::IdTaken { id }) => assert_eq!(id, record.id()),
             other => panic!("{other:?}"),
         }
-        assert_eq!(house.stored(record.id()).await, stored);
-        assert_eq!(events(&house).await, count);
-        assert_eq!(house.status(&text("7")).await, 200);
+        assert_eq!(fixture.stored(record.id()).await, stored);
+        assert_eq!(events(&fixture).await, count);
+        assert_eq!(fixture.status(&text("7")).await, 200);
     }
 }
 
@@ -121,34 +121,34 @@ async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
                 Some(bits) => key.clone().entropy_bits(bits),
                 None => key.clone(),
             };
-            let house = House::new().await;
-            let id = house.import(strong(&wrong)).await.id();
-            let (stored, count) = (house.stored(id).await, events(&house).await);
-            match house.try_import(strong(&right)).await {
+            let fixture = Fixture::new().await;
+            let id = fixture.import(strong(&wrong)).await.id();
+            let (stored, count) = (fixture.stored(id).await, events(&fixture).await);
+            match fixture.try_import(strong(&right)).await {
                 Err(ManageError::ImportedOtherwise { id: there }) => assert_eq!(there, id),
                 other => panic!("{wrong:?}, {right:?}: {other:?}"),
             }
             assert!(matches!(
-                house.try_import(strong(&wrong)).await,
+                fixture.try_import(strong(&wrong)).await,
                 Err(ManageError::AlreadyImported { .. })
             ));
-            assert_eq!(house.stored(id).await, stored);
-            assert_eq!(events(&house).await, count);
+            assert_eq!(fixture.stored(id).await, stored);
+            assert_eq!(events(&fixture).await, count);
         }
     }
 }
 
 #[tokio::test]
 async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
-    let house = House::new().await;
-    let id = house.import(by_digest("7")).await.id();
-    let imported = house.digest(id).await;
-    assert_eq!(house.status(&text("7")).await, 200);
-    house.has_own_digest(id).await;
-    assert_ne!(house.digest(id).await, imported);
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("7")).await.id();
+    let imported = fixture.digest(id).await;
+    assert_eq!(fixture.status(&text("7")).await, 200);
+    fixture.has_own_digest(id).await;
+    assert_ne!(fixture.digest(id).await, imported);
     let other = ImportedKey::text("legacy", nearly(&text("7"))[0].clone());
     assert!(matches!(
-        house.try_import(other).await,
+        fixture.try_import(other).await,
         Err(ManageError::ImportedOtherwise { .. })
     ));
     // Of a digest that is no more, nothing can be told.
@@ -156,7 +156,7 @@ async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
     let another = ImportedKey::digest("legacy", "7", another);
     for known in [by_text("7"), by_digest("7"), another] {
         assert!(matches!(
-            house.try_import(known).await,
+            fixture.try_import(known).await,
             Err(ManageError::AlreadyImported { .. })
         ));
     }
@@ -164,9 +164,9 @@ async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
 
 #[tokio::test]
 async fn a_revoked_key_does_not_come_back_by_importing_it_again() {
-    let house = House::new().await;
-    let id = house.import(by_text("7")).await.id();
-    let manager = house.keyward.manager();
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_text("7")).await.id();
+    let manager = fixture.keyward.manager();
     let reason = keyward::key::RevokeReason::Leaked;
     manager
         .revoke(&actor(), &tenant(), id, reason)
@@ -174,19 +174,19 @@ async fn a_revoked_key_does_not_come_back_by_importing_it_again() {
         .unwrap();
     for key in [by_text("7"), by_digest("7")] {
         assert!(matches!(
-            house.try_import(key).await,
+            fixture.try_import(key).await,
             Err(ManageError::AlreadyImported { .. })
         ));
     }
-    assert_eq!(house.status(&text("7")).await, 401);
+    assert_eq!(fixture.status(&text("7")).await, 401);
 }
 
 #[tokio::test]
 async fn of_many_imports_at_once_one_takes_place() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let tasks: Vec<_> = (0..16)
         .map(|_| {
-            let manager = house.keyward.manager().clone();
+            let manager = fixture.keyward.manager().clone();
             tokio::spawn(async move { manager.import(&actor(), new_key(), by_text("7")).await })
         })
         .collect();
@@ -203,49 +203,52 @@ async fn of_many_imports_at_once_one_takes_place() {
 
 #[tokio::test]
 async fn no_import_takes_the_place_of_an_issued_key() {
-    let house = House::new().await;
-    let manager = house.keyward.manager();
+    let fixture = Fixture::new().await;
+    let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let id = issued.record().id();
-    let stored = house.stored(id).await;
+    let stored = fixture.stored(id).await;
     let digest = LegacyDigest::sha256(SHA256).unwrap();
     for key in [
         ImportedKey::pair(id, SECRET),
         ImportedKey::pair_digest(id, digest),
     ] {
         assert!(matches!(
-            house.try_import(key.entropy_bits(238)).await,
+            fixture.try_import(key.entropy_bits(238)).await,
             Err(ManageError::IdTaken { id: there }) if there == id
         ));
     }
-    assert_eq!(house.stored(id).await, stored);
-    assert_eq!(house.status(issued.api_key().expose()).await, 200);
+    assert_eq!(fixture.stored(id).await, stored);
+    assert_eq!(fixture.status(issued.api_key().expose()).await, 200);
     let id = id.to_string();
     let planted = PresentedKey::pair(&id, SECRET);
-    assert_eq!(house.status_of(planted).await, 401);
+    assert_eq!(fixture.status_of(planted).await, 401);
 }
 
 #[tokio::test]
 async fn another_lookup_pepper_does_not_open_the_store() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for wrong in [pepper(1, 2), pepper(2, 2)] {
         let imported = ImportedKeys::under(wrong).accept(legacy());
-        match open_again(&house, imported).await {
+        match open_again(&fixture, imported).await {
             Err(OpenError::WrongPepper { name }) => assert_eq!(name, "pepper.lookup"),
             other => panic!("{other:?}"),
         }
     }
-    assert!(open_again(&house, imported([])).await.is_ok());
+    assert!(open_again(&fixture, imported([])).await.is_ok());
     let imported = ImportedKeys::under(lookup()).accept(legacy());
-    assert!(open_again(&house, imported).await.is_ok());
+    assert!(open_again(&fixture, imported).await.is_ok());
 }
 
 #[tokio::test]
 async fn without_imported_keys_an_imported_key_is_nobodys() {
-    let house = House::new().await;
-    let id = house.import(by_digest("7")).await.id();
-    let keyward = builder(&house.store, &house.clock).open().await.unwrap();
-    let without = House { keyward, ..house };
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("7")).await.id();
+    let keyward = builder(&fixture.store, &fixture.clock)
+        .open()
+        .await
+        .unwrap();
+    let without = Fixture { keyward, ..fixture };
     assert_eq!(without.status(&text("7")).await, 401);
     let id = id.to_string();
     let pair = PresentedKey::pair(&id, SECRET);
@@ -264,22 +267,22 @@ async fn without_imported_keys_an_imported_key_is_nobodys() {
 
 #[tokio::test]
 async fn a_purged_key_is_not_imported_again() {
-    let house = House::new().await;
-    let id = house.import(by_text("7")).await.id();
-    let manager = house.keyward.manager();
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_text("7")).await.id();
+    let manager = fixture.keyward.manager();
     let reason = keyward::key::RevokeReason::Leaked;
     manager
         .revoke(&actor(), &tenant(), id, reason)
         .await
         .unwrap();
-    house.clock.advance(std::time::Duration::from_secs(1));
-    let now = keyward::clock::Clock::now(&house.clock).unwrap();
+    fixture.clock.advance(std::time::Duration::from_secs(1));
+    let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
     let purged = manager.purge(&actor(), &tenant(), now, None).await.unwrap();
     assert_eq!(purged.keys, [id]);
     for key in [by_text("7"), by_digest("7")] {
-        let again = house.try_import(key).await;
+        let again = fixture.try_import(key).await;
         let is_taken = matches!(again, Err(ManageError::IdTaken { id: taken }) if taken == id);
         assert!(is_taken, "{again:?}");
     }
-    assert_eq!(house.status(&text("7")).await, 401);
+    assert_eq!(fixture.status(&text("7")).await, 401);
 }

@@ -7,18 +7,18 @@ use keyward::manager::{Actor, Ceiling, ManageError, Overlap, Revoked};
 use keyward::testkit::ManualMonotonicClock;
 
 use crate::common::{
-    House, actor, builder, by_digest, by_text, imported, legacy, nearly, tenant, text,
+    Fixture, actor, builder, by_digest, by_text, imported, legacy, nearly, tenant, text,
 };
 
 #[tokio::test]
 async fn the_successor_of_an_imported_key_is_a_native_one() {
     for key in [by_text("1"), by_digest("1")] {
-        let house = House::new().await;
-        let now = keyward::clock::Clock::now(&house.clock).unwrap();
-        let old = house
+        let fixture = Fixture::new().await;
+        let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
+        let old = fixture
             .import(key.issued_at(now - Duration::from_hours(9)))
             .await;
-        let manager = house.keyward.manager();
+        let manager = fixture.keyward.manager();
         let overlap = Overlap::For(Duration::from_hours(1));
         let issued = manager
             .rotate(&actor(), &tenant(), old.id(), overlap)
@@ -34,16 +34,16 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
         assert!(new.display_prefix().starts_with("acme_test_"));
         let own = issued.api_key().expose();
         assert!(own.starts_with("acme_test_"));
-        let stored = house.digest(new.id()).await;
+        let stored = fixture.digest(new.id()).await;
         assert!(stored.starts_with("$keyward-sha256$"));
         for status in [200, 401] {
-            assert_eq!(house.status(own).await, 200);
-            assert_eq!(house.status(&text("1")).await, status);
-            house.clock.advance(Duration::from_hours(1));
+            assert_eq!(fixture.status(own).await, 200);
+            assert_eq!(fixture.status(&text("1")).await, status);
+            fixture.clock.advance(Duration::from_hours(1));
         }
         // What was rotated away is not brought back.
         assert!(matches!(
-            house.try_import(by_text("1")).await,
+            fixture.try_import(by_text("1")).await,
             Err(ManageError::AlreadyImported { .. })
         ));
     }
@@ -52,9 +52,9 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
 #[tokio::test]
 async fn a_found_text_tells_whose_key_it_is() {
     for key in [by_text("1"), by_digest("1")] {
-        let house = House::new().await;
-        let id = house.import(key).await.id();
-        let manager = house.keyward.manager();
+        let fixture = Fixture::new().await;
+        let id = fixture.import(key).await.id();
+        let manager = fixture.keyward.manager();
         // Before and after its first use.
         for _ in 0..2 {
             let sent = text("1");
@@ -65,7 +65,7 @@ async fn a_found_text_tells_whose_key_it_is() {
             assert_eq!((found.record.id(), found.status), (id, KeyStatus::Active));
             assert_eq!(found.record.tenant(), &tenant());
             assert!(found.is_usable());
-            let digest = house.digest(id).await;
+            let digest = fixture.digest(id).await;
             for wrong in nearly(&sent) {
                 let wrong = PresentedKey::text(&wrong);
                 let found = manager.find_owner(&actor(), wrong).await;
@@ -79,9 +79,9 @@ async fn a_found_text_tells_whose_key_it_is() {
                 .find_owner(&stranger, PresentedKey::text(&sent))
                 .await;
             assert!(matches!(found, Err(ManageError::NotFound)));
-            assert_eq!(house.digest(id).await, digest);
-            assert_eq!(house.status(&sent).await, 200);
-            house.has_own_digest(id).await;
+            assert_eq!(fixture.digest(id).await, digest);
+            assert_eq!(fixture.status(&sent).await, 200);
+            fixture.has_own_digest(id).await;
         }
     }
 }
@@ -89,28 +89,28 @@ async fn a_found_text_tells_whose_key_it_is() {
 #[tokio::test]
 async fn a_leaked_text_revokes_its_key() {
     for key in [by_text("1"), by_digest("1")] {
-        let house = House::new().await;
-        let id = house.import(key).await.id();
-        let manager = house.keyward.manager();
+        let fixture = Fixture::new().await;
+        let id = fixture.import(key).await.id();
+        let manager = fixture.keyward.manager();
         let sent = text("1");
         let presented = PresentedKey::text(&sent);
         let revoked = manager.revoke_leaked(&actor(), presented).await.unwrap();
         assert!(matches!(revoked, Revoked { .. }));
-        assert_eq!(house.status(&sent).await, 401);
+        assert_eq!(fixture.status(&sent).await, 401);
         let record = manager.get(&actor(), &tenant(), id).await.unwrap();
         assert_eq!(record.revocation().unwrap().reason, RevokeReason::Leaked);
         let found = manager.find_owner(&actor(), presented).await.unwrap();
         assert_eq!(found.status, KeyStatus::Revoked);
         // A revoked key's digest is left as it is.
-        assert_eq!(house.rehashed(), 0);
+        assert_eq!(fixture.rehashed(), 0);
     }
 }
 
 #[tokio::test]
 async fn at_the_limit_no_imported_key_is_found() {
-    let house = House::new().await;
-    house.import(by_text("1")).await;
-    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
+    let fixture = Fixture::new().await;
+    fixture.import(by_text("1")).await;
+    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
     let keyward = keyward.monotonic_clock(ManualMonotonicClock::new());
     let keyward = keyward.open().await.unwrap();
     let (manager, actor, sent) = (keyward.manager(), actor(), text("1"));
@@ -125,6 +125,6 @@ async fn at_the_limit_no_imported_key_is_found() {
     for _ in 0..2 {
         let barred = find(&sent).await;
         assert!(matches!(barred, Err(ManageError::TooManyLookups)));
-        assert_eq!(house.status(&sent).await, 200);
+        assert_eq!(fixture.status(&sent).await, 200);
     }
 }

@@ -10,8 +10,7 @@
 mod bounds;
 mod common;
 mod displayed;
-mod every_fixture;
-mod fixtures;
+mod every_sample;
 mod forms;
 mod identity;
 mod leaks;
@@ -19,5 +18,6 @@ mod opaque;
 mod permission;
 mod planted;
 mod properties;
+mod samples;
 mod silence;
 mod strength;

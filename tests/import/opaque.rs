@@ -5,66 +5,66 @@ use keyward::hashing::{Hashing, LegacyDigest};
 use keyward::key::{KeyRecord, LegacyFormat, PresentedKey, TenantId};
 use keyward::manager::{Actor, Ceiling, ImportError, ImportedKey, ManageError, NewKey};
 
-use crate::common::{House, READ, imported, nearly};
-use crate::fixtures::Fixture;
+use crate::common::{Fixture, READ, imported, nearly};
+use crate::samples::LegacySample;
 
-fn format_for(fixture: &Fixture) -> LegacyFormat {
+fn format_for(sample: &LegacySample) -> LegacyFormat {
     let format = LegacyFormat::opaque("opaque").unwrap();
-    match &*fixture.scheme {
+    match &*sample.scheme {
         "sha512-hex" | "sha512-base64" => format.found_by_sha512(),
         "hmac-sha256-hex" | "hmac-sha256-base64" => format.found_by_hmac_sha256("old"),
         _ => format,
     }
 }
 
-async fn house(fixture: &Fixture) -> House {
-    let mut imported = imported([format_for(fixture)]);
-    if let Some(key) = &fixture.hmac_key {
+async fn fixture(sample: &LegacySample) -> Fixture {
+    let mut imported = imported([format_for(sample)]);
+    if let Some(key) = &sample.hmac_key {
         imported = imported.hmac_key("old", key).unwrap();
     }
-    House::with(Hashing::recommended(), imported).await
+    Fixture::with(Hashing::recommended(), imported).await
 }
 
-fn unsalted() -> Vec<Fixture> {
-    let mut all = Fixture::all();
-    all.retain(|fixture| fixture.scheme.starts_with("sha") || fixture.scheme.starts_with("hmac"));
+fn unsalted() -> Vec<LegacySample> {
+    let mut all = LegacySample::all();
+    all.retain(|sample| sample.scheme.starts_with("sha") || sample.scheme.starts_with("hmac"));
     assert_eq!(all.len(), 6);
     all
 }
 
 #[tokio::test]
 async fn every_unsalted_digest_finds_its_text() {
-    for fixture in unsalted() {
-        let (house, name) = (house(&fixture).await, &fixture.made_by);
-        let key = ImportedKey::opaque_digest("opaque", fixture.read_digest()).entropy_bits(112);
-        let id = house.import(key).await.id();
-        let imported = house.digest(id).await;
-        for wrong in nearly(&fixture.secret) {
-            assert_eq!(house.status(&wrong).await, 401, "{name}");
+    for sample in unsalted() {
+        let (fixture, name) = (fixture(&sample).await, &sample.made_by);
+        let key = ImportedKey::opaque_digest("opaque", sample.read_digest()).entropy_bits(112);
+        let id = fixture.import(key).await.id();
+        let imported = fixture.digest(id).await;
+        for wrong in nearly(&sample.secret) {
+            assert_eq!(fixture.status(&wrong).await, 401, "{name}");
         }
-        assert_eq!(house.digest(id).await, imported);
-        let sent = PresentedKey::text(&fixture.secret);
-        let admitted = house.verify(sent).await.unwrap();
+        assert_eq!(fixture.digest(id).await, imported);
+        let sent = PresentedKey::text(&sample.secret);
+        let admitted = fixture.verify(sent).await.unwrap();
         assert_eq!(admitted.grant().record().id(), id, "{name}");
-        assert!(house.digest(id).await.starts_with("$keyward-sha256$"));
-        assert_eq!(house.status(&fixture.secret).await, 200);
-        for wrong in nearly(&fixture.secret) {
-            assert_eq!(house.status(&wrong).await, 401, "{name}");
+        assert!(fixture.digest(id).await.starts_with("$keyward-sha256$"));
+        assert_eq!(fixture.status(&sample.secret).await, 200);
+        for wrong in nearly(&sample.secret) {
+            assert_eq!(fixture.status(&wrong).await, 401, "{name}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_digest_and_its_text_are_one_key() {
-    for fixture in unsalted() {
-        let (by_digest, by_text) = (house(&fixture).await, house(&fixture).await);
-        let digest = || ImportedKey::opaque_digest("opaque", fixture.read_digest());
-        let text = || ImportedKey::text("opaque", fixture.secret.clone()).entropy_bits(112);
+    for sample in unsalted() {
+        let (by_digest, by_text) = (fixture(&sample).await, fixture(&sample).await);
+        let digest = || ImportedKey::opaque_digest("opaque", sample.read_digest());
+        let text = || ImportedKey::text("opaque", sample.secret.clone()).entropy_bits(112);
         let id = by_digest.import(digest()).await.id();
         assert_eq!(by_text.import(text()).await.id(), id);
-        for (house, other) in [(&by_digest, text()), (&by_text, digest())] {
+        for (fixture, other) in [(&by_digest, text()), (&by_text, digest())] {
             assert!(matches!(
-                house.try_import(other).await,
+                fixture.try_import(other).await,
                 Err(ManageError::AlreadyImported { id: there }) if there == id
             ));
         }
@@ -73,9 +73,9 @@ async fn a_digest_and_its_text_are_one_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_imports_a_minute_may_be_taken() {
-    let fixture = unsalted().remove(0);
-    let keyward = house(&fixture).await.keyward;
-    let secret = fixture.secret;
+    let sample = unsalted().remove(0);
+    let keyward = fixture(&sample).await.keyward;
+    let secret = sample.secret;
     let theirs = import(&keyward, "theirs", secret.clone()).await.unwrap();
     // A migration is not limited, in parallel or run again.
     for _ in 0..2 {
@@ -125,16 +125,16 @@ async fn import(keyward: &Keyward, tenant: &str, text: String) -> Result<KeyReco
 
 #[tokio::test]
 async fn a_digest_that_finds_nothing_is_refused() {
-    let salted = Fixture::of("bcrypt").remove(0);
+    let salted = LegacySample::of("bcrypt").remove(0);
     let all = unsalted();
-    for fixture in &all {
-        let house = house(fixture).await;
-        let same = |other: &&Fixture| format_for(other) != format_for(fixture);
+    for sample in &all {
+        let fixture = fixture(sample).await;
+        let same = |other: &&LegacySample| format_for(other) != format_for(sample);
         let others = all.iter().filter(same).chain([&salted]);
         for other in others {
             let key = ImportedKey::opaque_digest("opaque", other.read_digest());
             assert!(matches!(
-                house.try_import(key).await,
+                fixture.try_import(key).await,
                 Err(ManageError::Import(ImportError::Unfindable))
             ));
         }
@@ -150,9 +150,9 @@ async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
     let error = builder.open().await.unwrap_err().to_string();
     assert_eq!(error, "there is no HMAC key named `old`");
 
-    let house = House::new().await;
-    let fixture = Fixture::of("hmac-sha256-hex").remove(0);
-    let error = house.try_import(fixture.as_key("1")).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    let sample = LegacySample::of("hmac-sha256-hex").remove(0);
+    let error = fixture.try_import(sample.as_key("1")).await.unwrap_err();
     assert!(error.to_string().contains("`old`"), "{error}");
 }
 
@@ -160,11 +160,11 @@ async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
 async fn what_stands_before_every_text_is_part_of_it() {
     let format = LegacyFormat::opaque("billing").unwrap();
     let format = format.prefix("sk_live_").unwrap();
-    let house = House::accepting([format.secret_length(24..=24).unwrap()]).await;
+    let fixture = Fixture::accepting([format.secret_length(24..=24).unwrap()]).await;
     let text = format!("sk_live_{}", &crate::common::SECRET[..24]);
     let key = ImportedKey::text("billing", text.clone()).entropy_bits(140);
-    house.import(key).await;
-    assert_eq!(house.status(&text).await, 200);
+    fixture.import(key).await;
+    assert_eq!(fixture.status(&text).await, 200);
     for other in [
         text["sk_live_".len()..].to_owned(),
         text.replace("sk_live_", "sk_test_"),
@@ -172,7 +172,7 @@ async fn what_stands_before_every_text_is_part_of_it() {
         format!(" {text}"),
         format!("{text}\n"),
     ] {
-        assert_eq!(house.status(&other).await, 401, "{other:?}");
+        assert_eq!(fixture.status(&other).await, 401, "{other:?}");
     }
 }
 

@@ -16,7 +16,7 @@ use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
 
 use crate::common::{
-    House, READ, WRITE, actor, builder, by_digest, by_text, clock, imported, legacy, new_key,
+    Fixture, READ, WRITE, actor, builder, by_digest, by_text, clock, imported, legacy, new_key,
     tenant, text,
 };
 
@@ -57,10 +57,10 @@ fn open(store: &MemoryStore, clock: &ManualClock) -> keyward::Builder {
     builder(store, clock).imported_keys(imported([legacy()]))
 }
 
-async fn with_rules(rules: TenantRules) -> House {
+async fn with_rules(rules: TenantRules) -> Fixture {
     let (store, clock) = (MemoryStore::new(), clock());
     let keyward = open(&store, &clock).tenant_rules(rules).open().await;
-    House {
+    Fixture {
         keyward: keyward.unwrap(),
         store,
         clock,
@@ -95,13 +95,13 @@ async fn importing_is_a_permission_of_its_own() {
 
 #[tokio::test]
 async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
-    let house = House::new().await;
-    house.import(by_text("1")).await;
+    let fixture = Fixture::new().await;
+    fixture.import(by_text("1")).await;
     let policy = AllBut {
         import: true,
         ..AllBut::default()
     };
-    let refusing = open(&house.store, &house.clock).policy(policy);
+    let refusing = open(&fixture.store, &fixture.clock).policy(policy);
     let refusing = refusing.open().await.unwrap();
     let refuse = async |keyward: &Keyward, actor: &Actor, id: &str| {
         let refused = keyward
@@ -114,23 +114,24 @@ async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
     let stranger = Actor::user("mallory", another, Ceiling::Unlimited).unwrap();
     for id in ["1", "2"] {
         refuse(&refusing, &actor(), id).await;
-        refuse(&house.keyward, &stranger, id).await;
+        refuse(&fixture.keyward, &stranger, id).await;
     }
     // Not even that the request makes no sense.
     let malformed = keyward::manager::ImportedKey::text("unknown", "");
-    let refused = house.keyward.manager();
+    let refused = fixture.keyward.manager();
     let refused = refused.import(&stranger, new_key(), malformed).await;
     assert!(matches!(refused, Err(ManageError::Refused)));
 }
 
 #[tokio::test]
 async fn nobody_imports_more_than_they_may_grant() {
-    let house = House::new().await;
-    let limits = Limits::new(READ).expires_by(house.clock.now().unwrap() + Duration::from_hours(2));
+    let fixture = Fixture::new().await;
+    let limits =
+        Limits::new(READ).expires_by(fixture.clock.now().unwrap() + Duration::from_hours(2));
     let ceiling = Ceiling::Limited(limits);
     let alice = Actor::user("alice", tenant(), ceiling).unwrap();
     let import = async |key: NewKey| {
-        let manager = house.keyward.manager();
+        let manager = fixture.keyward.manager();
         manager.import(&alice, key, by_digest("1")).await
     };
     let hour = Duration::from_hours(1);
@@ -151,20 +152,20 @@ async fn nobody_imports_more_than_they_may_grant() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(is_empty(&house.store).await);
+    assert!(is_empty(&fixture.store).await);
     assert!(import(new_key().expires_in(hour)).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_tenants_rules_hold_for_imported_keys() {
     let day = Duration::from_hours(24);
-    let house = with_rules(TenantRules::new().access(READ).max_lifetime(day * 90)).await;
+    let fixture = with_rules(TenantRules::new().access(READ).max_lifetime(day * 90)).await;
     let import = async |key: NewKey, issued_at: Option<OffsetDateTime>| {
         let imported = match issued_at {
             Some(instant) => by_text("1").issued_at(instant),
             None => by_text("1"),
         };
-        house
+        fixture
             .keyward
             .manager()
             .import(&actor(), key, imported)
@@ -175,7 +176,7 @@ async fn a_tenants_rules_hold_for_imported_keys() {
         barred,
         Err(ManageError::Invalid(InvalidKey::AccessBarred))
     ));
-    let now = house.clock.now().unwrap();
+    let now = fixture.clock.now().unwrap();
     // A key's life counts from when it was issued, not from its import.
     for (key, issued_at) in [
         (new_key(), None),
@@ -189,33 +190,33 @@ async fn a_tenants_rules_hold_for_imported_keys() {
             Err(ManageError::Invalid(InvalidKey::LivesTooLong))
         ));
     }
-    assert!(is_empty(&house.store).await);
+    assert!(is_empty(&fixture.store).await);
     let key = new_key().expires_in(day * 60);
     assert!(import(key, Some(now - day * 30)).await.is_ok());
 }
 
 #[tokio::test]
 async fn imported_keys_count_towards_the_cap() {
-    let house = with_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap())).await;
-    let manager = house.keyward.manager();
-    house.import(by_text("1")).await;
+    let fixture = with_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap())).await;
+    let manager = fixture.keyward.manager();
+    fixture.import(by_text("1")).await;
     manager.issue(&actor(), new_key()).await.unwrap();
     assert!(matches!(
-        house.try_import(by_text("2")).await,
+        fixture.try_import(by_text("2")).await,
         Err(ManageError::TenantFull)
     ));
     assert!(matches!(
         manager.issue(&actor(), new_key()).await,
         Err(ManageError::TenantFull)
     ));
-    assert_eq!(house.status(&text("2")).await, 401);
+    assert_eq!(fixture.status(&text("2")).await, 401);
 }
 
 #[tokio::test]
 async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
-    let house = House::new().await;
-    let manager = house.keyward.manager();
-    let now = house.clock.now().unwrap();
+    let fixture = Fixture::new().await;
+    let manager = fixture.keyward.manager();
+    let now = fixture.clock.now().unwrap();
     let hour = Duration::from_hours(1);
     for scope in [CutoffScope::All, CutoffScope::from(&tenant())] {
         let denied = manager
@@ -225,52 +226,52 @@ async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
     }
     let early = by_text("1").issued_at(now - hour - Duration::from_micros(1));
     assert!(matches!(
-        house.try_import(early).await,
+        fixture.try_import(early).await,
         Err(ManageError::CutOff)
     ));
-    assert_eq!(house.status(&text("1")).await, 401);
-    let record = house.import(by_text("1").issued_at(now - hour)).await;
+    assert_eq!(fixture.status(&text("1")).await, 401);
+    let record = fixture.import(by_text("1").issued_at(now - hour)).await;
     assert_eq!(record.created_at(), now - hour);
-    house.import(by_text("2")).await;
+    fixture.import(by_text("2")).await;
     for id in ["1", "2"] {
-        assert_eq!(house.status(&text(id)).await, 200);
+        assert_eq!(fixture.status(&text(id)).await, 200);
     }
     // One that is set later ends them by when they were issued.
     let later = manager.deny_issued_before(&actor(), now, &tenant()).await;
     later.unwrap();
-    assert_eq!(house.status(&text("1")).await, 401);
-    assert_eq!(house.status(&text("2")).await, 200);
-    house.clock.advance(hour);
+    assert_eq!(fixture.status(&text("1")).await, 401);
+    assert_eq!(fixture.status(&text("2")).await, 200);
+    fixture.clock.advance(hour);
     let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&actor(), &tenant(), all).await.unwrap();
-    assert_eq!(house.status(&text("2")).await, 401);
+    assert_eq!(fixture.status(&text("2")).await, 401);
 }
 
 #[tokio::test]
 async fn a_key_was_not_issued_in_the_future() {
-    let house = House::new().await;
-    let now = house.clock.now().unwrap();
+    let fixture = Fixture::new().await;
+    let now = fixture.clock.now().unwrap();
     for later in [Duration::from_micros(1), Duration::from_hours(24 * 365)] {
         let key = by_text("1").issued_at(now + later);
         assert!(matches!(
-            house.try_import(key).await,
+            fixture.try_import(key).await,
             Err(ManageError::InTheFuture)
         ));
     }
-    assert!(is_empty(&house.store).await);
-    let record = house.import(by_text("1").issued_at(now)).await;
+    assert!(is_empty(&fixture.store).await);
+    let record = fixture.import(by_text("1").issued_at(now)).await;
     assert_eq!(record.created_at(), now);
 }
 
 #[tokio::test]
 async fn an_old_key_is_due_for_rotation_by_its_age_elsewhere() {
-    let house = House::new().await;
-    let now = house.clock.now().unwrap();
+    let fixture = Fixture::new().await;
+    let now = fixture.clock.now().unwrap();
     let year = Duration::from_hours(24 * 365);
-    let old = house.import(by_text("1").issued_at(now - year)).await;
-    house.import(by_text("2")).await;
+    let old = fixture.import(by_text("1").issued_at(now - year)).await;
+    fixture.import(by_text("2")).await;
     let query = KeyQuery::of(&tenant()).due_for_rotation(year);
-    let due = house
+    let due = fixture
         .keyward
         .manager()
         .list(&actor(), &query)

@@ -8,45 +8,45 @@ use keyward::verifier::{Attempt, DenialReason, Requirement};
 use serde_json::json;
 
 use crate::common::{
-    House, READ, SECRET, SHA256, actor, builder, by_digest, imported, legacy, pepper, tenant, text,
+    Fixture, READ, SECRET, SHA256, actor, builder, by_digest, imported, legacy, pepper, tenant,
+    text,
 };
-use crate::fixtures::Fixture;
+use crate::samples::LegacySample;
 
 const TAG: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
 
 /// An imported key whose digest is there to be played with, and its text.
-async fn victim(fixture: &Fixture) -> (House, KeyId, String) {
+async fn victim(sample: &LegacySample) -> (Fixture, KeyId, String) {
     let mut imported = imported([legacy()]);
-    if let Some(key) = &fixture.hmac_key {
+    if let Some(key) = &sample.hmac_key {
         imported = imported.hmac_key("old", key).unwrap();
     }
-    let house = House::with(Hashing::recommended(), imported).await;
-    let id = house.import(fixture.as_key("1").entropy_bits(112)).await;
-    (house, id.id(), fixture.sent("1"))
+    let fixture = Fixture::with(Hashing::recommended(), imported).await;
+    let id = fixture.import(sample.as_key("1").entropy_bits(112)).await;
+    (fixture, id.id(), sample.sent("1"))
 }
 
 /// One of each scheme that is quickly checked.
-fn one_of_each() -> Vec<Fixture> {
-    let mut fixtures = Fixture::all();
-    fixtures.retain(|fixture| {
-        fixture.text.is_none() && !fixture.is_slow() && fixture.secret.len() != 72
-    });
-    let kind = |fixture: &Fixture| {
-        let digest = fixture.digest.split(['$', '1']).find(|part| part.len() > 1);
+fn one_of_each() -> Vec<LegacySample> {
+    let mut samples = LegacySample::all();
+    samples
+        .retain(|sample| sample.text.is_none() && !sample.is_slow() && sample.secret.len() != 72);
+    let kind = |sample: &LegacySample| {
+        let digest = sample.digest.split(['$', '1']).find(|part| part.len() > 1);
         (
-            fixture.scheme.clone(),
+            sample.scheme.clone(),
             digest.filter(|part| part.len() < 20).map(str::to_owned),
         )
     };
-    fixtures.dedup_by_key(|fixture| kind(fixture));
-    assert!(fixtures.len() >= 9, "{}", fixtures.len());
-    fixtures
+    samples.dedup_by_key(|sample| kind(sample));
+    assert!(samples.len() >= 9, "{}", samples.len());
+    samples
 }
 
-async fn assert_undecidable(house: &House, id: KeyId, sent: &str, planted: &str) {
-    house.plant_digest(id, planted).await;
-    let before = house.keyward.verifier().stats();
-    let denial = house.verify(PresentedKey::text(sent)).await;
+async fn assert_undecidable(fixture: &Fixture, id: KeyId, sent: &str, planted: &str) {
+    fixture.plant_digest(id, planted).await;
+    let before = fixture.keyward.verifier().stats();
+    let denial = fixture.verify(PresentedKey::text(sent)).await;
     let denial = denial.err().unwrap_or_else(|| panic!("granted: {planted}"));
     assert_eq!(
         denial.class().status(),
@@ -54,42 +54,42 @@ async fn assert_undecidable(house: &House, id: KeyId, sent: &str, planted: &str)
         "{planted}: {}",
         denial.reason()
     );
-    let after = house.keyward.verifier().stats();
+    let after = fixture.keyward.verifier().stats();
     assert_eq!(
         after.slow_hashes, before.slow_hashes,
         "{planted} was obeyed"
     );
     assert_eq!(after.rehashed, before.rehashed);
-    assert_eq!(house.digest(id).await, planted);
+    assert_eq!(fixture.digest(id).await, planted);
 }
 
 #[tokio::test]
 async fn no_byte_of_a_kept_digest_can_be_altered() {
-    for fixture in one_of_each() {
-        let (house, id, sent) = victim(&fixture).await;
-        let good = house.digest(id).await;
+    for sample in one_of_each() {
+        let (fixture, id, sent) = victim(&sample).await;
+        let good = fixture.digest(id).await;
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut flipped = good.clone().into_bytes();
                 flipped[at] ^= 1 << bit;
                 if flipped[at].is_ascii_graphic() {
                     let flipped = String::from_utf8(flipped).unwrap();
-                    assert_undecidable(&house, id, &sent, &flipped).await;
+                    assert_undecidable(&fixture, id, &sent, &flipped).await;
                 }
             }
             let mut shorter = good.clone();
             shorter.remove(at);
-            assert_undecidable(&house, id, &sent, &shorter).await;
-            assert_undecidable(&house, id, &sent, &good[..at]).await;
+            assert_undecidable(&fixture, id, &sent, &shorter).await;
+            assert_undecidable(&fixture, id, &sent, &good[..at]).await;
         }
         for more in ["$", "0", "=", ":", "$AAAA"] {
-            assert_undecidable(&house, id, &sent, &format!("{good}{more}")).await;
+            assert_undecidable(&fixture, id, &sent, &format!("{good}{more}")).await;
         }
         let upper = good.to_ascii_uppercase();
-        assert_undecidable(&house, id, &sent, &upper).await;
-        house.plant_digest(id, &good).await;
+        assert_undecidable(&fixture, id, &sent, &upper).await;
+        fixture.plant_digest(id, &good).await;
         assert_eq!(
-            house.status(&sent).await,
+            fixture.status(&sent).await,
             200,
             "the damage was all there was"
         );
@@ -98,15 +98,15 @@ async fn no_byte_of_a_kept_digest_can_be_altered() {
 
 #[tokio::test]
 async fn a_digest_copied_to_another_row_is_undecidable() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let other = LegacyDigest::sha256(&"ab".repeat(32)).unwrap();
-    let mine = house.import(by_digest("1")).await.id();
+    let mine = fixture.import(by_digest("1")).await.id();
     let theirs = ImportedKey::digest("legacy", "2", other);
-    let theirs = house.import(theirs.entropy_bits(238)).await.id();
-    let (my_digest, their_digest) = (house.digest(mine).await, house.digest(theirs).await);
+    let theirs = fixture.import(theirs.entropy_bits(238)).await.id();
+    let (my_digest, their_digest) = (fixture.digest(mine).await, fixture.digest(theirs).await);
     // With the secret of the first, which the thief has, and the id of the second.
-    assert_undecidable(&house, theirs, &text("2"), &my_digest).await;
-    assert_undecidable(&house, mine, &text("1"), &their_digest).await;
+    assert_undecidable(&fixture, theirs, &text("2"), &my_digest).await;
+    assert_undecidable(&fixture, mine, &text("1"), &their_digest).await;
     // Their tag with my digest, and mine with theirs.
     let cut = |digest: &str| {
         digest
@@ -116,35 +116,35 @@ async fn a_digest_copied_to_another_row_is_undecidable() {
     let ((my_head, my_rest), (their_head, their_rest)) =
         (cut(&my_digest).unwrap(), cut(&their_digest).unwrap());
     let crossed = format!("{their_head}${my_rest}");
-    assert_undecidable(&house, theirs, &text("2"), &crossed).await;
+    assert_undecidable(&fixture, theirs, &text("2"), &crossed).await;
     assert_undecidable(
-        &house,
+        &fixture,
         theirs,
         &text("2"),
         &format!("{my_head}${their_rest}"),
     )
     .await;
     // A native key, presented as itself, is not moved either.
-    let issued = house.keyward.manager();
+    let issued = fixture.keyward.manager();
     let key = NewKey::new(tenant(), "native", READ);
     let issued = issued.issue(&actor(), key).await.unwrap();
     let native = issued.record().id();
-    assert_undecidable(&house, native, issued.api_key().expose(), &my_digest).await;
+    assert_undecidable(&fixture, native, issued.api_key().expose(), &my_digest).await;
     let native = native.to_string();
     let pair = PresentedKey::pair(&native, SECRET);
-    assert_eq!(house.status_of(pair).await, 503);
+    assert_eq!(fixture.status_of(pair).await, 503);
 
-    house.plant_digest(mine, &my_digest).await;
-    assert_eq!(house.status(&text("1")).await, 200);
+    fixture.plant_digest(mine, &my_digest).await;
+    assert_eq!(fixture.status(&text("1")).await, 200);
     // What replaced it names its row too.
-    let own = house.digest(mine).await;
-    assert_undecidable(&house, theirs, &text("2"), &own).await;
+    let own = fixture.digest(mine).await;
+    assert_undecidable(&fixture, theirs, &text("2"), &own).await;
 }
 
 #[tokio::test]
 async fn a_row_relabelled_to_another_environment_is_undecidable() {
-    let house = House::new().await;
-    let id = house.import(by_digest("1")).await.id();
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("1")).await.id();
     // The format of this one has both environments, and tests' clocks are refused there.
     let format = KeyFormat::new("acme").unwrap();
     let format = format
@@ -152,7 +152,7 @@ async fn a_row_relabelled_to_another_environment_is_undecidable() {
         .unwrap()
         .environment("live")
         .unwrap();
-    let both = builder(&house.store, &house.clock)
+    let both = builder(&fixture.store, &fixture.clock)
         .format(format)
         .clock(keyward::clock::SystemClock)
         .imported_keys(imported([legacy()]));
@@ -174,21 +174,21 @@ async fn a_row_relabelled_to_another_environment_is_undecidable() {
             Err(denial) => denial.class().status(),
         }
     };
-    let imported = house.digest(id).await;
+    let imported = fixture.digest(id).await;
     assert_eq!(ask(Some(&live)).await, 401);
-    assert_eq!(house.digest(id).await, imported);
-    house
+    assert_eq!(fixture.digest(id).await, imported);
+    fixture
         .tamper_document(id, "environment", json!("live"))
         .await;
     for environment in [None, Some(&test), Some(&live)] {
         assert_eq!(ask(environment).await, 503);
     }
-    house
+    fixture
         .tamper_document(id, "environment", json!("test"))
         .await;
     assert_eq!(ask(Some(&test)).await, 200);
     // Once it is one of Keyward's, the same secret is wrong there.
-    house
+    fixture
         .tamper_document(id, "environment", json!("live"))
         .await;
     for environment in [None, Some(&test), Some(&live)] {
@@ -198,28 +198,28 @@ async fn a_row_relabelled_to_another_environment_is_undecidable() {
 
 #[tokio::test]
 async fn a_digest_tagged_under_another_pepper_is_undecidable() {
-    let house = House::new().await;
-    let id = house.import(by_digest("1")).await.id();
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("1")).await.id();
     for wrong in [
         pepper(1, 2),
         pepper(2, 2),
         Pepper::new(1, [1, 2].repeat(16)).unwrap(),
     ] {
         let imported = ImportedKeys::under(wrong).accept(legacy());
-        let thiefs = House::with(Hashing::recommended(), imported).await;
+        let thiefs = Fixture::with(Hashing::recommended(), imported).await;
         // A pair's id is the importer's to choose: the tag is of this row but for the pepper.
         let digest = LegacyDigest::sha256(SHA256).unwrap();
         thiefs.import(ImportedKey::pair_digest(id, digest)).await;
         let planted = thiefs.digest(id).await;
         assert!(planted.starts_with("$keyward-foreign$v=1$secret$"));
-        assert_undecidable(&house, id, &text("1"), &planted).await;
+        assert_undecidable(&fixture, id, &text("1"), &planted).await;
     }
 }
 
 #[tokio::test]
 async fn made_up_digests_are_undecidable_and_not_obeyed() {
-    let house = House::new().await;
-    let id = house.import(by_digest("1")).await.id();
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("1")).await.id();
     let output = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let zeros = format!("{}==", "A".repeat(86));
     let bcrypt = "/".repeat(53);
@@ -239,14 +239,20 @@ async fn made_up_digests_are_undecidable_and_not_obeyed() {
         format!("scrypt:scrypt$16384$salt$8$16${zeros}"),
         "plain:secret".into(),
     ];
-    let real_tag = house.digest(id).await.split('$').nth(4).unwrap().to_owned();
+    let real_tag = fixture
+        .digest(id)
+        .await
+        .split('$')
+        .nth(4)
+        .unwrap()
+        .to_owned();
     let zero_tag = "0".repeat(64);
     for digest in &digests {
         for covers in ["secret", "text", "", "nothing"] {
             for tag in ["", TAG, &zero_tag, "$", &real_tag] {
                 let planted = format!("$keyward-foreign$v=1${covers}${tag}${digest}");
-                if planted != house.digest(id).await && covers != "secret" || tag != real_tag {
-                    assert_undecidable(&house, id, &text("1"), &planted).await;
+                if planted != fixture.digest(id).await && covers != "secret" || tag != real_tag {
+                    assert_undecidable(&fixture, id, &text("1"), &planted).await;
                 }
             }
         }
@@ -264,26 +270,26 @@ async fn made_up_digests_are_undecidable_and_not_obeyed() {
     ] {
         for rest in ["", TAG, &format!("{TAG}$sha256:{SHA256}")] {
             let planted = format!("{planted}{rest}");
-            assert_undecidable(&house, id, &text("1"), &planted).await;
+            assert_undecidable(&fixture, id, &text("1"), &planted).await;
         }
     }
-    assert_eq!(house.slow_hashes(), 0);
+    assert_eq!(fixture.slow_hashes(), 0);
 }
 
 #[tokio::test]
 async fn a_legacy_digest_in_its_own_spelling_is_no_stored_digest() {
-    for fixture in Fixture::all() {
-        let house = House::new().await;
-        let id = house.import(by_digest("1")).await.id();
-        assert_undecidable(&house, id, &text("1"), &fixture.digest).await;
+    for sample in LegacySample::all() {
+        let fixture = Fixture::new().await;
+        let id = fixture.import(by_digest("1")).await.id();
+        assert_undecidable(&fixture, id, &text("1"), &sample.digest).await;
     }
 }
 
 #[tokio::test]
 async fn a_key_of_another_system_that_is_gone_is_undecidable() {
-    let fixture = Fixture::of("hmac-sha256-hex").remove(0);
-    let (house, id, sent) = victim(&fixture).await;
-    let keyward = builder(&house.store, &house.clock).imported_keys(imported([legacy()]));
+    let sample = LegacySample::of("hmac-sha256-hex").remove(0);
+    let (fixture, id, sent) = victim(&sample).await;
+    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
     let without = keyward.open().await.unwrap();
     let any = Requirement::any_key();
     let attempt = Attempt::new(PresentedKey::text(&sent), &any);
@@ -297,27 +303,27 @@ async fn a_key_of_another_system_that_is_gone_is_undecidable() {
     let other = imported([legacy()])
         .hmac_key("old", b"another key")
         .unwrap();
-    let keyward = builder(&house.store, &house.clock).imported_keys(other);
+    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(other);
     let mistaken = keyward.open().await.unwrap();
     let denial = mistaken.verifier().verify(&attempt).await.unwrap_err();
     assert_eq!(denial.class().status(), 401);
-    assert!(house.digest(id).await.starts_with("$keyward-foreign$"));
-    assert_eq!(house.status(&sent).await, 200);
+    assert!(fixture.digest(id).await.starts_with("$keyward-foreign$"));
+    assert_eq!(fixture.status(&sent).await, 200);
 }
 
 #[tokio::test]
 async fn a_relabelled_format_or_origin_gains_nothing() {
-    let house = House::accepting([legacy(), keyward::key::LegacyFormat::sanctum()]).await;
-    let id = house.import(by_digest("1")).await.id();
-    let document = house.stored(id).await.document;
+    let fixture = Fixture::accepting([legacy(), keyward::key::LegacyFormat::sanctum()]).await;
+    let id = fixture.import(by_digest("1")).await.id();
+    let document = fixture.stored(id).await.document;
     for format in [json!(null), json!({"format": "sanctum", "shown": "1"})] {
-        house.tamper_document(id, "foreign", format).await;
+        fixture.tamper_document(id, "foreign", format).await;
         for sent in [text("1"), format!("1|{SECRET}")] {
-            assert_eq!(house.status(&sent).await, 401);
+            assert_eq!(fixture.status(&sent).await, 401);
         }
-        house
+        fixture
             .tamper(id, |stored| stored.document = document.clone())
             .await;
     }
-    assert_eq!(house.status(&text("1")).await, 200);
+    assert_eq!(fixture.status(&text("1")).await, 200);
 }

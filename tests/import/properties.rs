@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::common::{House, SECRET};
-use crate::fixtures::Fixture;
+use crate::common::{Fixture, SECRET};
+use crate::samples::LegacySample;
 
 type Read = Result<LegacyDigest, LegacyDigestError>;
 
@@ -78,7 +78,10 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 fn texts() -> Vec<String> {
-    let mut texts: Vec<_> = Fixture::all().into_iter().map(|one| one.digest).collect();
+    let mut texts: Vec<_> = LegacySample::all()
+        .into_iter()
+        .map(|one| one.digest)
+        .collect();
     texts.push(String::new());
     texts
 }
@@ -103,10 +106,10 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 /// What is kept of a digest, behind its tag: the scheme's name and a text.
-async fn kept(house: &House, id: &str, digest: &LegacyDigest) -> Option<(String, String)> {
+async fn kept(fixture: &Fixture, id: &str, digest: &LegacyDigest) -> Option<(String, String)> {
     let key = ImportedKey::digest("legacy", id, digest.clone());
-    let record = house.try_import(key).await.ok()?;
-    let stored = house.digest(record.id()).await;
+    let record = fixture.try_import(key).await.ok()?;
+    let stored = fixture.digest(record.id()).await;
     let (scheme, text) = stored.splitn(6, '$').nth(5)?.split_once(':')?;
     Some((scheme.to_owned(), text.to_owned()))
 }
@@ -129,11 +132,11 @@ fn comes_back(digest: &LegacyDigest, scheme: &str, text: &str) -> bool {
     scheme == digest.scheme() && read_kept(scheme, text).as_ref() == Ok(digest)
 }
 
-async fn house() -> House {
+async fn fixture() -> Fixture {
     let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
     let hashing = keyward::hashing::Hashing::recommended().accept_argon2id(params);
     let imported = crate::common::imported([crate::common::legacy()]);
-    House::with(hashing, imported.hmac_key("old", b"key").unwrap()).await
+    Fixture::with(hashing, imported.hmac_key("old", b"key").unwrap()).await
 }
 
 fn runtime() -> Runtime {
@@ -160,7 +163,7 @@ proptest! {
             let Ok(digest) = first else { continue };
             prop_assert!(text.is_ascii());
             let kept = runtime.block_on(async {
-                kept(&house().await, &number.to_string(), &digest).await
+                kept(&fixture().await, &number.to_string(), &digest).await
             });
             // What is within the constructor's bounds may still ask for more than is obeyed.
             let Some((scheme, text)) = kept else {
@@ -193,12 +196,12 @@ proptest! {
 
 #[tokio::test]
 async fn the_property_catches_the_planted_bugs() {
-    let house = house().await;
-    for (number, fixture) in Fixture::all().iter().enumerate() {
-        let digest = fixture.read_digest();
+    let fixture = fixture().await;
+    for (number, sample) in LegacySample::all().iter().enumerate() {
+        let digest = sample.read_digest();
         let id = number.to_string();
-        let (scheme, text) = kept(&house, &id, &digest).await.unwrap();
-        assert!(comes_back(&digest, &scheme, &text), "{}", fixture.made_by);
+        let (scheme, text) = kept(&fixture, &id, &digest).await.unwrap();
+        assert!(comes_back(&digest, &scheme, &text), "{}", sample.made_by);
         // One that is kept in part, one that is kept in lower case, one that is kept as another scheme's.
         assert!(!comes_back(&digest, &scheme, &text[..text.len() - 1]));
         let lower = text.to_lowercase();
@@ -230,9 +233,9 @@ fn base64(bytes: &[u8]) -> String {
 
 /// Salts and outputs of digests that are quickly checked, with one character changed.
 fn quickly_checked() -> impl Strategy<Value = (String, Index, char)> {
-    let mut quick = Fixture::all();
-    quick.retain(|fixture| !fixture.is_slow() && fixture.scheme != "drf-api-key");
-    let texts: Vec<_> = quick.into_iter().map(|fixture| fixture.digest).collect();
+    let mut quick = LegacySample::all();
+    quick.retain(|sample| !sample.is_slow() && sample.scheme != "drf-api-key");
+    let texts: Vec<_> = quick.into_iter().map(|sample| sample.digest).collect();
     let letters = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+-_=";
     let letter = prop::sample::select(letters.chars().collect::<Vec<_>>());
     (prop::sample::select(texts), any::<Index>(), letter)
@@ -251,9 +254,9 @@ proptest! {
         for read in READERS {
             let Ok(digest) = read(&text) else { continue };
             let status = runtime.block_on(async {
-                let house = house().await;
-                house.import(ImportedKey::digest("legacy", "1", digest)).await;
-                house.status(&format!("1.{SECRET}")).await
+                let fixture = fixture().await;
+                fixture.import(ImportedKey::digest("legacy", "1", digest)).await;
+                fixture.status(&format!("1.{SECRET}")).await
             });
             prop_assert_eq!(status, 401, "{}", text);
         }

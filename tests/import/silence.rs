@@ -10,9 +10,10 @@ use keyward::manager::{ImportedKey, InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 
 use crate::common::{
-    House, READ, SECRET, SHA256, actor, by_digest, by_text, imported, legacy, lookup, tenant, text,
+    Fixture, READ, SECRET, SHA256, actor, by_digest, by_text, imported, legacy, lookup, tenant,
+    text,
 };
-use crate::fixtures::Fixture;
+use crate::samples::LegacySample;
 
 const HMAC_KEY: &[u8; 32] = b"canary-of-the-old-systems-pepper";
 
@@ -44,7 +45,7 @@ impl Written {
     }
 }
 
-/// What each fixture's digest is made of, as far as it is worth guarding: salts and outputs.
+/// What each sample's digest is made of, as far as it is worth guarding: salts and outputs.
 fn parts_of(digest: &str) -> Vec<&str> {
     digest
         .split(['$', '|'])
@@ -66,22 +67,22 @@ fn the_scan_finds_a_canary() {
 
 #[test]
 fn what_is_to_be_imported_shows_neither_secret_nor_digest() {
-    for fixture in Fixture::all() {
+    for sample in LegacySample::all() {
         let mut written = Written::default();
-        let digest = fixture.read_digest();
+        let digest = sample.read_digest();
         written.debug(&digest);
         let id = KeyId::from_u128(7);
         for key in [
-            fixture.as_key("1"),
+            sample.as_key("1"),
             ImportedKey::opaque_digest("opaque", digest.clone()),
             ImportedKey::pair_digest(id, digest),
-            ImportedKey::text("legacy", fixture.sent("1")),
-            ImportedKey::pair(id, fixture.secret.clone()),
+            ImportedKey::text("legacy", sample.sent("1")),
+            ImportedKey::pair(id, sample.secret.clone()),
         ] {
             written.debug(&key.entropy_bits(238));
         }
-        written.assert_without(&fixture.secret);
-        for part in parts_of(&fixture.digest) {
+        written.assert_without(&sample.secret);
+        for part in parts_of(&sample.digest) {
             written.assert_without(part);
         }
     }
@@ -102,9 +103,9 @@ fn accepted_formats_show_no_key() {
 #[tokio::test]
 async fn errors_show_neither_secret_nor_digest() {
     let mut written = Written::default();
-    let house = House::with(Hashing::recommended(), accepting()).await;
-    written.debug(&house.keyward);
-    house.import(by_text("7")).await;
+    let fixture = Fixture::with(Hashing::recommended(), accepting()).await;
+    written.debug(&fixture.keyward);
+    fixture.import(by_text("7")).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     for key in [
         by_text("7"),
@@ -119,14 +120,14 @@ async fn errors_show_neither_secret_nor_digest() {
         ImportedKey::opaque_digest("opaque", digest()),
         ImportedKey::pair(KeyId::from_u128(7), format!("{SECRET}x")),
     ] {
-        if let Err(error) = house.try_import(key).await {
+        if let Err(error) = fixture.try_import(key).await {
             written.error(&error);
         }
     }
     for text in [text("7"), format!("{}x", text("7")), SECRET.to_owned()] {
         let presented = PresentedKey::text(&text);
         written.debug(&presented);
-        match house.verify(presented).await {
+        match fixture.verify(presented).await {
             Ok(admitted) => written.debug(&admitted),
             Err(denial) => {
                 written.error(&denial);
@@ -162,21 +163,23 @@ async fn errors_show_neither_secret_nor_digest() {
 #[tokio::test]
 async fn the_event_tells_how_a_key_came_and_nothing_secret() {
     let sanctum = LegacyFormat::sanctum();
-    for fixture in Fixture::all() {
-        let mut imported = imported([fixture.format(), sanctum.clone()]);
-        if fixture.format() == sanctum {
+    for sample in LegacySample::all() {
+        let mut imported = imported([sample.format(), sanctum.clone()]);
+        if sample.format() == sanctum {
             imported = crate::common::imported([sanctum.clone()]);
         }
-        if let Some(key) = &fixture.hmac_key {
+        if let Some(key) = &sample.hmac_key {
             imported = imported.hmac_key("old", key).unwrap();
         }
         let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
-        let house = House::with(Hashing::recommended().accept_argon2id(params), imported).await;
-        let now = keyward::clock::Clock::now(&house.clock).unwrap();
+        let fixture = Fixture::with(Hashing::recommended().accept_argon2id(params), imported).await;
+        let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
         let issued_at = now - std::time::Duration::from_hours(1);
-        let digest = fixture.read_digest();
-        let record = house.import(fixture.as_key("1").issued_at(issued_at)).await;
-        let log = house.store.events().unwrap();
+        let digest = sample.read_digest();
+        let record = fixture
+            .import(sample.as_key("1").issued_at(issued_at))
+            .await;
+        let log = fixture.store.events().unwrap();
         let events = log.read(Some(&tenant()), 0, 10).await.unwrap();
         let [sealed] = &events[..] else {
             panic!("{} events", events.len());
@@ -189,7 +192,7 @@ async fn the_event_tells_how_a_key_came_and_nothing_secret() {
             change.and_then(|change| change.to.clone())
         };
         assert_eq!(told("digest_scheme").as_deref(), Some(digest.scheme()));
-        let format = fixture.format();
+        let format = sample.format();
         assert_eq!(told("foreign_format").as_deref(), Some(format.name()));
 
         let mut written = Written(event.to_line());
@@ -198,20 +201,20 @@ async fn the_event_tells_how_a_key_came_and_nothing_secret() {
         let view = record.view(record.created_at());
         written.0 += &serde_json::to_string(&view).unwrap();
         written.debug(&view);
-        written.assert_without(&fixture.secret);
-        for part in parts_of(&fixture.digest) {
+        written.assert_without(&sample.secret);
+        for part in parts_of(&sample.digest) {
             written.assert_without(part);
         }
-        let document = house.stored(record.id()).await.document;
-        assert!(!String::from_utf8_lossy(&document).contains(&fixture.secret));
+        let document = fixture.stored(record.id()).await.document;
+        assert!(!String::from_utf8_lossy(&document).contains(&sample.secret));
     }
 }
 
 #[tokio::test]
 async fn an_import_by_text_is_told_as_one_of_keywards_digests() {
-    let house = House::new().await;
-    house.import(by_text("7")).await;
-    let log = house.store.events().unwrap();
+    let fixture = Fixture::new().await;
+    fixture.import(by_text("7")).await;
+    let log = fixture.store.events().unwrap();
     let events = log.read(None, 0, 10).await.unwrap();
     let line = events[0].event.to_line();
     assert!(
@@ -231,8 +234,8 @@ async fn a_field_that_holds_the_imported_text_is_refused() {
         key("a").metadata(Metadata::try_from(metadata).unwrap()),
         key("a").resources(Resource::new("project", &text("7")).unwrap()),
     ] {
-        let house = House::new().await;
-        let manager = house.keyward.manager();
+        let fixture = Fixture::new().await;
+        let manager = fixture.keyward.manager();
         let imported = manager.import(&actor(), key, by_text("7")).await;
         assert!(
             matches!(
@@ -247,8 +250,8 @@ async fn a_field_that_holds_the_imported_text_is_refused() {
 /// What stands before the separator is shown in every list.
 #[tokio::test]
 async fn an_id_that_holds_a_key_of_the_applications_own_is_refused() {
-    let house = House::new().await;
-    let manager = house.keyward.manager();
+    let fixture = Fixture::new().await;
+    let manager = fixture.keyward.manager();
     let key = || NewKey::new(tenant(), "a", READ);
     let issued = manager.issue(&actor(), key()).await.unwrap();
     // What begins as a key is read as one, and refused as such.

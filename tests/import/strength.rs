@@ -5,7 +5,7 @@ use keyward::key::{LegacyFormat, SecretOrigin};
 use keyward::manager::{ImportError, ImportedKey, ManageError};
 
 use crate::common::{
-    House, SECRET, SHA256, builder, by_digest, by_text, imported, legacy, lookup, pepper, text,
+    Fixture, SECRET, SHA256, builder, by_digest, by_text, imported, legacy, lookup, pepper, text,
 };
 
 const SLOW: &str = "$keyward-argon2id$";
@@ -29,7 +29,7 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
         (peppered(), "$keyward-hmac-sha256$"),
         (peppered().refuse_unpeppered(), "$keyward-hmac-sha256$"),
     ] {
-        let house = House::with(hashing, imported([legacy()])).await;
+        let fixture = Fixture::with(hashing, imported([legacy()])).await;
         for (id, bits, begins) in [
             ("1", None, SLOW),
             ("2", Some(0), SLOW),
@@ -38,16 +38,20 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
             ("5", Some(256), fast),
         ] {
             let key = declared(ImportedKey::text("legacy", text(id)), bits);
-            let record = house.import(key).await;
+            let record = fixture.import(key).await;
             assert_eq!(
                 record.origin(),
                 SecretOrigin::Imported { entropy_bits: bits }
             );
-            let kept = house.digest(record.id()).await;
+            let kept = fixture.digest(record.id()).await;
             assert!(kept.starts_with(begins), "{bits:?}: {kept}");
-            assert_eq!(house.status(&text(id)).await, 200);
-            assert_eq!(house.status(&format!("{}x", text(id))).await, 401);
-            assert_eq!(house.digest(record.id()).await, kept, "it ranks as today's");
+            assert_eq!(fixture.status(&text(id)).await, 200);
+            assert_eq!(fixture.status(&format!("{}x", text(id))).await, 401);
+            assert_eq!(
+                fixture.digest(record.id()).await,
+                kept,
+                "it ranks as today's"
+            );
         }
     }
 }
@@ -55,39 +59,39 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
 #[tokio::test]
 async fn argon2id_for_all_is_for_imported_keys_too() {
     let hashing = Hashing::argon2id(keyward::hashing::Argon2Params::OWASP);
-    let house = House::with(hashing, imported([legacy()])).await;
-    let by_text = house.import(by_text("1")).await.id();
-    assert!(house.digest(by_text).await.starts_with(SLOW));
-    let by_digest = house.import(by_digest("2")).await.id();
-    assert_eq!(house.status(&text("2")).await, 200);
-    house.has_own_digest(by_digest).await;
-    assert!(house.digest(by_digest).await.starts_with(SLOW));
+    let fixture = Fixture::with(hashing, imported([legacy()])).await;
+    let by_text = fixture.import(by_text("1")).await.id();
+    assert!(fixture.digest(by_text).await.starts_with(SLOW));
+    let by_digest = fixture.import(by_digest("2")).await.id();
+    assert_eq!(fixture.status(&text("2")).await, 200);
+    fixture.has_own_digest(by_digest).await;
+    assert!(fixture.digest(by_digest).await.starts_with(SLOW));
 }
 
 #[tokio::test]
 async fn a_weak_secret_never_moves_to_a_fast_hash() {
     for bits in [None, Some(111)] {
-        let house = House::new().await;
+        let fixture = Fixture::new().await;
         let whole = declared(ImportedKey::text("legacy", text("1")), bits);
         let digest = declared(ImportedKey::digest("legacy", "2", sha256()), bits);
         let ids = [
-            house.import(whole).await.id(),
-            house.import(digest).await.id(),
+            fixture.import(whole).await.id(),
+            fixture.import(digest).await.id(),
         ];
         // The digest that came ranks as fast; its first use must not take it for one of Keyward's fast ones.
         for _ in 0..2 {
             for sent in [text("1"), text("2")] {
-                assert_eq!(house.status(&sent).await, 200);
+                assert_eq!(fixture.status(&sent).await, 200);
             }
         }
-        house.has_own_digest(ids[1]).await;
+        fixture.has_own_digest(ids[1]).await;
         let hashing = Hashing::recommended().pepper(pepper(3, 100));
-        let later = builder(&house.store, &house.clock)
+        let later = builder(&fixture.store, &fixture.clock)
             .hashing(hashing)
             .imported_keys(imported([legacy()]));
-        let later = House {
+        let later = Fixture {
             keyward: later.open().await.unwrap(),
-            ..house
+            ..fixture
         };
         for (id, sent) in ids.into_iter().zip([text("1"), text("2")]) {
             let before = later.digest(id).await;
@@ -103,7 +107,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
 
 #[tokio::test]
 async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
-    let house = House::accepting([legacy(), LegacyFormat::opaque("opaque").unwrap()]).await;
+    let fixture = Fixture::accepting([legacy(), LegacyFormat::opaque("opaque").unwrap()]).await;
     // 6.55 bits a character: 17 characters hold 111 bits, 18 hold 117.
     for (characters, bits, is_overstated) in [
         (8, 52, false),
@@ -118,20 +122,20 @@ async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
         let text = format!("{characters}-{bits}.{}", &SECRET[..characters]);
         let key = ImportedKey::text("legacy", text).entropy_bits(bits);
         let refused = matches!(
-            house.try_import(key).await,
+            fixture.try_import(key).await,
             Err(ManageError::Import(ImportError::Overstated))
         );
         assert_eq!(refused, is_overstated, "{characters} {bits}");
     }
     let short = ImportedKey::text("opaque", "sixteen-letters!").entropy_bits(112);
     assert!(matches!(
-        house.try_import(short).await,
+        fixture.try_import(short).await,
         Err(ManageError::Import(ImportError::Overstated))
     ));
     let id = keyward::key::KeyId::from_u128(7);
     let pair = ImportedKey::pair(id, SECRET).entropy_bits(300);
     assert!(matches!(
-        house.try_import(pair).await,
+        fixture.try_import(pair).await,
         Err(ManageError::Import(ImportError::Overstated))
     ));
 }
@@ -141,19 +145,19 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
     let hashing = Hashing::recommended()
         .pepper(pepper(3, 100))
         .refuse_unpeppered();
-    let house = House::with(hashing, imported([legacy()])).await;
-    let id = house.import(by_digest("1")).await.id();
-    assert_eq!(house.status(&text("1")).await, 200);
+    let fixture = Fixture::with(hashing, imported([legacy()])).await;
+    let id = fixture.import(by_digest("1")).await.id();
+    assert_eq!(fixture.status(&text("1")).await, 200);
     assert!(
-        house
+        fixture
             .digest(id)
             .await
             .starts_with("$keyward-hmac-sha256$v=1$pepper=3$")
     );
-    assert_eq!(house.status(&text("1")).await, 200);
+    assert_eq!(fixture.status(&text("1")).await, 200);
     // The lookup pepper is no pepper of digests.
     let hashing = Hashing::recommended().refuse_unpeppered();
-    let unpeppered = builder(&house.store, &house.clock)
+    let unpeppered = builder(&fixture.store, &fixture.clock)
         .hashing(hashing)
         .imported_keys(keyward::hashing::ImportedKeys::under(lookup()));
     assert!(unpeppered.open().await.is_err());
@@ -162,7 +166,7 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
 #[tokio::test]
 async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slow_hash() {
     use sha2::Digest;
-    let house = House::accepting([legacy()]).await;
+    let fixture = Fixture::accepting([legacy()]).await;
     for (characters, begins) in [(16, SLOW), (17, SLOW), (18, "$keyward-sha256$")] {
         let secret = &SECRET[..characters];
         let hex: String = sha2::Sha256::digest(secret)
@@ -173,12 +177,12 @@ async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slo
         let digest = LegacyDigest::sha256(&hex).unwrap();
         // Its length is not known when it is imported, and is when it is used.
         let key = ImportedKey::digest("legacy", &id, digest).entropy_bits(112);
-        let record = house.import(key).await;
-        assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
-        house.has_own_digest(record.id()).await;
-        let own = house.digest(record.id()).await;
+        let record = fixture.import(key).await;
+        assert_eq!(fixture.status(&format!("{id}.{secret}")).await, 200);
+        fixture.has_own_digest(record.id()).await;
+        let own = fixture.digest(record.id()).await;
         assert!(own.starts_with(begins), "{characters}: {own}");
-        assert_eq!(house.status(&format!("{id}.{secret}")).await, 200);
-        assert_eq!(house.digest(record.id()).await, own, "and stays there");
+        assert_eq!(fixture.status(&format!("{id}.{secret}")).await, 200);
+        assert_eq!(fixture.digest(record.id()).await, own, "and stays there");
     }
 }

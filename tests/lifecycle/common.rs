@@ -29,7 +29,7 @@ pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// An assembled Keyward for the environment `test`.
 #[derive(Clone)]
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) keyward: Keyward,
     pub(crate) store: Shim,
     pub(crate) clock: ManualClock,
@@ -50,7 +50,7 @@ pub(crate) enum Answer {
     Other(String),
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(|builder| builder).await
     }
@@ -243,8 +243,8 @@ pub(crate) fn text(at: OffsetDateTime) -> String {
 }
 
 /// The titles of what a query lists, in alphabetical order.
-pub(crate) async fn titles(house: &House, query: KeyQuery) -> Vec<String> {
-    let list = house.manager().list(&system(), &query).await.unwrap();
+pub(crate) async fn titles(fixture: &Fixture, query: KeyQuery) -> Vec<String> {
+    let list = fixture.manager().list(&system(), &query).await.unwrap();
     let mut titles: Vec<_> = list
         .keys
         .iter()

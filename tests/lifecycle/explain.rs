@@ -29,8 +29,8 @@ const CHECKS: [&str; 11] = [
 ];
 
 /// Explains, then verifies: both must say the same, and the first check that failed be this one.
-async fn agrees(house: &House, attempt: &Attempt<'_>, fails: Option<&str>) -> Explanation {
-    let verifier = house.keyward.verifier();
+async fn agrees(fixture: &Fixture, attempt: &Attempt<'_>, fails: Option<&str>) -> Explanation {
+    let verifier = fixture.keyward.verifier();
     let before = verifier.stats();
     let told = verifier.explain(attempt).await;
     assert_eq!(verifier.stats(), before, "{told}");
@@ -80,8 +80,8 @@ fn text(issued: &Issued) -> PresentedKey<'_> {
 
 #[tokio::test]
 async fn it_agrees_on_what_is_no_key_of_ours() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let any = Requirement::any_key();
     let whole = issued.api_key().expose();
     let cut = &whole[..40];
@@ -93,7 +93,7 @@ async fn it_agrees_on_what_is_no_key_of_ours() {
         PresentedKey::text("hello"),
         two,
     ] {
-        let told = agrees(&house, &Attempt::new(presented, &any), Some("credential")).await;
+        let told = agrees(&fixture, &Attempt::new(presented, &any), Some("credential")).await;
         assert_eq!(told.key_id(), None);
         let rest = &told.steps()[1..];
         assert!(
@@ -104,25 +104,25 @@ async fn it_agrees_on_what_is_no_key_of_ours() {
     let stranger = "00000000-0000-4000-8000-000000000007";
     let secret = issued.api_key().expose_secret();
     let unknown = Attempt::new(PresentedKey::pair(stranger, secret), &any);
-    let told = agrees(&house, &unknown, Some("key")).await;
+    let told = agrees(&fixture, &unknown, Some("key")).await;
     assert_eq!(told.key_id().unwrap().to_string(), stranger);
 }
 
 #[tokio::test]
 async fn whoever_lacks_the_secret_is_told_no_more() {
-    let house = House::new().await;
-    let issued = house.issue_key(new_key("key").expires_in(HOUR)).await;
-    house.revoke(issued.api_key().id()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue_key(new_key("key").expires_in(HOUR)).await;
+    fixture.revoke(issued.api_key().id()).await;
     let (any, environment) = (Requirement::any_key(), Environment::new("test").unwrap());
     let wrong = Secret::generate(&SeededRandom::new(3), 43).unwrap();
     let id = issued.api_key().id();
-    let guess = house
+    let guess = fixture
         .keyward
         .format()
         .compose(&environment, id, &wrong)
         .unwrap();
     let told = agrees(
-        &house,
+        &fixture,
         &Attempt::new(guess.presented(), &any),
         Some("secret"),
     )
@@ -137,7 +137,7 @@ async fn whoever_lacks_the_secret_is_told_no_more() {
 
 #[tokio::test]
 async fn it_agrees_on_what_a_key_is_admitted_to() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let network: Network = "203.0.113.0/24".parse().unwrap();
     let project = || Resources::only(["project:p1".parse().unwrap()]).unwrap();
     let restricted = new_key("restricted")
@@ -146,8 +146,8 @@ async fn it_agrees_on_what_a_key_is_admitted_to() {
         .concurrency(NonZeroU32::MIN)
         .expires_in(HOUR);
     let (plain, restricted) = (
-        house.issue("plain").await,
-        house.issue_key(restricted).await,
+        fixture.issue("plain").await,
+        fixture.issue_key(restricted).await,
     );
     let (live, test) = (
         Environment::new("live").unwrap(),
@@ -181,43 +181,43 @@ async fn it_agrees_on_what_a_key_is_admitted_to() {
         // Several at once: the first decides.
         (narrow(&write).tenant(&theirs), Some("tenant")),
     ] {
-        let told = agrees(&house, &attempt, fails).await;
+        let told = agrees(&fixture, &attempt, fails).await;
         assert!(told.key_id().is_some());
     }
-    let fresh = house.keyward.verifier();
+    let fresh = fixture.keyward.verifier();
     let held = fresh.verify(&named("p1").client(here)).await.unwrap();
-    let told = agrees(&house, &named("p1").client(here), Some("in flight")).await;
+    let told = agrees(&fixture, &named("p1").client(here), Some("in flight")).await;
     assert_eq!(told.denial().unwrap().class(), DenialClass::Throttled);
     drop(held);
-    agrees(&house, &named("p1").client(here), None).await;
+    agrees(&fixture, &named("p1").client(here), None).await;
 }
 
 #[tokio::test]
 async fn it_agrees_on_what_has_become_of_a_key() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let any = Requirement::any_key();
-    for issued in house.ended_keys().await {
-        agrees(&house, &Attempt::new(text(&issued), &any), Some("status")).await;
+    for issued in fixture.ended_keys().await {
+        agrees(&fixture, &Attempt::new(text(&issued), &any), Some("status")).await;
     }
-    let suspended = house.issue("suspended").await;
+    let suspended = fixture.issue("suspended").await;
     let id = suspended.api_key().id();
-    house
+    fixture
         .manager()
         .suspend(&system(), &tenant(), id)
         .await
         .unwrap();
-    let early = house
-        .issue_key(new_key("early").not_before(house.now() + HOUR))
+    let early = fixture
+        .issue_key(new_key("early").not_before(fixture.now() + HOUR))
         .await;
-    let rotated = house.issue("rotated").await;
-    house
+    let rotated = fixture.issue("rotated").await;
+    fixture
         .rotate(rotated.api_key().id(), Overlap::For(HOUR))
         .await
         .unwrap();
     let words = RevokeReason::other("found in a public repository").unwrap();
-    let revoked = house.issue("revoked").await;
+    let revoked = fixture.issue("revoked").await;
     let id = revoked.api_key().id();
-    house
+    fixture
         .manager()
         .revoke(&system(), &tenant(), id, words)
         .await
@@ -228,9 +228,9 @@ async fn it_agrees_on_what_has_become_of_a_key() {
         (&rotated, None),
         (&revoked, Some("status")),
     ] {
-        agrees(&house, &Attempt::new(text(issued), &any), fails).await;
+        agrees(&fixture, &Attempt::new(text(issued), &any), fails).await;
     }
-    let told = house
+    let told = fixture
         .keyward
         .verifier()
         .explain(&Attempt::new(text(&revoked), &any))
@@ -240,24 +240,24 @@ async fn it_agrees_on_what_has_become_of_a_key() {
         "{told}"
     );
 
-    let mortal = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let mortal = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
     let attempt = Attempt::new(text(&mortal), &any);
-    house
+    fixture
         .clock
         .set(mortal.record().created_at() - Duration::from_mins(6));
-    let told = agrees(&house, &attempt, Some("status")).await;
+    let told = agrees(&fixture, &attempt, Some("status")).await;
     assert_eq!(told.denial().unwrap().class(), DenialClass::Undecidable);
-    house.clock.set(mortal.record().created_at() + HOUR);
-    agrees(&house, &attempt, Some("status")).await;
+    fixture.clock.set(mortal.record().created_at() + HOUR);
+    agrees(&fixture, &attempt, Some("status")).await;
 }
 
 #[tokio::test]
 async fn it_agrees_where_the_clock_fails() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
-    house.clock.fail();
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
+    fixture.clock.fail();
     let any = Requirement::any_key();
-    agrees(&house, &Attempt::new(text(&issued), &any), Some("status")).await;
+    agrees(&fixture, &Attempt::new(text(&issued), &any), Some("status")).await;
 }
 
 #[tokio::test]
@@ -285,15 +285,15 @@ async fn it_agrees_where_the_store_fails() {
 
 #[tokio::test]
 async fn it_leaves_no_trace() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let any = Requirement::any_key();
     let bounded = new_key("bounded")
         .concurrency(NonZeroU32::MIN)
         .expires_in(HOUR);
-    let issued = house.issue_key(bounded).await;
+    let issued = fixture.issue_key(bounded).await;
     let attempt = Attempt::new(text(&issued), &any);
-    let verifier = house.keyward.verifier();
-    let (before, commits) = (verifier.stats(), house.store.commits());
+    let verifier = fixture.keyward.verifier();
+    let (before, commits) = (verifier.stats(), fixture.store.commits());
     for _ in 0..10 {
         assert!(
             verifier.explain(&attempt).await.denial().is_none(),
@@ -307,20 +307,20 @@ async fn it_leaves_no_trace() {
     );
 
     assert!(
-        house.keyward.flush_usage().await.unwrap() == 0,
+        fixture.keyward.flush_usage().await.unwrap() == 0,
         "no use was counted"
     );
-    assert_eq!(house.store.commits(), commits, "and nothing was stored");
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.store.commits(), commits, "and nothing was stored");
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
 async fn it_shows_no_secret() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let any = Requirement::any_key();
-    let issued = house.issue("key").await;
+    let issued = fixture.issue("key").await;
     let (key, id) = (issued.api_key(), issued.api_key().id());
-    let stored = house.store.inner().get(id).await.unwrap().unwrap();
+    let stored = fixture.store.inner().get(id).await.unwrap().unwrap();
     let digest = stored
         .digest
         .expose()
@@ -330,7 +330,7 @@ async fn it_shows_no_secret() {
         .to_owned();
     let wrong = Secret::generate(&SeededRandom::new(3), 43).unwrap();
     let environment = Environment::new("test").unwrap();
-    let guess = house
+    let guess = fixture
         .keyward
         .format()
         .compose(&environment, id, &wrong)
@@ -340,7 +340,7 @@ async fn it_shows_no_secret() {
         guess.presented(),
         PresentedKey::text(key.expose_secret()),
     ] {
-        let told = house
+        let told = fixture
             .keyward
             .verifier()
             .explain(&Attempt::new(presented, &any))

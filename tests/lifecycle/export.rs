@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::common::*;
 
-async fn export(house: &House) -> RestrictionPage {
-    house
+async fn export(fixture: &Fixture) -> RestrictionPage {
+    fixture
         .manager()
         .export_restrictions(&system(), &tenant(), None)
         .await
@@ -22,18 +22,18 @@ async fn export(house: &House) -> RestrictionPage {
 
 #[tokio::test]
 async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let words = RevokeReason::other("in a public repository").unwrap();
     let id = issued.record().id();
-    house
+    fixture
         .manager()
         .revoke(&system(), &tenant(), id, words)
         .await
         .unwrap();
-    let record = export(&house).await.restrictions.remove(0);
+    let record = export(&fixture).await.restrictions.remove(0);
     let line = serde_json::to_string(&record).unwrap();
-    let at = text(house.now());
+    let at = text(fixture.now());
     let expected = format!(
         r#"{{"id":"{id}","tenant":"acme-inc","bound":{{"revoked":{{"at":"{at}","reason":"in a public repository"}}}}}}"#
     );
@@ -46,21 +46,21 @@ async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
 
 #[tokio::test]
 async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let minute = Duration::from_mins(1);
     let ten = NonZeroU32::new(10).unwrap();
-    let expiry = house.now() + DAY;
+    let expiry = fixture.now() + DAY;
     let new = new_key("key")
         .resources("project:a".parse::<Resource>().unwrap())
         .networks("10.0.0.0/8".parse::<Network>().unwrap())
         .quota(Quota::new("minute", ten, minute).unwrap())
         .concurrency(ten)
         .expires_at(expiry);
-    let issued = house.issue_key(new).await;
+    let issued = fixture.issue_key(new).await;
     let id = issued.record().id();
-    let suspended = house.manager().suspend(&system(), &tenant(), id).await;
+    let suspended = fixture.manager().suspend(&system(), &tenant(), id).await;
     let at = text(suspended.unwrap().suspended_at().unwrap());
-    let record = export(&house).await.restrictions.remove(0);
+    let record = export(&fixture).await.restrictions.remove(0);
     let line = serde_json::to_string(&record).unwrap();
     let expiry = text(expiry);
     let limits = [
@@ -97,14 +97,14 @@ async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn an_export_goes_on_where_it_stopped() {
-    let house = House::new().await;
-    let manager = house.manager();
-    let none = export(&house).await;
+    let fixture = Fixture::new().await;
+    let manager = fixture.manager();
+    let none = export(&fixture).await;
     assert!(none.restrictions.is_empty() && none.next.is_none() && !none.has_more);
     for n in 0..1_003 {
-        house.issue(&format!("key {n}")).await;
+        fixture.issue(&format!("key {n}")).await;
     }
-    house
+    fixture
         .issue_key(NewKey::new(named("other"), "theirs", READ))
         .await;
     let all = RevokeAll::new(RevokeReason::Leaked);
@@ -113,8 +113,8 @@ async fn an_export_goes_on_where_it_stopped() {
         .await
         .unwrap();
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
-    let newest = house.issue("newest").await.record().id();
-    let first = export(&house).await;
+    let newest = fixture.issue("newest").await.record().id();
+    let first = export(&fixture).await;
     assert_eq!((first.restrictions.len(), first.has_more), (1_000, true));
     assert_eq!(first.restrictions[0].id, newest);
     let after = async |cursor| {
@@ -138,7 +138,7 @@ async fn an_export_goes_on_where_it_stopped() {
     let none = after(second.next).await;
     assert!(none.restrictions.is_empty() && !none.has_more);
     assert_eq!(none.next, second.next, "the cursor is kept for later");
-    house.revoke(newest).await;
+    fixture.revoke(newest).await;
     let since = after(none.next.unwrap().to_string().parse().ok()).await;
     assert_eq!(
         since

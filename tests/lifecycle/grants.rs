@@ -61,21 +61,21 @@ const ENDINGS: [Ending; 4] = [
 ];
 
 impl Ending {
-    async fn end(self, house: &House, key: &ApiKey) {
+    async fn end(self, fixture: &Fixture, key: &ApiKey) {
         let id = key.id();
         match self {
-            Self::Revoke => house.revoke(id).await,
+            Self::Revoke => fixture.revoke(id).await,
             Self::Suspend => {
-                house
+                fixture
                     .manager()
                     .suspend(&system(), &tenant(), id)
                     .await
                     .unwrap();
             }
             Self::RotateAway => {
-                house.rotate(id, Overlap::None).await.unwrap();
+                fixture.rotate(id, Overlap::None).await.unwrap();
             }
-            Self::CutOff => house.cut_off().await,
+            Self::CutOff => fixture.cut_off().await,
         }
     }
 }
@@ -83,15 +83,15 @@ impl Ending {
 #[tokio::test]
 async fn on_the_node_that_ends_the_key_its_grants_end_at_once() {
     for ending in ENDINGS {
-        let house = House::with(|builder| builder.cache(long())).await;
-        let issued = house.issue("streamed").await;
+        let fixture = Fixture::with(|builder| builder.cache(long())).await;
+        let issued = fixture.issue("streamed").await;
         let key = issued.api_key();
-        house.later(SECOND);
-        let grant = grant(&house.keyward, key).await;
+        fixture.later(SECOND);
+        let grant = grant(&fixture.keyward, key).await;
         let mut ended = pin!(grant.ended());
         assert!(grant.is_current());
         assert!(!has_ended(ended.as_mut()));
-        ending.end(&house, key).await;
+        ending.end(&fixture, key).await;
         assert!(!grant.is_current(), "{ending:?}");
         assert!(has_ended(ended), "{ending:?}");
         assert!(has_ended(pin!(grant.ended())), "and stays so: {ending:?}");
@@ -102,20 +102,20 @@ async fn on_the_node_that_ends_the_key_its_grants_end_at_once() {
 #[tokio::test]
 async fn on_another_node_they_end_as_soon_as_it_hears() {
     for ending in ENDINGS {
-        let house = House::with(|builder| builder.cache(long())).await;
-        let other = house.beside(|builder| builder.cache(long())).await;
+        let fixture = Fixture::with(|builder| builder.cache(long())).await;
+        let other = fixture.beside(|builder| builder.cache(long())).await;
         let background = tokio::spawn(other.keyward.background());
         while !other.keyward.verifier().stats().feed_is_current {
             tokio::task::yield_now().await;
         }
-        let issued = house.issue("streamed").await;
+        let issued = fixture.issue("streamed").await;
         let key = issued.api_key();
-        house.later(SECOND);
+        fixture.later(SECOND);
         let grant = grant(&other.keyward, key).await;
         let mut ended = pin!(grant.ended());
         assert!(!has_ended(ended.as_mut()));
         assert!(grant.is_current());
-        ending.end(&house, key).await;
+        ending.end(&fixture, key).await;
         let begun = Instant::now();
         while grant.is_current() {
             assert!(begun.elapsed() < PATIENCE, "{ending:?}");
@@ -128,11 +128,11 @@ async fn on_another_node_they_end_as_soon_as_it_hears() {
 
 #[tokio::test]
 async fn without_news_they_end_within_a_lease() {
-    let house = House::new().await;
-    let other = house.beside(|builder| builder.cache(short())).await;
-    let issued = house.issue("streamed").await;
+    let fixture = Fixture::new().await;
+    let other = fixture.beside(|builder| builder.cache(short())).await;
+    let issued = fixture.issue("streamed").await;
     let grant = grant(&other.keyward, issued.api_key()).await;
-    house.revoke(issued.api_key().id()).await;
+    fixture.revoke(issued.api_key().id()).await;
     let begun = Instant::now();
     assert!(ends_within(PATIENCE, grant.ended()).await);
     assert!(!grant.is_current());
@@ -142,21 +142,21 @@ async fn without_news_they_end_within_a_lease() {
 #[tokio::test]
 async fn a_grant_ends_with_the_life_of_its_key() {
     for is_rotated in [false, true] {
-        let house = House::with(|builder| builder.cache(short())).await;
-        let issued = house
+        let fixture = Fixture::with(|builder| builder.cache(short())).await;
+        let issued = fixture
             .issue_key(new_key("mortal").expires_in(if is_rotated { DAY } else { HOUR }))
             .await;
         if is_rotated {
             let overlap = Overlap::For(HOUR);
-            let rotated = house.rotate(issued.api_key().id(), overlap).await;
+            let rotated = fixture.rotate(issued.api_key().id(), overlap).await;
             rotated.unwrap();
         }
         let expires = issued.record().created_at() + HOUR;
-        let grant = grant(&house.keyward, issued.api_key()).await;
-        house.clock.set(expires - Duration::from_micros(1));
+        let grant = grant(&fixture.keyward, issued.api_key()).await;
+        fixture.clock.set(expires - Duration::from_micros(1));
         let mut ended = pin!(grant.ended());
         assert!(!ends_within(SHORT, ended.as_mut()).await);
-        house.clock.set(expires);
+        fixture.clock.set(expires);
         assert!(!grant.is_current());
         assert!(ends_within(PATIENCE, ended).await);
     }
@@ -164,88 +164,88 @@ async fn a_grant_ends_with_the_life_of_its_key() {
 
 #[tokio::test]
 async fn an_end_that_a_grant_has_seen_stays_when_the_clock_runs_back() {
-    let house = House::with(|builder| builder.cache(long())).await;
-    let issued = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let fixture = Fixture::with(|builder| builder.cache(long())).await;
+    let issued = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
     let created = issued.record().created_at();
-    let grant = grant(&house.keyward, issued.api_key()).await;
-    house.clock.set(created + HOUR);
+    let grant = grant(&fixture.keyward, issued.api_key()).await;
+    fixture.clock.set(created + HOUR);
     assert!(!grant.is_current());
-    house.clock.set(created);
+    fixture.clock.set(created);
     assert!(!grant.is_current());
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Expired);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Expired);
 }
 
 #[tokio::test]
 async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
     const LAG: Duration = Duration::from_mins(5);
-    let house = House::with(|builder| builder.cache(long())).await;
-    let issued = house.issue_key(new_key("mortal").expires_in(HOUR)).await;
+    let fixture = Fixture::with(|builder| builder.cache(long())).await;
+    let issued = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
     let created = issued.record().created_at();
-    let grant = grant(&house.keyward, issued.api_key()).await;
-    house.clock.set(created - LAG);
+    let grant = grant(&fixture.keyward, issued.api_key()).await;
+    fixture.clock.set(created - LAG);
     assert!(grant.is_current());
     // The clock cannot tell whether the key has expired.
-    house.clock.set(created - LAG - Duration::from_micros(1));
+    fixture.clock.set(created - LAG - Duration::from_micros(1));
     assert!(!grant.is_current());
-    house.clock.set(created);
+    fixture.clock.set(created);
     assert!(grant.is_current(), "nothing was remembered");
 }
 
 #[tokio::test]
 async fn a_clock_that_fails_ends_it_since_nobody_can_tell() {
-    let house = House::with(|builder| builder.cache(short())).await;
-    let issued = house.issue("streamed").await;
-    let grant = grant(&house.keyward, issued.api_key()).await;
-    house.clock.fail();
+    let fixture = Fixture::with(|builder| builder.cache(short())).await;
+    let issued = fixture.issue("streamed").await;
+    let grant = grant(&fixture.keyward, issued.api_key()).await;
+    fixture.clock.fail();
     assert!(!grant.is_current());
     assert!(ends_within(PATIENCE, grant.ended()).await);
 }
 
 #[tokio::test]
 async fn what_does_not_end_the_key_does_not_end_its_grants() {
-    let house = House::with(|builder| builder.cache(long())).await;
-    let issued = house.issue("streamed").await;
-    let other = house.issue("another").await;
+    let fixture = Fixture::with(|builder| builder.cache(long())).await;
+    let issued = fixture.issue("streamed").await;
+    let other = fixture.issue("another").await;
     let (key, id) = (issued.api_key(), issued.api_key().id());
-    let grant = grant(&house.keyward, key).await;
+    let grant = grant(&fixture.keyward, key).await;
     let mut ended = pin!(grant.ended());
     assert!(!has_ended(ended.as_mut()));
     let update = KeyUpdate::new().title("Another title").access([WRITE]);
-    house
+    fixture
         .manager()
         .update(&system(), &tenant(), id, update)
         .await
         .unwrap();
-    house.rotate(id, Overlap::UntilRevoked).await.unwrap();
-    house.revoke(other.api_key().id()).await;
-    house.keyward.verifier().forget_all();
+    fixture.rotate(id, Overlap::UntilRevoked).await.unwrap();
+    fixture.revoke(other.api_key().id()).await;
+    fixture.keyward.verifier().forget_all();
     assert!(!ends_within(SHORT * 3, ended.as_mut()).await);
     assert!(grant.is_current(), "it has looked again");
     assert_eq!(grant.title().as_str(), "streamed", "as it was admitted");
-    house.revoke(id).await;
+    fixture.revoke(id).await;
     assert!(has_ended(ended));
 }
 
 #[tokio::test]
 async fn a_suspended_keys_grant_has_ended_though_the_key_is_resumed() {
-    let house = House::with(|builder| builder.cache(long())).await;
-    let issued = house.issue("streamed").await;
+    let fixture = Fixture::with(|builder| builder.cache(long())).await;
+    let issued = fixture.issue("streamed").await;
     let (key, id) = (issued.api_key(), issued.api_key().id());
-    let grant = grant(&house.keyward, key).await;
+    let grant = grant(&fixture.keyward, key).await;
     let mut ended = pin!(grant.ended());
     assert!(!has_ended(ended.as_mut()));
-    house
+    fixture
         .manager()
         .suspend(&system(), &tenant(), id)
         .await
         .unwrap();
     assert!(has_ended(ended));
-    house
+    fixture
         .manager()
         .resume(&system(), &tenant(), id)
         .await
         .unwrap();
-    assert_eq!(house.answer(key).await, Answer::Admitted);
+    assert_eq!(fixture.answer(key).await, Answer::Admitted);
 }
 
 #[tokio::test]
@@ -336,18 +336,18 @@ async fn polls_of_the_feed_prolong_a_grant() {
 #[tokio::test]
 async fn many_streams_of_two_keys_end_with_their_own() {
     const STREAMS: usize = 1_000;
-    let house = House::with(|builder| builder.cache(long())).await;
-    let (one, other) = (house.issue("one").await, house.issue("other").await);
+    let fixture = Fixture::with(|builder| builder.cache(long())).await;
+    let (one, other) = (fixture.issue("one").await, fixture.issue("other").await);
     let mut streams = Vec::new();
     for issued in [&one, &other] {
-        let grant = grant(&house.keyward, issued.api_key()).await;
+        let grant = grant(&fixture.keyward, issued.api_key()).await;
         let mut these: Vec<_> = (0..STREAMS).map(|_| Box::pin(grant.ended())).collect();
         assert!(these.iter_mut().all(|stream| !has_ended(stream.as_mut())));
         streams.push(these);
     }
-    let reads = || house.keyward.verifier().stats().store_reads;
+    let reads = || fixture.keyward.verifier().stats().store_reads;
     let before = reads();
-    house.revoke(one.api_key().id()).await;
+    fixture.revoke(one.api_key().id()).await;
     let mut of_one = streams.remove(0);
     assert!(of_one.iter_mut().all(|stream| has_ended(stream.as_mut())));
     // Over a store that answers at once, each may find that the key is ended before another has said so.
@@ -362,10 +362,10 @@ async fn many_streams_of_two_keys_end_with_their_own() {
 
 #[tokio::test]
 async fn with_the_verifier_gone_a_grant_has_ended() {
-    let house = House::new().await;
-    let issued = house.issue("streamed").await;
-    let grant = grant(&house.keyward, issued.api_key()).await;
-    drop(house);
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("streamed").await;
+    let grant = grant(&fixture.keyward, issued.api_key()).await;
+    drop(fixture);
     assert!(!grant.is_current());
     assert!(has_ended(pin!(grant.ended())));
 }

@@ -13,35 +13,35 @@ use crate::store::Loss;
 
 #[tokio::test]
 async fn the_kill_switch_ends_what_was_issued_before_the_instant() {
-    let house = House::new().await;
-    let old = house.issue("old").await;
-    house.later(SECOND);
-    let (then, same) = (house.now(), house.issue("of that instant").await);
-    let other = house
+    let fixture = Fixture::new().await;
+    let old = fixture.issue("old").await;
+    fixture.later(SECOND);
+    let (then, same) = (fixture.now(), fixture.issue("of that instant").await);
+    let other = fixture
         .issue_key(NewKey::new(named("other"), "theirs", READ))
         .await;
-    house.later(SECOND);
-    house.told().await;
-    let (manager, alice) = (house.manager(), alice(None));
+    fixture.later(SECOND);
+    fixture.told().await;
+    let (manager, alice) = (fixture.manager(), alice(None));
     manager
         .deny_issued_before(&alice, then, &tenant())
         .await
         .unwrap();
-    assert_eq!(house.answer(old.api_key()).await, Answer::CutOff);
+    assert_eq!(fixture.answer(old.api_key()).await, Answer::CutOff);
     for key in [&same, &other] {
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
     let id = old.record().id();
     let record = manager.get(&system(), &tenant(), id).await.unwrap();
     assert!(record.is_cut_off() && record.revocation().is_none());
     assert_eq!(
-        (record.revision(), record.status(house.now())),
+        (record.revision(), record.status(fixture.now())),
         (1, KeyStatus::Revoked)
     );
 
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(actions(&told), [EventAction::KeysCutOff]);
-    is_alices(&told[0], house.now());
+    is_alices(&told[0], fixture.now());
     let then = text(then);
     let expected = [
         ("scope", None, Some("tenant acme-inc")),
@@ -51,23 +51,23 @@ async fn the_kill_switch_ends_what_was_issued_before_the_instant() {
     assert_eq!((told[0].key, &told[0].title), (None, &None));
 
     // It is revoked for good all the same where somebody says so.
-    house.revoke(id).await;
+    fixture.revoke(id).await;
     assert_eq!(
-        house.answer(old.api_key()).await,
+        fixture.answer(old.api_key()).await,
         Answer::Revoked(RevokeReason::Requested)
     );
 }
 
 #[tokio::test]
 async fn each_scope_ends_its_own() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let bob = Principal::user("bob").unwrap();
-    let bobs = house.issue_key(new_key("bob's").owner(bob.clone())).await;
-    let mine = house.issue("another's").await;
+    let bobs = fixture.issue_key(new_key("bob's").owner(bob.clone())).await;
+    let mine = fixture.issue("another's").await;
     let theirs = NewKey::new(named("other"), "theirs", READ).owner(bob.clone());
-    let theirs = house.issue_key(theirs).await;
-    house.later(SECOND);
-    let manager = house.manager();
+    let theirs = fixture.issue_key(theirs).await;
+    fixture.later(SECOND);
+    let manager = fixture.manager();
     let owner = CutoffScope::Owner {
         tenant: tenant(),
         owner: bob,
@@ -78,28 +78,28 @@ async fn each_scope_ends_its_own() {
         (CutoffScope::All, [true, true, true]),
     ] {
         manager
-            .deny_issued_before(&system(), house.now(), scope)
+            .deny_issued_before(&system(), fixture.now(), scope)
             .await
             .unwrap();
         for (key, has_ended) in [&bobs, &mine, &theirs].into_iter().zip(ended) {
             assert_eq!(
-                house.answer(key.api_key()).await == Answer::CutOff,
+                fixture.answer(key.api_key()).await == Answer::CutOff,
                 has_ended
             );
         }
     }
-    assert_eq!(house.told().await.last().unwrap().tenant, None);
+    assert_eq!(fixture.told().await.last().unwrap().tenant, None);
 }
 
 #[tokio::test]
 async fn it_moves_forward_only_and_tells_only_what_is_news() {
-    let house = House::new().await;
-    let first = house.issue("first").await;
-    house.later(SECOND);
-    let second = house.issue("second").await;
-    house.later(SECOND);
-    house.told().await;
-    let (manager, now) = (house.manager(), house.now());
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("first").await;
+    fixture.later(SECOND);
+    let second = fixture.issue("second").await;
+    fixture.later(SECOND);
+    fixture.told().await;
+    let (manager, now) = (fixture.manager(), fixture.now());
     let deny = async |instant| {
         manager
             .deny_issued_before(&system(), instant, &tenant())
@@ -110,24 +110,24 @@ async fn it_moves_forward_only_and_tells_only_what_is_news() {
     for earlier in [SECOND, Duration::from_secs(2), DAY] {
         let change = deny(now - earlier).await.unwrap();
         assert_eq!(change, CutoffChange::Unchanged);
-        assert_eq!(house.answer(first.api_key()).await, Answer::CutOff);
-        assert_eq!(house.answer(second.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(first.api_key()).await, Answer::CutOff);
+        assert_eq!(fixture.answer(second.api_key()).await, Answer::Admitted);
     }
-    assert_eq!(house.told().await.len(), 1);
+    assert_eq!(fixture.told().await.len(), 1);
     // Less than a microsecond is not kept.
     deny(now - SECOND + Duration::from_nanos(999))
         .await
         .unwrap();
-    assert_eq!(house.answer(second.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(second.api_key()).await, Answer::Admitted);
     deny(now).await.unwrap();
-    assert_eq!(house.answer(second.api_key()).await, Answer::CutOff);
-    assert_eq!(house.told().await.len(), 1);
+    assert_eq!(fixture.answer(second.api_key()).await, Answer::CutOff);
+    assert_eq!(fixture.told().await.len(), 1);
 }
 
 #[tokio::test]
 async fn an_instant_in_the_future_is_refused() {
-    let house = House::new().await;
-    let (manager, now) = (house.manager(), house.now());
+    let fixture = Fixture::new().await;
+    let (manager, now) = (fixture.manager(), fixture.now());
     for instant in [
         now + Duration::from_micros(1),
         now + DAY,
@@ -138,16 +138,16 @@ async fn an_instant_in_the_future_is_refused() {
             .await;
         assert!(matches!(refused, Err(ManageError::InTheFuture)));
     }
-    house.clock.fail();
+    fixture.clock.fail();
     let refused = manager.deny_issued_before(&system(), now, &tenant()).await;
     assert!(matches!(refused, Err(ManageError::Clock)));
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn whose_keys_an_actor_may_end_are_those_it_acts_for() {
-    let house = House::new().await;
-    let (manager, now) = (house.manager(), house.now());
+    let fixture = Fixture::new().await;
+    let (manager, now) = (fixture.manager(), fixture.now());
     let owner = CutoffScope::Owner {
         tenant: named("other"),
         owner: Principal::user("alice").unwrap(),
@@ -166,21 +166,21 @@ async fn whose_keys_an_actor_may_end_are_those_it_acts_for() {
 
 #[tokio::test]
 async fn nothing_can_be_issued_that_would_have_ended_already() {
-    let house = House::new().await;
-    house.later(HOUR);
-    house.cut_off().await;
-    house.clock.set(house.now() - SECOND);
-    let refused = house.manager().issue(&system(), new_key("key")).await;
+    let fixture = Fixture::new().await;
+    fixture.later(HOUR);
+    fixture.cut_off().await;
+    fixture.clock.set(fixture.now() - SECOND);
+    let refused = fixture.manager().issue(&system(), new_key("key")).await;
     let behind = |error| match error {
-        Err(ManageError::ClockBehindCutoff { cutoff }) => cutoff == house.now() + SECOND,
+        Err(ManageError::ClockBehindCutoff { cutoff }) => cutoff == fixture.now() + SECOND,
         _ => false,
     };
     assert!(behind(refused));
     let other = NewKey::new(named("other"), "key", READ);
-    assert!(house.manager().issue(&system(), other).await.is_ok());
-    house.later(SECOND);
+    assert!(fixture.manager().issue(&system(), other).await.is_ok());
+    fixture.later(SECOND);
     assert!(
-        house
+        fixture
             .manager()
             .issue(&system(), new_key("key"))
             .await
@@ -190,13 +190,13 @@ async fn nothing_can_be_issued_that_would_have_ended_already() {
 
 #[tokio::test]
 async fn keys_that_it_ended_are_listed_as_revoked() {
-    let house = House::new().await;
-    let old = house.issue("old").await.record().id();
-    house.later(SECOND);
-    house.cut_off().await;
-    let new = house.issue("new").await.record().id();
+    let fixture = Fixture::new().await;
+    let old = fixture.issue("old").await.record().id();
+    fixture.later(SECOND);
+    fixture.cut_off().await;
+    let new = fixture.issue("new").await.record().id();
     let listed = async |query: KeyQuery| {
-        let list = house.manager().list(&system(), &query).await.unwrap();
+        let list = fixture.manager().list(&system(), &query).await.unwrap();
         list.keys
             .iter()
             .map(keyward::key::KeyRecord::id)
@@ -211,54 +211,54 @@ async fn keys_that_it_ended_are_listed_as_revoked() {
 
 #[tokio::test]
 async fn a_lost_answer_ends_them_once() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
-    house.later(SECOND);
-    house.told().await;
-    house.store.lose([Loss::Answer, Loss::Commit]);
-    house.cut_off().await;
-    assert_eq!(house.answer(issued.api_key()).await, Answer::CutOff);
-    assert_eq!(house.told().await.len(), 1);
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
+    fixture.later(SECOND);
+    fixture.told().await;
+    fixture.store.lose([Loss::Answer, Loss::Commit]);
+    fixture.cut_off().await;
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::CutOff);
+    assert_eq!(fixture.told().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_sweep_on_a_clock_behind_says_that_the_cutoff_stands() {
-    let house = House::new().await;
-    house.later(HOUR);
+    let fixture = Fixture::new().await;
+    fixture.later(HOUR);
     let all = || RevokeAll::new(RevokeReason::Leaked);
-    let manager = house.manager();
+    let manager = fixture.manager();
     let sweep = async || manager.revoke_all(&system(), &tenant(), all()).await;
     assert_eq!(sweep().await.unwrap().cutoff, CutoffChange::Set);
-    house.told().await;
+    fixture.told().await;
     for _ in 0..2 {
         let swept = sweep().await.unwrap();
         assert_eq!((swept.revoked, swept.cutoff), (0, CutoffChange::Unchanged));
-        house.clock.set(house.now() - SECOND);
+        fixture.clock.set(fixture.now() - SECOND);
     }
-    assert_eq!(house.told().await, []);
+    assert_eq!(fixture.told().await, []);
 }
 
 #[tokio::test]
 async fn a_cutoff_in_the_future_can_be_lowered_to_now() {
-    let house = House::new().await;
-    let (manager, start) = (house.manager(), house.now());
+    let fixture = Fixture::new().await;
+    let (manager, start) = (fixture.manager(), fixture.now());
     let lower = async |scope: CutoffScope| manager.lower_cutoff(&alice(None), scope).await;
-    let old = house.issue("old").await;
+    let old = fixture.issue("old").await;
     let scope = || CutoffScope::from(&tenant());
     assert_eq!(lower(scope()).await.unwrap(), None, "none was set");
-    house.later(DAY);
-    house.cut_off().await;
-    let cutoff = house.now();
+    fixture.later(DAY);
+    fixture.cut_off().await;
+    let cutoff = fixture.now();
     assert_eq!(
         lower(scope()).await.unwrap(),
         None,
         "it is not in the future"
     );
-    house.later(SECOND);
+    fixture.later(SECOND);
     assert_eq!(lower(scope()).await.unwrap(), None, "it is in the past");
 
     // The clock had leapt ahead.
-    house.clock.set(start + HOUR);
+    fixture.clock.set(start + HOUR);
     let refused = manager.issue(&system(), new_key("new")).await;
     let behind =
         matches!(refused, Err(ManageError::ClockBehindCutoff { cutoff: at }) if at == cutoff);
@@ -268,74 +268,74 @@ async fn a_cutoff_in_the_future_can_be_lowered_to_now() {
         matches!(refused, Err(ManageError::Refused)),
         "not the actor's"
     );
-    house.told().await;
+    fixture.told().await;
     assert_eq!(lower(scope()).await.unwrap(), Some(cutoff));
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(actions(&told), [EventAction::CutoffLowered]);
-    is_alices(&told[0], house.now());
-    let (from, to) = (text(cutoff), text(house.now()));
+    is_alices(&told[0], fixture.now());
+    let (from, to) = (text(cutoff), text(fixture.now()));
     let expected = [
         ("scope", None, Some("tenant acme-inc")),
         ("before", Some(&*from), Some(&*to)),
     ];
     assert_eq!(fields(&told[0]), expected);
 
-    assert_eq!(house.answer(old.api_key()).await, Answer::CutOff);
-    let new = house.issue("new").await;
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(old.api_key()).await, Answer::CutOff);
+    let new = fixture.issue("new").await;
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
     assert_eq!(lower(scope()).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_cutoff_is_not_lowered_if_a_key_would_live_again() {
-    let house = House::new().await;
-    let (manager, start) = (house.manager(), house.now());
-    house.later(DAY);
-    let ahead = house.issue("dated ahead").await;
-    house.later(SECOND);
-    house.cut_off().await;
-    house.clock.set(start + HOUR);
-    house.told().await;
+    let fixture = Fixture::new().await;
+    let (manager, start) = (fixture.manager(), fixture.now());
+    fixture.later(DAY);
+    let ahead = fixture.issue("dated ahead").await;
+    fixture.later(SECOND);
+    fixture.cut_off().await;
+    fixture.clock.set(start + HOUR);
+    fixture.told().await;
     let lower = async || manager.lower_cutoff(&system(), &tenant()).await;
     assert!(matches!(lower().await, Err(ManageError::WouldRevive)));
-    assert_eq!(house.answer(ahead.api_key()).await, Answer::CutOff);
-    assert_eq!(house.told().await, []);
+    assert_eq!(fixture.answer(ahead.api_key()).await, Answer::CutOff);
+    assert_eq!(fixture.told().await, []);
     let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     assert!(lower().await.unwrap().is_some());
     let leaked = Answer::Revoked(RevokeReason::Leaked);
-    assert_eq!(house.answer(ahead.api_key()).await, leaked);
+    assert_eq!(fixture.answer(ahead.api_key()).await, leaked);
 }
 
 #[tokio::test]
 async fn lowering_never_takes_back_a_later_cutoff() {
-    let house = House::new().await;
-    let (manager, start) = (house.manager(), house.now());
-    house.later(DAY);
-    house.cut_off().await;
-    house.clock.set(start + HOUR);
+    let fixture = Fixture::new().await;
+    let (manager, start) = (fixture.manager(), fixture.now());
+    fixture.later(DAY);
+    fixture.cut_off().await;
+    fixture.clock.set(start + HOUR);
     // Another node is faster, between the look at the cutoff and the commit.
     let (name, value) = ("a name".to_owned(), "a value".to_owned());
     let lowered = Change::LowerCutoff {
         scope: CutoffScope::from(&tenant()),
         from: start + DAY,
-        to: house.now(),
+        to: fixture.now(),
     };
-    house.told().await;
-    house
+    fixture.told().await;
+    fixture
         .store
         .first([Change::Setting { name, value }, lowered]);
     assert_eq!(
         manager.lower_cutoff(&system(), &tenant()).await.unwrap(),
         None
     );
-    assert_eq!(house.told().await, []);
-    let issued = house.issue("key").await;
-    house.later(SECOND);
-    house.cut_off().await;
+    assert_eq!(fixture.told().await, []);
+    let issued = fixture.issue("key").await;
+    fixture.later(SECOND);
+    fixture.cut_off().await;
     assert_eq!(
         manager.lower_cutoff(&system(), &tenant()).await.unwrap(),
         None
     );
-    assert_eq!(house.answer(issued.api_key()).await, Answer::CutOff);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::CutOff);
 }

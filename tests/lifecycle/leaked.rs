@@ -13,8 +13,8 @@ use keyward::testkit::ManualMonotonicClock;
 use crate::common::*;
 use crate::store::Loss;
 
-async fn find(house: &House, text: &str) -> Result<Found, ManageError> {
-    house
+async fn find(fixture: &Fixture, text: &str) -> Result<Found, ManageError> {
+    fixture
         .manager()
         .find_owner(&system(), PresentedKey::text(text))
         .await
@@ -22,25 +22,27 @@ async fn find(house: &House, text: &str) -> Result<Found, ManageError> {
 
 #[tokio::test]
 async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
-    let house = House::new().await;
-    let [revoked, cut_off, superseded] = house.ended_keys().await;
+    let fixture = Fixture::new().await;
+    let [revoked, cut_off, superseded] = fixture.ended_keys().await;
     let owner = Principal::integration("etl").unwrap();
-    let active = house
+    let active = fixture
         .issue_key(new_key("active").owner(owner.clone()))
         .await;
-    let asleep = house
-        .issue_key(new_key("asleep").not_before(house.now() + HOUR))
+    let asleep = fixture
+        .issue_key(new_key("asleep").not_before(fixture.now() + HOUR))
         .await;
-    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
-    let suspended = house.issue("suspended").await;
+    let expired = fixture
+        .issue_key(new_key("expired").expires_in(SECOND))
+        .await;
+    let suspended = fixture.issue("suspended").await;
     let id = suspended.record().id();
-    house
+    fixture
         .manager()
         .suspend(&system(), &tenant(), id)
         .await
         .unwrap();
-    house.later(SECOND);
-    let calls = house.store.commits();
+    fixture.later(SECOND);
+    let calls = fixture.store.commits();
     for (key, status, is_usable) in [
         (&active, KeyStatus::Active, true),
         (&asleep, KeyStatus::NotYetValid, true),
@@ -50,89 +52,89 @@ async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
         (&cut_off, KeyStatus::Revoked, false),
         (&superseded, KeyStatus::Revoked, false),
     ] {
-        let found = find(&house, key.api_key().expose()).await.unwrap();
+        let found = find(&fixture, key.api_key().expose()).await.unwrap();
         assert_eq!((found.status, found.is_usable()), (status, is_usable));
         let id = key.record().id();
-        let record = house.manager().get(&system(), &tenant(), id).await;
+        let record = fixture.manager().get(&system(), &tenant(), id).await;
         assert_eq!(found.record, record.unwrap());
         let pair = key.api_key().presented_pair();
-        assert!(house.manager().find_owner(&system(), pair).await.is_ok());
+        assert!(fixture.manager().find_owner(&system(), pair).await.is_ok());
     }
-    let found = find(&house, active.api_key().expose()).await.unwrap();
+    let found = find(&fixture, active.api_key().expose()).await.unwrap();
     assert_eq!(
         (found.record.tenant(), found.record.owner()),
         (&tenant(), &owner)
     );
     // To be looked up is no use of the key, and no change.
-    let list = house
+    let list = fixture
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))
         .await
         .unwrap();
     assert!(list.usage.is_empty());
-    assert_eq!(house.store.commits(), calls);
+    assert_eq!(fixture.store.commits(), calls);
 }
 
 #[tokio::test]
 async fn a_leaked_key_is_revoked_at_once() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
-    house.told().await;
-    house.later(SECOND);
-    let manager = house.manager();
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
+    fixture.told().await;
+    fixture.later(SECOND);
+    let manager = fixture.manager();
     // Ending a key gives nobody more: no ceiling binds.
     let alice = alice(Limits::new(scope!("none")));
     let presented = || issued.api_key().presented();
     let revoked = manager.revoke_leaked(&alice, presented()).await.unwrap();
     assert_eq!(
         (revoked.id, revoked.at),
-        (issued.record().id(), house.now())
+        (issued.record().id(), fixture.now())
     );
     assert_eq!(revoked.reason, RevokeReason::Leaked);
     assert_eq!(
-        house.answer(issued.api_key()).await,
+        fixture.answer(issued.api_key()).await,
         Answer::Revoked(RevokeReason::Leaked)
     );
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(actions(&told), [EventAction::KeyRevoked]);
-    is_alices(&told[0], house.now());
+    is_alices(&told[0], fixture.now());
     assert_eq!(fields(&told[0]), [("revoked", None, Some("leaked"))]);
     let again = manager.revoke_leaked(&alice, presented()).await;
     assert!(matches!(again, Err(ManageError::AlreadyRevoked { at }) if at == revoked.at));
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn a_leaked_key_that_sleeps_is_revoked_too_and_once() {
-    let house = House::new().await;
-    let manager = house.manager();
-    let asleep = house
-        .issue_key(new_key("asleep").not_before(house.now() + DAY))
+    let fixture = Fixture::new().await;
+    let manager = fixture.manager();
+    let asleep = fixture
+        .issue_key(new_key("asleep").not_before(fixture.now() + DAY))
         .await;
-    house.store.lose([Loss::Answer, Loss::Commit]);
+    fixture.store.lose([Loss::Answer, Loss::Commit]);
     manager
         .revoke_leaked(&system(), asleep.api_key().presented())
         .await
         .unwrap();
-    let raced = house.issue("raced").await;
-    let (id, at, reason) = (raced.record().id(), house.now(), RevokeReason::Requested);
-    house.store.first([Change::Revoke { id, at, reason }]);
+    let raced = fixture.issue("raced").await;
+    let (id, at, reason) = (raced.record().id(), fixture.now(), RevokeReason::Requested);
+    fixture.store.first([Change::Revoke { id, at, reason }]);
     let late = manager
         .revoke_leaked(&system(), raced.api_key().presented())
         .await;
     assert!(matches!(late, Err(ManageError::AlreadyRevoked { .. })));
-    house.later(DAY);
+    fixture.later(DAY);
     assert_eq!(
-        house.answer(asleep.api_key()).await,
+        fixture.answer(asleep.api_key()).await,
         Answer::Revoked(RevokeReason::Leaked)
     );
 }
 
 #[tokio::test]
 async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
-    let house = House::new().await;
-    let (mine, other) = (house.issue("mine").await, house.issue("other").await);
-    let theirs = house
+    let fixture = Fixture::new().await;
+    let (mine, other) = (fixture.issue("mine").await, fixture.issue("other").await);
+    let theirs = fixture
         .issue_key(NewKey::new(named("other"), "theirs", READ))
         .await;
     let (text, secret) = (mine.api_key().expose(), mine.api_key().expose_secret());
@@ -142,7 +144,7 @@ async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
     );
     let mine_id = mine.record().id().to_string();
     let cut = format!("{mine_id}{secret}");
-    let manager = house.manager();
+    let manager = fixture.manager();
     for presented in [
         theirs.api_key().presented(),
         PresentedKey::pair(&wrong, secret),
@@ -176,43 +178,43 @@ async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
         }
     }
     for key in [&mine, &other, &theirs] {
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
 }
 
 #[tokio::test]
 async fn a_hundred_texts_a_minute_may_find_nothing() {
     let monotonic = ManualMonotonicClock::new();
-    let house = House::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
+    let issued = fixture.issue("key").await;
     let good = issued.api_key().expose();
     for _ in 0..3 {
         // What is found does not count.
         for n in 0..99 {
             assert!(
-                matches!(find(&house, "nothing").await, Err(ManageError::NotFound)),
+                matches!(find(&fixture, "nothing").await, Err(ManageError::NotFound)),
                 "{n}"
             );
-            assert!(find(&house, good).await.is_ok());
+            assert!(find(&fixture, good).await.is_ok());
         }
-        assert!(find(&house, good).await.is_ok());
+        assert!(find(&fixture, good).await.is_ok());
         assert!(matches!(
-            find(&house, "nothing").await,
+            find(&fixture, "nothing").await,
             Err(ManageError::NotFound)
         ));
-        let calls = house.store.calls();
+        let calls = fixture.store.calls();
         assert!(matches!(
-            find(&house, "nothing").await,
+            find(&fixture, "nothing").await,
             Err(ManageError::TooManyLookups)
         ));
-        assert_eq!(house.store.calls(), calls, "nothing is read");
+        assert_eq!(fixture.store.calls(), calls, "nothing is read");
         // A proven secret is answered at the limit.
-        assert!(find(&house, good).await.is_ok());
+        assert!(find(&fixture, good).await.is_ok());
         // The wall clock does not bring the allowance back.
-        house.later(DAY);
+        fixture.later(DAY);
         monotonic.advance(SECOND * 59);
         assert!(matches!(
-            find(&house, "nothing").await,
+            find(&fixture, "nothing").await,
             Err(ManageError::TooManyLookups)
         ));
         monotonic.advance(SECOND);
@@ -222,65 +224,65 @@ async fn a_hundred_texts_a_minute_may_find_nothing() {
 #[tokio::test]
 async fn at_the_limit_a_failing_clock_is_told_as_such() {
     let monotonic = ManualMonotonicClock::new();
-    let house = House::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
+    let issued = fixture.issue("key").await;
     let good = issued.api_key().expose();
     for _ in 0..100 {
-        assert!(find(&house, "nothing").await.is_err());
+        assert!(find(&fixture, "nothing").await.is_err());
     }
-    house.clock.fail();
-    let failed = find(&house, good).await;
+    fixture.clock.fail();
+    let failed = find(&fixture, good).await;
     assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
-    house.clock.set(issued.record().created_at());
+    fixture.clock.set(issued.record().created_at());
     monotonic.fail();
-    let failed = find(&house, good).await;
+    let failed = find(&fixture, good).await;
     assert!(matches!(failed, Err(ManageError::Clock)), "{failed:?}");
 }
 
 #[tokio::test]
 async fn one_tenants_guesses_bar_no_other_tenant() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let guess = PresentedKey::text("nothing");
     let admin = |name| Actor::user("admin", named(name), Ceiling::Unlimited).unwrap();
     for _ in 0..100 {
-        let missed = house.manager().find_owner(&admin("acme"), guess).await;
+        let missed = fixture.manager().find_owner(&admin("acme"), guess).await;
         assert!(matches!(missed, Err(ManageError::NotFound)));
     }
-    let missed = house.manager().find_owner(&admin("other"), guess).await;
+    let missed = fixture.manager().find_owner(&admin("other"), guess).await;
     assert!(matches!(missed, Err(ManageError::NotFound)));
-    let barred = house.manager().find_owner(&admin("acme"), guess).await;
+    let barred = fixture.manager().find_owner(&admin("acme"), guess).await;
     assert!(matches!(barred, Err(ManageError::TooManyLookups)));
 }
 
 #[tokio::test]
 async fn who_guesses_bars_nobody_else() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let guesser = Actor::system("guesser");
     let presented = PresentedKey::text("nothing");
     for _ in 0..100 {
-        let missed = house.manager().find_owner(&guesser, presented).await;
+        let missed = fixture.manager().find_owner(&guesser, presented).await;
         assert!(matches!(missed, Err(ManageError::NotFound)));
     }
-    let barred = house.manager().find_owner(&guesser, presented).await;
+    let barred = fixture.manager().find_owner(&guesser, presented).await;
     assert!(matches!(barred, Err(ManageError::TooManyLookups)));
-    assert!(find(&house, issued.api_key().expose()).await.is_ok());
+    assert!(find(&fixture, issued.api_key().expose()).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_lookups_at_once_are_no_way_round() {
-    let house = House::new().await;
-    let (one, other) = (house.issue("one").await, house.issue("other").await);
+    let fixture = Fixture::new().await;
+    let (one, other) = (fixture.issue("one").await, fixture.issue("other").await);
     let (id, secret) = (
         one.record().id().to_string(),
         other.api_key().expose_secret().to_owned(),
     );
     let mut tasks = Vec::new();
     for _ in 0..300 {
-        let (house, id, secret) = (house.clone(), id.clone(), secret.clone());
+        let (fixture, id, secret) = (fixture.clone(), id.clone(), secret.clone());
         tasks.push(tokio::spawn(async move {
             let guess = PresentedKey::pair(&id, &secret);
-            let found = house.manager().find_owner(&system(), guess).await;
+            let found = fixture.manager().find_owner(&system(), guess).await;
             matches!(found, Err(ManageError::NotFound))
         }));
     }
@@ -307,13 +309,13 @@ async fn whose_key_a_text_is_the_policy_is_asked_twice() {
             })
         }
     }
-    let house = House::with(|builder| builder.policy(NotAlices)).await;
+    let fixture = Fixture::with(|builder| builder.policy(NotAlices)).await;
     let owned = new_key("alice's").owner(alice(None).principal().clone());
-    let theirs = house.issue_key(owned).await;
-    let other = house.issue("another's").await;
+    let theirs = fixture.issue_key(owned).await;
+    let other = fixture.issue("another's").await;
     let find = async |key: &keyward::manager::Issued| {
         let presented = key.api_key().presented();
-        house.manager().find_owner(&system(), presented).await
+        fixture.manager().find_owner(&system(), presented).await
     };
     // A refusal is no miss: it uses up nobody's look-ups.
     for _ in 0..200 {
@@ -352,24 +354,24 @@ async fn to_revoke_a_leaked_key_takes_two_yeses() {
         }
     }
     for may_find in [true, false] {
-        let house = House::with(|builder| builder.policy(Only(may_find))).await;
-        let issued = house.issue("key").await;
-        let calls = house.store.calls();
+        let fixture = Fixture::with(|builder| builder.policy(Only(may_find))).await;
+        let issued = fixture.issue("key").await;
+        let calls = fixture.store.calls();
         let presented = issued.api_key().presented();
-        let found = house.manager().find_owner(&system(), presented).await;
+        let found = fixture.manager().find_owner(&system(), presented).await;
         assert_eq!(found.is_ok(), may_find);
-        let revoked = house.manager().revoke_leaked(&system(), presented).await;
+        let revoked = fixture.manager().revoke_leaked(&system(), presented).await;
         assert!(matches!(revoked, Err(ManageError::Refused)));
         assert_eq!(
-            house.store.calls() == calls,
+            fixture.store.calls() == calls,
             !may_find,
             "nothing is read before a yes"
         );
-        assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(issued.api_key()).await, Answer::Admitted);
         // A refusal is no lookup: it does not use up anybody's.
         for _ in 0..200 {
             assert!(
-                house
+                fixture
                     .manager()
                     .revoke_leaked(&system(), presented)
                     .await
@@ -377,7 +379,7 @@ async fn to_revoke_a_leaked_key_takes_two_yeses() {
             );
         }
         assert_eq!(
-            house
+            fixture
                 .manager()
                 .find_owner(&system(), presented)
                 .await

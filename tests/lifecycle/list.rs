@@ -10,35 +10,35 @@ use crate::common::*;
 
 #[tokio::test]
 async fn by_owner() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (bob, robot) = (
         Principal::user("bob").unwrap(),
         Principal::integration("bob").unwrap(),
     );
-    house.issue_key(new_key("bob's").owner(bob.clone())).await;
-    house
+    fixture.issue_key(new_key("bob's").owner(bob.clone())).await;
+    fixture
         .issue_key(new_key("robot's").owner(robot.clone()))
         .await;
-    house
+    fixture
         .issue_key(NewKey::new(named("other"), "elsewhere", READ).owner(bob.clone()))
         .await;
-    let revoked = house
+    let revoked = fixture
         .issue_key(new_key("bob's revoked").owner(bob.clone()))
         .await;
-    house.revoke(revoked.record().id()).await;
-    assert_eq!(titles(&house, all().owner(&bob)).await, ["bob's"]);
-    assert_eq!(titles(&house, all().owner(&robot)).await, ["robot's"]);
-    let both = titles(&house, all().owner(&bob).live_first()).await;
+    fixture.revoke(revoked.record().id()).await;
+    assert_eq!(titles(&fixture, all().owner(&bob)).await, ["bob's"]);
+    assert_eq!(titles(&fixture, all().owner(&robot)).await, ["robot's"]);
+    let both = titles(&fixture, all().owner(&bob).live_first()).await;
     assert_eq!(both, ["bob's", "bob's revoked"]);
     let nobody = Principal::system("bob").unwrap();
-    assert!(titles(&house, all().owner(&nobody)).await.is_empty());
+    assert!(titles(&fixture, all().owner(&nobody)).await.is_empty());
 }
 
 #[tokio::test]
 async fn by_the_beginning_of_the_title() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for title in ["ETL", "ETL nightly", "etl", "E%L", "Ä", "nightly ETL"] {
-        house.issue(title).await;
+        fixture.issue(title).await;
     }
     for (start, expected) in [
         ("ETL", &["ETL", "ETL nightly"][..]),
@@ -51,51 +51,57 @@ async fn by_the_beginning_of_the_title() {
         ("ETL nightly and more", &[]),
     ] {
         assert_eq!(
-            titles(&house, all().title_prefix(start)).await,
+            titles(&fixture, all().title_prefix(start)).await,
             expected,
             "{start}"
         );
     }
-    assert_eq!(titles(&house, all().title_prefix("")).await.len(), 6);
+    assert_eq!(titles(&fixture, all().title_prefix("")).await.len(), 6);
     // As it is called now.
-    let list = house
+    let list = fixture
         .manager()
         .list(&system(), &all().title_prefix("etl"))
         .await
         .unwrap();
     let update = KeyUpdate::new().title("renamed");
     let id = list.keys[0].id();
-    house
+    fixture
         .manager()
         .update(&system(), &tenant(), id, update)
         .await
         .unwrap();
-    assert_eq!(titles(&house, all().title_prefix("ren")).await, ["renamed"]);
-    assert!(titles(&house, all().title_prefix("etl")).await.is_empty());
+    assert_eq!(
+        titles(&fixture, all().title_prefix("ren")).await,
+        ["renamed"]
+    );
+    assert!(titles(&fixture, all().title_prefix("etl")).await.is_empty());
 }
 
 #[tokio::test]
 async fn by_what_is_shown_of_the_key() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..30 {
-        keys.push(house.issue(&format!("key {n}")).await);
+        keys.push(fixture.issue(&format!("key {n}")).await);
     }
     let key = &keys[17];
     let shown = key.api_key().display_prefix();
     let title = key.record().title().to_string();
-    assert_eq!(titles(&house, all().display_prefix(shown)).await, [&*title]);
+    assert_eq!(
+        titles(&fixture, all().display_prefix(shown)).await,
+        [&*title]
+    );
     let mut last = 30;
     for length in 0..=shown.len() {
         let start = &shown[..length];
-        let found = titles(&house, all().display_prefix(start)).await;
+        let found = titles(&fixture, all().display_prefix(start)).await;
         let begins =
             |key: &&keyward::manager::Issued| key.api_key().display_prefix().starts_with(start);
         assert_eq!(found.len(), keys.iter().filter(begins).count(), "{start}");
         assert!(found.contains(&title) && found.len() <= last);
         last = found.len();
     }
-    let lists = house.store.lists();
+    let lists = fixture.store.lists();
     let whole = key.api_key().expose();
     for nothing in [
         whole,
@@ -106,45 +112,51 @@ async fn by_what_is_shown_of_the_key() {
         "x",
     ] {
         assert!(
-            titles(&house, all().display_prefix(nothing))
+            titles(&fixture, all().display_prefix(nothing))
                 .await
                 .is_empty(),
             "{nothing}"
         );
     }
-    assert_eq!(house.store.lists(), lists, "there can be no such key");
+    assert_eq!(fixture.store.lists(), lists, "there can be no such key");
     let query = format!("{:?}", all().display_prefix(whole));
     assert!(!query.contains(key.api_key().expose_secret()));
-    house.revoke(key.record().id()).await;
-    assert!(titles(&house, all().display_prefix(shown)).await.is_empty());
+    fixture.revoke(key.record().id()).await;
+    assert!(
+        titles(&fixture, all().display_prefix(shown))
+            .await
+            .is_empty()
+    );
     assert_eq!(
-        titles(&house, all().display_prefix(shown).live_first()).await,
+        titles(&fixture, all().display_prefix(shown).live_first()).await,
         [title]
     );
 }
 
 /// A key in each state: in `test`, at the instant of the clock.
-async fn zoo(house: &House) -> [KeyId; 3] {
-    let ended = house.ended_keys().await.map(|key| key.record().id());
-    house.issue_key(new_key("expired").expires_in(SECOND)).await;
-    house.issue_key(new_key("expires").expires_in(DAY)).await;
-    house
-        .issue_key(new_key("asleep").not_before(house.now() + DAY))
+async fn zoo(fixture: &Fixture) -> [KeyId; 3] {
+    let ended = fixture.ended_keys().await.map(|key| key.record().id());
+    fixture
+        .issue_key(new_key("expired").expires_in(SECOND))
         .await;
-    let id = house.issue("suspended").await.record().id();
-    house
+    fixture.issue_key(new_key("expires").expires_in(DAY)).await;
+    fixture
+        .issue_key(new_key("asleep").not_before(fixture.now() + DAY))
+        .await;
+    let id = fixture.issue("suspended").await.record().id();
+    fixture
         .manager()
         .suspend(&system(), &tenant(), id)
         .await
         .unwrap();
-    house.later(SECOND);
+    fixture.later(SECOND);
     ended
 }
 
 #[tokio::test]
 async fn by_status_as_a_request_would_find_it() {
-    let house = House::new().await;
-    zoo(&house).await;
+    let fixture = Fixture::new().await;
+    zoo(&fixture).await;
     // The successor of the one that was superseded bears its title.
     for (status, expected) in [
         (KeyStatus::Active, &["expires", "superseded"][..]),
@@ -154,57 +166,57 @@ async fn by_status_as_a_request_would_find_it() {
         (KeyStatus::Revoked, &["cut off", "revoked", "superseded"]),
     ] {
         assert_eq!(
-            titles(&house, all().status(status)).await,
+            titles(&fixture, all().status(status)).await,
             expected,
             "{status}"
         );
         assert_eq!(
-            titles(&house, all().live_first().status(status)).await,
+            titles(&fixture, all().live_first().status(status)).await,
             expected
         );
     }
     let live = ["asleep", "expired", "expires", "superseded", "suspended"];
-    assert_eq!(titles(&house, all()).await, live);
-    assert_eq!(titles(&house, all().live_first()).await.len(), 8);
-    house.later(DAY);
+    assert_eq!(titles(&fixture, all()).await, live);
+    assert_eq!(titles(&fixture, all().live_first()).await.len(), 8);
+    fixture.later(DAY);
     assert_eq!(
-        titles(&house, all().status(KeyStatus::Active)).await,
+        titles(&fixture, all().status(KeyStatus::Active)).await,
         ["asleep", "superseded"]
     );
     assert_eq!(
-        titles(&house, all().status(KeyStatus::Expired)).await,
+        titles(&fixture, all().status(KeyStatus::Expired)).await,
         ["expired", "expires"]
     );
 }
 
 #[tokio::test]
 async fn by_age_where_a_rotation_is_due() {
-    let house = House::new().await;
-    zoo(&house).await;
-    let due = async |age| titles(&house, all().due_for_rotation(age)).await;
+    let fixture = Fixture::new().await;
+    zoo(&fixture).await;
+    let due = async |age| titles(&fixture, all().due_for_rotation(age)).await;
     assert!(due(DAY).await.is_empty());
     let everything = ["asleep", "expires", "superseded", "suspended"];
     assert_eq!(due(Duration::ZERO).await, everything, "but what has ended");
-    house.later(HOUR);
-    let old = house.issue("old enough").await;
-    house.later(HOUR);
-    house.issue("too young").await;
+    fixture.later(HOUR);
+    let old = fixture.issue("old enough").await;
+    fixture.later(HOUR);
+    fixture.issue("too young").await;
     let with_old = ["asleep", "expires", "old enough", "superseded", "suspended"];
     assert_eq!(due(HOUR).await, with_old);
     assert_eq!(due(HOUR + Duration::from_micros(1)).await, everything);
     // With a successor it is due to be revoked, unless the rotation has set its end.
-    let successor = house.rotate(old.record().id(), Overlap::UntilRevoked);
+    let successor = fixture.rotate(old.record().id(), Overlap::UntilRevoked);
     let successor = successor.await.unwrap();
     assert_eq!(due(HOUR).await, with_old);
-    house.revoke(successor.record().id()).await;
+    fixture.revoke(successor.record().id()).await;
     assert_eq!(due(HOUR).await, with_old, "its successor was lost");
     let week = Overlap::For(DAY * 7);
-    house.rotate(old.record().id(), week).await.unwrap();
+    fixture.rotate(old.record().id(), week).await.unwrap();
     assert_eq!(due(HOUR).await, everything);
     assert!(due(Duration::MAX).await.is_empty());
     assert!(
         titles(
-            &house,
+            &fixture,
             all().due_for_rotation(HOUR).status(KeyStatus::Revoked)
         )
         .await
@@ -214,9 +226,9 @@ async fn by_age_where_a_rotation_is_due() {
 
 #[tokio::test]
 async fn by_the_time_in_which_they_expire() {
-    let house = House::new().await;
-    zoo(&house).await;
-    let expiring = async |time| titles(&house, all().expiring_within(time)).await;
+    let fixture = Fixture::new().await;
+    zoo(&fixture).await;
+    let expiring = async |time| titles(&fixture, all().expiring_within(time)).await;
     assert!(expiring(DAY - SECOND * 2).await.is_empty());
     assert_eq!(expiring(DAY - SECOND).await, ["expires"], "to the instant");
     assert_eq!(
@@ -224,30 +236,30 @@ async fn by_the_time_in_which_they_expire() {
         ["expires"],
         "not what never does, nor what has"
     );
-    let rotated = house.issue("rotated").await.record().id();
-    house.rotate(rotated, Overlap::For(HOUR)).await.unwrap();
+    let rotated = fixture.issue("rotated").await.record().id();
+    fixture.rotate(rotated, Overlap::For(HOUR)).await.unwrap();
     assert_eq!(expiring(HOUR).await, ["rotated"], "the overlap ends");
-    house.later(HOUR);
+    fixture.later(HOUR);
     assert_eq!(expiring(DAY).await, ["expires"]);
     let both = all().expiring_within(DAY).due_for_rotation(DAY);
     assert!(
-        titles(&house, both).await.is_empty(),
+        titles(&fixture, both).await.is_empty(),
         "all conditions must hold"
     );
     let both = all()
         .expiring_within(DAY)
         .title_prefix("exp")
         .status(KeyStatus::Active);
-    assert_eq!(titles(&house, both).await, ["expires"]);
+    assert_eq!(titles(&fixture, both).await, ["expires"]);
 }
 
 #[tokio::test]
 async fn a_key_that_cannot_be_read_is_named_and_takes_its_place_on_the_page() {
-    let house = House::new().await;
-    let damaged = house.issue("damaged").await.record().id();
-    let good = house.issue("good").await.record().id();
-    house.tamper(damaged, "access", json!(7)).await;
-    let list = house
+    let fixture = Fixture::new().await;
+    let damaged = fixture.issue("damaged").await.record().id();
+    let good = fixture.issue("good").await.record().id();
+    fixture.tamper(damaged, "access", json!(7)).await;
+    let list = fixture
         .manager()
         .list(&system(), &all().status(KeyStatus::Active))
         .await
@@ -258,6 +270,6 @@ async fn a_key_that_cannot_be_read_is_named_and_takes_its_place_on_the_page() {
     );
     assert_eq!((list.unreadable, list.next), (vec![damaged], None));
     let elsewhere = all().title_prefix("good");
-    let list = house.manager().list(&system(), &elsewhere).await.unwrap();
+    let list = fixture.manager().list(&system(), &elsewhere).await.unwrap();
     assert!(list.unreadable.is_empty());
 }

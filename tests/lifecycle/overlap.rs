@@ -8,62 +8,64 @@ use keyward::time::Date;
 
 use crate::common::*;
 
-async fn rotate(house: &House, key: &Issued, how: impl Into<Rotation>) -> Issued {
-    house.rotate(key.record().id(), how).await.unwrap()
+async fn rotate(fixture: &Fixture, key: &Issued, how: impl Into<Rotation>) -> Issued {
+    fixture.rotate(key.record().id(), how).await.unwrap()
 }
 
 #[tokio::test]
 async fn both_are_good_until_the_overlap_ends_and_nobody_has_to_do_anything() {
     for is_dated in [false, true] {
-        let house = House::new().await;
-        let start = house.now();
+        let fixture = Fixture::new().await;
+        let start = fixture.now();
         let overlap = match is_dated {
             true => Overlap::Until(start + HOUR),
             false => Overlap::For(HOUR),
         };
-        let old = house.issue("key").await;
-        let new = rotate(&house, &old, overlap).await;
-        let (id, commits) = (old.record().id(), house.store.commits());
-        house.later(HOUR - Duration::from_micros(1));
-        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
-        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
-        house.later(Duration::from_micros(1));
-        assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
-        assert_eq!(house.status(id).await, KeyStatus::Revoked);
-        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
-        assert_eq!(house.store.commits(), commits);
+        let old = fixture.issue("key").await;
+        let new = rotate(&fixture, &old, overlap).await;
+        let (id, commits) = (old.record().id(), fixture.store.commits());
+        fixture.later(HOUR - Duration::from_micros(1));
+        assert_eq!(fixture.answer(old.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
+        fixture.later(Duration::from_micros(1));
+        assert_eq!(fixture.answer(old.api_key()).await, Answer::Superseded);
+        assert_eq!(fixture.status(id).await, KeyStatus::Revoked);
+        assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.store.commits(), commits);
         // A clock that runs back does not bring it to life again.
-        house.clock.set(start);
-        assert_ne!(house.answer(old.api_key()).await, Answer::Admitted);
+        fixture.clock.set(start);
+        assert_ne!(fixture.answer(old.api_key()).await, Answer::Admitted);
     }
 }
 
 #[tokio::test]
 async fn an_overlap_can_be_ended_by_revoking_the_old_key() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for overlap in [Overlap::UntilRevoked, Overlap::For(DAY)] {
-        let old = house.issue_key(new_key("key").expires_in(DAY * 365)).await;
-        let new = rotate(&house, &old, overlap).await;
-        let record = house.record(old.record().id()).await;
+        let old = fixture
+            .issue_key(new_key("key").expires_in(DAY * 365))
+            .await;
+        let new = rotate(&fixture, &old, overlap).await;
+        let record = fixture.record(old.record().id()).await;
         if overlap == Overlap::UntilRevoked {
             assert_eq!(record.rotation().unwrap().overlap_ends, None);
             assert_eq!(record.expires_at(), old.record().expires_at());
-            house.later(DAY * 100);
+            fixture.later(DAY * 100);
         }
-        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
-        house.revoke(old.record().id()).await;
+        assert_eq!(fixture.answer(old.api_key()).await, Answer::Admitted);
+        fixture.revoke(old.record().id()).await;
         assert_eq!(
-            house.answer(old.api_key()).await,
+            fixture.answer(old.api_key()).await,
             Answer::Revoked(RevokeReason::Requested)
         );
-        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
     }
 }
 
 #[tokio::test]
 async fn the_life_of_the_old_key_is_never_lengthened() {
-    let house = House::new().await;
-    let far = house.now() + DAY * 3_650;
+    let fixture = Fixture::new().await;
+    let far = fixture.now() + DAY * 3_650;
     for overlap in [
         Overlap::For(DAY),
         Overlap::Until(far),
@@ -74,34 +76,37 @@ async fn the_life_of_the_old_key_is_never_lengthened() {
             Rotation::new(overlap).never_expires(),
             Rotation::new(overlap).expires_in(DAY * 30),
         ] {
-            let old = house.issue_key(new_key("key").expires_in(HOUR)).await;
-            let new = rotate(&house, &old, rotation.clone()).await;
-            let record = house.record(old.record().id()).await;
+            let old = fixture.issue_key(new_key("key").expires_in(HOUR)).await;
+            let new = rotate(&fixture, &old, rotation.clone()).await;
+            let record = fixture.record(old.record().id()).await;
             assert_eq!(
                 record.expires_at(),
                 old.record().expires_at(),
                 "{rotation:?}"
             );
-            house.later(HOUR);
+            fixture.later(HOUR);
             assert_ne!(
-                house.answer(old.api_key()).await,
+                fixture.answer(old.api_key()).await,
                 Answer::Admitted,
                 "{rotation:?}"
             );
             let lives = new.record().expires_at() != old.record().expires_at();
-            assert_eq!(house.answer(new.api_key()).await == Answer::Admitted, lives);
+            assert_eq!(
+                fixture.answer(new.api_key()).await == Answer::Admitted,
+                lives
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
-    let house = House::new().await;
-    let start = house.now() + HOUR;
-    let issued = house
+    let fixture = Fixture::new().await;
+    let start = fixture.now() + HOUR;
+    let issued = fixture
         .issue_key(new_key("key").not_before(start).expires_in(DAY))
         .await;
-    let (id, now, commits) = (issued.record().id(), house.now(), house.store.commits());
+    let (id, now, commits) = (issued.record().id(), fixture.now(), fixture.store.commits());
     let end_of_time = Date::MAX.midnight().assume_utc();
     let new = Rotation::new;
     type Expected = fn(&InvalidKey) -> bool;
@@ -136,7 +141,7 @@ async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
         }),
     ];
     for (rotation, expected) in cases {
-        let refused = house
+        let refused = fixture
             .manager()
             .rotate(&system(), &tenant(), id, rotation)
             .await;
@@ -146,12 +151,12 @@ async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
         );
     }
     assert_eq!(
-        (house.record(id).await.revision(), house.store.commits()),
+        (fixture.record(id).await.revision(), fixture.store.commits()),
         (1, commits)
     );
     let rotation = Rotation::new(Overlap::Until(end_of_time));
     assert!(
-        house
+        fixture
             .manager()
             .rotate(&system(), &tenant(), id, rotation)
             .await
@@ -161,15 +166,15 @@ async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
 
 #[tokio::test]
 async fn a_successor_waits_as_long_as_the_key_would_have() {
-    let house = House::new().await;
-    let start = house.now() + DAY;
+    let fixture = Fixture::new().await;
+    let start = fixture.now() + DAY;
     // The overlap may end before the key was ever good.
-    let old = house.issue_key(new_key("key").not_before(start)).await;
-    let new = rotate(&house, &old, Overlap::For(HOUR)).await;
+    let old = fixture.issue_key(new_key("key").not_before(start)).await;
+    let new = rotate(&fixture, &old, Overlap::For(HOUR)).await;
     assert_eq!(new.record().not_before(), Some(start));
-    assert_eq!(house.answer(new.api_key()).await, Answer::NotYetValid);
-    assert_eq!(house.answer(old.api_key()).await, Answer::NotYetValid);
-    house.clock.set(start);
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
-    assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::NotYetValid);
+    assert_eq!(fixture.answer(old.api_key()).await, Answer::NotYetValid);
+    fixture.clock.set(start);
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(old.api_key()).await, Answer::Superseded);
 }

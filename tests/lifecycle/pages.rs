@@ -11,8 +11,8 @@ fn all() -> KeyQuery {
     KeyQuery::of(&tenant())
 }
 
-async fn page(house: &House, query: &KeyQuery) -> KeyList {
-    house.manager().list(&system(), query).await.unwrap()
+async fn page(fixture: &Fixture, query: &KeyQuery) -> KeyList {
+    fixture.manager().list(&system(), query).await.unwrap()
 }
 
 fn ids(list: &KeyList) -> Vec<KeyId> {
@@ -20,7 +20,7 @@ fn ids(list: &KeyList) -> Vec<KeyId> {
 }
 
 /// All pages of this size, each cursor as it comes out of a link.
-async fn walk(house: &House, query: &KeyQuery, size: u16) -> Vec<KeyId> {
+async fn walk(fixture: &Fixture, query: &KeyQuery, size: u16) -> Vec<KeyId> {
     let mut seen = Vec::new();
     let mut next: Option<PageCursor> = None;
     for _ in 0..1_000 {
@@ -28,11 +28,11 @@ async fn walk(house: &House, query: &KeyQuery, size: u16) -> Vec<KeyId> {
         if let Some(cursor) = next {
             asked = asked.after(cursor.to_string().parse().unwrap()).unwrap();
         }
-        let lists = house.store.lists();
-        let list = page(house, &asked).await;
+        let lists = fixture.store.lists();
+        let list = page(fixture, &asked).await;
         assert!(list.keys.len() <= usize::from(size));
         assert!(
-            house.store.lists() - lists <= 64,
+            fixture.store.lists() - lists <= 64,
             "a page costs a bounded number of reads"
         );
         seen.extend(ids(&list));
@@ -44,31 +44,31 @@ async fn walk(house: &House, query: &KeyQuery, size: u16) -> Vec<KeyId> {
 }
 
 /// Sixty keys: every tenth suspended, every seventh rotated, every fifth revoked, some of one instant.
-async fn crowd(house: &House) -> Vec<KeyId> {
+async fn crowd(fixture: &Fixture) -> Vec<KeyId> {
     let mut keys = Vec::new();
     for n in 0..60 {
-        let key = house.issue(&format!("key {}", n % 4)).await;
-        let (id, manager) = (key.record().id(), house.manager());
+        let key = fixture.issue(&format!("key {}", n % 4)).await;
+        let (id, manager) = (key.record().id(), fixture.manager());
         match n {
             n if n % 10 == 0 => drop(manager.suspend(&system(), &tenant(), id).await.unwrap()),
-            n if n % 7 == 0 => drop(house.rotate(id, Overlap::For(HOUR)).await.unwrap()),
-            n if n % 5 == 0 => house.revoke(id).await,
-            n if n % 3 == 0 => drop(house.answer(key.api_key()).await),
+            n if n % 7 == 0 => drop(fixture.rotate(id, Overlap::For(HOUR)).await.unwrap()),
+            n if n % 5 == 0 => fixture.revoke(id).await,
+            n if n % 3 == 0 => drop(fixture.answer(key.api_key()).await),
             _ => {}
         }
         keys.push(id);
         if n % 4 == 0 {
-            house.later(SECOND);
+            fixture.later(SECOND);
         }
     }
-    house.later(HOUR);
+    fixture.later(HOUR);
     keys
 }
 
 #[tokio::test]
 async fn pages_of_any_size_show_each_key_once_whatever_is_asked_for() {
-    let house = House::new().await;
-    crowd(&house).await;
+    let fixture = Fixture::new().await;
+    crowd(&fixture).await;
     for query in [
         all(),
         all().live_first(),
@@ -81,19 +81,19 @@ async fn pages_of_any_size_show_each_key_once_whatever_is_asked_for() {
         all().display_prefix("acme_test_"),
         all().status(KeyStatus::Expired),
     ] {
-        let whole = page(&house, &query.clone().limit(1_000)).await;
+        let whole = page(&fixture, &query.clone().limit(1_000)).await;
         assert_eq!(whole.next, None);
         let whole = ids(&whole);
         for size in [1, 2, 3, 7, 10, 59, 60, 61] {
             assert_eq!(
-                walk(&house, &query, size).await,
+                walk(&fixture, &query, size).await,
                 whole,
                 "{query:?}, pages of {size}"
             );
         }
     }
     assert_eq!(
-        walk(&house, &all().status(KeyStatus::Suspended), 5)
+        walk(&fixture, &all().status(KeyStatus::Suspended), 5)
             .await
             .len(),
         6
@@ -102,68 +102,68 @@ async fn pages_of_any_size_show_each_key_once_whatever_is_asked_for() {
 
 #[tokio::test]
 async fn a_page_is_filled_although_the_condition_leaves_little_of_what_is_read() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let mut suspended = Vec::new();
     for n in 0..100 {
-        let id = house.issue(&format!("key {n}")).await.record().id();
+        let id = fixture.issue(&format!("key {n}")).await.record().id();
         if n % 4 == 0 {
-            house
+            fixture
                 .manager()
                 .suspend(&system(), &tenant(), id)
                 .await
                 .unwrap();
             suspended.push(id);
         }
-        house.later(SECOND);
+        fixture.later(SECOND);
     }
     suspended.reverse();
     let query = all().status(KeyStatus::Suspended);
-    let first = page(&house, &query.clone().limit(10)).await;
+    let first = page(&fixture, &query.clone().limit(10)).await;
     assert_eq!(
         ids(&first),
         suspended[..10],
         "whole, of forty that were read"
     );
     let second = query.clone().limit(10).after(first.next.unwrap()).unwrap();
-    let second = page(&house, &second).await;
+    let second = page(&fixture, &second).await;
     assert_eq!(ids(&second), suspended[10..20]);
     let third = query.clone().limit(10).after(second.next.unwrap()).unwrap();
-    let third = page(&house, &third).await;
+    let third = page(&fixture, &third).await;
     assert_eq!((ids(&third), third.next), (suspended[20..].to_vec(), None));
 
     // One that reads too much for one page gives what it has, even nothing, and goes on.
     let rare = all().status(KeyStatus::Active).title_prefix("key 0");
-    assert!(page(&house, &rare).await.next.is_none());
-    let none = page(&house, &all().status(KeyStatus::NotYetValid).limit(1)).await;
+    assert!(page(&fixture, &rare).await.next.is_none());
+    let none = page(&fixture, &all().status(KeyStatus::NotYetValid).limit(1)).await;
     assert!(none.keys.is_empty() && none.next.is_some());
     let rest = all()
         .status(KeyStatus::NotYetValid)
         .limit(1)
         .after(none.next.unwrap())
         .unwrap();
-    let rest = page(&house, &rest).await;
+    let rest = page(&fixture, &rest).await;
     assert!(rest.keys.is_empty() && rest.next.is_none());
 }
 
 #[tokio::test]
 async fn a_last_page_that_is_full_has_no_next() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for n in 0..6 {
-        house.issue(&format!("key {n}")).await;
+        fixture.issue(&format!("key {n}")).await;
     }
-    assert!(page(&house, &all().limit(6)).await.next.is_none());
-    let first = page(&house, &all().limit(3)).await;
+    assert!(page(&fixture, &all().limit(6)).await.next.is_none());
+    let first = page(&fixture, &all().limit(3)).await;
     let second = all().limit(3).after(first.next.unwrap()).unwrap();
-    assert!(page(&house, &second).await.next.is_none());
+    assert!(page(&fixture, &second).await.next.is_none());
 }
 
 #[tokio::test]
 async fn a_filtered_list_keeps_its_place_while_keys_come_and_go() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..10 {
-        keys.push(house.issue(&format!("key {n}")).await.record().id());
-        house.later(SECOND);
+        keys.push(fixture.issue(&format!("key {n}")).await.record().id());
+        fixture.later(SECOND);
     }
     keys.reverse();
     let query = || {
@@ -172,50 +172,50 @@ async fn a_filtered_list_keeps_its_place_while_keys_come_and_go() {
             .due_for_rotation(SECOND)
             .limit(3)
     };
-    let first = page(&house, &query()).await;
+    let first = page(&fixture, &query()).await;
     assert_eq!(ids(&first), keys[..3]);
     // The one that the cursor stands at goes, one before it, one after it, and a new one comes.
     for id in [keys[2], keys[0], keys[4]] {
-        house.revoke(id).await;
+        fixture.revoke(id).await;
     }
-    let manager = house.manager();
+    let manager = fixture.manager();
     manager
         .suspend(&system(), &tenant(), keys[5])
         .await
         .unwrap();
-    house.issue("new").await;
-    house.later(SECOND);
+    fixture.issue("new").await;
+    fixture.later(SECOND);
     let cursor = first.next.unwrap();
-    let second = page(&house, &query().after(cursor).unwrap()).await;
+    let second = page(&fixture, &query().after(cursor).unwrap()).await;
     assert_eq!(ids(&second), [keys[3], keys[6], keys[7]]);
-    let third = page(&house, &query().after(second.next.unwrap()).unwrap()).await;
+    let third = page(&fixture, &query().after(second.next.unwrap()).unwrap()).await;
     assert_eq!((ids(&third), third.next), (keys[8..].to_vec(), None));
 }
 
 #[tokio::test]
 async fn a_cursor_into_the_revoked_keys_finds_those_that_were_revoked_since() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..6 {
-        keys.push(house.issue(&format!("key {n}")).await.record().id());
+        keys.push(fixture.issue(&format!("key {n}")).await.record().id());
     }
     for id in [keys[4], keys[1], keys[3]] {
-        house.revoke(id).await;
+        fixture.revoke(id).await;
     }
     let query = || all().status(KeyStatus::Revoked).limit(2);
-    let first = page(&house, &query()).await;
+    let first = page(&fixture, &query()).await;
     assert_eq!(ids(&first), [keys[4], keys[1]]);
-    house.revoke(keys[0]).await;
-    house.issue("new").await;
-    let second = page(&house, &query().after(first.next.unwrap()).unwrap()).await;
+    fixture.revoke(keys[0]).await;
+    fixture.issue("new").await;
+    let second = page(&fixture, &query().after(first.next.unwrap()).unwrap()).await;
     assert_eq!(ids(&second), [keys[3], keys[0]]);
 }
 
 #[tokio::test]
 async fn a_cursor_serves_only_the_list_that_it_came_of() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for n in 0..4 {
-        house.issue(&format!("key {n}")).await;
+        fixture.issue(&format!("key {n}")).await;
     }
     let query = || {
         all()
@@ -223,7 +223,7 @@ async fn a_cursor_serves_only_the_list_that_it_came_of() {
             .due_for_rotation(Duration::ZERO)
             .limit(2)
     };
-    let cursor = page(&house, &query()).await.next.unwrap();
+    let cursor = page(&fixture, &query()).await.next.unwrap();
     assert!(
         query().limit(50).after(cursor).is_ok(),
         "pages may change their size"

@@ -8,10 +8,10 @@ use keyward::store::{KeyStore, StoreError, UsageStore};
 use crate::common::*;
 
 /// Purges page by page to the end of the list, and returns how many keys went.
-async fn purge(house: &House, ended_before: keyward::time::OffsetDateTime) -> usize {
+async fn purge(fixture: &Fixture, ended_before: keyward::time::OffsetDateTime) -> usize {
     let (mut count, mut cursor) = (0, None);
     loop {
-        let purged = house
+        let purged = fixture
             .manager()
             .purge(&system(), &tenant(), ended_before, cursor)
             .await
@@ -26,31 +26,31 @@ async fn purge(house: &House, ended_before: keyward::time::OffsetDateTime) -> us
 
 #[tokio::test]
 async fn keys_that_ended_before_the_instant_go() {
-    let house = House::new().await;
-    let living = house.issue("living").await;
-    let expiring = new_key("expiring").expires_at(house.now() + SECOND);
-    let expired = house.issue_key(expiring).await;
-    let revoked = house.issue("revoked").await;
+    let fixture = Fixture::new().await;
+    let living = fixture.issue("living").await;
+    let expiring = new_key("expiring").expires_at(fixture.now() + SECOND);
+    let expired = fixture.issue_key(expiring).await;
+    let revoked = fixture.issue("revoked").await;
     let other = NewKey::new(named("other"), "theirs", READ);
-    let theirs = house.issue_key(other).await;
+    let theirs = fixture.issue_key(other).await;
     let reason = RevokeReason::Requested;
     let theirs = theirs.record().id();
-    house
+    fixture
         .manager()
         .revoke(&system(), &named("other"), theirs, reason)
         .await
         .unwrap();
-    house.revoke(revoked.record().id()).await;
-    assert_eq!(house.answer(living.api_key()).await, Answer::Admitted);
-    house.keyward.flush_usage().await.unwrap();
-    house.later(HOUR);
-    let boundary = house.now();
-    let late = house.issue("late").await;
-    house.revoke(late.record().id()).await;
-    house.later(HOUR);
-    house.told().await;
+    fixture.revoke(revoked.record().id()).await;
+    assert_eq!(fixture.answer(living.api_key()).await, Answer::Admitted);
+    fixture.keyward.flush_usage().await.unwrap();
+    fixture.later(HOUR);
+    let boundary = fixture.now();
+    let late = fixture.issue("late").await;
+    fixture.revoke(late.record().id()).await;
+    fixture.later(HOUR);
+    fixture.told().await;
 
-    let manager = house.manager();
+    let manager = fixture.manager();
     let purged = manager
         .purge(&alice(None), &tenant(), boundary, None)
         .await
@@ -60,9 +60,9 @@ async fn keys_that_ended_before_the_instant_go() {
     keys.sort_unstable();
     expected.sort_unstable();
     assert_eq!((keys, purged.next), (expected.clone(), None));
-    for event in house.told().await {
+    for event in fixture.told().await {
         assert_eq!(event.action, EventAction::KeyPurged);
-        is_alices(&event, house.now());
+        is_alices(&event, fixture.now());
         assert!(expected.contains(&event.key.unwrap()));
         assert_eq!(event.title, None, "a purge writes no title anew");
         let since = text(boundary);
@@ -72,101 +72,105 @@ async fn keys_that_ended_before_the_instant_go() {
         let error = manager.get(&system(), &tenant(), *id).await.unwrap_err();
         assert!(matches!(error, ManageError::NotFound), "{error:?}");
     }
-    assert_eq!(titles(&house, all()).await, ["living"]);
-    house.record(late.record().id()).await;
-    assert!(house.store.inner().get(theirs).await.unwrap().is_some());
-    assert_eq!(house.answer(living.api_key()).await, Answer::Admitted);
+    assert_eq!(titles(&fixture, all()).await, ["living"]);
+    fixture.record(late.record().id()).await;
+    assert!(fixture.store.inner().get(theirs).await.unwrap().is_some());
+    assert_eq!(fixture.answer(living.api_key()).await, Answer::Admitted);
     for gone in [&expired, &revoked] {
-        let answer = house.answer(gone.api_key()).await;
+        let answer = fixture.answer(gone.api_key()).await;
         assert!(matches!(answer, Answer::Other(_)), "{answer:?}");
     }
-    assert_eq!(purge(&house, boundary).await, 0);
-    assert!(house.told().await.is_empty());
+    assert_eq!(purge(&fixture, boundary).await, 0);
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn the_usage_of_a_purged_key_goes_with_it() {
-    let house = House::new().await;
-    let key = house.issue("used").await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("used").await;
     let id = key.record().id();
-    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
-    house.keyward.flush_usage().await.unwrap();
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
+    fixture.keyward.flush_usage().await.unwrap();
     // Seen by the node, and not yet handed to the store.
-    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
-    house.revoke(id).await;
-    house.later(SECOND);
-    assert_eq!(purge(&house, house.now()).await, 1);
-    house.keyward.flush_usage().await.unwrap();
-    let store = house.store.inner();
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
+    fixture.revoke(id).await;
+    fixture.later(SECOND);
+    assert_eq!(purge(&fixture, fixture.now()).await, 1);
+    fixture.keyward.flush_usage().await.unwrap();
+    let store = fixture.store.inner();
     assert_eq!(UsageStore::read(store, &[id]).await.unwrap(), [None]);
 }
 
 #[tokio::test]
 async fn a_kill_switch_counts_once_stored_as_revoked() {
-    let house = House::new().await;
-    house.issue("cut off").await;
-    house.later(SECOND);
-    house.cut_off().await;
-    house.later(HOUR);
-    assert_eq!(purge(&house, house.now()).await, 0);
+    let fixture = Fixture::new().await;
+    fixture.issue("cut off").await;
+    fixture.later(SECOND);
+    fixture.cut_off().await;
+    fixture.later(HOUR);
+    assert_eq!(purge(&fixture, fixture.now()).await, 0);
     let all = RevokeAll::new(RevokeReason::Leaked);
-    let manager = house.manager();
+    let manager = fixture.manager();
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     assert_eq!(
-        purge(&house, house.now()).await,
+        purge(&fixture, fixture.now()).await,
         0,
         "not before that instant"
     );
-    house.later(SECOND);
-    assert_eq!(purge(&house, house.now()).await, 1);
+    fixture.later(SECOND);
+    assert_eq!(purge(&fixture, fixture.now()).await, 1);
 }
 
 #[tokio::test]
 async fn a_line_of_rotations_goes_oldest_first() {
-    let house = House::new().await;
-    let mut line = vec![house.issue("first").await];
+    let fixture = Fixture::new().await;
+    let mut line = vec![fixture.issue("first").await];
     for _ in 0..3 {
-        house.later(SECOND);
+        fixture.later(SECOND);
         let id = line.last().unwrap().record().id();
-        line.push(house.rotate(id, Overlap::UntilRevoked).await.unwrap());
+        line.push(fixture.rotate(id, Overlap::UntilRevoked).await.unwrap());
     }
     let ids: Vec<_> = line.iter().map(|key| key.record().id()).collect();
-    house.revoke(ids[1]).await;
-    house.revoke(ids[2]).await;
-    house.later(HOUR);
-    assert_eq!(purge(&house, house.now()).await, 0, "the first is stored");
-    let again = house.rotate(ids[0], Overlap::UntilRevoked).await;
+    fixture.revoke(ids[1]).await;
+    fixture.revoke(ids[2]).await;
+    fixture.later(HOUR);
+    assert_eq!(
+        purge(&fixture, fixture.now()).await,
+        0,
+        "the first is stored"
+    );
+    let again = fixture.rotate(ids[0], Overlap::UntilRevoked).await;
     assert!(
         matches!(again, Err(ManageError::AlreadyRotated { successor }) if successor == ids[3]),
         "a line with a gap could be rotated twice: {again:?}"
     );
-    house.revoke(ids[0]).await;
-    house.later(HOUR);
+    fixture.revoke(ids[0]).await;
+    fixture.later(HOUR);
     // It is listed last, and goes first all the same.
-    assert_eq!(purge(&house, house.now()).await, 3);
-    assert_eq!(house.answer(line[3].api_key()).await, Answer::Admitted);
+    assert_eq!(purge(&fixture, fixture.now()).await, 3);
+    assert_eq!(fixture.answer(line[3].api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
 async fn a_call_is_bounded_and_the_next_one_continues() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for n in 0..150 {
-        let key = house.issue(&format!("key {n}")).await;
+        let key = fixture.issue(&format!("key {n}")).await;
         if n % 3 != 0 {
-            house.revoke(key.record().id()).await;
+            fixture.revoke(key.record().id()).await;
         }
     }
-    house.later(SECOND);
-    let first = house
+    fixture.later(SECOND);
+    let first = fixture
         .manager()
-        .purge(&system(), &tenant(), house.now(), None)
+        .purge(&system(), &tenant(), fixture.now(), None)
         .await
         .unwrap();
     assert!(first.next.is_some(), "150 keys are more than a page");
     assert!(first.keys.len() < 100);
-    let rest = house
+    let rest = fixture
         .manager()
-        .purge(&system(), &tenant(), house.now(), first.next)
+        .purge(&system(), &tenant(), fixture.now(), first.next)
         .await
         .unwrap();
     assert_eq!(rest.next, None);
@@ -175,34 +179,34 @@ async fn a_call_is_bounded_and_the_next_one_continues() {
 
 #[tokio::test]
 async fn an_instant_to_come_purges_nothing() {
-    let house = House::new().await;
-    let expiring = new_key("expiring").expires_at(house.now() + HOUR);
-    house.issue_key(expiring).await;
-    let instant = house.now() + DAY;
-    let manager = house.manager();
+    let fixture = Fixture::new().await;
+    let expiring = new_key("expiring").expires_at(fixture.now() + HOUR);
+    fixture.issue_key(expiring).await;
+    let instant = fixture.now() + DAY;
+    let manager = fixture.manager();
     let purged = manager.purge(&system(), &tenant(), instant, None).await;
     assert!(
         matches!(purged, Err(ManageError::InTheFuture)),
         "{purged:?}"
     );
-    assert_eq!(titles(&house, all()).await, ["expiring"]);
+    assert_eq!(titles(&fixture, all()).await, ["expiring"]);
 }
 
 #[tokio::test]
 async fn a_stray_key_in_the_list_is_not_purged() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let theirs = NewKey::new(named("other"), "theirs", READ);
-    let theirs = house.issue_key(theirs).await.record().id();
+    let theirs = fixture.issue_key(theirs).await.record().id();
     let (actor, reason) = (system(), RevokeReason::Requested);
-    let (manager, other) = (house.manager(), named("other"));
+    let (manager, other) = (fixture.manager(), named("other"));
     let revoked = manager.revoke(&actor, &other, theirs, reason);
     revoked.await.unwrap();
-    let stray = house.store.inner().get(theirs).await.unwrap().unwrap();
-    house.store.let_stray(stray);
-    house.later(HOUR);
-    let purged = manager.purge(&actor, &tenant(), house.now(), None).await;
+    let stray = fixture.store.inner().get(theirs).await.unwrap().unwrap();
+    fixture.store.let_stray(stray);
+    fixture.later(HOUR);
+    let purged = manager.purge(&actor, &tenant(), fixture.now(), None).await;
     let Err(ManageError::Store(StoreError::Corrupt(_))) = purged else {
         panic!("{purged:?}");
     };
-    assert!(house.store.inner().get(theirs).await.unwrap().is_some());
+    assert!(fixture.store.inner().get(theirs).await.unwrap().is_some());
 }

@@ -13,8 +13,13 @@ use keyward::store::{Change, KeyStore};
 use crate::common::*;
 
 /// What each call on one key says.
-async fn on_a_key(house: &House, actor: &Actor, tenant: &TenantId, id: KeyId) -> Vec<ManageError> {
-    let manager = house.manager();
+async fn on_a_key(
+    fixture: &Fixture,
+    actor: &Actor,
+    tenant: &TenantId,
+    id: KeyId,
+) -> Vec<ManageError> {
+    let manager = fixture.manager();
     let update = KeyUpdate::new().title("mine");
     vec![
         manager.update(actor, tenant, id, update).await.unwrap_err(),
@@ -32,15 +37,15 @@ async fn on_a_key(house: &House, actor: &Actor, tenant: &TenantId, id: KeyId) ->
 }
 
 /// What each call on a tenant says.
-async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<ManageError> {
-    let manager = house.manager();
+async fn on_a_tenant(fixture: &Fixture, actor: &Actor, tenant: &TenantId) -> Vec<ManageError> {
+    let manager = fixture.manager();
     let all = RevokeAll::new(RevokeReason::Leaked);
     let (id, reason) = (KeyId::from_u128(7), RevokeReason::Leaked);
-    let record = Restriction::revoked(id, tenant.clone(), house.now(), reason);
+    let record = Restriction::revoked(id, tenant.clone(), fixture.now(), reason);
     vec![
         manager.revoke_all(actor, tenant, all).await.unwrap_err(),
         manager
-            .deny_issued_before(actor, house.now(), tenant)
+            .deny_issued_before(actor, fixture.now(), tenant)
             .await
             .unwrap_err(),
         manager
@@ -57,7 +62,7 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
             .unwrap_err(),
         manager.events(actor, tenant, 0, 100).await.unwrap_err(),
         manager
-            .purge(actor, tenant, house.now(), None)
+            .purge(actor, tenant, fixture.now(), None)
             .await
             .unwrap_err(),
         manager.remove_tenant(actor, tenant).await.unwrap_err(),
@@ -66,13 +71,13 @@ async fn on_a_tenant(house: &House, actor: &Actor, tenant: &TenantId) -> Vec<Man
 
 #[tokio::test]
 async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let other = named("other");
-    let theirs = house
+    let theirs = fixture
         .issue_key(NewKey::new(other.clone(), "theirs", READ))
         .await;
     let (id, nobody) = (theirs.record().id(), KeyId::from_u128(7));
-    house.told().await;
+    fixture.told().await;
     let alice = alice(None);
     for (actor, tenant, id) in [
         (&alice, &other, id),
@@ -83,18 +88,18 @@ async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
         (&system(), &tenant(), nobody),
         (&system(), &other, nobody),
     ] {
-        for error in on_a_key(&house, actor, tenant, id).await {
+        for error in on_a_key(&fixture, actor, tenant, id).await {
             assert!(matches!(error, ManageError::NotFound), "{error:?}");
             assert_eq!(error.to_string(), "there is no such key");
         }
     }
-    let calls = house.store.calls();
-    for error in on_a_tenant(&house, &alice, &other).await {
+    let calls = fixture.store.calls();
+    for error in on_a_tenant(&fixture, &alice, &other).await {
         assert!(matches!(error, ManageError::Refused), "{error:?}");
     }
-    assert_eq!(house.store.calls(), calls);
-    assert!(house.told().await.is_empty());
-    assert_eq!(house.record(id).await, *theirs.record());
+    assert_eq!(fixture.store.calls(), calls);
+    assert!(fixture.told().await.is_empty());
+    assert_eq!(fixture.record(id).await, *theirs.record());
 }
 
 #[tokio::test]
@@ -148,20 +153,20 @@ async fn the_policy_is_asked_before_anything_is_done() {
             Ok(Ruling::Refuse)
         }
     }
-    let open = House::new().await;
+    let open = Fixture::new().await;
     let issued = open.issue("key").await;
     open.told().await;
     for is_broken in [false, true] {
         let policy = Asked(Arc::default(), is_broken);
-        let house = open.beside(|builder| builder.policy(policy.clone())).await;
-        let calls = house.store.calls();
+        let fixture = open.beside(|builder| builder.policy(policy.clone())).await;
+        let calls = fixture.store.calls();
         let mut errors = Vec::new();
         for id in [issued.record().id(), KeyId::from_u128(7)] {
-            errors.extend(on_a_key(&house, &alice(None), &tenant(), id).await);
+            errors.extend(on_a_key(&fixture, &alice(None), &tenant(), id).await);
         }
         let reads = u64::try_from(errors.len()).unwrap();
-        assert_eq!(house.store.calls(), calls + reads, "each key's owner");
-        errors.extend(on_a_tenant(&house, &alice(None), &tenant()).await);
+        assert_eq!(fixture.store.calls(), calls + reads, "each key's owner");
+        errors.extend(on_a_tenant(&fixture, &alice(None), &tenant()).await);
         for error in errors {
             let is_as_told = match error {
                 ManageError::Refused => !is_broken,
@@ -170,7 +175,7 @@ async fn the_policy_is_asked_before_anything_is_done() {
             };
             assert!(is_as_told, "{error:?}");
         }
-        assert_eq!(house.store.calls(), calls + reads, "nothing else is read");
+        assert_eq!(fixture.store.calls(), calls + reads, "nothing else is read");
         assert!(open.told().await.is_empty(), "nothing is done");
         let on_a_key = [
             "update",
@@ -209,10 +214,10 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
             Err(PolicyError::new("planted"))
         }
     }
-    let open = House::new().await;
+    let open = Fixture::new().await;
     let id = open.issue("key").await.record().id();
-    let house = open.beside(|builder| builder.tenant_rules(Broken)).await;
-    let (manager, commits) = (house.manager(), house.store.commits());
+    let fixture = open.beside(|builder| builder.tenant_rules(Broken)).await;
+    let (manager, commits) = (fixture.manager(), fixture.store.commits());
     for error in [
         manager.issue(&system(), new_key("key")).await.unwrap_err(),
         manager
@@ -227,13 +232,13 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
     ] {
         assert!(matches!(error, ManageError::Policy(_)), "{error:?}");
     }
-    assert_eq!(house.store.commits(), commits);
+    assert_eq!(fixture.store.commits(), commits);
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    house.revoke(id).await;
+    fixture.revoke(id).await;
     let all = RevokeAll::new(RevokeReason::Leaked);
     manager.revoke_all(&system(), &tenant(), all).await.unwrap();
     manager
-        .deny_issued_before(&system(), house.now(), &tenant())
+        .deny_issued_before(&system(), fixture.now(), &tenant())
         .await
         .unwrap();
 }
@@ -258,21 +263,21 @@ async fn the_policy_is_asked_again_about_a_key_that_was_changed() {
     }
     for allowed in [1, 2] {
         for rotates in [false, true] {
-            let open = House::new().await;
+            let open = Fixture::new().await;
             let id = open.issue("key").await.record().id();
             let policy = Times(Arc::new(Mutex::new(allowed)));
-            let house = open.beside(|builder| builder.policy(policy)).await;
+            let fixture = open.beside(|builder| builder.policy(policy)).await;
             let mut other = open.store.inner().get(id).await.unwrap().unwrap();
             other.title = "changed by another".parse().unwrap();
-            house.store.first([Change::Replace {
+            fixture.store.first([Change::Replace {
                 expected: other.revision,
                 with: Box::new(other),
             }]);
             let done = if rotates {
-                let rotated = house.rotate(id, Overlap::UntilRevoked).await;
+                let rotated = fixture.rotate(id, Overlap::UntilRevoked).await;
                 rotated.map(drop)
             } else {
-                let suspended = house.manager().suspend(&system(), &tenant(), id).await;
+                let suspended = fixture.manager().suspend(&system(), &tenant(), id).await;
                 suspended.map(drop)
             };
             match done {

@@ -15,16 +15,16 @@ use keyward::time::{Date, OffsetDateTime};
 use crate::common::*;
 use crate::store::Loss;
 
-async fn export(house: &House) -> RestrictionPage {
-    house
+async fn export(fixture: &Fixture) -> RestrictionPage {
+    fixture
         .manager()
         .export_restrictions(&system(), &tenant(), None)
         .await
         .unwrap()
 }
 
-async fn replay(house: &House, list: Vec<Restriction>) -> Result<Replayed, ManageError> {
-    house
+async fn replay(fixture: &Fixture, list: Vec<Restriction>) -> Result<Replayed, ManageError> {
+    fixture
         .manager()
         .replay_restrictions(&alice(None), list)
         .await
@@ -38,37 +38,37 @@ fn revocation(id: KeyId, at: OffsetDateTime) -> Restriction {
     Restriction::revoked(id, tenant(), at, RevokeReason::Leaked)
 }
 
-/// A house whose store holds these keys as they were when the backup was made.
+/// A fixture whose store holds these keys as they were when the backup was made.
 pub(crate) async fn restored(
     backup: impl IntoIterator<Item = StoredKey>,
     now: OffsetDateTime,
-) -> House {
-    let house = House::new().await;
-    house.clock.set(now);
+) -> Fixture {
+    let fixture = Fixture::new().await;
+    fixture.clock.set(now);
     for key in backup {
         let id = ChangeId::generate(&SeededRandom::new(0));
         let set = ChangeSet::one(id, Change::Insert(Box::new(key)));
-        house.store.inner().commit(&set).await.unwrap();
+        fixture.store.inner().commit(&set).await.unwrap();
     }
-    house
+    fixture
 }
 
 #[tokio::test]
 async fn a_restored_backup_is_brought_up_to_date() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (mut keys, mut backup) = (Vec::new(), Vec::new());
     for n in 0..40 {
-        let key = house.issue(&format!("key {n}")).await;
-        let stored = house.store.get(key.record().id()).await.unwrap().unwrap();
+        let key = fixture.issue(&format!("key {n}")).await;
+        let stored = fixture.store.get(key.record().id()).await.unwrap().unwrap();
         backup.push(stored);
         keys.push(key);
     }
-    let newer = house.issue("issued after the backup").await;
+    let newer = fixture.issue("issued after the backup").await;
     for key in keys[..35].iter().rev().chain([&newer]) {
-        house.later(SECOND);
-        house.revoke(key.record().id()).await;
+        fixture.later(SECOND);
+        fixture.revoke(key.record().id()).await;
     }
-    let page = export(&house).await;
+    let page = export(&fixture).await;
     assert!(!page.has_more && page.next.is_some());
     // Those of one instant by their ids, then the others in the order in which they were revoked.
     let mut expected: Vec<_> = keys[35..].iter().map(|key| key.record().id()).collect();
@@ -78,8 +78,8 @@ async fn a_restored_backup_is_brought_up_to_date() {
     let exported: Vec<_> = page.restrictions.iter().map(|record| record.id).collect();
     assert_eq!(exported, expected);
 
-    house.later(DAY);
-    let fresh = restored(backup, house.now()).await;
+    fixture.later(DAY);
+    let fresh = restored(backup, fixture.now()).await;
     for key in &keys {
         assert_eq!(
             fresh.answer(key.api_key()).await,
@@ -94,7 +94,7 @@ async fn a_restored_backup_is_brought_up_to_date() {
             fresh.answer(key.api_key()).await,
             Answer::Revoked(RevokeReason::Requested)
         );
-        let was = house
+        let was = fixture
             .record(key.record().id())
             .await
             .revocation()
@@ -137,82 +137,82 @@ async fn a_restored_backup_is_brought_up_to_date() {
 
 #[tokio::test]
 async fn a_replay_is_told_when_it_was_done() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    let then = house.now();
-    house.later(DAY);
-    house.told().await;
-    replay(&house, vec![revocation(id, then)]).await.unwrap();
-    assert_eq!(house.record(id).await.revocation().unwrap().at, then);
-    is_alices(&house.told().await[0], house.now());
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    let then = fixture.now();
+    fixture.later(DAY);
+    fixture.told().await;
+    replay(&fixture, vec![revocation(id, then)]).await.unwrap();
+    assert_eq!(fixture.record(id).await.revocation().unwrap().at, then);
+    is_alices(&fixture.told().await[0], fixture.now());
 }
 
 #[tokio::test]
 async fn what_is_named_twice_is_revoked_once() {
-    let house = House::new().await;
-    let (now, mut list) = (house.now(), Vec::new());
+    let fixture = Fixture::new().await;
+    let (now, mut list) = (fixture.now(), Vec::new());
     for n in 0..20 {
         list.push(revocation(
-            house.issue(&format!("key {n}")).await.record().id(),
+            fixture.issue(&format!("key {n}")).await.record().id(),
             now,
         ));
     }
-    house.told().await;
+    fixture.told().await;
     let twice: Vec<_> = list
         .iter()
         .chain([&list[0]])
         .chain(&list)
         .cloned()
         .collect();
-    assert_eq!(counts(&replay(&house, twice).await.unwrap()), (20, 21, 0));
-    assert_eq!(house.told().await.len(), 20);
+    assert_eq!(counts(&replay(&fixture, twice).await.unwrap()), (20, 21, 0));
+    assert_eq!(fixture.told().await.len(), 20);
     let doubled = vec![list[0].clone(); 2];
-    assert_eq!(counts(&replay(&house, doubled).await.unwrap()), (0, 2, 0));
-    let id = house.issue("twice in one batch").await.record().id();
+    assert_eq!(counts(&replay(&fixture, doubled).await.unwrap()), (0, 2, 0));
+    let id = fixture.issue("twice in one batch").await.record().id();
     let doubled = vec![revocation(id, now); 3];
-    assert_eq!(counts(&replay(&house, doubled).await.unwrap()), (1, 2, 0));
+    assert_eq!(counts(&replay(&fixture, doubled).await.unwrap()), (1, 2, 0));
     assert_eq!(
-        counts(&replay(&house, Vec::new()).await.unwrap()),
+        counts(&replay(&fixture, Vec::new()).await.unwrap()),
         (0, 0, 0)
     );
 }
 
 #[tokio::test]
 async fn an_instant_that_cannot_be_is_now() {
-    let house = House::new().await;
-    let now = house.now();
+    let fixture = Fixture::new().await;
+    let now = fixture.now();
     let before_year_0 = Date::MIN.midnight().assume_utc();
     for (at, kept) in [
         (now + DAY, now),
         (before_year_0, now),
         (now - DAY, now - DAY),
     ] {
-        let id = house.issue("key").await.record().id();
+        let id = fixture.issue("key").await.record().id();
         let mut record = revocation(id, now);
         record.bound = Bound::Revoked {
             at,
             reason: RevokeReason::Leaked,
         };
-        replay(&house, vec![record]).await.unwrap();
-        assert_eq!(house.record(id).await.revocation().unwrap().at, kept);
+        replay(&fixture, vec![record]).await.unwrap();
+        assert_eq!(fixture.record(id).await.revocation().unwrap().at, kept);
     }
 }
 
 #[tokio::test]
 async fn a_reason_that_bears_a_key_is_masked() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
-    let mut record = revocation(issued.record().id(), house.now());
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
+    let mut record = revocation(issued.record().id(), fixture.now());
     record.bound = Bound::Revoked {
-        at: house.now(),
+        at: fixture.now(),
         reason: RevokeReason::other(&format!("was {}", issued.api_key().expose())).unwrap(),
     };
-    replay(&house, vec![record]).await.unwrap();
+    replay(&fixture, vec![record]).await.unwrap();
     let secret = issued.api_key().expose_secret();
-    let kept = house.record(issued.record().id()).await;
+    let kept = fixture.record(issued.record().id()).await;
     assert!(!kept.revocation().unwrap().reason.as_str().contains(secret));
     assert!(
-        house
+        fixture
             .told()
             .await
             .iter()
@@ -222,16 +222,16 @@ async fn a_reason_that_bears_a_key_is_masked() {
 
 #[tokio::test]
 async fn whose_key_it_is_must_be_right() {
-    let house = House::new().await;
-    let theirs = house
+    let fixture = Fixture::new().await;
+    let theirs = fixture
         .issue_key(NewKey::new(named("other"), "theirs", READ))
         .await;
-    let named_wrongly = revocation(theirs.record().id(), house.now());
+    let named_wrongly = revocation(theirs.record().id(), fixture.now());
     assert_eq!(
-        counts(&replay(&house, vec![named_wrongly]).await.unwrap()),
+        counts(&replay(&fixture, vec![named_wrongly]).await.unwrap()),
         (0, 0, 1)
     );
-    assert_eq!(house.answer(theirs.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(theirs.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
@@ -251,54 +251,54 @@ async fn one_tenant_that_is_not_the_actors_stops_all() {
         }
     }
     let policy = NotThis::default();
-    let house = House::with(|builder| builder.policy(policy.clone())).await;
-    let mine = revocation(house.issue("key").await.record().id(), house.now());
+    let fixture = Fixture::with(|builder| builder.policy(policy.clone())).await;
+    let mine = revocation(fixture.issue("key").await.record().id(), fixture.now());
     let mut theirs = mine.clone();
     theirs.tenant = named("zebra");
-    house.told().await;
-    let calls = house.store.calls();
+    fixture.told().await;
+    let calls = fixture.store.calls();
     let both = vec![mine, theirs];
-    let refused = replay(&house, both.clone()).await;
+    let refused = replay(&fixture, both.clone()).await;
     assert!(matches!(refused, Err(ManageError::Refused)));
     *policy.0.lock().unwrap() = Some(named("zebra"));
     let root = Actor::user("root", Tenants::All, Ceiling::Unlimited).unwrap();
-    let refused = house.manager().replay_restrictions(&root, both).await;
+    let refused = fixture.manager().replay_restrictions(&root, both).await;
     assert!(matches!(refused, Err(ManageError::Refused)));
-    assert_eq!(house.store.calls(), calls, "before anything is read");
+    assert_eq!(fixture.store.calls(), calls, "before anything is read");
 }
 
 #[tokio::test]
 async fn after_an_error_what_was_done_stays_done() {
-    let house = House::new().await;
-    let (now, mut list) = (house.now(), Vec::new());
+    let fixture = Fixture::new().await;
+    let (now, mut list) = (fixture.now(), Vec::new());
     for n in 0..40 {
         list.push(revocation(
-            house.issue(&format!("key {n}")).await.record().id(),
+            fixture.issue(&format!("key {n}")).await.record().id(),
             now,
         ));
     }
-    house.told().await;
-    house.store.lose([Loss::Answer, Loss::None, Loss::Away]);
-    let stopped = replay(&house, list.clone()).await;
+    fixture.told().await;
+    fixture.store.lose([Loss::Answer, Loss::None, Loss::Away]);
+    let stopped = replay(&fixture, list.clone()).await;
     assert!(matches!(
         stopped,
         Err(ManageError::Store(StoreError::Unavailable(_)))
     ));
-    assert_eq!(house.told().await.len(), 16);
-    assert_eq!(counts(&replay(&house, list).await.unwrap()), (24, 16, 0));
-    assert_eq!(house.told().await.len(), 24);
+    assert_eq!(fixture.told().await.len(), 16);
+    assert_eq!(counts(&replay(&fixture, list).await.unwrap()), (24, 16, 0));
+    assert_eq!(fixture.told().await.len(), 24);
 
-    let id = house.issue("key").await.record().id();
-    house.store.first([Change::Revoke {
+    let id = fixture.issue("key").await.record().id();
+    fixture.store.first([Change::Revoke {
         id,
         at: now,
         reason: RevokeReason::Requested,
     }]);
-    let raced = replay(&house, vec![revocation(id, now)]).await.unwrap();
+    let raced = replay(&fixture, vec![revocation(id, now)]).await.unwrap();
     assert_eq!(counts(&raced), (0, 1, 0), "somebody was faster");
-    house.clock.fail();
+    fixture.clock.fail();
     assert!(matches!(
-        replay(&house, Vec::new()).await,
+        replay(&fixture, Vec::new()).await,
         Err(ManageError::Clock)
     ));
 }

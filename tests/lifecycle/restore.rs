@@ -16,17 +16,17 @@ use crate::common::*;
 use crate::replay::restored;
 use crate::store::Loss;
 
-async fn export(house: &House) -> Vec<Restriction> {
-    let manager = house.manager();
+async fn export(fixture: &Fixture) -> Vec<Restriction> {
+    let manager = fixture.manager();
     let page = manager
         .export_restrictions(&system(), &tenant(), None)
         .await;
     page.unwrap().restrictions
 }
 
-async fn replay(house: &House, list: &[Restriction]) -> Result<Replayed, ManageError> {
+async fn replay(fixture: &Fixture, list: &[Restriction]) -> Result<Replayed, ManageError> {
     let list = list.to_vec();
-    house
+    fixture
         .manager()
         .replay_restrictions(&alice(None), list)
         .await
@@ -44,8 +44,8 @@ fn counts(replayed: &Replayed) -> (u64, u64, u64, u64) {
     (*revoked, *narrowed, *already, *missing)
 }
 
-async fn stored(house: &House, id: KeyId) -> StoredKey {
-    house.store.inner().get(id).await.unwrap().unwrap()
+async fn stored(fixture: &Fixture, id: KeyId) -> StoredKey {
+    fixture.store.inner().get(id).await.unwrap().unwrap()
 }
 
 fn limited(id: KeyId, changed: &Value) -> Restriction {
@@ -79,16 +79,16 @@ fn quota(name: &str, limit: u32, seconds: u64) -> Quota {
 
 /// A key as it is in the backup, and as it is once the backup was restored and the export replayed.
 async fn carried_over(new: NewKey, update: KeyUpdate) -> (KeyRecord, KeyRecord, Replayed) {
-    let house = House::new().await;
-    let key = house.issue_key(new).await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue_key(new).await;
     let id = key.record().id();
-    let backup = stored(&house, id).await;
-    let manager = house.manager();
+    let backup = stored(&fixture, id).await;
+    let manager = fixture.manager();
     let updated = manager.update(&system(), &tenant(), id, update).await;
     updated.unwrap();
-    let exported = export(&house).await;
-    house.later(DAY);
-    let fresh = restored([backup], house.now()).await;
+    let exported = export(&fixture).await;
+    fixture.later(DAY);
+    let fresh = restored([backup], fixture.now()).await;
     let replayed = replay(&fresh, &exported).await.unwrap();
     let record = fresh.record(id).await;
     // A second time changes nothing.
@@ -242,40 +242,40 @@ async fn where_nothing_is_in_common_a_key_is_suspended_and_named() {
 
 #[tokio::test]
 async fn a_key_that_was_suspended_by_a_replay_is_named_until_it_is_within() {
-    let house = House::new().await;
-    let key = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
     let id = key.record().id();
     let list = [limited(
         id,
         &json!({ "access": { "scopes": ["write:editions"] } }),
     )];
     for narrowed in [1, 0] {
-        let replayed = replay(&house, &list).await.unwrap();
+        let replayed = replay(&fixture, &list).await.unwrap();
         assert_eq!(counts(&replayed), (0, narrowed, 1 - narrowed, 0));
         assert_eq!(replayed.suspended, [id], "a crash must not lose its name");
     }
-    let manager = house.manager();
+    let manager = fixture.manager();
     manager.resume(&system(), &tenant(), id).await.unwrap();
-    let replayed = replay(&house, &list).await.unwrap();
+    let replayed = replay(&fixture, &list).await.unwrap();
     assert_eq!(replayed.suspended, [id]);
-    assert_eq!(house.answer(key.api_key()).await, Answer::Suspended);
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Suspended);
     let update = KeyUpdate::new().access(WRITE);
     manager
         .update(&system(), &tenant(), id, update)
         .await
         .unwrap();
     manager.resume(&system(), &tenant(), id).await.unwrap();
-    let replayed = replay(&house, &list).await.unwrap();
+    let replayed = replay(&fixture, &list).await.unwrap();
     assert_eq!(
         (counts(&replayed), replayed.suspended),
         ((0, 0, 1, 0), vec![])
     );
-    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
 }
 
-/// A house in which keys were taken away in every way since the backup, with the backup and the export.
+/// A fixture in which keys were taken away in every way since the backup, with the backup and the export.
 struct Taken {
-    house: House,
+    fixture: Fixture,
     backup: Vec<StoredKey>,
     exported: Vec<Restriction>,
     keys: Vec<(ApiKey, Answer)>,
@@ -283,7 +283,7 @@ struct Taken {
 
 impl Taken {
     async fn new() -> Self {
-        let house = House::new().await;
+        let fixture = Fixture::new().await;
         let fired = Principal::user("fired").unwrap();
         let mut all = Vec::new();
         for title in [
@@ -296,21 +296,21 @@ impl Taken {
             "rotated until it is revoked",
             "narrowed",
         ] {
-            all.push(house.issue(title).await);
+            all.push(fixture.issue(title).await);
         }
         let new = new_key("cut off").owner(fired.clone());
-        all.push(house.issue_key(new).await);
+        all.push(fixture.issue_key(new).await);
         let mut backup = Vec::new();
         for key in &all {
-            backup.push(stored(&house, key.record().id()).await);
+            backup.push(stored(&fixture, key.record().id()).await);
         }
-        house.later(HOUR);
+        fixture.later(HOUR);
 
         let id = |index: usize| all[index].record().id();
-        let (manager, actor, tenant) = (house.manager(), system(), tenant());
+        let (manager, actor, tenant) = (fixture.manager(), system(), tenant());
         manager.suspend(&actor, &tenant, id(1)).await.unwrap();
-        house.revoke(id(2)).await;
-        let rotate = async |index, overlap| house.rotate(id(index), overlap).await.unwrap();
+        fixture.revoke(id(2)).await;
+        let rotate = async |index, overlap| fixture.rotate(id(index), overlap).await.unwrap();
         rotate(3, Overlap::None).await;
         rotate(4, Overlap::For(HOUR)).await;
         rotate(5, Overlap::For(DAY * 30)).await;
@@ -322,13 +322,13 @@ impl Taken {
             .unwrap();
         let owner = fired;
         let scope = CutoffScope::Owner { tenant, owner };
-        let now = house.now();
+        let now = fixture.now();
         manager
             .deny_issued_before(&actor, now, scope)
             .await
             .unwrap();
-        house.later(DAY);
-        let exported = export(&house).await;
+        fixture.later(DAY);
+        let exported = export(&fixture).await;
         let answers = [
             Answer::Admitted,
             Answer::Suspended,
@@ -345,12 +345,12 @@ impl Taken {
             backup,
             exported,
             keys: keys.zip(answers).collect(),
-            house,
+            fixture,
         }
     }
 
-    async fn restored(&self) -> House {
-        let fresh = restored(self.backup.clone(), self.house.now()).await;
+    async fn restored(&self) -> Fixture {
+        let fresh = restored(self.backup.clone(), self.fixture.now()).await;
         for (key, _) in &self.keys {
             let answer = fresh.answer(key).await;
             assert_eq!(answer, Answer::Admitted, "revived by the backup");
@@ -358,7 +358,7 @@ impl Taken {
         fresh
     }
 
-    async fn is_carried_over(&self, fresh: &House) {
+    async fn is_carried_over(&self, fresh: &Fixture) {
         for (key, expected) in &self.keys {
             let answer = fresh.answer(key).await;
             match expected {
@@ -369,11 +369,11 @@ impl Taken {
     }
 
     /// The records but for what is told of when something was done.
-    async fn records(&self, house: &House) -> Vec<(KeyStatus, KeyRecord)> {
+    async fn records(&self, fixture: &Fixture) -> Vec<(KeyStatus, KeyRecord)> {
         let mut records = Vec::new();
         for (key, _) in &self.keys {
-            let record = house.record(key.id()).await;
-            records.push((record.status(house.now()), record));
+            let record = fixture.record(key.id()).await;
+            records.push((record.status(fixture.now()), record));
         }
         records
     }
@@ -390,7 +390,7 @@ async fn what_was_taken_in_any_way_since_the_backup_is_taken_again() {
     taken.is_carried_over(&fresh).await;
     let suspended = fresh.record(taken.keys[1].0.id()).await.suspended_at();
     let was = taken
-        .house
+        .fixture
         .record(taken.keys[1].0.id())
         .await
         .suspended_at();
@@ -440,60 +440,60 @@ async fn a_replay_that_stopped_is_done_again() {
 
 #[tokio::test]
 async fn a_lost_answer_narrows_and_tells_nothing_twice() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    house.told().await;
-    house.store.lose([Loss::Answer]);
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    fixture.told().await;
+    fixture.store.lose([Loss::Answer]);
     let list = [limited(id, &json!({ "concurrency": 3 }))];
-    let replayed = replay(&house, &list).await.unwrap();
+    let replayed = replay(&fixture, &list).await.unwrap();
     assert_eq!(counts(&replayed), (0, 1, 0, 0));
-    assert_eq!(house.told().await.len(), 1);
+    assert_eq!(fixture.told().await.len(), 1);
 }
 
 #[tokio::test]
 async fn what_others_do_meanwhile_is_narrowed_or_left_revoked() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    let mut other = stored(&house, id).await;
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    let mut other = stored(&fixture, id).await;
     other.title = "changed by another".parse().unwrap();
     let list = [limited(id, &json!({ "concurrency": 3 }))];
-    house.store.first([Change::Replace {
+    fixture.store.first([Change::Replace {
         expected: other.revision,
         with: Box::new(other),
     }]);
-    let replayed = replay(&house, &list).await.unwrap();
+    let replayed = replay(&fixture, &list).await.unwrap();
     assert_eq!(counts(&replayed), (0, 1, 0, 0));
-    let record = house.record(id).await;
+    let record = fixture.record(id).await;
     assert_eq!(record.title().as_str(), "changed by another");
     assert_eq!(record.concurrency(), Some(number(3)));
 
-    let id = house.issue("key").await.record().id();
-    house.store.first([Change::Revoke {
+    let id = fixture.issue("key").await.record().id();
+    fixture.store.first([Change::Revoke {
         id,
-        at: house.now(),
+        at: fixture.now(),
         reason: RevokeReason::Requested,
     }]);
     let list = [limited(id, &json!({ "concurrency": 3 }))];
-    let replayed = replay(&house, &list).await.unwrap();
+    let replayed = replay(&fixture, &list).await.unwrap();
     assert_eq!(counts(&replayed), (0, 0, 1, 0));
-    assert_eq!(house.status(id).await, KeyStatus::Revoked);
+    assert_eq!(fixture.status(id).await, KeyStatus::Revoked);
 }
 
 #[tokio::test]
 async fn a_key_that_cannot_be_read_does_nothing_before_and_after() {
-    let house = House::new().await;
-    let key = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
     let id = key.record().id();
-    let backup = stored(&house, id).await;
-    house.tamper(id, "access", json!(7)).await;
-    let exported = export(&house).await;
+    let backup = stored(&fixture, id).await;
+    fixture.tamper(id, "access", json!(7)).await;
+    let exported = export(&fixture).await;
     assert_eq!(exported[0].bound, Bound::Unreadable);
-    let fresh = restored([backup.clone()], house.now()).await;
+    let fresh = restored([backup.clone()], fixture.now()).await;
     let replayed = replay(&fresh, &exported).await.unwrap();
     assert_eq!(replayed.suspended, [id]);
     assert_eq!(fresh.answer(key.api_key()).await, Answer::Suspended);
 
-    let fresh = restored([backup], house.now()).await;
+    let fresh = restored([backup], fixture.now()).await;
     fresh.tamper(id, "access", json!(7)).await;
     let list = [limited(id, &json!({ "concurrency": 3 }))];
     let replayed = replay(&fresh, &list).await.unwrap();
@@ -511,12 +511,12 @@ async fn a_key_that_cannot_be_read_does_nothing_before_and_after() {
 
 #[tokio::test]
 async fn what_no_key_can_bear_is_refused_before_anything_is_done() {
-    let house = House::new().await;
-    let key = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
     let id = key.record().id();
     let good = limited(id, &json!({ "concurrency": 3 }));
-    house.told().await;
-    let calls = house.store.calls();
+    fixture.told().await;
+    let calls = fixture.store.calls();
     let many: Vec<_> = (0..1_001).map(|n| format!("project:{n}")).collect();
     let pasted = format!("project:{}", key.api_key().expose());
     let twice = json!({ "name": "minute", "limit": 5, "window_seconds": 60 });
@@ -540,26 +540,26 @@ async fn what_no_key_can_bear_is_refused_before_anything_is_done() {
     ];
     for (bad, why) in cases {
         let list = [good.clone(), limited(id, &bad)];
-        let refused = replay(&house, &list).await.unwrap_err();
+        let refused = replay(&fixture, &list).await.unwrap_err();
         assert!(matches!(refused, ManageError::Invalid(_)), "{refused:?}");
         assert!(refused.to_string().contains(why), "{refused}");
-        assert_eq!(house.store.calls(), calls);
+        assert_eq!(fixture.store.calls(), calls);
     }
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn the_event_says_what_was_taken_and_by_whom() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    house.told().await;
-    let then = house.now();
-    house.later(HOUR);
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    fixture.told().await;
+    let then = fixture.now();
+    fixture.later(HOUR);
     let changed = json!({ "concurrency": 3, "expires_at": text(then), "suspended_at": text(then) });
-    replay(&house, &[limited(id, &changed)]).await.unwrap();
-    let told: Vec<Event> = house.told().await;
+    replay(&fixture, &[limited(id, &changed)]).await.unwrap();
+    let told: Vec<Event> = fixture.told().await;
     assert_eq!(actions(&told), [EventAction::KeySuspended]);
-    is_alices(&told[0], house.now());
+    is_alices(&told[0], fixture.now());
     let then = text(then);
     assert_eq!(
         fields(&told[0]),
@@ -573,11 +573,11 @@ async fn the_event_says_what_was_taken_and_by_whom() {
 
 #[tokio::test]
 async fn an_instant_to_come_suspends_now() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    let later = text(house.now() + DAY);
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    let later = text(fixture.now() + DAY);
     let list = [limited(id, &json!({ "suspended_at": later }))];
-    replay(&house, &list).await.unwrap();
-    let suspended_at = house.record(id).await.suspended_at();
-    assert_eq!(suspended_at, Some(house.now()));
+    replay(&fixture, &list).await.unwrap();
+    let suspended_at = fixture.record(id).await.suspended_at();
+    assert_eq!(suspended_at, Some(fixture.now()));
 }

@@ -9,8 +9,8 @@ use keyward::time::OffsetDateTime;
 use crate::common::*;
 use crate::store::Loss;
 
-async fn log(house: &House) -> Vec<SealedEvent> {
-    let log = house.store.events().unwrap();
+async fn log(fixture: &Fixture) -> Vec<SealedEvent> {
+    let log = fixture.store.events().unwrap();
     let events = log.read(None, 0, usize::MAX).await.unwrap();
     verify_log(&events).unwrap();
     events
@@ -20,35 +20,35 @@ fn numbers(events: &[SealedEvent]) -> Vec<u64> {
     events.iter().map(|sealed| sealed.number).collect()
 }
 
-async fn cut(house: &House, before: OffsetDateTime) -> u64 {
-    let cut = house.manager().cut_events(&system(), before).await;
+async fn cut(fixture: &Fixture, before: OffsetDateTime) -> u64 {
+    let cut = fixture.manager().cut_events(&system(), before).await;
     cut.unwrap().events
 }
 
 #[tokio::test]
 async fn events_before_the_instant_go_and_the_rest_verifies() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for title in ["one", "two", "three"] {
-        house.issue(title).await;
+        fixture.issue(title).await;
     }
-    house.later(HOUR);
-    let boundary = house.now();
-    let (fourth, _) = (house.issue("four").await, house.issue("five").await);
-    house.later(HOUR);
-    let whole = log(&house).await;
+    fixture.later(HOUR);
+    let boundary = fixture.now();
+    let (fourth, _) = (fixture.issue("four").await, fixture.issue("five").await);
+    fixture.later(HOUR);
+    let whole = log(&fixture).await;
     let kept = whole.last().unwrap().head();
     assert_eq!(
-        cut(&house, boundary).await,
+        cut(&fixture, boundary).await,
         3,
         "an event at the instant stays"
     );
-    let rest = log(&house).await;
+    let rest = log(&fixture).await;
     assert_eq!(numbers(&rest), [4, 5, 6]);
     assert_eq!(rest[..2], whole[3..]);
     assert!(rest.iter().any(|sealed| sealed.head() == kept));
     let recorded = &rest[2].event;
     assert_eq!(recorded.action, EventAction::EventsCut);
-    assert_eq!((recorded.at, &recorded.tenant), (house.now(), &None));
+    assert_eq!((recorded.at, &recorded.tenant), (fixture.now(), &None));
     assert_eq!(recorded.actor.to_string(), "system:test");
     let since = text(boundary);
     let hash = whole[2].hash.iter().map(|byte| format!("{byte:02x}"));
@@ -62,65 +62,65 @@ async fn events_before_the_instant_go_and_the_rest_verifies() {
     assert_eq!(fields(recorded), expected);
     assert_eq!(recorded.checkpoint(), Some(whole[2].head()));
     // Nothing else went, and there is nothing more to do.
-    assert_eq!(house.answer(fourth.api_key()).await, Answer::Admitted);
-    let events = house.manager().events(&system(), &tenant(), 0, 100).await;
+    assert_eq!(fixture.answer(fourth.api_key()).await, Answer::Admitted);
+    let events = fixture.manager().events(&system(), &tenant(), 0, 100).await;
     assert_eq!(numbers(&events.unwrap()), [4, 5]);
-    assert_eq!(cut(&house, boundary).await, 0);
-    assert_eq!(numbers(&log(&house).await), [4, 5, 6]);
+    assert_eq!(cut(&fixture, boundary).await, 0);
+    assert_eq!(numbers(&log(&fixture).await), [4, 5, 6]);
     // The next cut takes the record of this one along.
-    house.later(HOUR);
-    assert_eq!(cut(&house, house.now()).await, 3);
-    let rest = log(&house).await;
+    fixture.later(HOUR);
+    assert_eq!(cut(&fixture, fixture.now()).await, 3);
+    let rest = log(&fixture).await;
     assert_eq!(numbers(&rest), [7]);
     assert_eq!(rest[0].event.changes[0].to.as_deref(), Some("4"));
 }
 
 #[tokio::test]
 async fn a_younger_event_keeps_those_after_it() {
-    let house = House::new().await;
-    house.issue("one").await;
-    house.later(HOUR);
-    house.issue("two").await;
+    let fixture = Fixture::new().await;
+    fixture.issue("one").await;
+    fixture.later(HOUR);
+    fixture.issue("two").await;
     // By a clock that ran back.
-    house.clock.set(house.now() - HOUR);
-    house.issue("three").await;
-    house.later(HOUR * 2);
-    assert_eq!(cut(&house, house.now() - HOUR).await, 1);
-    assert_eq!(numbers(&log(&house).await), [2, 3, 4]);
+    fixture.clock.set(fixture.now() - HOUR);
+    fixture.issue("three").await;
+    fixture.later(HOUR * 2);
+    assert_eq!(cut(&fixture, fixture.now() - HOUR).await, 1);
+    assert_eq!(numbers(&log(&fixture).await), [2, 3, 4]);
 }
 
 #[tokio::test]
 async fn an_event_of_a_clock_that_leapt_ahead_keeps_none() {
-    let house = House::new().await;
-    house.issue("one").await;
-    house.clock.set(house.now() + DAY * 3_650);
-    house.issue("ahead").await;
-    house.clock.set(house.now() - DAY * 3_650);
-    house.issue("three").await;
-    house.later(HOUR);
-    assert_eq!(cut(&house, house.now()).await, 3);
-    let rest = log(&house).await;
+    let fixture = Fixture::new().await;
+    fixture.issue("one").await;
+    fixture.clock.set(fixture.now() + DAY * 3_650);
+    fixture.issue("ahead").await;
+    fixture.clock.set(fixture.now() - DAY * 3_650);
+    fixture.issue("three").await;
+    fixture.later(HOUR);
+    assert_eq!(cut(&fixture, fixture.now()).await, 3);
+    let rest = log(&fixture).await;
     assert_eq!(numbers(&rest), [4]);
     // At the end of what is old enough it stays.
-    house.clock.set(house.now() + DAY * 3_650);
-    house.issue("ahead").await;
-    house.clock.set(house.now() - DAY * 3_650 + HOUR);
-    assert_eq!(cut(&house, house.now()).await, 1);
-    assert_eq!(numbers(&log(&house).await), [5, 6]);
+    fixture.clock.set(fixture.now() + DAY * 3_650);
+    fixture.issue("ahead").await;
+    fixture.clock.set(fixture.now() - DAY * 3_650 + HOUR);
+    assert_eq!(cut(&fixture, fixture.now()).await, 1);
+    assert_eq!(numbers(&log(&fixture).await), [5, 6]);
 }
 
 #[tokio::test]
 async fn many_events_go_in_several_commits() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..1_250 {
-        let key = house.issue("key").await;
-        house.revoke(key.record().id()).await;
+        let key = fixture.issue("key").await;
+        fixture.revoke(key.record().id()).await;
     }
-    house.later(HOUR);
-    let commits = house.store.commits();
-    assert_eq!(cut(&house, house.now()).await, 2_500);
-    assert_eq!(house.store.commits() - commits, 3);
-    let rest = log(&house).await;
+    fixture.later(HOUR);
+    let commits = fixture.store.commits();
+    assert_eq!(cut(&fixture, fixture.now()).await, 2_500);
+    assert_eq!(fixture.store.commits() - commits, 3);
+    let rest = log(&fixture).await;
     assert_eq!(numbers(&rest), [2_501, 2_502, 2_503]);
     let through: Vec<_> = rest
         .iter()
@@ -133,18 +133,18 @@ async fn many_events_go_in_several_commits() {
 async fn a_cut_that_was_interrupted_continues() {
     for losses in 0..3 {
         for loss in [Loss::Away, Loss::Answer, Loss::Commit] {
-            let house = House::new().await;
+            let fixture = Fixture::new().await;
             for _ in 0..1_200 {
-                house.issue("key").await;
+                fixture.issue("key").await;
             }
-            house.later(HOUR);
+            fixture.later(HOUR);
             let done = std::iter::repeat_n(Loss::None, losses);
-            house.store.lose(done.chain([loss; 3]));
-            let _ = house.manager().cut_events(&system(), house.now()).await;
-            house.store.lose([]);
-            log(&house).await;
-            cut(&house, house.now()).await;
-            let rest = log(&house).await;
+            fixture.store.lose(done.chain([loss; 3]));
+            let _ = fixture.manager().cut_events(&system(), fixture.now()).await;
+            fixture.store.lose([]);
+            log(&fixture).await;
+            cut(&fixture, fixture.now()).await;
+            let rest = log(&fixture).await;
             assert_eq!(rest[0].number, 1_201, "{loss:?} after {losses}");
         }
     }
@@ -170,42 +170,42 @@ async fn only_actors_for_all_tenants_may_cut() {
             })
         }
     }
-    let house = House::new().await;
-    house.issue("key").await;
-    house.later(HOUR);
-    let calls = house.store.calls();
-    let refused = house.beside(|builder| builder.policy(Refusing)).await;
-    for (house, actor) in [(&house, alice(None)), (&refused, system())] {
-        let cut = house.manager().cut_events(&actor, house.now()).await;
+    let fixture = Fixture::new().await;
+    fixture.issue("key").await;
+    fixture.later(HOUR);
+    let calls = fixture.store.calls();
+    let refused = fixture.beside(|builder| builder.policy(Refusing)).await;
+    for (fixture, actor) in [(&fixture, alice(None)), (&refused, system())] {
+        let cut = fixture.manager().cut_events(&actor, fixture.now()).await;
         assert!(matches!(cut, Err(ManageError::Refused)), "{cut:?}");
     }
-    let ahead = house.now() + SECOND;
-    let cut = house.manager().cut_events(&system(), ahead).await;
+    let ahead = fixture.now() + SECOND;
+    let cut = fixture.manager().cut_events(&system(), ahead).await;
     assert!(matches!(cut, Err(ManageError::InTheFuture)), "{cut:?}");
-    assert_eq!(house.store.calls(), calls);
-    assert_eq!(numbers(&log(&house).await), [1]);
+    assert_eq!(fixture.store.calls(), calls);
+    assert_eq!(numbers(&log(&fixture).await), [1]);
 }
 
 #[tokio::test]
 async fn a_log_that_does_not_verify_is_not_cut() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..5 {
-        house.issue("key").await;
+        fixture.issue("key").await;
     }
-    house.later(HOUR);
-    house.store.hide_event(Some(3));
-    let cut = house.manager().cut_events(&system(), house.now()).await;
+    fixture.later(HOUR);
+    fixture.store.hide_event(Some(3));
+    let cut = fixture.manager().cut_events(&system(), fixture.now()).await;
     let Err(ManageError::Store(StoreError::Corrupt(cause))) = cut else {
         panic!("{cut:?}");
     };
     assert_eq!(cause.to_string(), "the chain of events breaks at event 3");
     // A beginning that was removed without a record is not covered up by the record of a cut.
-    house.store.hide_event(Some(1));
-    let cut = house.manager().cut_events(&system(), house.now()).await;
+    fixture.store.hide_event(Some(1));
+    let cut = fixture.manager().cut_events(&system(), fixture.now()).await;
     assert!(matches!(
         cut,
         Err(ManageError::Store(StoreError::Corrupt(_)))
     ));
-    house.store.hide_event(None);
-    assert_eq!(numbers(&log(&house).await), [1, 2, 3, 4, 5]);
+    fixture.store.hide_event(None);
+    assert_eq!(numbers(&log(&fixture).await), [1, 2, 3, 4, 5]);
 }

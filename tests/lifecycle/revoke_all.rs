@@ -18,54 +18,61 @@ fn leaked() -> RevokeAll {
     RevokeAll::new(RevokeReason::Leaked)
 }
 
-async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {
-    house.manager().revoke_all(&system(), &tenant(), what).await
+async fn revoke_all(fixture: &Fixture, what: RevokeAll) -> Result<RevokedAll, ManageError> {
+    fixture
+        .manager()
+        .revoke_all(&system(), &tenant(), what)
+        .await
 }
 
 #[tokio::test]
 async fn every_key_of_the_tenant_ends_and_no_other() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     // More than two pages of the sweep, several of one instant.
     for n in 0..40 {
-        keys.push(house.issue(&format!("key {n}")).await);
+        keys.push(fixture.issue(&format!("key {n}")).await);
         if n % 5 == 0 {
-            house.later(SECOND);
+            fixture.later(SECOND);
         }
     }
     keys.push(
-        house
-            .issue_key(new_key("asleep").not_before(house.now() + HOUR))
+        fixture
+            .issue_key(new_key("asleep").not_before(fixture.now() + HOUR))
             .await,
     );
-    keys.push(house.issue_key(new_key("expired").expires_in(SECOND)).await);
-    let suspended = house.issue("suspended").await;
-    let damaged = house.issue("damaged").await;
-    let (manager, damaged_id) = (house.manager(), damaged.record().id());
+    keys.push(
+        fixture
+            .issue_key(new_key("expired").expires_in(SECOND))
+            .await,
+    );
+    let suspended = fixture.issue("suspended").await;
+    let damaged = fixture.issue("damaged").await;
+    let (manager, damaged_id) = (fixture.manager(), damaged.record().id());
     manager
         .suspend(&system(), &tenant(), suspended.record().id())
         .await
         .unwrap();
-    house.tamper(damaged_id, "access", json!(7)).await;
+    fixture.tamper(damaged_id, "access", json!(7)).await;
     keys.push(suspended);
     let other = NewKey::new(named("other"), "theirs", READ);
-    let other = house.issue_key(other).await;
-    let before = house.issue("revoked before").await;
-    house.revoke(before.record().id()).await;
-    house.later(SECOND);
-    house.told().await;
+    let other = fixture.issue_key(other).await;
+    let before = fixture.issue("revoked before").await;
+    fixture.revoke(before.record().id()).await;
+    fixture.later(SECOND);
+    fixture.told().await;
 
     let done = manager
         .revoke_all(&alice(Limits::new(scope!("none"))), &tenant(), leaked())
         .await;
     let done = done.unwrap();
-    assert_eq!((done.revoked, done.before), (44, house.now()));
+    assert_eq!((done.revoked, done.before), (44, fixture.now()));
     for key in &keys {
-        assert_eq!(house.answer(key.api_key()).await, LEAKED);
-        let record = house.record(key.record().id()).await;
-        assert_eq!(record.revocation().unwrap().at, house.now());
+        assert_eq!(fixture.answer(key.api_key()).await, LEAKED);
+        let record = fixture.record(key.record().id()).await;
+        assert_eq!(record.revocation().unwrap().at, fixture.now());
     }
-    let stored = keyward::store::KeyStore::get(&house.store, damaged_id)
+    let stored = keyward::store::KeyStore::get(&fixture.store, damaged_id)
         .await
         .unwrap()
         .unwrap();
@@ -73,21 +80,22 @@ async fn every_key_of_the_tenant_ends_and_no_other() {
         stored.revocation.is_some(),
         "what cannot be read can be revoked"
     );
-    assert_eq!(house.answer(other.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(other.api_key()).await, Answer::Admitted);
     let kept = Answer::Revoked(RevokeReason::Requested);
     assert_eq!(
-        house.answer(before.api_key()).await,
+        fixture.answer(before.api_key()).await,
         kept,
         "the first reason stands"
     );
 
-    let told = house.told().await;
-    told.iter().for_each(|event| is_alices(event, house.now()));
+    let told = fixture.told().await;
+    told.iter()
+        .for_each(|event| is_alices(event, fixture.now()));
     assert_eq!(
         (told.len(), told[0].action, told[0].key),
         (45, EventAction::KeysCutOff, None)
     );
-    let now = text(house.now());
+    let now = text(fixture.now());
     assert_eq!(
         fields(&told[0]),
         [
@@ -107,32 +115,32 @@ async fn every_key_of_the_tenant_ends_and_no_other() {
     assert!(keys.iter().all(named));
 
     // Again there is nothing left, and at the same instant nothing is told.
-    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 0);
-    assert!(house.told().await.is_empty());
-    let next = house.issue("issued after, in the same instant").await;
-    assert_eq!(house.answer(next.api_key()).await, Answer::Admitted);
+    assert_eq!(revoke_all(&fixture, leaked()).await.unwrap().revoked, 0);
+    assert!(fixture.told().await.is_empty());
+    let next = fixture.issue("issued after, in the same instant").await;
+    assert_eq!(fixture.answer(next.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
 async fn of_one_owner_only_their_keys_end() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (bob, robot) = (
         Principal::user("bob").unwrap(),
         Principal::integration("bob").unwrap(),
     );
-    let bobs = house.issue_key(new_key("bob's").owner(bob.clone())).await;
-    let robots = house.issue_key(new_key("robot's").owner(robot)).await;
+    let bobs = fixture.issue_key(new_key("bob's").owner(bob.clone())).await;
+    let robots = fixture.issue_key(new_key("robot's").owner(robot)).await;
     let theirs = NewKey::new(named("other"), "elsewhere", READ).owner(bob.clone());
-    let theirs = house.issue_key(theirs).await;
-    house.later(SECOND);
-    house.told().await;
-    let done = revoke_all(&house, leaked().owner(&bob)).await.unwrap();
+    let theirs = fixture.issue_key(theirs).await;
+    fixture.later(SECOND);
+    fixture.told().await;
+    let done = revoke_all(&fixture, leaked().owner(&bob)).await.unwrap();
     assert_eq!(done.revoked, 1);
-    assert_eq!(house.answer(bobs.api_key()).await, LEAKED);
+    assert_eq!(fixture.answer(bobs.api_key()).await, LEAKED);
     for key in [robots, theirs] {
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(
         actions(&told),
         [EventAction::KeysCutOff, EventAction::KeyRevoked]
@@ -145,55 +153,55 @@ async fn of_one_owner_only_their_keys_end() {
 
 #[tokio::test]
 async fn with_an_instant_only_what_was_issued_before_it_ends() {
-    let house = House::new().await;
-    let old = house.issue("old").await;
-    house.later(SECOND);
-    let (then, same) = (house.now(), house.issue("of that instant").await);
-    house.later(SECOND);
-    let new = house.issue("new").await;
-    let done = revoke_all(&house, leaked().issued_before(then))
+    let fixture = Fixture::new().await;
+    let old = fixture.issue("old").await;
+    fixture.later(SECOND);
+    let (then, same) = (fixture.now(), fixture.issue("of that instant").await);
+    fixture.later(SECOND);
+    let new = fixture.issue("new").await;
+    let done = revoke_all(&fixture, leaked().issued_before(then))
         .await
         .unwrap();
     assert_eq!((done.revoked, done.before), (1, then));
-    assert_eq!(house.answer(old.api_key()).await, LEAKED);
+    assert_eq!(fixture.answer(old.api_key()).await, LEAKED);
     for key in [same, new] {
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
-    let future = house.now() + Duration::from_micros(1);
-    let refused = revoke_all(&house, leaked().issued_before(future)).await;
+    let future = fixture.now() + Duration::from_micros(1);
+    let refused = revoke_all(&fixture, leaked().issued_before(future)).await;
     assert!(matches!(refused, Err(ManageError::InTheFuture)));
 }
 
 #[tokio::test]
 async fn what_the_tenant_has_now_ends_whatever_its_date() {
-    let house = House::new().await;
-    let same = house.issue("of this instant").await;
-    house.later(HOUR);
-    let ahead = house.issue("dated by a clock that was ahead").await;
-    house.clock.set(same.record().created_at());
-    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 2);
+    let fixture = Fixture::new().await;
+    let same = fixture.issue("of this instant").await;
+    fixture.later(HOUR);
+    let ahead = fixture.issue("dated by a clock that was ahead").await;
+    fixture.clock.set(same.record().created_at());
+    assert_eq!(revoke_all(&fixture, leaked()).await.unwrap().revoked, 2);
     for key in [same, ahead] {
-        assert_eq!(house.answer(key.api_key()).await, LEAKED);
+        assert_eq!(fixture.answer(key.api_key()).await, LEAKED);
     }
 }
 
 #[tokio::test]
 async fn a_reason_bears_no_key() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let words = format!("found {}", issued.api_key().expose());
-    house.told().await;
+    fixture.told().await;
     let what = RevokeAll::new(RevokeReason::other(&words).unwrap());
-    revoke_all(&house, what).await.unwrap();
+    revoke_all(&fixture, what).await.unwrap();
     let secret = issued.api_key().expose_secret();
     assert!(
-        house
+        fixture
             .told()
             .await
             .iter()
             .all(|event| !event.to_line().contains(secret))
     );
-    let record = house.record(issued.record().id()).await;
+    let record = fixture.record(issued.record().id()).await;
     assert!(
         !record
             .revocation()
@@ -206,21 +214,21 @@ async fn a_reason_bears_no_key() {
 
 #[tokio::test]
 async fn without_a_clock_or_a_store_nothing_is_done() {
-    let house = House::new().await;
-    let (issued, now) = (house.issue("key").await, house.now());
-    house.told().await;
-    house.store.lose([Loss::Away]);
-    let refused = revoke_all(&house, leaked()).await;
+    let fixture = Fixture::new().await;
+    let (issued, now) = (fixture.issue("key").await, fixture.now());
+    fixture.told().await;
+    fixture.store.lose([Loss::Away]);
+    let refused = revoke_all(&fixture, leaked()).await;
     assert!(matches!(
         refused,
         Err(ManageError::Store(StoreError::Unavailable(_)))
     ));
-    house.clock.fail();
+    fixture.clock.fail();
     assert!(matches!(
-        revoke_all(&house, leaked()).await,
+        revoke_all(&fixture, leaked()).await,
         Err(ManageError::Clock)
     ));
-    house.clock.set(now);
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
-    assert!(house.told().await.is_empty());
+    fixture.clock.set(now);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Admitted);
+    assert!(fixture.told().await.is_empty());
 }

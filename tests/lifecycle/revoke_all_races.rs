@@ -16,32 +16,35 @@ fn leaked() -> RevokeAll {
     RevokeAll::new(RevokeReason::Leaked)
 }
 
-async fn revoke_all(house: &House, what: RevokeAll) -> Result<RevokedAll, ManageError> {
-    house.manager().revoke_all(&system(), &tenant(), what).await
+async fn revoke_all(fixture: &Fixture, what: RevokeAll) -> Result<RevokedAll, ManageError> {
+    fixture
+        .manager()
+        .revoke_all(&system(), &tenant(), what)
+        .await
 }
 
-async fn forty(house: &House) -> Vec<Issued> {
+async fn forty(fixture: &Fixture) -> Vec<Issued> {
     let mut keys = Vec::new();
     for n in 0..40 {
-        keys.push(house.issue(&format!("key {n}")).await);
+        keys.push(fixture.issue(&format!("key {n}")).await);
     }
     keys
 }
 
 #[tokio::test]
 async fn interrupted_anywhere_all_have_ended_and_it_can_be_taken_up_again() {
-    type Interruption = fn(&House);
+    type Interruption = fn(&Fixture);
     let interruptions: [(Interruption, u64); 4] = [
         // One look goes to keys that are dated later, and finds none.
-        (|house| house.store.answer_lists(Some(1)), 0),
-        (|house| house.store.answer_lists(Some(2)), 16),
+        (|fixture| fixture.store.answer_lists(Some(1)), 0),
+        (|fixture| fixture.store.answer_lists(Some(2)), 16),
         (
-            |house| house.store.lose([Loss::None, Loss::None, Loss::Away]),
+            |fixture| fixture.store.lose([Loss::None, Loss::None, Loss::Away]),
             16,
         ),
         (
-            |house| {
-                house
+            |fixture| {
+                fixture
                     .store
                     .lose([Loss::None, Loss::Answer, Loss::Commit, Loss::Commit]);
             },
@@ -49,88 +52,93 @@ async fn interrupted_anywhere_all_have_ended_and_it_can_be_taken_up_again() {
         ),
     ];
     for (interrupt, done) in interruptions {
-        let house = House::new().await;
-        let keys = forty(&house).await;
-        house.later(SECOND);
-        interrupt(&house);
-        let stopped = revoke_all(&house, leaked()).await;
+        let fixture = Fixture::new().await;
+        let keys = forty(&fixture).await;
+        fixture.later(SECOND);
+        interrupt(&fixture);
+        let stopped = revoke_all(&fixture, leaked()).await;
         let Err(ManageError::Unfinished { before, .. }) = stopped else {
             panic!("{stopped:?}");
         };
-        assert_eq!(before, house.now());
-        house.store.answer_lists(None);
-        house.store.lose([]);
+        assert_eq!(before, fixture.now());
+        fixture.store.answer_lists(None);
+        fixture.store.lose([]);
         let mut revoked = 0;
         for key in &keys {
-            match house.answer(key.api_key()).await {
+            match fixture.answer(key.api_key()).await {
                 Answer::CutOff => {}
                 LEAKED => revoked += 1,
                 other => panic!("{other:?}"),
             }
         }
         assert_eq!(revoked, done);
-        house.later(SECOND);
-        let later = house.issue("issued since").await;
-        let rest = revoke_all(&house, leaked().issued_before(before))
+        fixture.later(SECOND);
+        let later = fixture.issue("issued since").await;
+        let rest = revoke_all(&fixture, leaked().issued_before(before))
             .await
             .unwrap();
         assert_eq!(rest.revoked, 40 - done);
         for key in &keys {
-            assert_eq!(house.answer(key.api_key()).await, LEAKED);
+            assert_eq!(fixture.answer(key.api_key()).await, LEAKED);
         }
-        assert_eq!(house.answer(later.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(later.api_key()).await, Answer::Admitted);
     }
 }
 
 #[tokio::test]
 async fn interrupted_no_key_is_left_good_whatever_its_date() {
-    let house = House::new().await;
-    let same = house.issue("of this instant").await;
-    house.later(HOUR);
-    let ahead = house.issue("dated by a clock that was ahead").await;
-    house.clock.set(same.record().created_at());
+    let fixture = Fixture::new().await;
+    let same = fixture.issue("of this instant").await;
+    fixture.later(HOUR);
+    let ahead = fixture.issue("dated by a clock that was ahead").await;
+    fixture.clock.set(same.record().created_at());
     // Before anything has ended, nothing is promised.
-    house.store.answer_lists(Some(0));
-    let stopped = revoke_all(&house, leaked()).await;
+    fixture.store.answer_lists(Some(0));
+    let stopped = revoke_all(&fixture, leaked()).await;
     assert!(matches!(stopped, Err(ManageError::Store(_))), "{stopped:?}");
-    house.store.answer_lists(Some(1));
-    let stopped = revoke_all(&house, leaked()).await;
+    fixture.store.answer_lists(Some(1));
+    let stopped = revoke_all(&fixture, leaked()).await;
     assert!(
         matches!(stopped, Err(ManageError::Unfinished { .. })),
         "{stopped:?}"
     );
     for key in [same, ahead] {
-        assert_ne!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_ne!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
 }
 
 #[tokio::test]
 async fn a_key_dated_ahead_that_comes_in_between_is_ended_too() {
-    let house = House::new().await;
-    let key = house.issue("key").await;
-    house.later(SECOND);
-    let stored = house.store.inner().get(key.record().id()).await.unwrap();
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
+    fixture.later(SECOND);
+    let stored = fixture.store.inner().get(key.record().id()).await.unwrap();
     let ahead = StoredKey {
         id: KeyId::from_u128(7),
-        created_at: house.now() + HOUR,
+        created_at: fixture.now() + HOUR,
         ..stored.unwrap()
     };
     // After the look at keys that are dated later, and before the cutoff.
-    house.store.first([Change::Insert(Box::new(ahead))]);
-    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 2);
-    let record = house.record(KeyId::from_u128(7)).await;
+    fixture.store.first([Change::Insert(Box::new(ahead))]);
+    assert_eq!(revoke_all(&fixture, leaked()).await.unwrap().revoked, 2);
+    let record = fixture.record(KeyId::from_u128(7)).await;
     assert_eq!(record.revocation().unwrap().reason, RevokeReason::Leaked);
 }
 
 #[tokio::test]
 async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
-    let house = House::new().await;
-    let mine = house.issue("mine").await;
+    let fixture = Fixture::new().await;
+    let mine = fixture.issue("mine").await;
     let theirs = NewKey::new(named("other"), "theirs", READ);
-    let theirs = house.issue_key(theirs).await;
-    let stored = house.store.inner().get(theirs.record().id()).await.unwrap();
-    house.store.let_stray(stored.unwrap());
-    let listed = house
+    let theirs = fixture.issue_key(theirs).await;
+    let stored = fixture
+        .store
+        .inner()
+        .get(theirs.record().id())
+        .await
+        .unwrap();
+    fixture.store.let_stray(stored.unwrap());
+    let listed = fixture
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))
         .await;
@@ -138,7 +146,7 @@ async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
         matches!(listed, Err(ManageError::Store(StoreError::Corrupt(_)))),
         "{listed:?}"
     );
-    let exported = house
+    let exported = fixture
         .manager()
         .export_restrictions(&system(), &tenant(), None)
         .await;
@@ -146,20 +154,25 @@ async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
         matches!(exported, Err(ManageError::Store(StoreError::Corrupt(_)))),
         "{exported:?}"
     );
-    house.later(SECOND);
-    assert_eq!(revoke_all(&house, leaked()).await.unwrap().revoked, 1);
-    assert_eq!(house.answer(mine.api_key()).await, LEAKED);
-    assert_eq!(house.answer(theirs.api_key()).await, Answer::Admitted);
+    fixture.later(SECOND);
+    assert_eq!(revoke_all(&fixture, leaked()).await.unwrap().revoked, 1);
+    assert_eq!(fixture.answer(mine.api_key()).await, LEAKED);
+    assert_eq!(fixture.answer(theirs.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
 async fn a_list_of_one_owner_shows_no_others_key() {
-    let house = House::new().await;
-    let others = house.issue("another's").await;
-    let stored = house.store.inner().get(others.record().id()).await.unwrap();
-    house.store.let_stray(stored.unwrap());
+    let fixture = Fixture::new().await;
+    let others = fixture.issue("another's").await;
+    let stored = fixture
+        .store
+        .inner()
+        .get(others.record().id())
+        .await
+        .unwrap();
+    fixture.store.let_stray(stored.unwrap());
     let own = KeyQuery::of(&tenant()).owner(alice(None).principal());
-    let listed = house.manager().list(&alice(None), &own).await;
+    let listed = fixture.manager().list(&alice(None), &own).await;
     assert!(
         matches!(listed, Err(ManageError::Store(StoreError::Corrupt(_)))),
         "{listed:?}"
@@ -168,52 +181,52 @@ async fn a_list_of_one_owner_shows_no_others_key() {
 
 #[tokio::test]
 async fn a_lost_answer_counts_and_tells_nothing_twice() {
-    let house = House::new().await;
-    forty(&house).await;
-    house.later(SECOND);
-    house.told().await;
-    house.store.lose([
+    let fixture = Fixture::new().await;
+    forty(&fixture).await;
+    fixture.later(SECOND);
+    fixture.told().await;
+    fixture.store.lose([
         Loss::Answer,
         Loss::Commit,
         Loss::None,
         Loss::Answer,
         Loss::Answer,
     ]);
-    let done = revoke_all(&house, leaked()).await.unwrap();
-    assert_eq!((done.revoked, house.told().await.len()), (40, 41));
+    let done = revoke_all(&fixture, leaked()).await.unwrap();
+    assert_eq!((done.revoked, fixture.told().await.len()), (40, 41));
 }
 
 #[tokio::test]
 async fn an_issue_that_a_revocation_of_all_overtakes_is_refused() {
-    let house = House::new().await;
-    house.later(SECOND);
-    let (scope, before) = (CutoffScope::from(&tenant()), house.now() + SECOND);
-    house.store.first([Change::Cutoff { scope, before }]);
-    let refused = house.manager().issue(&system(), new_key("key")).await;
+    let fixture = Fixture::new().await;
+    fixture.later(SECOND);
+    let (scope, before) = (CutoffScope::from(&tenant()), fixture.now() + SECOND);
+    fixture.store.first([Change::Cutoff { scope, before }]);
+    let refused = fixture.manager().issue(&system(), new_key("key")).await;
     assert!(matches!(
         refused,
         Err(ManageError::ClockBehindCutoff { .. })
     ));
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
 }
 
 /// What had been issued when all were revoked is refused. What is good afterwards was dated no earlier than the
 /// instant before which all have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_key_slips_through_while_all_are_revoked() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for round in 0..200 {
         let tenant = named(&format!("t{round}"));
         let issued = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for _ in 0..4 {
-            let (house, tenant, issued) = (house.clone(), tenant.clone(), Arc::clone(&issued));
+            let (fixture, tenant, issued) = (fixture.clone(), tenant.clone(), Arc::clone(&issued));
             tasks.push(tokio::spawn(async move {
                 for _ in 0..5 {
                     // In every other round all happens in one instant.
-                    house.later(Duration::from_micros(round % 2));
+                    fixture.later(Duration::from_micros(round % 2));
                     let key = NewKey::new(tenant.clone(), "key", READ);
-                    match house.manager().issue(&system(), key).await {
+                    match fixture.manager().issue(&system(), key).await {
                         Ok(key) => issued.lock().unwrap().push(key),
                         // It was overtaken.
                         Err(ManageError::CutOff) => {}
@@ -228,7 +241,7 @@ async fn no_key_slips_through_while_all_are_revoked() {
         let ids =
             |keys: &[Issued]| -> Vec<KeyId> { keys.iter().map(|key| key.record().id()).collect() };
         let had = ids(&issued.lock().unwrap());
-        let done = house
+        let done = fixture
             .manager()
             .revoke_all(&system(), &tenant, leaked())
             .await
@@ -237,11 +250,11 @@ async fn no_key_slips_through_while_all_are_revoked() {
             task.await.unwrap();
         }
         let key = NewKey::new(tenant.clone(), "next", READ);
-        let next = house.issue_key(key).await;
-        assert_eq!(house.answer(next.api_key()).await, Answer::Admitted);
+        let next = fixture.issue_key(key).await;
+        assert_eq!(fixture.answer(next.api_key()).await, Answer::Admitted);
         let issued = std::mem::take(&mut *issued.lock().unwrap());
         for key in issued {
-            if house.answer(key.api_key()).await == Answer::Admitted {
+            if fixture.answer(key.api_key()).await == Answer::Admitted {
                 assert!(!had.contains(&key.record().id()), "it was there before");
                 assert!(key.record().created_at() >= done.before, "round {round}");
             }
@@ -252,30 +265,30 @@ async fn no_key_slips_through_while_all_are_revoked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_revoke_all_each_key_is_counted_once() {
     for _ in 0..20 {
-        let house = House::new().await;
-        let keys = forty(&house).await;
-        house.told().await;
+        let fixture = Fixture::new().await;
+        let keys = forty(&fixture).await;
+        fixture.told().await;
         let mut tasks = Vec::new();
         for _ in 0..4 {
-            let house = house.clone();
+            let fixture = fixture.clone();
             tasks.push(tokio::spawn(async move {
-                revoke_all(&house, leaked()).await.unwrap()
+                revoke_all(&fixture, leaked()).await.unwrap()
             }));
         }
         let mut revoked = 0;
         for task in tasks {
             revoked += task.await.unwrap().revoked;
         }
-        assert_eq!((revoked, house.told().await.len()), (40, 41));
+        assert_eq!((revoked, fixture.told().await.len()), (40, 41));
         assert_eq!(
-            house.status(keys[0].record().id()).await,
+            fixture.status(keys[0].record().id()).await,
             KeyStatus::Revoked
         );
     }
-    let house = House::new().await;
-    let done = revoke_all(&house, leaked()).await.unwrap();
+    let fixture = Fixture::new().await;
+    let done = revoke_all(&fixture, leaked()).await.unwrap();
     assert_eq!(done.revoked, 0, "of a tenant without keys");
-    let list = house
+    let list = fixture
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))
         .await

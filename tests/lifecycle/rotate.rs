@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::common::*;
 
-async fn rotate(house: &House, key: &Issued, how: impl Into<Rotation>) -> Issued {
-    house.rotate(key.record().id(), how).await.unwrap()
+async fn rotate(fixture: &Fixture, key: &Issued, how: impl Into<Rotation>) -> Issued {
+    fixture.rotate(key.record().id(), how).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_successor_inherits_all_but_its_text() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let key = new_key("Nightly ETL")
         .owner(Principal::integration("etl").unwrap())
         .resources(Resources::only(["project:p1".parse().unwrap()]).unwrap())
@@ -26,22 +26,22 @@ async fn a_successor_inherits_all_but_its_text() {
         .quota(Quota::new("q", NonZeroU32::MIN, HOUR).unwrap())
         .concurrency(NonZeroU32::MIN)
         .metadata(Metadata::try_from(json!({"ticket": "OPS-7"})).unwrap())
-        .not_before(house.now())
+        .not_before(fixture.now())
         .expires_in(DAY);
-    let old = house.issue_key(key).await;
+    let old = fixture.issue_key(key).await;
     let id = old.record().id();
-    house.told().await;
-    house.later(HOUR);
-    let (alice, commits) = (alice(None), house.store.commits());
-    let new = house
+    fixture.told().await;
+    fixture.later(HOUR);
+    let (alice, commits) = (alice(None), fixture.store.commits());
+    let new = fixture
         .manager()
         .rotate(&alice, &tenant(), id, Overlap::For(HOUR))
         .await
         .unwrap();
-    assert_eq!(house.store.commits(), commits + 1, "both in one commit");
+    assert_eq!(fixture.store.commits(), commits + 1, "both in one commit");
 
     let (was, is) = (old.record(), new.record());
-    assert_eq!(is, &house.record(is.id()).await);
+    assert_eq!(is, &fixture.record(is.id()).await);
     assert_ne!(is.id(), was.id());
     assert_ne!(new.api_key().expose_secret(), old.api_key().expose_secret());
     assert_ne!(is.digest(), was.digest());
@@ -68,17 +68,17 @@ async fn a_successor_inherits_all_but_its_text() {
     );
     assert_eq!(
         (is.created_at(), is.created_by()),
-        (house.now(), alice.principal())
+        (fixture.now(), alice.principal())
     );
     assert_eq!(
         (is.predecessor(), is.lineage(), is.revision()),
         (Some(id), id, 1)
     );
     assert!(is.rotation().is_none());
-    let kept = house.record(id).await;
+    let kept = fixture.record(id).await;
     let rotated = kept.rotation().unwrap();
-    let ends = house.now() + HOUR;
-    assert_eq!((rotated.successor, rotated.at), (is.id(), house.now()));
+    let ends = fixture.now() + HOUR;
+    assert_eq!((rotated.successor, rotated.at), (is.id(), fixture.now()));
     assert_eq!(
         (rotated.overlap_ends, kept.expires_at()),
         (Some(ends), Some(ends))
@@ -88,12 +88,13 @@ async fn a_successor_inherits_all_but_its_text() {
         (2, None, id)
     );
 
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(
         actions(&told),
         [EventAction::KeyIssued, EventAction::KeyRotated]
     );
-    told.iter().for_each(|event| is_alices(event, house.now()));
+    told.iter()
+        .for_each(|event| is_alices(event, fixture.now()));
     assert_eq!((told[0].key, told[1].key), (Some(is.id()), Some(id)));
     let (new_id, old_id) = (is.id().to_string(), id.to_string());
     assert!(fields(&told[0]).contains(&("predecessor", None, Some(&*old_id))));
@@ -114,7 +115,7 @@ async fn a_successor_inherits_all_but_its_text() {
             .client("10.1.2.3".parse().unwrap())
             .resource("project", project);
         assert_eq!(
-            house.keyward.verifier().verify(&attempt).await.is_ok(),
+            fixture.keyward.verifier().verify(&attempt).await.is_ok(),
             is_admitted
         );
     }
@@ -122,21 +123,21 @@ async fn a_successor_inherits_all_but_its_text() {
 
 #[tokio::test]
 async fn without_overlap_the_old_key_is_revoked_in_the_same_commit() {
-    let house = House::new().await;
-    let old = house.issue("key").await;
-    house.told().await;
-    let commits = house.store.commits();
-    let new = rotate(&house, &old, Overlap::None).await;
-    assert_eq!(house.store.commits(), commits + 1);
+    let fixture = Fixture::new().await;
+    let old = fixture.issue("key").await;
+    fixture.told().await;
+    let commits = fixture.store.commits();
+    let new = rotate(&fixture, &old, Overlap::None).await;
+    assert_eq!(fixture.store.commits(), commits + 1);
     assert_eq!(
-        house.answer(old.api_key()).await,
+        fixture.answer(old.api_key()).await,
         Answer::Revoked(RevokeReason::Rotated)
     );
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
-    let record = house.record(old.record().id()).await;
-    assert_eq!(record.revocation().unwrap().at, house.now());
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
+    let record = fixture.record(old.record().id()).await;
+    assert_eq!(record.revocation().unwrap().at, fixture.now());
     assert_eq!(record.rotation().unwrap().successor, new.record().id());
-    let told = house.told().await;
+    let told = fixture.told().await;
     let expected = [
         EventAction::KeyIssued,
         EventAction::KeyRotated,
@@ -148,25 +149,25 @@ async fn without_overlap_the_old_key_is_revoked_in_the_same_commit() {
 
 #[tokio::test]
 async fn the_successor_lives_as_long_as_was_asked() {
-    let house = House::new().await;
-    let own = house.now() + DAY;
+    let fixture = Fixture::new().await;
+    let own = fixture.now() + DAY;
     let with = || Rotation::new(Overlap::None);
     for (rotation, expected) in [
         (with(), Some(own)),
         (with().never_expires(), None),
-        (with().expires_in(HOUR), Some(house.now() + HOUR)),
+        (with().expires_in(HOUR), Some(fixture.now() + HOUR)),
         (
-            with().expires_at(house.now() + DAY * 9),
-            Some(house.now() + DAY * 9),
+            with().expires_at(fixture.now() + DAY * 9),
+            Some(fixture.now() + DAY * 9),
         ),
     ] {
-        let old = house.issue_key(new_key("key").expires_at(own)).await;
-        let new = rotate(&house, &old, rotation).await;
+        let old = fixture.issue_key(new_key("key").expires_at(own)).await;
+        let new = rotate(&fixture, &old, rotation).await;
         assert_eq!(new.record().expires_at(), expected);
     }
-    let old = house.issue("lives for ever").await;
+    let old = fixture.issue("lives for ever").await;
     assert_eq!(
-        rotate(&house, &old, Overlap::None)
+        rotate(&fixture, &old, Overlap::None)
             .await
             .record()
             .expires_at(),
@@ -177,17 +178,19 @@ async fn the_successor_lives_as_long_as_was_asked() {
 
 #[tokio::test]
 async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
-    let house = House::new().await;
-    let [revoked, cut_off, superseded] = house.ended_keys().await;
-    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
-    let suspended = house.issue("suspended").await;
-    let manager = house.manager();
+    let fixture = Fixture::new().await;
+    let [revoked, cut_off, superseded] = fixture.ended_keys().await;
+    let expired = fixture
+        .issue_key(new_key("expired").expires_in(SECOND))
+        .await;
+    let suspended = fixture.issue("suspended").await;
+    let manager = fixture.manager();
     manager
         .suspend(&system(), &tenant(), suspended.record().id())
         .await
         .unwrap();
-    house.later(SECOND);
-    let commits = house.store.commits();
+    fixture.later(SECOND);
+    let commits = fixture.store.commits();
     for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
         let refused = async |key: &Issued| {
             let id = key.record().id();
@@ -214,17 +217,17 @@ async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
         ));
         assert!(matches!(refused(&suspended).await, ManageError::Suspended));
     }
-    assert_eq!(house.store.commits(), commits);
+    assert_eq!(fixture.store.commits(), commits);
     manager
         .resume(&system(), &tenant(), suspended.record().id())
         .await
         .unwrap();
-    let new = rotate(&house, &suspended, Overlap::UntilRevoked).await;
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    let new = rotate(&fixture, &suspended, Overlap::UntilRevoked).await;
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
     // The old key can still be switched off and on while both are good.
     let id = suspended.record().id();
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    assert_eq!(house.answer(suspended.api_key()).await, Answer::Suspended);
+    assert_eq!(fixture.answer(suspended.api_key()).await, Answer::Suspended);
     assert_eq!(
         manager
             .resume(&system(), &tenant(), id)
@@ -239,15 +242,15 @@ async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
 
 #[tokio::test]
 async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
-    let house = House::new().await;
-    let alice = alice(Limits::new(READ).expires_by(house.now() + DAY));
-    let full = house
+    let fixture = Fixture::new().await;
+    let alice = alice(Limits::new(READ).expires_by(fixture.now() + DAY));
+    let full = fixture
         .issue_key(NewKey::new(tenant(), "full", Access::Full).expires_in(HOUR))
         .await;
-    let lasting = house.issue("lasting").await;
-    let mine = house.issue_key(new_key("mine").expires_in(HOUR)).await;
-    let manager = house.manager();
-    let commits = house.store.commits();
+    let lasting = fixture.issue("lasting").await;
+    let mine = fixture.issue_key(new_key("mine").expires_in(HOUR)).await;
+    let manager = fixture.manager();
+    let commits = fixture.store.commits();
     let none = || Rotation::new(Overlap::None);
     for (key, rotation, exceeded) in [
         (&full, none(), Axis::Access),
@@ -261,7 +264,7 @@ async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
             .await;
         assert!(matches!(refused, Err(ManageError::AboveCeiling(axis)) if axis == exceeded));
     }
-    assert_eq!(house.store.commits(), commits);
+    assert_eq!(fixture.store.commits(), commits);
     let rotation = none().expires_in(DAY);
     assert!(
         manager
@@ -273,30 +276,30 @@ async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
 
 #[tokio::test]
 async fn a_key_of_an_old_format_gets_a_successor_in_the_new_one() {
-    let old_house = House::new().await;
-    let old = old_house.issue("key").await;
+    let old_fixture = Fixture::new().await;
+    let old = old_fixture.issue("key").await;
     let format = KeyFormat::new("newco")
         .unwrap()
         .environment("test")
         .unwrap();
-    let house = old_house.beside(|builder| builder.format(format)).await;
-    let new = rotate(&house, &old, Overlap::UntilRevoked).await;
+    let fixture = old_fixture.beside(|builder| builder.format(format)).await;
+    let new = rotate(&fixture, &old, Overlap::UntilRevoked).await;
     assert!(new.api_key().expose().starts_with("newco_test_"));
     assert_eq!(new.record().prefix(), "newco");
     assert_eq!(
         new.record().display_prefix(),
         new.api_key().display_prefix()
     );
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
-    assert_eq!(old_house.answer(old.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
+    assert_eq!(old_fixture.answer(old.api_key()).await, Answer::Admitted);
 
-    let stray = house
+    let stray = fixture
         .issue("of an environment that is no more")
         .await
         .record()
         .id();
-    house.tamper(stray, "environment", json!("staging")).await;
-    let refused = house
+    fixture.tamper(stray, "environment", json!("staging")).await;
+    let refused = fixture
         .manager()
         .rotate(&system(), &tenant(), stray, Overlap::None)
         .await;

@@ -9,58 +9,61 @@ use keyward::store::{Change, CutoffScope, StoreError};
 use crate::common::*;
 use crate::store::Loss;
 
-async fn capped(most: u32) -> House {
+async fn capped(most: u32) -> Fixture {
     let rules = TenantRules::new().max_keys(NonZeroU32::new(most).unwrap());
-    House::with(|builder| builder.tenant_rules(rules)).await
+    Fixture::with(|builder| builder.tenant_rules(rules)).await
 }
 
 #[tokio::test]
 async fn at_the_cap_one_goes_as_one_comes() {
-    let house = capped(3).await;
+    let fixture = capped(3).await;
     let other = named("other");
     let theirs = keyward::manager::NewKey::new(other, "not counted", READ);
-    house.issue_key(theirs).await;
+    fixture.issue_key(theirs).await;
     let mut ids = Vec::new();
     for n in 0..3 {
-        ids.push(house.issue(&format!("key {n}")).await.record().id());
+        ids.push(fixture.issue(&format!("key {n}")).await.record().id());
     }
-    let (commits, told) = (house.store.commits(), house.told().await.len());
+    let (commits, told) = (fixture.store.commits(), fixture.told().await.len());
     assert_eq!(told, 4);
     for overlap in [Overlap::For(HOUR), Overlap::UntilRevoked] {
-        let refused = house.rotate(ids[0], overlap).await;
+        let refused = fixture.rotate(ids[0], overlap).await;
         assert!(
             matches!(refused, Err(ManageError::TenantFull)),
             "{overlap:?}"
         );
     }
     assert_eq!(
-        (house.store.commits(), house.told().await.len()),
+        (fixture.store.commits(), fixture.told().await.len()),
         (commits + 2, 0)
     );
-    assert!(house.record(ids[0]).await.rotation().is_none());
+    assert!(fixture.record(ids[0]).await.rotation().is_none());
     for id in &mut ids {
-        *id = house
+        *id = fixture
             .rotate(*id, Overlap::None)
             .await
             .unwrap()
             .record()
             .id();
     }
-    let full = house.manager().issue(&system(), new_key("one more")).await;
+    let full = fixture
+        .manager()
+        .issue(&system(), new_key("one more"))
+        .await;
     assert!(
         matches!(full, Err(ManageError::TenantFull)),
         "not one more than the cap"
     );
-    house.revoke(ids[0]).await;
-    let next = house.rotate(ids[1], Overlap::UntilRevoked).await.unwrap();
-    let refused = house.rotate(ids[2], Overlap::UntilRevoked).await;
+    fixture.revoke(ids[0]).await;
+    let next = fixture.rotate(ids[1], Overlap::UntilRevoked).await.unwrap();
+    let refused = fixture.rotate(ids[2], Overlap::UntilRevoked).await;
     assert!(
         matches!(refused, Err(ManageError::TenantFull)),
         "both count until one is revoked"
     );
-    house.revoke(ids[1]).await;
+    fixture.revoke(ids[1]).await;
     assert!(
-        house
+        fixture
             .rotate(next.record().id(), Overlap::UntilRevoked)
             .await
             .is_ok()
@@ -70,115 +73,119 @@ async fn at_the_cap_one_goes_as_one_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_rotate_and_issue_at_the_cap_never_exceed_it() {
     for _ in 0..50 {
-        let house = capped(4).await;
+        let fixture = capped(4).await;
         let (mut tasks, mut ids) = (Vec::new(), Vec::new());
         for n in 0..3 {
-            ids.push(house.issue(&format!("key {n}")).await.record().id());
+            ids.push(fixture.issue(&format!("key {n}")).await.record().id());
         }
         for id in ids {
             for overlap in [Overlap::None, Overlap::UntilRevoked] {
-                let house = house.clone();
+                let fixture = fixture.clone();
                 tasks.push(tokio::spawn(async move {
-                    house.rotate(id, overlap).await.is_ok()
+                    fixture.rotate(id, overlap).await.is_ok()
                 }));
             }
-            let house = house.clone();
+            let fixture = fixture.clone();
             let key = new_key("new");
             tasks.push(tokio::spawn(async move {
-                house.manager().issue(&system(), key).await.is_ok()
+                fixture.manager().issue(&system(), key).await.is_ok()
             }));
         }
         for task in tasks {
             task.await.unwrap();
         }
         let query = KeyQuery::of(&tenant());
-        let list = house.manager().list(&system(), &query).await.unwrap();
+        let list = fixture.manager().list(&system(), &query).await.unwrap();
         assert_eq!(list.keys.len(), 4);
     }
 }
 
 #[tokio::test]
 async fn a_lost_answer_leaves_one_successor() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for losses in [vec![Loss::Answer], vec![Loss::Commit, Loss::Answer]] {
-        let old = house.issue("key").await;
-        house.told().await;
-        house.store.lose(losses);
-        let new = house
+        let old = fixture.issue("key").await;
+        fixture.told().await;
+        fixture.store.lose(losses);
+        let new = fixture
             .rotate(old.record().id(), Overlap::None)
             .await
             .unwrap();
-        assert_eq!(house.told().await.len(), 3);
-        assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.told().await.len(), 3);
+        assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
     }
     // Never settled: a successor that nobody holds may stand in the list, and can be rotated.
-    let old = house.issue("unsettled").await.record().id();
-    house.store.lose([Loss::Answer, Loss::Commit, Loss::Commit]);
-    let unsettled = house.rotate(old, Overlap::None).await;
+    let old = fixture.issue("unsettled").await.record().id();
+    fixture
+        .store
+        .lose([Loss::Answer, Loss::Commit, Loss::Commit]);
+    let unsettled = fixture.rotate(old, Overlap::None).await;
     assert!(matches!(
         unsettled,
         Err(ManageError::Store(StoreError::Indeterminate(_)))
     ));
-    let rotated = house.rotate(old, Overlap::None).await;
+    let rotated = fixture.rotate(old, Overlap::None).await;
     assert!(matches!(rotated, Err(ManageError::AlreadyRevoked { .. })));
     let query = KeyQuery::of(&tenant()).title_prefix("unsettled");
-    let list = house.manager().list(&system(), &query).await.unwrap();
+    let list = fixture.manager().list(&system(), &query).await.unwrap();
     let [stray] = &list.keys[..] else {
         panic!("{list:?}")
     };
-    let new = house.rotate(stray.id(), Overlap::None).await.unwrap();
-    assert_eq!(house.answer(new.api_key()).await, Answer::Admitted);
+    let new = fixture.rotate(stray.id(), Overlap::None).await.unwrap();
+    assert_eq!(fixture.answer(new.api_key()).await, Answer::Admitted);
     assert_eq!(new.record().lineage(), old);
 }
 
 #[tokio::test]
 async fn a_revocation_or_a_kill_switch_that_comes_first_leaves_no_successor() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
-        let id = house.issue("key").await.record().id();
-        let (at, reason) = (house.now(), RevokeReason::Leaked);
-        house.store.first([Change::Revoke { id, at, reason }]);
-        let refused = house.rotate(id, overlap).await;
+        let id = fixture.issue("key").await.record().id();
+        let (at, reason) = (fixture.now(), RevokeReason::Leaked);
+        fixture.store.first([Change::Revoke { id, at, reason }]);
+        let refused = fixture.rotate(id, overlap).await;
         assert!(matches!(refused, Err(ManageError::AlreadyRevoked { .. })));
         assert_eq!(
-            house.record(id).await.revocation().unwrap().reason,
+            fixture.record(id).await.revocation().unwrap().reason,
             RevokeReason::Leaked
         );
     }
-    let id = house.issue("key").await.record().id();
-    let (scope, before) = (CutoffScope::from(&tenant()), house.now() + SECOND);
-    house.store.first([Change::Cutoff { scope, before }]);
-    let refused = house.rotate(id, Overlap::UntilRevoked).await;
+    let id = fixture.issue("key").await.record().id();
+    let (scope, before) = (CutoffScope::from(&tenant()), fixture.now() + SECOND);
+    fixture.store.first([Change::Cutoff { scope, before }]);
+    let refused = fixture.rotate(id, Overlap::UntilRevoked).await;
     assert!(matches!(
         refused,
         Err(ManageError::ClockBehindCutoff { .. })
     ));
-    let live = house
+    let live = fixture
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))
         .await
         .unwrap();
     assert!(live.keys.is_empty());
     // One that ends the key, but nothing that is issued now: the successor would outlive it.
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    house.later(HOUR);
-    let (scope, before) = (CutoffScope::from(&tenant()), house.now() - SECOND);
-    house.store.first([Change::Cutoff { scope, before }]);
-    let refused = house.rotate(id, Overlap::UntilRevoked).await;
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    fixture.later(HOUR);
+    let (scope, before) = (CutoffScope::from(&tenant()), fixture.now() - SECOND);
+    fixture.store.first([Change::Cutoff { scope, before }]);
+    let refused = fixture.rotate(id, Overlap::UntilRevoked).await;
     assert!(matches!(refused, Err(ManageError::CutOff)), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_rotate_a_key_one_succeeds() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for round in 0..100 {
         let overlap = [Overlap::None, Overlap::UntilRevoked][round % 2];
-        let id = house.issue("key").await.record().id();
+        let id = fixture.issue("key").await.record().id();
         let mut tasks = Vec::new();
         for _ in 0..4 {
-            let house = house.clone();
-            tasks.push(tokio::spawn(async move { house.rotate(id, overlap).await }));
+            let fixture = fixture.clone();
+            tasks.push(tokio::spawn(
+                async move { fixture.rotate(id, overlap).await },
+            ));
         }
         let mut issued = Vec::new();
         for task in tasks {
@@ -189,7 +196,7 @@ async fn of_many_who_rotate_a_key_one_succeeds() {
                 Err(other) => panic!("{other:?}"),
             }
         }
-        let successor = house.record(id).await.rotation().unwrap().successor;
+        let successor = fixture.record(id).await.rotation().unwrap().successor;
         assert_eq!(issued, [successor], "round {round}");
     }
 }

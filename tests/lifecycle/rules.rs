@@ -27,11 +27,11 @@ impl RuleBook for Table {
     }
 }
 
-async fn house() -> (House, Table) {
+async fn fixture() -> (Fixture, Table) {
     let table = Table::default();
     let scopes = [scope!("admin").described("All").implies_all()];
-    let house = House::with(|builder| builder.tenant_rules(table.clone()).scopes(scopes)).await;
-    (house, table)
+    let fixture = Fixture::with(|builder| builder.tenant_rules(table.clone()).scopes(scopes)).await;
+    (fixture, table)
 }
 
 impl Table {
@@ -54,7 +54,7 @@ fn with_access(access: impl Into<Access>) -> NewKey {
 
 #[tokio::test]
 async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
-    let (house, table) = house().await;
+    let (fixture, table) = fixture().await;
     let admin = || Access::from(scope!("admin"));
     let both = || Access::from([READ, WRITE]);
     for (rule, allowed, barred) in [
@@ -78,7 +78,7 @@ async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
         table.put(TenantRules::new().access(rule));
         for access in allowed {
             assert!(
-                house
+                fixture
                     .manager()
                     .issue(&system(), with_access(access))
                     .await
@@ -86,22 +86,25 @@ async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
             );
         }
         for access in barred {
-            let commits = house.store.commits();
-            let refused = house.manager().issue(&system(), with_access(access)).await;
+            let commits = fixture.store.commits();
+            let refused = fixture
+                .manager()
+                .issue(&system(), with_access(access))
+                .await;
             assert!(is_barred(&refused));
-            assert_eq!(house.store.commits(), commits);
+            assert_eq!(fixture.store.commits(), commits);
         }
     }
     table.put(TenantRules::new().access(READ));
     let elsewhere = NewKey::new(named("other"), "key", Access::Full);
-    assert!(house.manager().issue(&system(), elsewhere).await.is_ok());
+    assert!(fixture.manager().issue(&system(), elsewhere).await.is_ok());
 }
 
 #[tokio::test]
 async fn keys_expire_no_later_than_the_rule_says() {
-    let (house, table) = house().await;
+    let (fixture, table) = fixture().await;
     table.put(TenantRules::new().max_lifetime(DAY));
-    let issue = async |key: NewKey| house.manager().issue(&system(), key).await;
+    let issue = async |key: NewKey| fixture.manager().issue(&system(), key).await;
     assert!(lives_too_long(&issue(new_key("for ever")).await));
     assert!(lives_too_long(
         &issue(new_key("key").expires_in(DAY + Duration::from_micros(1))).await
@@ -109,8 +112,8 @@ async fn keys_expire_no_later_than_the_rule_says() {
     assert!(issue(new_key("key").expires_in(DAY)).await.is_ok());
     // It is its life that is bound, not the part of it in which it may be used.
     let late = new_key("key")
-        .not_before(house.now() + HOUR)
-        .expires_at(house.now() + DAY + HOUR);
+        .not_before(fixture.now() + HOUR)
+        .expires_at(fixture.now() + DAY + HOUR);
     assert!(lives_too_long(&issue(late).await));
     // However long: it must end.
     table.put(TenantRules::new().max_lifetime(Duration::MAX));
@@ -124,17 +127,17 @@ async fn keys_expire_no_later_than_the_rule_says() {
 
 #[tokio::test]
 async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it() {
-    let (house, table) = house().await;
-    let manager = house.manager();
-    let full = house.issue_key(with_access(Access::Full)).await;
+    let (fixture, table) = fixture().await;
+    let manager = fixture.manager();
+    let full = fixture.issue_key(with_access(Access::Full)).await;
     let id = full.record().id();
-    let asleep = house.issue_key(with_access(Access::Full)).await;
+    let asleep = fixture.issue_key(with_access(Access::Full)).await;
     manager
         .suspend(&system(), &tenant(), asleep.record().id())
         .await
         .unwrap();
     table.put(TenantRules::new().access(READ));
-    assert_eq!(house.answer(full.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(full.api_key()).await, Answer::Admitted);
     let rename = KeyUpdate::new()
         .title("renamed")
         .concurrency(NonZeroU32::new(5));
@@ -151,14 +154,14 @@ async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it(
     );
 
     for overlap in [Overlap::None, Overlap::UntilRevoked] {
-        assert!(is_barred(&house.rotate(id, overlap).await));
+        assert!(is_barred(&fixture.rotate(id, overlap).await));
     }
     assert!(is_barred(
         &manager
             .resume(&system(), &tenant(), asleep.record().id())
             .await
     ));
-    assert_eq!(house.answer(asleep.api_key()).await, Answer::Suspended);
+    assert_eq!(fixture.answer(asleep.api_key()).await, Answer::Suspended);
     for access in [Access::from([READ, WRITE]), WRITE.into()] {
         let update = KeyUpdate::new().access(access);
         assert!(is_barred(
@@ -173,7 +176,7 @@ async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it(
         .await
         .unwrap();
     manager.resume(&system(), &tenant(), id).await.unwrap();
-    assert!(house.rotate(id, Overlap::None).await.is_ok());
+    assert!(fixture.rotate(id, Overlap::None).await.is_ok());
     let id = asleep.record().id();
     let reason = RevokeReason::Requested;
     assert!(
@@ -186,10 +189,10 @@ async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it(
 
 #[tokio::test]
 async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
-    let (house, table) = house().await;
-    let manager = house.manager();
-    let lasting = house.issue("lasting").await.record().id();
-    let short = house
+    let (fixture, table) = fixture().await;
+    let manager = fixture.manager();
+    let lasting = fixture.issue("lasting").await.record().id();
+    let short = fixture
         .issue_key(new_key("short").expires_in(DAY))
         .await
         .record()
@@ -207,48 +210,58 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
     table.put(TenantRules::new().max_lifetime(DAY));
 
     let none = || Rotation::new(Overlap::None);
-    assert!(lives_too_long(&house.rotate(lasting, none()).await));
+    assert!(lives_too_long(&fixture.rotate(lasting, none()).await));
     assert!(lives_too_long(
-        &house.rotate(short, none().never_expires()).await
+        &fixture.rotate(short, none().never_expires()).await
     ));
     assert!(lives_too_long(
-        &house.rotate(short, none().expires_in(DAY + SECOND)).await
+        &fixture.rotate(short, none().expires_in(DAY + SECOND)).await
     ));
-    assert!(house.rotate(lasting, none().expires_in(DAY)).await.is_ok());
-    house.later(HOUR);
+    assert!(
+        fixture
+            .rotate(lasting, none().expires_in(DAY))
+            .await
+            .is_ok()
+    );
+    fixture.later(HOUR);
     // A successor's life begins when it is issued.
-    let renewed = house.rotate(short, none().expires_in(DAY)).await.unwrap();
-    assert_eq!(renewed.record().expires_at(), Some(house.now() + DAY));
+    let renewed = fixture.rotate(short, none().expires_in(DAY)).await.unwrap();
+    assert_eq!(renewed.record().expires_at(), Some(fixture.now() + DAY));
 }
 
 #[tokio::test]
 async fn the_cap_counts_what_is_not_revoked_expired_keys_too() {
-    let (house, table) = house().await;
+    let (fixture, table) = fixture().await;
     let most = |count| TenantRules::new().max_keys(NonZeroU32::new(count).unwrap());
     table.put(most(3));
-    let expired = house
+    let expired = fixture
         .issue_key(new_key("expired").expires_in(SECOND))
         .await
         .record()
         .id();
-    let suspended = house.issue("suspended").await.record().id();
-    house
+    let suspended = fixture.issue("suspended").await.record().id();
+    fixture
         .manager()
         .suspend(&system(), &tenant(), suspended)
         .await
         .unwrap();
-    let third = house.issue("third").await.record().id();
-    house.later(SECOND);
-    let issue = async || house.manager().issue(&system(), new_key("one more")).await;
+    let third = fixture.issue("third").await.record().id();
+    fixture.later(SECOND);
+    let issue = async || {
+        fixture
+            .manager()
+            .issue(&system(), new_key("one more"))
+            .await
+    };
     assert!(matches!(issue().await, Err(ManageError::TenantFull)));
-    house.revoke(expired).await;
+    fixture.revoke(expired).await;
     assert!(issue().await.is_ok());
     // Lowered under what there is: nothing ends, and nothing comes.
     table.put(most(1));
-    house.revoke(third).await;
+    fixture.revoke(third).await;
     assert!(matches!(issue().await, Err(ManageError::TenantFull)));
     assert!(
-        house
+        fixture
             .manager()
             .resume(&system(), &tenant(), suspended)
             .await

@@ -10,10 +10,10 @@ use crate::common::*;
 
 #[tokio::test]
 async fn a_new_key_is_revealed_with_all_that_may_be_shown_of_it() {
-    let house = House::new().await;
-    let issued = house.issue("Power BI").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("Power BI").await;
     let shown = serde_json::to_value(issued.reveal()).unwrap();
-    let view = serde_json::to_value(issued.record().view(house.now())).unwrap();
+    let view = serde_json::to_value(issued.record().view(fixture.now())).unwrap();
     for (member, value) in view.as_object().unwrap() {
         assert_eq!(shown[member], *value, "{member}");
     }
@@ -38,21 +38,21 @@ async fn a_new_key_is_revealed_with_all_that_may_be_shown_of_it() {
 
 #[tokio::test]
 async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
-    let house = House::new().await;
-    let used = house.issue("used").await;
-    house.later(SECOND);
+    let fixture = Fixture::new().await;
+    let used = fixture.issue("used").await;
+    fixture.later(SECOND);
     for title in ["second", "third"] {
-        house.issue(title).await;
-        house.later(SECOND);
+        fixture.issue(title).await;
+        fixture.later(SECOND);
     }
     let need = Requirement::any_key();
     let attempt = Attempt::new(used.api_key().presented(), &need);
-    drop(house.keyward.verifier().verify(&attempt).await.unwrap());
-    house.keyward.flush_usage().await.unwrap();
+    drop(fixture.keyward.verifier().verify(&attempt).await.unwrap());
+    fixture.keyward.flush_usage().await.unwrap();
 
     let query = || all().limit(2);
-    let page = house.manager().list(&system(), &query()).await.unwrap();
-    let first = serde_json::to_value(page.view(house.now())).unwrap();
+    let page = fixture.manager().list(&system(), &query()).await.unwrap();
+    let first = serde_json::to_value(page.view(fixture.now())).unwrap();
     assert_eq!(first["keys"][0]["title"], "third");
     assert_eq!(first["keys"][0]["usage"], Value::Null);
     assert_eq!(first["keys"][0]["status"], "active");
@@ -61,11 +61,11 @@ async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
     // A cursor comes back from a browser as it was sent there.
     let cursor: PageCursor = serde_json::from_value(first["next"].clone()).unwrap();
     let rest = query().after(cursor).unwrap();
-    let page = house.manager().list(&system(), &rest).await.unwrap();
-    let last = serde_json::to_value(page.view(house.now())).unwrap();
+    let page = fixture.manager().list(&system(), &rest).await.unwrap();
+    let last = serde_json::to_value(page.view(fixture.now())).unwrap();
     assert_eq!(last["keys"][0]["title"], "used");
     assert_eq!(last["keys"][0]["usage"]["granted"], 1);
-    let usage = house.store.inner().usage().unwrap();
+    let usage = fixture.store.inner().usage().unwrap();
     let stored = usage.read(&[used.record().id()]).await.unwrap()[0].unwrap();
     assert_eq!(
         last["keys"][0]["usage"]["last_used_at"],
@@ -77,13 +77,13 @@ async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
 
 #[tokio::test]
 async fn a_tenants_events_are_read_by_its_own_people_in_their_order() {
-    let house = House::new().await;
-    let first = house.issue("first").await;
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("first").await;
     let elsewhere = keyward::manager::NewKey::new(named("other"), "elsewhere", READ);
-    house.issue_key(elsewhere).await;
-    house.revoke(first.record().id()).await;
+    fixture.issue_key(elsewhere).await;
+    fixture.revoke(first.record().id()).await;
     let alice = alice(None);
-    let events = house
+    let events = fixture
         .manager()
         .events(&alice, &tenant(), 0, 100)
         .await
@@ -94,23 +94,23 @@ async fn a_tenants_events_are_read_by_its_own_people_in_their_order() {
         .collect();
     use keyward::audit::EventAction::{KeyIssued, KeyRevoked};
     assert_eq!(told, [(1, KeyIssued), (3, KeyRevoked)]);
-    let after = house
+    let after = fixture
         .manager()
         .events(&alice, &tenant(), 1, 100)
         .await
         .unwrap();
     assert_eq!(after, events[1..]);
-    let one = house
+    let one = fixture
         .manager()
         .events(&alice, &tenant(), 0, 1)
         .await
         .unwrap();
     assert_eq!(one, events[..1]);
-    let refused = house
+    let refused = fixture
         .manager()
         .events(&alice, &named("other"), 0, 100)
         .await;
     assert!(matches!(refused, Err(ManageError::Refused)));
     let whole = KeyQuery::of(&named("other"));
-    assert!(house.manager().list(&alice, &whole).await.is_err());
+    assert!(fixture.manager().list(&alice, &whole).await.is_err());
 }

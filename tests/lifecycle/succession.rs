@@ -8,18 +8,18 @@ use keyward::manager::{Actor, InvalidKey, KeyQuery, ManageError, Overlap, Rotati
 
 use crate::common::*;
 
-async fn capped(most: u32) -> House {
+async fn capped(most: u32) -> Fixture {
     let rules = TenantRules::new().max_keys(NonZeroU32::new(most).unwrap());
-    House::with(|builder| builder.tenant_rules(rules)).await
+    Fixture::with(|builder| builder.tenant_rules(rules)).await
 }
 
 #[tokio::test]
 async fn a_line_of_keys_remembers_where_it_began() {
-    let house = House::new().await;
-    let first = house.issue("key").await.record().id();
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("key").await.record().id();
     let mut last = first;
     for _ in 0..5 {
-        let next = house.rotate(last, Overlap::For(DAY)).await.unwrap();
+        let next = fixture.rotate(last, Overlap::For(DAY)).await.unwrap();
         assert_eq!(
             (next.record().predecessor(), next.record().lineage()),
             (Some(last), first)
@@ -30,64 +30,64 @@ async fn a_line_of_keys_remembers_where_it_began() {
 
 #[tokio::test]
 async fn a_key_is_rotated_once_and_again_only_if_its_successor_was_revoked() {
-    let house = House::new().await;
-    let old = house.issue_key(new_key("key").expires_in(DAY * 30)).await;
+    let fixture = Fixture::new().await;
+    let old = fixture.issue_key(new_key("key").expires_in(DAY * 30)).await;
     let id = old.record().id();
-    let first = house
+    let first = fixture
         .rotate(id, Overlap::For(DAY))
         .await
         .unwrap()
         .record()
         .id();
     for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
-        let refused = house.rotate(id, overlap).await;
+        let refused = fixture.rotate(id, overlap).await;
         assert!(
             matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == first)
         );
     }
     // Switched off is not revoked.
-    house
+    fixture
         .manager()
         .suspend(&system(), &tenant(), first)
         .await
         .unwrap();
-    let refused = house.rotate(id, Overlap::None).await;
+    let refused = fixture.rotate(id, Overlap::None).await;
     assert!(matches!(refused, Err(ManageError::AlreadyRotated { .. })));
 
-    house.revoke(first).await;
-    house.told().await;
+    fixture.revoke(first).await;
+    fixture.told().await;
     // The overlap that was given once is not lengthened by another.
-    let ends = house.now() + DAY;
+    let ends = fixture.now() + DAY;
     for overlap in [
         Overlap::For(DAY * 9),
         Overlap::UntilRevoked,
         Overlap::For(HOUR),
     ] {
-        let next = house.rotate(id, overlap).await.unwrap();
+        let next = fixture.rotate(id, overlap).await.unwrap();
         assert_eq!(
             (next.record().predecessor(), next.record().lineage()),
             (Some(id), id)
         );
-        let record = house.record(id).await;
+        let record = fixture.record(id).await;
         assert_eq!(record.rotation().unwrap().successor, next.record().id());
         let expected = if overlap == Overlap::For(HOUR) {
-            house.now() + HOUR
+            fixture.now() + HOUR
         } else {
             ends
         };
         assert_eq!(record.expires_at(), Some(expected), "{overlap:?}");
-        let told = house.told().await;
+        let told = fixture.told().await;
         assert_eq!(
             actions(&told),
             [EventAction::KeyIssued, EventAction::KeyRotated]
         );
-        assert_eq!(house.answer(old.api_key()).await, Answer::Admitted);
-        house.revoke(next.record().id()).await;
-        house.told().await;
+        assert_eq!(fixture.answer(old.api_key()).await, Answer::Admitted);
+        fixture.revoke(next.record().id()).await;
+        fixture.told().await;
     }
-    house.later(HOUR);
-    assert_eq!(house.answer(old.api_key()).await, Answer::Superseded);
-    let refused = house.rotate(id, Overlap::None).await;
+    fixture.later(HOUR);
+    assert_eq!(fixture.answer(old.api_key()).await, Answer::Superseded);
+    let refused = fixture.rotate(id, Overlap::None).await;
     assert!(matches!(
         refused,
         Err(ManageError::Ended(KeyStatus::Revoked))
@@ -96,161 +96,161 @@ async fn a_key_is_rotated_once_and_again_only_if_its_successor_was_revoked() {
 
 #[tokio::test]
 async fn ancestors_whose_overlap_is_over_are_revoked_on_the_way() {
-    let house = capped(2).await;
-    let first = house.issue("key").await.record().id();
-    let second = house
+    let fixture = capped(2).await;
+    let first = fixture.issue("key").await.record().id();
+    let second = fixture
         .rotate(first, Overlap::For(HOUR))
         .await
         .unwrap()
         .record()
         .id();
-    let refused = house.rotate(second, Overlap::For(HOUR)).await;
+    let refused = fixture.rotate(second, Overlap::For(HOUR)).await;
     assert!(
         matches!(refused, Err(ManageError::TenantFull)),
         "the overlap goes on"
     );
-    assert!(house.record(first).await.revocation().is_none());
-    house.told().await;
-    house.later(HOUR);
+    assert!(fixture.record(first).await.revocation().is_none());
+    fixture.told().await;
+    fixture.later(HOUR);
     let alice = alice(None);
-    let third = house
+    let third = fixture
         .manager()
         .rotate(&alice, &tenant(), second, Overlap::For(HOUR))
         .await;
     let third = third.unwrap().record().id();
-    let record = house.record(first).await;
+    let record = fixture.record(first).await;
     let revocation = record.revocation().unwrap();
     assert_eq!(
         (revocation.at, &revocation.reason),
-        (house.now(), &RevokeReason::Rotated)
+        (fixture.now(), &RevokeReason::Rotated)
     );
-    let told = house.told().await;
+    let told = fixture.told().await;
     let expected = [
         EventAction::KeyRevoked,
         EventAction::KeyIssued,
         EventAction::KeyRotated,
     ];
     assert_eq!(actions(&told), expected);
-    is_alices(&told[0], house.now());
+    is_alices(&told[0], fixture.now());
     assert_eq!(told[0].key, Some(first));
-    house.later(HOUR);
-    assert!(house.rotate(third, Overlap::None).await.is_ok());
-    assert!(house.record(second).await.revocation().is_some());
+    fixture.later(HOUR);
+    assert!(fixture.rotate(third, Overlap::None).await.is_ok());
+    assert!(fixture.record(second).await.revocation().is_some());
 }
 
 #[tokio::test]
 async fn ancestors_that_are_still_good_stay() {
-    let house = House::new().await;
-    let old = house.issue("key").await;
-    let second = house
+    let fixture = Fixture::new().await;
+    let old = fixture.issue("key").await;
+    let second = fixture
         .rotate(old.record().id(), Overlap::UntilRevoked)
         .await
         .unwrap();
-    let third = house
+    let third = fixture
         .rotate(second.record().id(), Overlap::For(DAY))
         .await
         .unwrap();
-    house.later(HOUR);
-    house
+    fixture.later(HOUR);
+    fixture
         .rotate(third.record().id(), Overlap::For(DAY))
         .await
         .unwrap();
     for key in [&old, &second, &third] {
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     }
     // One that goes on does not stand before one whose time is over.
-    let first = house.issue("key").await;
-    let second = house
+    let first = fixture.issue("key").await;
+    let second = fixture
         .rotate(first.record().id(), Overlap::For(HOUR))
         .await
         .unwrap();
-    let third = house
+    let third = fixture
         .rotate(second.record().id(), Overlap::UntilRevoked)
         .await
         .unwrap();
-    house.later(HOUR);
-    house
+    fixture.later(HOUR);
+    fixture
         .rotate(third.record().id(), Overlap::For(DAY))
         .await
         .unwrap();
     assert!(
-        house
+        fixture
             .record(first.record().id())
             .await
             .revocation()
             .is_some()
     );
-    assert_eq!(house.answer(second.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(second.api_key()).await, Answer::Admitted);
 }
 
 #[tokio::test]
 async fn an_ancestor_behind_a_revoked_one_is_retired_too() {
-    let house = House::new().await;
-    let first = house.issue("key").await.record().id();
-    let second = house
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("key").await.record().id();
+    let second = fixture
         .rotate(first, Overlap::For(DAY))
         .await
         .unwrap()
         .record()
         .id();
-    let third = house
+    let third = fixture
         .rotate(second, Overlap::None)
         .await
         .unwrap()
         .record()
         .id();
-    house.later(DAY);
-    let fourth = house
+    fixture.later(DAY);
+    let fourth = fixture
         .rotate(third, Overlap::None)
         .await
         .unwrap()
         .record()
         .id();
-    house.rotate(fourth, Overlap::None).await.unwrap();
+    fixture.rotate(fourth, Overlap::None).await.unwrap();
     assert!(
-        house.record(first).await.revocation().is_some(),
+        fixture.record(first).await.revocation().is_some(),
         "else it weighs on the cap for ever"
     );
 }
 
 #[tokio::test]
 async fn a_long_line_is_retired_whole_in_the_end() {
-    let house = House::new().await;
-    let first = house.issue("key").await.record().id();
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("key").await.record().id();
     let mut last = first;
     for _ in 0..12 {
-        last = house
+        last = fixture
             .rotate(last, Overlap::For(DAY))
             .await
             .unwrap()
             .record()
             .id();
     }
-    house.later(DAY);
+    fixture.later(DAY);
     for _ in 0..4 {
-        last = house
+        last = fixture
             .rotate(last, Overlap::None)
             .await
             .unwrap()
             .record()
             .id();
     }
-    let live = house
+    let live = fixture
         .manager()
         .list(&system(), &KeyQuery::of(&tenant()))
         .await
         .unwrap();
     assert_eq!(live.keys.len(), 1);
-    assert!(house.record(first).await.revocation().is_some());
+    assert!(fixture.record(first).await.revocation().is_some());
 }
 
 #[tokio::test]
 async fn the_name_of_who_rotates_holds_no_key() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let pasted = Actor::system(issued.api_key().expose());
     let id = issued.record().id();
-    let refused = house
+    let refused = fixture
         .manager()
         .rotate(&pasted, &tenant(), id, Overlap::None)
         .await;
@@ -264,77 +264,77 @@ async fn the_name_of_who_rotates_holds_no_key() {
 #[tokio::test]
 async fn a_second_successor_lives_as_long_as_the_key_would_have() {
     for own_end in [None, Some(DAY * 90)] {
-        let house = House::new().await;
+        let fixture = Fixture::new().await;
         let mut key = new_key("key");
         if let Some(life) = own_end {
             key = key.expires_in(life);
         }
-        let old = house.issue_key(key).await;
+        let old = fixture.issue_key(key).await;
         let id = old.record().id();
-        let first = house.rotate(id, Overlap::For(DAY)).await.unwrap();
-        house.revoke(first.record().id()).await;
+        let first = fixture.rotate(id, Overlap::For(DAY)).await.unwrap();
+        fixture.revoke(first.record().id()).await;
         // The overlap shortened the old key's life; that is no reason to shorten its successor's.
-        let second = house.rotate(id, Overlap::For(HOUR)).await.unwrap();
+        let second = fixture.rotate(id, Overlap::For(HOUR)).await.unwrap();
         assert_eq!(second.record().expires_at(), old.record().expires_at());
-        let shortened = house.record(id).await.expires_at().unwrap();
-        assert_eq!(shortened, house.now() + HOUR);
-        house.revoke(second.record().id()).await;
+        let shortened = fixture.record(id).await.expires_at().unwrap();
+        assert_eq!(shortened, fixture.now() + HOUR);
+        fixture.revoke(second.record().id()).await;
         // And a longer overlap than before does not lengthen it.
-        house.rotate(id, Overlap::For(DAY * 7)).await.unwrap();
-        assert_eq!(house.record(id).await.expires_at(), Some(shortened));
+        fixture.rotate(id, Overlap::For(DAY * 7)).await.unwrap();
+        assert_eq!(fixture.record(id).await.expires_at(), Some(shortened));
     }
 }
 
 #[tokio::test]
 async fn a_line_does_not_fork() {
-    let house = House::new().await;
-    let first = house.issue("key").await.record().id();
-    let second = house.rotate(first, Overlap::UntilRevoked).await.unwrap();
+    let fixture = Fixture::new().await;
+    let first = fixture.issue("key").await.record().id();
+    let second = fixture.rotate(first, Overlap::UntilRevoked).await.unwrap();
     let second = second.record().id();
-    let third = house.rotate(second, Overlap::None).await.unwrap();
+    let third = fixture.rotate(second, Overlap::None).await.unwrap();
     let third = third.record().id();
     // The first one's own successor is revoked, but the line goes on behind it.
-    let refused = house.rotate(first, Overlap::None).await;
+    let refused = fixture.rotate(first, Overlap::None).await;
     assert!(
         matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == third),
         "{refused:?}"
     );
-    house.revoke(third).await;
-    assert!(house.rotate(first, Overlap::None).await.is_ok());
+    fixture.revoke(third).await;
+    assert!(fixture.rotate(first, Overlap::None).await.is_ok());
 
     // The last of the line is revoked, and the one before it is not.
-    let first = house.issue("key").await.record().id();
-    let second = house.rotate(first, Overlap::UntilRevoked).await.unwrap();
+    let first = fixture.issue("key").await.record().id();
+    let second = fixture.rotate(first, Overlap::UntilRevoked).await.unwrap();
     let second = second.record().id();
-    let third = house.rotate(second, Overlap::UntilRevoked).await.unwrap();
-    house.revoke(third.record().id()).await;
-    let refused = house.rotate(first, Overlap::None).await;
+    let third = fixture.rotate(second, Overlap::UntilRevoked).await.unwrap();
+    fixture.revoke(third.record().id()).await;
+    let refused = fixture.rotate(first, Overlap::None).await;
     assert!(
         matches!(refused, Err(ManageError::AlreadyRotated { successor }) if successor == second),
         "{refused:?}"
     );
-    assert!(house.rotate(second, Overlap::None).await.is_ok());
+    assert!(fixture.rotate(second, Overlap::None).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_key_whose_successor_has_expired_is_rotated_again() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
     let soon = Rotation::new(Overlap::UntilRevoked).expires_in(HOUR);
-    house.rotate(id, soon).await.unwrap();
-    house.later(HOUR);
-    assert!(house.rotate(id, Overlap::None).await.is_ok());
+    fixture.rotate(id, soon).await.unwrap();
+    fixture.later(HOUR);
+    assert!(fixture.rotate(id, Overlap::None).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_tenant_above_a_cap_that_was_lowered_can_still_replace_its_keys() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let ids = [
-        house.issue("a").await.record().id(),
-        house.issue("b").await.record().id(),
-        house.issue("c").await.record().id(),
+        fixture.issue("a").await.record().id(),
+        fixture.issue("b").await.record().id(),
+        fixture.issue("c").await.record().id(),
     ];
-    let lowered = house
+    let lowered = fixture
         .beside(|builder| {
             builder.tenant_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap()))
         })

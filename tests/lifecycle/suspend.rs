@@ -12,43 +12,43 @@ use crate::store::Loss;
 
 #[tokio::test]
 async fn a_key_is_switched_off_at_once_and_on_again_as_it_was() {
-    let house = House::new().await;
-    let issued = house.issue_key(new_key("key").expires_in(DAY)).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue_key(new_key("key").expires_in(DAY)).await;
     let id = issued.record().id();
-    house.told().await;
-    house.later(SECOND);
-    let (manager, alice, since) = (house.manager(), alice(None), house.now());
+    fixture.told().await;
+    fixture.later(SECOND);
+    let (manager, alice, since) = (fixture.manager(), alice(None), fixture.now());
     let suspended = manager.suspend(&alice, &tenant(), id).await.unwrap();
-    assert_eq!(suspended, house.record(id).await);
+    assert_eq!(suspended, fixture.record(id).await);
     assert_eq!(
         (suspended.suspended_at(), suspended.revision()),
         (Some(since), 2)
     );
-    assert_eq!(house.status(id).await, KeyStatus::Suspended);
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
+    assert_eq!(fixture.status(id).await, KeyStatus::Suspended);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Suspended);
 
-    house.later(HOUR);
+    fixture.later(HOUR);
     let again = manager.suspend(&alice, &tenant(), id).await;
     assert!(matches!(again, Err(ManageError::AlreadySuspended { at }) if at == since));
     let resumed = manager.resume(&alice, &tenant(), id).await.unwrap();
-    assert_eq!(resumed, house.record(id).await);
+    assert_eq!(resumed, fixture.record(id).await);
     assert_eq!((resumed.suspended_at(), resumed.revision()), (None, 3));
     assert_eq!(
         resumed.expires_at(),
         issued.record().expires_at(),
         "its life goes on meanwhile"
     );
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Admitted);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Admitted);
     let again = manager.resume(&alice, &tenant(), id).await;
     assert!(matches!(again, Err(ManageError::NotSuspended)));
 
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(
         actions(&told),
         [EventAction::KeySuspended, EventAction::KeyResumed]
     );
     is_alices(&told[0], since);
-    is_alices(&told[1], house.now());
+    is_alices(&told[1], fixture.now());
     let at = text(since);
     assert_eq!(fields(&told[0]), [("suspended_at", None, Some(&*at))]);
     assert_eq!(fields(&told[1]), [("suspended_at", Some(&*at), None)]);
@@ -56,18 +56,20 @@ async fn a_key_is_switched_off_at_once_and_on_again_as_it_was() {
 
 #[tokio::test]
 async fn what_has_ended_is_neither_switched_off_nor_on() {
-    let house = House::new().await;
-    let manager = house.manager();
-    let [revoked, cut_off, superseded] = house.ended_keys().await;
-    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
-    let asleep = house
+    let fixture = Fixture::new().await;
+    let manager = fixture.manager();
+    let [revoked, cut_off, superseded] = fixture.ended_keys().await;
+    let expired = fixture
+        .issue_key(new_key("expired").expires_in(SECOND))
+        .await;
+    let asleep = fixture
         .issue_key(new_key("suspended").expires_in(SECOND))
         .await;
     let id = asleep.record().id();
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    house.later(SECOND);
-    assert_eq!(house.answer(asleep.api_key()).await, Answer::Expired);
-    house.told().await;
+    fixture.later(SECOND);
+    assert_eq!(fixture.answer(asleep.api_key()).await, Answer::Expired);
+    fixture.told().await;
     for (key, expected) in [
         (revoked, None),
         (cut_off, Some(KeyStatus::Revoked)),
@@ -87,33 +89,33 @@ async fn what_has_ended_is_neither_switched_off_nor_on() {
             }
         }
     }
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn a_key_that_is_not_valid_yet_can_be_switched_off() {
-    let house = House::new().await;
-    let issued = house
-        .issue_key(new_key("key").not_before(house.now() + HOUR))
+    let fixture = Fixture::new().await;
+    let issued = fixture
+        .issue_key(new_key("key").not_before(fixture.now() + HOUR))
         .await;
-    let (manager, id) = (house.manager(), issued.record().id());
+    let (manager, id) = (fixture.manager(), issued.record().id());
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
-    house.later(HOUR);
-    assert_eq!(house.answer(issued.api_key()).await, Answer::Suspended);
-    house.clock.set(issued.record().created_at());
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Suspended);
+    fixture.later(HOUR);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::Suspended);
+    fixture.clock.set(issued.record().created_at());
     manager.resume(&system(), &tenant(), id).await.unwrap();
-    assert_eq!(house.answer(issued.api_key()).await, Answer::NotYetValid);
+    assert_eq!(fixture.answer(issued.api_key()).await, Answer::NotYetValid);
 }
 
 #[tokio::test]
 async fn a_ceiling_binds_whoever_switches_on_but_not_whoever_switches_off() {
-    let house = House::new().await;
-    let (manager, low) = (house.manager(), alice(Limits::new(READ)));
-    let short = alice(Limits::new(READ).expires_by(house.now() + HOUR));
+    let fixture = Fixture::new().await;
+    let (manager, low) = (fixture.manager(), alice(Limits::new(READ)));
+    let short = alice(Limits::new(READ).expires_by(fixture.now() + HOUR));
     let full = NewKey::new(tenant(), "full", Access::Full);
-    let full = house.issue_key(full).await.record().id();
-    let lasting = house
+    let full = fixture.issue_key(full).await.record().id();
+    let lasting = fixture
         .issue_key(new_key("lasting").expires_in(DAY))
         .await
         .record()
@@ -128,40 +130,40 @@ async fn a_ceiling_binds_whoever_switches_on_but_not_whoever_switches_off() {
         manager.suspend(actor, &tenant(), id).await.unwrap();
         let refused = manager.resume(actor, &tenant(), id).await;
         assert!(matches!(refused, Err(ManageError::AboveCeiling(axis)) if axis == exceeded));
-        assert_eq!(house.status(id).await, KeyStatus::Suspended);
+        assert_eq!(fixture.status(id).await, KeyStatus::Suspended);
     }
     assert!(manager.resume(&low, &tenant(), lasting).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_suspended_key_can_be_revoked_and_a_revocation_is_not_resumed() {
-    let house = House::new().await;
-    let (manager, issued) = (house.manager(), house.issue("key").await);
+    let fixture = Fixture::new().await;
+    let (manager, issued) = (fixture.manager(), fixture.issue("key").await);
     let id = issued.record().id();
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    let (at, reason) = (house.now(), RevokeReason::Leaked);
-    house.store.first([Change::Revoke { id, at, reason }]);
+    let (at, reason) = (fixture.now(), RevokeReason::Leaked);
+    fixture.store.first([Change::Revoke { id, at, reason }]);
     let refused = manager.resume(&system(), &tenant(), id).await;
     assert!(matches!(refused, Err(ManageError::AlreadyRevoked { .. })));
     assert_eq!(
-        house.answer(issued.api_key()).await,
+        fixture.answer(issued.api_key()).await,
         Answer::Revoked(RevokeReason::Leaked)
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_switch_a_key_off_one_succeeds() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for round in 0..100 {
-        let issued = Arc::new(house.issue("key").await);
-        house.told().await;
+        let issued = Arc::new(fixture.issue("key").await);
+        fixture.told().await;
         let mut tasks = Vec::new();
         for _ in 0..4 {
-            let (house, issued) = (house.clone(), Arc::clone(&issued));
+            let (fixture, issued) = (fixture.clone(), Arc::clone(&issued));
             tasks.push(tokio::spawn(async move {
                 let id = issued.record().id();
-                let done = house.manager().suspend(&system(), &tenant(), id).await;
-                (done.is_ok(), house.answer(issued.api_key()).await)
+                let done = fixture.manager().suspend(&system(), &tenant(), id).await;
+                (done.is_ok(), fixture.answer(issued.api_key()).await)
             }));
         }
         let mut succeeded = 0;
@@ -175,7 +177,7 @@ async fn of_many_who_switch_a_key_off_one_succeeds() {
             );
         }
         assert_eq!(
-            (succeeded, house.told().await.len()),
+            (succeeded, fixture.told().await.len()),
             (1, 1),
             "round {round}"
         );
@@ -184,29 +186,29 @@ async fn of_many_who_switch_a_key_off_one_succeeds() {
 
 #[tokio::test]
 async fn a_lost_answer_switches_off_once() {
-    let house = House::new().await;
-    let (manager, id) = (house.manager(), house.issue("key").await.record().id());
-    house.told().await;
-    house.store.lose([Loss::Answer, Loss::Answer]);
+    let fixture = Fixture::new().await;
+    let (manager, id) = (fixture.manager(), fixture.issue("key").await.record().id());
+    fixture.told().await;
+    fixture.store.lose([Loss::Answer, Loss::Answer]);
     let suspended = manager.suspend(&system(), &tenant(), id).await.unwrap();
-    assert_eq!((suspended.revision(), house.told().await.len()), (2, 1));
-    house.store.lose([Loss::Answer, Loss::Commit]);
+    assert_eq!((suspended.revision(), fixture.told().await.len()), (2, 1));
+    fixture.store.lose([Loss::Answer, Loss::Commit]);
     let resumed = manager.resume(&system(), &tenant(), id).await.unwrap();
-    assert_eq!((resumed.revision(), house.told().await.len()), (3, 1));
+    assert_eq!((resumed.revision(), fixture.told().await.len()), (3, 1));
 }
 
 #[tokio::test]
 async fn without_a_clock_nothing_is_switched() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let (manager, id, now) = (
-        house.manager(),
-        house.issue("key").await.record().id(),
-        house.now(),
+        fixture.manager(),
+        fixture.issue("key").await.record().id(),
+        fixture.now(),
     );
-    house.told().await;
-    house.clock.fail();
+    fixture.told().await;
+    fixture.clock.fail();
     let refused = manager.suspend(&system(), &tenant(), id).await;
     assert!(matches!(refused, Err(ManageError::Clock)));
-    house.clock.set(now);
-    assert!(house.told().await.is_empty());
+    fixture.clock.set(now);
+    assert!(fixture.told().await.is_empty());
 }

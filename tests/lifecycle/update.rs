@@ -29,11 +29,11 @@ fn five() -> NonZeroU32 {
 
 #[tokio::test]
 async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
-    let house = House::new().await;
-    let issued = house.issue("old").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("old").await;
     let id = issued.record().id();
-    house.told().await;
-    house.later(SECOND);
+    fixture.told().await;
+    fixture.later(SECOND);
     let update = KeyUpdate::new()
         .title("new")
         .metadata(Metadata::try_from(json!({"ticket": "OPS-7"})).unwrap())
@@ -43,11 +43,14 @@ async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
         .quotas([quota("hourly", 60), quota("burst", 5)])
         .concurrency(Some(five()));
     let alice = alice(None);
-    let updated = house.manager().update(&alice, &tenant(), id, update).await;
+    let updated = fixture
+        .manager()
+        .update(&alice, &tenant(), id, update)
+        .await;
     let updated = updated.unwrap();
     assert_eq!(
         updated,
-        house.record(id).await,
+        fixture.record(id).await,
         "what is answered is what is kept"
     );
     assert_eq!(updated.title().as_str(), "new");
@@ -63,9 +66,9 @@ async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
     );
     assert_eq!(updated.created_by(), issued.record().created_by());
 
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(actions(&told), [EventAction::KeyUpdated]);
-    is_alices(&told[0], house.now());
+    is_alices(&told[0], fixture.now());
     assert_eq!(told[0].key, Some(id));
     assert_eq!(
         fields(&told[0]),
@@ -83,23 +86,23 @@ async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
             ("concurrency", None, Some("5")),
         ]
     );
-    let answer = house.answer(issued.api_key()).await;
+    let answer = fixture.answer(issued.api_key()).await;
     assert!(matches!(answer, Answer::Other(why) if why.contains("networks")));
 
     // Lifted again, one by one; what is not named stays.
-    let manager = house.manager();
+    let manager = fixture.manager();
     let lift = KeyUpdate::new()
         .networks(Networks::Any)
         .resources(Resources::Any);
     manager.update(&alice, &tenant(), id, lift).await.unwrap();
     let write = Requirement::scope(WRITE);
     assert_eq!(
-        house.answer_for(issued.api_key(), &write).await,
+        fixture.answer_for(issued.api_key(), &write).await,
         Answer::Admitted
     );
     let read = Requirement::scope(READ);
     assert_eq!(
-        house.answer_for(issued.api_key(), &read).await,
+        fixture.answer_for(issued.api_key(), &read).await,
         Answer::Forbidden
     );
     let lift = KeyUpdate::new().quotas([]).concurrency(None);
@@ -107,20 +110,20 @@ async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
     assert_eq!((lifted.quotas(), lifted.concurrency()), (&[][..], None));
     assert_eq!((lifted.title().as_str(), lifted.revision()), ("new", 4));
     assert_eq!(lifted.metadata(), updated.metadata());
-    let told = house.told().await;
+    let told = fixture.told().await;
     assert_eq!(fields(&told[1])[1], ("concurrency", Some("5"), None));
 }
 
 #[tokio::test]
 async fn where_nothing_differs_nothing_is_done_and_nothing_is_told() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let key = new_key("key")
         .networks(networks("10.0.0.0/8"))
         .quota(quota("q", 1));
-    let issued = house.issue_key(key).await;
+    let issued = fixture.issue_key(key).await;
     let id = issued.record().id();
-    house.told().await;
-    let commits = house.store.commits();
+    fixture.told().await;
+    let commits = fixture.store.commits();
     let same = KeyUpdate::new()
         .title("  key ")
         .access([READ, READ])
@@ -129,37 +132,37 @@ async fn where_nothing_differs_nothing_is_done_and_nothing_is_told() {
         .metadata(Metadata::default())
         .concurrency(None);
     for update in [KeyUpdate::new(), same.clone()] {
-        let kept = house
+        let kept = fixture
             .manager()
             .update(&system(), &tenant(), id, update)
             .await;
         assert_eq!(kept.unwrap(), *issued.record());
     }
     assert_eq!(
-        (house.told().await.len(), house.store.commits()),
+        (fixture.told().await.len(), fixture.store.commits()),
         (0, commits)
     );
     let update = same.access([WRITE, READ]);
-    let updated = house
+    let updated = fixture
         .manager()
         .update(&system(), &tenant(), id, update)
         .await;
     assert_eq!(updated.unwrap().revision(), 2);
-    let told = house.told().await;
+    let told = fixture.told().await;
     let both = Some("read:editions write:editions");
     assert_eq!(fields(&told[0]), [("access", Some("read:editions"), both)]);
 }
 
 #[tokio::test]
 async fn full_access_is_not_taken_for_a_scope_of_that_name() {
-    let house =
-        House::with(|builder| builder.scopes([scope!("full").described("A plan's name")])).await;
-    let issued = house
+    let fixture =
+        Fixture::with(|builder| builder.scopes([scope!("full").described("A plan's name")])).await;
+    let issued = fixture
         .issue_key(keyward::manager::NewKey::new(tenant(), "key", Access::Full))
         .await;
     let id = issued.record().id();
     let update = KeyUpdate::new().access(scope!("full"));
-    let updated = house
+    let updated = fixture
         .manager()
         .update(&system(), &tenant(), id, update)
         .await
@@ -167,20 +170,20 @@ async fn full_access_is_not_taken_for_a_scope_of_that_name() {
     assert_eq!(updated.access(), &Access::from(scope!("full")));
     let write = Requirement::scope(WRITE);
     assert_eq!(
-        house.answer_for(issued.api_key(), &write).await,
+        fixture.answer_for(issued.api_key(), &write).await,
         Answer::Forbidden
     );
 }
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
-    let house = House::new().await;
-    let issued = house.issue("key").await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
     let (id, pasted) = (
         issued.record().id(),
         format!("see {}", issued.api_key().expose()),
     );
-    house.told().await;
+    fixture.told().await;
     let new = KeyUpdate::new;
     let notes = Metadata::try_from(json!({"notes": [pasted.clone()]})).unwrap();
     let projects = (0..1_001).map(|n| Resource::new("project", &format!("p{n}")).unwrap());
@@ -230,7 +233,7 @@ async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
     for (update, expected) in cases {
         // A field that is good does not carry one that is not.
         let update = update.concurrency(Some(five()));
-        let refused = house
+        let refused = fixture
             .manager()
             .update(&system(), &tenant(), id, update)
             .await;
@@ -239,13 +242,13 @@ async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
             "{refused:?}"
         );
     }
-    assert_eq!(house.record(id).await, *issued.record());
-    assert!(house.told().await.is_empty());
+    assert_eq!(fixture.record(id).await, *issued.record());
+    assert!(fixture.told().await.is_empty());
 }
 
 #[tokio::test]
 async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let bound = networks("10.0.0.0/8");
     let limits = Limits::new(READ)
         .networks(bound.clone())
@@ -258,12 +261,12 @@ async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
             .concurrency(five())
             .quota(quota("q", 9))
     };
-    let mine = house.issue_key(within()).await.record().id();
-    let above = house.issue("above").await.record().id();
+    let mine = fixture.issue_key(within()).await.record().id();
+    let above = fixture.issue("above").await.record().id();
     let full = keyward::manager::NewKey::new(tenant(), "full", Access::Full);
-    let full = house.issue_key(full).await.record().id();
-    house.told().await;
-    let manager = house.manager();
+    let full = fixture.issue_key(full).await.record().id();
+    fixture.told().await;
+    let manager = fixture.manager();
     let new = KeyUpdate::new;
     let tighter = new()
         .access(READ)
@@ -295,7 +298,7 @@ async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
             "{refused:?}"
         );
     }
-    assert!(house.told().await.is_empty());
+    assert!(fixture.told().await.is_empty());
     let update = new().title("renamed").concurrency(Some(NonZeroU32::MIN));
     assert!(
         manager
@@ -307,18 +310,20 @@ async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
 
 #[tokio::test]
 async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
-    let house = House::new().await;
-    let [revoked, cut_off, superseded] = house.ended_keys().await;
-    let expired = house.issue_key(new_key("expired").expires_in(SECOND)).await;
-    let asleep = house
-        .issue_key(new_key("asleep").not_before(house.now() + HOUR))
+    let fixture = Fixture::new().await;
+    let [revoked, cut_off, superseded] = fixture.ended_keys().await;
+    let expired = fixture
+        .issue_key(new_key("expired").expires_in(SECOND))
         .await;
-    let suspended = house.issue("suspended").await;
-    let (manager, id) = (house.manager(), suspended.record().id());
+    let asleep = fixture
+        .issue_key(new_key("asleep").not_before(fixture.now() + HOUR))
+        .await;
+    let suspended = fixture.issue("suspended").await;
+    let (manager, id) = (fixture.manager(), suspended.record().id());
     manager.suspend(&system(), &tenant(), id).await.unwrap();
-    house.later(SECOND);
+    fixture.later(SECOND);
     let update = || KeyUpdate::new().access(WRITE);
-    let since = house
+    let since = fixture
         .record(revoked.record().id())
         .await
         .revocation()
@@ -338,7 +343,7 @@ async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
             .await;
         assert!(matches!(refused, Err(ManageError::Ended(ended)) if ended == status));
         assert_eq!(
-            house.record(key.record().id()).await.access(),
+            fixture.record(key.record().id()).await.access(),
             &Access::from(READ)
         );
     }
@@ -350,24 +355,24 @@ async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
             .update(&system(), &tenant(), key.record().id(), update())
             .await;
         assert_eq!(updated.unwrap().access(), &Access::from(WRITE));
-        assert_eq!(house.answer(key.api_key()).await, answer, "as before");
+        assert_eq!(fixture.answer(key.api_key()).await, answer, "as before");
     }
 }
 
 #[tokio::test]
 async fn a_scope_that_is_no_longer_declared_stands_in_no_other_fields_way() {
-    let house = House::new().await;
-    let id = house.issue("key").await.record().id();
-    house
+    let fixture = Fixture::new().await;
+    let id = fixture.issue("key").await.record().id();
+    fixture
         .tamper(id, "access", json!({"scopes": ["gone:since"]}))
         .await;
     let renamed = KeyUpdate::new().title("renamed");
-    let record = house
+    let record = fixture
         .manager()
         .update(&system(), &tenant(), id, renamed)
         .await;
     assert_eq!(record.unwrap().title().as_str(), "renamed");
-    let rotated = house.rotate(id, Overlap::None).await;
+    let rotated = fixture.rotate(id, Overlap::None).await;
     assert!(
         matches!(
             rotated,

@@ -14,14 +14,14 @@ use crate::store::Loss;
 
 #[tokio::test]
 async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
-    let house = House::new().await;
-    let (manager, alice) = (house.manager(), alice(Limits::new(READ)));
+    let fixture = Fixture::new().await;
+    let (manager, alice) = (fixture.manager(), alice(Limits::new(READ)));
     let rename = || KeyUpdate::new().title("renamed");
     let replaced = async |access: Access, title: &str| {
-        let issued = house.issue("key").await;
+        let issued = fixture.issue("key").await;
         let id = issued.record().id();
         let beside = KeyUpdate::new().access(access).title(title);
-        let other = house.issue("key").await.record().id();
+        let other = fixture.issue("key").await.record().id();
         let with = manager
             .update(&system(), &tenant(), other, beside)
             .await
@@ -37,7 +37,7 @@ async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
         )
     };
     let (id, widened) = replaced(Access::Full, "key").await;
-    house.store.first([widened]);
+    fixture.store.first([widened]);
     let refused = manager.update(&alice, &tenant(), id, rename()).await;
     assert!(matches!(
         refused,
@@ -45,31 +45,31 @@ async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
     ));
 
     let (id, renamed) = replaced(READ.into(), "renamed").await;
-    house.store.first([renamed]);
-    house.told().await;
+    fixture.store.first([renamed]);
+    fixture.told().await;
     let kept = manager
         .update(&alice, &tenant(), id, rename())
         .await
         .unwrap();
     assert_eq!(
-        (kept.revision(), house.told().await.len()),
+        (kept.revision(), fixture.told().await.len()),
         (2, 0),
         "it was done already"
     );
 
-    let id = house.issue("key").await.record().id();
-    let (at, reason) = (house.now(), RevokeReason::Leaked);
-    house.store.first([Change::Revoke { id, at, reason }]);
+    let id = fixture.issue("key").await.record().id();
+    let (at, reason) = (fixture.now(), RevokeReason::Leaked);
+    fixture.store.first([Change::Revoke { id, at, reason }]);
     let refused = manager.update(&alice, &tenant(), id, rename()).await;
     assert!(matches!(refused, Err(ManageError::AlreadyRevoked { at: since }) if since == at));
-    assert_eq!(house.record(id).await.title().as_str(), "key");
+    assert_eq!(fixture.record(id).await.title().as_str(), "key");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_revocation_beats_any_number_of_updates() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..200 {
-        let issued = house.issue("key").await;
+        let issued = fixture.issue("key").await;
         let id = issued.record().id();
         let is_revoked = Arc::new(AtomicBool::new(false));
         // Every writer has updated the key once before it is revoked, and goes on until the revocation stops it:
@@ -77,14 +77,14 @@ async fn a_revocation_beats_any_number_of_updates() {
         let are_at_work = Arc::new(Barrier::new(4));
         let mut tasks = Vec::new();
         for n in 0..3 {
-            let house = house.clone();
+            let fixture = fixture.clone();
             let (is_revoked, are_at_work) = (Arc::clone(&is_revoked), Arc::clone(&are_at_work));
             tasks.push(tokio::spawn(async move {
                 let mut done = 0_u64;
                 loop {
                     let was_revoked = is_revoked.load(Ordering::SeqCst);
                     let update = KeyUpdate::new().title(format!("{n} {done}"));
-                    let manager = house.manager();
+                    let manager = fixture.manager();
                     match manager.update(&system(), &tenant(), id, update).await {
                         Ok(_) => assert!(!was_revoked, "changed after it was revoked"),
                         // The other writers were faster each time that it tried.
@@ -101,17 +101,17 @@ async fn a_revocation_beats_any_number_of_updates() {
             }));
         }
         are_at_work.wait().await;
-        house.revoke(id).await;
+        fixture.revoke(id).await;
         is_revoked.store(true, Ordering::SeqCst);
-        let granted = house.answer(issued.api_key()).await == Answer::Admitted;
+        let granted = fixture.answer(issued.api_key()).await == Answer::Admitted;
         assert!(!granted, "granted after it was revoked");
         let mut done = 0;
         for task in tasks {
             done += task.await.unwrap();
         }
         let revoked = Answer::Revoked(RevokeReason::Requested);
-        assert_eq!(house.answer(issued.api_key()).await, revoked);
-        let record = house.record(id).await;
+        assert_eq!(fixture.answer(issued.api_key()).await, revoked);
+        let record = fixture.record(id).await;
         assert!(record.revocation().is_some());
         assert_eq!(
             record.revision(),
@@ -123,17 +123,17 @@ async fn a_revocation_beats_any_number_of_updates() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_updates_of_different_fields_both_land() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..200 {
-        let id = house.issue("key").await.record().id();
+        let id = fixture.issue("key").await.record().id();
         let tasks = [
             KeyUpdate::new().title("new"),
             KeyUpdate::new().access(WRITE),
         ]
         .map(|update| {
-            let house = house.clone();
+            let fixture = fixture.clone();
             tokio::spawn(async move {
-                house
+                fixture
                     .manager()
                     .update(&system(), &tenant(), id, update)
                     .await
@@ -147,7 +147,7 @@ async fn two_updates_of_different_fields_both_land() {
         }
         revisions.sort_unstable();
         assert_eq!(revisions, [2, 3]);
-        let record = house.record(id).await;
+        let record = fixture.record(id).await;
         assert_eq!(
             (record.title().as_str(), record.access()),
             ("new", &WRITE.into())
@@ -157,55 +157,55 @@ async fn two_updates_of_different_fields_both_land() {
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_nothing_is_done_twice() {
-    let house = House::new().await;
-    let manager = house.manager();
+    let fixture = Fixture::new().await;
+    let manager = fixture.manager();
     let write = || KeyUpdate::new().access(WRITE);
     for losses in [
         vec![Loss::Answer],
         vec![Loss::Commit],
         vec![Loss::Answer, Loss::Commit],
     ] {
-        let id = house.issue("key").await.record().id();
-        house.told().await;
-        house.store.lose(losses);
+        let id = fixture.issue("key").await.record().id();
+        fixture.told().await;
+        fixture.store.lose(losses);
         let updated = manager
             .update(&system(), &tenant(), id, write())
             .await
             .unwrap();
-        assert_eq!(updated, house.record(id).await);
-        assert_eq!((updated.revision(), house.told().await.len()), (2, 1));
+        assert_eq!(updated, fixture.record(id).await);
+        assert_eq!((updated.revision(), fixture.told().await.len()), (2, 1));
     }
     for (losses, is_known, revision) in [
         (vec![Loss::Answer, Loss::Commit, Loss::Commit], false, 2),
         (vec![Loss::Answer, Loss::Away], false, 2),
         (vec![Loss::Away], true, 1),
     ] {
-        let id = house.issue("key").await.record().id();
-        house.store.lose(losses);
+        let id = fixture.issue("key").await.record().id();
+        fixture.store.lose(losses);
         let error = manager
             .update(&system(), &tenant(), id, write())
             .await
             .unwrap_err();
         let unknown = matches!(error, ManageError::Store(StoreError::Indeterminate(_)));
         assert_eq!(!unknown, is_known, "{error:?}");
-        assert_eq!(house.record(id).await.revision(), revision);
+        assert_eq!(fixture.record(id).await.revision(), revision);
     }
 }
 
 #[tokio::test]
 async fn a_key_that_others_change_without_end_is_given_up() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for (others, is_done) in [(7, true), (8, false)] {
-        let id = house.issue("key").await.record().id();
-        let stored = house.record(id).await.encode().unwrap();
-        house
+        let id = fixture.issue("key").await.record().id();
+        let stored = fixture.record(id).await.encode().unwrap();
+        fixture
             .store
             .first((1..=others).map(|expected| Change::Replace {
                 expected,
                 with: Box::new(stored.clone()),
             }));
         let update = KeyUpdate::new().title("new");
-        let updated = house
+        let updated = fixture
             .manager()
             .update(&system(), &tenant(), id, update)
             .await;
@@ -214,6 +214,6 @@ async fn a_key_that_others_change_without_end_is_given_up() {
             Err(ManageError::Store(StoreError::Conflict)) => assert!(!is_done),
             Err(other) => panic!("{other:?}"),
         }
-        assert_eq!(house.record(id).await.title().as_str() == "new", is_done);
+        assert_eq!(fixture.record(id).await.title().as_str() == "new", is_done);
     }
 }

@@ -12,23 +12,23 @@ use crate::store::UsageMode;
 
 #[tokio::test]
 async fn by_how_long_they_have_not_been_used() {
-    let house = House::new().await;
-    let key = house.issue("used").await;
-    house.issue("never used").await;
-    let revoked = house.issue("revoked").await;
-    house.revoke(revoked.record().id()).await;
-    house.later(HOUR);
-    let unused = async || titles(&house, all().unused_for(HOUR)).await;
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("used").await;
+    fixture.issue("never used").await;
+    let revoked = fixture.issue("revoked").await;
+    fixture.revoke(revoked.record().id()).await;
+    fixture.later(HOUR);
+    let unused = async || titles(&fixture, all().unused_for(HOUR)).await;
     assert_eq!(unused().await, ["never used", "used"]);
-    house.issue("too young").await;
-    assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
+    fixture.issue("too young").await;
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
     for _ in 0..2 {
         assert_eq!(unused().await, ["never used"]);
-        house.keyward.flush_usage().await.unwrap();
+        fixture.keyward.flush_usage().await.unwrap();
     }
-    house.later(HOUR - Duration::from_micros(1));
+    fixture.later(HOUR - Duration::from_micros(1));
     assert_eq!(unused().await, ["never used"]);
-    house.later(Duration::from_micros(1));
+    fixture.later(Duration::from_micros(1));
     assert_eq!(
         unused().await,
         ["never used", "too young", "used"],
@@ -37,57 +37,57 @@ async fn by_how_long_they_have_not_been_used() {
     // A refusal is a use, by whoever has the secret; a guess is none.
     let write = Requirement::scope(WRITE);
     assert_eq!(
-        house.answer_for(key.api_key(), &write).await,
+        fixture.answer_for(key.api_key(), &write).await,
         Answer::Forbidden
     );
     assert_eq!(unused().await, ["never used", "too young"]);
     let idle_and_aged = all().unused_for(HOUR).due_for_rotation(HOUR * 2);
-    assert_eq!(titles(&house, idle_and_aged).await, ["never used"]);
+    assert_eq!(titles(&fixture, idle_and_aged).await, ["never used"]);
     let idle_and_aged = all().unused_for(HOUR * 2).due_for_rotation(HOUR);
-    assert_eq!(titles(&house, idle_and_aged).await, ["never used"]);
+    assert_eq!(titles(&fixture, idle_and_aged).await, ["never used"]);
 }
 
 #[tokio::test]
 async fn a_list_tells_how_each_key_was_used_once_handed_on_or_not() {
-    let house = House::new().await;
-    let key = house.issue("used").await;
-    let (id, idle) = (key.record().id(), house.issue("idle").await.record().id());
-    let usage = async |house: &House| {
-        let list = house.manager().list(&system(), &all()).await.unwrap();
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("used").await;
+    let (id, idle) = (key.record().id(), fixture.issue("idle").await.record().id());
+    let usage = async |fixture: &Fixture| {
+        let list = fixture.manager().list(&system(), &all()).await.unwrap();
         assert!(!list.usage.contains_key(&idle));
         list.usage.get(&id).copied()
     };
-    assert_eq!(usage(&house).await, None);
-    let beside = house.beside(|builder| builder).await;
+    assert_eq!(usage(&fixture).await, None);
+    let beside = fixture.beside(|builder| builder).await;
     for round in 1..=3 {
-        house.later(SECOND);
-        assert_eq!(house.answer(key.api_key()).await, Answer::Admitted);
-        house
+        fixture.later(SECOND);
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
+        fixture
             .answer_for(key.api_key(), &Requirement::full_access())
             .await;
-        let before = usage(&house).await.unwrap();
+        let before = usage(&fixture).await.unwrap();
         assert_eq!((before.granted, before.refused), (round, round));
-        assert_eq!(before.last_used_at, house.now());
+        assert_eq!(before.last_used_at, fixture.now());
         assert_ne!(
             usage(&beside).await,
             Some(before),
             "another node does not know yet"
         );
-        assert_eq!(house.keyward.flush_usage().await.unwrap(), 1);
-        assert_eq!(house.keyward.flush_usage().await.unwrap(), 0);
-        assert_eq!(usage(&house).await, Some(before));
+        assert_eq!(fixture.keyward.flush_usage().await.unwrap(), 1);
+        assert_eq!(fixture.keyward.flush_usage().await.unwrap(), 0);
+        assert_eq!(usage(&fixture).await, Some(before));
         assert_eq!(usage(&beside).await, Some(before));
     }
     // The old key's last use is shown beside its successor's, so that one knows when the overlap may end.
-    let new = house.rotate(id, Overlap::UntilRevoked).await.unwrap();
-    house.later(SECOND);
-    house.answer(new.api_key()).await;
-    let list = house.manager().list(&system(), &all()).await.unwrap();
-    assert_eq!(list.usage[&new.record().id()].last_used_at, house.now());
-    assert_eq!(list.usage[&id].last_used_at, house.now() - SECOND);
+    let new = fixture.rotate(id, Overlap::UntilRevoked).await.unwrap();
+    fixture.later(SECOND);
+    fixture.answer(new.api_key()).await;
+    let list = fixture.manager().list(&system(), &all()).await.unwrap();
+    assert_eq!(list.usage[&new.record().id()].last_used_at, fixture.now());
+    assert_eq!(list.usage[&id].last_used_at, fixture.now() - SECOND);
     let bounded = all().title_prefix("idle");
     assert!(
-        house
+        fixture
             .manager()
             .list(&system(), &bounded)
             .await
@@ -99,15 +99,15 @@ async fn a_list_tells_how_each_key_was_used_once_handed_on_or_not() {
 
 #[tokio::test]
 async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() {
-    let house = House::new().await;
-    let key = house.issue("key").await;
-    house.answer(key.api_key()).await;
-    house.later(DAY);
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
+    fixture.answer(key.api_key()).await;
+    fixture.later(DAY);
     for mode in [UsageMode::NotKept, UsageMode::Failing] {
-        house.store.keep_usage(mode);
-        let list = house.manager().list(&system(), &all()).await.unwrap();
+        fixture.store.keep_usage(mode);
+        let list = fixture.manager().list(&system(), &all()).await.unwrap();
         assert_eq!((list.keys.len(), list.usage.len()), (1, 0));
-        let error = house
+        let error = fixture
             .manager()
             .list(&system(), &all().unused_for(HOUR))
             .await
@@ -122,9 +122,9 @@ async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() 
             )),
         }
     }
-    house.store.keep_usage(UsageMode::Kept);
-    house.clock.fail();
-    let refused = house.manager().list(&system(), &all()).await;
+    fixture.store.keep_usage(UsageMode::Kept);
+    fixture.clock.fail();
+    let refused = fixture.manager().list(&system(), &all()).await;
     assert!(matches!(refused, Err(ManageError::Clock)));
 }
 

@@ -19,13 +19,13 @@ pub(crate) const WRITE: Scope = scope!("write:editions");
 pub(crate) const ADMIN: Scope = scope!("admin");
 
 /// An assembled Keyward for the environment `test`.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) keyward: Keyward,
     pub(crate) store: MemoryStore,
     pub(crate) clock: ManualClock,
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         Self::with(Hashing::recommended()).await
     }

@@ -13,7 +13,7 @@ use keyward::key::{KeyId, PresentedKey};
 use keyward::verifier::{Admitted, Attempt, Denial, Requirement};
 use keyward::{Builder, Keyward};
 
-use crate::common::{House, actor, builder, new_key};
+use crate::common::{Fixture, actor, builder, new_key};
 
 /// A node of one thread for slow hashes, which is held up until it is released.
 pub(crate) struct HeldUp {
@@ -24,9 +24,9 @@ pub(crate) struct HeldUp {
 }
 
 impl HeldUp {
-    /// A further node over the house's store. It has computed one slow hash.
-    pub(crate) async fn over(house: &House, build: impl FnOnce(Builder) -> Builder) -> Self {
-        let node = || builder(house.store.clone(), house.clock.clone()).hashing(slow());
+    /// A further node over the fixture's store. It has computed one slow hash.
+    pub(crate) async fn over(fixture: &Fixture, build: impl FnOnce(Builder) -> Builder) -> Self {
+        let node = || builder(fixture.store.clone(), fixture.clock.clone()).hashing(slow());
         let issuing = node().open().await.unwrap();
         let held = issuing.manager().issue(&actor(), new_key()).await.unwrap();
         let holder = held.record().id();

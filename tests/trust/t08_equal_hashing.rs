@@ -8,7 +8,7 @@ use keyward::manager::NewKey;
 use keyward::verifier::{Attempt, KeyCache, Requirement, VerifierStats};
 use serde_json::json;
 
-use crate::common::{House, READ, WRITE, actor, new_key, tenant};
+use crate::common::{Fixture, READ, WRITE, actor, new_key, tenant};
 
 /// Tags, fast hashes and slow hashes.
 fn hashes(before: VerifierStats, after: VerifierStats) -> (u64, u64, u64) {
@@ -22,16 +22,17 @@ fn hashes(before: VerifierStats, after: VerifierStats) -> (u64, u64, u64) {
 #[tokio::test]
 async fn every_way_of_failing_does_the_same_hashing() {
     for (hashing, expected) in algorithms() {
-        let house = House::built(|builder| builder.hashing(hashing).cache(KeyCache::off())).await;
-        fails_alike(&house, expected).await;
+        let fixture =
+            Fixture::built(|builder| builder.hashing(hashing).cache(KeyCache::off())).await;
+        fails_alike(&fixture, expected).await;
     }
 }
 
 #[tokio::test]
 async fn on_a_warm_key_every_way_of_failing_is_one_block_whatever_the_algorithm() {
     for (hashing, _) in algorithms() {
-        let house = House::with(hashing).await;
-        fails_alike(&house, (1, 0, 0)).await;
+        let fixture = Fixture::with(hashing).await;
+        fails_alike(&fixture, (1, 0, 0)).await;
     }
 }
 
@@ -48,11 +49,11 @@ fn algorithms() -> [(Hashing, (u64, u64, u64)); 3] {
 }
 
 /// Tries every way; on warm keys, after their own secret was proven.
-async fn fails_alike(house: &House, expected: (u64, u64, u64)) {
+async fn fails_alike(fixture: &Fixture, expected: (u64, u64, u64)) {
     let is_warm = expected == (1, 0, 0);
     {
-        let verifier = house.keyward.verifier();
-        for way in ways(house).await {
+        let verifier = fixture.keyward.verifier();
+        for way in ways(fixture).await {
             let (id, secret) = (way.id.as_str(), way.secret.as_str());
             let requirement = Requirement::scope(way.scope);
             if is_warm {
@@ -69,7 +70,7 @@ async fn fails_alike(house: &House, expected: (u64, u64, u64)) {
         // Ids are public: an unknown one may be told from a wrong secret, and costs nothing.
         let before = verifier.stats();
         let nobody = uuid::Uuid::from_u128(7).to_string();
-        let verdict = house
+        let verdict = fixture
             .verify(PresentedKey::pair(&nobody, &"x".repeat(43)))
             .await;
         assert!(verdict.is_err());
@@ -87,7 +88,7 @@ struct Way {
     is_granted: bool,
 }
 
-async fn ways(house: &House) -> Vec<Way> {
+async fn ways(fixture: &Fixture) -> Vec<Way> {
     let mut ways = Vec::new();
     let mut add =
         |name, issued: &keyward::manager::Issued, secret: Option<String>, scope, is_granted| {
@@ -101,7 +102,7 @@ async fn ways(house: &House) -> Vec<Way> {
                 is_granted,
             });
         };
-    let good = house.issue(new_key()).await;
+    let good = fixture.issue(new_key()).await;
     let secret = good.api_key().expose_secret();
     let other = |at: usize| {
         let mut wrong = secret.to_owned();
@@ -119,8 +120,8 @@ async fn ways(house: &House) -> Vec<Way> {
     add("all wrong", &good, Some("x".repeat(43)), READ, false);
     add("scope missing", &good, None, WRITE, false);
 
-    let revoked = house.issue(new_key()).await;
-    let manager = house.keyward.manager();
+    let revoked = fixture.issue(new_key()).await;
+    let manager = fixture.keyward.manager();
     let id = revoked.record().id();
     manager
         .revoke(&actor(), &tenant(), id, RevokeReason::Leaked)
@@ -135,39 +136,39 @@ async fn ways(house: &House) -> Vec<Way> {
         false,
     );
 
-    let suspended = house.issue(new_key()).await;
+    let suspended = fixture.issue(new_key()).await;
     let at = json!("2027-01-01T00:00:00Z");
-    house
+    fixture
         .tamper_document(suspended.record().id(), "suspended_at", at)
         .await;
     add("suspended", &suspended, None, READ, false);
 
     let abroad = Networks::only(["203.0.113.0/24".parse().unwrap()]).unwrap();
-    let abroad = house.issue(new_key().networks(abroad)).await;
+    let abroad = fixture.issue(new_key().networks(abroad)).await;
     add("outside its networks", &abroad, None, READ, false);
 
-    let later = new_key().not_before(manager_time(house) + Duration::from_hours(1));
+    let later = new_key().not_before(manager_time(fixture) + Duration::from_hours(1));
     add(
         "not yet valid",
-        &house.issue(later).await,
+        &fixture.issue(later).await,
         None,
         READ,
         false,
     );
 
-    let other = house.issue(new_key()).await;
-    house
+    let other = fixture.issue(new_key()).await;
+    fixture
         .tamper_document(other.record().id(), "prefix", json!("other"))
         .await;
     add("of another format", &other, None, READ, false);
 
     let short = NewKey::new(tenant(), "short", READ).expires_in(Duration::from_secs(1));
-    let expired = house.issue(short).await;
-    house.clock.advance(Duration::from_secs(1));
+    let expired = fixture.issue(short).await;
+    fixture.clock.advance(Duration::from_secs(1));
     add("expired", &expired, None, READ, false);
     ways
 }
 
-fn manager_time(house: &House) -> keyward::time::OffsetDateTime {
-    keyward::clock::Clock::now(&house.clock).unwrap()
+fn manager_time(fixture: &Fixture) -> keyward::time::OffsetDateTime {
+    keyward::clock::Clock::now(&fixture.clock).unwrap()
 }

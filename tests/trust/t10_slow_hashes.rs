@@ -7,7 +7,7 @@ use keyward::hashing::Hashing;
 use keyward::key::{KeyId, RevokeReason};
 use keyward::verifier::DenialReason;
 
-use crate::common::{House, actor, new_key, now, tenant};
+use crate::common::{Fixture, actor, new_key, now, tenant};
 use crate::held_up::{HeldUp, guess, slow, verify, waiting};
 
 /// Longer than anything here takes on any machine.
@@ -29,10 +29,10 @@ async fn revoke(held: &HeldUp, id: KeyId) {
 
 #[tokio::test]
 async fn a_key_under_a_fast_hash_waits_for_no_slow_one() {
-    let house = House::new().await;
-    let fast = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let fast = fixture.issue(new_key()).await;
     let hashing = Hashing::recommended().max_concurrent_slow_hashes(NonZeroUsize::MIN);
-    let held = HeldUp::over(&house, |builder| builder.hashing(hashing)).await;
+    let held = HeldUp::over(&fixture, |builder| builder.hashing(hashing)).await;
     let guesses = (0..20).map(|number| waiting(guess(&held.node, held.holder, number)));
     let guesses: Vec<_> = guesses.collect();
     for _ in 0..200 {
@@ -47,13 +47,13 @@ async fn a_key_under_a_fast_hash_waits_for_no_slow_one() {
 
 #[tokio::test]
 async fn a_verdict_waits_for_no_slow_rehash() {
-    let house = House::new().await;
-    let first = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let first = fixture.issue(new_key()).await;
     let mut others = Vec::new();
     for _ in 0..100 {
-        others.push(house.issue(new_key()).await);
+        others.push(fixture.issue(new_key()).await);
     }
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     let slow = held.node.manager();
     for key in std::iter::repeat_n(&first, 100).chain(&others) {
         assert!(now(verify(&held.node, key.api_key().presented())).is_ok());
@@ -68,7 +68,7 @@ async fn a_verdict_waits_for_no_slow_rehash() {
     }
     until(|| held.node.verifier().stats().rehashed == 1).await;
     assert_eq!(held.slow_hashes(), 64 + 1);
-    let digest = async |id| house.stored(id).await.digest.expose().to_owned();
+    let digest = async |id| fixture.stored(id).await.digest.expose().to_owned();
     let improved = digest(first.record().id()).await;
     assert!(improved.starts_with("$keyward-argon2id$"));
     for other in &others {
@@ -89,23 +89,23 @@ async fn a_verdict_waits_for_no_slow_rehash() {
 
 #[tokio::test]
 async fn a_slow_rehash_leaves_a_revoked_key_alone() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     assert!(now(verify(&held.node, issued.api_key().presented())).is_ok());
     revoke(&held, id).await;
     held.release();
     until(|| held.node.verifier().stats().rehashes_failed == 1).await;
     assert_eq!(held.node.verifier().stats().rehashed, 0);
-    assert_eq!(house.stored(id).await.digest, *issued.record().digest());
+    assert_eq!(fixture.stored(id).await.digest, *issued.record().digest());
 }
 
 #[tokio::test]
 async fn requests_at_once_with_one_key_share_a_slow_hash() {
-    let house = House::with(slow()).await;
-    let issued = house.issue(new_key()).await;
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let fixture = Fixture::with(slow()).await;
+    let issued = fixture.issue(new_key()).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     let presented = issued.api_key().presented();
     let all = (0..200).map(|_| waiting(verify(&held.node, presented)));
     let all: Vec<_> = all.collect();
@@ -118,9 +118,9 @@ async fn requests_at_once_with_one_key_share_a_slow_hash() {
 
 #[tokio::test]
 async fn a_key_revoked_while_its_slow_hash_waits_is_refused() {
-    let house = House::with(slow()).await;
-    let issued = house.issue(new_key()).await;
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let fixture = Fixture::with(slow()).await;
+    let issued = fixture.issue(new_key()).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     let verified = waiting(verify(&held.node, issued.api_key().presented()));
     revoke(&held, issued.record().id()).await;
     held.release();

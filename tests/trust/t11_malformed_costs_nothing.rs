@@ -3,17 +3,17 @@
 use keyward::key::PresentedKey;
 use keyward::verifier::{Attempt, DenialClass, Requirement, VerifierStats};
 
-use crate::common::{Choices, House, new_key, now};
+use crate::common::{Choices, Fixture, new_key, now};
 
 const INPUTS: u64 = 1_000_000;
 
 #[tokio::test]
 async fn a_million_malformed_credentials_cost_no_hash_and_no_store_call() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
     let (text, secret) = (issued.api_key().expose(), issued.api_key().expose_secret());
     let id = issued.api_key().id().to_string();
-    let verifier = house.keyward.verifier();
+    let verifier = fixture.keyward.verifier();
     let any = Requirement::any_key();
     let before = verifier.stats();
 
@@ -43,7 +43,7 @@ async fn a_million_malformed_credentials_cost_no_hash_and_no_store_call() {
     assert_eq!(verifier.stats(), expected);
 
     // The counters do count: the same key undamaged costs a read and a hash.
-    assert!(house.verify(PresentedKey::text(text)).await.is_ok());
+    assert!(fixture.verify(PresentedKey::text(text)).await.is_ok());
     let after = verifier.stats();
     assert_eq!(after.store_reads, expected.store_reads + 1);
     assert_eq!(after.fast_hashes, expected.fast_hashes + 1);

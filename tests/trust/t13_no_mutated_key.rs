@@ -9,19 +9,19 @@ use std::collections::HashMap;
 use keyward::key::{ApiKey, PresentedKey};
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{House, new_key, now};
+use crate::common::{Fixture, new_key, now};
 
 const KEYS: usize = 10_000;
 
 #[tokio::test]
 async fn no_mutated_key_is_accepted_in_any_wire_form() {
-    let (house, keys) = house_with_keys(KEYS).await;
+    let (fixture, keys) = fixture_with_keys(KEYS).await;
     std::thread::scope(|scope| {
         for half in keys.chunks(KEYS.div_ceil(2)) {
-            let house = &house;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for key in half {
-                    assert_eq!(sweep(key, |presented| accepts(house, presented)), None);
+                    assert_eq!(sweep(key, |presented| accepts(fixture, presented)), None);
                 }
             });
         }
@@ -30,7 +30,7 @@ async fn no_mutated_key_is_accepted_in_any_wire_form() {
 
 #[tokio::test]
 async fn the_sweep_catches_the_planted_bugs() {
-    let (house, keys) = house_with_keys(3).await;
+    let (fixture, keys) = fixture_with_keys(3).await;
     let by_folded: HashMap<String, &str> = keys
         .iter()
         .map(|key| (key.expose().to_lowercase(), key.expose()))
@@ -58,8 +58,8 @@ async fn the_sweep_catches_the_planted_bugs() {
     ];
     for (expected, soften) in planted {
         let caught = sweep(&keys[0], |presented| match presented {
-            Wire::Text(text) => accepts(&house, Wire::Text(&soften(text))),
-            pair @ Wire::Pair(..) => accepts(&house, pair),
+            Wire::Text(text) => accepts(&fixture, Wire::Text(&soften(text))),
+            pair @ Wire::Pair(..) => accepts(&fixture, pair),
         });
         assert_eq!(caught, Some(expected));
     }
@@ -74,24 +74,24 @@ enum Wire<'a> {
     Pair(&'a [u8], &'a [u8]),
 }
 
-async fn house_with_keys(count: usize) -> (House, Vec<ApiKey>) {
-    let house = House::new().await;
+async fn fixture_with_keys(count: usize) -> (Fixture, Vec<ApiKey>) {
+    let fixture = Fixture::new().await;
     let mut keys = Vec::with_capacity(count);
     for _ in 0..count {
-        let (key, _) = house.issue(new_key()).await.into_parts();
-        assert!(accepts(&house, Wire::Text(key.expose().as_bytes())));
+        let (key, _) = fixture.issue(new_key()).await.into_parts();
+        assert!(accepts(&fixture, Wire::Text(key.expose().as_bytes())));
         keys.push(key);
     }
-    (house, keys)
+    (fixture, keys)
 }
 
-fn accepts(house: &House, wire: Wire<'_>) -> bool {
+fn accepts(fixture: &Fixture, wire: Wire<'_>) -> bool {
     let any = Requirement::any_key();
     let presented = match wire {
         Wire::Text(text) => PresentedKey::text(text),
         Wire::Pair(id, secret) => PresentedKey::pair(id, secret),
     };
-    now(house
+    now(fixture
         .keyward
         .verifier()
         .verify(&Attempt::new(presented, &any)))

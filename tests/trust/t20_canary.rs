@@ -13,7 +13,7 @@ use keyward::manager::{Actor, ImportedKey, KeyQuery, KeyUpdate, NewKey, Overlap,
 use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{House, READ, WRITE, actor, new_key, tenant};
+use crate::common::{Fixture, READ, WRITE, actor, new_key, tenant};
 
 const PEPPER: [u8; 32] = *b"canary-pepper-canary-pepper-4711";
 
@@ -81,10 +81,10 @@ async fn a_secret_is_in_nothing_that_is_written() {
     let hashing = Hashing::recommended().pepper(pepper.clone());
     scan.debug(&pepper);
     scan.debug(&hashing);
-    let house = House::with(hashing).await;
-    let (manager, verifier) = (house.keyward.manager(), house.keyward.verifier());
+    let fixture = Fixture::with(hashing).await;
+    let (manager, verifier) = (fixture.keyward.manager(), fixture.keyward.verifier());
 
-    let issued = house.issue(new_key()).await;
+    let issued = fixture.issue(new_key()).await;
     let canary = issued.api_key().expose_secret().to_owned();
     let text = issued.api_key().expose().to_owned();
     scan.debug(&issued);
@@ -162,17 +162,17 @@ async fn a_secret_is_in_nothing_that_is_written() {
     );
 
     // What is kept, byte by byte, digest and document included.
-    let stored = house.stored(key).await;
+    let stored = fixture.stored(key).await;
     scan.debug(&stored);
     scan.display(&stored.digest.expose());
     scan.display(&String::from_utf8(stored.document.to_vec()).unwrap());
-    let page = house
+    let page = fixture
         .store
         .list(&ListQuery::of(&tenant()).listing(Segments::LiveThenRevoked))
         .await
         .unwrap();
     scan.debug(&page);
-    for sealed in house
+    for sealed in fixture
         .store
         .events()
         .unwrap()
@@ -184,8 +184,8 @@ async fn a_secret_is_in_nothing_that_is_written() {
         scan.display(&sealed.event.to_line());
         scan.json(&sealed);
     }
-    scan.debug(&house.store);
-    scan.debug(&house.keyward);
+    scan.debug(&fixture.store);
+    scan.debug(&fixture.keyward);
     scan.debug(manager);
     scan.debug(verifier);
 
@@ -200,9 +200,9 @@ async fn a_secret_is_in_nothing_that_is_written() {
 
 #[tokio::test]
 async fn the_whole_life_of_a_key_writes_no_secret() {
-    let house = House::new().await;
-    let manager = house.keyward.manager();
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let manager = fixture.keyward.manager();
+    let issued = fixture.issue(new_key()).await;
     let (text, canary) = (issued.api_key().expose(), issued.api_key().expose_secret());
     let (id, tenant) = (issued.record().id(), tenant());
     let mut scan = Scan::default();
@@ -278,8 +278,8 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
     for record in exported.restrictions {
         scan.json(&record);
     }
-    scan.debug(&house.keyward.flush_usage().await.unwrap());
-    for sealed in house
+    scan.debug(&fixture.keyward.flush_usage().await.unwrap());
+    for sealed in fixture
         .store
         .events()
         .unwrap()
@@ -290,7 +290,7 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
         scan.debug(&sealed);
         scan.display(&sealed.event.to_line());
     }
-    scan.debug(&house.keyward);
+    scan.debug(&fixture.keyward);
     scan.assert_without(canary);
     scan.assert_without(second);
     assert!(scan.written.contains("[redacted]"), "something was masked");
@@ -298,9 +298,9 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
 
 #[tokio::test]
 async fn a_digest_is_in_nothing_that_is_shown() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
-    let stored = house.stored(issued.record().id()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
+    let stored = fixture.stored(issued.record().id()).await;
     let hash = stored
         .digest
         .expose()
@@ -313,7 +313,7 @@ async fn a_digest_is_in_nothing_that_is_shown() {
     scan.debug(&stored.digest);
     scan.debug(issued.record());
     scan.json(&issued.record().view(issued.record().created_at()));
-    for sealed in house
+    for sealed in fixture
         .store
         .events()
         .unwrap()
@@ -323,8 +323,8 @@ async fn a_digest_is_in_nothing_that_is_shown() {
     {
         scan.display(&sealed.event.to_line());
     }
-    scan.debug(&house.store);
-    scan.debug(&house.keyward);
+    scan.debug(&fixture.store);
+    scan.debug(&fixture.keyward);
     scan.assert_without(&hash);
 }
 

@@ -10,13 +10,13 @@ use keyward::key::KeyRecord;
 use keyward::manager::{Actor, Axis, Ceiling, KeyManager, Limits, ManageError};
 use keyward::time::OffsetDateTime;
 
-use crate::common::{Choices, House, actor, clock, new_key, now, tenant};
-use crate::t21_powers::{Powers, house, operations, start};
+use crate::common::{Choices, Fixture, actor, clock, new_key, now, tenant};
+use crate::t21_powers::{Powers, fixture, operations, start};
 
-fn begin() -> (House, OffsetDateTime) {
-    let house = house(clock());
-    let start = start(&house);
-    (house, start)
+fn begin() -> (Fixture, OffsetDateTime) {
+    let fixture = fixture(clock());
+    let start = start(&fixture);
+    (fixture, start)
 }
 
 fn issue(
@@ -35,15 +35,15 @@ fn issue(
 #[test]
 fn issues_never_exceed_the_ceiling() {
     let operations = operations();
-    let (mut house, start) = begin();
+    let (mut fixture, start) = begin();
     let mut choices = Choices::new(21);
     let (mut issued, mut refused) = (0_u32, 0_u32);
     for round in 0..operations / 10 {
         if round % 1_000 == 0 {
             // The store keeps every key.
-            (house, _) = begin();
+            (fixture, _) = begin();
         }
-        let manager = house.keyward.manager();
+        let manager = fixture.keyward.manager();
         let ceiling = Powers::draw(&mut choices);
         let actor = Actor::user("alice", tenant(), ceiling.ceiling(start)).unwrap();
         for _ in 0..10 {
@@ -74,8 +74,8 @@ fn issues_never_exceed_the_ceiling() {
 
 #[test]
 fn the_oracle_catches_the_planted_bugs() {
-    let (house, start) = begin();
-    let manager = house.keyward.manager();
+    let (fixture, start) = begin();
+    let manager = fixture.keyward.manager();
     // Each is a comparison that does not see what it should: it judges a key that is weaker than the one asked for.
     type Blind = Box<dyn Fn(&Powers, &Powers) -> Powers>;
     let mut planted: Vec<Blind> = (0..7)
@@ -112,8 +112,8 @@ fn the_oracle_catches_the_planted_bugs() {
 
 #[test]
 fn a_key_cannot_make_a_stronger_key() {
-    let (house, start) = begin();
-    let manager = house.keyward.manager();
+    let (fixture, start) = begin();
+    let manager = fixture.keyward.manager();
     let mut choices = Choices::new(2_101);
     for _ in 0..2_000 {
         let mut own = Powers::draw(&mut choices);
@@ -135,9 +135,9 @@ fn a_key_cannot_make_a_stronger_key() {
 
 #[test]
 fn an_actor_issues_for_its_own_tenants_only() {
-    let (house, _) = begin();
+    let (fixture, _) = begin();
     let other = keyward::key::TenantId::new("other-inc").unwrap();
     let actor = Actor::user("alice", other, Ceiling::Unlimited).unwrap();
-    let refused = house.keyward.manager().issue(&actor, new_key());
+    let refused = fixture.keyward.manager().issue(&actor, new_key());
     assert!(matches!(now(refused), Err(ManageError::Refused)));
 }

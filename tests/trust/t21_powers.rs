@@ -25,7 +25,7 @@ use keyward::store::MemoryStore;
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
 
-use crate::common::{ADMIN, Choices, House, READ, WRITE, now};
+use crate::common::{ADMIN, Choices, Fixture, READ, WRITE, now};
 
 /// How many operations are drawn. `KEYWARD_OPERATIONS` sets another number: CI runs a million.
 pub(crate) fn operations() -> u32 {
@@ -267,8 +267,8 @@ impl Clock for AnyEnvironment {
     }
 }
 
-/// A house with both environments and all that can be drawn, which accepts keys of the legacy format `legacy`.
-pub(crate) fn house(clock: ManualClock) -> House {
+/// A fixture with both environments and all that can be drawn, which accepts keys of the legacy format `legacy`.
+pub(crate) fn fixture(clock: ManualClock) -> Fixture {
     let store = MemoryStore::new();
     let format = crate::common::format().environment("sandbox").unwrap();
     let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
@@ -278,13 +278,13 @@ pub(crate) fn house(clock: ManualClock) -> House {
         .scopes([scope!("edit").described("Edit").implies([WRITE])])
         .imported_keys(ImportedKeys::under(lookup).accept(legacy))
         .clock(AnyEnvironment(clock.clone()));
-    House {
+    Fixture {
         keyward: now(builder.open()).unwrap(),
         store,
         clock,
     }
 }
 
-pub(crate) fn start(house: &House) -> OffsetDateTime {
-    house.clock.now().unwrap()
+pub(crate) fn start(fixture: &Fixture) -> OffsetDateTime {
+    fixture.clock.now().unwrap()
 }

@@ -28,8 +28,8 @@ use keyward::time::OffsetDateTime;
 use self::asked::Asked;
 use self::bug::Bug;
 use self::round::Round;
-use crate::common::{Choices, House, clock};
-use crate::t21_powers::{Deeds, Powers, after, from_second, house, operations};
+use crate::common::{Choices, Fixture, clock};
+use crate::t21_powers::{Deeds, Powers, after, fixture, from_second, operations};
 
 const THREADS: u32 = 2;
 /// After so many rounds another store is taken: one keeps every key.
@@ -65,7 +65,7 @@ fn the_oracle_catches_the_planted_bugs_of_a_whole_life() {
     for (bug, caught_as) in Bug::ALL {
         let mut choices = Choices::new(2_120);
         let world = world();
-        let scratch = house(world.clock.clone());
+        let scratch = fixture(world.clock.clone());
         let caught = (0..2_000).any(|number| {
             let mut round = Round::begin(&world, number, &mut choices);
             round.library.bug = Some((bug, &scratch));
@@ -182,18 +182,18 @@ impl Tally {
     }
 }
 
-fn world() -> House {
-    house(clock())
+fn world() -> Fixture {
+    fixture(clock())
 }
 
 fn without_wrong(seed: u64, rounds: u32) -> Tally {
     let (mut choices, mut tally) = (Choices::new(seed), Tally::default());
-    let mut house = world();
+    let mut fixture = world();
     for number in 0..rounds {
         if number % ROUNDS_PER_HOUSE == 0 {
-            house = world();
+            fixture = world();
         }
-        let mut round = Round::begin(&house, number, &mut choices);
+        let mut round = Round::begin(&fixture, number, &mut choices);
         let outcome = round.run(&mut choices, &mut tally);
         assert_eq!(
             outcome,

@@ -8,7 +8,7 @@ mod world;
 
 use std::time::Duration;
 
-use crate::common::{House, READ, actor, class, new_key, tenant};
+use crate::common::{Fixture, READ, actor, class, new_key, tenant};
 use crate::held_up::{HeldUp, slow, verify, waiting};
 use keyward::clock::{COARSE_LAG_MICROS, Clock};
 use keyward::key::KeyStatus;
@@ -17,8 +17,8 @@ use keyward::store::MemoryStore;
 use keyward::time::{Date, Duration as Span, Month, OffsetDateTime, UtcOffset};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
-fn at(house: &House) -> OffsetDateTime {
-    house.clock.now().unwrap()
+fn at(fixture: &Fixture) -> OffsetDateTime {
+    fixture.clock.now().unwrap()
 }
 
 #[tokio::test]
@@ -39,10 +39,10 @@ fn lags() -> [Span; 5] {
 }
 
 /// What a key's verification, its status, an explanation of it and its grant say; all must agree. `None` if it is good.
-async fn reason(house: &House, issued: &Issued) -> Option<String> {
+async fn reason(fixture: &Fixture, issued: &Issued) -> Option<String> {
     let any = Requirement::any_key();
     let attempt = Attempt::new(issued.api_key().presented(), &any);
-    let verifier = house.keyward.verifier();
+    let verifier = fixture.keyward.verifier();
     let verdict = verifier.verify(&attempt).await;
     let explained = verifier.explain(&attempt).await;
     let said = verdict
@@ -56,13 +56,13 @@ async fn reason(house: &House, issued: &Issued) -> Option<String> {
         assert!(again.is_ok());
     }
     let id = issued.record().id();
-    let record = house
+    let record = fixture
         .keyward
         .manager()
         .get(&actor(), &tenant(), id)
         .await
         .unwrap();
-    let is_active = record.status(at(house)) == KeyStatus::Active;
+    let is_active = record.status(at(fixture)) == KeyStatus::Active;
     assert_eq!(is_active, said.is_none(), "{record:?}");
     said
 }
@@ -75,16 +75,16 @@ async fn every_instant_counts_to_the_microsecond() {
         .into_iter()
         .flat_map(|lag| world::caches().map(|cache| (lag, cache)))
     {
-        let house = House::built(|builder| builder.cache(cache)).await;
-        house.clock.set_coarse_lag(lag);
-        let (start, minute) = (at(&house), Duration::from_secs(60));
-        let manager = house.keyward.manager();
-        let cut = house.issue(new_key()).await;
-        house.clock.set(start + MICRO);
-        let kept = house.issue(new_key()).await;
-        let mortal = house.issue(new_key().expires_at(start + minute)).await;
-        let later = house.issue(new_key().not_before(start + minute)).await;
-        let rotated = house.issue(new_key()).await;
+        let fixture = Fixture::built(|builder| builder.cache(cache)).await;
+        fixture.clock.set_coarse_lag(lag);
+        let (start, minute) = (at(&fixture), Duration::from_secs(60));
+        let manager = fixture.keyward.manager();
+        let cut = fixture.issue(new_key()).await;
+        fixture.clock.set(start + MICRO);
+        let kept = fixture.issue(new_key()).await;
+        let mortal = fixture.issue(new_key().expires_at(start + minute)).await;
+        let later = fixture.issue(new_key().not_before(start + minute)).await;
+        let rotated = fixture.issue(new_key()).await;
         let overlap = Overlap::Until(start + minute);
         let id = rotated.record().id();
         manager
@@ -96,9 +96,9 @@ async fn every_instant_counts_to_the_microsecond() {
             .await
             .unwrap();
 
-        let is_good = async |key| reason(&house, key).await.is_none();
+        let is_good = async |key| reason(&fixture, key).await.is_none();
         for (now, comes) in [(start + minute - MICRO, false), (start + minute, true)] {
-            house.clock.set(now);
+            fixture.clock.set(now);
             assert!(!is_good(&cut).await && is_good(&kept).await, "lag {lag}");
             assert_eq!(is_good(&mortal).await, !comes, "expiry, lag {lag}");
             assert_eq!(is_good(&later).await, comes, "start, lag {lag}");
@@ -111,17 +111,17 @@ async fn every_instant_counts_to_the_microsecond() {
 async fn what_the_manager_called_ended_is_refused_from_then_on() {
     const MINUTE: Duration = Duration::from_secs(60);
     for way in 0..6 {
-        let house = House::new().await;
-        let (manager, start) = (house.keyward.manager(), at(&house));
-        let mortal = house.issue(new_key().expires_in(MINUTE)).await;
-        let rotated = house.issue(new_key()).await;
+        let fixture = Fixture::new().await;
+        let (manager, start) = (fixture.keyward.manager(), at(&fixture));
+        let mortal = fixture.issue(new_key().expires_in(MINUTE)).await;
+        let rotated = fixture.issue(new_key()).await;
         let overlap = Overlap::For(MINUTE);
         let id = rotated.record().id();
         let successor = manager
             .rotate(&actor(), &tenant(), id, overlap)
             .await
             .unwrap();
-        house.clock.set(start + MINUTE);
+        fixture.clock.set(start + MINUTE);
         for key in [&mortal, &rotated] {
             let id = key.record().id();
             match way {
@@ -149,16 +149,16 @@ async fn what_the_manager_called_ended_is_refused_from_then_on() {
                 _ => {
                     let any = Requirement::any_key();
                     let attempt = Attempt::new(key.api_key().presented(), &any);
-                    let verifier = house.keyward.verifier();
+                    let verifier = fixture.keyward.verifier();
                     assert!(verifier.explain(&attempt).await.denial().is_some());
                 }
             }
         }
-        house.clock.set(start + MINUTE - MICRO);
+        fixture.clock.set(start + MINUTE - MICRO);
         for key in [&mortal, &rotated] {
-            assert!(reason(&house, key).await.is_some(), "way {way}");
+            assert!(reason(&fixture, key).await.is_some(), "way {way}");
         }
-        assert_eq!(reason(&house, &successor).await, None);
+        assert_eq!(reason(&fixture, &successor).await, None);
         // What ends by then would be dead from the start.
         let stillborn = new_key().expires_at(start + MINUTE);
         let refused = manager.issue(&actor(), stillborn).await;
@@ -175,24 +175,24 @@ async fn what_the_manager_called_ended_is_refused_from_then_on() {
 #[tokio::test]
 async fn there_is_a_way_back_from_a_leap_of_the_clock() {
     const DAY: Duration = Duration::from_hours(24);
-    let house = House::new().await;
-    let (start, keyward) = (at(&house), &house.keyward);
-    let short = house
+    let fixture = Fixture::new().await;
+    let (start, keyward) = (at(&fixture), &fixture.keyward);
+    let short = fixture
         .issue(new_key().expires_in(Duration::from_secs(60)))
         .await;
-    let long = house.issue(new_key().expires_in(DAY)).await;
+    let long = fixture.issue(new_key().expires_in(DAY)).await;
     assert_eq!(keyward.forget_future_ends().unwrap(), None);
-    house.clock.set(start + DAY);
+    fixture.clock.set(start + DAY);
     for key in [&short, &long] {
-        assert!(reason(&house, key).await.is_some());
+        assert!(reason(&fixture, key).await.is_some());
     }
     // The clock is right again.
-    house.clock.set(start + Duration::from_secs(60));
+    fixture.clock.set(start + Duration::from_secs(60));
     keyward.verifier().forget_all();
-    assert!(reason(&house, &long).await.is_some());
+    assert!(reason(&fixture, &long).await.is_some());
     let query = KeyQuery::of(&tenant()).status(KeyStatus::Expired);
     let listed = keyward.manager().list(&actor(), &query).await.unwrap();
-    let views = listed.view(at(&house)).keys;
+    let views = listed.view(at(&fixture)).keys;
     assert_eq!(views.len(), 2);
     assert!(
         views
@@ -200,54 +200,54 @@ async fn there_is_a_way_back_from_a_leap_of_the_clock() {
             .all(|key| key.view.status == KeyStatus::Expired)
     );
 
-    house.clock.fail();
+    fixture.clock.fail();
     assert!(keyward.forget_future_ends().is_err());
-    house.clock.set(start + Duration::from_secs(60));
+    fixture.clock.set(start + Duration::from_secs(60));
     assert_eq!(keyward.forget_future_ends().unwrap(), Some(start + DAY));
-    assert_eq!(reason(&house, &long).await, None);
+    assert_eq!(reason(&fixture, &long).await, None);
     assert_eq!(keyward.forget_future_ends().unwrap(), None);
     // What has ended by the right clock stays so, whether or not that was noticed by it.
-    house.clock.set(start + Duration::from_secs(59));
-    assert!(reason(&house, &short).await.is_some());
-    assert_eq!(reason(&house, &long).await, None);
+    fixture.clock.set(start + Duration::from_secs(59));
+    assert!(reason(&fixture, &short).await.is_some());
+    assert_eq!(reason(&fixture, &long).await, None);
 }
 
 #[tokio::test]
 async fn a_key_is_expired_from_its_end_on() {
-    let house = House::new().await;
-    let issued = house
+    let fixture = Fixture::new().await;
+    let issued = fixture
         .issue(new_key().expires_in(Duration::from_secs(60)))
         .await;
     let (key, end) = (issued.api_key(), issued.record().expires_at().unwrap());
-    house.clock.set(end - Duration::from_nanos(1));
-    assert!(house.verify(key.presented()).await.is_ok());
-    house.clock.set(end);
-    let denial = house.verify(key.presented()).await.unwrap_err();
+    fixture.clock.set(end - Duration::from_nanos(1));
+    assert!(fixture.verify(key.presented()).await.is_ok());
+    fixture.clock.set(end);
+    let denial = fixture.verify(key.presented()).await.unwrap_err();
     assert!(matches!(denial.reason(), DenialReason::Expired));
     assert_eq!(issued.record().status(end), KeyStatus::Expired);
-    house.clock.set(end - Duration::from_secs(30));
+    fixture.clock.set(end - Duration::from_secs(30));
     assert_eq!(
-        class(house.verify(key.presented()).await),
+        class(fixture.verify(key.presented()).await),
         Some(DenialClass::Unauthenticated),
         "the clock ran back"
     );
-    let other = house
+    let other = fixture
         .issue(new_key().expires_in(Duration::from_secs(3_600)))
         .await;
     assert!(
-        house.verify(other.api_key().presented()).await.is_ok(),
+        fixture.verify(other.api_key().presented()).await.is_ok(),
         "other keys live on"
     );
 }
 
 #[tokio::test]
 async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
-    let house = House::with(slow()).await;
+    let fixture = Fixture::with(slow()).await;
     let key = new_key().expires_in(Duration::from_secs(60));
-    let issued = house.issue(key).await;
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let issued = fixture.issue(key).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     let verified = waiting(verify(&held.node, issued.api_key().presented()));
-    house.clock.set(issued.record().expires_at().unwrap());
+    fixture.clock.set(issued.record().expires_at().unwrap());
     held.release();
     let denial = verified.await.expect_err("granted after it expired");
     assert!(matches!(denial.reason(), DenialReason::Expired));
@@ -255,35 +255,38 @@ async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
 
 #[tokio::test]
 async fn a_clock_from_before_the_key_cannot_tell_and_denies() {
-    let house = House::new().await;
-    let created = at(&house);
-    let mortal = house
+    let fixture = Fixture::new().await;
+    let created = at(&fixture);
+    let mortal = fixture
         .issue(new_key().expires_in(Duration::from_secs(60)))
         .await;
-    let immortal = house.issue(new_key()).await;
-    let later = house
+    let immortal = fixture.issue(new_key()).await;
+    let later = fixture
         .issue(new_key().not_before(created + Duration::from_secs(1)))
         .await;
-    house.clock.set(created - Duration::from_mins(5));
+    fixture.clock.set(created - Duration::from_mins(5));
     assert!(
-        house.verify(mortal.api_key().presented()).await.is_ok(),
+        fixture.verify(mortal.api_key().presented()).await.is_ok(),
         "nodes' clocks differ a little"
     );
-    house.clock.set(OffsetDateTime::UNIX_EPOCH); // a machine that lost its clock
-    let denial = house
+    fixture.clock.set(OffsetDateTime::UNIX_EPOCH); // a machine that lost its clock
+    let denial = fixture
         .verify(mortal.api_key().presented())
         .await
         .unwrap_err();
     assert!(matches!(denial.reason(), DenialReason::ClockBehind));
     assert_eq!(denial.class(), DenialClass::Undecidable);
-    assert!(house.verify(immortal.api_key().presented()).await.is_ok());
-    let early = house.verify(later.api_key().presented()).await.unwrap_err();
+    assert!(fixture.verify(immortal.api_key().presented()).await.is_ok());
+    let early = fixture
+        .verify(later.api_key().presented())
+        .await
+        .unwrap_err();
     assert!(matches!(early.reason(), DenialReason::NotYetValid));
 }
 
 #[tokio::test]
 async fn the_ends_of_time_overflow_nowhere() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let last = Date::MAX.with_hms_nano(23, 59, 59, 999_999_999).unwrap();
     let first = Date::MIN.midnight();
     let year_zero = Date::from_calendar_date(0, Month::January, 1)
@@ -301,14 +304,14 @@ async fn the_ends_of_time_overflow_nowhere() {
         new().not_before(last.assume_offset(offset(-12))),
     ];
     for key in refused {
-        let refusal = house.keyward.manager().issue(&actor(), key).await;
+        let refusal = fixture.keyward.manager().issue(&actor(), key).await;
         assert!(
             matches!(refusal, Err(ManageError::Invalid(InvalidKey::Instant))),
             "{refusal:?}"
         );
     }
-    for past in [first.assume_utc(), year_zero.assume_utc(), at(&house)] {
-        let refusal = house
+    for past in [first.assume_utc(), year_zero.assume_utc(), at(&fixture)] {
+        let refusal = fixture
             .keyward
             .manager()
             .issue(&actor(), new().expires_at(past))
@@ -322,7 +325,7 @@ async fn the_ends_of_time_overflow_nowhere() {
         assert!(invalid, "{refusal:?}");
     }
     for expiry in [Duration::ZERO, Duration::from_nanos(999)] {
-        let refusal = house
+        let refusal = fixture
             .keyward
             .manager()
             .issue(&actor(), new().expires_in(expiry))
@@ -333,47 +336,47 @@ async fn the_ends_of_time_overflow_nowhere() {
         ));
     }
 
-    let longest = house.issue(new().expires_at(last.assume_utc())).await;
+    let longest = fixture.issue(new().expires_at(last.assume_utc())).await;
     for instant in [
         last.assume_utc(),
         year_zero.assume_utc(),
         first.assume_utc(),
         last.assume_offset(offset(-12)),
     ] {
-        house.clock.set(instant);
-        let verdict = house.verify(longest.api_key().presented()).await;
+        fixture.clock.set(instant);
+        let verdict = fixture.verify(longest.api_key().presented()).await;
         // Before it was issued nothing is granted, and at the end of time it has expired.
         assert!(verdict.is_err(), "{instant}");
     }
 
     // Years that RFC 3339 cannot write are no time to issue keys at.
     for instant in [first.assume_utc(), last.assume_offset(offset(-12))] {
-        house.clock.set(instant);
-        let refusal = house.keyward.manager().issue(&actor(), new()).await;
+        fixture.clock.set(instant);
+        let refusal = fixture.keyward.manager().issue(&actor(), new()).await;
         assert!(matches!(refusal, Err(ManageError::Clock)), "{refusal:?}");
     }
 }
 
 #[tokio::test]
 async fn a_day_is_valid_to_its_end_in_utc() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let day = Date::from_calendar_date(2028, Month::February, 29).unwrap();
-    let issued = house.issue(new_key().expires_on(day)).await;
+    let issued = fixture.issue(new_key().expires_on(day)).await;
     let end = day.next_day().unwrap().midnight().assume_utc();
     assert_eq!(issued.record().expires_at(), Some(end));
-    house.clock.set(end - Duration::from_micros(1));
-    assert!(house.verify(issued.api_key().presented()).await.is_ok());
-    house.clock.set(end);
-    assert!(house.verify(issued.api_key().presented()).await.is_err());
+    fixture.clock.set(end - Duration::from_micros(1));
+    assert!(fixture.verify(issued.api_key().presented()).await.is_ok());
+    fixture.clock.set(end);
+    assert!(fixture.verify(issued.api_key().presented()).await.is_err());
 }
 
 #[tokio::test]
 async fn a_key_that_could_never_be_valid_is_not_issued() {
-    let house = House::new().await;
-    let start = at(&house) + Duration::from_secs(60);
+    let fixture = Fixture::new().await;
+    let start = at(&fixture) + Duration::from_secs(60);
     for end in [start, start - Duration::from_secs(1)] {
         let key = new_key().not_before(start).expires_at(end);
-        let refusal = house.keyward.manager().issue(&actor(), key).await;
+        let refusal = fixture.keyward.manager().issue(&actor(), key).await;
         assert!(matches!(
             refusal,
             Err(ManageError::Invalid(InvalidKey::NeverValid))

@@ -8,16 +8,16 @@ use keyward::key::{DecodeError, Digest, PresentedKey};
 use keyward::verifier::{Denial, DenialClass, DenialReason};
 use serde_json::json;
 
-use crate::common::{Choices, House, new_key};
+use crate::common::{Choices, Fixture, new_key};
 
 const SALT: &str = "EBESExQVFhcYGRobHB0eHw";
 const HASH: &str = "nfS1n82GxobNKLTMEdb9dgZrEblflubEzinDkQCsmlM";
 
 /// What comes of presenting the right secret of a key whose digest was replaced by this one.
-async fn with_digest(house: &House, digest: &str) -> Denial {
-    let issued = house.issue(new_key()).await;
-    house.plant_digest(issued.record().id(), digest).await;
-    house
+async fn with_digest(fixture: &Fixture, digest: &str) -> Denial {
+    let issued = fixture.issue(new_key()).await;
+    fixture.plant_digest(issued.record().id(), digest).await;
+    fixture
         .verify(issued.api_key().presented())
         .await
         .expect_err("a hostile digest was accepted")
@@ -25,7 +25,7 @@ async fn with_digest(house: &House, digest: &str) -> Denial {
 
 #[tokio::test]
 async fn digests_that_ask_for_too_much_are_not_obeyed() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for params in [
         "m=4294967295,t=1,p=1",
         "m=4294967295,t=4294967295,p=4294967295",
@@ -36,7 +36,7 @@ async fn digests_that_ask_for_too_much_are_not_obeyed() {
     ] {
         let digest = format!("$keyward-argon2id$v=1${params}${SALT}${HASH}");
         let begun = Instant::now();
-        let denial = with_digest(&house, &digest).await;
+        let denial = with_digest(&fixture, &digest).await;
         assert!(
             matches!(
                 denial.reason(),
@@ -49,27 +49,27 @@ async fn digests_that_ask_for_too_much_are_not_obeyed() {
         // Not a measurement: obeying any of these would take minutes or more memory than there is.
         assert!(begun.elapsed() < Duration::from_secs(20));
     }
-    assert_eq!(house.keyward.verifier().stats().slow_hashes, 0);
+    assert_eq!(fixture.keyward.verifier().stats().slow_hashes, 0);
 
     // Within the bounds it is obeyed, as wrong; and what is configured is always within them.
     let denial = with_digest(
-        &house,
+        &fixture,
         &format!("$keyward-argon2id$v=1$m=8,t=1,p=1${SALT}${HASH}"),
     )
     .await;
     assert!(matches!(denial.reason(), DenialReason::WrongSecret));
     let large = Hashing::argon2id(Argon2Params::new(70_000, 1, 5).unwrap());
-    let house = House::with(large).await;
-    let issued = house.issue(new_key()).await;
-    assert!(house.verify(issued.api_key().presented()).await.is_ok());
+    let fixture = Fixture::with(large).await;
+    let issued = fixture.issue(new_key()).await;
+    assert!(fixture.verify(issued.api_key().presented()).await.is_ok());
 }
 
 #[tokio::test]
 async fn malformed_digests_are_undecidable() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let good = {
-        let issued = house.issue(new_key()).await;
-        house
+        let issued = fixture.issue(new_key()).await;
+        fixture
             .stored(issued.record().id())
             .await
             .digest
@@ -115,7 +115,7 @@ async fn malformed_digests_are_undecidable() {
     hostile.extend((0..good.len()).map(|end| good[..end].to_owned()));
     hostile.extend(["A", "=", "$", "$AAAA"].map(|more| format!("{good}{more}")));
     for digest in hostile {
-        let denial = with_digest(&house, &digest).await;
+        let denial = with_digest(&fixture, &digest).await;
         assert_eq!(
             denial.class(),
             DenialClass::Undecidable,
@@ -133,10 +133,13 @@ async fn a_digest_copied_from_another_row_never_verifies() {
         Hashing::recommended(),
         Hashing::argon2id(Argon2Params::OWASP),
     ] {
-        let house = House::with(hashing).await;
-        let (mine, theirs) = (house.issue(new_key()).await, house.issue(new_key()).await);
-        let my_digest = house.stored(mine.record().id()).await.digest;
-        house
+        let fixture = Fixture::with(hashing).await;
+        let (mine, theirs) = (
+            fixture.issue(new_key()).await,
+            fixture.issue(new_key()).await,
+        );
+        let my_digest = fixture.stored(mine.record().id()).await.digest;
+        fixture
             .plant_digest(theirs.record().id(), my_digest.expose())
             .await;
         let their_id = theirs.record().id().to_string();
@@ -145,22 +148,22 @@ async fn a_digest_copied_from_another_row_never_verifies() {
             theirs.api_key().expose_secret(),
         ] {
             assert!(
-                house
+                fixture
                     .verify(PresentedKey::pair(&their_id, secret))
                     .await
                     .is_err()
             );
         }
-        assert!(house.verify(mine.api_key().presented()).await.is_ok());
+        assert!(fixture.verify(mine.api_key().presented()).await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn random_damage_to_a_digest_never_verifies() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
-    let good = house.stored(id).await.digest.expose().to_owned();
+    let good = fixture.stored(id).await.digest.expose().to_owned();
     let mut choices = Choices::new(27);
     for _ in 0..20_000 {
         let mut damaged = good.clone().into_bytes();
@@ -174,27 +177,27 @@ async fn random_damage_to_a_digest_never_verifies() {
         }
         let damaged = String::from_utf8(damaged).unwrap();
         if damaged != good {
-            house.plant_digest(id, &damaged).await;
+            fixture.plant_digest(id, &damaged).await;
             assert!(
-                house.verify(issued.api_key().presented()).await.is_err(),
+                fixture.verify(issued.api_key().presented()).await.is_err(),
                 "{damaged}"
             );
         }
     }
-    house.plant_digest(id, &good).await;
+    fixture.plant_digest(id, &good).await;
     assert!(
-        house.verify(issued.api_key().presented()).await.is_ok(),
+        fixture.verify(issued.api_key().presented()).await.is_ok(),
         "the damage was all there was"
     );
 }
 
 #[tokio::test]
 async fn documents_that_cannot_be_read_whole_are_undecidable() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
-    let good = house.stored(id).await;
-    let read = async || house.verify(issued.api_key().presented()).await;
+    let good = fixture.stored(id).await;
+    let read = async || fixture.verify(issued.api_key().presented()).await;
     let document: serde_json::Value = serde_json::from_slice(&good.document).unwrap();
     let mut hostile: Vec<Vec<u8>> = (0..good.document.len())
         .map(|end| good.document[..end].to_vec())
@@ -249,7 +252,7 @@ async fn documents_that_cannot_be_read_whole_are_undecidable() {
             .chars()
             .take(300)
             .collect::<String>();
-        house
+        fixture
             .tamper(id, |stored| stored.document = document.into())
             .await;
         let denial = read().await.expect_err(&text);
@@ -262,7 +265,7 @@ async fn documents_that_cannot_be_read_whole_are_undecidable() {
     }
 
     for schema in [2, u16::MAX] {
-        house
+        fixture
             .tamper(id, |stored| {
                 stored.document.clone_from(&good.document);
                 stored.schema = schema;
@@ -275,6 +278,6 @@ async fn documents_that_cannot_be_read_whole_are_undecidable() {
         ));
         assert_eq!(denial.class(), DenialClass::Undecidable);
     }
-    house.tamper(id, |stored| stored.schema = 1).await;
+    fixture.tamper(id, |stored| stored.schema = 1).await;
     assert!(read().await.is_ok(), "the damage was all there was");
 }

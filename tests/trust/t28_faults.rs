@@ -16,7 +16,7 @@ use keyward::store::{KeyStore, MemoryStore, StoreError};
 use keyward::testkit::{Call, Fault, FaultyStore};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
-use crate::common::{House, READ, actor, builder, class, clock, new_key, tenant};
+use crate::common::{Fixture, READ, actor, builder, class, clock, new_key, tenant};
 use crate::held_up::{HeldUp, ask, guess, slow, verify};
 use crate::operations::poll_times;
 
@@ -308,9 +308,12 @@ async fn a_lost_answer_is_settled_by_asking_again() {
 
 #[tokio::test]
 async fn slow_hashing_that_is_saturated_is_undecidable() {
-    let house = House::with(slow()).await;
-    let issued = house.issue(new_key()).await;
-    let held = HeldUp::over(&house, |builder| builder.hashing(slow().slow_hash_queue(1))).await;
+    let fixture = Fixture::with(slow()).await;
+    let issued = fixture.issue(new_key()).await;
+    let held = HeldUp::over(&fixture, |builder| {
+        builder.hashing(slow().slow_hash_queue(1))
+    })
+    .await;
     let guesses = (0..40).map(|number| ask(guess(&held.node, issued.record().id(), number)));
     let guesses: Vec<_> = guesses.collect();
     held.release();

@@ -8,7 +8,7 @@ use keyward::verifier::{Attempt, Denial, DenialClass, DenialReason, Requirement}
 use keyward::{Keyward, scope};
 use serde_json::json;
 
-use crate::common::{House, actor, new_key, tenant};
+use crate::common::{Fixture, actor, new_key, tenant};
 
 async fn keyward(store: &MemoryStore, prefix: &str, environments: &[&str]) -> Keyward {
     let (first, rest) = environments.split_first().unwrap();
@@ -108,12 +108,12 @@ async fn a_test_key_is_refused_live_in_every_wire_form() {
 
 #[tokio::test]
 async fn a_row_whose_environment_was_rewritten_proves_nothing() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
-    house
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
+    fixture
         .tamper_document(issued.record().id(), "environment", json!("live"))
         .await;
-    let live = keyward(&house.store, "acme", &["live"]).await;
+    let live = keyward(&fixture.store, "acme", &["live"]).await;
     let id = issued.api_key().id().to_string();
     let as_live = relabelled(&issued, "acme", "live");
     for presented in [
@@ -152,8 +152,8 @@ async fn a_key_of_another_format_is_refused_in_every_wire_form() {
 
 #[tokio::test]
 async fn a_key_is_refused_where_another_tenant_is_addressed() {
-    let house = House::new().await;
-    let issued = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue(new_key()).await;
     let id = issued.api_key().id().to_string();
     let any = Requirement::any_key();
     let (mine, other) = (tenant(), TenantId::new("other-inc").unwrap());
@@ -161,7 +161,7 @@ async fn a_key_is_refused_where_another_tenant_is_addressed() {
         issued.api_key().presented(),
         PresentedKey::pair(&id, issued.api_key().expose_secret()),
     ] {
-        let verifier = house.keyward.verifier();
+        let verifier = fixture.keyward.verifier();
         let attempt = Attempt::new(presented, &any);
         assert!(verifier.verify(&attempt.tenant(&mine)).await.is_ok());
         let denial = verifier.verify(&attempt.tenant(&other)).await.unwrap_err();

@@ -5,17 +5,17 @@ use keyward::key::{Access, PresentedKey, Resources};
 use keyward::manager::{Issued, NewKey};
 use keyward::verifier::{Admitted, Attempt, Denial, DenialClass, DenialReason, Only, Requirement};
 
-use crate::common::{ADMIN, House, READ, tenant};
+use crate::common::{ADMIN, Fixture, READ, tenant};
 
-async fn restricted(house: &House, access: impl Into<Access>, resources: &[&str]) -> Issued {
+async fn restricted(fixture: &Fixture, access: impl Into<Access>, resources: &[&str]) -> Issued {
     let resources = resources.iter().map(|text| text.parse().unwrap());
     let key =
         NewKey::new(tenant(), "restricted", access).resources(Resources::only(resources).unwrap());
-    house.issue(key).await
+    fixture.issue(key).await
 }
 
 async fn ask(
-    house: &House,
+    fixture: &Fixture,
     key: &Issued,
     need: &Requirement,
     named: &[(&str, &str)],
@@ -24,15 +24,15 @@ async fn ask(
     let attempt = named.iter().fold(attempt, |attempt, (kind, value)| {
         attempt.resource(kind, value)
     });
-    house.keyward.verifier().verify(&attempt).await
+    fixture.keyward.verifier().verify(&attempt).await
 }
 
 #[tokio::test]
 async fn a_route_that_settles_nothing_refuses_every_restricted_key() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     for access in [Access::Full, READ.into(), ADMIN.into()] {
-        let key = restricted(&house, access.clone(), &["project:p1"]).await;
-        let free = house.issue(NewKey::new(tenant(), "free", access)).await;
+        let key = restricted(&fixture, access.clone(), &["project:p1"]).await;
+        let free = fixture.issue(NewKey::new(tenant(), "free", access)).await;
         for need in [
             Requirement::any_key(),
             Requirement::scope(READ),
@@ -44,39 +44,51 @@ async fn a_route_that_settles_nothing_refuses_every_restricted_key() {
         ] {
             // Naming the resource does not settle it: the route must have said so.
             let named = [("project", "p1"), ("client", "c1")];
-            let denial = ask(&house, &key, &need, &named).await.unwrap_err();
+            let denial = ask(&fixture, &key, &need, &named).await.unwrap_err();
             assert!(
                 matches!(denial.reason(), DenialReason::ResourceUnsettled { .. }),
                 "{need:?}"
             );
             assert_eq!(denial.class(), DenialClass::Forbidden);
-            assert!(ask(&house, &free, &need, &named).await.is_ok(), "{need:?}");
+            assert!(
+                ask(&fixture, &free, &need, &named).await.is_ok(),
+                "{need:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn every_kind_that_a_key_is_restricted_in_must_be_settled() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1", "client:c1"]).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1", "client:c1"]).await;
     let one = Requirement::scope(READ).resource("project");
     let named = [("project", "p1"), ("client", "c1")];
-    assert!(ask(&house, &key, &one, &named).await.is_err());
+    assert!(ask(&fixture, &key, &one, &named).await.is_err());
     let both = one.filters("client");
-    assert!(ask(&house, &key, &both, &named).await.is_ok());
+    assert!(ask(&fixture, &key, &both, &named).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_named_resource_must_be_permitted_and_none_is_none() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1", "project:p2"]).await;
-    let free = house.issue(NewKey::new(tenant(), "free", READ)).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1", "project:p2"]).await;
+    let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
     let need = Requirement::scope(READ).resource("project");
-    assert!(ask(&house, &key, &need, &[("project", "p1")]).await.is_ok());
     assert!(
-        ask(&house, &key, &need, &[("project", "p1"), ("project", "p2")])
+        ask(&fixture, &key, &need, &[("project", "p1")])
             .await
             .is_ok()
+    );
+    assert!(
+        ask(
+            &fixture,
+            &key,
+            &need,
+            &[("project", "p1"), ("project", "p2")]
+        )
+        .await
+        .is_ok()
     );
     for named in [
         &[("project", "p3")][..],
@@ -86,7 +98,7 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
         &[("project", "p1"), ("project", "p3")],
         &[("project", "p3"), ("project", "p1")],
     ] {
-        let denial = ask(&house, &key, &need, named).await.unwrap_err();
+        let denial = ask(&fixture, &key, &need, named).await.unwrap_err();
         assert!(
             matches!(denial.reason(), DenialReason::ResourceRefused { .. }),
             "{named:?}"
@@ -95,7 +107,7 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
     // A route that is not bound to its resource denies everybody, so that it is found out at once.
     for named in [&[][..], &[("client", "p1")]] {
         for key in [&key, &free] {
-            let denial = ask(&house, key, &need, named).await.unwrap_err();
+            let denial = ask(&fixture, key, &need, named).await.unwrap_err();
             assert!(
                 matches!(denial.reason(), DenialReason::ResourceUnbound { .. }),
                 "{named:?}"
@@ -103,7 +115,7 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
         }
     }
     assert!(
-        ask(&house, &free, &need, &[("project", "any")])
+        ask(&fixture, &free, &need, &[("project", "any")])
             .await
             .is_ok()
     );
@@ -111,25 +123,29 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
 
 #[tokio::test]
 async fn what_a_request_names_must_be_permitted_however_the_route_settles_it() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1"]).await;
-    let free = house.issue(NewKey::new(tenant(), "free", READ)).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1"]).await;
+    let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
     let too_many = [("project", "p1"); Attempt::MAX_RESOURCES + 1];
     for need in [
         Requirement::scope(READ).resource("project"),
         Requirement::scope(READ).filters("project"),
         Requirement::scope(READ).checked_by_handler("project"),
     ] {
-        assert!(ask(&house, &key, &need, &[("project", "p1")]).await.is_ok());
+        assert!(
+            ask(&fixture, &key, &need, &[("project", "p1")])
+                .await
+                .is_ok()
+        );
         let other = [("project", "p1"), ("project", "p2")];
-        let denial = ask(&house, &key, &need, &other).await.unwrap_err();
+        let denial = ask(&fixture, &key, &need, &other).await.unwrap_err();
         assert!(
             matches!(denial.reason(), DenialReason::ResourceRefused { .. }),
             "{need:?}"
         );
-        assert!(ask(&house, &free, &need, &other).await.is_ok());
+        assert!(ask(&fixture, &free, &need, &other).await.is_ok());
         for key in [&key, &free] {
-            let denial = ask(&house, key, &need, &too_many).await.unwrap_err();
+            let denial = ask(&fixture, key, &need, &too_many).await.unwrap_err();
             assert!(
                 matches!(denial.reason(), DenialReason::TooManyResources),
                 "{need:?}"
@@ -141,8 +157,8 @@ async fn what_a_request_names_must_be_permitted_however_the_route_settles_it() {
 
 #[tokio::test]
 async fn settling_in_two_ways_needs_both() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1"]).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1"]).await;
     for need in [
         Requirement::scope(READ)
             .resource("project")
@@ -151,25 +167,29 @@ async fn settling_in_two_ways_needs_both() {
             .filters("project")
             .resource("project"),
     ] {
-        assert!(ask(&house, &key, &need, &[("project", "p1")]).await.is_ok());
         assert!(
-            ask(&house, &key, &need, &[("project", "p2")])
+            ask(&fixture, &key, &need, &[("project", "p1")])
+                .await
+                .is_ok()
+        );
+        assert!(
+            ask(&fixture, &key, &need, &[("project", "p2")])
                 .await
                 .is_err()
         );
-        assert!(ask(&house, &key, &need, &[]).await.is_err());
+        assert!(ask(&fixture, &key, &need, &[]).await.is_err());
     }
 }
 
 #[tokio::test]
 async fn a_filter_never_shows_more_than_the_key_permits() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p2", "project:p1", "client:c1"]).await;
-    let free = house.issue(NewKey::new(tenant(), "free", READ)).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p2", "project:p1", "client:c1"]).await;
+    let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
     let need = Requirement::scope(READ)
         .filters("project")
         .filters("client");
-    let admitted = ask(&house, &key, &need, &[]).await.unwrap();
+    let admitted = ask(&fixture, &key, &need, &[]).await.unwrap();
     let only = admitted.grant().only("project");
     let Only::These(values) = only else {
         panic!("a restricted key is not free");
@@ -184,20 +204,20 @@ async fn a_filter_never_shows_more_than_the_key_permits() {
         Only::Any,
         "not restricted in it"
     );
-    let admitted = ask(&house, &free, &need, &[]).await.unwrap();
+    let admitted = ask(&fixture, &free, &need, &[]).await.unwrap();
     assert_eq!(admitted.grant().only("project"), Only::Any);
 }
 
 #[tokio::test]
 async fn a_handler_that_forgets_its_check_is_found_out() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1"]).await;
-    let free = house.issue(NewKey::new(tenant(), "free", READ)).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1"]).await;
+    let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
     let need = Requirement::scope(READ)
         .checked_by_handler("project")
         .checked_by_handler("client");
     for key in [&key, &free] {
-        let admitted = ask(&house, key, &need, &[]).await.unwrap();
+        let admitted = ask(&fixture, key, &need, &[]).await.unwrap();
         let grant = admitted.grant();
         assert_eq!(grant.unchecked(), Some("project"));
         let _ = grant.permits("region", "r1").is_ok();
@@ -212,26 +232,30 @@ async fn a_handler_that_forgets_its_check_is_found_out() {
         let _ = grant.only("client");
         assert_eq!(grant.unchecked(), None);
 
-        let again = ask(&house, key, &need, &[]).await.unwrap();
+        let again = ask(&fixture, key, &need, &[]).await.unwrap();
         assert_eq!(
             again.grant().unchecked(),
             Some("project"),
             "each request anew"
         );
     }
-    let admitted = ask(&house, &key, &need, &[]).await.unwrap();
+    let admitted = ask(&fixture, &key, &need, &[]).await.unwrap();
     assert!(admitted.grant().permits("project", "p2").is_err());
 }
 
 #[tokio::test]
 async fn a_restriction_binds_admin_and_full_access_too() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let need = Requirement::scope(READ).resource("project");
     for access in [Access::Full, ADMIN.into()] {
-        let key = restricted(&house, access, &["project:p1"]).await;
-        assert!(ask(&house, &key, &need, &[("project", "p1")]).await.is_ok());
+        let key = restricted(&fixture, access, &["project:p1"]).await;
         assert!(
-            ask(&house, &key, &need, &[("project", "p2")])
+            ask(&fixture, &key, &need, &[("project", "p1")])
+                .await
+                .is_ok()
+        );
+        assert!(
+            ask(&fixture, &key, &need, &[("project", "p2")])
                 .await
                 .is_err()
         );
@@ -240,13 +264,18 @@ async fn a_restriction_binds_admin_and_full_access_too() {
 
 #[tokio::test]
 async fn whoever_lacks_the_secret_learns_nothing_of_restrictions() {
-    let house = House::new().await;
-    let key = restricted(&house, READ, &["project:p1"]).await;
+    let fixture = Fixture::new().await;
+    let key = restricted(&fixture, READ, &["project:p1"]).await;
     let id = key.record().id().to_string();
     let need = Requirement::scope(READ);
     let wrong = "x".repeat(43);
     let attempt = Attempt::new(PresentedKey::pair(&id, &wrong), &need);
-    let denial = house.keyward.verifier().verify(&attempt).await.unwrap_err();
+    let denial = fixture
+        .keyward
+        .verifier()
+        .verify(&attempt)
+        .await
+        .unwrap_err();
     assert_eq!(denial.class(), DenialClass::Unauthenticated);
     assert!(matches!(denial.reason(), DenialReason::WrongSecret));
 }

@@ -16,7 +16,7 @@ use keyward::store::{
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use keyward::{Keyward, async_trait};
 
-use crate::common::{House, actor, builder, clock, new_key, tenant};
+use crate::common::{Fixture, actor, builder, clock, new_key, tenant};
 
 const WRITERS: u64 = 3;
 
@@ -69,14 +69,14 @@ async fn verify_all(keyward: Keyward, keys: Arc<Keys>, changes: Arc<Changes>) {
     changes.is_over.store(true, Ordering::SeqCst);
 }
 
-async fn update_without_end(house: House) {
-    let issued = house.issue(new_key()).await;
+async fn update_without_end(fixture: Fixture) {
+    let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
     let keys = Arc::new(Mutex::new(vec![Arc::new(issued.into_parts().0)]));
     let changes = Arc::<Changes>::default();
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
-        let (keyward, changes) = (house.keyward.clone(), Arc::clone(&changes));
+        let (keyward, changes) = (fixture.keyward.clone(), Arc::clone(&changes));
         writers.push(tokio::spawn(async move {
             let mut n = 0;
             while !changes.is_over() {
@@ -91,7 +91,7 @@ async fn update_without_end(house: House) {
             }
         }));
     }
-    let verifier = tokio::spawn(verify_all(house.keyward.clone(), keys, changes));
+    let verifier = tokio::spawn(verify_all(fixture.keyward.clone(), keys, changes));
     verifier.await.unwrap();
     for writer in writers {
         writer.await.unwrap();
@@ -179,24 +179,24 @@ async fn a_read_that_an_update_overtook_decides() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_key_being_updated_is_always_granted() {
-    update_without_end(House::new().await).await;
+    update_without_end(Fixture::new().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn and_where_nothing_is_cached() {
-    update_without_end(House::built(|builder| builder.cache(KeyCache::off())).await).await;
+    update_without_end(Fixture::built(|builder| builder.cache(KeyCache::off())).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn both_keys_of_a_rotation_are_always_granted() {
-    let house = House::new().await;
-    let first = house.issue(new_key()).await;
+    let fixture = Fixture::new().await;
+    let first = fixture.issue(new_key()).await;
     let mut id = first.record().id();
     let keys = Arc::new(Mutex::new(vec![Arc::new(first.into_parts().0)]));
     let changes = Arc::<Changes>::default();
     let rotator = {
         let (keyward, keys, changes) = (
-            house.keyward.clone(),
+            fixture.keyward.clone(),
             Arc::clone(&keys),
             Arc::clone(&changes),
         );
@@ -220,7 +220,7 @@ async fn both_keys_of_a_rotation_are_always_granted() {
             }
         })
     };
-    let verifier = tokio::spawn(verify_all(house.keyward.clone(), keys, changes));
+    let verifier = tokio::spawn(verify_all(fixture.keyward.clone(), keys, changes));
     verifier.await.unwrap();
     rotator.await.unwrap();
 }

@@ -8,7 +8,7 @@ use keyward::key::{LegacyFormat, PresentedKey, TenantId};
 use keyward::manager::{ImportedKey, Issued, NewKey};
 use keyward::verifier::{Admitted, Denial, DenialReason};
 
-use crate::common::{House, READ, actor};
+use crate::common::{Fixture, READ, actor};
 use crate::held_up::{Asked, HeldUp, ask, guess, slow, verify};
 
 /// Places in the queue, and one more in the hands of the thread.
@@ -25,10 +25,10 @@ fn key_of(tenant: &str) -> NewKey {
     NewKey::new(TenantId::new(tenant).unwrap(), "a key", READ)
 }
 
-async fn issue(house: &House, tenant: &str, count: usize) -> Vec<Issued> {
+async fn issue(fixture: &Fixture, tenant: &str, count: usize) -> Vec<Issued> {
     let mut issued = Vec::new();
     for _ in 0..count {
-        issued.push(house.issue(key_of(tenant)).await);
+        issued.push(fixture.issue(key_of(tenant)).await);
     }
     issued
 }
@@ -53,14 +53,14 @@ async fn places(guesses: Vec<Asked<'_, Result<Admitted, Denial>>>) -> usize {
 
 #[tokio::test]
 async fn guesses_at_one_id_stop_nothing_else() {
-    let house = House::built(|builder| builder.hashing(slow())).await;
-    let target = house.issue(key_of("a")).await.record().id();
+    let fixture = Fixture::built(|builder| builder.hashing(slow())).await;
+    let target = fixture.issue(key_of("a")).await.record().id();
     // Of other tenants, and of the same.
-    let mut used = issue(&house, "b", 20).await;
-    used.extend(issue(&house, "a", 19).await);
-    let leaked = issue(&house, "a", 8).await;
+    let mut used = issue(&fixture, "b", 20).await;
+    used.extend(issue(&fixture, "a", 19).await);
+    let leaked = issue(&fixture, "a", 8).await;
 
-    let held = HeldUp::over(&house, |builder| builder).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
     let (node, manager) = (&held.node, held.node.manager());
     let guesses = (0..128).map(|number| ask(guess(node, target, number)));
     let guesses: Vec<_> = guesses.collect();
@@ -89,22 +89,22 @@ async fn guesses_at_one_id_stop_nothing_else() {
 
 #[tokio::test]
 async fn guesses_at_many_ids_of_a_tenant_stop_no_other() {
-    let house =
-        House::built(|builder| builder.hashing(slow()).imported_keys(imported_keys())).await;
+    let fixture =
+        Fixture::built(|builder| builder.hashing(slow()).imported_keys(imported_keys())).await;
     let digest =
         "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let mut imported = Vec::new();
     for number in 0..100 {
         let digest = LegacyDigest::argon2(digest).unwrap();
         let key = ImportedKey::digest("numbered", &number.to_string(), digest);
-        let manager = house.keyward.manager();
+        let manager = fixture.keyward.manager();
         manager.import(&actor(), key_of("a"), key).await.unwrap();
         imported.push(format!("{number}|{:043}", 0));
     }
-    let mut used = issue(&house, "b", 10).await;
-    used.extend(issue(&house, "c", 10).await);
+    let mut used = issue(&fixture, "b", 10).await;
+    used.extend(issue(&fixture, "c", 10).await);
 
-    let held = HeldUp::over(&house, |builder| builder.imported_keys(imported_keys())).await;
+    let held = HeldUp::over(&fixture, |builder| builder.imported_keys(imported_keys())).await;
     let (node, manager, actor) = (&held.node, held.node.manager(), actor());
     let guesses = imported.iter().map(PresentedKey::text);
     let guesses: Vec<_> = guesses.map(|text| ask(verify(node, text))).collect();

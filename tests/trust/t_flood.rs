@@ -14,25 +14,25 @@ use keyward::verifier::{
 };
 use serde_json::json;
 
-use crate::common::{Choices, House, actor, format, new_key, now, tenant};
+use crate::common::{Choices, Fixture, actor, format, new_key, now, tenant};
 
 const STRANGERS: u64 = 300_000;
 const LIVE: u64 = 1_000;
 
 /// A node that keeps this much. Its lease is longer than any test.
-async fn keeping(max_bytes: u64) -> House {
+async fn keeping(max_bytes: u64) -> Fixture {
     let cache = KeyCache::new().lease(KeyCache::MAX_LEASE);
-    House::built(|builder| builder.cache(cache.max_bytes(max_bytes))).await
+    Fixture::built(|builder| builder.cache(cache.max_bytes(max_bytes))).await
 }
 
-async fn issue(house: &House, key: NewKey) -> ApiKey {
-    house.issue(key).await.into_parts().0
+async fn issue(fixture: &Fixture, key: NewKey) -> ApiKey {
+    fixture.issue(key).await.into_parts().0
 }
 
-async fn issue_many(house: &House, count: u64) -> Vec<ApiKey> {
+async fn issue_many(fixture: &Fixture, count: u64) -> Vec<ApiKey> {
     let mut keys = Vec::new();
     for _ in 0..count {
-        keys.push(issue(house, new_key()).await);
+        keys.push(issue(fixture, new_key()).await);
     }
     keys
 }
@@ -45,12 +45,12 @@ fn at_once(keyward: &Keyward, key: &ApiKey) -> Option<Result<Admitted, Denial>> 
 }
 
 /// Over memory, verifying has to wait for nothing.
-fn verdict(house: &House, key: &ApiKey) -> Result<Admitted, Denial> {
-    now(house.verify(key.presented()))
+fn verdict(fixture: &Fixture, key: &ApiKey) -> Result<Admitted, Denial> {
+    now(fixture.verify(key.presented()))
 }
 
-fn stats(house: &House) -> VerifierStats {
-    house.keyward.verifier().stats()
+fn stats(fixture: &Fixture) -> VerifierStats {
+    fixture.keyward.verifier().stats()
 }
 
 /// Keys that are written as they should be. Of one in so many the id is a live key's.
@@ -87,23 +87,23 @@ impl<'a> Strangers<'a> {
 #[tokio::test]
 async fn strangers_evict_nobody() {
     // Just enough room for those who live.
-    let house = keeping(2 << 20).await;
-    let live = issue_many(&house, LIVE).await;
+    let fixture = keeping(2 << 20).await;
+    let live = issue_many(&fixture, LIVE).await;
     for key in &live {
-        assert!(verdict(&house, key).is_ok());
+        assert!(verdict(&fixture, key).is_ok());
     }
-    let before = stats(&house);
+    let before = stats(&fixture);
     assert_eq!(before.resident_keys, LIVE);
     let format = format();
     let mut strangers = Strangers::at(&live, 10);
     let mut unknown = 0;
     for _ in 0..STRANGERS {
         let key = strangers.next(&format);
-        let denial = verdict(&house, &key).unwrap_err();
+        let denial = verdict(&fixture, &key).unwrap_err();
         unknown += u64::from(matches!(denial.reason(), DenialReason::UnknownKey));
         assert_eq!(denial.class(), DenialClass::Unauthenticated);
     }
-    let after = stats(&house);
+    let after = stats(&fixture);
     assert_eq!(
         after.store_reads - before.store_reads,
         unknown,
@@ -117,38 +117,38 @@ async fn strangers_evict_nobody() {
         "ids of nobody's are not kept"
     );
     for key in &live {
-        assert!(at_once(&house.keyward, key).is_some_and(|verdict| verdict.is_ok()));
+        assert!(at_once(&fixture.keyward, key).is_some_and(|verdict| verdict.is_ok()));
     }
-    assert_eq!(stats(&house).store_reads, after.store_reads);
+    assert_eq!(stats(&fixture).store_reads, after.store_reads);
 }
 
 #[tokio::test]
 async fn wrong_secrets_for_keys_that_nobody_proves_stay_on_probation() {
     const MOST: u64 = 2 << 20;
-    let house = keeping(MOST).await;
+    let fixture = keeping(MOST).await;
     let (live, others) = (
-        issue_many(&house, LIVE).await,
-        issue_many(&house, 2_000).await,
+        issue_many(&fixture, LIVE).await,
+        issue_many(&fixture, 2_000).await,
     );
     for key in &live {
-        assert!(verdict(&house, key).is_ok());
+        assert!(verdict(&fixture, key).is_ok());
     }
-    let proven = stats(&house).resident_bytes;
+    let proven = stats(&fixture).resident_bytes;
     let format = format();
     let mut strangers = Strangers::at(&others, 1);
     for _ in 0..10_000 {
-        let denial = verdict(&house, &strangers.next(&format)).unwrap_err();
+        let denial = verdict(&fixture, &strangers.next(&format)).unwrap_err();
         assert!(matches!(denial.reason(), DenialReason::WrongSecret));
-        let bytes = stats(&house).resident_bytes - proven;
+        let bytes = stats(&fixture).resident_bytes - proven;
         assert!(bytes <= MOST / 16, "{bytes} on probation");
     }
-    assert!(stats(&house).resident_keys > LIVE, "some are kept");
+    assert!(stats(&fixture).resident_keys > LIVE, "some are kept");
     for key in &live {
-        assert!(at_once(&house.keyward, key).is_some_and(|verdict| verdict.is_ok()));
+        assert!(at_once(&fixture.keyward, key).is_some_and(|verdict| verdict.is_ok()));
     }
     // Whoever proves a secret takes a place among those who have.
-    assert!(verdict(&house, &others[0]).is_ok());
-    assert!(at_once(&house.keyward, &others[0]).is_some());
+    assert!(verdict(&fixture, &others[0]).is_ok());
+    assert!(at_once(&fixture.keyward, &others[0]).is_some());
 }
 
 /// A key with as much in its record as it can have, by turns.
@@ -169,41 +169,41 @@ fn large(n: u64) -> NewKey {
 #[tokio::test]
 async fn what_is_kept_never_exceeds_the_bound() {
     for (most, keys) in [(0, 30), (16 << 10, 300), (256 << 10, 600), (4 << 20, 600)] {
-        let house = keeping(most).await;
+        let fixture = keeping(most).await;
         let mut issued = Vec::new();
         for n in 0..keys {
             let key = if n % 3 == 0 { large(n / 3) } else { new_key() };
-            let key = issue(&house, key).await;
-            assert!(verdict(&house, &key).is_ok(), "{n} of {most}");
+            let key = issue(&fixture, key).await;
+            assert!(verdict(&fixture, &key).is_ok(), "{n} of {most}");
             issued.push(key);
-            let stats = stats(&house);
+            let stats = stats(&fixture);
             let bytes = stats.resident_bytes;
             assert!(bytes <= most, "{bytes} of {most}");
             assert_eq!(bytes == 0, stats.resident_keys == 0);
         }
-        let kept = stats(&house).resident_keys;
+        let kept = stats(&fixture).resident_keys;
         assert!(kept < keys, "{kept} are kept in {most}");
         assert!(most == 0 || kept > 0, "none is kept in {most}");
         for key in &issued {
             assert!(
-                verdict(&house, key).is_ok(),
+                verdict(&fixture, key).is_ok(),
                 "whoever lost its place is read again"
             );
-            assert!(stats(&house).resident_bytes <= most);
+            assert!(stats(&fixture).resident_bytes <= most);
         }
     }
 }
 
 #[tokio::test]
 async fn a_key_that_lost_its_place_is_refused_once_it_is_revoked() {
-    let house = keeping(16 << 10).await;
-    let keys = issue_many(&house, 100).await;
+    let fixture = keeping(16 << 10).await;
+    let keys = issue_many(&fixture, 100).await;
     for round in 0..3_usize {
         for key in &keys {
-            assert_eq!(verdict(&house, key).is_ok(), round == 0);
+            assert_eq!(verdict(&fixture, key).is_ok(), round == 0);
         }
         for key in &keys {
-            let (manager, reason) = (house.keyward.manager(), RevokeReason::Leaked);
+            let (manager, reason) = (fixture.keyward.manager(), RevokeReason::Leaked);
             let _ = manager.revoke(&actor(), &tenant(), key.id(), reason).await;
         }
     }
@@ -211,11 +211,11 @@ async fn a_key_that_lost_its_place_is_refused_once_it_is_revoked() {
 
 #[tokio::test]
 async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
-    let house = keeping(16 << 10).await;
-    let keys = issue_many(&house, 300).await;
-    let suspended = issue_many(&house, 50).await;
+    let fixture = keeping(16 << 10).await;
+    let keys = issue_many(&fixture, 300).await;
+    let suspended = issue_many(&fixture, 50).await;
     for key in &suspended {
-        house
+        fixture
             .keyward
             .manager()
             .suspend(&actor(), &tenant(), key.id())
@@ -225,17 +225,17 @@ async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
     for round in 1..=3_u64 {
         for _ in 0..2 {
             for key in &keys {
-                assert!(verdict(&house, key).is_ok());
+                assert!(verdict(&fixture, key).is_ok());
             }
             for key in &suspended {
-                assert!(verdict(&house, key).is_err());
+                assert!(verdict(&fixture, key).is_err());
             }
         }
-        assert!(stats(&house).resident_keys < 50);
-        assert!(house.keyward.flush_usage().await.is_ok());
+        assert!(stats(&fixture).resident_keys < 50);
+        assert!(fixture.keyward.flush_usage().await.is_ok());
         for (keys, granted, refused) in [(&keys, 2, 0), (&suspended, 0, 2)] {
             let ids: Vec<_> = keys.iter().map(ApiKey::id).collect();
-            let usage = KeyStore::usage(&house.store)
+            let usage = KeyStore::usage(&fixture.store)
                 .unwrap()
                 .read(&ids)
                 .await
@@ -252,63 +252,63 @@ async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
 /// A store may merge a batch in one statement, which has to find each key once.
 #[tokio::test]
 async fn a_key_that_lost_its_place_and_was_used_again_is_handed_on_once() {
-    let house = keeping(16 << 10).await;
-    let keys = issue_many(&house, 100).await;
+    let fixture = keeping(16 << 10).await;
+    let keys = issue_many(&fixture, 100).await;
     for _ in 0..2 {
         for key in &keys {
-            assert!(verdict(&house, key).is_ok());
+            assert!(verdict(&fixture, key).is_ok());
         }
     }
-    assert_eq!(house.keyward.flush_usage().await.unwrap(), 100);
+    assert_eq!(fixture.keyward.flush_usage().await.unwrap(), 100);
 }
 
 #[tokio::test]
 async fn requests_in_flight_are_counted_whatever_is_evicted() {
-    let house = keeping(16 << 10).await;
+    let fixture = keeping(16 << 10).await;
     let bounded = new_key().concurrency(NonZeroU32::new(2).unwrap());
-    let bounded = issue(&house, bounded).await;
-    let others = issue_many(&house, 200).await;
-    let crowd = |house: &House| others.iter().all(|key| verdict(house, key).is_ok());
-    let mut held = vec![verdict(&house, &bounded).unwrap()];
+    let bounded = issue(&fixture, bounded).await;
+    let others = issue_many(&fixture, 200).await;
+    let crowd = |fixture: &Fixture| others.iter().all(|key| verdict(fixture, key).is_ok());
+    let mut held = vec![verdict(&fixture, &bounded).unwrap()];
     for _ in 0..3 {
-        assert!(crowd(&house));
-        held.push(verdict(&house, &bounded).unwrap());
+        assert!(crowd(&fixture));
+        held.push(verdict(&fixture, &bounded).unwrap());
         for _ in 0..2 {
-            assert!(crowd(&house));
-            let denial = verdict(&house, &bounded).unwrap_err();
+            assert!(crowd(&fixture));
+            let denial = verdict(&fixture, &bounded).unwrap_err();
             assert!(matches!(denial.reason(), DenialReason::TooManyInFlight));
         }
         held.remove(0);
     }
     drop(held);
-    assert!(crowd(&house));
+    assert!(crowd(&fixture));
     let both = [
-        verdict(&house, &bounded).unwrap(),
-        verdict(&house, &bounded).unwrap(),
+        verdict(&fixture, &bounded).unwrap(),
+        verdict(&fixture, &bounded).unwrap(),
     ];
-    assert!(verdict(&house, &bounded).is_err());
+    assert!(verdict(&fixture, &bounded).is_err());
     drop(both);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_threads_keep_the_bound_too() {
     const MOST: u64 = 64 << 10;
-    let house = Arc::new(keeping(MOST).await);
-    let keys = Arc::new(issue_many(&house, 400).await);
+    let fixture = Arc::new(keeping(MOST).await);
+    let keys = Arc::new(issue_many(&fixture, 400).await);
     let threads = (0..4).map(|thread| {
-        let (house, keys) = (Arc::clone(&house), Arc::clone(&keys));
+        let (fixture, keys) = (Arc::clone(&fixture), Arc::clone(&keys));
         tokio::spawn(async move {
             let mut choices = Choices::new(thread);
             for _ in 0..5_000 {
                 let key = &keys[choices.below(keys.len())];
-                assert!(house.verify(key.presented()).await.is_ok());
+                assert!(fixture.verify(key.presented()).await.is_ok());
             }
         })
     });
     for thread in threads.collect::<Vec<_>>() {
         thread.await.unwrap();
     }
-    let stats = stats(&house);
+    let stats = stats(&fixture);
     assert!(stats.resident_bytes <= MOST, "{stats:?}");
     assert!(stats.resident_keys > 10, "{stats:?}");
 }

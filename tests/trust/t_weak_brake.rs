@@ -9,14 +9,14 @@ use keyward::key::{KeyId, PresentedKey};
 use keyward::manager::ImportedKey;
 use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
 
-use crate::common::{Choices, House, actor, new_key};
+use crate::common::{Choices, Fixture, actor, new_key};
 
 const MOST_FREE: u64 = 100;
 const SECRET: &str = "correct0horse0battery0staple0correct0horse0";
 
 /// A node that keeps one key, with the least slow hash that it accepts.
 struct Guessed {
-    house: House,
+    fixture: Fixture,
     id: String,
     choices: Choices,
 }
@@ -26,35 +26,35 @@ impl Guessed {
         // Seven mebibytes in five passes: the cheapest of OWASP's.
         let cheap = Argon2Params::new(7 * 1024, 5, 1).unwrap();
         let cache = KeyCache::new().lease(KeyCache::MAX_LEASE);
-        let house = House::built(|builder| {
+        let fixture = Fixture::built(|builder| {
             let hashing = Hashing::argon2id(cheap);
             builder.hashing(hashing).cache(cache)
         });
-        let house = house.await;
+        let fixture = fixture.await;
         let id = KeyId::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
         let key = ImportedKey::pair(id, SECRET);
         let key = entropy_bits
             .into_iter()
             .fold(key, ImportedKey::entropy_bits);
         let limit = NonZeroU32::new(1_000).unwrap();
-        let (manager, new) = (house.keyward.manager(), new_key().concurrency(limit));
+        let (manager, new) = (fixture.keyward.manager(), new_key().concurrency(limit));
         manager.import(&actor(), new, key).await.unwrap();
         Self {
-            house,
+            fixture,
             id: id.to_string(),
             choices: Choices::new(7),
         }
     }
 
     fn slow_hashes(&self) -> u64 {
-        self.house.keyward.verifier().stats().slow_hashes
+        self.fixture.keyward.verifier().stats().slow_hashes
     }
 
     /// How many slow hashes the owner's request costs.
     async fn owner(&self) -> u64 {
         let before = self.slow_hashes();
         let pair = PresentedKey::pair(&self.id, SECRET);
-        let verdict = self.house.verify(pair).await;
+        let verdict = self.fixture.verify(pair).await;
         assert!(verdict.is_ok(), "{verdict:?}");
         self.slow_hashes() - before
     }
@@ -66,7 +66,7 @@ impl Guessed {
         wrong.truncate(23);
         wrong += &format!("{:020}", self.choices.next());
         let denial = self
-            .house
+            .fixture
             .verify(PresentedKey::pair(&self.id, &wrong))
             .await;
         let denial = denial.unwrap_err();
@@ -103,7 +103,7 @@ async fn the_owners_requests_give_nobody_more_guesses() {
         }
         if choices.chance(50) {
             // What is read anew has the same digest, and so the same proof and the same guesses behind it.
-            key.house.keyward.verifier().forget_all();
+            key.fixture.keyward.verifier().forget_all();
         }
         free += u64::from(key.guess().await == 0);
     }
@@ -120,7 +120,7 @@ async fn a_strong_secret_is_never_braked() {
         }
         let any = Requirement::any_key();
         let attempt = Attempt::new(PresentedKey::pair(&key.id, SECRET), &any);
-        let verdict = key.house.keyward.verifier().try_verify(&attempt);
+        let verdict = key.fixture.keyward.verifier().try_verify(&attempt);
         assert!(verdict.is_some_and(|verdict| verdict.is_ok()), "still warm");
     }
 }

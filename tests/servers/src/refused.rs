@@ -25,13 +25,13 @@ pub(crate) struct Refused {
 }
 
 /// A Keyward, and keys of it that are refused.
-pub(crate) struct House {
+pub(crate) struct Fixture {
     pub(crate) keyward: Keyward,
     store: MemoryStore,
     clock: ManualClock,
 }
 
-impl House {
+impl Fixture {
     pub(crate) async fn open() -> Self {
         let (store, clock) = (
             MemoryStore::new(),

@@ -19,7 +19,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::READ;
-use crate::refused::House;
+use crate::refused::Fixture;
 
 struct Site {
     client: HealthClient<Channel>,
@@ -108,10 +108,10 @@ async fn clients_are_told_in_the_statuses_of_grpc() {
 
 #[tokio::test]
 async fn every_refused_credential_gets_one_status() {
-    let house = House::open().await;
-    let key = TestKey::issue(&house.keyward, [READ]).await;
-    let refused = house.refused().await;
-    let mut site = Site::open(house.keyward, key, Requirement::scope(READ)).await;
+    let fixture = Fixture::open().await;
+    let key = TestKey::issue(&fixture.keyward, [READ]).await;
+    let refused = fixture.refused().await;
+    let mut site = Site::open(fixture.keyward, key, Requirement::scope(READ)).await;
     let mut first = None;
     for refused in refused {
         let mut request = asking(Some(&format!("Bearer {}", refused.text)));

@@ -7,12 +7,14 @@ use keyward::verifier::{Attempt, Requirement};
 
 use super::asked::near;
 use crate::common::{Choices, actor, clock, now, tenant};
-use crate::t21_powers::{ADDRESSES, Deeds, KINDS, Powers, SCOPES, THINGS, house, second_of, start};
+use crate::t21_powers::{
+    ADDRESSES, Deeds, KINDS, Powers, SCOPES, THINGS, fixture, second_of, start,
+};
 
 #[test]
 fn a_key_does_just_the_deeds_that_the_oracle_says() {
-    let house = house(clock());
-    let start = start(&house);
+    let fixture = fixture(clock());
+    let start = start(&fixture);
     let environments = ["test", "sandbox"].map(|name| Environment::new(name).unwrap());
     let mut choices = Choices::new(2_130);
     let (mut done, mut denied) = (0, 0);
@@ -22,17 +24,17 @@ fn a_key_does_just_the_deeds_that_the_oracle_says() {
             ..Powers::unlimited()
         };
         let powers = near(&mut choices, &loose);
-        house.clock.set(start);
-        house.keyward.forget_future_ends().unwrap();
+        fixture.clock.set(start);
+        fixture.keyward.forget_future_ends().unwrap();
         let key = powers.new_key(tenant(), start);
-        let issued = now(house.keyward.manager().issue(&actor(), key)).unwrap();
+        let issued = now(fixture.keyward.manager().issue(&actor(), key)).unwrap();
         // In the order of time: a key that was seen expired stays so.
         let mut seconds = [(); 8].map(|()| choices.below(41));
         seconds.sort_unstable();
         for bit in seconds {
             let [route, things, place, address] = [5, 9, 2, 5].map(|bound| choices.below(bound));
             let second = second_of(u32::try_from(bit).unwrap());
-            house.clock.set(start + Duration::from_secs(second));
+            fixture.clock.set(start + Duration::from_secs(second));
             let need = match SCOPES.get(route) {
                 Some(scope) => Requirement::scope(scope.clone()),
                 None => Requirement::full_access(),
@@ -43,7 +45,7 @@ fn a_key_does_just_the_deeds_that_the_oracle_says() {
                 .client(ADDRESSES[address].parse().unwrap())
                 .resource(KINDS[0], THINGS[things % 3])
                 .resource(KINDS[1], THINGS[things / 3]);
-            let is_done = now(house.keyward.verifier().verify(&attempt)).is_ok();
+            let is_done = now(fixture.keyward.verifier().verify(&attempt)).is_ok();
             // One request at a time, of which quotas let the first happen.
             let touched = 1 << (things % 3) | 0b1000 << (things / 3);
             let deed = [

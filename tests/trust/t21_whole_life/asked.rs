@@ -9,7 +9,7 @@ use keyward::manager::{
 use keyward::time::OffsetDateTime;
 
 use super::{Bug, Held};
-use crate::common::{Choices, House, now};
+use crate::common::{Choices, Fixture, now};
 use crate::t21_powers::{Powers, STEP, start};
 
 /// As long as the format's own secrets, and vouched for, so that it is hashed fast.
@@ -262,19 +262,19 @@ fn update(fields: Fields, to: &Powers) -> KeyUpdate {
 
 /// The manager, as one tenant's actors ask it.
 pub(super) struct Library<'a> {
-    pub(super) house: &'a House,
+    pub(super) fixture: &'a Fixture,
     pub(super) tenant: TenantId,
     pub(super) start: OffsetDateTime,
     /// One without a ceiling.
     pub(super) root: Actor,
-    /// What is wrong with it, and a house to try things in.
-    pub(super) bug: Option<(Bug, &'a House)>,
+    /// What is wrong with it, and a fixture to try things in.
+    pub(super) bug: Option<(Bug, &'a Fixture)>,
 }
 
 impl<'a> Library<'a> {
-    pub(super) fn new(house: &'a House, tenant: TenantId, start: OffsetDateTime) -> Self {
+    pub(super) fn new(fixture: &'a Fixture, tenant: TenantId, start: OffsetDateTime) -> Self {
         Self {
-            house,
+            fixture,
             tenant,
             start,
             root: Actor::system("root"),
@@ -284,11 +284,11 @@ impl<'a> Library<'a> {
 
     /// Seconds since the start.
     pub(super) fn second(&self) -> u64 {
-        u64::try_from((start(self.house) - self.start).whole_seconds()).unwrap()
+        u64::try_from((start(self.fixture) - self.start).whole_seconds()).unwrap()
     }
 
     pub(super) fn manager(&self) -> &KeyManager {
-        self.house.keyward.manager()
+        self.fixture.keyward.manager()
     }
 
     pub(super) fn new_key(&self, powers: &Powers) -> NewKey {

@@ -139,7 +139,7 @@ impl Library<'_> {
             (Bug::RotateForgetsToInheritTheStart, Asked::Rotate(..)) => {
                 let record = self.ask(actor, asked)?.unwrap();
                 now(self
-                    .house
+                    .fixture
                     .tamper_document(record.id(), "not_before", Value::Null));
                 Ok(Some(record))
             }
@@ -147,7 +147,7 @@ impl Library<'_> {
                 if *how != How::None =>
             {
                 let answer = self.ask(actor, asked)?;
-                now(self.house.tamper(*id, |stored| stored.expires_at = None));
+                now(self.fixture.tamper(*id, |stored| stored.expires_at = None));
                 Ok(answer)
             }
             (Bug::RotateLeavesTheOldKey, Asked::Rotate(id, How::None, until)) => {
@@ -157,7 +157,7 @@ impl Library<'_> {
                 let was = was.unwrap();
                 self.judge(actor, &was.powers)?;
                 if was.successor.is_some() && !was.has_ended(self.second()) {
-                    let forget = self.house.tamper_document(*id, "rotation", Value::Null);
+                    let forget = self.fixture.tamper_document(*id, "rotation", Value::Null);
                     now(forget);
                 }
                 self.ask(actor, asked)

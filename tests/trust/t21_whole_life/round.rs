@@ -8,7 +8,7 @@ use keyward::store::{KeyStore, ListQuery, Segments};
 
 use super::asked::{Asked, How, Library, Until, near};
 use super::{Held, Tally, Wrong, ends_by};
-use crate::common::{Choices, House, now};
+use crate::common::{Choices, Fixture, now};
 use crate::t21_powers::{Powers, STEP, start};
 
 pub(super) const OPERATIONS: u32 = 40;
@@ -23,10 +23,10 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// With keys that an unlimited actor has made, some of which it has suspended.
-    pub(super) fn begin(house: &'a House, number: u32, choices: &mut Choices) -> Self {
-        let start = start(house);
+    pub(super) fn begin(fixture: &'a Fixture, number: u32, choices: &mut Choices) -> Self {
+        let start = start(fixture);
         let tenant = TenantId::new(format!("tenant-{number}")).unwrap();
-        let library = Library::new(house, tenant.clone(), start);
+        let library = Library::new(fixture, tenant.clone(), start);
         let first = if choices.chance(10) {
             Powers::unlimited()
         } else {
@@ -72,7 +72,7 @@ impl<'a> Round<'a> {
         for _ in 0..OPERATIONS {
             if choices.chance(12) && self.library.second() < 10 * STEP {
                 let by = Duration::from_secs(STEP * (1 + choices.next() % 2));
-                self.library.house.clock.advance(by);
+                self.library.fixture.clock.advance(by);
             }
             let (actor, ceiling) = self.actors[choices.below(self.actors.len())].clone();
             let asked = Asked::draw(choices, &ceiling, &self.keys, self.library.second());
@@ -105,7 +105,7 @@ impl<'a> Round<'a> {
                 self.done(ceiling, asked, was.as_ref(), record.as_ref())
             }
             Err(error) => {
-                let stored = |id| now(self.library.house.store.get(id)).unwrap().unwrap();
+                let stored = |id| now(self.library.fixture.store.get(id)).unwrap().unwrap();
                 let revision = was.map(|was| stored(was.id).revision);
                 if revision != was.map(|was| was.revision) {
                     return Err(Wrong::RefusedButDone);
@@ -134,7 +134,7 @@ impl<'a> Round<'a> {
     }
 
     fn read(&self, id: KeyId) -> Held {
-        let stored = now(self.library.house.store.get(id)).unwrap().unwrap();
+        let stored = now(self.library.fixture.store.get(id)).unwrap().unwrap();
         Held::of(&KeyRecord::decode(stored).unwrap(), self.library.start)
     }
 
@@ -266,7 +266,7 @@ impl<'a> Round<'a> {
     fn nothing_else_happened(&self, before: &[Held], choices: &mut Choices) -> Result<(), Wrong> {
         let (library, second) = (&self.library, self.library.second());
         let query = ListQuery::of(&library.tenant).listing(Segments::LiveThenRevoked);
-        let page = now(library.house.store.list(&query.limit(1_000))).unwrap();
+        let page = now(library.fixture.store.list(&query.limit(1_000))).unwrap();
         let keys = page
             .items
             .into_iter()

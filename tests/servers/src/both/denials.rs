@@ -7,7 +7,7 @@ use super::site::{Plan, Site};
 use super::{EVERY, Served};
 use crate::READ;
 use crate::client::Ask;
-use crate::refused::{House, Refused};
+use crate::refused::{Fixture, Refused};
 use crate::wire::Reply;
 
 /// What of an answer is Keyward's: the status, these headers, and the body.
@@ -110,14 +110,14 @@ async fn a_head_is_answered_as_a_get_would_be() {
 
 /// A site behind a proxy, and credentials that it refuses.
 async fn site(served: Served) -> (Site, Vec<Refused>) {
-    let house = House::open().await;
-    let key = TestKey::issue(&house.keyward, [READ]).await;
+    let fixture = Fixture::open().await;
+    let key = TestKey::issue(&fixture.keyward, [READ]).await;
     let plan = Plan {
         edge: |edge| edge.trust_proxies(Proxies::forwarded(["127.0.0.1/32".parse().unwrap()])),
         ..Plan::default()
     };
-    let refused = house.refused().await;
-    let site = Site::over(served, house.keyward, key, plan).await;
+    let refused = fixture.refused().await;
+    let site = Site::over(served, fixture.keyward, key, plan).await;
     assert_eq!(site.status("GET /echo", &site.key).await, 200);
     (site, refused)
 }

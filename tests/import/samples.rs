@@ -8,7 +8,7 @@ use serde_json::Value;
 const DIGESTS: &str = include_str!("../fixtures/legacy_digests.json");
 const PREFIXED_API_KEY: &str = include_str!("../fixtures/legacy_prefixed_api_key.json");
 
-pub(crate) struct Fixture {
+pub(crate) struct LegacySample {
     pub(crate) made_by: String,
     pub(crate) scheme: String,
     pub(crate) secret: String,
@@ -18,20 +18,20 @@ pub(crate) struct Fixture {
     pub(crate) hmac_key: Option<Vec<u8>>,
 }
 
-impl Fixture {
+impl LegacySample {
     pub(crate) fn all() -> Vec<Self> {
         let file: Value = serde_json::from_str(DIGESTS).unwrap();
         let entries = file["digests"].as_array().unwrap();
         let mut all: Vec<Self> = entries.iter().map(Self::read).collect();
         all.push(Self::read(&serde_json::from_str(PREFIXED_API_KEY).unwrap()));
-        assert!(all.len() > 30, "the fixtures were not read");
+        assert!(all.len() > 30, "the samples were not read");
         all
     }
 
     /// Those of one scheme.
     pub(crate) fn of(scheme: &str) -> Vec<Self> {
         let mut of = Self::all();
-        of.retain(|fixture| fixture.scheme == scheme);
+        of.retain(|sample| sample.scheme == scheme);
         assert!(!of.is_empty(), "{scheme}");
         of
     }

@@ -3,8 +3,8 @@
 use keyward::hashing::{Argon2Params, Hashing, LegacyDigest};
 use keyward::key::PresentedKey;
 
-use crate::common::{House, imported, nearly, pepper};
-use crate::fixtures::Fixture;
+use crate::common::{Fixture, imported, nearly, pepper};
+use crate::samples::LegacySample;
 
 /// How a key is kept once it was used.
 #[derive(Clone, Copy)]
@@ -41,46 +41,46 @@ impl Kept {
     }
 }
 
-async fn house(kept: Kept, fixture: &Fixture) -> House {
-    // A house for each: two of the formats could read the same texts.
-    let imported = imported([fixture.format()]);
-    let imported = match &fixture.hmac_key {
+async fn fixture(kept: Kept, sample: &LegacySample) -> Fixture {
+    // A fixture for each: two of the formats could read the same texts.
+    let imported = imported([sample.format()]);
+    let imported = match &sample.hmac_key {
         Some(key) => imported.hmac_key("old", key).unwrap(),
         None => imported,
     };
-    House::with(kept.hashing(), imported).await
+    Fixture::with(kept.hashing(), imported).await
 }
 
 /// Imports a key, and uses it and what is nearly it.
-async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
-    let name = &fixture.made_by;
-    let key = fixture.as_key(id);
+async fn lives(fixture: &Fixture, sample: &LegacySample, id: &str, kept: Kept) {
+    let name = &sample.made_by;
+    let key = sample.as_key(id);
     let key = match kept.entropy_bits() {
         Some(bits) => key.entropy_bits(bits),
         None => key,
     };
-    let record = house.import(key).await;
-    let (id, sent) = (record.id(), fixture.sent(id));
-    let imported = house.digest(id).await;
+    let record = fixture.import(key).await;
+    let (id, sent) = (record.id(), sample.sent(id));
+    let imported = fixture.digest(id).await;
     assert!(imported.starts_with("$keyward-foreign$v=1$"), "{name}");
-    assert_eq!(record.legacy_format(), Some(fixture.format().name()));
+    assert_eq!(record.legacy_format(), Some(sample.format().name()));
 
-    let before = house.rehashed();
+    let before = fixture.rehashed();
     // A slow one is asked once only.
-    let tries = if fixture.is_slow() { 1 } else { 3 };
+    let tries = if sample.is_slow() { 1 } else { 3 };
     for wrong in nearly(&sent).iter().take(tries) {
-        assert_eq!(house.status(wrong).await, 401, "{name}: {wrong}");
+        assert_eq!(fixture.status(wrong).await, 401, "{name}: {wrong}");
     }
-    assert_eq!(house.digest(id).await, imported, "{name}");
-    assert_eq!(house.rehashed(), before);
+    assert_eq!(fixture.digest(id).await, imported, "{name}");
+    assert_eq!(fixture.rehashed(), before);
 
-    let admitted = house.verify(PresentedKey::text(&sent)).await;
+    let admitted = fixture.verify(PresentedKey::text(&sent)).await;
     let admitted = admitted.unwrap_or_else(|denial| panic!("{name}: {}", denial.reason()));
     assert_eq!(admitted.grant().record().id(), id);
-    house.has_own_digest(id).await;
-    let own = house.digest(id).await;
+    fixture.has_own_digest(id).await;
+    let own = fixture.digest(id).await;
     // Nobody can vouch for more bits than a secret is long enough to hold.
-    let most = fixture.secret.len() * 655 / 100;
+    let most = sample.secret.len() * 655 / 100;
     let is_short = kept
         .entropy_bits()
         .is_some_and(|bits| usize::from(bits) > most);
@@ -92,41 +92,41 @@ async fn lives(house: &House, fixture: &Fixture, id: &str, kept: Kept) {
     assert!(own.starts_with(begins), "{name}: {own}");
 
     for wrong in nearly(&sent) {
-        assert_eq!(house.status(&wrong).await, 401, "{name}: {wrong}");
+        assert_eq!(fixture.status(&wrong).await, 401, "{name}: {wrong}");
     }
-    assert_eq!(house.status(&sent).await, 200, "{name}");
-    assert_eq!(house.digest(id).await, own, "{name}");
-    assert_eq!(house.rehashed(), before + 1);
+    assert_eq!(fixture.status(&sent).await, 200, "{name}");
+    assert_eq!(fixture.digest(id).await, own, "{name}");
+    assert_eq!(fixture.rehashed(), before + 1);
 }
 
-async fn all_live(kept: Kept, which: impl Fn(&Fixture) -> bool) {
-    let mut fixtures = Fixture::all();
+async fn all_live(kept: Kept, which: impl Fn(&LegacySample) -> bool) {
+    let mut samples = LegacySample::all();
     // What comes of a secret of bcrypt's full length is shown in `bounds`.
-    fixtures.retain(|fixture| which(fixture) && fixture.secret.len() != 72);
-    assert!(fixtures.len() >= 10);
-    for (number, fixture) in fixtures.iter().enumerate() {
-        let house = house(kept, fixture).await;
-        lives(&house, fixture, &number.to_string(), kept).await;
+    samples.retain(|sample| which(sample) && sample.secret.len() != 72);
+    assert!(samples.len() >= 10);
+    for (number, sample) in samples.iter().enumerate() {
+        let fixture = fixture(kept, sample).await;
+        lives(&fixture, sample, &number.to_string(), kept).await;
     }
 }
 
 #[tokio::test]
 async fn quick_digests_live_on_and_become_ones_of_keywards() {
     for kept in [Kept::Sha256, Kept::HmacSha256, Kept::Argon2id] {
-        all_live(kept, |fixture| !fixture.is_slow()).await;
+        all_live(kept, |sample| !sample.is_slow()).await;
     }
 }
 
 // Half a minute in an unoptimised build: each of these libraries at its default cost.
 #[tokio::test]
 async fn slow_digests_live_on_and_become_ones_of_keywards() {
-    all_live(Kept::Sha256, Fixture::is_slow).await;
+    all_live(Kept::Sha256, LegacySample::is_slow).await;
 }
 
 #[test]
 fn a_digest_is_read_as_one_scheme_only() {
-    for fixture in Fixture::all() {
-        let text = &*fixture.digest;
+    for sample in LegacySample::all() {
+        let text = &*sample.digest;
         let read = [
             LegacyDigest::sha256(text),
             LegacyDigest::sha256_base64(text),
@@ -137,6 +137,6 @@ fn a_digest_is_read_as_one_scheme_only() {
             LegacyDigest::django(text),
         ];
         let count = read.iter().filter(|read| read.is_ok()).count();
-        assert_eq!(count, 1, "{}", fixture.made_by);
+        assert_eq!(count, 1, "{}", sample.made_by);
     }
 }

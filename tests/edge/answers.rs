@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use http_auth::ChallengeRef;
 use keyward::http::{Answer, Edge, GrpcStatus, Head, KeyIn, Problem, Renderer};
 use keyward::key::{Resource, TenantId};
-use keyward::manager::NewKey;
+use keyward::manager::{Actor, NewKey};
 use keyward::scope;
 use keyward::store::MemoryStore;
-use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use problem_details::ProblemDetails;
 
@@ -369,4 +369,77 @@ async fn a_host_may_answer_in_its_own_form() {
         values(&rejection, "www-authenticate"),
         [r#"Bearer realm="api""#]
     );
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_is_a_success_too() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let bearer = fixture.key.bearer();
+    let need = Requirement::any_key().checked_by_handler("project");
+    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    let (grant, _permit) = fixture
+        .ask_for(&need, &sent, None)
+        .await
+        .unwrap()
+        .into_parts();
+    for status in [101, 200, 206, 302, 304, 399] {
+        assert!(fixture.edge.review(&grant, status).is_err(), "{status}");
+    }
+    for status in [400, 404, 500] {
+        assert!(fixture.edge.review(&grant, status).is_ok(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_quoted_in_cache_control_is_one_value() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
+    for (before, after) in [
+        (
+            r#"private="set-cookie, x-user", max-age=60"#,
+            Some("max-age=60, private"),
+        ),
+        (
+            r#"ext="a, private, b""#,
+            Some(r#"ext="a, private, b", private"#),
+        ),
+        (
+            r#"ext="a, no-store""#,
+            Some(r#"ext="a, no-store", private"#),
+        ),
+        (r#"max-age=60, ext="never closed"#, Some("private")),
+        (
+            r#"ext="\", private", max-age=1"#,
+            Some(r#"ext="\", private", max-age=1, private"#),
+        ),
+        ("Proxy-Revalidate, max-age=1", Some("max-age=1, private")),
+        ("no-store, public", Some("no-store, private")),
+    ] {
+        let response = [("cache-control", before)];
+        let mut added = fixture.edge.response_headers(&response);
+        let cache = added.find(|header| header.name == "cache-control");
+        assert_eq!(
+            cache.as_ref().map(|header| &*header.value),
+            after,
+            "{before}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_answer_with_a_new_key_shows_it_in_no_log() {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "new", READ);
+    let issued = keyward.manager().issue(&Actor::system("tests"), new).await;
+    let issued = issued.unwrap();
+    let revealed = issued.reveal();
+    let answer = Answer::from(&revealed);
+    let (text, secret) = (issued.api_key().expose(), issued.api_key().expose_secret());
+    assert!(String::from_utf8_lossy(&answer.body).contains(text));
+    for shown in [
+        format!("{answer:?}"),
+        format!("{revealed:?}"),
+        format!("{issued:?}"),
+    ] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }

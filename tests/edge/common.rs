@@ -1,6 +1,8 @@
 //! An edge in front of a Keyward with one key.
 
-use keyward::http::{Admission, Connection, Edge, Head, Rejection};
+use std::sync::{Arc, Mutex};
+
+use keyward::http::{Admission, Connection, Edge, Head, NearMiss, Rejection};
 use keyward::key::Scope;
 use keyward::testkit::{TestKey, keyward_with_key};
 use keyward::verifier::{Attempt, Requirement};
@@ -73,4 +75,19 @@ pub(crate) fn values<'a>(rejection: &'a Rejection, name: &str) -> Vec<&'a str> {
         .filter(|(other, _)| *other == name)
         .map(|(_, value)| &**value)
         .collect()
+}
+
+/// What an observer was told: the reason, the client and the near misses.
+pub(crate) type Events = Arc<Mutex<Vec<(String, Option<String>, Vec<NearMiss>)>>>;
+
+/// Records what an observer is told.
+pub(crate) fn recording(edge: Edge, told: &Events) -> Edge {
+    let into = Arc::clone(told);
+    edge.observe(move |refused| {
+        into.lock().unwrap().push((
+            refused.reason.to_string(),
+            refused.client.map(|client| client.to_string()),
+            refused.near_misses.to_vec(),
+        ));
+    })
 }

@@ -1,10 +1,18 @@
 //! Which credentials are found: one, in a form that is accepted, and no second one anywhere.
 
+use std::rc::Rc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use keyward::http::{Edge, KeyIn};
+use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::http::{Connection, Edge, Head, HeaderSource, KeyIn};
+use keyward::key::{LegacyFormat, TenantId};
+use keyward::manager::{Actor, ImportedKey, NewKey};
+use keyward::store::MemoryStore;
+use keyward::testkit::builder;
+use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::Fixture;
+use crate::common::{Fixture, READ, over_tls};
 
 /// All forms at once.
 fn every_form(edge: Edge) -> Edge {
@@ -287,5 +295,196 @@ async fn one_half_of_a_pair_is_a_401() {
         header("x-authenticationkeyvalue", secret),
     ] {
         assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_shows_no_credential() {
+    let fixture = Fixture::new(|edge| edge).await;
+    let text = fixture.text();
+    let headers = [("authorization", format!("Bearer {text}"))];
+    let query = format!("api_key={text}");
+    let head = Head {
+        headers: headers.as_slice(),
+        connection: over_tls(),
+        query: Some(&query),
+    };
+    assert!(!format!("{head:?}").contains(&text));
+}
+
+#[tokio::test]
+async fn a_header_is_accepted_once_however_often_and_in_whatever_case_it_is_named() {
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::header("x-api-key").unwrap())
+    })
+    .await;
+    let text = fixture.text();
+    assert!(
+        fixture
+            .ask(&[("x-api-key", text.as_bytes())], None)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_query_without_a_credential_is_left_alone() {
+    let parameter = KeyIn::query_parameter("api.key-v_1").unwrap();
+    let fixture = Fixture::new(|edge| edge.accept(parameter)).await;
+    let without = |query| fixture.edge.query_without_credential(query);
+    assert_eq!(without("a=1&&b=%20"), None);
+    assert_eq!(without(""), None);
+    assert_eq!(without("a&api.key-v_1=x&&b").as_deref(), Some("a&&b"));
+    assert_eq!(without("api%2ekey-v_1=x&api.key-v_1").as_deref(), Some(""));
+    let text = fixture.text();
+    let query = format!("api.key-v_1={text}");
+    assert!(fixture.ask(&[], Some(&query)).await.is_ok());
+    let added: Vec<_> = fixture.edge.response_headers(&[("a", "b")]).collect();
+    assert_eq!(added.len(), 1, "nothing to vary by: {added:?}");
+    assert_eq!(
+        (added[0].name, &*added[0].value, added[0].replaces),
+        ("cache-control", "private", true)
+    );
+}
+
+#[tokio::test]
+async fn authorization_is_anyones_as_long_as_no_scheme_of_it_is_accepted() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
+    let headers: Vec<_> = fixture.edge.credential_headers().collect();
+    assert_eq!(headers, ["x-api-key"]);
+    let both = fixture.edge.clone().accept(KeyIn::bearer());
+    let headers: Vec<_> = both.credential_headers().collect();
+    assert_eq!(headers, ["authorization", "x-api-key"]);
+
+    // Two of another scheme are no credential, and in nobody's way.
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .accept(KeyIn::header("X-API-Key").unwrap())
+    })
+    .await;
+    let text = fixture.text();
+    let digest: (&str, &[u8]) = ("authorization", b"Digest x");
+    let rejection = fixture.ask(&[digest, digest], None).await.unwrap_err();
+    assert_eq!(rejection.answer().status, 401);
+    let sent = [digest, digest, ("x-api-key", text.as_bytes())];
+    assert!(fixture.ask(&sent, None).await.is_ok());
+    let padded = format!(" \tBearer {text}");
+    let sent: [(&str, &[u8]); 1] = [("authorization", padded.as_bytes())];
+    assert!(fixture.ask(&sent, None).await.is_ok());
+}
+
+/// Its headers are not to be sent to another thread.
+struct Mine(Rc<Vec<(String, String)>>);
+
+impl HeaderSource for Mine {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (&**name, value.as_bytes()))
+    }
+}
+
+#[tokio::test]
+async fn a_decision_may_be_awaited_on_any_thread_whatever_keeps_the_headers() {
+    fn sent<T: Send>(future: T) -> T {
+        future
+    }
+    fn generic<'a, H: HeaderSource>(
+        edge: &'a Edge,
+        headers: &'a H,
+        need: &'a Requirement,
+    ) -> impl Future<Output = bool> + Send + use<'a, H> {
+        let head = Head {
+            headers,
+            connection: Connection::default(),
+            query: None,
+        };
+        let admitted = edge.admit(&head, Attempt::of(need));
+        async move { admitted.await.is_ok() }
+    }
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let headers = Mine(Rc::new(vec![(
+        "authorization".into(),
+        fixture.key.bearer(),
+    )]));
+    let need = Requirement::any_key();
+    assert!(sent(generic(&fixture.edge, &headers, &need)).await);
+}
+
+#[tokio::test]
+async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::basic())).await;
+    let (id, secret) = fixture.pair();
+    for user in [
+        format!("{id}:{secret}:{secret}"),
+        format!("{}:{id}:", "a".repeat(700)),
+    ] {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(user));
+        let rejection = fixture
+            .ask(&[("authorization", value.as_bytes())], None)
+            .await;
+        assert_eq!(rejection.unwrap_err().answer().status, 401);
+    }
+    // No more is decoded than any key has.
+    for (bytes, is_decoded) in [(768, true), (769, false)] {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(":".repeat(bytes)));
+        let rejection = fixture
+            .ask(&[("authorization", value.as_bytes())], None)
+            .await;
+        let why = rejection.unwrap_err().reason().to_string();
+        assert_eq!(why.contains("not encoded"), !is_decoded, "{why}");
+    }
+}
+
+/// An edge that accepts everything, before a Keyward with a key that another system issued.
+async fn imported(format: LegacyFormat, text: &str) -> (keyward::Keyward, Edge) {
+    let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
+    let imported = ImportedKeys::under(lookup).accept(format);
+    let keyward = builder(MemoryStore::new(), [READ]).imported_keys(imported);
+    let keyward = keyward.open().await.unwrap();
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "imported", READ);
+    let key = ImportedKey::text("old", text).entropy_bits(122);
+    let manager = keyward.manager();
+    manager
+        .import(&Actor::system("tests"), new, key)
+        .await
+        .unwrap();
+    let edge = Edge::new(&keyward)
+        .accept(KeyIn::header("X-API-Key").unwrap())
+        .accept(KeyIn::basic());
+    (keyward, edge)
+}
+
+#[tokio::test]
+async fn keys_from_elsewhere_come_in_every_form() {
+    let uuid = "550e8400-e29b-41d4-a716-446655440000";
+    let colon = "key-17:k9aa1bb2cc3dd4ee5ff6";
+    let old = |separator| LegacyFormat::with_id("old", separator).unwrap();
+    for (format, text) in [
+        (LegacyFormat::opaque("old").unwrap(), uuid),
+        (old(':'), colon),
+    ] {
+        let (_keyward, edge) = imported(format, text).await;
+        let basic = |user: String| format!("Basic {}", BASE64_STANDARD.encode(user));
+        let mut all = vec![
+            ("x-api-key", text.to_owned()),
+            ("authorization", basic(format!("{text}:"))),
+        ];
+        if text == colon {
+            // As `curl -u` sends it.
+            all.push(("authorization", basic(text.to_owned())));
+        }
+        for sent in all {
+            let headers = [sent.clone()];
+            let head = Head {
+                headers: headers.as_slice(),
+                connection: over_tls(),
+                query: None,
+            };
+            let need = Requirement::scope(READ);
+            let admitted = edge.admit(&head, Attempt::of(&need)).await;
+            assert!(admitted.is_ok(), "{sent:?}: {admitted:?}");
+        }
     }
 }

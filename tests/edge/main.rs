@@ -11,9 +11,8 @@
 mod answers;
 mod common;
 mod credentials;
-mod details;
-mod fine_print;
 mod near_misses;
+mod problems;
 mod report_only;
 mod reverify;
 mod transport;

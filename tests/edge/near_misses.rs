@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use keyward::http::{KeyIn, NearMiss};
 
-use crate::common::Fixture;
+use crate::common::{Events, Fixture, recording};
 
 /// What the observer was told: the reason and the near misses.
 type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
@@ -160,4 +160,127 @@ fn a_near_miss_is_one_line_whatever_the_caller_wrote() {
         assert!(line.contains(expected), "{line}");
         assert_eq!(line.lines().count(), 1);
     }
+}
+
+#[tokio::test]
+async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let fixture = Fixture::new(move |edge| {
+        edge.accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
+            .observe(move |refused| {
+                into.lock()
+                    .unwrap()
+                    .push(format!("{:?}", refused.near_misses));
+            })
+    })
+    .await;
+    let (id, secret) = fixture.pair();
+    let half: [(&str, &[u8]); 1] = [("x-authenticationkeyid", id.as_bytes())];
+    assert!(fixture.ask(&half, None).await.is_err());
+    assert_eq!(told.lock().unwrap().pop().unwrap(), "[]");
+    let misspelt: [(&str, &[u8]); 2] = [
+        ("x-authenticationkeyid", id.as_bytes()),
+        ("x-authenticationkeyvalu", secret.as_bytes()),
+    ];
+    assert!(fixture.ask(&misspelt, None).await.is_err());
+    assert_eq!(
+        told.lock().unwrap().pop().unwrap(),
+        r#"[MisspeltHeader { name: "x-authenticationkeyvalu", meant: "X-AuthenticationKeyValue" }]"#
+    );
+}
+
+#[tokio::test]
+async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = Arc::clone(&told);
+    let fixture = Fixture::new(move |edge| {
+        edge.accept(KeyIn::header("X-API-Key").unwrap())
+            .observe(move |refused| {
+                into.lock()
+                    .unwrap()
+                    .push(format!("{:?}", refused.near_misses));
+            })
+    })
+    .await;
+    let text = fixture.text();
+    let (_, secret) = fixture.pair();
+    let lower = text.to_ascii_lowercase();
+    let sent: [(&str, &[u8]); 1] = [(&lower, text.as_bytes())];
+    assert!(
+        fixture
+            .ask(&sent, Some(&format!("{text}={text}")))
+            .await
+            .is_err()
+    );
+    let seen = told.lock().unwrap().pop().unwrap();
+    assert!(!seen.contains(&secret[..12]), "{seen}");
+    assert!(!seen.contains(&secret[..12].to_ascii_lowercase()), "{seen}");
+
+    let flood: Vec<String> = (0..5_000).map(|n| format!("a{n}=acme_")).collect();
+    assert!(fixture.ask(&[], Some(&flood.join("&"))).await.is_err());
+    let seen = told.lock().unwrap().pop().unwrap();
+    assert!(
+        seen.len() < 4_096,
+        "{} bytes of log for one request",
+        seen.len()
+    );
+}
+
+#[tokio::test]
+async fn a_near_miss_is_near() {
+    let told = Events::default();
+    let fixture = Fixture::new(|edge| {
+        let edge = edge
+            .accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::header("Auth").unwrap());
+        recording(edge, &told)
+    })
+    .await;
+    let text = fixture.text();
+    let misspelt = |name: &str| {
+        vec![NearMiss::MisspeltHeader {
+            name: name.into(),
+            meant: "X-API-Key".into(),
+        }]
+    };
+    let other = |name: &str| vec![NearMiss::OtherHeader { name: name.into() }];
+    let quoted = format!("'{text}'");
+    let padded = format!("  {text}");
+    for (name, value, expected) in [
+        ("x-api-keyzz", "1", misspelt("x-api-keyzz")),
+        ("x-pai-kye", "1", misspelt("x-pai-kye")),
+        ("x-api-keyzzz", "1", vec![]),
+        ("x-api-", "1", vec![]),
+        ("ahtu", "1", vec![]),
+        ("x-api-keyzzz", &*quoted, other("x-api-keyzzz")),
+        ("x-api-keyzzz", &*padded, other("x-api-keyzzz")),
+        ("x-api-keyzzz", "acme", vec![]),
+        ("x-api-keyzzz", "acmetest_x", vec![]),
+        ("authorization", &*quoted, vec![NearMiss::SchemeMissing]),
+    ] {
+        fixture
+            .ask(&[(name, value.as_bytes())], None)
+            .await
+            .unwrap_err();
+        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(found, expected, "{name}: {value}");
+    }
+    let long = "k".repeat(500);
+    let sent: [(&str, &[u8]); 1] = [(&long, text.as_bytes())];
+    let query = format!("{long}={text}");
+    fixture.ask(&sent, Some(&query)).await.unwrap_err();
+    let (_, _, found) = told.lock().unwrap().pop().unwrap();
+    let cut = "k".repeat(64);
+    assert_eq!(
+        found,
+        [
+            NearMiss::OtherHeader {
+                name: cut.clone().into()
+            },
+            NearMiss::InQuery {
+                parameter: cut.into()
+            },
+        ]
+    );
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyward::http::KeyIn;
+use keyward::http::{KeyIn, RejectionReason};
+use keyward::verifier::Requirement;
 
-use crate::common::Fixture;
+use crate::common::{Events, Fixture, recording, values};
 
 #[tokio::test]
 async fn what_would_be_refused_is_marked_and_told() {
@@ -37,4 +38,51 @@ async fn what_would_be_refused_is_marked_and_told() {
     assert_eq!(told.load(Ordering::Relaxed), 1);
     let strict = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     assert!(!strict.ask(&[], None).await.unwrap_err().is_report_only());
+}
+
+#[tokio::test]
+async fn a_handlers_mistake_is_never_only_reported() {
+    let told = Events::default();
+    let fixture =
+        Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()).report_only(), &told)).await;
+    let bearer = fixture.key.bearer();
+    let need = Requirement::any_key().checked_by_handler("project");
+    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    let (grant, _permit) = fixture
+        .ask_for(&need, &sent, None)
+        .await
+        .unwrap()
+        .into_parts();
+    let rejection = fixture.edge.review(&grant, 200).unwrap_err();
+    assert!(!rejection.is_report_only());
+    assert_eq!(rejection.answer().status, 500);
+    assert_eq!(values(&rejection, "cache-control"), ["no-store"]);
+    assert_eq!(
+        told.lock().unwrap().pop().unwrap().0,
+        "the handler never asked whether the key is permitted the `project`"
+    );
+    assert!(grant.permits("project", "p-1").is_ok());
+    assert!(fixture.edge.review(&grant, 200).is_ok());
+}
+
+#[tokio::test]
+async fn only_what_a_caller_sent_is_only_reported() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
+    let unchecked = RejectionReason::Unchecked {
+        kind: "project".into(),
+    };
+    for (reason, is_callers) in [
+        (RejectionReason::RequestTooLarge, true),
+        (RejectionReason::NotFound, false),
+        (
+            RejectionReason::LookupFailed("the database is away".into()),
+            false,
+        ),
+        (RejectionReason::ResponseTooLarge, false),
+        (unchecked, false),
+    ] {
+        let why = reason.to_string();
+        let rejection = fixture.edge.reject(reason, None);
+        assert_eq!(rejection.is_report_only(), is_callers, "{why}");
+    }
 }

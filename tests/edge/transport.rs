@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use keyward::http::{Connection, Edge, Head, KeyIn, Proxies};
+use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, RejectionReason};
 use keyward::key::{KeyId, Network, TenantId};
 use keyward::manager::NewKey;
 use keyward::testkit::TestKey;
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{Fixture, READ};
+use crate::common::{Events, Fixture, READ, over_tls};
+use crate::problems::{body, problem};
 
 async fn status(edge: &Edge, connection: Connection, headers: &[(&str, String)]) -> u16 {
     let head = Head {
@@ -176,4 +177,64 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
         status(&fixture.edge, from("10.0.0.1", false), &aliases).await,
         403
     );
+}
+
+#[tokio::test]
+async fn an_operator_is_told_where_a_request_came_from() {
+    let told = Events::default();
+    let ids: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
+    let (of, into) = (Arc::clone(&told), Arc::clone(&ids));
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .require_tls()
+            .observe(move |refused| {
+                into.lock().unwrap().push(refused.key_id());
+                let client = refused.client.map(|client| client.to_string());
+                let reason = refused.reason.to_string();
+                of.lock().unwrap().push((reason, client, vec![]));
+            })
+    })
+    .await;
+    let client = || told.lock().unwrap().pop().unwrap().1;
+    // At once, after the store was asked, and in clear.
+    fixture.ask(&[], None).await.unwrap_err();
+    assert_eq!(client().as_deref(), Some("203.0.113.7"));
+    let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
+    let unknown = TestKey::issue(&other, [READ]).await.bearer();
+    let sent: [(&str, &[u8]); 1] = [("authorization", unknown.as_bytes())];
+    let rejection = fixture.ask(&sent, None).await.unwrap_err();
+    assert_eq!(client().as_deref(), Some("203.0.113.7"));
+    let RejectionReason::Denied(denial) = rejection.reason() else {
+        panic!("{rejection:?}");
+    };
+    assert_eq!(ids.lock().unwrap().pop().unwrap(), denial.key_id());
+    assert!(denial.key_id().is_some());
+
+    let need = Requirement::scope(READ);
+    let in_clear = Connection {
+        is_tls: false,
+        ..over_tls()
+    };
+    let bearer = fixture.key.bearer();
+    for (sent, reason) in [
+        (vec![], "the request came without TLS".to_owned()),
+        (
+            vec![("authorization", bearer)],
+            format!("the key {} came without TLS: rotate it", fixture.key.id()),
+        ),
+    ] {
+        let head = Head {
+            headers: sent.as_slice(),
+            connection: in_clear,
+            query: None,
+        };
+        let rejection = fixture.edge.admit(&head, Attempt::of(&need)).await;
+        let answer = rejection.unwrap_err().into_answer();
+        assert_eq!(
+            body(&answer),
+            problem(403, "Forbidden", "Use HTTPS.", "https_required")
+        );
+        let (told, client, _) = told.lock().unwrap().pop().unwrap();
+        assert_eq!((told, client.as_deref()), (reason, Some("203.0.113.7")));
+    }
 }

@@ -1,0 +1,186 @@
+//! The problems, statuses and challenges of refused requests.
+
+use std::num::NonZeroU32;
+
+use keyward::http::{Answer, Edge, GrpcStatus, Head, KeyIn};
+use keyward::key::TenantId;
+use keyward::manager::NewKey;
+use keyward::store::MemoryStore;
+use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
+use keyward::verifier::{Attempt, Requirement};
+use serde_json::{Value, json};
+
+use crate::common::{Fixture, READ, over_tls, values};
+
+pub(crate) fn body(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+pub(crate) fn problem(status: u16, title: &str, detail: &str, code: &str) -> Value {
+    json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code})
+}
+
+/// An answer of each status: 400, twice 401, 403, 429 and 503.
+async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
+    let fixture = Fixture::new(&accept).await;
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
+    let narrow = TestKey::issue_as(&fixture.keyward, new.concurrency(NonZeroU32::MIN)).await;
+    let bearer = narrow.bearer();
+    let twice = format!("{bearer}, {bearer}");
+    let (read, full) = (Requirement::scope(READ), Requirement::full_access());
+    let mut answers = Vec::new();
+    let held = [("authorization", bearer.as_bytes())];
+    let _held = fixture.ask_for(&read, &held, None).await.unwrap();
+    for (sent, need) in [
+        (Some(&*twice), &read),
+        (None, &read),
+        (Some("Bearer x"), &read),
+        (Some(&*fixture.key.bearer()), &full),
+        (Some(&*bearer), &read),
+    ] {
+        let sent = sent.map(|value| ("authorization", value.as_bytes()));
+        let sent: Vec<_> = sent.into_iter().collect();
+        let rejection = fixture.ask_for(need, &sent, None).await.unwrap_err();
+        answers.push(rejection.into_answer());
+    }
+    let store =
+        FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..u64::MAX, Fault::Unavailable);
+    let keyward = builder(store, [READ]).open().await.unwrap();
+    let key = TestKey::issue(&keyward, [READ]).await;
+    let edge = accept(Edge::new(&keyward));
+    let headers = [("authorization", key.bearer())];
+    let head = Head {
+        headers: headers.as_slice(),
+        connection: over_tls(),
+        query: None,
+    };
+    let rejection = edge.admit(&head, Attempt::of(&read)).await.unwrap_err();
+    answers.push(rejection.into_answer());
+    answers
+}
+
+#[tokio::test]
+async fn each_problem_has_its_title_and_its_code() {
+    let answers = of_each_class(|edge| edge.accept(KeyIn::bearer())).await;
+    let problems: Vec<_> = answers.iter().map(body).collect();
+    let denied = "The API key does not permit this.";
+    assert_eq!(
+        problems,
+        [
+            problem(
+                400,
+                "Bad Request",
+                "Send one API key, once.",
+                "several_credentials"
+            ),
+            problem(
+                401,
+                "Unauthorized",
+                "An API key is required.",
+                "missing_credential"
+            ),
+            problem(
+                401,
+                "Unauthorized",
+                "The API key is not valid.",
+                "invalid_credential"
+            ),
+            problem(403, "Forbidden", denied, "insufficient_access"),
+            problem(
+                429,
+                "Too Many Requests",
+                "Too many requests with this API key.",
+                "too_many_requests"
+            ),
+            problem(
+                503,
+                "Service Unavailable",
+                "The API key cannot be checked now. Try again.",
+                "undecidable"
+            ),
+        ]
+    );
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [400, 401, 401, 403, 429, 503]);
+}
+
+#[tokio::test]
+async fn each_problem_has_its_status_of_grpc() {
+    let answers = of_each_class(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
+    let header = |answer: &Answer, name| {
+        let mut headers = answer.headers.iter();
+        headers
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value.clone())
+            .unwrap()
+    };
+    let codes: Vec<_> = answers
+        .iter()
+        .map(|one| header(one, "grpc-status"))
+        .collect();
+    assert_eq!(codes, ["3", "16", "16", "7", "8", "14"]);
+    for answer in &answers {
+        let message = header(answer, "grpc-message");
+        assert!(message.ends_with('.') && message.contains(' '), "{message}");
+        // What the protocol would have percent-encoded is not in it.
+        assert!(
+            message
+                .bytes()
+                .all(|byte| matches!(byte, b' '..=b'~') && byte != b'%')
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_form_is_challenged_for_in_its_own_words() {
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .accept(KeyIn::api_key())
+            .accept(KeyIn::basic())
+            .accept(KeyIn::query_parameter("api_key").unwrap())
+    })
+    .await;
+    let none = fixture.ask(&[], None).await.unwrap_err();
+    assert_eq!(
+        values(&none, "www-authenticate"),
+        [
+            r#"Bearer realm="api""#,
+            r#"ApiKey realm="api""#,
+            r#"Basic realm="api", charset="UTF-8""#,
+            r#"ApiKey realm="api", in="query", name="api_key""#,
+        ]
+    );
+    let twice = fixture
+        .ask(&[], Some("api_key=a&api_key=b"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        values(&twice, "www-authenticate"),
+        [r#"Bearer realm="api", error="invalid_request""#]
+    );
+}
+
+#[tokio::test]
+async fn a_realm_can_end_neither_its_quotation_nor_its_line() {
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .realm("a\"\\b\r\nSet-Cookie: x\0é\u{7f}")
+    })
+    .await;
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
+    assert_eq!(
+        values(&rejection, "www-authenticate"),
+        [r#"Bearer realm="abSet-Cookie: x""#]
+    );
+}
+
+#[tokio::test]
+async fn a_401_always_has_a_challenge() {
+    let fixture = Fixture::new(|edge| edge).await;
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
+    let headers = &rejection.answer().headers;
+    assert!(
+        headers.iter().any(|(name, _)| *name == "www-authenticate"),
+        "RFC 9110 §15.5.2"
+    );
+}

@@ -179,7 +179,8 @@ impl Builder {
         self
     }
 
-    /// Accepts keys that another system issued, once they are [imported](KeyManager::import); by default none.
+    /// Accepts keys that another system issued, once they are [imported](KeyManager::import). By default there are
+    /// none.
     pub fn imported_keys(mut self, imported: ImportedKeys) -> Self {
         self.imported = Some(imported);
         self

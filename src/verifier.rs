@@ -292,7 +292,7 @@ impl Verifier {
         &self.core.parts.format
     }
 
-    /// What has been done so far, counted since this verifier was made.
+    /// Counters since this verifier was made.
     #[must_use]
     pub fn stats(&self) -> VerifierStats {
         let core = &self.core;

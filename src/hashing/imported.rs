@@ -29,7 +29,7 @@ const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
 const NAME: &str = "$keyward-foreign$v=1$";
 
-/// Which keys of other systems are accepted, and the pepper under which they are found.
+/// The legacy formats that are accepted, and the pepper under which imported keys are found.
 ///
 /// ```
 /// use keyward::{hashing::{ImportedKeys, Pepper}, key::LegacyFormat};
@@ -47,7 +47,7 @@ pub struct ImportedKeys {
 }
 
 impl ImportedKeys {
-    /// None yet. Imported keys are found under this pepper, which therefore never changes: losing it, or
+    /// Accepts no format yet. Imported keys are found under this pepper, which therefore never changes: losing it, or
     /// opening with another one, loses them all. The store holds a check value of it.
     #[must_use]
     pub fn under(lookup: Pepper) -> Self {
@@ -83,7 +83,7 @@ impl ImportedKeys {
         self.formats.iter().find(|format| format.name() == name)
     }
 
-    /// The first thing that cannot be as it was given.
+    /// The first contradiction, if there is one.
     pub(crate) fn fault(&self) -> Option<String> {
         let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
@@ -118,7 +118,7 @@ impl ImportedKeys {
             .map(|(_, key)| &**key)
     }
 
-    /// The id of the key with these parts; none if the digest that would name it cannot be made.
+    /// The id of the key with these parts. `None` if the HMAC key that would name it is missing.
     pub(crate) fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
         if let Some(id) = parts.id {
             return Some(self.id_named(format, id.as_bytes()));

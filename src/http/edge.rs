@@ -1,4 +1,4 @@
-//! Between a framework and the verifier: a request's head in, an admission or an answer out.
+//! Between a framework and the verifier: a request's head in, an admission or a rejection out.
 
 mod rejecting;
 
@@ -110,7 +110,7 @@ impl Edge {
         self
     }
 
-    /// Calls this function with every rejection and its reason: for the operator's log. It is called before the answer
+    /// Calls this function with every rejection: for the operator's log. It is called before the answer
     /// is sent, and must not block.
     ///
     /// It is also called for rejections that are [only reported](Self::report_only). It is not called for a request

@@ -1,4 +1,4 @@
-//! Key texts that were made elsewhere, and that clients go on using.
+//! Text formats of keys that another system issued, and that clients go on using.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::parse::MAX_TEXT;
 use super::{KeyFormat, PresentedKey};
 
-/// How keys are written that another system issued.
+/// The text format of keys that another system issued.
 ///
 /// Keys of such a format are never issued, only [imported](crate::manager::KeyManager::import): the text that a client
 /// holds goes on working. Texts that begin as keys of the application's own format are never read as legacy texts.
@@ -25,7 +25,7 @@ use super::{KeyFormat, PresentedKey};
 pub struct LegacyFormat {
     name: Box<str>,
     prefix: Box<str>,
-    /// What stands between id and secret; none where there is no id inside.
+    /// The character between id and secret. `None`: the text contains no id.
     separator: Option<char>,
     ids_are_numbers: bool,
     secret_length: RangeInclusive<usize>,
@@ -33,7 +33,7 @@ pub struct LegacyFormat {
     lookup: Lookup,
 }
 
-/// What of a text a legacy digest was made of.
+/// The part of a text that a legacy digest covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coverage {
     Secret,
@@ -48,7 +48,7 @@ pub(crate) enum Lookup {
     HmacSha256 { key: Box<str> },
 }
 
-/// A legacy text taken apart.
+/// The parts of a legacy text.
 #[derive(Clone, Copy)]
 pub(crate) struct LegacyParts<'a> {
     pub(crate) id: Option<&'a str>,
@@ -301,7 +301,7 @@ impl fmt::Debug for LegacyParts<'_> {
     }
 }
 
-/// A legacy format cannot be.
+/// Why a legacy format is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LegacyFormatError {

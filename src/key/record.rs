@@ -77,7 +77,7 @@ pub struct Rotated {
     pub own_end: Option<OffsetDateTime>,
 }
 
-/// In which legacy format the client holds its key, and what of it may be shown.
+/// The legacy format of an imported key, and the part of its text that may be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LegacyText {
@@ -225,7 +225,7 @@ impl KeyRecord {
         self.rotation.as_ref()
     }
 
-    /// The name of the legacy format in which the client holds it; `None` for keys of the application's own format.
+    /// The name of the legacy format of its text; `None` for keys of the application's own format.
     #[must_use]
     pub fn legacy_format(&self) -> Option<&str> {
         self.legacy.as_ref().map(|legacy| &*legacy.format)

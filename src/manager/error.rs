@@ -70,7 +70,7 @@ pub enum ManageError {
         /// The id.
         id: KeyId,
     },
-    /// The imported key cannot be brought in.
+    /// The key cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
     /// A kill switch that was thrown meanwhile has ended all that was issued at that instant. Try again.
@@ -160,9 +160,9 @@ pub enum InvalidKey {
     /// The tenant's rules bar this access.
     #[error("the tenant's rules bar this access")]
     AccessBarred,
-    /// The tenant's rules want keys that live less long.
+    /// The key's lifetime exceeds the maximum of the tenant's rules.
     #[error("the tenant's rules want keys to expire sooner")]
-    LivesTooLong,
+    LifetimeTooLong,
     /// The environment is not one of the format's.
     #[error(transparent)]
     Format(#[from] FormatError),

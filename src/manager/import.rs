@@ -25,7 +25,7 @@ enum Kept<'a> {
 }
 
 impl KeyManager {
-    /// Brings in a key that another system issued: its client goes on using the text it has.
+    /// Imports a key that another system issued: its client goes on using the text it has.
     ///
     /// The new record is asked for as for [`issue`](Self::issue), and held against the same bounds; the permission is
     /// one of its own, [`Operation::Import`]. A digest of another scheme is replaced by one of Keyward's on first use;
@@ -171,7 +171,7 @@ impl KeyManager {
         Ok(matches!(compared, Possession::Proven { .. }))
     }
 
-    /// Gives the record the id and the shown text of the imported key, and says what of its secret is to be kept.
+    /// Sets the id and the shown text of the imported key in its record, and returns what is kept of its secret.
     fn identify<'a>(
         &self,
         record: &mut KeyRecord,
@@ -263,7 +263,7 @@ impl KeyManager {
         Ok(())
     }
 
-    /// The id under which the key with this id in a legacy format is kept: to revoke here what is revoked there.
+    /// The id in Keyward of the key with this id in a legacy format: to revoke here what is revoked there.
     ///
     /// # Errors
     /// [`ImportError`] if no such format is accepted, or it has no such ids.
@@ -318,7 +318,7 @@ fn check_strength(secret: &[u8], entropy_bits: Option<u16>) -> Result<(), Import
     }
 }
 
-/// An imported key cannot be brought in.
+/// Why a key cannot be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -345,7 +345,7 @@ pub enum ImportError {
         "the digest asks for more memory, passes or lanes than `Hashing::accept_argon2id` obeys"
     )]
     Excessive,
-    /// More entropy is vouched for than so short a text can hold.
+    /// More entropy is declared than so short a secret can hold.
     #[error("more entropy is declared than so short a secret can hold")]
     Overstated,
 }

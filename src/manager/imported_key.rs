@@ -1,4 +1,4 @@
-//! A key that another system issued, as it is to be brought in.
+//! A key that another system issued, to be imported.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::hashing::LegacyDigest;
 use crate::key::KeyId;
 
-/// A key that clients hold already: what is known of it, and how strong it is.
+/// A key that another system issued: its text or digest, and how strong its secret is.
 ///
 /// The guide [Migrating to Keyward](crate::manual::migrating) goes through it case by case.
 ///

@@ -93,8 +93,8 @@ impl TenantRules {
         // A lifetime that ends past the calendar is no bound.
         let latest = later(key.created_at(), lifetime);
         match (key.expires_at(), latest) {
-            (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LivesTooLong),
-            (None, _) => Err(InvalidKey::LivesTooLong),
+            (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LifetimeTooLong),
+            (None, _) => Err(InvalidKey::LifetimeTooLong),
             _ => Ok(()),
         }
     }

@@ -209,7 +209,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let edge = Edge::new(&keyward)
         .accept(KeyIn::bearer())
-        .observe(|refused| eprintln!("refused: {} {:?}", refused.reason, refused.near_misses));
+        .observe(|event| eprintln!("refused: {} {:?}", event.reason, event.near_misses));
     let server = Server::new(TcpListener::bind("127.0.0.1:3000"));
     let key = issued.api_key().expose();
     let route = "http://127.0.0.1:3000/v1/projects";

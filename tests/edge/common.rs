@@ -83,11 +83,11 @@ pub(crate) type Events = Arc<Mutex<Vec<(String, Option<String>, Vec<NearMiss>)>>
 /// Records what an observer is told.
 pub(crate) fn recording(edge: Edge, told: &Events) -> Edge {
     let into = Arc::clone(told);
-    edge.observe(move |refused| {
+    edge.observe(move |event| {
         into.lock().unwrap().push((
-            refused.reason.to_string(),
-            refused.client.map(|client| client.to_string()),
-            refused.near_misses.to_vec(),
+            event.reason.to_string(),
+            event.client.map(|client| client.to_string()),
+            event.near_misses.to_vec(),
         ));
     })
 }

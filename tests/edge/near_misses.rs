@@ -15,8 +15,8 @@ async fn fixture() -> (Fixture, Told) {
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
-            .observe(move |refused| {
-                let told = (refused.reason.to_string(), refused.near_misses.to_vec());
+            .observe(move |event| {
+                let told = (event.reason.to_string(), event.near_misses.to_vec());
                 into.lock().unwrap().push(told);
             })
     })
@@ -168,10 +168,10 @@ async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
-            .observe(move |refused| {
+            .observe(move |event| {
                 into.lock()
                     .unwrap()
-                    .push(format!("{:?}", refused.near_misses));
+                    .push(format!("{:?}", event.near_misses));
             })
     })
     .await;
@@ -196,10 +196,10 @@ async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
-            .observe(move |refused| {
+            .observe(move |event| {
                 into.lock()
                     .unwrap()
-                    .push(format!("{:?}", refused.near_misses));
+                    .push(format!("{:?}", event.near_misses));
             })
     })
     .await;

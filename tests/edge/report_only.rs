@@ -15,8 +15,8 @@ async fn what_would_be_refused_is_marked_and_told() {
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .report_only()
-            .observe(move |refused| {
-                assert!(refused.is_report_only);
+            .observe(move |event| {
+                assert!(event.is_report_only);
                 count.fetch_add(1, Ordering::Relaxed);
             })
     })

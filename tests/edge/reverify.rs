@@ -247,13 +247,13 @@ async fn an_operator_is_told_whose_request_was_refused_after_all() {
         edge.accept(KeyIn::bearer())
             .trust_proxies(Proxies::forwarded([proxy]))
             .require_tls()
-            .observe(move |refused| {
-                let client = refused.client.map(|client| client.to_string());
-                let is_granted = refused
+            .observe(move |event| {
+                let client = event.client.map(|client| client.to_string());
+                let is_granted = event
                     .grant
                     .is_some_and(|grant| grant.title().as_str() == "a key for tests");
-                let reason = refused.reason.to_string();
-                let told = (reason, client, refused.key_id(), is_granted);
+                let reason = event.reason.to_string();
+                let told = (reason, client, event.key_id(), is_granted);
                 into.lock().unwrap().push(told);
             })
     })

@@ -42,7 +42,7 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
-            .observe(move |refused| into.lock().unwrap().push(refused.key_id()))
+            .observe(move |event| into.lock().unwrap().push(event.key_id()))
     })
     .await;
     let good = [("authorization", fixture.key.bearer())];
@@ -96,7 +96,7 @@ async fn what_came_in_clear_is_told_apart() {
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
-            .observe(move |refused| into.lock().unwrap().push(refused.reason.to_string()))
+            .observe(move |event| into.lock().unwrap().push(event.reason.to_string()))
     })
     .await;
     let key = fixture.key.id();
@@ -187,10 +187,10 @@ async fn an_operator_is_told_where_a_request_came_from() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
-            .observe(move |refused| {
-                into.lock().unwrap().push(refused.key_id());
-                let client = refused.client.map(|client| client.to_string());
-                let reason = refused.reason.to_string();
+            .observe(move |event| {
+                into.lock().unwrap().push(event.key_id());
+                let client = event.client.map(|client| client.to_string());
+                let reason = event.reason.to_string();
                 of.lock().unwrap().push((reason, client, vec![]));
             })
     })

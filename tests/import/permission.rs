@@ -187,7 +187,7 @@ async fn a_tenants_rules_hold_for_imported_keys() {
         let refused = import(key, issued_at).await;
         assert!(matches!(
             refused,
-            Err(ManageError::Invalid(InvalidKey::LivesTooLong))
+            Err(ManageError::Invalid(InvalidKey::LifetimeTooLong))
         ));
     }
     assert!(is_empty(&fixture.store).await);

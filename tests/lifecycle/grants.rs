@@ -29,8 +29,8 @@ async fn ends_within(time: Duration, ended: impl Future<Output = ()>) -> bool {
     tokio::time::timeout(time, ended).await.is_ok()
 }
 
-/// Whether it has ended, so that it says so at once. Between the looks that a grant takes by itself lie seconds: one that
-/// ends in the poll after a change was woken by it.
+/// Whether it has ended, so that it says so at once. Between the looks that a grant takes by itself lie seconds: one
+/// that ends in the poll after a change was woken by it.
 fn has_ended(ended: Pin<&mut impl Future<Output = ()>>) -> bool {
     ended.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
 }
@@ -269,7 +269,11 @@ async fn cut_off(fault: Fault) -> (Keyward, TestKey, Grant, ManualMonotonicClock
     let store = FaultyStore::over(MemoryStore::new());
     let monotonic = ManualMonotonicClock::new();
     let keyward = testkit::builder(store.clone(), [READ]).cache(short());
-    let keyward = keyward.monotonic_clock(monotonic.clone()).open().await.unwrap();
+    let keyward = keyward
+        .monotonic_clock(monotonic.clone())
+        .open()
+        .await
+        .unwrap();
     let key = TestKey::issue(&keyward, [READ]).await;
     let grant = grant(&keyward, key.api_key()).await;
     let _ = store.on(Call::Get, 0..u64::MAX, fault);
@@ -308,7 +312,11 @@ async fn polls_of_the_feed_prolong_a_grant() {
         ManualMonotonicClock::new(),
     );
     let keyward = testkit::builder(store.clone(), [READ]).cache(short());
-    let keyward = keyward.monotonic_clock(monotonic.clone()).open().await.unwrap();
+    let keyward = keyward
+        .monotonic_clock(monotonic.clone())
+        .open()
+        .await
+        .unwrap();
     let background = tokio::spawn(keyward.background());
     let rounds = || keyward.verifier().stats().feed_polls;
     let two_more_rounds = async || {

@@ -44,8 +44,8 @@ fn is_barred<T>(done: &Result<T, ManageError>) -> bool {
     matches!(done, Err(ManageError::Invalid(InvalidKey::AccessBarred)))
 }
 
-fn lives_too_long<T>(done: &Result<T, ManageError>) -> bool {
-    matches!(done, Err(ManageError::Invalid(InvalidKey::LivesTooLong)))
+fn lifetime_too_long<T>(done: &Result<T, ManageError>) -> bool {
+    matches!(done, Err(ManageError::Invalid(InvalidKey::LifetimeTooLong)))
 }
 
 fn with_access(access: impl Into<Access>) -> NewKey {
@@ -105,8 +105,8 @@ async fn keys_expire_no_later_than_the_rule_says() {
     let (fixture, table) = fixture().await;
     table.put(TenantRules::new().max_lifetime(DAY));
     let issue = async |key: NewKey| fixture.manager().issue(&system(), key).await;
-    assert!(lives_too_long(&issue(new_key("for ever")).await));
-    assert!(lives_too_long(
+    assert!(lifetime_too_long(&issue(new_key("for ever")).await));
+    assert!(lifetime_too_long(
         &issue(new_key("key").expires_in(DAY + Duration::from_micros(1))).await
     ));
     assert!(issue(new_key("key").expires_in(DAY)).await.is_ok());
@@ -114,10 +114,10 @@ async fn keys_expire_no_later_than_the_rule_says() {
     let late = new_key("key")
         .not_before(fixture.now() + HOUR)
         .expires_at(fixture.now() + DAY + HOUR);
-    assert!(lives_too_long(&issue(late).await));
+    assert!(lifetime_too_long(&issue(late).await));
     // However long: it must end.
     table.put(TenantRules::new().max_lifetime(Duration::MAX));
-    assert!(lives_too_long(&issue(new_key("for ever")).await));
+    assert!(lifetime_too_long(&issue(new_key("for ever")).await));
     assert!(
         issue(new_key("key").expires_in(DAY * 365_000))
             .await
@@ -201,7 +201,7 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
         manager.suspend(&system(), &tenant(), id).await.unwrap();
     }
     table.put(TenantRules::new().max_lifetime(DAY));
-    assert!(lives_too_long(
+    assert!(lifetime_too_long(
         &manager.resume(&system(), &tenant(), lasting).await
     ));
     assert!(manager.resume(&system(), &tenant(), short).await.is_ok());
@@ -210,11 +210,11 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
     table.put(TenantRules::new().max_lifetime(DAY));
 
     let none = || Rotation::new(Overlap::None);
-    assert!(lives_too_long(&fixture.rotate(lasting, none()).await));
-    assert!(lives_too_long(
+    assert!(lifetime_too_long(&fixture.rotate(lasting, none()).await));
+    assert!(lifetime_too_long(
         &fixture.rotate(short, none().never_expires()).await
     ));
-    assert!(lives_too_long(
+    assert!(lifetime_too_long(
         &fixture.rotate(short, none().expires_in(DAY + SECOND)).await
     ));
     assert!(

@@ -54,18 +54,18 @@ pub fn argument(name: &str) -> Option<String> {
 
 /// Tells the operator why a request was refused, on standard error.
 #[expect(clippy::print_stderr, reason = "the log of an example")]
-pub fn tell_operator(refused: &RejectionEvent<'_>) {
-    let client = refused
+pub fn tell_operator(event: &RejectionEvent<'_>) {
+    let client = event
         .client
         .map_or_else(String::new, |client| format!(", from {client}"));
     // What people call it is known of keys that were good.
-    let key = match (refused.grant, refused.key_id()) {
+    let key = match (event.grant, event.key_id()) {
         (Some(grant), _) => format!(", of key {} ({})", grant.key_id(), grant.title()),
         (None, Some(id)) => format!(", of key {id}"),
         (None, None) => String::new(),
     };
-    eprintln!("refused{client}{key}: {}", refused.reason);
-    for near_miss in refused.near_misses {
+    eprintln!("refused{client}{key}: {}", event.reason);
+    for near_miss in event.near_misses {
         eprintln!("  perhaps: {near_miss}");
     }
 }

@@ -1,11 +1,11 @@
-//! What was presented, of the application's own format or of a legacy one.
+//! The presented credential, in the application's own format or in a legacy one.
 
 use std::fmt;
 
 use super::ImportedKeys;
 use crate::key::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, may_be_legacy};
 
-/// What was presented, with the id of the key that it claims to be: of the application's format or an imported one.
+/// The presented credential, with the id of the key that it claims to be: in the own format or in a legacy one.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) id: KeyId,
@@ -15,7 +15,7 @@ pub(crate) struct Credential<'a> {
     pub(crate) secret: &'a [u8],
     /// All that came as one text; of a pair, the secret.
     pub(crate) text: &'a [u8],
-    /// The legacy format that it is written in.
+    /// The name of its legacy format, if it has one.
     pub(crate) legacy: Option<&'a str>,
 }
 

@@ -9,7 +9,7 @@ use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 use crate::key::Lookup;
 
-/// A digest that another library made, of one of the schemes that are known here.
+/// A digest that another library made, in one of the supported schemes.
 ///
 /// Each is read strictly: exact lengths, one spelling, bounded parameters. What it was made of, the secret or the
 /// whole text, is its [format](crate::key::LegacyFormat)'s to say.
@@ -285,17 +285,17 @@ impl fmt::Debug for LegacyDigest {
     }
 }
 
-/// A text is no digest of the scheme.
+/// Why a text is not a digest of the scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LegacyDigestError {
     /// It is malformed, or of another length.
     #[error("the text is no digest of this scheme")]
     Malformed,
-    /// It asks for more than is obeyed.
+    /// Its parameters exceed the bounds.
     #[error("the digest asks for more passes, memory or lanes than is obeyed")]
     Excessive,
-    /// The name or the key of an HMAC cannot be.
+    /// The name of an HMAC key is invalid, or the key empty.
     #[error(
         "an HMAC key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
     )]

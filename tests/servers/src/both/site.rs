@@ -119,11 +119,11 @@ impl Site {
     pub(super) async fn over(served: Served, keyward: Keyward, key: TestKey, plan: Plan) -> Self {
         let told = Arc::<Mutex<Vec<Told>>>::default();
         let into = Arc::clone(&told);
-        let edge = (plan.edge)(every_form(Edge::new(&keyward))).observe(move |refused| {
+        let edge = (plan.edge)(every_form(Edge::new(&keyward))).observe(move |event| {
             into.lock().unwrap().push(Told {
-                reason: refused.reason.to_string(),
-                client: refused.client,
-                holder: refused.grant.map(Grant::key_id),
+                reason: event.reason.to_string(),
+                client: event.client,
+                holder: event.grant.map(Grant::key_id),
             });
         });
         let deeds = Deeds::default();

@@ -1,4 +1,4 @@
-//! Refusing: the operator is told why, and the caller gets its answer.
+//! Rejecting a request: reports the reason to the operator, and answers the caller.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::http::client::Origin;
 use crate::http::{HeaderSource, NearMiss, Rejection, RejectionEvent, RejectionReason};
 use crate::verifier::{Grant, Requirement};
 
-/// What is known of a request that is refused.
+/// What an observer learns of a rejected request.
 #[derive(Clone, Copy, Default)]
 pub(super) struct About<'a> {
     pub(super) need: Option<&'a Requirement>,
@@ -35,15 +35,15 @@ impl<'a> About<'a> {
 }
 
 impl Edge {
-    /// The rejection of a response, by an adapter itself, or of a request of which nothing else is at hand. The
-    /// observer is told, and learns what had been granted before.
+    /// Rejects a response, or a request of which the adapter has nothing else at hand. Reports it to the observer, with
+    /// what had been granted before.
     #[must_use]
     pub fn reject(&self, reason: RejectionReason, grant: Option<&Grant>) -> Box<Rejection> {
         let unknown = About::default();
         self.rejection(reason, About { grant, ..unknown })
     }
 
-    /// As [`reject`](Self::reject), of a request that came like this: the observer is told from where.
+    /// Rejects a request with this head: as [`reject`](Self::reject), and reports where the request came from.
     #[must_use]
     pub fn reject_request<H: HeaderSource + ?Sized>(
         &self,

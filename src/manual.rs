@@ -1,5 +1,23 @@
 //! Guides: longer than an item's own documentation, and compiled and run with the tests.
 
+// Their programs are axum's: without the feature they are text.
+#[cfg(any(feature = "axum", not(doctest)))]
+#[doc = include_str!("manual/http.md")]
+pub mod http {}
+
+#[cfg(any(feature = "axum", not(doctest)))]
+#[doc = include_str!("manual/management.md")]
+pub mod management {}
+
+#[doc = include_str!("manual/operations.md")]
+pub mod operations {}
+
+#[doc = include_str!("manual/hashing.md")]
+pub mod hashing {}
+
+#[doc = include_str!("manual/limits.md")]
+pub mod limits {}
+
 #[doc = include_str!("manual/migrating.md")]
 pub mod migrating {}
 

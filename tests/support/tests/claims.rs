@@ -1,4 +1,4 @@
-//! Promise 38: whatever README.md and SECURITY.md say holds is shown by a test that `docs/claims.md` names.
+//! Promise 38: whatever README.md, SECURITY.md and the guides say holds is shown by a test that `docs/claims.md` names.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -102,17 +102,23 @@ fn every_claim_stands_there_and_names_tests_that_exist() {
 
 /// What must be shown: the paragraphs which say what holds.
 fn to_be_shown() -> Vec<(&'static str, String)> {
-    let (readme, security) = (read("README.md"), read("SECURITY.md"));
-    let section = |begin: &str, end: &str| {
-        let (_, section) = readme.split_once(begin).unwrap();
-        let section = section.split_once(end).unwrap().0.to_owned();
-        ("README.md", section)
+    let (guide, security) = (read("src/manual/management.md"), read("SECURITY.md"));
+    let section = |file, text: &str, begin: &str, end: &str| {
+        let (_, section) = text.split_once(begin).unwrap();
+        (file, section.split_once(end).unwrap().0.to_owned())
     };
     let mut all = vec![
-        section("What every call does:\n", "\n\n`"),
         section(
-            "tested over SQLite too, in [tests/sqlite](tests/sqlite/tests).\n",
-            "\n\n**",
+            "src/manual/management.md",
+            &guide,
+            "# What does every call do?\n",
+            "\n\n#",
+        ),
+        section(
+            "SECURITY.md",
+            &security,
+            "[tests/sqlite](tests/sqlite/tests).\n",
+            "\n\n#",
         ),
     ];
     let holds = security.split("**Holds:**").skip(1);

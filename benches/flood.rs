@@ -51,8 +51,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut live = Vec::new();
     let mut idle = Vec::new();
     for index in 0..2 * LIVE {
-        let new =
-            NewKey::new(tenant.clone(), "in use", READ).expires_in(Duration::from_hours(24 * 365));
+        let new = NewKey::new(tenant.clone(), "in use", READ)
+            .expires_in(Duration::from_secs(365 * 86_400));
         let issued = keyward.manager().issue(&actor, new).await?;
         if index % 2 == 0 {
             let text = issued.api_key().expose().to_owned();

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .open()
         .await?;
     let new = NewKey::new(TenantId::new("acme-inc")?, "counted", READ);
-    let new = new.expires_in(Duration::from_hours(24 * 365));
+    let new = new.expires_in(Duration::from_secs(365 * 86_400));
     let issued = keyward
         .manager()
         .issue(&Actor::system("bench"), new)

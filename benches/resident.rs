@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut texts = Vec::with_capacity(KEYS);
     for _ in 0..KEYS {
         let new = NewKey::new(tenant.clone(), "measured", READ)
-            .expires_in(Duration::from_hours(24 * 365));
+            .expires_in(Duration::from_secs(365 * 86_400));
         let issued = issuing.manager().issue(&actor, new).await?;
         texts.push(issued.api_key().expose().to_owned());
     }

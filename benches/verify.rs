@@ -95,7 +95,7 @@ impl Fixture {
     }
 
     fn key(&self) -> NewKey {
-        let year = Duration::from_hours(24 * 365);
+        let year = Duration::from_secs(365 * 86_400);
         NewKey::new(self.tenant.clone(), "measured", READ).expires_in(year)
     }
 

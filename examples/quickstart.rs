@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .resources("project:p-17".parse::<Resource>()?)
                 .networks("203.0.113.0/24".parse::<Network>()?)
                 .concurrency(NonZeroU32::MIN)
-                .expires_in(Duration::from_hours(24 * 90)),
+                .expires_in(Duration::from_secs(90 * 86_400)),
         )
         .await?;
     let (api_key, record) = issued.into_parts();

@@ -15,7 +15,7 @@ use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage,
 use crate::verifier::{self, FencedStore, KeyCache, Verifier};
 
 /// How often the background work hands on how keys were used.
-const HAND_ON: Duration = Duration::from_mins(1);
+const HAND_ON: Duration = Duration::from_secs(60);
 
 /// The assembled library: hands out the [`KeyManager`] and the [`Verifier`]. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -229,8 +229,10 @@ impl Builder {
         let is_for_tests = self.clock.is_for_tests()
             || self.monotonic.is_for_tests()
             || self.random.is_for_tests();
-        if is_for_tests && let Some(real) = format.environments().find(|one| !one.is_test()) {
-            return Err(OpenError::TestPartsOutsideTest(real.clone()));
+        if is_for_tests {
+            if let Some(real) = format.environments().find(|one| !one.is_test()) {
+                return Err(OpenError::TestPartsOutsideTest(real.clone()));
+            }
         }
         if self.hashing.lacks_pepper() {
             return Err(OpenError::NoPepper);

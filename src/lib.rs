@@ -26,7 +26,7 @@
 //! let tenant = TenantId::new("acme-inc")?;
 //! let setup = Actor::system("setup");
 //! let new = NewKey::new(tenant.clone(), "Power BI dashboard", READ_EDITIONS);
-//! let issued = keyward.manager().issue(&setup, new.expires_in(Duration::from_hours(24 * 90))).await?;
+//! let issued = keyward.manager().issue(&setup, new.expires_in(Duration::from_secs(90 * 86_400))).await?;
 //! let text = issued.api_key().expose(); // show it to the client now: it cannot be had again
 //!
 //! let need = Requirement::scope(READ_EDITIONS);
@@ -89,6 +89,8 @@
 //! A request's whole way is three files: what was presented (`http/credentials.rs`, and `key/parse.rs` below it), the
 //! decision (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`http/answer.rs`, with
 //! what it may say in `verifier/denial.rs`).
+
+#![cfg_attr(keyward_docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "actix")]
 pub mod actix;

@@ -120,6 +120,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// # Security
 /// Errors and `Debug` of a backend must not show digests or documents.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `KeyStore`",
+    note = "use `MemoryStore`, `SqliteStore` (feature `sqlite`), or implement `KeyStore` as the guide `manual::writing_a_backend` shows"
+)]
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
     /// The key as last committed, or `None`.

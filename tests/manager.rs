@@ -67,7 +67,7 @@ async fn what_was_asked_for_is_what_is_kept() {
     let quota = Quota::new(
         "minute",
         NonZeroU32::new(60).unwrap(),
-        Duration::from_mins(1),
+        Duration::from_secs(60),
     )
     .unwrap();
     let resources = Resources::only([Resource::new("project", "p1").unwrap()]).unwrap();
@@ -150,7 +150,7 @@ fn scope_of_key(text: &str) -> Scope {
 async fn what_cannot_be_is_refused_and_nothing_is_kept() {
     let (keyward, store, clock) = keyward().await;
     let quota = |name: &str| {
-        let window = Duration::from_mins(1);
+        let window = Duration::from_secs(60);
         Quota::new(name, NonZeroU32::MIN, window).unwrap()
     };
     let new = |title: &str| NewKey::new(tenant("t"), title, READ);

@@ -106,7 +106,7 @@ async fn whoever_waits_for_a_change_is_woken() {
         let waiting = tokio::spawn({
             let store = store.clone();
             async move {
-                let hour = Duration::from_hours(1);
+                let hour = Duration::from_secs(3_600);
                 store.changes(Some(&cursor), hour).await.unwrap()
             }
         });

@@ -57,13 +57,12 @@ fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceReques
             }
         }
     }
-    if !config.keeps_credential
-        && edge.reads_queries()
-        && let Some(uri) = without_credential(edge, request.uri())
-    {
-        // The router keeps a copy of it.
-        request.match_info_mut().get_mut().update(&uri);
-        request.head_mut().uri = uri;
+    if !config.keeps_credential && edge.reads_queries() {
+        if let Some(uri) = without_credential(edge, request.uri()) {
+            // The router keeps a copy of it.
+            request.match_info_mut().get_mut().update(&uri);
+            request.head_mut().uri = uri;
+        }
     }
 }
 

@@ -87,7 +87,8 @@ impl ImportedKeys {
     pub(crate) fn fault(&self) -> Option<String> {
         let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
-        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+        let mut pairs = names.iter().zip(names.iter().skip(1));
+        if let Some((name, _)) = pairs.find(|(a, b)| a == b) {
             return Some(format!("the HMAC key `{name}` is given twice"));
         }
         let formats = self.formats.iter().enumerate();
@@ -99,10 +100,11 @@ impl ImportedKeys {
                     format.name()
                 ));
             }
-            if let Lookup::HmacSha256 { key } = format.lookup()
-                && self.hmac_key_named(key).is_none()
-            {
-                return Some(format!("there is no HMAC key named `{key}`"));
+            match format.lookup() {
+                Lookup::HmacSha256 { key } if self.hmac_key_named(key).is_none() => {
+                    return Some(format!("there is no HMAC key named `{key}`"));
+                }
+                _ => {}
             }
         }
         None

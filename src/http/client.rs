@@ -218,7 +218,7 @@ fn lines<'a>(headers: &'a (impl HeaderSource + ?Sized), name: &'a str) -> Option
         if length > MAX_LENGTH || !line.is_ascii() {
             return None;
         }
-        lines.push(str::from_utf8(line).ok()?);
+        lines.push(std::str::from_utf8(line).ok()?);
     }
     Some(lines)
 }

@@ -20,6 +20,10 @@
 /// # Contract
 /// Each line is handed on as it came: lines of one name are not joined (RFC 9110 §5.3 would allow it), or two
 /// credentials would look like one.
+#[diagnostic::on_unimplemented(
+    message = "Keyward cannot read request headers from `{Self}`",
+    note = "use `http::HeaderMap` (feature `tower`), a slice of `(&str, &str)`, or implement `HeaderSource`"
+)]
 pub trait HeaderSource {
     /// All headers: each line's name, in whatever case, and its value without the white space around it.
     fn all(&self) -> impl Iterator<Item = (&str, &[u8])>;

@@ -61,7 +61,7 @@ impl QuotaState {
 /// use std::{num::NonZeroU32, time::Duration};
 /// use keyward::{http::{LimitHeaders, QuotaState}, key::Quota, time::OffsetDateTime};
 ///
-/// let quota = Quota::new("minute", NonZeroU32::new(60).ok_or("zero")?, Duration::from_mins(1))?;
+/// let quota = Quota::new("minute", NonZeroU32::new(60).ok_or("zero")?, Duration::from_secs(60))?;
 /// let state = QuotaState::new(quota, 50, Duration::from_secs(30));
 /// let headers = LimitHeaders::all().without_x_rate_limit();
 /// assert_eq!(headers.render(&[state], OffsetDateTime::UNIX_EPOCH), [
@@ -188,7 +188,7 @@ mod tests {
 
     fn state(name: &str, limit: u32, remaining: u32, reset_after: Duration) -> QuotaState {
         let limit = NonZeroU32::new(limit).unwrap();
-        let quota = Quota::new(name, limit, Duration::from_mins(1)).unwrap();
+        let quota = Quota::new(name, limit, Duration::from_secs(60)).unwrap();
         QuotaState::new(quota, remaining, reset_after)
     }
 

@@ -76,13 +76,11 @@ pub(super) const fn is_digit(byte: u8) -> bool {
 /// Whether all are digits. Looks at each, a word at a time, and at some of the last ones twice.
 #[inline]
 pub(super) fn are_digits(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
     let Some(last) = bytes.last_chunk() else {
-        return rest.iter().all(|byte| is_digit(*byte));
+        return bytes.iter().all(|byte| is_digit(*byte));
     };
-    let all = words
-        .iter()
-        .fold(HIGH_BITS, |all, word| all & digits_of(*word));
+    let words = bytes.chunks_exact(8).filter_map(|word| word.first_chunk());
+    let all = words.fold(HIGH_BITS, |all, word| all & digits_of(*word));
     all & digits_of(*last) == HIGH_BITS
 }
 

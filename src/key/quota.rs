@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// use keyward::key::Quota;
 ///
 /// let sixty = NonZeroU32::new(60).ok_or("zero")?;
-/// let quota = Quota::new("minute", sixty, Duration::from_mins(1))?;
+/// let quota = Quota::new("minute", sixty, Duration::from_secs(60))?;
 /// assert_eq!(quota.limit(), sixty);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -43,7 +43,7 @@ impl Quota {
         if !(1..=32).contains(&name.len()) || !name.bytes().all(allowed) {
             return Err(QuotaError::Name);
         }
-        let longest = Duration::from_hours(24 * 366);
+        let longest = Duration::from_secs(366 * 86_400);
         if window.is_zero() || window > longest || window.subsec_nanos() != 0 {
             return Err(QuotaError::Window);
         }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn quotas_are_bounded() {
         let ten = NonZeroU32::new(10).unwrap();
-        let minute = Duration::from_mins(1);
+        let minute = Duration::from_secs(60);
         assert!(Quota::new("minute", ten, minute).is_ok());
         for name in ["", "Minute", "a b", &"a".repeat(33)] {
             assert_eq!(Quota::new(name, ten, minute), Err(QuotaError::Name));
@@ -135,7 +135,7 @@ mod tests {
         for window in [
             Duration::ZERO,
             Duration::from_millis(1_500),
-            Duration::from_hours(24 * 367),
+            Duration::from_secs(367 * 86_400),
             Duration::MAX,
         ] {
             assert_eq!(Quota::new("q", ten, window), Err(QuotaError::Window));

@@ -47,7 +47,7 @@ struct Entries {
 impl Lookups {
     /// Most misses in any interval of the window's length.
     const LIMIT: usize = 100;
-    const WINDOW: Duration = Duration::from_mins(1);
+    const WINDOW: Duration = Duration::from_secs(60);
     /// Most principals of a tenant that have a log of their own.
     const MAX_PRINCIPALS: usize = 16;
     const MAX_GROUPS: usize = 1_000;

@@ -20,7 +20,7 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Tenant
 /// let tenant = TenantId::new("acme-inc")?;
 /// let key = NewKey::new(tenant, "Nightly Snowflake ETL", scope!("read:editions"))
 ///     .resources(Resources::only(["project:p-17".parse()?, "project:p-18".parse()?])?)
-///     .expires_in(Duration::from_hours(24 * 90));
+///     .expires_in(Duration::from_secs(90 * 86_400));
 /// # let _ = key;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -23,7 +23,9 @@ pub struct PageCursor {
 impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (segment, at, id) = match self.position {
-            ListPosition::Live { created_micros, id } => ('a', created_micros.cast_unsigned(), id),
+            ListPosition::Live { created_micros, id } => {
+                ('a', u64::from_be_bytes(created_micros.to_be_bytes()), id)
+            }
             ListPosition::Revoked { position, id } => ('r', position, id),
         };
         let query = u64::from_be_bytes(self.query);
@@ -57,7 +59,7 @@ impl FromStr for PageCursor {
         let id = KeyId::from_u128(id);
         let position = match text.as_bytes().first() {
             Some(b'a') => ListPosition::Live {
-                created_micros: at.cast_signed(),
+                created_micros: i64::from_be_bytes(at.to_be_bytes()),
                 id,
             },
             Some(b'r') => ListPosition::Revoked { position: at, id },

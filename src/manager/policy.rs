@@ -63,6 +63,10 @@ use crate::store::CutoffScope;
 /// [`find_owner`]: super::KeyManager::find_owner
 /// [`revoke_leaked`]: super::KeyManager::revoke_leaked
 /// [`ManageError::Refused`]: super::ManageError::Refused
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Policy`",
+    note = "implement `Policy` to decide who may manage keys, or use `AllowAll` where your own code decides before it calls Keyward"
+)]
 #[async_trait]
 pub trait Policy: Debug + Send + Sync + 'static {
     /// Whether the actor may do this.

@@ -18,8 +18,8 @@ use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
 ///
 /// let tenant = TenantId::new("acme-inc")?;
 /// let all = KeyQuery::of(&tenant).live_first().limit(50);
-/// let old = KeyQuery::of(&tenant).due_for_rotation(Duration::from_hours(24 * 365));
-/// let idle = KeyQuery::of(&tenant).unused_for(Duration::from_hours(24 * 90));
+/// let old = KeyQuery::of(&tenant).due_for_rotation(Duration::from_secs(365 * 86_400));
+/// let idle = KeyQuery::of(&tenant).unused_for(Duration::from_secs(90 * 86_400));
 /// # let _ = (all, old, idle);
 /// # Ok::<(), keyward::key::TenantIdError>(())
 /// ```
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn cursors_read_back_and_belong_to_their_list() {
-        let day = Duration::from_hours(24);
+        let day = Duration::from_secs(86_400);
         let owner = |name| Principal::user(name).unwrap();
         let others = [
             query("b"),

@@ -38,7 +38,7 @@ pub enum Overlap {
 /// use std::time::Duration;
 /// use keyward::manager::{Overlap, Rotation};
 ///
-/// let week = Duration::from_hours(24 * 7);
+/// let week = Duration::from_secs(7 * 86_400);
 /// let rotation = Rotation::new(Overlap::For(week)).expires_in(week * 52);
 /// # let _ = rotation;
 /// ```

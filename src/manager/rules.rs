@@ -20,7 +20,7 @@ use crate::key::{Access, KeyRecord, ScopeCatalog, TenantId};
 /// use keyward::{manager::TenantRules, scope};
 ///
 /// let rules = TenantRules::new()
-///     .max_lifetime(Duration::from_hours(24 * 365))
+///     .max_lifetime(Duration::from_secs(365 * 86_400))
 ///     .access(scope!("read:editions"))
 ///     .max_keys(NonZeroU32::new(20).ok_or("not 0")?);
 /// # let _ = rules;

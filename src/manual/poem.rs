@@ -201,7 +201,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(keyward.background());
     let new = NewKey::new(TenantId::new("acme-inc")?, "Power BI dashboard", READ)
         .resources("project:p-17".parse::<keyward::key::Resource>()?)
-        .expires_in(Duration::from_hours(24));
+        .expires_in(Duration::from_secs(86_400));
     let issued = keyward
         .manager()
         .issue(&Actor::system("example"), new)

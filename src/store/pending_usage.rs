@@ -43,7 +43,7 @@ struct Batch {
 const MOST_IN_FLIGHT: usize = 1_000;
 
 /// For how long a batch may be tried: a store remembers its id for ten minutes, and would then count it twice.
-const MOST_TIME: Duration = Duration::from_mins(9);
+const MOST_TIME: Duration = Duration::from_secs(9 * 60);
 
 impl PendingUsage {
     pub(crate) fn new(store: Arc<dyn KeyStore>, source: Arc<dyn UsageSource>) -> Self {

@@ -147,7 +147,7 @@ struct Shared {
 const LOOK: Duration = Duration::from_millis(25);
 
 /// How long a vacuum is waited for.
-const VACUUM_LIMIT: Duration = Duration::from_hours(1);
+const VACUUM_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// Connections that read lists, events and usage.
 const LISTS: usize = 2;
@@ -186,7 +186,7 @@ impl SqliteOptions {
     /// Two minutes at most, so that every commit has ended within ten.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience.min(Duration::from_mins(2));
+        self.patience = patience.min(Duration::from_secs(2 * 60));
         self
     }
 
@@ -479,7 +479,7 @@ impl KeyStore for SqliteStore {
         wait: Duration,
     ) -> Result<FeedPage, StoreError> {
         // Nobody waits for a year.
-        let end = Instant::now() + wait.min(Duration::from_hours(24));
+        let end = Instant::now() + wait.min(Duration::from_secs(86_400));
         // Subscribed before the first look, so that no commit falls between the two.
         let mut position = self.shared.position.subscribe();
         let look = || {

@@ -40,7 +40,7 @@ use std::time::Duration;
 use crate::store::KeyStore;
 
 /// How long a case may take before its store is held to hang.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// How many random sequences a model-based case tries.
 const SEQUENCES: u32 = 48;

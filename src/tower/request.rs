@@ -79,9 +79,10 @@ fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
     if let Some(original) = request
         .extensions_mut()
         .get_mut::<axum::extract::OriginalUri>()
-        && let Some(uri) = without_credential(edge, &original.0)
     {
-        original.0 = uri;
+        if let Some(uri) = without_credential(edge, &original.0) {
+            original.0 = uri;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::store::{
 use crate::sync::{Mutex, Planted, lock, planted};
 
 /// How long a commit may still take place after whoever made it went away: the contract of [`KeyStore`] says so.
-const MOST_TIME: Duration = Duration::from_mins(10);
+const MOST_TIME: Duration = Duration::from_secs(10 * 60);
 
 /// A store whose commits fence this node's slots.
 pub(crate) struct FencedStore {
@@ -58,9 +58,12 @@ impl FencedStore {
                 return;
             };
             let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
-            let overdue = held
-                .extract_if(|_, (until, _)| *until.get_or_insert(now.saturating_add(most)) <= now);
-            overdue.collect()
+            let overdue = held.iter_mut().filter_map(|(id, (until, _))| {
+                (*until.get_or_insert(now.saturating_add(most)) <= now).then_some(*id)
+            });
+            let overdue: Vec<_> = overdue.collect();
+            let fences = overdue.iter().filter_map(|id| held.remove(id));
+            fences.collect()
         };
         drop(overdue);
     }

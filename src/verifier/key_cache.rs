@@ -26,7 +26,7 @@ pub struct KeyCache {
 
 impl KeyCache {
     /// Longest lease.
-    pub const MAX_LEASE: Duration = Duration::from_mins(10);
+    pub const MAX_LEASE: Duration = Duration::from_secs(10 * 60);
 
     /// A lease of five seconds, 256 MiB, and 64 reads at once.
     #[must_use]

@@ -32,10 +32,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(cached) = self.0.take()
-            && let Some(home) = cached.home.upgrade()
-        {
-            home.slots.give_back(cached.record.id());
+        if let Some(cached) = self.0.take() {
+            if let Some(home) = cached.home.upgrade() {
+                home.slots.give_back(cached.record.id());
+            }
         }
     }
 }

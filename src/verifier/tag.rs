@@ -52,9 +52,10 @@ impl Tagger {
     #[inline]
     pub(super) fn tag(&self, secret: &[u8]) -> Tag {
         let mut state = self.keyed;
-        let (blocks, rest) = secret.as_chunks::<BLOCK>();
-        if !blocks.is_empty() {
-            compress256(&mut state, blocks);
+        let mut rest = secret;
+        while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+            compress256(&mut state, std::array::from_ref(block));
+            rest = after;
         }
         // FIPS 180-4 §5.1.1: a one, zeros, and the length in bits, which ends a block.
         let bits = 8 * u64::try_from(BLOCK + secret.len()).unwrap_or(u64::MAX);

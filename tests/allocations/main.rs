@@ -34,7 +34,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const READ: Scope = scope!("read:editions");
 const WRITE: Scope = scope!("write:editions");
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 const CLIENT: &str = "203.0.113.7";
 
 type Verdict = Result<Admitted, Denial>;

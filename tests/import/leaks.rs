@@ -16,10 +16,10 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
         let fixture = Fixture::new().await;
         let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
         let old = fixture
-            .import(key.issued_at(now - Duration::from_hours(9)))
+            .import(key.issued_at(now - Duration::from_secs(9 * 3_600)))
             .await;
         let manager = fixture.keyward.manager();
-        let overlap = Overlap::For(Duration::from_hours(1));
+        let overlap = Overlap::For(Duration::from_secs(3_600));
         let issued = manager
             .rotate(&actor(), &tenant(), old.id(), overlap)
             .await
@@ -39,7 +39,7 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
         for status in [200, 401] {
             assert_eq!(fixture.status(own).await, 200);
             assert_eq!(fixture.status(&text("1")).await, status);
-            fixture.clock.advance(Duration::from_hours(1));
+            fixture.clock.advance(Duration::from_secs(3_600));
         }
         // What was rotated away is not brought back.
         assert!(matches!(

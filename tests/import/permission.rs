@@ -127,14 +127,14 @@ async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
 async fn nobody_imports_more_than_they_may_grant() {
     let fixture = Fixture::new().await;
     let limits =
-        Limits::new(READ).expires_by(fixture.clock.now().unwrap() + Duration::from_hours(2));
+        Limits::new(READ).expires_by(fixture.clock.now().unwrap() + Duration::from_secs(2 * 3_600));
     let ceiling = Ceiling::Limited(limits);
     let alice = Actor::user("alice", tenant(), ceiling).unwrap();
     let import = async |key: NewKey| {
         let manager = fixture.keyward.manager();
         manager.import(&alice, key, by_digest("1")).await
     };
-    let hour = Duration::from_hours(1);
+    let hour = Duration::from_secs(3_600);
     for (key, axis) in [
         (
             NewKey::new(tenant(), "a", WRITE).expires_in(hour),
@@ -158,7 +158,7 @@ async fn nobody_imports_more_than_they_may_grant() {
 
 #[tokio::test]
 async fn a_tenants_rules_hold_for_imported_keys() {
-    let day = Duration::from_hours(24);
+    let day = Duration::from_secs(86_400);
     let fixture = with_rules(TenantRules::new().access(READ).max_lifetime(day * 90)).await;
     let import = async |key: NewKey, issued_at: Option<OffsetDateTime>| {
         let imported = match issued_at {
@@ -217,7 +217,7 @@ async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
     let fixture = Fixture::new().await;
     let manager = fixture.keyward.manager();
     let now = fixture.clock.now().unwrap();
-    let hour = Duration::from_hours(1);
+    let hour = Duration::from_secs(3_600);
     for scope in [CutoffScope::All, CutoffScope::from(&tenant())] {
         let denied = manager
             .deny_issued_before(&actor(), now - hour, scope)
@@ -251,7 +251,7 @@ async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
 async fn a_key_was_not_issued_in_the_future() {
     let fixture = Fixture::new().await;
     let now = fixture.clock.now().unwrap();
-    for later in [Duration::from_micros(1), Duration::from_hours(24 * 365)] {
+    for later in [Duration::from_micros(1), Duration::from_secs(365 * 86_400)] {
         let key = by_text("1").issued_at(now + later);
         assert!(matches!(
             fixture.try_import(key).await,
@@ -267,7 +267,7 @@ async fn a_key_was_not_issued_in_the_future() {
 async fn an_old_key_is_due_for_rotation_by_its_age_elsewhere() {
     let fixture = Fixture::new().await;
     let now = fixture.clock.now().unwrap();
-    let year = Duration::from_hours(24 * 365);
+    let year = Duration::from_secs(365 * 86_400);
     let old = fixture.import(by_text("1").issued_at(now - year)).await;
     fixture.import(by_text("2")).await;
     let query = KeyQuery::of(&tenant()).due_for_rotation(year);

@@ -174,7 +174,7 @@ async fn the_event_tells_how_a_key_came_and_nothing_secret() {
         let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
         let fixture = Fixture::with(Hashing::recommended().accept_argon2id(params), imported).await;
         let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
-        let issued_at = now - std::time::Duration::from_hours(1);
+        let issued_at = now - std::time::Duration::from_secs(3_600);
         let digest = sample.read_digest();
         let record = fixture
             .import(sample.as_key("1").issued_at(issued_at))

@@ -24,8 +24,8 @@ pub(crate) const READ: Scope = scope!("read:editions");
 pub(crate) const WRITE: Scope = scope!("write:editions");
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-pub(crate) const HOUR: Duration = Duration::from_hours(1);
-pub(crate) const DAY: Duration = Duration::from_hours(24);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 /// An assembled Keyward for the environment `test`.
 #[derive(Clone)]

@@ -244,7 +244,7 @@ async fn it_agrees_on_what_has_become_of_a_key() {
     let attempt = Attempt::new(text(&mortal), &any);
     fixture
         .clock
-        .set(mortal.record().created_at() - Duration::from_mins(6));
+        .set(mortal.record().created_at() - Duration::from_secs(6 * 60));
     let told = agrees(&fixture, &attempt, Some("status")).await;
     assert_eq!(told.denial().unwrap().class(), DenialClass::Undecidable);
     fixture.clock.set(mortal.record().created_at() + HOUR);

@@ -47,7 +47,7 @@ async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
 #[tokio::test]
 async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
     let fixture = Fixture::new().await;
-    let minute = Duration::from_mins(1);
+    let minute = Duration::from_secs(60);
     let ten = NonZeroU32::new(10).unwrap();
     let expiry = fixture.now() + DAY;
     let new = new_key("key")

@@ -177,7 +177,7 @@ async fn an_end_that_a_grant_has_seen_stays_when_the_clock_runs_back() {
 
 #[tokio::test]
 async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
-    const LAG: Duration = Duration::from_mins(5);
+    const LAG: Duration = Duration::from_secs(5 * 60);
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let issued = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
     let created = issued.record().created_at();

@@ -20,7 +20,7 @@ use keyward::store::CutoffScope;
 pub(crate) use self::world::{World, assemble};
 use crate::common::{READ, actor, tenant};
 
-pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 const LEGACY: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 /// Two sets' worth.
 const SWEPT: usize = 19;

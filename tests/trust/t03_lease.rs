@@ -143,7 +143,7 @@ impl MonotonicClock for RunsBack {
 
 #[tokio::test]
 async fn a_monotonic_clock_that_tells_nothing_grants_nothing() {
-    let back = RunsBack(Mutex::new(Duration::from_hours(1)));
+    let back = RunsBack(Mutex::new(Duration::from_secs(3_600)));
     let lease = KeyCache::new().lease(BOUND);
     let nodes = Nodes::measuring(ManualMonotonicClock::new(), back, lease).await;
     let key = nodes.issue().await;

@@ -147,7 +147,7 @@ async fn ways(fixture: &Fixture) -> Vec<Way> {
     let abroad = fixture.issue(new_key().networks(abroad)).await;
     add("outside its networks", &abroad, None, READ, false);
 
-    let later = new_key().not_before(manager_time(fixture) + Duration::from_hours(1));
+    let later = new_key().not_before(manager_time(fixture) + Duration::from_secs(3_600));
     add(
         "not yet valid",
         &fixture.issue(later).await,

@@ -174,7 +174,7 @@ async fn what_the_manager_called_ended_is_refused_from_then_on() {
 
 #[tokio::test]
 async fn there_is_a_way_back_from_a_leap_of_the_clock() {
-    const DAY: Duration = Duration::from_hours(24);
+    const DAY: Duration = Duration::from_secs(86_400);
     let fixture = Fixture::new().await;
     let (start, keyward) = (at(&fixture), &fixture.keyward);
     let short = fixture
@@ -264,7 +264,7 @@ async fn a_clock_from_before_the_key_cannot_tell_and_denies() {
     let later = fixture
         .issue(new_key().not_before(created + Duration::from_secs(1)))
         .await;
-    fixture.clock.set(created - Duration::from_mins(5));
+    fixture.clock.set(created - Duration::from_secs(5 * 60));
     assert!(
         fixture.verify(mortal.api_key().presented()).await.is_ok(),
         "nodes' clocks differ a little"

@@ -43,32 +43,33 @@ pub(super) fn fill(
 /// The RFC's `scryptROMix`: writes what becomes of the lane into memory, then mixes parts of that back into it, which
 /// the lane itself chooses. `None` if there is not enough memory.
 fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
-    let (bytes, _) = lane.as_chunks_mut::<64>();
-    let units: Vec<Unit> = bytes.iter().map(from_bytes).collect();
+    let units: Vec<Unit> = arrays(lane).map(from_bytes).collect();
     let mut from = Zeroizing::new(units);
     let mut to = from.clone();
-    let mut places = blocks
-        .iter_mut()
-        .flat_map(|block| block.as_mut().as_chunks_mut::<8>().0);
-    for _ in 0..n {
-        for (unit, place) in from.iter().zip(places.by_ref()) {
-            *place = packed(unit);
+    {
+        let mut places = blocks
+            .iter_mut()
+            .flat_map(|block| arrays_mut::<_, 8>(block.as_mut()));
+        for _ in 0..n {
+            for (unit, place) in from.iter().zip(places.by_ref()) {
+                *place = packed(unit);
+            }
+            block_mix(&from, &mut to);
+            std::mem::swap(&mut from, &mut to);
         }
-        block_mix(&from, &mut to);
-        std::mem::swap(&mut from, &mut to);
     }
     for _ in 0..n {
         let low = usize::try_from(*from.last()?.first()?).ok()?;
         let first = (low & (n - 1)) * from.len();
         for (index, unit) in (first..).zip(from.iter_mut()) {
             let block: &[u64] = blocks.get(index / UNITS)?.as_ref();
-            let place = block.as_chunks::<8>().0.get(index % UNITS)?;
+            let place = block.get(index % UNITS * 8..)?.first_chunk()?;
             *unit = xor(unit, &unpacked(place));
         }
         block_mix(&from, &mut to);
         std::mem::swap(&mut from, &mut to);
     }
-    for (bytes, unit) in bytes.iter_mut().zip(from.iter()) {
+    for (bytes, unit) in arrays_mut(lane).zip(from.iter()) {
         *bytes = to_bytes(unit);
     }
     Some(())
@@ -80,11 +81,26 @@ fn block_mix(from: &[Unit], to: &mut [Unit]) {
         return;
     };
     let (even, odd) = to.split_at_mut(from.len() / 2);
-    for (([first, second], even), odd) in from.as_chunks::<2>().0.iter().zip(even).zip(odd) {
+    for (([first, second], even), odd) in arrays(from).zip(even).zip(odd) {
         *even = salsa20_8(xor(&last, first));
         *odd = salsa20_8(xor(even, second));
         last = *odd;
     }
+}
+
+/// The slice as arrays, without what is left over.
+#[inline(always)]
+fn arrays<T, const N: usize>(slice: &[T]) -> impl Iterator<Item = &[T; N]> {
+    slice
+        .chunks_exact(N)
+        .filter_map(|chunk| chunk.first_chunk())
+}
+
+#[inline(always)]
+fn arrays_mut<T, const N: usize>(slice: &mut [T]) -> impl Iterator<Item = &mut [T; N]> {
+    slice
+        .chunks_exact_mut(N)
+        .filter_map(|chunk| chunk.first_chunk_mut())
 }
 
 #[inline(always)]
@@ -106,7 +122,7 @@ fn xor(a: &Unit, b: &Unit) -> Unit {
 #[inline(always)]
 fn from_bytes(bytes: &[u8; 64]) -> Unit {
     let mut unit = [0; 16];
-    for (word, bytes) in unit.iter_mut().zip(bytes.as_chunks::<4>().0) {
+    for (word, bytes) in unit.iter_mut().zip(arrays(bytes)) {
         *word = u32::from_le_bytes(*bytes);
     }
     unit
@@ -115,7 +131,7 @@ fn from_bytes(bytes: &[u8; 64]) -> Unit {
 #[inline(always)]
 fn to_bytes(unit: &Unit) -> [u8; 64] {
     let mut bytes = [0; 64];
-    for (bytes, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(unit) {
+    for (bytes, word) in arrays_mut(&mut bytes).zip(unit) {
         *bytes = word.to_le_bytes();
     }
     bytes
@@ -125,7 +141,7 @@ fn to_bytes(unit: &Unit) -> [u8; 64] {
 #[inline(always)]
 fn packed(unit: &Unit) -> [u64; 8] {
     let mut packed = [0; 8];
-    for (both, [low, high]) in packed.iter_mut().zip(unit.as_chunks::<2>().0) {
+    for (both, [low, high]) in packed.iter_mut().zip(arrays(unit)) {
         *both = u64::from(*low) | (u64::from(*high) << 32);
     }
     packed
@@ -134,7 +150,7 @@ fn packed(unit: &Unit) -> [u64; 8] {
 #[inline(always)]
 fn unpacked(packed: &[u64; 8]) -> Unit {
     let mut unit = [0; 16];
-    for ([low, high], both) in unit.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+    for ([low, high], both) in arrays_mut(&mut unit).zip(packed) {
         let [a, b, c, d, e, f, g, h] = both.to_le_bytes();
         *low = u32::from_le_bytes([a, b, c, d]);
         *high = u32::from_le_bytes([e, f, g, h]);

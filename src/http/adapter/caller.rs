@@ -25,6 +25,10 @@ impl Deref for Caller {
 pub struct Unguarded;
 
 /// What belongs to a resource that keys may be restricted to, as an edition belongs to its project.
+#[diagnostic::on_unimplemented(
+    message = "Keyward does not know to which resource `{Self}` belongs",
+    note = "implement `Belongs` for what the handler loads"
+)]
 pub trait Belongs {
     /// The kind of that resource, as [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler) names it.
     const KIND: &'static str;

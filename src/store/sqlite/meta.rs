@@ -30,7 +30,7 @@ impl Meta {
         })?;
         may_use(oldest)?;
         Ok(Self {
-            history: history.cast_unsigned(),
+            history: u64::from_be_bytes(history.to_be_bytes()),
             position: unsigned(position)?,
             head: ChainHead {
                 events: unsigned(events)?,

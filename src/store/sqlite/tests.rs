@@ -23,7 +23,7 @@ impl Folder {
     }
 
     fn open(&self) -> SqliteStore {
-        let patience = Duration::from_mins(1);
+        let patience = Duration::from_secs(60);
         let options = SqliteOptions::new().readers(1).patience(patience);
         options.open(self.0.join("keys.db")).unwrap()
     }
@@ -88,7 +88,7 @@ async fn lists_of_one_tenant_leave_turns_to_others() {
 
 #[test]
 fn options_are_brought_within_their_bounds() {
-    const MOST: Duration = Duration::from_mins(2);
+    const MOST: Duration = Duration::from_secs(2 * 60);
     for (asked, taken) in [
         (Duration::ZERO, Duration::ZERO),
         (MOST, MOST),

@@ -270,9 +270,7 @@ pub(super) async fn filters_admit_what_they_say(suite: &Suite) -> Verdict {
 
 /// Keys `first` to `last` of every `step`.
 fn every(step: u128, first: u128, last: u128) -> Vec<u128> {
-    (first..=last)
-        .filter(|id| id.is_multiple_of(step))
-        .collect()
+    (first..=last).filter(|id| *id % step == 0).collect()
 }
 
 pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suite) -> Verdict {
@@ -284,16 +282,12 @@ pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suit
     let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
     for first in (0..KEYS).step_by(ChangeSet::MAX_CHANGES) {
         let inserts = (first..first + size).map(|id| {
-            let title = if id.is_multiple_of(47) {
-                "rare"
-            } else {
-                "common"
-            };
+            let title = if id % 47 == 0 { "rare" } else { "common" };
             Ok(insert(StoredKey {
-                owner: owner(if id.is_multiple_of(3) { "alice" } else { "bob" })?,
+                owner: owner(if id % 3 == 0 { "alice" } else { "bob" })?,
                 title: Title::new(title)?,
                 created_at: at(1_000 + i64::try_from(id / size)?)?,
-                expires_at: id.is_multiple_of(1_001).then(|| at(9_000)).transpose()?,
+                expires_at: (id % 1_001 == 0).then(|| at(9_000)).transpose()?,
                 ..key(id)?
             }))
         });

@@ -178,9 +178,8 @@ mod imp {
         }
 
         pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
-            if let Some(slot) = self.get(id)
-                && lock(&slot).is_dead
-            {
+            let dead = self.get(id).filter(|slot| lock(slot).is_dead);
+            if let Some(slot) = dead {
                 let mut slots = self.step();
                 if slots
                     .get(&SlotKey::of(id).0)

@@ -112,11 +112,11 @@ impl Both {
         members.bytes = members.bytes.saturating_sub(slot.weight.into());
         if place + 1 == members.ids.len() {
             members.ids.pop();
-        } else if let Some(last) = members.ids.pop()
-            && let Some(here) = members.ids.get_mut(place)
-        {
-            *here = last;
-            slots.find(last, || (), |(), moved| moved.place = slot.place);
+        } else if let Some(last) = members.ids.pop() {
+            if let Some(here) = members.ids.get_mut(place) {
+                *here = last;
+                slots.find(last, || (), |(), moved| moved.place = slot.place);
+            }
         }
         (slot.segment, slot.weight) = (CacheSegment::Passing, 0);
     }

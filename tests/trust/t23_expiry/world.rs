@@ -186,12 +186,12 @@ impl World {
             3 => end - self.micros(1, 2),
             4 => end + self.micros(0, 2),
             // It leaps ahead, and most often comes back with the next move.
-            5 => end + Duration::from_hours(24),
+            5 => end + Duration::from_secs(86_400),
             _ => end - self.micros(1, 1_000_000),
         };
         // From further back a key cannot tell whether it has expired.
         let first = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        self.clock.set(to.max(first - Duration::from_mins(4)));
+        self.clock.set(to.max(first - Duration::from_secs(4 * 60)));
         let most = COARSE_LAG_MICROS;
         let lag = i64::try_from(self.below(u64::try_from(2 * most + 1).unwrap())).unwrap() - most;
         self.lag = match self.below(3) {

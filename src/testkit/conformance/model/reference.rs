@@ -246,10 +246,11 @@ impl Reference {
                     self.cutoffs.push((whole.clone(), latest));
                 }
                 for news in &mut self.news {
-                    if let Changed::Cutoff { scope } = news
-                        && scope.tenant() == Some(tenant)
-                    {
-                        *scope = whole.clone();
+                    match news {
+                        Changed::Cutoff { scope } if scope.tenant() == Some(tenant) => {
+                            *scope = whole.clone();
+                        }
+                        _ => {}
                     }
                 }
                 self.news.push(Changed::Cutoff { scope: whole });

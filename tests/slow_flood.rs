@@ -194,7 +194,7 @@ impl Flood {
     /// For guesses one at a time.
     const ALONE: u64 = 12;
 
-    /// How often all guess at once. `KEYWARD_FLOOD_ROUNDS` sets another number: CI runs more.
+    /// How often all guess at once. `KEYWARD_FLOOD_ROUNDS` sets another number: `.ci/full` runs 10.
     fn rounds() -> u64 {
         let set = std::env::var("KEYWARD_FLOOD_ROUNDS").ok();
         set.map_or(1, |text| text.parse().unwrap())

@@ -29,7 +29,7 @@ use crate::operations::poll_times;
 const PLANTED_RACES: u64 = 2_000;
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// `KEYWARD_RACES` sets another number: CI runs 10,000.
+/// `KEYWARD_RACES` sets another number: `.ci/full` runs 10,000.
 fn races() -> u64 {
     std::env::var("KEYWARD_RACES").map_or(2_000, |races| races.parse().unwrap())
 }

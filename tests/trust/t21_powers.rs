@@ -27,7 +27,7 @@ use keyward::time::OffsetDateTime;
 
 use crate::common::{ADMIN, Choices, Fixture, READ, WRITE, now};
 
-/// How many operations are drawn. `KEYWARD_OPERATIONS` sets another number: CI runs a million.
+/// How many operations are drawn. `KEYWARD_OPERATIONS` sets another number: `.ci/full` runs a million.
 pub(crate) fn operations() -> u32 {
     let set = std::env::var("KEYWARD_OPERATIONS").ok();
     set.map_or(100_000, |text| text.parse().unwrap())

@@ -141,7 +141,7 @@ fn nothing_is_claimed_without_a_test() {
         "the paragraphs that say what holds were not found"
     );
     for (file, text) in texts {
-        let mut rest = plain(&text.replace("\n- ", "\n"));
+        let mut rest = plain(&format!("\n{text}").replace("\n- ", "\n"));
         for claim in claims.iter().filter(|claim| claim.file == file) {
             rest = rest.replace(&claim.sentence, "");
         }

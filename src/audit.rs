@@ -1,8 +1,9 @@
-//! What an event is, and the chain that ties each to the one before.
+//! Audit events, and the hash chain that links each event to the one before.
 //!
-//! If the store keeps events, every change by the manager commits together with its event, except that a revocation
-//! commits even if the log cannot take its event. Events contain no secret and no digest. They are kept until
-//! [`cut_events`](crate::manager::KeyManager::cut_events) removes the oldest; the rest of the log still verifies.
+//! If the store keeps events, every change by the manager commits together with its event. The one exception is a
+//! revocation: it commits even if the log cannot take its event. Events contain no secret and no digest. They are kept
+//! until [`cut_events`](crate::manager::KeyManager::cut_events) removes the oldest; the rest of the log still
+//! verifies.
 
 mod chain;
 mod event;

@@ -1,7 +1,7 @@
-//! What time it is, as the host says.
+//! Clocks, which the host application can replace.
 //!
-//! Nothing in Keyward asks the operating system for the time by itself: the clock is handed in, so that
-//! tests can set it. A clock may fail, and a request that needs the time is then undecidable, not granted.
+//! Keyward's logic never reads the operating system's time directly: it uses the clock that it was given, so that
+//! tests can set it. A clock may fail. A request that needs the time is then undecidable, not granted.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,27 +9,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-/// Tells the present instant.
+/// A source of the current time.
 ///
 /// # Contract
-/// `now` is UTC wall-clock time. It may step in either direction when the machine's clock is corrected;
-/// callers cope with that.
+/// `now` is UTC wall-clock time. It may step in either direction when the machine's clock is corrected; callers cope
+/// with that.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The present instant.
+    /// Returns the current instant.
     ///
     /// # Errors
-    /// [`ClockError`] if the time cannot be told. Whatever depends on it is then refused.
+    /// [`ClockError`] if the clock cannot tell the time. Keyward then refuses every operation that depends on it.
     fn now(&self) -> Result<OffsetDateTime, ClockError>;
 
-    /// Whether this clock is set by a test rather than by the world.
+    /// Returns whether a test sets this clock.
     ///
     /// A [`Keyward`](crate::Keyward) with such a clock opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
 
-    /// The present instant in microseconds of Unix time, at most [`COARSE_LAG_MICROS`] from [`now`](Self::now) where
+    /// Returns the current instant in microseconds of Unix time, up to [`COARSE_LAG_MICROS`] off [`now`](Self::now) if
     /// that is cheaper to read.
     ///
-    /// Read for each verification. Where the difference could matter, [`now`](Self::now) is read too, and decides.
+    /// The verifier reads it for each verification. Where the difference could matter, the verifier reads
+    /// [`now`](Self::now) too, and decides by that.
     ///
     /// # Errors
     /// As [`now`](Self::now).
@@ -38,25 +39,26 @@ pub trait Clock: Debug + Send + Sync + 'static {
     }
 }
 
-/// How far [`Clock::coarse_micros`] may be from [`Clock::now`], in microseconds: ten ticks of the slowest kernel timer.
+/// Largest difference between [`Clock::coarse_micros`] and [`Clock::now`] in microseconds: ten ticks of the slowest
+/// kernel timer.
 pub const COARSE_LAG_MICROS: i64 = 100_000;
 
-/// Measures how much time has passed, whatever the wall clock does.
+/// A source of elapsed time that is independent of the wall clock.
 ///
 /// # Contract
-/// `elapsed` never runs back, and goes on while the machine is suspended: how old a cached answer is depends on it.
+/// `elapsed` never runs back, and continues while the machine is suspended: the age of a cache entry depends on it.
 pub trait MonotonicClock: Debug + Send + Sync + 'static {
-    /// The time since some moment that stays the same as long as this clock lives.
+    /// Returns the time since a fixed moment, which stays the same as long as this clock lives.
     ///
     /// # Errors
-    /// [`ClockError`] if it cannot be told. Nothing cached is then used.
+    /// [`ClockError`] if the clock cannot tell. The verifier then uses no cache entry.
     fn elapsed(&self) -> Result<Duration, ClockError>;
 
-    /// Whether this clock is set by a test rather than by the world. As [`Clock::is_for_tests`].
+    /// Returns whether a test sets this clock, as [`Clock::is_for_tests`].
     fn is_for_tests(&self) -> bool;
 }
 
-/// The time cannot be told.
+/// A clock that cannot tell the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the clock cannot tell the time")]
 pub struct ClockError;
@@ -67,7 +69,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Result<OffsetDateTime, ClockError> {
-        // `OffsetDateTime::now_utc` panics where the machine's clock is outside the years it can hold.
+        // `OffsetDateTime::now_utc` panics if the machine's clock is outside the years it can hold.
         let now = SystemTime::now();
         let nanos = match now.duration_since(UNIX_EPOCH) {
             Ok(after) => i128::try_from(after.as_nanos()),
@@ -81,7 +83,7 @@ impl Clock for SystemClock {
         false
     }
 
-    /// The kernel's coarse clock (`CLOCK_REALTIME_COARSE`), some eight times cheaper to read.
+    /// Reads the kernel's coarse clock (`CLOCK_REALTIME_COARSE`), which is some eight times cheaper.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn coarse_micros(&self) -> Result<i64, ClockError> {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
@@ -92,11 +94,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time since the machine was started, suspension included: `CLOCK_BOOTTIME` on Linux, `CLOCK_MONOTONIC` on
-/// macOS and iOS (which count it there), the performance counter on Windows.
+/// The time since the machine was started, including suspension.
 ///
-/// On other systems the monotonic clock may not count suspension: there the wall clock is asked too, and the later of
-/// both counts. One that is set forwards only makes caches be read anew, and fences lift before their time.
+/// It reads `CLOCK_BOOTTIME` on Linux, `CLOCK_MONOTONIC` on macOS and iOS (which includes suspension there), and the
+/// performance counter on Windows.
+///
+/// On other systems the monotonic clock may not include suspension. There this clock also reads the wall clock, and
+/// returns the larger of the two elapsed times. A wall clock that is set forwards only causes early reads of cached
+/// keys and lifts fences before their time.
 #[derive(Debug, Clone, Copy)]
 pub struct BootClock {
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
@@ -104,7 +109,7 @@ pub struct BootClock {
 }
 
 impl BootClock {
-    /// The machine's.
+    /// Creates a clock that reads the machine's boot time.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -155,15 +160,15 @@ pub(crate) fn unix_micros(at: OffsetDateTime) -> i64 {
         .saturating_add(i64::from(at.microsecond()))
 }
 
-/// The instant of these microseconds of Unix time; none outside the years that can be written.
+/// Returns the instant at these microseconds of Unix time; `None` outside the years 0000 to 9999.
 pub(crate) fn from_unix_micros(micros: i64) -> Option<OffsetDateTime> {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
     normalized(at)
 }
 
-/// The same instant in UTC and in whole microseconds, the precision every backend can keep.
+/// Returns the same instant in UTC and in whole microseconds, the precision every backend can keep.
 ///
-/// `None` where the instant in UTC falls outside the years 0000 to 9999, which RFC 3339 cannot write.
+/// `None` if the instant in UTC is outside the years 0000 to 9999, which RFC 3339 cannot write.
 pub(crate) fn normalized(at: OffsetDateTime) -> Option<OffsetDateTime> {
     let utc = at.checked_to_offset(UtcOffset::UTC)?;
     if !(0..=9_999).contains(&utc.year()) {
@@ -173,14 +178,14 @@ pub(crate) fn normalized(at: OffsetDateTime) -> Option<OffsetDateTime> {
         .ok()
 }
 
-/// `at + duration`, or `None` past the end of time.
+/// Returns `at + duration`; `None` past the last instant that can be represented.
 pub(crate) fn later(at: OffsetDateTime, duration: Duration) -> Option<OffsetDateTime> {
     at.checked_add(time::Duration::try_from(duration).ok()?)
 }
 
-/// The instant as RFC 3339 writes it, such as `2026-11-21T09:39:09.655084Z`.
+/// Formats the instant as in RFC 3339, such as `2026-11-21T09:39:09.655084Z`.
 pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
-    // Instants that were normalized can always be written so.
+    // Normalized instants can always be written as RFC 3339.
     at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 

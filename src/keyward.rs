@@ -1,4 +1,4 @@
-//! Assembles the parts.
+//! The assembled library and its builder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,12 @@ use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
 use crate::verifier::{self, FencedStore, KeyCache, Verifier};
 
-/// How often the background work hands on how keys were used.
+/// Interval at which the background work writes key usage to the store.
 const HAND_ON: Duration = Duration::from_secs(60);
 
-/// The assembled library: hands out the [`KeyManager`] and the [`Verifier`]. Cheap to clone.
+/// The assembled library, which provides the [`KeyManager`] and the [`Verifier`].
+///
+/// It is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Keyward {
     manager: KeyManager,
@@ -29,7 +31,7 @@ pub struct Keyward {
 }
 
 impl Keyward {
-    /// Begins to assemble a Keyward over this store.
+    /// Starts a builder on this store.
     pub fn builder(store: impl KeyStore) -> Builder {
         Builder {
             store: Arc::new(store),
@@ -46,26 +48,28 @@ impl Keyward {
         }
     }
 
-    /// Makes, changes and ends keys.
+    /// Returns the manager, which issues, changes and revokes keys.
     #[must_use]
     pub fn manager(&self) -> &KeyManager {
         &self.manager
     }
 
-    /// How keys are written: among others, the [redactor](KeyFormat::redactor) for your logs.
+    /// Returns the format of key texts, which also provides the [redactor](KeyFormat::redactor) for your logs.
     #[must_use]
     pub fn format(&self) -> &KeyFormat {
         self.verifier.format()
     }
 
-    /// Decides whether requests are admitted.
+    /// Returns the verifier, which decides whether requests are admitted.
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
 
-    /// The background work of a process: it polls the store's change feed, and writes to the store each minute how keys
-    /// were used. It never ends; spawn it once per process.
+    /// Returns the background work of a process: it polls the store's change feed, and writes key usage to the store
+    /// each minute.
+    ///
+    /// The future never ends; spawn it once per process.
     ///
     /// ```no_run
     /// # async fn f(keyward: keyward::Keyward) {
@@ -77,13 +81,13 @@ impl Keyward {
     /// ```
     /// | | with it | without it |
     /// |---|---|---|
-    /// | a revocation on another node is noticed | as soon as the change feed tells it | within a [lease] |
+    /// | a revocation on another node is noticed | as soon as the change feed reports it | within a [lease] |
     /// | a key in use is read from the store | once, then when it changes | once per [lease] |
-    /// | how keys were used is written | each minute | by [`flush_usage`](Self::flush_usage) alone |
+    /// | key usage is written | each minute | by [`flush_usage`](Self::flush_usage) alone |
     ///
-    /// If the change feed stops while it runs, this node is as one without it. Watch
-    /// [`VerifierStats::feed_is_current`](crate::verifier::VerifierStats::feed_is_current) and `feed_poll_failures`. It
-    /// needs a tokio runtime with its timer enabled.
+    /// If the change feed stops while the work runs, this node behaves as one without it. Monitor
+    /// [`VerifierStats::feed_is_current`](crate::verifier::VerifierStats::feed_is_current) and `feed_poll_failures`.
+    /// The work needs a tokio runtime with its timer enabled.
     ///
     /// [lease]: KeyCache::lease
     pub fn background(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
@@ -92,7 +96,7 @@ impl Keyward {
             let handing_on = async {
                 loop {
                     tokio::time::sleep(HAND_ON).await;
-                    // After an error it is handed on with the next.
+                    // After an error, the next round writes this usage as well.
                     let _ = keyward.flush_usage().await;
                 }
             };
@@ -100,39 +104,43 @@ impl Keyward {
         }
     }
 
-    /// Writes to the store how keys were used on this node since the last time, and says for how many keys.
+    /// Writes to the store how keys were used on this node since the last write, and returns the number of keys.
     ///
-    /// The [background work](Self::background) does it each minute. Call it before the process ends: what was not
-    /// written is lost. After an error call it again: what the store took is not counted twice. What could
+    /// The [background work](Self::background) does this each minute. Call it before the process ends: unwritten usage
+    /// is lost. After an error call it again: usage that the store has taken is not counted twice. Usage that could
     /// not be written for nine minutes is dropped.
     ///
     /// # Errors
-    /// [`StoreError`]. [`StoreError::Unsupported`] means that the store keeps no usage, so that there was nothing to
-    /// write: ignore it at shutdown.
+    /// [`StoreError`]. [`StoreError::Unsupported`] means that the store keeps no usage, so there was nothing to write:
+    /// ignore it at shutdown.
     pub async fn flush_usage(&self) -> Result<usize, StoreError> {
         self.usage.flush(&*self.random).await
     }
 
-    /// Decides on expiry by the clock again, after the clock of this process had leapt ahead. Returns the latest end
-    /// that was forgotten, `None` if all ends seen so far have come by the clock.
+    /// Makes expiry follow the clock again after the clock of this process had leapt ahead.
     ///
-    /// A Keyward remembers the latest end of a key that it has seen pass, and from then on refuses, and lists as ended,
-    /// every key that ends no later: a clock that runs back revives no key. If the clock was ahead at that moment, keys
-    /// stay refused although their ends lie in the future. Forgetting those ends is the way back; a restart has the
-    /// same effect. Each process remembers for itself, so call it on each whose clock was ahead.
+    /// Returns the latest end that was forgotten; `None` if all ends seen so far have passed by the clock.
+    ///
+    /// A Keyward remembers the latest end of a key that it has seen pass. From then on it refuses, and lists as ended,
+    /// every key that ends no later, so a clock that runs back revives no key. If the clock was ahead at that moment,
+    /// keys stay refused although their ends lie in the future. This call forgets those ends; a restart has the same
+    /// effect. Each process remembers for itself, so call it on each process with a clock that was ahead.
     ///
     /// # Errors
     /// [`ClockError`] if the clock cannot tell the time: nothing is forgotten.
     ///
     /// # Security
-    /// Call it only when the clock is right, for example when NTP reports it synchronized. If the clock is behind, keys
-    /// that have ended since are granted until it has caught up. Ends that have come by the clock are kept in any case.
+    /// Call it only when the clock is right, for example when NTP reports it synchronized. If the clock is behind,
+    /// keys that have ended since are granted until it has caught up. Ends that have passed by the clock are kept in
+    /// any case.
     pub fn forget_future_ends(&self) -> Result<Option<OffsetDateTime>, ClockError> {
         self.passed.forget_future(&*self.clock)
     }
 }
 
-/// What a [`Keyward`] is to be made of. A format and a policy must be given.
+/// The parts that a [`Keyward`] is assembled from.
+///
+/// A format and a policy are required.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is opened"]
 pub struct Builder {
@@ -150,14 +158,15 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How keys are written.
+    /// Sets the format of key texts; required.
     pub fn format(mut self, format: KeyFormat) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// Declares scopes: those that keys can be given and routes can require. Further calls add to them. By default
-    /// there are none, and keys can then be issued with full access only.
+    /// Declares scopes that keys can be given and routes can require.
+    ///
+    /// Further calls add to them. Without any scopes, keys can be issued with full access only.
     ///
     /// A scope that is declared twice, or one that implies a scope which is not declared, makes [`open`](Self::open)
     /// fail.
@@ -166,34 +175,37 @@ impl Builder {
         self
     }
 
-    /// Who may manage keys: asked for each call of the [`KeyManager`], before anything is done. Required, and without
-    /// a default. [`AllowAll`](crate::manager::AllowAll) is for applications that decide before they call.
+    /// Sets the policy that decides who may manage keys; required, without a default.
+    ///
+    /// The [`KeyManager`] asks it in each call, before doing anything. [`AllowAll`](crate::manager::AllowAll) is for
+    /// applications that decide before they call.
     pub fn policy(mut self, policy: impl Policy) -> Self {
         self.policy = Some(Box::new(policy));
         self
     }
 
-    /// How secrets are kept; by default as [`Hashing::recommended`] says.
+    /// Sets how secrets are hashed; by default as [`Hashing::recommended`].
     pub fn hashing(mut self, hashing: Hashing) -> Self {
         self.hashing = hashing;
         self
     }
 
-    /// Accepts keys that another system issued, once they are [imported](KeyManager::import). By default there are
-    /// none.
+    /// Accepts keys that another system issued, once they are [imported](KeyManager::import); by default no such keys
+    /// are accepted.
     pub fn imported_keys(mut self, imported: ImportedKeys) -> Self {
         self.imported = Some(imported);
         self
     }
 
-    /// What each tenant's keys must keep to; by default there are no rules.
+    /// Sets the rules for each tenant's keys; by default there are no rules.
     pub fn tenant_rules(mut self, rules: impl RuleBook) -> Self {
         self.rules = Box::new(rules);
         self
     }
 
-    /// What tells the time of day, for creation, expiry and events; by default the operating system. How old a cached
-    /// key is, is measured by the [monotonic clock](Self::monotonic_clock) instead.
+    /// Sets the clock for creation, expiry and events; by default the operating system's.
+    ///
+    /// The age of a cached key is measured by the [monotonic clock](Self::monotonic_clock) instead.
     ///
     /// A clock for tests is refused unless all environments of the format are test environments.
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -201,28 +213,30 @@ impl Builder {
         self
     }
 
-    /// What measures how old a cached key is; by default the time since the machine was started.
+    /// Sets the clock that measures the age of cached keys; by default the time since the machine was started.
     pub fn monotonic_clock(mut self, clock: impl MonotonicClock) -> Self {
         self.monotonic = Arc::new(clock);
         self
     }
 
-    /// What a node keeps of the keys it verifies, and for how long; by default as [`KeyCache::new`] says.
+    /// Sets which keys a node caches and for how long; by default as [`KeyCache::new`].
     pub fn cache(mut self, cache: KeyCache) -> Self {
         self.cache = cache;
         self
     }
 
-    /// Where random bytes come from; by default the operating system.
+    /// Sets the source of random bytes; by default the operating system.
     pub fn random(mut self, random: impl RandomSource) -> Self {
         self.random = Arc::new(random);
         self
     }
 
-    /// Checks what was given against the store, and assembles it. Spawns nothing.
+    /// Checks the parts against the store, and assembles them.
+    ///
+    /// It spawns nothing.
     ///
     /// # Errors
-    /// [`OpenError`] says what is missing or does not fit.
+    /// [`OpenError`] says which part is missing or does not fit.
     pub async fn open(self) -> Result<Keyward, OpenError> {
         let format = self.format.ok_or(OpenError::NoFormat)?;
         let policy = self.policy.ok_or(OpenError::NoPolicy)?;
@@ -252,7 +266,7 @@ impl Builder {
         let passed = Arc::new(PassedEnds::default());
         let lookups = Lookups::new(Arc::clone(&self.monotonic));
         let slots = verifier::slots(self.cache, keeps_usage, self.monotonic);
-        // From here on nothing commits but through the fence.
+        // INVARIANT: from here on every commit goes through the fence.
         let store = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
         let usage = Arc::new(PendingUsage::new(
             Arc::clone(&store) as _,
@@ -294,8 +308,10 @@ impl Builder {
     }
 }
 
-/// Leaves a check value for each pepper in the store, and compares it with the one that is there: a pepper that
-/// was mistyped or mixed up would otherwise refuse every key, and hash new ones that nobody else accepts.
+/// Compares the check value of each pepper with the one in the store, and stores it if the store has no value yet.
+///
+/// Otherwise a pepper that was mistyped or mixed up would refuse every key, and hash new keys that no other node
+/// accepts.
 async fn check_peppers(
     store: &dyn KeyStore,
     hasher: &Hasher,
@@ -315,7 +331,9 @@ async fn check_peppers(
     Ok(())
 }
 
-/// A Keyward cannot be opened. Correct the cause, and open it again.
+/// The reason why a Keyward cannot be opened.
+///
+/// Correct the cause, and open it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -325,31 +343,36 @@ pub enum OpenError {
     /// No policy was given: call [`Builder::policy`].
     #[error("no policy was given: who may manage keys must be said")]
     NoPolicy,
-    /// A clock or random source for tests was given, and the format accepts keys of this real environment. Use the
-    /// environment `test` alone, or the real clocks and random source.
+    /// A clock or random source for tests was given, and the format accepts keys of this real environment.
+    ///
+    /// Use the environment `test` alone, or the real clocks and random source.
     #[error("a clock or random source for tests is not accepted for `{0}`, only for `test`")]
     TestPartsOutsideTest(Environment),
     /// The declared scopes contradict each other, or are too many: correct the declaration that the error names.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A pepper is not the one that the store's keys were hashed under: it was mistyped, or is another store's.
-    /// Configure the original bytes. New bytes need a new version (see
+    /// A pepper is not the one that the store's keys were hashed under.
+    ///
+    /// It was mistyped, or belongs to another store. Configure the original bytes. New bytes need a new version (see
     /// [`Hashing::accept_pepper`](crate::hashing::Hashing::accept_pepper)), and a lookup pepper never changes.
     #[error("`{name}` is not the pepper that the store was first opened with")]
     WrongPepper {
         /// The name of the pepper's check value.
         name: String,
     },
-    /// The [imported keys](Builder::imported_keys) contradict each other or lack something, as the text says: correct
-    /// their configuration.
+    /// The [imported keys](Builder::imported_keys) contradict each other or lack something, as the text says.
+    ///
+    /// Correct their configuration.
     #[error("{0}")]
     ImportedKeys(String),
-    /// Digests without a pepper are refused, and no pepper was given to make others with: this node was probably
-    /// started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
+    /// Digests without a pepper are refused, and no pepper was given to make others with.
+    ///
+    /// This node was probably started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
     #[error("digests without a pepper are refused, and no pepper was given")]
     NoPepper,
-    /// The [lease](KeyCache::lease) is longer than a node may go on without news of its keys. Take
-    /// [`KeyCache::MAX_LEASE`] or less.
+    /// The [lease](KeyCache::lease) is longer than a node may use its cached keys without a completed poll.
+    ///
+    /// Use [`KeyCache::MAX_LEASE`] or less.
     #[error(
         "a lease of {lease:?} is longer than the limit of {:?}",
         KeyCache::MAX_LEASE
@@ -358,11 +381,14 @@ pub enum OpenError {
         /// The lease.
         lease: Duration,
     },
-    /// No random bytes can be had from the random source. Nothing could be issued either: fix that first.
+    /// The random source has no random bytes.
+    ///
+    /// Nothing could be issued either: fix that first.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The store failed while the check values of peppers were written or compared. If it was
-    /// [unavailable](StoreError::Unavailable), open again later.
+    /// The store failed while the check values of peppers were written or compared.
+    ///
+    /// If it was [unavailable](StoreError::Unavailable), open again later.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -44,24 +44,25 @@
 //! ```
 //!
 //! # Modules
-//! | module | what it is about |
+//! | module | subject |
 //! |---|---|
-//! | [`key`] | what a key is: its text, its name, its access and restrictions, its record |
+//! | [`key`] | the key itself: its text, id, access, restrictions and record |
 //! | [`hashing`] | how a secret is stored |
 //! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
-//! | [`http`] | credentials in, answers as the standards have them out, for any framework |
-//! | [`store`] | where keys are stored: in memory, in SQLite, and what a backend of your own must do |
+//! | [`http`] | reading credentials and writing standard answers, for any framework |
+//! | [`store`] | where keys are stored: in memory, in SQLite, and the contract for a backend of your own |
 //! | `tower` | a layer in front of tower services (feature `tower`) |
 //! | `axum` | guarded routes, and the caller as an extractor (feature `axum`) |
 //! | `actix` | the same for actix (feature `actix`) |
 //! | [`audit`] | the events that are recorded |
 //! | [`clock`], [`random`] | time and randomness, which you can replace |
-//! | [`manual`] | guides: migrating to Keyward, writing a backend, writing middleware |
+//! | [`manual`] | guides: HTTP, managing keys, operations, hashing, limits, migrating, writing a backend or middleware |
 //! | `testkit` | test clocks, failing stores, the suite for backends (feature `testkit`) |
 //!
 //! # Features
-//! None is on by default. The core has [`MemoryStore`](store::MemoryStore) and [`http::Edge`], and no web or SQL crate.
+//! No feature is on by default. The core has [`MemoryStore`](store::MemoryStore) and [`http::Edge`], and no web or SQL
+//! crate.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -75,20 +76,20 @@
 //!
 //! # Runtime
 //! Keyward needs a tokio runtime with its timer enabled, as `#[tokio::main]` has it. [`Verifier::verify`] says what
-//! holds without one.
+//! works without one.
 //!
 //! [`Verifier::verify`]: verifier::Verifier::verify
 //!
 //! # More
-//! The README that comes with the package has the topics that are not about one item: endpoints that manage keys,
-//! telling Keyward the connection (without it, keys restricted to networks are refused), upgraded connections,
-//! choosing a hash, what to watch in production, and what holds by which test. `SECURITY.md` says what is protected
-//! and what is not.
+//! The [`manual`] covers the topics that span several items: endpoints that manage keys, passing the connection to
+//! Keyward (without it, keys restricted to networks are refused), upgraded connections, choosing a hash and monitoring
+//! in production. `SECURITY.md` in the package lists the promises and their limits, and links to the tests that prove
+//! them.
 //!
 //! # Reading the code
-//! A request's whole way is three files: what was presented (`http/credentials.rs`, and `key/parse.rs` below it), the
-//! decision (`verifier.rs`, and `verifier/cold.rs` where the store is asked), and the answer (`http/answer.rs`, with
-//! what it may say in `verifier/denial.rs`).
+//! A request passes through three files: reading the credential (`http/credentials.rs`, with `key/parse.rs` below it),
+//! the decision (`verifier.rs`, with `verifier/cold.rs` if the verifier asks the store), and the answer
+//! (`http/answer.rs`, with the texts it may contain in `verifier/denial.rs`).
 
 #![cfg_attr(keyward_docsrs, feature(doc_cfg))]
 
@@ -121,7 +122,7 @@ mod wiping;
 
 pub use keyward::{Builder, Keyward, OpenError};
 
-/// What an implementation of [`KeyStore`](store::KeyStore) or [`Policy`](manager::Policy) is marked with.
+/// The attribute macro for implementations of [`KeyStore`](store::KeyStore) and [`Policy`](manager::Policy).
 pub use async_trait::async_trait;
-/// The crate whose instants and dates stand in this crate's signatures.
+/// The crate that provides the instants and dates in this crate's signatures.
 pub use time;

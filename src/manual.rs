@@ -1,6 +1,6 @@
-//! Guides: longer than an item's own documentation, and compiled and run with the tests.
+//! Guides that are longer than an item's own documentation; the tests compile and run their examples.
 
-// Their programs are axum's: without the feature they are text.
+// Their programs use axum; without that feature they are included as plain text.
 #[cfg(any(feature = "axum", not(doctest)))]
 #[doc = include_str!("manual/http.md")]
 pub mod http {}

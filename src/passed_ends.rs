@@ -1,4 +1,4 @@
-//! Which ends of keys this process has seen pass.
+//! The ends of keys that this process has seen pass.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -6,12 +6,14 @@ use time::OffsetDateTime;
 
 use crate::clock::{Clock, ClockError, from_unix_micros, unix_micros};
 
-/// The latest end of a key that this process has seen pass. Every key that ends no later counts as ended, whatever
-/// the clock says: for expiry, time does not run back.
+/// The latest end of a key that this process has seen pass.
 ///
-/// One instant for all keys, which the manager and the verifier of a Keyward share: they decide alike, and memory is
-/// bounded. It moves with the ends that are seen, not with the clock, so that a clock that leaps ahead for a moment
-/// does not end the keys that expire after the last one that was looked at.
+/// Every key that ends at that instant or earlier counts as ended, whatever the clock says: for expiry, time does not
+/// run back.
+///
+/// The manager and the verifier of a Keyward share this one instant for all keys, so they decide alike and memory is
+/// bounded. The instant moves with the ends that are seen, not with the clock. A clock that leaps ahead for a moment
+/// therefore does not end keys that expire after the last end that was checked.
 #[derive(Debug)]
 pub(crate) struct PassedEnds(AtomicI64);
 
@@ -22,13 +24,13 @@ impl Default for PassedEnds {
 }
 
 impl PassedEnds {
-    /// Whether an end, in microseconds of Unix time, is one that was seen to pass, or is no later than one.
+    /// Whether an end, in microseconds of Unix time, is at or before the latest end that was seen to pass.
     #[inline]
     pub(crate) fn include(&self, end: i64) -> bool {
         self.0.load(Ordering::SeqCst) >= end
     }
 
-    /// Remembers that an end was seen to pass.
+    /// Records that an end was seen to pass.
     pub(crate) fn add(&self, end: i64) {
         self.0.fetch_max(end, Ordering::SeqCst);
     }
@@ -39,7 +41,8 @@ impl PassedEnds {
         clock: &dyn Clock,
     ) -> Result<Option<OffsetDateTime>, ClockError> {
         loop {
-            // Before the clock is read: an end that is added meanwhile may lie after that reading and is kept.
+            // Load before reading the clock: an end that is added meanwhile may be later than that reading, and must
+            // be kept.
             let latest = self.0.load(Ordering::SeqCst);
             let now = unix_micros(clock.now()?);
             if latest <= now {

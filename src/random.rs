@@ -1,31 +1,31 @@
-//! Where random bytes come from.
+//! Sources of random bytes.
 //!
-//! Key ids, secrets and salts are drawn from the operating system each time they are needed. A generator
-//! kept in memory would repeat itself in a virtual machine that was cloned or restored from a snapshot.
+//! Keyward draws key ids, secrets and salts from the operating system each time it needs them. A generator kept in
+//! memory would repeat itself in a virtual machine that was cloned or restored from a snapshot.
 
 use std::fmt::Debug;
 
 use rand_core::TryRng;
 
-/// Fills buffers with random bytes.
+/// A source of random bytes.
 ///
 /// # Contract
-/// The bytes are fit for cryptographic keys: uniform, and unpredictable to anyone. A buffer is filled
-/// whole, or the call fails; nothing is issued from a call that failed.
+/// The bytes are fit for cryptographic keys: uniform, and unpredictable to anyone. A call fills the whole buffer or
+/// fails; Keyward issues nothing from a call that failed.
 pub trait RandomSource: Debug + Send + Sync + 'static {
     /// Fills `buffer` with fresh random bytes.
     ///
     /// # Errors
-    /// [`RandomError`] if no random bytes can be had. The contents of `buffer` are then not used.
+    /// [`RandomError`] if the source has no random bytes. Keyward then does not use the contents of `buffer`.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError>;
 
-    /// Whether the bytes are chosen by a test rather than random.
+    /// Returns whether a test chooses the bytes.
     ///
     /// A [`Keyward`](crate::Keyward) with such a source opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
 }
 
-/// No random bytes can be had.
+/// A failure of a random source.
 #[derive(Debug, thiserror::Error)]
 #[error("no random bytes can be had")]
 pub struct RandomError {
@@ -34,7 +34,7 @@ pub struct RandomError {
 }
 
 impl RandomError {
-    /// An error with the cause that the source reported.
+    /// Creates an error with the cause that the source reported.
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             source: Some(source.into()),
@@ -42,7 +42,7 @@ impl RandomError {
     }
 }
 
-/// The operating system's generator, asked for each time.
+/// The operating system's generator, called for every buffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsRandom;
 

@@ -1,7 +1,7 @@
-//! The locks and atomics of what many requests share.
+//! Locks and atomics of the state that requests share.
 //!
-//! They are those of `std`. Built with `--cfg keyward_shuttle` they are shuttle's, which explores in what order threads
-//! can meet (`tests/schedules`), and faults can be planted that it must find.
+//! They come from `std`. Built with `--cfg keyward_shuttle` they come from shuttle, which explores the orders in which
+//! threads can interleave (`tests/schedules`). That build can also plant faults that the exploration must find.
 
 #[cfg(not(keyward_shuttle))]
 pub(crate) use std::sync::{
@@ -17,12 +17,12 @@ pub(crate) use shuttle::sync::{
 
 use std::sync::PoisonError;
 
-/// The lock, whether or not somebody panicked with it: what it guards here is whole after each step.
+/// Locks, ignoring poisoning: every critical section leaves the data consistent after each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fault that can be planted, to show that the exploration of schedules finds it.
+/// A fault to plant, which proves that the exploration of schedules finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(keyward_shuttle),
@@ -30,39 +30,39 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 )]
 #[doc(hidden)]
 pub enum Planted {
-    /// A fill looks whether it may enter, lets go, and enters.
+    /// A fill checks whether it may enter, releases the lock, and then enters.
     CheckThenInsert,
-    /// A fill enters, and looks afterwards whether it might have.
+    /// A fill enters, and checks afterwards whether it was allowed to.
     InsertThenRecheck,
-    /// A commit fences its keys only once it has been made.
+    /// A commit fences its keys only after it has committed.
     FenceAfterCommit,
-    /// A commit whose caller went away lifts its fence.
+    /// A commit whose caller dropped the future lifts its fence.
     DropLiftsFence,
-    /// The start of a round is taken down after the answer.
+    /// A feed round or a read takes its start time after the answer, not before the request.
     StampAfterAnswer,
     /// A page that is not the last counts as a completed round.
     PartialRound,
-    /// A round counts as completed before its news are applied.
+    /// A round counts as completed before its changes are applied.
     RoundBeforeNews,
-    /// Whoever joins a read that began before it takes its answer as it is.
+    /// A request that joins an earlier read takes the answer without checking the fence.
     JoinWithoutFence,
-    /// What a read brings replaces what is newer.
+    /// The result of a read replaces a newer entry.
     OlderRevisionWins,
-    /// A new history of the feed leaves the entries of the old one good.
+    /// Entries of the old feed history stay valid after a new history begins.
     HistoryForgotten,
-    /// A slot goes while a snapshot of its key is still held.
+    /// A slot is removed while a snapshot of its key is still in use.
     Unguarded,
-    /// A commit whose answer was lost lifts its fence.
+    /// A commit lifts its fence although its answer was lost.
     LostAnswerLiftsFence,
-    /// The present history is looked at before the last round.
+    /// The lease check reads the present history before the last round.
     HistoryBeforeRound,
-    /// A cutoff that the feed told is passed over.
+    /// A cutoff from the feed is ignored.
     CutoffPassedOver,
-    /// A read is answered while others still find it under way.
+    /// A read is answered while other requests still see it in flight.
     AnsweredBeforeLanding,
 }
 
-/// Whether this fault is planted. Never, but while schedules are explored.
+/// Whether this fault is planted: only while schedules are explored.
 #[cfg(not(keyward_shuttle))]
 pub(crate) const fn planted(_: Planted) -> bool {
     false
@@ -70,7 +70,7 @@ pub(crate) const fn planted(_: Planted) -> bool {
 
 #[cfg(keyward_shuttle)]
 thread_local! {
-    /// Shuttle runs all that it explores on the thread that called it.
+    /// Per thread, because shuttle runs everything it explores on the thread that called it.
     static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn planted(fault: Planted) -> bool {
     PLANTED.get() == Some(fault)
 }
 
-/// Plants a fault in all that this thread explores, or none.
+/// Plants a fault in everything that this thread explores; `None` removes it.
 #[cfg(keyward_shuttle)]
 #[doc(hidden)]
 pub fn plant(fault: Option<Planted>) {

@@ -1,27 +1,27 @@
-//! Whether secrets are wiped, for tests: looks for a secret in the process's memory before and after its owner is
-//! dropped.
+//! A test tool that checks whether secrets are wiped: it searches the process's memory for a secret before and after
+//! its owner is dropped.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Each byte is changed, so that what is looked for is not found in what looks for it.
+/// XOR mask of the search pattern, so that a search does not find its own pattern.
 const MASK: u8 = 0x55;
 
-/// How many are made and dropped: of what is not wiped, the allocator overwrites a few at most.
+/// Number of copies to make and drop: the allocator overwrites at most a few of those that are not wiped.
 const COPIES: usize = 32;
 
-/// Makes things of a secret of letters and digits, and drops them.
+/// Checks that the values which `make` builds from a secret of letters and digits wipe it when dropped.
 ///
 /// # Panics
-/// If they do not hold the secret, or if the secret is still there once they were dropped.
+/// If the values do not hold the secret, or if the secret is still in memory after they were dropped.
 pub(crate) fn leaves_no_trace<T>(make: impl Fn(&str) -> T) {
     static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let drawn = DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let process = std::process::id();
     let secret = format!("{:0>21}wipe{process:0>12}me{drawn:0>4}", "");
-    // Allocators write into the first bytes of what they are given back.
+    // Allocators write into the first bytes of freed memory.
     let tail: Vec<u8> = secret.bytes().skip(16).map(|byte| byte ^ MASK).collect();
     let before = places(&tail);
     let made: Vec<T> = (0..COPIES).map(|_| make(&secret)).collect();
@@ -33,13 +33,13 @@ pub(crate) fn leaves_no_trace<T>(make: impl Fn(&str) -> T) {
     assert_eq!(left, 0, "of {} copies", held.len());
 }
 
-/// Where these bytes are, in memory that can be written.
+/// Returns the addresses of these bytes in writable memory.
 fn places(masked: &[u8]) -> HashSet<u64> {
     const STEP: usize = 1 << 16;
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let memory = File::open("/proc/self/mem").unwrap();
     let mut found = HashSet::new();
-    // What calls leave on this thread's stack is nobody's to wipe.
+    // Skip this thread's stack: no owner can wipe the copies that calls leave there.
     let stack = u64::try_from((&raw const found).addr()).unwrap();
     let stack = stack.saturating_sub(1 << 18)..stack + (1 << 16);
     let mut bytes = vec![0; STEP + masked.len()];
@@ -52,9 +52,9 @@ fn places(masked: &[u8]) -> HashSet<u64> {
         let end = u64::from_str_radix(end, 16).unwrap();
         let mut at = u64::from_str_radix(start, 16).unwrap();
         while at < end {
-            // It must not find itself.
+            // Clear the buffer, or the search would find its own copy of the bytes.
             bytes.fill(0);
-            // What was given back meanwhile cannot be read.
+            // Memory that was freed meanwhile cannot be read.
             let read = memory.read_at(&mut bytes, at).unwrap_or(0);
             let read = bytes.get(..read).unwrap();
             let (first, rest) = masked.split_first().unwrap();

@@ -1,11 +1,11 @@
-//! Ties each event to the one before, so that an edited, removed or reordered one shows.
+//! The hash chain of the audit log, which makes an edited, removed or reordered event show.
 //!
-//! Whoever can write the whole log can also compute the whole chain anew: it shows tampering to those who
-//! kept a head outside the store.
+//! An attacker who can write the whole log can also recompute the whole chain. The chain shows tampering only to an
+//! operator who has kept a head outside the store.
 //!
 //! The oldest events can be cut. The event that records the cut is in the chain itself, and names the number and the
-//! hash of the last event that was cut. The rest of the log is verified from there. A head that was kept from before
-//! the last event that was cut can no longer be compared: keep a newer one before each cut.
+//! hash of the last event that was cut. The rest of the log is verified from there. A head from before the last cut
+//! event can no longer be compared: keep a newer one before each cut.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -14,17 +14,17 @@ use super::Event;
 
 const DOMAIN: &[u8] = b"keyward/event/v1";
 
-/// How far the chain has come: how many events it has, and the hash of the last.
+/// The end of the chain: the number of events so far and the hash of the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChainHead {
-    /// How many events there are.
+    /// The number of events.
     pub events: u64,
-    /// SHA-256 of the last one; zeros before the first.
+    /// SHA-256 of the last event; zeros before the first.
     pub hash: [u8; 32],
 }
 
 impl ChainHead {
-    /// Appends an event: its place in the chain, and the head after it.
+    /// Appends an event, and returns it with its place in the chain and the new head.
     #[must_use]
     pub fn seal(self, event: Event) -> (SealedEvent, Self) {
         let number = self.events.saturating_add(1);
@@ -50,17 +50,17 @@ impl ChainHead {
 /// An event with its place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedEvent {
-    /// Its number; the first event's is 1.
+    /// The event's number, counted from 1.
     pub number: u64,
     /// The event.
     pub event: Event,
-    /// SHA-256 of `keyward/event/v1`, the number (8 bytes, big-endian), the hash of the event before, and
-    /// the event's [line](Event::to_line).
+    /// SHA-256 of `keyward/event/v1`, the number (8 bytes, big-endian), the hash of the event before, and the event's
+    /// [line](Event::to_line).
     pub hash: [u8; 32],
 }
 
 impl SealedEvent {
-    /// The head of the chain once this was its last event: what to keep outside the store.
+    /// Returns the head of the chain after this event, to keep outside the store.
     #[must_use]
     pub fn head(&self) -> ChainHead {
         ChainHead {
@@ -70,10 +70,7 @@ impl SealedEvent {
     }
 }
 
-/// Checks that these events follow the head and one another, and returns the head after them.
-///
-/// # Errors
-/// [`ChainBreak`] names the first event that does not fit.
+/// Checks that these events follow the head and each other, and returns the head after them.
 pub fn verify_chain<'a>(
     from: ChainHead,
     events: impl IntoIterator<Item = &'a SealedEvent>,
@@ -90,9 +87,9 @@ pub fn verify_chain<'a>(
     })
 }
 
-/// Checks all events that a log holds, from the first one on, and returns the head after them.
+/// Checks all events of a log from the first one on, and returns the head after them.
 ///
-/// A log of which the oldest events were [cut](super::EventAction::EventsCut) has to begin right after a
+/// If the oldest events were [cut](super::EventAction::EventsCut), the log must begin right after a
 /// [checkpoint](Event::checkpoint) that one of its events records.
 ///
 /// ```
@@ -110,8 +107,8 @@ pub fn verify_chain<'a>(
 /// ```
 ///
 /// # Errors
-/// [`ChainBreak`] names the first event that does not fit, or the first of the log if no event records what was cut
-/// before it.
+/// [`ChainBreak`] names the first event that does not fit. If no event records the cut before the log's first event,
+/// it names that first event.
 pub fn verify_log<'a>(
     events: impl IntoIterator<Item = &'a SealedEvent>,
 ) -> Result<ChainHead, ChainBreak> {
@@ -122,7 +119,7 @@ pub fn verify_log<'a>(
     check.end()
 }
 
-/// As [`verify_log`], for a log that is read page by page.
+/// The check of [`verify_log`] for a log that is read page by page.
 #[derive(Debug, Default)]
 pub struct LogCheck {
     first: Option<SealedEvent>,
@@ -132,10 +129,10 @@ pub struct LogCheck {
 }
 
 impl LogCheck {
-    /// Adds the next event.
+    /// Checks the next event against the one before.
     ///
     /// # Errors
-    /// [`ChainBreak`] if it does not follow the one before.
+    /// [`ChainBreak`] if the event does not follow the one before.
     pub fn add(&mut self, sealed: &SealedEvent) -> Result<(), ChainBreak> {
         match &self.first {
             None if sealed.number <= 1 => {
@@ -144,7 +141,7 @@ impl LogCheck {
                 self.begins_well = true;
             }
             None => {
-                // What it follows is told by an event that comes later.
+                // A later event says which checkpoint this one follows.
                 self.first = Some(sealed.clone());
                 self.head = sealed.head();
             }
@@ -156,11 +153,11 @@ impl LogCheck {
         Ok(())
     }
 
-    /// The head after the events.
+    /// Ends the check, and returns the head after the last event.
     ///
     /// # Errors
-    /// [`ChainBreak`] names the first event if it is not the first of the chain, and no event records what was cut
-    /// before it.
+    /// [`ChainBreak`] names the first event if it is not the first of the chain and no event records the cut before
+    /// it.
     pub fn end(self) -> Result<ChainHead, ChainBreak> {
         match self.first {
             Some(first) if !self.begins_well => Err(ChainBreak {
@@ -171,11 +168,11 @@ impl LogCheck {
     }
 }
 
-/// The chain does not hold: an event was edited, removed, inserted or moved.
+/// A break in the chain: an event was edited, removed, inserted or moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the chain of events breaks at event {number}")]
 pub struct ChainBreak {
-    /// The number at which it breaks.
+    /// The number of the event at which the chain breaks.
     pub number: u64,
 }
 
@@ -199,7 +196,8 @@ mod tests {
         }
     }
 
-    /// Ten events, of which the first four were cut: the rest, with the event that records it, and the head.
+    /// A chain of ten events of which the first four are cut: the remaining events, the last of which records the cut,
+    /// and the head.
     fn cut_chain() -> (Vec<SealedEvent>, ChainHead) {
         let (mut events, head) = chain(10);
         let through = ChainHead {
@@ -223,14 +221,14 @@ mod tests {
                 .hash,
         };
         assert_eq!(events[6].event.checkpoint(), Some(through));
-        // Cut again, and with it the event that records the first cut.
+        // A second cut, which also removes the event that records the first one.
         let through = ChainHead {
             events: 11,
             hash: events[6].hash,
         };
         let (recorded, head) = head.seal(cut(through));
         assert_eq!(verify_log([&recorded]), Ok(head));
-        // A copy that was kept elsewhere, and is whole, holds as well.
+        // A complete copy that was kept elsewhere verifies as well.
         events.push(recorded);
         events.splice(0..0, chain(4).0);
         assert_eq!(verify_log(&events), Ok(head));
@@ -259,7 +257,7 @@ mod tests {
     fn a_forged_checkpoint_shows() {
         let (mut events, _) = cut_chain();
         let (whole, end) = chain(10);
-        // For the end of a log that was shortened by five events: each with what is wrong with it.
+        // Checkpoints to forge at the end of a log that was shortened by five events, each with its fault.
         let hash = whole[4].hash;
         let mut other = hash;
         other[31] ^= 1;
@@ -284,11 +282,11 @@ mod tests {
                 "{says}"
             );
         }
-        // The record itself is in the chain.
+        // The record of a cut is in the chain itself.
         let through = ChainHead { events: five, hash };
         events[6].event = cut(through);
         assert_eq!(verify_log(&events[1..]), Err(ChainBreak { number: 11 }));
-        // An event of another kind records nothing, whatever its fields.
+        // An event of another kind is no checkpoint, even with the same fields.
         let mut told = cut(through);
         told.action = EventAction::KeyUpdated;
         assert_eq!(told.checkpoint(), None);

@@ -1,4 +1,4 @@
-//! One line of the audit log.
+//! The events of the audit log.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -9,86 +9,93 @@ use time::OffsetDateTime;
 use super::ChainHead;
 use crate::key::{KeyId, Principal, TenantId, Title};
 
-/// Who did what to which key, when and from where. Never bears a secret or a digest.
+/// One line of the audit log: who did what to which key, when and from where.
+///
+/// An event never contains a secret or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
+    /// The time of the action.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Whose keys; none where it was done to everybody's.
+    /// The tenant of the affected keys; `None` if the action applied to all tenants.
     pub tenant: Option<TenantId>,
-    /// Who acted.
+    /// The actor.
     pub actor: Principal,
-    /// What was done.
+    /// The action.
     pub action: EventAction,
-    /// To which key; none where it was done to many at once.
+    /// The affected key; `None` if the action affected many keys at once.
     pub key: Option<KeyId>,
-    /// What the key was called then.
+    /// The key's title at the time of the action.
     pub title: Option<Title>,
-    /// What changed, from what to what.
+    /// The changed fields, with old and new values.
     pub changes: Vec<FieldChange>,
-    /// The request that it was done in, as the host named it.
+    /// The host's name of the request that caused the action.
     pub request: Option<String>,
     /// The address that the request came from.
     pub client: Option<IpAddr>,
 }
 
-/// What was done.
+/// The kind of action that an event records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventAction {
-    /// A key was issued, anew or as the successor of another.
+    /// A key was issued, either as a new key or as the successor of another.
     KeyIssued,
-    /// A key was brought in from elsewhere.
+    /// A key was imported from another system.
     KeyImported,
     /// Fields of a key were changed.
     KeyUpdated,
-    /// A key was switched off.
+    /// A key was suspended.
     KeySuspended,
-    /// A key was switched on again.
+    /// A suspended key was resumed.
     KeyResumed,
-    /// A key was given a successor.
+    /// A key was rotated: it has a successor.
     KeyRotated,
     /// A key was revoked.
     KeyRevoked,
-    /// A key that had ended was removed from the store. The event tells its id, and neither title nor owner.
+    /// An ended key was removed from the store.
+    ///
+    /// The event names the key's id, and neither its title nor its owner.
     KeyPurged,
-    /// All keys of a scope that were issued before an instant were ended.
+    /// All keys of a [scope](crate::store::CutoffScope) that were issued before an instant were ended.
     KeysCutOff,
-    /// The instant before which keys had to be issued to be ended was moved back, as it lay in the future.
+    /// A cutoff that lay in the future was moved back; see [`KeysCutOff`](Self::KeysCutOff).
     CutoffLowered,
-    /// A tenant and the last of its keys were removed from the store. The event tells how many keys the call removed.
+    /// A tenant and the last of its keys were removed from the store.
+    ///
+    /// The event says how many keys the call removed.
     TenantRemoved,
-    /// The oldest events were removed from the log. The event is the [checkpoint](Event::checkpoint) that the rest of
-    /// the log is verified from.
+    /// The oldest events were removed from the log.
+    ///
+    /// The event is the [checkpoint](Event::checkpoint) from which the rest of the log is verified.
     EventsCut,
 }
 
-/// The field with the number of the last event that was cut.
+/// The name of the field with the number of the last event that was cut.
 const THROUGH: &str = "through";
-/// The field with the hash of that event, in lower-case hex.
+/// The name of the field with the hash of that event, in lower-case hex.
 const HASH: &str = "hash";
 
-/// One field that an event changed.
+/// A field that an event changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {
-    /// The field.
+    /// The name of the field.
     pub field: Cow<'static, str>,
-    /// What it was; none where there was nothing.
+    /// The old value; `None` if there was no value.
     pub from: Option<String>,
-    /// What it is; none where there is nothing.
+    /// The new value; `None` if there is no value now.
     pub to: Option<String>,
 }
 
 impl FieldChange {
-    /// A field that had no value before.
+    /// Creates the change of a field that had no value before.
     #[must_use]
     pub fn set(field: &'static str, to: impl Into<String>) -> Self {
         Self::of(field, None, Some(to.into()))
     }
 
-    /// A field, with what it was and what it is.
+    /// Creates the change of a field from its old value to its new one.
     #[must_use]
     pub fn of(field: &'static str, from: Option<String>, to: Option<String>) -> Self {
         Self {
@@ -100,9 +107,10 @@ impl FieldChange {
 }
 
 impl Event {
-    /// The last event that was cut, if this event records a [cut](EventAction::EventsCut): its number and its hash.
+    /// Returns the number and the hash of the last event that was cut, if this event records a
+    /// [cut](EventAction::EventsCut).
     ///
-    /// The first event that remained in the log follows it.
+    /// The first event that remained in the log follows that event.
     #[must_use]
     pub fn checkpoint(&self) -> Option<ChainHead> {
         let field = |name: &str| {
@@ -119,7 +127,7 @@ impl Event {
         Some(ChainHead { events, hash })
     }
 
-    /// The fields of an event that records a cut of the events from one to another.
+    /// The fields of an event that records the cut of all events from number `from` through `through`.
     pub(crate) fn cut_fields(from: u64, through: ChainHead) -> Vec<FieldChange> {
         vec![
             FieldChange::set("from", from.to_string()),
@@ -128,10 +136,12 @@ impl Event {
         ]
     }
 
-    /// The event as one line of JSON: control characters are escaped, so that no title can forge a line.
+    /// Returns the event as one line of JSON.
+    ///
+    /// Control characters are escaped, so that a title cannot forge a line.
     #[must_use]
     pub fn to_line(&self) -> String {
-        // Strings, numbers and instants between the years 0 and 9999 can always be written.
+        // Strings, numbers and instants between the years 0 and 9999 always serialize.
         serde_json::to_string(self)
             .unwrap_or_else(|_| format!("{{\"unwritable\":\"{}\"}}", self.actor))
     }

@@ -1,11 +1,11 @@
-//! What a key is: its text, its name, its powers and its record. No I/O, no async, no clock.
+//! The parts of a key: its text, id, access, restrictions and record. No I/O, no async, no clock.
 //!
-//! | to learn | read |
+//! | topic | types |
 //! |---|---|
-//! | how a key is written and read | [`KeyFormat`], [`ApiKey`], [`PresentedKey`] |
-//! | what a key may do | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeCatalog`] |
-//! | what is kept of it | [`KeyRecord`], [`StoredKey`] |
-//! | what may be shown of it | [`KeyView`] |
+//! | writing and reading a key's text | [`KeyFormat`], [`ApiKey`], [`PresentedKey`] |
+//! | a key's permissions and restrictions | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeCatalog`] |
+//! | a key as the store keeps it | [`KeyRecord`], [`StoredKey`] |
+//! | a key as a host may show it | [`KeyView`] |
 
 mod access;
 mod api_key;

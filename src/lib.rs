@@ -57,7 +57,7 @@
 //! | `actix` | the same for actix (feature `actix`) |
 //! | [`audit`] | the events that are recorded |
 //! | [`clock`], [`random`] | time and randomness, which you can replace |
-//! | [`manual`] | guides: HTTP, managing keys, operations, hashing, limits, migrating, writing a backend or middleware |
+//! | [`manual`] | guides: HTTP, managing keys, operations, hashing, limits, migrating, backends, middleware |
 //! | `testkit` | test clocks, failing stores, the suite for backends (feature `testkit`) |
 //!
 //! # Features

@@ -1,4 +1,4 @@
-//! What a key may do at all.
+//! The access of a key: everything, or scopes.
 
 use std::fmt;
 
@@ -6,27 +6,29 @@ use serde::{Deserialize, Serialize};
 
 use super::{EmptyError, NonEmpty, Scope, ScopeSet};
 
-/// What a key may do: everything, or what its scopes allow. There is no default.
+/// The access that a key grants: everything, or its scopes.
+///
+/// There is no default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
-    /// Every route, those added later included.
+    /// Every route, including routes that are added later.
     Full,
-    /// What these scopes allow, and what they imply.
+    /// These scopes, and the scopes they imply.
     Scopes(ScopeSet),
 }
 
 impl Access {
-    /// Access by these scopes.
+    /// Creates access by these scopes.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are none: a key without stated access cannot be issued.
+    /// [`EmptyError`] if there are no scopes: a key without stated access cannot be issued.
     pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, EmptyError> {
         NonEmpty::new(scopes).map(Self::Scopes)
     }
 }
 
-/// `full access`, which no scopes can spell in their order, or what is listed.
+/// `full access`, which no list of scopes can spell because lists are sorted, or the list of scopes.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -52,7 +54,7 @@ impl From<ScopeSet> for Access {
 impl<const N: usize> From<[Scope; N]> for Access {
     fn from(scopes: [Scope; N]) -> Self {
         const { assert!(N > 0, "a key needs at least one scope") };
-        // The fallback cannot be reached, and grants nothing: no catalog need declare it.
+        // The fallback is unreachable, and grants nothing: no catalog has to declare this scope.
         Self::scopes(scopes).unwrap_or(Self::Scopes(NonEmpty::one(crate::scope!("none"))))
     }
 }

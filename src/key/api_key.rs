@@ -1,4 +1,4 @@
-//! The text handed to the client, once.
+//! The text that a client receives once.
 
 use std::fmt;
 
@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 use super::format::DISPLAYED_ID_DIGITS;
 use super::{KeyId, PresentedKey, base62};
 
-/// The whole key, as its client will send it. Exists only between issuing and showing.
+/// The whole key as its client will send it, which exists only between issuing and showing.
 ///
 /// # Security
-/// Wiped from memory when dropped. `Debug` shows the display prefix; there is no `Display`, no `Serialize`,
-/// no `Clone` and no `PartialEq`. Show it once, over TLS, in a response marked `Cache-Control: no-store`.
+/// The text is wiped from memory when the value is dropped. `Debug` shows the display prefix; there is no `Display`,
+/// no `Serialize`, no `Clone` and no `PartialEq`. Show the key once, over TLS, in a response marked
+/// `Cache-Control: no-store`.
 pub struct ApiKey {
     text: Zeroizing<String>,
     id: KeyId,
@@ -36,25 +37,27 @@ impl ApiKey {
         }
     }
 
-    /// The key's text, to be sent as one value.
+    /// Returns the key's text, to be sent as one value.
     ///
     /// # Security
-    /// Whoever holds this text holds the key.
+    /// A holder of this text holds the key.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The key's id, the first value of the two-value form. Not a secret.
+    /// Returns the key's id, the first value of the two-value form.
+    ///
+    /// It is not a secret.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The secret alone, the second value of the two-value form.
+    /// Returns the secret alone, the second value of the two-value form.
     ///
     /// # Security
-    /// Together with the id, which is public, it is the key. Standing alone it looks like any other text: a
+    /// Together with the id, which is public, it is the key. Alone it looks like any other text: a
     /// [`Redactor`](super::Redactor) cannot find it in a log.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
@@ -64,7 +67,7 @@ impl ApiKey {
             .unwrap_or_default()
     }
 
-    /// The part that may be shown afterwards, such as `acme_live_2Nq8vR1x`.
+    /// Returns the part of the text that may be shown afterwards, such as `acme_live_2Nq8vR1x`.
     #[must_use]
     pub fn display_prefix(&self) -> &str {
         self.text
@@ -72,13 +75,13 @@ impl ApiKey {
             .unwrap_or_default()
     }
 
-    /// The key as a client would present it in two values.
+    /// Returns the key as a client presents it in two values.
     #[must_use]
     pub fn presented_pair(&self) -> PresentedKey<'_> {
         PresentedKey::pair(&self.id_text, self.expose_secret())
     }
 
-    /// The key as a client would present it in one value.
+    /// Returns the key as a client presents it in one value.
     #[must_use]
     pub fn presented(&self) -> PresentedKey<'_> {
         PresentedKey::text(self.expose())

@@ -1,8 +1,8 @@
 //! Fixed-width base62 in ASCII order: `0-9`, `A-Z`, `a-z`, most significant digit first.
 //!
-//! Fixed width keeps one spelling for each value, which the general-purpose crates do not promise.
+//! The fixed width gives each value exactly one spelling, which the general-purpose crates do not promise.
 
-/// The digits, in the order of their values.
+/// The digits in the order of their values.
 pub(super) const ALPHABET: &[u8; 62] =
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -12,7 +12,7 @@ pub(super) const ID_DIGITS: usize = 22;
 /// Digits of a 32-bit checksum: the fewest that hold every value (62^6 > 2^32).
 pub(super) const CHECKSUM_DIGITS: usize = 6;
 
-/// The digit for each value, filling `digits` from its end; what does not fit is cut off at the top.
+/// Writes the digits of a value right-aligned into `digits`; digits that do not fit are cut off at the top.
 pub(super) fn encode(mut value: u128, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         let index = usize::try_from(value % 62).unwrap_or_default();
@@ -21,7 +21,7 @@ pub(super) fn encode(mut value: u128, digits: &mut [u8]) {
     }
 }
 
-/// The value of an id's digits, or `None` if it is 2^128 or more. That they are digits has been seen to.
+/// Returns the value of an id's digits; `None` if it is 2^128 or more. The caller has checked that they are digits.
 #[inline]
 pub(super) fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
     debug_assert!(are_digits(digits), "what is no digit has no value");
@@ -29,51 +29,53 @@ pub(super) fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
     let (second, third) = rest.split_first_chunk::<8>()?;
     let third = third.first_chunk::<8>()?;
     let [first, second, third] = [padded(*first), *second, *third].map(decode_eight);
-    // 62^14 fits: only the last step can pass the end.
+    // 62^14 fits in 128 bits: only the last step can overflow.
     let start = u128::from(first) * u128::from(WEIGHT) + u128::from(second);
     start
         .checked_mul(u128::from(WEIGHT))?
         .checked_add(u128::from(third))
 }
 
-/// The value of a checksum's digits. That they are digits has been seen to.
+/// Returns the value of a checksum's digits. The caller has checked that they are digits.
 #[inline]
 pub(super) fn decode_checksum(digits: &[u8; CHECKSUM_DIGITS]) -> u64 {
     debug_assert!(are_digits(digits), "what is no digit has no value");
     decode_eight(padded(*digits))
 }
 
-/// The same value in eight digits.
+/// Pads to eight digits of the same value.
 #[inline]
 fn padded([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
     [b'0', b'0', a, b, c, d, e, f]
 }
 
-/// 62^8.
+/// The weight of eight digits.
 const WEIGHT: u64 = 62_u64.pow(8);
 
-/// The value of eight digits, all at once in the bytes of one word.
+/// Returns the value of eight digits, computed in parallel in the bytes of one word.
 #[inline]
 fn decode_eight(digits: [u8; 8]) -> u64 {
     const EVEN_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
     const EVEN_PAIRS: u64 = 0x0000_ffff_0000_ffff;
     let bytes = u64::from_le_bytes(digits);
-    // ASCII: digits from 0x30, capitals from 0x41, small letters from 0x61. Each step takes away the gap before it.
+    // ASCII: digits from 0x30, capitals from 0x41, small letters from 0x61. Each step subtracts the gap before its
+    // range.
     let letters = bytes >> 6 & ONES;
     let small = letters & bytes >> 5;
     let values = bytes - ONES * 0x30 - letters * 7 - small * 6;
-    // The first digit weighs most and stands lowest: pairs, then pairs of pairs, then both halves.
+    // The first digit is the most significant, and in the lowest byte: combine pairs, then pairs of pairs, then both
+    // halves.
     let pairs = (values & EVEN_BYTES) * 62 + (values >> 8 & EVEN_BYTES);
     let fours = (pairs & EVEN_PAIRS) * 62_u64.pow(2) + (pairs >> 16 & EVEN_PAIRS);
     (fours & 0xffff_ffff) * 62_u64.pow(4) + (fours >> 32)
 }
 
-/// Whether the byte is one of the 62 digits.
+/// Whether the byte is a base62 digit.
 pub(super) const fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-/// Whether all are digits. Looks at each, a word at a time, and at some of the last ones twice.
+/// Whether all bytes are digits. It checks a word at a time, and some of the last bytes twice.
 #[inline]
 pub(super) fn are_digits(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk() else {
@@ -87,11 +89,11 @@ pub(super) fn are_digits(bytes: &[u8]) -> bool {
 const ONES: u64 = u64::MAX / 255;
 const HIGH_BITS: u64 = ONES << 7;
 
-/// The high bit of each byte that is a digit; the other bits mean nothing.
+/// Sets the high bit of each byte that is a digit; the other bits have no meaning.
 #[inline]
 fn digits_of(bytes: [u8; 8]) -> u64 {
     let bytes = u64::from_ne_bytes(bytes);
-    // Without its high bit nothing that is added to a byte reaches the next.
+    // With its high bit cleared, no addition to a byte carries into the next byte.
     let ascii = bytes & !HIGH_BITS;
     let folded = ascii | (ONES * 0x20);
     let reaches = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);

@@ -1,10 +1,10 @@
-//! The scopes an application declares, and what each implies.
+//! The scopes that an application declares, with their implications.
 
 use std::fmt;
 
 use super::{Scope, ScopeRule, ScopeSet};
 
-/// One scope as declared: its text, what people see when choosing it, and what it implies.
+/// The declaration of a scope: its text, its description for people, and its implications.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeDeclaration {
     scope: Scope,
@@ -27,7 +27,7 @@ impl ScopeDeclaration {
         }
     }
 
-    /// Whoever holds this scope also holds these, and whatever they imply in turn.
+    /// Lets holders of this scope also hold these scopes, with everything they imply in turn.
     #[must_use]
     pub fn implies(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         if let Implied::These(these) = &mut self.implies {
@@ -36,29 +36,31 @@ impl ScopeDeclaration {
         self
     }
 
-    /// Whoever holds this scope holds every declared scope, those declared later included.
+    /// Lets holders of this scope hold every declared scope, including scopes that are declared later.
     ///
-    /// It is not [full access](super::Access::Full): a route that needs full access refuses it.
+    /// This is not [full access](super::Access::Full): a route that needs full access refuses it.
     #[must_use]
     pub fn implies_all(mut self) -> Self {
         self.implies = Implied::All;
         self
     }
 
-    /// The scope declared.
+    /// Returns the declared scope.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// What people see when they choose the scope.
+    /// Returns the description that people see when they choose the scope.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 }
 
-/// The scopes an application declares. A scope that is not in it can be neither issued nor held.
+/// The scopes that an application declares.
+///
+/// A scope that is not in the catalog can be neither issued nor held.
 ///
 /// ```
 /// use keyward::{key::{NonEmpty, ScopeCatalog}, scope};
@@ -73,7 +75,7 @@ impl ScopeDeclaration {
 /// ```
 #[derive(Clone, Default)]
 pub struct ScopeCatalog {
-    /// Sorted by scope; each with the closure of what it implies, itself included.
+    /// Sorted by scope, each with the closure of its implications, itself included.
     declared: Vec<(ScopeDeclaration, Bits)>,
 }
 
@@ -81,11 +83,11 @@ impl ScopeCatalog {
     /// Most scopes that can be declared.
     pub const MAX_SCOPES: usize = 256;
 
-    /// The catalog of these declarations.
+    /// Creates a catalog of these declarations.
     ///
     /// # Errors
-    /// [`CatalogError`] if a scope is declared twice, one that is implied is not declared, or there are more
-    /// than [`MAX_SCOPES`](Self::MAX_SCOPES).
+    /// [`CatalogError`] if a scope is declared twice, if an implied scope is not declared, or if there are more than
+    /// [`MAX_SCOPES`](Self::MAX_SCOPES).
     pub fn new(
         declarations: impl IntoIterator<Item = ScopeDeclaration>,
     ) -> Result<Self, CatalogError> {
@@ -112,18 +114,20 @@ impl ScopeCatalog {
         })
     }
 
-    /// The declarations in the order of their scopes.
+    /// Iterates over the declarations in the order of their scopes.
     pub fn iter(&self) -> impl Iterator<Item = &ScopeDeclaration> {
         self.declared.iter().map(|(declaration, _)| declaration)
     }
 
-    /// Whether the scope is declared.
+    /// Returns whether the scope is declared.
     #[must_use]
     pub fn declares(&self, scope: &Scope) -> bool {
         self.find(scope).is_some()
     }
 
-    /// Whether holding `held` meets the rule. A scope that is not declared is held by nobody.
+    /// Returns whether the scopes in `held` meet the rule.
+    ///
+    /// A scope that is not declared is never held.
     #[must_use]
     pub fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
         let reach = self.reach(held);
@@ -133,7 +137,7 @@ impl ScopeCatalog {
         })
     }
 
-    /// All that holding `held` grants.
+    /// Returns all scopes that `held` grants.
     pub(crate) fn reach(&self, held: &ScopeSet) -> Bits {
         let mut reach = Bits::default();
         let held = held.iter().filter_map(|scope| self.find(scope));
@@ -143,12 +147,12 @@ impl ScopeCatalog {
         reach
     }
 
-    /// The scope's place in every [reach](Self::reach); none if it is not declared.
+    /// Returns the scope's index in every [reach](Self::reach); `None` if the scope is not declared.
     pub(crate) fn index_of(&self, scope: &Scope) -> Option<usize> {
         self.find(scope).map(|(index, _)| index)
     }
 
-    /// Whether holding `held` grants each of `asked`.
+    /// Whether `held` grants each of the scopes in `asked`.
     pub(crate) fn covers(&self, held: &ScopeSet, asked: &ScopeSet) -> bool {
         asked
             .iter()
@@ -172,7 +176,7 @@ impl fmt::Debug for ScopeCatalog {
     }
 }
 
-/// A scope catalog cannot be made.
+/// Why a scope catalog is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
@@ -182,15 +186,15 @@ pub enum CatalogError {
     /// A scope implies one that is not declared.
     #[error("`{scope}` implies `{implied}`, which is not declared")]
     Undeclared {
-        /// The scope declared.
+        /// The declared scope.
         scope: Scope,
-        /// The one that is not.
+        /// The implied scope that is not declared.
         implied: Scope,
     },
     /// There are too many scopes.
     #[error("{declared} scopes are declared, more than 256")]
     TooMany {
-        /// How many are declared.
+        /// The number of declared scopes.
         declared: usize,
     },
 }
@@ -211,7 +215,7 @@ impl Bits {
         word & (1 << (index % 64)) != 0
     }
 
-    /// The first 64 alone, if there are no others.
+    /// Returns the first word of the set; `None` if the set has indices of 64 or more.
     pub(crate) fn as_first_word(&self) -> Option<u64> {
         match self.0 {
             [first, 0, 0, 0] => Some(first),
@@ -250,7 +254,7 @@ fn directly_implied(
     Ok(bits)
 }
 
-/// Follows implications until nothing is added; cycles end by themselves.
+/// Follows implications until no set grows; cycles end by themselves.
 fn closures(mut sets: Vec<Bits>) -> Vec<Bits> {
     loop {
         let before = sets.clone();

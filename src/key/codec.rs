@@ -1,7 +1,7 @@
-//! Between the record and the columns and document that a backend keeps.
+//! Conversion between a record and the columns and document that a backend keeps.
 //!
-//! The document is JSON. A field that this version does not know makes it unreadable, since half-reading a
-//! restriction would lift it; a schema number above this version's says so in so many words.
+//! The document is JSON. A field that this version does not know makes the document unreadable, since ignoring a
+//! restriction would lift it. If the schema number is above this version's, the error says so.
 
 use std::num::NonZeroU32;
 
@@ -15,7 +15,7 @@ use super::{
     StoredKey,
 };
 
-/// The schema that this version writes, and the newest that it reads.
+/// The schema that this version writes, and the newest that it can read.
 const SCHEMA: u16 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,7 @@ struct Document {
     resources: Resources,
     networks: Networks,
     quotas: Vec<Quota>,
-    // Said in this way, a document without the field is damaged and not without a limit.
+    // This makes the field mandatory: a document without it is damaged, and does not mean a key without a limit.
     #[serde(deserialize_with = "Option::deserialize")]
     concurrency: Option<NonZeroU32>,
     metadata: Map<String, Value>,
@@ -44,10 +44,10 @@ struct Document {
 }
 
 impl KeyRecord {
-    /// What a backend persists of this record.
+    /// Encodes the record for a backend.
     ///
     /// # Errors
-    /// [`EncodeError`] if the record is too large, or bears an instant that RFC 3339 cannot write.
+    /// [`EncodeError`] if the record is too large, or has an instant that RFC 3339 cannot write.
     pub fn encode(&self) -> Result<StoredKey, EncodeError> {
         let document = Document {
             prefix: self.prefix.clone().into(),
@@ -89,11 +89,11 @@ impl KeyRecord {
         })
     }
 
-    /// Reads what a backend persisted.
+    /// Decodes a record from a backend.
     ///
     /// # Errors
-    /// [`DecodeError::TooNew`] where a later version of Keyward wrote it, [`DecodeError::Corrupt`] where it
-    /// cannot be read. Either way the key is neither granted nor called wrong.
+    /// [`DecodeError::TooNew`] if a later version of Keyward wrote it, [`DecodeError::Corrupt`] if it cannot be read.
+    /// In both cases the key is neither granted nor reported as wrong.
     pub fn decode(stored: StoredKey) -> Result<Self, DecodeError> {
         if stored.schema > SCHEMA {
             return Err(DecodeError::TooNew {
@@ -141,14 +141,14 @@ impl KeyRecord {
     }
 }
 
-/// A record cannot be written.
+/// Why a record cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The document would be too large.
+    /// The document would be larger than 512 KiB.
     #[error("the key's document has {bytes} bytes, more than 524,288")]
     TooLarge {
-        /// Its size.
+        /// The document's size in bytes.
         bytes: usize,
     },
     /// A field cannot be written, such as an instant outside the years 0000 to 9999.
@@ -156,20 +156,20 @@ pub enum EncodeError {
     Unwritable(#[source] serde_json::Error),
 }
 
-/// A stored key cannot be read.
+/// Why a stored key cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// A later version of Keyward wrote it.
+    /// A later version of Keyward wrote the stored key.
     #[error("the stored key follows schema {schema}, newer than this version reads")]
     TooNew {
-        /// The schema it follows.
+        /// The schema of the stored key.
         schema: u16,
     },
-    /// It is damaged.
+    /// The stored key is damaged.
     #[error("the stored key is damaged")]
     Corrupt {
-        /// Where reading stopped, if in the document.
+        /// The position in the document where reading failed; `None` if the damage is elsewhere.
         #[source]
         source: Option<serde_json::Error>,
     },

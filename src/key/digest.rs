@@ -1,15 +1,16 @@
-//! What is kept of a secret.
+//! The stored digest of a secret.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// The stored digest of a secret: a self-describing PHC string, of which only [`hashing`](crate::hashing)
-/// knows the meaning.
+/// The stored digest of a secret: a self-describing PHC string.
+///
+/// Only [`hashing`](crate::hashing) interprets it.
 ///
 /// # Security
-/// Not the secret, but worth guarding: `Debug` shows the algorithm only, and there is no `Display` and no
-/// `Serialize`. `==` takes the same time wherever two digests differ. A backend writes it with
+/// A digest is not the secret, but worth protecting: `Debug` shows the algorithm only, and there is no `Display` and
+/// no `Serialize`. `==` takes the same time wherever two digests differ. A backend writes it with
 /// [`expose`](Self::expose).
 #[derive(Clone)]
 pub struct Digest(Box<str>);
@@ -18,11 +19,11 @@ impl Digest {
     /// Longest digest in bytes.
     pub const MAX_BYTES: usize = 512;
 
-    /// A digest as read from a store.
+    /// Creates a digest from a text that was read from a store.
     ///
     /// # Errors
-    /// [`DigestTextError`] if it is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. That it means
-    /// something is found out when it is used.
+    /// [`DigestTextError`] if the text is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. The content
+    /// is checked only when the digest is used.
     pub fn new(text: impl Into<Box<str>>) -> Result<Self, DigestTextError> {
         let text = text.into();
         if text.len() > Self::MAX_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -31,12 +32,12 @@ impl Digest {
         Ok(Self(text))
     }
 
-    /// What stands where no secret has been drawn yet. No secret matches it.
+    /// A placeholder until a secret is drawn. No secret matches it.
     pub(crate) fn none() -> Self {
         Self(Box::default())
     }
 
-    /// The digest's text, to be stored.
+    /// Returns the digest's text, to be stored.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -54,14 +55,14 @@ impl Eq for Digest {}
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithm = self.0.split('$').nth(1).unwrap_or_default();
-        // A hostile row may hold anything there, such as somebody's secret.
+        // A hostile row may hold anything in this place, such as another key's secret.
         let known = algorithm.starts_with("keyward-") && algorithm.len() <= 32;
         let shown = if known { algorithm } else { "unknown" };
         write!(f, "Digest({shown}, [redacted])")
     }
 }
 
-/// The text cannot be a digest.
+/// A text that cannot be a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is at most 512 visible ASCII characters")]
 pub struct DigestTextError;
@@ -73,7 +74,7 @@ mod tests {
         let (source, _) = include_str!("digest.rs")
             .split_once("#[cfg(test)]")
             .unwrap();
-        // A derived one would stop at the first difference.
+        // A derived `PartialEq` would stop at the first difference.
         assert!(source.contains("self.0.as_bytes().ct_eq(other.0.as_bytes())"));
     }
 }

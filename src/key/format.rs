@@ -1,8 +1,8 @@
-//! The one description of an application's key text.
+//! The single description of an application's key text.
 //!
-//! From it come the generator, the parser, the display prefix, the pattern for secret scanners, the
-//! redactor and the test vectors, so that none of them can disagree. `docs/format.md` describes the format
-//! for implementers in other languages.
+//! The generator, the parser, the display prefix, the pattern for secret scanners, the redactor and the test vectors
+//! all derive from it, so that they cannot disagree. `docs/format.md` describes the format for implementers in other
+//! languages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 use super::parse::{self, KeyTextError, ParsedKey};
 use super::{ApiKey, KeyId, PresentedKey, Redactor, Secret, TestVector, base62, vectors};
 
-/// Characters of the id that the display prefix shows: 47 random bits, enough to tell keys apart.
+/// Characters of the id in the display prefix: 47 random bits, enough to tell keys apart.
 pub(super) const DISPLAYED_ID_DIGITS: usize = 8;
 
-/// Digits after the head that are not the secret's: the id's and the checksum's.
+/// Digits after the head that are not the secret's: those of the id and the checksum.
 pub(super) const OVERHEAD: usize = base62::ID_DIGITS + base62::CHECKSUM_DIGITS;
 
 const MAX_NAME: usize = 16;
 const DEFAULT_SECRET_LENGTH: usize = 43;
 
-/// How an application's keys are written: `{prefix}_{environment}_{id}{secret}{checksum}`.
+/// The format of an application's key texts: `{prefix}_{environment}_{id}{secret}{checksum}`.
 ///
 /// ```
 /// use keyward::key::KeyFormat;
@@ -34,19 +34,19 @@ const DEFAULT_SECRET_LENGTH: usize = 43;
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFormat {
     prefix: KeyPrefix,
-    /// Never empty; each with its head, `{prefix}_{environment}_`.
+    /// Never empty; each environment with its head, `{prefix}_{environment}_`.
     environments: Vec<(Environment, Box<str>)>,
     secret_length: usize,
 }
 
 impl KeyFormat {
-    /// Begins a format with the prefix that all of the application's keys bear, such as `acme`.
+    /// Starts a format with the prefix of all the application's keys, such as `acme`.
     ///
     /// The format is complete once it has an [`environment`](KeyPrefix::environment).
     ///
     /// # Errors
-    /// [`FormatError::Name`] unless the prefix is 2 to 16 lower-case ASCII letters and digits that start
-    /// with a letter.
+    /// [`FormatError::Name`] unless the prefix is 2 to 16 lower-case ASCII letters and digits that start with a
+    /// letter.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a format without an environment could neither issue nor accept a key"
@@ -61,11 +61,13 @@ impl KeyFormat {
         Ok(KeyPrefix(prefix.into()))
     }
 
-    /// Accepts one more environment. Keys are issued for the first one unless another is asked for.
+    /// Accepts another environment.
+    ///
+    /// Keys are issued for the first environment unless the caller asks for another.
     ///
     /// # Errors
-    /// [`FormatError::Name`] unless the name is 1 to 16 lower-case ASCII letters and digits that start with
-    /// a letter, [`FormatError::Repeated`] if the format has it already.
+    /// [`FormatError::Name`] unless the name is 1 to 16 lower-case ASCII letters and digits that start with a letter,
+    /// [`FormatError::Repeated`] if the format has it already.
     pub fn environment(mut self, name: &str) -> Result<Self, FormatError> {
         let environment = Environment::new(name)?;
         if self.environments().any(|known| *known == environment) {
@@ -77,10 +79,11 @@ impl KeyFormat {
 
     /// Sets the length of the secret in characters: 22 to 128, by default 43 (256 bits).
     ///
-    /// Keys with secrets of another length are no keys of this format: changing it orphans what was issued.
+    /// Keys with secrets of another length do not match the format, so a change orphans all keys that were issued
+    /// before.
     ///
     /// # Errors
-    /// [`FormatError::SecretLength`] out of these bounds.
+    /// [`FormatError::SecretLength`] if the length is out of these bounds.
     pub fn secret_length(mut self, length: usize) -> Result<Self, FormatError> {
         if !(Secret::MIN_LENGTH..=Secret::MAX_LENGTH).contains(&length) {
             return Err(FormatError::SecretLength { length });
@@ -89,31 +92,33 @@ impl KeyFormat {
         Ok(self)
     }
 
-    /// The prefix of every key of this format.
+    /// Returns the prefix of every key of this format.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix.0
     }
 
-    /// The environments whose keys this format accepts, the one it issues for first.
+    /// Iterates over the environments that this format accepts, starting with the one it issues for.
     pub fn environments(&self) -> impl Iterator<Item = &Environment> {
         self.environments.iter().map(|(environment, _)| environment)
     }
 
-    /// The environment of this name, if the format accepts it; the first one for `None`.
+    /// Finds the environment of this name, or the first one for `None`.
+    ///
+    /// Returns `None` if the format does not accept the environment.
     #[must_use]
     pub fn find_environment(&self, name: Option<&str>) -> Option<&Environment> {
         self.environments()
             .find(|environment| name.is_none_or(|name| environment.as_str() == name))
     }
 
-    /// Length of the secret in characters.
+    /// Returns the length of the secret in characters.
     #[must_use]
     pub fn secret_characters(&self) -> usize {
         self.secret_length
     }
 
-    /// Length in characters of a key text of this environment, or `None` if it is not accepted.
+    /// Returns the length in characters of a key text of this environment; `None` if the format does not accept it.
     #[must_use]
     pub fn text_length(&self, environment: &str) -> Option<usize> {
         let mut heads = self.heads();
@@ -121,10 +126,11 @@ impl KeyFormat {
         Some(head.len() + OVERHEAD + self.secret_length)
     }
 
-    /// Writes the text of a key.
+    /// Composes the text of a key.
     ///
     /// # Errors
-    /// [`FormatError::UnknownEnvironment`] and [`FormatError::OtherSecretLength`] if these are not the format's.
+    /// [`FormatError::UnknownEnvironment`] or [`FormatError::OtherSecretLength`] if the environment or the secret's
+    /// length is not the format's.
     pub fn compose(
         &self,
         environment: &Environment,
@@ -149,21 +155,21 @@ impl KeyFormat {
         Ok(ApiKey::new(text, id, head.len(), length))
     }
 
-    /// Reads a key text.
+    /// Parses a key text.
     ///
-    /// Stops at the first byte that cannot be, allocates nothing and hashes nothing but the checksum. That
-    /// a text can be read says nothing about whether such a key exists: anyone can compute a checksum.
+    /// Parsing stops at the first invalid byte, allocates nothing, and hashes nothing except for the checksum. A text
+    /// that parses does not prove that the key exists: anyone can compute a checksum.
     ///
     /// # Errors
-    /// [`KeyTextError`] says what is wrong with the text, for an operator; it holds none of the text.
+    /// [`KeyTextError`] describes the fault for an operator; it contains no part of the text.
     #[inline(always)]
     pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
         parse::text(self, text)
     }
 
-    /// Reads a key sent as two values: the 36-character id and the secret.
+    /// Parses a key that was sent as two values: the 36-character id and the secret.
     ///
-    /// The form names no environment; the stored record does.
+    /// This form names no environment; the stored record does.
     ///
     /// # Errors
     /// [`KeyTextError`], as [`parse`](Self::parse).
@@ -175,11 +181,12 @@ impl KeyFormat {
         parse::pair(self, id, secret)
     }
 
-    /// Reads what a caller presented, in either form.
+    /// Parses the credential that a caller presented, in either form.
     ///
     /// # Errors
     /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`],
-    /// [`KeyTextError::HalfPair`] and [`KeyTextError::Undecodable`] where no single whole key was presented.
+    /// [`KeyTextError::HalfPair`] or [`KeyTextError::Undecodable`] if the caller did not present exactly one whole
+    /// key.
     #[inline(always)]
     pub fn parse_presented<'a>(
         &'a self,
@@ -188,9 +195,9 @@ impl KeyFormat {
         presented.parse(self)
     }
 
-    /// A regular expression by which secret scanners find keys of this format.
+    /// Returns a regular expression with which secret scanners find keys of this format.
     ///
-    /// Anchored at word boundaries, written in the common ground of RE2, PCRE, Hyperscan and the `regex` crate.
+    /// It is anchored at word boundaries, and uses only syntax that RE2, PCRE, Hyperscan and the `regex` crate share.
     #[must_use]
     pub fn scanner_pattern(&self) -> String {
         let environments: Vec<_> = self.environments().map(Environment::as_str).collect();
@@ -202,13 +209,13 @@ impl KeyFormat {
         )
     }
 
-    /// Masks keys of this format in any text.
+    /// Returns a redactor that masks keys of this format in any text.
     #[must_use]
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.prefix(), self.secret_length)
     }
 
-    /// Texts with what a parser of this format must make of each, for parsers in other languages.
+    /// Returns texts with the result that each must give, to test parsers of this format in other languages.
     ///
     /// The secrets in them are public: no key is ever issued with one.
     #[must_use]
@@ -216,7 +223,7 @@ impl KeyFormat {
         vectors::of(self)
     }
 
-    /// Whether the text has the shape of a key of this format, for whichever environment.
+    /// Whether the text has the shape of a key of this format, in any environment.
     pub(super) fn is_shaped_as(&self, text: &[u8]) -> bool {
         let rest = text.strip_prefix(self.prefix().as_bytes());
         let Some([b'_', rest @ ..]) = rest else {
@@ -230,9 +237,10 @@ impl KeyFormat {
             && body.iter().all(|byte| base62::is_digit(*byte))
     }
 
-    /// The first and the last id that a key can have whose display prefix begins so.
+    /// Returns the first and the last id of the keys with a display prefix that begins with `start`; `None` if there
+    /// are no such keys.
     ///
-    /// The readable head is not told apart by ids: whoever asks compares it with the record's.
+    /// Ids do not depend on the readable head: the caller must also compare the head with the record's.
     pub(crate) fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
         let every = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX));
         if self.heads().any(|(_, head)| head.starts_with(start)) {
@@ -252,7 +260,7 @@ impl KeyFormat {
             id
         };
         let first = base62::decode(&fill(b'0'))?;
-        // Past the last id there are digits that stand for none.
+        // The greatest digits exceed the last id.
         let last = base62::decode(&fill(b'z')).unwrap_or(u128::MAX);
         Some((KeyId::from_u128(first), KeyId::from_u128(last)))
     }
@@ -274,12 +282,12 @@ impl fmt::Debug for KeyFormat {
     }
 }
 
-/// A format that has its prefix and still lacks an environment.
+/// A format that has a prefix and still lacks an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPrefix(Box<str>);
 
 impl KeyPrefix {
-    /// Completes the format with the environment it issues keys for, such as `live` or `test`.
+    /// Completes the format with the environment for which it issues keys, such as `live` or `test`.
     ///
     /// # Errors
     /// As [`KeyFormat::environment`].
@@ -298,15 +306,15 @@ impl KeyPrefix {
     }
 }
 
-/// Which of an application's installations a key belongs to, such as `live` or `test`.
+/// The installation of an application that a key belongs to, such as `live` or `test`.
 ///
-/// The environment in a key's text is a label, not a boundary: anyone can rewrite it and the checksum. The
-/// boundary is the environment in the stored record, which the digest binds and every verification compares.
+/// The environment in a key's text is a label, not a boundary: anyone can rewrite it and the checksum. The boundary is
+/// the environment in the stored record, which the digest binds and every verification compares.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Environment(Arc<str>);
 
 impl Environment {
-    /// The environment of this name.
+    /// Creates an environment of this name.
     ///
     /// # Errors
     /// [`FormatError::Name`] unless it is 1 to 16 lower-case ASCII letters and digits that start with a letter.
@@ -320,13 +328,13 @@ impl Environment {
         Ok(Self(name.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the test environment: the one named `test`.
+    /// Returns whether this is the test environment, the one named `test`.
     #[must_use]
     pub fn is_test(&self) -> bool {
         &*self.0 == "test"
@@ -345,16 +353,16 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// A key format, or a key of it, cannot be made.
+/// Why a key format, or a key of it, cannot be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// A prefix or environment is not made of the characters allowed.
+    /// A prefix or environment contains other characters than the allowed ones, or has a wrong length.
     #[error("the {part} is {least} to 16 lower-case letters and digits, a letter first")]
     Name {
-        /// Which of the two.
+        /// The invalid part: `prefix` or `environment`.
         part: &'static str,
-        /// Its least length.
+        /// The part's minimum length in characters.
         least: usize,
     },
     /// The environment is declared already.
@@ -374,12 +382,13 @@ pub enum FormatError {
     OtherSecretLength {
         /// The length in characters.
         length: usize,
-        /// The format's.
+        /// The format's length in characters.
         expected: usize,
     },
 }
 
-/// No `_` among the characters: else `a_b` + `live` and `a` + `b_live` would read alike.
+/// Whether the text is a valid prefix or environment. It has no `_`: otherwise `a_b` + `live` and `a` + `b_live` would
+/// read alike.
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.starts_with(|first: char| first.is_ascii_lowercase())

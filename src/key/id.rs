@@ -1,4 +1,4 @@
-//! The public name of a key.
+//! The public id of a key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use super::base62;
 use super::text::text_form;
 use crate::random::{RandomError, RandomSource};
 
-/// The public name of a key: 128 bits, for issued keys a random (version 4) UUID (RFC 9562).
+/// The public id of a key: 128 bits, for issued keys a random (version 4) UUID (RFC 9562).
 ///
-/// Written in one of two ways: 36 characters, lower case and hyphenated ([`Display`](fmt::Display)), or
-/// 22 base62 digits inside a key text. An id is not a secret: it may be logged and shown.
+/// It is written in one of two ways: as 36 characters, lower case and hyphenated ([`Display`](fmt::Display)), or as 22
+/// base62 digits inside a key text. An id is not a secret: it may be logged and shown.
 ///
 /// ```
 /// use keyward::key::KeyId;
@@ -31,7 +31,7 @@ impl KeyId {
     /// Length of the hyphenated form in characters.
     pub const TEXT_LENGTH: usize = 36;
 
-    /// Draws a new id: a version 4 UUID.
+    /// Generates a new id: a version 4 UUID.
     ///
     /// # Errors
     /// [`RandomError`] if the source fails.
@@ -45,19 +45,19 @@ impl KeyId {
         ))
     }
 
-    /// The id with this value, read as a big-endian number. Backends that keep 16 bytes use it.
+    /// Creates the id with this value, read as a big-endian number, for backends that keep 16 bytes.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
 
-    /// The id as a big-endian number.
+    /// Returns the id as a big-endian number.
     #[must_use]
     pub const fn as_u128(&self) -> u128 {
         self.0
     }
 
-    /// The id as 16 bytes, most significant first.
+    /// Returns the id as 16 bytes, most significant first.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -69,13 +69,13 @@ impl KeyId {
         digits
     }
 
-    /// Reads the hyphenated form; any other spelling of a UUID is refused.
+    /// Parses the hyphenated form; `None` for any other spelling of a UUID.
     pub(super) fn from_text(text: &[u8]) -> Option<Self> {
         let text: &[u8; Self::TEXT_LENGTH] = text.try_into().ok()?;
         if text.iter().any(u8::is_ascii_uppercase) {
             return None;
         }
-        // The length leaves the hyphenated form only: braced and URN forms are longer, the plain one shorter.
+        // The length admits the hyphenated form only: the braced and URN forms are longer, the plain one is shorter.
         Uuid::try_parse_ascii(text)
             .ok()
             .map(|id| Self(id.as_u128()))
@@ -98,7 +98,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// The text is not a key id.
+/// A text that is not a key id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key id is 36 characters, lower case and hyphenated")]
 pub struct KeyIdError;

@@ -1,4 +1,4 @@
-//! Text formats of keys that another system issued, and that clients go on using.
+//! Text formats of keys that another system issued and that clients continue to use.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,8 +8,9 @@ use super::{KeyFormat, PresentedKey};
 
 /// The text format of keys that another system issued.
 ///
-/// Keys of such a format are never issued, only [imported](crate::manager::KeyManager::import): the text that a client
-/// holds goes on working. Texts that begin as keys of the application's own format are never read as legacy texts.
+/// Keyward never issues keys of such a format, it only [imports](crate::manager::KeyManager::import) them: the text
+/// that a client holds continues to work. A text that begins like a key of the application's own format is never read
+/// as a legacy text.
 ///
 /// ```
 /// use keyward::key::LegacyFormat;
@@ -25,7 +26,7 @@ use super::{KeyFormat, PresentedKey};
 pub struct LegacyFormat {
     name: Box<str>,
     prefix: Box<str>,
-    /// The character between id and secret. `None`: the text contains no id.
+    /// The character between id and secret; `None` if the text contains no id.
     separator: Option<char>,
     ids_are_numbers: bool,
     secret_length: RangeInclusive<usize>,
@@ -40,7 +41,7 @@ pub(crate) enum Coverage {
     Text,
 }
 
-/// Which digest of a text without an id names it.
+/// The digest by which a text without an id is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lookup {
     Sha256,
@@ -61,9 +62,10 @@ impl LegacyFormat {
     const MAX_PREFIX: usize = 64;
     const MAX_ID: usize = 64;
 
-    /// Texts with an id inside: `{prefix}{id}{separator}{secret}`. The digest was made of the secret.
+    /// Creates a format of texts with an id: `{prefix}{id}{separator}{secret}`.
     ///
-    /// The name is the host's own, and never changes: the ids of imported keys depend on it.
+    /// The digest covers the secret. The name is the host's own and must never change: the ids of imported keys depend
+    /// on it.
     ///
     /// # Errors
     /// [`LegacyFormatError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
@@ -75,8 +77,9 @@ impl LegacyFormat {
         Self::new(name, Some(separator))
     }
 
-    /// Texts without an id inside: `{prefix}{anything}`. The digest was made of the whole text, and the text is found
-    /// again by its SHA-256.
+    /// Creates a format of texts without an id: `{prefix}{anything}`.
+    ///
+    /// The digest covers the whole text, and Keyward finds the text by its SHA-256.
     ///
     /// # Errors
     /// [`LegacyFormatError::Name`], as [`with_id`](Self::with_id).
@@ -106,8 +109,9 @@ impl LegacyFormat {
         })
     }
 
-    /// Laravel Sanctum's personal access tokens: `{id}|{token}`, the id a number, kept as the SHA-256 of the token in
-    /// hex.
+    /// Creates the format of Laravel Sanctum's personal access tokens: `{id}|{token}`.
+    ///
+    /// The id is a number, and the old table holds the SHA-256 of the token in hex.
     ///
     /// Source: Laravel's documentation, *Sanctum: Issuing API Tokens*.
     #[must_use]
@@ -118,7 +122,9 @@ impl LegacyFormat {
         }
     }
 
-    /// Keys of `prefixed-api-key`: `{prefix}_{short token}_{long token}`, kept as the SHA-256 of the long token in hex.
+    /// Creates the format of `prefixed-api-key`: `{prefix}_{short token}_{long token}`.
+    ///
+    /// The old table holds the SHA-256 of the long token in hex.
     ///
     /// # Errors
     /// [`LegacyFormatError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
@@ -129,7 +135,9 @@ impl LegacyFormat {
         Self::preset("prefixed-api-key", '_').prefix(&format!("{prefix}_"))
     }
 
-    /// Keys of `djangorestframework-api-key`: `{prefix}.{secret}`, kept as one of Django's hashes of the whole text.
+    /// Creates the format of `djangorestframework-api-key`: `{prefix}.{secret}`.
+    ///
+    /// The old table holds one of Django's hashes of the whole text.
     #[must_use]
     pub fn django_rest_framework() -> Self {
         Self::preset("drf-api-key", '.').digest_of_whole_text()
@@ -147,7 +155,7 @@ impl LegacyFormat {
         }
     }
 
-    /// What every text begins with.
+    /// Sets the prefix with which every text begins.
     ///
     /// # Errors
     /// [`LegacyFormatError::Prefix`] unless it is at most 64 visible ASCII characters.
@@ -159,8 +167,11 @@ impl LegacyFormat {
         Ok(self)
     }
 
-    /// How many characters the secret has: what follows the id, or else the prefix. By default 16 to 256. Say what the
-    /// old generator made: a shorter text is nobody's key, and the narrower the range the less is taken for one.
+    /// Sets the number of characters of the secret, by default 16 to 256.
+    ///
+    /// The secret is the part after the id, or after the prefix if the text has no id. Set the lengths that the old
+    /// generator made: a text of another length is not read as a key, and a narrower range mistakes fewer texts for
+    /// keys.
     ///
     /// # Errors
     /// [`LegacyFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
@@ -175,29 +186,29 @@ impl LegacyFormat {
         Ok(self)
     }
 
-    /// The old digests were made of the whole text, not of the secret in it.
+    /// Declares that the old digests cover the whole text, not only the secret in it.
     #[must_use]
     pub fn digest_of_whole_text(mut self) -> Self {
         self.coverage = Coverage::Text;
         self
     }
 
-    /// A text without an id is found again by its SHA-512, since that is what the old table holds.
+    /// Finds a text without an id by its SHA-512, for an old table that holds that digest.
     #[must_use]
     pub fn found_by_sha512(mut self) -> Self {
         self.lookup = Lookup::Sha512;
         self
     }
 
-    /// A text without an id is found again by its HMAC-SHA-256 under the [HMAC
-    /// key](crate::hashing::ImportedKeys::hmac_key) of this name, since that is what the old table holds.
+    /// Finds a text without an id by its HMAC-SHA-256 under the [HMAC key](crate::hashing::ImportedKeys::hmac_key) of
+    /// this name, for an old table that holds that digest.
     #[must_use]
     pub fn found_by_hmac_sha256(mut self, key: &str) -> Self {
         self.lookup = Lookup::HmacSha256 { key: key.into() };
         self
     }
 
-    /// The name.
+    /// Returns the format's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -215,7 +226,7 @@ impl LegacyFormat {
         self.separator.is_some()
     }
 
-    /// The part of the text that may be shown, which holds nothing of the secret.
+    /// Returns the part of the text that may be shown, which contains nothing of the secret.
     pub(crate) fn shown(&self, id: Option<&str>) -> String {
         match id {
             Some(id) => format!("{}{id}", self.prefix),
@@ -224,7 +235,7 @@ impl LegacyFormat {
         }
     }
 
-    /// Whether this can stand as an id between prefix and separator.
+    /// Whether a text of this format can have this id between prefix and separator.
     pub(crate) fn is_id(&self, id: &str) -> bool {
         let mut characters = id.chars();
         (1..=Self::MAX_ID).contains(&id.len())
@@ -238,7 +249,8 @@ impl LegacyFormat {
             })
     }
 
-    /// The shortest and the longest text with this id inside, or with none, to see what else would read such texts.
+    /// Returns the shortest and the longest text with this id, or without an id, to check which other formats would
+    /// read such texts.
     pub(crate) fn samples(&self, id: Option<&str>) -> [String; 2] {
         let head = match (id, self.separator) {
             (Some(id), Some(separator)) => format!("{}{id}{separator}", self.prefix),
@@ -249,7 +261,7 @@ impl LegacyFormat {
             .map(|length| format!("{head}{}", "x".repeat((*length).min(room))))
     }
 
-    /// The parts of a text of this format.
+    /// Splits a text of this format into its parts; `None` if it is not of this format.
     pub(crate) fn parse<'a>(&self, text: &'a [u8]) -> Option<LegacyParts<'a>> {
         if text.len() > MAX_TEXT || !text.iter().all(u8::is_ascii_graphic) {
             return None;
@@ -265,7 +277,7 @@ impl LegacyFormat {
         };
         let is_whole =
             self.secret_length.contains(&secret.len()) && id.is_none_or(|id| self.is_id(id));
-        // Where no id stands inside, all of the text is the secret.
+        // Without an id, the whole text is the secret.
         let secret = if id.is_some() {
             secret.as_bytes()
         } else {
@@ -275,8 +287,10 @@ impl LegacyFormat {
     }
 }
 
-/// The text, if it came as one and cannot be one of the application's own, whole or damaged: in another case, in
-/// quotation marks, or of another environment.
+/// Returns the presented text, unless it could be one of the application's own.
+///
+/// `None` if the caller presented no single text, or one with the head or the shape of the application's format, even
+/// if damaged: in another case, in quotation marks, or of another environment.
 pub(crate) fn may_be_legacy<'a>(
     presented: PresentedKey<'a>,
     format: &KeyFormat,
@@ -305,7 +319,7 @@ impl fmt::Debug for LegacyParts<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LegacyFormatError {
-    /// The name is not made of the characters allowed.
+    /// The name contains other characters than the allowed ones, or has a wrong length.
     #[error("a legacy format's name is 1 to 32 lower-case letters, digits and hyphens")]
     Name,
     /// The separator is not a visible ASCII character.
@@ -314,7 +328,7 @@ pub enum LegacyFormatError {
     /// The prefix is too long, or not visible ASCII.
     #[error("a legacy prefix is at most 64 visible ASCII characters")]
     Prefix,
-    /// The length of the secret is out of bounds.
+    /// The range of the secret's length is empty or out of bounds.
     #[error("a legacy secret has 8 to 256 characters")]
     SecretLength,
 }

@@ -1,11 +1,11 @@
-//! What a host attaches to a key for itself.
+//! Data that a host attaches to a key for its own use.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A bounded JSON object that the host attaches to a key.
+/// A bounded JSON object that a host attaches to a key.
 ///
 /// ```
 /// use keyward::key::Metadata;
@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 /// # Ok::<(), keyward::key::MetadataError>(())
 /// ```
 ///
-/// Untrusted: whoever may manage keys wrote it. Keyward stores it and hands it back, decides nothing by it and
-/// does not escape it. Not a place for secrets: it is stored and listed in clear.
+/// The content is untrusted: it comes from a user who may manage keys. Keyward stores it and returns it, decides
+/// nothing by it and does not escape it. Do not put secrets into it: it is stored and listed in clear.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct Metadata(Map<String, Value>);
@@ -26,10 +26,10 @@ impl Metadata {
     /// Most bytes of the object as compact JSON.
     pub const MAX_BYTES: usize = 4_096;
 
-    /// Most levels of nesting, the object itself counted.
+    /// Most levels of nesting, including the object itself.
     pub const MAX_DEPTH: usize = 8;
 
-    /// Attaches this object.
+    /// Creates metadata from this object.
     ///
     /// # Errors
     /// [`MetadataError`] past [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_DEPTH`](Self::MAX_DEPTH).
@@ -44,31 +44,31 @@ impl Metadata {
         Ok(Self(object))
     }
 
-    /// What was attached once, as it was stored. Its size was checked then, and by whoever wrote it.
+    /// Wraps an object that was read from the store. The process that wrote it checked its size then.
     pub(super) fn stored(object: Map<String, Value>) -> Self {
         Self(object)
     }
 
-    /// The object.
+    /// Returns the object.
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// The object as compact JSON.
+    /// Returns the object as compact JSON.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
-    /// Whether nothing is attached.
+    /// Returns whether nothing is attached.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Levels of arrays and objects. `serde_json` stops reading at 128, so the recursion is bounded by what a
-/// host builds in memory.
+/// Returns the number of levels of arrays and objects. `serde_json` stops reading at 128, so the recursion is bounded
+/// unless a host builds a deeper value in memory.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or_default(),
@@ -102,27 +102,27 @@ impl From<Metadata> for Map<String, Value> {
     }
 }
 
-/// Shows the size only: what hosts attach may be personal data.
+/// Shows the size only, since hosts may attach personal data.
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Metadata({} members)", self.0.len())
     }
 }
 
-/// Metadata cannot be attached.
+/// Why an object cannot be attached to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadataError {
-    /// It is larger than 4,096 bytes.
+    /// The object is larger than 4,096 bytes.
     #[error("the metadata has {bytes} bytes, more than 4,096")]
     Size {
-        /// Its size as compact JSON.
+        /// The object's size as compact JSON, in bytes.
         bytes: usize,
     },
-    /// It nests deeper than 8 levels.
+    /// The object nests deeper than 8 levels.
     #[error("the metadata nests deeper than 8 levels")]
     Depth,
-    /// It is not a JSON object.
+    /// The value is not a JSON object.
     #[error("metadata is a JSON object")]
     NotAnObject,
 }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn size_and_depth_are_bounded() {
-        // {"a":"…"} is eight bytes around the text.
+        // `{"a":"…"}` adds eight bytes to the text.
         assert!(Metadata::try_from(json!({"a": "x".repeat(4_088)})).is_ok());
         assert_eq!(
             Metadata::try_from(json!({"a": "x".repeat(4_089)})),

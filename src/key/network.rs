@@ -1,4 +1,4 @@
-//! From where a key may be used.
+//! The networks from which a key may be used.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use super::{EmptyError, NonEmpty};
 
 /// A range of addresses in CIDR notation, such as `203.0.113.0/24`, `2001:db8::/32` or a single address.
 ///
-/// IPv4-mapped IPv6 (`::ffff:203.0.113.7`, RFC 4291 §2.5.5.2) is the same as the IPv4 it maps, in ranges
-/// and in client addresses alike. An IPv6 range that is wider than the mapped block holds no IPv4 address.
+/// IPv4-mapped IPv6 (`::ffff:203.0.113.7`, RFC 4291 §2.5.5.2) is the same as the IPv4 it maps, in ranges and in client
+/// addresses alike. An IPv6 range that is wider than the mapped block contains no IPv4 address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether the address lies in the range.
+    /// Returns whether the address is in the range.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
@@ -70,26 +70,28 @@ impl fmt::Display for Network {
 
 text_form!(Network, NetworkError);
 
-/// The text is not a range of addresses.
+/// Why a text is not a range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// It is neither an address nor in CIDR notation.
+    /// The text is neither an address nor in CIDR notation.
     #[error("a network is an address, or an address and a prefix length")]
     Malformed,
-    /// Bits are set past the prefix: more likely a slip than a range.
+    /// Bits are set past the prefix length, which is more likely a mistake than a range.
     #[error("bits are set past the prefix length; the range would be {0}")]
     HostBits(Network),
 }
 
-/// From where a key may be used: anywhere, or only from the networks listed.
+/// The networks from which a key may be used: any, or only the listed ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Networks {
-    /// From anywhere.
+    /// A key that may be used from any address.
     #[default]
     Any,
-    /// From these networks; a request whose address is not known is refused.
+    /// A key that may be used only from these networks.
+    ///
+    /// A request with an unknown address is refused.
     Only(NonEmpty<Network>),
 }
 
@@ -97,15 +99,17 @@ impl Networks {
     /// Most networks a key may be restricted to.
     pub const MAX: usize = 100;
 
-    /// A restriction to these.
+    /// Creates a restriction to these networks.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are none: an empty list never means everywhere.
+    /// [`EmptyError`] if there are no networks: an empty list never means everywhere.
     pub fn only(networks: impl IntoIterator<Item = Network>) -> Result<Self, EmptyError> {
         NonEmpty::new(networks).map(Self::Only)
     }
 
-    /// Whether a request from this address is admitted; an unknown address only if there is no rule.
+    /// Returns whether a request from this address is admitted.
+    ///
+    /// A request with an unknown address (`None`) is admitted only if there is no restriction.
     #[must_use]
     pub fn permit(&self, client: Option<IpAddr>) -> bool {
         match (self, client) {
@@ -115,15 +119,16 @@ impl Networks {
         }
     }
 
-    /// What both permit; `None` if that is nothing, or more networks than a key may be restricted to.
+    /// Returns the networks that both permit; `None` if there is no such network, or more than a key may be restricted
+    /// to.
     pub(crate) fn common(&self, other: &Self) -> Option<Self> {
         if self.within(other) {
             return Some(self.clone());
         }
         let (Self::Only(ours), Self::Only(theirs)) = (self, other) else {
-            return Some(other.clone()); // This one permits any.
+            return Some(other.clone()); // `self` permits any network.
         };
-        // Of two networks that meet, one holds the other.
+        // Two networks that overlap are nested: one contains the other.
         let both = ours.iter().flat_map(|our| {
             theirs.iter().filter_map(move |their| {
                 let is_inner = their.0.contains(&our.0);
@@ -138,7 +143,7 @@ impl Networks {
         (both.len() <= Self::MAX).then_some(Self::Only(both))
     }
 
-    /// Whether every address these permit, `ceiling` permits too.
+    /// Whether `ceiling` permits every address that `self` permits.
     pub(crate) fn within(&self, ceiling: &Self) -> bool {
         match (self, ceiling) {
             (_, Self::Any) => true,
@@ -154,14 +159,14 @@ impl Networks {
     }
 }
 
-/// A restriction to this one.
+/// A restriction to this one network.
 impl From<Network> for Networks {
     fn from(network: Network) -> Self {
         Self::Only(NonEmpty::one(network))
     }
 }
 
-/// `any`, or what is listed.
+/// `any`, or the list of networks.
 impl fmt::Display for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

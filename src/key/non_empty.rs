@@ -1,4 +1,4 @@
-//! A set that cannot be empty, so that "nothing listed" can never be taken for "everything".
+//! A set that cannot be empty, so that an empty list never means "everything".
 
 use std::fmt;
 
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 pub struct NonEmpty<T>(Box<[T]>);
 
 impl<T: Ord> NonEmpty<T> {
-    /// The set of these elements.
+    /// Creates a set of these elements.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are none.
+    /// [`EmptyError`] if there are no elements.
     pub fn new(elements: impl IntoIterator<Item = T>) -> Result<Self, EmptyError> {
         let mut elements: Vec<T> = elements.into_iter().collect();
         elements.sort_unstable();
@@ -33,13 +33,13 @@ impl<T: Ord> NonEmpty<T> {
         Ok(Self(elements.into_boxed_slice()))
     }
 
-    /// The set of one element.
+    /// Creates a set of one element.
     #[must_use]
     pub fn one(element: T) -> Self {
         Self(Box::new([element]))
     }
 
-    /// Whether the set holds the element.
+    /// Returns whether the set contains the element.
     #[must_use]
     pub fn contains(&self, element: &T) -> bool {
         self.0.binary_search(element).is_ok()
@@ -47,18 +47,18 @@ impl<T: Ord> NonEmpty<T> {
 }
 
 impl<T> NonEmpty<T> {
-    /// The elements in ascending order.
+    /// Iterates over the elements in ascending order.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
 
-    /// The elements in ascending order.
+    /// Returns the elements in ascending order.
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
         &self.0
     }
 
-    /// How many elements there are; at least one.
+    /// Returns the number of elements, which is at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -95,7 +95,7 @@ impl<T: fmt::Debug> fmt::Debug for NonEmpty<T> {
     }
 }
 
-/// The elements, one space between each two: for scopes, the form of RFC 6749 §3.3.
+/// The elements with one space between each two: for scopes, the form of RFC 6749 §3.3.
 impl<T: fmt::Display> fmt::Display for NonEmpty<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, element) in self.iter().enumerate() {
@@ -108,7 +108,7 @@ impl<T: fmt::Display> fmt::Display for NonEmpty<T> {
     }
 }
 
-/// A list that must not be empty is.
+/// An empty list where at least one element is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the list is empty")]
 pub struct EmptyError;

@@ -1,8 +1,8 @@
-//! Where a secret came from, which says how strong it is.
+//! The origin of a secret, from which its strength follows.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a key's secret came from. Kept with the key, so that a weak secret is never moved to a fast hash.
+/// The origin of a key's secret, kept with the key so that a weak secret is never moved to a fast hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -12,21 +12,21 @@ pub enum SecretOrigin {
         /// Entropy in bits, rounded down.
         entropy_bits: u16,
     },
-    /// It was brought from elsewhere.
+    /// The secret was imported from another system.
     Imported {
-        /// Entropy in bits, as declared at the import; unknown counts as weak.
+        /// Entropy in bits, as declared at the import; `None` (unknown) counts as weak.
         #[serde(rename = "declared_bits")]
         entropy_bits: Option<u16>,
     },
 }
 
 impl SecretOrigin {
-    /// Least entropy in bits for which a fast hash is enough: what NIST SP 800-63B-4 asks of look-up secrets,
-    /// here by analogy.
+    /// Least entropy in bits for which a fast hash is enough: the bound of NIST SP 800-63B-4 for look-up secrets,
+    /// applied by analogy.
     pub const STRONG_BITS: u16 = 112;
 
-    /// The same, but for a secret of this many visible ASCII characters, which hold no more than 6.55 bits each: more
-    /// than that nobody can vouch for.
+    /// Returns the origin, with a declared entropy that is impossible replaced by unknown: `characters` visible ASCII
+    /// characters hold at most 6.55 bits each.
     pub(crate) fn at_most(self, characters: usize) -> Self {
         match self {
             Self::Imported {
@@ -38,7 +38,7 @@ impl SecretOrigin {
         }
     }
 
-    /// Whether the secret is strong enough for a fast hash.
+    /// Returns whether the secret is strong enough for a fast hash.
     #[must_use]
     pub fn is_strong(&self) -> bool {
         match self {

@@ -1,14 +1,14 @@
-//! Reading a key text: no allocation, no hash but the checksum, and a stop at the first byte that cannot be.
+//! The parser of key texts: it allocates nothing, hashes only the checksum, and stops at the first invalid byte.
 
 use std::fmt;
 
 use super::format::OVERHEAD;
 use super::{Environment, KeyFormat, KeyId, base62};
 
-/// Longest credential that is looked at, in bytes.
+/// Longest credential that the parser accepts, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
 
-/// A key text taken apart. Nothing is known yet about whether such a key exists.
+/// The parts of a key text, before any check whether the key exists.
 #[derive(Clone, Copy)]
 pub struct ParsedKey<'a> {
     environment: Option<&'a Environment>,
@@ -17,19 +17,19 @@ pub struct ParsedKey<'a> {
 }
 
 impl<'a> ParsedKey<'a> {
-    /// The environment that the text names; `None` for the two-value form, which names none.
+    /// Returns the environment in the text; `None` for the two-value form, which names no environment.
     #[must_use]
     pub fn environment(&self) -> Option<&'a Environment> {
         self.environment
     }
 
-    /// The key's id.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The secret that was presented: ASCII letters and digits, as many as the format has.
+    /// Returns the presented secret: ASCII letters and digits, as many as the format requires.
     ///
     /// # Security
     /// It may be a real key's secret. Never log or store it.
@@ -49,8 +49,9 @@ impl fmt::Debug for ParsedKey<'_> {
     }
 }
 
-/// Why a credential is no key text of this format. For the operator: a caller is told no more than that
-/// the credential was refused. Holds none of the text.
+/// Why a credential is not a key text of this format.
+///
+/// It is for the operator and contains no part of the text: a caller only learns that the credential was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyTextError {
@@ -66,7 +67,7 @@ pub enum KeyTextError {
     /// The credential is not encoded as its scheme asks.
     #[error("the credential is not encoded as its scheme asks")]
     Undecodable,
-    /// The credential is empty.
+    /// The credential is not encoded as its scheme requires.
     #[error("the credential is empty")]
     Empty,
     /// The credential is longer than any key.
@@ -81,40 +82,40 @@ pub enum KeyTextError {
     /// The text does not begin with the format's prefix.
     #[error("the text does not begin with this application's prefix")]
     Prefix,
-    /// The prefix and environment are right but for upper and lower case.
+    /// The prefix and environment are right except for upper and lower case.
     #[error("the text's prefix or environment is in the wrong case")]
     Recased,
     /// The text names an environment that is not accepted here.
     #[error("the text names an environment that is not accepted here")]
     Environment,
-    /// The text is cut short.
+    /// The text is shorter than a key.
     #[error("the text is {missing} characters short")]
     Truncated {
-        /// How many characters are missing.
+        /// The number of missing characters.
         missing: usize,
     },
-    /// The text goes on past the end of a key.
+    /// The text is longer than a key.
     #[error("the text is {extra} characters too long")]
     Extended {
-        /// How many characters are too many.
+        /// The number of characters beyond the end of a key.
         extra: usize,
     },
     /// A byte is not an ASCII letter or digit.
     #[error("the byte at position {position} is not a letter or digit")]
     Character {
-        /// Position in bytes from the start of the text (of the secret, in the two-value form).
+        /// Position in bytes from the start of the text (from the start of the secret in the two-value form).
         position: usize,
     },
     /// The checksum does not match: the text was mistyped or altered.
     #[error("the checksum does not match: the text was mistyped or altered")]
     Checksum,
-    /// The id is not one, or not in its one spelling.
+    /// The id is out of range or not in its canonical spelling.
     #[error("the id is not one, or not in its one spelling")]
     Id,
 }
 
 impl KeyTextError {
-    /// A short stable name, as used in the published test vectors.
+    /// Returns a short stable name, as used in the published test vectors.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -159,7 +160,7 @@ pub(super) fn text<'a>(
     let (covered, sum) = text
         .split_last_chunk::<{ base62::CHECKSUM_DIGITS }>()
         .ok_or(malformed)?;
-    // Its digits have one spelling: numbers can be compared in their place.
+    // A checksum's digits have one spelling, so comparing numbers is enough.
     if base62::decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
         return Err(malformed);
     }
@@ -191,7 +192,7 @@ pub(super) fn pair<'a>(
     })
 }
 
-/// CRC-32 (ISO-HDLC, as in zlib and PNG) of all that stands before it, in base62.
+/// CRC-32 (ISO-HDLC, as in zlib and PNG) of everything before it, in base62.
 pub(super) fn checksum(covered: &[u8]) -> [u8; base62::CHECKSUM_DIGITS] {
     let mut digits = [0; base62::CHECKSUM_DIGITS];
     base62::encode(u128::from(crc32fast::hash(covered)), &mut digits);
@@ -238,7 +239,7 @@ fn check_digits(body: &[u8], offset: usize) -> Result<(), KeyTextError> {
     }
 }
 
-/// Says what is wrong with the head of a text that has none of the format's heads.
+/// Returns the fault in the head of a text that begins with no head of the format.
 fn diagnose_head(format: &KeyFormat, text: &[u8]) -> KeyTextError {
     let begins_with = |head: &str| {
         text.get(..head.len())
@@ -247,7 +248,7 @@ fn diagnose_head(format: &KeyFormat, text: &[u8]) -> KeyTextError {
     if format.heads().any(|(_, head)| begins_with(head)) {
         return KeyTextError::Recased;
     }
-    // A key cut within its head is cut short, not of another prefix.
+    // A key that is cut within its head is truncated, not of another prefix.
     if let Some((_, head)) = format
         .heads()
         .find(|(_, head)| head.as_bytes().starts_with(text))

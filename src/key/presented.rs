@@ -1,12 +1,12 @@
-//! What a caller sent as its credential, before anything is known about it.
+//! The credential that a caller sent, before any check.
 
 use std::fmt;
 
 use super::{KeyFormat, KeyTextError, ParsedKey};
 
-/// A credential as it came: one text, an id and a secret, none, or too many.
+/// A credential as received: one text, an id and a secret, no credential, or too many.
 ///
-/// Takes bytes as well as text, since header values need not be UTF-8. `Debug` shows the form only.
+/// It accepts bytes as well as text, since header values need not be UTF-8. `Debug` shows the form only.
 #[derive(Clone, Copy)]
 pub struct PresentedKey<'a>(Presentation<'a>);
 
@@ -21,16 +21,16 @@ enum Presentation<'a> {
 }
 
 impl<'a> PresentedKey<'a> {
-    /// The whole key in one value, without a scheme such as `Bearer`.
+    /// Creates a credential from the whole key in one value, without a scheme such as `Bearer`.
     #[must_use]
     pub fn text<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Self {
         Self(Presentation::Text(text.as_ref()))
     }
 
-    /// The key as two values: the 36-character id and the secret.
+    /// Creates a credential from two values: the 36-character id and the secret.
     ///
     /// # Security
-    /// A secret that stands alone cannot be told from other text: keep the header that bears it out of logs.
+    /// A secret alone cannot be recognized among other text: keep the header that contains it out of logs.
     #[must_use]
     pub fn pair<I, S>(id: &'a I, secret: &'a S) -> Self
     where
@@ -43,32 +43,34 @@ impl<'a> PresentedKey<'a> {
         })
     }
 
-    /// One value of the two-value form came without the other.
+    /// Represents one value of the two-value form without the other.
     #[must_use]
     pub const fn half_pair() -> Self {
         Self(Presentation::HalfPair)
     }
 
-    /// A credential came that is not encoded as its scheme asks, such as `Basic` without base64.
+    /// Represents a credential that is not encoded as its scheme requires, such as `Basic` without base64.
     #[must_use]
     pub const fn undecodable() -> Self {
         Self(Presentation::Undecodable)
     }
 
-    /// No credential came.
+    /// Represents a request without a credential.
     #[must_use]
     pub const fn none() -> Self {
         Self(Presentation::Absent)
     }
 
-    /// More than one credential came, equal or not (RFC 6750 §3.1 `invalid_request`).
+    /// Represents more than one credential, equal or not (RFC 6750 §3.1 `invalid_request`).
     #[must_use]
     pub const fn several() -> Self {
         Self(Presentation::Ambiguous)
     }
 
-    /// The one credential among those that came: none gives [`none`](Self::none), and more than one is
-    /// refused as a bad request, equal or not (RFC 6750 §3.1 `invalid_request`).
+    /// Returns the only credential of a request that may have carried several.
+    ///
+    /// Without a credential the result is [`none`](Self::none). More than one is refused as a bad request, equal or
+    /// not (RFC 6750 §3.1 `invalid_request`).
     ///
     /// ```
     /// use keyward::key::PresentedKey;
@@ -88,7 +90,7 @@ impl<'a> PresentedKey<'a> {
         }
     }
 
-    /// The text, where it came as one.
+    /// Returns the text; `None` if the credential is not a single text.
     pub(super) fn whole_text(self) -> Option<&'a [u8]> {
         match self.0 {
             Presentation::Text(text) => Some(text),

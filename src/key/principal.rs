@@ -1,4 +1,4 @@
-//! Who owns a key, and who acts.
+//! The owners of keys and the actors of changes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,9 @@ use super::Redactor;
 use super::tenant::is_name;
 use super::text::text_form;
 
-/// A user, an integration or a part of the system, by the host's name for it.
+/// A user, an integration or a part of the system, under the host's name for it.
 ///
-/// Written `user:alice`, `integration:power-bi`, `system:setup`. The name is 1 to 128 visible ASCII characters.
+/// It is written `user:alice`, `integration:power-bi`, `system:setup`. The name is 1 to 128 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Principal {
@@ -40,7 +40,7 @@ impl Kind {
 }
 
 impl Principal {
-    /// A person.
+    /// Creates a principal for a person.
     ///
     /// # Errors
     /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
@@ -48,7 +48,7 @@ impl Principal {
         Self::of(Kind::User, name)
     }
 
-    /// A program that acts for a tenant.
+    /// Creates a principal for a program that acts for a tenant.
     ///
     /// # Errors
     /// As [`user`](Self::user).
@@ -56,7 +56,7 @@ impl Principal {
         Self::of(Kind::Integration, name)
     }
 
-    /// A part of the host application itself.
+    /// Creates a principal for a part of the host application itself.
     ///
     /// # Errors
     /// As [`user`](Self::user).
@@ -82,11 +82,11 @@ impl Principal {
         }
     }
 
-    /// The same with keys in its name masked.
+    /// Returns the principal with keys in its name masked.
     pub(crate) fn masked(&self, redactor: &Redactor) -> Self {
         match redactor.redact(&self.name) {
             Cow::Borrowed(_) => self.clone(),
-            // A mask is shorter than what it masks, and visible.
+            // Still a valid name: a mask is visible ASCII, and shorter than the text it replaces.
             Cow::Owned(name) => Self {
                 kind: self.kind,
                 name: name.into(),
@@ -94,25 +94,25 @@ impl Principal {
         }
     }
 
-    /// The name, without the kind.
+    /// Returns the name without the kind.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is a person.
+    /// Returns whether it is a person.
     #[must_use]
     pub fn is_user(&self) -> bool {
         self.kind == Kind::User
     }
 
-    /// Whether it is a program that acts for a tenant.
+    /// Returns whether it is a program that acts for a tenant.
     #[must_use]
     pub fn is_integration(&self) -> bool {
         self.kind == Kind::Integration
     }
 
-    /// Whether it is a part of the host application itself.
+    /// Returns whether it is a part of the host application itself.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.kind == Kind::System
@@ -138,7 +138,7 @@ impl fmt::Display for Principal {
 
 text_form!(Principal, PrincipalError);
 
-/// The text does not name a user, an integration or a part of the system.
+/// A text that does not name a user, an integration or a part of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a principal is `user:`, `integration:` or `system:` and 1 to 128 visible ASCII characters"

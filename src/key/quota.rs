@@ -1,11 +1,11 @@
-//! How often a key may be used.
+//! Limits on the number of requests in a window.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// At most `limit` requests in any window of this length.
+/// A limit of requests in any window of a given length.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A quota is declared on a key, kept and shown. It is not counted yet: this version enforces a key's limit
-/// on concurrent requests and no quota.
+/// A quota is declared on a key, stored and shown. It is not counted yet: this version enforces a key's limit on
+/// concurrent requests and no quota.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "QuotaParts", into = "QuotaParts")]
 pub struct Quota {
@@ -31,10 +31,10 @@ impl Quota {
     /// Most quotas a key can carry.
     pub const MAX_PER_KEY: usize = 8;
 
-    /// At most `limit` requests in any `window`, under a name such as `minute`.
+    /// Creates a quota of at most `limit` requests in any `window`, under a name such as `minute`.
     ///
     /// # Errors
-    /// [`QuotaError`] unless the name is 1 to 32 lower-case ASCII letters, digits, `_` and `-`, and the window
+    /// [`QuotaError`] unless the name is 1 to 32 lower-case ASCII letters, digits, `_` and `-`, and the window is
     /// whole seconds from 1 second to 366 days.
     pub fn new(name: &str, limit: NonZeroU32, window: Duration) -> Result<Self, QuotaError> {
         let allowed = |byte: u8| {
@@ -54,25 +54,25 @@ impl Quota {
         })
     }
 
-    /// The quota's name.
+    /// Returns the quota's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Most requests in a window.
+    /// Returns the maximum number of requests in a window.
     #[must_use]
     pub fn limit(&self) -> NonZeroU32 {
         self.limit
     }
 
-    /// Length of the window.
+    /// Returns the length of the window.
     #[must_use]
     pub fn window(&self) -> Duration {
         self.window
     }
 
-    /// Whether whoever keeps to this quota keeps to `other` too: no more requests, in no shorter a window.
+    /// Whether this quota is at least as strict as `other`: no more requests, in no shorter a window.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.limit <= other.limit && self.window >= other.window
     }
@@ -108,14 +108,14 @@ impl From<Quota> for QuotaParts {
     }
 }
 
-/// A quota cannot be made.
+/// Why a quota is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuotaError {
     /// The name is malformed.
     #[error("a quota's name is 1 to 32 lower-case letters, digits, `_` and `-`")]
     Name,
-    /// The window is out of bounds.
+    /// The window is out of bounds, or not in whole seconds.
     #[error("a quota's window is whole seconds, from 1 second to 366 days")]
     Window,
 }

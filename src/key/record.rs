@@ -1,4 +1,4 @@
-//! The key as the application's domain knows it.
+//! The key as a domain object.
 
 use std::num::NonZeroU32;
 
@@ -11,9 +11,9 @@ use super::{
     Resources, Revocation, SecretOrigin, TenantId, Title,
 };
 
-/// All that is known of a key but its secret. Read only: the manager changes keys, by named fields.
+/// All data of a key except its secret.
 ///
-/// Instants are UTC in whole microseconds.
+/// It is read only: the manager changes keys, by named fields. Instants are UTC in whole microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
     pub(crate) id: KeyId,
@@ -42,12 +42,13 @@ pub struct KeyRecord {
     pub(crate) rotation: Option<Rotated>,
     pub(crate) legacy: Option<LegacyText>,
     pub(crate) revision: u64,
-    /// Whether this process had seen its [end](Self::end) pass when the record was read.
+    /// Whether this process had seen the key's [end](Self::end) pass when it read the record.
     pub(crate) has_passed: HasPassed,
 }
 
-/// Whether an end was seen to pass. It says nothing about the key, but about who read it: records that differ in
-/// nothing else are equal.
+/// Whether this process had seen an end pass.
+///
+/// It describes the reader, not the key: records that differ in nothing else are equal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct HasPassed(pub(crate) bool);
 
@@ -59,20 +60,20 @@ impl PartialEq for HasPassed {
 
 impl Eq for HasPassed {}
 
-/// That a key has a successor.
+/// The successor of a rotated key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Rotated {
-    /// The key that takes its place.
+    /// The id of the successor.
     pub successor: KeyId,
-    /// When the successor was issued.
+    /// The instant at which the successor was issued.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The first instant at which only the successor is good; none: once this key is revoked.
+    /// The first instant at which only the successor is valid; `None` if both are valid until this key is revoked.
     #[serde(with = "time::serde::rfc3339::option")]
     pub overlap_ends: Option<OffsetDateTime>,
-    /// When the key would have expired without a successor; none: never.
+    /// The instant at which the key would have expired without a successor; `None` if it would never have expired.
     #[serde(with = "time::serde::rfc3339::option")]
     pub own_end: Option<OffsetDateTime>,
 }
@@ -86,170 +87,172 @@ pub(crate) struct LegacyText {
 }
 
 impl KeyRecord {
-    /// The key's id.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Whose key it is.
+    /// Returns the tenant that the key belongs to.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Which user, integration or part of the system it was issued to.
+    /// Returns the user, integration or part of the system that the key was issued to.
     #[must_use]
     pub fn owner(&self) -> &Principal {
         &self.owner
     }
 
-    /// What people call it.
+    /// Returns the key's title.
     #[must_use]
     pub fn title(&self) -> &Title {
         &self.title
     }
 
-    /// The prefix of the format it was issued in.
+    /// Returns the prefix of the format in which the key was issued.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The environment it was issued for. The digest binds it.
+    /// Returns the environment for which the key was issued; the digest binds it.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// What it may do.
+    /// Returns the key's access: everything, or scopes.
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// Which things it may touch.
+    /// Returns the resources to which the key is restricted.
     #[must_use]
     pub fn resources(&self) -> &Resources {
         &self.resources
     }
 
-    /// From where it may be used.
+    /// Returns the networks from which the key may be used.
     #[must_use]
     pub fn networks(&self) -> &Networks {
         &self.networks
     }
 
-    /// The quotas declared on it.
+    /// Returns the quotas declared on the key.
     #[must_use]
     pub fn quotas(&self) -> &[Quota] {
         &self.quotas
     }
 
-    /// Most requests that it may have in flight at once on one node; `None`: no limit. Each node counts for itself, so
-    /// that several nodes together admit several times as many.
+    /// Returns the maximum number of requests in flight at once on one node; `None` if there is no limit.
+    ///
+    /// Each node counts for itself, so several nodes together admit several times as many.
     #[must_use]
     pub fn concurrency(&self) -> Option<NonZeroU32> {
         self.concurrency
     }
 
-    /// What the host attached. Untrusted.
+    /// Returns the metadata that the host attached, which is untrusted.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Where its secret came from.
+    /// Returns the origin of the key's secret.
     #[must_use]
     pub fn origin(&self) -> SecretOrigin {
         self.origin
     }
 
-    /// What is kept of its secret.
+    /// Returns the digest of the key's secret.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// When it was issued.
+    /// Returns the instant at which the key was issued.
     #[must_use]
     pub fn created_at(&self) -> OffsetDateTime {
         self.created_at
     }
 
-    /// Who issued it.
+    /// Returns the actor who issued the key.
     #[must_use]
     pub fn created_by(&self) -> &Principal {
         &self.created_by
     }
 
-    /// The first instant at which it is valid; none: from the start.
+    /// Returns the first instant at which the key is valid; `None` if it is valid from the start.
     #[must_use]
     pub fn not_before(&self) -> Option<OffsetDateTime> {
         self.not_before
     }
 
-    /// The first instant at which it is no longer valid; none: until revoked.
+    /// Returns the first instant at which the key is no longer valid; `None` if it is valid until revoked.
     #[must_use]
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
         self.expires_at
     }
 
-    /// When it was switched off, where it is.
+    /// Returns the instant at which the key was suspended; `None` if it is not suspended.
     #[must_use]
     pub fn suspended_at(&self) -> Option<OffsetDateTime> {
         self.suspended_at
     }
 
-    /// When and why it was revoked, where it has been.
+    /// Returns when and why the key was revoked; `None` if it is not revoked.
     #[must_use]
     pub fn revocation(&self) -> Option<&Revocation> {
         self.revocation.as_ref()
     }
 
-    /// The key that it replaces, where it came of a rotation.
+    /// Returns the key that this one replaces; `None` if it did not come from a rotation.
     #[must_use]
     pub fn predecessor(&self) -> Option<KeyId> {
         self.predecessor
     }
 
-    /// The first key of its line of rotations; its own id where there was none.
+    /// Returns the first key of the line of rotations; the key's own id if there was no rotation.
     #[must_use]
     pub fn lineage(&self) -> KeyId {
         self.lineage
     }
 
-    /// Its successor, and until when both are good, once it has one.
+    /// Returns the successor and the end of the overlap; `None` if the key has no successor.
     #[must_use]
     pub fn rotation(&self) -> Option<&Rotated> {
         self.rotation.as_ref()
     }
 
-    /// The name of the legacy format of its text; `None` for keys of the application's own format.
+    /// Returns the name of the legacy format of the key's text; `None` for keys of the application's own format.
     #[must_use]
     pub fn legacy_format(&self) -> Option<&str> {
         self.legacy.as_ref().map(|legacy| &*legacy.format)
     }
 
-    /// 1 when issued, and one more at each change.
+    /// Returns the revision: 1 when issued, and one more at each change except a rehash.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// Whether a kill switch, set to an instant after this key was issued, has ended it.
+    /// Returns whether a kill switch has ended this key: a cutoff at an instant after the key was issued.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.cutoff.is_some_and(|cutoff| self.created_at < cutoff)
     }
 
-    /// The first instant at which its expiry or the end of its rotation's overlap ends it. `None`: neither ever does.
+    /// Returns the first instant at which expiry or the end of a rotation's overlap ends the key; `None` if neither
+    /// ever does.
     pub(crate) fn end(&self) -> Option<OffsetDateTime> {
         let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
         self.expires_at.into_iter().chain(overlap_ends).min()
     }
 
-    /// The instant by which its ends are judged: no earlier than its end, if that was seen to pass.
+    /// Returns the instant by which the key's ends are judged: no earlier than its end, if that was seen to pass.
     fn latest_seen(&self, now: OffsetDateTime) -> OffsetDateTime {
         match self.end() {
             Some(end) if self.has_passed.0 => end.max(now),
@@ -257,7 +260,7 @@ impl KeyRecord {
         }
     }
 
-    /// Whether a rotation has ended it: its successor's overlap with it is over.
+    /// Returns whether a rotation has ended the key: its overlap with the successor is over.
     ///
     /// An end that the [`Keyward`](crate::Keyward) had seen pass when it read the record has passed at any instant, as
     /// for [`status`](Self::status).
@@ -267,11 +270,13 @@ impl KeyRecord {
         overlap_ends.is_some_and(|end| self.latest_seen(now) >= end)
     }
 
-    /// The key's state at an instant. A key that a kill switch or a rotation has ended counts as revoked.
+    /// Returns the key's state at an instant.
     ///
-    /// A key that the [`Keyward`](crate::Keyward) had seen expired when it read the record is expired at any instant: a
-    /// clock that runs back revives neither the key nor its status. See
-    /// [`forget_future_ends`](crate::Keyward::forget_future_ends) for a clock that had leapt ahead.
+    /// A key that a kill switch or a rotation has ended counts as revoked.
+    ///
+    /// A key that the [`Keyward`](crate::Keyward) had seen expired when it read the record is expired at any instant:
+    /// a clock that runs back revives neither the key nor its status. For a clock that had leapt ahead, see
+    /// [`forget_future_ends`](crate::Keyward::forget_future_ends).
     #[must_use]
     pub fn status(&self, now: OffsetDateTime) -> KeyStatus {
         if self.revocation.is_some() || self.is_cut_off() || self.is_superseded(now) {
@@ -290,7 +295,9 @@ impl KeyRecord {
         }
     }
 
-    /// The part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`. None of it is secret.
+    /// Returns the part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`.
+    ///
+    /// No part of it is secret.
     #[must_use]
     pub fn display_prefix(&self) -> String {
         if let Some(legacy) = &self.legacy {
@@ -303,7 +310,7 @@ impl KeyRecord {
         text
     }
 
-    /// What a host may send to a browser: the record without its digest.
+    /// Returns the view that a host may send to a browser: the record without its digest.
     #[must_use]
     pub fn view(&self, now: OffsetDateTime) -> KeyView {
         KeyView::new(self, now)

@@ -1,4 +1,4 @@
-//! Masking keys in text that is about to be logged or shown.
+//! Masking of keys in text that is about to be logged or shown.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,21 @@ use super::format::{DISPLAYED_ID_DIGITS, OVERHEAD};
 const MASK: &str = "[redacted]";
 const MAX_ENVIRONMENT: usize = 16;
 
-/// Characters within a key that are no letters or digits, before what follows is held to be other text.
+/// Most characters within a key that are not letters or digits. After more, the rest is taken for other text.
 const MAX_BREAKS: usize = 4;
 
-/// Masks an application's keys wherever they stand in a text, and leaves the display prefix.
+/// Masks an application's keys anywhere in a text, and leaves their display prefix.
 ///
-/// It would rather mask too much: the prefix and environment match in any case, the environment may be any, and a key
-/// that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character of a secret.
-/// What it cannot see: the secret of the two-value form standing alone, a key in base64, as `Basic` credentials have
-/// it, a key whose prefix or environment is damaged, and what follows white space, a quotation mark or more than four
-/// other characters that are no letters or digits within a key.
+/// When in doubt, the redactor masks: the prefix and environment match in any case, the environment may be any, and a
+/// key that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character of a
+/// secret.
+///
+/// The redactor cannot find:
+/// - the secret of the two-value form alone,
+/// - a key in base64, as in `Basic` credentials,
+/// - a key with a damaged prefix or environment,
+/// - the rest of a key after white space, a quotation mark or more than four other characters that are not letters or
+///   digits.
 ///
 /// ```
 /// use keyward::key::{KeyFormat, KeyId, Secret};
@@ -35,7 +40,7 @@ const MAX_BREAKS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Redactor {
     prefix: Box<str>,
-    /// Digits of an id, a secret and a checksum.
+    /// Number of digits of an id, a secret and a checksum.
     body_length: usize,
 }
 
@@ -47,12 +52,12 @@ impl Redactor {
         }
     }
 
-    /// The text with every key masked; borrowed where there is none.
+    /// Returns the text with every key masked; borrowed if it contains no key.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut masked = String::new();
         let mut copied = 0;
-        // A key may begin within what is masked of the one before: what is masked of it is masked, too.
+        // A key may begin within the masked part of the one before: its own masked part is masked, too.
         for (start, end) in self.keys(text, base62::ID_DIGITS + 1) {
             if start > copied {
                 masked.push_str(text.get(copied..start).unwrap_or_default());
@@ -67,9 +72,10 @@ impl Redactor {
         Cow::Owned(masked)
     }
 
-    /// Whether the text holds a key with at least half of its secret.
+    /// Returns whether the text contains a key with at least half of its secret.
     ///
-    /// Stricter than what is masked: an `acme_corp_nightly-snowflake-export` is a name, and not to be refused.
+    /// This is stricter than [`redact`](Self::redact): `acme_corp_nightly-snowflake-export` is a name, and must not be
+    /// refused.
     #[must_use]
     pub fn finds_key(&self, text: &str) -> bool {
         let secret_length = self.body_length - OVERHEAD;
@@ -77,8 +83,8 @@ impl Redactor {
         self.keys(text, least).next().is_some()
     }
 
-    /// What to mask of each key that has this many letters and digits, in the order in which they begin: byte positions
-    /// in `text`.
+    /// Returns the part to mask of each key with at least `least` letters and digits, as byte positions in `text`, in
+    /// the order in which the keys begin.
     fn keys(&self, text: &str, least: usize) -> impl Iterator<Item = (usize, usize)> {
         let bytes = text.as_bytes();
         (0..bytes.len()).filter_map(move |at| {
@@ -100,9 +106,10 @@ impl Redactor {
         })
     }
 
-    /// How many digits a key's body has, and how long it is in bytes, up to a few other characters included.
+    /// Returns the number of digits of a key's body, and its length in bytes including up to [`MAX_BREAKS`] other
+    /// characters.
     ///
-    /// A body that is whole ends with its last digit; one that is not may go on behind what broke it.
+    /// A whole body ends with its last digit; a damaged one may continue after the characters that interrupt it.
     fn measure(&self, body: &str) -> (usize, usize) {
         let (mut digits, mut length, mut breaks) = (0, 0, 0);
         for (at, character) in body.char_indices() {
@@ -181,7 +188,7 @@ mod tests {
         damaged.push(text.to_uppercase());
         damaged.push(format!("{text}abc"));
         damaged.push(text.replacen("live", "other", 1));
-        // Behind something that looks like the beginning of a key.
+        // After text that looks like the beginning of a key.
         for before in [
             "acme_",
             "acme_live_",
@@ -191,7 +198,7 @@ mod tests {
         ] {
             damaged.push(format!("{before}{text}"));
         }
-        // One to four characters replaced by, or added, at every place of the body.
+        // One to four characters inserted, or replacing one, at every place of the body.
         for at in 10..text.len() {
             for broken in ["-", ".", "_", "\u{200d}", "%2D", "é"] {
                 damaged.push(format!("{}{broken}{}", &text[..at], &text[at..]));
@@ -230,7 +237,7 @@ mod tests {
             format!("{prefix}[redacted]{}[redacted], and more", &prefix[4..])
         );
 
-        // Put together by chance.
+        // Random combinations.
         let mut chance: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut below = |most: usize| {
             chance = chance

@@ -1,4 +1,4 @@
-//! Which of the application's things a key may touch.
+//! The application's resources that a key may access.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::text::text_form;
 use super::{EmptyError, NonEmpty};
 
-/// One thing of the application's: a kind and a value, such as `project` and `p-17`.
+/// A resource of the application: a kind and a value, such as `project` and `p-17`.
 ///
-/// The kind is 1 to 32 lower-case ASCII letters, digits and `_`; the value is 1 to 128 visible ASCII
-/// characters. Written `kind:value`.
+/// The kind is 1 to 32 lower-case ASCII letters, digits and `_`; the value is 1 to 128 visible ASCII characters. A
+/// resource is written `kind:value`.
 ///
 /// ```
 /// use keyward::key::Resource;
@@ -30,7 +30,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// A resource of this kind and value.
+    /// Creates a resource of this kind and value.
     ///
     /// # Errors
     /// [`ResourceError`] if either is malformed.
@@ -47,18 +47,18 @@ impl Resource {
         })
     }
 
-    /// What kind of thing it is.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// What kind of thing it is, to keep without allocating.
+    /// Returns the kind for a caller that keeps it, without allocating.
     pub(crate) fn shared_kind(&self) -> Arc<str> {
         Arc::clone(&self.kind)
     }
 
-    /// Which one it is.
+    /// Returns the value, which identifies the resource within its kind.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
@@ -87,7 +87,7 @@ impl fmt::Display for Resource {
 
 text_form!(Resource, ResourceError);
 
-/// The text is not a resource.
+/// Why a text is not a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResourceError {
@@ -99,7 +99,7 @@ pub enum ResourceError {
     Value,
 }
 
-/// Which things a key may touch: any, or only those listed of the kinds that the list names.
+/// The resources that a key may access: any, or in each listed kind only the listed ones.
 ///
 /// A key restricted to projects is not restricted in any other kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ pub enum Resources {
     /// No restriction in any kind.
     #[default]
     Any,
-    /// In each kind that is listed, only what is listed of it.
+    /// In each kind that is listed, only the listed resources.
     Only(NonEmpty<Resource>),
 }
 
@@ -116,21 +116,21 @@ impl Resources {
     /// Most resources a key may be restricted to.
     pub const MAX: usize = 1_000;
 
-    /// A restriction to these.
+    /// Creates a restriction to these resources.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are none: an empty list never means everything.
+    /// [`EmptyError`] if there are no resources: an empty list never means everything.
     pub fn only(resources: impl IntoIterator<Item = Resource>) -> Result<Self, EmptyError> {
         NonEmpty::new(resources).map(Self::Only)
     }
 
-    /// Whether the key is restricted in this kind.
+    /// Returns whether the key is restricted in this kind.
     #[must_use]
     pub fn restricts(&self, kind: &str) -> bool {
         !self.values(kind).is_empty()
     }
 
-    /// Whether the restriction leaves this resource.
+    /// Returns whether the key may access this resource.
     #[must_use]
     pub fn permit(&self, kind: &str, value: &str) -> bool {
         let of_kind = self.values(kind);
@@ -140,7 +140,7 @@ impl Resources {
                 .is_ok()
     }
 
-    /// What is listed of this kind, in ascending order; empty where the key is not restricted in it.
+    /// Returns the listed resources of this kind in ascending order; empty if the key is not restricted in it.
     #[must_use]
     pub fn values(&self, kind: &str) -> &[Resource] {
         let list = self.listed();
@@ -149,7 +149,7 @@ impl Resources {
         list.get(start..end).unwrap_or_default()
     }
 
-    /// The kinds the key is restricted in, each once.
+    /// Iterates over the kinds in which the key is restricted, each once.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.first_of_each_kind().map(Resource::kind)
     }
@@ -167,7 +167,8 @@ impl Resources {
             .filter_map(<[_]>::first)
     }
 
-    /// What both permit; `None` if in some kind that is nothing, or if it is more than a key may be restricted to.
+    /// Returns the resources that both permit; `None` if they have no resource in common in some kind, or more than a
+    /// key may be restricted to.
     pub(crate) fn common(&self, other: &Self) -> Option<Self> {
         if self.within(other) {
             return Some(self.clone());
@@ -183,7 +184,7 @@ impl Resources {
         (is_restricted && both.listed().len() <= Self::MAX).then_some(both)
     }
 
-    /// Whether whatever these permit, `ceiling` permits too.
+    /// Whether `ceiling` permits everything that `self` permits.
     pub(crate) fn within(&self, ceiling: &Self) -> bool {
         ceiling.kinds().all(|kind| {
             self.restricts(kind)
@@ -195,14 +196,14 @@ impl Resources {
     }
 }
 
-/// A restriction to this one.
+/// A restriction to this one resource.
 impl From<Resource> for Resources {
     fn from(resource: Resource) -> Self {
         Self::Only(NonEmpty::one(resource))
     }
 }
 
-/// `any`, or what is listed.
+/// `any`, or the list of resources.
 impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,11 +16,12 @@ use super::catalog::ScopeDeclaration;
 /// scope   = segment *( ":" segment )          ; at most 64 characters in all
 /// segment = 1*( ALPHA / DIGIT / "_" / "." / "-" )
 /// ```
-/// Case-sensitive, compared byte by byte. A subset of OAuth's `scope-token` (RFC 6749 §3.3), so that a
-/// scope can stand in a `WWW-Authenticate` header as it is. Nothing in the text has a meaning to Keyward:
-/// what a scope implies is said in the [`ScopeCatalog`](super::ScopeCatalog), never derived from its name.
+/// Scopes are case-sensitive and compared byte by byte. The grammar is a subset of OAuth's `scope-token` (RFC 6749
+/// §3.3), so that a `WWW-Authenticate` header can contain a scope as it is. No part of the text has a meaning to
+/// Keyward: the [`ScopeCatalog`](super::ScopeCatalog) declares the implications of a scope, and they never follow from
+/// its name.
 ///
-/// Made by [`scope!`](crate::scope) from a literal, or parsed at run time.
+/// A scope is created by [`scope!`](crate::scope) from a literal, or parsed at run time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(Cow<'static, str>);
@@ -28,7 +29,7 @@ pub struct Scope(Cow<'static, str>);
 /// The scopes a key holds; at least one.
 pub type ScopeSet = NonEmpty<Scope>;
 
-/// A [`Scope`](crate::key::Scope) from a string literal. A malformed one does not pass `cargo check`.
+/// Creates a [`Scope`](crate::key::Scope) from a string literal; a malformed one does not pass `cargo check`.
 ///
 /// ```
 /// use keyward::{key::Scope, scope};
@@ -42,7 +43,7 @@ pub type ScopeSet = NonEmpty<Scope>;
 #[macro_export]
 macro_rules! scope {
     ($text:literal) => {{
-        // A constant item is evaluated by `cargo check`; a call of a `const fn` would not be.
+        // `cargo check` evaluates a constant item, but not a call of a `const fn`.
         const SCOPE: $crate::key::Scope = $crate::key::Scope::from_static($text);
         SCOPE
     }};
@@ -52,7 +53,9 @@ impl Scope {
     /// Longest scope in characters.
     pub const MAX_LENGTH: usize = 64;
 
-    /// A scope from a text known at compile time. Use [`scope!`](crate::scope), which checks it earlier.
+    /// Creates a scope from a text known at compile time.
+    ///
+    /// Use [`scope!`](crate::scope), which checks the text earlier.
     ///
     /// # Panics
     /// If the text is malformed; in a constant, that is a compile-time error.
@@ -65,7 +68,7 @@ impl Scope {
         Self(Cow::Borrowed(text))
     }
 
-    /// The scope's text.
+    /// Returns the scope's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -77,13 +80,13 @@ impl Scope {
         ScopeDeclaration::new(self, description.into())
     }
 
-    /// A rule that needs this scope and what `other` needs.
+    /// Creates a rule that needs this scope and everything `other` needs.
     #[must_use]
     pub fn and(self, other: impl Into<ScopeRule>) -> ScopeRule {
         ScopeRule::from(self).and(other)
     }
 
-    /// A rule that needs this scope or what `other` needs.
+    /// Creates a rule that needs this scope or everything `other` needs.
     #[must_use]
     pub fn or(self, other: impl Into<ScopeRule>) -> ScopeRule {
         ScopeRule::from(self).or(other)
@@ -147,7 +150,7 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// The text is not a scope.
+/// A text that is not a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a scope is segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most"
@@ -160,7 +163,7 @@ pub struct ScopeError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScopeRule(Rule<Scope>);
 
-/// A rule over scopes, or over what stands for them.
+/// A rule over scopes, or over a representation of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rule<T> {
     One(T),
@@ -169,34 +172,34 @@ pub(crate) enum Rule<T> {
 }
 
 impl ScopeRule {
-    /// A rule that needs what this one and what `other` needs.
+    /// Creates a rule that needs everything this rule and `other` need.
     #[must_use]
     pub fn and(self, other: impl Into<Self>) -> Self {
         Self(Rule::Both(Box::new(self.0), Box::new(other.into().0)))
     }
 
-    /// A rule that needs what this one or what `other` needs.
+    /// Creates a rule that needs everything this rule or `other` needs.
     #[must_use]
     pub fn or(self, other: impl Into<Self>) -> Self {
         Self(Rule::Either(Box::new(self.0), Box::new(other.into().0)))
     }
 
-    /// Whether the rule is met by a holder of the scopes for which `holds` is true.
+    /// Returns whether the scopes for which `holds` is true meet the rule.
     pub fn is_met(&self, mut holds: impl FnMut(&Scope) -> bool) -> bool {
         self.0.is_met(&mut holds)
     }
 
-    /// The same rule over what stands for each scope.
+    /// Returns the same rule over the representation of each scope.
     pub(crate) fn map<T>(&self, mut stands_for: impl FnMut(&Scope) -> T) -> Rule<T> {
         self.0.map(&mut stands_for)
     }
 
-    /// The first scope it names for which `is_wanted` is true.
+    /// Returns the first scope in the rule for which `is_wanted` is true.
     pub(crate) fn find(&self, mut is_wanted: impl FnMut(&Scope) -> bool) -> Option<&Scope> {
         self.0.find(&mut is_wanted)
     }
 
-    /// The scopes the rule names, as often as it names them.
+    /// Returns the scopes in the rule, as often as it names them.
     #[must_use]
     pub fn scopes(&self) -> Vec<&Scope> {
         let mut scopes = Vec::new();

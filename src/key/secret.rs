@@ -7,30 +7,30 @@ use zeroize::{Zeroize, Zeroizing};
 use super::base62;
 use crate::random::{RandomError, RandomSource};
 
-/// Proves possession of a key. Random, shown once, never stored.
+/// The part of a key that proves possession: random, shown once, never stored.
 ///
 /// # Security
-/// Wiped from memory when dropped. `Debug` shows its length only; there is no `Display`, no `Serialize` and
-/// no `PartialEq`. The one way to its text is [`expose_secret`](Self::expose_secret).
+/// The secret is wiped from memory when dropped. `Debug` shows its length only; there is no `Display`, no `Serialize`
+/// and no `PartialEq`. The only way to its text is [`expose_secret`](Self::expose_secret).
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Shortest secret in characters: 22 base62 digits carry 130 bits (NIST SP 800-63B-4 asks for 112 where
-    /// a fast hash is to be enough).
+    /// Shortest secret in characters: 22 base62 digits carry 130 bits (NIST SP 800-63B-4 requires 112 for a fast hash
+    /// to be enough).
     pub const MIN_LENGTH: usize = 22;
 
     /// Longest secret in characters.
     pub const MAX_LENGTH: usize = 128;
 
-    /// Draws a secret of `length` base62 digits, each uniform.
+    /// Generates a secret of `length` base62 digits, each uniform.
     ///
     /// # Errors
     /// [`SecretError::Length`] outside [`MIN_LENGTH`](Self::MIN_LENGTH)`..=`[`MAX_LENGTH`](Self::MAX_LENGTH),
     /// [`SecretError::Random`] if the source fails.
     pub fn generate(random: &dyn RandomSource, length: usize) -> Result<Self, SecretError> {
-        // A byte below 248 = 4 * 62 gives a uniform digit; the rest are drawn again. A source that only
-        // yields larger bytes would never end.
+        // A byte below 248 = 4 * 62 gives a uniform digit; other bytes are drawn again. Without a limit, a source that
+        // yields only larger bytes would never end.
         const MOST_DRAWS: usize = 64;
         const UNIFORM_BELOW: u8 = 248;
         if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&length) {
@@ -56,10 +56,10 @@ impl Secret {
         )))
     }
 
-    /// Takes a secret that was written down elsewhere, such as one read from a test vector.
+    /// Creates a secret from an existing text, such as one from a test vector.
     ///
     /// # Errors
-    /// [`SecretError`] if it is not 22 to 128 ASCII letters and digits. The text is wiped in either case.
+    /// [`SecretError`] if the text is not 22 to 128 ASCII letters and digits. The text is wiped in either case.
     pub fn new(text: impl Into<String>) -> Result<Self, SecretError> {
         let text = Zeroizing::new(text.into());
         if !(Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&text.len()) {
@@ -71,22 +71,22 @@ impl Secret {
         Ok(Self(text))
     }
 
-    /// The secret itself.
+    /// Returns the secret's text.
     ///
     /// # Security
-    /// Whoever holds this text holds the key. Hand it to the client once; never log or store it.
+    /// A holder of this text holds the key. Show it to the client once; never log or store it.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0
     }
 
-    /// Length in characters.
+    /// Returns the length in characters.
     #[must_use]
     pub fn length(&self) -> usize {
         self.0.len()
     }
 
-    /// Bits of entropy of a generated secret of `length` base62 digits, rounded down.
+    /// Returns the entropy in bits of a generated secret of `length` base62 digits, rounded down.
     #[must_use]
     pub fn entropy_bits(length: usize) -> u16 {
         // log2(62) = 5.954196…
@@ -106,14 +106,14 @@ impl Zeroize for Secret {
     }
 }
 
-/// A secret cannot be made.
+/// Why a secret cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
     /// The length is out of bounds.
     #[error("a secret has 22 to 128 characters, not {length}")]
     Length {
-        /// The length asked for, in characters.
+        /// The requested length in characters.
         length: usize,
     },
     /// A character is not an ASCII letter or digit.
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn text_is_wiped_on_drop() {
         fn is_wiped_on_drop<T: ZeroizeOnDrop>(_: &T) {}
-        // Does not compile if the field no longer wipes itself.
+        // Fails to compile if the field no longer wipes itself.
         let Secret(text) = &Secret::new("a".repeat(43)).unwrap();
         is_wiped_on_drop(text);
     }
@@ -160,8 +160,8 @@ mod tests {
             .iter()
             .map(|digit| (f64::from(counts[usize::from(*digit)]) - expected).powi(2) / expected)
             .sum();
-        // 61 degrees of freedom: 150 is exceeded by chance once in about 10^9 runs. Taking every byte
-        // modulo 62, the planted bug, gives more than 900.
+        // 61 degrees of freedom: chance exceeds 150 in about one of 10^9 runs. The planted bug, which takes every byte
+        // modulo 62, gives more than 900.
         assert!(chi_square < 150.0, "{chi_square}");
     }
 

@@ -1,26 +1,28 @@
-//! Whether a key lives.
+//! The state of a key.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What state a key is in at some instant. Only an active key is admitted.
+/// The state of a key at some instant.
+///
+/// Only an active key is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
-    /// It may be used.
+    /// The key may be used.
     Active,
-    /// Its first valid instant is still to come.
+    /// The key's first valid instant is still to come.
     NotYetValid,
-    /// It is switched off, and may be switched on again.
+    /// The key is suspended, and may be resumed.
     Suspended,
-    /// Its last valid instant has passed.
+    /// The key's last valid instant has passed.
     Expired,
-    /// It was revoked, for good.
+    /// The key is permanently revoked.
     Revoked,
 }
 
-/// `active`, `not_yet_valid`, `suspended`, `expired` or `revoked`, as it serializes.
+/// `active`, `not_yet_valid`, `suspended`, `expired` or `revoked`, as in the serialized form.
 impl fmt::Display for KeyStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

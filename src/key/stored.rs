@@ -1,4 +1,4 @@
-//! What a backend persists.
+//! The form in which a backend persists a key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,42 +8,48 @@ use time::OffsetDateTime;
 
 use super::{Digest, KeyId, Principal, Redactor, TenantId, Title, TitleError};
 
-/// One key as a backend keeps it: a few columns that it may index, and a document that it does not look into.
+/// A key as a backend keeps it: a few columns that it may index, and a document that it does not interpret.
 ///
-/// Built from its parts, so that a backend can write and read it column by column. A later version of Keyward
-/// puts new fields into the document, under a higher `schema`: no backend changes for it.
+/// All parts are public, so that a backend can write and read a key column by column. A later version of Keyward puts
+/// new fields into the document, under a higher `schema`, so backends need no change.
 ///
 /// Instants are UTC in whole microseconds.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// The key's id; unique in the store for ever.
+    /// The key's id, unique in the store forever.
     pub id: KeyId,
-    /// Whose key it is. Never changes.
+    /// The tenant that the key belongs to; never changes.
     pub tenant: TenantId,
-    /// Which user, integration or part of the system it was issued to. Never changes.
+    /// The user, integration or part of the system that the key was issued to; never changes.
     pub owner: Principal,
-    /// What people call it.
+    /// The key's title.
     pub title: Title,
-    /// When it was issued. Never changes; orders lists, newest first, then by id.
+    /// The instant at which the key was issued; never changes.
+    ///
+    /// It orders lists: newest first, then by id.
     pub created_at: OffsetDateTime,
-    /// When and why it was revoked, once it has been. Never changes back.
+    /// When and why the key was revoked; `None` if it is not revoked.
+    ///
+    /// A revocation is never undone.
     pub revocation: Option<Revocation>,
-    /// The first instant at which it is no longer valid.
+    /// The first instant at which the key is no longer valid; `None` if it is valid until revoked.
     pub expires_at: Option<OffsetDateTime>,
-    /// The key that it replaces, where it came of a rotation.
+    /// The key that this one replaces; `None` if it did not come from a rotation.
     pub predecessor: Option<KeyId>,
-    /// The first key of the line of rotations that it belongs to; its own id where there was none.
+    /// The first key of the line of rotations; the key's own id if there was no rotation.
     pub lineage: KeyId,
-    /// What is kept of its secret. Changed by [`Change::Rehash`](crate::store::Change::Rehash) alone.
+    /// The digest of the key's secret; only [`Change::Rehash`](crate::store::Change::Rehash) changes it.
     pub digest: Digest,
-    /// 1 when inserted, and one more at each change but a rehash.
+    /// The revision: 1 when inserted, and one more at each change except a rehash.
     pub revision: u64,
-    /// Which version of Keyward's schema the document follows.
+    /// The version of Keyward's schema that the document follows.
     pub schema: u16,
-    /// All the rest. Opaque.
+    /// All other fields, opaque to the backend.
     pub document: Box<[u8]>,
-    /// The latest [cutoff](crate::store::Change::Cutoff) that binds this key, of its owner, its tenant or all. Not a
-    /// column: the store fills it in when it reads, and ignores it when it writes.
+    /// The latest [cutoff](crate::store::Change::Cutoff) that applies to this key: of its owner, its tenant or all
+    /// tenants.
+    ///
+    /// It is not a column: the store fills it in when it reads a key, and ignores it when it writes one.
     pub cutoff: Option<OffsetDateTime>,
 }
 
@@ -70,47 +76,49 @@ impl fmt::Debug for StoredKey {
     }
 }
 
-/// When and why a key was revoked.
+/// The time of and the reason for a key's revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// When.
+    /// The instant of the revocation.
     pub at: OffsetDateTime,
-    /// Why.
+    /// The reason.
     pub reason: RevokeReason,
-    /// The position of the commit that revoked it: the order of revoked keys in lists.
+    /// The position of the commit that revoked the key, which orders revoked keys in lists.
     pub position: u64,
 }
 
-/// Why a key was revoked. Told to operators and kept in the audit log; nothing is decided by it.
+/// The reason for a key's revocation.
+///
+/// It is shown to operators and kept in the audit log; Keyward decides nothing by it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum RevokeReason {
-    /// Somebody asked for it, and gave no other reason.
+    /// A person asked for it and gave no other reason.
     Requested,
-    /// Its secret became known to others, or may have.
+    /// The secret became known to others, or may have.
     Leaked,
-    /// Another key took its place.
+    /// Another key took this key's place.
     Rotated,
-    /// What used it is no more.
+    /// The program that used the key no longer exists.
     Decommissioned,
-    /// Another reason, in the host's own words.
+    /// Another reason in the host's own words.
     Other(Title),
 }
 
 impl RevokeReason {
-    /// A reason in the host's own words: one visible line, as a [`Title`] is.
+    /// Creates a reason in the host's own words: one visible line, as a [`Title`].
     ///
     /// # Errors
-    /// [`TitleError`] if they are empty, too long, or hold a character that is refused.
+    /// [`TitleError`] if the words are empty, too long, or contain a refused character.
     pub fn other(words: &str) -> Result<Self, TitleError> {
         Title::new(words).map(Self::Other)
     }
 
-    /// The reason of this stored name. For backends.
+    /// Returns the reason for this stored name, for backends.
     ///
-    /// Never fails: a reason that cannot be read must not make a revoked key unreadable. Words that could not stand
-    /// in a [`Title`] become `unreadable`.
+    /// It never fails: an unreadable reason must not make a revoked key unreadable. Words that a [`Title`] could not
+    /// contain become `unreadable`.
     #[must_use]
     pub fn from_stored(name: &str) -> Self {
         match name {
@@ -122,7 +130,7 @@ impl RevokeReason {
         }
     }
 
-    /// The same with keys in it masked.
+    /// Returns the reason with keys in its words masked.
     pub(crate) fn masked(self, redactor: &Redactor) -> Self {
         match &self {
             Self::Other(words) => match redactor.redact(words.as_str()) {
@@ -133,7 +141,7 @@ impl RevokeReason {
         }
     }
 
-    /// The reason's name, as stored.
+    /// Returns the reason's name, as stored.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

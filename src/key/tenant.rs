@@ -1,4 +1,4 @@
-//! Whose key it is.
+//! The tenants that keys belong to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::text::text_form;
 
-/// The customer a key belongs to: a partner, a workspace, an account.
+/// The customer that a key belongs to: a partner, a workspace, an account.
 ///
-/// 1 to 128 visible ASCII characters, case-sensitive. Every management call and every query names exactly one.
+/// An id is 1 to 128 visible ASCII characters, case-sensitive. Every management call and every query names exactly
+/// one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
-    /// The tenant of this name.
+    /// Creates a tenant id.
     ///
     /// # Errors
     /// [`TenantIdError`] unless it is 1 to 128 visible ASCII characters.
@@ -29,14 +30,14 @@ impl TenantId {
         }
     }
 
-    /// The tenant's name.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// 1 to 128 visible ASCII characters: safe in logs, headers and columns of any database.
+/// Whether the text is 1 to 128 visible ASCII characters: safe in logs, headers and columns of any database.
 pub(super) fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -57,7 +58,7 @@ impl fmt::Display for TenantId {
 
 text_form!(TenantId, TenantIdError);
 
-/// The text is not a tenant id.
+/// A text that is not a tenant id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a tenant id is 1 to 128 visible ASCII characters")]
 pub struct TenantIdError;

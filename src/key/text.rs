@@ -1,6 +1,6 @@
-//! Types whose whole form is a text.
+//! Traits of types that are represented by a text.
 
-/// Gives a type that has `FromStr` and `Display` the same text in serde, and in `Debug` behind its name.
+/// Implements serde, and `Debug` with the type's name, for a type with `FromStr` and `Display`.
 macro_rules! text_form {
     ($type:ident, $error:ident) => {
         impl TryFrom<String> for $type {

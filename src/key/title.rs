@@ -1,4 +1,4 @@
-//! What people call a key.
+//! The titles of keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// What people call a key, such as `Power BI dashboard`. Not unique, and nothing is decided by it.
+/// A key's name for people, such as `Power BI dashboard`.
 ///
-/// 1 to 100 characters of text in one line. Outer white space is cut off. Refused are control characters and
-/// those that are invisible or turn the direction of text, with which one title can pose as another (Unicode
-/// Technical Report #36). Titles are still text that somebody typed: escape them where you show them.
+/// A title need not be unique, and Keyward decides nothing by it.
+///
+/// It is 1 to 100 characters of text in one line; outer white space is removed. Control characters are refused, and so
+/// are characters that are invisible or change the direction of text, with which one title can imitate another
+/// (Unicode Technical Report #36). A title is still text that a person typed: escape it where you show it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Title(Arc<str>);
@@ -19,13 +21,13 @@ impl Title {
     /// Longest title in characters (Unicode scalar values).
     pub const MAX_CHARACTERS: usize = 100;
 
-    /// The title of this text.
+    /// Creates a title from this text.
     ///
     /// # Errors
-    /// [`TitleError`] if it is empty, too long or holds a character that is refused.
+    /// [`TitleError`] if the text is empty, too long or contains a refused character.
     pub fn new(text: impl AsRef<str>) -> Result<Self, TitleError> {
         let text = text.as_ref();
-        // The size first, so that an enormous text costs nothing.
+        // Check the size in bytes first, so that an enormous text costs nothing.
         if text.len() > 16 * Self::MAX_CHARACTERS {
             return Err(TitleError::Length);
         }
@@ -42,19 +44,19 @@ impl Title {
         Ok(Self(text.into()))
     }
 
-    /// What stands where stored words cannot be read.
+    /// Returns the placeholder for stored words that cannot be read.
     pub(crate) fn unreadable() -> Self {
         Self("unreadable".into())
     }
 
-    /// The title.
+    /// Returns the title's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Characters that only alter their neighbours: joiners and variation selectors.
+/// Whether the character only alters its neighbours: joiners and variation selectors.
 fn is_joiner(character: char) -> bool {
     matches!(
         character,
@@ -62,8 +64,9 @@ fn is_joiner(character: char) -> bool {
     )
 }
 
-/// Control characters, line and paragraph separators, direction marks, blanks that are no white space, and what
-/// Unicode calls default ignorable, but for the joiners, which some scripts and emoji need.
+/// Whether the character is refused: control characters, line and paragraph separators, direction marks, blanks that
+/// are not white space, and Unicode's default ignorable characters. Joiners are allowed, since some scripts and emoji
+/// need them.
 fn is_refused(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -124,17 +127,17 @@ impl fmt::Debug for Title {
     }
 }
 
-/// The text is not a title.
+/// Why a text is not a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TitleError {
-    /// It is empty, or white space only.
+    /// The title is empty or white space only.
     #[error("the title is empty")]
     Empty,
-    /// It is too long.
+    /// The title is longer than 100 characters.
     #[error("the title is longer than 100 characters")]
     Length,
-    /// It holds a control, invisible or direction-turning character.
+    /// The title contains a control, invisible or direction-turning character.
     #[error("the title holds a control, invisible or direction-turning character")]
     Character,
 }

@@ -1,34 +1,34 @@
-//! Texts with what a parser must make of each.
+//! Test vectors for parsers of a key format.
 
 use serde::Serialize;
 
 use super::{KeyFormat, KeyId, base62, parse};
 
-/// A text, and what a parser of its format must make of it.
+/// A text with the result that a parser of its format must give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TestVector {
-    /// What the vector shows; no two vectors of a format share a name.
+    /// The case that the vector tests; no two vectors of a format share a name.
     pub name: String,
     /// The text to parse.
     pub text: String,
-    /// What must come of it.
+    /// The required result.
     #[serde(flatten)]
     pub outcome: VectorOutcome,
 }
 
-/// What must come of parsing a [`TestVector`].
+/// The required result of parsing a [`TestVector`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VectorOutcome {
     /// The text is a key text with these parts.
     Parts {
-        /// The environment it names.
+        /// The environment in the text.
         environment: String,
-        /// The id, hyphenated.
+        /// The id in hyphenated form.
         id: String,
-        /// The secret. Public: no key is issued with it.
+        /// The secret, which is public: no key is issued with it.
         secret: String,
     },
     /// The text is refused with this [code](super::KeyTextError::code).
@@ -160,7 +160,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
     }
 }
 
-/// `0123…xyz0123…`, as long as the format's secrets.
+/// Returns the digits `0123…xyz0123…`, as many as the format's secrets have.
 fn public_secret(format: &KeyFormat) -> String {
     let digits = base62::ALPHABET.iter().cycle();
     let digits = digits.take(format.secret_characters());

@@ -1,4 +1,4 @@
-//! What a host may show of a key.
+//! The part of a key that a host may show.
 
 use std::num::NonZeroU32;
 
@@ -10,9 +10,9 @@ use super::{
     Resources, RevokeReason, TenantId, Title,
 };
 
-/// A key as a host may send it to a browser: everything but what is kept of its secret.
+/// A key as a host may send it to a browser: everything except the digest of its secret.
 ///
-/// Serializes with instants in RFC 3339. Title and metadata are text that somebody typed.
+/// It serializes instants as RFC 3339. Title and metadata are text that a person typed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyView {
@@ -20,53 +20,53 @@ pub struct KeyView {
     pub id: KeyId,
     /// The part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`.
     pub display_prefix: String,
-    /// What people call it.
+    /// The key's title.
     pub title: Title,
-    /// Whose key it is.
+    /// The tenant that the key belongs to.
     pub tenant: TenantId,
-    /// Which user, integration or part of the system it was issued to.
+    /// The user, integration or part of the system that the key was issued to.
     pub owner: Principal,
-    /// The environment it was issued for.
+    /// The environment for which the key was issued.
     #[serde(serialize_with = "as_text")]
     pub environment: Environment,
-    /// Its state when the view was made.
+    /// The key's state when the view was created.
     pub status: KeyStatus,
-    /// What it may do.
+    /// The key's access: everything, or scopes.
     pub access: Access,
-    /// Which things it may touch.
+    /// The resources to which the key is restricted.
     pub resources: Resources,
-    /// From where it may be used.
+    /// The networks from which the key may be used.
     pub networks: Networks,
-    /// The quotas declared on it.
+    /// The quotas declared on the key.
     pub quotas: Vec<Quota>,
-    /// Most requests in flight at once.
+    /// Maximum number of requests in flight at once on one node; `None` if there is no limit.
     pub concurrency: Option<NonZeroU32>,
-    /// What the host attached. Untrusted.
+    /// The metadata that the host attached, which is untrusted.
     pub metadata: Metadata,
-    /// When it was issued.
+    /// The instant at which the key was issued.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// Who issued it.
+    /// The actor who issued the key.
     pub created_by: Principal,
-    /// The first instant at which it is valid.
+    /// The first instant at which the key is valid; `None` if it is valid from the start.
     #[serde(with = "time::serde::rfc3339::option")]
     pub not_before: Option<OffsetDateTime>,
-    /// The first instant at which it is no longer valid.
+    /// The first instant at which the key is no longer valid; `None` if it is valid until revoked.
     #[serde(with = "time::serde::rfc3339::option")]
     pub expires_at: Option<OffsetDateTime>,
-    /// When it was switched off.
+    /// The instant at which the key was suspended; `None` if it is not suspended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub suspended_at: Option<OffsetDateTime>,
-    /// When it was revoked.
+    /// The instant at which the key was revoked; `None` if it is not revoked.
     #[serde(with = "time::serde::rfc3339::option")]
     pub revoked_at: Option<OffsetDateTime>,
-    /// Why it was revoked.
+    /// The reason for the revocation; `None` if the key is not revoked.
     pub revoke_reason: Option<RevokeReason>,
-    /// The key that it replaces.
+    /// The key that this one replaces; `None` if it did not come from a rotation.
     pub predecessor: Option<KeyId>,
-    /// The key that takes its place.
+    /// The key that replaces this one; `None` if the key was not rotated.
     pub successor: Option<KeyId>,
-    /// The first instant at which only the successor is good.
+    /// The first instant at which only the successor is valid; `None` if the overlap has no set end.
     #[serde(with = "time::serde::rfc3339::option")]
     pub overlap_ends: Option<OffsetDateTime>,
 }

@@ -6,7 +6,7 @@ use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
 
 use super::HashingError;
 
-/// Memory, passes and lanes of Argon2id.
+/// The parameters of Argon2id: memory, passes and lanes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Argon2Params {
     memory_kib: u32,
@@ -15,33 +15,33 @@ pub struct Argon2Params {
 }
 
 impl Argon2Params {
-    /// What OWASP's Password Storage Cheat Sheet recommends: 19 MiB, 2 passes, 1 lane.
+    /// The recommendation of OWASP's Password Storage Cheat Sheet: 19 MiB, 2 passes, 1 lane.
     pub const OWASP: Self = Self {
         memory_kib: 19 * 1024,
         passes: 2,
         lanes: 1,
     };
 
-    /// Up to where a stored digest is obeyed, unless more is configured. 64 MiB and 4 lanes are those of RFC
-    /// 9106's second recommended option.
+    /// Limit of a stored digest's parameters, unless the host configures more. 64 MiB and 4 lanes are from RFC 9106's
+    /// second recommended option.
     pub(super) const MOST_OBEYED: Self = Self {
         memory_kib: 64 * 1024,
         passes: 16,
         lanes: 4,
     };
 
-    /// The most that a digest can ask for and still be read; whether it is obeyed is another question.
+    /// Limit of parameters that can be parsed. Lower limits decide whether a digest with them is computed.
     pub(super) const MOST_READ: Self = Self {
         memory_kib: 2 * 1024 * 1024,
         passes: 64,
         lanes: 16,
     };
 
-    /// Parameters that are no weaker than OWASP's recommendations, and bounded.
+    /// Creates parameters that are no weaker than OWASP's recommendations, and bounded.
     ///
     /// # Errors
-    /// [`Argon2ParamsError`] unless memory is 7 MiB to 2 GiB, passes 1 to 64, lanes 1 to 16, and memory times
-    /// passes at least 35 MiB, the least of OWASP's equivalent settings.
+    /// [`Argon2ParamsError`] unless memory is 7 MiB to 2 GiB, passes 1 to 64, lanes 1 to 16, and memory times passes
+    /// at least 35 MiB, the least of OWASP's equivalent settings.
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, Argon2ParamsError> {
         let bounded = (7 * 1024..=2 * 1024 * 1024).contains(&memory_kib)
             && (1..=64).contains(&passes)
@@ -58,7 +58,7 @@ impl Argon2Params {
         }
     }
 
-    /// Parameters as read from a digest: whatever Argon2 can do, up to `most`.
+    /// Creates parameters read from a digest: any that Argon2 can compute, up to `most`.
     pub(super) fn stored(
         memory_kib: u32,
         passes: u32,
@@ -86,24 +86,26 @@ impl Argon2Params {
         }
     }
 
-    /// What an attacker pays for a guess, by which parameters rank: memory times passes, in KiB.
+    /// Memory times passes in KiB: the cost of a guess for an attacker, by which parameters rank.
     pub(super) fn cost(self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.passes)
     }
 
-    /// Memory in KiB.
+    /// Returns the memory in KiB.
     #[must_use]
     pub const fn memory_kib(self) -> u32 {
         self.memory_kib
     }
 
-    /// Passes over the memory.
+    /// Returns the number of passes over the memory.
     #[must_use]
     pub const fn passes(self) -> u32 {
         self.passes
     }
 
-    /// Lanes. They are computed one after the other: each adds work for an attacker to spread, none here.
+    /// Returns the number of lanes.
+    ///
+    /// Lanes are computed one after the other: more lanes let an attacker spread the work, and speed up nothing here.
     #[must_use]
     pub const fn lanes(self) -> u32 {
         self.lanes
@@ -120,25 +122,25 @@ impl fmt::Debug for Argon2Params {
     }
 }
 
-/// The parameters are too weak or out of bounds.
+/// Parameters that are too weak or out of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "Argon2id needs 7 MiB to 2 GiB of memory, 1 to 64 passes, 1 to 16 lanes, and memory times passes of 35 MiB or more"
 )]
 pub struct Argon2ParamsError;
 
-/// Memory of one thread's slow hashes, kept for those to come.
+/// The memory of one thread's slow hashes, kept for the next ones.
 ///
-/// Taken anew for each hash and freed, blocks of this size end up on the heap of glibc's allocator, which does not
-/// always find the freed ones again.
+/// If each hash allocated and freed its own, blocks of this size would end up on the heap of glibc's allocator, which
+/// does not always find the freed ones again.
 #[derive(Default)]
 pub(super) struct Memory(Vec<Block>);
 
 impl Memory {
-    /// So many blocks; none if there is no memory for them.
+    /// Returns `count` blocks; `None` if there is not enough memory.
     pub(super) fn blocks(&mut self, count: usize) -> Option<&mut [Block]> {
         if self.0.len() < count {
-            // Not grown, since that may take both sizes at once.
+            // Free the old blocks first: growing may need both sizes at once.
             self.0 = Vec::new();
             self.0.try_reserve_exact(count).ok()?;
             self.0.resize_with(count, Block::default);
@@ -147,7 +149,7 @@ impl Memory {
     }
 }
 
-/// Fills the output with the hash, in memory that is kept.
+/// Fills the output with the hash, computed in reused memory.
 pub(super) fn fill(
     argon2: &Argon2<'_>,
     secret: &[u8],
@@ -162,7 +164,7 @@ pub(super) fn fill(
         .map_err(|_| HashingError::Unfinished)
 }
 
-/// Argon2id of the secret: 32 bytes. The binding is the associated data, the pepper Argon2's secret value.
+/// Computes Argon2id of the secret: 32 bytes. The binding is the associated data, the pepper Argon2's secret value.
 pub(super) fn hash(
     params: Argon2Params,
     pepper: &[u8],
@@ -187,7 +189,7 @@ pub(super) fn hash(
     Ok(output)
 }
 
-/// Parameters of a digest that binds nothing, with as much output.
+/// Parameters for a digest without a binding, with this length of output.
 pub(super) fn plain_params(
     params: Argon2Params,
     output_bytes: usize,
@@ -235,8 +237,8 @@ mod tests {
 
     #[test]
     fn the_test_vector_of_rfc_9106() {
-        // Section 5.3: m=32, t=3, p=4, twelve bytes of associated data. Ours always has 32, so the vector
-        // goes to the library directly, to show that it is the algorithm that the RFC describes.
+        // Section 5.3: m=32, t=3, p=4, twelve bytes of associated data. Keyward's associated data always has 32 bytes,
+        // so the vector goes to the library directly, to show that it implements the algorithm of the RFC.
         let params = ParamsBuilder::new()
             .m_cost(32)
             .t_cost(3)

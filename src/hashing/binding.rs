@@ -1,4 +1,4 @@
-//! What a digest covers beside the secret.
+//! The data that a digest covers beside the secret.
 
 use sha2::{Digest as _, Sha256};
 
@@ -6,7 +6,7 @@ use crate::key::{Environment, KeyId, KeyRecord};
 
 const DOMAIN: &[u8] = b"keyward/secret/v1";
 
-/// The key that a secret belongs to, as far as its digest binds it.
+/// The key that a secret belongs to: the parts that its digest binds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Binding<'a> {
     pub(crate) environment: &'a Environment,
@@ -21,7 +21,7 @@ impl<'a> Binding<'a> {
         }
     }
 
-    /// Feeds the domain tag (17 bytes), the environment behind its length (1 byte), and the id (16 bytes).
+    /// Feeds the domain tag (17 bytes), the environment after its length (1 byte), and the id (16 bytes).
     pub(super) fn feed(&self, mut sink: impl FnMut(&[u8])) {
         let environment = self.environment.as_str().as_bytes();
         sink(DOMAIN);
@@ -31,7 +31,7 @@ impl<'a> Binding<'a> {
         sink(&self.id.to_bytes());
     }
 
-    /// The same and then the secret behind its length (2 bytes, big-endian).
+    /// Feeds the binding, then the secret after its length (2 bytes, big-endian).
     pub(super) fn feed_with(&self, secret: &[u8], mut sink: impl FnMut(&[u8])) {
         self.feed(&mut sink);
         // A credential has at most 256 bytes.
@@ -43,7 +43,7 @@ impl<'a> Binding<'a> {
         sink(secret);
     }
 
-    /// SHA-256 of the binding alone: Argon2's associated data, of which the crate takes 32 bytes.
+    /// Returns SHA-256 of the binding alone: Argon2's associated data, of which the crate takes 32 bytes.
     pub(super) fn associated_data(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         self.feed(|part| hash.update(part));

@@ -1,4 +1,4 @@
-//! Makes digests, and compares presented secrets with them.
+//! Creates digests, and compares presented secrets with them.
 
 #[cfg(test)]
 mod tests;
@@ -22,41 +22,41 @@ use super::{
 use crate::key::{Coverage, Digest, KeyRecord, SecretOrigin};
 use crate::random::{RandomError, RandomSource};
 
-/// What comparing a presented secret with a digest showed.
+/// The result of comparing a presented secret with a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Possession {
-    /// It is the key's secret.
+    /// The secret is the key's.
     Proven {
-        /// Whether the digest ranks lower than today's choice.
+        /// Whether the digest ranks lower than the scheme chosen today.
         outdated: bool,
     },
-    /// It is not.
+    /// The secret is not the key's.
     Refuted,
 }
 
-/// What a comparison is for.
+/// The purpose of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Deciding on a request.
+    /// A decision on a request.
     Request,
-    /// An operation of the manager, which guesses at the key must not hold up.
+    /// An operation of the manager, which guesses at the key must not delay.
     Management,
-    /// The same, but it leaves no trace and is not counted.
+    /// As [`Management`](Self::Management), but without a trace: it is not counted.
     Trial,
 }
 
-/// The hashing that an application chose, at work.
+/// Creates and compares digests in the way that the application chose.
 pub(crate) struct Hasher {
     choice: Hashing,
     imported: Option<ImportedKeys>,
     random: Arc<dyn RandomSource>,
     slow: SlowLane,
-    /// Keys the names under which computations are shared: drawn at start, never stored.
+    /// Keyed hash for the fingerprints of shared computations; the key is drawn at start and never stored.
     fingerprints: Hmac<Sha256>,
     hashes: Arc<Hashes>,
 }
 
-/// How many hashes have been computed.
+/// The numbers of computed hashes.
 #[derive(Default)]
 struct Hashes {
     fast: AtomicU64,
@@ -82,7 +82,7 @@ impl Hasher {
         })
     }
 
-    /// Makes the digest of a new key's secret.
+    /// Creates the digest of a new key's secret.
     pub(crate) async fn digest(
         &self,
         record: &KeyRecord,
@@ -94,7 +94,7 @@ impl Hasher {
         digest.await?.ok_or(HashingError::Saturated)
     }
 
-    /// Which keys of other systems are accepted.
+    /// Returns the accepted keys of other systems, if any are configured.
     pub(crate) fn imported_keys(&self) -> Option<&ImportedKeys> {
         self.imported.as_ref()
     }
@@ -136,7 +136,7 @@ impl Hasher {
         Ok(Possession::Proven { outdated })
     }
 
-    /// Compares with a digest that another library made: it always ranks lower than one of Keyward's.
+    /// Compares a secret with another library's digest, which always ranks lower than one of Keyward's.
     async fn compare_legacy(
         &self,
         digest: &Digest,
@@ -168,7 +168,7 @@ impl Hasher {
         })
     }
 
-    /// The work of a comparison with a slow digest that another library made, with all it needs in its own hands.
+    /// Returns the comparison with a slow digest of another library as work that owns everything it needs.
     fn legacy_comparison(
         &self,
         digest: LegacyDigest,
@@ -186,7 +186,8 @@ impl Hasher {
         }
     }
 
-    /// Writes a digest that another library made as it is kept until its key is used, if it is within what is obeyed.
+    /// Encodes another library's digest in the form that is stored until the key's first use; fails if its parameters
+    /// are above the accepted limits.
     pub(crate) fn keep_legacy(
         &self,
         binding: Binding<'_>,
@@ -200,8 +201,8 @@ impl Hasher {
         imported.keep(binding, coverage, digest)
     }
 
-    /// Whether what is kept is this digest that another library made, as far as that can be told: what has replaced it
-    /// since says nothing of it.
+    /// Whether the record's digest may come from this legacy digest. A digest that has since replaced it does not show
+    /// where it came from, so the answer is then `true`.
     pub(crate) fn may_be_kept_as(
         &self,
         record: &KeyRecord,
@@ -213,11 +214,11 @@ impl Hasher {
         Ok(!imported::is_legacy(kept) || self.keep_legacy(binding, coverage, digest)? == *kept)
     }
 
-    /// Makes the digest that is to replace one that ranks lower; `None` if it does not, or if it would have to wait
-    /// for a slow hash.
+    /// Creates the replacement of a digest that ranks lower than today's choice. `None`: it does not rank lower, or
+    /// the slow hash would have to wait for a permit.
     ///
-    /// The secret must have been proven against the record's digest. The turn is kept until the work is done, even if
-    /// whoever asked for it goes away meanwhile.
+    /// The secret must have been proven against the record's digest. The work holds `turn` until it is done, even if
+    /// the caller drops the future meanwhile.
     pub(crate) async fn improve(
         &self,
         record: &KeyRecord,
@@ -226,7 +227,7 @@ impl Hasher {
     ) -> Result<Option<Digest>, HashingError> {
         let (digest, binding, origin) = (record.digest(), Binding::of(record), record.origin());
         let better = if imported::is_legacy(digest) {
-            // Only now is it seen how long the secret is that somebody vouched for.
+            // Only here is the secret's length known, which limits the entropy that the import declared.
             Some(self.scheme_for(origin.at_most(secret.len())))
         } else {
             let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
@@ -242,7 +243,7 @@ impl Hasher {
         }
     }
 
-    /// A name and a check value for each pepper that is accepted.
+    /// Returns a name and a check value for each accepted pepper.
     pub(crate) fn pepper_checks(&self) -> Vec<(String, String)> {
         let peppers = self.choice.peppers.iter();
         let peppers =
@@ -252,7 +253,7 @@ impl Hasher {
         peppers.chain(lookup).collect()
     }
 
-    /// How many fast and slow hashes have been computed.
+    /// Returns the numbers of computed fast and slow hashes.
     pub(crate) fn hashes(&self) -> (u64, u64) {
         (
             self.hashes.fast.load(Ordering::Relaxed),
@@ -264,7 +265,7 @@ impl Hasher {
         self.choice.peppers.current().map(Pepper::version)
     }
 
-    /// Today's choice for a secret of this origin.
+    /// Returns today's scheme for a secret of this origin.
     fn scheme_for(&self, origin: SecretOrigin) -> Scheme {
         let pepper = self.current_pepper();
         match pepper {
@@ -308,7 +309,7 @@ impl Hasher {
                 };
                 (salt, output)
             }
-            // The id is a salt of its own: no two keys share it.
+            // The id serves as the salt: no two keys share it.
             fast => (
                 binding.id.to_bytes(),
                 self.fast(fast, binding, secret, &self.hashes)?,
@@ -345,7 +346,7 @@ impl Hasher {
         Ok(output)
     }
 
-    /// The work of an Argon2id hash, with all it needs in its own hands.
+    /// Returns an Argon2id hash as work that owns everything it needs.
     fn argon2id(
         &self,
         params: Argon2Params,

@@ -1,9 +1,9 @@
-//! Keys that another system issued: how their texts are found, and how its digests are kept.
+//! Keys that another system issued: finding their texts, and storing their digests.
 //!
-//! The id of an imported key is derived from its text, under a pepper of its own: the id that stands inside, or
-//! the digest by which the old system found it. A digest that another library made is kept behind a tag under the
-//! same pepper, which binds it to environment and id as Keyward's own digests are: one that is copied to another
-//! row, or planted, is found out before it is used. On its first use a key's digest is replaced by one of Keyward's.
+//! The id of an imported key is derived, under a pepper of its own, from the id inside its text or from the digest by
+//! which the old system found the text. Another library's digest is stored after a tag under the same pepper. The tag
+//! binds it to environment and id, as with Keyward's own digests: a digest that is copied to another row, or planted,
+//! is detected before it is used. On a key's first use, one of Keyward's digests replaces it.
 
 mod credential;
 mod digest;
@@ -29,7 +29,7 @@ const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
 const NAME: &str = "$keyward-foreign$v=1$";
 
-/// The legacy formats that are accepted, and the pepper under which imported keys are found.
+/// The accepted legacy formats, and the pepper under which imported keys are found.
 ///
 /// ```
 /// use keyward::{hashing::{ImportedKeys, Pepper}, key::LegacyFormat};
@@ -47,8 +47,10 @@ pub struct ImportedKeys {
 }
 
 impl ImportedKeys {
-    /// Accepts no format yet. Imported keys are found under this pepper, which therefore never changes: losing it, or
-    /// opening with another one, loses them all. The store holds a check value of it.
+    /// Creates a configuration without formats, which finds imported keys under this pepper.
+    ///
+    /// The pepper must never change: losing it, or opening with another one, loses all imported keys. The store holds
+    /// a check value of it.
     #[must_use]
     pub fn under(lookup: Pepper) -> Self {
         Self {
@@ -58,18 +60,20 @@ impl ImportedKeys {
         }
     }
 
-    /// Accepts texts of this format too. Where several formats could read a text, the one that was given first does.
+    /// Accepts texts of this format too.
+    ///
+    /// If several formats can read a text, the format that was given first reads it.
     #[must_use]
     pub fn accept(mut self, format: LegacyFormat) -> Self {
         self.formats.push(format);
         self
     }
 
-    /// The key under which another system made its HMAC-SHA-256 digests, by a name of the host's choice.
+    /// Adds the key under which another system created its HMAC-SHA-256 digests, under a name of the host's choice.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Key`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the
-    /// key is empty.
+    /// [`LegacyDigestError::Key`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the key
+    /// is empty.
     pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, LegacyDigestError> {
         if key.is_empty() || !digest::is_key_name(name) {
             return Err(LegacyDigestError::Key);
@@ -83,7 +87,7 @@ impl ImportedKeys {
         self.formats.iter().find(|format| format.name() == name)
     }
 
-    /// The first contradiction, if there is one.
+    /// Returns the first contradiction; `None` if the configuration is consistent.
     pub(crate) fn fault(&self) -> Option<String> {
         let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
@@ -120,7 +124,7 @@ impl ImportedKeys {
             .map(|(_, key)| &**key)
     }
 
-    /// The id of the key with these parts. `None` if the HMAC key that would name it is missing.
+    /// Returns the id of the key with these parts; `None` if the HMAC key that is needed for it is missing.
     pub(crate) fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
         if let Some(id) = parts.id {
             return Some(self.id_named(format, id.as_bytes()));
@@ -136,12 +140,12 @@ impl ImportedKeys {
         })
     }
 
-    /// The id of the key that bears this id in a format with ids inside.
+    /// Returns the id of the key that has this id in a format of texts with ids.
     pub(crate) fn id_of_id(&self, format: &LegacyFormat, id: &str) -> KeyId {
         self.id_named(format, id.as_bytes())
     }
 
-    /// The id of the key with this digest, where that is how its format finds a text.
+    /// Returns the id of the key with this digest; `None` if its format does not find texts by such a digest.
     pub(crate) fn id_of_digest(
         &self,
         format: &LegacyFormat,
@@ -151,8 +155,8 @@ impl ImportedKeys {
         Some(self.id_named(format, name))
     }
 
-    /// The first 128 bits of HMAC-SHA-256 under the pepper, of a domain tag, the format's name behind its length, and
-    /// what names the key in it.
+    /// Derives an id: the first 128 bits of HMAC-SHA-256 under the pepper, of a domain tag, the format's name after
+    /// its length, and the key's name within the format.
     fn id_named(&self, format: &LegacyFormat, named: &[u8]) -> KeyId {
         let mut mac = self.lookup.mac();
         mac.update(LOOKUP);
@@ -166,7 +170,7 @@ impl ImportedKeys {
         KeyId::from_u128(u128::from_be_bytes(first))
     }
 
-    /// Writes a legacy digest as it is kept.
+    /// Encodes a legacy digest for the store.
     pub(crate) fn keep(
         &self,
         binding: Binding<'_>,
@@ -180,7 +184,7 @@ impl ImportedKeys {
         Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| HashingError::Malformed)
     }
 
-    /// Reads a legacy digest as it is kept, once its tag has shown that it belongs here.
+    /// Decodes a stored legacy digest, after its tag has shown that it belongs to this key.
     pub(super) fn read(
         &self,
         digest: &Digest,
@@ -218,7 +222,7 @@ impl ImportedKeys {
         Output::new(digest::hex(&mac.finalize().into_bytes()))
     }
 
-    /// The keyed hash that the digest needs, if it needs one.
+    /// Returns the keyed hash that the digest needs; `None` if it needs no key.
     pub(super) fn mac_for(
         &self,
         digest: &LegacyDigest,
@@ -233,7 +237,7 @@ impl ImportedKeys {
     }
 }
 
-/// Whether the digest was made elsewhere.
+/// Whether another library created the digest.
 pub(super) fn is_legacy(digest: &Digest) -> bool {
     digest.expose().starts_with(NAME)
 }
@@ -263,7 +267,7 @@ mod tests {
 
     const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 
-    /// What docs/format.md publishes, computed by tests/fixtures/known_answers.py.
+    /// Answers from docs/format.md, computed by tests/fixtures/known_answers.py.
     const ANSWERS: &str = include_str!("../../docs/format.md");
 
     fn answer(name: &str) -> &'static str {

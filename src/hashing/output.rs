@@ -1,10 +1,10 @@
-//! What a hash yields, and the one way to compare it.
+//! The output of a hash, with its only comparison.
 
 use subtle::ConstantTimeEq;
 
-/// The output of a hash, or of a MAC, that something presented is compared with.
+/// The output of a hash or MAC with which a presented value is compared.
 ///
-/// There is no `PartialEq`: `==` stops at the first difference, and a caller could learn from the time it takes.
+/// There is no `PartialEq`: `==` stops at the first difference, and a caller could learn from its duration.
 #[derive(Clone)]
 pub(super) struct Output<B>(B);
 
@@ -13,12 +13,12 @@ impl<B: AsRef<[u8]>> Output<B> {
         Self(bytes)
     }
 
-    /// Whether these are the same bytes, in time that does not depend on where they differ.
+    /// Whether the bytes are equal, in time that does not depend on where they differ.
     pub(super) fn is(&self, computed: &[u8]) -> bool {
         self.0.as_ref().ct_eq(computed).into()
     }
 
-    /// The output, to be written down.
+    /// Returns the output, to be encoded.
     pub(super) fn expose(&self) -> &B {
         &self.0
     }
@@ -48,7 +48,7 @@ mod tests {
         struct Comparable;
         impl<T> Chosen<()> for T {}
         impl<T: PartialEq> Chosen<Comparable> for T {}
-        // Does not compile if there is a `PartialEq`: there would be a choice.
+        // Fails to compile if there is a `PartialEq`, since the choice would then be ambiguous.
         <Output<[u8; 32]> as Chosen<_>>::chosen();
         <Output<Vec<u8>> as Chosen<_>>::chosen();
         <Output<String> as Chosen<_>>::chosen();

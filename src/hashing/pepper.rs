@@ -1,4 +1,4 @@
-//! Keys of the application's own that digests are made under.
+//! Peppers: the application's own keys under which digests are created.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 
 const CHECK: &[u8] = b"keyward/pepper-check/v1";
 
-/// A secret of the application's own, kept apart from the store: without it, stolen digests cannot even be guessed at.
+/// A secret of the application, kept apart from the store: without it, an attacker cannot even guess at stolen
+/// digests.
 ///
 /// # Security
-/// Wiped from memory when dropped; `Debug` shows the version only. Keep it where the store's backups are not,
-/// and keep it safe: whoever loses it loses every key hashed under it.
+/// The pepper is wiped from memory when dropped; `Debug` shows the version only. Keep it in a different place than the
+/// store's backups, and keep it safe: losing it loses every key hashed under it.
 #[derive(Clone)]
 pub struct Pepper {
     version: u32,
@@ -22,7 +23,7 @@ pub struct Pepper {
 
 struct Key {
     bytes: Zeroizing<Vec<u8>>,
-    /// HMAC-SHA-256 with the key already taken in.
+    /// HMAC-SHA-256 with the key already absorbed.
     keyed: Hmac<Sha256>,
 }
 
@@ -30,13 +31,14 @@ impl Pepper {
     /// Least length in bytes: that of the hash's output (RFC 2104 §3).
     pub const MIN_BYTES: usize = 32;
 
-    /// A pepper of these bytes, drawn at random once and kept.
+    /// Creates a pepper of these bytes, which must be drawn at random once and kept.
     ///
-    /// The version names it in digests, and a higher one replaces a lower one. It is never reused for other bytes.
+    /// Digests name the pepper by its version, and a higher version replaces a lower one. Never reuse a version for
+    /// other bytes.
     ///
     /// # Errors
-    /// [`PepperError`] unless there are at least [`MIN_BYTES`](Self::MIN_BYTES), not all the same, and the
-    /// version is 1 or more.
+    /// [`PepperError`] unless there are at least [`MIN_BYTES`](Self::MIN_BYTES), not all the same, and the version is
+    /// 1 or more.
     pub fn new(version: u32, bytes: impl Into<Vec<u8>>) -> Result<Self, PepperError> {
         let bytes = Zeroizing::new(bytes.into());
         if version == 0 {
@@ -55,7 +57,7 @@ impl Pepper {
         })
     }
 
-    /// The version that names the pepper in digests.
+    /// Returns the version by which digests name the pepper.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
@@ -69,7 +71,7 @@ impl Pepper {
         self.key.keyed.clone()
     }
 
-    /// A value that gives nothing of the pepper away, by which a store tells a wrong one at start.
+    /// Returns a value that reveals nothing of the pepper, with which a wrong pepper is detected at start.
     pub(super) fn check_value(&self) -> String {
         let mut mac = self.mac();
         mac.update(CHECK);
@@ -84,14 +86,14 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// A pepper cannot be used.
+/// Why a pepper cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PepperError {
     /// The version is 0.
     #[error("a pepper's version is 1 or more")]
     Version,
-    /// There are too few bytes.
+    /// There are fewer than 32 bytes.
     #[error("a pepper has at least 32 bytes")]
     Short,
     /// All bytes are the same.
@@ -99,7 +101,7 @@ pub enum PepperError {
     Placeholder,
 }
 
-/// The peppers that are accepted, and the one that new digests are made under.
+/// The accepted peppers, and the one for new digests.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peppers {
     accepted: Vec<Pepper>,
@@ -112,7 +114,7 @@ impl Peppers {
         self.current = Some(pepper);
     }
 
-    /// The latest given under a version stands.
+    /// Accepts a pepper. The latest pepper of a version replaces earlier ones.
     pub(super) fn accept(&mut self, pepper: Pepper) {
         self.accepted
             .retain(|known| known.version != pepper.version);

@@ -1,15 +1,16 @@
-//! Which digest is better than which.
+//! The ranking of digests.
 //!
-//! A digest is made anew only when it ranks *lower* than what would be made today, never because it
-//! *differs*: else two nodes with different settings would rewrite each other's digests for ever, and a
-//! setting made weaker by mistake would weaken what is stored.
+//! Keyward rehashes only a digest that ranks *lower* than today's choice, never one that merely *differs*. Otherwise
+//! two nodes with different settings would rewrite each other's digests forever, and a setting made weaker by mistake
+//! would weaken the stored digests.
 
 use super::scheme::Scheme;
 
-/// What to turn the stored scheme into, if it ranks lower than `choice` under the pepper now in use.
+/// Returns the scheme to rehash to; `None` if the stored scheme does not rank lower than `choice` under the current
+/// pepper.
 ///
-/// Three things rank, and none of them ever falls: the algorithm (SHA-256, HMAC-SHA-256, Argon2id), the pepper's
-/// version (none is lowest), and Argon2id's memory times passes.
+/// Three properties rank, and rehashing never lowers any of them: the algorithm (SHA-256, HMAC-SHA-256, Argon2id), the
+/// pepper's version (no pepper is the lowest), and Argon2id's memory times passes.
 pub(super) fn improvement(
     stored: Scheme,
     choice: Scheme,
@@ -50,7 +51,7 @@ mod tests {
         }
     }
 
-    /// Every scheme of a small world, comparable or not.
+    /// All schemes with a few peppers and costs, comparable or not.
     fn world() -> Vec<Scheme> {
         let peppers = [None, Some(1), Some(2)];
         let mut world = vec![Scheme::Sha256];
@@ -60,7 +61,7 @@ mod tests {
         world
     }
 
-    /// What ranks: algorithm, pepper, cost.
+    /// The ranking properties: algorithm, pepper, cost.
     fn ranks(scheme: Scheme) -> [u64; 3] {
         let pepper = u64::from(scheme.pepper().unwrap_or(0));
         match scheme {
@@ -82,7 +83,7 @@ mod tests {
                         "{stored:?} -> {choice:?}: {improved:?}"
                     );
                 }
-                // A pepper that is in use is reached by whatever can bear one.
+                // Every scheme that can have a pepper reaches the current one.
                 assert!(after[0] >= chosen[0] && after[1] >= chosen[1]);
                 assert!(after[2] >= chosen[2]);
                 if (0..3).all(|axis| before[axis] >= chosen[axis]) {
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn improving_ends() {
-        // Whatever two nodes believe, a digest that each of them improves in turn comes to rest.
+        // For any two choices, a digest that both nodes rehash in turn stops changing.
         for start in world() {
             for a in world() {
                 for b in world() {

@@ -1,4 +1,4 @@
-//! How a digest is written: PHC strings, parsed strictly and bounded before they are obeyed.
+//! The encoding of digests: PHC strings, parsed strictly and bounded before they are computed.
 
 use argon2::PasswordHash;
 use argon2::password_hash::phc::{Ident, Output, ParamsString, Salt};
@@ -11,10 +11,10 @@ const SHA256: &str = "keyward-sha256";
 const HMAC_SHA256: &str = "keyward-hmac-sha256";
 const ARGON2ID: &str = "keyward-argon2id";
 
-/// Version of the bytes that a digest covers.
+/// Version of the layout of the bytes that a digest covers.
 const VERSION: u32 = 1;
 
-/// How a secret is hashed.
+/// The algorithm of a digest, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Sha256,
@@ -45,7 +45,7 @@ impl Scheme {
     }
 }
 
-/// A digest taken apart.
+/// The parts of a digest.
 #[derive(Clone)]
 pub(super) struct StoredDigest {
     pub(super) scheme: Scheme,
@@ -54,7 +54,7 @@ pub(super) struct StoredDigest {
 }
 
 impl StoredDigest {
-    /// Reads the digest of the key `id`. One spelling is accepted for each digest.
+    /// Parses the digest of the key `id`. Each digest has exactly one accepted spelling.
     pub(super) fn read(
         digest: &Digest,
         id: KeyId,
@@ -95,7 +95,7 @@ impl StoredDigest {
             salt: salt.ok_or_else(malformed)?,
             output: Compared::new(output.ok_or_else(malformed)?),
         };
-        // A fast digest's salt is the key's id: one copied from another row is found out before it is used.
+        // A fast digest's salt is the key's id, so a digest copied from another row is detected before it is used.
         let is_fast = !matches!(scheme, Scheme::Argon2id { .. });
         let is_another_keys = is_fast && read.salt != id.to_bytes();
         if is_another_keys || scheme.pepper() == Some(0) || read.write()? != *digest {
@@ -104,7 +104,7 @@ impl StoredDigest {
         Ok(read)
     }
 
-    /// Writes the digest.
+    /// Encodes the digest.
     pub(super) fn write(&self) -> Result<Digest, HashingError> {
         let malformed = |_| HashingError::Malformed;
         let mut params = ParamsString::new();

@@ -1,9 +1,9 @@
 //! Slow hashes, off the executor and bounded.
 //!
-//! They run on threads of their own, one per permit. A thread is started when it is first needed, keeps the memory that
-//! its hashes take, and ends with the lane: hashes that moved between threads left memory behind on each, since
-//! allocators keep a heap per thread. Nothing here depends on the runtime of whoever asked: a request whose runtime
-//! stands still, or is gone, holds up nobody else's.
+//! They run on threads of their own, one per permit. A thread is started when it is first needed, keeps the memory of
+//! its hashes, and ends with the lane. If hashes moved between threads, they would leave memory behind on each, since
+//! allocators keep a heap per thread. Nothing here depends on the caller's runtime: a request with a blocked or
+//! dropped runtime delays no other request.
 
 mod job;
 mod queue;
@@ -25,20 +25,20 @@ use self::queue::{Queue, Removed, Waiting};
 use super::HashingError;
 use super::argon2id::Memory;
 
-/// What names a computation that several requests may share: a keyed hash, so that it gives no secret away.
+/// The name of a computation that several requests may share: a keyed hash, so that it reveals no secret.
 pub(super) type Fingerprint = [u8; 32];
 
-/// A fixed number of permits, a bounded queue before them, and the computations that may be shared.
+/// A fixed number of permits, a bounded queue before them, and the computations that requests share.
 pub(super) struct SlowLane(Arc<Lane>);
 
-/// What the owner of the lane shares with its threads.
+/// The state that the lane's owner shares with its threads.
 struct Lane {
     permits: usize,
     /// Most jobs that wait for a permit.
     queue: usize,
     spawn: fn(Work) -> io::Result<()>,
     state: Mutex<State>,
-    /// A job was handed to the threads that wait, or the lane is closed.
+    /// Signals that a job was handed to the waiting threads, or that the lane is closed.
     called: Condvar,
 }
 
@@ -48,9 +48,9 @@ type Work = Box<dyn FnOnce() + Send>;
 struct State {
     /// Permits taken, each for a job that runs or was handed to a thread.
     busy: usize,
-    /// Threads that have not ended: at work, or waiting to be handed a job. INVARIANT: at least `busy`.
+    /// Threads that have not ended: working, or waiting for a job. INVARIANT: at least `busy`.
     threads: usize,
-    /// Jobs with a permit, for the threads that wait.
+    /// Jobs with a permit, for the waiting threads.
     handed: VecDeque<Box<dyn Job>>,
     waiting: Queue,
     shared: HashMap<Fingerprint, watch::Sender<Progress>>,
@@ -74,8 +74,8 @@ impl SlowLane {
 
     /// Runs the work as soon as a permit is free.
     ///
-    /// Dropping the future gives up a place in the queue; work that has begun runs to its end and holds its
-    /// permit until then, so that memory stays bounded.
+    /// Dropping the future gives up its place in the queue. Work that has begun runs to its end and holds its permit
+    /// until then, so that memory stays bounded.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         account: Account,
@@ -87,7 +87,7 @@ impl SlowLane {
         awaited.await.map_err(|_| HashingError::Unfinished)?
     }
 
-    /// Runs the work if a permit is free at once; `None` if there is not.
+    /// Runs the work if a permit is free at once; `None` if no permit is free.
     pub(super) async fn run_if_free<T: Send + 'static>(
         &self,
         account: Account,
@@ -99,7 +99,7 @@ impl SlowLane {
             if state.busy >= self.0.permits {
                 return Ok(None);
             }
-            // It never waits: a permit is free.
+            // The job never waits: a permit is free.
             let job = Box::new(Single { answer, work });
             self.0.submit(state, account, job)?;
         }
@@ -109,10 +109,10 @@ impl SlowLane {
             .map(Some)
     }
 
-    /// Runs the work once for all who ask for it under this fingerprint while it waits or runs.
+    /// Runs the work once for all requests with this fingerprint that arrive while it waits or runs.
     ///
-    /// It does not belong to the request that began it: that one may go away while others wait. When all have
-    /// gone before it began, it is not done at all.
+    /// The work does not belong to the request that began it, which may be dropped while others wait. If all of them
+    /// are dropped before it begins, it never runs.
     pub(super) async fn share(
         &self,
         account: Account,
@@ -124,7 +124,7 @@ impl SlowLane {
             match state.shared.get(&fingerprint) {
                 Some(sender) => sender.subscribe(),
                 None => {
-                    // Listed only with a place: nobody joins what is refused.
+                    // INVARIANT: only a job with a place is listed, so that no request joins a refused job.
                     let (has_room, removed) = self.0.room(&mut state, &account);
                     if !has_room {
                         drop(state);
@@ -177,7 +177,8 @@ impl Lane {
                 lane: Arc::clone(self),
                 holds_permit: true,
             };
-            // A thread that cannot be had drops the worker and the job, which give back and tell.
+            // If no thread can be started, the closure is dropped: the worker returns its permit, and the job notifies
+            // its waiters.
             let started = (self.spawn)(Box::new(move || worker.work(job)));
             return started.map_err(|_| HashingError::Unfinished);
         }
@@ -188,7 +189,7 @@ impl Lane {
         } else {
             Some(job)
         };
-        // A job that is dropped takes the lock.
+        // Dropping a job takes the lock.
         drop(state);
         drop(removed);
         match refused {
@@ -197,8 +198,8 @@ impl Lane {
         }
     }
 
-    /// Whether one more job on this account can be taken, and the jobs that were taken out of the queue to make
-    /// room. They must be dropped without the lock.
+    /// Returns whether there is room for another job on this account, and the jobs that were removed from the queue to
+    /// make room. The caller must drop them without holding the lock.
     fn room(&self, state: &mut State, account: &Account) -> (bool, Removed) {
         let mut removed = Removed::default();
         if state.busy < self.permits || state.waiting.len() < self.queue {
@@ -212,7 +213,7 @@ impl Lane {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is whole before anything can panic.
+        // Ignoring poisoning is safe: each change is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -234,7 +235,7 @@ impl fmt::Debug for SlowLane {
     }
 }
 
-/// Its threads end once they have nothing more to do.
+/// Ends the threads once they have no more work.
 impl Drop for SlowLane {
     fn drop(&mut self) {
         self.0.state().is_closed = true;
@@ -255,14 +256,14 @@ impl Worker {
         while let Some(job) = next {
             let tell = job.run(&mut memory);
             next = self.take();
-            // The wakers are others' code, and those behind in the queue must not suffer for it.
+            // Wakers are foreign code; their panics must not harm the jobs behind in the queue.
             let _ = catch_unwind(AssertUnwindSafe(tell));
             next = next.or_else(|| self.wait());
         }
     }
 
-    /// Takes the next job that somebody waits for out of the queue. If there is none the permit is given back, in the
-    /// same step, so that no job can be put into the queue unseen.
+    /// Takes the next awaited job out of the queue. If there is no such job, it returns the permit in the same step,
+    /// so that no job can enter the queue unnoticed.
     fn take(&mut self) -> Option<Box<dyn Job>> {
         loop {
             let mut state = self.lane.state();
@@ -274,13 +275,13 @@ impl Worker {
             if job.is_awaited(&mut state) {
                 return Some(job);
             }
-            // A job that is dropped takes the lock.
+            // Dropping a job takes the lock.
             drop(state);
             drop(job);
         }
     }
 
-    /// Waits to be handed a job with its permit. `None` if the lane is closed.
+    /// Waits for a job with its permit; `None` if the lane is closed.
     fn wait(&mut self) -> Option<Box<dyn Job>> {
         let mut state = self.lane.state();
         loop {
@@ -297,7 +298,7 @@ impl Worker {
     }
 }
 
-/// Only a worker whose thread could not be had still holds its permit.
+/// Returns the permit of a worker that still holds one: its thread could not be started.
 impl Drop for Worker {
     fn drop(&mut self) {
         let mut state = self.lane.state();
@@ -306,7 +307,7 @@ impl Drop for Worker {
             return;
         }
         state.busy = state.busy.saturating_sub(1);
-        // With no thread at work, nobody would come for those who wait.
+        // Without a working thread, no thread would take the waiting jobs.
         let stranded = if state.busy == 0 {
             state.waiting.drain()
         } else {

@@ -1,4 +1,4 @@
-//! Digests as they are published, and what they bind.
+//! Published digests, and their bindings.
 
 use super::*;
 use crate::key::{Access, Environment, KeyId};
@@ -8,10 +8,10 @@ const SECRET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 const STRONG: SecretOrigin = SecretOrigin::Generated { entropy_bits: 256 };
 const UNKNOWN: SecretOrigin = SecretOrigin::Imported { entropy_bits: None };
 
-/// What docs/format.md publishes, computed by tests/fixtures/known_answers.py.
+/// Answers from docs/format.md, computed by tests/fixtures/known_answers.py.
 const ANSWERS: &str = include_str!("../../../docs/format.md");
 
-/// Yields the salt of the known answers.
+/// A random source that yields the salt of the known answers.
 #[derive(Debug)]
 struct Salt;
 
@@ -54,7 +54,7 @@ async fn key(origin: SecretOrigin) -> KeyRecord {
     }
 }
 
-/// The same once it has its digest.
+/// The same key with its digest.
 async fn kept(hasher: &Hasher, origin: SecretOrigin) -> KeyRecord {
     let key = key(origin).await;
     let digest = hasher.digest(&key, SECRET).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_digest_binds_environment_and_id() {
         let verdict = verify(&hasher, &copied, SECRET).await;
         match in_another_row {
             Some(possession) => assert_eq!(verdict.unwrap(), possession),
-            // A fast digest names its row, so that this is known to be damage and not a wrong secret.
+            // A fast digest names its row, so this is recognized as damage and not as a wrong secret.
             None => assert!(matches!(verdict, Err(HashingError::Malformed))),
         }
     }
@@ -153,7 +153,7 @@ async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
             let better = hasher.improve(&record, SECRET, ()).await;
             assert_eq!(better.unwrap(), None);
         }
-        // One that was hashed fast by mistake is moved to the slow hash.
+        // A weak secret that was hashed fast by mistake is moved to the slow hash.
         let record = KeyRecord {
             origin: UNKNOWN,
             ..kept(&hasher, STRONG).await

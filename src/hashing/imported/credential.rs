@@ -5,25 +5,26 @@ use std::fmt;
 use super::ImportedKeys;
 use crate::key::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, may_be_legacy};
 
-/// The presented credential, with the id of the key that it claims to be: in the own format or in a legacy one.
+/// A presented credential with the id of the key that it claims to be, in the application's own format or in a legacy
+/// one.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) id: KeyId,
-    /// The environment that the text names, where it names one.
+    /// The environment in the text; `None` if the text names no environment.
     pub(crate) environment: Option<&'a Environment>,
-    /// What Keyward's own digests cover.
+    /// The part that Keyward's own digests cover.
     pub(crate) secret: &'a [u8],
-    /// All that came as one text; of a pair, the secret.
+    /// The whole text; for a pair, the secret.
     pub(crate) text: &'a [u8],
-    /// The name of its legacy format, if it has one.
+    /// The name of the legacy format; `None` for the application's own format.
     pub(crate) legacy: Option<&'a str>,
 }
 
 impl<'a> Credential<'a> {
-    /// Reads what was presented.
+    /// Reads the presented credential.
     ///
     /// # Errors
-    /// [`KeyTextError`] if it is of no format that is accepted: what is wrong with it as one of the application's own.
+    /// [`KeyTextError`] if no accepted format can read it: its fault as a key of the application's own format.
     #[inline(always)]
     pub(crate) fn read(
         presented: PresentedKey<'a>,

@@ -1,4 +1,4 @@
-//! Digests that other libraries made, read strictly and bounded before they are obeyed.
+//! Digests of other libraries, parsed strictly and bounded before they are computed.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 use crate::key::Lookup;
 
-/// A digest that another library made, in one of the supported schemes.
+/// A digest that another library created, in one of the supported schemes.
 ///
-/// Each is read strictly: exact lengths, one spelling, bounded parameters. What it was made of, the secret or the
-/// whole text, is its [format](crate::key::LegacyFormat)'s to say.
+/// Each scheme is parsed strictly: exact lengths, one spelling, bounded parameters. The key's
+/// [format](crate::key::LegacyFormat) says whether the digest covers the secret or the whole text.
 ///
 /// ```
 /// use keyward::hashing::LegacyDigest;
@@ -37,19 +37,19 @@ pub(super) enum LegacyScheme {
     Argon2(Box<str>),
     #[cfg(feature = "legacy-digests")]
     Bcrypt(Box<str>),
-    /// Django's: bcrypt of the SHA-256 in hex.
+    /// Django's `bcrypt_sha256`: bcrypt of the SHA-256 in hex.
     #[cfg(feature = "legacy-digests")]
     BcryptSha256(Box<str>),
-    /// Django's, as it writes it.
+    /// PBKDF2 in Django's encoding.
     #[cfg(feature = "legacy-digests")]
     Pbkdf2(Box<str>),
-    /// Django's, as it writes it.
+    /// scrypt in Django's encoding.
     #[cfg(feature = "legacy-digests")]
     Scrypt(Box<str>),
 }
 
 impl LegacyDigest {
-    /// SHA-256 in 64 hex digits: what Laravel Sanctum and `prefixed-api-key` keep.
+    /// Parses SHA-256 in 64 hex digits, as stored by Laravel Sanctum and `prefixed-api-key`.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
@@ -57,11 +57,11 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Sha256(from_hex(hex)?)))
     }
 
-    /// SHA-256 in base64: standard or URL-safe alphabet, padded or not.
+    /// Parses SHA-256 in base64: standard or URL-safe alphabet, padded or not.
     ///
     /// # Security
-    /// 32 random bytes in base64, a common form of token, look just like it: make sure that it is the column of digests
-    /// that you read, or the tokens themselves are kept.
+    /// 32 random bytes in base64, a common form of token, look the same. Make sure that you read the column of
+    /// digests: otherwise the store keeps the tokens themselves.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
@@ -69,7 +69,7 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Sha256(bytes_of_base64(text)?)))
     }
 
-    /// SHA-512 in 128 hex digits.
+    /// Parses SHA-512 in 128 hex digits.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
@@ -77,7 +77,7 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Sha512(from_hex(hex)?)))
     }
 
-    /// SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
+    /// Parses SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`].
@@ -85,7 +85,7 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Sha512(bytes_of_base64(text)?)))
     }
 
-    /// HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
+    /// Parses HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
@@ -93,7 +93,7 @@ impl LegacyDigest {
         Self::hmac_of(key, from_hex(hex)?)
     }
 
-    /// HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
+    /// Parses HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
@@ -109,11 +109,11 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::HmacSha256 { key, output }))
     }
 
-    /// Argon2 in its PHC string, such as argon2-cffi and PHP write it: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
+    /// Parses Argon2 in its PHC string, as written by argon2-cffi and PHP: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
     ///
-    /// argon2id, argon2i or argon2d, `v=19` and written out, a salt of 8 to 48 bytes, 16 to 64 bytes of output, no
-    /// `keyid` and no `data`. An import obeys no more than
-    /// [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id) says.
+    /// Accepted are argon2id, argon2i and argon2d, with an explicit `v=19`, a salt of 8 to 48 bytes, 16 to 64 bytes of
+    /// output, no `keyid` and no `data`. An import accepts parameters up to those of
+    /// [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id).
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`]; [`LegacyDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
@@ -122,9 +122,10 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Argon2(text.into())))
     }
 
-    /// bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, and a cost of 4 to 15.
+    /// Parses bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, and a cost of 4 to 15.
     ///
-    /// bcrypt looks at 72 bytes and no more; longer secrets are refused, as any two that begin alike would be one.
+    /// bcrypt reads no more than 72 bytes. Longer secrets are refused, since any two with the same beginning would
+    /// match.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].
@@ -134,8 +135,8 @@ impl LegacyDigest {
         Ok(Self(LegacyScheme::Bcrypt(text.into())))
     }
 
-    /// What one of Django's password hashers wrote: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`, `bcrypt_sha256`,
-    /// `bcrypt`, `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
+    /// Parses the output of one of Django's password hashers: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`,
+    /// `bcrypt_sha256`, `bcrypt`, `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
     ///
     /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB.
     ///
@@ -167,7 +168,7 @@ impl LegacyDigest {
         }
     }
 
-    /// The scheme's name, for the audit log.
+    /// Returns the scheme's name, for the audit log.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match &self.0 {
@@ -193,7 +194,7 @@ impl LegacyDigest {
         }
     }
 
-    /// The bytes by which a text is found again, if the format finds it by such a digest.
+    /// Returns the bytes by which a text is found; `None` if the format does not find it by such a digest.
     pub(super) fn as_lookup(&self, lookup: &Lookup) -> Option<&[u8]> {
         match (&self.0, lookup) {
             (LegacyScheme::Sha256(output), Lookup::Sha256) => Some(output.expose()),
@@ -207,7 +208,7 @@ impl LegacyDigest {
         }
     }
 
-    /// Whether it takes a slow hash to compare with it.
+    /// Whether a comparison with the digest needs a slow hash.
     pub(crate) fn is_slow(&self) -> bool {
         !matches!(
             self.0,
@@ -215,7 +216,7 @@ impl LegacyDigest {
         )
     }
 
-    /// What it was made of and how, within what is obeyed.
+    /// Checks that the digest's Argon2 parameters are within `most`.
     pub(crate) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
         match &self.0 {
             LegacyScheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
@@ -223,7 +224,7 @@ impl LegacyDigest {
         }
     }
 
-    /// The one spelling in which it is kept.
+    /// Returns the digest in the single spelling in which it is stored.
     pub(super) fn to_text(&self) -> String {
         let name = self.scheme();
         match &self.0 {
@@ -269,7 +270,7 @@ impl LegacyDigest {
     }
 }
 
-/// In time that does not depend on where they differ.
+/// Compares in time that does not depend on where the digests differ.
 impl PartialEq for LegacyDigest {
     fn eq(&self, other: &Self) -> bool {
         Output::new(self.to_text()).is(other.to_text().as_bytes())
@@ -289,13 +290,13 @@ impl fmt::Debug for LegacyDigest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LegacyDigestError {
-    /// It is malformed, or of another length.
+    /// The text is malformed, or has a wrong length.
     #[error("the text is no digest of this scheme")]
     Malformed,
-    /// Its parameters exceed the bounds.
+    /// The digest's parameters exceed the bounds.
     #[error("the digest asks for more passes, memory or lanes than is obeyed")]
     Excessive,
-    /// The name of an HMAC key is invalid, or the key empty.
+    /// The name of an HMAC key is invalid, or the key is empty.
     #[error(
         "an HMAC key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
     )]

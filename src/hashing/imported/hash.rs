@@ -1,4 +1,4 @@
-//! Compares a presented credential with a digest that another library made.
+//! Comparison of a presented credential with another library's digest.
 
 use argon2::{Argon2, Version};
 use hmac::{Hmac, Mac};
@@ -9,9 +9,9 @@ use super::schemes::read_argon2;
 use crate::hashing::{Argon2Params, HashingError, argon2id};
 
 impl LegacyDigest {
-    /// Whether it was made of these bytes, told in time that does not depend on where they differ.
+    /// Returns whether the digest was made from these bytes, in time that does not depend on where they differ.
     ///
-    /// The parameters were bounded when it was read.
+    /// The parameters were bounded when the digest was parsed.
     pub(in crate::hashing) fn is_of(
         &self,
         presented: &[u8],
@@ -59,7 +59,7 @@ fn argon2(
 
 #[cfg(feature = "legacy-digests")]
 fn bcrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    /// What bcrypt looks at: two longer secrets that begin alike would be one.
+    /// Number of bytes that bcrypt reads: two longer secrets with the same beginning would match.
     const MOST_BYTES: usize = 72;
     if presented.len() > MOST_BYTES {
         return Ok(false);

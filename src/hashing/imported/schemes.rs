@@ -1,4 +1,4 @@
-//! How other libraries write their digests, taken apart strictly.
+//! Strict parsers for the digest encodings of other libraries.
 
 use argon2::PasswordHash;
 use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
@@ -7,7 +7,7 @@ use super::LegacyDigestError;
 use crate::hashing::output::Output;
 use crate::hashing::{Argon2Params, HashingError};
 
-/// Standard or URL-safe, padded or not.
+/// Decodes base64 in the standard or URL-safe alphabet, padded or not.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
     Base64::decode_vec(text)
         .or_else(|_| Base64Unpadded::decode_vec(text))
@@ -25,7 +25,7 @@ pub(super) fn check_argon2(text: &str) -> Result<(), LegacyDigestError> {
         })
 }
 
-/// An Argon2 digest taken apart.
+/// The parts of an Argon2 digest.
 pub(super) struct Argon2Parts {
     pub(super) algorithm: argon2::Algorithm,
     pub(super) params: Argon2Params,
@@ -78,7 +78,7 @@ pub(super) fn check_bcrypt(text: &str) -> Result<(), LegacyDigestError> {
     if !is_cost || rest.len() != 53 || !rest.bytes().all(is_digit) {
         return Err(malformed);
     }
-    // The last digits of salt and output have bits to spare, which must be zero.
+    // The last digits of salt and output have unused bits, which must be zero.
     let ends = rest.as_bytes();
     let salt_ends = ends.get(21).is_some_and(|end| b".Oeu".contains(end));
     let output_ends = ends
@@ -148,7 +148,8 @@ pub(super) struct Scrypt {
 
 #[cfg(feature = "legacy-digests")]
 impl Scrypt {
-    /// 128 bytes times r, times n and p and two for what is computed on, as Argon2id's default bound on memory.
+    /// Limit in blocks of 128 bytes times r, the same as Argon2id's default limit of memory. Used are n blocks, p
+    /// lanes and two working blocks.
     const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
     const MOST_P: u32 = 16;
 
@@ -188,7 +189,7 @@ fn fields<const N: usize>(text: &str) -> Result<[&str; N], LegacyDigestError> {
     fields.try_into().map_err(|_| LegacyDigestError::Malformed)
 }
 
-/// A number in its one spelling.
+/// Parses a number in its canonical spelling.
 #[cfg(feature = "legacy-digests")]
 fn number(text: &str) -> Result<u32, LegacyDigestError> {
     let number: u32 = text.parse().map_err(|_| LegacyDigestError::Malformed)?;

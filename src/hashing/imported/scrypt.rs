@@ -1,7 +1,7 @@
-//! scrypt (RFC 7914) in memory that is kept.
+//! scrypt (RFC 7914) in reused memory.
 //!
-//! The crate `scrypt` takes and frees memory of its own for each hash, of which glibc's allocator keeps more than it
-//! was ever asked for at a time. Salsa20/8 and PBKDF2 are RustCrypto's; here is only what mixes their blocks.
+//! The crate `scrypt` allocates and frees memory for each hash, and glibc's allocator then keeps more than was ever in
+//! use at a time. Salsa20/8 and PBKDF2 come from RustCrypto; this module only mixes their blocks.
 
 use argon2::Block;
 use pbkdf2::pbkdf2_hmac;
@@ -15,10 +15,10 @@ use super::schemes::Scrypt;
 use crate::hashing::HashingError;
 use crate::hashing::argon2id::Memory;
 
-/// 64 bytes, which Salsa20/8 maps to as many.
+/// 64 bytes, the input and output size of Salsa20/8.
 type Unit = [u32; 16];
 
-/// Units in a block of memory.
+/// Number of units in a block of memory.
 const UNITS: usize = Block::SIZE / 64;
 
 /// Fills the output with the hash.
@@ -40,8 +40,8 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// The RFC's `scryptROMix`: writes what becomes of the lane into memory, then mixes parts of that back into it, which
-/// the lane itself chooses. `None` if there is not enough memory.
+/// The RFC's `scryptROMix`: writes the successive states of the lane into memory, then mixes parts of the memory back
+/// into the lane, which itself selects them. `None` if there is not enough memory.
 fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
     let units: Vec<Unit> = arrays(lane).map(from_bytes).collect();
     let mut from = Zeroizing::new(units);
@@ -75,7 +75,7 @@ fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
     Some(())
 }
 
-/// The RFC's `scryptBlockMix`: results of units in even places come first, then those of units in odd ones.
+/// The RFC's `scryptBlockMix`: the results of the even units come first, then those of the odd ones.
 fn block_mix(from: &[Unit], to: &mut [Unit]) {
     let Some(mut last) = from.last().copied() else {
         return;
@@ -88,7 +88,7 @@ fn block_mix(from: &[Unit], to: &mut [Unit]) {
     }
 }
 
-/// The slice as arrays, without what is left over.
+/// Iterates over the slice in arrays, without the remainder.
 #[inline(always)]
 fn arrays<T, const N: usize>(slice: &[T]) -> impl Iterator<Item = &[T; N]> {
     slice
@@ -137,7 +137,7 @@ fn to_bytes(unit: &Unit) -> [u8; 64] {
     bytes
 }
 
-/// A unit as memory for Argon2 holds it.
+/// Packs a unit in the form of Argon2's memory blocks.
 #[inline(always)]
 fn packed(unit: &Unit) -> [u64; 8] {
     let mut packed = [0; 8];
@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_test_vectors_of_rfc_7914() {
-        // Section 12, but for the largest. The last is of Python's hashlib, with lanes that end within a block.
+        // Section 12, except for the largest vector. The last one is from Python's hashlib, with lanes that end within
+        // a block.
         let mut memory = Memory::default();
         for (secret, salt, n, r, p, expected) in [
             (

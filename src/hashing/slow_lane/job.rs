@@ -1,4 +1,4 @@
-//! What the lane works on: work that one request waits for, and work that any number share.
+//! The jobs of the lane: work for one request, and work that any number of requests share.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::{Fingerprint, Lane, State, Work};
 use crate::hashing::HashingError;
 use crate::hashing::argon2id::Memory;
 
-/// Work that somebody waits for. Dropped undone, it tells them so.
+/// Work with waiters. If it is dropped before it ran, it notifies them.
 pub(super) trait Job: Send {
-    /// Whether anybody still waits. If not, nobody can join any more either.
+    /// Whether a waiter is left. If not, no request can join any more either.
     fn is_awaited(&mut self, state: &mut State) -> bool;
-    /// Does the work, in the thread's memory. What it returns tells those who wait, once the permit has found its next
-    /// use.
+    /// Does the work in the thread's memory. The returned closure notifies the waiters; the thread runs it after
+    /// passing on the permit.
     fn run(self: Box<Self>, memory: &mut Memory) -> Work;
-    /// Tells those who wait that there was no place for it.
+    /// Notifies the waiters that there was no place for the job.
     fn refuse(self: Box<Self>);
 }
 
@@ -24,12 +24,12 @@ pub(super) trait Job: Send {
 pub(super) enum Progress {
     Running,
     Finished(bool),
-    /// It lost its place in the queue.
+    /// The job lost its place in the queue.
     Displaced,
     Failed,
 }
 
-/// Work that one request waits for.
+/// Work for one request.
 pub(super) struct Single<T, W> {
     pub(super) answer: oneshot::Sender<Result<T, HashingError>>,
     pub(super) work: W,
@@ -49,7 +49,7 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| work(memory)));
         Box::new(move || {
             if let Ok(result) = result {
-                // Whoever waited may have gone meanwhile.
+                // The waiter may have gone meanwhile.
                 let _ = answer.send(result);
             }
         })
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// What is listed for others to join. Dropped, it leaves the list and wakes its waiters.
+/// The list entry that lets other requests join. On drop, it leaves the list and wakes its waiters.
 pub(super) struct Entry {
     pub(super) lane: Arc<Lane>,
     pub(super) fingerprint: Fingerprint,
@@ -105,7 +105,7 @@ pub(super) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.is_listed {
-            return; // What is listed by now is another's.
+            return; // The entry listed by now belongs to another job.
         }
         let sender = self.lane.state().shared.remove(&self.fingerprint);
         if let Some(sender) = sender {

@@ -7,7 +7,7 @@ use super::State;
 use super::job::Job;
 use crate::key::{KeyId, TenantId};
 
-/// On whose account a job waits.
+/// The account for which a job waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::hashing) struct Account {
     pub(in crate::hashing) class: Class,
@@ -15,27 +15,27 @@ pub(in crate::hashing) struct Account {
     pub(in crate::hashing) key: KeyId,
 }
 
-/// What a job is for.
+/// The purpose of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::hashing) enum Class {
-    /// Deciding on a request.
+    /// A decision on a request.
     Verification,
     /// An operation of the manager: issue, import, rotate, find an owner.
     Management,
 }
 
-/// A job and the account on which it waits.
+/// A job with its account.
 pub(super) struct Waiting {
     pub(super) account: Account,
     pub(super) job: Box<dyn Job>,
 }
 
-/// Jobs that wait for a permit.
+/// The jobs that wait for a permit.
 ///
-/// Tenants take turns, within a tenant its keys do, and every second turn is management's. While there is room, anybody
-/// may take all of it. If the queue is full, a newcomer takes the latest place of the tenant with the most places,
-/// unless the newcomer's tenant would then have as many; then that of its own tenant's key with the most places, by the
-/// same rule. Management has a quarter of the places in any case.
+/// Tenants take turns, within a tenant its keys do, and every second turn is management's. While there is room, any
+/// key may take all of it. If the queue is full, a newcomer takes the latest place of the tenant with the most places,
+/// if that tenant has at least two more than the newcomer's own. Otherwise it takes the latest place of its own
+/// tenant's key with the most places, by the same rule. Management has a quarter of the places in any case.
 #[derive(Default)]
 pub(super) struct Queue {
     management: Tenants,
@@ -65,14 +65,14 @@ impl Queue {
         Some(next.job)
     }
 
-    /// Takes out the job that must give its place to a newcomer on this account. `None` if the newcomer has to go.
+    /// Removes the job that must give its place to a newcomer on this account; `None` if the newcomer gets no place.
     pub(super) fn displace(&mut self, newcomer: &Account) -> Option<Waiting> {
         let share = self.len().div_ceil(4);
         match newcomer.class {
             Class::Management if self.management.len() < share => self.verifications.pop_latest(),
             Class::Management => self.management.displace(newcomer),
             Class::Verification => self.verifications.displace(newcomer).or_else(|| {
-                // Management that took more than its share while there was room gives it back.
+                // Management returns places beyond its share, which it took while there was room.
                 let own = self.verifications.len_of(&newcomer.tenant);
                 let is_above_share = self.management.len() > share.max(own + 1);
                 is_above_share.then(|| self.management.pop_latest())?
@@ -80,7 +80,7 @@ impl Queue {
         }
     }
 
-    /// Takes out all jobs.
+    /// Removes all jobs.
     pub(super) fn drain(&mut self) -> Vec<Waiting> {
         let mut all = Vec::with_capacity(self.len());
         self.management.drain_into(&mut all);
@@ -89,14 +89,14 @@ impl Queue {
     }
 }
 
-/// Jobs in the order in which they are to run.
+/// Jobs in the order in which they run.
 trait List: Default {
     fn len(&self) -> usize;
     fn push(&mut self, waiting: Waiting);
     fn pop(&mut self) -> Option<Waiting>;
-    /// Takes out the latest job of whoever has the most.
+    /// Removes the latest job of the account with the most jobs.
     fn pop_latest(&mut self) -> Option<Waiting>;
-    /// Takes out the job that must give its place to a newcomer on this account.
+    /// Removes the job that must give its place to a newcomer on this account.
     fn displace(&mut self, newcomer: &Account) -> Option<Waiting>;
     fn drain_into(&mut self, all: &mut Vec<Waiting>);
 }
@@ -130,15 +130,15 @@ impl List for VecDeque<Waiting> {
 
 /// Lists that take turns.
 struct Turns<K, L> {
-    /// No list is empty.
+    /// INVARIANT: no list is empty.
     lists: HashMap<K, L>,
-    /// Each key of `lists` once, the next first.
+    /// INVARIANT: each key of `lists` once, the next first.
     turns: VecDeque<K>,
-    /// Jobs in all lists.
+    /// Number of jobs in all lists.
     len: usize,
 }
 
-/// The key of the list that an account's jobs are in.
+/// The key of the list that contains an account's jobs.
 trait QueueKey: Clone + Eq + Hash {
     fn of(account: &Account) -> Self;
 }
@@ -170,7 +170,7 @@ impl<K: QueueKey, L: List> Turns<K, L> {
         self.lists.get(name).map_or(0, List::len)
     }
 
-    /// Takes a job out of a list, and the list out of its turns if it is empty.
+    /// Removes a job from a list, and an emptied list from the turns.
     fn take(&mut self, name: &K, take: impl FnOnce(&mut L) -> Option<Waiting>) -> Option<Waiting> {
         let list = self.lists.get_mut(name)?;
         let taken = take(list)?;
@@ -229,7 +229,7 @@ impl<K: QueueKey, L: List> List for Turns<K, L> {
 }
 
 impl State {
-    /// Takes those jobs out of the queue that nobody waits for. They must be dropped without the lock.
+    /// Removes the jobs without waiters from the queue. The caller must drop them without holding the lock.
     pub(super) fn take_abandoned(&mut self) -> Vec<Waiting> {
         let mut abandoned = Vec::new();
         for mut waiting in self.waiting.drain() {
@@ -243,12 +243,12 @@ impl State {
     }
 }
 
-/// Jobs that were taken out of the queue to make room. They must be dropped without the lock.
+/// Jobs that were removed from the queue to make room. They must be dropped without holding the lock.
 #[derive(Default)]
 pub(super) struct Removed {
-    /// Nobody waits for them any more.
+    /// Jobs without waiters.
     pub(super) abandoned: Vec<Waiting>,
-    /// It gave its place to another account's job.
+    /// A job that gave its place to another account's job.
     pub(super) displaced: Option<Waiting>,
 }
 

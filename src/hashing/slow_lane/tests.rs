@@ -1,4 +1,4 @@
-//! The lane under pressure: who shares, who waits, who leaves, what fails.
+//! The lane under pressure: sharing, waiting, dropped requests and failures.
 
 use super::*;
 use crate::key::{KeyId, TenantId};
@@ -22,7 +22,7 @@ fn a() -> Account {
     key("a", 1)
 }
 
-/// The account of the manager, for a key of a tenant.
+/// The account of the manager for a tenant's key.
 fn management(tenant: &str) -> Account {
     Account {
         class: Class::Management,
@@ -34,7 +34,7 @@ fn lane(permits: usize, queue: usize) -> SlowLane {
     SlowLane::new(NonZeroUsize::new(permits).unwrap(), queue)
 }
 
-/// Work that waits for a word, so that others pile up behind it.
+/// Work that blocks until it is released, so that other jobs pile up behind it.
 fn held_up() -> (
     mpsc::Sender<()>,
     impl FnOnce(&mut Memory) -> Result<bool, HashingError> + Send,
@@ -173,7 +173,7 @@ async fn at_most_the_permits_run_at_once() {
         asks(waiter.as_mut());
         waiters.push(waiter);
     }
-    // None goes before all have asked and as many as may are seen at work, however late their threads come to it.
+    // Release no job before all have asked and two are at work, however late their threads start.
     until(|| now.load(Ordering::SeqCst) >= 2);
     {
         let state = lane.0.state();
@@ -235,7 +235,7 @@ async fn nobody_joins_what_is_refused() {
     let (release, wait) = held_up();
     let mut running = Box::pin(lane.run(management("a"), wait));
     asks(running.as_mut());
-    // From several threads at once: none may come between the listing of what is refused and its end.
+    // From several threads at once: no request may join between listing and refusal.
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -263,7 +263,7 @@ async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
     static STRANDED: Mutex<Vec<std::thread::JoinHandle<Result<bool, HashingError>>>> =
         Mutex::new(Vec::new());
 
-    /// Fails, after others have come to wait behind the job that it was to run.
+    /// Fails after other jobs have queued behind the one that it should run.
     fn spawn(work: Work) -> io::Result<()> {
         if FAIL.load(Ordering::SeqCst) == 0 {
             return spawn_thread(work);
@@ -319,7 +319,7 @@ fn a_runtime_that_stands_still_holds_up_nobody_else() {
     let mut waiting = Box::pin(lane.share(a(), [2; 32], |_| Ok(true)));
     asks(waiting.as_mut());
     release.send(()).unwrap();
-    // Neither of the two above is ever polled again.
+    // Neither of the two futures above is ever polled again.
     for fingerprint in [[1; 32], [2; 32], [3; 32]] {
         let other = runtime();
         let shared = other.block_on(async {
@@ -351,7 +351,7 @@ async fn each_permit_has_one_thread_as_long_as_the_lane() {
         let mut waiters: Vec<_> = waiters.map(Box::pin).collect();
         let all = waiters.iter_mut().map(|waiter| waiter.as_mut());
         for waiter in all {
-            // Some are done as soon as they are asked.
+            // Some are done at the first poll.
             let _ = waiter.poll(&mut Context::from_waker(Waker::noop()));
         }
         until(|| is_idle(&lane));
@@ -381,7 +381,7 @@ async fn a_lane_that_is_dropped_drops_what_waits() {
     until(|| Arc::strong_count(&dropped) == 1);
 }
 
-/// A lane whose one permit is taken, so that all others wait.
+/// A lane with its only permit taken, so that all other jobs wait.
 struct HeldUp {
     lane: SlowLane,
     release: mpsc::Sender<()>,
@@ -391,20 +391,20 @@ impl HeldUp {
     fn new(queue: usize) -> Self {
         let lane = lane(1, queue);
         let (release, wait) = held_up();
-        // Work that has begun goes on without the one who asked.
+        // Work that has begun continues without its request.
         asks(pin!(lane.run(management("holder"), wait)));
         until(|| lane.0.state().busy == 1);
         Self { lane, release }
     }
 
-    /// A job that says its name when it runs.
+    /// Submits a job that records its name when it runs.
     fn ask<'a>(&'a self, account: Account, name: &'static str, ran: &Ran) -> Waiter<'a> {
         let ran = Arc::clone(ran);
         let mut waiter: Waiter<'a> = Box::pin(self.lane.run(account, move |_| {
             ran.lock().unwrap().push(name);
             Ok(())
         }));
-        // Whether it waits or was refused is seen at the end.
+        // The end of the test shows whether the job waited or was refused.
         let asked = waiter
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
@@ -418,7 +418,7 @@ impl HeldUp {
 type Ran = Arc<Mutex<Vec<&'static str>>>;
 type Waiter<'a> = Pin<Box<dyn Future<Output = Result<(), HashingError>> + 'a>>;
 
-/// How many were done; all others were refused for want of a place.
+/// Returns how many jobs ran; all others were refused for lack of a place.
 async fn done(waiters: Vec<Waiter<'_>>) -> usize {
     let mut done = 0;
     for waiter in waiters {

@@ -153,7 +153,7 @@ impl MonotonicClock for BootClock {
     }
 }
 
-/// The instant in microseconds of Unix time, rounded down.
+/// Returns the instant in microseconds of Unix time, rounded down.
 pub(crate) fn unix_micros(at: OffsetDateTime) -> i64 {
     at.unix_timestamp()
         .saturating_mul(1_000_000)

@@ -116,7 +116,7 @@ impl Hashing {
         self
     }
 
-    /// Neither creates nor accepts digests without a pepper.
+    /// Refuses to create or accept digests without a pepper.
     ///
     /// Without a current pepper, [`Builder::open`](crate::Builder::open) fails, so that a node that was started
     /// without its pepper does not issue keys.
@@ -161,7 +161,7 @@ impl Hashing {
     /// is full, a newcomer takes the latest place of the tenant with the most places, if that tenant has at least two
     /// more than the newcomer's own. Otherwise it takes the latest place of its own tenant's key with the most places,
     /// by the same rule. The manager can always have a quarter of the places, which tenants share in the same way. A
-    /// request that gets no place, or loses it, is undecidable at once ([`HashingError::Saturated`]).
+    /// request or operation that gets no place, or loses it, is undecidable at once ([`HashingError::Saturated`]).
     ///
     /// Wrong secrets for one key, or for all keys of one tenant, therefore keep no other tenant waiting for more than
     /// a turn. Guesses at keys of as many tenants as there are places still fill the queue.

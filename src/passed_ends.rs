@@ -24,7 +24,7 @@ impl Default for PassedEnds {
 }
 
 impl PassedEnds {
-    /// Whether an end, in microseconds of Unix time, is at or before the latest end that was seen to pass.
+    /// Returns whether an end, in microseconds of Unix time, is at or before the latest end that was seen to pass.
     #[inline]
     pub(crate) fn include(&self, end: i64) -> bool {
         self.0.load(Ordering::SeqCst) >= end

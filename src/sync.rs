@@ -62,7 +62,7 @@ pub enum Planted {
     AnsweredBeforeLanding,
 }
 
-/// Whether this fault is planted: only while schedules are explored.
+/// Returns whether this fault is planted, which happens only while schedules are explored.
 #[cfg(not(keyward_shuttle))]
 pub(crate) const fn planted(_: Planted) -> bool {
     false

@@ -196,8 +196,8 @@ mod tests {
         }
     }
 
-    /// A chain of ten events of which the first four are cut: the remaining events, the last of which records the cut,
-    /// and the head.
+    /// Returns the rest of ten events after a cut of the first four, with the event that records the cut, and the
+    /// head.
     fn cut_chain() -> (Vec<SealedEvent>, ChainHead) {
         let (mut events, head) = chain(10);
         let through = ChainHead {

@@ -127,7 +127,7 @@ impl Event {
         Some(ChainHead { events, hash })
     }
 
-    /// The fields of an event that records the cut of all events from number `from` through `through`.
+    /// Returns the fields of an event that records the cut of all events from number `from` through `through`.
     pub(crate) fn cut_fields(from: u64, through: ChainHead) -> Vec<FieldChange> {
         vec![
             FieldChange::set("from", from.to_string()),

@@ -86,7 +86,7 @@ impl Argon2Params {
         }
     }
 
-    /// Memory times passes in KiB: the cost of a guess for an attacker, by which parameters rank.
+    /// Returns memory times passes in KiB: the cost of a guess for an attacker, by which parameters rank.
     pub(super) fn cost(self) -> u64 {
         u64::from(self.memory_kib) * u64::from(self.passes)
     }

@@ -201,8 +201,8 @@ impl Hasher {
         imported.keep(binding, coverage, digest)
     }
 
-    /// Whether the record's digest may come from this legacy digest. A digest that has since replaced it does not show
-    /// where it came from, so the answer is then `true`.
+    /// Returns whether the record's digest may come from this legacy digest. A digest that has since replaced it does
+    /// not show its source, so the answer is then `true`.
     pub(crate) fn may_be_kept_as(
         &self,
         record: &KeyRecord,

@@ -237,7 +237,7 @@ impl ImportedKeys {
     }
 }
 
-/// Whether another library created the digest.
+/// Returns whether another library created the digest.
 pub(super) fn is_legacy(digest: &Digest) -> bool {
     digest.expose().starts_with(NAME)
 }

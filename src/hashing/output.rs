@@ -13,7 +13,7 @@ impl<B: AsRef<[u8]>> Output<B> {
         Self(bytes)
     }
 
-    /// Whether the bytes are equal, in time that does not depend on where they differ.
+    /// Returns whether the bytes are equal, in time that does not depend on where they differ.
     pub(super) fn is(&self, computed: &[u8]) -> bool {
         self.0.as_ref().ct_eq(computed).into()
     }

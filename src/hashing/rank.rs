@@ -51,7 +51,7 @@ mod tests {
         }
     }
 
-    /// All schemes with a few peppers and costs, comparable or not.
+    /// Returns all schemes with a few peppers and costs, comparable or not.
     fn world() -> Vec<Scheme> {
         let peppers = [None, Some(1), Some(2)];
         let mut world = vec![Scheme::Sha256];
@@ -61,7 +61,7 @@ mod tests {
         world
     }
 
-    /// The ranking properties: algorithm, pepper, cost.
+    /// Returns the ranking properties: algorithm, pepper, cost.
     fn ranks(scheme: Scheme) -> [u64; 3] {
         let pepper = u64::from(scheme.pepper().unwrap_or(0));
         match scheme {

@@ -70,12 +70,12 @@ fn decode_eight(digits: [u8; 8]) -> u64 {
     (fours & 0xffff_ffff) * 62_u64.pow(4) + (fours >> 32)
 }
 
-/// Whether the byte is a base62 digit.
+/// Returns whether the byte is a base62 digit.
 pub(super) const fn is_digit(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-/// Whether all bytes are digits. It checks a word at a time, and some of the last bytes twice.
+/// Returns whether all bytes are digits. It checks a word at a time, and some of the last bytes twice.
 #[inline]
 pub(super) fn are_digits(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk() else {

@@ -152,7 +152,7 @@ impl ScopeCatalog {
         self.find(scope).map(|(index, _)| index)
     }
 
-    /// Whether `held` grants each of the scopes in `asked`.
+    /// Returns whether `held` grants each of the scopes in `asked`.
     pub(crate) fn covers(&self, held: &ScopeSet, asked: &ScopeSet) -> bool {
         asked
             .iter()

@@ -32,7 +32,7 @@ impl Digest {
         Ok(Self(text))
     }
 
-    /// A placeholder until a secret is drawn. No secret matches it.
+    /// Returns a placeholder until a secret is drawn. No secret matches it.
     pub(crate) fn none() -> Self {
         Self(Box::default())
     }

@@ -223,7 +223,7 @@ impl KeyFormat {
         vectors::of(self)
     }
 
-    /// Whether the text has the shape of a key of this format, in any environment.
+    /// Returns whether the text has the shape of a key of this format, in any environment.
     pub(super) fn is_shaped_as(&self, text: &[u8]) -> bool {
         let rest = text.strip_prefix(self.prefix().as_bytes());
         let Some([b'_', rest @ ..]) = rest else {
@@ -387,8 +387,8 @@ pub enum FormatError {
     },
 }
 
-/// Whether the text is a valid prefix or environment. It has no `_`: otherwise `a_b` + `live` and `a` + `b_live` would
-/// read alike.
+/// Returns whether the text is a valid prefix or environment. It has no `_`: otherwise `a_b` + `live` and `a` +
+/// `b_live` would read alike.
 fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.starts_with(|first: char| first.is_ascii_lowercase())

@@ -235,7 +235,7 @@ impl LegacyFormat {
         }
     }
 
-    /// Whether a text of this format can have this id between prefix and separator.
+    /// Returns whether a text of this format can have this id between prefix and separator.
     pub(crate) fn is_id(&self, id: &str) -> bool {
         let mut characters = id.chars();
         (1..=Self::MAX_ID).contains(&id.len())

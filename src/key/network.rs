@@ -143,7 +143,7 @@ impl Networks {
         (both.len() <= Self::MAX).then_some(Self::Only(both))
     }
 
-    /// Whether `ceiling` permits every address that `self` permits.
+    /// Returns whether `ceiling` permits every address that `self` permits.
     pub(crate) fn within(&self, ceiling: &Self) -> bool {
         match (self, ceiling) {
             (_, Self::Any) => true,

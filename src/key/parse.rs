@@ -192,7 +192,7 @@ pub(super) fn pair<'a>(
     })
 }
 
-/// CRC-32 (ISO-HDLC, as in zlib and PNG) of everything before it, in base62.
+/// Returns the CRC-32 (ISO-HDLC, as in zlib and PNG) of everything before it, in base62.
 pub(super) fn checksum(covered: &[u8]) -> [u8; base62::CHECKSUM_DIGITS] {
     let mut digits = [0; base62::CHECKSUM_DIGITS];
     base62::encode(u128::from(crc32fast::hash(covered)), &mut digits);

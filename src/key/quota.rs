@@ -72,7 +72,7 @@ impl Quota {
         self.window
     }
 
-    /// Whether this quota is at least as strict as `other`: no more requests, in no shorter a window.
+    /// Returns whether this quota is at least as strict as `other`: no more requests, in no shorter a window.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.limit <= other.limit && self.window >= other.window
     }

@@ -184,7 +184,7 @@ impl Resources {
         (is_restricted && both.listed().len() <= Self::MAX).then_some(both)
     }
 
-    /// Whether `ceiling` permits everything that `self` permits.
+    /// Returns whether `ceiling` permits everything that `self` permits.
     pub(crate) fn within(&self, ceiling: &Self) -> bool {
         ceiling.kinds().all(|kind| {
             self.restricts(kind)

@@ -56,7 +56,7 @@ impl Title {
     }
 }
 
-/// Whether the character only alters its neighbours: joiners and variation selectors.
+/// Returns whether the character only alters its neighbours: joiners and variation selectors.
 fn is_joiner(character: char) -> bool {
     matches!(
         character,
@@ -64,9 +64,9 @@ fn is_joiner(character: char) -> bool {
     )
 }
 
-/// Whether the character is refused: control characters, line and paragraph separators, direction marks, blanks that
-/// are not white space, and Unicode's default ignorable characters. Joiners are allowed, since some scripts and emoji
-/// need them.
+/// Returns whether the character is refused: control characters, line and paragraph separators, direction marks,
+/// blanks that are not white space, and Unicode's default ignorable characters. Joiners are allowed, since some
+/// scripts and emoji need them.
 fn is_refused(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -42,7 +42,7 @@ fn hasher(choice: Hashing) -> Hasher {
     Hasher::new(choice, None, Arc::new(Salt)).unwrap()
 }
 
-/// The key of the known answers, before it has a digest.
+/// Returns the key of the known answers, before it has a digest.
 async fn key(origin: SecretOrigin) -> KeyRecord {
     let (_, key) = testkit::keyward_with_key(Access::Full).await;
     KeyRecord {
@@ -54,7 +54,7 @@ async fn key(origin: SecretOrigin) -> KeyRecord {
     }
 }
 
-/// The same key with its digest.
+/// Returns the same key with its digest.
 async fn kept(hasher: &Hasher, origin: SecretOrigin) -> KeyRecord {
     let key = key(origin).await;
     let digest = hasher.digest(&key, SECRET).await.unwrap();

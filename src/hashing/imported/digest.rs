@@ -208,7 +208,7 @@ impl LegacyDigest {
         }
     }
 
-    /// Whether a comparison with the digest needs a slow hash.
+    /// Returns whether a comparison with the digest needs a slow hash.
     pub(crate) fn is_slow(&self) -> bool {
         !matches!(
             self.0,

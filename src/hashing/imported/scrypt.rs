@@ -40,8 +40,8 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// The RFC's `scryptROMix`: writes the successive states of the lane into memory, then mixes parts of the memory back
-/// into the lane, which itself selects them. `None` if there is not enough memory.
+/// Computes the RFC's `scryptROMix`: writes the successive states of the lane into memory, then mixes parts of the
+/// memory, which the lane itself selects, back into the lane. `None` if there is not enough memory.
 fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
     let units: Vec<Unit> = arrays(lane).map(from_bytes).collect();
     let mut from = Zeroizing::new(units);
@@ -75,7 +75,7 @@ fn mix(lane: &mut [u8], n: usize, blocks: &mut [Block]) -> Option<()> {
     Some(())
 }
 
-/// The RFC's `scryptBlockMix`: the results of the even units come first, then those of the odd ones.
+/// Computes the RFC's `scryptBlockMix`: the results of the even units come first, then those of the odd ones.
 fn block_mix(from: &[Unit], to: &mut [Unit]) {
     let Some(mut last) = from.last().copied() else {
         return;

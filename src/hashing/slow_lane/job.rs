@@ -11,7 +11,7 @@ use crate::hashing::argon2id::Memory;
 
 /// Work with waiters. If it is dropped before it ran, it notifies them.
 pub(super) trait Job: Send {
-    /// Whether a waiter is left. If not, no request can join any more either.
+    /// Returns whether a waiter is left. If not, no request can join any more either.
     fn is_awaited(&mut self, state: &mut State) -> bool;
     /// Does the work in the thread's memory. The returned closure notifies the waiters; the thread runs it after
     /// passing on the permit.

@@ -94,7 +94,7 @@ trait List: Default {
     fn len(&self) -> usize;
     fn push(&mut self, waiting: Waiting);
     fn pop(&mut self) -> Option<Waiting>;
-    /// Removes the latest job of the account with the most jobs.
+    /// Removes the latest job of the tenant and the key with the most jobs.
     fn pop_latest(&mut self) -> Option<Waiting>;
     /// Removes the job that must give its place to a newcomer on this account.
     fn displace(&mut self, newcomer: &Account) -> Option<Waiting>;

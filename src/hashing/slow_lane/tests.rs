@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// The account of requests with a key.
+/// Returns the account of requests with a key.
 fn key(tenant: &str, key: u128) -> Account {
     Account {
         class: Class::Verification,
@@ -22,7 +22,7 @@ fn a() -> Account {
     key("a", 1)
 }
 
-/// The account of the manager for a tenant's key.
+/// Returns the account of the manager for a tenant's key.
 fn management(tenant: &str) -> Account {
     Account {
         class: Class::Management,
@@ -34,7 +34,7 @@ fn lane(permits: usize, queue: usize) -> SlowLane {
     SlowLane::new(NonZeroUsize::new(permits).unwrap(), queue)
 }
 
-/// Work that blocks until it is released, so that other jobs pile up behind it.
+/// Returns work that blocks until it is released, so that other jobs pile up behind it.
 fn held_up() -> (
     mpsc::Sender<()>,
     impl FnOnce(&mut Memory) -> Result<bool, HashingError> + Send,

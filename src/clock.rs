@@ -100,8 +100,8 @@ impl Clock for SystemClock {
 /// performance counter on Windows.
 ///
 /// On other systems the monotonic clock may not include suspension. There this clock also reads the wall clock, and
-/// returns the larger of the two elapsed times. A wall clock that is set forwards only causes early reads of cached
-/// keys and lifts fences before their time.
+/// returns the larger of the two elapsed times. Setting the wall clock forwards has two effects only: cached keys are
+/// read again early, and fences lift before their time.
 #[derive(Debug, Clone, Copy)]
 pub struct BootClock {
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]

@@ -121,8 +121,9 @@ impl Hashing {
     /// Without a current pepper, [`Builder::open`](crate::Builder::open) fails, so that a node that was started
     /// without its pepper does not issue keys.
     ///
-    /// Otherwise an attacker who can write to the store can plant a key: anyone can make a digest without a pepper.
-    /// Call this from the first key on, or once the last digest has moved under a pepper.
+    /// While digests without a pepper are accepted, an attacker who can write to the store can plant a key, because
+    /// anyone can make such a digest. Call this from the first key on, or once the last digest has moved under a
+    /// pepper.
     #[must_use]
     pub fn refuse_unpeppered(mut self) -> Self {
         self.needs_pepper = true;

@@ -310,8 +310,8 @@ impl Builder {
 
 /// Compares the check value of each pepper with the one in the store, and stores it if the store has no value yet.
 ///
-/// Otherwise a pepper that was mistyped or mixed up would refuse every key, and hash new keys that no other node
-/// accepts.
+/// Without this check, a pepper that was mistyped or mixed up would refuse every key, and hash new keys that no other
+/// node accepts.
 async fn check_peppers(
     store: &dyn KeyStore,
     hasher: &Hasher,
@@ -370,7 +370,7 @@ pub enum OpenError {
     /// This node was probably started without its pepper. Call [`Hashing::pepper`](crate::hashing::Hashing::pepper).
     #[error("digests without a pepper are refused, and no pepper was given")]
     NoPepper,
-    /// The [lease](KeyCache::lease) is longer than a node may use its cached keys without a completed poll.
+    /// The [lease](KeyCache::lease) is longer than a node may decide without hearing from the store.
     ///
     /// Use [`KeyCache::MAX_LEASE`] or less.
     #[error(

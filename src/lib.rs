@@ -83,8 +83,7 @@
 //! # More
 //! The [`manual`] covers the topics that span several items: endpoints that manage keys, passing the connection to
 //! Keyward (without it, keys restricted to networks are refused), upgraded connections, choosing a hash and monitoring
-//! in production. `SECURITY.md` in the package lists the promises and their limits, and links to the tests that prove
-//! them.
+//! in production. `SECURITY.md` in the package lists the promises, their limits and the tests of each.
 //!
 //! # Reading the code
 //! A request passes through three files: reading the credential (`http/credentials.rs`, with `key/parse.rs` below it),

@@ -1,7 +1,7 @@
 //! Sources of random bytes.
 //!
-//! Keyward draws key ids, secrets and salts from the operating system each time it needs them. A generator kept in
-//! memory would repeat itself in a virtual machine that was cloned or restored from a snapshot.
+//! By default, Keyward draws key ids, secrets and salts from the operating system each time it needs them. A generator
+//! kept in memory would repeat itself in a virtual machine that was cloned or restored from a snapshot.
 
 use std::fmt::Debug;
 

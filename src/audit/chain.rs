@@ -119,7 +119,7 @@ pub fn verify_log<'a>(
     check.end()
 }
 
-/// The check of [`verify_log`] for a log that is read page by page.
+/// An incremental [`verify_log`], for a log that is read page by page.
 #[derive(Debug, Default)]
 pub struct LogCheck {
     first: Option<SealedEvent>,

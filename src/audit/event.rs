@@ -29,7 +29,7 @@ pub struct Event {
     pub title: Option<Title>,
     /// The changed fields, with old and new values.
     pub changes: Vec<FieldChange>,
-    /// The host's name of the request that caused the action.
+    /// The host's name for the request that caused the action.
     pub request: Option<String>,
     /// The address that the request came from.
     pub client: Option<IpAddr>,
@@ -58,9 +58,10 @@ pub enum EventAction {
     ///
     /// The event names the key's id, and neither its title nor its owner.
     KeyPurged,
-    /// All keys of a [scope](crate::store::CutoffScope) that were issued before an instant were ended.
+    /// A cutoff was set: all keys of its [scope](crate::store::CutoffScope) that were issued before its instant were
+    /// ended.
     KeysCutOff,
-    /// A cutoff that lay in the future was moved back; see [`KeysCutOff`](Self::KeysCutOff).
+    /// A cutoff was moved back, because its instant lay in the future.
     CutoffLowered,
     /// A tenant and the last of its keys were removed from the store.
     ///

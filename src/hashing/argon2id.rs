@@ -189,7 +189,7 @@ pub(super) fn hash(
     Ok(output)
 }
 
-/// Parameters for a digest without a binding, with this length of output.
+/// Returns the parameters of a digest without a binding, with this length of output.
 pub(super) fn plain_params(
     params: Argon2Params,
     output_bytes: usize,

@@ -41,11 +41,11 @@ pub(crate) enum Purpose {
     Request,
     /// An operation of the manager, which guesses at the key must not delay.
     Management,
-    /// As [`Management`](Self::Management), but without a trace: it is not counted.
+    /// As [`Management`](Self::Management), except that it leaves no trace and is not counted.
     Trial,
 }
 
-/// Creates and compares digests in the way that the application chose.
+/// The hashing that the application chose, with the state it needs.
 pub(crate) struct Hasher {
     choice: Hashing,
     imported: Option<ImportedKeys>,

@@ -40,7 +40,7 @@ impl ApiKey {
     /// Returns the key's text, to be sent as one value.
     ///
     /// # Security
-    /// A holder of this text holds the key.
+    /// Anyone who has this text has the key.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text

@@ -169,7 +169,7 @@ pub enum DecodeError {
     /// The stored key is damaged.
     #[error("the stored key is damaged")]
     Corrupt {
-        /// The position in the document where reading failed; `None` if the damage is elsewhere.
+        /// The error of the JSON parser; `None` if another check failed.
         #[source]
         source: Option<serde_json::Error>,
     },

@@ -357,7 +357,7 @@ impl fmt::Debug for Environment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// A prefix or environment contains other characters than the allowed ones, or has a wrong length.
+    /// A prefix or environment is malformed.
     #[error("the {part} is {least} to 16 lower-case letters and digits, a letter first")]
     Name {
         /// The invalid part: `prefix` or `environment`.

@@ -319,7 +319,7 @@ impl fmt::Debug for LegacyParts<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LegacyFormatError {
-    /// The name contains other characters than the allowed ones, or has a wrong length.
+    /// The name is malformed.
     #[error("a legacy format's name is 1 to 32 lower-case letters, digits and hyphens")]
     Name,
     /// The separator is not a visible ASCII character.

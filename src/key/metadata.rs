@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 /// # Ok::<(), keyward::key::MetadataError>(())
 /// ```
 ///
-/// The content is untrusted: it comes from a user who may manage keys. Keyward stores it and returns it, decides
+/// The content is untrusted: any actor who may manage keys can write it. Keyward stores it and returns it, decides
 /// nothing by it and does not escape it. Do not put secrets into it: it is stored and listed in clear.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]

@@ -64,10 +64,10 @@ pub enum KeyTextError {
     /// One value of the two-value form was presented without the other.
     #[error("one half of an id and secret pair was presented without the other")]
     HalfPair,
-    /// The credential is not encoded as its scheme asks.
+    /// The credential is not encoded as its scheme requires.
     #[error("the credential is not encoded as its scheme asks")]
     Undecodable,
-    /// The credential is not encoded as its scheme requires.
+    /// The credential is empty.
     #[error("the credential is empty")]
     Empty,
     /// The credential is longer than any key.

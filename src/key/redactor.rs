@@ -11,7 +11,7 @@ const MAX_ENVIRONMENT: usize = 16;
 /// Most characters within a key that are not letters or digits. After more, the rest is taken for other text.
 const MAX_BREAKS: usize = 4;
 
-/// Masks an application's keys anywhere in a text, and leaves their display prefix.
+/// A filter that masks an application's keys anywhere in a text, and leaves their display prefix.
 ///
 /// When in doubt, the redactor masks: the prefix and environment match in any case, the environment may be any, and a
 /// key that was cut short, extended or mistyped is masked as soon as it is long enough to hold one character of a

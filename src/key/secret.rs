@@ -74,7 +74,7 @@ impl Secret {
     /// Returns the secret's text.
     ///
     /// # Security
-    /// A holder of this text holds the key. Show it to the client once; never log or store it.
+    /// Anyone who has this text has the key. Show it to the client once; never log or store it.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0

@@ -94,13 +94,13 @@ pub struct Revocation {
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum RevokeReason {
-    /// A person asked for it and gave no other reason.
+    /// The revocation was requested, without another reason.
     Requested,
     /// The secret became known to others, or may have.
     Leaked,
     /// Another key took this key's place.
     Rotated,
-    /// The program that used the key no longer exists.
+    /// The client that used the key no longer exists.
     Decommissioned,
     /// Another reason in the host's own words.
     Other(Title),

@@ -1,4 +1,4 @@
-//! Traits of types that are represented by a text.
+//! Trait implementations for types that are represented by a text.
 
 /// Implements serde, and `Debug` with the type's name, for a type with `FromStr` and `Display`.
 macro_rules! text_form {

@@ -148,8 +148,8 @@ pub(super) struct Scrypt {
 
 #[cfg(feature = "legacy-digests")]
 impl Scrypt {
-    /// Limit in blocks of 128 bytes times r, the same as Argon2id's default limit of memory. Used are n blocks, p
-    /// lanes and two working blocks.
+    /// Limit of memory in units of 128 bytes, the same as Argon2id's default. scrypt uses `r * (n + p + 2)` units: n
+    /// for the table, p for the lanes and two to compute on.
     const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
     const MOST_P: u32 = 16;
 

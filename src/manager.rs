@@ -1,23 +1,29 @@
-//! The whole life of a key, for actors that the host's policy allows.
+//! The management of keys, for actors that the host's policy allows.
 //!
 //! | to | call |
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`rotate`](KeyManager::rotate) |
-//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`](KeyManager::events) |
+//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`][events] |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
-//! | end them | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all), [`deny_issued_before`](KeyManager::deny_issued_before), [`lower_cutoff`](KeyManager::lower_cutoff) |
+//! | end one or many | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all) |
+//! | end keys by date of issue | [`deny_issued_before`][deny], [`lower_cutoff`](KeyManager::lower_cutoff) |
 //! | remove them | [`purge`](KeyManager::purge), [`remove_tenant`](KeyManager::remove_tenant) |
 //! | remove old events | [`cut_events`](KeyManager::cut_events) |
 //! | deal with a leak | [`find_owner`](KeyManager::find_owner), [`revoke_leaked`](KeyManager::revoke_leaked) |
-//! | survive a restored backup | [`export_restrictions`](KeyManager::export_restrictions), [`replay_restrictions`](KeyManager::replay_restrictions) |
+//! | survive a restored backup | [`export_restrictions`][export], [`replay_restrictions`][replay] |
 //!
-//! Every call names an [`Actor`] and asks the [`Policy`] before anything is done, a call on one key once its owner has
-//! been read. A key of a tenant that is not the actor's and a key that does not exist give the same answer. What gives
-//! power, to a new key or back to one that exists, is checked against the actor's [`Ceiling`] and the [`TenantRules`];
-//! what only takes power away is not.
+//! Every call names an [`Actor`]. The manager asks the [`Policy`] before it does anything; for a call on one key, it
+//! asks after it has read the key's owner. A key of a tenant that is not the actor's and a key that does not exist
+//! give the same answer. The manager checks every power that it gives, to a new key or back to an existing one,
+//! against the actor's [`Ceiling`] and the [`TenantRules`]. It does not check operations that only take power away.
 //!
 //! If the store keeps events, each change commits together with its [`Event`](crate::audit::Event), or not at all. A
 //! revocation is the one exception: it commits even if the event log cannot take its event.
+//!
+//! [events]: KeyManager::events
+//! [deny]: KeyManager::deny_issued_before
+//! [export]: KeyManager::export_restrictions
+//! [replay]: KeyManager::replay_restrictions
 
 mod actor;
 mod amend;
@@ -86,7 +92,7 @@ use crate::passed_ends::PassedEnds;
 use crate::random::RandomSource;
 use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
 
-/// Makes, changes and ends keys. Cheap to clone.
+/// Issues, changes and ends keys. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KeyManager {
     parts: Arc<ManagerParts>,
@@ -108,7 +114,7 @@ pub(crate) struct ManagerParts {
     pub(crate) passed: Arc<PassedEnds>,
 }
 
-/// How often a commit whose outcome is unknown is tried in all.
+/// Number of attempts at a commit with an unknown outcome, the first one included.
 const COMMIT_TRIES: u32 = 3;
 
 impl KeyManager {
@@ -118,23 +124,23 @@ impl KeyManager {
         }
     }
 
-    /// The format in which keys are issued.
+    /// Returns the format in which the manager issues keys.
     #[must_use]
     pub fn format(&self) -> &KeyFormat {
         &self.parts.format
     }
 
-    /// The scopes that can be granted, for those who choose among them.
+    /// Returns the scopes that can be granted, for user interfaces that offer them.
     #[must_use]
     pub fn scopes(&self) -> &ScopeCatalog {
         &self.parts.catalog
     }
 
-    /// One key of a tenant's.
+    /// Reads one key of a tenant.
     ///
     /// # Errors
-    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's;
-    /// [`ManageError::Refused`] by policy; [`ManageError::Store`] and [`ManageError::Unreadable`].
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
+    /// policy; [`ManageError::Store`] and [`ManageError::Unreadable`].
     pub async fn get(
         &self,
         actor: &Actor,
@@ -154,9 +160,8 @@ impl KeyManager {
         Ok(self.judge(record, self.now().ok()))
     }
 
-    /// Marks a record as ended if its end has come by now or was seen to pass before. An end that has come is
-    /// remembered, so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the
-    /// time.
+    /// Marks a record as ended if its end has come by `now` or was seen to pass before. Remembers an end that has
+    /// come, so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the time.
     fn judge(&self, mut record: KeyRecord, now: Option<OffsetDateTime>) -> KeyRecord {
         if let Some(end) = record.end() {
             let micros = unix_micros(end);
@@ -176,7 +181,7 @@ impl KeyManager {
         }
     }
 
-    /// The key as stored, if it is the tenant's, once the policy allows the operation on a key of its owner.
+    /// Reads a key of the tenant as stored, and returns it if the policy allows the operation on a key of its owner.
     ///
     /// INVARIANT: a key that does not exist and one of an owner that the policy refuses give the same answer.
     async fn find_for(
@@ -190,21 +195,21 @@ impl KeyManager {
         let operation = match &found {
             Ok(stored) => operation.on_key_of(&stored.owner),
             Err(ManageError::NotFound | ManageError::Store(StoreError::Corrupt(_))) => operation,
-            // The store fails, whether or not there is such a key.
+            // The store's failure does not depend on whether the key exists, so it reveals nothing.
             Err(_) => return found,
         };
         self.ask(actor, &operation).await?;
         found
     }
 
-    /// The key as stored, if it is the tenant's.
+    /// Reads a key as stored, if it belongs to the tenant.
     async fn find(&self, tenant: &TenantId, id: KeyId) -> Result<StoredKey, ManageError> {
         let stored = self.read(id).await?;
         let stored = stored.filter(|stored| stored.tenant == *tenant);
         stored.ok_or(ManageError::NotFound)
     }
 
-    /// The key as stored, whoever's it is.
+    /// Reads a key as stored, of any tenant.
     async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         match self.parts.store.get(id).await? {
             Some(stored) if stored.id != id => Err(StoreError::Corrupt(
@@ -214,10 +219,11 @@ impl KeyManager {
         }
     }
 
-    /// Commits, and repeats under the same id where the answer was lost.
+    /// Commits a change set, and retries under the same id if the answer was lost.
     ///
-    /// Once an answer was lost, an error that is no answer of the store's about this set says nothing about
-    /// whether the first try took place: it is not passed on as one after which nothing was changed.
+    /// After a lost answer, an error that is not the store's verdict on this set does not say whether the first
+    /// attempt took effect. It is therefore returned as [`StoreError::Indeterminate`], not as an error after which
+    /// nothing has changed.
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let mut lost = None;
         for _ in 0..COMMIT_TRIES {

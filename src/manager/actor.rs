@@ -1,4 +1,4 @@
-//! Who asks.
+//! The actor that asks for a management operation.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use super::Ceiling;
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::key::{NonEmpty, Principal, PrincipalError, Redactor, StoredKey, TenantId};
 
-/// Who asks for a management operation: who it is, for which tenants it acts, and the most it may grant.
+/// The caller of a management operation: its principal, the tenants it acts for, and the most it may grant.
 ///
-/// The host makes actors from its own sessions; Keyward believes it. What an actor may do is the
-/// [`Policy`](super::Policy)'s to say.
+/// The host application makes actors from its own sessions; Keyward trusts them. The [`Policy`](super::Policy) decides
+/// which operations an actor may do.
 ///
 /// ```
 /// use keyward::{key::{Access, TenantId}, manager::{Actor, Ceiling, Limits}, scope};
@@ -31,12 +31,12 @@ pub struct Actor {
     client: Option<IpAddr>,
 }
 
-/// For which tenants an actor acts.
+/// The tenants that an actor acts for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Tenants {
-    /// All of them.
+    /// All tenants.
     All,
-    /// These.
+    /// Only these tenants.
     Only(NonEmpty<TenantId>),
 }
 
@@ -50,18 +50,19 @@ impl Actor {
     /// Longest request name that is kept, in characters.
     const MAX_REQUEST: usize = 128;
 
-    /// The host application itself, under a name such as `setup`: for all tenants and without a ceiling.
+    /// Creates the actor of the host application itself, under a name such as `setup`: for all tenants and without a
+    /// ceiling.
     ///
-    /// A name that no [`Principal`] could bear is kept as far as it could.
+    /// A name that is not valid for a [`Principal`] is kept as far as a valid one can hold it.
     #[must_use]
     pub fn system(name: &str) -> Self {
         let name: String = visible(name).take(Self::MAX_REQUEST).collect();
-        // Only the empty name is left to be refused.
+        // Only an empty name is still invalid here.
         let principal = Principal::system(&name).unwrap_or_else(|_| Principal::unnamed_system());
         Self::new(principal, Tenants::All, Ceiling::Unlimited)
     }
 
-    /// A person, who acts for these tenants and may grant no more than the ceiling.
+    /// Creates the actor of a person, who acts for these tenants and may grant no more than the ceiling.
     ///
     /// # Errors
     /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
@@ -73,7 +74,7 @@ impl Actor {
         Ok(Self::new(Principal::user(name)?, tenants.into(), ceiling))
     }
 
-    /// A program, which acts for these tenants and may grant no more than the ceiling.
+    /// Creates the actor of a program, which acts for these tenants and may grant no more than the ceiling.
     ///
     /// # Errors
     /// As [`user`](Self::user).
@@ -99,28 +100,28 @@ impl Actor {
         }
     }
 
-    /// Names the request that it acts in, for the audit log. Other than visible ASCII characters become `?`, 128
-    /// characters are kept, and the text of a key is masked.
+    /// Sets the name of the request that the actor acts in, for the audit log. Characters other than visible ASCII
+    /// become `?`, 128 characters are kept, and the text of a key is masked.
     #[must_use]
     pub fn in_request(mut self, request: &str) -> Self {
         self.request = Some(visible(request).take(Self::MAX_REQUEST).collect());
         self
     }
 
-    /// Says from which address it acts, for the audit log.
+    /// Sets the client address that the actor acts from, for the audit log.
     #[must_use]
     pub fn from_address(mut self, client: IpAddr) -> Self {
         self.client = Some(client.to_canonical());
         self
     }
 
-    /// Who it is.
+    /// Returns the actor's principal.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The most it may grant.
+    /// Returns the most that the actor may grant.
     #[must_use]
     pub fn ceiling(&self) -> &Ceiling {
         &self.ceiling
@@ -130,7 +131,7 @@ impl Actor {
         &self.tenants
     }
 
-    /// Whether it acts for this tenant.
+    /// Returns whether the actor acts for this tenant.
     #[must_use]
     pub fn acts_for(&self, tenant: &TenantId) -> bool {
         match &self.tenants {
@@ -139,13 +140,13 @@ impl Actor {
         }
     }
 
-    /// Whether it acts for all tenants.
+    /// Returns whether the actor acts for all tenants.
     #[must_use]
     pub fn acts_for_all(&self) -> bool {
         self.tenants == Tenants::All
     }
 
-    /// What the audit log tells of something that it does to a key.
+    /// Builds the audit event of an action on one key.
     pub(super) fn event(
         &self,
         at: OffsetDateTime,
@@ -161,7 +162,7 @@ impl Actor {
         }
     }
 
-    /// What the audit log tells of something that it does to many keys at once.
+    /// Builds the audit event of an action on many keys at once.
     pub(super) fn event_of_many(
         &self,
         at: OffsetDateTime,
@@ -185,7 +186,7 @@ impl Actor {
     }
 }
 
-/// Shows no request name: it may be anything that a client sent.
+/// Omits the request name: a client may have sent any text for it.
 impl fmt::Debug for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Actor")

@@ -1,4 +1,4 @@
-//! Changing a key that exists.
+//! Changing an existing key.
 
 use time::OffsetDateTime;
 
@@ -9,17 +9,17 @@ use crate::clock::rfc3339;
 use crate::key::{KeyRecord, KeyStatus, StoredKey};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, StoreError};
 
-/// How often a change is made anew because somebody else changed the key meanwhile.
+/// Number of attempts at a change while other callers change the key at the same time.
 pub(super) const AMEND_TRIES: u32 = 8;
 
-/// A record as it is to be, and what the event tells of it.
+/// The new record of a key, and the action and changes for its event.
 pub(super) struct Amendment {
     pub(super) record: KeyRecord,
     pub(super) action: EventAction,
     pub(super) changes: Vec<FieldChange>,
 }
 
-/// The fields in which two records of a key differ.
+/// Returns the fields in which two records of a key differ.
 pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChange> {
     let quotas = |record: &KeyRecord| {
         let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
@@ -41,7 +41,7 @@ pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChan
             ("suspended_at", record.suspended_at.map(rfc3339)),
         ]
     };
-    // The values are compared, and only told as text.
+    // Compares the values, not their texts: the texts are only for the event.
     let differs = [
         with.title != record.title,
         with.metadata != record.metadata,
@@ -61,10 +61,10 @@ pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChan
 }
 
 impl KeyManager {
-    /// Changes a key, and commits that on the condition that it is still as it was read; if somebody else changed it
-    /// meanwhile, it is read and judged again, and the policy is asked again about the operation.
+    /// Changes a key and commits on the condition that it is still as it was read.
     ///
-    /// `None` is nothing to do.
+    /// If another caller changed the key meanwhile, the manager reads and checks the key again, and asks the policy
+    /// about the operation again. If `change` returns `None`, there is nothing to do.
     pub(super) async fn amend(
         &self,
         actor: &Actor,
@@ -86,7 +86,7 @@ impl KeyManager {
         Err(StoreError::Conflict.into())
     }
 
-    /// Commits a change of a key, on the condition that it is still as it was read. `None` if it is not.
+    /// Commits a change of a key on the condition that it is still as it was read. `None` if it is not.
     pub(super) async fn replace(
         &self,
         actor: &Actor,
@@ -119,7 +119,7 @@ impl KeyManager {
         }
     }
 
-    /// The key, if it has not ended, and the instant at which that was so.
+    /// Returns the key's record and the instant of the check, if the key has not ended by then.
     pub(super) fn live(
         &self,
         stored: StoredKey,

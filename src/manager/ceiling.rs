@@ -9,13 +9,13 @@ use crate::key::{
     Access, Environment, KeyRecord, Networks, NonEmpty, Quota, Resources, ScopeCatalog,
 };
 
-/// The most that an actor may grant. Without one, said in so many words, nobody could tell a forgotten limit
-/// from a wanted one.
+/// The most that an actor may grant. Every actor names its ceiling, even [`Unlimited`](Self::Unlimited): otherwise a
+/// forgotten limit would look like an intended absence of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ceiling {
-    /// Anything.
+    /// No limit.
     Unlimited,
-    /// No more than this, on every axis.
+    /// At most these limits, on every axis.
     Limited(Limits),
 }
 
@@ -31,23 +31,23 @@ pub struct Limits {
     concurrency: Option<NonZeroU32>,
 }
 
-/// One of the axes on which a key can exceed a ceiling.
+/// An axis on which a key can exceed a ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Axis {
-    /// What it may do.
+    /// The key's access: full, or its scopes.
     Access,
-    /// For which environment it is.
+    /// The key's environment.
     Environment,
-    /// Which things it may touch.
+    /// The resources that the key may touch.
     Resources,
-    /// From where it may be used.
+    /// The networks from which the key may be used.
     Networks,
-    /// How long it lives.
+    /// The key's lifetime.
     Expiry,
-    /// How often it may be used.
+    /// The rate at which the key may be used.
     Quotas,
-    /// How many of its requests may be in flight at once.
+    /// The number of the key's requests that may be in flight at once.
     Concurrency,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Axis {
 }
 
 impl Limits {
-    /// No more access than this, and no bound on any other axis.
+    /// Limits the access, and leaves every other axis unbounded.
     #[must_use]
     pub fn new(access: impl Into<Access>) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Limits {
         }
     }
 
-    /// All that a key may do itself: for an actor that came with a key.
+    /// Takes a key's own power as the limits, for an actor that authenticated with that key.
     #[must_use]
     pub fn of_key(record: &KeyRecord) -> Self {
         Self {
@@ -94,49 +94,49 @@ impl Limits {
         }
     }
 
-    /// Only keys for these environments.
+    /// Allows only keys for these environments.
     #[must_use]
     pub fn environments(mut self, environments: impl Into<NonEmpty<Environment>>) -> Self {
         self.environments = Some(environments.into());
         self
     }
 
-    /// Only keys that are restricted in each kind that these list, and to no other resources of it.
+    /// Allows only keys that are restricted, in each kind listed here, to the resources listed here.
     #[must_use]
     pub fn resources(mut self, resources: Resources) -> Self {
         self.resources = resources;
         self
     }
 
-    /// Only keys that are restricted to addresses in these networks.
+    /// Allows only keys that are restricted to addresses in these networks.
     #[must_use]
     pub fn networks(mut self, networks: Networks) -> Self {
         self.networks = networks;
         self
     }
 
-    /// Only keys that expire, no later than this.
+    /// Allows only keys that expire, at this instant or earlier.
     #[must_use]
     pub fn expires_by(mut self, instant: OffsetDateTime) -> Self {
         self.expires_by = Some(instant);
         self
     }
 
-    /// Only keys with a quota at least as strict: no more requests, in no shorter a window.
+    /// Allows only keys with a quota at least as strict: no more requests, in a window that is no shorter.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
     }
 
-    /// Only keys with at most as many requests in flight at once.
+    /// Allows only keys with a limit of at most this many requests in flight at once.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
         self.concurrency = Some(limit);
         self
     }
 
-    /// The first axis on which the key exceeds these limits.
+    /// Returns the first axis on which the key exceeds these limits.
     fn exceeded_by(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Option<Axis> {
         let access = match (&self.access, key.access()) {
             (Access::Full, _) => true,
@@ -176,7 +176,7 @@ impl Limits {
 }
 
 impl Ceiling {
-    /// The first axis on which the key exceeds the ceiling.
+    /// Returns the first axis on which the key exceeds the ceiling.
     pub(super) fn exceeded_by(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Option<Axis> {
         match self {
             Self::Unlimited => None,

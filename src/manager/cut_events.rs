@@ -1,8 +1,8 @@
 //! Removing old events.
 //!
-//! The log is verified from its first event to its last before any is removed, so that a cut hides no tampering. Each
-//! commit removes at most a thousand events and adds the one that records it: the write transactions are short, and a
-//! call that was interrupted leaves a log that verifies.
+//! The manager verifies the log from its first event to its last before it removes any, so that a cut hides no
+//! tampering. Each commit removes at most a thousand events and adds the one that records it: the write transactions
+//! are short, and an interrupted call leaves a log that verifies.
 
 use time::OffsetDateTime;
 
@@ -11,17 +11,17 @@ use crate::audit::{ChainBreak, ChainHead, Event, EventAction, FieldChange, LogCh
 use crate::clock::rfc3339;
 use crate::store::{Change, ChangeId, ChangeSet, EventLog, Outcome, StoreError};
 
-/// How many events are read at once.
+/// Number of events in one read.
 const PAGE: usize = 1_000;
 
-/// Most events that one commit removes, but for those that are dated after now.
+/// Most events that one commit removes, not counting those dated after now.
 const MOST: u64 = 1_000;
 
-/// What a cut of the log did.
+/// The result of a cut of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CutEvents {
-    /// How many events this call removed.
+    /// Number of events that this call removed.
     pub events: u64,
 }
 
@@ -29,20 +29,20 @@ impl KeyManager {
     /// Removes the events of all tenants that were recorded before an instant, and keeps the rest of the log
     /// [verifiable](crate::audit::verify_log).
     ///
-    /// Only the oldest events are removed, up to the first one that is dated at the instant or later: an event is never
-    /// removed before one that was committed earlier. Events that are dated after now, by a clock that was wrong, keep
-    /// none of those before them, and go with the next event that is old enough.
+    /// It removes only the oldest events, up to the first one that is dated at the instant or later: it never removes
+    /// an event before one that was committed earlier. Events dated after now, by a clock that was wrong, do not keep
+    /// the events before them, and go with the next event that is old enough.
     ///
     /// Each commit adds an event, [`EventAction::EventsCut`], with the numbers of the first and the last event that it
     /// removed, and the hash of the last. Keep the newest [head](ChainHead) outside the store before the cut: an older
     /// one can no longer be compared.
     ///
-    /// The whole log is read and verified first. Call it again after an error, or a crash: it continues.
+    /// The call reads and verifies the whole log first. Repeat it after an error or a crash: it continues.
     ///
     /// # Errors
     /// [`ManageError::Refused`] unless the actor acts for all tenants, or by policy; [`ManageError::InTheFuture`] if
     /// the instant has not come; [`ManageError::Clock`]; [`ManageError::Store`], with [`StoreError::Corrupt`] if the
-    /// log does not verify, of which nothing is then removed, and [`StoreError::Unsupported`] from a store that keeps
+    /// log does not verify, in which case nothing is removed, and [`StoreError::Unsupported`] from a store that keeps
     /// no events.
     pub async fn cut_events(
         &self,
@@ -68,7 +68,7 @@ impl KeyManager {
             let set = ChangeSet::one(id, Change::CutEvents { through }).with_event(event);
             match self.commit(&set).await?.outcomes.as_slice() {
                 [Outcome::EventsCut] => cut.events += through.events.saturating_sub(from) + 1,
-                // Another call was faster.
+                // Another call removed these events first.
                 [Outcome::EventsNotCut] => {}
                 _ => return Err(broken_contract()),
             }
@@ -77,7 +77,7 @@ impl KeyManager {
     }
 }
 
-/// Verifies the whole log, and returns the pieces that are to be cut: each with the number of its first event, and its
+/// Verifies the whole log and returns the pieces to cut: for each, the number of its first event, and the head at its
 /// last.
 async fn due(
     log: &dyn EventLog,

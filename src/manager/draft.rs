@@ -1,4 +1,4 @@
-//! Making a record of what was asked for, and holding it against what may be.
+//! Building a record from a request, and checking it against the bounds.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::key::{
 };
 
 impl KeyManager {
-    /// The record of the key asked for, all but its id, its digest and where its secret came from.
+    /// Builds the record of the requested key, without its id, its digest and the origin of its secret.
     pub(super) fn draft(
         &self,
         actor: &Actor,
@@ -70,7 +70,7 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// Holds a record against what any key may be: its scopes are declared, and its lists are not too long.
+    /// Checks a record against the bounds of any key: its scopes are declared, and its lists are not too long.
     pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
         self.check_declared(&record.access)?;
         self.check_sizes(&record.resources, &record.networks, &record.quotas)
@@ -110,7 +110,7 @@ impl KeyManager {
         }
     }
 
-    /// Holds a record against the actor's ceiling.
+    /// Checks a record against the actor's ceiling.
     pub(super) fn check_ceiling(
         &self,
         actor: &Actor,
@@ -127,7 +127,7 @@ impl KeyManager {
         rules.map_err(ManageError::Policy)
     }
 
-    /// A title of this text, which holds no key.
+    /// Makes a title of this text, unless it holds a key.
     pub(super) fn title(&self, text: &str) -> Result<Title, InvalidKey> {
         let title = Title::new(text)?;
         self.refuse_keys("title", title.as_str())?;
@@ -138,8 +138,8 @@ impl KeyManager {
         self.refuse_keys("metadata", &metadata.to_json())
     }
 
-    /// Refuses scopes that hold a key, before one that is not declared is named. The names of quotas and the kinds of
-    /// resources are too short for half of a secret.
+    /// Refuses scopes that hold the text of a key. This runs before the check for undeclared scopes, which names the
+    /// scope in its error. The names of quotas and the kinds of resources are too short for half of a secret.
     pub(super) fn check_access_texts(&self, access: &Access) -> Result<(), InvalidKey> {
         match access {
             Access::Full => Ok(()),
@@ -160,7 +160,7 @@ impl KeyManager {
         }
     }
 
-    /// Refuses to write down as a maker of keys whoever bears a key for a name.
+    /// Refuses actors whose name holds the text of a key: the record stores the name of its creator.
     pub(super) fn check_actor(&self, actor: &Actor) -> Result<(), InvalidKey> {
         self.refuse_keys("actor", actor.principal().name())
     }

@@ -1,4 +1,4 @@
-//! Reading what was done.
+//! Reading a tenant's events.
 
 use super::{Actor, KeyManager, ManageError, Operation};
 use crate::audit::SealedEvent;
@@ -9,11 +9,11 @@ use crate::store::StoreError;
 const MOST: usize = 1_000;
 
 impl KeyManager {
-    /// The tenant's events with a number above `after`, in the order in which they were committed: at most `limit` of
-    /// them, and at most 1,000.
+    /// Reads the tenant's events with a number above `after`, in commit order: at most `limit` of them, and at most
+    /// 1,000.
     ///
     /// To read all of them, begin with 0. Pass the [number](SealedEvent::number) of the last event of a page as
-    /// `after` of the next, until a page is empty. Numbers count the events of all tenants, so that those of one
+    /// `after` of the next, until a page is empty. Numbers count the events of all tenants, so the numbers of one
     /// tenant have gaps.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Bringing in keys that another system issued.
+//! Importing keys that another system issued.
 
 use zeroize::Zeroizing;
 
@@ -14,11 +14,11 @@ use crate::key::{
 };
 use crate::store::ChangeId;
 
-/// What is to be kept of an imported secret.
+/// The part of an imported key from which its stored digest is made.
 enum Kept<'a> {
     Secret {
         secret: Zeroizing<Vec<u8>>,
-        /// All that comes as one text; of a pair, the secret.
+        /// The whole text of a key that is sent as one text; the secret of a pair.
         text: Zeroizing<Vec<u8>>,
     },
     Digest(Coverage, &'a LegacyDigest),
@@ -27,27 +27,31 @@ enum Kept<'a> {
 impl KeyManager {
     /// Imports a key that another system issued: its client goes on using the text it has.
     ///
-    /// The new record is asked for as for [`issue`](Self::issue), and held against the same bounds; the permission is
-    /// one of its own, [`Operation::Import`]. A digest of another scheme is replaced by one of Keyward's on first use;
-    /// until then it is as strong as it was.
+    /// The manager builds the new record as for [`issue`](Self::issue) and checks it against the same bounds. The
+    /// policy is asked about an operation of its own, [`Operation::Import`]. On first use, Keyward replaces a digest
+    /// of another scheme by one of its own; until then it is as strong as it was.
     ///
     /// # Errors
-    /// [`ManageError::AlreadyImported`] if the tenant has this key already, so that an import that stopped can be run
-    /// again, and [`ManageError::ImportedOtherwise`] if it has it with another secret: a digest can be held against the
-    /// one that was imported, and no more against what has replaced it since; [`ManageError::IdTaken`] if its id is
-    /// another key's, of whichever tenant; [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and
-    /// `ImportedOtherwise`, in a minute, counted together with the misses of [`find_owner`](Self::find_owner); and as
-    /// [`issue`](Self::issue). [`ManageError::Import`] if the text or digest is not as its format says, or no such
-    /// format is [accepted](crate::Builder::imported_keys).
+    /// - [`ManageError::AlreadyImported`] if the tenant already has this key, so that an import that stopped can be
+    ///   run again.
+    /// - [`ManageError::ImportedOtherwise`] if the tenant has it with another secret. A digest can be compared only
+    ///   with the one that was imported, no longer with one that has replaced it since.
+    /// - [`ManageError::IdTaken`] if its id belongs to another key, of any tenant.
+    /// - [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and `ImportedOtherwise`, in a minute,
+    ///   counted together with the misses of [`find_owner`](Self::find_owner).
+    /// - [`ManageError::Import`] if the text or digest does not match its format, or no such format is
+    ///   [accepted](crate::Builder::imported_keys).
+    /// - The errors of [`issue`](Self::issue).
     ///
     /// # Security
-    /// `AlreadyImported` tells whoever may import for a tenant, and has a key's text or digest, that the key is that
-    /// tenant's, whichever owner it has there. It does not count towards the limit, since it takes the key's own secret
-    /// or the digest that was imported. For another tenant's key the answer is always `IdTaken`, also with the right
-    /// secret.
+    /// `AlreadyImported` reveals that a key belongs to the tenant, under any owner, to callers that may import for the
+    /// tenant and have the key's text or digest. It does not count towards the limit, since it takes the key's own
+    /// secret or the digest that was imported. For another tenant's key the answer is always `IdTaken`, even with the
+    /// right secret.
     ///
-    /// `IdTaken` tells that a text is some tenant's key: hence the limit. Beyond it every import by this principal is
-    /// refused before the store is asked. Imports run in parallel up to the limit, and wait for one another beyond it.
+    /// `IdTaken` reveals that a text is some tenant's key: hence the limit. Beyond it, the manager refuses every
+    /// import by this principal before it asks the store. Imports run in parallel up to the limit, and wait for one
+    /// another beyond it.
     pub async fn import(
         &self,
         actor: &Actor,
@@ -112,7 +116,7 @@ impl KeyManager {
             told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
         let set = addition.into_set(ChangeId::generate(&*self.parts.random));
-        // That an id is taken tells that a text is a key, so such answers are limited.
+        // A taken id reveals that the text is a key, so these answers are limited.
         let lookup = self.parts.lookups.begin(actor).await?;
         if self.insert(&set).await? {
             return Ok(record);
@@ -120,14 +124,14 @@ impl KeyManager {
         let error = match self.compare_taken(&record, &kept).await {
             Ok(error) | Err(error) => error,
         };
-        // The actor's own key with its own secret is no guess: a migration may be run again.
+        // A repeated import of the tenant's own key, with its own secret, is no guess: a migration may be run again.
         if !matches!(error, ManageError::AlreadyImported { .. }) {
             lookup.missed();
         }
         Err(error)
     }
 
-    /// What to answer if the id of a record is taken.
+    /// Returns the answer for a record with an id that is taken.
     async fn compare_taken(
         &self,
         record: &KeyRecord,
@@ -135,7 +139,7 @@ impl KeyManager {
     ) -> Result<ManageError, ManageError> {
         let id = record.id;
         let stored = self.read(id).await?;
-        // Only the same key, of the same tenant, is what was to be brought in.
+        // Only an imported key of the same tenant, in the same legacy form, can be the key to import.
         let stored = stored.filter(|stored| stored.tenant == record.tenant);
         let there = stored.and_then(|stored| KeyRecord::decode(stored).ok());
         let there = there.filter(|there| {
@@ -151,7 +155,8 @@ impl KeyManager {
         })
     }
 
-    /// Whether what was to be kept is of the secret of the key that is there, as far as that can be told.
+    /// Returns whether the imported secret or digest may be that of the stored key, as far as the comparison is
+    /// possible.
     async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
         let hasher = &self.parts.hasher;
         let (secret, text) = match kept {
@@ -171,7 +176,7 @@ impl KeyManager {
         Ok(matches!(compared, Possession::Proven { .. }))
     }
 
-    /// Sets the id and the shown text of the imported key in its record, and returns what is kept of its secret.
+    /// Sets the id and the shown text of the imported key in its record, and returns its secret or digest.
     fn identify<'a>(
         &self,
         record: &mut KeyRecord,
@@ -237,7 +242,7 @@ impl KeyManager {
         }
     }
 
-    /// The format that will read this text when a client sends it.
+    /// Returns the name of the format that will read this text when a client sends it.
     fn reads_as<'a>(
         &'a self,
         imported: &'a ImportedKeys,
@@ -248,7 +253,8 @@ impl KeyManager {
         read.legacy.ok_or(ImportError::OtherFormat)
     }
 
-    /// Whether texts that belong to a digest will be read by its format, as far as that can be told without them.
+    /// Checks that the digest's format will read the key's text when a client sends it, as far as sample texts can
+    /// show.
     fn check_samples(
         &self,
         imported: &ImportedKeys,
@@ -263,7 +269,7 @@ impl KeyManager {
         Ok(())
     }
 
-    /// The id in Keyward of the key with this id in a legacy format: to revoke here what is revoked there.
+    /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.
     ///
     /// # Errors
     /// [`ImportError`] if no such format is accepted, or it has no such ids.
@@ -285,12 +291,12 @@ fn shown(format: &LegacyFormat, id: Option<&str>) -> LegacyText {
     }
 }
 
-/// Refuses a record that shows the secret somewhere.
+/// Refuses a record that shows the secret in one of its texts.
 fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> {
     let Ok(secret) = std::str::from_utf8(secret) else {
         return Ok(());
     };
-    // What is in quotation marks in the one is escaped in the other.
+    // The metadata is JSON, in which the secret would appear escaped.
     let metadata = record.metadata().to_json();
     let resources = record.resources().to_string();
     let escaped = serde_json::to_string(secret).unwrap_or_default();
@@ -309,7 +315,8 @@ fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> 
     Ok(())
 }
 
-/// A secret cannot hold more entropy than visible ASCII characters can: 6.55 bits each.
+/// Refuses a declared entropy above 6.55 bits for each byte of the secret, the most that visible ASCII characters can
+/// hold.
 fn check_strength(secret: &[u8], entropy_bits: Option<u16>) -> Result<(), ImportError> {
     let most = secret.len().saturating_mul(655) / 100;
     match entropy_bits {
@@ -322,30 +329,31 @@ fn check_strength(secret: &[u8], entropy_bits: Option<u16>) -> Result<(), Import
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// No imported keys are accepted here.
+    /// This Keyward accepts no imported keys.
     #[error("no imported keys are accepted here")]
     NotAccepted,
-    /// No format of this name is accepted here.
+    /// This Keyward accepts no format of this name.
     #[error("no legacy format of this name is accepted here")]
     UnknownFormat,
-    /// The text, or the secret, is not of its format: its prefix, its id, or the length of its secret.
+    /// The text or the secret does not match its format: the prefix, the id, or the length of the secret is wrong.
     #[error("the text is not of its format, or its secret too short or too long for it")]
     Text,
-    /// The text would be read as one of another format that is accepted.
+    /// The text would be read as one of another accepted format.
     #[error("the text would be read as one of another format")]
     OtherFormat,
-    /// The id is not one of its format, or the format has ids inside and none is given, or none and one is given.
+    /// The id does not match its format, is missing although the format has ids inside, or is given although it has no
+    /// ids.
     #[error("the id is not one of its format")]
     Id,
-    /// The text of such a key could not be found by this digest.
+    /// A key of this format cannot be found by such a digest.
     #[error("a text of this format is not found by such a digest")]
     Unfindable,
-    /// The digest's parameters are beyond what is obeyed.
+    /// The digest's parameters exceed the accepted maximum.
     #[error(
         "the digest asks for more memory, passes or lanes than `Hashing::accept_argon2id` obeys"
     )]
     Excessive,
-    /// More entropy is declared than so short a secret can hold.
+    /// The declared entropy is more than so short a secret can hold.
     #[error("more entropy is declared than so short a secret can hold")]
     Overstated,
 }

@@ -10,7 +10,7 @@ use crate::key::KeyId;
 
 /// A key that another system issued: its text or digest, and how strong its secret is.
 ///
-/// The guide [Migrating to Keyward](crate::manual::migrating) goes through it case by case.
+/// The guide [Migrating to Keyward](crate::manual::migrating) covers each case.
 ///
 /// ```
 /// use keyward::{hashing::LegacyDigest, manager::ImportedKey};
@@ -35,18 +35,18 @@ pub(super) enum ImportedForm {
         format: Box<str>,
         text: Zeroizing<Vec<u8>>,
     },
-    /// The id inside, and a digest.
+    /// The id inside the text, and a digest.
     Digest {
         format: Box<str>,
         id: Box<str>,
         digest: LegacyDigest,
     },
-    /// A digest by which its text is found.
+    /// A digest by which the key is found.
     OpaqueDigest {
         format: Box<str>,
         digest: LegacyDigest,
     },
-    /// A key of the two-value form, with an id like Keyward's own.
+    /// A key of two values, with an id like Keyward's own.
     Pair {
         id: KeyId,
         secret: Zeroizing<Vec<u8>>,
@@ -58,7 +58,7 @@ pub(super) enum ImportedForm {
 }
 
 impl ImportedKey {
-    /// A key whose whole text is known, of the [legacy format](crate::key::LegacyFormat) of this name.
+    /// Describes a key by its whole text, of the [legacy format](crate::key::LegacyFormat) of this name.
     #[must_use]
     pub fn text(format: &str, text: impl Into<Vec<u8>>) -> Self {
         Self::of(ImportedForm::Text {
@@ -67,7 +67,7 @@ impl ImportedKey {
         })
     }
 
-    /// A key of a format with ids inside, of which the id and a digest are known.
+    /// Describes a key by its id and a digest, of a format with ids inside.
     #[must_use]
     pub fn digest(format: &str, id: &str, digest: LegacyDigest) -> Self {
         Self::of(ImportedForm::Digest {
@@ -77,8 +77,10 @@ impl ImportedKey {
         })
     }
 
-    /// A key of a format without ids inside, of which the digest is known by which the format finds it. A salted
-    /// digest finds nothing: such a key needs an id, or its text.
+    /// Describes a key by its digest alone, of a format without ids inside.
+    ///
+    /// The digest must be the one by which the format finds the key. A salted digest finds nothing: such a key needs
+    /// an id, or its text.
     #[must_use]
     pub fn opaque_digest(format: &str, digest: LegacyDigest) -> Self {
         Self::of(ImportedForm::OpaqueDigest {
@@ -87,7 +89,8 @@ impl ImportedKey {
         })
     }
 
-    /// A key of two values, an id of 36 characters and a secret of the length of the application's own format.
+    /// Describes a key of two values, an id of 36 characters and a secret of the length of the application's own
+    /// format.
     #[must_use]
     pub fn pair(id: KeyId, secret: impl Into<Vec<u8>>) -> Self {
         Self::of(ImportedForm::Pair {
@@ -96,7 +99,7 @@ impl ImportedKey {
         })
     }
 
-    /// As [`pair`](Self::pair), where a digest of the secret is known.
+    /// Describes a key of two values by its id and a digest of its secret, as [`pair`](Self::pair).
     #[must_use]
     pub fn pair_digest(id: KeyId, digest: LegacyDigest) -> Self {
         Self::of(ImportedForm::PairDigest { id, digest })
@@ -110,19 +113,20 @@ impl ImportedKey {
         }
     }
 
-    /// Declares the entropy of the secret, in bits: what its generator drew, such as 238 for 40 random letters and
-    /// digits. From 112 on it is kept under a fast hash; undeclared it counts as weak, and is kept under Argon2id.
+    /// Declares the entropy of the secret, in bits: the randomness that its generator drew, such as 238 for 40 random
+    /// letters and digits. From 112 bits on, the secret is kept under a fast hash. Undeclared, it counts as weak and
+    /// is kept under Argon2id.
     ///
     /// # Security
-    /// Keyward cannot check it. If a secret that can be guessed is declared strong, it can be guessed from a stolen
-    /// backup.
+    /// Keyward cannot check the number. If a secret that can be guessed is declared strong, it can be guessed from a
+    /// stolen backup.
     #[must_use]
     pub fn entropy_bits(mut self, bits: u16) -> Self {
         self.entropy_bits = Some(bits);
         self
     }
 
-    /// The name of the legacy format that the key is of; `None` for a key of two values.
+    /// Returns the name of the key's legacy format. `None` for a key of two values.
     #[must_use]
     pub fn format(&self) -> Option<&str> {
         match &self.form {
@@ -133,13 +137,14 @@ impl ImportedKey {
         }
     }
 
-    /// The entropy that was [declared](Self::entropy_bits), in bits.
+    /// Returns the [declared](Self::entropy_bits) entropy, in bits.
     #[must_use]
     pub fn declared_entropy_bits(&self) -> Option<u16> {
         self.entropy_bits
     }
 
-    /// When it was issued, if that is known: its age counts from there. By default from its import.
+    /// Sets the instant at which the key was issued, from which its age counts. By default its age counts from the
+    /// import.
     #[must_use]
     pub fn issued_at(mut self, instant: OffsetDateTime) -> Self {
         self.issued_at = Some(instant);
@@ -147,7 +152,7 @@ impl ImportedKey {
     }
 }
 
-/// Shows no secret and no digest.
+/// Omits the secret and the digest.
 impl fmt::Debug for ImportedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match &self.form {

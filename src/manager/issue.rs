@@ -15,22 +15,22 @@ use crate::store::{
     Change, ChangeId, ChangeSet, Committed, CutoffScope, Outcome, Precondition, StoreError,
 };
 
-/// How many ids are drawn before a random source is held to repeat itself. By chance two ids of 122 random
-/// bits never meet.
+/// Number of ids to try before the random source counts as repeating itself. Two ids of 122 random bits do not collide
+/// by chance.
 pub(super) const ID_DRAWS: u32 = 4;
 
 impl KeyManager {
-    /// Issues a key. Its text is in the answer and cannot be had again: nothing that is stored can bring it back.
+    /// Issues a key. Only the answer contains the key's text: nothing stored can bring it back.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
-    /// [`ManageError::AboveCeiling`] for what was asked; [`ManageError::TenantFull`], [`ManageError::CutOff`],
-    /// [`ManageError::ClockBehindCutoff`];
-    /// [`ManageError::Random`], [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`],
-    /// [`ManageError::Store`]. Nothing is issued on any of them but [`StoreError::Indeterminate`]: then there may be a
-    /// key in the list whose text nobody holds. Its text cannot be had any more. [Revoke](Self::revoke) that key, or
-    /// [rotate](Self::rotate) it with [`Overlap::None`](super::Overlap::None), which ends it and hands out a
-    /// successor.
+    /// [`ManageError::AboveCeiling`] if the request is not allowed; [`ManageError::TenantFull`],
+    /// [`ManageError::CutOff`], [`ManageError::ClockBehindCutoff`]; [`ManageError::Random`],
+    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`].
+    ///
+    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
+    /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or
+    /// [rotate](Self::rotate) it with [`Overlap::None`](super::Overlap::None), which ends it and returns a successor.
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
         let key = key.into_request(actor);
         if !actor.acts_for(&key.tenant) {
@@ -55,13 +55,13 @@ impl KeyManager {
         Err(ManageError::IdCollision)
     }
 
-    /// Draws a secret for the record, and leaves its digest there.
+    /// Generates a secret for the record, and stores its digest there.
     pub(super) async fn draw_secret(&self, record: &mut KeyRecord) -> Result<ApiKey, ManageError> {
         let parts = &self.parts;
         let length = parts.format.secret_characters();
         let secret = Secret::generate(&*parts.random, length).map_err(|error| match error {
             SecretError::Random(error) => ManageError::Random(error),
-            // The format's length is a secret's, and what is drawn are digits.
+            // Unreachable: the format checks its secret length, and the generator draws only digits.
             SecretError::Length { .. } | SecretError::Character => {
                 InvalidKey::Format(FormatError::SecretLength { length }).into()
             }
@@ -78,7 +78,7 @@ impl KeyManager {
         Ok(api_key)
     }
 
-    /// What adds a record, with the conditions that any new key needs.
+    /// Builds the addition of a record, with the preconditions of every new key.
     pub(super) fn addition(
         &self,
         actor: &Actor,
@@ -88,7 +88,7 @@ impl KeyManager {
     ) -> Result<Addition, ManageError> {
         let stored = record.encode().map_err(InvalidKey::Unwritable)?;
         let redactor = self.parts.format.redactor();
-        // An imported key is dated when it was issued elsewhere; its event is not.
+        // The record of an imported key has its original date of issue; the event has the current time.
         let at = self.now()?;
         let event = actor.event(at, action, &stored, described(record), &redactor);
         let not_cut_off = Precondition::NotCutOff {
@@ -107,7 +107,7 @@ impl KeyManager {
         })
     }
 
-    /// Whether the record was added; if not, its id exists.
+    /// Inserts a record. `false` if its id already exists.
     pub(super) async fn insert(&self, set: &ChangeSet) -> Result<bool, ManageError> {
         match self.commit(set).await {
             Ok(committed) if is_as_wanted(set, &committed) => Ok(true),
@@ -128,10 +128,10 @@ impl KeyManager {
 }
 
 impl KeyManager {
-    /// Why a key of this owner cannot be issued now: the clock may be behind a cutoff.
+    /// Returns why a key of this owner cannot be issued now: the clock may be behind a cutoff.
     async fn why_cut_off(&self, tenant: &TenantId, owner: &Principal) -> ManageError {
         let standing = self.standing(CutoffScope::binding(tenant, owner)).await;
-        // If either cannot be told, the cutoff is as good a reason.
+        // If the cutoffs or the clock cannot be read, the general reason is still true.
         let (Ok(standing), Ok(now)) = (standing, self.now()) else {
             return ManageError::CutOff;
         };
@@ -142,7 +142,7 @@ impl KeyManager {
     }
 }
 
-/// Whether each change of a set that adds a key was made.
+/// Returns whether the store made each change of a set that adds a key.
 fn is_as_wanted(set: &ChangeSet, committed: &Committed) -> bool {
     let outcomes = &committed.outcomes;
     let changes = set.changes();
@@ -157,7 +157,7 @@ fn is_as_wanted(set: &ChangeSet, committed: &Committed) -> bool {
         })
 }
 
-/// A key to add, what the event tells of it, and what must hold.
+/// The change that adds a key, its event, and its preconditions.
 pub(super) struct Addition {
     pub(super) change: Change,
     pub(super) event: Event,
@@ -173,7 +173,7 @@ impl Addition {
     }
 }
 
-/// What the event of a new key tells of it.
+/// Returns the fields that the event of a new key shows.
 fn described(record: &KeyRecord) -> Vec<FieldChange> {
     let mut changes = vec![
         FieldChange::set("owner", record.owner.to_string()),
@@ -208,7 +208,7 @@ pub(super) fn quota_text(quota: &Quota) -> String {
     format!("{} {} in {seconds} s", quota.name(), quota.limit())
 }
 
-/// A key that was just issued, with its text.
+/// A newly issued key: its record and its text.
 ///
 /// # Security
 /// The only value that ever holds both. `Debug` shows neither the text nor the digest.
@@ -222,19 +222,19 @@ impl Issued {
         Self { api_key, record }
     }
 
-    /// The key's text. Show it once.
+    /// Returns the key's text. Show it once.
     #[must_use]
     pub fn api_key(&self) -> &ApiKey {
         &self.api_key
     }
 
-    /// What is kept of the key.
+    /// Returns the key's record.
     #[must_use]
     pub fn record(&self) -> &KeyRecord {
         &self.record
     }
 
-    /// Both, each on its own.
+    /// Splits the value into the key's text and its record.
     #[must_use]
     pub fn into_parts(self) -> (ApiKey, KeyRecord) {
         (self.api_key, self.record)

@@ -1,4 +1,4 @@
-//! Whose key a text is that was found where it should not be.
+//! Finding and revoking a leaked key by its text.
 
 use time::OffsetDateTime;
 
@@ -6,18 +6,18 @@ use super::{Actor, KeyManager, ManageError, Operation, Revoked};
 use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, SecretOrigin, StoredKey};
 
-/// The key that a found text is.
+/// The key to which a leaked text belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Found {
-    /// What is kept of the key: among others its tenant and its owner.
+    /// The key's record, with its tenant and its owner.
     pub record: KeyRecord,
-    /// Its state now.
+    /// The key's current state.
     pub status: KeyStatus,
 }
 
 impl Found {
-    /// Whether it can be used, now or later: it is neither revoked nor expired.
+    /// Returns whether the key can be used, now or later: it is neither revoked nor expired.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         !matches!(self.status, KeyStatus::Revoked | KeyStatus::Expired)
@@ -25,20 +25,22 @@ impl Found {
 }
 
 impl KeyManager {
-    /// Whose key a text is, and whether it lives: for a key that was found in a public place.
+    /// Finds the key that a leaked text belongs to, with its owner and its current state.
     ///
-    /// The whole key must be given, and its secret is proven as it is for a request; part of one finds nothing.
-    /// Nobody's key, a wrong secret, and the key of a tenant that is not the actor's give the same answer.
+    /// The text must be the whole key, and the manager proves its secret as it does for a request; part of a key finds
+    /// nothing. A text that is no key, a wrong secret, and the key of a tenant that is not the actor's give the same
+    /// answer.
     ///
-    /// The policy is asked twice: whether the actor may look up texts, and once the secret is proven, whether it may
-    /// know of this key.
+    /// The manager asks the policy twice: whether the actor may look up texts, and once the secret is proven, whether
+    /// it may know of this key.
     ///
     /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that
-    /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. Look-ups that exceed the
-    /// limit only if those in progress fail wait for them. At the limit, a key whose secret Keyward generated and keeps
-    /// under a fast hash is still found: such a secret cannot be guessed, and the check is cheap. Imported keys and
-    /// those under Argon2id are refused like misses, so that guesses at weak secrets stay limited. The counts are kept
-    /// for 1,000 tenants; if more have misses within a minute, those of the least recent are dropped.
+    /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. A look-up waits for those
+    /// in progress if it would exceed the limit should they fail. At the limit, the manager still finds a key if
+    /// Keyward generated its secret and keeps it under a fast hash: such a secret cannot be guessed, and the check is
+    /// cheap. It refuses imported keys and those under Argon2id like misses, so that guesses at weak secrets stay
+    /// limited. The manager keeps counts for 1,000 tenants; if more have misses within a minute, it drops those of the
+    /// least recent.
     ///
     /// # Errors
     /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
@@ -56,9 +58,9 @@ impl KeyManager {
         Ok(found)
     }
 
-    /// Revokes the key that a found text is, for the reason [`RevokeReason::Leaked`].
+    /// Revokes the key that a leaked text belongs to, with the reason [`RevokeReason::Leaked`].
     ///
-    /// The policy is asked twice: whether the actor may look up whose it is, and whether it may revoke it.
+    /// The manager asks the policy twice: whether the actor may look up texts, and whether it may revoke this key.
     ///
     /// # Errors
     /// As [`find_owner`](Self::find_owner), and as [`revoke`](Self::revoke).
@@ -96,7 +98,7 @@ impl KeyManager {
         let found = self.prove_owner(actor, presented, now, is_limited).await;
         match (found, lookup) {
             (Ok(found), _) => Ok(found),
-            // A store that fails says nothing of the key. Any other error could tell that one has this id.
+            // A failing store reveals nothing of the key. Any other error could reveal that a key has this id.
             (Err(ManageError::Store(error)), None) => Err(error.into()),
             (Err(_), None) => Err(ManageError::TooManyLookups),
             (Err(error), Some(lookup)) => {
@@ -126,7 +128,7 @@ impl KeyManager {
         let record = KeyRecord::decode(stored.clone()).map_err(ManageError::Unreadable)?;
         let record = self.judge(record, Some(now));
         let (digest, origin) = (record.digest(), record.origin());
-        // Only guesses at strong secrets may go on without a limit, and only at the price of a fast hash.
+        // Only guesses at strong secrets may continue beyond the limit, and only at the cost of a fast hash.
         let is_strong = matches!(origin, SecretOrigin::Generated { .. }) && origin.is_strong();
         let fast = ["$keyward-sha256$", "$keyward-hmac-sha256$"];
         let is_fast = fast

@@ -8,15 +8,15 @@ use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
 use crate::key::{KeyId, KeyRecord, StoredKey};
 use crate::store::{ListPosition, ListQuery, Page, StoreError, Usage};
 
-/// Most pages of the store that one page of a list is made of. A store bounds how many keys it looks at for a page, and
-/// conditions that it cannot tell may leave nothing of many pages; the list then goes on at its cursor.
+/// Most pages of the store that make up one page of a list. A store bounds how many keys it looks at for a page, and
+/// conditions that the store cannot check may leave no keys of many pages. The list then continues at its cursor.
 const MAX_READS: u32 = 64;
 
 impl KeyManager {
-    /// A page of a tenant's keys, each with how it has been used.
+    /// Lists a page of a tenant's keys, each with its usage.
     ///
-    /// A page may hold fewer keys than asked for, and none at all, while there is a next one: a search through many
-    /// keys is made in steps, so that it holds up nobody else.
+    /// A page may hold fewer keys than requested, even zero, and still have a next page: the manager searches through
+    /// many keys in steps, so that one search does not delay other callers.
     ///
     /// ```
     /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
@@ -45,8 +45,8 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Clock`];
-    /// [`ManageError::Store`], with [`StoreError::Unsupported`] where unused keys are asked for and the store keeps no
-    /// usage.
+    /// [`ManageError::Store`], with [`StoreError::Unsupported`] if the query asks for unused keys and the store keeps
+    /// no usage.
     pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {
         let tenant = query.tenant();
         if !actor.acts_for(tenant) {
@@ -57,7 +57,8 @@ impl KeyManager {
         let now = self.now()?;
         let mut list = KeyList::default();
         let shown = query.asks_for_display_prefix();
-        // What is no prefix of the application's own may be shown of an imported key: looked for one by one.
+        // A text that is not a display prefix of the application's own format may be one of an imported key. Imported
+        // keys have no such range of ids, so the list compares each key.
         let ids = shown.and_then(|start| self.parts.format.ids_displayed_as(start));
         if shown.is_some() && ids.is_none() && self.parts.hasher.imported_keys().is_none() {
             return Ok(list);
@@ -85,7 +86,7 @@ impl KeyManager {
         Ok(list)
     }
 
-    /// A page of the store, which goes on beyond where it began: otherwise it would be asked for without end.
+    /// Reads a page of the store, and checks that its cursor advances: otherwise the manager would read without end.
     pub(super) async fn read_page(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         let page = self.parts.store.list(query).await?;
         if page.next.is_some() && page.next <= query.position() {
@@ -96,7 +97,8 @@ impl KeyManager {
         Ok(page)
     }
 
-    /// How the keys of a page have been used. Where it is only shown, a store that cannot tell breaks no list.
+    /// Reads the usage of a page's keys. If the usage is only shown, a store that cannot read it does not fail the
+    /// list.
     async fn usage_of(
         &self,
         query: &KeyQuery,
@@ -118,11 +120,11 @@ impl KeyManager {
 pub struct KeyList {
     /// The keys.
     pub keys: Vec<KeyRecord>,
-    /// How those keys have been used that have been, as far as the store knows. It may lag.
+    /// Usage by key, as far as the store knows. It may lag. A key that was never used has no entry.
     pub usage: HashMap<KeyId, Usage>,
-    /// Keys on this page that cannot be read: damaged, or written by a later version. They are never granted.
+    /// Keys on this page that cannot be read: damaged, or written by a later version. The verifier never grants them.
     pub unreadable: Vec<KeyId>,
-    /// Where to go on; none on the last page.
+    /// Cursor of the next page. `None` on the last page.
     pub next: Option<PageCursor>,
 }
 
@@ -135,7 +137,7 @@ impl KeyList {
         usage: Option<Usage>,
         now: OffsetDateTime,
     ) -> Result<(), ManageError> {
-        // The policy allowed a list of this tenant's and this owner's keys alone.
+        // The policy allowed a list of this tenant's and this owner's keys only.
         let is_owned = query.only_owner().is_none_or(|one| stored.owner == *one);
         if stored.tenant != *query.tenant() || !is_owned {
             return Err(ManageError::Store(StoreError::Corrupt(

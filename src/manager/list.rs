@@ -34,9 +34,9 @@ impl KeyManager {
     /// # }
     /// let query = || KeyQuery::of(&tenant).live_first().limit(2);
     /// let first = keyward.manager().list(&actor, &query()).await?;
-    /// let link = first.next.ok_or("one page only")?.to_string(); // into the link to the next page
+    /// let link = first.next.ok_or("one page only")?.to_string(); // for the link to the next page
     ///
-    /// let cursor: PageCursor = link.parse()?; // and back, when it is followed
+    /// let cursor: PageCursor = link.parse()?; // when the user follows the link
     /// let second = keyward.manager().list(&actor, &query().after(cursor)?).await?;
     /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
     /// # Ok(())

@@ -1,4 +1,4 @@
-//! The limit on texts that an actor presents and that turn out to be no key of its tenants.
+//! The limit on texts that an actor presents and that are no key of its tenants.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,11 +13,11 @@ use crate::key::Principal;
 
 /// Recent misses, counted for each principal of each tenant on the monotonic clock.
 ///
-/// Each miss is kept with its instant, and look-ups in progress hold a place, so no interval of the window's length
-/// contains more misses than the limit. Memory is bounded: a tenant has a log of its own for its first principals and
-/// one shared by all others, so invented names use up only the allowance of the tenant that invents them. If more than
+/// Each miss is kept with its instant, and a look-up in progress holds a place, so no interval of the window's length
+/// contains more misses than the limit. Memory is bounded: the first principals of a tenant have a log each, and all
+/// others share one, so invented names use up only the allowance of the tenant that invents them. If more than
 /// [`MAX_GROUPS`](Self::MAX_GROUPS) tenants miss within one window, the counts of the least recent one are dropped:
-/// other tenants must not get a tenant refused.
+/// one tenant must not cause another to be refused.
 pub(crate) struct Lookups {
     monotonic: Arc<dyn MonotonicClock>,
     groups: Mutex<HashMap<Tenants, Group>>,
@@ -34,7 +34,7 @@ struct Group {
 #[derive(Default)]
 struct Log {
     entries: Mutex<Entries>,
-    /// INVARIANT: notified whenever a look-up ends, and by a waiter that leaves without beginning one.
+    /// INVARIANT: notified when a look-up ends, and by a waiter that leaves without beginning one.
     ended: Notify,
 }
 
@@ -123,7 +123,7 @@ impl Lookups {
     }
 }
 
-/// Shows no names of tenants or principals.
+/// Omits the names of tenants and principals.
 impl fmt::Debug for Lookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lookups({} groups)", self.groups().len())
@@ -131,10 +131,10 @@ impl fmt::Debug for Lookups {
 }
 
 impl Group {
-    /// Drops the logs that limit nothing any more. Whether some are left.
+    /// Drops the logs that no longer limit anything. `false` if no log is left.
     fn is_needed(&mut self, now: Duration) -> bool {
         self.logs.retain(|_, log| {
-            // Whoever begins or waits holds the log too.
+            // A caller that begins or waits holds the log too.
             let is_in_use = Arc::strong_count(log) > 1;
             let mut entries = log.entries();
             entries.forget_before(now);
@@ -157,7 +157,8 @@ impl Entries {
     }
 }
 
-/// A look-up in progress. Dropped without a miss, it is not counted: it succeeded, failed or was cancelled.
+/// A look-up in progress. If it is dropped without a miss, because it succeeded, failed or was cancelled, it does not
+/// count.
 pub(super) struct Lookup<'a> {
     of: &'a Lookups,
     log: Arc<Log>,
@@ -166,7 +167,7 @@ pub(super) struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Counts the look-up, from now.
+    /// Counts the look-up as a miss, from now.
     pub(super) fn missed(mut self) {
         self.is_miss = true;
     }
@@ -303,7 +304,7 @@ mod tests {
         }
         assert_eq!(lookups.groups().len(), Lookups::MAX_GROUPS);
         assert_eq!(exhaust(&lookups, &actor("admin", "new")).await, 100);
-        // Counts that have run out go before any that still limit.
+        // Expired counts go before any that still limit.
         monotonic.advance(Lookups::WINDOW);
         lookups.begin(&admin(0)).await.unwrap().missed();
         lookups

@@ -1,4 +1,4 @@
-//! A key as asked for.
+//! A request for a new key.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,8 +10,10 @@ use super::{Actor, InvalidKey, KeyManager};
 use crate::clock::{later, normalized, unix_micros};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
-/// A key as asked for. Title and access are required. A restriction that is not set does not exist: the key then never
-/// expires, and may be used from anywhere and on all resources.
+/// A request for a new key. Title and access are required.
+///
+/// A restriction that is not set does not exist: the key then never expires, and may be used from anywhere and on all
+/// resources.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,37 +29,37 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Tenant
 #[derive(Debug, Clone)]
 pub struct NewKey(KeyRequest);
 
-/// What was asked for in a [`NewKey`], for a [`Policy`](super::Policy) to judge. Not checked yet.
+/// The fields of a [`NewKey`], for a [`Policy`](super::Policy) to judge. Not yet checked.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct KeyRequest {
-    /// Whose key it is to be.
+    /// Tenant of the key.
     pub tenant: TenantId,
-    /// What it is to be called.
+    /// Title of the key.
     pub title: String,
-    /// What it is to be allowed.
+    /// Access of the key.
     pub access: Access,
-    /// To whom it is to be issued. `None`: to the actor, as which a policy sees it.
+    /// Owner of the key. `None`: the actor, which a policy then sees here.
     pub owner: Option<Principal>,
-    /// For which environment; none: the format's first.
+    /// Environment of the key. `None`: the format's first.
     pub environment: Option<String>,
-    /// Which things it is to touch.
+    /// Resources that the key may touch.
     pub resources: Resources,
-    /// From where it is to be used.
+    /// Networks from which the key may be used.
     pub networks: Networks,
-    /// The quotas it is to carry.
+    /// Quotas of the key.
     pub quotas: Vec<Quota>,
-    /// How many of its requests may be in flight at once.
+    /// Most requests of the key in flight at once. `None`: no limit.
     pub concurrency: Option<NonZeroU32>,
-    /// What is to be attached.
+    /// Metadata to attach.
     pub metadata: Metadata,
-    /// From when on it is to be valid.
+    /// First instant at which the key is valid. `None`: at once.
     pub not_before: Option<OffsetDateTime>,
-    /// Until when; none: until revoked.
+    /// Expiry of the key. `None`: valid until revoked.
     pub expiry: Option<Expiry>,
 }
 
-/// Shows no text that nobody has looked into yet.
+/// Omits unchecked text: it may hold a key.
 impl fmt::Debug for KeyRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRequest")
@@ -74,7 +76,7 @@ impl fmt::Debug for KeyRequest {
     }
 }
 
-/// Until when a key is asked for.
+/// The end of a new key's validity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Invalid from this instant on.
@@ -86,10 +88,10 @@ pub enum Expiry {
 }
 
 impl NewKey {
-    /// A key for this tenant, under this title, with this access. It never expires and may be used from anywhere,
-    /// unless you restrict it.
+    /// Creates a request for a key of this tenant, under this title, with this access. Unless you restrict it, the key
+    /// never expires and may be used from anywhere.
     ///
-    /// The title is checked when the key is issued.
+    /// The manager checks the title when it issues the key.
     #[must_use]
     pub fn new(tenant: TenantId, title: impl Into<String>, access: impl Into<Access>) -> Self {
         Self(KeyRequest {
@@ -108,45 +110,45 @@ impl NewKey {
         })
     }
 
-    /// Issues it to this user, integration or part of the system rather than to the actor.
+    /// Issues the key to this user, integration or part of the system rather than to the actor.
     #[must_use]
     pub fn owner(mut self, owner: Principal) -> Self {
         self.0.owner = Some(owner);
         self
     }
 
-    /// Issues it for this environment rather than the format's first.
+    /// Issues the key for this environment rather than the format's first.
     #[must_use]
     pub fn environment(mut self, name: impl Into<String>) -> Self {
         self.0.environment = Some(name.into());
         self
     }
 
-    /// Restricts which things it may touch: at most [1,000](Resources::MAX) resources, which is checked when the key is
-    /// issued. Replaces what was set before.
+    /// Restricts the key to these resources: at most [1,000](Resources::MAX), which the manager checks when it issues
+    /// the key. Replaces an earlier restriction.
     #[must_use]
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
         self.0.resources = resources.into();
         self
     }
 
-    /// Restricts from where it may be used: at most [100](Networks::MAX) networks, which is checked when the key is
-    /// issued. Replaces what was set before.
+    /// Restricts the key to these networks: at most [100](Networks::MAX), which the manager checks when it issues the
+    /// key. Replaces an earlier restriction.
     #[must_use]
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
         self.0.networks = networks.into();
         self
     }
 
-    /// Adds a quota: at most [8](Quota::MAX_PER_KEY), each under a name of its own, which is checked when the key is
-    /// issued. Quotas are stored and shown, but not counted yet.
+    /// Adds a quota: at most [8](Quota::MAX_PER_KEY), each under a name of its own, which the manager checks when it
+    /// issues the key. Quotas are stored and shown, but not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.0.quotas.push(quota);
         self
     }
 
-    /// Bounds how many of its requests may be in flight at once, on one node.
+    /// Limits how many of the key's requests may be in flight at once, on one node.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
         self.0.concurrency = Some(limit);
@@ -154,35 +156,35 @@ impl NewKey {
     }
 
     /// Attaches metadata: at most [4,096 bytes](Metadata::MAX_BYTES) of compact JSON, [8 levels](Metadata::MAX_DEPTH)
-    /// deep, which [`Metadata`] checks when it is made. Replaces what was attached before.
+    /// deep, which [`Metadata`] checks when it is made. Replaces earlier metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.0.metadata = metadata;
         self
     }
 
-    /// Makes it valid from this instant on.
+    /// Makes the key valid from this instant on.
     #[must_use]
     pub fn not_before(mut self, instant: OffsetDateTime) -> Self {
         self.0.not_before = Some(instant);
         self
     }
 
-    /// Makes it invalid from this instant on.
+    /// Makes the key invalid from this instant on.
     #[must_use]
     pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
         self.0.expiry = Some(Expiry::At(instant));
         self
     }
 
-    /// Makes it invalid this long after it is issued.
+    /// Makes the key invalid this long after it is issued.
     #[must_use]
     pub fn expires_in(mut self, duration: Duration) -> Self {
         self.0.expiry = Some(Expiry::In(duration));
         self
     }
 
-    /// Makes it valid to the end of this day in UTC.
+    /// Makes the key valid to the end of this day in UTC.
     ///
     /// ```
     /// use keyward::{key::{Access, TenantId}, manager::NewKey, time::{Date, Month}};
@@ -198,13 +200,13 @@ impl NewKey {
         self
     }
 
-    /// What was asked for.
+    /// Returns the requested fields.
     #[must_use]
     pub fn request(&self) -> &KeyRequest {
         &self.0
     }
 
-    /// What is asked for by this actor, which is the owner unless another is named.
+    /// Returns the request as this actor makes it: the actor is the owner unless the request names another.
     pub(super) fn into_request(mut self, actor: &Actor) -> KeyRequest {
         self.0
             .owner
@@ -214,7 +216,7 @@ impl NewKey {
 }
 
 impl KeyManager {
-    /// The first invalid instant of what is issued now.
+    /// Returns the first instant at which a key issued now is invalid.
     pub(super) fn end_of(
         &self,
         expiry: Expiry,

@@ -1,4 +1,4 @@
-//! Where a list goes on.
+//! The position at which a list continues.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,15 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::key::KeyId;
 use crate::store::ListPosition;
 
-/// Where a list goes on. Opaque text to clients, and bound to the tenant and the conditions of the list.
+/// The position at which a list continues. Opaque text to clients, and bound to the tenant and the conditions of the
+/// list.
 ///
-/// It keeps its place while keys come and go. It grants nothing: the tenant always comes from the query.
-/// It names the key at which the list stopped, by its id and an instant or position. That may be a key of the tenant
-/// which the conditions leave out.
+/// It keeps its place while keys are added and removed. It grants nothing: the tenant always comes from the query. It
+/// names the key at which the list stopped, by its id and an instant or position. That may be a key of the tenant that
+/// the conditions exclude.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PageCursor {
     pub(super) position: ListPosition,
-    /// What the query was that it came of.
+    /// Fingerprint of the query that returned the cursor.
     pub(super) query: [u8; 8],
 }
 
@@ -72,7 +73,7 @@ impl FromStr for PageCursor {
     }
 }
 
-/// As text.
+/// Serializes as text.
 impl Serialize for PageCursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -90,10 +91,10 @@ impl<'de> Deserialize<'de> for PageCursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageCursorError {
-    /// The text is no cursor.
+    /// The text is not a cursor.
     #[error("the cursor is malformed")]
     Malformed,
-    /// The cursor came of another query.
+    /// The cursor belongs to another query.
     #[error("the cursor belongs to another list")]
     OtherQuery,
 }

@@ -1,4 +1,4 @@
-//! The host's yes or no to each management operation.
+//! The host application's decision on each management operation.
 
 use std::fmt::Debug;
 
@@ -10,20 +10,20 @@ use super::{Actor, ImportedKey, KeyRequest, KeyUpdate, Rotation};
 use crate::key::{KeyId, KeyRecord, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
 
-/// The host's yes or no to each management operation, such as "only administrators of the tenant".
+/// The host application's decision on each management operation, such as "only administrators of the tenant".
 ///
-/// An operation on one key is asked about once the key's owner has been read, and nothing else is done before. For a
-/// key that does not exist the owner is `None`, and a refusal looks the same: [`ManageError::Refused`]. If another
-/// call changes the key meanwhile, it is read again, and the policy is asked again. Every other operation is asked
-/// about before the store is read. [`find_owner`] and [`revoke_leaked`] ask twice: before anything is read, and once
-/// the text's secret is proven.
+/// The manager asks about an operation on one key after it has read the key's owner, and does nothing else before. For
+/// a key that does not exist the owner is `None`, and a refusal looks the same: [`ManageError::Refused`]. If another
+/// call changes the key meanwhile, the manager reads it again and asks again. It asks about every other operation
+/// before it reads the store. [`find_owner`] and [`revoke_leaked`] ask twice: before they read anything, and once the
+/// text's secret is proven.
 ///
-/// Neither an update nor a rotation changes a key's owner. So the owner that the policy is told is the owner before and
-/// after the operation; for a new key, the owner it is to have.
+/// Neither an update nor a rotation changes a key's owner. The owner that the policy sees is therefore the owner
+/// before and after the operation; for a new key, it is the requested owner.
 ///
 /// # Own keys only
-/// Compare [`Operation::owner`] with the actor. What is about keys of several owners has the owner `None`, and is
-/// refused:
+/// Compare [`Operation::owner`] with the actor. Operations on keys of several owners have the owner `None`, and this
+/// policy refuses them:
 /// ```
 /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
 /// use keyward::manager::{Actor, Ceiling, KeyQuery, ManageError, NewKey, Operation, Overlap, Policy, PolicyError, Ruling};
@@ -69,170 +69,170 @@ use crate::store::CutoffScope;
 )]
 #[async_trait]
 pub trait Policy: Debug + Send + Sync + 'static {
-    /// Whether the actor may do this.
+    /// Decides whether the actor may do this operation.
     ///
     /// # Errors
-    /// [`PolicyError`] if it cannot be told; the operation is then not done.
+    /// [`PolicyError`] if the policy cannot decide. The operation is then not done.
     async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError>;
 }
 
-/// Yes or no.
+/// A policy's decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ruling {
-    /// Yes.
+    /// The actor may do the operation.
     Allow,
-    /// No.
+    /// The actor may not do the operation.
     Refuse,
 }
 
-/// What an actor asks to do.
+/// An operation that an actor asks for.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Operation<'a> {
     /// Issue a key.
     Issue {
-        /// The key as asked for, its tenant and its owner included.
+        /// The requested key, with its tenant and its owner.
         key: &'a KeyRequest,
     },
-    /// Look at a key.
+    /// Read a key.
     Get {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
     /// List a tenant's keys, or those of one of its owners.
     List {
-        /// Whose keys.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
-        /// Only this owner's.
+        /// Owner of the listed keys. `None`: all owners.
         owner: Option<&'a Principal>,
     },
     /// Change fields of a key.
     Update {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
-        /// What is to change.
+        /// The fields to change.
         update: &'a KeyUpdate,
     },
-    /// Switch a key off.
+    /// Suspend a key.
     Suspend {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
-    /// Switch a key on again.
+    /// Resume a suspended key.
     Resume {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
     /// Issue a successor to a key.
     Rotate {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
-        /// How.
+        /// Overlap of the two keys and expiry of the successor.
         rotation: &'a Rotation,
     },
     /// Revoke a key.
     Revoke {
-        /// Whose key.
+        /// Tenant of the key.
         tenant: &'a TenantId,
-        /// Which key.
+        /// Id of the key.
         id: KeyId,
         /// The key's owner; `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
-        /// Why.
+        /// Reason for the revocation.
         reason: &'a RevokeReason,
     },
     /// Revoke all keys of a tenant, or of one of its owners.
     RevokeAll {
-        /// Whose keys.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
-        /// Only this owner's.
+        /// Owner of the keys. `None`: all owners.
         owner: Option<&'a Principal>,
-        /// Only those issued before this instant; none: all.
+        /// Only keys issued before this instant. `None`: all keys.
         before: Option<OffsetDateTime>,
-        /// Why.
+        /// Reason for the revocation.
         reason: &'a RevokeReason,
     },
     /// End all keys of a scope that were issued before an instant.
     DenyIssuedBefore {
-        /// Whose keys.
+        /// Scope of the keys: an owner's, a tenant's, or all.
         scope: &'a CutoffScope,
-        /// The first instant of issue that is still good.
+        /// First instant of issue that is still valid.
         instant: OffsetDateTime,
     },
     /// Move a cutoff that lies in the future back to now.
     LowerCutoff {
-        /// Whose keys.
+        /// Scope of the keys: an owner's, a tenant's, or all.
         scope: &'a CutoffScope,
     },
-    /// Bring in a key that another system issued. Whoever may, can make a key of any text.
+    /// Import a key that another system issued. An actor with this permission can make any text a key.
     Import {
-        /// The key as asked for, its tenant and its owner included.
+        /// The requested key, with its tenant and its owner.
         key: &'a KeyRequest,
-        /// The key as it is held elsewhere.
+        /// The key as the other system holds it.
         imported: &'a ImportedKey,
     },
-    /// Find out whose key a text is, of whichever tenant that the actor acts for.
+    /// Find the key that a text belongs to, among the tenants that the actor acts for.
     FindOwner {
-        /// The key that the text is. `None` the first time, before anything is read: whether the actor may look up
-        /// texts at all.
+        /// The key that the text belongs to. `None` the first time, before the manager reads anything: may the actor
+        /// look up texts at all?
         found: Option<&'a KeyRecord>,
     },
-    /// Read what was done with a tenant's keys.
+    /// Read the events of a tenant's keys.
     ReadEvents {
-        /// Whose keys.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
     },
     /// Remove a tenant's keys that ended before an instant.
     Purge {
-        /// Whose keys.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
-        /// The instant before which they must have ended.
+        /// The instant before which the keys must have ended.
         ended_before: OffsetDateTime,
     },
-    /// Remove a tenant: end and remove all its keys, and what else is stored of it but for its events.
+    /// Remove a tenant: end and remove all its keys, and everything else stored of it except its events.
     RemoveTenant {
-        /// Which tenant.
+        /// The tenant.
         tenant: &'a TenantId,
     },
     /// Remove the events of all tenants that are older than an instant.
     CutEvents {
-        /// The instant before which they were recorded.
+        /// The instant before which the events were recorded.
         before: OffsetDateTime,
     },
-    /// Export what a tenant's keys may do at most.
+    /// Export the most that each of a tenant's keys may do.
     ExportRestrictions {
-        /// Whose.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
     },
-    /// Take from the keys of a restored backup what they had lost since.
+    /// Take from the keys of a restored backup the powers that they had lost since.
     ReplayRestrictions {
-        /// Whose keys.
+        /// Tenant of the keys.
         tenant: &'a TenantId,
     },
 }
 
 impl<'a> Operation<'a> {
-    /// The same on a key that is this owner's.
+    /// Returns the same operation on a key of this owner.
     pub(super) fn on_key_of(mut self, of: &'a Principal) -> Self {
         if let Self::Get { owner, .. }
         | Self::Update { owner, .. }
@@ -246,7 +246,8 @@ impl<'a> Operation<'a> {
         self
     }
 
-    /// Whose keys it is about; none where it is about everybody's, or is only found out.
+    /// Returns the tenant of the keys in the operation. `None` if it is about all tenants, or the key is still to be
+    /// found.
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
@@ -270,11 +271,11 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The only owner whose keys it is about.
+    /// Returns the owner of the keys in the operation, if it is about keys of one owner only.
     ///
     /// `None` if it is about keys of several owners, such as a list without
-    /// [`KeyQuery::owner`](super::KeyQuery::owner), if there is no such key, or if the key is still to be found. Refuse
-    /// what has no owner unless you allow it by name.
+    /// [`KeyQuery::owner`](super::KeyQuery::owner), if there is no such key, or if the key is still to be found.
+    /// Refuse operations without an owner unless you allow them by name.
     #[must_use]
     pub fn owner(&self) -> Option<&Principal> {
         match self {
@@ -299,21 +300,21 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// The policy cannot tell.
+/// The policy could not decide.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy cannot tell")]
 pub struct PolicyError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl PolicyError {
-    /// An error with the cause that the host found.
+    /// Creates an error with the host application's cause.
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(source.into())
     }
 }
 
-/// Allows every operation: for hosts that decide before they call, and for tests.
+/// A policy that allows every operation, for host applications that decide before they call, and for tests.
 ///
-/// The bounds of an [`Actor`], its tenants and its ceiling, hold all the same.
+/// The tenants and the ceiling of an [`Actor`] still apply.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AllowAll;
 

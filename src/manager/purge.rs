@@ -1,12 +1,12 @@
 //! Removing keys that ended long ago.
 //!
-//! A key goes once it was revoked or has expired longer ago than the operator says. The store checks that again inside
-//! the commit, so that a key whose end was moved meanwhile stays. A call looks at one page of the tenant's keys and
-//! commits at most sixteen removals at a time: the write transactions are short, and a call that was interrupted can be
-//! repeated.
+//! The manager removes a key that was revoked or has expired longer ago than the operator says. The store checks that
+//! again inside the commit, so that a key stays if its end was moved meanwhile. A call looks at one page of the
+//! tenant's keys and commits at most sixteen removals at a time: the write transactions are short, and an interrupted
+//! call can be repeated.
 //!
-//! INVARIANT: a key is removed after its predecessor. Rotation walks from a key to its successors, and takes a
-//! successor that is missing for the end of the line; a gap in the middle would let the line be rotated twice.
+//! INVARIANT: a key is removed after its predecessor. Rotation walks from a key to its successors, and takes a missing
+//! successor for the end of the line; a gap in the middle would let the line be rotated twice.
 
 use time::OffsetDateTime;
 
@@ -32,21 +32,21 @@ pub struct Purged {
 }
 
 impl KeyManager {
-    /// Removes the keys of a tenant that ended before an instant, and their usage: one page of the tenant's keys.
+    /// Removes keys of a tenant that ended before an instant, with their usage: one page of the tenant's keys a call.
     ///
-    /// A key has ended if it was revoked or has expired. Keys that only a kill switch ended are removed once they are
-    /// stored as revoked, which [`revoke_all`](Self::revoke_all) does, or have expired. Keys of a line of rotations are
+    /// A key has ended if it was revoked or has expired. Keys that only a kill switch ended are removed once they have
+    /// expired or are stored as revoked, which [`revoke_all`](Self::revoke_all) does. Keys of a line of rotations are
     /// removed oldest first, so a long line may take several runs over the list, and a successor stays while its
     /// predecessor is stored.
     ///
-    /// Purge only what ended before the oldest backup that you would restore: a key that is live in the backup and
-    /// purged since is in no [export](Self::export_restrictions), and a restore would bring it back.
+    /// Purge only keys that ended before the oldest backup that you would restore. If a key is live in the backup and
+    /// was purged since, no [export](Self::export_restrictions) names it, and a restore would bring it back.
     ///
-    /// The id of a removed key stays taken: [`import`](Self::import) of the same key answers
-    /// [`ManageError::IdTaken`]. The removed key's earlier events stay in the log. Each removal has an event,
-    /// [`EventAction::KeyPurged`], which names the id and neither title nor owner.
+    /// The id of a removed key stays taken: [`import`](Self::import) of the same key returns [`ManageError::IdTaken`].
+    /// The removed key's earlier events stay in the log. Each removal has an event, [`EventAction::KeyPurged`], which
+    /// names the id and neither title nor owner.
     ///
-    /// Start without a cursor and repeat with [`Purged::next`] until it is `None`. After an error, or a crash, call it
+    /// Start without a cursor and repeat with [`Purged::next`] until it is `None`. After an error or a crash, call it
     /// again with the same cursor, or start over.
     ///
     /// ```
@@ -70,7 +70,7 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`] if the
-    /// instant has not come; [`ManageError::Cursor`] if the cursor came of another list; [`ManageError::Clock`];
+    /// instant has not come; [`ManageError::Cursor`] if the cursor belongs to another list; [`ManageError::Clock`];
     /// [`ManageError::Store`], after which some of the page's keys may have been removed.
     pub async fn purge(
         &self,
@@ -137,9 +137,9 @@ impl KeyManager {
 struct Purging<'a> {
     manager: &'a KeyManager,
     ended_before: OffsetDateTime,
-    /// The event of each removal, but for the key.
+    /// Template of the removal events, without the key.
     event: Event,
-    /// Keys whose removal is to be committed next.
+    /// Keys to remove in the next commit.
     batch: Vec<KeyId>,
     purged: Vec<KeyId>,
 }
@@ -171,7 +171,7 @@ impl Purging<'_> {
         });
         let id = ChangeId::generate(&*self.manager.parts.random);
         let Some(set) = ChangeSet::new(id, changes) else {
-            return Ok(()); // The batch is empty: it never exceeds a set's limit.
+            return Ok(()); // An empty batch: it never exceeds the limit of a set.
         };
         let events = batch.iter().map(|id| Event {
             key: Some(*id),
@@ -186,7 +186,7 @@ impl Purging<'_> {
         for (id, outcome) in batch.iter().zip(outcomes) {
             match outcome {
                 Outcome::Purged => self.purged.push(*id),
-                // Another call was faster, or the key's expiry was moved.
+                // Another call removed the key first, or its expiry was moved.
                 Outcome::Missing | Outcome::NotPurged => {}
                 _ => return Err(broken_contract()),
             }

@@ -1,4 +1,4 @@
-//! Which keys to list, as a user asks.
+//! Queries for a list of keys.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{PageCursor, PageCursorError};
 use crate::key::{KeyId, KeyRecord, KeyStatus, Principal, TenantId};
 use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
 
-/// Which keys to list: one tenant's, which of them, from where on, how many.
+/// The keys to list: the tenant, the conditions, the start, and the page size.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,9 +42,9 @@ impl KeyQuery {
     /// Most keys on a page.
     pub const MAX_LIMIT: u16 = ListQuery::MAX_LIMIT;
 
-    /// The keys of a tenant that are not revoked, newest first, 50 to a page.
+    /// Creates a query for the keys of a tenant that are not revoked, newest first, 50 to a page.
     ///
-    /// Left out are also those that a rotation or a kill switch has ended.
+    /// It also leaves out keys that a rotation or a kill switch has ended.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
         Self {
@@ -64,45 +64,47 @@ impl KeyQuery {
 
     /// Lists the revoked keys too, after all others, in the order in which they were revoked.
     ///
-    /// A key that a rotation or a kill switch has ended bears the status `revoked`, and stands where it stood before.
+    /// A key that a rotation or a kill switch has ended shows the status `revoked`, and keeps its place among the
+    /// others.
     #[must_use]
     pub fn live_first(mut self) -> Self {
         self.with_revoked = true;
         self
     }
 
-    /// How many keys to a page: at least 1, at most [`MAX_LIMIT`](Self::MAX_LIMIT). Other numbers mean the nearest.
+    /// Sets the page size in keys. Values outside 1 to [`MAX_LIMIT`](Self::MAX_LIMIT) are clamped.
     #[must_use]
     pub fn limit(mut self, limit: u16) -> Self {
         self.limit = limit.clamp(1, Self::MAX_LIMIT);
         self
     }
 
-    /// Only keys of this owner.
+    /// Lists only keys of this owner.
     #[must_use]
     pub fn owner(mut self, owner: &Principal) -> Self {
         self.owner = Some(owner.clone());
         self
     }
 
-    /// Only keys whose title begins so, upper and lower case as they are.
+    /// Lists only keys with a title that begins with this text, case-sensitively.
     #[must_use]
     pub fn title_prefix(mut self, start: &str) -> Self {
         self.title = Some(start.into());
         self
     }
 
-    /// Only keys whose display prefix is this or begins with it, such as `acme_live_2Nq8vR1x`. A whole key finds none:
-    /// it is a secret, and for [`find_owner`](super::KeyManager::find_owner).
+    /// Lists only keys with a display prefix that begins with this text, such as `acme_live_2Nq8vR1x`. A whole key
+    /// finds no keys: it is a secret, and for [`find_owner`](super::KeyManager::find_owner).
     ///
-    /// Keys of legacy formats are looked for one by one: pages may be short.
+    /// Keys of legacy formats are compared one by one: pages may be short.
     #[must_use]
     pub fn display_prefix(mut self, start: &str) -> Self {
         self.display_prefix = Some(start.into());
         self
     }
 
-    /// Only keys in this state; [`KeyStatus::Revoked`] lists the revoked keys as [`live_first`](Self::live_first) does.
+    /// Lists only keys in this state. [`KeyStatus::Revoked`] lists the revoked keys as
+    /// [`live_first`](Self::live_first) does.
     #[must_use]
     pub fn status(mut self, status: KeyStatus) -> Self {
         self.status = Some(status);
@@ -110,48 +112,49 @@ impl KeyQuery {
         self
     }
 
-    /// Only keys that were issued this long ago or longer, have not ended, and whose end no rotation has set yet. A key
-    /// that was rotated [until it is revoked](super::Overlap::UntilRevoked) is among them: it is due to be revoked.
+    /// Lists only keys that were issued this long ago or longer, have not ended, and have no end set by a rotation.
+    /// That includes a key that was rotated [until it is revoked](super::Overlap::UntilRevoked): it is due to be
+    /// revoked.
     #[must_use]
     pub fn due_for_rotation(mut self, age: Duration) -> Self {
         self.aged = Some(age);
         self
     }
 
-    /// Only keys that have not ended and will within this time.
+    /// Lists only keys that have not ended and will end within this time.
     #[must_use]
     pub fn expiring_within(mut self, time: Duration) -> Self {
         self.expiring = Some(time);
         self
     }
 
-    /// Only keys that have not ended, were issued this long ago or longer, and have not been used since then.
+    /// Lists only keys that have not ended, were issued this long ago or longer, and have not been used since then.
     ///
-    /// It counts the use that is in the store, and the use on this node that was not
-    /// [flushed](crate::Keyward::flush_usage) yet. What other nodes have not flushed is not seen, so a key in use there
-    /// may be listed as unused: flush more often than the time you ask for. Needs a store that keeps usage.
+    /// It counts the usage in the store, and the usage on this node that was not
+    /// [flushed](crate::Keyward::flush_usage) yet. It does not see unflushed usage of other nodes, so a key in use
+    /// there may be listed as unused: flush more often than the time you ask for. Needs a store that keeps usage.
     #[must_use]
     pub fn unused_for(mut self, time: Duration) -> Self {
         self.unused = Some(time);
         self
     }
 
-    /// Goes on after the page that bore this cursor.
+    /// Continues after the page that returned this cursor.
     ///
     /// # Errors
-    /// [`PageCursorError::OtherQuery`] if the cursor came of a query for another tenant or with other conditions.
+    /// [`PageCursorError::OtherQuery`] if the cursor belongs to a query for another tenant or with other conditions.
     pub fn after(mut self, cursor: PageCursor) -> Result<Self, PageCursorError> {
         self.after = Some(self.position_of(cursor)?);
         Ok(self)
     }
 
-    /// Whose keys.
+    /// Returns the tenant of the listed keys.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// How many keys to a page.
+    /// Returns the page size in keys.
     #[must_use]
     pub fn page_size(&self) -> usize {
         self.limit.into()
@@ -169,7 +172,7 @@ impl KeyQuery {
         self.unused.is_some()
     }
 
-    /// What a store can tell of it by its columns.
+    /// Returns the part of the query that a store can check by its columns.
     pub(super) fn for_store(&self, ids: Option<(KeyId, KeyId)>, now: OffsetDateTime) -> ListQuery {
         let segments = if self.with_revoked {
             Segments::LiveThenRevoked
@@ -179,7 +182,7 @@ impl KeyQuery {
         let owner = self.owner.clone().map(KeyFilter::Owner);
         let title = self.title.clone().map(KeyFilter::TitleStartsWith);
         let ids = ids.map(|(first, last)| KeyFilter::IdBetween(first, last));
-        // Whoever was issued so long ago that the calendar ends is nobody.
+        // An age beyond the calendar matches no key.
         let longest = self.aged.max(self.unused);
         let issued = longest.map(|age| KeyFilter::IssuedBy(earlier(now, age)));
         let expires = self
@@ -196,7 +199,7 @@ impl KeyQuery {
         }
     }
 
-    /// What a store cannot tell.
+    /// Checks the conditions that a store cannot check.
     pub(super) fn admits(
         &self,
         record: &KeyRecord,
@@ -225,7 +228,8 @@ impl KeyQuery {
         is_shown && is_prefixed && is_due && is_unused && !(asks_for_live && has_ended)
     }
 
-    /// All of a tenant's keys, for an export or a purge: its cursors are those of no list that a user asks for.
+    /// Creates a query for all of a tenant's keys, for an export or a purge. Its cursors are not valid for any user's
+    /// list.
     pub(super) fn exporting(tenant: &TenantId) -> Self {
         Self {
             limit: 0,
@@ -233,7 +237,7 @@ impl KeyQuery {
         }
     }
 
-    /// The place that a cursor of this list stands for.
+    /// Returns the position in a cursor of this list.
     pub(super) fn position_of(&self, cursor: PageCursor) -> Result<ListPosition, PageCursorError> {
         if cursor.query == self.fingerprint() {
             Ok(cursor.position)
@@ -249,11 +253,11 @@ impl KeyQuery {
         }
     }
 
-    /// Of all conditions, each with its length, so that no two queries read alike.
+    /// Hashes all conditions, each with its length, so that no two queries have the same input.
     fn fingerprint(&self) -> [u8; 8] {
         let mut hash = Sha256::new();
         let mut feed = |part: Option<String>| {
-            // A text that is not there has no length at all.
+            // A missing text has a marker in place of its length.
             hash.update(
                 part.as_ref()
                     .map_or([0xff; 8], |part| part.len().to_be_bytes()),
@@ -263,7 +267,7 @@ impl KeyQuery {
         let nanos = |time: Duration| time.as_nanos().to_string();
         feed(Some(self.tenant.to_string()));
         feed(self.with_revoked.then(String::new));
-        // No list that a user asks for has no limit: this is an export's.
+        // Only an export has no limit, so its cursors differ from those of a user's list.
         feed((self.limit == 0).then(String::new));
         feed(self.owner.as_ref().map(ToString::to_string));
         feed(self.title.as_deref().map(str::to_owned));
@@ -277,7 +281,7 @@ impl KeyQuery {
     }
 }
 
-/// Shows nothing of what was typed: people paste whole keys where a prefix is asked for.
+/// Omits the typed texts: users paste whole keys where a prefix is asked for.
 impl fmt::Debug for KeyQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyQuery")
@@ -291,7 +295,7 @@ impl fmt::Debug for KeyQuery {
 
 fn earlier(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
     let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
-    // Stores know no years before 0.
+    // Stores cannot hold years before 0.
     now.saturating_sub(by).max(date(0, Month::January, 1))
 }
 

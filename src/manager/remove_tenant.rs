@@ -2,13 +2,13 @@
 //!
 //! 1. A cutoff ends every key of the tenant that was issued before the call, on every node, as
 //!    [`revoke_all`](KeyManager::revoke_all) does.
-//! 2. The keys are revoked, where they are not, and removed: at most sixteen changes in one commit. Keys that another
-//!    node's clock dated later are among them.
-//! 3. Once no key is left, one commit removes what else is stored of the tenant. The latest cutoff stays, as the
-//!    tenant's.
+//! 2. The manager revokes the keys that are not revoked yet, and removes all of them: at most sixteen changes in one
+//!    commit. These include keys that another node's clock dated later.
+//! 3. Once no key is left, one commit removes everything else that is stored of the tenant. The latest of its cutoffs
+//!    stays, as the tenant's.
 //!
 //! A call that was interrupted at any point can be repeated. Ids stay taken, and the cutoff does not move back, so
-//! neither a commit that comes late nor an import that is repeated brings a key back.
+//! neither a late commit nor a repeated import brings a key back.
 
 use time::OffsetDateTime;
 
@@ -19,17 +19,17 @@ use crate::store::{
     Change, ChangeId, ChangeSet, CutoffScope, ListQuery, Outcome, Segments, StoreError,
 };
 
-/// Most keys that are read at once.
+/// Most keys in one read.
 const PAGE: u16 = 128;
 
-/// How often the list is read from its beginning, while keys are issued at the same time.
+/// Most passes over the list, if keys are issued at the same time.
 const PASSES: u32 = 3;
 
-/// What a removal of a tenant did.
+/// The result of removing a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemovedTenant {
-    /// How many keys this call removed.
+    /// Number of keys that this call removed.
     pub keys: u64,
 }
 
@@ -37,21 +37,20 @@ impl KeyManager {
     /// Removes a tenant: ends all its keys, removes them with their usage, and removes the names of owners that kill
     /// switches left.
     ///
-    /// The keys are refused on this node from the first commit on, and on other nodes at most a
-    /// [lease](crate::verifier::KeyCache::lease) later, before any is removed. Keys that are issued at the same time
-    /// are removed too, or refused, or dated no earlier than this call; stop issuing first.
+    /// From the first commit on, before any key is removed, this node refuses the keys, and other nodes refuse them at
+    /// most a [lease](crate::verifier::KeyCache::lease) later. Keys that are issued at the same time are removed too,
+    /// or refused, or dated no earlier than this call; stop issuing first.
     ///
-    /// What stays: the ids of the keys, which stay taken; the tenant's latest cutoff; and the tenant's events, until
+    /// The ids of the keys stay taken. The tenant's latest cutoff stays, and so do the tenant's events, until
     /// [`cut_events`](Self::cut_events) removes them. The removal adds to these [`EventAction::KeyRevoked`] and
     /// [`EventAction::KeyPurged`] for each key, without its title and owner, and one [`EventAction::TenantRemoved`].
     /// Keys that are issued later under the tenant's name inherit nothing.
     ///
-    /// Call it again after an error, or a crash: it continues. On a tenant without keys it only records that it was
-    /// called.
+    /// Repeat the call after an error or a crash: it continues. On a tenant without keys it only records the call.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy. [`ManageError::Unfinished`] if every
-    /// key that was issued before the call has ended, and not all have been removed. After any other error keys may
+    /// key that was issued before the call has ended, but not all have been removed. After any other error keys may
     /// still be valid: [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn remove_tenant(
         &self,
@@ -82,7 +81,7 @@ impl KeyManager {
     }
 }
 
-/// One call, once the cutoff is set.
+/// The state of one call after the cutoff is set.
 struct Removal<'a> {
     manager: &'a KeyManager,
     actor: &'a Actor,
@@ -103,7 +102,7 @@ impl Removal<'_> {
         Err(StoreError::Conflict)
     }
 
-    /// Removes the keys that are listed, and returns how many.
+    /// Removes the listed keys, and returns how many.
     async fn remove_keys(&self) -> Result<u64, StoreError> {
         let mut query = ListQuery::of(self.tenant)
             .listing(Segments::LiveThenRevoked)
@@ -132,7 +131,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Revokes a key, unless it is revoked, and removes it: each change with its event.
+    /// Builds the changes that remove a key, and that revoke it first unless it is revoked, each with its event.
     fn changes(&self, key: &StoredKey) -> Vec<(Change, Event)> {
         let id = key.id;
         let mut changes = Vec::new();
@@ -146,7 +145,7 @@ impl Removal<'_> {
                 at
             }
         };
-        // Whenever it was revoked, and by whichever clock: it is not to come back.
+        // The key must not come back, regardless of when it was revoked and by which clock.
         let ended_before = revoked_at.checked_add(time::Duration::microseconds(1));
         let ended_before = ended_before.unwrap_or(revoked_at);
         let event = self.event(EventAction::KeyPurged, Vec::new());
@@ -157,7 +156,7 @@ impl Removal<'_> {
         changes
     }
 
-    /// An event that names neither the title nor the owner of a key.
+    /// Builds an event without a key's title and owner.
     fn event(&self, action: EventAction, fields: Vec<FieldChange>) -> Event {
         let redactor = self.manager.parts.format.redactor();
         let tenant = Some(self.tenant.clone());
@@ -170,7 +169,7 @@ impl Removal<'_> {
         let (changes, events): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
         let id = ChangeId::generate(&*self.manager.parts.random);
         let Some(set) = ChangeSet::new(id, changes) else {
-            return Ok(0); // There are none: a batch never exceeds a set's limit.
+            return Ok(0); // No changes: a batch never exceeds the limit of a set.
         };
         let events = events.into_iter().enumerate();
         let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
@@ -182,7 +181,7 @@ impl Removal<'_> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Purged => purged += 1,
-                // Another call was faster, or revoked the key a moment ago: the next pass removes it.
+                // Another call removed the key first, or revoked it a moment ago: the next pass removes it.
                 Outcome::Revoked
                 | Outcome::AlreadyRevoked { .. }
                 | Outcome::Missing
@@ -193,7 +192,7 @@ impl Removal<'_> {
         Ok(purged)
     }
 
-    /// Removes what is stored besides keys, unless there are keys again.
+    /// Removes everything stored of the tenant besides keys. `false` if the tenant has keys again.
     async fn remove_rest(&self, keys: u64) -> Result<bool, StoreError> {
         let fields = vec![FieldChange::set("keys", keys.to_string())];
         let event = self.event(EventAction::TenantRemoved, fields);

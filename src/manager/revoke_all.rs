@@ -385,7 +385,7 @@ impl KeyManager {
             .unzip();
         let id = ChangeId::generate(&*self.parts.random);
         let Some(set) = ChangeSet::new(id, changes) else {
-            return Ok(Swept::default()); // There were none: a page never has more than a set takes.
+            return Ok(Swept::default()); // No keys: a page never exceeds the limit of a set.
         };
         let events = events.into_iter().enumerate();
         let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));

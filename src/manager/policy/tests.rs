@@ -1,7 +1,7 @@
 //! Every operation under a policy that allows each owner's own keys only.
 //!
-//! Planted bugs that it catches: an operation that is asked about with the owner left out, with the actor in the
-//! owner's place, or not at all; a key that does not exist answered otherwise than another owner's.
+//! The tests catch these planted bugs: the manager asks about an operation without the owner, with the actor in the
+//! owner's place, or not at all; a key that does not exist gets a different answer from another owner's key.
 
 use super::*;
 use crate::Keyward;
@@ -20,14 +20,15 @@ const READ: Scope = scope!("read");
 
 macro_rules! kinds {
     ($($kind:ident),+) => {
-        /// One for each kind of operation.
+        /// The kinds of operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Kind { $($kind),+ }
 
         impl Kind {
             const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// A new operation does not compile until it is named below, and then not until [`Kind::run`] runs it.
+            /// Returns the kind of an operation. A new operation does not compile until the list below names it, and
+            /// then not until [`Kind::run`] runs it.
             fn of(operation: &Operation<'_>) -> Self {
                 match operation { $(Operation::$kind { .. } => Self::$kind),+ }
             }
@@ -57,7 +58,7 @@ kinds!(
     ReplayRestrictions
 );
 
-/// Allows what is about the actor's own keys, and to look texts up at all.
+/// Allows operations on the actor's own keys, and the first step of a look-up.
 #[derive(Debug, Clone, Default)]
 struct OwnKeysOnly(std::sync::Arc<Mutex<Vec<Kind>>>);
 
@@ -75,7 +76,7 @@ impl Policy for OwnKeysOnly {
     }
 }
 
-/// A store with two keys, one of them suspended, of an owner who may only deal with their own.
+/// A store with two keys, one of them suspended, of an owner who may manage only their own keys.
 struct World {
     store: MemoryStore,
     policy: OwnKeysOnly,
@@ -111,7 +112,7 @@ impl World {
 }
 
 impl Kind {
-    /// Whether an owner's own keys can be named in it alone.
+    /// Returns whether the operation can name a single owner's keys.
     fn can_be_of_one_owner(self) -> bool {
         !matches!(
             self,
@@ -129,7 +130,7 @@ impl Kind {
         matches!(self, Get | Update | Suspend | Resume | Rotate | Revoke)
     }
 
-    /// Has it done to Alice's keys, or to the key of this id.
+    /// Runs the operation on Alice's keys, or on the key of this id.
     async fn run(self, world: &World, by: &Actor, id: Option<KeyId>) -> Result<(), ManageError> {
         let manager: &KeyManager = world.keyward.manager();
         let (tenant, owner) = (tenant(), actor("alice").principal().clone());

@@ -160,7 +160,7 @@ impl KeyManager {
         }
     }
 
-    /// Refuses actors whose name holds the text of a key: the record stores the name of its creator.
+    /// Refuses an actor with the text of a key in its name: the record stores the name of its creator.
     pub(super) fn check_actor(&self, actor: &Actor) -> Result<(), InvalidKey> {
         self.refuse_keys("actor", actor.principal().name())
     }

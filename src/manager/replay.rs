@@ -1,4 +1,4 @@
-//! Carrying restrictions over a restored backup.
+//! Restoring lost restrictions after a backup was restored.
 
 use time::OffsetDateTime;
 
@@ -10,53 +10,54 @@ use crate::clock::normalized;
 use crate::key::{KeyId, KeyRecord, RevokeReason, StoredKey, TenantId};
 use crate::store::{ChangeSet, ListPosition, ListQuery, Segments, StoreError};
 
-/// A page of an export: what each key may do at most.
+/// A page of an export: the most that each key may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestrictionPage {
-    /// What each key may do at most: those that are not revoked, newest first, then the revoked ones, in the order in
-    /// which they were revoked.
+    /// The most that each key may do. First the keys that are not revoked, newest first, then the revoked ones, in the
+    /// order in which they were revoked.
     pub restrictions: Vec<Restriction>,
-    /// Where to go on. `None` if the tenant has no keys.
+    /// Cursor at which to continue. `None` if the tenant has no keys.
     pub next: Option<PageCursor>,
-    /// Whether there are more already.
+    /// Whether the tenant has more keys already.
     pub has_more: bool,
 }
 
-/// What became of replayed restrictions.
+/// The result of replaying restrictions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// How many keys this call revoked.
+    /// Number of keys that this call revoked.
     pub revoked: u64,
-    /// How many keys this call narrowed or suspended.
+    /// Number of keys that this call narrowed or suspended.
     pub narrowed: u64,
-    /// How many keys could do no more already.
+    /// Number of keys that could already do no more than the export says.
     pub already: u64,
-    /// How many ids the tenant has no key of: such as those issued after the backup was made.
+    /// Number of ids without a key of the tenant, such as those of keys issued after the backup was made.
     pub missing: u64,
-    /// Keys that stay suspended for a person to look at: what they may do now and what they might do when they were
-    /// exported have nothing in common that a key can express, or they could not be read then. They are named again by
-    /// each replay.
+    /// Keys that stay suspended for an operator to review. The powers that such a key has now and those in the export
+    /// have nothing in common that a key can express, or the key could not be read when it was exported. Each replay
+    /// names these keys again.
     pub suspended: Vec<KeyId>,
-    /// Keys that cannot be read, and so were not narrowed. They are not granted as long as they cannot be read. Revoke
-    /// them, or replay again once they can be read.
+    /// Keys that cannot be read, and so were not narrowed. The verifier does not grant them as long as they cannot be
+    /// read. Revoke them, or replay again once they can be read.
     pub unreadable: Vec<KeyId>,
 }
 
 impl KeyManager {
-    /// A page of what each of a tenant's keys may do at most, after the page that bore this cursor.
+    /// Exports a page of the most that each of a tenant's keys may do, after the page that returned this cursor.
     ///
-    /// Export regularly, and keep the export apart from the store: [replayed](Self::replay_restrictions), it takes from
-    /// a restored backup what the keys had lost since. Begin without a cursor, and go on with
-    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Kept with the export, the last
-    /// cursor brings what was revoked since; what was suspended or narrowed since needs a new export.
+    /// Export regularly, and keep the export apart from the store: if it is [replayed](Self::replay_restrictions), it
+    /// takes from a restored backup the powers that the keys had lost since. Begin without a cursor, and continue with
+    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Keep the last cursor with the
+    /// export: it returns the keys that were revoked since. Keys that were suspended or narrowed since need a new
+    /// export.
     ///
     /// Each key is exported as it is when its page is read. Keys that a kill switch has ended are exported as revoked.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Cursor`] if the cursor
-    /// came of another tenant's export; [`ManageError::Store`].
+    /// belongs to another tenant's export; [`ManageError::Store`].
     pub async fn export_restrictions(
         &self,
         actor: &Actor,
@@ -89,37 +90,39 @@ impl KeyManager {
         })
     }
 
-    /// Takes from the keys that are named what they could not do when they were exported: after a backup was restored.
+    /// Takes from the named keys the powers that they did not have when they were exported, after a backup was
+    /// restored.
     ///
-    /// It only ever takes. A key that was revoked is revoked. Any other keeps, of its access, resources, networks,
-    /// quotas, limit on concurrent requests and expiry, what both it and the export allow, and is suspended if it was.
-    /// If the two have nothing in common that a key can express, the key is suspended, and
-    /// [named](Replayed::suspended): update it, and [resume](Self::resume) it. Neither the actor's ceiling nor the
-    /// tenant's rules are checked.
+    /// It only ever takes. It revokes a key that was revoked. Any other key keeps, of its access, resources, networks,
+    /// quotas, limit on concurrent requests and expiry, the part that both it and the export allow, and is suspended
+    /// if it was. If the two have nothing in common that a key can express, the manager suspends the key and
+    /// [names](Replayed::suspended) it: update it, and [resume](Self::resume) it. The manager checks neither the
+    /// actor's ceiling nor the tenant's rules.
     ///
-    /// Call it again with the whole export after an error or a crash: what was done stays done.
+    /// Repeat the call with the whole export after an error or a crash: completed changes stay.
     ///
     /// # After a restore
     /// 1. Restore with all processes stopped. The documentation of `SqliteStore` says how.
-    /// 2. Import again what was [imported](Self::import) since the backup.
+    /// 2. Import again the keys that were [imported](Self::import) since the backup.
     /// 3. Replay the latest export of each tenant, to its last page.
-    /// 4. Purge and remove again what was purged or removed since the backup.
+    /// 4. Purge and remove again the keys and tenants that were purged or removed since the backup.
     /// 5. Start the processes, and begin the next export without a cursor: positions begin again below the kept one.
     ///
     /// Then no key that is named in the export can do more than it could when it was exported. Not covered are:
-    /// - *What was taken after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before),
-    ///   which ends every key of the backup.
-    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the backup
-    ///   brings them back. Purge only what ended before your oldest backup: those keys had ended in it as well.
-    /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so that a key that
-    ///   is imported later with an earlier date is not ended by it: set it again if you need that.
+    /// - *Restrictions after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before), which
+    ///   ends every key of the backup.
+    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the
+    ///   backup brings them back. Purge only keys that ended before your oldest backup: they had ended in it as well.
+    /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so it does not end
+    ///   a key that is imported later with an earlier date: set it again if you need that.
     /// - *Titles and metadata*, which are as in the backup.
-    /// - *What was given after the backup.* It is gone: scopes that were added, and successors that a rotation has
-    ///   issued, whose clients need new keys. A predecessor ends when its overlap would have ended.
+    /// - *Additions after the backup.* They are gone: scopes that were added, and successors that a rotation has
+    ///   issued, so their clients need new keys. A predecessor ends when its overlap would have ended.
     ///
     /// # Errors
-    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for what no
-    /// key can bear, both before anything is done; [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for a
+    /// restriction that no key can carry, both before anything is done; [`ManageError::Clock`],
+    /// [`ManageError::Store`].
     pub async fn replay_restrictions(
         &self,
         actor: &Actor,
@@ -173,7 +176,7 @@ impl KeyManager {
         Ok(replayed)
     }
 
-    /// Cuts a key down to a bound, and counts what became of it.
+    /// Cuts a key down to a bound, and counts the result.
     async fn narrow(
         &self,
         actor: &Actor,

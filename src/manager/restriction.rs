@@ -1,7 +1,7 @@
-//! What a key may do at most, as it is exported, and cutting a key down to it.
+//! The most that a key may do, as exported, and cutting a key down to it.
 //!
-//! INVARIANT: cutting never gives a key anything. On each axis the key keeps what both it and the export allow. Where
-//! they have nothing in common that a key can express, the key is suspended.
+//! INVARIANT: cutting never gives a key anything. On each axis the key keeps the part that both it and the export
+//! allow. If they have nothing in common that a key can express, the key is suspended.
 
 use std::num::NonZeroU32;
 
@@ -15,77 +15,78 @@ use crate::key::{
     ScopeSet, StoredKey, TenantId,
 };
 
-/// What a key may do at most, as it is exported, to be kept apart from the store: one line of JSON, and no secret.
+/// The most that a key may do, as exported, to be kept apart from the store: one line of JSON, and no secret.
 ///
 /// It holds the key's restrictions, and neither title, owner nor metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Restriction {
-    /// Which key.
+    /// Id of the key.
     pub id: KeyId,
-    /// Whose.
+    /// Tenant of the key.
     pub tenant: TenantId,
-    /// What it may do.
+    /// The most that the key may do.
     pub bound: Bound,
 }
 
-/// What a key may do at most.
+/// The most that a key may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Bound {
-    /// Nothing: it was revoked, or a kill switch has ended it.
+    /// Nothing: the key was revoked, or a kill switch has ended it.
     Revoked {
-        /// When.
+        /// Instant of the revocation.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// Why.
+        /// Reason for the revocation.
         reason: RevokeReason,
     },
-    /// No more than this.
+    /// At most these limits.
     Limited(Box<KeyLimits>),
     /// Nothing: the stored key could not be read.
     Unreadable,
 }
 
-/// What a key may do at most, on each axis that can change.
+/// The most that a key may do, on each axis that can change.
 ///
-/// Reads back only if each field is there and no other: half-reading a restriction would lift it.
+/// Deserializes only if every field is present and there is no other: half-reading a restriction would lift it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KeyLimits {
-    /// What it may do.
+    /// Access of the key.
     pub access: Access,
-    /// Which things it may touch.
+    /// Resources that the key may touch.
     pub resources: Resources,
-    /// From where it may be used.
+    /// Networks from which the key may be used.
     pub networks: Networks,
-    /// Its quotas.
+    /// Quotas of the key.
     pub quotas: Vec<Quota>,
-    /// Most requests that it may have in flight at once on one node. `None`: no limit.
+    /// Most requests of the key in flight at once on one node. `None`: no limit.
     #[serde(deserialize_with = "Option::deserialize")]
     pub concurrency: Option<NonZeroU32>,
-    /// The first instant at which it is no longer valid, by its expiry or a rotation. `None`: until it is revoked.
+    /// First instant at which the key is no longer valid, by its expiry or a rotation. `None`: valid until revoked.
     #[serde(with = "time::serde::rfc3339::option")]
     pub expires_at: Option<OffsetDateTime>,
-    /// When it was suspended. `None`: it was not.
+    /// Instant of the suspension. `None`: not suspended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub suspended_at: Option<OffsetDateTime>,
 }
 
-/// Why a key was revoked by a replay, if a kill switch had ended it.
+/// Reason with which a replay revokes a key that a kill switch had ended.
 const CUT_OFF: &str = "cut off";
 
 impl Restriction {
-    /// That this key of this tenant's was revoked at an instant, for a reason: for those who keep records of their own.
+    /// Records that this key of this tenant was revoked at an instant, for a reason: for host applications that keep
+    /// records of their own.
     #[must_use]
     pub fn revoked(id: KeyId, tenant: TenantId, at: OffsetDateTime, reason: RevokeReason) -> Self {
         let bound = Bound::Revoked { at, reason };
         Self { id, tenant, bound }
     }
 
-    /// What this key may do at most.
+    /// Returns the most that this key may do.
     pub(super) fn of(stored: StoredKey) -> Self {
         let (id, tenant) = (stored.id, stored.tenant.clone());
         let cutoff = stored.cutoff.filter(|cutoff| stored.created_at < *cutoff);
@@ -107,15 +108,15 @@ impl Restriction {
     }
 }
 
-/// A key as it is to be after a replay.
+/// The record of a key after a replay.
 pub(super) struct Cut {
     pub(super) record: KeyRecord,
-    /// Whether it is within the limits. If not, it is suspended.
+    /// Whether the record is within the limits. If not, it is suspended.
     pub(super) is_within: bool,
 }
 
 impl Cut {
-    /// The key, suspended.
+    /// Suspends the key.
     pub(super) fn suspended(record: &KeyRecord, now: OffsetDateTime) -> Self {
         let mut with = record.clone();
         with.suspended_at = with.suspended_at.or(Some(now));
@@ -173,7 +174,7 @@ impl KeyLimits {
     }
 }
 
-/// The lower of two limits, of which `None` is none.
+/// Returns the lower of two limits, where `None` means no limit.
 fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -181,14 +182,14 @@ fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     }
 }
 
-/// What both allow; `None` if that is nothing.
+/// Returns the access that both allow. `None` if they have nothing in common.
 fn common_access(held: &Access, most: &Access, catalog: &ScopeCatalog) -> Option<Access> {
     let (held, most) = match (held, most) {
         (_, Access::Full) => return Some(held.clone()),
         (Access::Full, Access::Scopes(_)) => return Some(most.clone()),
         (Access::Scopes(held), Access::Scopes(most)) => (held, most),
     };
-    // A scope that is not declared any more grants nothing, and may be declared again.
+    // An undeclared scope grants nothing now, but may be declared again.
     let grants = |set: &ScopeSet, scope: &Scope| {
         set.contains(scope) || catalog.covers(set, &ScopeSet::one(scope.clone()))
     };
@@ -200,7 +201,7 @@ fn common_access(held: &Access, most: &Access, catalog: &ScopeCatalog) -> Option
     Access::scopes(kept.chain(cut).cloned()).ok()
 }
 
-/// Quotas that keep to both; `None` if a key cannot carry them.
+/// Returns quotas that satisfy both lists. `None` if a key cannot carry them.
 fn common_quotas(held: &[Quota], most: &[Quota]) -> Option<Vec<Quota>> {
     let mut quotas = held.to_vec();
     for bound in most {
@@ -218,7 +219,7 @@ fn common_quotas(held: &[Quota], most: &[Quota]) -> Option<Vec<Quota>> {
 }
 
 impl KeyManager {
-    /// Refuses a restriction that no key could bear.
+    /// Refuses a restriction that no key can carry.
     pub(super) fn check_restriction(&self, restriction: &Restriction) -> Result<(), InvalidKey> {
         let Bound::Limited(limits) = &restriction.bound else {
             return Ok(());
@@ -262,7 +263,7 @@ mod tests {
         "2001:db8::/32",
     ];
 
-    /// `admin` implies all, `write` implies `read`, and `gone` is not declared any more.
+    /// Declares `admin`, which implies all, `write`, which implies `read`, and no longer `gone`.
     fn catalog() -> ScopeCatalog {
         let scope = |name: &str| name.parse::<Scope>().unwrap();
         let admin = scope("admin").described("All").implies_all();
@@ -270,7 +271,7 @@ mod tests {
         ScopeCatalog::new([admin, write, scope("read").described("Read")]).unwrap()
     }
 
-    /// What lists these; `None` if there are none.
+    /// Parses texts into a list. `None` if the list is empty.
     fn listed<T: std::str::FromStr + Ord>(texts: Vec<&str>) -> Option<NonEmpty<T>> {
         let parsed = texts.into_iter().filter_map(|text| text.parse().ok());
         NonEmpty::new(parsed).ok()
@@ -342,9 +343,9 @@ mod tests {
         issued.unwrap().into_parts().1
     }
 
-    /// Whether a key can do no more than another, as ceilings tell.
+    /// Returns whether a key can do no more than another, by the check for ceilings.
     fn is_no_more(key: &KeyRecord, than: &KeyRecord, catalog: &ScopeCatalog) -> bool {
-        // An undeclared scope grants nothing, and a ceiling admits no key that holds one.
+        // An undeclared scope grants nothing, but a ceiling allows no key that holds one.
         let mut key = key.clone();
         if let Access::Scopes(scopes) = &key.access {
             let declared = scopes.iter().filter(|scope| catalog.declares(scope));

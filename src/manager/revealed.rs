@@ -1,4 +1,4 @@
-//! A new key, as it is sent to whoever asked for it: once.
+//! A new key with its text, as the host application sends it once to the client.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::Issued;
 use crate::key::KeyView;
 
-/// A key that was just issued, to be sent to whoever asked for it.
+/// A newly issued key, to send to the client that asked for it.
 ///
 /// Serializes as its [`KeyView`] with two more members: `api_key`, the key as one text, and `secret`, which with `id`
-/// is the key as two. In axum and actix it is a response: 201, and kept by no cache.
+/// is the key as two. In axum and actix it is a response with status 201 that caches must not store.
 ///
 /// # Security
-/// What it serializes to is the key: send it once, over TLS, and keep it nowhere. `Debug` shows neither member.
+/// The serialized form contains the key: send it once, over TLS, and store it nowhere. `Debug` shows neither member.
 #[derive(Serialize)]
 pub struct Revealed<'a> {
     #[serde(flatten)]
@@ -23,7 +23,7 @@ pub struct Revealed<'a> {
 }
 
 impl Issued {
-    /// The key and what may be shown of it, for the one answer that bears both.
+    /// Returns the key's text and its displayable fields, for the one answer that contains both.
     ///
     /// # Security
     /// See [`Revealed`].

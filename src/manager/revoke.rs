@@ -10,7 +10,7 @@ use crate::key::{KeyId, RevokeReason, StoredKey, TenantId, Title};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome};
 
 impl KeyManager {
-    /// Revokes a key: at once, for good, and whatever else is being done to it.
+    /// Revokes a key: at once, for good, and regardless of concurrent changes to it.
     ///
     /// Once this has returned, no verification that starts on this node is granted. Other nodes refuse the key as soon
     /// as they read the change from the store's change feed, and at the latest one
@@ -18,13 +18,15 @@ impl KeyManager {
     /// key.
     ///
     /// It needs neither a readable document, nor a random source, nor a clock: without a clock the revocation is dated
-    /// at the key's own creation. It commits even if the event log cannot take its event. The actor's ceiling is not
-    /// checked, since ending a key gives nobody more; the policy is asked. The text of a key in the reason is masked.
+    /// at the key's own creation. It commits even if the event log cannot take its event. The manager asks the policy,
+    /// but does not check the actor's ceiling, since ending a key gives no power. The text of a key in the reason is
+    /// masked.
     ///
     /// # Errors
-    /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key
-    /// or is not the actor's, [`ManageError::Refused`] by policy, [`ManageError::Store`]. After
-    /// [`StoreError::Indeterminate`](crate::store::StoreError::Indeterminate) call it again: it may have been revoked.
+    /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key or is
+    /// not the actor's, [`ManageError::Refused`] by policy, [`ManageError::Store`]. After
+    /// [`StoreError::Indeterminate`](crate::store::StoreError::Indeterminate) call it again: the key may have been
+    /// revoked.
     pub async fn revoke(
         &self,
         actor: &Actor,
@@ -46,7 +48,7 @@ impl KeyManager {
         self.revoke_stored(actor, stored, reason).await
     }
 
-    /// Revokes a key that was read, whose tenant the actor acts for.
+    /// Revokes a key that was read. The actor must act for its tenant.
     pub(super) async fn revoke_stored(
         &self,
         actor: &Actor,
@@ -71,7 +73,7 @@ impl KeyManager {
         }
     }
 
-    /// The set that revokes a key, and the instant it gives.
+    /// Builds the change set that revokes a key, and returns it with the instant of the revocation.
     pub(super) fn revocation(
         &self,
         actor: &Actor,
@@ -92,17 +94,17 @@ impl KeyManager {
     }
 }
 
-/// A key that was just revoked.
+/// A newly revoked key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// Which key.
+    /// Id of the key.
     pub id: KeyId,
-    /// What it was called.
+    /// Title of the key.
     pub title: Title,
-    /// When.
+    /// Instant of the revocation.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Why.
+    /// Reason for the revocation.
     pub reason: RevokeReason,
 }

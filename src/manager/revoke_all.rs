@@ -1,13 +1,13 @@
 //! Ending many keys at once.
 //!
 //! A cutoff does it: one commit ends every key in its scope that was issued before an instant, and makes an `issue`
-//! that began before it fail. As with a single revocation, this node refuses the keys once the commit has returned, and
-//! other nodes at most a lease later.
+//! that began before it fail. As with a single revocation, this node refuses the keys once the commit has returned,
+//! and other nodes at most a lease later.
 //!
-//! 1. Keys that a cutoff at this instant would miss, because another node's clock runs ahead and dated them later, are
-//!    revoked one by one.
-//! 2. The cutoff is committed.
-//! 3. Each key that has ended is also stored as revoked. This can be interrupted and continued at any point.
+//! 1. The manager revokes one by one the keys that a cutoff at this instant would miss, because another node's clock
+//!    runs ahead and dated them later.
+//! 2. It commits the cutoff.
+//! 3. It also stores each key that has ended as revoked. This can be interrupted and continued at any point.
 
 use time::OffsetDateTime;
 
@@ -20,7 +20,7 @@ use crate::store::{
     Change, ChangeId, ChangeSet, CutoffScope, KeyFilter, ListQuery, Outcome, StoreError,
 };
 
-/// Which keys of a tenant are revoked together, and why.
+/// The keys of a tenant to revoke together, and the reason.
 ///
 /// ```
 /// use keyward::{key::{Principal, RevokeReason}, manager::RevokeAll};
@@ -38,7 +38,7 @@ pub struct RevokeAll {
 }
 
 impl RevokeAll {
-    /// All keys that the tenant has now.
+    /// Selects all keys that the tenant has now.
     #[must_use]
     pub fn new(reason: RevokeReason) -> Self {
         Self {
@@ -48,14 +48,14 @@ impl RevokeAll {
         }
     }
 
-    /// Only the keys of this owner.
+    /// Selects only the keys of this owner.
     #[must_use]
     pub fn owner(mut self, owner: &Principal) -> Self {
         self.owner = Some(owner.clone());
         self
     }
 
-    /// Only those issued before this instant: to take up again what was [interrupted](ManageError::Unfinished).
+    /// Selects only keys issued before this instant, to continue an [interrupted](ManageError::Unfinished) call.
     #[must_use]
     pub fn issued_before(mut self, instant: OffsetDateTime) -> Self {
         self.before = Some(instant);
@@ -63,29 +63,29 @@ impl RevokeAll {
     }
 }
 
-/// What a sweep has done.
+/// The result of revoking many keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevokedAll {
     /// Every key issued before this instant has ended.
     pub before: OffsetDateTime,
-    /// How many keys this call revoked.
+    /// Number of keys that this call revoked.
     pub revoked: u64,
     /// Whether the cutoff was moved to that instant.
     pub cutoff: CutoffChange,
 }
 
-/// What became of a cutoff.
+/// The effect of a call on a cutoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CutoffChange {
-    /// It stands at the instant that was given.
+    /// The cutoff is now at the requested instant.
     Set,
-    /// One stood at that instant or later, and no event tells of this call. All keys issued before the instant have
-    /// ended all the same.
+    /// The cutoff was already at that instant or later, and no event records this call. All keys issued before the
+    /// instant have ended nevertheless.
     Unchanged,
 }
 
-/// Which keys a sweep means, by their dates.
+/// The dates of the keys in a sweep.
 #[derive(Clone, Copy)]
 enum Dated {
     Before(OffsetDateTime),
@@ -106,15 +106,15 @@ impl Dated {
 impl KeyManager {
     /// Revokes all keys of a tenant, or of one of its owners.
     ///
-    /// A key that is issued at the same time is either revoked too, or refused, or dated no earlier than the instant of
-    /// this call. As with a single revocation, the actor's ceiling is not checked, and other nodes refuse the keys at
-    /// most a [lease](crate::verifier::KeyCache::lease) later.
+    /// A key that is issued at the same time is either revoked too, or refused, or dated no earlier than the instant
+    /// of this call. As with a single revocation, the manager does not check the actor's ceiling, and other nodes
+    /// refuse the keys at most a [lease](crate::verifier::KeyCache::lease) later.
     ///
     /// # Errors
-    /// [`ManageError::Unfinished`] if every one of them has ended, and not all are listed as revoked yet: call it again
-    /// with the instant given. After any other error some keys may still be valid: repeat the call unchanged.
-    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy;
-    /// [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`ManageError::Unfinished`] if all these keys have ended, but not all are listed as revoked yet: call it again
+    /// with the instant in the error. After any other error some keys may still be valid: repeat the call unchanged.
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`],
+    /// [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn revoke_all(
         &self,
         actor: &Actor,
@@ -148,14 +148,14 @@ impl KeyManager {
         };
         let mut revoked = 0;
         if asked.is_none() {
-            // What is dated now or later, by a clock that runs ahead, no cutoff at this instant ends.
+            // A cutoff at this instant does not end keys dated now or later, by a clock that runs ahead.
             let later = Dated::NotBefore(before);
             revoked += self.sweep(actor, &scope, now, &reason, later).await?;
         }
         let cutoff = self
             .cut_off(actor, scope.clone(), before, now, Some(&reason))
             .await?;
-        // Again without regard to dates: one that was dated ahead may have come in between.
+        // Now without regard to dates: a key dated ahead may have been added in between.
         let dated = match asked {
             Some(_) => Dated::Before(before),
             None => Dated::Whenever,
@@ -171,7 +171,7 @@ impl KeyManager {
         })
     }
 
-    /// Revokes the keys in a scope of one tenant that are meant, as the latest list shows them.
+    /// Revokes the keys of these dates in a scope of one tenant, as the latest list shows them.
     async fn sweep(
         &self,
         actor: &Actor,
@@ -192,7 +192,7 @@ impl KeyManager {
         let mut revoked = 0;
         loop {
             let page = self.read_page(&query).await?;
-            // The newest come first: behind one that is too old there is none that is not.
+            // The list is newest first: every key after one that is too old is too old.
             let has_passed = match (dated, page.items.last()) {
                 (Dated::NotBefore(instant), Some(last)) => last.created_at < instant,
                 _ => false,
@@ -208,21 +208,22 @@ impl KeyManager {
         }
     }
 
-    /// Ends every key in a scope that was issued before an instant: at once, in one commit. The kill switch, and the
-    /// way back from a restored backup that has revived revoked keys.
+    /// Ends every key in a scope that was issued before an instant: at once, in one commit.
     ///
-    /// Dates are those of the nodes that issued the keys: one whose clock ran ahead may have dated a key later. The
-    /// keys are listed as revoked without being written to, and until [`revoke_all`](Self::revoke_all) does that they
-    /// count towards a tenant's [cap](super::TenantRules::max_keys). A cutoff only ever moves forward: an earlier one
-    /// changes nothing, and the answer is [`CutoffChange::Unchanged`].
+    /// This is the kill switch, and the way back from a restored backup that has revived revoked keys.
+    ///
+    /// The dates are those of the nodes that issued the keys: a node with a clock that ran ahead may have dated a key
+    /// later. The keys are listed as revoked without being written to. Until [`revoke_all`](Self::revoke_all) writes
+    /// to them, they count towards a tenant's [cap](super::TenantRules::max_keys). This call only moves a cutoff
+    /// forward: an earlier one changes nothing, and the answer is [`CutoffChange::Unchanged`].
     ///
     /// As long as a cutoff lies in a node's future, that node issues no keys in its scope
     /// ([`ManageError::ClockBehindCutoff`]): after a step of the clock back, or if the cutoff was set under a clock
     /// that was ahead. [`lower_cutoff`](Self::lower_cutoff) is the way back.
     ///
     /// # Errors
-    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
-    /// by policy; [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all),
+    /// or by policy; [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn deny_issued_before(
         &self,
         actor: &Actor,
@@ -244,20 +245,22 @@ impl KeyManager {
     }
 
     /// Moves a cutoff that lies in the future back to now: the way back if it was set under a clock that was ahead.
-    /// Returns where it stood, `None` if it does not lie in the future, in which case nothing is done.
     ///
-    /// Every key that was issued before now stays ended, and keys issued from now on are good. A cutoff never goes back
-    /// further than to now.
+    /// Returns the earlier position of the cutoff. `None` if it does not lie in the future; the call then does
+    /// nothing.
+    ///
+    /// Every key that was issued before now stays ended, and keys issued from now on are valid. A cutoff never moves
+    /// back further than to now.
     ///
     /// # Errors
     /// [`ManageError::WouldRevive`] if a key in the scope is dated in the future and not revoked: it was issued by a
     /// clock that was ahead, and the cutoff has ended it. [`revoke_all`](Self::revoke_all) revokes such keys.
-    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all), or
-    /// by policy; [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all),
+    /// or by policy; [`ManageError::Clock`], [`ManageError::Store`].
     ///
     /// # Security
-    /// Call it once the clock of every node is right. With a clock that is still ahead, this one's or another's, keys
-    /// dated in the future can be issued, which the next cutoff does not end.
+    /// Call it once the clock of every node is right. If a clock is still ahead, on this node or another, keys dated
+    /// in the future can be issued, which the next cutoff does not end.
     pub async fn lower_cutoff(
         &self,
         actor: &Actor,
@@ -302,12 +305,12 @@ impl KeyManager {
         Err(StoreError::Conflict.into())
     }
 
-    /// Where the cutoffs of these scopes stand.
+    /// Reads the current cutoffs of these scopes.
     pub(super) async fn standing(
         &self,
         scopes: impl IntoIterator<Item = CutoffScope>,
     ) -> Result<Vec<Option<OffsetDateTime>>, ManageError> {
-        // To the instant at which it would stand nothing is lowered: the outcome only says where it does.
+        // Lowering a cutoff to its own instant has no effect: the outcome only reports the current cutoff.
         let same = OffsetDateTime::UNIX_EPOCH;
         let changes = scopes.into_iter().map(|scope| Change::LowerCutoff {
             scope,
@@ -327,7 +330,7 @@ impl KeyManager {
         standing.collect()
     }
 
-    /// The instant, if it is not in the future: a cutoff there would refuse every key until then.
+    /// Returns the instant if it is not in the future: a cutoff there would refuse every key until then.
     pub(super) fn past(
         &self,
         instant: OffsetDateTime,
@@ -407,7 +410,7 @@ impl KeyManager {
     }
 }
 
-/// Whether the actor may act for all whose keys are in a scope.
+/// Returns whether the actor acts for every tenant in a scope.
 fn acts_for(actor: &Actor, scope: &CutoffScope) -> bool {
     match scope.tenant() {
         Some(tenant) => actor.acts_for(tenant),
@@ -415,7 +418,7 @@ fn acts_for(actor: &Actor, scope: &CutoffScope) -> bool {
     }
 }
 
-/// What became of several revocations.
+/// The outcomes of several revocations.
 #[derive(Default)]
 pub(super) struct Swept {
     pub(super) revoked: u64,

@@ -1,4 +1,4 @@
-//! Giving a key a successor.
+//! Rotating a key to a successor.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::clock::{later, normalized, rfc3339, unix_micros};
 use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated, TenantId};
 use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
 
-/// How far a line of rotations is followed. A longer one is retired from its young end.
+/// Most keys of a line of rotations that a call follows. In a longer line, it retires only the youngest ancestors.
 const LONGEST_LINE: usize = 64;
 
-/// How long a key and its successor are both valid. The old key's life is never lengthened.
+/// How long a key and its successor are both valid. A rotation never extends the old key's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {
-    /// Not at all: the old key is revoked in the same commit.
+    /// No overlap: the old key is revoked in the same commit.
     None,
     /// Until this instant.
     Until(OffsetDateTime),
     /// For this long.
     For(Duration),
-    /// Until somebody revokes the old key.
+    /// Until a caller revokes the old key.
     UntilRevoked,
 }
 
-/// How a key is rotated: an [`Overlap`], and whether the successor is to live longer or shorter than the key has left.
+/// The terms of a rotation: an [`Overlap`], and another expiry of the successor, if requested.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,7 +56,7 @@ enum Asked {
 }
 
 impl Rotation {
-    /// With this overlap; the successor expires when the key would have.
+    /// Creates a rotation with this overlap. The successor expires when the key would have.
     #[must_use]
     pub fn new(overlap: Overlap) -> Self {
         Self {
@@ -65,34 +65,34 @@ impl Rotation {
         }
     }
 
-    /// The successor is invalid from this instant on.
+    /// Makes the successor invalid from this instant on.
     #[must_use]
     pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
         self.expiry = Asked::Expires(Expiry::At(instant));
         self
     }
 
-    /// The successor is invalid this long after it is issued.
+    /// Makes the successor invalid this long after it is issued.
     #[must_use]
     pub fn expires_in(mut self, duration: Duration) -> Self {
         self.expiry = Asked::Expires(Expiry::In(duration));
         self
     }
 
-    /// The successor is valid until it is revoked.
+    /// Makes the successor valid until it is revoked.
     #[must_use]
     pub fn never_expires(mut self) -> Self {
         self.expiry = Asked::Never;
         self
     }
 
-    /// How long both are valid.
+    /// Returns how long both keys are valid.
     #[must_use]
     pub fn overlap(&self) -> Overlap {
         self.overlap
     }
 
-    /// Until when the successor is asked for, if it is not to expire when the key would have.
+    /// Returns the requested expiry of the successor. `None` if it expires when the key would have, or never.
     #[must_use]
     pub fn expiry(&self) -> Option<Expiry> {
         match self.expiry {
@@ -101,7 +101,7 @@ impl Rotation {
         }
     }
 
-    /// Whether the successor is to be valid until it is revoked.
+    /// Returns whether the successor is valid until it is revoked.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         matches!(self.expiry, Asked::Never)
@@ -115,23 +115,25 @@ impl From<Overlap> for Rotation {
 }
 
 impl KeyManager {
-    /// Issues a successor to a key: with the same title, owner, access, restrictions, quotas and metadata. Unless you
-    /// ask for another expiry, it expires when the key was issued to expire. The successor's text is in the answer,
-    /// and cannot be had again.
+    /// Issues a successor to a key, with the same title, owner, access, restrictions, quotas and metadata.
+    ///
+    /// Unless you ask for another expiry, the successor expires when the key was issued to expire. Only the answer
+    /// contains the successor's text, which cannot be recovered later.
     ///
     /// Both keys change in one commit. When the overlap ends, the old key counts as revoked on every node, without a
     /// further call. To end it earlier, revoke it.
     ///
     /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
-    /// rotating the key itself is [`ManageError::AlreadyRotated`], which names that successor. Predecessors whose
-    /// overlap is over are stored as revoked on this occasion, so that they no longer count towards a tenant's cap.
+    /// rotating the key itself returns [`ManageError::AlreadyRotated`], which names that successor. A rotation also
+    /// stores as revoked those predecessors with an overlap that is over, so that they no longer count towards a
+    /// tenant's cap.
     ///
     /// # Errors
-    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no such
-    /// key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
+    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no
+    /// such key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
     /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
-    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the key may have a successor in the list whose text
-    /// nobody holds: rotate that one.
+    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
+    /// the text of: rotate that one.
     pub async fn rotate(
         &self,
         actor: &Actor,
@@ -189,7 +191,7 @@ impl KeyManager {
     ) -> Result<(), ManageError> {
         self.check_actor(actor)?;
         self.check_ceiling(actor, record)?;
-        // A successor would be switched on.
+        // The successor would be active.
         if record.suspended_at.is_some() {
             return Err(ManageError::Suspended);
         }
@@ -203,7 +205,7 @@ impl KeyManager {
         }
     }
 
-    /// The last key of the line behind this one that has not ended, if there is one.
+    /// Returns the last successor in the key's line that has not ended. `None` if all have ended.
     async fn youngest_of(
         &self,
         record: &KeyRecord,
@@ -225,11 +227,11 @@ impl KeyManager {
             }
             rotated = next.rotation;
         }
-        // So long a line has some end.
+        // In a longer line, the next key counts as one that has not ended.
         Ok(youngest.or(rotated.map(|rotated| rotated.successor)))
     }
 
-    /// The successor's record, all but its id and its digest.
+    /// Builds the successor's record, without its id and its digest.
     fn successor(
         &self,
         actor: &Actor,
@@ -242,7 +244,7 @@ impl KeyManager {
         successor.created_at = now;
         successor.created_by = actor.principal().clone();
         successor.expires_at = match rotation.expiry {
-            // A key that has a successor was shortened by its overlap.
+            // The overlap of an earlier rotation may have shortened the key's expiry.
             Asked::AsBefore => record.rotation.map_or(record.expires_at, |one| one.own_end),
             Asked::Never => None,
             Asked::Expires(expiry) => Some(self.end_of(expiry, now)?),
@@ -259,7 +261,7 @@ impl KeyManager {
         Ok(successor)
     }
 
-    /// The set that adds the successor and ties the key to it.
+    /// Builds the change set that adds the successor and records it in the old key.
     fn succession(
         &self,
         actor: &Actor,
@@ -316,12 +318,12 @@ impl KeyManager {
         let set = ChangeSet::new(id, changes).ok_or_else(broken_contract)?;
         let events = events.into_iter().enumerate();
         let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
-        // Where one goes as one comes, there are no more than before.
+        // Replacing a key does not change the tenant's key count.
         let is_wanted = |condition: &Precondition| {
             !(ends_now && matches!(condition, Precondition::UnrevokedKeysBelow { .. }))
         };
         let conditions = addition.conditions.into_iter().filter(is_wanted);
-        // A kill switch that ends the key meanwhile must not leave its successor.
+        // If a kill switch ends the key meanwhile, its successor must not be added.
         let set = set.on_condition(Precondition::NotCutOff {
             tenant: record.tenant.clone(),
             owner: record.owner.clone(),
@@ -330,7 +332,7 @@ impl KeyManager {
         Ok(conditions.fold(set, ChangeSet::on_condition))
     }
 
-    /// Revokes the ancestors whose overlap with their successors is over.
+    /// Revokes the ancestors that are past their overlap.
     async fn retire_ancestors(
         &self,
         actor: &Actor,
@@ -363,7 +365,7 @@ impl KeyManager {
         Ok(())
     }
 
-    /// From when on only the successor is good. `None` if that takes a revocation.
+    /// Returns the instant from which only the successor is valid. `None` if the old key is valid until revoked.
     fn overlap_end(
         &self,
         rotation: &Rotation,

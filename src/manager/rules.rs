@@ -1,4 +1,4 @@
-//! What a tenant's keys must keep to, whoever asks.
+//! Rules for a tenant's keys, independent of the actor.
 
 use std::fmt::Debug;
 use std::num::NonZeroU32;
@@ -10,10 +10,10 @@ use super::{InvalidKey, PolicyError};
 use crate::clock::later;
 use crate::key::{Access, KeyRecord, ScopeCatalog, TenantId};
 
-/// What a tenant's keys must keep to, whoever asks: a ceiling bounds an actor, these bound the tenant.
+/// Rules for a tenant's keys, independent of the actor: a ceiling bounds an actor, these bound the tenant.
 ///
-/// They hold for what is issued, imported, rotated, resumed or given other access from now on. Keys that exist and
-/// break a rule that was made since go on working until one of these is done to them.
+/// They apply to every key that is issued, imported, rotated, resumed or given other access from now on. An existing
+/// key that breaks a newer rule goes on working until one of these operations is done to it.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -34,28 +34,28 @@ pub struct TenantRules {
 }
 
 impl TenantRules {
-    /// No rules.
+    /// Creates an empty set of rules.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Keys have no more access than this.
+    /// Limits the access of keys to this.
     #[must_use]
     pub fn access(mut self, access: impl Into<Access>) -> Self {
         self.access = Some(access.into());
         self
     }
 
-    /// Longest lifetime of a key, from the instant it was issued: every key expires.
+    /// Limits the lifetime of a key from the instant it was issued. Every key must then expire.
     #[must_use]
     pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.max_lifetime = Some(lifetime);
         self
     }
 
-    /// The tenant has at most this many keys that are not revoked. Those that have expired, or that a kill switch has
-    /// ended, count until they are revoked.
+    /// Limits how many keys of the tenant are not revoked. Keys that have expired, or that a kill switch has ended,
+    /// count until they are revoked.
     #[must_use]
     pub fn max_keys(mut self, limit: NonZeroU32) -> Self {
         self.max_keys = Some(limit);
@@ -90,7 +90,7 @@ impl TenantRules {
         let Some(lifetime) = self.max_lifetime else {
             return Ok(());
         };
-        // A lifetime that ends past the calendar is no bound.
+        // A lifetime that ends beyond the calendar sets no limit.
         let latest = later(key.created_at(), lifetime);
         match (key.expires_at(), latest) {
             (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LifetimeTooLong),
@@ -100,14 +100,15 @@ impl TenantRules {
     }
 }
 
-/// Where the rules of each tenant come from: a table of the host's, for instance. Rules that are the same for all
-/// tenants are a source themselves.
+/// A source of each tenant's rules, such as a table of the host application.
+///
+/// [`TenantRules`] is a source itself: the same rules for all tenants.
 #[async_trait]
 pub trait RuleBook: Debug + Send + Sync + 'static {
-    /// The rules of this tenant.
+    /// Returns the rules of this tenant.
     ///
     /// # Errors
-    /// [`PolicyError`] if they cannot be told; the operation is then not done.
+    /// [`PolicyError`] if the source cannot read them. The operation is then not done.
     async fn rules_of(&self, tenant: &TenantId) -> Result<TenantRules, PolicyError>;
 }
 

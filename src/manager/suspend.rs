@@ -1,4 +1,4 @@
-//! Switching a key off, and on again.
+//! Suspending and resuming a key.
 
 use super::amend::Amendment;
 use super::{Actor, KeyManager, ManageError, Operation};
@@ -7,10 +7,10 @@ use crate::clock::rfc3339;
 use crate::key::{KeyId, KeyRecord, TenantId};
 
 impl KeyManager {
-    /// Switches a key off until it is [resumed](Self::resume). A key that may be in wrong hands is
-    /// [revoked](Self::revoke) instead.
+    /// Suspends a key until it is [resumed](Self::resume). [Revoke](Self::revoke) a key that may be in wrong hands
+    /// instead.
     ///
-    /// The actor's ceiling does not bind it, since it gives nobody more; the policy does.
+    /// The manager asks the policy, but does not check the actor's ceiling, since a suspension gives no power.
     ///
     /// # Errors
     /// [`ManageError::AlreadySuspended`]; [`ManageError::NotFound`] if the tenant has no such key or is not the
@@ -46,9 +46,10 @@ impl KeyManager {
         .await
     }
 
-    /// Switches a suspended key on again.
+    /// Resumes a suspended key.
     ///
-    /// It gives power back: the key is held against the actor's ceiling and the tenant's rules, as one that is issued.
+    /// This gives power back: the manager checks the key against the actor's ceiling and the tenant's rules, as a new
+    /// one.
     ///
     /// # Errors
     /// [`ManageError::NotSuspended`]; [`ManageError::AboveCeiling`] and [`ManageError::Invalid`]; and as

@@ -1,4 +1,4 @@
-//! Changing named fields of a key.
+//! Changing individual fields of a key.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,8 +8,9 @@ use super::{Actor, KeyManager, ManageError, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::key::{Access, KeyId, KeyRecord, Metadata, Networks, Quota, Resources, TenantId};
 
-/// The fields of a key to change; what is not named stays as it is. How long a key lives cannot be changed: issue
-/// another, or [rotate](KeyManager::rotate) it.
+/// The fields of a key to change. Fields that are not named stay as they are.
+///
+/// A key's lifetime cannot be changed: issue another key, or [rotate](KeyManager::rotate) it.
 ///
 /// ```
 /// use keyward::{key::Resources, manager::KeyUpdate, scope};
@@ -33,101 +34,101 @@ pub struct KeyUpdate {
     concurrency: Option<Option<NonZeroU32>>,
 }
 
-/// In the place of what may hold the text of a key.
+/// Shown in place of text that may hold a key.
 const UNCHECKED: &str = "[unchecked]";
 
 impl KeyUpdate {
-    /// No change yet.
+    /// Creates an update that changes no field yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The title that is asked for; `None`: unchanged.
+    /// Returns the new title. `None`: unchanged.
     #[must_use]
     pub fn title_change(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// The metadata that is asked for; `None`: unchanged.
+    /// Returns the new metadata. `None`: unchanged.
     #[must_use]
     pub fn metadata_change(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
 
-    /// The access that is asked for; `None`: unchanged.
+    /// Returns the new access. `None`: unchanged.
     #[must_use]
     pub fn access_change(&self) -> Option<&Access> {
         self.access.as_ref()
     }
 
-    /// The resources that are asked for; `None`: unchanged.
+    /// Returns the new resources. `None`: unchanged.
     #[must_use]
     pub fn resources_change(&self) -> Option<&Resources> {
         self.resources.as_ref()
     }
 
-    /// The networks that are asked for; `None`: unchanged.
+    /// Returns the new networks. `None`: unchanged.
     #[must_use]
     pub fn networks_change(&self) -> Option<&Networks> {
         self.networks.as_ref()
     }
 
-    /// The quotas that are asked for; `None`: unchanged. An empty slice removes them.
+    /// Returns the new quotas. `None`: unchanged. An empty slice removes all quotas.
     #[must_use]
     pub fn quotas_change(&self) -> Option<&[Quota]> {
         self.quotas.as_deref()
     }
 
-    /// The limit on requests in flight that is asked for; `None`: unchanged, `Some(None)`: no limit any more.
+    /// Returns the new limit on requests in flight. `None`: unchanged, `Some(None)`: no limit any more.
     #[must_use]
     pub fn concurrency_change(&self) -> Option<Option<NonZeroU32>> {
         self.concurrency
     }
 
-    /// Changes what people call it. The text is checked by [`KeyManager::update`].
+    /// Changes the title. [`KeyManager::update`] checks the text.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// Replaces all of its metadata.
+    /// Replaces all metadata.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self
     }
 
-    /// Replaces what it may do.
+    /// Replaces the access.
     pub fn access(mut self, access: impl Into<Access>) -> Self {
         self.access = Some(access.into());
         self
     }
 
-    /// Replaces which things it may touch; [`Resources::Any`] lifts the restriction.
+    /// Replaces the resources that the key may touch. [`Resources::Any`] lifts the restriction.
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
         self.resources = Some(resources.into());
         self
     }
 
-    /// Replaces from where it may be used; [`Networks::Any`] lifts the restriction.
+    /// Replaces the networks from which the key may be used. [`Networks::Any`] lifts the restriction.
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
         self.networks = Some(networks.into());
         self
     }
 
-    /// Replaces all of its quotas; an empty list removes them.
+    /// Replaces all quotas. An empty list removes them.
     pub fn quotas(mut self, quotas: impl IntoIterator<Item = Quota>) -> Self {
         self.quotas = Some(quotas.into_iter().collect());
         self
     }
 
-    /// Changes how many of its requests may be in flight at once on one node; `None` lifts the limit.
+    /// Changes how many of the key's requests may be in flight at once on one node. `None` lifts the limit.
     pub fn concurrency(mut self, limit: Option<NonZeroU32>) -> Self {
         self.concurrency = Some(limit);
         self
     }
 }
 
-/// Shows no text that nobody has looked into yet.
+/// Omits unchecked text: it may hold a key.
 impl fmt::Debug for KeyUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyUpdate")
@@ -143,10 +144,10 @@ impl fmt::Debug for KeyUpdate {
 }
 
 impl KeyManager {
-    /// Changes the fields that the update names. Other nodes learn of it as they learn of a revocation.
+    /// Changes the fields that the update names. The change reaches other nodes as a revocation does.
     ///
-    /// The key is checked against the actor's ceiling both as it is and as it is to be: whoever may not issue such a
-    /// key may not change it either. If nothing differs, nothing is done.
+    /// The manager checks the key against the actor's ceiling both before and after the change: an actor that may not
+    /// issue such a key may not change it either. If nothing differs, nothing is done.
     ///
     /// # Errors
     /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
@@ -191,7 +192,7 @@ impl KeyManager {
         .await
     }
 
-    /// The record with the fields that are named, and what differs.
+    /// Returns the record with the named fields changed, and the fields that differ.
     fn updated(
         &self,
         record: &KeyRecord,

@@ -67,7 +67,7 @@ pub enum ManageError {
     /// The id of the key to import belongs to another key.
     #[error("the id {id} is another key's")]
     IdTaken {
-        /// The id.
+        /// The id, which another key already has.
         id: KeyId,
     },
     /// The key cannot be imported.

@@ -118,7 +118,7 @@ impl KeyManager {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KeyList {
-    /// The keys.
+    /// The keys that match the query.
     pub keys: Vec<KeyRecord>,
     /// Usage by key, as far as the store knows. It may lag. A key that was never used has no entry.
     pub usage: HashMap<KeyId, Usage>,

@@ -100,7 +100,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
     /// List a tenant's keys, or those of one of its owners.
@@ -116,7 +116,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
         /// The fields to change.
         update: &'a KeyUpdate,
@@ -127,7 +127,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
     /// Resume a suspended key.
@@ -136,7 +136,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
     },
     /// Issue a successor to a key.
@@ -145,7 +145,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
         /// Overlap of the two keys and expiry of the successor.
         rotation: &'a Rotation,
@@ -156,7 +156,7 @@ pub enum Operation<'a> {
         tenant: &'a TenantId,
         /// Id of the key.
         id: KeyId,
-        /// The key's owner; `None` if the tenant has no such key.
+        /// Owner of the key. `None` if the tenant has no such key.
         owner: Option<&'a Principal>,
         /// Reason for the revocation.
         reason: &'a RevokeReason,

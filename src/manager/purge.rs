@@ -27,7 +27,7 @@ const PAGE: u16 = 128;
 pub struct Purged {
     /// The removed keys.
     pub keys: Vec<KeyId>,
-    /// The cursor for the next call; `None` after the last page.
+    /// Cursor for the next call. `None` after the last page.
     pub next: Option<PageCursor>,
 }
 
@@ -109,7 +109,7 @@ impl KeyManager {
         let has_ended =
             |key: &StoredKey| Outcome::of_purge(Some(key), ended_before) == Outcome::Purged;
         let mut due: Vec<_> = page.items.into_iter().filter(has_ended).collect();
-        // Predecessors first.
+        // Sorts predecessors before their successors.
         due.sort_by_key(|key| key.created_at);
         let mut purging = Purging {
             manager: self,

@@ -24,11 +24,11 @@ const LONGEST_LINE: usize = 64;
 pub enum Overlap {
     /// No overlap: the old key is revoked in the same commit.
     None,
-    /// Until this instant.
+    /// Both keys are valid until this instant.
     Until(OffsetDateTime),
-    /// For this long.
+    /// Both keys are valid for this long.
     For(Duration),
-    /// Until a caller revokes the old key.
+    /// Both keys are valid until a caller revokes the old one.
     UntilRevoked,
 }
 

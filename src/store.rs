@@ -1,9 +1,9 @@
-//! Where keys are stored: the contract of a backend, the backend in memory, and with the feature `sqlite` one in a
+//! Storage of keys: the contract of a backend, the in-memory backend and, with the feature `sqlite`, a backend on one
 //! file.
 //!
 //! A backend implements the six required methods of [`KeyStore`]. Four do the work; [`events`](KeyStore::events) and
-//! [`usage`](KeyStore::usage) return `None`, or the backend's [`EventLog`] and [`UsageStore`]. It indexes a few
-//! columns of [`key::StoredKey`](crate::key::StoredKey), and never looks into the document. The guide [Writing a
+//! [`usage`](KeyStore::usage) return `None`, or the backend's [`EventLog`] and [`UsageStore`]. A backend indexes a few
+//! columns of [`key::StoredKey`](crate::key::StoredKey) and never looks into the document. The guide [Writing a
 //! backend](crate::manual::writing_a_backend) shows how.
 
 mod change;
@@ -41,82 +41,85 @@ use async_trait::async_trait;
 use crate::audit::SealedEvent;
 use crate::key::{KeyId, StoredKey, TenantId};
 
-/// Where keys live.
+/// Storage of keys, implemented by a backend.
 ///
-/// The least that a backend must do; what users call is the [`KeyManager`](crate::manager::KeyManager). The guide
-/// [Writing a backend](crate::manual::writing_a_backend) builds one from an empty file, and the conformance suite of
-/// the `testkit` holds it to what is below, as far as one open store can show it.
+/// The trait is the minimum that a backend must do; users call the [`KeyManager`](crate::manager::KeyManager). The
+/// guide [Writing a backend](crate::manual::writing_a_backend) builds one from an empty file. The conformance suite of
+/// the `testkit` checks a backend against the contract below, as far as one open store can show it.
 ///
 /// # Contract
 /// **Reading.** [`get`](Self::get) sees every commit that returned before it was called, on any node: it reads the
-/// primary, never a replica. [`list`](Self::list) may lag, unless the query says that it
-/// [must not](ListQuery::must_be_latest). Both fill in [`StoredKey::cutoff`]: the latest cutoff among the
-/// [scopes that bind](CutoffScope::binding) the key.
+/// primary, never a replica. [`list`](Self::list) may lag, unless the query [demands the
+/// latest](ListQuery::must_be_latest). Both fill in [`StoredKey::cutoff`]: the latest cutoff among the [scopes that
+/// bind](CutoffScope::binding) the key.
 ///
-/// **Listing.** One tenant's keys, in two segments: first those that are not revoked as stored, descending by creation
-/// in whole microseconds and then by id; then the revoked ones, ascending by the position of the commit that revoked
-/// them and then by id. Expiry and cutoffs are no order and no filter. A page begins after the
-/// [position](ListQuery::position) given, whether or not a key still stands there, holds at most
-/// [as many](ListQuery::page_size) as asked for, and says [where the list goes on](Page::next). All of a page is of one
-/// moment. A backend may bound how many keys it looks at for one page, so that a search through many keys holds up no
-/// other call: a page may then hold fewer keys than asked for, or none, and still have a `next`, which lies beyond the
-/// position given. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
+/// **Listing.** A list shows one tenant's keys in two segments. The first holds the keys that are not revoked as
+/// stored, descending by creation in whole microseconds and then by id. The second holds the revoked keys, ascending by
+/// the position of the commit that revoked them and then by id. Expiry and cutoffs neither order nor filter the list. A
+/// page begins after the given [position](ListQuery::position), whether or not a key is still there, holds at most [as
+/// many keys](ListQuery::page_size) as asked for, and says [where the list continues](Page::next). A page shows the
+/// store at one moment. A backend may bound how many keys it scans for one page, so that a search through many keys
+/// delays no other call: a page may then hold fewer keys than asked for, or zero, and still have a `next`, which lies
+/// beyond the given position. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
 ///
-/// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: preconditions are
-/// checked and positions handed out inside it. Changes are made in their order, each on what those before it left.
-/// - *Once.* A set whose id was committed before changes nothing and gives the answer of the first time. An id
-///   is remembered for at least ten minutes; a backend says for how long. An id whose set failed is free.
-/// - *[`Change::apply`] decides* what a change makes of a key. Insert never overwrites
-///   ([`StoreError::AlreadyExists`]). Replace is conditional on the revision that was read and on a key that is not
-///   revoked ([`StoreError::Conflict`]); id, tenant, owner, creation and digest stay as stored. Revoke wins: it has no
-///   condition on the revision, raises it by one, is final, and no failure of the event log stops it. Rehash compares
-///   and sets the digest of a key that is not revoked, and is no news.
-/// - *A purge* removes the key and its usage if [`Outcome::of_purge`] says so, and is told as a change of the key, at
-///   one revision above its last. The id stays taken for good: no later insert succeeds
-///   ([`StoreError::AlreadyExists`]), so that an import repeated later cannot bring a revoked key back. Of a purged key
-///   nothing else is kept but its events.
-/// - *A removal of a tenant* finds no key of the tenant, revoked ones included, or is [`Outcome::TenantHasKeys`]. It
-///   removes the cutoffs of the tenant's owners, and leaves the tenant the latest cutoff that there was among these and
-///   its own: none moves back. It is told as a cutoff of the tenant, and in what the feed still keeps, the tenant takes
-///   the place of its owners. So the store names no owner any more but in events.
-/// - *A cut of events* removes all up to the one that it names by number and hash, or is [`Outcome::EventsNotCut`] if
-///   that one is not stored. Numbers and the head of the chain go on as if nothing had been removed. It is told as
-///   [`Changed::EventsCut`]. A store that keeps no events answers [`StoreError::Unsupported`].
-/// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`]. It is moved back by
-///   [`Change::LowerCutoff`] alone, if [`Outcome::of_lowering`] says so, and that is told as a change of the cutoff.
-/// - *A setting* is written once: the first value under a name stands.
-/// - *Preconditions* are checked against what stood before the first change:
-///   [`StoreError::PreconditionFailed`] names the first that does not hold.
-/// - *Nothing changed, nothing told*: where no outcome [is news](Outcome::is_news), the position stays. Where some
-///   are, it is one higher than before.
-/// - *Positions* follow the order of commits: whoever sees position *n* in [`changes`](Self::changes) never later
-///   sees one below it. Hand them out from one counter row inside the commit, as a database sequence does not
-///   keep that order.
-/// - *Events* are given their place by [`ChangeSet::seal`] inside the commit, under the same lock. A store that keeps
-///   events commits no change without its event, but for a revocation.
-///
-/// - *Where the log cannot take an event*, a set whose news are revocations alone is committed without it, and any
-///   other fails whole.
+/// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: the backend checks
+/// preconditions and assigns positions inside the commit. It makes changes in their order, each on the state that the
+/// changes before it left.
+/// - *Once.* A set with an id that was committed before changes nothing and returns the answer of the first time. A
+///   backend remembers an id for at least ten minutes, and documents for how long. The id of a failed set is free.
+/// - *[`Change::apply`] decides* how a change alters a key. Insert never overwrites ([`StoreError::AlreadyExists`]).
+///   Replace requires the revision that was read and a key that is not revoked ([`StoreError::Conflict`]); id, tenant,
+///   owner, creation and digest stay as stored. Revoke wins: it has no condition on the revision, raises it by one, is
+///   final, and no failure of the event log stops it. Rehash compares and sets the digest of a key that is not revoked,
+///   and is not published.
+/// - *A purge* removes the key and its usage if [`Outcome::of_purge`] says so. The feed reports it as a change of the
+///   key, at one revision above its last. The id stays taken for good: no later insert succeeds
+///   ([`StoreError::AlreadyExists`]), so that an import repeated later cannot bring a revoked key back. Besides its id,
+///   the store keeps only the events of a purged key.
+/// - *A removal of a tenant* requires that the tenant has no keys, revoked ones included; otherwise the outcome is
+///   [`Outcome::TenantHasKeys`]. It removes the cutoffs of the tenant's owners, and leaves the tenant the latest cutoff
+///   among these and its own: no cutoff moves back. The feed reports it as a cutoff of the tenant, and in the entries
+///   that the feed still keeps, the tenant replaces its owners. The store then names these owners only in events.
+/// - *A cut of events* removes all events up to the one that it names by number and hash, or is
+///   [`Outcome::EventsNotCut`] if that event is not stored. Numbers and the head of the chain continue as if no event
+///   had been removed. The feed reports it as [`Changed::EventsCut`]. A store that keeps no events answers
+///   [`StoreError::Unsupported`].
+/// - *A cutoff* moves forward only: an earlier or equal one is [`Outcome::AlreadyCutOff`]. Only [`Change::LowerCutoff`]
+///   moves it back, if [`Outcome::of_lowering`] says so, and the feed reports that as a change of the cutoff.
+/// - *A setting* is written once: the first value under a name stays.
+/// - *Preconditions* are checked against the state before the first change: [`StoreError::PreconditionFailed`] names
+///   the first that does not hold.
+/// - *A change is published* if [`Outcome::is_news`] says so. If a commit publishes at least one change, the position
+///   is one higher than before; otherwise it stays.
+/// - *Positions* follow the order of commits: a reader that sees position *n* in [`changes`](Self::changes) never later
+///   sees one below it. Assign them from one counter row inside the commit, as a database sequence does not keep that
+///   order.
+/// - *Events* get their place from [`ChangeSet::seal`] inside the commit, under the same lock. A store that keeps
+///   events commits no change without its event, except a revocation.
+/// - *If the log cannot take an event*, a set that publishes only revocations is committed without it, and any other
+///   set fails whole.
 ///
 /// **Instants** that reach a store are UTC, in whole microseconds, of the years 0 to 9999.
 ///
-/// **Ending.** Every call ends, in a time that the backend states. A commit has ended after ten minutes at most,
-/// whoever went away meanwhile; one that is given up for its time is [`Indeterminate`](StoreError::Indeterminate).
+/// **Ending.** Every call ends, within a time that the backend documents. A commit has ended after ten minutes at most,
+/// even if its caller has gone; a commit that the backend gives up for lack of time is
+/// [`Indeterminate`](StoreError::Indeterminate).
 ///
-/// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that this try changed nothing. A
-/// future that is dropped does all or nothing: work that has begun may go on by itself to its end, and then lets go of
-/// every lock and transaction. An unknown kind of change, precondition or filter, or a value that the backend cannot
-/// keep, is [`Unsupported`](StoreError::Unsupported); it is never passed over. What cannot be read is
-/// [`Corrupt`](StoreError::Corrupt), never missing.
+/// **Failing.** An error other than [`Indeterminate`](StoreError::Indeterminate) means that this attempt changed
+/// nothing. If the caller drops the future, the call does all of its work or nothing of it: work that has begun may
+/// continue to its end, and then releases every lock and transaction. An unknown kind of change, precondition or
+/// filter, or a value that the backend cannot keep, is [`Unsupported`](StoreError::Unsupported); a backend never
+/// ignores it. Data that cannot be read is [`Corrupt`](StoreError::Corrupt), never missing.
 ///
-/// **Telling.** [`changes`](Self::changes) reads news in commit order after a cursor: for each commit its keys and
-/// cutoffs, the whole of it on one page. A page that says there is no more holds, with those before it, all that was
-/// committed before the call began; what it tells of, a [`get`](Self::get) that begins later sees. Where what follows
-/// the cursor is not known for sure (none was given, it is of another history, too old, or ahead), the answer is
-/// [`FeedPage::Resync`]. A wake-up, where a backend sends one, is sent after the commit, and its failure is ignored.
+/// **Following.** [`changes`](Self::changes) reads published changes in commit order after a cursor: for each commit
+/// its keys and cutoffs, all of them on one page. A page without `has_more` holds, with the pages before it, every
+/// change that was committed before the call began; a [`get`](Self::get) that begins later sees the changes on the
+/// page. If the backend does not know for sure what follows the cursor (no cursor was given, or it is of another
+/// history, too old, or ahead), the answer is [`FeedPage::Resync`]. A backend that sends a wake-up sends it after the
+/// commit, and ignores its failure.
 ///
 /// # Wrappers
-/// `Arc<S>` and `Box<S>` are stores wherever `S` is, `dyn KeyStore` included.
+/// `Arc<S>` and `Box<S>` are stores for every store `S`, `dyn KeyStore` included.
 ///
 /// # Security
 /// Errors and `Debug` of a backend must not show digests or documents.
@@ -126,13 +129,13 @@ use crate::key::{KeyId, StoredKey, TenantId};
 )]
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {
-    /// The key as last committed, or `None`.
+    /// Returns the key as last committed, or `None` if the id is unknown.
     ///
     /// # Errors
     /// [`StoreError`]; a key that cannot be read is never reported as missing.
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError>;
 
-    /// One page of a tenant's keys.
+    /// Returns one page of a tenant's keys.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -144,27 +147,29 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// [`StoreError`]; see the contract.
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError>;
 
-    /// What changed after the cursor. Waits up to `wait` for something to change, and may return earlier.
+    /// Returns the changes after the cursor.
+    ///
+    /// Waits up to `wait` for a change, and may return earlier.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn changes(&self, after: Option<&Cursor>, wait: Duration)
     -> Result<FeedPage, StoreError>;
 
-    /// The log of events, if the store keeps one.
+    /// Returns the log of events; `None` if the store keeps no events.
     fn events(&self) -> Option<&dyn EventLog>;
 
-    /// How keys are used, if the store keeps that.
+    /// Returns the usage of keys; `None` if the store keeps no usage.
     fn usage(&self) -> Option<&dyn UsageStore>;
 }
 
-/// Reads the events that were committed.
+/// Read access to the committed events.
 #[async_trait]
 pub trait EventLog: Debug + Send + Sync {
-    /// Up to `limit` events after the number given, in ascending order; of one tenant, or of all.
+    /// Returns up to `limit` events after the given number, in ascending order, of one tenant or of all.
     ///
-    /// The chain can be checked over the events of all tenants only. What is read of one tenant may lack an event that
-    /// was removed, or filed under another tenant, behind the store's back: an audit reads all.
+    /// Only the events of all tenants together allow the chain to be checked. One tenant's events may lack an event
+    /// that was removed, or filed under another tenant, behind the store's back: an audit reads all events.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -176,7 +181,7 @@ pub trait EventLog: Debug + Send + Sync {
     ) -> Result<Vec<SealedEvent>, StoreError>;
 }
 
-/// Passes every call on to the store that it points to.
+/// Forwards every call to the store behind the pointer.
 macro_rules! forward {
     ($pointer:ident) => {
         #[deny(clippy::missing_trait_methods)]

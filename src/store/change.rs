@@ -1,4 +1,4 @@
-//! One change, and what it makes of a key.
+//! One change to the store, and its effect on a key.
 
 use std::num::NonZeroU32;
 
@@ -8,32 +8,34 @@ use super::{CutoffScope, Outcome, StoreError};
 use crate::audit::ChainHead;
 use crate::key::{Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, TenantId};
 
-/// One change. A store refuses a kind that it does not know as [`Unsupported`](StoreError::Unsupported).
+/// One change in a [`ChangeSet`](super::ChangeSet).
+///
+/// A store refuses an unknown kind as [`Unsupported`](StoreError::Unsupported).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
     /// Adds a key, at revision 1. Never overwrites.
     Insert(Box<StoredKey>),
-    /// Replaces a key that is at the revision `expected` and not revoked. Its id, tenant, owner, creation and
-    /// digest stay as they are stored, whatever `with` says.
+    /// Replaces a key that is at the revision `expected` and not revoked. Its id, tenant, owner, creation and digest
+    /// stay as stored, whatever `with` holds.
     Replace {
         /// The revision that was read.
         expected: u64,
-        /// The key as it is to be, at revision `expected + 1`.
+        /// The new key, at revision `expected + 1`.
         with: Box<StoredKey>,
     },
     /// Revokes a key, whatever its revision.
     Revoke {
-        /// Which key.
+        /// The key to revoke.
         id: KeyId,
-        /// When.
+        /// The instant of the revocation.
         at: OffsetDateTime,
-        /// Why.
+        /// The reason for it.
         reason: RevokeReason,
     },
     /// Replaces a key's digest if it is still `from` and the key is not revoked.
     Rehash {
-        /// Which key.
+        /// The key to rehash.
         id: KeyId,
         /// The digest that was read.
         from: Digest,
@@ -42,42 +44,43 @@ pub enum Change {
     },
     /// Removes a key that [ended before](Outcome::of_purge) an instant, and its usage. Its id stays taken.
     Purge {
-        /// Which key.
+        /// The key to purge.
         id: KeyId,
-        /// The instant before which it must have ended: one that has passed.
+        /// The instant before which the key must have ended: one that has passed.
         ended_before: OffsetDateTime,
     },
-    /// Removes what is stored of a tenant that has no keys, but for the latest of its cutoffs, which then binds the
-    /// whole tenant.
+    /// Removes the stored data of a tenant that has no keys. The latest of its cutoffs stays and then binds the whole
+    /// tenant.
     RemoveTenant {
-        /// Which tenant.
+        /// The tenant to remove.
         tenant: TenantId,
     },
     /// Removes the oldest events, up to one that is stored with this number and hash.
     ///
-    /// The event of this change has to record it, as [`KeyManager::cut_events`](crate::manager::KeyManager::cut_events)
-    /// does: without it the rest of the log does not verify.
+    /// The event of this change has to record the removal, as
+    /// [`KeyManager::cut_events`](crate::manager::KeyManager::cut_events) does: without that record the rest of the log
+    /// does not verify.
     CutEvents {
-        /// The last event to be removed.
+        /// The last event to remove.
         through: ChainHead,
     },
-    /// Ends the keys in a scope that were issued before an instant. Only ever moves forward.
+    /// Ends the keys in a scope that were issued before an instant. It only ever moves forward.
     Cutoff {
-        /// Whose keys.
+        /// The keys that the cutoff binds.
         scope: CutoffScope,
-        /// The first instant of issue that is still good.
+        /// The first instant of issue that is still valid.
         before: OffsetDateTime,
     },
-    /// Moves a cutoff back to an earlier instant, if it stands at `from` and no key comes to life by it.
+    /// Moves a cutoff back to an earlier instant, if the stored instant is `from` and the move revives no key.
     LowerCutoff {
-        /// Whose keys.
+        /// The keys that the cutoff binds.
         scope: CutoffScope,
-        /// Where the cutoff was read to stand.
+        /// The cutoff that was read.
         from: OffsetDateTime,
-        /// Where it is to stand. If that is not earlier, nothing is done, and the outcome says where the cutoff stands.
+        /// The new cutoff. If it is not earlier, the store changes nothing, and the outcome holds the stored cutoff.
         to: OffsetDateTime,
     },
-    /// Stores a value under a name, unless one is stored there already. The outcome says what stands.
+    /// Stores a value under a name, unless the name already has one. The outcome holds the stored value.
     Setting {
         /// The name.
         name: String,
@@ -86,18 +89,18 @@ pub enum Change {
     },
 }
 
-/// What a change makes of a key: what to answer, and what to write.
+/// The effect of a change on a key: the outcome to return, and the key to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {
-    /// What became of the change.
+    /// The outcome of the change.
     pub outcome: Outcome,
-    /// The key to write whole, in place of the one that was read; none if there is nothing to write.
+    /// The key to write whole, in place of the one that was read. `None` if there is no key to write.
     pub key: Option<StoredKey>,
 }
 
 impl Change {
-    /// Which key it is about; `None` if it is not about one key.
+    /// Returns the key that the change is about; `None` if it is not about one key.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         match self {
@@ -112,16 +115,16 @@ impl Change {
         }
     }
 
-    /// What it makes of its key, `stored` being the key as the transaction reads it and `position` the one that
-    /// the commit will have if it is news.
+    /// Computes the effect of the change on its key.
     ///
-    /// The rules of the contract for each key are here, for every backend: it reads the key, locks it against
-    /// others until the commit, asks, and writes.
+    /// `stored` is the key as the transaction reads it, and `position` the position that the commit will have if it is
+    /// [published](Outcome::is_news). The contract's rules for each key are here, for every backend: the backend reads
+    /// the key, locks it against other commits, calls this function, and writes.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] and [`StoreError::Conflict`], after which nothing of the whole set is to be
-    /// done; [`StoreError::Unsupported`] for a purge, which [`Outcome::of_purge`] decides, and if the change is not
-    /// about a key.
+    /// [`StoreError::AlreadyExists`] and [`StoreError::Conflict`], after which the backend must discard the whole set;
+    /// [`StoreError::Unsupported`] for a purge, which [`Outcome::of_purge`] decides, and for a change that is not about
+    /// a key.
     pub fn apply(&self, stored: Option<&StoredKey>, position: u64) -> Result<Applied, StoreError> {
         let applied = |outcome, key| Ok(Applied { outcome, key });
         match self {
@@ -179,7 +182,7 @@ impl Change {
                 }
                 _ => applied(Outcome::NotRehashed, None),
             },
-            // A backend that does not know purges must not report one that it has not done.
+            // A backend without support for purges must not report one that it has not done.
             Self::Purge { .. }
             | Self::RemoveTenant { .. }
             | Self::CutEvents { .. }
@@ -190,24 +193,24 @@ impl Change {
     }
 }
 
-/// What must hold for a set to be committed, checked inside the commit and before its first change.
+/// A condition for a set to be committed, checked inside the commit and before its first change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precondition {
     /// The tenant has fewer keys than this that are not revoked as stored. Expired keys count.
     UnrevokedKeysBelow {
-        /// Which tenant.
+        /// The tenant.
         tenant: TenantId,
-        /// The number that must not be reached before the commit.
+        /// The number that the count must not reach before the commit.
         limit: NonZeroU32,
     },
-    /// No cutoff that binds keys of this tenant and owner lies after this instant: a key that is issued at it lives.
+    /// No cutoff that binds keys of this tenant and owner lies after this instant: a key issued at it is live.
     NotCutOff {
-        /// Which tenant.
+        /// The tenant.
         tenant: TenantId,
-        /// Which owner.
+        /// The owner.
         owner: Principal,
-        /// When the key is issued.
+        /// The instant of issue.
         issued_at: OffsetDateTime,
     },
 }

@@ -12,15 +12,15 @@ use super::{Change, Outcome, Precondition};
 use crate::audit::{ChainHead, Event, SealedEvent};
 use crate::random::RandomSource;
 
-/// Names one commit, so that repeating it after a lost answer does nothing twice.
+/// Id of one commit, so that a retry after a lost answer changes nothing twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeId(Uuid);
 
 impl ChangeId {
-    /// A new id.
+    /// Creates a new id.
     ///
-    /// Unique even where the random source fails or repeats itself: a revocation must not wait for one, nor
-    /// be taken for the retry of another commit.
+    /// The id is unique even if the random source fails or repeats itself: a revocation must not wait for randomness,
+    /// nor be mistaken for the retry of another commit.
     pub fn generate(random: &dyn RandomSource) -> Self {
         static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +40,7 @@ impl ChangeId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The id as 16 bytes.
+    /// Returns the id as 16 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -59,15 +59,15 @@ pub struct ChangeSet {
     id: ChangeId,
     changes: Vec<Change>,
     preconditions: Vec<Precondition>,
-    /// Each with the change that it tells of.
+    /// Events, each with the index of the change that it records.
     events: Vec<(usize, Event)>,
 }
 
 impl ChangeSet {
-    /// Most changes in a set.
+    /// Maximum number of changes in a set.
     pub const MAX_CHANGES: usize = 16;
 
-    /// A set of these changes; `None` if there are none or more than [`MAX_CHANGES`](Self::MAX_CHANGES).
+    /// Creates a set of these changes; `None` if there are no changes or more than [`MAX_CHANGES`](Self::MAX_CHANGES).
     #[must_use]
     pub fn new(id: ChangeId, changes: impl IntoIterator<Item = Change>) -> Option<Self> {
         let changes: Vec<_> = changes.into_iter().collect();
@@ -81,7 +81,7 @@ impl ChangeSet {
             })
     }
 
-    /// A set of one change.
+    /// Creates a set of one change.
     #[must_use]
     pub fn one(id: ChangeId, change: Change) -> Self {
         Self {
@@ -92,55 +92,57 @@ impl ChangeSet {
         }
     }
 
-    /// Adds a condition without which nothing of the set is done.
+    /// Adds a condition without which the store does nothing of the set.
     #[must_use]
     pub fn on_condition(mut self, precondition: Precondition) -> Self {
         self.preconditions.push(precondition);
         self
     }
 
-    /// Adds the event that tells of the last change.
+    /// Adds the event that records the last change.
     #[must_use]
     pub fn with_event(self, event: Event) -> Self {
         let last = self.changes.len().saturating_sub(1);
         self.with_event_of(last, event)
     }
 
-    /// Adds the event that tells of one of the changes, counted from 0: it is recorded if that change
-    /// [is news](Outcome::is_news), and not otherwise.
+    /// Adds the event that records one of the changes, counted from 0.
+    ///
+    /// The store records the event if that change [is published](Outcome::is_news), and not otherwise.
     #[must_use]
     pub fn with_event_of(mut self, change: usize, event: Event) -> Self {
         self.events.push((change, event));
         self
     }
 
-    /// What names this commit.
+    /// Returns the id of this commit.
     #[must_use]
     pub fn id(&self) -> ChangeId {
         self.id
     }
 
-    /// The changes, in the order in which they are made.
+    /// Returns the changes, in the order in which they are made.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 
-    /// The conditions, all of which must hold before the first change.
+    /// Returns the conditions, all of which must hold before the first change.
     #[must_use]
     pub fn preconditions(&self) -> &[Precondition] {
         &self.preconditions
     }
 
-    /// The events, each with the change it tells of, before they have their place in the chain.
+    /// Returns the events, each with the index of its change, before they have their place in the chain.
     pub fn events(&self) -> impl Iterator<Item = (usize, &Event)> {
         self.events.iter().map(|(change, event)| (*change, event))
     }
 
-    /// Gives the events of the changes that were news their place in the chain after `head`: the events to
-    /// store, and the new head.
+    /// Places the events of the published changes in the chain after `head`, and returns the events to store and the
+    /// new head.
     ///
-    /// Called inside the commit, and again for each try of it. The outcomes are those of the changes, in their order.
+    /// A store calls it inside the commit, and again for each attempt. `outcomes` are those of the changes, in their
+    /// order.
     #[must_use]
     pub fn seal(&self, head: ChainHead, outcomes: &[Outcome]) -> (Vec<SealedEvent>, ChainHead) {
         let is_news = |change: &usize| outcomes.get(*change).is_some_and(Outcome::is_news);

@@ -1,4 +1,4 @@
-//! Whose keys a cutoff ends.
+//! The scope of a cutoff.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::{Principal, StoredKey, TenantId};
 
-/// Whose keys a [cutoff](super::Change::Cutoff) ends.
+/// The keys that a [cutoff](super::Change::Cutoff) ends.
 ///
 /// ```
 /// use keyward::{key::TenantId, store::CutoffScope};
@@ -21,21 +21,23 @@ use crate::key::{Principal, StoredKey, TenantId};
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum CutoffScope {
-    /// Everybody's.
+    /// The keys of all tenants.
     All,
-    /// A tenant's.
+    /// The keys of one tenant.
     Tenant(TenantId),
-    /// Those that a tenant's user, integration or part of the system owns.
+    /// The keys that one user, integration or part of the system of a tenant owns.
     Owner {
-        /// Whose.
+        /// The tenant.
         tenant: TenantId,
-        /// Which owner's.
+        /// The owner of the keys.
         owner: Principal,
     },
 }
 
 impl CutoffScope {
-    /// All scopes that hold the keys of this tenant and owner. The latest cutoff among them binds those keys.
+    /// Returns all scopes that hold the keys of this tenant and owner.
+    ///
+    /// The latest cutoff among them binds those keys.
     pub fn binding(tenant: &TenantId, owner: &Principal) -> impl Iterator<Item = Self> {
         let scopes = [
             Self::All,
@@ -48,13 +50,13 @@ impl CutoffScope {
         scopes.into_iter()
     }
 
-    /// Whether it holds this key.
+    /// Returns whether the scope holds this key.
     #[must_use]
     pub fn holds(&self, key: &StoredKey) -> bool {
         self.binds(&key.tenant, &key.owner)
     }
 
-    /// Whether it holds the keys of this tenant and owner.
+    /// Returns whether the scope holds the keys of this tenant and owner.
     pub(crate) fn binds(&self, whose: &TenantId, by: &Principal) -> bool {
         match self {
             Self::All => true,
@@ -63,7 +65,7 @@ impl CutoffScope {
         }
     }
 
-    /// The tenant, where it is one tenant's.
+    /// Returns the tenant; `None` if the scope is all tenants.
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
@@ -72,7 +74,7 @@ impl CutoffScope {
         }
     }
 
-    /// The owner, where it is one owner's.
+    /// Returns the owner; `None` if the scope is not one owner.
     #[must_use]
     pub fn owner(&self) -> Option<&Principal> {
         match self {
@@ -88,7 +90,7 @@ impl From<&TenantId> for CutoffScope {
     }
 }
 
-/// `all`, `tenant acme-inc` or `owner acme-inc user:alice`: names hold no spaces.
+/// Writes `all`, `tenant acme-inc` or `owner acme-inc user:alice`: names hold no spaces.
 impl fmt::Display for CutoffScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -130,7 +132,7 @@ impl From<CutoffScope> for String {
     }
 }
 
-/// The text names no scope.
+/// Error for a text that names no scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a scope is `all`, `tenant` and a tenant, or `owner`, a tenant and a principal")]
 pub struct CutoffScopeError;

@@ -1,4 +1,4 @@
-//! What changed, in the order in which it was committed.
+//! The change feed: published changes in commit order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use crate::key::{KeyId, TenantId};
 /// A place in a store's history of changes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which history the position is in: drawn when the store was created, and anew whenever a backup is restored,
-    /// by whoever restores it.
+    /// The history of the position: a random number, drawn when the store is created, and again by the operator
+    /// whenever a backup is restored.
     pub history: u64,
-    /// How far.
+    /// The position within the history.
     pub position: u64,
 }
 
@@ -50,51 +50,53 @@ impl FromStr for Cursor {
     }
 }
 
-/// What a look at the feed brought.
+/// The answer to one poll of the feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedPage {
-    /// What changed after the cursor, in commit order; nothing if the wait ended first.
+    /// The changes after the cursor, in commit order; empty if the wait ended first.
     Next {
         /// The changes.
         items: Vec<Changed>,
-        /// Where to go on.
+        /// The cursor for the next poll.
         next: Cursor,
-        /// Whether there may be more already. If not, all that was committed before the call began has been told.
+        /// Whether more changes may be available already. If not, the feed has reported every change that was committed
+        /// before the call began.
         has_more: bool,
     },
-    /// The changes after the cursor are not to be had: forget all that was derived from the feed.
+    /// The changes after the cursor are not available: the reader must discard all that it derived from the feed.
     Resync {
-        /// Where to go on.
+        /// The cursor for the next poll.
         next: Cursor,
     },
 }
 
-/// One thing that changed.
+/// One published change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Changed {
     /// A key was added, replaced, revoked or purged.
     Key {
-        /// Which key.
+        /// The key.
         id: KeyId,
-        /// The revision it is at since; of a purged key, one above its last.
+        /// The revision since the change; of a purged key, one above its last.
         revision: u64,
     },
     /// A cutoff was set or moved back, or a tenant was removed: any key in its scope may have ended.
     Cutoff {
-        /// Whose keys.
+        /// The keys that the cutoff binds.
         scope: CutoffScope,
     },
     /// The oldest events were removed from the log.
     EventsCut {
-        /// The number of the last of them.
+        /// The number of the last removed event.
         through: u64,
     },
 }
 
 impl Changed {
-    /// Puts a tenant in the place of its owner, if the change tells of one: readers do more than they have to.
+    /// Replaces the owner by its tenant if the change names an owner of it. Readers then discard more than necessary,
+    /// which is safe.
     pub(crate) fn forget_owner(&mut self, of: &TenantId) {
         match self {
             Self::Cutoff { scope } if scope.tenant() == Some(of) => *scope = of.into(),
@@ -103,7 +105,7 @@ impl Changed {
     }
 }
 
-/// The text is not a feed cursor.
+/// Error for a text that is not a feed cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the feed cursor is malformed")]
 pub struct FeedCursorError;

@@ -1,4 +1,4 @@
-//! Keys in this process's memory.
+//! The in-memory backend.
 
 mod state;
 
@@ -18,20 +18,20 @@ use super::{
 use crate::audit::SealedEvent;
 use crate::key::{KeyId, StoredKey, TenantId};
 
-/// Keys in this process's memory: for tests, and for applications that issue anew at each start.
+/// Store in this process's memory, for tests and for applications that issue their keys anew at each start.
 ///
-/// Clones share their keys. Nothing is written to disk: all is gone with the process. Keys, events and the
-/// ids of commits are kept as long as the store lives, and the feed the last 65,536 changes. Waiting for a change
-/// needs a tokio runtime with its timer enabled.
+/// Clones share their keys. The store writes nothing to disk: its contents end with the process. It keeps keys, events
+/// and the ids of commits as long as it lives, and the last 65,536 changes of the feed. Waiting for a change needs a
+/// tokio runtime with its timer enabled.
 #[derive(Clone)]
 pub struct MemoryStore {
     state: Arc<RwLock<State>>,
-    /// The position after the last commit, for those who wait for one.
+    /// The position after the last commit, for calls that wait for one.
     position: Arc<watch::Sender<u64>>,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -41,7 +41,7 @@ impl MemoryStore {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        // A commit is checked whole before the first change, and nothing panics between changes.
+        // INVARIANT: a commit is checked whole before the first change, and no code between changes panics.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl KeyStore for MemoryStore {
         after: Option<&Cursor>,
         wait: Duration,
     ) -> Result<FeedPage, StoreError> {
-        // Subscribed before the first look, so that no commit falls between the two.
+        // Subscribed before the first read, so that no commit falls between the two.
         let mut position = self.position.subscribe();
         let page = self.read().changes(after);
         match &page {
@@ -94,7 +94,7 @@ impl KeyStore for MemoryStore {
                 "waiting needs a tokio runtime".into(),
             ));
         }
-        // Either outcome only says when to look again.
+        // Either outcome only says when to read again.
         let _ = tokio::time::timeout(wait, position.changed()).await;
         Ok(self.read().changes(after))
     }

@@ -1,4 +1,4 @@
-//! What became of a commit.
+//! The outcome of a commit.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -6,16 +6,18 @@ use time::OffsetDateTime;
 use super::CutoffScope;
 use crate::key::StoredKey;
 
-/// What became of a commit. Serializes, so that a store can remember it for those who ask again.
+/// The result of a commit.
+///
+/// It can be serialized, so that a store can remember it and return it again to a retry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
-    /// The store's position after it.
+    /// The store's position after the commit.
     pub position: u64,
-    /// What became of each change, in their order.
+    /// The outcome of each change, in their order.
     pub outcomes: Vec<Outcome>,
 }
 
-/// What became of one change.
+/// The outcome of one change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,54 +28,55 @@ pub enum Outcome {
     Replaced,
     /// The key was revoked by this commit.
     Revoked,
-    /// The key had been revoked before. It stays as it was.
+    /// The key was revoked before this commit. It stays as it was.
     AlreadyRevoked {
-        /// When it was revoked.
+        /// The instant of the first revocation.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// There is no such key to revoke or purge.
+    /// The key to revoke or purge does not exist.
     Missing,
     /// The digest was replaced.
     Rehashed,
-    /// The digest had changed, or the key was revoked or missing: nothing was done.
+    /// The digest had changed, or the key was revoked or missing: the store changed nothing.
     NotRehashed,
     /// The key was removed.
     Purged,
-    /// The key has not ended before the instant that the purge named. It stays as it was.
+    /// The key did not end before the instant of the purge. It stays as it was.
     NotPurged,
-    /// What was stored of the tenant was removed.
+    /// The tenant's stored data was removed.
     TenantRemoved,
     /// The tenant has keys, revoked ones included. It stays as it was.
     TenantHasKeys,
     /// The events were removed.
     EventsCut,
-    /// No event is stored with that number and hash. The log stays as it was.
+    /// No stored event has that number and hash. The log stays as it was.
     EventsNotCut,
     /// The cutoff was set.
     CutOff,
-    /// A later cutoff stood already.
+    /// An equal or later cutoff was already set.
     AlreadyCutOff,
     /// The cutoff was moved back.
     CutoffLowered,
-    /// The cutoff was not moved back: it does not stand where it was read, or would not have been earlier.
+    /// The cutoff was not moved back: it is not at the instant that was read, or the new one is not earlier.
     CutoffStands {
-        /// Where it stands, if one was set.
+        /// The stored cutoff, if one is set.
         #[serde(with = "time::serde::rfc3339::option")]
         at: Option<OffsetDateTime>,
     },
     /// The cutoff was not moved back: a key that is not revoked as stored would live again.
     WouldRevive,
-    /// What stands under the setting's name: the value given, or the one that was there.
+    /// The value stored under the setting's name: the given one, or the one that was there before.
     Setting {
-        /// The value that stands.
+        /// The stored value.
         stands: String,
     },
 }
 
 impl Outcome {
-    /// Whether the change altered anything that others must learn of. A rehash did not: it changes neither
-    /// what a key may do nor who holds it.
+    /// Returns whether the change is published: its event is recorded, and the feed reports it.
+    ///
+    /// A rehash is not: it changes neither the powers of a key nor its holder.
     #[must_use]
     pub fn is_news(&self) -> bool {
         matches!(
@@ -89,11 +92,11 @@ impl Outcome {
         )
     }
 
-    /// The outcome of [moving a cutoff back](crate::store::Change::LowerCutoff), given the instant at which the cutoff
-    /// stands and the keys that are not revoked as stored: at least those in its scope issued from `to` on.
+    /// Decides whether a cutoff [moves back](crate::store::Change::LowerCutoff).
     ///
-    /// The keys that it would revive are those issued from `to` on and before `from`. The backend moves the cutoff if
-    /// the outcome is [`CutoffLowered`](Self::CutoffLowered).
+    /// `stands` is the stored cutoff, and `unrevoked` yields keys that are not revoked as stored: at least those in the
+    /// scope issued from `to` on. The move would revive the keys issued from `to` on and before `from`. The backend
+    /// moves the cutoff if the outcome is [`CutoffLowered`](Self::CutoffLowered).
     pub fn of_lowering<'a>(
         scope: &CutoffScope,
         (from, to): (OffsetDateTime, OffsetDateTime),
@@ -114,7 +117,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome of a [purge](crate::store::Change::Purge), given the key that the transaction reads.
+    /// Decides a [purge](crate::store::Change::Purge), given the key that the transaction reads.
     ///
     /// A key ended before the instant if it was revoked or expired earlier. A cutoff alone does not count: it says when
     /// keys were issued, not when they ended. The backend removes the key and its usage if the outcome is

@@ -1,4 +1,4 @@
-//! Usage that this node has seen and not yet handed to the store.
+//! Usage that this node has recorded and not yet sent to the store.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -9,26 +9,26 @@ use super::{ChangeId, KeyStore, StoreError, Usage};
 use crate::key::KeyId;
 use crate::random::RandomSource;
 
-/// Most keys in one batch.
+/// Maximum number of keys in one batch.
 const BATCH: usize = 1_000;
 
-/// Usage that is still to be merged into the store, key by key.
+/// Usage per key that is still to be merged into the store.
 ///
-/// It is taken down where keys are verified, and collected from there. Batches in flight keep their id until the
-/// store has taken them, so that an answer that was lost counts nothing twice.
+/// The verifier records usage, and this type collects it from there. Batches in flight keep their id until the store
+/// has taken them, so that a lost answer counts nothing twice.
 pub(crate) struct PendingUsage {
     store: Arc<dyn KeyStore>,
     source: Arc<dyn UsageSource>,
     in_flight: Mutex<VecDeque<Arc<Batch>>>,
 }
 
-/// Where usage is taken down.
+/// The recorder of usage.
 pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
-    /// All that was taken down since the last time.
+    /// Takes all usage recorded since the last call.
     fn collect(&self) -> Vec<(KeyId, Usage)>;
-    /// A monotonic clock.
+    /// Reads a monotonic clock.
     fn elapsed(&self) -> Option<Duration>;
-    /// What will be collected of a key.
+    /// Returns the usage of a key that is not yet collected.
     fn peek(&self, id: KeyId) -> Option<Usage>;
 }
 
@@ -39,10 +39,11 @@ struct Batch {
     at: Option<Duration>,
 }
 
-/// Most batches on their way. With more, what is seen is left where it was taken down.
+/// Maximum number of batches in flight. Beyond it, usage stays with its source.
 const MOST_IN_FLIGHT: usize = 1_000;
 
-/// For how long a batch may be tried: a store remembers its id for ten minutes, and would then count it twice.
+/// Time for which a batch may be retried: a store remembers its id for ten minutes, and would count it twice
+/// afterwards.
 const MOST_TIME: Duration = Duration::from_secs(9 * 60);
 
 impl PendingUsage {
@@ -54,14 +55,14 @@ impl PendingUsage {
         }
     }
 
-    /// Hands what was seen until now to the store; for how many keys.
+    /// Sends the usage recorded until now to the store, and returns the number of keys.
     ///
-    /// A batch that the store refuses for good is given up: losing some usage harms nobody, and else no other would
-    /// ever be handed on.
+    /// A batch that the store refuses for good is dropped: the loss of some usage is harmless, and the batch would
+    /// block all later ones.
     pub(crate) async fn flush(&self, random: &dyn RandomSource) -> Result<usize, StoreError> {
         let usage = self.store.usage().ok_or(StoreError::Unsupported)?;
         let mut keys = 0;
-        // What is seen from here on is the next one's, so that this one ends.
+        // Usage recorded from here on belongs to the next flush, so that this one ends.
         for batch in self.begin(random) {
             let (id, entries) = (&batch.id, &batch.entries);
             let merged = usage.merge(*id, entries).await;
@@ -70,7 +71,7 @@ impl PendingUsage {
                 Err(StoreError::Unavailable(_) | StoreError::Indeterminate(_))
             );
             if !may_succeed_later {
-                // By id: another flush may have brought the same batch home.
+                // By id: another flush may have completed the same batch.
                 self.in_flight().retain(|in_flight| in_flight.id != *id);
             }
             merged?;
@@ -79,7 +80,8 @@ impl PendingUsage {
         Ok(keys)
     }
 
-    /// How these keys have been used, as far as the store and this node know; none if the store keeps no usage.
+    /// Returns how these keys have been used, as far as the store and this node know; `None` if the store keeps no
+    /// usage.
     pub(crate) async fn read(
         &self,
         ids: &[KeyId],
@@ -87,7 +89,7 @@ impl PendingUsage {
         let Some(usage) = self.store.usage() else {
             return Ok(None);
         };
-        // Before the store is asked: what a flush carries over meanwhile is then seen twice rather than not at all.
+        // Before the store is asked: usage that a flush moves meanwhile is then seen twice rather than missed.
         let here = self.known_of(ids);
         let stored = usage.read(ids).await?;
         if stored.len() != ids.len() {
@@ -102,11 +104,11 @@ impl PendingUsage {
         Ok(Some(known.collect()))
     }
 
-    /// What this node knows of these keys' use. What is on its way may be in the store already: of that, only the
-    /// instant can be counted twice without harm.
+    /// Returns this node's usage of these keys. Of a batch in flight, which the store may have merged already, it takes
+    /// only the instant: that may be merged twice without harm.
     fn known_of(&self, ids: &[KeyId]) -> HashMap<KeyId, Usage> {
         let (peeked, in_flight): (HashMap<_, _>, Vec<_>) = {
-            // What is collected meanwhile would be seen in neither.
+            // Under the lock of the batches: usage collected between the two reads would appear in neither.
             let in_flight = self.in_flight();
             let peeked = ids.iter().map(|id| (*id, self.source.peek(*id)));
             (peeked.collect(), in_flight.iter().map(Arc::clone).collect())
@@ -126,7 +128,7 @@ impl PendingUsage {
         known.filter_map(|(id, usage)| Some((id, usage?))).collect()
     }
 
-    /// The batches that are on their way already, and all that was seen since, cut into batches.
+    /// Returns the batches in flight and all usage recorded since, cut into batches.
     fn begin(&self, random: &dyn RandomSource) -> Vec<Arc<Batch>> {
         let now = self.source.elapsed();
         let mut in_flight = self.in_flight();

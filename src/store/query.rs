@@ -1,4 +1,4 @@
-//! Listing a tenant's keys page by page, as a backend sees it.
+//! Listing a tenant's keys page by page, from a backend's side.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 
 use crate::key::{KeyId, Principal, StoredKey, TenantId};
 
-/// Which keys a backend is to list: one tenant's, which of them, from where on, how many.
+/// Query for one page of a tenant's keys: filters, position and page size.
 ///
-/// The manager makes these of a [`manager::KeyQuery`](crate::manager::KeyQuery); all in it is about columns.
+/// The manager builds it from a [`manager::KeyQuery`](crate::manager::KeyQuery); it refers to columns only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListQuery {
     tenant: TenantId,
@@ -21,26 +21,26 @@ pub struct ListQuery {
     latest: bool,
 }
 
-/// Which parts of a tenant's list are wanted.
+/// The requested parts of a tenant's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Segments {
     /// The keys that are not revoked as stored, newest first.
     Live,
-    /// These, and after them the revoked ones in the order in which they were revoked.
+    /// The keys of `Live`, and after them the revoked ones in the order in which they were revoked.
     LiveThenRevoked,
-    /// The revoked ones alone.
+    /// Only the revoked keys.
     Revoked,
 }
 
-/// How many keys the backends of this crate look at for one page. More than fit on a page, so that a page without a
+/// Number of keys that the backends of this crate scan for one page. More than fit on a page, so that a page without a
 /// filter is full.
 pub(super) const MOST_SCANNED: usize = 4_096;
 
 impl ListQuery {
-    /// Most keys on a page.
+    /// Maximum number of keys on a page.
     pub const MAX_LIMIT: u16 = 1_000;
 
-    /// The keys of a tenant that are not revoked, newest first, 50 to a page.
+    /// Lists the keys of a tenant that are not revoked, newest first, 50 to a page.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
         Self {
@@ -53,91 +53,95 @@ impl ListQuery {
         }
     }
 
-    /// Lists these segments.
+    /// Selects the segments to list.
     #[must_use]
     pub fn listing(mut self, segments: Segments) -> Self {
         self.segments = segments;
         self
     }
 
-    /// Only the keys that this filter admits; several must all admit a key.
+    /// Adds a filter; a key is listed only if all filters admit it.
     #[must_use]
     pub fn only(mut self, filter: KeyFilter) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// How many keys to a page: at least 1, at most [`MAX_LIMIT`](Self::MAX_LIMIT). Other numbers mean the nearest.
+    /// Sets the page size: at least 1, at most [`MAX_LIMIT`](Self::MAX_LIMIT).
+    ///
+    /// A number outside these bounds means the nearest bound.
     #[must_use]
     pub fn limit(mut self, limit: u16) -> Self {
         self.limit = NonZeroU16::new(limit.min(Self::MAX_LIMIT)).unwrap_or(NonZeroU16::MIN);
         self
     }
 
-    /// Begins after this place.
+    /// Starts the page after this position.
     #[must_use]
     pub fn after(mut self, position: ListPosition) -> Self {
         self.after = Some(position);
         self
     }
 
-    /// The answer must not lag: it shows every commit that returned before.
+    /// Demands the latest state: the answer must show every commit that returned before.
     #[must_use]
     pub fn at_latest(mut self) -> Self {
         self.latest = true;
         self
     }
 
-    /// Whose keys.
+    /// Returns the tenant of the keys.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Which parts of the list.
+    /// Returns the segments to list.
     #[must_use]
     pub fn segments(&self) -> Segments {
         self.segments
     }
 
-    /// Whether the keys that are not revoked as stored are listed.
+    /// Returns whether the keys that are not revoked as stored are listed.
     #[must_use]
     pub fn lists_live(&self) -> bool {
         self.segments != Segments::Revoked
     }
 
-    /// Whether the revoked keys are listed.
+    /// Returns whether the revoked keys are listed.
     #[must_use]
     pub fn lists_revoked(&self) -> bool {
         self.segments != Segments::Live
     }
 
-    /// What keys must meet to be listed.
+    /// Returns the filters that a listed key must meet.
     #[must_use]
     pub fn filters(&self) -> &[KeyFilter] {
         &self.filters
     }
 
-    /// Whether all filters admit this key. It knows kinds of filters that the backend may not: match on
-    /// [`filters`](Self::filters) first, and refuse those.
+    /// Returns whether all filters admit this key.
+    ///
+    /// It knows kinds of filters that the backend may not: match on [`filters`](Self::filters) first, and refuse those.
     #[must_use]
     pub fn admits(&self, key: &StoredKey) -> bool {
         self.filters.iter().all(|filter| filter.admits(key))
     }
 
-    /// How many keys to a page.
+    /// Returns the page size in keys.
     #[must_use]
     pub fn page_size(&self) -> usize {
         self.limit.get().into()
     }
 
-    /// The place after which the page begins; none: at the top.
+    /// Returns the position after which the page begins; `None` for the first page.
     #[must_use]
     pub fn position(&self) -> Option<ListPosition> {
         self.after
     }
 
-    /// The position before which no key is listed: [`position`](Self::position), or a later one that a filter implies.
+    /// Returns the position before which no key is listed: [`position`](Self::position), or a later one that a filter
+    /// implies.
     pub(super) fn start(&self) -> Option<ListPosition> {
         let issued = self.filters.iter().filter_map(|filter| match filter {
             KeyFilter::IssuedBy(instant) => Some(ListPosition::Live {
@@ -149,32 +153,35 @@ impl ListQuery {
         issued.chain(self.after).max()
     }
 
-    /// Whether the answer must show every commit that returned before.
+    /// Returns whether the answer must show every commit that returned before.
     #[must_use]
     pub fn must_be_latest(&self) -> bool {
         self.latest
     }
 }
 
-/// What a key must meet to be listed. A store refuses a kind that it does not know as
-/// [`Unsupported`](super::StoreError::Unsupported).
+/// A filter that a key must meet to be listed.
+///
+/// A store refuses an unknown kind as [`Unsupported`](super::StoreError::Unsupported).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyFilter {
-    /// It belongs to this owner.
+    /// The key belongs to this owner.
     Owner(Principal),
-    /// Its title begins with these characters, upper and lower case as they are.
+    /// The key's title begins with these characters, compared with case.
     TitleStartsWith(Box<str>),
-    /// Its id lies between these two, both included.
+    /// The key's id lies between these two, both included.
     IdBetween(KeyId, KeyId),
-    /// It was issued at this instant or before.
+    /// The key was issued at this instant or before.
     IssuedBy(OffsetDateTime),
-    /// It expires, at this instant or before.
+    /// The key has an expiry, at this instant or before.
     ExpiresBy(OffsetDateTime),
 }
 
 impl KeyFilter {
-    /// Whether it admits this key: for backends that have no index for it, and to show what it means.
+    /// Returns whether the filter admits this key.
+    ///
+    /// It serves backends without an index for the filter, and defines the filter's meaning.
     #[must_use]
     pub fn admits(&self, key: &StoredKey) -> bool {
         match self {
@@ -187,7 +194,7 @@ impl KeyFilter {
     }
 }
 
-/// Shows no title: people paste whole keys into searches.
+/// Hides the title: operators paste whole keys into searches.
 impl fmt::Debug for KeyFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,28 +209,29 @@ impl fmt::Debug for KeyFilter {
     }
 }
 
-/// The place of a key in a list.
+/// The position of a key in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListPosition {
-    /// Among the keys that are not revoked: descending by creation, and by id among those of one microsecond.
+    /// A position among the keys that are not revoked: descending by creation, and by id among those of one
+    /// microsecond.
     Live {
-        /// When the key was issued, in microseconds since the Unix epoch.
+        /// The instant of issue, in microseconds since the Unix epoch.
         created_micros: i64,
-        /// Which key.
+        /// The key's id.
         id: KeyId,
     },
-    /// Among the revoked keys: ascending by the position of the commit that revoked them, and by id within one
-    /// commit.
+    /// A position among the revoked keys: ascending by the position of the commit that revoked them, and by id within
+    /// one commit.
     Revoked {
         /// The position of that commit.
         position: u64,
-        /// Which key.
+        /// The key's id.
         id: KeyId,
     },
 }
 
 impl ListPosition {
-    /// The place of this key.
+    /// Returns the position of this key.
     #[must_use]
     pub fn of(key: &StoredKey) -> Self {
         match &key.revocation {
@@ -239,7 +247,7 @@ impl ListPosition {
     }
 }
 
-/// In the order of a list: what is listed first is less.
+/// Compares in list order: a key that is listed first is less.
 impl Ord for ListPosition {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
@@ -269,7 +277,7 @@ impl PartialOrd for ListPosition {
     }
 }
 
-/// Microseconds since the Unix epoch: the years 0 to 9999 fit with much to spare.
+/// Converts to microseconds since the Unix epoch: the years 0 to 9999 fit with much to spare.
 pub(super) fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
@@ -277,12 +285,12 @@ pub(super) fn micros(at: OffsetDateTime) -> i64 {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What is on it, at most as many as were asked for.
+    /// The listed keys, at most as many as were asked for.
     pub items: Vec<T>,
-    /// The position after which the list goes on; `None` if nothing is left to look at.
+    /// The position after which the list continues; `None` if the end was reached.
     ///
-    /// It may be given although no key follows, and lies beyond the last item if the keys between them were looked at
-    /// and are not admitted.
+    /// `Some` does not promise that another key follows. The position lies beyond the last item if the backend scanned
+    /// keys between them that the filters do not admit.
     pub next: Option<ListPosition>,
 }
 

@@ -1,16 +1,16 @@
 //! Keys in one SQLite file (feature `sqlite`).
 //!
-//! | file | what it is about |
+//! | file | subject |
 //! |---|---|
-//! | `migrations/*.sql` | the tables, as a person can read and make them |
+//! | `migrations/*.sql` | the tables, which an operator can read and create by hand |
 //! | `connect.rs` | connections, and the file's schema |
-//! | `meta.rs` | the row that says where the store stands |
-//! | `row.rs` | one key as it stands in its row |
+//! | `meta.rs` | the row with the store's position and head of the event chain |
+//! | `row.rs` | one key as its row stores it |
 //! | `commit.rs` | making a set of changes |
 //! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
-//! | `readers.rs` | connections that read, side by side |
-//! | `turns.rs` | whose turn it is to list or to write |
-//! | `fault.rs` | what may go wrong, and what callers are told of it |
+//! | `readers.rs` | connections that read, in parallel |
+//! | `turns.rs` | queues per tenant for lists and writes |
+//! | `fault.rs` | private errors, and their mapping to the public one |
 
 mod commit;
 mod connect;
@@ -49,11 +49,11 @@ use super::{
 use crate::audit::SealedEvent;
 use crate::key::{KeyId, StoredKey, TenantId};
 
-/// Keys in one SQLite file, which several processes of one machine may have open.
+/// Store in one SQLite file, which several processes of one machine may have open.
 ///
 /// Clones share their connections: one that writes, some that look keys up for verifications, one that follows the
-/// change feed, and two that read lists, events and usage. All work is done off the executor, on at most one thread for
-/// each connection. It needs a tokio runtime with its timer enabled.
+/// change feed, and two that read lists, events and usage. All work runs off the executor, on at most one thread for
+/// each connection. The store needs a tokio runtime with its timer enabled.
 ///
 /// ```no_run
 /// use keyward::store::SqliteStore;
@@ -62,63 +62,68 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # Ok::<(), keyward::store::StoreError>(())
 /// ```
 ///
-/// # What it keeps
-/// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The ids of commits are remembered
-/// while they are among the last 100,000, and for at least a day. The change feed keeps the last 65,536 positions. How
-/// keys were used since the last [flush](crate::Keyward::flush_usage) is lost when the process is killed.
+/// # Durability and retention
+/// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The store remembers the ids of
+/// commits while they are among the last 100,000, and for at least a day. The change feed keeps the last 65,536
+/// positions. Usage of keys since the last [flush](crate::Keyward::flush_usage) is lost when the process is killed.
 ///
 /// # How long calls take
 /// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
 /// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
-/// never begins. Of one tenant's commits one waits for the connection that writes, and the others for that one, so that
-/// many imports of one tenant hold up no change of others; what only revokes waits for no other commit of its tenant.
-/// Of one tenant's lists and reads of events one runs at a time, and a list with filters looks at some
-/// thousand keys for one [page](KeyStore::list), so that many searches of one tenant hold up neither verifications nor
-/// the lists of others. A call that waits for changes ends within the wait asked for, plus the time of two such calls.
-/// It notices commits of other processes within some 25 milliseconds.
+/// never begins.
+///
+/// Of one tenant's commits, one waits for the connection that writes, and the others wait for that one, so that many
+/// imports of one tenant delay no change of other tenants. A commit that only revokes keys waits for no other commit of
+/// its tenant. Of one tenant's lists and reads of events, one runs at a time, and a list with filters scans some
+/// thousand keys for one [page](KeyStore::list), so that many searches of one tenant delay neither verifications nor
+/// the lists of other tenants.
+///
+/// A call that waits for changes ends within the wait asked for, plus the time of two such calls. It notices commits of
+/// other processes within some 25 milliseconds.
 ///
 /// # The file
-/// All tables are named `keyward_…`, so that it may be a file of the host's. It has to be on a local disk: SQLite's
-/// locks do not work over a network. Back it up with SQLite's own means (`sqlite3 keys.db ".backup …"`), not by copying
-/// it while it is open.
+/// All tables are named `keyward_…`, so that they may share a file of the host application. The file has to be on a
+/// local disk: SQLite's locks do not work over a network. Back it up with SQLite's own means
+/// (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
 ///
 /// # Restoring a backup
-/// A backup brings back keys as they were: those that were revoked or suspended since it was made, and powers that keys
-/// have lost since.
+/// A backup brings back keys as they were: those that were revoked or suspended since the backup was made, and powers
+/// that keys have lost since.
 ///
 /// 1. Stop all processes that have the file open.
-/// 2. Put the backup in its place, and remove the files beside it whose names end in `-wal` and `-shm`.
-/// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change
-///    feed for the new one.
+/// 2. Put the backup in its place, and remove the files beside it with names that end in `-wal` and `-shm`.
+/// 3. Open it, and call [`begin_new_history`](Self::begin_new_history), so that no process mistakes the old change feed
+///    for the new one.
 /// 4. [Replay](crate::manager::KeyManager::replay_restrictions) the restrictions that you exported, for each tenant.
 ///    Without an export call [`deny_issued_before`](crate::manager::KeyManager::deny_issued_before), which ends all
 ///    keys.
-/// 5. Purge, remove and cut again what was [removed](crate::manager::KeyManager::purge) since the backup was made.
+/// 5. Repeat each [purge](crate::manager::KeyManager::purge), removal and cut made since the backup.
 /// 6. Start the processes.
 ///
-/// On Unix it is noticed when another file is renamed into the place of the open one, or when the open one is removed:
-/// every call then fails until the process is restarted. A file that is copied over the open one is not noticed.
+/// On Unix the store notices when another file is renamed into the place of the open one, or when the open one is
+/// removed: every call then fails until the process is restarted. It does not notice a file that is copied over the
+/// open one.
 ///
-/// # Who may read it
-/// The file holds no secret, but names, and digests from which a weak secret could be guessed. Protect it, and the
-/// files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of what was
-/// removed. SQLite creates it with the permissions that the process's `umask` leaves.
+/// # Security
+/// The file holds no secret, but it holds names, and digests from which an attacker could guess a weak secret. Protect
+/// it, and the files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of
+/// removed data. SQLite creates the file with the permissions that the process's `umask` leaves.
 ///
 /// # Versions
 /// This version opens a file of a later version if that file allows it (`oldest_reader`).
 ///
-/// # What is not readable
-/// A row that somebody has edited into nonsense is a key that cannot be read: it is listed as such, is never granted,
-/// and can still be revoked. One whose tenant cannot be read is in nobody's list, and [`StoreError::Corrupt`]. Damaged
-/// pages are [`StoreError::Corrupt`] where SQLite notices. It keeps no checksums: what is changed behind its back and
-/// still makes sense is believed. An event that stands under another tenant than its own is [`StoreError::Corrupt`] to
-/// whoever reads that tenant's events or all; the tenant whose event it was misses it, and cannot tell.
+/// # Damaged files
+/// A row that was edited by hand into nonsense is an unreadable key: lists show it as such, it is never granted, and it
+/// can still be revoked. A row with an unreadable tenant is in no tenant's list, and [`StoreError::Corrupt`]. Damaged
+/// pages are [`StoreError::Corrupt`] if SQLite notices. The store keeps no checksums: it believes a change behind its
+/// back that still makes sense. An event filed under another tenant than its own is [`StoreError::Corrupt`] to a reader
+/// of that tenant's events or of all events; the event's own tenant misses it, and cannot detect the loss.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
 }
 
-/// How a file is opened.
+/// Options for opening a file.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     readers: usize,
@@ -130,30 +135,30 @@ struct Shared {
     file: File,
     identity: Identity,
     patience: Duration,
-    /// Whose turn it is to write: those who wait hold no thread. None after a commit failed: what is then known of the
-    /// file is found out anew.
+    /// The connection that writes; calls that wait for it hold no thread. `None` after a failed commit: the next write
+    /// opens a new connection, and so trusts no state of the old one.
     writer: Arc<Mutex<Option<Connection>>>,
-    /// Each kind of read waits for its own connections: no list holds a verification or the change feed up.
+    /// Each kind of read waits for its own connections: no list delays a verification or the change feed.
     lookups: Readers,
     feed: Readers,
     lists: Readers,
     list_turns: Turns<TenantId>,
     commit_turns: Turns<WriteQueue>,
-    /// The position after this process's last commit, for those who wait for one.
+    /// The position after this process's last commit, for calls that wait for one.
     position: watch::Sender<u64>,
 }
 
-/// How often whoever waits for news looks for commits of other processes.
+/// Interval at which a waiting call looks for commits of other processes.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// How long a vacuum is waited for.
+/// Time limit of a vacuum.
 const VACUUM_LIMIT: Duration = Duration::from_secs(3_600);
 
-/// Connections that read lists, events and usage.
+/// Number of connections that read lists, events and usage.
 const LISTS: usize = 2;
 
 impl SqliteOptions {
-    /// Four connections that look keys up, and five seconds of patience.
+    /// Creates the default options: four connections that look keys up, and five seconds of patience.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -163,15 +168,18 @@ impl SqliteOptions {
         }
     }
 
-    /// Opens no file in which there are no tables of Keyward's yet, and creates none: for a store that has been in use,
-    /// so that a file that was lost, emptied or misnamed is noticed at start, and not by everybody's key being refused.
+    /// Requires that the file already holds Keyward's tables: otherwise [`open`](Self::open) fails, and creates neither
+    /// file nor tables.
+    ///
+    /// Set it for a store that has been in use, so that a lost, emptied or misnamed file is noticed at start, and not
+    /// by the refusal of every key.
     #[must_use]
     pub fn must_exist(mut self) -> Self {
         self.is_to_exist = true;
         self
     }
 
-    /// How many connections look keys up for verifications: at least one.
+    /// Sets the number of connections that look keys up for verifications: at least one.
     ///
     /// Besides these, one connection follows the change feed, and two read lists, events and usage.
     #[must_use]
@@ -180,17 +188,19 @@ impl SqliteOptions {
         self
     }
 
-    /// How long a call waits for its turn, and how long for SQLite. A commit that is given up then is
-    /// [`Indeterminate`](StoreError::Indeterminate), so let it be longer than any checkpoint takes.
+    /// Sets how long a call waits for its turn, and how long for SQLite.
     ///
-    /// Two minutes at most, so that every commit has ended within ten.
+    /// A commit that is given up after that time is [`Indeterminate`](StoreError::Indeterminate), so choose a time
+    /// longer than any checkpoint takes. The maximum is two minutes, so that every commit has ended within ten.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience.min(Duration::from_secs(2 * 60));
         self
     }
 
-    /// Opens the file, creates it, or brings it to this version's schema. Blocks meanwhile: call it once, at start.
+    /// Opens the file, creates it, or migrates it to this version's schema.
+    ///
+    /// The call blocks meanwhile: call it once, at start.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the file cannot be opened or written, another process holds it for too long, it
@@ -228,7 +238,7 @@ impl Default for SqliteOptions {
 }
 
 impl SqliteStore {
-    /// Opens the file as [`SqliteOptions::new`] has it.
+    /// Opens the file with [`SqliteOptions::new`].
     ///
     /// # Errors
     /// As [`SqliteOptions::open`].
@@ -236,8 +246,9 @@ impl SqliteStore {
         SqliteOptions::new().open(path)
     }
 
-    /// Makes all readers of the news start anew, as they have to once a backup was restored: what they heard is of
-    /// another history.
+    /// Makes all readers of the change feed resynchronize.
+    ///
+    /// An operator calls it after a backup was restored: the changes that readers saw before are of another history.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -249,21 +260,21 @@ impl SqliteStore {
                 transaction.execute("UPDATE keyward_meta SET history = random()", [])?;
                 Ok(())
             },
-            // Whoever waits for news is to look.
+            // Wakes the calls that wait for changes.
             |shared, ()| shared.position.send_modify(|_| {}),
         )
         .await
     }
 
-    /// Writes the whole file anew and empties the write-ahead log, so that nothing that was removed is left in them.
+    /// Rewrites the whole file and empties the write-ahead log, so that neither keeps removed data.
     ///
-    /// Deleted rows are overwritten at once, but copies can be left where SQLite moved rows between pages, and in the
+    /// SQLite overwrites deleted rows at once, but copies can remain where it moved rows between pages, and in the
     /// write-ahead log. Call it after keys, tenants or events were removed, at a quiet time: commits of all processes
     /// wait meanwhile, those that wait for longer than their [patience](SqliteOptions::patience) fail, and the disk
-    /// needs room for two more copies of the file. If the file holds tables of the host's without an `INTEGER PRIMARY
-    /// KEY`, their row ids change.
+    /// needs room for two more copies of the file. If the file holds tables of the host application without an
+    /// `INTEGER PRIMARY KEY`, their row ids change.
     ///
-    /// It goes on to its end if the future is dropped.
+    /// The work continues to its end if the future is dropped.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again
@@ -275,7 +286,7 @@ impl SqliteStore {
         let work = move || {
             let _turn = turn;
             shared.check_file()?;
-            // Of its own, so that the one that commits keeps its prepared statements.
+            // A separate connection, so that the one that commits keeps its prepared statements.
             let connection = shared.file.writer()?;
             shared.check_file()?;
             purge::vacuum(&connection)
@@ -308,8 +319,8 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs a read on one of `readers` off the executor, in a transaction of its own: all of it is of one moment. If a
-    /// tenant is given, the read first waits for that tenant's turn.
+    /// Runs a read on one of `readers` off the executor, in its own transaction: the read sees the store at one moment.
+    /// If a tenant is given, the read first waits for that tenant's turn.
     async fn look<T: Send + 'static>(
         &self,
         readers: impl Fn(&Shared) -> &Readers + Send + 'static,
@@ -344,8 +355,8 @@ impl SqliteStore {
         }
     }
 
-    /// Runs a write transaction off the executor and commits it: to its end, even if nobody waits for it any more. If a
-    /// line is given, it first waits for its turn in that.
+    /// Runs a write transaction off the executor and commits it. The work continues to its end, even if no caller waits
+    /// for it any more. If a queue is given, the call first waits for its turn in that.
     async fn change<T: Send + 'static>(
         &self,
         line: Option<WriteQueue>,
@@ -367,12 +378,13 @@ impl SqliteStore {
         let due = Instant::now() + patience;
         let work = move || {
             let _first_in_line = first_in_line;
-            // Where the runtime had no thread for it until now, it was given up already: it is not to begin long after.
+            // The caller has given up on this work if the runtime had no thread for it until now: it must not begin
+            // long after.
             if Instant::now() > due {
                 return Err(Fault::Late);
             }
             shared.check_file()?;
-            // Taken out, and put back only if all went well or was undone.
+            // Taken out, and put back only if the commit succeeded or was rolled back.
             let mut connection = match turn.take() {
                 Some(connection) => connection,
                 None => {
@@ -391,7 +403,7 @@ impl SqliteStore {
                     Ok(changed)
                 }
                 Err(fault) => {
-                    // It fails where SQLite has done it already. Then the connection is not used again.
+                    // The rollback fails if SQLite has rolled back already. The connection is then not used again.
                     if transaction.rollback().is_ok() {
                         *turn = Some(connection);
                     }
@@ -410,7 +422,7 @@ impl SqliteStore {
 }
 
 impl Shared {
-    /// That the file at the path is the one that was opened.
+    /// Checks that the file at the path is the one that was opened.
     fn check_file(&self) -> Result<(), Fault> {
         if self.file.identity()? == self.identity {
             Ok(())
@@ -420,7 +432,7 @@ impl Shared {
     }
 }
 
-/// How work that was done off the executor ended.
+/// The way in which work off the executor ended.
 enum Ended<T> {
     Done(T),
     Panicked,
@@ -434,7 +446,7 @@ async fn off_executor<T: Send + 'static>(
     let runtime = Handle::try_current().map_err(|none| StoreError::Unavailable(none.into()))?;
     match timeout(patience, runtime.spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(Ended::Done(done?)),
-        // The runtime is shutting down, and never began it.
+        // The runtime is shutting down, and the work never began.
         Ok(Err(stopped)) if stopped.is_cancelled() => Err(StoreError::Unavailable(stopped.into())),
         Ok(Err(_)) => Ok(Ended::Panicked),
         Err(_) => Ok(Ended::Late),
@@ -466,7 +478,7 @@ impl KeyStore for SqliteStore {
             note.store(is_so, Ordering::Release);
         };
         let committed = self.try_commit(set, Events::Appended, noting).await;
-        // No failure of the log stops a revocation: once more, without it.
+        // No failure of the log stops a revocation: retry without the log.
         if committed.is_err() && log_undid_all.load(Ordering::Acquire) {
             return self.try_commit(set, Events::LeftOut, |_| {}).await;
         }
@@ -478,9 +490,9 @@ impl KeyStore for SqliteStore {
         after: Option<&Cursor>,
         wait: Duration,
     ) -> Result<FeedPage, StoreError> {
-        // Nobody waits for a year.
+        // A day is longer than any caller waits, and the sum cannot overflow.
         let end = Instant::now() + wait.min(Duration::from_secs(86_400));
-        // Subscribed before the first look, so that no commit falls between the two.
+        // Subscribed before the first read, so that no commit falls between the two.
         let mut position = self.shared.position.subscribe();
         let look = || {
             let after = after.cloned();

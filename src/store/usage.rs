@@ -1,4 +1,4 @@
-//! When and how much keys are used.
+//! Recorded usage of keys.
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -7,23 +7,23 @@ use time::OffsetDateTime;
 use super::{ChangeId, StoreError};
 use crate::key::KeyId;
 
-/// How a key has been used.
+/// Recorded usage of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// When it was last used.
+    /// The instant of the last use.
     #[serde(with = "time::serde::rfc3339")]
     pub last_used_at: OffsetDateTime,
-    /// How many requests were granted.
+    /// The number of granted requests.
     pub granted: u64,
-    /// How many requests that proved possession of the key were refused all the same: it was not valid then, or did
-    /// not permit the request, or had too many in flight. Wrong secrets are not counted, nor what could not be decided
-    /// (503), nor what a second guard or the handler refused after the key was admitted.
+    /// The number of requests that proved possession of the key and were still refused: the key was not valid then, or
+    /// did not permit the request, or had too many requests in flight. It does not count wrong secrets, undecidable
+    /// requests (503), or requests that a second guard or the handler refused after the key was admitted.
     pub refused: u64,
 }
 
 impl Usage {
-    /// That a key was last used at this instant, and how many of its requests were granted and refused.
+    /// Creates a record of the last use and the numbers of granted and refused requests.
     #[must_use]
     pub const fn new(last_used_at: OffsetDateTime, granted: u64, refused: u64) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Usage {
         }
     }
 
-    /// Both together: the later instant, and the sums.
+    /// Merges two records: the later instant, and the sums.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {
         Self {
@@ -44,20 +44,22 @@ impl Usage {
     }
 }
 
-/// Keeps how keys are used. Apart from the keys themselves: it may lag, and losing some of it harms nobody.
+/// Storage of key usage.
+///
+/// It is separate from the keys themselves: it may lag, and losing some of it is harmless.
 #[async_trait]
 pub trait UsageStore: std::fmt::Debug + Send + Sync {
-    /// Merges a batch into what is kept, as [`Usage::merged`] does.
+    /// Merges a batch into the stored usage, as [`Usage::merged`] does.
     ///
     /// # Contract
-    /// All of the batch or nothing. A batch whose id was merged before is not merged again; an id is remembered for
-    /// at least ten minutes. Ids of keys that do not exist are passed over.
+    /// The store merges all of the batch or nothing. It does not merge again a batch with an id that was merged before,
+    /// and remembers an id for at least ten minutes. It ignores ids of keys that do not exist.
     ///
     /// # Errors
     /// [`StoreError`]; the caller keeps the batch and tries again.
     async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError>;
 
-    /// How these keys have been used, in the order asked; `None` for one that never was.
+    /// Returns how these keys have been used, in the order asked; `None` for a key that was never used.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,4 +1,4 @@
-//! What a memory store holds, and how a commit changes it.
+//! State of a memory store, and the effect of a commit on it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -14,10 +14,10 @@ use crate::store::{
     ListQuery, Outcome, Page, Precondition, StoreError, Usage,
 };
 
-/// Changes that the feed keeps.
+/// Number of changes that the feed keeps.
 const FEED_LENGTH: usize = 65_536;
 
-/// Changes that one look at the feed brings at most.
+/// Number of changes after which a page of the feed ends at the next commit.
 const FEED_PAGE: usize = 1_024;
 
 #[derive(Default)]
@@ -25,14 +25,14 @@ pub(super) struct State {
     history: u64,
     position: u64,
     keys: HashMap<KeyId, StoredKey>,
-    /// The ids of keys that were purged: they stay taken.
+    /// The ids of purged keys: they stay taken.
     purged: HashSet<KeyId>,
     tenants: HashMap<TenantId, Lists>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
     commits: HashMap<ChangeId, Committed>,
     feed: VecDeque<(u64, Changed)>,
-    /// The position after which the feed is whole.
+    /// The position after which the feed is complete.
     feed_begins: u64,
     head: ChainHead,
     events: Vec<SealedEvent>,
@@ -43,27 +43,27 @@ pub(super) struct State {
 /// The two segments of a tenant's list.
 #[derive(Default)]
 struct Lists {
-    /// By creation in microseconds, ascending: read backwards.
+    /// By creation in microseconds, ascending: lists read it backwards.
     live: BTreeSet<(i64, KeyId)>,
-    /// By the position of the commit that revoked them.
+    /// By the position of the commit that revoked the key.
     revoked: BTreeSet<(u64, KeyId)>,
 }
 
-/// What a commit is about to change: checked whole first, then applied without fail.
+/// Changes of one commit, checked whole first and then applied without an error.
 #[derive(Default)]
 struct Staged {
     keys: HashMap<KeyId, StoredKey>,
     purged: HashSet<KeyId>,
-    /// Tenants whose owners' cutoffs go.
+    /// Tenants that lose the cutoffs of their owners.
     removed: HashSet<TenantId>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
-    /// The number of the last event that goes.
+    /// The number of the last event to remove.
     cut_through: u64,
     news: Vec<Changed>,
 }
 
-/// Whether the removal of these tenants removes this cutoff.
+/// Returns whether the removal of these tenants removes this cutoff.
 fn removes(tenants: &HashSet<TenantId>, scope: &CutoffScope) -> bool {
     match scope {
         CutoffScope::Owner { tenant, .. } => tenants.contains(tenant),
@@ -100,7 +100,7 @@ impl State {
     pub(super) fn list(&self, query: &ListQuery) -> Page<StoredKey> {
         let none = Lists::default();
         let lists = self.tenants.get(query.tenant()).unwrap_or(&none);
-        // The two segments, each cut to what comes after the cursor.
+        // The two segments, each cut to the part after the cursor.
         let (live_end, revoked_start) = match query.start() {
             None => (Bound::Unbounded, Bound::Unbounded),
             Some(ListPosition::Live { created_micros, id }) => {
@@ -297,7 +297,7 @@ impl State {
         Outcome::TenantRemoved
     }
 
-    /// The cutoff of one scope, as the changes made so far leave it.
+    /// Returns the cutoff of one scope, as the changes made so far leave it.
     fn cutoff_of(&self, scope: &CutoffScope, staged: &Staged) -> Option<OffsetDateTime> {
         let stored = || {
             self.cutoffs
@@ -325,7 +325,7 @@ impl State {
         self.purged.contains(&id) || staged.purged.contains(&id)
     }
 
-    /// Removes all that is kept of a key but its id and its events.
+    /// Removes the key and its usage, and keeps its id and its events.
     fn purge(&mut self, id: KeyId) {
         self.purged.insert(id);
         self.usage.remove(&id);
@@ -406,7 +406,7 @@ impl State {
         let mut reached = after.position;
         let mut has_more = false;
         for (position, news) in self.feed.range(start..) {
-            // A commit is told whole: a cursor cannot point into it.
+            // A page holds whole commits: a cursor cannot point into one.
             if items.len() >= FEED_PAGE && *position != reached {
                 has_more = true;
                 break;

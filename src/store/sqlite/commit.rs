@@ -1,7 +1,7 @@
 //! Making a set of changes.
 //!
-//! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that
-//! fails is undone by dropping the transaction.
+//! One transaction at a time writes, and it reads its own writes: it makes the changes in their order, and dropping the
+//! transaction undoes a set that fails.
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use time::OffsetDateTime;
@@ -17,15 +17,15 @@ use crate::store::{
 
 const OUTCOMES: &str = "the outcomes of a commit";
 
-/// What becomes of a set's events.
+/// The treatment of a set's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Events {
     Appended,
-    /// The set is of revocations alone, and the log would take the whole transaction down.
+    /// The set only revokes keys, and a failure of the log would undo the whole transaction.
     LeftOut,
 }
 
-/// Makes the changes, and remembers what became of them.
+/// Makes the changes, and remembers their outcomes.
 pub(super) fn commit(
     transaction: &mut Transaction<'_>,
     set: &ChangeSet,
@@ -74,9 +74,11 @@ fn remembered(transaction: &Transaction<'_>, id: ChangeId) -> Result<Option<Comm
         .map_err(|_| Fault::Unreadable(OUTCOMES))
 }
 
-/// Ids are kept for as long as they are among the last 100,000, and for a day at the least: a clock that jumps forgets
-/// none of the latest, and a burst of commits none of today's. What bears an instant to come was written under a clock
-/// that was wrong.
+/// Remembers the result of a commit under its id.
+///
+/// Ids are kept while they are among the last 100,000, and for at least a day: a clock that jumps forgets none of the
+/// latest, and a burst of commits none of today's. An instant more than a day in the future comes from a wrong clock,
+/// and counts as old.
 fn remember(
     transaction: &Transaction<'_>,
     id: ChangeId,
@@ -88,7 +90,7 @@ fn remember(
             "INSERT INTO keyward_commits (id, made_at, committed) VALUES (?1, unixepoch(), ?2)",
         )?
         .execute(params![id.as_bytes(), text])?;
-    // Two for each that is added, so that what piled up goes, and no commit takes long.
+    // Two for each that is added, so that a backlog shrinks, and no commit takes long.
     transaction
         .prepare_cached(
             "DELETE FROM keyward_commits WHERE abs(made_at - unixepoch()) > 86400 AND number IN \
@@ -101,7 +103,7 @@ fn remember(
 fn holds(transaction: &Transaction<'_>, precondition: &Precondition) -> Result<bool, Fault> {
     match precondition {
         Precondition::UnrevokedKeysBelow { tenant, limit } => {
-            // No further than the limit: a count of its own could differ from what it counts.
+            // The count stops at the limit. A stored count could differ from the keys.
             let mut statement = transaction.prepare_cached(
                 "SELECT count(*) FROM (SELECT 1 FROM keyward_keys \
                  WHERE tenant = ?1 AND revoked_position IS NULL LIMIT ?2)",
@@ -123,7 +125,7 @@ fn holds(transaction: &Transaction<'_>, precondition: &Precondition) -> Result<b
     }
 }
 
-/// The latest cutoff that binds keys of this tenant and owner.
+/// Returns the latest cutoff that binds keys of this tenant and owner.
 fn cutoff(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -179,7 +181,7 @@ fn change_key(
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
     let read = row::find(transaction, id)?;
-    // A row of which half can be read may be revoked, and nothing else.
+    // A row that can be read only in part can be revoked, and accepts no other change.
     let stored = match change {
         Change::Revoke { .. } => read.map(|read| read.key),
         _ => read.map(row::Read::whole).transpose()?,
@@ -221,7 +223,7 @@ fn cut_off(
     Ok(Outcome::CutOff)
 }
 
-/// Moves a cutoff back. Rows are not decoded, so that a damaged one counts too.
+/// Moves a cutoff back. It does not decode rows, so that a damaged one counts too.
 fn lower(
     transaction: &Transaction<'_>,
     scope: &CutoffScope,

@@ -12,21 +12,21 @@ use super::fault::{Fault, OLDEST_SQLITE};
 /// The schema that this version writes, and the newest that it reads.
 const VERSION: i64 = 1;
 
-/// What brings a file from one version to the next, the first from none.
+/// Scripts that bring a file from one version to the next; the first creates the tables.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_create.sql")];
 
-/// Statements that each connection keeps prepared: all that there are, and lists with filters.
+/// Number of statements that each connection keeps prepared: all that the backend uses, and lists with filters.
 const STATEMENTS: usize = 64;
 
-/// The file, and how it is opened.
+/// The file, and the way to open it.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     path: PathBuf,
-    /// How long SQLite waits for a lock that another process holds.
+    /// Time for which SQLite waits for a lock that another process holds.
     patience: Duration,
 }
 
-/// What tells a file from another one that was put in its place.
+/// Identity of a file, which differs once another file is put in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     #[cfg(unix)]
@@ -37,12 +37,12 @@ pub(super) struct Identity {
 
 impl File {
     pub(super) fn new(path: &Path, patience: Duration) -> Result<Self, Fault> {
-        // The process may go to another folder.
+        // The process may change its working directory.
         let path = std::path::absolute(path)?;
         Ok(Self { path, patience })
     }
 
-    /// A connection that writes.
+    /// Opens a connection that writes.
     pub(super) fn writer(&self) -> Result<Connection, Fault> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure_writer(&connection)?;
@@ -50,7 +50,7 @@ impl File {
         Ok(connection)
     }
 
-    /// A connection that only reads. Even so it needs to write to the file's index of the log.
+    /// Opens a connection that only reads. It still opens the file for writing, as a reader writes to the log's index.
     pub(super) fn reader(&self) -> Result<Connection, Fault> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure_reader(&connection)?;
@@ -59,17 +59,17 @@ impl File {
     }
 
     fn connect(&self, flags: OpenFlags) -> Result<Connection, Fault> {
-        // Before it makes a file, or takes what it cannot read for damage.
+        // Before SQLite creates a file, or reports a newer format as damage.
         check_version(rusqlite::version_number())?;
-        // One thread at a time has it: SQLite need not lock it for each call.
+        // One thread at a time uses the connection: SQLite need not lock it for each call.
         let connection =
             Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         configure(&connection, self.patience)?;
         Ok(connection)
     }
 
-    /// Creates the file if it is not there, and brings it to this version's schema. Several processes may do so at
-    /// once.
+    /// Creates the file if it does not exist, and brings it to this version's schema. Several processes may do so at
+    /// the same time.
     pub(super) fn prepare(&self, is_to_exist: bool) -> Result<Connection, Fault> {
         let create = if is_to_exist {
             OpenFlags::empty()
@@ -87,7 +87,7 @@ impl File {
         Ok(connection)
     }
 
-    /// Switches the write-ahead log on. SQLite does not wait for others here, whatever its patience.
+    /// Switches the write-ahead log on. SQLite does not wait for other processes here, whatever its patience.
     fn write_ahead(&self, connection: &Connection) -> Result<(), Fault> {
         let begun = Instant::now();
         loop {
@@ -108,7 +108,7 @@ impl File {
         }
     }
 
-    /// What is at the path now.
+    /// Returns the identity of the file at the path now.
     pub(super) fn identity(&self) -> Result<Identity, Fault> {
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) => metadata,
@@ -124,10 +124,10 @@ impl File {
 /// `synchronous = FULL`, as SQLite numbers it.
 const FULL: i64 = 2;
 
-/// Pages in the log from which on a commit brings them into the file.
+/// Number of pages in the log from which on a commit moves them into the file.
 const CHECKPOINT: i64 = 1_000;
 
-/// Sets what holds for each connection.
+/// Applies the settings of every connection.
 fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
     connection.busy_timeout(patience)?;
     let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
@@ -140,16 +140,16 @@ fn configure(connection: &Connection, patience: Duration) -> Result<(), Fault> {
     // A commit is on the disk when it returns, on Apple's systems too.
     set(connection, "synchronous", FULL)?;
     set(connection, "fullfsync", 1)?;
-    // What stands in the file is not trusted to be as we would have written it.
+    // The file may not be as Keyward would have written it.
     set(connection, "trusted_schema", 0)?;
     set(connection, "cell_size_check", 1)?;
-    // Keyward's tables have no foreign keys. Those by which a host's tables point at them hold, however SQLite was
-    // built.
+    // Keyward's tables have no foreign keys. The host application's tables may point at them with foreign keys, and
+    // those hold, however SQLite was built.
     set(connection, "foreign_keys", 1)
 }
 
 fn configure_writer(connection: &Connection) -> Result<(), Fault> {
-    // Digests that were replaced are not to be found in the file's free pages.
+    // Replaced digests must not remain in the file's free pages.
     set(connection, "secure_delete", 1)?;
     // A SQLite that was built without checkpoints would let the log grow without end.
     set(connection, "wal_autocheckpoint", CHECKPOINT)
@@ -159,7 +159,7 @@ fn configure_reader(connection: &Connection) -> Result<(), Fault> {
     set(connection, "query_only", 1)
 }
 
-/// Checks that the file is still kept with a write-ahead log.
+/// Checks that the file still uses a write-ahead log.
 fn check_journal(connection: &Connection) -> Result<(), Fault> {
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode.eq_ignore_ascii_case("wal") {
@@ -171,14 +171,14 @@ fn check_journal(connection: &Connection) -> Result<(), Fault> {
     })
 }
 
-/// Sets a pragma and reads it back: SQLite passes over a pragma that it was built without, and a host may have linked
-/// one that is configured otherwise.
+/// Sets a pragma and reads it back: SQLite ignores a pragma that it was built without, and a host application may have
+/// linked a SQLite with other settings.
 fn set(connection: &Connection, name: &'static str, value: i64) -> Result<(), Fault> {
     connection.pragma_update(None, name, value)?;
     check_setting(name, value, read_back(connection, name)?)
 }
 
-/// What a pragma is set to; `None` if this SQLite does not know it.
+/// Returns the value of a pragma; `None` if this SQLite does not know it.
 fn read_back(connection: &Connection, name: &str) -> Result<Option<i64>, Fault> {
     let stands = connection.pragma_query_value(None, name, |row| row.get(0));
     Ok(stands.optional()?)
@@ -194,7 +194,7 @@ fn check_setting(name: &'static str, value: i64, stands: Option<i64>) -> Result<
     })
 }
 
-/// Whether the SQLite of this number will do.
+/// Checks that SQLite of this version number is new enough.
 fn check_version(number: i32) -> Result<(), Fault> {
     if number < OLDEST_SQLITE {
         return Err(Fault::TooOldSqlite(number));
@@ -212,7 +212,7 @@ impl Identity {
         }
     }
 
-    /// Where a file that is open cannot be replaced.
+    /// On other systems than Unix, a file that is open cannot be replaced.
     #[cfg(not(unix))]
     fn of(_: &fs::Metadata) -> Self {
         Self {}
@@ -225,7 +225,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read under the lock: somebody else may have just done it.
+    // Read under the lock: another process may have just migrated the file.
     let version = match is_prepared(&transaction)? {
         false => 0,
         true => {
@@ -241,7 +241,7 @@ fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     for migration in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(migration)?;
     }
-    // A file that may only be read is opened all the same, and begins this transaction: it is told by a write.
+    // SQLite opens a read-only file without an error, and begins this transaction: only a write shows it.
     transaction.execute("UPDATE keyward_meta SET oldest_reader = oldest_reader", [])?;
     if done < MIGRATIONS.len() {
         transaction.commit()?;
@@ -251,13 +251,13 @@ fn migrate(connection: &mut Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether Keyward's tables are there.
+/// Returns whether Keyward's tables exist.
 fn is_prepared(connection: &Connection) -> Result<bool, Fault> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'keyward_meta'";
     Ok(connection.prepare(sql)?.exists([])?)
 }
 
-/// Whether code of this version may use a file that says so.
+/// Checks that code of this version may use a file with this `oldest_reader`.
 pub(super) fn may_use(oldest_reader: i64) -> Result<(), Fault> {
     if oldest_reader > VERSION {
         return Err(Fault::TooNew(oldest_reader));
@@ -280,7 +280,7 @@ mod tests {
         );
     }
 
-    /// Settings that a file, a host's SQLite or an earlier user of a connection may have changed.
+    /// Settings that a file, a host application's SQLite or an earlier user of a connection may have changed.
     const OTHERWISE: &str = "PRAGMA synchronous = OFF; PRAGMA fullfsync = OFF; PRAGMA trusted_schema = ON; \
         PRAGMA cell_size_check = OFF; PRAGMA busy_timeout = 7; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; \
         PRAGMA wal_autocheckpoint = 0; PRAGMA query_only = OFF;";

@@ -11,7 +11,7 @@ use crate::store::{ChangeSet, Changed, Outcome};
 const WHAT: &str = "an event";
 const MOVED: &str = "an event that stands under another tenant than it tells of";
 
-/// Adds the events of a commit to the chain; the head after them.
+/// Appends the events of a commit to the chain, and returns the head after them.
 pub(super) fn append(
     transaction: &mut Transaction<'_>,
     set: &ChangeSet,
@@ -19,7 +19,7 @@ pub(super) fn append(
     outcomes: &[Outcome],
 ) -> Result<ChainHead, Fault> {
     let (sealed, next) = set.seal(head, outcomes);
-    // All or none: a chain is never left with half of them.
+    // All events or none: the chain never holds half of them.
     let mut savepoint = transaction.savepoint()?;
     let appended = sealed
         .iter()
@@ -31,8 +31,8 @@ pub(super) fn append(
         }
         // No failure of the log stops a revocation.
         Err(fault) if only_revokes(outcomes) => {
-            // Unless SQLite has undone everything by itself, as it may where the disk is full: then there is nothing to
-            // go on with, and what came next would be committed piece by piece.
+            // SQLite may have undone the whole transaction by itself, for example because the disk is full. The commit
+            // cannot continue then, as SQLite would commit each later change on its own.
             if savepoint.rollback().is_err() {
                 return Err(Fault::LogUndidAll(Box::new(fault)));
             }
@@ -80,11 +80,11 @@ fn only_revokes(outcomes: &[Outcome]) -> bool {
     news.all(|outcome| *outcome == Outcome::Revoked)
 }
 
-/// Up to `limit` events after the number given, of one tenant or of all.
+/// Returns up to `limit` events after the given number, of one tenant or of all.
 ///
-/// The column by which a tenant's are found stands outside of the chain, and is held against what the event says.
-/// Whoever reads the tenant that an event was moved away from misses it and is told nothing; whoever reads the one it
-/// was moved to is told, and whoever reads all.
+/// The column that finds a tenant's events is outside of the chain, and is compared with the tenant in the event. If an
+/// event was moved to another tenant, a reader of that tenant's events or of all events gets an error; a reader of the
+/// event's own tenant misses it without notice.
 pub(super) fn read(
     connection: &Connection,
     tenant: Option<&TenantId>,

@@ -1,30 +1,30 @@
-//! What may go wrong in a transaction, and what callers are told of it.
+//! Errors of a transaction, and their mapping to the errors that callers see.
 
 use rusqlite::ErrorCode;
 
 use crate::store::StoreError;
 
-/// The oldest SQLite that does all that is asked of it, as SQLite numbers itself.
+/// The oldest SQLite with all features that the backend uses, as SQLite numbers itself.
 pub(super) const OLDEST_SQLITE: i32 = 3_038_000;
 
-/// What went wrong in a transaction.
+/// An error of a transaction.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    /// The contract says so.
+    /// The store's contract refuses the change.
     #[error(transparent)]
     Refused(#[from] StoreError),
-    /// SQLite failed, and nothing was changed.
+    /// SQLite failed, and changed nothing.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// SQLite failed to commit: nobody knows whether it did. What it wrote before it failed may yet come to light when
-    /// the log is read after a crash.
+    /// SQLite failed to commit: the outcome is unknown. The writes before the failure may still take effect when the
+    /// log is read after a crash.
     #[error(transparent)]
     Commit(rusqlite::Error),
-    /// The log took no event, and SQLite has undone the whole transaction over it: of revocations, which no failure of
-    /// the log may stop. Nothing was changed.
+    /// The log took no event, and SQLite has therefore undone the whole transaction. The transaction only revoked keys,
+    /// and no failure of the log may stop that. SQLite changed nothing.
     #[error(transparent)]
     LogUndidAll(Box<Fault>),
-    /// A row cannot be read. Which one, and never what stands there: it may be a digest.
+    /// A row cannot be read. The error names the row's kind, and never its contents: they may be a digest.
     #[error("{0} cannot be read")]
     Unreadable(&'static str),
     /// A value cannot be written, such as a number beyond 2^63.
@@ -33,27 +33,27 @@ pub(super) enum Fault {
     /// The file is not the one that was opened.
     #[error("the file at this path is not the one that was opened; restart to use it")]
     Replaced,
-    /// The file is to be there, with Keyward's tables, and is not.
+    /// The file must exist and hold Keyward's tables, and does not.
     #[error("there are no keys in this file, and there are to be some")]
     Absent,
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
     TooNew(i64),
-    /// The SQLite that the host links lacks what the tables are made with.
+    /// The host application's SQLite lacks a feature that the tables need.
     #[error("SQLite {} is too old: Keyward needs {} or later", version(*.0), version(OLDEST_SQLITE))]
     TooOldSqlite(i32),
-    /// A setting that durability or secrecy rests on does not hold.
+    /// A setting that durability or secrecy depends on is not in force.
     #[error("SQLite did not set {name} to {value}")]
     NotSet {
         /// The pragma.
         name: &'static str,
-        /// What it was to be.
+        /// The required value.
         value: String,
     },
     /// The write-ahead log cannot be emptied.
     #[error("the write-ahead log is in use; try again")]
     LogInUse,
-    /// It was given up before it began.
+    /// The work was given up before it began.
     #[error("there was no thread for it in time")]
     Late,
     /// The operating system failed.
@@ -61,7 +61,7 @@ pub(super) enum Fault {
     Io(#[from] std::io::Error),
 }
 
-/// A version of SQLite as people write it.
+/// Formats a version of SQLite in the usual notation.
 fn version(number: i32) -> String {
     let (major, minor, patch) = (number / 1_000_000, number / 1_000 % 1_000, number % 1_000);
     format!("{major}.{minor}.{patch}")
@@ -89,7 +89,7 @@ impl From<Fault> for StoreError {
     }
 }
 
-/// Whether the file is not what this version wrote.
+/// Returns whether the error shows that the file is not as this version wrote it.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => matches!(
@@ -98,10 +98,10 @@ fn is_damage(error: &rusqlite::Error) -> bool {
                 | ErrorCode::NotADatabase
                 | ErrorCode::ConstraintViolation
                 | ErrorCode::TypeMismatch
-                // Such as a table or a column that is not there.
+                // For example a missing table or column.
                 | ErrorCode::Unknown
         ),
-        // A column of another kind, or a row that has to be there and is not.
+        // A column of another type, or a missing row that must exist.
         _ => true,
     }
 }

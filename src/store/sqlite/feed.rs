@@ -1,4 +1,4 @@
-//! What changed, in the order in which it was committed.
+//! The change feed: published changes in commit order.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -7,15 +7,15 @@ use super::meta::{Meta, signed, unsigned};
 use crate::key::TenantId;
 use crate::store::{Changed, Cursor, CutoffScope, FeedPage};
 
-/// Positions that the feed keeps.
+/// Number of positions that the feed keeps.
 const KEPT: u64 = 65_536;
 
-/// Changes that one look at the feed brings at most, but for the rest of a commit.
+/// Maximum number of changes on a page, except for the rest of a commit.
 const PAGE: usize = 1_024;
 
 const WHAT: &str = "the feed of changes";
 
-/// Adds the news of a commit, and forgets those that are older than the feed keeps.
+/// Appends the published changes of a commit, and deletes those older than the feed keeps.
 pub(super) fn append(
     transaction: &Transaction<'_>,
     position: u64,
@@ -33,12 +33,13 @@ pub(super) fn append(
     Ok(())
 }
 
-/// Puts a tenant in the place of its owners: whoever reads on does more than it has to, and nobody's name is left.
+/// Replaces the owners of a tenant by the tenant. Readers then discard more than necessary, which is safe, and the feed
+/// names no owner of the tenant.
 pub(super) fn forget_owners(transaction: &Transaction<'_>, tenant: &TenantId) -> Result<(), Fault> {
     let unwritable = |_| Fault::Unwritable(WHAT);
     let scope = CutoffScope::from(tenant);
     let whole = serde_json::to_string(&Changed::Cutoff { scope }).map_err(unwritable)?;
-    // As it stands within the text of a scope, but for the quotation mark that ends it.
+    // As the text of a scope begins, without the quotation mark that ends it.
     let owners = serde_json::to_string(&format!("owner {tenant} ")).map_err(unwritable)?;
     let owners = owners.strip_suffix('"').unwrap_or(&owners);
     transaction
@@ -47,10 +48,11 @@ pub(super) fn forget_owners(transaction: &Transaction<'_>, tenant: &TenantId) ->
     Ok(())
 }
 
-/// What changed after the cursor, as far as it is known. Within a transaction: the row of counters and the feed are to
-/// be of one moment.
+/// Returns the changes after the cursor, as far as the feed keeps them. The caller provides a transaction: the row of
+/// counters and the feed must be of one moment.
 ///
-/// Each position has news. Where that of one is missing, whether it was forgotten or deleted, readers start anew.
+/// Each position has at least one change. If those of a position are missing, because they expired or were deleted, the
+/// answer is `Resync`.
 pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result<FeedPage, Fault> {
     let meta = Meta::read(connection)?;
     let cursor = |position| Cursor {
@@ -74,7 +76,7 @@ pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result
     let mut has_more = false;
     while let Some(row) = rows.next()? {
         let position = unsigned(row.get(0)?)?;
-        // A commit is told whole: a cursor cannot point into it.
+        // A page holds whole commits: a cursor cannot point into one.
         if items.len() >= PAGE && position != reached {
             has_more = true;
             break;
@@ -97,7 +99,7 @@ pub(super) fn changes(connection: &Connection, after: Option<&Cursor>) -> Result
     })
 }
 
-/// Whether there is something to tell whoever has this cursor.
+/// Returns whether a poll with this cursor has something to report.
 pub(super) fn has_moved(connection: &Connection, after: &Cursor) -> Result<bool, Fault> {
     let meta = Meta::read(connection)?;
     Ok((meta.history, meta.position) != (after.history, after.position))
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
     use crate::store::CutoffScope;
 
-    /// A feed of so many positions.
+    /// Creates a feed of this many positions.
     fn feed(positions: u64) -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         let tables = include_str!("migrations/0001_create.sql");

@@ -1,6 +1,6 @@
 //! Listing a tenant's keys, page by page: each segment by its own index.
 //!
-//! A page with filters ends after a bounded number of keys, whether or not they are admitted: a read holds a
+//! A page with filters ends after a bounded number of keys, whether or not the filters admit them: a read occupies a
 //! connection, and keeps the write-ahead log from being reset. If few keys of all tenants lie in a range of ids, they
 //! are read by id.
 
@@ -14,12 +14,12 @@ use crate::key::StoredKey;
 use crate::store::query::MOST_SCANNED;
 use crate::store::{KeyFilter, ListPosition, ListQuery, Page, StoreError};
 
-/// One page. Within a transaction: all of it is to be of one moment.
+/// Reads one page. The caller provides a transaction: the page must show the store at one moment.
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Page<StoredKey>, Fault> {
     list_within(connection, query, MOST_SCANNED)
 }
 
-/// One page, for which no more than `most` keys of each segment are looked at.
+/// Reads one page, and scans no more than `most` keys of each segment for it.
 fn list_within(
     connection: &Connection,
     query: &ListQuery,
@@ -29,14 +29,14 @@ fn list_within(
     let live = (query.lists_live() && !is_after_live).then_some(Segment::Live);
     let revoked = query.lists_revoked().then_some(Segment::Revoked);
     let path = path(connection, query, most)?;
-    // One more than fits tells whether there are more.
+    // One more than fits shows whether more keys follow.
     let wanted = query.page_size() + 1;
     let mut page = Page {
         items: Vec::new(),
         next: None,
     };
     for segment in live.into_iter().chain(revoked) {
-        // Without a filter every key that is looked at is on the page.
+        // Without a filter every scanned key is on the page.
         let end = match path {
             Path::InOrder if !query.filters().is_empty() => segment.end(connection, query, most)?,
             _ => None,
@@ -57,7 +57,7 @@ fn list_within(
     Ok(page)
 }
 
-/// How the keys of a page are found.
+/// The way to find the keys of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Path {
     /// By the index of their segment.
@@ -66,7 +66,7 @@ enum Path {
     ById,
 }
 
-/// By id, if the query asks for a range in which fewer than `most` keys lie.
+/// Chooses the way by id, if the query asks for a range with fewer than `most` keys.
 fn path(connection: &Connection, query: &ListQuery, most: usize) -> Result<Path, Fault> {
     let range = query.filters().iter().find_map(|filter| match filter {
         KeyFilter::IdBetween(first, last) => Some((first, last)),
@@ -87,13 +87,13 @@ fn path(connection: &Connection, query: &ListQuery, most: usize) -> Result<Path,
 enum Segment {
     /// The keys that are not revoked as stored, newest first.
     Live,
-    /// The revoked ones, in the order in which they were revoked.
+    /// The revoked keys, in the order in which they were revoked.
     Revoked,
 }
 
-/// How a segment is asked for.
+/// Parts of a segment's SQL.
 struct Fragments {
-    /// What its index orders by.
+    /// The columns that its index orders by.
     place: &'static str,
     is_in: &'static str,
     is_after: &'static str,
@@ -121,7 +121,7 @@ impl Segment {
         }
     }
 
-    /// The place of the last of the `most` keys that come first; `None` if there are fewer.
+    /// Returns the position of the last of the first `most` keys; `None` if there are fewer.
     fn end(
         self,
         connection: &Connection,
@@ -150,14 +150,14 @@ impl Segment {
         }))
     }
 
-    /// The places of keys, whether or not a filter admits them. It is answered by the index alone.
+    /// Selects the positions of keys, whether or not a filter admits them. The index alone answers it.
     fn places(self, query: &ListQuery) -> BoundSelect {
         let Fragments { place, order, .. } = self.fragments();
         let select = BoundSelect::new(place, query, Path::InOrder);
         self.after_start(select, query).and(order, [])
     }
 
-    /// The keys that the query asks for, none of them after `end`.
+    /// Selects the keys that the query asks for, up to `end`.
     fn keys(
         self,
         query: &ListQuery,
@@ -194,7 +194,7 @@ struct BoundSelect {
 
 impl BoundSelect {
     fn new(columns: &str, query: &ListQuery, path: Path) -> Self {
-        // SQLite uses no index for a column with a plus: it might prefer a filter to where the page begins.
+        // SQLite uses no index for a column with a plus: it might prefer a filter's index to that of the page's start.
         let tenant = match path {
             Path::InOrder => "tenant = ?",
             Path::ById => "+tenant = ?",
@@ -259,11 +259,11 @@ impl BoundSelect {
     }
 }
 
-/// The values that a segment's index orders by.
+/// Returns the values of the columns that a segment's index orders by.
 fn values(place: ListPosition) -> [Value; 2] {
     let (at, id) = match place {
         ListPosition::Live { created_micros, id } => (created_micros, id),
-        // No position lies beyond what SQLite can write.
+        // No position is beyond the largest number that SQLite can write.
         ListPosition::Revoked { position, id } => (i64::try_from(position).unwrap_or(i64::MAX), id),
     };
     [at.into(), blob(id.to_bytes())]

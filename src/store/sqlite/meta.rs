@@ -1,4 +1,4 @@
-//! The row that says where the store stands.
+//! The row with the store's history, position and head of the event chain.
 
 use rusqlite::{Connection, params};
 
@@ -6,7 +6,7 @@ use super::connect::may_use;
 use super::fault::Fault;
 use crate::audit::ChainHead;
 
-/// Where the store stands.
+/// The store's history, position and head of the event chain.
 pub(super) struct Meta {
     pub(super) history: u64,
     pub(super) position: u64,
@@ -14,7 +14,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// Reads it, unless the file must no longer be used.
+    /// Reads the row, and fails if this version must no longer use the file.
     pub(super) fn read(connection: &Connection) -> Result<Self, Fault> {
         let mut statement = connection.prepare_cached(
             "SELECT oldest_reader, history, position, events, head FROM keyward_meta",
@@ -48,7 +48,7 @@ impl Meta {
     }
 }
 
-/// Refuses to go on with a file that this version must no longer use.
+/// Fails if this version must no longer use the file.
 pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached("SELECT oldest_reader FROM keyward_meta")?;
     may_use(statement.query_row([], |row| row.get(0))?)

@@ -1,6 +1,6 @@
-//! Removing keys that have ended, and tenants that have no keys.
+//! Removing keys that have ended, and tenants without keys.
 //!
-//! The writer connection overwrites deleted content (`secure_delete`). Copies can be left where SQLite has moved rows
+//! The writer connection overwrites deleted content (`secure_delete`). Copies can remain where SQLite has moved rows
 //! between pages, and in the write-ahead log until that is emptied: [`vacuum`] removes these.
 
 use rusqlite::{Connection, Transaction, params};
@@ -11,14 +11,14 @@ use super::{feed, meta, row};
 use crate::key::{KeyId, TenantId};
 use crate::store::{Changed, CutoffScope, Outcome};
 
-/// Removes the key and its usage if it ended before the instant. Its id stays taken.
+/// Removes the key and its usage if the key ended before the instant. Its id stays taken.
 pub(super) fn purge(
     transaction: &Transaction<'_>,
     id: KeyId,
     ended_before: OffsetDateTime,
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
-    // The end of a key whose row can only be read in part is known, and such a key must be removable too.
+    // The end of a key can be read even if its row can be read only in part, and such a key must be removable too.
     let stored = row::find(transaction, id)?.map(|read| read.key);
     let outcome = Outcome::of_purge(stored.as_ref(), ended_before);
     let Some(key) = stored.filter(|_| outcome == Outcome::Purged) else {
@@ -36,7 +36,7 @@ pub(super) fn purge(
     Ok(outcome)
 }
 
-/// Leaves of a tenant without keys one cutoff, if it has any.
+/// Removes the cutoffs of a tenant without keys and of its owners, and keeps the latest of them as the tenant's.
 pub(super) fn remove_tenant(
     transaction: &Transaction<'_>,
     tenant: &TenantId,
@@ -50,7 +50,8 @@ pub(super) fn remove_tenant(
         return Ok(Outcome::TenantHasKeys);
     }
     let scope = CutoffScope::from(tenant);
-    // Names hold no space: these scopes are the tenant's owners', and no others. `!` comes after the space.
+    // Names hold no space: these scopes are those of the tenant's owners, and no others. `!` is the character after the
+    // space.
     let (first, end) = (format!("owner {tenant} "), format!("owner {tenant}!"));
     transaction
         .prepare_cached(
@@ -70,7 +71,7 @@ pub(super) fn remove_tenant(
     Ok(Outcome::TenantRemoved)
 }
 
-/// Writes the whole file anew, and empties the write-ahead log.
+/// Rewrites the whole file, and empties the write-ahead log.
 pub(super) fn vacuum(connection: &Connection) -> Result<(), Fault> {
     meta::check(connection)?;
     connection.execute_batch("VACUUM")?;
@@ -82,7 +83,7 @@ pub(super) fn vacuum(connection: &Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether a key with this id was purged.
+/// Returns whether a key with this id was purged.
 pub(super) fn is_purged(connection: &Connection, id: KeyId) -> Result<bool, Fault> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM keyward_purged WHERE id = ?1")?;
     Ok(statement.exists([id.to_bytes()])?)

@@ -1,4 +1,4 @@
-//! Connections that read, side by side.
+//! Connections that read, in parallel.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,14 +24,14 @@ impl Readers {
         }
     }
 
-    /// Waits for a turn to read: those who wait hold no thread.
+    /// Waits for a turn to read. A waiting call holds no thread.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
+        // The semaphore is never closed.
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Reads by one of the connections. One that fails is not used again, nor one that was opened when the file was not
-    /// the one that it ought to be.
+    /// Reads with one of the connections. A connection is not used again after a failed read, nor if the file at the
+    /// path was another one when it was opened.
     pub(super) fn read<T>(
         &self,
         check_file: impl Fn() -> Result<(), Fault>,

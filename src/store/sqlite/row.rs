@@ -1,7 +1,7 @@
-//! One key as it stands in its row.
+//! One key as its row stores it.
 //!
-//! A row that somebody has edited into nonsense is not read as if it were whole, and does not break the list that it
-//! stands in: what of it cannot be read is replaced, its document by an empty one, which no key can be made of.
+//! A row that was edited by hand into nonsense is not read as if it were whole, and does not break the list that
+//! contains it: defaults replace its unreadable columns. Its document becomes an empty one, which makes no valid key.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use super::meta::{signed, unsigned};
 use crate::clock::{from_unix_micros, unix_micros};
 use crate::key::{Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, TenantId, Title};
 
-/// What is read of a key, in this order; the last is the latest cutoff that binds it.
+/// The columns of a key, in this order; the last is the latest cutoff that binds it.
 macro_rules! columns {
     () => {
         "id, tenant, owner, title, created_at, revoked_at, revoke_reason, revoked_position, expires_at, predecessor, lineage, \
@@ -22,14 +22,14 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// A key as it was read, and whether all of it could be.
+/// A key as it was read, and whether all of it was readable.
 pub(super) struct Read {
     pub(super) key: StoredKey,
     pub(super) is_whole: bool,
 }
 
 impl Read {
-    /// The key, if all of it could be read.
+    /// Returns the key, if all of it was readable.
     pub(super) fn whole(self) -> Result<StoredKey, Fault> {
         if self.is_whole {
             Ok(self.key)
@@ -39,7 +39,7 @@ impl Read {
     }
 }
 
-/// The key in the row of this id.
+/// Reads the key with this id; `None` if the id is unknown.
 pub(super) fn find(connection: &Connection, id: KeyId) -> Result<Option<Read>, Fault> {
     let sql = concat!("SELECT ", columns!(), " FROM keyward_keys WHERE id = ?1");
     let mut statement = connection.prepare_cached(sql)?;
@@ -47,11 +47,11 @@ pub(super) fn find(connection: &Connection, id: KeyId) -> Result<Option<Read>, F
     found.optional()?.transpose()
 }
 
-/// The key of a row of `columns!`.
+/// Reads the key from a row of `columns!`.
 pub(super) fn read(row: &Row<'_>) -> Result<Read, Fault> {
     let text = |column| row.get_ref(column).ok()?.as_str().ok();
     let tenant = text(1).and_then(|tenant| TenantId::new(tenant).ok());
-    // Without it nobody can tell whose it is.
+    // Without the tenant, the key cannot be attributed.
     let tenant = tenant.ok_or(Fault::Unreadable("the tenant of a key"))?;
     let owner: Option<Principal> = text(2).and_then(|owner| owner.parse().ok());
     let title = text(3).and_then(|title| Title::new(title).ok());
@@ -91,7 +91,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Read, Fault> {
     Ok(Read { key, is_whole })
 }
 
-/// Writes a key that was not there.
+/// Inserts a new row for the key.
 pub(super) fn insert(connection: &Connection, key: &StoredKey) -> Result<(), Fault> {
     write(
         connection,
@@ -102,7 +102,7 @@ pub(super) fn insert(connection: &Connection, key: &StoredKey) -> Result<(), Fau
     )
 }
 
-/// Writes a key in place of what was there.
+/// Overwrites the key's row.
 pub(super) fn replace(connection: &Connection, key: &StoredKey) -> Result<(), Fault> {
     write(
         connection,
@@ -113,7 +113,7 @@ pub(super) fn replace(connection: &Connection, key: &StoredKey) -> Result<(), Fa
     )
 }
 
-/// Writes that a key was revoked, and leaves the rest of its row as it is, readable or not.
+/// Writes the revocation of a key, and leaves the rest of its row as it is, readable or not.
 pub(super) fn revoke(connection: &Connection, key: &StoredKey) -> Result<(), Fault> {
     let Some(revocation) = &key.revocation else {
         return Err(Fault::Unwritable("a revocation"));
@@ -155,12 +155,12 @@ fn write(connection: &Connection, sql: &str, key: &StoredKey) -> Result<(), Faul
     Ok(())
 }
 
-/// Microseconds since the Unix epoch.
+/// Converts to microseconds since the Unix epoch.
 pub(super) fn micros(at: OffsetDateTime) -> i64 {
     unix_micros(at)
 }
 
-/// The instant so many microseconds after the Unix epoch.
+/// Converts from microseconds since the Unix epoch.
 pub(super) fn instant(micros: i64) -> Result<OffsetDateTime, Fault> {
     from_unix_micros(micros).ok_or(Fault::Unreadable("an instant"))
 }

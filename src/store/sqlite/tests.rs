@@ -11,7 +11,7 @@ use crate::key::{Digest, Principal, RevokeReason, Title};
 use crate::random::OsRandom;
 use crate::store::Change;
 
-/// A store in a file of its own; the folder goes away in the end.
+/// A folder with a store in its own file, removed on drop.
 struct Folder(std::path::PathBuf);
 
 impl Folder {
@@ -150,13 +150,13 @@ async fn commits_of_one_tenant_leave_turns_to_others_and_to_revocations() {
         reason: RevokeReason::Leaked,
     });
     let others = [insert(&other, 1_000), revoke];
-    // They come while a commit is under way, in this order.
+    // The calls arrive in this order, while a commit is under way.
     let writing = Arc::clone(&store.shared.writer).lock_owned().await;
     let mut waiting = Vec::new();
     for set in imports.chain(rehashes).chain(others) {
         let store = store.clone();
         waiting.push(tokio::spawn(async move { store.commit(&set).await }));
-        // On this runtime it has been polled after that.
+        // This runtime has one thread, so the task has been polled once after the yield.
         tokio::task::yield_now().await;
     }
     drop(writing);
@@ -164,7 +164,7 @@ async fn commits_of_one_tenant_leave_turns_to_others_and_to_revocations() {
     for commit in waiting {
         positions.push(commit.await.unwrap().unwrap().position);
     }
-    // Positions follow the order of commits. The first of the flood had its turn already, and no rehash has a position.
+    // Positions follow the order of commits. The first of the flood already had its turn, and no rehash has a position.
     assert_eq!(positions[0], 2);
     assert_eq!(positions[200..], [3, 4], "{positions:?}");
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is, so that no customer slows another.
+//! Queues per tenant, so that no tenant slows another.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::key::TenantId;
 use crate::store::{Change, ChangeSet};
 
-/// One turn at a time for each key, such as a tenant: however many calls of one tenant wait, they take one place
-/// among all who wait for a connection.
+/// Queues with one turn at a time for each key, such as a tenant: however many calls of one tenant wait, they take one
+/// place among all calls that wait for a connection.
 #[derive(Debug)]
 pub(super) struct Turns<K>(Mutex<HashMap<K, Arc<Semaphore>>>);
 
@@ -23,7 +23,7 @@ impl<K> Default for Turns<K> {
 impl<K: Eq + Hash> Turns<K> {
     pub(super) async fn turn(&self, key: K) -> Option<OwnedSemaphorePermit> {
         let turns = self.of(key);
-        // It is never closed.
+        // The semaphore is never closed.
         turns.acquire_owned().await.ok()
     }
 
@@ -32,7 +32,7 @@ impl<K: Eq + Hash> Turns<K> {
         if let Some(turns) = turns.get(&key) {
             return Arc::clone(turns);
         }
-        // Those that are waited for or held are in somebody's hands besides.
+        // A queue with a holder or a waiting call has a second reference.
         turns.retain(|_, turns| Arc::strong_count(turns) > 1);
         let new = Arc::new(Semaphore::new(1));
         turns.insert(key, Arc::clone(&new));
@@ -53,7 +53,7 @@ pub(super) enum WriteQueue {
 }
 
 impl WriteQueue {
-    /// `None` for a set that is not to wait among others: it only ends keys, or is no tenant's.
+    /// Returns the queue of a set; `None` if the set must not wait among others: it only ends keys, or is no tenant's.
     pub(super) fn of(set: &ChangeSet) -> Option<Self> {
         let mut changes = set.changes().iter();
         if changes.all(|change| matches!(change, Change::Revoke { .. } | Change::Cutoff { .. })) {

@@ -1,4 +1,4 @@
-//! How keys are used.
+//! Usage of keys.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -8,7 +8,7 @@ use super::row::{instant, micros};
 use crate::key::KeyId;
 use crate::store::{ChangeId, Usage};
 
-/// Merges a batch, once. Batches are remembered as commits are.
+/// Merges a batch, once. Ids of batches are remembered as those of commits are.
 pub(super) fn merge(
     transaction: &Transaction<'_>,
     id: ChangeId,
@@ -39,7 +39,7 @@ pub(super) fn merge(
         }
         let before = of(transaction, *key)?;
         let usage = before.map_or(*more, |usage| usage.merged(*more));
-        // Counts stay at the end of what SQLite can write.
+        // Counts stop at the largest number that SQLite can write.
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let (granted, refused) = (count(usage.granted), count(usage.refused));
         write.execute(params![
@@ -52,7 +52,7 @@ pub(super) fn merge(
     Ok(())
 }
 
-/// How these keys have been used, in the order asked.
+/// Returns how these keys have been used, in the order asked.
 pub(super) fn read(connection: &Connection, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, Fault> {
     ids.iter().map(|id| of(connection, *id)).collect()
 }

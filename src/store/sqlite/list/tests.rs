@@ -1,4 +1,4 @@
-//! Pages cut anywhere, and how SQLite finds them.
+//! Pages cut at any position, and SQLite's plans for them.
 
 use time::OffsetDateTime;
 
@@ -9,7 +9,7 @@ use crate::random::RandomSource as _;
 use crate::store::Segments;
 use crate::testkit::SeededRandom;
 
-/// A database with Keyward's tables, and keys enough that statistics of them mean something.
+/// Creates a database with Keyward's tables, and enough keys for meaningful statistics.
 fn database(tenants: usize, is_analyzed: bool) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     let tables = include_str!("../migrations/0001_create.sql");
@@ -37,7 +37,7 @@ fn plan(connection: &Connection, select: &BoundSelect) -> Vec<String> {
     steps.unwrap().map(Result::unwrap).collect()
 }
 
-/// Asks for each filter alone, for all together, and for none.
+/// Returns a query for each filter alone, one for all together, and one without a filter.
 fn queries() -> Vec<ListQuery> {
     let (first, last) = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX >> 12));
     let filters = [
@@ -59,7 +59,7 @@ fn queries() -> Vec<ListQuery> {
     queries
 }
 
-/// That the index of the segment is read in its order, from this place on, and nothing is sorted.
+/// Asserts that the plan reads the segment's index in its order, from this position on, and sorts nothing.
 fn assert_read_off(plan: &[String], index: &str, place: &str) {
     let search = format!("INDEX {index} (tenant=?");
     let reads_off = |step: &String| {
@@ -70,11 +70,11 @@ fn assert_read_off(plan: &[String], index: &str, place: &str) {
     let message = plan.join("\n");
     assert!(plan.iter().any(reads_off), "{index}, {place}:\n{message}");
     assert!(!message.contains("TEMP B-TREE"), "{message}");
-    // Cutoffs are looked up by scope, for each key.
+    // SQLite looks up cutoffs by scope, for each key.
     assert!(!message.contains("SCAN"), "{message}");
 }
 
-/// All that the query lists, page by page.
+/// Returns all keys that the query lists, page by page.
 fn listed(connection: &Connection, query: &ListQuery, most: usize) -> Vec<KeyId> {
     let mut query = query.clone();
     let mut ids = Vec::new();

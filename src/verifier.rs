@@ -1,30 +1,32 @@
 //! Decides whether a request is admitted.
 //!
-//! # The order of checks
-//! 1. The credential is read: no store call, no hash, no clock.
-//! 2. Possession is proven against the stored digest, or against the tag that an earlier proof has left in memory.
-//! 3. Environment, format, tenant, status, expiry and network: all of these, and all before, give one and the
-//!    same refusal. Whoever lacks the secret learns nothing else.
-//! 4. Scopes and resources: forbidden.
-//! 5. Requests in flight: throttled.
+//! # In which order are requests checked?
+//! 1. The verifier parses the credential: no store call, no hash, no clock.
+//! 2. It proves possession against the stored digest, or against the tag that an earlier proof has left in memory.
+//! 3. It checks environment, format, tenant, status, expiry and network. A failure of any of these, or of an earlier
+//!    step, gives one and the same refusal. A caller without the secret learns nothing else.
+//! 4. It checks scopes and resources: forbidden.
+//! 5. It checks requests in flight: throttled.
 //!
-//! Whatever cannot be decided is refused as undecidable, never granted and never called wrong.
+//! A request that cannot be decided is refused as undecidable: it is never granted, and its key is never called wrong.
 //!
-//! # Two ways
-//! The warm way ([`try_verify`](Verifier::try_verify)) decides on what this node holds of the key: one lookup, one
-//! block of SHA-256, one small lock that no other key shares; it allocates nothing and waits for nothing. The cold way
-//! reads the store, proves the secret against what is stored, and leaves what it learned for the warm one.
+//! # Which requests need the store?
+//! The warm path ([`try_verify`](Verifier::try_verify)) decides on this node's cache entry of the key: one lookup, one
+//! block of SHA-256, one small lock that no other key shares. It allocates nothing and waits for nothing. The cold path
+//! reads the store, proves the secret against the stored digest, and fills the cache entry for the warm path.
 //!
-//! # Why the warm way may be trusted
-//! Three rules stand between an entry and a verdict:
-//! - *The fence* (`slot.rs`): a snapshot of the record is kept for later requests only while no commit of this node and
-//!   no change from the feed has overtaken it. A node that revokes fences the key before it commits
-//!   (`fenced_store.rs`), until the outcome is known. A request that came before the read began is decided on it even
-//!   if it was overtaken, unless a hash was computed since: a key that is being changed is not undecidable.
-//! - *The lease* (`lease.rs`): what was read decides for a bounded time after the read began, or for as long as rounds
-//!   of news keep coming. Without them every key is read again once per bound; without the store nothing is granted.
-//! - *The tag* (`tag.rs`): a presented secret is wrong for good only if it was compared with what was proven against
-//!   the very digest that the entry holds.
+//! # Why is a cache entry safe to decide on?
+//! Each entry passes three rules before it decides:
+//! - *The fence* (`slot.rs`): the cache keeps a snapshot of the record for later requests only while neither a commit
+//!   of this node nor a change from the feed has overtaken it. A node that revokes a key fences it before the commit
+//!   (`fenced_store.rs`), and until the outcome is known. An overtaken snapshot still decides on a request that came
+//!   before its read began, unless a hash was computed since: otherwise a key under constant change would be
+//!   undecidable.
+//! - *The lease* (`lease.rs`): a read decides for a bounded time after it began, or for as long as polls of the feed
+//!   keep completing. Without polls the verifier reads every key again once per bound; without the store it grants
+//!   nothing.
+//! - *The tag* (`tag.rs`): a mismatch counts as a wrong secret only if the tag is of a secret that was proven against
+//!   the very digest in the entry.
 
 mod attempt;
 mod cold;
@@ -79,11 +81,13 @@ use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
 use crate::passed_ends::PassedEnds;
 use crate::random::{RandomError, RandomSource};
 
-/// How far this node's clock may lag behind the one that dated a key before a key with an end is undecidable:
-/// a clock that stands before the key was issued cannot tell that it has expired.
+/// How far this node's clock may lag behind the clock that dated a key, before a key with an expiry is undecidable: a
+/// clock earlier than the key's issue cannot show that the key has expired.
 const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 
-/// Decides whether requests are admitted. Cheap to clone.
+/// Decides whether requests are admitted.
+///
+/// Clones are cheap and share their state.
 #[derive(Clone)]
 pub struct Verifier {
     core: Arc<Core>,
@@ -102,7 +106,7 @@ pub(crate) struct VerifierParts {
     passed: Arc<PassedEnds>,
 }
 
-/// What all clones of a verifier share.
+/// State shared by all clones of a verifier.
 struct Core {
     parts: VerifierParts,
     slots: Arc<Slots>,
@@ -114,7 +118,7 @@ struct Core {
     me: Weak<Self>,
 }
 
-/// The slots of a node, for the parts that share them.
+/// Creates the slots of a node, for the parts that share them.
 pub(crate) fn slots(
     cache: KeyCache,
     keeps_usage: bool,
@@ -154,8 +158,10 @@ impl VerifierParts {
 }
 
 impl Verifier {
+    /// Creates a verifier over these slots.
+    ///
     /// # Errors
-    /// [`RandomError`] if there is no key for tags to be had.
+    /// [`RandomError`] if the random source provides no key for tags.
     pub(crate) fn new(
         parts: VerifierParts,
         slots: Arc<Slots>,
@@ -175,12 +181,15 @@ impl Verifier {
         Ok(Self { core })
     }
 
-    /// Decides at once, if that takes neither the store nor a hash as it is stored; `None` if it does:
-    /// [`verify`](Self::verify) then does.
+    /// Decides at once from this node's cache; `None` if that takes a read of the store or a computation of the stored
+    /// hash.
     ///
-    /// Allocates nothing, unless the requirement has checks [by the handler](Requirement::checked_by_handler), is used
-    /// for the first time, or is shared with another Keyward, for each of which it is compiled; or names an [undeclared
-    /// scope](DenialReason::UndeclaredScope) that is no constant.
+    /// After `None`, [`verify`](Self::verify) decides.
+    ///
+    /// The call allocates nothing, unless the requirement
+    /// - has checks [by the handler](Requirement::checked_by_handler),
+    /// - is used for the first time, or is shared with another Keyward: it is then compiled,
+    /// - or names an [undeclared scope](DenialReason::UndeclaredScope) that is not a constant.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
         match self.core.read(attempt) {
@@ -192,35 +201,35 @@ impl Verifier {
     /// Decides whether the request is admitted.
     ///
     /// # Errors
-    /// [`Denial`]: its [class](Denial::class) says how to answer, its `Display` is what the caller may see, and
-    /// its [reason](Denial::reason) is for the operator.
+    /// [`Denial`]: its [class](Denial::class) decides the answer, its `Display` is the text that the caller may see,
+    /// and its [reason](Denial::reason) is for the operator.
     ///
     /// # Cancellation
     /// Dropping the future admits nothing and leaves nothing behind.
     ///
     /// # Runtime
-    /// A store that does not answer is given up after the [lease](KeyCache::lease), by tokio's timer: the runtime needs
-    /// it enabled, as `#[tokio::main]` does. Without a runtime the store is waited for.
+    /// The verifier gives up on a store that does not answer after the [lease](KeyCache::lease), by tokio's timer: the
+    /// runtime needs it enabled, as `#[tokio::main]` does. Without a runtime it waits for the store without a limit.
     pub async fn verify(&self, attempt: &Attempt<'_>) -> Result<Admitted, Denial> {
         let credential = self.core.read(attempt)?;
         if let Some(verdict) = self.core.warm(&credential, attempt) {
             return verdict;
         }
-        // Kept out of this future, which is moved about in every request.
+        // Boxed, to keep this future small: every request moves it.
         Box::pin(self.core.cold(&credential, attempt)).await
     }
 
-    /// Decides whether a request that was admitted once meets a second requirement: for a guard inside another one,
-    /// where the credential is gone. What the attempt says of its credential and its address is not looked at; the
-    /// tenant and the environment it addresses are.
+    /// Decides whether an admitted request meets a second requirement.
     ///
-    /// The grant that comes back owes the checks that both requirements leave to the handler. Nothing is counted twice,
-    /// and the key's status is that of its first admission.
+    /// It serves a guard inside another one, where the credential is no longer available. It ignores the credential and
+    /// the client address of the attempt, and checks the tenant and the environment that the attempt addresses. The
+    /// returned grant owes the handler checks of both requirements. The call counts nothing a second time, and does not
+    /// check the key's status again.
     ///
     /// # Errors
-    /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, has not the access, or is
-    /// not permitted the resources, that this requirement asks for; and if another Keyward has
-    /// [granted](Self::has_admitted) it, whose scopes and resources mean something else.
+    /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, or lacks the access or
+    /// the resources that this requirement asks for; and if another Keyward has [granted](Self::has_admitted) the
+    /// request, as its scopes and resources have other meanings.
     pub fn check_requirement(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
@@ -233,8 +242,10 @@ impl Verifier {
         Ok(grant.owing(duties))
     }
 
-    /// As [`check_requirement`](Self::check_requirement), for a request that has waited since it was admitted: a key
-    /// that has ended meanwhile is refused. Reads the store only if this node does not know.
+    /// Decides as [`check_requirement`](Self::check_requirement), and refuses a key that has ended since the request
+    /// was admitted.
+    ///
+    /// It serves a request that has waited since then. It reads the store only if this node's cache cannot decide.
     ///
     /// # Errors
     /// [`Denial`], as [`verify`](Self::verify) and [`check_requirement`](Self::check_requirement).
@@ -255,23 +266,25 @@ impl Verifier {
         }
     }
 
-    /// Whether this grant is this verifier's.
+    /// Returns whether this verifier, or a clone of it, issued the grant.
     #[must_use]
     pub fn has_admitted(&self, grant: &Grant) -> bool {
         Weak::ptr_eq(&grant.cached().home, &self.core.me)
     }
 
-    /// What would be decided on this request and why, check by check: for an operator who asks why a key is refused.
+    /// Explains the decision on a request, check by check, for an operator who asks why a key is refused.
     ///
-    /// Reads the store and hashes as a first verification does, and touches nothing: no counter, no limit, no cache. A
-    /// key that it calls expired stays so if the clock runs back. The text names the key's id and what it may do, and
+    /// It reads the store and hashes as a first verification does, and changes no counter, limit or cache. A key that
+    /// it reports as expired stays expired if the clock runs back. The text names the key's id and its rights, and
     /// nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
         self.core.explain(attempt).await
     }
 
-    /// Checks at start that a requirement can be met, and hands it back. Unchecked, a misspelt scope denies every key
-    /// but those with full access, request by request ([`DenialReason::UndeclaredScope`]).
+    /// Checks at start that a requirement can be met, and returns it.
+    ///
+    /// An unchecked requirement with a misspelt scope denies every key without full access, request by request
+    /// ([`DenialReason::UndeclaredScope`]).
     ///
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
@@ -280,19 +293,21 @@ impl Verifier {
         Ok(requirement)
     }
 
-    /// Reads every key anew at its next use. For whoever has changed the store behind Keyward's back, such as by hand
-    /// or from a backup, and does not want to wait for the [lease](KeyCache::lease) to end.
+    /// Makes the verifier read every key again at its next use.
+    ///
+    /// Call it after a change of the store behind Keyward's back, such as by hand or from a backup, to take effect
+    /// before the [lease](KeyCache::lease) ends.
     pub fn forget_all(&self) {
         self.core.slots.forget_all();
     }
 
-    /// The format whose keys are accepted.
+    /// Returns the format of the accepted keys.
     #[must_use]
     pub fn format(&self) -> &KeyFormat {
         &self.core.parts.format
     }
 
-    /// Counters since this verifier was made.
+    /// Returns the counters since this verifier was created.
     #[must_use]
     pub fn stats(&self) -> VerifierStats {
         let core = &self.core;
@@ -304,7 +319,7 @@ impl Verifier {
             .read(&core.parts.hasher, feed_is_current, core.slots.occupancy())
     }
 
-    /// One round of the store's news, for the exploration of schedules: there is no timer there.
+    /// Polls the store's change feed once, for the exploration of schedules, which has no timer.
     #[cfg(keyward_shuttle)]
     #[doc(hidden)]
     pub async fn explore_round(
@@ -314,7 +329,7 @@ impl Verifier {
         self.core.round(cursor, Duration::ZERO).await
     }
 
-    /// Follows the store's news for as long as it is polled. It never ends.
+    /// Follows the store's change feed for as long as the future is polled. It never ends.
     pub(crate) async fn follow(&self) {
         self.core.follow().await;
     }
@@ -336,21 +351,23 @@ impl Core {
         })
     }
 
-    /// The tag of what was presented: of all of it, and of one of the application's own keys that is the secret.
+    /// Computes the tag of the presented credential: of the whole text of an imported key, and of the secret of one of
+    /// the application's own keys.
     #[inline]
     fn tag(&self, credential: &Credential<'_>) -> Tag {
         self.counters.cache_hit();
         self.tagger.tag(credential.text)
     }
 
-    /// Decides on what the key's slot holds; none if that is not enough.
+    /// Decides on the key's cache entry; `None` if that is not enough.
     #[inline(always)]
     fn warm(
         &self,
         credential: &Credential<'_>,
         attempt: &Attempt<'_>,
     ) -> Option<Result<Admitted, Denial>> {
-        // A refusal goes its own way: a grant would have to wait for the room that one takes up.
+        // A denial leaves through its own variable: in a shared result, a grant would wait for the space that a denial
+        // takes.
         let mut refused = None;
         let place = self.slots.find(
             credential.id,
@@ -415,7 +432,7 @@ impl Core {
     }
 }
 
-/// The verdict on a request that has proven the key's secret.
+/// Decides on a request that has proven the key's secret.
 #[inline(always)]
 fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> Verdict {
     let limit = compiled.concurrency;
@@ -428,7 +445,7 @@ fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> 
     }
 }
 
-/// Counts an admitted request in flight, and records how the key was used. Under the slot's lock.
+/// Counts an admitted request in flight, and records the use of the key. The caller holds the slot's lock.
 #[inline(always)]
 fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
     match verdict {

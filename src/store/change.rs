@@ -64,7 +64,7 @@ pub enum Change {
         /// The last event to remove.
         through: ChainHead,
     },
-    /// Ends the keys in a scope that were issued before an instant. It only ever moves forward.
+    /// Ends the keys in a scope that were issued before an instant. This change only moves a cutoff forward.
     Cutoff {
         /// The keys that the cutoff binds.
         scope: CutoffScope,
@@ -119,7 +119,7 @@ impl Change {
     ///
     /// `stored` is the key as the transaction reads it, and `position` the position that the commit will have if it is
     /// [published](Outcome::is_news). The contract's rules for each key are here, for every backend: the backend reads
-    /// the key, locks it against other commits, calls this function, and writes.
+    /// the key, locks it against others until the commit, calls this function, and writes.
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`] and [`StoreError::Conflict`], after which the backend must discard the whole set;

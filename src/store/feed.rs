@@ -11,8 +11,8 @@ use crate::key::{KeyId, TenantId};
 /// A place in a store's history of changes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The history of the position: a random number, drawn when the store is created, and again by the operator
-    /// whenever a backup is restored.
+    /// The history of the position: a number drawn when the store is created, and again when the operator restores a
+    /// backup.
     pub history: u64,
     /// The position within the history.
     pub position: u64,

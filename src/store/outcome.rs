@@ -76,7 +76,8 @@ pub enum Outcome {
 impl Outcome {
     /// Returns whether the change is published: its event is recorded, and the feed reports it.
     ///
-    /// A rehash is not: it changes neither the powers of a key nor its holder.
+    /// Published changes are those that other nodes must learn of. A rehash is not one: it changes neither the powers
+    /// of a key nor its holder.
     #[must_use]
     pub fn is_news(&self) -> bool {
         matches!(

@@ -28,7 +28,7 @@ pub(crate) trait UsageSource: fmt::Debug + Send + Sync {
     fn collect(&self) -> Vec<(KeyId, Usage)>;
     /// Reads a monotonic clock.
     fn elapsed(&self) -> Option<Duration>;
-    /// Returns the usage of a key that is not yet collected.
+    /// Returns a key's usage that is not yet collected.
     fn peek(&self, id: KeyId) -> Option<Usage>;
 }
 

@@ -194,7 +194,7 @@ impl KeyFilter {
     }
 }
 
-/// Hides the title: operators paste whole keys into searches.
+/// Hides the title: people paste whole keys into searches.
 impl fmt::Debug for KeyFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

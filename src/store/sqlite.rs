@@ -62,12 +62,12 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// # Ok::<(), keyward::store::StoreError>(())
 /// ```
 ///
-/// # Durability and retention
+/// # How long is data kept?
 /// A commit is on the disk when it returns (write-ahead log, `synchronous = FULL`). The store remembers the ids of
 /// commits while they are among the last 100,000, and for at least a day. The change feed keeps the last 65,536
 /// positions. Usage of keys since the last [flush](crate::Keyward::flush_usage) is lost when the process is killed.
 ///
-/// # How long calls take
+/// # How long do calls take?
 /// A call waits for its turn, and then for SQLite, which waits for other processes. Each of the two takes at most
 /// [`SqliteOptions::patience`]; for a commit the second takes at most twice that. A commit that has not begun by then
 /// never begins.
@@ -81,12 +81,12 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// A call that waits for changes ends within the wait asked for, plus the time of two such calls. It notices commits of
 /// other processes within some 25 milliseconds.
 ///
-/// # The file
+/// # Where can the file be?
 /// All tables are named `keyward_…`, so that they may share a file of the host application. The file has to be on a
 /// local disk: SQLite's locks do not work over a network. Back it up with SQLite's own means
 /// (`sqlite3 keys.db ".backup …"`), not by copying it while it is open.
 ///
-/// # Restoring a backup
+/// # How do I restore a backup?
 /// A backup brings back keys as they were: those that were revoked or suspended since the backup was made, and powers
 /// that keys have lost since.
 ///
@@ -109,10 +109,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// it, and the files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of
 /// removed data. SQLite creates the file with the permissions that the process's `umask` leaves.
 ///
-/// # Versions
+/// # Which versions open a file?
 /// This version opens a file of a later version if that file allows it (`oldest_reader`).
 ///
-/// # Damaged files
+/// # Which damage does the store notice?
 /// A row that was edited by hand into nonsense is an unreadable key: lists show it as such, it is never granted, and it
 /// can still be revoked. A row with an unreadable tenant is in no tenant's list, and [`StoreError::Corrupt`]. Damaged
 /// pages are [`StoreError::Corrupt`] if SQLite notices. The store keeps no checksums: it believes a change behind its

@@ -1,4 +1,4 @@
-//! One request's question.
+//! One request to be decided.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::Requirement;
 use crate::key::{Environment, PresentedKey, TenantId};
 
-/// One request's question: this credential, for what this route needs, from this address, about these resources.
+/// One request to be decided: its credential, the route's requirement, the client address and the named resources.
 ///
 /// ```
 /// use keyward::{key::PresentedKey, scope, verifier::{Attempt, Requirement}};
@@ -30,10 +30,10 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// Most resources that one request can name. With more it is refused.
+    /// Maximum number of resources that one request can name. A request with more is refused.
     pub const MAX_RESOURCES: usize = 4;
 
-    /// A request that presents this credential to a route with this requirement.
+    /// Creates an attempt with this credential on a route with this requirement.
     #[must_use]
     pub fn new(presented: PresentedKey<'a>, requirement: &'a Requirement) -> Self {
         Self {
@@ -48,43 +48,49 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// A request to a route with this requirement, whose credential an [`Edge`](crate::http::Edge) will read.
+    /// Creates an attempt on a route with this requirement; an [`Edge`](crate::http::Edge) reads the credential later.
     #[must_use]
     pub fn of(requirement: &'a Requirement) -> Self {
         Self::new(PresentedKey::none(), requirement)
     }
 
-    /// Presents this credential, from this address.
+    /// Sets the credential and the client address.
     #[inline]
     pub(crate) fn present(&mut self, presented: PresentedKey<'a>, client: Option<IpAddr>) {
         self.presented = presented;
         self.client = client;
     }
 
-    /// The address that the request came from. Without it, a key with a network rule is refused.
+    /// Sets the address that the request came from.
+    ///
+    /// Without it, a key with a network rule is refused.
     #[must_use]
     pub fn client(mut self, address: IpAddr) -> Self {
         self.client = Some(address);
         self
     }
 
-    /// The tenant that the request addresses, where the host tells by a subdomain or a path. A key of any other
-    /// tenant is refused like a wrong one.
+    /// Sets the tenant that the request addresses, if the host application knows it, as from a subdomain or a path.
+    ///
+    /// A key of any other tenant is refused like a wrong one.
     #[must_use]
     pub fn tenant(mut self, tenant: &'a TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// The environment that the request addresses, where the host serves several. A key of any other is refused
-    /// like a wrong one.
+    /// Sets the environment that the request addresses, if the host application serves several.
+    ///
+    /// A key of any other environment is refused like a wrong one.
     #[must_use]
     pub fn environment(mut self, environment: &'a Environment) -> Self {
         self.environment = Some(environment);
         self
     }
 
-    /// A resource that the request names, such as by a value in its path. Each one named must be permitted.
+    /// Adds a resource that the request names, such as by a value in its path.
+    ///
+    /// The key must be permitted each named resource.
     #[must_use]
     pub fn resource(mut self, kind: &'a str, value: &'a str) -> Self {
         match self.resources.iter_mut().find(|slot| slot.is_none()) {
@@ -94,25 +100,27 @@ impl<'a> Attempt<'a> {
         self
     }
 
-    /// What the request counts for against the key's quotas; by default 1. Quotas are not counted yet.
+    /// Sets how much the request counts against the key's quotas; the default is 1.
+    ///
+    /// Quotas are not counted yet.
     #[must_use]
     pub fn cost(mut self, cost: NonZeroU32) -> Self {
         self.cost = cost;
         self
     }
 
-    /// What the request counts for against the key's quotas.
+    /// Returns how much the request counts against the key's quotas.
     #[must_use]
     pub fn request_cost(&self) -> NonZeroU32 {
         self.cost
     }
 
-    /// Whether the request names more resources than are looked at.
+    /// Returns whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
     pub(super) fn names_too_many(&self) -> bool {
         self.has_too_many
     }
 
-    /// The resources that the request names: kind and value.
+    /// Returns the resources that the request names, as kind and value.
     pub(super) fn named_resources(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.resources.iter().flatten().copied()
     }

@@ -1,4 +1,4 @@
-//! The cold way: the store is asked, and the secret proven against what is stored.
+//! The cold path: reads the store, and proves the secret against the stored digest.
 
 use super::compiled::WallClockReading;
 use super::reads::SlotGuard;
@@ -11,13 +11,13 @@ use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::sync::{Planted, planted};
 
-/// How often what was read may turn out to be old by the time of the verdict.
+/// Number of attempts at a verdict; each may find that its snapshot has become old.
 const TRIES: u32 = 4;
 
-/// After how many seconds a digest that was not improved is tried again.
+/// Seconds until the next attempt at a digest that was not improved.
 const REHASH_PAUSE: u32 = 60;
 
-/// What a secret has been proven against.
+/// The digest that the secret has been proven against.
 struct Proven {
     digest: Digest,
     environment: Environment,
@@ -45,7 +45,7 @@ impl Core {
     ) -> Result<Admitted, DenialReason> {
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
-        // The latest epoch when the last hash had been computed.
+        // The latest epoch at the end of the last hash.
         let mut hashed = guard.since;
         for tries in 0..TRIES {
             let snapshot = self.fetch(guard, tries > 0).await?;
@@ -87,7 +87,7 @@ impl Core {
                 let record = snapshot.compiled.record();
                 if let Some(better) = self.rehash(credential.secret, record, tag).await {
                     hashed = self.slots.epochs.latest();
-                    // Much may have happened meanwhile. If it is the new digest that is read now, it is proven.
+                    // The key may have changed meanwhile. If the next read shows the new digest, the secret is proven.
                     if let Some(better) = better {
                         let environment = snapshot.compiled.record().environment().clone();
                         proven = Some(Proven {
@@ -111,12 +111,12 @@ impl Core {
         Err(DenialReason::StaleCache)
     }
 
-    /// Whether a snapshot may decide on a request that came in the epoch `since`, and for which a hash was last
+    /// Returns whether a snapshot may decide on a request that came in the epoch `since`, and for which a hash was last
     /// computed in the epoch `hashed`.
     ///
-    /// A read that began after the request came shows the key as the store had it while the request was under way. It
-    /// decides whatever commits overtake it: a key that is changed without end would otherwise be undecidable. A change
-    /// that returned before the request came was committed before that read began, so the read shows it.
+    /// A read that began after the request came shows the key as the store had it during the request. It decides even
+    /// if commits overtake it: a key under constant change would otherwise be undecidable. A change that returned
+    /// before the request came was committed before that read began, so the read shows it.
     ///
     /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key
     /// is read once more. An older read decides only if the lease covers it, too.
@@ -141,7 +141,7 @@ impl Core {
             || planted(Planted::JoinWithoutFence)
     }
 
-    /// The verdict on a snapshot. `None`: it is old by now.
+    /// Decides on a snapshot; `None` if the snapshot has become old.
     fn decide_on(
         &self,
         credential: &Credential<'_>,
@@ -163,7 +163,7 @@ impl Core {
         })
     }
 
-    /// Whether the request would be admitted but for what is in flight.
+    /// Returns whether the request would be admitted if no other were in flight.
     fn would_admit(
         &self,
         credential: &Credential<'_>,
@@ -175,7 +175,7 @@ impl Core {
         Ok(snapshot.compiled.judge(&input).is_ok())
     }
 
-    /// Proves that the secret is the key's; whether its digest ranks lower than today's choice.
+    /// Proves that the secret is the key's, and returns whether its digest ranks lower than today's choice.
     async fn prove(
         &self,
         credential: &Credential<'_>,
@@ -191,7 +191,7 @@ impl Core {
                 Ok(outdated)
             }
             Possession::Refuted => {
-                // The next stranger who tries this key costs no read.
+                // The next wrong secret for this key then costs no read.
                 self.slots.admit(credential.id, snapshot, None);
                 Err(DenialReason::WrongSecret)
             }

@@ -1,4 +1,5 @@
-//! A record as the verifier decides on it: scopes as bits, instants as integers, and the rest behind one pointer.
+//! A record in the form that the verifier decides on: scopes as bits, instants as integers, and the rest behind one
+//! pointer.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -16,7 +17,7 @@ pub(super) struct CachedRecord {
     pub(super) record: KeyRecord,
     /// The verifier that read it.
     pub(super) home: Weak<Core>,
-    /// About how many bytes it takes in memory.
+    /// Approximate size in memory, in bytes.
     pub(super) bytes: u32,
 }
 
@@ -25,34 +26,35 @@ pub(super) struct CachedRecord {
 pub(super) struct CompiledRecord {
     pub(super) cached: Arc<CachedRecord>,
     reach: Reach,
-    /// The first instant at which it is valid, and the first at which it is not any more, in microseconds of Unix time.
+    /// The first instant at which the key is valid, and the first at which it is not any more, in microseconds of Unix
+    /// time.
     starts: i64,
     pub(super) ends: i64,
-    /// Where it has an end, the earliest instant at which a clock can be right.
+    /// For a key with an expiry, the earliest instant at which a clock can be right.
     sane_from: i64,
     pub(super) revision: u64,
     pub(super) concurrency: Option<NonZeroU32>,
     standing: Standing,
-    /// Which of the format's environments it is of.
+    /// Index of the key's environment among those of the format.
     environment: u8,
-    /// Of the application's own format.
+    /// Whether the key is of the application's own format.
     pub(super) is_ours: bool,
     is_restricted: bool,
     has_networks: bool,
-    /// Guesses at it are worth while, and are braked.
+    /// Whether guesses at the secret could succeed, and so are throttled.
     pub(super) is_weak: bool,
 }
 
-/// What it may do.
+/// Scopes that the key reaches.
 #[derive(Debug, Clone)]
 enum Reach {
     Full,
-    /// The first 64 scopes are most applications' only ones.
+    /// The first 64 scopes, which are the only ones of most applications.
     Few(u64),
     Many(Box<Bits>),
 }
 
-/// What cannot change with time alone.
+/// The part of the status that time alone cannot change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Good,
@@ -69,7 +71,7 @@ pub(super) struct CheckInput<'a> {
     pub(super) wall: WallClockReading<'a>,
 }
 
-/// A check that follows the proof of the secret. In this order.
+/// A check that follows the proof of the secret, in the order of the variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
     Environment,
@@ -143,7 +145,7 @@ impl CompiledRecord {
     /// Runs all checks, in order.
     #[inline]
     pub(super) fn judge(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
-        // As in `Check::ALL`, which a loop would look each of them up in.
+        // In the order of `Check::ALL`. A loop would cost a dispatch for each check.
         self.check(Check::Environment, input)?;
         self.check(Check::Format, input)?;
         self.check(Check::Tenant, input)?;
@@ -168,12 +170,12 @@ impl CompiledRecord {
 
     #[inline]
     fn check_environment(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
-        // Those of the format stand for the record's own: they are at hand, and it is not.
+        // Compares with the format's copy of the environment: it is at hand, and the record is not.
         let mut accepted = input.parts.format.environments();
         let environment = accepted.nth(self.environment.into());
         let named = [input.credential.environment, input.attempt.environment];
         let mut named = named.into_iter().flatten();
-        // The one that a key's text names is mostly the very same.
+        // The environment in a key's text is mostly this very object.
         let is_same = |a: &Environment, b: &Environment| std::ptr::eq(a, b) || a == b;
         let is_as_named = |environment| named.all(|named| is_same(named, environment));
         if self.standing != Standing::OtherEnvironment && environment.is_some_and(is_as_named) {
@@ -182,7 +184,7 @@ impl CompiledRecord {
         Err(DenialReason::OtherEnvironment)
     }
 
-    /// A key has one form: the text that its client was given.
+    /// Checks that the key is presented in its one form: the text that its client was given.
     #[inline]
     fn check_format(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         let presented = input.credential.legacy;
@@ -240,8 +242,8 @@ impl CompiledRecord {
         })
     }
 
-    /// All that an attempt asks of a key that has been admitted: the environment and the tenant it addresses, access
-    /// and resources.
+    /// Checks an admitted key against another attempt: the environment and the tenant that it addresses, access and
+    /// resources.
     pub(super) fn check_again(
         &self,
         parts: &VerifierParts,
@@ -287,7 +289,7 @@ impl CompiledRecord {
         if self.is_restricted {
             return requirement.check_resources(self.record().resources(), attempt);
         }
-        // Most routes settle none and name none.
+        // Most routes settle no kind of resource, and most requests name none.
         if !requirement.settles_any() && !attempt.names_too_many() {
             return Ok(());
         }
@@ -305,12 +307,14 @@ impl CompiledRecord {
         }
     }
 
-    /// Which of the ends has come. One that was seen to pass has, whatever the clock says now; the coarse reading is
-    /// enough, as only what the operator is told depends on it.
+    /// Returns which of the key's ends has come.
+    ///
+    /// An end that was seen to pass has come, whatever the clock says now. The coarse reading is enough, as only the
+    /// operator's reason depends on it.
     #[cold]
     fn why_over(&self, wall: &WallClockReading<'_>) -> DenialReason {
         let record = self.record();
-        // Most keys were never rotated, and need no date made of the reading.
+        // Most keys were never rotated, and then the reading need not be converted to a date.
         let is_superseded = record.rotation().is_some()
             && from_unix_micros(wall.coarse().max(self.ends))
                 .is_some_and(|now| record.is_superseded(now));
@@ -321,7 +325,7 @@ impl CompiledRecord {
         }
     }
 
-    /// Whether its end has come, or was seen to pass before. An end that has come is remembered.
+    /// Returns whether the key's end has come, or was seen to pass before. An end that has come is remembered.
     #[inline]
     fn is_over(
         &self,
@@ -341,7 +345,7 @@ impl CompiledRecord {
         Ok(has_come)
     }
 
-    /// Whether it is good now: neither ended nor switched off.
+    /// Returns whether the key is good now: neither ended nor suspended.
     pub(super) fn is_good(
         &self,
         wall: &WallClockReading<'_>,
@@ -372,10 +376,10 @@ impl<'a> WallClockReading<'a> {
         self.coarse
     }
 
-    /// Whether the instant has come.
+    /// Returns whether the instant has come.
     #[inline]
     fn has_reached(&self, instant: i64) -> Result<bool, DenialReason> {
-        // Wide apart the coarse reading decides: it costs an eighth of the exact one.
+        // Far from the instant the coarse reading decides: it costs an eighth of the exact one.
         if self.coarse.saturating_sub(COARSE_LAG_MICROS) >= instant {
             return Ok(true);
         }

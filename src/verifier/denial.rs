@@ -1,4 +1,4 @@
-//! No, and why.
+//! Why a request was denied.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,12 @@ use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
 use crate::store::StoreError;
 
-/// No. What the caller may see is its `Display`, and it depends on no more than whether a credential came and
-/// on the class. What the operator should see is its [reason](Self::reason).
+/// A request that was denied: its class, and the reason for the operator.
 ///
+/// The caller may see its `Display`, which depends only on whether a credential came and on the class. The operator
+/// should see its [reason](Self::reason).
+///
+/// # Security
 /// It has no `source`, so that an error report that follows sources cannot show a caller the reason.
 #[derive(Debug)]
 pub struct Denial {
@@ -20,23 +23,25 @@ pub struct Denial {
     key: Option<KeyId>,
 }
 
-/// How to answer. Exhaustive: a host handles each.
+/// The kind of answer to a denied request.
+///
+/// It is exhaustive: a host application handles each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DenialClass {
     /// The request is malformed: more than one credential came.
     BadRequest,
     /// No credential came, or the one that came is refused.
     Unauthenticated,
-    /// The key is good, but not for this.
+    /// The key is valid, but does not permit this request.
     Forbidden,
-    /// The key is good, but too much in use.
+    /// The key is valid, but has reached a limit of use.
     Throttled,
-    /// It cannot be decided now.
+    /// The verifier cannot decide now.
     Undecidable,
 }
 
 impl DenialClass {
-    /// The HTTP status (RFC 9110, RFC 6585): 400, 401, 403, 429 or 503.
+    /// Returns the HTTP status (RFC 9110, RFC 6585): 400, 401, 403, 429 or 503.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -61,19 +66,21 @@ impl Denial {
         }
     }
 
-    /// How to answer.
+    /// Returns the kind of answer.
     #[must_use]
     pub fn class(&self) -> DenialClass {
         self.reason.class()
     }
 
-    /// Why. For the operator's log, never for the caller.
+    /// Returns the reason, for the operator's log and never for the caller.
     #[must_use]
     pub fn reason(&self) -> &DenialReason {
         &self.reason
     }
 
-    /// The id that was presented, where one could be read. Anyone can present any id: for the operator.
+    /// Returns the presented id, for the operator; `None` if no id could be read.
+    ///
+    /// Anyone can present any id.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         self.key
@@ -95,7 +102,9 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
-/// Why a request was denied, as precisely as is known. For operators; bears no secret.
+/// Why a request was denied, as precisely as the verifier can say.
+///
+/// It is for operators, and contains no secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DenialReason {
@@ -108,18 +117,18 @@ pub enum DenialReason {
     /// The credential is no key of this format.
     #[error(transparent)]
     Malformed(KeyTextError),
-    /// There is no key with this id.
+    /// No key has this id.
     #[error("there is no key with this id")]
     UnknownKey,
     /// The key exists, and the secret is not its secret.
     #[error("the secret is not the key's")]
     WrongSecret,
-    /// The key belongs to another environment than its text names, than the request addresses, or than are
-    /// accepted here.
+    /// The key belongs to another environment than its text names, than the request addresses, or than this verifier
+    /// accepts.
     #[error("the key belongs to another environment")]
     OtherEnvironment,
-    /// The key was issued in a format with another prefix, or brought in from another system in another format than
-    /// it was presented in.
+    /// The key was issued in a format with another prefix, or imported from another system in another format than it
+    /// was presented in.
     #[error("the key is of another format")]
     OtherFormat,
     /// The key belongs to another tenant than the request addresses.
@@ -128,15 +137,15 @@ pub enum DenialReason {
     /// The key was revoked.
     #[error("the key was revoked at {}: {reason}", rfc3339(*at))]
     Revoked {
-        /// When.
+        /// The instant of the revocation.
         at: OffsetDateTime,
-        /// Why.
+        /// The reason for it.
         reason: RevokeReason,
     },
     /// The key was issued before a cutoff.
     #[error("the key was issued before a cutoff")]
     CutOff,
-    /// The key's successor has taken its place.
+    /// The key's successor has replaced it.
     #[error("the key's successor has taken its place")]
     Superseded,
     /// The key is suspended.
@@ -154,14 +163,15 @@ pub enum DenialReason {
     /// The request came from outside the key's networks.
     #[error("the request came from outside the key's networks")]
     OutsideNetworks,
-    /// The key is restricted to networks, and where the request came from is not known.
+    /// The key is restricted to networks, and the client address is unknown.
     #[error("the key is restricted to networks, and the request's address is not known")]
     AddressUnknown,
     /// The key's access does not meet the route's requirement.
     #[error("the key's access does not meet the requirement")]
     MissingAccess,
-    /// The key's access does not meet the requirement, which names a scope that is not declared: keys with full access
-    /// alone could meet it. A typo, most likely; [`Verifier::prepare`](super::Verifier::prepare) finds it at start.
+    /// The key's access does not meet the requirement, which names a scope that is not declared: only keys with full
+    /// access could meet it. It is most likely a typo; [`Verifier::prepare`](super::Verifier::prepare) finds it at
+    /// start.
     #[error("the requirement names `{0}`, a scope that is not declared")]
     UndeclaredScope(Scope),
     /// The key is restricted in a kind of resource that the route does not settle.
@@ -170,10 +180,10 @@ pub enum DenialReason {
         /// The kind.
         kind: Arc<str>,
     },
-    /// The request names more resources than are looked at.
+    /// The request names more than [`Attempt::MAX_RESOURCES`](super::Attempt::MAX_RESOURCES) resources.
     #[error("the request names more resources than are looked at")]
     TooManyResources,
-    /// The route settles a kind of resource by the request, and the request names none.
+    /// The route settles a kind of resource by the request, and the request names no resource of that kind.
     #[error("the route is not bound to a `{kind}`")]
     ResourceUnbound {
         /// The kind.
@@ -185,7 +195,7 @@ pub enum DenialReason {
         /// The kind.
         kind: Arc<str>,
     },
-    /// As many of the key's requests are in flight as it may have.
+    /// The key has as many requests in flight as it may have.
     #[error("as many of the key's requests are in flight as it may have")]
     TooManyInFlight,
     /// The store failed.
@@ -194,7 +204,7 @@ pub enum DenialReason {
     /// The stored key cannot be read.
     #[error(transparent)]
     Unreadable(DecodeError),
-    /// The secret can be neither confirmed nor refuted.
+    /// The secret could be neither confirmed nor refuted.
     #[error(transparent)]
     Hashing(HashingError),
     /// The clock failed.
@@ -203,13 +213,13 @@ pub enum DenialReason {
     /// The cached record is too old to decide on, and could not be read again in time.
     #[error("the cached record is stale and could not be read again in time")]
     StaleCache,
-    /// The clock stands before the key was issued, and cannot tell whether it has expired.
+    /// The clock is earlier than the key's issue, and cannot show whether the key has expired.
     #[error("the clock stands before the key was issued")]
     ClockBehind,
 }
 
 impl DenialReason {
-    /// How to answer.
+    /// Returns the kind of answer.
     #[must_use]
     pub fn class(&self) -> DenialClass {
         match self {

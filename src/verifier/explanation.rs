@@ -1,4 +1,4 @@
-//! What would be decided, and why.
+//! The explanation of a decision, check by check.
 
 use std::fmt;
 use std::sync::Weak;
@@ -10,9 +10,12 @@ use crate::clock::rfc3339;
 use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
 
-/// What would be decided on a request, check by check. Its `Display` is for an operator's terminal, one line a check.
+/// The decision that a request would get, check by check.
 ///
-/// Bears no secret. Not for callers: it tells whether a key exists.
+/// Its `Display` is for an operator's terminal, one line per check.
+///
+/// # Security
+/// It contains no secret. Do not send it to callers: it shows whether a key exists.
 #[derive(Debug)]
 pub struct Explanation {
     key: Option<KeyId>,
@@ -20,41 +23,41 @@ pub struct Explanation {
     denial: Option<Denial>,
 }
 
-/// One check.
+/// One check of an explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// What is checked, such as `secret` or `network`.
+    /// The name of the check, such as `secret` or `network`.
     pub check: &'static str,
-    /// What became of it.
+    /// The outcome of the check.
     pub outcome: StepOutcome,
 }
 
-/// What became of a check.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// It is met, and by what.
+    /// The check passed; the text names the value that met it.
     Passed(String),
-    /// It is not, and why. The first such decides.
+    /// The check failed; the text says why. The first failed check decides.
     Failed(String),
-    /// It was not come to, since nobody is told more who has not proven a secret.
+    /// The check was not reached: a request that has not proven a secret gets no further information.
     Unreached,
 }
 
 impl Explanation {
-    /// The id that was presented, where one could be read.
+    /// Returns the presented id; `None` if no id could be read.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         self.key
     }
 
-    /// Every check in its order.
+    /// Returns every check in its order.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// What would be answered; none if the request would be admitted.
+    /// Returns the denial that the request would get; `None` if it would be admitted.
     #[must_use]
     pub fn denial(&self) -> Option<&Denial> {
         self.denial.as_ref()
@@ -106,7 +109,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The checks after the credential's own.
+/// The checks after that of the credential.
 const AFTER: [&str; 10] = [
     "key",
     "secret",
@@ -180,7 +183,7 @@ impl Core {
         let wall = match WallClockReading::read(&*self.parts.clock) {
             Ok(wall) => wall,
             Err(reason) => {
-                // Nothing that follows is looked at without a clock.
+                // Without a clock no later check runs.
                 let mut told = told.unreached(AFTER.get(2..5).unwrap_or_default());
                 told.failed("status", reason);
                 return told.unreached(AFTER.get(6..).unwrap_or_default());
@@ -226,7 +229,7 @@ impl Core {
     }
 }
 
-/// What a check is called, and what it compares.
+/// Returns the name of a check, and the value that it compares.
 fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static str, String) {
     match check {
         Check::Environment => ("environment", record.environment().to_string()),

@@ -1,12 +1,14 @@
-//! The store as the parts of one Keyward see it: its commits fence what they change.
+//! The store as the parts of one Keyward see it: its commits fence the keys that they change.
 //!
-//! Before a commit its keys are fenced, so that nothing that was read decides on them, and stay so until the outcome
-//! is known. Whoever drops the future, or gets no answer, does not know it: the keys stay fenced for as long as a
-//! commit may take to end, and each request needs a read of them that began after it came. A machine that is suspended
-//! just then may send a commit after it wakes that took longer: what it ends is noticed as if another node had done it.
+//! The store fences keys before a commit, so that no earlier read decides on them, and lifts the fence once the outcome
+//! is known. If the caller drops the future, or gets no answer, the outcome is unknown: the keys stay fenced for as
+//! long as a commit may take to end, and each request needs a read of them that began after the request came. A machine
+//! that is suspended at that moment may send a commit after it wakes, later than that time: this node then notices the
+//! change like one by another node.
 //!
-//! What a manager reads of a key is held against what the requests are decided on: else this node could tell whoever
-//! revokes a key that another node has done so already, and go on granting it until it hears of that itself.
+//! A manager's read of a key is compared with the entry that decides on requests. Otherwise this node could answer a
+//! revocation by saying that another node has revoked the key already, and go on granting the key until its own feed
+//! reports that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,18 +24,18 @@ use crate::store::{
 };
 use crate::sync::{Mutex, Planted, lock, planted};
 
-/// How long a commit may still take place after whoever made it went away: the contract of [`KeyStore`] says so.
+/// Time for which a commit may still take place after its caller has gone, by the contract of [`KeyStore`].
 const MOST_TIME: Duration = Duration::from_secs(10 * 60);
 
-/// A store whose commits fence this node's slots.
+/// A store with commits that fence this node's slots.
 pub(crate) struct FencedStore {
     store: Arc<dyn KeyStore>,
     slots: Arc<Slots>,
     held: HeldFences,
 }
 
-/// The fences of commits of which no outcome is known, with the instant from which none is possible, once a clock has
-/// told it.
+/// The fences of commits with an unknown outcome, each with the instant by which the commit has ended. The instant is
+/// `None` until the clock can be read.
 type HeldFences = Mutex<HashMap<ChangeId, (Option<u64>, Fences)>>;
 
 impl FencedStore {
@@ -45,7 +47,7 @@ impl FencedStore {
         }
     }
 
-    /// As `get`, for the verifier's own reads, which the fence judges when they arrive.
+    /// Reads a key for the verifier, like `get`; the fence judges the snapshot when it arrives.
     pub(super) async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         self.store.get(id).await
     }
@@ -69,7 +71,7 @@ impl FencedStore {
     }
 }
 
-/// What one commit fences. Dropped, it lifts the fence.
+/// The keys and cutoffs that one commit fences. Dropping it lifts the fence.
 struct Fences {
     slots: Arc<Slots>,
     keys: Vec<KeyId>,
@@ -89,9 +91,9 @@ impl Fences {
                     fences.keys.extend(change.key_id());
                 }
                 Change::Cutoff { scope, .. } => fences.cutoffs.push(scope.clone()),
-                // Nothing can have been read of a key that is not there, nor of any key of a tenant that can be
-                // removed; a digest that is made anew is of the same secret; a cutoff is moved back only if no key
-                // comes to life by it; settings and events decide on no key.
+                // The cache holds no read of a missing key, nor of any key of a tenant that can be removed. A rehashed
+                // digest is of the same secret. A cutoff moves back only if that revives no key. Settings and events
+                // decide on no key.
                 Change::Insert(_)
                 | Change::RemoveTenant { .. }
                 | Change::Rehash { .. }
@@ -125,7 +127,7 @@ impl Drop for Fences {
     }
 }
 
-/// A commit under way. Dropped before its outcome is known, it leaves the fences standing.
+/// A commit in progress. If it is dropped before its outcome is known, the fences stay.
 struct UnderWay<'a> {
     store: &'a FencedStore,
     id: ChangeId,
@@ -138,7 +140,7 @@ impl UnderWay<'_> {
             self.fences = None;
         }
         if is_committed {
-            // The tries before it were the same commit.
+            // Earlier attempts with this id were the same commit.
             let before = lock(&self.store.held).remove(&self.id);
             drop(before);
         }
@@ -201,7 +203,7 @@ impl KeyStore for FencedStore {
         after: Option<&Cursor>,
         wait: Duration,
     ) -> Result<FeedPage, StoreError> {
-        // Here too, so that a node on which nobody commits any more lifts them.
+        // Here too, so that a node without further commits lifts them.
         self.lift_overdue();
         self.store.changes(after, wait).await
     }

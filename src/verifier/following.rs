@@ -1,8 +1,8 @@
-//! Following the store's news.
+//! Following the store's change feed.
 //!
-//! A round is a question and its answer: its start is taken down before the question is put, and it counts once all
-//! that the answer tells has been applied, and the answer has told all there was. While rounds come, what was read
-//! stays good without a read; when they stay away, it is read again.
+//! A round is one poll of the feed. Its start is recorded before the store is asked. It completes once its changes have
+//! been applied, and the store has no more. While rounds complete, cached reads stay valid without another read;
+//! without rounds, the verifier reads keys again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::reads::within;
 use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
 use crate::sync::{Planted, planted};
 
-/// How much longer than it was asked to wait a store may take for an answer before it is asked anew.
+/// How much longer than the requested wait a store may take for an answer before the verifier polls again.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The least time between two rounds.
@@ -21,12 +21,12 @@ const BREATH: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Core {
-    /// Follows the news, for as long as it is polled.
+    /// Follows the feed for as long as the future is polled.
     pub(super) async fn follow(&self) {
         let lease = Duration::from_nanos(self.slots.lease.bound());
-        // So that a round ends well before the one before it grows old.
+        // So that a round ends well before the previous one expires.
         let most = match lease {
-            Duration::ZERO => Duration::from_secs(1), // It vouches for nothing, and wakes those who wait.
+            Duration::ZERO => Duration::from_secs(1), // It vouches for no read, and wakes requests that wait.
             lease => (lease / 5).clamp(Duration::from_millis(1), Duration::from_secs(5)),
         };
         let mut cursor = None;
@@ -36,7 +36,7 @@ impl Core {
                 Ok(true) => wait = Duration::ZERO,
                 Ok(false) => {
                     wait = most;
-                    // News that come thick are told together, and a store that never waits is not asked without end.
+                    // Frequent changes arrive in one page, and a store that never waits is not polled in a tight loop.
                     tokio::time::sleep(BREATH.min(most)).await;
                 }
                 Err(_) => {
@@ -48,7 +48,7 @@ impl Core {
         }
     }
 
-    /// Asks once, and applies what is told; whether there may be more already.
+    /// Polls once and applies the changes; returns whether there may be more already.
     pub(super) async fn round(
         &self,
         cursor: &mut Option<Cursor>,
@@ -95,7 +95,7 @@ impl Core {
     }
 
     fn complete(&self, began: Result<u64, crate::clock::ClockError>) {
-        // A round of which nobody knows when it began vouches for nothing.
+        // A round with an unknown start vouches for no read.
         if let Ok(began) = began {
             self.slots.lease.complete_round(began);
             self.counters.feed_polled();

@@ -1,4 +1,4 @@
-//! Yes, and to what.
+//! The result of an admitted request: its grant, and its permit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::Permit;
 use super::compiled::CachedRecord;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
-/// Yes.
+/// An admitted request: its grant, and its permit.
 #[derive(Debug)]
 pub struct Admitted {
     grant: Grant,
@@ -20,24 +20,27 @@ impl Admitted {
         Self { grant, permit }
     }
 
-    /// What was granted. Keep the whole until the response has been sent: the permit in it is given back when
-    /// it is dropped.
+    /// Returns the grant.
+    ///
+    /// Keep the whole `Admitted` until the response has been sent: dropping it gives the permit back.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// What was granted, and the permit to keep until the response has been sent.
+    /// Splits into the grant, and the permit to keep until the response has been sent.
     pub fn into_parts(self) -> (Grant, Permit) {
         (self.grant, self.permit)
     }
 }
 
-/// What was granted: whose key it was, and what it permits. Cheap to clone; travels with the request.
+/// The key of an admitted request: its tenant, its record and the resources that it permits.
+///
+/// A grant is cheap to clone, and travels with the request.
 #[derive(Clone)]
 pub struct Grant {
     cached: Arc<CachedRecord>,
-    /// None where the handler promised nothing, so that most grants allocate nothing.
+    /// `None` if the handler promised no check, so that most grants allocate nothing.
     duties: Option<Arc<Duties>>,
 }
 
@@ -53,7 +56,7 @@ impl Grant {
         &self.cached
     }
 
-    /// The same, with these checks owed besides.
+    /// Returns the same grant, which owes these checks besides.
     pub(super) fn owing(&self, more: Option<Duties>) -> Self {
         let duties = match more {
             Some(mut more) => {
@@ -68,41 +71,44 @@ impl Grant {
         }
     }
 
-    /// The key's id.
+    /// Returns the key's id.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
         self.cached.record.id()
     }
 
-    /// Whose key it is.
+    /// Returns the tenant that the key belongs to.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         self.cached.record.tenant()
     }
 
-    /// What people call the key.
+    /// Returns the title that people gave the key.
     #[must_use]
     pub fn title(&self) -> &Title {
         self.cached.record.title()
     }
 
-    /// The environment that the key was issued for.
+    /// Returns the environment that the key was issued for.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         self.cached.record.environment()
     }
 
-    /// All that is known of the key, as it was when the request was admitted.
+    /// Returns the key's whole record, as it was when the request was admitted.
     #[must_use]
     pub fn record(&self) -> &KeyRecord {
         &self.cached.record
     }
 
-    /// Whether the key is permitted this resource. The answer counts as the check that a route promised with
+    /// Checks whether the key is permitted this resource.
+    ///
+    /// The call counts as the check that a route promised with
     /// [`checked_by_handler`](super::Requirement::checked_by_handler).
     ///
     /// # Errors
-    /// [`ResourceDenied`] if it is not: the handler answers 403, or 404 where existence itself is not to be told.
+    /// [`ResourceDenied`] if the key is not permitted the resource: the handler answers 403, or 404 if the client must
+    /// not learn whether the resource exists.
     pub fn permits(&self, kind: &str, value: &str) -> Result<(), ResourceDenied> {
         self.done(kind);
         if self.cached.record.resources().permit(kind, value) {
@@ -112,7 +118,9 @@ impl Grant {
         }
     }
 
-    /// What a list has to be filtered by. Counts as a check, as [`permits`](Self::permits) does.
+    /// Returns the filter for a list of resources of this kind.
+    ///
+    /// The call counts as a check, as [`permits`](Self::permits) does.
     #[must_use]
     pub fn only(&self, kind: &str) -> Only<'_> {
         self.done(kind);
@@ -122,30 +130,34 @@ impl Grant {
         }
     }
 
-    /// A kind of resource that the handler promised to check and has not. An adapter answers 500 in place of a
-    /// success then, whatever the key, so that the slip shows on the first try.
+    /// Returns a kind of resource that the handler promised to check and has not; `None` if it has checked all.
+    ///
+    /// An adapter then answers 500 in place of a success, whatever the key, so that the omission shows on the first
+    /// try.
     #[must_use]
     pub fn unchecked(&self) -> Option<&str> {
         self.duties.as_ref().and_then(|duties| duties.first_open())
     }
 
-    /// Whether the key is still good, as far as this node knows at this moment without asking the store.
+    /// Returns whether the key is still valid, as far as this node knows at this moment without asking the store.
     ///
-    /// False once the key is revoked, suspended, expired or superseded, and also where nothing is known that is
-    /// [young enough](super::KeyCache::lease) to say: [`ended`](Self::ended) asks then. What the key may do may have
-    /// changed since; the grant holds what it was.
+    /// It returns `false` once the key is revoked, suspended, expired or superseded, and also if this node has no
+    /// [recent enough](super::KeyCache::lease) read to decide on: [`ended`](Self::ended) asks the store then. The key's
+    /// rights may have changed since; the grant holds those of its admission.
     #[must_use]
     pub fn is_current(&self) -> bool {
         let home = self.cached.home.upgrade();
         home.is_some_and(|home| home.is_good(self.key_id()) == Some(true))
     }
 
-    /// Ends when the key stops being good: it was revoked, here or on another node, suspended, superseded, or it
-    /// expired. With it a host cuts a long response short.
+    /// Resolves when the key stops being valid: it is revoked, here or on another node, suspended, superseded, or it
+    /// expires.
     ///
-    /// It hears of a change as fast as a verification would. If the store does not answer, it ends when verifications
-    /// stop being granted: at most one [lease](super::KeyCache::lease) after the last successful read of the key, or
-    /// poll of the change feed, began. It needs a tokio runtime with its timer enabled.
+    /// A host application cuts a long response short with it.
+    ///
+    /// The future notices a change as fast as a verification would. If the store does not answer, it resolves when
+    /// verifications stop being granted: at most one [lease](super::KeyCache::lease) after the start of the last
+    /// successful read of the key, or poll of the change feed. It needs a tokio runtime with its timer enabled.
     ///
     /// ```
     /// # async fn f(admitted: keyward::verifier::Admitted, send: impl Future<Output = ()>) {
@@ -159,7 +171,7 @@ impl Grant {
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let cached = Arc::clone(&self.cached);
         async move {
-            // With the verifier gone nobody could tell.
+            // Without the verifier no check is possible.
             if let Some(home) = cached.home.upgrade() {
                 home.wait_until_ended(cached.record.id()).await;
             }
@@ -173,7 +185,7 @@ impl Grant {
     }
 }
 
-/// Shows the key's name and no more.
+/// Shows the key's id, tenant and title only.
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
@@ -184,7 +196,7 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// What a list has to be filtered by.
+/// The filter for a list of resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only<'a> {
     /// The key is not restricted in this kind.
@@ -194,7 +206,7 @@ pub enum Only<'a> {
 }
 
 impl Only<'_> {
-    /// Whether the list may show what belongs to this resource.
+    /// Returns whether the list may show items that belong to this resource.
     #[must_use]
     pub fn permits(&self, value: &str) -> bool {
         match self {
@@ -204,7 +216,7 @@ impl Only<'_> {
     }
 }
 
-/// The key does not permit this resource.
+/// Error for a resource that the key does not permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the API key does not permit this")]
 pub struct ResourceDenied;
@@ -213,12 +225,12 @@ pub struct ResourceDenied;
 #[derive(Debug)]
 pub(super) struct Duties {
     kinds: Vec<(Box<str>, AtomicBool)>,
-    /// What a guard outside of this one was promised.
+    /// The checks promised to an outer guard.
     before: Option<Arc<Self>>,
 }
 
 impl Duties {
-    /// None if nothing is promised.
+    /// Creates the duties; `None` if the handler promised no check.
     pub(super) fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut kinds = kinds.map(|kind| (kind.into(), AtomicBool::new(false)));
         let first = kinds.next()?;
@@ -246,7 +258,7 @@ impl Duties {
             .kinds
             .iter()
             .filter(|(_, done)| !done.load(Ordering::Acquire));
-        // What was promised to a guard outside, it asks after itself.
+        // An outer guard asks after its own promises itself.
         open.next().map(|(kind, _)| &**kind)
     }
 }

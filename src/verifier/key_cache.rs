@@ -1,9 +1,9 @@
-//! What a node may keep of the keys it verifies, and for how long.
+//! The settings of a node's key cache: its size, its lease and its reads.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// What a node keeps of the keys it verifies, and for how long it may decide on it.
+/// Settings of a node's key cache: its size, its lease, and its reads of the store.
 ///
 /// ```
 /// use std::time::Duration;
@@ -13,10 +13,10 @@ use std::time::Duration;
 /// # let _ = small;
 /// ```
 ///
-/// # What a bound means
-/// A key takes some 320 bytes for what is decided on and counted, and its record besides: together 1 to 1.5 kB for a
+/// # How many keys fit in the bound?
+/// A key takes some 320 bytes for its compiled record and counters, and the record besides: together 1 to 1.5 kB for a
 /// key with a few scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in
-/// sixteen is for keys at which only wrong secrets were presented.
+/// sixteen is for keys that were presented only with wrong secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCache {
     pub(super) lease: Duration,
@@ -28,7 +28,7 @@ impl KeyCache {
     /// Longest lease.
     pub const MAX_LEASE: Duration = Duration::from_secs(10 * 60);
 
-    /// A lease of five seconds, 256 MiB, and 64 reads at once.
+    /// Creates the default settings: a lease of five seconds, 256 MiB, and 64 reads at once.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -38,19 +38,20 @@ impl KeyCache {
         }
     }
 
-    /// Keeps nothing: every request is decided on a read of the store that began after it came.
+    /// Caches nothing: every request is decided on a read of the store that began after the request came.
     #[must_use]
     pub fn off() -> Self {
         Self::new().lease(Duration::ZERO)
     }
 
-    /// For how long a node may decide on what it read of a key: counted from the start of the read, or from the start
-    /// of the last completed poll of the change feed that the [background work](crate::Keyward::background) has
-    /// applied. Five seconds by default; zero keeps nothing. With more than [ten minutes](Self::MAX_LEASE),
-    /// [`Builder::open`] fails.
+    /// Sets for how long a node may decide on its read of a key.
     ///
-    /// This bounds how long a revocation on another node can go unnoticed here if the change feed stops. It is measured
-    /// by the [monotonic clock](crate::Builder::monotonic_clock): a machine that is paused from outside, without
+    /// The time counts from the start of the read, or from the start of the last completed poll of the change feed that
+    /// the [background work](crate::Keyward::background) has applied. Five seconds by default; zero caches nothing.
+    /// With more than [ten minutes](Self::MAX_LEASE), [`Builder::open`] fails.
+    ///
+    /// The lease bounds how long a revocation on another node can go unnoticed here if the change feed stops. The
+    /// [monotonic clock](crate::Builder::monotonic_clock) measures it: a machine that is paused from outside, without
     /// noticing, may be late by up to a lease after it wakes.
     ///
     /// [`Builder::open`]: crate::Builder::open
@@ -60,10 +61,10 @@ impl KeyCache {
         self
     }
 
-    /// Most bytes that cached keys take in memory, about; 256 MiB by default.
+    /// Sets the approximate maximum of memory for cached keys, in bytes; 256 MiB by default.
     ///
-    /// When it is reached, keys that were not used lately are dropped. Their next use reads the store again, and
-    /// computes the stored hash again: with Argon2id that is a slow hash. Requests in flight of a dropped key stay
+    /// When it is reached, the cache evicts keys that were not used lately. Their next use reads the store again, and
+    /// computes the stored hash again: with Argon2id that is a slow hash. Requests in flight of an evicted key stay
     /// counted.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
@@ -71,20 +72,22 @@ impl KeyCache {
         self
     }
 
-    /// Most reads of the store at once; others wait. Half of them at most are for requests that have not presented what
-    /// was proven on this node before, unless there is but one.
+    /// Sets the maximum number of reads of the store at once; others wait.
+    ///
+    /// At most half of them are for requests that have not presented a secret proven on this node before, unless there
+    /// is only one read.
     #[must_use]
     pub fn max_concurrent_reads(mut self, reads: NonZeroUsize) -> Self {
         self.reads = reads;
         self
     }
 
-    /// The lease, if it is longer than it may be.
+    /// Returns the lease, if it is longer than [`MAX_LEASE`](Self::MAX_LEASE).
     pub(crate) fn excessive_lease(&self) -> Option<Duration> {
         (self.lease > Self::MAX_LEASE).then_some(self.lease)
     }
 
-    /// How long a read is waited for. A record that comes later is stale.
+    /// Returns how long a request waits for a read. A record that comes later is stale.
     pub(super) fn patience(&self) -> Duration {
         if self.lease.is_zero() {
             Self::new().lease

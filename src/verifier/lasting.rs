@@ -1,4 +1,4 @@
-//! Whether a key that was granted something is still good.
+//! Whether the key of a grant is still good.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest time for a check that starts when the lease is over.
 const MOST_GRACE: Duration = Duration::from_secs(1);
 
-/// How often what was read may turn out to be old.
+/// Number of attempts at a check; each may find that its snapshot has become old.
 const TRIES: u32 = 4;
 
 impl Core {
-    /// Whether the key is good, as far as its slot can say.
+    /// Returns whether the key is good; `None` if its slot cannot decide.
     pub(super) fn is_good(&self, id: KeyId) -> Option<bool> {
         let wall = WallClockReading::read(&*self.parts.clock).ok()?;
         let is_good = self.slots.find(
@@ -44,7 +44,7 @@ impl Core {
         is_good.flatten()
     }
 
-    /// Whether the key is good, as the store has it now.
+    /// Returns whether the key is good, as the store has it now.
     pub(super) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
         let checked = self.check_again(&self.guard_slot(id, None)).await?;
         Ok(checked.is_some())
@@ -52,8 +52,8 @@ impl Core {
 
     /// Resolves when the key is no longer good, or when the lease of the last successful check has ended.
     ///
-    /// A check that reads the store starts when half of the lease is left, so that a store which answers is never too
-    /// late, and one which does not answer never extends the lease.
+    /// A check that reads the store starts when half of the lease is left, so that a store that answers is never too
+    /// late, and one that does not answer never extends the lease.
     pub(super) async fn wait_until_ended(&self, id: KeyId) {
         let watching = Watching::new(&self.slots, id);
         let grace = MOST_GRACE.min(self.patience / 4);
@@ -100,8 +100,8 @@ impl Core {
         }
     }
 
-    /// When the lease of the key's cache entry ends, in nanoseconds of the monotonic clock. Zero if there is no entry
-    /// that may decide.
+    /// Returns when the lease of the key's cache entry ends, in nanoseconds of the monotonic clock. Zero if there is no
+    /// entry that may decide.
     fn known_until(&self, id: KeyId) -> u64 {
         let end = |(), slot: &mut Slot| {
             let entry = slot.admitted()?;
@@ -111,7 +111,7 @@ impl Core {
         found.flatten().unwrap_or(0)
     }
 
-    /// Checks the key once more. `None` if it is not good.
+    /// Checks the key once more; `None` if it is not good.
     async fn check_again(&self, guard: &SlotGuard<'_>) -> Result<Option<Good>, DenialReason> {
         let id = guard.id;
         for tries in 0..TRIES {
@@ -149,7 +149,7 @@ struct Good {
     known_until: u64,
 }
 
-/// Somebody who waits for a key to change.
+/// A task that waits for a key to change.
 struct Watching<'a> {
     slots: &'a Slots,
     id: KeyId,

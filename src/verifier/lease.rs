@@ -1,30 +1,30 @@
-//! For how long what was read may be decided on.
+//! The lease: the time for which a read may decide.
 //!
-//! An answer may decide only if, read just before the verdict, either its own read *began* less than the bound ago, or
-//! the feed vouches for it: the answer belongs to the feed's present history, and the last completed round *began* less
-//! than the bound ago and has been applied. Beginnings count, since an answer that was sent may lie in a buffer for as
-//! long as the process was frozen.
+//! An answer may decide only if one of two conditions holds just before the verdict. Either its own read *began* less
+//! than the bound ago, or the feed vouches for it: the answer belongs to the feed's present history, and the last
+//! completed poll *began* less than the bound ago and has been applied. The start counts, since an answer that was sent
+//! may lie in a buffer for as long as the process was frozen.
 
 use crate::sync::{AtomicU64, Ordering, Planted, planted};
 
-/// When a read began: before the question was sent.
+/// When a read began: before the request to the store was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Its place among all that this node began and ended.
+    /// The read's place in the order of operations that this node began and ended.
     pub(super) epoch: u64,
     /// The monotonic clock, in nanoseconds.
     pub(super) began: u64,
-    /// The history that the feed was in; 0 if it was in none.
+    /// The history of the feed at that time; 0 before the first.
     pub(super) history: u32,
 }
 
-/// How far the feed has come.
+/// The bound, and the progress of the feed.
 pub(super) struct Lease {
-    /// The bound in nanoseconds; 0: nothing is decided on what was read for another request.
+    /// The bound in nanoseconds. With 0, no read decides on another request than its own.
     bound: u64,
-    /// Counted from 1; 0 before the first round.
+    /// Counted from 1; 0 before the first poll.
     history: AtomicU64,
-    /// When the last completed round began, in nanoseconds and plus one; 0 if there was none.
+    /// When the last completed poll began, in nanoseconds and plus one; 0 before the first.
     round: AtomicU64,
 }
 
@@ -41,15 +41,17 @@ impl Lease {
         self.bound
     }
 
-    /// Whether what was read at that stamp may decide now. To be asked under the key's lock and before the fence, so
-    /// that whoever sees a round completed sees its news too.
+    /// Returns whether a read with that stamp may decide now.
+    ///
+    /// Call it under the key's lock and before the fence, so that a caller that sees a completed poll sees its changes
+    /// too.
     pub(super) fn covers(&self, stamp: Stamp, now: u64) -> bool {
         if self.is_fresh(stamp.began, now) {
             return true;
         }
         let early =
             planted(Planted::HistoryBeforeRound).then(|| self.history.load(Ordering::Acquire));
-        // In this order: a round of the present history never vouches for an entry of an older one.
+        // In this order: a poll of the present history never vouches for an entry of an older one.
         let round = self.round.load(Ordering::Acquire);
         let history = early.unwrap_or_else(|| self.history.load(Ordering::Acquire));
         history != 0
@@ -59,7 +61,7 @@ impl Lease {
                 .is_some_and(|began| self.is_fresh(began, now))
     }
 
-    /// When what was read at that stamp stops being covered, unless another round completes. In nanoseconds of the
+    /// Returns when a read with that stamp stops being covered, unless another poll completes. In nanoseconds of the
     /// monotonic clock.
     pub(super) fn end(&self, stamp: Stamp) -> u64 {
         // In the order of `covers`.
@@ -76,23 +78,23 @@ impl Lease {
         now.checked_sub(began).is_some_and(|age| age < self.bound)
     }
 
-    /// The present history, for a read that is about to begin.
+    /// Returns the present history, for a read that is about to begin.
     pub(super) fn history(&self) -> u32 {
         u32::try_from(self.history.load(Ordering::Acquire)).unwrap_or(0)
     }
 
-    /// What was followed until now is not to be had any more.
+    /// Begins a new history: the feed no longer vouches for earlier reads.
     pub(super) fn begin_history(&self) {
         self.history.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A round that began then has been applied whole.
+    /// Records that a poll that began then has been applied whole.
     pub(super) fn complete_round(&self, began: u64) {
         self.round
             .fetch_max(began.saturating_add(1), Ordering::AcqRel);
     }
 
-    /// Whether the feed vouches for anything now.
+    /// Returns whether the feed vouches for any read now.
     pub(super) fn is_followed(&self, now: u64) -> bool {
         let round = self.round.load(Ordering::Acquire);
         round

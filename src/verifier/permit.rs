@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use super::compiled::CachedRecord;
 
-/// A place among the requests of a key that may be in flight at once, on this node. Given back when dropped: keep it
-/// until the response has been sent.
+/// A place among the requests of a key that may be in flight at once, on this node.
+///
+/// Dropping the permit gives the place back: keep it until the response has been sent.
 #[must_use = "dropping the permit gives its place back"]
 pub struct Permit(Option<Arc<CachedRecord>>);
 
 impl Permit {
-    /// The place that was taken in the key's slot.
+    /// Creates the permit for a place that was taken in the key's slot.
     pub(super) fn of(cached: &Arc<CachedRecord>) -> Self {
         Self(Some(Arc::clone(cached)))
     }
 
-    /// Of a key that does not bound them.
+    /// Creates the permit of a key that does not limit its requests in flight.
     pub(super) fn uncounted() -> Self {
         Self(None)
     }
@@ -24,7 +25,7 @@ impl Permit {
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 impl Permit {
-    /// Whether a place is given back when it is dropped.
+    /// Returns whether dropping the permit gives a place back.
     pub(crate) fn is_counted(&self) -> bool {
         self.0.is_some()
     }

@@ -1,10 +1,12 @@
-//! Reading the store: once for all who ask at once, and so many at a time.
+//! Reading the store: one read of a key for all requests that need it at the same time, and a bounded number of reads
+//! at once.
 //!
-//! When the feed is gone every key in use is read once per bound. Whoever comes while a read of the key is under way
-//! waits for its answer; a read whose request went away is taken up by one of those who wait. Reads for requests that
-//! have not presented what was proven here before take half the places at most, so that strangers, with made-up ids or
-//! real ones, do not hold up those who have a key; nor does a stranger's read of that very key, which its holder passes
-//! by with one of their own.
+//! When the feed is gone, the verifier reads every key in use once per bound. A request that comes during a read of its
+//! key waits for the answer. If the request that makes the read goes away, one of those that wait takes it up.
+//!
+//! Requests that have not presented a secret proven here before take at most half of the places. Unproven requests,
+//! with made-up ids or real ones, therefore do not delay clients with a key. Nor does an unproven read of a client's
+//! own key: the client's request does not join it and makes a read of its own.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -30,17 +32,17 @@ use crate::sync::{Planted, planted};
 #[derive(Clone)]
 pub(super) enum Fetched {
     Found(Snapshot),
-    /// There is no such key.
+    /// No key has this id.
     Missing,
     /// The store failed.
     Failed(Arc<StoreError>),
-    /// What is stored cannot be read.
+    /// The stored key cannot be read.
     Unreadable(Arc<DecodeError>),
-    /// There was no answer in time.
+    /// The answer did not come in time.
     Late,
 }
 
-/// The places for reads.
+/// The places that bound concurrent reads.
 pub(super) struct Places {
     all: Semaphore,
     strangers: Semaphore,
@@ -50,27 +52,27 @@ impl Places {
     pub(super) fn new(reads: NonZeroUsize) -> Self {
         Self {
             all: Semaphore::new(reads.get()),
-            // Half of them, and one where there is one in all.
+            // Half of the places, and one if there is only one in all.
             strangers: Semaphore::new((reads.get() / 2).max(1)),
         }
     }
 }
 
-/// What a request does about a read.
+/// A request's part in a read.
 enum Part {
-    /// Nothing: what it needs is here.
+    /// No read: the cache has the snapshot.
     Ready(Snapshot),
-    /// It takes the answer of one that is under way.
+    /// It joins a read in progress, and takes its answer.
     Join(watch::Receiver<Option<Fetched>>, u64),
-    /// It lets one that began too early end, and looks again.
+    /// It waits for the end of a read that began too early, and looks again.
     Wait(watch::Receiver<Option<Fetched>>),
-    /// It makes one.
+    /// It makes the read.
     Lead(watch::Sender<Option<Fetched>>, u64, bool),
 }
 
 impl Core {
-    /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. With the
-    /// tag of the presented credential, if there is one.
+    /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. `tag` is
+    /// that of the presented credential, if there is one.
     pub(super) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
         self.slots.with(id, |slot| {
             slot.readers += u32::from(!planted(Planted::Unguarded));
@@ -84,10 +86,10 @@ impl Core {
         }
     }
 
-    /// A snapshot of a key whose slot is guarded; from a read that began after the guard, if it must be.
+    /// Returns a snapshot of a key with a guarded slot; from a read that began after the guard, if it must be.
     ///
-    /// Where each request must have an answer younger than itself, at most two reads of a key follow each other: those
-    /// who came during the first share the second.
+    /// If each request must have an answer younger than itself, at most two reads of a key follow each other: requests
+    /// that came during the first share the second.
     pub(super) async fn fetch(
         &self,
         guard: &SlotGuard<'_>,
@@ -129,7 +131,7 @@ impl Core {
             };
             let reason = match fetched {
                 Fetched::Found(snapshot) => return Ok(snapshot),
-                // It may have been issued since.
+                // The key may have been issued since.
                 Fetched::Missing if begun <= guard.since => {
                     must_begin_later = true;
                     continue;
@@ -151,7 +153,7 @@ impl Core {
         vanished: u32,
     ) -> Part {
         let begun = self.slots.epochs.next();
-        // Where this node is changing the key, or keeps nothing, each request needs an answer younger than itself.
+        // While this node changes the key, or if it caches nothing, each request needs an answer younger than itself.
         let needs_own = must_begin_later || self.slots.lease.bound() == 0;
         self.slots.with(guard.id, |slot| {
             if let Some(entry) = self.usable(slot, now.saturating_add(guard.ahead)) {
@@ -160,9 +162,9 @@ impl Core {
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
             let is_known =
                 proof.is_some_and(|proof| guard.tag.is_none_or(|tag| proof.tag.matches(&tag)));
-            // One who has lost two leaders reads for himself: somebody may be making it so. And who is known here does
-            // not wait in the strangers' queue: those who wait there already keep their read, and whoever comes joins
-            // this one.
+            // A request that has lost two leaders reads by itself: an attacker may be causing the losses. A proven
+            // request does not wait for a read in the queue of the unproven: requests that wait for that read keep it,
+            // and later requests join this one.
             let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
             if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
@@ -186,7 +188,7 @@ impl Core {
         })
     }
 
-    /// The slot's entry, if it may decide now.
+    /// Returns the slot's entry, if it may decide now.
     #[inline]
     pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
         let entry = slot.admitted()?;
@@ -200,7 +202,7 @@ impl Core {
     async fn ask(&self, id: KeyId, is_known: bool) -> Fetched {
         let places = &self.places;
         let asked = async {
-            // They are never closed.
+            // The semaphores are never closed.
             let _stranger = match is_known {
                 true => None,
                 false => place(&places.strangers).await,
@@ -251,7 +253,7 @@ impl Core {
     }
 }
 
-/// The record of the key that was asked for: a store that answers with another is as good as damaged.
+/// Decodes the record of the requested key. A store that answers with another key counts as damaged.
 pub(super) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
     if stored.id != id {
         return Err(DecodeError::Corrupt { source: None });
@@ -264,7 +266,7 @@ pub(super) struct SlotGuard<'a> {
     slots: &'a Slots,
     pub(super) id: KeyId,
     tag: Option<Tag>,
-    /// The latest epoch when it was taken.
+    /// The latest epoch when the guard was taken.
     pub(super) since: u64,
     /// For how many more nanoseconds an entry must be covered to be used without a read.
     pub(super) ahead: u64,
@@ -282,7 +284,7 @@ impl Drop for SlotGuard<'_> {
     }
 }
 
-/// A read under way. Dropped, it lets one of those who wait take it up.
+/// A read in progress. If it is dropped, one of the requests that wait takes it up.
 struct Reading<'a> {
     core: &'a Core,
     id: KeyId,
@@ -294,8 +296,8 @@ impl Reading<'_> {
     async fn read(self, is_known: bool) -> Fetched {
         let fetched = self.core.ask(self.id, is_known).await;
         self.refresh(&fetched);
-        // Out of the way before it is answered: whoever needs a younger answer would look again, and find it, without
-        // end.
+        // The read leaves the slot before its answer is sent. A request that needs a younger answer would otherwise
+        // look again, and find this read again, without end.
         if !planted(Planted::AnsweredBeforeLanding) {
             self.land();
         }
@@ -303,7 +305,7 @@ impl Reading<'_> {
         fetched
     }
 
-    /// Brings a key that has its place already up to date.
+    /// Updates the entry of a key that is in a segment.
     fn refresh(&self, fetched: &Fetched) {
         let slots = &self.core.slots;
         let epoch = slots.epochs.next();
@@ -324,10 +326,10 @@ impl Reading<'_> {
         }
     }
 
-    /// Nobody joins it any more.
+    /// Removes the read from the slot, so that no further request joins it.
     fn land(&self) {
         self.core.slots.with(self.id, |slot| {
-            // Another may have begun since.
+            // Another read may have begun since.
             if slot
                 .flight
                 .as_ref()
@@ -345,13 +347,13 @@ impl Drop for Reading<'_> {
     }
 }
 
-/// The answer of a read that another request makes; none if that one went away.
+/// Waits for the answer of a read that another request makes; `None` if that request went away.
 async fn joined(mut answer: watch::Receiver<Option<Fetched>>) -> Option<Fetched> {
     let fetched = answer.wait_for(Option::is_some).await.ok()?;
     fetched.clone()
 }
 
-/// A place, as soon as there is one.
+/// Takes a place, as soon as there is one.
 async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
     match places.try_acquire() {
         Ok(place) => Some(place),
@@ -359,10 +361,10 @@ async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
     }
 }
 
-/// What the future brings, if it ends in time. Without a runtime there is no timer, and it is waited for.
+/// Returns the future's result, if it ends in time. Without a runtime there is no timer, and the wait has no limit.
 pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    // Most answers are there at once, and need no timer.
+    // Most answers are ready at once, and need no timer.
     let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
     match at_once {
         Poll::Ready(value) => Some(value),
@@ -371,7 +373,7 @@ pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -
     }
 }
 
-/// The same error for each who waited for it.
+/// Returns the same error for each request that waited for it.
 fn shared(error: Arc<StoreError>) -> StoreError {
     let error = match Arc::try_unwrap(error) {
         Ok(only) => return only,
@@ -390,7 +392,7 @@ fn shared(error: Arc<StoreError>) -> StoreError {
     }
 }
 
-/// An error of which several are told.
+/// An error that several requests share.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", cause(.0))]
 struct Shared(Arc<StoreError>);

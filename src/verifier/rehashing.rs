@@ -1,7 +1,7 @@
-//! Replaces outdated digests, without holding up verdicts.
+//! Replaces outdated digests, without delaying verdicts.
 //!
-//! A verdict does not depend on the new digest. If that takes a slow hash, or the store does not commit it at once, a
-//! task on tokio's runtime goes on with it, and the request is decided.
+//! A verdict does not depend on the new digest. If the replacement takes a slow hash, or the store does not commit it
+//! at once, a task on tokio's runtime continues it, and the request is decided.
 
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -18,23 +18,26 @@ use super::tag::Tag;
 use crate::key::{Digest, Environment, KeyId, KeyRecord};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 
-/// Most keys whose digests are replaced at the same time. It bounds the tasks that a store which takes no writes leaves
-/// waiting; the digests of further keys are replaced later. Of slow hashes, no more are computed than there are free
-/// permits.
+/// Maximum number of keys with a digest being replaced at the same time.
+///
+/// It bounds the tasks that wait for a store that takes no writes; the digests of further keys are replaced later. The
+/// number of concurrent slow hashes is bounded by the free permits.
 const MOST_AT_ONCE: usize = 64;
 
 impl Core {
-    /// Replaces an outdated digest. `None`: the request need not wait for it, or no better digest could be computed
-    /// now. Otherwise the new digest, or `Some(None)` if the old one was not replaced.
+    /// Replaces an outdated digest.
     ///
-    /// Without a runtime there is nobody else to go on, and the request waits.
+    /// `None`: the request need not wait for it, or no better digest could be computed now. `Some(Some(_))`: the new
+    /// digest. `Some(None)`: the old one was not replaced.
+    ///
+    /// Without a runtime no task can continue the work, and the request waits.
     pub(super) async fn rehash(
         &self,
         secret: &[u8],
         record: &KeyRecord,
         tag: Tag,
     ) -> Option<Option<Digest>> {
-        // Unless another request is at it.
+        // `None` if another request is replacing it.
         let turn = Arc::new(self.rehashing.begin(record.id())?);
         let core = self.me.upgrade()?;
         let environment = record.environment().clone();
@@ -61,7 +64,8 @@ impl Core {
         None
     }
 
-    /// Computes a better digest and commits it. `None`: none was computed, since there is none or no permit is free.
+    /// Computes a better digest and commits it. `None`: no digest was computed, since there is no better one or no
+    /// permit is free.
     async fn replace_digest(
         &self,
         secret: &[u8],
@@ -81,7 +85,7 @@ impl Core {
         Some(replaced)
     }
 
-    /// Whether the new digest took the old one's place.
+    /// Commits the new digest, and returns whether it replaced the old one.
     async fn commit_digest(&self, record: &KeyRecord, to: &Digest) -> bool {
         let change = Change::Rehash {
             id: record.id(),
@@ -112,19 +116,20 @@ impl Core {
     }
 }
 
-/// One request at a time replaces a key's digest: many at once would each compute the same slow hash.
+/// The keys with a digest being replaced. One request at a time replaces a key's digest: many at once would each
+/// compute the same slow hash.
 #[derive(Debug, Default)]
 pub(super) struct Rehashing(Mutex<HashSet<KeyId>>);
 
 impl Rehashing {
-    /// The turn to replace this key's digest. `None` if another request has it, or if too many keys' digests are being
-    /// replaced.
+    /// Takes the turn to replace this key's digest; `None` if another request has it, or if too many keys' digests are
+    /// being replaced.
     pub(super) fn begin(self: &Arc<Self>, key: KeyId) -> Option<Turn> {
         let is_first = {
             let mut keys = self.keys();
             keys.len() < MOST_AT_ONCE && keys.insert(key)
         };
-        // Made only where it is had: a turn that is dropped ends somebody's.
+        // Created only if this request has the turn: dropping a turn ends it, whichever request holds it.
         is_first.then(|| Turn {
             of: Arc::clone(self),
             key,
@@ -136,8 +141,8 @@ impl Rehashing {
     }
 }
 
-/// Given back when dropped by all who share it. It goes with the work too, not with the request alone: one that went
-/// away leaves its work behind, and no other begins it meanwhile.
+/// The turn to replace one key's digest, given back when all its holders have dropped it. The work holds it too,
+/// besides the request: after a request goes away its work continues, and no other request begins it meanwhile.
 pub(super) struct Turn {
     of: Arc<Rehashing>,
     key: KeyId,

@@ -1,14 +1,14 @@
-//! What a route needs.
+//! Requirements of routes.
 
 use std::sync::{Arc, OnceLock};
 
 use super::{Attempt, DenialReason};
 use crate::key::{Resource, Resources, Rule, Scope, ScopeCatalog, ScopeRule};
 
-/// What a route needs: access, and how each kind of resource that keys may be restricted in is settled.
+/// A route's requirement: access, and the way to settle each kind of resource that keys may be restricted in.
 ///
-/// A key that is restricted in a kind is refused on a route that does not settle that kind, so that a route
-/// which forgot the restriction denies.
+/// A key that is restricted in a kind is refused on a route that does not settle that kind, so that a route that forgot
+/// the restriction denies.
 ///
 /// ```
 /// use keyward::{scope, verifier::Requirement};
@@ -19,7 +19,7 @@ use crate::key::{Resource, Resources, Rule, Scope, ScopeCatalog, ScopeRule};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     access: Needed,
-    /// In the order said. A kind may be settled in several ways; each must hold.
+    /// In the order of the calls. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
     compiled: CompiledRule,
 }
@@ -31,11 +31,11 @@ enum Needed {
     Scopes(ScopeRule),
 }
 
-/// The rule over the indices of a catalog, made at its first use.
+/// The rule over the indices of a catalog, compiled at its first use.
 #[derive(Debug, Clone, Default)]
 struct CompiledRule(OnceLock<(CatalogId, Rule<Option<usize>>)>);
 
-/// No part of what a requirement is.
+/// The compiled rule is no part of a requirement's identity.
 impl PartialEq for CompiledRule {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -44,11 +44,11 @@ impl PartialEq for CompiledRule {
 
 impl Eq for CompiledRule {}
 
-/// Tells catalogs apart in this process.
+/// Distinguishes catalogs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CatalogId(pub(super) u64);
 
-/// How a route settles a kind of resource.
+/// The way in which a route settles a kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settled {
     Named,
@@ -57,19 +57,19 @@ enum Settled {
 }
 
 impl Requirement {
-    /// Any key that is valid.
+    /// Requires any valid key.
     #[must_use]
     pub fn any_key() -> Self {
         Self::of(Needed::AnyKey)
     }
 
-    /// A key with full access; no scope is enough.
+    /// Requires a key with full access; no scope is enough.
     #[must_use]
     pub fn full_access() -> Self {
         Self::of(Needed::FullAccess)
     }
 
-    /// A scope, or scopes combined: `Requirement::scope(READ.or(WRITE))`.
+    /// Requires a scope, or scopes combined: `Requirement::scope(READ.or(WRITE))`.
     #[must_use]
     pub fn scope(rule: impl Into<ScopeRule>) -> Self {
         Self::of(Needed::Scopes(rule.into()))
@@ -83,24 +83,27 @@ impl Requirement {
         }
     }
 
-    /// The request names resources of this kind ([`Attempt::resource`]), and the key must be permitted each.
+    /// Requires that the request names resources of this kind ([`Attempt::resource`]), and that the key is permitted
+    /// each.
     ///
-    /// A request that names none is refused, whatever the key: the route was not bound to its resource.
+    /// A request that names no resource of the kind is refused, whatever the key: the route was not bound to its
+    /// resource.
     #[must_use]
     pub fn resource(self, kind: &str) -> Self {
         self.settle(kind, Settled::Named)
     }
 
-    /// The handler answers with no more than [`Grant::only`](super::Grant::only) allows: for lists.
+    /// Leaves a kind to the handler's list, which shows no more than [`Grant::only`](super::Grant::only) allows.
     #[must_use]
     pub fn filters(self, kind: &str) -> Self {
         self.settle(kind, Settled::Filter)
     }
 
-    /// The handler asks [`Grant::permits`](super::Grant::permits) once it knows the resource, before it answers.
+    /// Leaves a kind to the handler, which asks [`Grant::permits`](super::Grant::permits) once it knows the resource
+    /// and before it answers.
     ///
-    /// For routes that only read: what a handler has written is not undone. Whoever calls the handler asks
-    /// [`Grant::unchecked`](super::Grant::unchecked) when it is done, and replaces the answer of one that forgot.
+    /// It is for routes that only read: a handler's writes are not undone. The code that calls the handler asks
+    /// [`Grant::unchecked`](super::Grant::unchecked) when it is done, and replaces the answer of a handler that forgot.
     #[must_use]
     pub fn checked_by_handler(self, kind: &str) -> Self {
         self.settle(kind, Settled::Handler)
@@ -111,7 +114,7 @@ impl Requirement {
         self
     }
 
-    /// The scopes that it names, in the order said.
+    /// Returns the scopes that the requirement names, in the order of the rule.
     pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.scope_rule().into_iter().flat_map(|rule| rule.scopes())
     }
@@ -123,7 +126,7 @@ impl Requirement {
         }
     }
 
-    /// Whether a key that reaches what `reaches` says has the scopes that are needed.
+    /// Returns whether a key has the required scopes; `reaches` says whether it reaches the scope with an index.
     pub(super) fn is_met(
         &self,
         id: CatalogId,
@@ -139,17 +142,17 @@ impl Requirement {
         let mut holds = |index: &Option<usize>| index.is_some_and(&reaches);
         match self.compiled.0.get_or_init(|| (id, compile())) {
             (known, compiled) if *known == id => compiled.is_met(&mut holds),
-            // One requirement for several verifiers.
+            // One requirement is used with several verifiers.
             _ => compile().is_met(&mut holds),
         }
     }
 
-    /// Whether it says anything of resources.
+    /// Returns whether the requirement settles any kind of resource.
     pub(super) fn settles_any(&self) -> bool {
         !self.settled.is_empty()
     }
 
-    /// The kinds that the handler promised to check.
+    /// Returns the kinds that the handler promised to check.
     pub(crate) fn handler_checks(&self) -> impl Iterator<Item = &str> {
         self.settled
             .iter()
@@ -179,7 +182,7 @@ impl Requirement {
                 return Err(DenialReason::ResourceUnbound { kind });
             }
         }
-        // What is named must be permitted, whatever settles its kind.
+        // Each named resource must be permitted, whatever settles its kind.
         for (kind, value) in attempt.named_resources() {
             if !resources.permit(kind, value) {
                 let of_kind = resources.values(kind).first();
@@ -190,7 +193,7 @@ impl Requirement {
         Ok(())
     }
 
-    /// A scope that it names and that is not declared: no key can have it.
+    /// Returns a scope that the requirement names and that is not declared: no key can have it.
     pub(super) fn undeclared(&self, catalog: &ScopeCatalog) -> Option<&Scope> {
         self.scope_rule()?.find(|scope| !catalog.declares(scope))
     }
@@ -208,14 +211,14 @@ impl Requirement {
     }
 }
 
-/// A requirement cannot be met as meant.
+/// Error for a requirement that no key can meet as intended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequirementError {
-    /// It names a scope that is not declared: only keys with full access would ever pass.
+    /// The requirement names a scope that is not declared: only keys with full access would ever pass.
     #[error("the scope `{0}` is not declared")]
     UndeclaredScope(Scope),
-    /// It names a kind that no resource can be of.
+    /// The requirement names a kind that is not a valid kind of resource.
     #[error("`{0}` is not a kind of resource")]
     Kind(Box<str>),
 }

@@ -1,15 +1,15 @@
-//! What this node caches of one key, behind one small lock.
+//! This node's cached state of one key, behind one small lock.
 //!
 //! # The fence
-//! What reads bring and what makes them old meet here, each in one step under the lock. A read may enter, and decide on
-//! other requests than those that waited for it, only if it began after the last commit about the key that this node
-//! has seen end ([`barrier`](Slot::barrier)), and is not below the revision that the feed told
-//! ([`floor`](Slot::floor)). Looking first and entering afterwards would have an interleaving that revives a revoked
-//! key; so would entering first and looking afterwards. A request that came before the read began is decided on it even
-//! if it was overtaken, unless a hash was computed since (`may_decide` in `cold.rs`).
+//! Reads and invalidations meet here, each in one step under the lock. A snapshot may enter the cache, and decide on
+//! other requests than those that waited for it, only under two conditions: its read began after the last commit about
+//! the key that this node has seen end ([`barrier`](Slot::barrier)), and its revision is not below the one that the
+//! feed reported ([`floor`](Slot::floor)). To check first and insert afterwards has an interleaving that revives a
+//! revoked key; so has inserting first and checking afterwards. An overtaken snapshot still decides on a request that
+//! came before its read began, unless a hash was computed since (`may_decide` in `cold.rs`).
 //!
-//! A slot lives at least as long as any request reads its key or holds a snapshot of it (`SlotGuard`): what an
-//! invalidation leaves here outlives every fill that it must stop, and a key that is not being read needs none.
+//! A slot lives at least as long as any request reads its key or holds a snapshot of it (`SlotGuard`): the mark of an
+//! invalidation outlives every fill that it must stop, and a key without a read in progress needs no mark.
 
 use tokio::sync::watch;
 
@@ -20,8 +20,10 @@ use super::tag::Tag;
 use crate::key::StoredKey;
 use crate::sync::{Planted, planted};
 
-/// Wrong guesses at a weak secret that its tag answers. After them each costs a slow hash, as if there were no tag,
-/// until the secret is proven by a slow hash again (NIST SP 800-63B-4 §3.2.2: no more than 100).
+/// Number of wrong guesses at a weak secret that the tag answers.
+///
+/// Each further guess costs a slow hash, as if there were no tag, until a slow hash proves the secret again (NIST SP
+/// 800-63B-4 §3.2.2: no more than 100).
 pub(super) const MOST_MISSES: u8 = 100;
 
 /// Per-key state: cached record, fence and counters.
@@ -30,24 +32,24 @@ pub(super) struct Slot {
     pub(super) entry: Option<Entry>,
     /// Reads of this epoch and earlier are old.
     barrier: u64,
-    /// The revision that the feed reported last, and the history it reported it in.
+    /// The revision that the feed reported last, and the history in which it did.
     floor: u64,
     floor_history: u32,
-    /// Commits about the key that this node has begun and knows no outcome of.
+    /// Commits about the key that this node has begun, with an unknown outcome.
     pending: u32,
-    /// Requests that are reading, or hold what was read.
+    /// Requests that are reading, or hold a snapshot.
     pub(super) readers: u32,
     /// The read that others may join.
     pub(super) flight: Option<Box<Flight>>,
-    /// Requests in flight, of a key that bounds them.
+    /// Requests in flight, of a key that limits them.
     pub(super) in_flight: u32,
-    /// Since usage was last collected.
+    /// Usage since it was last collected: this field and the next two.
     pub(super) granted: u32,
     pub(super) refused: u32,
     pub(super) last_used: i64,
-    /// Where it stands in its segment.
+    /// Index in its segment.
     pub(super) place: u32,
-    /// What it weighs there, in bytes; 0 if it is in none.
+    /// Weight in its segment, in bytes; 0 if it is in no segment.
     pub(super) weight: u32,
     pub(super) segment: CacheSegment,
     pub(super) is_referenced: bool,
@@ -55,40 +57,42 @@ pub(super) struct Slot {
     misses: u8,
 }
 
-/// A record that was read, and when.
+/// A cached record, and the time of its read.
 pub(super) struct Entry {
-    /// Left by a secret that was proven against the digest of this very record.
+    /// The proof of a secret against the digest of this very record.
     pub(super) proof: Option<Proof>,
     pub(super) compiled: CompiledRecord,
     pub(super) stamp: Stamp,
-    /// The epoch in which it was entered.
+    /// The epoch in which the entry was made.
     entered: u64,
 }
 
-/// What a proven secret leaves.
+/// The trace of a proven secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Proof {
     pub(super) tag: Tag,
-    /// When the digest may be improved, in seconds of the monotonic clock; none if it ranks as high as today's choice.
+    /// When the digest may be improved, in seconds of the monotonic clock; `None` if it ranks as high as today's
+    /// choice.
     pub(super) rehash_at: Option<u32>,
 }
 
 /// The segments of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum CacheSegment {
-    /// Here only while a read, a request or a commit needs it.
+    /// In no segment: present only while a read, a request or a commit needs the slot.
     #[default]
     Passing,
-    /// Known, but nobody has proven its secret here.
+    /// Known, but no request has proven its secret here.
     Probation,
-    /// Proven.
+    /// Known, with a proven secret.
     Main,
 }
 
 /// A read that others may join.
 pub(super) struct Flight {
     pub(super) begun: u64,
-    /// Whether whoever makes it has presented what was proven here, and so waits for no place of the strangers'.
+    /// Whether the request that makes the read presented a credential proven here, so that it does not wait for a place
+    /// among the unproven reads.
     pub(super) is_known: bool,
     pub(super) answer: watch::Receiver<Option<Fetched>>,
 }
@@ -106,38 +110,38 @@ impl Snapshot {
     }
 }
 
-/// What a slot says of a presented tag.
+/// The result of comparing a presented tag with a slot.
 pub(super) enum Match {
-    /// It cannot say.
+    /// The slot cannot decide.
     Unknown,
     Proven,
     Refuted,
 }
 
 impl Slot {
-    /// Whether a read is overtaken neither by a commit of this node nor by what the feed reported.
+    /// Returns whether a read is overtaken neither by a commit of this node nor by a change from the feed.
     fn admits(&self, stamp: Stamp, revision: u64) -> bool {
         let is_above_floor = stamp.history > self.floor_history || revision >= self.floor;
         stamp.epoch > self.barrier && is_above_floor
     }
 
-    /// Whether a commit of this node's about the key may be taking place.
+    /// Returns whether a commit of this node about the key may be in progress.
     pub(super) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
-    /// The entry, if it may decide as far as the fence goes.
+    /// Returns the entry, if the fence lets it decide.
     pub(super) fn admitted(&self) -> Option<&Entry> {
         let entry = self.entry.as_ref().filter(|_| self.pending == 0)?;
         (is_trusting() || self.admits(entry.stamp, entry.revision())).then_some(entry)
     }
 
-    /// Whether a verdict may be based on a snapshot, as far as the fence goes.
+    /// Returns whether the fence lets a snapshot decide.
     pub(super) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
         self.admits(snapshot.stamp, snapshot.revision()) && !self.is_overtaken(snapshot)
     }
 
-    /// Whether the slot's entry is newer than a snapshot from a read that overlapped with it.
+    /// Returns whether the slot's entry is newer than a snapshot from a read that overlapped with it.
     fn is_overtaken(&self, snapshot: &Snapshot) -> bool {
         let Some(entry) = &self.entry else {
             return false;
@@ -148,12 +152,13 @@ impl Slot {
         if entry.stamp.history != snapshot.stamp.history {
             return entry.stamp.history > snapshot.stamp.history;
         }
-        // A read that began after the entry came sees at least as much, whatever the revision: a lower one then means
-        // that a backup was restored.
+        // A read that began after the entry was made sees at least as much, whatever the revision: a lower one then
+        // means that a backup was restored.
         snapshot.stamp.epoch <= entry.entered && snapshot.revision() < entry.revision()
     }
 
-    /// Enters a snapshot, unless it has been overtaken; with what was proven against it, if anything.
+    /// Makes a snapshot the entry, unless it has been overtaken; with the proof of a secret against it, if there is
+    /// one.
     pub(super) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
         if !self.may_enter(snapshot) {
             return false;
@@ -166,7 +171,7 @@ impl Slot {
         self.pending == 0 && self.admits_snapshot(snapshot)
     }
 
-    /// Enters a snapshot, whatever the fence says.
+    /// Makes a snapshot the entry, whatever the fence says.
     pub(super) fn put(&mut self, snapshot: &Snapshot, proof: Option<Proof>, now: u64) {
         let before = self
             .entry
@@ -186,8 +191,10 @@ impl Slot {
         });
     }
 
-    /// What the slot knows of a presented secret. Only what was proven against the very digest that it holds counts,
-    /// and a miss only where the tag covers all that could prove it.
+    /// Compares a presented tag with the entry's proof.
+    ///
+    /// Only a proof against the very digest of the entry counts, and a mismatch only if the tag covers every text that
+    /// could prove the secret.
     #[inline]
     pub(super) fn compare(&mut self, tag: Tag, is_own_form: bool) -> Match {
         let Some(entry) = &self.entry else {
@@ -196,7 +203,7 @@ impl Slot {
         match &entry.proof {
             None => Match::Unknown,
             Some(proof) if proof.tag.matches(&tag) => Match::Proven,
-            // What is written in a legacy format may be written in several ways that prove the same.
+            // A credential in a legacy format may have several spellings that prove the same secret.
             Some(_) if !is_own_form || !entry.compiled.is_ours => Match::Unknown,
             Some(_) if !entry.compiled.is_weak => Match::Refuted,
             Some(_) if self.misses >= MOST_MISSES => Match::Unknown,
@@ -207,12 +214,12 @@ impl Slot {
         }
     }
 
-    /// The secret was proven by a hash as it is stored.
+    /// Records that a computation of the stored hash proved the secret.
     pub(super) fn was_proven(&mut self) {
         self.misses = 0;
     }
 
-    /// What was left by a secret with this tag when it was proven against this digest.
+    /// Returns the proof of a secret with this tag against the digest of the snapshot.
     pub(super) fn proof_of(&self, snapshot: &Snapshot, tag: Tag) -> Option<Proof> {
         let entry = self
             .entry
@@ -221,18 +228,18 @@ impl Slot {
         entry.proof.filter(|proof| proof.tag.matches(&tag))
     }
 
-    /// A commit about the key begins: nothing that was read decides until its outcome is known.
+    /// Begins a commit about the key: no snapshot decides until its outcome is known.
     pub(super) fn begin_commit(&mut self) {
         self.pending = self.pending.saturating_add(1);
     }
 
-    /// The outcome of a commit is known: what was read before is old.
+    /// Ends a commit about the key with a known outcome: all earlier reads are old.
     pub(super) fn end_commit(&mut self, epoch: u64) {
         self.pending = self.pending.saturating_sub(1);
         self.invalidate(epoch);
     }
 
-    /// What was read until now is old.
+    /// Marks all reads until now as old.
     pub(super) fn invalidate(&mut self, epoch: u64) {
         self.barrier = self.barrier.max(epoch);
         if is_trusting() {
@@ -240,10 +247,11 @@ impl Slot {
         }
     }
 
-    /// Whether what the slot holds, or what is being read, may be older than this, which the store holds by now.
+    /// Returns whether the entry, or a read in progress, may be older than `stored`, the key as the store holds it by
+    /// now.
     ///
-    /// Of a key that lives, what is only being read is left alone: requests would otherwise have to read it again for
-    /// as long as somebody looks at it, and it decides for no longer than the lease.
+    /// A read in progress of a live key is left alone: requests would otherwise have to read the key again for as long
+    /// as a manager looks at it. Such a read decides for no longer than the lease.
     pub(super) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
         let Some(stored) = stored else {
             return true;
@@ -259,7 +267,7 @@ impl Slot {
         }
     }
 
-    /// The feed reported this revision: what is below it is old. The highest one reported in the present history
+    /// Applies a revision from the feed: snapshots below it are old. The highest one reported in the present history
     /// counts.
     pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
         if history > self.floor_history {
@@ -268,7 +276,7 @@ impl Slot {
         self.floor = self.floor.max(revision);
     }
 
-    /// Whether nothing needs it any more.
+    /// Returns whether the slot is not needed any more.
     pub(super) fn is_idle(&self) -> bool {
         self.segment == CacheSegment::Passing
             && self.readers == 0
@@ -277,8 +285,8 @@ impl Slot {
     }
 }
 
-/// Whether what stands in a slot is taken as it is, and goes when it is old, as in a cache without a fence. What is
-/// planted there would do no harm here, where each use looks at the fence again.
+/// Returns whether the slot trusts its entry without looking at the fence, and removes it on invalidation, as a cache
+/// without a fence does. The planted faults would be harmless here otherwise, as each use checks the fence again.
 fn is_trusting() -> bool {
     planted(Planted::CheckThenInsert) || planted(Planted::InsertThenRecheck)
 }
@@ -295,7 +303,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is time to try again to improve the digest.
+    /// Returns whether it is time to try again to improve the digest.
     pub(super) fn is_rehash_due(&self, now: u64) -> bool {
         let due = self.proof.and_then(|proof| proof.rehash_at);
         due.is_some_and(|due| now / 1_000_000_000 >= u64::from(due))
@@ -306,7 +314,7 @@ impl Entry {
         one.digest() == other.digest() && one.environment() == other.environment()
     }
 
-    /// Whether it is the same record as the snapshot's, from a read that began later.
+    /// Returns whether the entry is of the same record as the snapshot, from a read that began later.
     fn is_later_read_of(&self, snapshot: &Snapshot) -> bool {
         self.stamp.history == snapshot.stamp.history
             && self.revision() == snapshot.revision()

@@ -1,10 +1,10 @@
-//! The slots of all keys that this node deals with, in bounded memory.
+//! The slots of all keys in use on this node, in bounded memory.
 //!
-//! # Who gets a place
-//! A key whose secret was proven stands in the main segment. A known key with wrong secrets alone stands on probation,
-//! a small segment of its own; ids that nobody has are not kept. However many strangers come, they push out nobody who
-//! has proven a secret. In a full segment a place is found by sampling: of some slots picked by chance the first that
-//! was not used since it was last picked goes (second chance).
+//! # Which keys stay cached?
+//! A key with a proven secret is in the main segment. A known key that was presented only with wrong secrets is on
+//! probation, a small segment of its own; unknown ids are not cached. A flood of unproven requests therefore evicts no
+//! key with a proven secret. A full segment finds a victim by sampling: of some slots picked at random, it evicts the
+//! first that was not used since it was last picked (second chance).
 
 mod epochs;
 mod map;
@@ -25,20 +25,20 @@ use crate::key::{KeyId, StoredKey};
 use crate::store::{CutoffScope, Usage, UsageSource};
 use crate::sync::{Mutex, Planted, lock, planted};
 
-/// The slots, and what bears on all of them.
+/// The slots, and the state that concerns all of them.
 pub(crate) struct Slots {
     map: SlotMap,
     pub(super) epochs: Epochs,
     pub(super) lease: Lease,
     segments: CacheSegments,
     pub(super) watchers: Watchers,
-    /// How keys were used whose slots went before that was collected.
+    /// Usage of keys that lost their slot before it was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
     keeps_usage: bool,
     monotonic: Arc<dyn MonotonicClock>,
 }
 
-/// Most keys of which something is left behind until it is collected. Losing some usage harms nobody.
+/// Maximum number of keys in `left_behind`. The loss of some usage is harmless.
 const MOST_LEFT_BEHIND: usize = 65_536;
 
 impl Slots {
@@ -60,7 +60,7 @@ impl Slots {
         }
     }
 
-    /// The monotonic clock in nanoseconds.
+    /// Reads the monotonic clock, in nanoseconds.
     pub(super) fn now(&self) -> Result<u64, ClockError> {
         let elapsed = self.monotonic.elapsed()?;
         elapsed
@@ -70,7 +70,8 @@ impl Slots {
             .ok_or(ClockError)
     }
 
-    /// The key's slot, if it has one. `prepare` runs before the slot is locked, and only if there is one.
+    /// Visits the key's slot; `None` if it has no slot. `prepare` runs before the slot is locked, and only if there is
+    /// one.
     #[inline]
     pub(super) fn find<P, T>(
         &self,
@@ -85,7 +86,7 @@ impl Slots {
         })?
     }
 
-    /// The key's slot, made if it has none.
+    /// Visits the key's slot, and creates it if it has none.
     pub(super) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
         loop {
             let seen = self.map.find_or_insert(id, |slot| {
@@ -95,12 +96,12 @@ impl Slots {
             if let Some(seen) = seen {
                 return seen;
             }
-            // Somebody is about to take it out.
+            // Another thread is about to remove it.
             self.map.remove_dead(id);
         }
     }
 
-    /// Takes the slot out, if nothing needs it any more.
+    /// Removes the slot, if it is not needed any more.
     pub(super) fn release(&self, id: KeyId) {
         let is_dead = self.map.find(id, |slot| {
             let mut slot = lock(slot);
@@ -111,7 +112,7 @@ impl Slots {
         }
     }
 
-    /// Whether the slot is dead now. What must outlive it is handed on.
+    /// Marks an idle slot as dead, saves its usage, and returns whether it is dead.
     fn retire(&self, id: KeyId, slot: &mut Slot) -> bool {
         if !slot.is_idle() {
             return false;
@@ -128,9 +129,9 @@ impl Slots {
         true
     }
 
-    /// A stamp for a read that begins now.
+    /// Creates a stamp for a read that begins now.
     pub(super) fn stamp(&self) -> Result<Stamp, ClockError> {
-        // The history first: an answer must not claim one that began after its question was put.
+        // The history first: an answer must not claim one that began after the read.
         let history = self.lease.history();
         Ok(Stamp {
             history,
@@ -139,7 +140,7 @@ impl Slots {
         })
     }
 
-    /// Enters what was read and proven, in the main segment.
+    /// Caches a snapshot: in the main segment with a proof, and on probation without one.
     pub(super) fn admit(&self, id: KeyId, snapshot: &Snapshot, proof: Option<Proof>) {
         if self.lease.bound() == 0 {
             return;
@@ -179,7 +180,7 @@ impl Slots {
         }
     }
 
-    /// A key that has its place weighs something else now.
+    /// Updates the weight of a key that is in a segment.
     pub(super) fn reweigh(&self, id: KeyId, weight: u32) {
         for victim in self
             .segments
@@ -189,14 +190,14 @@ impl Slots {
         }
     }
 
-    /// Marks what was read of this key until now as old.
+    /// Marks all reads of this key until now as old.
     pub(super) fn forget(&self, id: KeyId) {
         let epoch = self.epochs.next();
         self.find(id, || (), |(), slot| slot.invalidate(epoch));
         self.watchers.wake(id);
     }
 
-    /// The store holds this of the key by now: what was read until now is old, unless it says the same.
+    /// Compares the slot with the key as the store holds it by now: unless the two agree, all reads until now are old.
     pub(super) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
         let epoch = self.epochs.next();
         let is_old = self.find(
@@ -210,21 +211,21 @@ impl Slots {
                 is_old
             },
         );
-        // Who waits for a key to end need not hold its slot.
+        // A request that waits for a key to end need not hold its slot.
         if is_old != Some(false) {
             self.watchers.wake(id);
         }
     }
 
-    /// Marks what was read of any key until now as old, with all that the feed reported.
+    /// Marks all reads of any key until now as old, and all that the feed reported.
     pub(super) fn forget_all(&self) {
         self.lease.begin_history();
         self.epochs.invalidate_all();
         self.watchers.wake_all();
     }
 
-    /// A cutoff was set: what was read until now of the keys that it binds is old. So is what is being read, of
-    /// whomever it will turn out to be.
+    /// Applies a cutoff: all reads until now of the keys that it binds are old. So are reads in progress, as their
+    /// keys' owners are still unknown.
     pub(super) fn cut_off(&self, scope: &CutoffScope) {
         let epoch = self.epochs.next();
         self.map.for_each(|_, slot| {
@@ -262,13 +263,13 @@ impl Slots {
         }
     }
 
-    /// How many keys stand in the main segment and on probation, and what they weigh in bytes.
+    /// Returns the number of keys in the two segments, and their weight in bytes.
     pub(super) fn occupancy(&self) -> (usize, u64) {
         self.segments.occupancy()
     }
 }
 
-/// What was used since the last time.
+/// Collects usage since the last time.
 impl UsageSource for Slots {
     fn collect(&self) -> Vec<(KeyId, Usage)> {
         let mut collected = std::mem::take(&mut *lock(&self.left_behind));
@@ -278,7 +279,7 @@ impl UsageSource for Slots {
             (slot.granted, slot.refused) = (0, 0);
             drop(slot);
             if let Some(usage) = usage {
-                // A key whose slot went and came again is told of once.
+                // Usage of a key that lost its slot and got a new one is reported once.
                 let earlier = collected.get(&id).copied();
                 collected.insert(id, earlier.map_or(usage, |earlier| earlier.merged(usage)));
             }

@@ -1,15 +1,17 @@
-//! Counters of what a node has verified and what that cost.
+//! Counters of a node's verifications and their cost.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::hashing::Hasher;
 
-/// Counters of a [`Verifier`](super::Verifier) since it started. Hashes include those of issuing.
+/// Counters of a [`Verifier`](super::Verifier) since it started.
+///
+/// Hashes include those of issuing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifierStats {
-    /// Credentials that were rejected as malformed, before anything else was done.
+    /// Credentials that were rejected as malformed, before any other step.
     pub malformed: u64,
     /// Secrets compared with one that an earlier request has proven, by one block of SHA-256.
     pub cache_hits: u64,
@@ -22,24 +24,24 @@ pub struct VerifierStats {
     /// Digests replaced by better ones.
     pub rehashed: u64,
     /// Digests that were not replaced because a hash or a commit failed, or another node did it first; a later use
-    /// tries again. Those put off for want of a permit are not counted.
+    /// tries again. Digests put off for lack of a permit are not counted.
     pub rehashes_failed: u64,
     /// Polls of the store's change feed that were applied.
     pub feed_polls: u64,
     /// Polls of the store's change feed that failed. Watch it: while it grows, other nodes' changes are noticed late.
     pub feed_poll_failures: u64,
     /// Whether the change feed is current, so that cached keys need not be read again: a poll that began less than a
-    /// [lease](super::KeyCache::lease) ago was applied. Watch it; it is always false if nothing is cached.
+    /// [lease](super::KeyCache::lease) ago was applied. Watch it; it is always `false` if the cache is off.
     pub feed_is_current: bool,
     /// Keys in memory.
     pub resident_keys: u64,
-    /// About how many bytes they take.
+    /// Approximate memory of these keys, in bytes.
     pub resident_bytes: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Counters {
-    /// What every request counts, apart for each thread: one count for all would slow them all down.
+    /// Counters that every request writes, separate for each thread: a shared counter would slow all threads down.
     often: Box<[Stripe]>,
     store_reads: AtomicU64,
     rehashed: AtomicU64,
@@ -61,7 +63,7 @@ impl Default for Counters {
     }
 }
 
-/// So many threads have a stripe each. All later ones share the one behind.
+/// Number of threads with a stripe of their own. All later threads share one more stripe.
 const OWN_STRIPES: usize = 64;
 
 #[derive(Debug, Default)]
@@ -103,7 +105,7 @@ impl Counters {
             return;
         };
         if mine < OWN_STRIPES {
-            // Nobody else writes here: no need for a step that is one for all processors.
+            // No other thread writes this stripe: an atomic step across processors is not needed.
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
             counter.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What a verified secret leaves behind in memory.
+//! The tag that a verified secret leaves in memory.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use crate::random::{RandomError, RandomSource};
 
 const BLOCK: usize = 64;
 
-/// SHA-256 of one block of key and then the secret: as hard to find a secret for as the digest that it stands in for,
-/// and of no use outside this process.
+/// SHA-256 of one block of key followed by the secret.
 ///
-/// The whole of the key is one block, so that its state is computed once (FIPS 180-4 §6.2). Lengths cannot be mixed up,
-/// since the padding holds them; that a longer message could be forged from a tag is no matter, since none leaves the
-/// process.
+/// It is as hard to find a secret for a tag as for the digest that the tag replaces, and a tag is of no use outside
+/// this process. The whole of the key is one block, so that its state is computed once (FIPS 180-4 §6.2). Lengths
+/// cannot be confused, since the padding holds them. A longer message could be forged from a tag, which does not
+/// matter, since no tag leaves the process.
 #[derive(Clone, Copy)]
 pub(super) struct Tag([u64; 4]);
 
 impl Tag {
-    /// Whether both are of one secret, in time that does not depend on where they differ.
+    /// Returns whether both are of one secret, in time that does not depend on where they differ.
     pub(super) fn matches(&self, other: &Self) -> bool {
         let difference = self.0.iter().zip(other.0);
         let difference = difference.fold(0, |difference, (a, b)| difference | (a ^ b));
@@ -34,7 +34,7 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// Makes tags. Its key is drawn at start and never stored.
+/// Computes tags. Its key is drawn at start and never stored.
 pub(super) struct Tagger {
     keyed: [u32; 8],
 }
@@ -48,7 +48,7 @@ impl Tagger {
         Ok(Self { keyed })
     }
 
-    /// The tag of a secret.
+    /// Computes the tag of a secret.
     #[inline]
     pub(super) fn tag(&self, secret: &[u8]) -> Tag {
         let mut state = self.keyed;
@@ -78,7 +78,7 @@ impl Tagger {
     }
 }
 
-/// FIPS 180-4 §5.3.3.
+/// The initial hash value of FIPS 180-4 §5.3.3.
 const INITIAL: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,

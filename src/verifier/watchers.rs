@@ -1,4 +1,4 @@
-//! Who waits for a key to change.
+//! Tasks that wait for a key to change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,20 @@ use tokio::sync::Notify;
 
 use crate::key::KeyId;
 
-/// Those who wait, key by key. Keys that nobody waits for take no room.
+/// The waiting tasks, key by key. Keys without a waiting task take no memory.
 #[derive(Default)]
 pub(super) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
 
 impl Watchers {
-    /// What is woken whenever something becomes known of the key.
+    /// Returns the notification that is sent whenever the key may have changed.
     pub(super) fn watch(&self, id: KeyId) -> Arc<Notify> {
         Arc::clone(self.all().entry(id).or_default())
     }
 
-    /// Nobody waits any more, unless others do.
+    /// Stops watching, and removes the key unless other tasks wait for it.
     pub(super) fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
         let mut all = self.all();
-        // Whoever leaves holds one, and the list another.
+        // The leaving task holds one reference, and the map another.
         if Arc::strong_count(watched) <= 2 {
             all.remove(&id);
         }

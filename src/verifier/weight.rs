@@ -1,4 +1,4 @@
-//! How much memory a key takes.
+//! The memory that a key takes.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use super::compiled::CachedRecord;
 use super::slot::Slot;
 use crate::key::{KeyRecord, Networks, Resources};
 
-/// What an allocation costs beside its content.
+/// Overhead of an allocation, in bytes.
 const ALLOCATION: usize = 16;
 
-/// About how many bytes a resident key takes in all, allocations rounded up.
+/// Returns about how many bytes a cached key takes in all, with allocations rounded up.
 pub(super) fn of(record: &KeyRecord) -> u32 {
     let texts = [
         record.tenant().as_str().len(),
@@ -58,10 +58,10 @@ pub(super) fn of(record: &KeyRecord) -> u32 {
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 
-/// A slot, its place in the map (up to twice as large as it need be, and the id), and in its segment.
+/// A slot, its place in the map (up to twice as large as necessary, and the id), and in its segment.
 const SLOT: usize = size_of::<Slot>() + ALLOCATION + 96;
 
-/// A member of an object. Nodes of the map hold eleven, and are half full at worst.
+/// Returns the size of a member of an object. Nodes of the map hold eleven members, and are half full at worst.
 fn member(name: &str, value: &Value) -> usize {
     name.len()
         + 2 * (size_of::<String>() + size_of::<Value>())

@@ -42,7 +42,7 @@ pub(super) fn remove_tenant(
     tenant: &TenantId,
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
-    // By the two indexes.
+    // Each half uses the index of its segment.
     let has_keys = "SELECT 1 FROM keyward_keys WHERE tenant = ?1 AND revoked_position IS NULL \
          UNION ALL SELECT 1 FROM keyward_keys WHERE tenant = ?1 AND revoked_position IS NOT NULL";
     let mut has_keys = transaction.prepare_cached(has_keys)?;

@@ -1,18 +1,18 @@
-//! What concerns all keys at once: the epochs, and the fence of cutoffs.
+//! State that concerns all keys: the epochs, and the fence of cutoffs.
 
 use crate::key::KeyRecord;
 use crate::store::CutoffScope;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
-/// The node's logical clock, and the fence of cutoffs: which reads a cutoff may have made old.
+/// The node's logical clock, and the fence of cutoffs, which marks the reads that a cutoff may have made old.
 ///
-/// An epoch numbers what the node begins or ends. Every read of the store writes the count and every verification reads
-/// the fence, so the two are on different cache lines.
+/// An epoch numbers an operation that the node begins or ends. Every read of the store writes the count and every
+/// verification reads the fence, so the two are on different cache lines.
 #[derive(Default)]
 pub(crate) struct Epochs {
     fence: Padded<Fence>,
     count: Padded<AtomicU64>,
-    /// Whose keys the pending cutoffs bind, each as often as it is pending.
+    /// The scopes of pending cutoffs, each as often as it is pending.
     scopes: Mutex<Vec<CutoffScope>>,
 }
 
@@ -22,9 +22,9 @@ struct Padded<T>(T);
 
 #[derive(Default)]
 struct Fence {
-    /// Reads that began no later are old, whatever their key.
+    /// Reads of this epoch and earlier are old, whatever their key.
     barrier: AtomicU64,
-    /// Commits of cutoffs whose outcome is not known.
+    /// Commits of cutoffs with an unknown outcome.
     pending: AtomicU32,
 }
 
@@ -34,18 +34,18 @@ impl Epochs {
         self.count.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The latest epoch. What begins from here on is later.
+    /// Returns the latest epoch. Any operation that begins from here on is later.
     pub(in crate::verifier) fn latest(&self) -> u64 {
         self.count.0.load(Ordering::SeqCst)
     }
 
-    /// Whether a read of this epoch began after the last time that all was forgotten.
+    /// Returns whether a read of this epoch began after all reads were last marked as old.
     #[inline]
     pub(in crate::verifier) fn admits(&self, epoch: u64) -> bool {
         epoch > self.fence.0.barrier.load(Ordering::SeqCst)
     }
 
-    /// Whether a cutoff of this node's that binds the key may be taking place.
+    /// Returns whether a cutoff by this node that binds the key may be in progress.
     #[inline]
     pub(in crate::verifier) fn is_pending(&self, record: &KeyRecord) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(record)
@@ -59,7 +59,7 @@ impl Epochs {
             .any(|scope| scope.binds(tenant, owner))
     }
 
-    /// Whether any cutoff of this node's may be taking place.
+    /// Returns whether any cutoff by this node may be in progress.
     pub(in crate::verifier) fn is_any_pending(&self) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0
     }
@@ -74,7 +74,7 @@ impl Epochs {
         self.fence.0.pending.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Once what was read of the keys in scope has been made old.
+    /// Ends a cutoff, once all reads of the keys in scope are marked as old.
     pub(in crate::verifier) fn end_cutoff(&self, scope: &CutoffScope) {
         self.fence.0.pending.fetch_sub(1, Ordering::SeqCst);
         let mut scopes = lock(&self.scopes);

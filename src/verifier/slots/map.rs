@@ -1,4 +1,4 @@
-//! From ids to slots.
+//! The map from ids to slots.
 
 use crate::key::KeyId;
 use crate::sync::Mutex;
@@ -6,8 +6,8 @@ use crate::verifier::slot::Slot;
 
 pub(super) use self::imp::SlotMap;
 
-/// Ids are random, so that half of one is as good a hash as any; which half is mixed how is seeded against those who
-/// could choose them.
+/// An id as a key of the map. Ids are random, so that half of one is as good a hash as any. The hasher's seed decides
+/// how the halves mix, against an attacker who can choose ids.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct SlotKey([u64; 2]);
 
@@ -38,13 +38,13 @@ mod imp {
 
     use super::{KeyId, Mutex, Slot, SlotKey};
 
-    /// A map that is read without a lock.
+    /// A map with reads that take no lock.
     ///
-    /// It grows in one step, for which those who insert wait, and nobody who reads. Grown step by step (papaya 0.2.5),
-    /// by `get_or_insert_with` the steps are never taken: at a million keys a lookup then takes eleven times as long.
+    /// It grows in one step: insertions wait for it, and reads do not. When it grows step by step (papaya 0.2.5),
+    /// `get_or_insert_with` never takes the steps: at a million keys a lookup then takes eleven times as long.
     ///
-    /// The slots are its keys and not its values, since it lays both down together: so each begins where a cache line
-    /// does, and with many keys a verification reads a line less.
+    /// The map stores a key and its value side by side. The slots are therefore part of its keys: each begins at a
+    /// cache line, and with many keys a verification reads one line less.
     pub(in crate::verifier) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
 
     /// A slot beside its key in the map.
@@ -54,7 +54,7 @@ mod imp {
         slot: Mutex<Slot>,
     }
 
-    // As much as four lines hold.
+    // The size of four cache lines.
     const _: () = assert!(size_of::<Place>() <= 256, "a slot takes a line more");
 
     impl Borrow<SlotKey> for Place {
@@ -104,7 +104,7 @@ mod imp {
                 if let Some((place, ())) = places.get_key_value(&key) {
                     return visit(&place.slot);
                 }
-                // Leaves the one that somebody else put there first.
+                // Keeps a slot that another thread has inserted first.
                 let slot = Mutex::default();
                 let _ = places.try_insert(Place { key, slot }, ());
             }
@@ -126,7 +126,7 @@ mod imp {
     }
 }
 
-/// The same by simpler means: the library's own steps are not what is explored.
+/// The same map by simpler means: the exploration does not cover the library's own steps.
 #[cfg(keyward_shuttle)]
 mod imp {
     use std::collections::HashMap;
@@ -142,7 +142,7 @@ mod imp {
     #[derive(Default)]
     pub(in crate::verifier) struct SlotMap {
         slots: std::sync::Mutex<Shared>,
-        /// Looked at before each step, since it is there that shuttle lets another thread go on.
+        /// Read before each step, since shuttle switches threads at that point.
         step: AtomicU32,
     }
 

@@ -1,4 +1,4 @@
-//! Which keys have a place in the cache, and which lose theirs.
+//! The segments of the cache: which keys stay, and which are evicted.
 
 use crate::key::KeyId;
 use crate::sync::{Mutex, lock};
@@ -6,16 +6,18 @@ use crate::verifier::slot::{CacheSegment, Slot};
 
 use super::Slots;
 
-/// Probation's part of the bound: one in this many.
+/// Divisor for probation's part of the bound.
 const PROBATION_PART: u64 = 16;
 
-/// A key that weighs more than one in this many of its segment's bound is not kept.
+/// Divisor of a segment's bound for its largest key: a heavier key is not cached.
 const LARGEST_PART: u64 = 8;
 
-/// How many slots are looked at before one that was used goes too.
+/// Number of slots that are sampled before a used one is evicted too.
 const SAMPLES: usize = 8;
 
-/// Both segments. Taken after no slot's lock; slots are locked under it.
+/// Both segments.
+///
+/// INVARIANT: the lock is never taken while a slot is locked; slots are locked under it.
 pub(super) struct CacheSegments(Mutex<Both>);
 
 struct Both {
@@ -45,7 +47,8 @@ impl CacheSegments {
         }))
     }
 
-    /// Gives a key a place in a segment; it never falls back. Those who lost theirs for it are to be released.
+    /// Puts a key into a segment, never from the main segment back to probation. Returns the keys to release: those
+    /// evicted for it, or the key itself if it gets no place.
     pub(super) fn place(
         &self,
         slots: &Slots,
@@ -57,7 +60,7 @@ impl CacheSegments {
         let both = &mut *both;
         let is_placed = slots.with(id, |slot| {
             if slot.entry.is_none() {
-                return false; // It went between the two steps.
+                return false; // The entry was removed between the two steps.
             }
             let segment = match slot.segment {
                 CacheSegment::Main => CacheSegment::Main,
@@ -69,7 +72,7 @@ impl CacheSegments {
             both.leave(slots, slot);
             let members = both.members(segment);
             if u64::from(weight) > members.max_bytes / LARGEST_PART {
-                slot.entry = None; // It would push out too many.
+                slot.entry = None; // It would evict too many keys.
                 return false;
             }
             members.join(id, slot, segment, weight);
@@ -102,7 +105,7 @@ impl Both {
         }
     }
 
-    /// Takes a slot out of its segment. The last of the members takes its place.
+    /// Takes a slot out of its segment. The last of the members moves to its index.
     fn leave(&mut self, slots: &Slots, slot: &mut Slot) {
         if slot.segment == CacheSegment::Passing {
             return;
@@ -121,7 +124,7 @@ impl Both {
         (slot.segment, slot.weight) = (CacheSegment::Passing, 0);
     }
 
-    /// Takes one out of a segment that is over its bound.
+    /// Evicts one key from a segment that is over its bound; `None` if the segment is within it.
     fn pick(&mut self, slots: &Slots, segment: CacheSegment) -> Option<KeyId> {
         let members = self.members(segment);
         if members.bytes <= members.max_bytes {
@@ -150,7 +153,7 @@ impl Both {
         Some(victim)
     }
 
-    /// Xorshift (Marsaglia 2003): who goes need not be hard to guess, only spread.
+    /// Draws a random number by xorshift (Marsaglia 2003): victims need not be hard to guess, only spread.
     fn draw(&mut self) -> u64 {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;

@@ -170,7 +170,7 @@ impl CompiledRecord {
 
     #[inline]
     fn check_environment(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
-        // Compares with the format's copy of the environment: it is at hand, and the record is not.
+        // Compares with the format's environments: the record's own is behind one more pointer.
         let mut accepted = input.parts.format.environments();
         let environment = accepted.nth(self.environment.into());
         let named = [input.credential.environment, input.attempt.environment];

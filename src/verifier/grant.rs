@@ -56,7 +56,7 @@ impl Grant {
         &self.cached
     }
 
-    /// Returns the same grant, which owes these checks besides.
+    /// Returns the same grant with these further checks to do.
     pub(super) fn owing(&self, more: Option<Duties>) -> Self {
         let duties = match more {
             Some(mut more) => {

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// ```
 ///
 /// # How many keys fit in the bound?
-/// A key takes some 320 bytes for its compiled record and counters, and the record besides: together 1 to 1.5 kB for a
+/// A key takes some 320 bytes for its compiled record and counters, plus the record itself: together 1 to 1.5 kB for a
 /// key with a few scopes and no metadata. The default bound of 256 MiB holds about 200,000 such keys. One part in
 /// sixteen is for keys that were presented only with wrong secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -141,8 +141,8 @@ impl Rehashing {
     }
 }
 
-/// The turn to replace one key's digest, given back when all its holders have dropped it. The work holds it too,
-/// besides the request: after a request goes away its work continues, and no other request begins it meanwhile.
+/// The turn to replace one key's digest, given back when all its holders have dropped it. The work holds it as well as
+/// the request: if the request goes away, the work continues, and no other request begins it again.
 pub(super) struct Turn {
     of: Arc<Rehashing>,
     key: KeyId,

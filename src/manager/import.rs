@@ -46,7 +46,8 @@ impl KeyManager {
     /// # Security
     /// `AlreadyImported` reveals that a key belongs to the tenant, under any owner, to callers that may import for the
     /// tenant and have the key's text or digest. It does not count towards the limit, since it takes the key's own
-    /// secret or the digest that was imported. For another tenant's key the answer is always `IdTaken`, even with the
+    /// secret or the digest that was imported; once a better digest has replaced that one, any digest under the key's
+    /// id gets this answer. For another tenant's key the answer is always `IdTaken`, even with the
     /// right secret.
     ///
     /// `IdTaken` reveals that a text is some tenant's key: hence the limit. Beyond it, the manager refuses every

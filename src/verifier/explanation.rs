@@ -40,7 +40,7 @@ pub enum StepOutcome {
     Passed(String),
     /// The check failed; the text says why. The first failed check decides.
     Failed(String),
-    /// The check was not reached: a request that has not proven a secret gets no further information.
+    /// The check was not reached: an earlier one ended the decision.
     Unreached,
 }
 

@@ -138,7 +138,8 @@ impl LegacyDigest {
     /// Parses the output of one of Django's password hashers: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`,
     /// `bcrypt_sha256`, `bcrypt`, `scrypt`, and the unsalted `sha512$$…` of `djangorestframework-api-key`.
     ///
-    /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB.
+    /// Source: Django's `django.contrib.auth.hashers`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB and
+    /// a parallelization of 16.
     ///
     /// # Errors
     /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].

@@ -1,7 +1,7 @@
-//! Keys in requests over HTTP, and the answers that the standards ask for.
+//! Reading API keys from HTTP requests and answering as the standards require.
 //!
-//! An [`Edge`] stands between a framework and the [verifier](crate::verifier). It depends on no framework: it reads
-//! headers through a small trait, and answers with a status, headers and a body.
+//! An [`Edge`] connects a framework to the [verifier](crate::verifier). It depends on no framework: it reads headers
+//! through a small trait, and answers with a status, headers and a body.
 //!
 //! ```
 //! use keyward::http::{Connection, Edge, Head, KeyIn};
@@ -31,17 +31,18 @@
 //! # }
 //! ```
 //!
-//! # The way of a request
-//! `credentials.rs` reads the credential, `client.rs` where the request came from; the verifier decides; `answer.rs`
-//! writes what the caller is told:
+//! # How a request is processed
+//! `credentials.rs` reads the credential, and `client.rs` determines where the request came from. The verifier
+//! decides. `answer.rs` writes the answer for the caller:
 //!
-//! - Before the caller has proven that it holds the key: whether a credential came, and the
-//!   [class](crate::verifier::DenialClass) of the denial. All who are refused alike get the same words and headers.
-//! - After that, a 403 for a missing scope names the scopes that would do, in the Bearer challenge (RFC 6750).
-//! - The edge also answers by itself: 403 `https_required`, 404 and 503 of look-ups, 413, and 500 for a handler's
+//! - Before the caller has proven that it holds the key, the answer reveals only whether the request carried a
+//!   credential, and the [class](crate::verifier::DenialClass) of the denial. Callers that are refused alike get the
+//!   same words and headers.
+//! - After that, a 403 for a missing scope names the required scopes in the Bearer challenge (RFC 6750).
+//! - The edge also answers by itself: 403 `https_required`, 404 and 503 for look-ups, 413, and 500 for a handler's
 //!   mistake.
 //!
-//! What the operator should know goes to the [observer](Edge::observe).
+//! Details for the operator go to the [observer](Edge::observe).
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod adapter;

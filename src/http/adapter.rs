@@ -1,5 +1,4 @@
-//! What all adapters have in common, whatever framework they are for: the decision on a request, and what its response
-//! holds.
+//! The core that all adapters share, for any framework: the decision on a request and the handling of its response.
 
 mod body;
 mod body_monitor;

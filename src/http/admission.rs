@@ -1,4 +1,4 @@
-//! What an admitted request was granted.
+//! The outcome of an admitted request: its grant and its permit.
 
 use std::borrow::Cow;
 
@@ -14,11 +14,11 @@ pub struct Admission {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResponseHeader<'a> {
-    /// In lower case.
+    /// The name, in lower case.
     pub name: &'static str,
     /// The value.
     pub value: Cow<'a, str>,
-    /// Whether it takes the place of all lines of this name; else it is one more.
+    /// Whether it replaces all existing lines of this name. Otherwise it is added as another line.
     pub replaces: bool,
 }
 
@@ -27,13 +27,14 @@ impl Admission {
         Self { admitted }
     }
 
-    /// What was granted.
+    /// Returns the grant.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         self.admitted.grant()
     }
 
-    /// What was granted, for the handler; and the permit, to be kept until the response has been sent or given up.
+    /// Splits the admission into the grant, for the handler, and the permit. Keep the permit until the response has
+    /// been sent or abandoned.
     pub fn into_parts(self) -> (Grant, Permit) {
         self.admitted.into_parts()
     }

@@ -1,4 +1,4 @@
-//! What a caller is answered: standards outside, constant inside.
+//! Answers to callers, in standard formats and constant words.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,16 +8,17 @@ use super::key_in::{AuthScheme, KeyIn, Location};
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
 
-/// An answer, ready to be sent: everything about it that the caller may see. `Debug` leaves out the body, in which a
-/// [new key](crate::manager::Revealed) may stand.
+/// An answer ready to be sent: everything about it that the caller may see.
+///
+/// `Debug` leaves out the body, which may contain a [new key](crate::manager::Revealed).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
-    /// Names in lower case, and values.
+    /// The headers: names in lower case, with their values.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, whole.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -31,7 +32,8 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What went wrong, in the words that the caller may read. The same for all that are refused alike.
+/// A description of the failure, in words that the caller may read. It is the same for all requests that are refused
+/// alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -43,7 +45,7 @@ pub struct Problem {
     pub detail: &'static str,
 }
 
-/// The body of a 403, for handlers that refuse by themselves.
+/// Returns the body of a 403, for handlers that refuse by themselves.
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) fn forbidden() -> Vec<u8> {
     let (code, detail) = FORBIDDEN;
@@ -57,10 +59,12 @@ pub(crate) fn forbidden() -> Vec<u8> {
 
 const FORBIDDEN: (&str, &str) = ("insufficient_access", "The API key does not permit this.");
 
-/// Writes problems in the form that a host's callers expect.
+/// Writes problems in the format that the host application's callers expect.
 pub trait Renderer: fmt::Debug + Send + Sync + 'static {
-    /// Completes an answer that has its status and its headers. It may change both, but has to say no more of why
-    /// than the problem does: answers that differ tell a caller what it is not to know.
+    /// Completes an answer that already has its status and headers.
+    ///
+    /// It may change both, but must not reveal more about the reason than the problem does: answers that differ tell
+    /// a caller something that it must not know.
     fn render(&self, problem: &Problem, answer: &mut Answer);
 }
 
@@ -76,12 +80,13 @@ impl Renderer for ProblemJson {
     }
 }
 
-/// What clients of gRPC understand: status 200, and the failure in `grpc-status` and `grpc-message` (a response of
-/// trailers alone, in the words of the gRPC protocol).
+/// Answers for gRPC clients: status 200, with the failure in `grpc-status` and `grpc-message`.
 ///
-/// Over gRPC all that a handler answers has the status 200, its errors too: one that [promised a
-/// check](crate::verifier::Requirement::checked_by_handler) has to make it before it answers an error. A resource
-/// that is looked up before the handler is called is the better way.
+/// The gRPC protocol calls this a response of trailers alone.
+///
+/// Over gRPC every response of a handler has status 200, including its errors. A handler that [promised a
+/// check](crate::verifier::Requirement::checked_by_handler) therefore has to make the check before it answers with an
+/// error. Looking the resource up before the handler is called is the better way.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GrpcStatus;
 
@@ -108,7 +113,7 @@ impl Renderer for GrpcStatus {
 }
 
 impl Problem {
-    /// What the status is called (RFC 9110 §15, RFC 6585).
+    /// Returns the reason phrase of the status (RFC 9110 §15, RFC 6585).
     #[must_use]
     pub const fn title(&self) -> &'static str {
         match self.status {
@@ -126,9 +131,9 @@ impl Problem {
         }
     }
 
-    /// As RFC 9457 has it.
+    /// Serializes the problem as RFC 9457 specifies.
     fn to_json(self) -> Vec<u8> {
-        // None of these texts is the caller's, and none has to be escaped.
+        // None of these texts comes from the caller, so nothing has to be escaped.
         let (
             title,
             Self {
@@ -143,7 +148,7 @@ impl Problem {
         text.into_bytes()
     }
 
-    /// All that the caller is told.
+    /// Returns the problem for a rejection: everything that the caller learns about it.
     pub(super) fn of(reason: &RejectionReason) -> Self {
         let (status, code, detail) = match reason {
             RejectionReason::Denied(denial) => match (denial.class(), denial.reason()) {
@@ -172,7 +177,7 @@ impl Problem {
             RejectionReason::NotFound => (404, "not_found", "There is no such thing."),
             RejectionReason::LookupFailed(_) => (503, "unavailable", "Try again later."),
             RejectionReason::RequestTooLarge => (413, "too_large", "The request is too large."),
-            // Nothing that the caller could do anything about, nor needs to know.
+            // The caller can do nothing about these, and need not know the reason.
             RejectionReason::ResponseTooLarge | RejectionReason::Unchecked { .. } => {
                 (500, "internal", "The request could not be served.")
             }
@@ -185,13 +190,13 @@ impl Problem {
     }
 }
 
-/// Seconds after which a request that was one too many at once may be tried again.
+/// Seconds until a caller over its limit of concurrent requests may retry.
 const RETRY_WHEN_BUSY: u32 = 1;
 
-/// Seconds after which a request that could not be decided on may be tried again.
+/// Seconds until a caller may retry a request that could not be decided.
 const RETRY_WHEN_UNDECIDABLE: u32 = 5;
 
-/// The headers of a rejection, but for those of its body.
+/// Returns the headers of a rejection, except those of its body.
 pub(super) fn headers(
     reason: &RejectionReason,
     forms: &[KeyIn],
@@ -211,7 +216,7 @@ pub(super) fn headers(
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
         (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
         (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
-        // The scopes that would do are told where it is scopes that are missing.
+        // Names the required scopes only if scopes are missing.
         (
             DenialClass::Forbidden,
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
@@ -231,12 +236,13 @@ pub(super) fn headers(
     };
     let is_unauthenticated = denial.class() == DenialClass::Unauthenticated;
     if forms.is_empty() && is_unauthenticated {
-        // A 401 bears a challenge (RFC 9110 §15.5.2), even where no key is accepted in any form.
+        // A 401 carries a challenge (RFC 9110 §15.5.2), even if the edge accepts no form of key.
         headers.push(("www-authenticate", format!(r#"ApiKey realm="{realm}""#)));
     }
     for form in forms {
         let is_bearer = form.scheme() == Some(AuthScheme::Bearer);
-        // The errors are RFC 6750's; other schemes have none, and a challenge without one asks for a key alone.
+        // RFC 6750 defines the errors for Bearer. Other schemes define none, so their challenge can only ask for a
+        // key.
         if is_bearer || is_unauthenticated {
             let error = if is_bearer { &bearer_error } else { "" };
             headers.push(("www-authenticate", challenge(form, realm, error)));
@@ -245,7 +251,7 @@ pub(super) fn headers(
     headers
 }
 
-/// RFC 6750 §3.1, with the scopes that would do, where it is scopes that are asked for.
+/// Formats the error of RFC 6750 §3.1, with the required scopes if the requirement names any.
 fn insufficient_scope(requirement: Option<&Requirement>) -> String {
     let mut error = r#", error="insufficient_scope""#.to_owned();
     let scopes = requirement.into_iter().flat_map(Requirement::scopes);
@@ -257,8 +263,9 @@ fn insufficient_scope(requirement: Option<&Requirement>) -> String {
     error
 }
 
-/// How a key may be sent, as a challenge (RFC 9110 §11.6.1). Where it stands in no `Authorization`, the scheme `ApiKey`
-/// says where, in parameters named as OpenAPI names them.
+/// Formats the challenge for one form of sending a key (RFC 9110 §11.6.1).
+///
+/// For a key outside `Authorization`, the scheme `ApiKey` says where, in parameters named as OpenAPI names them.
 fn challenge(form: &KeyIn, realm: &str, error: &str) -> String {
     match &form.0 {
         Location::Scheme(AuthScheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),

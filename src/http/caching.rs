@@ -1,13 +1,15 @@
-//! Keeping answers that a key has paid for out of caches that others share.
+//! Keeps responses to authenticated requests out of shared caches.
 //!
-//! A shared cache stores nothing that was asked for with `Authorization` unless it is told to (RFC 9111 §3.5), but it
-//! knows nothing of `X-API-Key`: without a word it would hand one customer's answer to the next.
+//! A shared cache does not store the response to a request with `Authorization` unless the response allows it (RFC
+//! 9111 §3.5). It does not know that `X-API-Key` is a credential: without `Cache-Control`, it would serve one
+//! customer's response to the next.
 
 use std::borrow::Cow;
 
 use super::HeaderSource;
 
-/// `Cache-Control` with `private` in it, and without what would make the answer public; none if it is private already.
+/// Returns `Cache-Control` with `private` added and public directives removed. `None` if the response is already
+/// private.
 pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'static, str>> {
     let mut lines = response.values("cache-control").peekable();
     if lines.peek().is_none() {
@@ -15,7 +17,7 @@ pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'sta
     }
     let (mut directives, mut is_read) = (Vec::new(), true);
     for value in lines {
-        // What cannot be read is not passed on: `private` alone is safe.
+        // A line that cannot be read is dropped: `private` alone is safe.
         let read = std::str::from_utf8(value).ok().and_then(elements);
         is_read &= read.is_some();
         directives.extend(read.unwrap_or_default());
@@ -25,14 +27,14 @@ pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'sta
         name.trim().to_ascii_lowercase()
     };
     let says = |directive: &&str, wanted| name(directive) == wanted;
-    // A cache that knows `must-understand` does not look at `no-store` beside it (RFC 9111 §5.2.2.3).
+    // A cache that understands `must-understand` ignores a `no-store` beside it (RFC 9111 §5.2.2.3).
     let is_undone = directives.iter().any(|it| says(it, "must-understand"));
-    // `private="field"` is about that field alone.
+    // `private="field"` applies to that field alone.
     let is_kept_from_others = |directive: &&str| {
         says(directive, "no-store") && !is_undone
             || directive.trim().eq_ignore_ascii_case("private")
     };
-    // Of an answer that says both, a cache may believe either.
+    // If a response says both, a cache may follow either.
     let is_open = |directive: &&str| ["public", "s-maxage"].contains(&&*name(directive));
     let is_kept = directives.iter().any(is_kept_from_others);
     if is_read && is_kept && !directives.iter().any(is_open) {
@@ -48,7 +50,8 @@ pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'sta
     Some(kept.join(", ").into())
 }
 
-/// The elements of a list (RFC 9110 §5.6.1): commas within quotation marks are none. `None` if they are never closed.
+/// Splits a list into its elements (RFC 9110 §5.6.1), ignoring commas within quotation marks. `None` if a quotation
+/// mark is never closed.
 fn elements(value: &str) -> Option<Vec<&str>> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let elements = value.split(|character| {

@@ -1,7 +1,7 @@
-//! Where a request came from, and whether over TLS.
+//! Determines the client address of a request and whether it came over TLS.
 //!
-//! Anyone can send the headers that name a client. They count only as far as proxies that the host has named wrote
-//! them: from the right end, where the proxy that is the peer wrote last, up to the first address that is no such
+//! Anyone can send the headers that name a client. The edge believes only the entries that the host's trusted proxies
+//! wrote: it reads from the right end, where the peer wrote last, up to the first address that is not a trusted
 //! proxy.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,10 +11,10 @@ use crate::key::Network;
 use super::HeaderSource;
 use super::forwarded::{self, Node};
 
-/// Longest header that is believed, all its lines together, in bytes.
+/// Maximum length of a header that is believed, over all its lines, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
 
-/// Which proxies in front of the application are believed. By default none is.
+/// The trusted proxies in front of the application. By default no proxy is trusted.
 ///
 /// ```
 /// use keyward::http::{Connection, Proxies};
@@ -30,15 +30,15 @@ const MAX_LENGTH: usize = 8 * 1024;
 /// ```
 ///
 /// # Security
-/// A proxy that is believed must append to the header or overwrite it. One that hands on what it was sent lets
-/// anyone claim any address; and for `X-Forwarded-*`, that holds for each of the two headers.
+/// A trusted proxy must append to the header or overwrite it. A proxy that forwards the header unchanged lets anyone
+/// claim any address. With `X-Forwarded-*`, this applies to each of the two headers.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     trusted: Vec<Network>,
     family: Family,
 }
 
-/// The headers that the proxies write. The other family's are anyone's.
+/// The header family that the proxies write. The edge ignores the other family, since anyone can send it.
 #[derive(Debug, Clone, Copy, Default)]
 enum Family {
     #[default]
@@ -46,23 +46,23 @@ enum Family {
     XForwarded,
 }
 
-/// The connection as the host's server knows it.
+/// The connection, as the host's server sees it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Connection {
-    /// The address at the other end; `None` where there is none, as on a Unix socket.
+    /// The peer's address. `None` if there is no address, as on a Unix socket.
     pub peer: Option<IpAddr>,
-    /// Whether the connection is TLS.
+    /// Whether the connection uses TLS.
     pub is_tls: bool,
 }
 
-/// What is known of where a request came from.
+/// The origin of a request: the client's address, and whether the request came over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Origin {
-    /// The client's address, never in IPv4-mapped form; `None` if it is not known, and a key that is restricted to
-    /// networks is then refused.
+    /// The client's address, never in IPv4-mapped form. `None` if it is unknown; a key restricted to networks is then
+    /// refused.
     pub client: Option<IpAddr>,
-    /// Whether the request came over TLS, as far as those who are believed can tell. Behind a trusted proxy that is
-    /// the way from the client to the last proxy; the host's own network is not asked about.
+    /// Whether the request came over TLS, according to the server and the trusted proxies. Behind a trusted proxy
+    /// this covers the path from the client to the last proxy, but not the host's own network.
     pub is_tls: bool,
 }
 
@@ -73,20 +73,20 @@ impl Origin {
     };
 }
 
-/// One step of a request's way, as the proxy at its end wrote it down.
+/// One hop of a request, as recorded by the proxy that received it.
 struct Hop {
     client: Option<IpAddr>,
     is_https: bool,
 }
 
 impl Proxies {
-    /// No header is believed: the client is the peer.
+    /// Trusts no header: the client is the peer.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// These are believed, and write `Forwarded` (RFC 7239).
+    /// Trusts these proxies, which write `Forwarded` (RFC 7239).
     #[must_use]
     pub fn forwarded(trusted: impl IntoIterator<Item = Network>) -> Self {
         Self {
@@ -95,10 +95,11 @@ impl Proxies {
         }
     }
 
-    /// These are believed, and write `X-Forwarded-For` and `X-Forwarded-Proto`.
+    /// Trusts these proxies, which write `X-Forwarded-For` and `X-Forwarded-Proto`.
     ///
-    /// No standard describes the two. An `X-Forwarded-Proto` of one value speaks for the whole way; one of several
-    /// must have as many as `X-Forwarded-For` has addresses, or the request did not come over TLS.
+    /// No standard describes the two headers. An `X-Forwarded-Proto` with a single value applies to the whole path.
+    /// With several values, it must have as many as `X-Forwarded-For` has addresses; otherwise the request counts as
+    /// without TLS.
     #[must_use]
     pub fn x_forwarded(trusted: impl IntoIterator<Item = Network>) -> Self {
         Self {
@@ -107,11 +108,12 @@ impl Proxies {
         }
     }
 
-    /// Where a request came from.
+    /// Determines where a request came from.
     ///
-    /// If the peer is a trusted proxy, the client is the rightmost address that is none, or the leftmost if all are.
-    /// It came over TLS if every step from there on did. Whatever was read and is malformed, missing or longer than
-    /// 8 KiB makes the client unknown and the way insecure.
+    /// If the peer is a trusted proxy, the client is the rightmost address that is not a trusted proxy, or the
+    /// leftmost address if all are. The request came over TLS if every hop from the client on did. If an entry that
+    /// is read is malformed or missing, or the header is longer than 8 KiB, the client is unknown and the request
+    /// counts as without TLS.
     #[inline(always)]
     #[must_use]
     pub fn origin(&self, connection: Connection, headers: &(impl HeaderSource + ?Sized)) -> Origin {
@@ -125,7 +127,7 @@ impl Proxies {
         self.origin_behind(headers)
     }
 
-    /// Where a request came from that a trusted proxy has handed on.
+    /// Determines the origin of a request that a trusted proxy forwarded.
     fn origin_behind(&self, headers: &(impl HeaderSource + ?Sized)) -> Origin {
         let origin = match self.family {
             Family::Forwarded => {
@@ -143,8 +145,8 @@ impl Proxies {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// Goes back along the hops, the last one first, as long as the next was written by a trusted proxy. `None` if
-    /// there are no hops, or one of those read is malformed.
+    /// Follows the hops backwards, last hop first, as long as a trusted proxy wrote the next one. `None` if there are
+    /// no hops, or a hop that was read is malformed.
     fn follow(&self, hops: impl Iterator<Item = Option<Hop>>) -> Option<Origin> {
         let mut origin: Option<Origin> = None;
         for hop in hops {
@@ -159,7 +161,7 @@ impl Proxies {
     }
 }
 
-/// The elements of `Forwarded`, from the right.
+/// Iterates over the elements of `Forwarded`, from the right.
 fn forwarded_hops(lines: &[&str]) -> impl Iterator<Item = Option<Hop>> {
     let elements = lines
         .iter()
@@ -173,7 +175,7 @@ fn forwarded_hops(lines: &[&str]) -> impl Iterator<Item = Option<Hop>> {
     })
 }
 
-/// The addresses of `X-Forwarded-For`, from the right, each with the protocol that belongs to it.
+/// Iterates over the addresses of `X-Forwarded-For`, from the right, each with its protocol.
 fn x_forwarded_hops(addresses: &[&str], protocols: &[&str]) -> impl Iterator<Item = Option<Hop>> {
     let count = entries_from_right(addresses).count();
     let protocols: Vec<bool> = entries_from_right(protocols).map(is_https).collect();
@@ -200,7 +202,7 @@ fn is_https(protocol: &str) -> bool {
     protocol.eq_ignore_ascii_case("https")
 }
 
-/// As in `Forwarded`, but that IPv6 may stand without brackets.
+/// Parses a node as in `Forwarded`, but also accepts IPv6 without brackets.
 fn x_forwarded_node(text: &str) -> Option<Node> {
     match text.parse::<Ipv6Addr>() {
         Ok(address) => Some(Node::Address(address.into())),
@@ -208,12 +210,12 @@ fn x_forwarded_node(text: &str) -> Option<Node> {
     }
 }
 
-/// The lines of a header, or `None` if together they are too long, or one is not ASCII.
+/// Returns the lines of a header. `None` if together they are too long, or one is not ASCII.
 fn lines<'a>(headers: &'a (impl HeaderSource + ?Sized), name: &'a str) -> Option<Vec<&'a str>> {
     let mut lines = Vec::new();
     let mut length = 0;
     for line in headers.values(name) {
-        // The comma that would join it to the others counts too: a thousand empty lines are long.
+        // Counts the comma that would join it to the others, so that a thousand empty lines exceed the maximum.
         length += line.len() + 1;
         if length > MAX_LENGTH || !line.is_ascii() {
             return None;

@@ -1,9 +1,10 @@
-//! Reading the one credential of a request.
+//! Reads the single credential of a request.
 //!
-//! Forms are looked for all together: a request with a key in two of them, or twice in one, is refused as malformed
-//! whichever of the keys is good, for what stands behind might believe the other one (RFC 6750 §2 and §3.1).
-//! Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key of an application's own contains
-//! one: a comma means two. A key of another system that does contain one can be sent in Basic only, or in a query.
+//! The edge looks for all accepted forms at once. It refuses a request with a key in two forms, or twice in one form,
+//! as malformed, even if one of the keys is valid: a service behind the edge might use the other one (RFC 6750 §2 and
+//! §3.1). Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key in an application's own
+//! format contains a comma, so a comma means two keys. A key of another system that does contain one can be sent only
+//! in Basic or in a query.
 
 use std::borrow::Cow;
 
@@ -14,10 +15,10 @@ use super::key_in::{AuthScheme, KeyIn, Location};
 use super::{Head, HeaderSource};
 use crate::key::{KeyId, PresentedKey};
 
-/// Longest base64 of a pair that is decoded: of more than any key has.
+/// Maximum length of a base64 pair that is decoded: more than any key needs.
 const MAX_BASE64: usize = 1_024;
 
-/// What was found.
+/// The credential found in a request.
 pub(super) enum Found<'a> {
     Nothing,
     Several,
@@ -28,7 +29,7 @@ pub(super) enum Found<'a> {
         id: &'a [u8],
         secret: &'a [u8],
     },
-    /// What had to be decoded: a text, or an id of so many bytes and a secret.
+    /// Decoded bytes: a text (`None`), or an id of that many bytes followed by a secret.
     Decoded(Zeroizing<Vec<u8>>, Option<usize>),
 }
 
@@ -49,7 +50,7 @@ impl Found<'_> {
         }
     }
 
-    /// One more credential came.
+    /// Combines two findings: two credentials make `Several`.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, only) | (only, Self::Nothing) => only,
@@ -58,12 +59,12 @@ impl Found<'_> {
     }
 }
 
-/// Reads the credential of a request in one of these forms.
+/// Reads the credential of a request, in any of these forms.
 pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a, H>) -> Found<'a> {
     let mut found = authorization(forms, head.headers);
     for form in forms {
         let other = match &form.0 {
-            // All schemes share one header.
+            // All schemes share one header, which `authorization` has read.
             Location::Scheme(_) => continue,
             Location::Header(name) => match only_one(head.headers, &name.lower) {
                 One::Absent => Found::Nothing,
@@ -135,7 +136,7 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
     }
 }
 
-/// The scheme, and what follows it.
+/// Splits a value into the scheme and the rest.
 pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     let value = trim(value);
     let end = value
@@ -146,7 +147,7 @@ pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, trim(rest))
 }
 
-/// RFC 7617 §2.
+/// Decodes a user and a password (RFC 7617 §2).
 fn user_and_password(encoded: &[u8]) -> Found<'static> {
     if encoded.len() > MAX_BASE64 {
         return Found::Undecodable;
@@ -163,14 +164,14 @@ fn user_and_password(encoded: &[u8]) -> Found<'static> {
         both.remove(colon);
         return Found::Decoded(both, Some(colon));
     }
-    // A key of another system may hold a colon itself. An empty password leaves one at the end.
+    // A key of another system may contain a colon. An empty password leaves a colon at the end.
     if both.last() == Some(&b':') {
         both.pop();
     }
     Found::Decoded(both, None)
 }
 
-/// The parameter of this name in a query.
+/// Finds the parameter of this name in a query.
 fn parameter(query: &str, name: &str) -> Found<'static> {
     let mut values = parameters(query).filter(|(other, _)| other == name);
     match (values.next(), values.next()) {
@@ -180,7 +181,7 @@ fn parameter(query: &str, name: &str) -> Found<'static> {
     }
 }
 
-/// The parameters of a query (the URL Standard's `application/x-www-form-urlencoded`), their values as written.
+/// Splits a query into its parameters (the URL Standard's `application/x-www-form-urlencoded`), with values as written.
 pub(super) fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts.map(|part| {
@@ -190,7 +191,7 @@ pub(super) fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &st
     })
 }
 
-/// Decodes the value of a parameter. It may be a secret, so it is wiped, and never moves as it grows.
+/// Decodes the value of a parameter. It may be a secret: the buffer is wiped, and is large enough never to be moved.
 pub(super) fn decoded(value: &str) -> Zeroizing<Vec<u8>> {
     let mut decoded = Zeroizing::new(Vec::with_capacity(value.len()));
     let mut rest = value.as_bytes();
@@ -214,8 +215,8 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16)?.try_into().ok()
 }
 
-/// The query without the parameters that keys are accepted in; none if it has none of them. What stays, stays as it
-/// was written.
+/// Removes the parameters that keys are accepted in from a query. `None` if the query has no such parameter. The
+/// remaining parameters are unchanged.
 pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String> {
     let is_credential = |part: &&str| {
         let name = parameters(part).next().unwrap_or_default().0;
@@ -227,7 +228,7 @@ pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String>
     (!taken.is_empty()).then(|| kept.join("&"))
 }
 
-/// Without the white space around it, as HTTP has it: spaces and tabs (RFC 9110 §5.6.3).
+/// Trims the white space that HTTP defines: spaces and tabs (RFC 9110 §5.6.3).
 #[inline]
 pub(super) fn trim(value: &[u8]) -> &[u8] {
     match value {
@@ -248,7 +249,7 @@ fn trimmed(value: &[u8]) -> &[u8] {
     value.get(start..end).unwrap_or_default()
 }
 
-/// Looks at all bytes, sixteen at once, and at some of the last ones twice.
+/// Checks all bytes, sixteen at a time, and some of the last ones twice.
 fn has_comma(value: &[u8]) -> bool {
     let is_in = |chunk: &[u8; 16]| {
         chunk

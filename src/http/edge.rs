@@ -1,4 +1,4 @@
-//! Between a framework and the verifier: a request's head in, an admission or a rejection out.
+//! Connects a framework to the verifier: takes the head of a request and returns an admission or a rejection.
 
 mod rejecting;
 
@@ -20,19 +20,21 @@ use crate::verifier::{
     Admitted, Attempt, Denial, DenialReason, Grant, Requirement, RequirementError, Verifier,
 };
 
-/// What an adapter hands over of a request. `Debug` shows neither its headers nor its query: a key may stand in both.
+/// The part of a request that an adapter passes to the edge.
+///
+/// `Debug` shows neither the headers nor the query, since both may contain a key.
 pub struct Head<'a, H: ?Sized> {
     /// The headers.
     pub headers: &'a H,
-    /// The connection that it came over, as the server knows it.
+    /// The connection that the request came over, as the server sees it.
     pub connection: Connection,
-    /// The query as it was sent, without the question mark; none if the target has none.
+    /// The query as sent, without the question mark. `None` if the target has no query.
     pub query: Option<&'a str>,
 }
 
-/// Reads credentials from requests, asks the [`Verifier`], and answers as the standards have it.
+/// Reads credentials from requests, asks the [`Verifier`] and answers as the standards require.
 ///
-/// It accepts no credential until it is told in which forms: see [`accept`](Self::accept).
+/// An edge accepts no credential until [`accept`](Self::accept) names a form.
 #[derive(Clone)]
 pub struct Edge {
     verifier: Verifier,
@@ -50,7 +52,7 @@ pub struct Edge {
 type Observer = Arc<dyn Fn(&RejectionEvent<'_>) + Send + Sync>;
 
 impl Edge {
-    /// An edge in front of this Keyward's verifier.
+    /// Creates an edge in front of this Keyward's verifier.
     #[must_use]
     pub fn new(keyward: &Keyward) -> Self {
         Self {
@@ -67,7 +69,7 @@ impl Edge {
         }
     }
 
-    /// Accepts keys in this form too. Challenges name the forms in the order in which they were accepted.
+    /// Also accepts keys in this form. Challenges name the forms in the order in which they were added.
     #[must_use]
     pub fn accept(mut self, form: KeyIn) -> Self {
         if !self.forms.contains(&form) {
@@ -78,22 +80,23 @@ impl Edge {
         self
     }
 
-    /// Trusts these proxies to say where requests come from; by default none is trusted.
+    /// Trusts these proxies to report where requests come from. By default no proxy is trusted.
     #[must_use]
     pub fn trust_proxies(mut self, proxies: Proxies) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// Refuses requests that came without TLS (403), and never redirects them: a client that is redirected sends its
-    /// key in clear each time.
+    /// Refuses requests that came without TLS (403).
+    ///
+    /// The edge never redirects them: a client that is redirected sends its key in clear each time.
     #[must_use]
     pub fn require_tls(mut self) -> Self {
         self.requires_tls = true;
         self
     }
 
-    /// What challenges call the protected space (RFC 9110 §11.5); by default `api`.
+    /// Sets the name of the protected space in challenges (RFC 9110 §11.5). The default is `api`.
     ///
     /// Characters that would have to be quoted are left out.
     #[must_use]
@@ -103,18 +106,19 @@ impl Edge {
         self
     }
 
-    /// Answers in another form than [problem details](ProblemJson).
+    /// Answers in a format other than [problem details](ProblemJson).
     #[must_use]
     pub fn renderer(mut self, renderer: impl Renderer) -> Self {
         self.renderer = Arc::new(renderer);
         self
     }
 
-    /// Calls this function with every rejection: for the operator's log. It is called before the answer
-    /// is sent, and must not block.
+    /// Calls this function with every rejection, for the operator's log.
     ///
-    /// It is also called for rejections that are [only reported](Self::report_only). It is not called for a request
-    /// body that turns out to be too long while a handler reads it, since the handler answers that.
+    /// The edge calls it before the answer is sent, so it must not block.
+    ///
+    /// It is also called for rejections that are [only reported](Self::report_only). It is not called if a request
+    /// body turns out to be too long while a handler reads it, since the handler answers that.
     #[must_use]
     pub fn observe(
         mut self,
@@ -124,34 +128,38 @@ impl Edge {
         self
     }
 
-    /// Marks rejections as [such that are only reported](Rejection::is_report_only): adapters let the request pass, so
-    /// that a host can see what would be refused before anything is.
+    /// Marks rejections as [only reported](Rejection::is_report_only), so that the host can see which requests would
+    /// be refused before any is.
+    ///
+    /// Adapters then let the request pass.
     ///
     /// # Security
-    /// **Whoever asks gets in**, without a key and without a grant, and the request goes on as it came, credential
-    /// included. For the weeks before an API is closed.
+    /// **Every caller gets in**, without a key and without a grant, and the request is passed on unchanged,
+    /// credential included. Use it in the weeks before an API is closed.
     #[must_use]
     pub fn report_only(mut self) -> Self {
         self.is_report_only = true;
         self
     }
 
-    /// Adds no cache headers: `Cache-Control` and `Vary` of granted responses are the application's.
+    /// Adds no cache headers: the application sets `Cache-Control` and `Vary` of granted responses.
     ///
     /// # Security
-    /// A shared cache on the way may then serve one key's response to the next client.
+    /// A shared cache in between may then serve one key's response to the next client.
     #[must_use]
     pub fn without_cache_headers(mut self) -> Self {
         self.may_be_cached = true;
         self
     }
 
-    /// Decides on a request. Where neither the store nor a slow hash is needed, it decides at once, even if the future
-    /// is never polled. The credential and the address in the attempt are replaced by those of the head.
+    /// Decides on a request.
+    ///
+    /// If neither the store nor a slow hash is needed, it decides at once, even if the future is never polled. The
+    /// credential and the address in the attempt are replaced by those of the head.
     ///
     /// # Errors
-    /// [`Rejection`] has the answer to send: nothing else of the request should happen, unless the rejection
-    /// [is only reported](Rejection::is_report_only). Then let the request through, without a grant.
+    /// [`Rejection`] contains the answer to send. Do not process the request further, unless the rejection [is only
+    /// reported](Rejection::is_report_only): then let the request through, without a grant.
     pub fn admit<'a, 'h, H: HeaderSource + ?Sized>(
         &'a self,
         head: &Head<'h, H>,
@@ -171,8 +179,10 @@ impl Edge {
         }
     }
 
-    /// Decides at once, if that takes neither the store nor a slow hash: for adapters that make no future where none is
-    /// needed. `None`: [`admit`](Self::admit) decides.
+    /// Decides at once, if that requires neither the store nor a slow hash. `None`: [`admit`](Self::admit) must
+    /// decide.
+    ///
+    /// This is for adapters that avoid creating a future unless one is needed.
     #[must_use]
     pub fn try_admit<H: HeaderSource + ?Sized>(
         &self,
@@ -182,7 +192,8 @@ impl Edge {
         self.try_admit_of(head, || attempt)
     }
 
-    /// As [`try_admit`](Self::try_admit), with the attempt made where it will stay: it is too large to be moved about.
+    /// Decides as [`try_admit`](Self::try_admit) does, but creates the attempt in its final place, since moving it is
+    /// costly.
     #[inline]
     pub(crate) fn try_admit_of<'a, H: HeaderSource + ?Sized>(
         &self,
@@ -195,7 +206,7 @@ impl Edge {
         }
     }
 
-    /// Checks at start that a requirement can be met, and hands it back: see [`Verifier::prepare`].
+    /// Checks at start that a requirement can be met, and returns it: see [`Verifier::prepare`].
     ///
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
@@ -203,18 +214,20 @@ impl Edge {
         self.verifier.prepare(requirement)
     }
 
-    /// Whether this grant is of the Keyward that this edge stands in front of.
+    /// Whether the Keyward behind this edge issued this grant.
     #[must_use]
     pub fn has_admitted(&self, grant: &Grant) -> bool {
         self.verifier.has_admitted(grant)
     }
 
-    /// Decides on a request that was let through already, by a guard around this one: whether its grant meets what this
-    /// attempt requires and is for the tenant and environment that the attempt addresses, and whether it came as this
-    /// edge [requires](Self::require_tls). See [`Verifier::check_requirement`].
+    /// Decides on a request that an outer guard has already admitted.
+    ///
+    /// It checks that the grant meets the attempt's requirement, that it is for the tenant and environment that the
+    /// attempt addresses, and that the request came over TLS if this edge [requires it](Self::require_tls). See
+    /// [`Verifier::check_requirement`].
     ///
     /// # Errors
-    /// As [`admit`](Self::admit).
+    /// As for [`admit`](Self::admit).
     pub fn check_requirement<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
@@ -230,11 +243,14 @@ impl Edge {
             .map_err(denied)
     }
 
-    /// As [`check_requirement`](Self::check_requirement), for a request that has waited since it was let through, such
-    /// as for a look-up of what it names: a key that has ended meanwhile is refused. See [`Verifier::reverify`].
+    /// Decides as [`check_requirement`](Self::check_requirement) does, for a request that has waited since it was
+    /// admitted.
+    ///
+    /// A look-up of a resource that the request names is such a wait. If the key has ended meanwhile, the request is
+    /// refused. See [`Verifier::reverify`].
     ///
     /// # Errors
-    /// As [`admit`](Self::admit).
+    /// As for [`admit`](Self::admit).
     pub async fn reverify<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
@@ -249,15 +265,15 @@ impl Edge {
         decided.map_err(denied)
     }
 
-    /// Looks at what a handler answered.
+    /// Reviews a handler's response.
     ///
     /// # Errors
-    /// [`Rejection`] to send in its place, if it did not fail (4xx or 5xx) though it promised a check that it never
-    /// made: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Never
-    /// [reported only](Self::report_only): that is for callers, and this is the handler's mistake.
+    /// [`Rejection`] to send instead, if the response is not a failure (4xx or 5xx) and the handler never made a
+    /// check that it promised: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). It is
+    /// never [only reported](Self::report_only): reporting is for callers, and this is the handler's mistake.
     pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Rejection>> {
         match grant.unchecked() {
-            // To switch protocols (101) is to succeed too.
+            // Switching protocols (101) counts as a success too.
             Some(kind) if !(400..600).contains(&status) => {
                 let kind = kind.into();
                 Err(self.reject(RejectionReason::Unchecked { kind }, Some(grant)))
@@ -266,10 +282,12 @@ impl Edge {
         }
     }
 
-    /// The headers to add to a granted response that has these, so that no cache hands it to somebody else:
-    /// `Cache-Control` with `private` in it, and `Vary` with the headers that credentials are read from. What an
-    /// application says to its own CDN alone, by `CDN-Cache-Control` (RFC 9213) or `Surrogate-Control`, is left as it
-    /// is.
+    /// Returns the headers to add to a granted response with these headers, so that no cache serves it to another
+    /// client.
+    ///
+    /// They are `Cache-Control` with `private` in it, and `Vary` with the headers that credentials are read from.
+    /// Headers that an application addresses to its own CDN, `CDN-Cache-Control` (RFC 9213) or `Surrogate-Control`,
+    /// are left unchanged.
     pub fn response_headers<'a, H: HeaderSource + ?Sized>(
         &'a self,
         response: &H,
@@ -287,19 +305,19 @@ impl Edge {
         cache_control.into_iter().chain(vary)
     }
 
-    /// Whether credentials are read from queries, too.
+    /// Whether credentials are also read from queries.
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn reads_queries(&self) -> bool {
         self.forms.iter().any(KeyIn::is_in_query)
     }
 
-    /// Whether caches are left to the application.
+    /// Whether cache headers are left to the application.
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn may_be_cached(&self) -> bool {
         self.may_be_cached
     }
 
-    /// The `Cache-Control` of a granted response that has these headers, where it has to be another.
+    /// Returns the new `Cache-Control` for a granted response with these headers. `None` if it need not change.
     pub(crate) fn cache_control<H: HeaderSource + ?Sized>(
         &self,
         response: &H,
@@ -310,13 +328,15 @@ impl Edge {
         caching::private(response)
     }
 
-    /// What granted responses vary by.
+    /// Returns the `Vary` header of granted responses. `None` if they have no such header.
     pub(crate) fn vary(&self) -> Option<&str> {
         Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
     }
 
-    /// The headers that credentials are read from, in lower case. An adapter takes them out of the request before the
-    /// handler sees it, so that no handler and no log behind it holds a key.
+    /// Returns the headers that credentials are read from, in lower case.
+    ///
+    /// An adapter removes them from the request before the handler sees it, so that neither the handler nor a log
+    /// behind it holds a key.
     pub fn credential_headers(&self) -> impl Iterator<Item = &str> {
         let is_any_scheme = self.forms.iter().any(|form| form.scheme().is_some());
         let headers = self.forms.iter().flat_map(KeyIn::headers);
@@ -326,7 +346,7 @@ impl Edge {
             .chain(headers.map(|name| &*name.lower))
     }
 
-    /// The query without the parameters that credentials are read from; none if it has none of them.
+    /// Removes the parameters that credentials are read from. `None` if the query has no such parameter.
     #[must_use]
     pub fn query_without_credential(&self, query: &str) -> Option<String> {
         credentials::without_parameters(&self.forms, query)
@@ -337,7 +357,8 @@ impl Edge {
         self.is_report_only
     }
 
-    /// As [`query_without_credential`](Self::query_without_credential), with the path before it.
+    /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
+    /// before it.
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
         let query = self.query_without_credential(query)?;
@@ -348,7 +369,8 @@ impl Edge {
         })
     }
 
-    /// Where a request came from that was let through already; a rejection if that was in clear, where it must not.
+    /// Determines the origin of a request that was already admitted. A rejection if it came without TLS and TLS is
+    /// required.
     fn origin_again<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
@@ -359,7 +381,7 @@ impl Edge {
         if !self.requires_tls || origin.is_tls {
             return Ok(origin);
         }
-        // Whoever let it through has taken the credential out, which came in clear all the same.
+        // The outer guard has removed the credential, but it did come in clear.
         let reason = RejectionReason::InsecureTransport {
             key: Some(grant.key_id()),
             credential_sent: true,
@@ -387,7 +409,7 @@ impl Edge {
         Decision::Made(self.admission(decided, attempt.requirement, origin, near_misses))
     }
 
-    /// The rejection of what came in clear, where that is not allowed.
+    /// Returns the rejection of a request without TLS, if the edge requires TLS.
     #[inline]
     fn in_clear(
         &self,
@@ -436,13 +458,13 @@ impl Edge {
     }
 }
 
-/// A decision that was made at once, or what is needed to make it later.
+/// A decision made at once, or the data needed to make it later.
 pub(crate) enum Decision<T, P> {
     Made(T),
     Pending(P),
 }
 
-/// An edge's decision on a request; pending, with the credential and the origin that it needs.
+/// An edge's decision on a request. If pending, it has the credential and the origin.
 type EdgeDecision<'a> = Decision<Result<Admission, Box<Rejection>>, (Found<'a>, Origin)>;
 
 impl<H: ?Sized> fmt::Debug for Head<'_, H> {

@@ -1,31 +1,31 @@
-//! The `Forwarded` header (RFC 7239), read strictly and from the right.
+//! Parses the `Forwarded` header (RFC 7239), strictly and from the right.
 //!
-//! Not by the `rfc7239` crate: it splits at commas and semicolons within quotation marks, lets the last of two equal
-//! parameters win, and strips quotation marks that do not match.
+//! The `rfc7239` crate is not used: it splits at commas and semicolons within quotation marks, lets the last of two
+//! equal parameters win, and strips quotation marks that do not match.
 
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Most parameters in an element. RFC 7239 has four, and lets others be registered.
+/// Maximum number of parameters in an element. RFC 7239 defines four and lets others be registered.
 const MAX_PARAMETERS: usize = 16;
 
-/// What one proxy wrote. Of its parameters only `for` and `proto` are understood; others are read and passed over.
+/// One proxy's element. Only the parameters `for` and `proto` are interpreted; others are parsed and ignored.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) client: Node,
     pub(super) is_https: bool,
 }
 
-/// Whom a proxy was asked by (RFC 7239 §6).
+/// The client that a proxy names (RFC 7239 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
     Address(IpAddr),
-    /// The proxy does not tell: `unknown`, or a name of its own such as `_hidden`.
+    /// The proxy does not reveal the client: `unknown`, or a name of its own such as `_hidden`.
     Hidden,
 }
 
 impl Node {
-    /// The address, never in IPv4-mapped form.
+    /// Returns the address, never in IPv4-mapped form.
     pub(super) fn address(self) -> Option<IpAddr> {
         match self {
             Self::Address(address) => Some(address.to_canonical()),
@@ -34,10 +34,10 @@ impl Node {
     }
 }
 
-/// The elements of a line, the last one first; `None` in the place of one that is malformed.
+/// Iterates over the elements of a line, last one first. An item is `None` if its element is malformed.
 ///
-/// Where an element begins is found from its end: whatever a client has put before it, be it a quotation mark that
-/// is never closed, cannot change what a proxy has appended.
+/// The parser finds the start of an element from its end. Text that a client has put before it, even a quotation mark
+/// that is never closed, cannot change an element that a proxy appended.
 pub(super) fn elements_from_right(line: &str) -> impl Iterator<Item = Option<Element>> {
     let mut rest = Some(line);
     iter::from_fn(move || {
@@ -47,7 +47,7 @@ pub(super) fn elements_from_right(line: &str) -> impl Iterator<Item = Option<Ele
     })
 }
 
-/// Splits at the last comma that is outside quotation marks.
+/// Splits at the last comma outside quotation marks.
 fn split_last(text: &str) -> (Option<&str>, &str) {
     let mut is_quoted = false;
     for (at, byte) in text.bytes().enumerate().rev() {
@@ -63,13 +63,13 @@ fn split_last(text: &str) -> (Option<&str>, &str) {
     (None, text)
 }
 
-/// Whether the character there has a backslash before it that is not itself escaped.
+/// Whether an odd number of backslashes precedes the character at this position.
 fn is_escaped(text: &str, at: usize) -> bool {
     let backslashes = text.bytes().take(at).rev();
     backslashes.take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
-/// `forwarded-element` of RFC 7239 §4, with white space around it, but nowhere within.
+/// Parses a `forwarded-element` of RFC 7239 §4. White space is allowed around it, but not within.
 fn element(text: &str) -> Option<Element> {
     let mut element = Element {
         client: Node::Hidden,
@@ -102,7 +102,7 @@ fn element(text: &str) -> Option<Element> {
     Some(element)
 }
 
-/// A token (RFC 9110 §5.6.2), and what follows it.
+/// Parses a token (RFC 9110 §5.6.2). Returns it and the rest.
 fn token(text: &str) -> Option<(&str, &str)> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let length = text.bytes().take_while(|byte| is_token(*byte)).count();
@@ -110,7 +110,7 @@ fn token(text: &str) -> Option<(&str, &str)> {
         .filter(|(token, _)| !token.is_empty())
 }
 
-/// A token or a quoted string (RFC 9110 §5.6.4) without its quotation marks and escapes, and what follows it.
+/// Parses a token or a quoted string (RFC 9110 §5.6.4). Returns it without quotation marks and escapes, and the rest.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         return token(text).map(|(token, rest)| (token.to_owned(), rest));
@@ -130,7 +130,8 @@ fn value(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// A node (RFC 7239 §6) with its port, if it has one: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]`, `unknown`, `_name`.
+/// Parses a node (RFC 7239 §6) with its optional port: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]`, `unknown`,
+/// `_name`.
 pub(super) fn node(text: &str) -> Option<Node> {
     if let Some(bracketed) = text.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;
@@ -148,7 +149,7 @@ pub(super) fn node(text: &str) -> Option<Node> {
     Some(Node::Address(address.into()))
 }
 
-/// Whether this is nothing, or a colon and a port.
+/// Whether the text is empty, or a colon and a port.
 fn is_port_or_none(text: &str) -> bool {
     let Some(port) = text.strip_prefix(':') else {
         return text.is_empty();
@@ -157,7 +158,7 @@ fn is_port_or_none(text: &str) -> bool {
     (is_number && port.parse::<u16>().is_ok()) || is_obfuscated(port)
 }
 
-/// Whether this is a name that a proxy made up (RFC 7239 §6.3).
+/// Whether the text is a name that a proxy made up (RFC 7239 §6.3).
 fn is_obfuscated(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     text.strip_prefix('_')

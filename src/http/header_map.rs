@@ -1,4 +1,4 @@
-//! The headers of the crate `http`.
+//! Header source for the `http` crate's `HeaderMap`.
 
 use http::HeaderMap;
 
@@ -12,9 +12,9 @@ impl HeaderSource for HeaderMap {
 
     #[inline]
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        // Its own lookup: each header that is asked for would else be looked for among all.
+        // Uses the map's own look-up: the default would scan all headers for each name.
         let values = match name {
-            // A name that is known need not be parsed.
+            // A known name need not be parsed.
             "authorization" => self.get_all(http::header::AUTHORIZATION),
             "cache-control" => self.get_all(http::header::CACHE_CONTROL),
             other => self.get_all(other),

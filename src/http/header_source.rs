@@ -1,9 +1,9 @@
-//! Where headers come from.
+//! The trait through which the edge reads headers.
 
-/// The headers of a request, whatever library keeps them.
+/// The headers of a request, in any library's representation.
 ///
-/// A slice of names and values is one, and so are the maps of headers of the frameworks that have an adapter. For
-/// another one, hand its headers on:
+/// Slices of names and values implement it, as do the header maps of the frameworks that have an adapter. To support
+/// another type, expose its headers:
 ///
 /// ```
 /// use keyward::http::HeaderSource;
@@ -18,18 +18,19 @@
 /// ```
 ///
 /// # Contract
-/// Each line is handed on as it came: lines of one name are not joined (RFC 9110 §5.3 would allow it), or two
-/// credentials would look like one.
+/// Return each line as it came. Do not join lines of one name (RFC 9110 §5.3 would allow it): two credentials would
+/// look like one.
 #[diagnostic::on_unimplemented(
     message = "Keyward cannot read request headers from `{Self}`",
     note = "use `http::HeaderMap` (feature `tower`), a slice of `(&str, &str)`, or implement `HeaderSource`"
 )]
 pub trait HeaderSource {
-    /// All headers: each line's name, in whatever case, and its value without the white space around it.
+    /// Returns all headers: each line's name, in any case, and its value without surrounding white space.
     fn all(&self) -> impl Iterator<Item = (&str, &[u8])>;
 
-    /// The values of one name, in the order in which they came. The name is in lower case; those of the headers are
-    /// compared without regard to case.
+    /// Returns the values of one name, in the order in which they came.
+    ///
+    /// The given name is in lower case. It is compared to header names case-insensitively.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.all()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))

@@ -1,8 +1,8 @@
-//! The forms in which a key may be sent.
+//! The forms in which a client may send a key.
 
 use std::fmt;
 
-/// One form in which a key may be sent. An [`Edge`](super::Edge) accepts those that it is told to, and no other.
+/// A form in which a client may send a key. An [`Edge`](super::Edge) accepts only the forms added to it.
 ///
 /// ```
 /// use keyward::http::KeyIn;
@@ -14,12 +14,12 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyIn(pub(super) Location);
 
-/// Where in a request the key is.
+/// The location of the key in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Location {
     /// `Authorization: {scheme} {key}`.
     Scheme(AuthScheme),
-    /// Names are kept as they were written, for challenges.
+    /// Keeps the name as the host wrote it, for challenges.
     Header(FieldName),
     Pair {
         id: FieldName,
@@ -36,7 +36,7 @@ pub(super) enum AuthScheme {
     Basic,
 }
 
-/// A field name (RFC 9110 §5.1), as it was written and in lower case, in which fields are looked up.
+/// A field name (RFC 9110 §5.1), as written and in lower case. Look-ups use the lower case.
 #[derive(Clone, Eq)]
 pub(super) struct FieldName {
     pub(super) written: Box<str>,
@@ -44,29 +44,32 @@ pub(super) struct FieldName {
 }
 
 impl KeyIn {
-    /// `Authorization: Bearer {key}` (RFC 6750 §2.1).
+    /// The key as `Authorization: Bearer {key}` (RFC 6750 §2.1).
     #[must_use]
     pub const fn bearer() -> Self {
         Self(Location::Scheme(AuthScheme::Bearer))
     }
 
-    /// `Authorization: ApiKey {key}`, or `Api-Key`. No standard has this scheme; many products do.
+    /// The key as `Authorization: ApiKey {key}`, or `Api-Key`. No standard defines this scheme, but many products use
+    /// it.
     #[must_use]
     pub const fn api_key() -> Self {
         Self(Location::Scheme(AuthScheme::ApiKey))
     }
 
-    /// `Authorization: Basic …` (RFC 7617): the key as the user with an empty password, or its id as the user and its
-    /// secret as the password, as `curl -u` sends them.
+    /// The key as `Authorization: Basic …` (RFC 7617), as `curl -u` sends it.
+    ///
+    /// Either the key is the user and the password is empty, or the key's id is the user and its secret is the
+    /// password.
     #[must_use]
     pub const fn basic() -> Self {
         Self(Location::Scheme(AuthScheme::Basic))
     }
 
-    /// The key alone in a header of this name, such as `X-API-Key`.
+    /// The key alone in a header with this name, such as `X-API-Key`.
     ///
     /// # Errors
-    /// [`KeyInError`] if no header can have this name, or if the header is `Authorization`, which has schemes.
+    /// [`KeyInError`] if the name is not a valid header name, or is `Authorization`, which has schemes.
     pub fn header(name: &str) -> Result<Self, KeyInError> {
         Ok(Self(Location::Header(FieldName::new(name)?)))
     }
@@ -74,7 +77,7 @@ impl KeyIn {
     /// The key as two values: its id in one header and its secret in another.
     ///
     /// # Errors
-    /// As [`header`](Self::header), and if both have the same name.
+    /// As for [`header`](Self::header), and if both have the same name.
     pub fn pair(id: &str, secret: &str) -> Result<Self, KeyInError> {
         let (id, secret) = (FieldName::new(id)?, FieldName::new(secret)?);
         if id.lower == secret.lower {
@@ -86,8 +89,8 @@ impl KeyIn {
     /// The key in a parameter of the query, such as `?api_key=…`.
     ///
     /// # Security
-    /// Addresses end up in the logs of every proxy on the way, in histories and in `Referer` headers, and the key with
-    /// them (RFC 6750 §5.3 and RFC 9700 §4.3.2 advise against it). Only for clients that can send no header.
+    /// URLs end up in the logs of every proxy on the way, in histories and in `Referer` headers, and the key with
+    /// them (RFC 6750 §5.3 and RFC 9700 §4.3.2 advise against it). Use it only for clients that cannot send a header.
     ///
     /// # Errors
     /// [`KeyInError`] unless the name consists of letters, digits, `-`, `_` and `.`.
@@ -99,7 +102,7 @@ impl KeyIn {
         Ok(Self(Location::Query(name.into())))
     }
 
-    /// The headers that a key in this form stands in, in lower case.
+    /// Returns the headers that carry a key in this form.
     pub(super) fn headers(&self) -> impl Iterator<Item = &FieldName> {
         let (one, other) = match &self.0 {
             Location::Header(name) => (Some(name), None),
@@ -123,11 +126,11 @@ impl KeyIn {
 }
 
 impl AuthScheme {
-    /// Whether it goes by this name.
+    /// Whether this name, in any case, is a name of the scheme.
     pub(super) fn is_named(self, name: &[u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match self {
-            // Most clients write it as it is registered, which is told at once.
+            // Most clients send the registered spelling, so the exact comparison comes first.
             Self::Bearer => name == b"Bearer" || is("bearer"),
             Self::ApiKey => is("apikey") || is("api-key"),
             Self::Basic => is("basic"),
@@ -151,7 +154,7 @@ impl FieldName {
     }
 }
 
-/// Names of headers are compared without regard to case.
+/// Compares case-insensitively, as HTTP does.
 impl PartialEq for FieldName {
     fn eq(&self, other: &Self) -> bool {
         self.lower == other.lower
@@ -164,7 +167,7 @@ impl fmt::Debug for FieldName {
     }
 }
 
-/// No key can be sent under this name.
+/// The error for a name that no key can be sent under.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no key can be sent under the name `{0}`")]
 pub struct KeyInError(Box<str>);

@@ -1,11 +1,11 @@
-//! What is left of quotas, rendered as headers by which clients can slow down.
+//! Renders the state of quotas as headers by which clients can slow down.
 //!
 //! **The edge does not send them yet**, since quotas are not counted in this version. A host that counts requests
 //! itself can [render](LimitHeaders::render) and send them.
 //!
-//! There are two families: `X-RateLimit-*`, which no standard describes and most clients know, and `RateLimit` with
-//! `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11, which is work in progress. Neither is a promise: a
-//! request may be refused although some are left.
+//! There are two families. `X-RateLimit-*` is described by no standard, but most clients know it. `RateLimit` with
+//! `RateLimit-Policy` comes from draft-ietf-httpapi-ratelimit-headers-11, which is work in progress. Neither is a
+//! promise: a request may be refused although some are left.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::key::Quota;
 /// Largest integer that a structured field can hold: 15 digits (RFC 9651 §3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// One quota, and what is left of it.
+/// A quota and the number of requests left in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaState {
     quota: Quota,
@@ -26,7 +26,8 @@ pub struct QuotaState {
 }
 
 impl QuotaState {
-    /// For as long as `reset_after`, `remaining` requests are left of the quota; never more than it permits.
+    /// Creates the state of a quota with `remaining` requests left until it resets after `reset_after`. `remaining`
+    /// is capped at the quota's limit.
     #[must_use]
     pub fn new(quota: Quota, remaining: u32, reset_after: Duration) -> Self {
         Self {
@@ -36,26 +37,26 @@ impl QuotaState {
         }
     }
 
-    /// The quota.
+    /// Returns the quota.
     #[must_use]
     pub fn quota(&self) -> &Quota {
         &self.quota
     }
 
-    /// How many requests are left.
+    /// Returns the number of requests left.
     #[must_use]
     pub fn remaining(&self) -> u32 {
         self.remaining
     }
 
-    /// For how long no more than those are.
+    /// Returns the time until the quota resets.
     #[must_use]
     pub fn reset_after(&self) -> Duration {
         self.reset_after
     }
 }
 
-/// Which families of limit headers are rendered.
+/// The families of limit headers to render.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -86,7 +87,7 @@ impl LimitHeaders {
         }
     }
 
-    /// Neither: clients learn of a limit when they reach it.
+    /// Neither family: clients learn of a limit when they reach it.
     #[must_use]
     pub const fn none() -> Self {
         Self {
@@ -95,25 +96,25 @@ impl LimitHeaders {
         }
     }
 
-    /// Not `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    /// Leaves out `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     #[must_use]
     pub const fn without_x_rate_limit(mut self) -> Self {
         self.x_rate_limit = false;
         self
     }
 
-    /// Not `RateLimit` and `RateLimit-Policy`.
+    /// Leaves out `RateLimit` and `RateLimit-Policy`.
     #[must_use]
     pub const fn without_rate_limit(mut self) -> Self {
         self.rate_limit = false;
         self
     }
 
-    /// The headers, their names in lower case (RFC 9113 §8.2.1). Where there is no quota, there are none.
+    /// Renders the headers, with names in lower case (RFC 9113 §8.2.1). Empty if there is no quota.
     ///
-    /// `X-RateLimit-*` can tell of one quota only: the one with the fewest requests left, and among those the one that
-    /// resets last. Its reset is in seconds of Unix time, while `RateLimit` counts the seconds from now. Both are
-    /// rounded up, so that nobody comes back too early.
+    /// `X-RateLimit-*` can describe only one quota: the one with the fewest requests left and, among equals, the one
+    /// that resets last. Its reset is in seconds of Unix time, while `RateLimit` counts seconds from now. Both are
+    /// rounded up, so that no client comes back too early.
     #[must_use]
     pub fn render(
         &self,
@@ -141,20 +142,20 @@ impl LimitHeaders {
     }
 }
 
-/// A list of structured fields (RFC 9651 §3.1).
+/// Formats a list of structured fields (RFC 9651 §3.1).
 fn list(states: &[QuotaState], item: fn(&QuotaState) -> String) -> String {
     let items: Vec<String> = states.iter().map(item).collect();
     items.join(", ")
 }
 
-/// A quota policy item (draft §3.1). A quota's name has none of the characters that a string would have to escape.
+/// Formats a quota policy item (draft §3.1). A quota's name contains no character that a string would have to escape.
 fn policy(state: &QuotaState) -> String {
     let (name, limit) = (state.quota.name(), state.quota.limit());
     let window = seconds_up(state.quota.window());
     format!("\"{name}\";q={limit};w={window}")
 }
 
-/// A service limit item (draft §4.1).
+/// Formats a service limit item (draft §4.1).
 fn service_limit(state: &QuotaState) -> String {
     let (name, remaining) = (state.quota.name(), state.remaining);
     let reset = seconds_up(state.reset_after);
@@ -166,7 +167,7 @@ fn seconds_up(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(part).min(MAX_INTEGER)
 }
 
-/// The Unix time after that long, never before 1970.
+/// Returns the Unix time after this duration, never before 1970.
 fn unix_seconds_up(now: OffsetDateTime, after: Duration) -> u64 {
     let after = i128::try_from(after.as_nanos()).unwrap_or(i128::MAX);
     let nanos = now.unix_timestamp_nanos().saturating_add(after).max(0);
@@ -254,7 +255,7 @@ mod tests {
 
     type Item = (String, Vec<(String, i64)>);
 
-    /// A list of strings with integers for parameters, as the `sfv` crate reads it.
+    /// Parses a list of strings with integer parameters, as the `sfv` crate reads it.
     fn parse(text: &str) -> Vec<Item> {
         let list: List = Parser::new(text).parse().unwrap();
         let item = |entry: ListEntry| {

@@ -1,8 +1,8 @@
-//! What endpoints that manage keys answer.
+//! Answers of endpoints that manage keys.
 //!
-//! Whoever stands behind such an endpoint has logged in with the host: what is wrong with what they asked for is told
-//! in the words of [`ManageError`]. What is wrong with the store, the clock or the host is theirs no more than a
-//! caller's, and the words are constant; the error itself is for the operator.
+//! A user of such an endpoint has logged in with the host. If the user's request is wrong, the answer explains it in
+//! the words of [`ManageError`]. For a failure of the store, the clock or the host the words are constant, and the
+//! error itself is for the operator.
 
 use serde_json::{Value, json};
 
@@ -11,18 +11,20 @@ use crate::clock::rfc3339;
 use crate::manager::{ManageError, Revealed};
 use crate::store::StoreError;
 
-/// Problem details (RFC 9457), kept by no cache. Beside `code`, a member tells `at` when what was asked for had been
-/// done already, `successor` or `id` which key to go on with, and `before` with which instant.
+/// Problem details (RFC 9457) that no cache keeps.
+///
+/// Beside `code`, the member `at` gives the time if the operation was already done, `successor` or `id` the key to
+/// continue with, and `before` the instant to retry with.
 ///
 /// | status | when |
 /// |---|---|
 /// | 400 | the cursor is of another list |
-/// | 403 | the policy, the actor's tenants or its ceiling say no |
+/// | 403 | the policy, the actor's tenants or its ceiling forbid it |
 /// | 404 | there is no such key |
-/// | 409 | the key is not in a state for it, or was just changed by somebody else; the tenant is full |
-/// | 422 | the key asked for cannot be |
+/// | 409 | the key is not in a state for it, or was just changed by another request; the tenant is full |
+/// | 422 | the requested key is not possible |
 /// | 429 | too many look-ups found nothing |
-/// | 500, 501 | what is stored cannot be read; the store cannot do this |
+/// | 500, 501 | the stored data cannot be read; the store cannot do this |
 /// | 503 | try again; after `outcome_unknown` look first |
 impl From<&ManageError> for Answer {
     fn from(error: &ManageError) -> Self {
@@ -56,10 +58,10 @@ impl From<&ManageError> for Answer {
     }
 }
 
-/// 201 with the key, kept by no cache.
+/// 201 with the key, which no cache keeps.
 ///
 /// # Security
-/// The body is the key.
+/// The body contains the key.
 impl From<&Revealed<'_>> for Answer {
     fn from(revealed: &Revealed<'_>) -> Self {
         match serde_json::to_vec(revealed) {
@@ -68,7 +70,7 @@ impl From<&Revealed<'_>> for Answer {
                 headers: no_store("application/json"),
                 body,
             },
-            // Years beyond 9999 alone cannot be written, and no key has one.
+            // Only years beyond 9999 cannot be serialized, and no key has one.
             Err(_) => Self {
                 status: 500,
                 headers: no_store("application/json"),
@@ -126,7 +128,7 @@ fn status_and_code(error: &ManageError) -> (u16, &'static str) {
     }
 }
 
-/// What is said where nobody who asks could have done better.
+/// Returns the constant words for failures that the user could not have avoided.
 fn constant(code: &str) -> &'static str {
     match code {
         "unreadable" => "What is stored cannot be read.",
@@ -139,7 +141,7 @@ fn constant(code: &str) -> &'static str {
     }
 }
 
-/// What a program that asked can go on with.
+/// Returns the member that a client program can continue with.
 fn member(error: &ManageError) -> Option<(&'static str, String)> {
     match error {
         ManageError::AlreadyRevoked { at } | ManageError::AlreadySuspended { at } => {
@@ -154,7 +156,7 @@ fn member(error: &ManageError) -> Option<(&'static str, String)> {
     }
 }
 
-/// An error's words as a sentence.
+/// Turns an error's words into a sentence.
 fn sentence(words: &str) -> String {
     let mut characters = words.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
@@ -216,7 +218,7 @@ mod tests {
                 assert_eq!(body["before"], "1970-01-01T00:00:00Z");
             }
         }
-        // It may have been done: nobody is told that it was not.
+        // The change may have been made, so the answer does not deny it.
         let (_, body) = told(&StoreError::Indeterminate(source()).into());
         assert_eq!(body["code"], "outcome_unknown");
     }

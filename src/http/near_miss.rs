@@ -1,4 +1,4 @@
-//! What a caller probably meant, for whoever is asked why a key gives 401.
+//! Guesses at the caller's intention, for operators who are asked why a key gives 401.
 
 use std::fmt;
 
@@ -7,37 +7,37 @@ use super::key_in::{FieldName, KeyIn};
 use super::{Head, HeaderSource};
 use crate::key::KeyFormat;
 
-/// How a request without a credential came near to having one. For the operator, never for the caller.
+/// A hint at how a request without a credential nearly had one. For the operator, never for the caller.
 ///
-/// Of what was sent it holds names alone, keys in them masked, cut after 64 characters: they are the caller's, to be
-/// escaped wherever they are written.
+/// It holds only names from the request, cut after 64 characters and with keys in them masked. The caller chose these
+/// names: escape them wherever you write them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NearMiss {
-    /// `Authorization` holds what looks like a key, with no scheme before it.
+    /// `Authorization` holds a value that looks like a key, with no scheme before it.
     SchemeMissing,
-    /// `Authorization` holds what looks like a key, after a scheme that is not accepted.
+    /// `Authorization` holds a value that looks like a key, after a scheme that is not accepted.
     OtherScheme,
-    /// What looks like a key stands in a header in which none is accepted.
+    /// A header in which no key is accepted holds a value that looks like a key.
     OtherHeader {
         /// The header, in lower case.
         name: Box<str>,
     },
-    /// There is a header with nearly the name of one in which a key is accepted.
+    /// A header has nearly the name of one in which a key is accepted.
     MisspeltHeader {
-        /// Its name, in lower case.
+        /// The header's name, in lower case.
         name: Box<str>,
-        /// What was probably meant.
+        /// The name that was probably meant.
         meant: Box<str>,
     },
-    /// What looks like a key stands in a parameter of the query in which none is accepted. It is in logs by now.
+    /// A query parameter in which no key is accepted holds a value that looks like a key. It is in logs by now.
     InQuery {
-        /// The parameter.
+        /// The parameter's name.
         parameter: Box<str>,
     },
 }
 
-/// One line: what the caller wrote is escaped.
+/// Writes one line, with the caller's text escaped.
 impl fmt::Display for NearMiss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,16 +68,16 @@ impl fmt::Display for NearMiss {
     }
 }
 
-/// Longest name that is kept.
+/// Maximum length of a name that is kept, in characters.
 const MOST_CHARACTERS: usize = 64;
 
-/// Most that are told of one request: whoever sends thousands fills no log.
+/// Maximum number of near misses reported for one request, so that a caller cannot flood the log.
 const MOST_FOUND: usize = 8;
 
-/// How many letters a misspelt name may be wrong in.
+/// Maximum edit distance of a misspelt name.
 const MOST_SLIPS: usize = 2;
 
-/// The first near misses of a request in which no whole credential was found.
+/// Returns the first near misses of a request without a complete credential.
 pub(super) fn find<H: HeaderSource + ?Sized>(
     forms: &[KeyIn],
     format: &KeyFormat,
@@ -110,11 +110,11 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
             }
             continue;
         }
-        // The half of a pair that did come.
+        // This is the half of a pair that did come.
         if accepted.iter().any(|accepted| lower == *accepted.lower) {
             continue;
         }
-        // Some servers and gateways hand names on with underscores, and some people write them so.
+        // Some servers and gateways replace hyphens in names with underscores, and some people write them so.
         let plain = lower.replace('_', "-");
         let meant = accepted
             .iter()
@@ -142,7 +142,7 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
 }
 
 fn is_misspelt(name: &str, meant: &str) -> bool {
-    // What is much longer is not worth comparing letter by letter.
+    // A much longer or shorter name is not worth comparing letter by letter.
     name.len().abs_diff(meant.len()) <= MOST_SLIPS
         && meant.len() > 2 * MOST_SLIPS
         && strsim::damerau_levenshtein(name, meant) <= MOST_SLIPS

@@ -1,4 +1,4 @@
-//! Why a request was rejected, and what to answer.
+//! A rejected request: the reason and the answer.
 
 use std::error::Error;
 use std::fmt;
@@ -25,25 +25,25 @@ impl Rejection {
         }
     }
 
-    /// What to answer.
+    /// Returns the answer to send.
     #[must_use]
     pub fn answer(&self) -> &Answer {
         &self.answer
     }
 
-    /// What to answer.
+    /// Returns the answer to send, by value.
     #[must_use]
     pub fn into_answer(self) -> Answer {
         self.answer
     }
 
-    /// Why. For the operator, never for the caller.
+    /// Returns the reason, for the operator and never for the caller.
     #[must_use]
     pub fn reason(&self) -> &RejectionReason {
         &self.reason
     }
 
-    /// Whether the request is to be let through all the same, without a grant: see
+    /// Whether the adapter lets the request through anyway, without a grant: see
     /// [`Edge::report_only`](super::Edge::report_only).
     #[must_use]
     pub fn is_report_only(&self) -> bool {
@@ -51,37 +51,38 @@ impl Rejection {
     }
 }
 
-/// Why a request was rejected. For operators; contains no secret.
+/// The reason for a rejection. For operators; contains no secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RejectionReason {
-    /// The verifier denied it.
+    /// The verifier denied the request.
     Denied(Denial),
-    /// It came over an insecure transport, without TLS, where TLS is required.
+    /// The request came without TLS, and TLS is required.
     InsecureTransport {
-        /// The id of the key that it carried, if one could be read: anyone who listened has the whole key, so rotate
-        /// it. Whether there is such a key was not looked up.
+        /// The id of the key that the request carried, if it could be read. An eavesdropper has the whole key, so
+        /// rotate it. The edge did not look up whether this key exists.
         key: Option<KeyId>,
-        /// Whether it carried a credential of any kind: no id can be read from another system's keys.
+        /// Whether the request carried a credential of any kind. No id can be read from keys of another system.
         credential_sent: bool,
     },
-    /// Its body is longer than requests may be.
+    /// The request body exceeds the maximum.
     RequestTooLarge,
-    /// What the request names does not exist, as the application's look-up says.
+    /// The application's look-up found no resource with the name in the request.
     NotFound,
-    /// Looking up what the request names failed.
+    /// The look-up of a resource that the request names failed.
     LookupFailed(Box<dyn Error + Send + Sync>),
-    /// The response was longer than responses may be.
+    /// The response exceeded the maximum.
     ResponseTooLarge,
-    /// The handler answered without the check that it had promised. A mistake of the application's, whatever the key.
+    /// The handler responded without a check that it had promised. This is a mistake of the application, whatever the
+    /// key.
     Unchecked {
-        /// The kind of resource that it never asked about.
+        /// The kind of resource that the handler never checked.
         kind: Box<str>,
     },
 }
 
 impl RejectionReason {
-    /// Whether it is no fault of the caller's, so that there is nothing to let through.
+    /// Whether the caller is not at fault, so that report-only mode does not apply.
     pub(super) fn is_of_the_handler(&self) -> bool {
         matches!(
             self,
@@ -127,23 +128,26 @@ impl fmt::Display for RejectionReason {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RejectionEvent<'a> {
-    /// Why.
+    /// The reason.
     pub reason: &'a RejectionReason,
-    /// Where the request came from, if that is known. It is not where a response is refused.
+    /// The client's address. `None` if it is unknown, or if a response is refused.
     pub client: Option<IpAddr>,
-    /// What had been granted before, and so whose key it was and what people call it: to a request that turned out to
-    /// be too long, or to name what is not there, or did not meet what was asked after a look-up or by a second guard;
-    /// or one whose response is refused. `None` if nothing had been granted.
+    /// The grant, and so the key's owner and title, if the request had been admitted before. `None` if it had not.
+    ///
+    /// The rejection has one of these causes: the request turned out to be too long or to name a missing resource,
+    /// the look-up failed, the request did not meet a requirement after a look-up or at a second guard, or its
+    /// response is refused.
     pub grant: Option<&'a Grant>,
-    /// What the caller probably meant, where it sent no credential that is accepted.
+    /// The near misses, if the caller sent no accepted credential.
     pub near_misses: &'a [NearMiss],
-    /// Whether it was let through all the same.
+    /// Whether the request was let through anyway.
     pub is_report_only: bool,
 }
 
 impl RejectionEvent<'_> {
-    /// The id of the key that was presented, where one could be read. Anyone can present any id, unless there is a
-    /// [grant](Self::grant).
+    /// Returns the id of the presented key. `None` if no id could be read.
+    ///
+    /// A caller can present any id, unless there is a [grant](Self::grant).
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         if let Some(grant) = self.grant {

@@ -1,4 +1,4 @@
-//! The body of a response, and what lives as long as it.
+//! The body of a response, and the resources that it holds until it ends.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    /// A handler's body.
+    /// Creates a handler's body.
     pub(crate) fn granted(inner: B, monitor: Option<BodyMonitor>) -> Self {
         Self {
             inner: Some(inner),
@@ -32,7 +32,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// A body that nothing depends on.
+    /// Creates a body that holds no resources.
     pub(crate) fn free(inner: B) -> Self {
         Self::granted(inner, None)
     }
@@ -45,8 +45,9 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// The next part, as the framework has them: what brings the handler's, how many bytes one has, and how one is made
-    /// of an answer.
+    /// Polls for the next part, in the framework's own types.
+    ///
+    /// `next` polls the handler's body, `size` returns the bytes of a part, and `whole` makes a part of an answer.
     pub(crate) fn poll_part<P, E, X>(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! What watches over a granted response while it is being sent.
+//! Monitors a granted response while it is being sent.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use super::place::Place;
 use crate::verifier::Grant;
 
-/// The rest of a response was cut.
+/// The reason why the rest of a response was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyCut {
-    /// The key that it was granted to has ended.
+    /// The key that the request was admitted with has ended.
     #[error("the API key has ended")]
     KeyEnded,
-    /// It was longer than responses may be.
+    /// The response exceeded the maximum.
     #[error("the response is longer than it may be")]
     TooLong,
     /// The client did not read for longer than the stall timeout.
@@ -26,16 +26,16 @@ pub enum BodyCut {
 /// Holds a request's place while its response is sent, and cuts the response at its limits.
 pub(crate) struct BodyMonitor {
     place: Place,
-    /// Whose response it is, if it may turn out too long.
+    /// The grant that the response belongs to, if the response may turn out too long.
     grant: Option<Grant>,
-    /// Ends when the key does. `None` if the response is not to be cut then.
+    /// A future that completes when the key ends. `None` if the response is not cut then.
     ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// How many bytes may still come.
+    /// The number of bytes that may still be sent.
     left: u64,
     observer: Arc<dyn Observer>,
 }
 
-/// Is told when a response was cut, of which there is nothing to answer any more.
+/// Learns of responses that were cut for their length, which can no longer be answered with a rejection.
 pub(super) trait Observer: Send + Sync {
     fn response_was_too_long(&self, grant: Option<&Grant>);
 }
@@ -74,7 +74,7 @@ impl BodyMonitor {
         }
     }
 
-    /// So many bytes are about to be sent.
+    /// Records that this many bytes are about to be sent.
     pub(crate) fn send(&mut self, bytes: usize) -> Result<(), BodyCut> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(bytes) else {

@@ -1,4 +1,4 @@
-//! What handlers ask for, in every framework that has an adapter.
+//! Extractors for handlers, shared by all frameworks that have an adapter.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -6,8 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::verifier::{Grant, ResourceDenied};
 
-/// The grant of the key that a request was admitted with. The answer is 500 on a route without a guard, and with
-/// [`report_only`](crate::http::Edge::report_only) where there is none: take an `Option<Caller>` there.
+/// The grant of the key that the request was admitted with.
+///
+/// The response is 500 on a route without a guard. It is also 500 for a request that
+/// [`report_only`](crate::http::Edge::report_only) let through without a grant: take an `Option<Caller>` there.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Grant);
 
@@ -19,29 +21,31 @@ impl Deref for Caller {
     }
 }
 
-/// A handler asks for a [`Caller`], and no guard let the request through.
+/// The error for a handler that takes a [`Caller`] although no guard admitted the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the route is not guarded")]
 pub struct Unguarded;
 
-/// What belongs to a resource that keys may be restricted to, as an edition belongs to its project.
+/// An object that belongs to a resource that keys may be restricted to, as an edition belongs to its project.
 #[diagnostic::on_unimplemented(
     message = "Keyward does not know to which resource `{Self}` belongs",
     note = "implement `Belongs` for what the handler loads"
 )]
 pub trait Belongs {
-    /// The kind of that resource, as [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler) names it.
+    /// The kind of that resource, as [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler) names
+    /// it.
     const KIND: &'static str;
 
-    /// The resource that this belongs to.
+    /// Returns the resource that this belongs to.
     fn resource(&self) -> &str;
 }
 
-/// What a handler is about, loaded by an extractor of the application's own, of a resource that the key is permitted:
-/// for handlers of a route that leaves the check to them, which then cannot forget it.
+/// An object that the application's own extractor loaded, of a resource that the key is permitted.
 ///
-/// The answer is 403 if the key is not permitted the resource, and what the extractor answers if it finds nothing;
-/// the handler is not called. Without a guard it is 500, as for a [`Caller`].
+/// It is for handlers of a route that leaves the check to them: such a handler cannot forget the check.
+///
+/// If the key is not permitted the resource, the answer is 403. If the extractor finds nothing, its own answer is
+/// used. In both cases the handler is not called. Without a guard the answer is 500, as for a [`Caller`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permitted<T>(pub T);
 
@@ -52,7 +56,7 @@ impl<T: Belongs> Permitted<T> {
     }
 }
 
-/// What an extractor extracts that need not wait; none if it wants to.
+/// Polls an extractor once. `None` if it has to wait.
 pub(crate) fn at_once<F: Future>(extracting: F) -> Option<F::Output> {
     match pin!(extracting).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(extracted) => Some(extracted),

@@ -1,4 +1,4 @@
-//! The decision on a request and what its response needs, for every adapter alike.
+//! Decides on a request and determines how its response is sent, for every adapter alike.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::http::{
 };
 use crate::verifier::{Attempt, Grant, Permit, Requirement};
 
-/// A request as an adapter has it.
+/// A request, as an adapter represents it.
 pub(crate) trait Incoming {
     type Headers: HeaderSource;
-    /// The names and the values of headers, as they are kept.
+    /// The types of header names and values.
     type HeaderName: for<'a> TryFrom<&'a str> + Clone + Send + Sync;
     type HeaderValue: for<'a> TryFrom<&'a str> + From<Self::HeaderName> + Clone + Send + Sync;
 
     fn headers(&self) -> &Self::Headers;
 
-    /// The query as it was sent.
+    /// Returns the query as sent.
     fn query(&self) -> Option<&str>;
 
-    /// The connection, where the host says nothing else about it.
+    /// Returns the connection, unless the host provides it by a function of its own.
     fn connection(&self) -> Connection;
 
-    /// What a guard around this one has granted.
+    /// Returns the grant of an outer guard.
     fn admitted(&self) -> Option<Grant>;
 }
 
-/// The gate in front of a route. Cheap to clone, as frameworks do that for each request.
+/// The gate in front of a route. Cheap to clone, since frameworks clone it for each request.
 pub(crate) struct Gate<R: Incoming> {
     config: Arc<GateConfig<R>>,
 }
@@ -41,9 +41,9 @@ pub(crate) struct GateConfig<R: Incoming> {
     pub(crate) edge: Edge,
     /// The headers that credentials are read from.
     pub(crate) credential_headers: Arc<[R::HeaderName]>,
-    /// What granted responses vary by.
+    /// The `Vary` header of granted responses.
     pub(crate) vary: Option<R::HeaderValue>,
-    /// `None`: what the request itself says.
+    /// The host's function. `None`: the request itself states its connection.
     connection: Option<Arc<ConnectionOf<R>>>,
     pub(crate) max_request_bytes: u64,
     pub(crate) max_response_bytes: u64,
@@ -59,31 +59,32 @@ type ConnectionOf<R> = dyn Fn(&R) -> Connection + Send + Sync;
 /// A request that a gate has admitted.
 pub(crate) struct GateAdmission {
     grant: Grant,
-    /// `None` if a guard around this one holds it and completes the response.
+    /// The permit. `None` if an outer guard holds it and completes the response.
     own: Option<Permit>,
 }
 
-/// What is left to do once the handler has answered.
+/// The work that remains once the handler has responded.
 pub(crate) struct Completion {
-    /// `None` if the response does not depend on it.
+    /// The grant. `None` if the response does not depend on it.
     grant: Option<Grant>,
-    /// `None` if the key's concurrent requests are not counted.
+    /// The permit. `None` if the key's concurrent requests are not counted.
     permit: Option<Permit>,
     is_own: bool,
 }
 
-/// How a handler's response is sent.
+/// How to send a handler's response.
 pub(crate) enum FinishedResponse {
-    /// As it is, or monitored: a guard around this one adds the headers.
+    /// Without more headers, which an outer guard adds; perhaps monitored.
     Nested(Option<BodyMonitor>),
-    /// With the headers of granted responses, too.
+    /// With the headers of granted responses; perhaps monitored.
     Granted(Option<BodyMonitor>),
 }
 
-/// A gate's decision on a request; pending, with the resources that the request itself names, for [`Gate::decide`].
+/// A gate's decision on a request. If pending, it has the resources that the request itself names, for
+/// [`Gate::decide`].
 pub(crate) type GateDecision = Decision<Result<GateAdmission, Box<Rejection>>, Values>;
 
-/// The resources that a request names: kinds, each with a value, or with none where it names nothing.
+/// The resources that a request names, as kinds with a value. `None` if the request names no resource of the kind.
 #[derive(Default)]
 pub(crate) struct Values(Vec<(Arc<str>, Option<String>)>);
 
@@ -92,8 +93,10 @@ impl Values {
         self.0.push((Arc::clone(kind), value));
     }
 
-    /// The attempt with these resources. Where a route names a kind in two places and a request in one of them, it
-    /// is as if it named none: else whoever asks could choose which of the two is looked at.
+    /// Returns the attempt with these resources.
+    ///
+    /// If a route names a kind in two places and the request fills only one, the kind counts as not named. Otherwise
+    /// the caller could choose which of the two is checked.
     #[inline]
     fn attempt<'a>(&'a self, need: &'a Requirement) -> Attempt<'a> {
         if self.0.is_empty() {
@@ -113,12 +116,12 @@ impl Values {
 
 impl<R: Incoming + 'static> Gate<R> {
     pub(crate) fn new(edge: Edge) -> Self {
-        // Both are made of names that headers can have.
+        // Both consist of valid header names.
         let names = edge.credential_headers();
         let names = names.filter_map(|name| R::HeaderName::try_from(name).ok());
         let names: Arc<[R::HeaderName]> = names.collect();
         let vary = edge.vary().and_then(|vary| match &*names {
-            // A name that is known is no text of its own, whose holders would be counted for each response.
+            // A known name owns no text, so cloning it for each response does not update a reference count.
             [only] => Some(only.clone().into()),
             _ => R::HeaderValue::try_from(vary).ok(),
         });
@@ -151,7 +154,7 @@ impl<R: Incoming + 'static> Gate<R> {
         self.clone().with(|config| config.guard = guard)
     }
 
-    /// The same with another configuration.
+    /// Returns the gate with a changed configuration.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut GateConfig<R>)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self
@@ -164,7 +167,7 @@ impl<R: Incoming + 'static> Gate<R> {
         self.with(|config| config.connection = Some(Arc::new(connection)))
     }
 
-    /// Decides at once, if that takes neither the store, nor a slow hash, nor a look-up.
+    /// Decides at once, if that requires neither the store, nor a slow hash, nor a look-up.
     pub(crate) fn begin(&self, request: &mut R) -> GateDecision {
         let values = self.values(request);
         if self.looks_up() {
@@ -176,13 +179,14 @@ impl<R: Incoming + 'static> Gate<R> {
         }
     }
 
-    /// Whether the host asks something of requests itself.
+    /// Whether a function of the host has to inspect requests.
     #[cfg(feature = "tower")]
     pub(crate) fn asks_requests(&self) -> bool {
         self.config.connection.is_some() || !self.config.guard.sources.is_empty()
     }
 
-    /// As [`begin`](Self::begin), on a request in another form than the host would [ask](Self::asks_requests) it in.
+    /// Decides as [`begin`](Self::begin) does, on a request of another type than the host's
+    /// [functions](Self::asks_requests) take.
     #[inline]
     #[cfg(feature = "tower")]
     pub(crate) fn begin_unasked<W>(&self, request: &W) -> GateDecision
@@ -247,13 +251,13 @@ impl<R: Incoming + 'static> Gate<R> {
             self.look_up(request, &admission.grant, &mut values).await?;
             let attempt = values.attempt(&self.config.guard.then);
             let head = self::head(request, self.connection_of(request));
-            // Looking up took time, in which the key may have ended.
+            // The key may have ended during the look-up.
             admission.grant = edge.reverify(&head, &admission.grant, attempt).await?;
         }
         Ok(admission)
     }
 
-    /// Decides on a request that a guard around this one has admitted. `None` if there is no such guard.
+    /// Decides on a request that an outer guard has admitted. `None` if there is no such guard.
     #[inline]
     fn decide_again<W>(
         &self,
@@ -284,7 +288,7 @@ impl<R: Incoming + 'static> Gate<R> {
         sources.any(|(_, source)| matches!(source.0, SourceKind::Lookup(..)))
     }
 
-    /// The resources that the request itself names.
+    /// Returns the resources that the request itself names.
     fn values(&self, request: &mut R) -> Values {
         let mut values = Values::default();
         for (kind, source) in &self.config.guard.sources {
@@ -295,7 +299,7 @@ impl<R: Incoming + 'static> Gate<R> {
         values
     }
 
-    /// Looks up what else the request names, once it is admitted so far.
+    /// Looks up the remaining resources, once the request is admitted so far.
     async fn look_up(
         &self,
         request: &mut R,
@@ -307,7 +311,7 @@ impl<R: Incoming + 'static> Gate<R> {
             let SourceKind::Lookup(read, look) = &source.0 else {
                 continue;
             };
-            // Without a name there is nothing to look up: the requirement refuses.
+            // Without a name there is nothing to look up, and the requirement refuses the request.
             let Some(name) = read(request) else {
                 values.push(kind, None);
                 continue;
@@ -336,13 +340,14 @@ fn head<R: Incoming>(request: &R, connection: Connection) -> Head<'_, R::Headers
 }
 
 impl<R: Incoming> GateConfig<R> {
-    /// How many bytes the bodies of requests may have; none if that is not bounded, or would only be reported.
+    /// Returns the maximum bytes of a request body. `None` if there is no bound, or a violation would only be
+    /// reported.
     pub(crate) fn request_bound(&self) -> Option<u64> {
         let is_bounded = self.max_request_bytes < u64::MAX && !self.edge.only_reports();
         is_bounded.then_some(self.max_request_bytes)
     }
 
-    /// The admission of a decided request. `None` if its rejection is only reported.
+    /// Returns the admission of a decided request. `None` if its rejection is only reported.
     ///
     /// # Errors
     /// The rejection to answer with.
@@ -358,8 +363,8 @@ impl<R: Incoming> GateConfig<R> {
         }
     }
 
-    /// What was decided on a request, unless it is let through and its body is longer than it may be, by what it says
-    /// itself.
+    /// Returns the decision on a request, or a rejection if the request would pass and its announced length exceeds
+    /// the bound.
     #[inline]
     fn bound<'h>(
         &self,
@@ -404,7 +409,7 @@ impl GateAdmission {
         }
     }
 
-    /// The grant, for the handler; and what is left to do after it.
+    /// Splits the admission into the grant, for the handler, and the work that remains after it.
     #[inline]
     pub(crate) fn split<R: Incoming>(self, config: &GateConfig<R>) -> (Grant, Completion) {
         let is_bounded = config.max_response_bytes < u64::MAX;
@@ -421,10 +426,10 @@ impl GateAdmission {
 impl Completion {
     /// Completes the handler's response.
     ///
-    /// `announced` is how many bytes it will have at the least.
+    /// `announced` is the minimum number of bytes that the response will have.
     ///
     /// # Errors
-    /// The answer to send in its place.
+    /// The answer to send instead.
     pub(crate) fn finish<R: Incoming + 'static>(
         self,
         config: &Arc<GateConfig<R>>,

@@ -1,4 +1,4 @@
-//! What a route needs, and where its requests name the resources that it is about.
+//! A route's requirement, and where its requests name the resources.
 
 use std::error::Error;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::verifier::{Grant, Requirement};
 
-/// What a look-up or a body fails with.
+/// The error of a look-up or a body.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A requirement, and where requests of this type name the resources that it asks for. A [`Requirement`] alone is one.
+/// A requirement, and where requests of this type name the resources that it needs. A [`Requirement`] alone is one.
 ///
 /// ```
 /// use keyward::http::Guard;
@@ -23,24 +23,24 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// # let _ = guard;
 /// ```
 pub struct Guard<R> {
-    /// What is asked of a key before anything is looked up.
+    /// The requirement before any look-up.
     pub(super) first: Requirement,
-    /// What is asked once that was done; the same if nothing is looked up.
+    /// The requirement after the look-ups. The same as `first` if nothing is looked up.
     pub(super) then: Requirement,
     pub(super) sources: Vec<(Arc<str>, Source<R>)>,
 }
 
-/// Where the value of a resource comes from.
+/// The source of a resource's value.
 pub struct Source<R>(pub(super) SourceKind<R>);
 
 pub(super) enum SourceKind<R> {
     /// From the request.
     Request(Read<R>),
-    /// From what the application knows of something that the request names.
+    /// From the application's look-up of an object that the request names.
     Lookup(Read<R>, LookUp),
 }
 
-/// An extractor of a framework may want the request for itself.
+/// Takes `&mut`, since a framework's extractor may need exclusive access to the request.
 pub(super) type Read<R> = Arc<dyn Fn(&mut R) -> Option<String> + Send + Sync>;
 
 pub(super) type LookUp = Arc<dyn Fn(&Grant, String) -> Looking + Send + Sync>;
@@ -48,22 +48,23 @@ pub(super) type LookUp = Arc<dyn Fn(&Grant, String) -> Looking + Send + Sync>;
 type Looking = Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>>;
 
 impl Requirement {
-    /// Requires the resource of this kind that the request names there, as
-    /// [`Requirement::resource`] does. It is to be the value that the handler will use, decoded as it will be; a
-    /// request in which there is none is refused.
+    /// Requires the resource of this kind that the request names at this source, as [`Requirement::resource`] does.
+    ///
+    /// The source must return the value that the handler will use, decoded in the same way. A request without a value
+    /// is refused.
     pub fn bind<R>(self, kind: &str, source: impl Into<Source<R>>) -> Guard<R> {
         Guard::from(self).bind(kind, source)
     }
 }
 
 impl<R> Guard<R> {
-    /// As [`Requirement::bind`], for one more resource.
+    /// Requires one more resource, as [`Requirement::bind`] does.
     #[must_use]
     pub fn bind(mut self, kind: &str, source: impl Into<Source<R>>) -> Self {
         let source = source.into();
         self.first = match source.0 {
             SourceKind::Request(_) => self.first.resource(kind),
-            // A restricted key passes so far, and no further.
+            // A restricted key passes before the look-up, but not after it.
             SourceKind::Lookup(..) => self.first.filters(kind),
         };
         self.then = self.then.resource(kind);
@@ -71,7 +72,8 @@ impl<R> Guard<R> {
         self
     }
 
-    /// What is asked where nothing is to be done that a look-up could be for: as before it.
+    /// Returns the guard without its look-ups, for routes that perform no action. It keeps the requirement before
+    /// them.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn without_lookups(mut self) -> Self {
         let is_read = |source: &Source<R>| matches!(source.0, SourceKind::Request(_));
@@ -80,7 +82,7 @@ impl<R> Guard<R> {
         self
     }
 
-    /// Whether it leaves any check to the handler.
+    /// Whether the requirement leaves any check to the handler.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn leaves_checks(&self) -> bool {
         self.then.handler_checks().next().is_some()
@@ -97,7 +99,7 @@ impl<R> From<Requirement> for Guard<R> {
     }
 }
 
-/// Reads the value off the request.
+/// Reads the value from the request.
 impl<R, F> From<F> for Source<R>
 where
     F: Fn(&R) -> Option<String> + Send + Sync + 'static,
@@ -113,15 +115,16 @@ impl<R> Source<R> {
     }
 }
 
-/// The resource that something which the request names belongs to, such as an edition's project, as the application
-/// knows it: for routes that act, where the resource must be known before the handler is called.
+/// Looks up the resource that an object named in the request belongs to, such as an edition's project.
 ///
-/// It is looked up once the key is known to be good for the route, and before anything else of the request happens.
-/// `None` means that there is no such thing: the answer is 404, for whatever key. If looking fails, the answer is 503.
-/// A key that has ended when the look-up returns is refused.
+/// It is for routes that act: the resource must be known before the handler is called.
 ///
-/// Where several tenants have things of one kind, take [`lookup_for`]: what is another tenant's is to be nothing, or a
-/// restricted key could find out by 403 and 404 what there is.
+/// The adapter calls `look` once the key meets the rest of the route's requirement, and before the request is
+/// processed further. `None` means that the object does not exist: the answer is 404, for any key. If the look-up
+/// fails, the answer is 503. If the key has ended when the look-up returns, the request is refused.
+///
+/// If several tenants have objects of one kind, use [`lookup_for`] and return `None` for another tenant's objects.
+/// Otherwise a restricted key could find out from 403 and 404 which objects exist.
 ///
 /// ```
 /// use keyward::http::{Guard, lookup};
@@ -146,7 +149,7 @@ where
     lookup_for(named, move |_, name| look(name))
 }
 
-/// As [`lookup`], for whoever holds this grant: what is not its tenant's is to be `None`.
+/// Looks up as [`lookup`] does, for the holder of this grant. `look` must return `None` for another tenant's objects.
 ///
 /// ```
 /// use keyward::http::{Guard, lookup_for};
@@ -175,7 +178,7 @@ where
     });
     let look = match named.into().0 {
         SourceKind::Request(read) => SourceKind::Lookup(read, look),
-        // What is looked up by what is looked up.
+        // The second look-up uses the result of the first.
         SourceKind::Lookup(read, first) => {
             let both: LookUp = Arc::new(move |grant, name| {
                 let (first, look, grant) = (first(grant, name), Arc::clone(&look), grant.clone());

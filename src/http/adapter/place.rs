@@ -1,4 +1,4 @@
-//! The place of a request that is being answered, and when a client that does not read loses it.
+//! Holds the concurrency place of a request while it is answered, and frees it if the client stops reading.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use crate::verifier::Permit;
 
 /// The permit of a response, and the timer that gives it back if the client stops reading.
 ///
-/// A server polls the body for its next part once there is room to send it. A client that does not read leaves no room,
-/// so the body cannot notice by itself: the timer runs in a task of its own, which ends with the response.
+/// A server polls the body for its next part once there is room to send it. If a client does not read, there is no
+/// room, so the body cannot notice by itself. The timer therefore runs in a task of its own, which ends with the
+/// response.
 pub(super) enum Place {
-    /// Given back when the response ends.
+    /// Gives the permit back when the response ends.
     Kept {
         #[expect(dead_code, reason = "it is given back when it is dropped")]
         permit: Option<Permit>,
     },
-    /// Given back as well when the server has not asked for the next part for too long.
+    /// Also gives the permit back when the server has not asked for the next part for too long.
     Watched(Watched),
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Watched {
 
 struct State {
     permit: Option<Permit>,
-    /// Since when the next part could be asked for. `None` while the handler is asked for it.
+    /// The time since which the server could have asked for the next part. `None` while the handler produces it.
     idle_since: Option<Instant>,
     has_stalled: bool,
 }
@@ -46,7 +47,7 @@ impl Place {
         }
     }
 
-    /// The server asks for the next part. Returns whether the permit has been given back meanwhile.
+    /// Records that the server asks for the next part. Returns whether the permit has been given back meanwhile.
     pub(super) fn has_stalled(&self) -> bool {
         let Self::Watched(watched) = self else {
             return false;
@@ -56,7 +57,7 @@ impl Place {
         state.has_stalled
     }
 
-    /// The next part is handed to the server.
+    /// Records that the server receives the next part.
     pub(super) fn handed_out(&self) {
         if let Self::Watched(watched) = self {
             lock(&watched.state).idle_since = Some(Instant::now());
@@ -93,7 +94,7 @@ async fn watch(state: Arc<Mutex<State>>, most: Duration) {
                     return;
                 }
                 Some(due) => due,
-                // A bound that no clock reaches.
+                // The bound is later than the clock can express.
                 None => return,
             }
         };

@@ -19,7 +19,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A connection without TLS, of a trusted proxy.
+/// A connection without TLS, from a trusted proxy.
 fn plain() -> Connection {
     Connection {
         peer: Some(ip("10.0.0.1")),

@@ -1,4 +1,4 @@
-//! Rejecting a request: reports the reason to the operator, and answers the caller.
+//! Rejects requests: reports the reason to the operator and creates the answer for the caller.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::http::client::Origin;
 use crate::http::{HeaderSource, NearMiss, Rejection, RejectionEvent, RejectionReason};
 use crate::verifier::{Grant, Requirement};
 
-/// What an observer learns of a rejected request.
+/// Facts about a rejected request, for the observer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct About<'a> {
     pub(super) need: Option<&'a Requirement>,
@@ -35,15 +35,17 @@ impl<'a> About<'a> {
 }
 
 impl Edge {
-    /// Rejects a response, or a request of which the adapter has nothing else at hand. Reports it to the observer, with
-    /// what had been granted before.
+    /// Creates the rejection of a response, or of a request without its head at hand.
+    ///
+    /// Adapters use it for rejections of their own. The observer is called, with the grant if there was one.
     #[must_use]
     pub fn reject(&self, reason: RejectionReason, grant: Option<&Grant>) -> Box<Rejection> {
         let unknown = About::default();
         self.rejection(reason, About { grant, ..unknown })
     }
 
-    /// Rejects a request with this head: as [`reject`](Self::reject), and reports where the request came from.
+    /// Rejects as [`reject`](Self::reject) does, for a request with this head: the observer also gets the client's
+    /// address.
     #[must_use]
     pub fn reject_request<H: HeaderSource + ?Sized>(
         &self,
@@ -105,8 +107,8 @@ mod tests {
         ]
     }
 
-    /// The answers to all denials that `is_meant` picks, with their reasons. The requirement and the client are as they
-    /// would be before and after anything was read of the request.
+    /// Returns the answers to all denials that `is_meant` picks, with their reasons. Each denial is tried without and
+    /// with the requirement and the client, as before and after the request was read.
     fn answers(edge: &Edge, is_meant: impl Fn(&Denial) -> bool) -> Vec<(String, Answer)> {
         let need = Requirement::scope(READ).resource("project");
         let of_request = About {
@@ -168,7 +170,7 @@ mod tests {
                     assert_eq!(answer.status, class.status(), "{why}");
                 }
             }
-            // The scopes that would do are the route's own.
+            // The required scopes depend on the route.
             let mut forbidden = answers(&edge, |denial| denial.class() == DenialClass::Forbidden);
             for (_, answer) in &mut forbidden {
                 answer

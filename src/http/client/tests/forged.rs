@@ -1,4 +1,4 @@
-//! Whatever is forged, an origin is what the proxies saw.
+//! Whatever a client forges, the origin is the one that the proxies saw.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::*;
 
-/// One of these, as it is or in IPv4-mapped form.
+/// Any of these addresses, as written or in IPv4-mapped form.
 fn any_form(of: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
     (select(of), any::<bool>()).prop_map(|(text, is_mapped)| match ip(text) {
         IpAddr::V4(v4) if is_mapped => v4.to_ipv6_mapped().into(),
@@ -29,7 +29,7 @@ fn trusted() -> impl Strategy<Value = IpAddr> {
     any_form(&["10.0.0.1", "10.255.255.255", "2001:db8:ffff::1"])
 }
 
-/// What someone who wants to be taken for another might send.
+/// A value that a client might send to pass for another.
 fn forged() -> impl Strategy<Value = String> {
     let pieces = [
         "for=",
@@ -70,7 +70,7 @@ fn forged_header() -> impl Strategy<Value = (&'static str, String)> {
     (select(names.to_vec()), forged())
 }
 
-/// Headers that are not among the family's own, whose names begin like this.
+/// Headers outside the family with this prefix.
 fn forged_beside(family: &'static str) -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let is_beside = move |(name, _): &(&str, String)| !name.to_lowercase().starts_with(family);
     vec(
@@ -87,10 +87,10 @@ struct Step {
     is_on_own_line: bool,
 }
 
-/// A stranger, and the trusted proxies on the way from there.
+/// A client outside the trusted networks, and the trusted proxies on the path from it.
 fn way() -> impl Strategy<Value = Vec<Step>> {
     fn step(address: impl Strategy<Value = IpAddr>) -> impl Strategy<Value = Step> {
-        // Mostly https, or long ways would hardly ever be.
+        // Mostly https; otherwise long paths over TLS would be rare.
         let is_https = prop::bool::weighted(0.8);
         (address, option::of(any::<u16>()), is_https, any::<bool>()).prop_map(
             |(address, port, is_https, is_on_own_line)| Step {
@@ -137,7 +137,7 @@ impl Step {
         }
     }
 
-    /// Appends what this proxy wrote to what it was sent.
+    /// Appends this proxy's own entry to the lines that it received.
     fn append(&self, lines: &mut Vec<String>, own: &str) {
         match lines.last_mut() {
             Some(last) if !self.is_on_own_line => *last = format!("{last}, {own}"),
@@ -215,7 +215,7 @@ proptest! {
             let protocol = if expected.is_tls { "https" } else { "http" };
             protocols = vec![protocol.to_owned()];
         } else {
-            // What was forged can make the numbers differ, which takes TLS away and never gives it.
+            // Forged entries can make the counts differ, which takes TLS away but never grants it.
             let (each, of) = (entries(&protocols), entries(&addresses));
             expected.is_tls &= each == 1 || each == of;
         }

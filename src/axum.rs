@@ -47,19 +47,21 @@
 //! # let _ = app;
 //! ```
 //!
-//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the
-//! application's own loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with
-//! those that the key is permitted.
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check. The application's
+//! own extractor loads the edition, [`Belongs`] names the resource that it belongs to, and the handler is called only
+//! for editions that the key is permitted.
 //!
-//! # Why not `get(handler).layer(…)`
-//! A method that is added after a layer is not behind it: `get(a).layer(keys).post(b)` leaves the POST open to all.
+//! # Why not `get(handler).layer(…)`?
+//! A layer does not cover a method that is added after it: `get(a).layer(keys).post(b)` leaves the POST open to
+//! everyone.
 //!
-//! - With [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others each method has its own requirement, and
+//! - With [`get`](KeyLayer::get), [`post`](KeyLayer::post) and the others, each method has its own requirement and
 //!   stays guarded when method routers are merged.
-//! - A method that the route does not have is guarded as well, by the requirement that was merged last: the answer is
-//!   401 without a key, and 403 or 405 with one. Nothing is looked up for it.
-//! - The second point needs two things: what is merged last comes from here too, and the router has no
-//!   `method_not_allowed_fallback`, which axum would use instead. Neither ever opens a guarded handler.
+//! - A method that the route lacks is guarded too, by the requirement that was merged last: the answer is 401 without
+//!   a key, and 403 or 405 with one. No look-up is made for it.
+//! - The second point requires two things: the method router that is merged last also comes from here, and the router
+//!   has no `method_not_allowed_fallback`, which axum would use instead. If they are missing, guarded handlers still
+//!   stay guarded.
 //! - `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
@@ -82,7 +84,7 @@ use crate::tower::KeyLayer;
 use crate::verifier::{Grant, ResourceDenied};
 
 impl KeyLayer {
-    /// A handler of GET and HEAD behind this requirement.
+    /// Routes GET and HEAD to a handler behind this requirement.
     pub fn get<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
         H: Handler<T, S>,
@@ -92,10 +94,10 @@ impl KeyLayer {
         self.on(MethodFilter::GET, guard, handler)
     }
 
-    /// A handler of POST behind this requirement.
+    /// Routes POST to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn post<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
@@ -106,10 +108,10 @@ impl KeyLayer {
         self.on(MethodFilter::POST, guard, handler)
     }
 
-    /// A handler of PUT behind this requirement.
+    /// Routes PUT to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn put<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
@@ -120,10 +122,10 @@ impl KeyLayer {
         self.on(MethodFilter::PUT, guard, handler)
     }
 
-    /// A handler of PATCH behind this requirement.
+    /// Routes PATCH to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn patch<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
@@ -134,10 +136,10 @@ impl KeyLayer {
         self.on(MethodFilter::PATCH, guard, handler)
     }
 
-    /// A handler of DELETE behind this requirement.
+    /// Routes DELETE to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn delete<H, T, S>(&self, guard: impl Into<Guard<Parts>>, handler: H) -> MethodRouter<S>
     where
@@ -148,12 +150,13 @@ impl KeyLayer {
         self.on(MethodFilter::DELETE, guard, handler)
     }
 
-    /// A handler of these methods behind this requirement.
+    /// Routes these methods to a handler behind this requirement.
     ///
     /// # Panics
-    /// If the requirement leaves a check to the handler and a method is another than GET or HEAD: by the time that a
-    /// handler which forgot is found out, it has acted. Bind the resource instead, with [`lookup`](crate::http::lookup)
-    /// if need be. A route that cannot be is found when the application starts, as axum's own are.
+    /// If the requirement leaves a check to the handler and a method is not GET or HEAD: a handler that forgets the
+    /// check has already acted when the guard notices. Bind the resource instead, with
+    /// [`lookup`](crate::http::lookup) if need be. The panic occurs when the application starts, as it does for
+    /// axum's own invalid routes.
     #[track_caller]
     pub fn on<H, T, S>(
         &self,
@@ -176,7 +179,7 @@ impl KeyLayer {
             only_reads.contains(&methods) || !guard.leaves_checks(),
             "a requirement that leaves a check to the handler is for GET and HEAD only"
         );
-        // Methods that the route has not go to the fallback, and that is the one that was merged last.
+        // Methods that the route lacks go to the fallback that was merged last.
         let others = self.require(guard.clone().without_lookups());
         let others = MethodRouter::<S>::new().layer(others);
         let keys = self.require(guard);
@@ -184,20 +187,21 @@ impl KeyLayer {
     }
 }
 
-/// The resource that a parameter of the route's path names, such as `id` in `/projects/{id}`: decoded, as axum's `Path`
-/// has it.
+/// The resource that a parameter of the route's path names, such as `id` in `/projects/{id}`.
+///
+/// The value is decoded, as in axum's `Path`.
 #[must_use]
 pub fn path(parameter: &str) -> Source<Parts> {
     let parameter: Arc<str> = parameter.into();
     Source::reading(move |parts| {
-        // axum gives them to extractors alone.
+        // axum gives path parameters only to extractors.
         let extracting = <RawPathParams as FromRequestParts<()>>::from_request_parts(parts, &());
         let parameters = at_once(extracting)?.ok()?;
         let mut values = parameters
             .iter()
             .filter(|(name, _)| **name == *parameter)
             .map(|(_, value)| value.to_owned());
-        // Of two, nobody knows which the handler means.
+        // Of two parameters with this name, the guard cannot tell which the handler uses.
         values.next().filter(|_| values.next().is_none())
     })
 }
@@ -242,7 +246,7 @@ impl IntoResponse for Unguarded {
     }
 }
 
-/// 403, in the words of an edge that answers in [problem details](crate::http::ProblemJson).
+/// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
 impl IntoResponse for ResourceDenied {
     fn into_response(self) -> Response {
         let headers = [

@@ -1,4 +1,4 @@
-//! Keys in front of a tower service of the crate `http`'s requests and responses (feature `tower`).
+//! Keys in front of a tower service that takes the `http` crate's requests and responses (feature `tower`).
 //!
 //! ```
 //! # use keyward::{Keyward, http::{Edge, KeyIn}, key::Scope, scope, tower::KeyLayer, verifier::{Grant, Requirement}};
@@ -11,26 +11,28 @@
 //! # }
 //! ```
 //!
-//! Tried under hyper, axum and tonic, over HTTP/1.1 and HTTP/2; for tonic, let the edge answer in
+//! The layer is tested under hyper, axum and tonic, over HTTP/1.1 and HTTP/2. For tonic, let the edge answer in
 //! [gRPC's statuses](crate::http::GrpcStatus).
 //!
-//! What it guards finds the [`Grant`] in the request's extensions, and no credential. (In axum applications enable the
-//! feature `axum`: without it a key that came in the query stays in axum's `OriginalUri`.) A layer inside of another
-//! one of the same Keyward finds that grant and checks its own requirement alone.
+//! The guarded service finds the [`Grant`] in the request's extensions, and no credential. (In axum applications
+//! enable the feature `axum`: without it, a key that came in the query stays in axum's `OriginalUri`.) A layer inside
+//! another one of the same Keyward finds that grant and checks only its own requirement.
 //!
 //! # Refused requests with a body
-//! The body of a refused request is read and discarded, for at most two seconds and 16 MiB: a client that is still
-//! sending then gets the answer, and can use the connection again. The body of a request with `Expect: 100-continue` is
-//! not read. Over HTTP/1.1 hyper closes that connection after the answer, unless the whole body has arrived by then.
+//! The layer reads and discards the body of a refused request, for at most two seconds and 16 MiB. A client that is
+//! still sending then gets the answer and can use the connection again. The layer does not read the body of a request
+//! with `Expect: 100-continue`. Over HTTP/1.1 hyper closes that connection after the answer, unless the whole body
+//! has arrived by then.
 //!
 //! # Upgraded connections
-//! The limit of concurrent requests and [`end_with_key`](KeyLayer::end_with_key) belong to the response body. A
-//! connection that is upgraded, such as a WebSocket, outlives it: watch [`Grant::ended`] and close it yourself.
+//! The limit of concurrent requests and [`end_with_key`](KeyLayer::end_with_key) apply to the response body. An
+//! upgraded connection, such as a WebSocket, outlives the body: watch [`Grant::ended`] and close the connection
+//! yourself.
 //!
 //! # CORS
 //!
-//! Put layers that answer by themselves outside of this one: one for CORS answers preflights, which bear no key, and
-//! without it `OPTIONS` gets 401 like everything else.
+//! Put layers that answer by themselves outside this one. A CORS layer answers preflight requests, which carry no
+//! key; without it, `OPTIONS` gets 401 like any other request.
 
 mod body;
 mod drain;
@@ -55,14 +57,14 @@ pub use crate::http::ResponseBody;
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};
 use crate::verifier::Grant;
 
-/// Lets requests through that bear a key which meets a requirement. Cheap to clone.
+/// A layer that lets a request through if its key meets a requirement. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyLayer {
     pub(crate) gate: Gate<Parts>,
 }
 
 impl KeyLayer {
-    /// Layers that admit requests by way of this edge. As it is, one requires [any
+    /// Creates a layer that admits requests through this edge. Until another requirement is set, it requires [any
     /// key](crate::verifier::Requirement::any_key).
     #[must_use]
     pub fn new(edge: Edge) -> Self {
@@ -70,19 +72,23 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// The same with this requirement. Where it names resources, say where requests name them:
+    /// Returns the layer with this requirement.
+    ///
+    /// If the requirement names resources, say where requests name them:
     /// [`Requirement::bind`](crate::verifier::Requirement::bind).
     ///
-    /// A requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler is for what
-    /// reads alone: by the time that a handler which forgot is found out, it has acted.
+    /// Use a requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler only
+    /// for handlers that read: a handler that forgets the check has already acted when the layer notices.
     #[must_use]
     pub fn require(&self, guard: impl Into<Guard<Parts>>) -> Self {
         let gate = self.gate.require(guard.into());
         Self { gate }
     }
 
-    /// How to learn from a request's head which connection it came over. By default it is the [`Connection`] in the
-    /// request's extensions, inserted by whoever accepts connections; or, with the feature `axum`, the address that
+    /// Sets the function that determines a request's connection from its head.
+    ///
+    /// By default it is the [`Connection`] in the request's extensions, which the server inserts when it accepts a
+    /// connection. With the feature `axum`, it is otherwise the address that
     /// `into_make_service_with_connect_info::<SocketAddr>()` inserts, which counts as a connection without TLS.
     ///
     /// If there is neither, the peer is unknown and the connection counts as without TLS: keys that are restricted to
@@ -96,34 +102,37 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// Refuses requests whose body has more bytes (413). By default there is no such bound.
+    /// Refuses requests with a larger body (413). By default there is no such bound.
     ///
-    /// If the request states the length of its body, it is refused before the body is read. Otherwise whoever reads the
-    /// body gets an error at the bound, and answers it: axum's extractors answer 413.
+    /// If the request states the length of its body, the layer refuses it before the body is read. Otherwise the
+    /// reader of the body gets an error at the bound and has to answer: axum's extractors answer 413.
     ///
-    /// It raises no other bound: axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` is set otherwise.
+    /// This raises no other bound: axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` says otherwise.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|config| config.max_request_bytes = max);
         Self { gate }
     }
 
-    /// Lets no response have more bytes: one that says that it has is replaced by a 500, any other is cut
-    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). The [observer](Edge::observe) is told of it.
+    /// Limits the length of responses.
+    ///
+    /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
+    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). Both are reported to the [observer](Edge::observe).
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|config| config.max_response_bytes = max);
         Self { gate }
     }
 
-    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the
-    /// response is sent. If the client reads on later, the response is cut
-    /// ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By default there is no such bound, and a client that
-    /// stops reading keeps its places for as long as its connection stands.
+    /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
+    /// response is sent.
     ///
-    /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
-    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers
-    /// buffer: how much a client must read to go on is up to the server and the protocol.
+    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
+    /// default there is no such bound, and a client that stops reading keeps its places until its connection closes.
+    ///
+    /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
+    /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
+    /// buffer, so it depends on the server and the protocol how much a client must read to go on.
     ///
     /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
     #[must_use]
@@ -132,13 +141,15 @@ impl KeyLayer {
         Self { gate }
     }
 
-    /// Cuts a response when its key ends while it is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a
-    /// response.
+    /// Cuts a response if its key ends while the response is being sent
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)). See [`Grant::ended`].
     ///
-    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is no response that could be cut: its
-    /// response ends as it begins, and with it the key's place among its requests in flight. Let the task that serves
-    /// the connection stop at [`Grant::ended`], and hold what else bounds it there.
+    /// This costs one task wake-up per response.
+    ///
+    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response that can be cut.
+    /// Its response ends as it begins, and so does the key's place among its requests in flight. Let the task that
+    /// serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection in that
+    /// task.
     #[must_use]
     pub fn end_with_key(self) -> Self {
         let gate = self.gate.with(|config| config.ends_with_key = true);
@@ -148,7 +159,7 @@ impl KeyLayer {
     /// Leaves the credential in the request, marked as sensitive.
     ///
     /// # Security
-    /// Whatever logs requests behind the layer may then log keys: the mark is only a hint.
+    /// Any code behind the layer that logs requests may then log keys: the mark is only a hint.
     #[must_use]
     pub fn keep_credential(self) -> Self {
         let gate = self.gate.with(|config| config.keeps_credential = true);
@@ -178,7 +189,7 @@ impl Incoming for Parts {
     }
 }
 
-/// The same request in one piece: to take it apart and put it together again is to move it about.
+/// The request in one piece: splitting it into parts and reassembling it would move it repeatedly.
 impl<B> Incoming for Request<B> {
     type Headers = HeaderMap;
     type HeaderName = HeaderName;

@@ -1,7 +1,7 @@
 //! A handler behind a guard.
 //!
-//! A layer around a route would do the same, and cost as much again as the decision: axum boxes each service with
-//! layers for each request, and each body of another type than its own.
+//! A layer around a route would do the same, but it would cost as much again as the decision: for each request, axum
+//! boxes each service that has layers, and each body of a type other than its own.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 use crate::http::{Completion, Decision, FinishedResponse, Gate, GateConfig, Rejection};
 use crate::tower::{Entered, ResponseBody, add_headers, answer, drain, enter, prepare_request};
 
-/// A handler that is called with what its guard lets through.
+/// A handler that is called only for requests that its guard lets through.
 #[derive(Clone)]
 pub(super) struct Guarded<H> {
     gate: Gate<Parts>,
@@ -31,7 +31,7 @@ impl<H> Guarded<H> {
         Self { gate, handler }
     }
 
-    /// Hands the request on, or answers it.
+    /// Passes the request to the handler, or answers it.
     #[inline]
     fn go_on<T, S>(self, entered: Entered, mut request: Request, state: S) -> Answering<H::Future>
     where
@@ -84,7 +84,7 @@ where
 }
 
 pin_project! {
-    /// The response to come.
+    /// The future of a response.
     #[project = Stage]
     pub(super) enum Answering<F> {
         Answered { response: Option<Box<Response>> },
@@ -95,7 +95,7 @@ pin_project! {
 
 impl<F> Answering<F> {
     fn answered(rejection: Rejection) -> Self {
-        // In a box, since most requests are granted: all that is made for them would be as large.
+        // Boxed: most requests are granted, and otherwise their futures would be as large as a response.
         let response = Box::new(answer(rejection.into_answer(), Body::from));
         Self::Answered {
             response: Some(response),
@@ -108,7 +108,7 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         match self.project() {
-            // Polled after its end, it never ends again.
+            // If it is polled again after it has completed, it stays pending.
             Stage::Answered { response } => response
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(*response)),
@@ -123,7 +123,7 @@ impl<F: Future<Output = Response>> Future for Answering<F> {
     }
 }
 
-/// What is left to do once the handler has answered.
+/// Completes the response once the handler has responded.
 fn finish(completion: Completion, config: &Arc<GateConfig<Parts>>, response: &mut Response) {
     let announced = response.body().size_hint().lower();
     let monitor = match completion.finish(config, response.status().as_u16(), announced) {

@@ -1,4 +1,4 @@
-//! What endpoints that manage keys answer, as axum has it.
+//! Answers of endpoints that manage keys, as axum responses.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::http::Answer;
 use crate::manager::{ManageError, Revealed};
 use crate::tower::answer;
 
-/// As [`Answer`] has it. The error itself stands in the response's extensions, as an `Arc<ManageError>`: for the host's
-/// log.
+/// Answers as [`Answer`] does. The response's extensions contain the error itself as an `Arc<ManageError>`, for the
+/// host's log.
 impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
         let mut response = answer(Answer::from(&self), Body::from);
@@ -19,7 +19,7 @@ impl IntoResponse for ManageError {
     }
 }
 
-/// 201 with the key, kept by no cache.
+/// 201 with the key, which no cache keeps.
 impl IntoResponse for Revealed<'_> {
     fn into_response(self) -> Response {
         answer(Answer::from(&self), Body::from)

@@ -1,4 +1,4 @@
-//! The body of a response, as tower services have it.
+//! Implements `http_body::Body` for response bodies.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,8 +1,8 @@
-//! Reads on to the end of a body that nobody wants.
+//! Reads and discards the rest of a refused request's body.
 //!
-//! A request is refused before its body has come. A server that then stops reading has to close the connection, and a
-//! client that is still sending may lose the answer over it, or the request after it. So the rest is read and thrown
-//! away, as far as that is no burden: what a lingering close is to web servers.
+//! The layer refuses a request before its body has arrived. A server that then stops reading has to close the
+//! connection, and a client that is still sending may lose the answer, or its next request. The layer therefore reads
+//! and discards the rest within bounds, like a web server's lingering close.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Most bytes that are read.
+/// Maximum number of bytes read from one body.
 const MOST: usize = 16 * 1024 * 1024;
 
-/// What a frame counts at the least: one may hold nothing.
+/// Minimum number of bytes that a frame counts as, since a frame may be empty.
 const LEAST: usize = 64;
 
-/// Most bodies that are read so at a time. Of what comes beyond, the connection is closed.
+/// Maximum number of bodies drained at a time. Bodies beyond that are dropped, and their connections are closed.
 static TURNS: Semaphore = Semaphore::const_new(256);
 
-/// How long is read at most.
+/// Maximum time spent on one body.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Reads the rest of the body of a request that was refused, beside the answer.
+/// Reads the rest of a refused request's body in a task of its own, while the answer is sent.
 pub(crate) fn drain<B: Body + Send + 'static>(headers: &HeaderMap, body: B) {
-    // Whoever waits to be asked for the body sends none once the answer has come.
+    // A client that waits for a go-ahead sends no body once the answer has come.
     if body.is_end_stream() || headers.contains_key(header::EXPECT) {
         return;
     }
     if let (Ok(runtime), Ok(turn)) = (Handle::try_current(), TURNS.try_acquire()) {
         runtime.spawn(async move {
             let _turn = turn;
-            // Late or not, it is of no use to anybody.
+            // The result does not matter, even if the time is over.
             let _ = timeout(LONGEST, read(body)).await;
         });
     }
@@ -54,7 +54,7 @@ async fn read<B: Body>(body: B) {
             Some(rest) => left = rest,
             None => return,
         }
-        // One that is always ready is to leave room for others, and for the clock.
+        // A body that is always ready must yield to other tasks and to the timer.
         tokio::task::consume_budget().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What is taken out of a request.
+//! Decides on requests and removes their credential.
 
 use std::mem::swap;
 
@@ -8,11 +8,13 @@ use http::{Request, Uri};
 
 use crate::http::{Completion, Decision, Edge, Gate, GateAdmission, GateConfig, Rejection, Values};
 
-/// What is left to do after the handler of an admitted request. `None` if a rejection is only reported.
+/// The work that remains after the handler of an admitted request. `None` if a rejection is only reported.
 pub(crate) type Entered = Result<Option<Completion>, Box<Rejection>>;
 
-/// Decides on a request at once, if that is possible, and prepares it for the handler. It is taken apart only if the
-/// host asks something of its parts, so that most are moved about no more than without a guard.
+/// Decides on a request at once, if possible, and prepares it for the handler.
+///
+/// It takes the request apart only if the host's functions inspect the parts, so that most requests are moved no more
+/// than without a guard.
 pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Decision<Entered, Values> {
     let begun = if gate.asks_requests() {
         let mut parts = Request::new(()).into_parts().0;
@@ -29,7 +31,7 @@ pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Decision
     }
 }
 
-/// Puts the parts of each in the place of the other's: all five that there are.
+/// Swaps the parts of the request with these: all five that exist.
 fn exchange<B>(request: &mut Request<B>, parts: &mut Parts) {
     swap(request.method_mut(), &mut parts.method);
     swap(request.uri_mut(), &mut parts.uri);
@@ -57,7 +59,7 @@ pub(crate) fn prepare_request<B>(
     }))
 }
 
-/// Takes the credential out of a request, or marks it.
+/// Removes the credential from a request, or marks it as sensitive.
 fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
     let edge = &config.edge;
     for name in config.credential_headers.iter() {
@@ -86,11 +88,11 @@ fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
     }
 }
 
-/// The target without the parameters that keys are accepted in; none if it has none of them.
+/// Removes the parameters that keys are accepted in from the target. `None` if it has no such parameter.
 fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
     let target = edge.target_without_credential(uri.path(), uri.query()?)?;
     let mut parts = uri.clone().into_parts();
-    // Nothing was added to a target that was one: should it be none all the same, it is not handed on.
+    // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
     parts.path_and_query = target.try_into().ok();
     Some(Uri::from_parts(parts).unwrap_or_default())
 }

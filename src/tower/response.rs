@@ -1,4 +1,4 @@
-//! What responses are made of, and what is added to them.
+//! Builds the answers of rejections and adds headers to granted responses.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use crate::http::{Answer, GateConfig};
 
-/// The answer of a rejection, with what makes a body of one.
+/// Builds the answer of a rejection. `body` makes a body of the bytes.
 pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
     let mut response = Response::new(body(answer.body));
     *response.status_mut() =
@@ -21,15 +21,16 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
     response
 }
 
-/// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
-/// anew what never changes.
+/// Adds to a granted response the headers that keep it out of shared caches.
+///
+/// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
 pub(crate) fn add_headers(config: &GateConfig<Parts>, headers: &mut HeaderMap) {
     if config.edge.may_be_cached() {
         return;
     }
-    // Most responses say nothing of it.
+    // Most responses have no `Cache-Control`.
     if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
         none.insert(const { HeaderValue::from_static("private") });
     } else if let Some(value) = config.edge.cache_control(headers) {

@@ -1,4 +1,4 @@
-//! One request's way through the layer.
+//! Processes one request through the layer.
 
 use std::fmt;
 use std::pin::Pin;
@@ -54,7 +54,7 @@ where
             Decision::Made(entered) => return self.go_on(entered, request),
             Decision::Pending(values) => values,
         };
-        // The one that is ready goes; what stays is made ready for the next request.
+        // The service that was polled ready takes this request. The clone stays and is polled ready for the next one.
         let mut ready = self.clone();
         std::mem::swap(&mut ready, self);
         let deciding = async move {
@@ -71,7 +71,7 @@ where
 }
 
 impl<S> KeyService<S> {
-    /// Hands the request on, or answers it.
+    /// Passes the request to the inner service, or answers it.
     fn go_on<B, R>(
         &mut self,
         entered: Entered,
@@ -103,7 +103,7 @@ impl<S> KeyService<S> {
     }
 }
 
-/// What is left to do once the handler has answered.
+/// The work that remains once the handler has responded.
 struct After {
     completion: Completion,
     config: Arc<GateConfig<Parts>>,
@@ -126,7 +126,7 @@ impl After {
 }
 
 pin_project! {
-    /// The response to come.
+    /// The future of a response.
     pub struct ResponseFuture<F, R, E> {
         #[pin]
         state: State<F, R, E>,
@@ -164,7 +164,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            // Polled after its end, it never ends again.
+            // If it is polled again after it has completed, it stays pending.
             Stage::Answered { response } => response
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),

@@ -52,31 +52,31 @@
 //! # }
 //! ```
 //!
-//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check: an extractor of the
-//! application's own loads the edition, which says by [`Belongs`] what it belongs to, and the handler is called with
-//! those that the key is permitted.
+//! A handler that takes its edition as [`Permitted<Edition>`](Permitted) cannot forget the check. The application's
+//! own extractor loads the edition, [`Belongs`] names the resource that it belongs to, and the handler is called only
+//! for editions that the key is permitted.
 //!
 //! # Where to put it
-//! With [`resource`](KeyMiddleware::resource) each method has its requirement, and methods that a route has not are
-//! behind the first of its guards: 401 without a key, and 403 or 405 with one. Nothing is looked up for them. The
-//! middleware can also be put around what one has, by `.wrap(keys.require(..))`: around a route, a resource, a scope or
-//! an application, and inside of one another. **Around a scope it sees the parameters of the scope's own path alone,
-//! and around an application none**, since actix finds the route later: there, [`path`] refuses each request. Bind
-//! resources with a middleware around the `web::resource`.
+//! With [`resource`](KeyMiddleware::resource) each method has its own requirement. Methods that a route lacks are
+//! behind its first guard: 401 without a key, and 403 or 405 with one. No look-up is made for them. You can also wrap
+//! a route, a resource, a scope or an application in the middleware, with `.wrap(keys.require(..))`, and nest it.
+//! **Around a scope the middleware sees only the parameters of the scope's own path, and around an application it
+//! sees none**, since actix finds the route later: [`path`] refuses every request there. Bind resources with a
+//! middleware around the `web::resource`.
 //!
-//! - Between actix's router and this middleware nothing may keep the `HttpRequest`: actix panics, for keys that are
-//!   good, when a request that somebody else holds is to be changed. Its own router does the same.
-//! - actix does not drop a handler whose client goes away. The key's place among its concurrent requests is held until
-//!   the handler has finished: give slow handlers a timeout of their own. Over HTTP/1,
+//! - Nothing between actix's router and this middleware may keep the `HttpRequest`. To change a request that other
+//!   code holds, actix panics, and it does so for valid keys. Its own router does the same.
+//! - actix does not drop a handler if its client disconnects. The key's place among its concurrent requests is held
+//!   until the handler has finished, so give slow handlers a timeout of their own. Over HTTP/1,
 //!   `HttpServer::h1_allow_half_closed(false)` drops the handler when the client closes its connection. Over HTTP/2
 //!   actix has no such setting.
-//! - An error that comes out of what it is around is an `InternalError` with the same answer.
-//! - The body of a refused request is not read by this middleware. actix sends the answer, and closes the connection
+//! - An error from the wrapped service becomes an `InternalError` with the same answer.
+//! - This middleware does not read the body of a refused request. actix sends the answer, and closes the connection
 //!   if it knows how much of the body was still to come.
 //!
-//! Put middleware that answers by itself outside of this one, which in actix is to say after it: one for CORS answers
-//! preflights, which bear no key, and without it `OPTIONS` gets 401 like everything else. `testkit::assert_app_guarded`
-//! tries all routes of an application without a key.
+//! Put middleware that answers by itself outside this one, which in actix means adding it later. A CORS middleware
+//! answers preflight requests, which carry no key; without it, `OPTIONS` gets 401 like any other request.
+//! `testkit::assert_app_guarded` tries all routes of an application without a key.
 
 mod body;
 mod guarded;
@@ -111,14 +111,14 @@ pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Unguarded};
 use crate::http::{Connection, Edge, Gate, Guard, Incoming, Source, at_once};
 use crate::verifier::{Grant, ResourceDenied};
 
-/// Lets requests through that bear a key which meets a requirement. Cheap to clone; one serves all workers.
+/// A middleware that lets a request through if its key meets a requirement. Cheap to clone; one serves all workers.
 #[derive(Clone)]
 pub struct KeyMiddleware {
     gate: Gate<HttpRequest>,
 }
 
 impl KeyMiddleware {
-    /// Middleware that admits requests by way of this edge. As it is, one requires [any
+    /// Creates middleware that admits requests through this edge. Until another requirement is set, it requires [any
     /// key](crate::verifier::Requirement::any_key).
     #[must_use]
     pub fn new(edge: Edge) -> Self {
@@ -126,25 +126,28 @@ impl KeyMiddleware {
         Self { gate }
     }
 
-    /// The same with this requirement. Where it names resources, say where requests name them:
+    /// Returns the middleware with this requirement.
+    ///
+    /// If the requirement names resources, say where requests name them:
     /// [`Requirement::bind`](crate::verifier::Requirement::bind).
     ///
-    /// A requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler is for what
-    /// reads alone: [`resource`](Self::resource) sees to that, and `wrap` cannot.
+    /// Use a requirement that [leaves a check](crate::verifier::Requirement::checked_by_handler) to the handler only
+    /// for handlers that read. [`resource`](Self::resource) enforces this; `wrap` cannot.
     #[must_use]
     pub fn require(&self, guard: impl Into<Guard<HttpRequest>>) -> Self {
         let gate = self.gate.require(guard.into());
         Self { gate }
     }
 
-    /// A resource with this path, whose methods each have their requirement.
+    /// Creates a resource with this path, on which each method has its own requirement.
     pub fn resource(&self, path: &str) -> KeyResource {
         KeyResource::new(self.clone(), path)
     }
 
-    /// How to learn from a request which connection it came over. By default it is the [`Connection`] in the
-    /// connection's data, inserted by `HttpServer::on_connect`; or else the peer's address, with TLS if the server was
-    /// bound with it. Headers are never asked.
+    /// Sets the function that determines a request's connection.
+    ///
+    /// By default it is the [`Connection`] in the connection's data, which `HttpServer::on_connect` inserts.
+    /// Otherwise it is the peer's address, with TLS if the server was bound with it. Headers are never consulted.
     #[must_use]
     pub fn connection(
         self,
@@ -154,44 +157,48 @@ impl KeyMiddleware {
         Self { gate }
     }
 
-    /// Refuses requests whose body has more bytes (413). By default there is no such bound.
+    /// Refuses requests with a larger body (413). By default there is no such bound.
     ///
-    /// If the request states the length of its body, it is refused before the body is read. Otherwise whoever reads the
-    /// body gets an error at the bound, and answers it: actix's extractors answer 413.
+    /// If the request states the length of its body, the middleware refuses it before the body is read. Otherwise the
+    /// reader of the body gets an error at the bound and has to answer: actix's extractors answer 413.
     ///
-    /// It raises no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB for
-    /// forms, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
+    /// This raises no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB
+    /// for forms, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
     #[must_use]
     pub fn max_request_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|config| config.max_request_bytes = max);
         Self { gate }
     }
 
-    /// Lets no response have more bytes: one that says that it has is replaced by a 500, any other is cut
-    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). The [observer](Edge::observe) is told of it.
+    /// Limits the length of responses.
+    ///
+    /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
+    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). Both are reported to the [observer](Edge::observe).
     #[must_use]
     pub fn max_response_bytes(self, max: u64) -> Self {
         let gate = self.gate.with(|config| config.max_response_bytes = max);
         Self { gate }
     }
 
-    /// Gives a key's place among its concurrent requests back when the client has not read for this long while the
-    /// response is sent. If the client reads on later, the response is cut
-    /// ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By default there is no such bound, and a client that
-    /// stops reading keeps its places for as long as its connection stands.
+    /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
+    /// response is sent.
     ///
-    /// Only time in which the server cannot send counts, and not time in which the handler prepares the next part. It
-    /// applies to keys with a limit of concurrent requests, and is set on the outermost of nested guards. Servers
-    /// buffer: how much a client must read to go on is up to the server and the protocol.
+    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
+    /// default there is no such bound, and a client that stops reading keeps its places until its connection closes.
+    ///
+    /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
+    /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
+    /// buffer, so it depends on the server and the protocol how much a client must read to go on.
     #[must_use]
     pub fn stall_timeout(self, most: Duration) -> Self {
         let gate = self.gate.with(|config| config.stall_timeout = Some(most));
         Self { gate }
     }
 
-    /// Cuts a response when its key ends while it is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)): see [`Grant::ended`]. Costs a task's wake-up a
-    /// response.
+    /// Cuts a response if its key ends while the response is being sent
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)). See [`Grant::ended`].
+    ///
+    /// This costs one task wake-up per response.
     #[must_use]
     pub fn end_with_key(self) -> Self {
         let gate = self.gate.with(|config| config.ends_with_key = true);
@@ -201,7 +208,7 @@ impl KeyMiddleware {
     /// Leaves the credential in the request, marked as sensitive.
     ///
     /// # Security
-    /// Whatever logs requests behind the middleware may then log keys: the mark is only a hint.
+    /// Any code behind the middleware that logs requests may then log keys: the mark is only a hint.
     #[must_use]
     pub fn keep_credential(self) -> Self {
         let gate = self.gate.with(|config| config.keeps_credential = true);
@@ -251,11 +258,10 @@ impl Incoming for HttpRequest {
     }
 }
 
-/// The resource that a parameter of the resource's path names, such as `id` in `/projects/{id}`: decoded, as
-/// `web::Path` has it.
+/// The resource that a parameter of the resource's path names, such as `id` in `/projects/{id}`.
 ///
-/// `HttpRequest::match_info` has it with `%2F`, `%25` and `%2B` left as they came: do not take it from there in a
-/// handler.
+/// The value is decoded, as in `web::Path`. `HttpRequest::match_info` leaves `%2F`, `%25` and `%2B` encoded: do not
+/// take the value from there in a handler.
 #[must_use]
 pub fn path(parameter: &str) -> Source<HttpRequest> {
     let parameter: Arc<str> = parameter.into();
@@ -266,7 +272,7 @@ pub fn path(parameter: &str) -> Source<HttpRequest> {
             .into_iter()
             .filter(|(name, _)| **name == *parameter)
             .map(|(_, value)| value);
-        // Of two, nobody knows which the handler means.
+        // Of two parameters with this name, the guard cannot tell which the handler uses.
         values.next().filter(|_| values.next().is_none())
     })
 }
@@ -298,7 +304,7 @@ impl<'de> Visitor<'de> for Collect {
     }
 }
 
-/// The name of a parameter. actix hands names out to those alone who ask for an identifier, as derived structures do.
+/// The name of a parameter. actix gives names only to code that asks for an identifier, as derived structs do.
 struct ParameterName(String);
 
 impl<'de> Deserialize<'de> for ParameterName {
@@ -355,7 +361,7 @@ impl ResponseError for Unguarded {
     }
 }
 
-/// 403, in the words of an edge that answers in [problem details](crate::http::ProblemJson).
+/// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
 impl ResponseError for ResourceDenied {
     fn status_code(&self) -> StatusCode {
         StatusCode::FORBIDDEN

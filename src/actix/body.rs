@@ -1,4 +1,4 @@
-//! The body of a response, as actix has it.
+//! Implements actix's `MessageBody` for response bodies.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ impl<B: MessageBody + 'static> MessageBody for ResponseBody<B> {
 
     fn boxed(self) -> BoxBody {
         match self {
-            // Where nothing depends on it, it is in no need of another box.
+            // A body without a monitor does not need another box.
             Self {
                 inner: Some(inner),
                 monitor: None,

@@ -1,7 +1,7 @@
 //! A handler behind a guard.
 //!
-//! The middleware around its route would do the same, and cost half as much again: actix boxes what each service makes
-//! of each request.
+//! The middleware around its route would do the same, but cost half as much again: actix boxes the future of each
+//! service for each request.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use super::request::{Entered, prepare_request};
 use super::response::finish_boxed;
 use crate::http::{Decision, Gate, Values};
 
-/// A service that calls this handler with what the gate lets through.
+/// Creates a service that calls this handler for requests that the gate lets through.
 pub(super) fn guarded<F, Args>(
     gate: Gate<HttpRequest>,
     handler: F,
@@ -30,11 +30,11 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    // One for each worker, whose requests count its holders without locks.
+    // One for each worker, so that its requests count references without atomics.
     let guarded = Rc::new((gate, handler));
     fn_service(move |mut request: ServiceRequest| {
         let (gate, _) = &*guarded;
-        // Decided here where it can be: what is decided is less to carry into the future than what is not.
+        // Decides here if possible: a decision is smaller to carry into the future than an undecided request.
         let entered = match gate.begin(request.parts_mut().0) {
             Decision::Made(decided) => {
                 Ok(prepare_request::<BoxBody>(gate.config(), decided, request))
@@ -46,7 +46,7 @@ where
             let (gate, handler) = &*guarded;
             let entered: Entered<BoxBody> = match entered {
                 Ok(entered) => entered,
-                // Kept out of this future, which is moved about in every request.
+                // Boxed to keep it out of this future, which moves in every request.
                 Err((request, values)) => Box::pin(wait(gate, request, values)).await,
             };
             let (completion, request) = match entered {
@@ -62,7 +62,7 @@ where
     })
 }
 
-/// Decides, where it takes time.
+/// Decides on a pending request.
 async fn wait(
     gate: &Gate<HttpRequest>,
     mut request: ServiceRequest,
@@ -72,7 +72,7 @@ async fn wait(
     prepare_request(gate.config(), decided, request)
 }
 
-/// As actix itself calls a handler.
+/// Calls a handler in the same way as actix itself.
 async fn handle<F, Args>(handler: &F, request: ServiceRequest) -> ServiceResponse
 where
     F: Handler<Args>,
@@ -87,7 +87,8 @@ where
         }
         Err(error) => HttpResponse::from_error(error),
     };
-    // actix reads a body to its end that nobody will get; one that has none would keep the connection for ever.
+    // actix reads a HEAD response's body to its end although it is never sent. An endless body would keep the
+    // connection forever.
     if request.method() == Method::HEAD && response.body().size() == BodySize::Stream {
         response = response.set_body(BoxBody::new(body::None::new()));
     }

@@ -1,4 +1,4 @@
-//! The headers of actix, which speaks an older version of the crate `http`.
+//! Header source for actix's `HeaderMap`, which uses an older version of the `http` crate.
 
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap};
 
@@ -12,9 +12,9 @@ impl HeaderSource for HeaderMap {
 
     #[inline]
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        // Its own lookup: each header that is asked for would else be looked for among all.
+        // Uses the map's own look-up: the default would scan all headers for each name.
         let values = match name {
-            // A name that is known need not be parsed.
+            // A known name need not be parsed.
             "authorization" => self.get_all(AUTHORIZATION),
             "cache-control" => self.get_all(CACHE_CONTROL),
             other => self.get_all(other),

@@ -1,4 +1,4 @@
-//! What endpoints that manage keys answer, as actix has it.
+//! Answers of endpoints that manage keys, as actix responses.
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
@@ -8,7 +8,7 @@ use super::response::answer;
 use crate::http::Answer;
 use crate::manager::{ManageError, Revealed};
 
-/// As [`Answer`] has it. The error itself is the response's: for the host's log.
+/// Answers as [`Answer`] does. The response carries the error itself, for the host's log.
 impl ResponseError for ManageError {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(Answer::from(self).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -19,7 +19,7 @@ impl ResponseError for ManageError {
     }
 }
 
-/// 201 with the key, kept by no cache.
+/// 201 with the key, which no cache keeps.
 impl Responder for Revealed<'_> {
     type Body = BoxBody;
 

@@ -1,4 +1,4 @@
-//! The body of a request, bounded.
+//! Bounds the body of a request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,7 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// Brings so many bytes and no more: where there would be more, an error that extractors answer with 413.
+    /// Yields up to this many bytes. If there are more, it yields an error that extractors answer with 413.
     struct Bounded {
         #[pin]
         inner: Payload,
@@ -18,7 +18,7 @@ pin_project! {
     }
 }
 
-/// This body, with so many bytes at the most.
+/// Returns the body, limited to this many bytes.
 pub(super) fn bounded(inner: Payload, max: u64) -> Payload {
     match inner {
         Payload::None => Payload::None,
@@ -42,7 +42,7 @@ impl Stream for Bounded {
             Ok(bytes)
         });
         if within.is_err() {
-            // Whoever reads on gets no body with a hole in it.
+            // Ends the body, so that a reader that goes on does not get one with a gap.
             this.inner.set(Payload::None);
         }
         Poll::Ready(Some(within))

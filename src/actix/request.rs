@@ -1,4 +1,4 @@
-//! What becomes of a request that was decided on.
+//! Prepares decided requests for the handler.
 
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Uri;
@@ -8,8 +8,10 @@ use super::payload::bounded;
 use super::response::answer;
 use crate::http::{Completion, Edge, GateAdmission, GateConfig, Rejection, ResponseBody};
 
-/// What is left to do after the handler of an admitted request, `None` if a rejection is only reported, and the request
-/// as the handler sees it; or its answer.
+/// The work that remains after the handler, and the request as the handler sees it. Or the answer, if the request is
+/// rejected.
+///
+/// The work is `None` if a rejection is only reported.
 pub(super) type Entered<B> =
     Result<(Option<Completion>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
 
@@ -43,7 +45,7 @@ fn answered<B>(
     Box::new(request.into_response(answer(rejection.into_answer(), ResponseBody::answer)))
 }
 
-/// Takes the credential out of a request, or marks it.
+/// Removes the credential from a request, or marks it as sensitive.
 fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceRequest) {
     let edge = &config.edge;
     for name in config.credential_headers.iter() {
@@ -59,18 +61,18 @@ fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceReques
     }
     if !config.keeps_credential && edge.reads_queries() {
         if let Some(uri) = without_credential(edge, request.uri()) {
-            // The router keeps a copy of it.
+            // The router keeps a copy of the URI.
             request.match_info_mut().get_mut().update(&uri);
             request.head_mut().uri = uri;
         }
     }
 }
 
-/// The target without the parameters that keys are accepted in; none if it has none of them.
+/// Removes the parameters that keys are accepted in from the target. `None` if it has no such parameter.
 fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
     let target = edge.target_without_credential(uri.path(), uri.query()?)?;
     let mut parts = uri.clone().into_parts();
-    // Nothing was added to a target that was one: should it be none all the same, it is not handed on.
+    // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
     parts.path_and_query = target.try_into().ok();
     Some(Uri::from_parts(parts).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! A resource none of whose methods is open.
+//! A resource without any unguarded method.
 
 use actix_web::dev::{AppService, Handler, HttpServiceFactory};
 use actix_web::guard::fn_guard;
@@ -11,14 +11,14 @@ use super::guarded::guarded;
 use crate::http::Guard;
 use crate::verifier::Requirement;
 
-/// A resource whose methods each have their requirement: see [`KeyMiddleware::resource`].
+/// A resource on which each method has its own requirement: see [`KeyMiddleware::resource`].
 #[must_use = "a resource is to be registered with an application"]
 pub struct KeyResource {
     keys: KeyMiddleware,
     resource: Resource,
     path: String,
     methods: Vec<Method>,
-    /// What the first of its methods requires.
+    /// The requirement of the first method.
     first: Option<Guard<HttpRequest>>,
 }
 
@@ -39,16 +39,16 @@ impl KeyResource {
         self
     }
 
-    /// Hands data to its handlers, as `Resource::app_data` does.
+    /// Adds data for its handlers, as `Resource::app_data` does.
     pub fn app_data<D: 'static>(mut self, data: D) -> Self {
         self.resource = self.resource.app_data(data);
         self
     }
 
-    /// A handler of GET and HEAD behind this requirement.
+    /// Routes GET and HEAD to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on), if one of both has a handler already.
+    /// As for [`on`](Self::on), if either has a handler already.
     #[track_caller]
     pub fn get<F, Args>(self, guard: impl Into<Guard<HttpRequest>>, handler: F) -> Self
     where
@@ -59,10 +59,10 @@ impl KeyResource {
         self.on([Method::GET, Method::HEAD], guard, handler)
     }
 
-    /// A handler of POST behind this requirement.
+    /// Routes POST to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn post<F, Args>(self, guard: impl Into<Guard<HttpRequest>>, handler: F) -> Self
     where
@@ -73,10 +73,10 @@ impl KeyResource {
         self.on([Method::POST], guard, handler)
     }
 
-    /// A handler of PUT behind this requirement.
+    /// Routes PUT to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn put<F, Args>(self, guard: impl Into<Guard<HttpRequest>>, handler: F) -> Self
     where
@@ -87,10 +87,10 @@ impl KeyResource {
         self.on([Method::PUT], guard, handler)
     }
 
-    /// A handler of PATCH behind this requirement.
+    /// Routes PATCH to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn patch<F, Args>(self, guard: impl Into<Guard<HttpRequest>>, handler: F) -> Self
     where
@@ -101,10 +101,10 @@ impl KeyResource {
         self.on([Method::PATCH], guard, handler)
     }
 
-    /// A handler of DELETE behind this requirement.
+    /// Routes DELETE to a handler behind this requirement.
     ///
     /// # Panics
-    /// As [`on`](Self::on).
+    /// As for [`on`](Self::on).
     #[track_caller]
     pub fn delete<F, Args>(self, guard: impl Into<Guard<HttpRequest>>, handler: F) -> Self
     where
@@ -115,13 +115,13 @@ impl KeyResource {
         self.on([Method::DELETE], guard, handler)
     }
 
-    /// A handler of these methods behind this requirement.
+    /// Routes these methods to a handler behind this requirement.
     ///
     /// # Panics
-    /// If a method has a handler already, which would get all requests; or if the requirement leaves a check to the
-    /// handler and a method is another than GET or HEAD: by the time that a handler which forgot is found out, it has
-    /// acted. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be. A route that cannot be is
-    /// found when the application starts.
+    /// If a method has a handler already, which would get all its requests. Also if the requirement leaves a check to
+    /// the handler and a method is not GET or HEAD: a handler that forgets the check has already acted when the guard
+    /// notices. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be. The panic occurs when the
+    /// application starts.
     #[track_caller]
     pub fn on<F, Args>(
         mut self,

@@ -1,4 +1,4 @@
-//! What becomes of a handler's response.
+//! Completes a handler's response.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 
 use crate::http::{Answer, BodyMonitor, Completion, FinishedResponse, GateConfig, ResponseBody};
 
-/// A response as it is to be sent, of a handler whose request was let through.
+/// Completes the response of a handler that was called with an admitted request.
 pub(super) fn finish<B: MessageBody>(
     completion: Completion,
     config: &Arc<GateConfig<HttpRequest>>,
@@ -22,7 +22,7 @@ pub(super) fn finish<B: MessageBody>(
     ServiceResponse::new(request, finished(completion, config, response))
 }
 
-/// As [`finish`], where the body stays what it is unless something depends on it.
+/// Completes as [`finish`] does, but keeps the body's type and only wraps a body that needs a monitor.
 pub(super) fn finish_boxed(
     completion: Completion,
     config: &Arc<GateConfig<HttpRequest>>,
@@ -38,14 +38,14 @@ pub(super) fn finish_boxed(
     }
 }
 
-/// Some middleware says what it answers in its error.
+/// Completes the response of an error, in which some middleware carries its answer.
 pub(super) fn finish_error(
     completion: Completion,
     config: &Arc<GateConfig<HttpRequest>>,
     error: Error,
 ) -> Error {
     let response = finished(completion, config, error.error_response());
-    // What an error answers can be had but once.
+    // The response of an error can be taken only once.
     InternalError::from_response(error, response.map_into_boxed_body()).into()
 }
 
@@ -60,10 +60,10 @@ fn finished<B: MessageBody>(
     }
 }
 
-/// Adds the headers of granted responses, and returns the monitor of the body, if it needs one.
+/// Adds the headers of granted responses and returns the monitor of the body, if it needs one.
 ///
 /// # Errors
-/// The answer to send in its place.
+/// The answer to send instead.
 fn monitored<B: MessageBody>(
     completion: Completion,
     config: &Arc<GateConfig<HttpRequest>>,
@@ -84,14 +84,15 @@ fn monitored<B: MessageBody>(
     )
 }
 
-/// Adds to a granted response what keeps it out of shared caches: as [`Edge::response_headers`] says, without making
-/// anew what never changes.
+/// Adds to a granted response the headers that keep it out of shared caches.
+///
+/// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 fn add_headers(config: &GateConfig<HttpRequest>, headers: &mut HeaderMap) {
     if config.edge.may_be_cached() {
         return;
     }
     if !headers.contains_key(CACHE_CONTROL) {
-        // Most responses say nothing of it. To append one is less work than to put one in the place of none.
+        // Most responses have no `Cache-Control`. To append a header is cheaper than to insert one.
         headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
     } else if let Some(value) = config.edge.cache_control(headers) {
         let value = match value {
@@ -107,7 +108,7 @@ fn add_headers(config: &GateConfig<HttpRequest>, headers: &mut HeaderMap) {
     }
 }
 
-/// The answer, with what makes a body of one.
+/// Builds the response of an answer. `body` makes a body of the bytes.
 pub(super) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> HttpResponse<B> {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::with_body(status, body(answer.body));

@@ -1,4 +1,4 @@
-//! One request's way through the middleware.
+//! Processes one request through the middleware.
 
 use std::fmt;
 use std::pin::Pin;
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// Hands the request on, or answers it.
+/// Passes the request to the inner service, or answers it.
 fn go_on<S, B>(
     gate: &Gate<HttpRequest>,
     inner: &S,
@@ -78,7 +78,7 @@ where
 }
 
 pin_project! {
-    /// The response to come.
+    /// The future of a response.
     pub struct ResponseFuture<F, B> {
         #[pin]
         state: State<F, B>,
@@ -111,7 +111,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            // Polled after its end, it never ends again.
+            // If it is polled again after it has completed, it stays pending.
             Stage::Answered { response } => response
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),

@@ -1,17 +1,17 @@
-//! For tests, yours and ours.
+//! Tools for tests, of applications and of this crate.
 //!
-//! | to test | take |
+//! | to test | use |
 //! |---|---|
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
 //! | that no route of it is open | `assert_guarded`, with the feature `axum`; `assert_app_guarded`, with `actix` |
-//! | what your own middleware answers | [`every_denial`] |
-//! | what expires, what grows old, and when randomness fails | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
-//! | what happens when the store fails | [`FaultyStore`] |
+//! | the answers of your own middleware | [`every_denial`] |
+//! | expiry, age, failed randomness | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
+//! | failures of the store | [`FaultyStore`] |
 //! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
 //!
-//! Nothing else behaves differently with this feature on. A [`Keyward`](crate::Keyward) on a clock or a random source
-//! of these opens only if every environment that its format accepts is `test`, so that a feature that some other
-//! crate switched on can weaken nobody's production.
+//! This feature changes no other behaviour. A [`Keyward`](crate::Keyward) with one of these clocks or random sources
+//! opens only if every environment that its format accepts is `test`. Another crate that switches the feature on
+//! therefore cannot weaken a production system.
 
 mod clock;
 pub mod conformance;

@@ -1,4 +1,4 @@
-//! Clocks that tests set.
+//! Clocks that tests control.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::clock::{Clock, ClockError, MonotonicClock, later, unix_micros};
 
-/// A clock that stands still until it is set. Clones share their time.
+/// A clock that does not move until a test sets it. Clones share their time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::clock::{Clock, ClockError, MonotonicClock, later, unix_micros};
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<Shown>>);
 
-/// What a manual clock shows.
+/// The state of a manual clock.
 #[derive(Debug)]
 struct Shown {
     now: Result<OffsetDateTime, ClockError>,
@@ -29,7 +29,7 @@ struct Shown {
 }
 
 impl ManualClock {
-    /// A clock that stands at this instant.
+    /// Creates a clock at this instant.
     #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
         Self(Arc::new(Mutex::new(Shown {
@@ -43,7 +43,7 @@ impl ManualClock {
         self.replace(|_| Ok(now));
     }
 
-    /// Moves the clock forwards; past the end of time it fails.
+    /// Moves the clock forwards. Past the largest representable time it fails.
     pub fn advance(&self, by: Duration) {
         self.replace(|now| now.and_then(|now| later(now, by).ok_or(ClockError)));
     }
@@ -54,7 +54,9 @@ impl ManualClock {
     }
 
     /// Makes the [coarse reading](Clock::coarse_micros) lag behind the exact one by this much, or run ahead of it if
-    /// negative. Zero at first. A correct clock stays within [`COARSE_LAG_MICROS`](crate::clock::COARSE_LAG_MICROS).
+    /// negative.
+    ///
+    /// The lag is zero at first. A correct clock stays within [`COARSE_LAG_MICROS`](crate::clock::COARSE_LAG_MICROS).
     pub fn set_coarse_lag(&self, lag: time::Duration) {
         self.shown().coarse_lag = lag;
     }
@@ -88,8 +90,9 @@ impl Clock for ManualClock {
     }
 }
 
-/// A [`MonotonicClock`] that stands still until it is moved, for how old what a node holds of a key may be. Clones
-/// share their time. It begins at zero.
+/// A [`MonotonicClock`] that does not move until a test moves it. Clones share their time.
+///
+/// A node uses it to bound the age of its cached keys. It starts at zero.
 ///
 /// ```
 /// use std::time::Duration;
@@ -104,18 +107,18 @@ impl Clock for ManualClock {
 pub struct ManualMonotonicClock(Arc<Mutex<Result<Duration, ClockError>>>);
 
 impl ManualMonotonicClock {
-    /// A clock that stands at zero.
+    /// Creates a clock at zero.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Ok(Duration::ZERO))))
     }
 
-    /// Sets the clock, forwards or back, as no real one of its kind may be.
+    /// Sets the clock, forwards or back. A real monotonic clock must not go back.
     pub fn set(&self, elapsed: Duration) {
         self.replace(|_| Ok(elapsed));
     }
 
-    /// Moves the clock forwards; past the end of time it fails.
+    /// Moves the clock forwards. Past the largest representable time it fails.
     pub fn advance(&self, by: Duration) {
         self.replace(|elapsed| {
             elapsed.and_then(|elapsed| elapsed.checked_add(by).ok_or(ClockError))

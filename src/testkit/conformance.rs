@@ -1,4 +1,4 @@
-//! The suite that holds any backend to the [contract](crate::store::KeyStore) of a store.
+//! A suite that checks a backend against the [contract](crate::store::KeyStore) of a store.
 //!
 //! ```
 //! # fn main() {} // a test harness would run what the macro makes
@@ -6,16 +6,16 @@
 //!
 //! keyward::testkit::conformance!(|| async { Ok(((), MemoryStore::new())) });
 //! ```
-//! makes a `#[test]` of each case, in a module `conformance`. Each gets a store of its own: the closure opens an
-//! empty one, and returns it behind whatever must outlive it, such as the folder that it is kept in. Any error
-//! converts with `?`.
+//! The macro makes a `#[test]` of each case, in a module `conformance`. Each case gets its own store: the closure
+//! opens an empty one, and returns it after a value that must outlive it, such as its folder. Any error converts with
+//! `?`.
 //!
-//! One case needs a feed that has forgotten its oldest changes, and fails until the suite knows how a store comes to
-//! that: see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
+//! One case needs a feed that has forgotten its oldest changes. It fails until the suite knows how a store does that:
+//! see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
 //!
-//! Where a store keeps no events or no usage, the cases about them hold by themselves. The last two cases are
-//! model-based: [random sequences](model) of operations, one after the other and by several tasks at once, each answer
-//! compared with a naive reference; a sequence that fails is shrunk and printed.
+//! If a store keeps no events or no usage, the cases about them pass. The last two cases are model-based: they run
+//! [random sequences](model) of operations, in one task and in several tasks at once, and compare each answer with a
+//! naive reference. A sequence that fails is shrunk and printed.
 
 mod commits;
 mod cutoffs;
@@ -39,13 +39,13 @@ use std::time::Duration;
 
 use crate::store::KeyStore;
 
-/// How long a case may take before its store is held to hang.
+/// Maximum duration of a case. A longer one counts as a store that hangs.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// How many random sequences a model-based case tries.
+/// Number of random sequences in a model-based case.
 const SEQUENCES: u32 = 48;
 
-/// Passes the names of all cases on. They stand here once, so that none can be forgotten.
+/// Passes on the names of all cases. They are listed only here, so that none can be forgotten.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __keyward_conformance {
@@ -138,7 +138,7 @@ macro_rules! __keyward_conformance {
         $crate::__keyward_conformance! { @suite $crate::testkit::conformance::Suite::new($build) }
     };
     (@suite $suite:expr) => {
-        // Beside the module and not in it, so that it sees all that stands around it.
+        // Beside the module and not in it, so that it sees the items around it.
         fn conformance_suite() -> $crate::testkit::conformance::Suite {
             $suite
         }
@@ -155,7 +155,7 @@ const CASES: &[(&str, Case)] = crate::__keyward_conformance! { @cases @table };
 
 type Building = Pin<Box<dyn Future<Output = Result<Fixture, Failure>> + Send>>;
 
-/// The cases, and how to open an empty store for each.
+/// The conformance suite: its cases, and a function that opens an empty store for each.
 pub struct Suite {
     build: Box<dyn Fn() -> Building + Send + Sync>,
     forget: Forget,
@@ -164,17 +164,17 @@ pub struct Suite {
 
 type Forgetting = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// Given what a store was returned with, and a position.
+/// Takes the value that a store was returned with, and a position.
 type Forgetter = dyn Fn(&dyn Any, u64) -> Forgetting + Send + Sync;
 
-/// How the feed of a store forgets changes.
+/// The way in which a store's feed forgets changes.
 enum Forget {
     Unknown,
     Never,
     By(Box<Forgetter>),
 }
 
-/// A store, and what must outlive it. The order matters: the store is dropped first.
+/// A store, and the value that must outlive it. The order matters: the store is dropped first.
 pub(crate) struct Fixture {
     store: Arc<dyn KeyStore>,
     guard: Box<dyn Any + Send>,
@@ -189,7 +189,8 @@ impl Deref for Fixture {
 }
 
 impl Suite {
-    /// The suite for stores that are opened so: each time an empty one, with what must outlive it.
+    /// Creates the suite for stores that this function opens. Each call opens an empty store and returns it after a
+    /// value that must outlive it.
     pub fn new<F, Opening, G, S>(build: F) -> Self
     where
         F: Fn() -> Opening + Send + Sync + 'static,
@@ -213,8 +214,9 @@ impl Suite {
         }
     }
 
-    /// Says how to make the feed of a store forget all changes up to a position, and none after it: changes may be
-    /// committed for that. It is given what the store was returned with.
+    /// Sets a function that makes a store's feed forget all changes up to a position, and none after it.
+    ///
+    /// The function may commit changes for that. It gets the value that the store was returned with.
     #[must_use]
     pub fn forgetting<G, F, Done>(mut self, forget: F) -> Self
     where
@@ -234,21 +236,21 @@ impl Suite {
         self
     }
 
-    /// Says that the feed keeps every change for as long as the store exists.
+    /// States that the feed keeps every change for as long as the store exists.
     #[must_use]
     pub fn forgetting_nothing(mut self) -> Self {
         self.forget = Forget::Never;
         self
     }
 
-    /// How many random sequences each model-based case tries, in place of 48.
+    /// Sets the number of random sequences in each model-based case. The default is 48.
     #[must_use]
     pub fn sequences(mut self, count: u32) -> Self {
         self.sequences = count;
         self
     }
 
-    /// The names of the cases.
+    /// Returns the names of the cases.
     pub fn cases() -> impl Iterator<Item = &'static str> {
         CASES.iter().map(|(name, _)| *name)
     }
@@ -256,7 +258,7 @@ impl Suite {
     /// Runs one case, on a runtime of its own.
     ///
     /// # Errors
-    /// [`Failure`] says in what the store and the contract differ.
+    /// [`Failure`] describes the difference between the store and the contract.
     pub fn run(&self, case: &str) -> Result<(), Failure> {
         let mut cases = CASES.iter();
         let (name, run) = cases
@@ -267,12 +269,12 @@ impl Suite {
             .enable_all()
             .build()?;
         let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, run(self)).await });
-        // What a case left behind, such as a wait for news, must not hold the next one up.
+        // A task that a case left behind, such as a waiting feed poll, must not delay the next case.
         runtime.shutdown_background();
         ended.map_err(|_| Failure::new(format!("{name}: no end after {PATIENCE:?}")))?
     }
 
-    /// Runs all cases one after the other, and tells of all that fail.
+    /// Runs all cases one after the other, and reports all that fail.
     ///
     /// # Errors
     /// [`Failure`], with a line for each case that failed.
@@ -291,7 +293,7 @@ impl Suite {
         (self.build)().await
     }
 
-    /// Makes the store's feed forget; `None` if it forgets nothing.
+    /// Makes the store's feed forget. `None` if it never forgets.
     fn forget(&self, fixture: &Fixture, position: u64) -> Option<Forgetting> {
         match &self.forget {
             Forget::Unknown => Some(Box::pin(std::future::ready(Err(Failure::new(
@@ -309,18 +311,19 @@ impl fmt::Debug for Suite {
     }
 }
 
-/// In what a store and the contract differ, or why a store could not be opened. `Debug` shows it as it is to be
-/// read, since that is what a test harness prints.
+/// The difference between a store and the contract, or the reason why a store could not be opened.
+///
+/// `Debug` shows the plain text, since a test harness prints errors with it.
 pub struct Failure(String);
 
 impl Failure {
-    /// A failure with this explanation.
+    /// Creates a failure with this explanation.
     pub fn new(explanation: impl Into<String>) -> Self {
         Self(explanation.into())
     }
 }
 
-/// With all its causes.
+/// Includes all causes of the error.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = error.to_string();

@@ -11,7 +11,7 @@ use crate::scope;
 use crate::store::StoreError;
 use crate::verifier::{Denial, DenialReason};
 
-/// Makes a list of reasons. The patterns are those of a `match`, so that a reason without a line does not compile.
+/// Makes a list of reasons. The patterns are those of a `match`, so that a missing reason does not compile.
 macro_rules! list {
     ($($pattern:pat => $reason:expr,)+) => {
         fn one_of_each() -> Vec<DenialReason> {
@@ -68,8 +68,10 @@ fn kind() -> Arc<str> {
     "project".into()
 }
 
-/// One denial for each [reason](DenialReason), for tests of middleware that answers denials itself: within a
-/// [class](Denial::class) the reason must not show, but for [`NoCredential`](DenialReason::NoCredential).
+/// Returns one denial for each [reason](DenialReason), for tests of middleware that answers denials itself.
+///
+/// Within a [class](Denial::class) the answer must not reveal the reason, except for
+/// [`NoCredential`](DenialReason::NoCredential).
 ///
 /// ```
 /// use keyward::testkit::every_denial;

@@ -1,4 +1,4 @@
-//! A store whose calls fail as a test says.
+//! A store with faults that a test plants.
 
 use std::fmt;
 use std::future::pending;
@@ -17,7 +17,7 @@ use crate::store::{
     StoreError, Usage, UsageStore,
 };
 
-/// What a store is asked.
+/// A call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Call {
@@ -38,7 +38,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All calls.
     pub const ALL: [Self; 7] = [
         Self::Get,
         Self::List,
@@ -54,39 +54,39 @@ impl Call {
     }
 }
 
-/// How a call goes wrong.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing is done, and [`StoreError::Unavailable`] is answered.
+    /// Does nothing and returns [`StoreError::Unavailable`].
     Unavailable,
-    /// Nothing is done, and [`StoreError::Corrupt`] is answered.
+    /// Does nothing and returns [`StoreError::Corrupt`].
     Corrupt,
-    /// Nothing is done, and [`StoreError::Unsupported`] is answered.
+    /// Does nothing and returns [`StoreError::Unsupported`].
     Unsupported,
-    /// Nothing is done, and [`StoreError::Conflict`] is answered.
+    /// Does nothing and returns [`StoreError::Conflict`].
     Conflict,
-    /// Nothing is done, and [`StoreError::Indeterminate`] is answered.
+    /// Does nothing and returns [`StoreError::Indeterminate`].
     Indeterminate,
-    /// It is done, and [`StoreError::Indeterminate`] is answered: the connection was lost at COMMIT.
+    /// Makes the call and returns [`StoreError::Indeterminate`]: the connection was lost at COMMIT.
     LostAnswer,
-    /// It is done after this long.
+    /// Makes the call after this delay.
     Delay(Duration),
-    /// It is done after the caller was made to wait this many polls.
+    /// Makes the call after the caller has waited this many polls.
     Yield(u32),
-    /// Nothing is done, and nothing is ever answered.
+    /// Does nothing and never returns.
     Hang,
-    /// It is done, and then nothing is ever answered.
+    /// Makes the call and never returns.
     HangAfter,
-    /// The key is said not to exist. Other calls are done.
+    /// Reports that the key does not exist. Does not affect other calls.
     Missing,
-    /// Another key is answered than was asked for. Other calls are done.
+    /// Returns this key instead of the requested one. Does not affect other calls.
     OtherKey(KeyId),
-    /// Nothing is done, and outcomes are answered that do not match the changes. Other calls are done.
+    /// Does nothing and returns outcomes that do not match the changes. Does not affect other calls.
     OtherOutcomes,
 }
 
-/// A store in front of another one, whose calls fail as a test says: by a script, or at random from a seed.
+/// A wrapper around a store that makes calls fail, by a script or at random from a seed.
 ///
 /// Clones share their script and their counts.
 ///
@@ -117,7 +117,7 @@ struct Script {
 }
 
 impl FaultyStore {
-    /// A store in front of this one, without faults so far.
+    /// Wraps this store, without faults at first.
     #[must_use]
     pub fn over(store: impl KeyStore) -> Self {
         Self {
@@ -126,22 +126,23 @@ impl FaultyStore {
         }
     }
 
-    /// Calls of this kind go wrong so, from one to before another, counted from 0 over calls of the kind. Of
-    /// several rules for one call the first stands.
+    /// Makes calls of this kind fail in this range. Calls are counted from 0, for each kind.
+    ///
+    /// If several rules match a call, the first one applies.
     #[must_use]
     pub fn on(self, call: Call, which: Range<u64>, fault: Fault) -> Self {
         self.script().rules.push((Some(call), which, fault));
         self
     }
 
-    /// As [`on`](Self::on), counted over calls of every kind.
+    /// Makes calls of any kind fail in this range, as [`on`](Self::on), counted over all kinds.
     #[must_use]
     pub fn on_any(self, which: Range<u64>, fault: Fault) -> Self {
         self.script().rules.push((None, which, fault));
         self
     }
 
-    /// Of all other calls one in so many goes wrong, in one of these ways, as the seed has it.
+    /// Makes one in `one_in` of all other calls fail, with one of these faults, drawn from the seed.
     #[must_use]
     pub fn at_random(
         self,
@@ -154,21 +155,21 @@ impl FaultyStore {
         self
     }
 
-    /// Forgets all rules: from now on nothing goes wrong. Counts go on.
+    /// Removes all rules: from now on no call fails. Counts go on.
     pub fn heal(&self) {
         let mut script = self.script();
         script.rules.clear();
         script.random = None;
     }
 
-    /// How many calls of this kind were made.
+    /// Returns the number of calls of this kind.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         let script = self.script();
         script.counts.get(call.index()).copied().unwrap_or_default()
     }
 
-    /// How many calls were made.
+    /// Returns the number of all calls.
     #[must_use]
     pub fn all_calls(&self) -> u64 {
         self.script().total
@@ -178,7 +179,7 @@ impl FaultyStore {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the call, waits if it is to wait, and says what else is to go wrong.
+    /// Counts the call, applies a fault that precedes it, and returns a fault that remains.
     async fn begin(&self, call: Call) -> Result<Option<Fault>, StoreError> {
         let fault = self.script().next(call);
         match fault {
@@ -202,7 +203,7 @@ impl FaultyStore {
         }
     }
 
-    /// What is answered once the call was done.
+    /// Applies a fault that follows the call, and returns the answer.
     async fn end<T>(fault: Option<Fault>, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         match fault {
             Some(Fault::LostAnswer) if answer.is_ok() => Err(StoreError::Indeterminate(planted())),

@@ -1,4 +1,4 @@
-//! One-liners for unit tests of applications.
+//! One-line set-up for unit tests of applications.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::manager::{Actor, AllowAll, Issued, NewKey};
 use crate::store::{KeyStore, MemoryStore};
 use crate::{Builder, Keyward};
 
-/// A working Keyward in memory, and a key of it with this access.
+/// Creates a Keyward in memory, and a key of it with this access.
 ///
 /// ```
 /// use keyward::{key::Scope, scope, testkit, verifier::{Attempt, Requirement}};
@@ -30,7 +30,7 @@ use crate::{Builder, Keyward};
 /// ```
 ///
 /// # Panics
-/// If any of it fails, as a test does.
+/// If any step fails, since it is for tests.
 pub async fn keyward_with_key(access: impl Into<Access>) -> (Keyward, TestKey) {
     let access = access.into();
     let scopes: Vec<Scope> = match &access {
@@ -42,11 +42,12 @@ pub async fn keyward_with_key(access: impl Into<Access>) -> (Keyward, TestKey) {
     (keyward, key)
 }
 
-/// A builder for tests over this store: it accepts keys such as `acme_test_…`, declares these scopes, and
-/// allows everybody to manage keys.
+/// Creates a builder for tests over this store.
+///
+/// It accepts keys such as `acme_test_…`, declares these scopes, and allows every actor to manage keys.
 ///
 /// # Panics
-/// If a scope is described in a way that the catalog refuses.
+/// If the catalog rejects the description of a scope.
 pub fn builder(store: impl KeyStore, scopes: impl IntoIterator<Item = Scope>) -> Builder {
     let format = KeyFormat::new("acme").and_then(|prefix| prefix.environment("test"));
     let scopes = scopes.into_iter();
@@ -56,20 +57,20 @@ pub fn builder(store: impl KeyStore, scopes: impl IntoIterator<Item = Scope>) ->
         .policy(AllowAll)
 }
 
-/// A key in the hands of a test, which plays the client.
+/// A key that a test holds in the role of the client.
 pub struct TestKey(Issued);
 
 impl TestKey {
     /// Issues a key with this access, to the tenant `acme-inc`.
     ///
     /// # Panics
-    /// If that fails: a scope is not declared, for instance.
+    /// If that fails: for instance, if a scope is not declared.
     pub async fn issue(keyward: &Keyward, access: impl Into<Access>) -> Self {
         let tenant = must(TenantId::new("acme-inc"));
         Self::issue_as(keyward, NewKey::new(tenant, "a key for tests", access)).await
     }
 
-    /// Issues a key as it is asked for.
+    /// Issues this key.
     ///
     /// # Panics
     /// If that fails.
@@ -77,52 +78,52 @@ impl TestKey {
         Self(must(keyward.manager().issue(&actor(), key).await))
     }
 
-    /// The value of an `Authorization` header that bears the key: `Bearer acme_test_…`.
+    /// Returns the value of an `Authorization` header with the key: `Bearer acme_test_…`.
     #[must_use]
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.text())
     }
 
-    /// The key's text.
+    /// Returns the key's text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.api_key().expose()
     }
 
-    /// The values of the two headers that bear the key: the id and the secret.
+    /// Returns the values of the two headers of the key: the id and the secret.
     #[must_use]
     pub fn pair(&self) -> (String, &str) {
         (self.id().to_string(), self.api_key().expose_secret())
     }
 
-    /// The key as a client presents it.
+    /// Returns the key as a client presents it.
     #[must_use]
     pub fn presented(&self) -> PresentedKey<'_> {
         self.api_key().presented()
     }
 
-    /// The key itself.
+    /// Returns the key itself.
     #[must_use]
     pub fn api_key(&self) -> &ApiKey {
         self.0.api_key()
     }
 
-    /// Its id.
+    /// Returns the key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.api_key().id()
     }
 
-    /// What was kept of it when it was issued.
+    /// Returns the key's record, as it was when the key was issued.
     #[must_use]
     pub fn record(&self) -> &KeyRecord {
         self.0.record()
     }
 
-    /// Revokes it.
+    /// Revokes the key.
     ///
     /// # Panics
-    /// If that fails: it is revoked already, for instance.
+    /// If that fails: for instance, if the key is revoked already.
     pub async fn revoke(&self, keyward: &Keyward) {
         let (tenant, reason) = (self.record().tenant(), RevokeReason::Requested);
         let actor = actor();

@@ -1,16 +1,16 @@
-//! Whether an application's routes are closed.
+//! Checks that all routes of an application are guarded.
 
 use std::panic::Location;
 
-/// Those that an application may have opened by itself, and one that no application has.
+/// The methods that an application may have opened by itself, and one that no application has.
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "KEYWARD",
 ];
 
-/// Tries each of these paths with every method and without a key, and fails unless all are answered 401.
+/// Requests each of these paths with every method and without a key, and panics unless every answer is 401.
 ///
-/// Hand it the application as it is served, and a path for each of its routes: `/v1/projects/p-1` for
-/// `/v1/projects/{id}`. A path that leads nowhere fails too.
+/// Pass the application as it is served, and a path for each of its routes: `/v1/projects/p-1` for
+/// `/v1/projects/{id}`. A path without a route fails too.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -27,7 +27,7 @@ const METHODS: [&str; 10] = [
 /// ```
 ///
 /// # Panics
-/// If any is answered otherwise, with the list of those.
+/// If any answer is not 401. The message lists these requests.
 #[cfg(feature = "axum")]
 #[track_caller]
 pub fn assert_guarded<'a>(
@@ -52,7 +52,8 @@ pub fn assert_guarded<'a>(
     }
 }
 
-/// As [`assert_guarded`], for an actix application: hand it what `actix_web::test::init_service` makes of it.
+/// Requests paths as [`assert_guarded`] does, of an actix application. Pass the result of
+/// `actix_web::test::init_service`.
 ///
 /// ```
 /// use actix_web::{App, test};
@@ -70,7 +71,7 @@ pub fn assert_guarded<'a>(
 /// ```
 ///
 /// # Panics
-/// If any is answered otherwise, with the list of those.
+/// If any answer is not 401. The message lists these requests.
 #[cfg(feature = "actix")]
 #[track_caller]
 pub fn assert_app_guarded<'a, S, B>(

@@ -9,12 +9,12 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::random::{OsRandom, RandomError, RandomSource};
 
-/// The same bytes in every run. Clones go on where the others left off.
+/// A random source that yields the same bytes in every run. Clones continue a common sequence.
 #[derive(Clone)]
 pub struct SeededRandom(Arc<Mutex<ChaCha20Rng>>);
 
 impl SeededRandom {
-    /// A source that yields the bytes of this seed.
+    /// Creates a source that yields the bytes of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))))
@@ -39,12 +39,12 @@ impl fmt::Debug for SeededRandom {
     }
 }
 
-/// Yields random bytes a number of times, and fails from then on. Clones share the count.
+/// A random source that succeeds a number of times and then fails. Clones share the count.
 #[derive(Debug, Clone)]
 pub struct FailingRandom(Arc<AtomicU64>);
 
 impl FailingRandom {
-    /// A source that answers this many calls.
+    /// Creates a source that answers this many calls.
     #[must_use]
     pub fn after(calls: u64) -> Self {
         Self(Arc::new(AtomicU64::new(calls)))
@@ -57,7 +57,7 @@ impl RandomSource for FailingRandom {
         let answered = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
-        // What a failed call leaves in the buffer must not be used.
+        // The contents of the buffer after a failed call must not be used.
         buffer.fill(0);
         match answered {
             Ok(_) => OsRandom.fill(buffer),

@@ -1,4 +1,4 @@
-//! What becomes of a set.
+//! Cases about a set of changes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -141,7 +141,7 @@ pub(super) async fn a_set_is_committed_once(suite: &Suite) -> Verdict {
     if let Some(events) = store.events() {
         check_eq!(events.read(None, 0, 10).await?.len(), 2, "nor to the log");
     }
-    // Several at once under one id, as when a client times out and tries again.
+    // Several commits at once under one id, as when a client times out and retries.
     let set = Arc::new(set([insert(key(2)?), insert(key(3)?)])?);
     let mut tasks = Vec::new();
     for _ in 0..6 {
@@ -252,7 +252,7 @@ pub(super) async fn a_precondition_that_fails_is_named(suite: &Suite) -> Verdict
         }
         check!(get(&**store, 9).await?.is_none(), "nothing is done");
     }
-    // Other tenants' keys do not count, nor do revoked ones; expired ones do.
+    // Keys of other tenants and revoked keys do not count, but expired keys do.
     let other = StoredKey {
         tenant: tenant("other")?,
         ..key(50)?
@@ -271,7 +271,7 @@ pub(super) async fn a_precondition_that_fails_is_named(suite: &Suite) -> Verdict
 pub(super) async fn preconditions_see_what_stood_before(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
-    // The revocation would make room, if it came before the count.
+    // The revocation would make room if it took effect before the count.
     let swap = set([revoke(1)?, insert(key(2)?)])?.on_condition(below(1)?);
     let error = refusal(&**store, &swap).await?;
     check!(

@@ -1,4 +1,4 @@
-//! What a cutoff ends.
+//! Cases about cutoffs.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ pub(super) async fn a_cutoff_is_lowered_only_if_no_key_lives_again(suite: &Suite
         (lower(alice()?, 501, 250)?, stands(Some(500))?),
         (lower(alice()?, 500, 500)?, stands(Some(500))?),
         (lower(alice()?, 500, 501)?, stands(Some(500))?),
-        // The keys of others, by owner or tenant, do not live by it.
+        // Keys of other owners and tenants do not count.
         (lower(alice()?, 500, 200)?, Outcome::WouldRevive),
         (lower(alice()?, 500, 201)?, Outcome::CutoffLowered),
         (lower(alice()?, 500, 201)?, stands(Some(201))?),
@@ -117,7 +117,7 @@ pub(super) async fn a_cutoff_is_lowered_only_if_no_key_lives_again(suite: &Suite
         (lower(of_tenant("t")?, 500, 300)?, Outcome::WouldRevive),
         (lower(of_tenant("t")?, 500, 301)?, Outcome::CutoffLowered),
         (cutoff(CutoffScope::All, 400)?, Outcome::CutOff),
-        // One issued at its very instant lives already.
+        // A key issued at exactly the cutoff is not cut off.
         (lower(CutoffScope::All, 400, 301)?, Outcome::CutoffLowered),
         (cutoff(CutoffScope::All, 401)?, Outcome::CutOff),
         (lower(CutoffScope::All, 401, 302)?, Outcome::WouldRevive),
@@ -183,7 +183,7 @@ pub(super) async fn a_cutoff_binds_the_keys_of_its_scope(suite: &Suite) -> Verdi
             check_eq!(listed, Some(known), "key {id} in its list after {scope}");
         }
     }
-    // One that is written later is bound as well.
+    // A key that is inserted later is bound too.
     commit(&**store, insert(of(4, "t", "carol")?)).await?;
     check_eq!(
         existing(&**store, 4).await?.cutoff,
@@ -220,7 +220,7 @@ pub(super) async fn what_is_issued_before_a_cutoff_can_be_refused(suite: &Suite)
             }
         }
     }
-    // Another owner's cutoff is no reason.
+    // Another owner's cutoff does not apply.
     commit(&**store, cutoff(of_owner("bob")?, 1_000_000)?).await?;
     let condition = Precondition::NotCutOff {
         tenant: tenant("t")?,

@@ -1,4 +1,4 @@
-//! What is left of a call whose future was dropped.
+//! Cases about calls that the caller abandons by dropping the future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,10 +12,11 @@ use super::material::{
 use super::{Failure, Suite, check, check_eq};
 use crate::store::{Cursor, FeedPage, KeyStore, ListQuery, Outcome};
 
-/// Most polls after which a call is dropped.
+/// Exclusive upper bound of the polls after which a call is dropped.
 const POLLS: u32 = 40;
 
-/// Polls the future up to so many times, as often as it asks to be polled, and drops it. Whether it came to its end.
+/// Polls the future up to this many times, as often as it asks to be polled, and drops it. Returns whether it
+/// completed.
 async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
@@ -26,7 +27,7 @@ async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
         left -= 1;
         match future.as_mut().poll(context) {
             Poll::Ready(_) => Poll::Ready(true),
-            // Dropped at once after its last poll, not when it is next woken.
+            // Drops it directly after its last poll, not when it is next woken.
             Poll::Pending if left == 0 => Poll::Ready(false),
             Poll::Pending => Poll::Pending,
         }
@@ -34,7 +35,7 @@ async fn dropped_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
     .await
 }
 
-/// What of a set shows.
+/// The visible effects of a set.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     inserted: bool,
@@ -68,8 +69,8 @@ async fn look(
     })
 }
 
-/// What shows once it is whole: the work of a dropped call may go on by itself for a while, and several looks are
-/// several moments.
+/// Waits until the visible effects are whole, and returns them. The work of a dropped call may continue for a while,
+/// and the reads happen at different moments.
 async fn settled(
     store: &dyn KeyStore,
     old: u128,
@@ -102,7 +103,7 @@ pub(super) async fn a_commit_dropped_after_any_poll_is_done_or_not(suite: &Suite
             "after {polls} polls a part is done: {seen:?}"
         );
         check!(seen.inserted || !ended, "what came to its end is done");
-        // Nothing is held: the same set and others go through, and once is once.
+        // No lock is held: the same set and others can be committed, and a set takes effect once.
         let again = tokio::time::timeout(Duration::from_secs(60), store.commit(&whole));
         let again = again.await.map_err(|_| {
             Failure::new(format!("after {polls} polls something is still locked"))
@@ -130,7 +131,7 @@ pub(super) async fn a_read_dropped_after_any_poll_leaves_nothing_open(suite: &Su
         let _ = dropped_after(polls, store.get(key(0)?.id)).await;
         let _ = dropped_after(polls, store.list(&ListQuery::of(&tenant("t")?))).await;
         let _ = dropped_after(polls, store.changes(Some(&end), Duration::ZERO)).await;
-        // One that waits for news has to be given up by the clock, since nobody else wakes it.
+        // A call that waits for feed items needs a timeout, since no write wakes it.
         let waiting = store.changes(Some(&end), Duration::from_secs(60));
         let _ = tokio::time::timeout(Duration::from_millis(1), waiting).await;
     }

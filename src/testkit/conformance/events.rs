@@ -1,4 +1,4 @@
-//! What the log of events holds, where the store keeps one.
+//! Cases about the event log, for stores that keep one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub(super) async fn events_are_read_by_tenant_and_page_by_page(suite: &Suite) ->
     let Some(log) = store.events() else {
         return Ok(());
     };
-    // Of two tenants by turns, and of nobody's.
+    // Events of two tenants and of no tenant, in turn.
     for id in 0..9_u128 {
         let tenant = match id % 3 {
             0 => Some(tenant("t")?),
@@ -125,7 +125,7 @@ pub(super) async fn events_are_read_by_tenant_and_page_by_page(suite: &Suite) ->
     Ok(())
 }
 
-/// A set that cuts the log, with the event that records it.
+/// Returns a set that cuts the log, with the event that records it.
 fn cut(through: ChainHead) -> Result<ChangeSet, Failure> {
     let recorded = Event {
         tenant: None,
@@ -138,7 +138,7 @@ fn cut(through: ChainHead) -> Result<ChangeSet, Failure> {
     Ok(set([Change::CutEvents { through }])?.with_event(recorded))
 }
 
-/// Issues keys, each with its event: of `t` and `u` by turns.
+/// Issues keys with an event each, for `t` and `u` in turn.
 async fn issue(store: &dyn KeyStore, ids: std::ops::Range<u128>) -> Verdict {
     for id in ids {
         let of = if id % 2 == 0 { "t" } else { "u" };
@@ -161,7 +161,7 @@ fn numbers(events: &[SealedEvent]) -> Vec<u64> {
     events.iter().map(|sealed| sealed.number).collect()
 }
 
-/// The head after one of the events.
+/// Returns the chain head after this event.
 fn head_at(events: &[SealedEvent], number: u64) -> Result<ChainHead, Failure> {
     let mut events = events.iter().map(SealedEvent::head);
     let found = events.find(|head| head.events == number);
@@ -188,7 +188,7 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
         return Err(Failure::new("the cursor is known"));
     };
     check_eq!(items, [Changed::EventsCut { through: 4 }], "the feed");
-    // Numbers are what they were, and pages begin after any of them.
+    // Events keep their numbers, and a page may begin after any number.
     for (of, after, expected) in [
         ("t", 0, vec![5, 7, 9]),
         ("t", 2, vec![5, 7, 9]),
@@ -205,14 +205,14 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
         [5, 6],
         "a page after an event that was cut"
     );
-    // The chain goes on, and is cut again: the record of the first cut goes too.
+    // The chain continues and is cut again, including the record of the first cut.
     issue(&**store, 10..12).await?;
     let again = all(log).await?;
     store.commit(&cut(head_at(&again, 12)?)?).await?;
     let rest = all(log).await?;
     check_eq!(numbers(&rest), [13, 14], "after the second cut");
     let end = verify_log(&rest)?;
-    // All of it.
+    // Cut all events.
     store.commit(&cut(end)?).await?;
     let rest = all(log).await?;
     check_eq!(numbers(&rest), [15], "only the record of the last cut");

@@ -1,4 +1,4 @@
-//! What the feed tells.
+//! Cases about the feed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<(Vec<Changed>, Cur
     }
 }
 
-/// A wait that no case lives to see the end of.
+/// A wait longer than any case may take.
 const LONGER: Duration = PATIENCE.saturating_mul(2);
 
 fn told(id: u128, revision: u64) -> Changed {
@@ -61,7 +61,7 @@ pub(super) async fn a_commit_is_told_whole(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let start = head(&**store).await?;
     let (mut written, mut ends) = (0, Vec::new());
-    // Of every size by turns, so that no round number of changes ends with a commit each time.
+    // Uses every size in turn, so that no round number of changes always ends with a commit.
     for size in (1..=16_u128).cycle().take(192) {
         let inserts = (written..written + size).map(|id| Ok(insert(key(id)?)));
         let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
@@ -98,7 +98,7 @@ pub(super) async fn a_page_is_the_last_only_if_it_tells_all(suite: &Suite) -> Ve
     const COMMITS: u128 = 188;
     let store = suite.store().await?;
     let start = head(&**store).await?;
-    // More than a page can be expected to hold.
+    // More changes than a page can be expected to hold.
     let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
     for commit in 0..COMMITS {
         let inserts = (0..size).map(|n| Ok(insert(key(commit * size + n)?)));
@@ -161,7 +161,7 @@ pub(super) async fn an_unknown_cursor_is_told_to_start_anew(suite: &Suite) -> Ve
             ..end.clone()
         },
     ] {
-        // At once, though there is a wait: whoever must start anew must not sit on old answers.
+        // At once, despite the wait: a node that must resync must not keep using old answers.
         let page = store.changes(Some(&unknown), LONGER).await?;
         let expected = FeedPage::Resync { next: end.clone() };
         check_eq!(
@@ -197,7 +197,7 @@ pub(super) async fn a_cursor_that_is_too_old_starts_anew(suite: &Suite) -> Verdi
     for (known, cursor) in cursors.iter().enumerate() {
         let what = format!("{cursor:?}, of a feed that begins after position {forgotten}");
         if known < FORGOTTEN {
-            // At once, though there is a wait.
+            // At once, despite the wait.
             let page = store.changes(Some(cursor), LONGER).await?;
             check_eq!(page, FeedPage::Resync { next: end.clone() }, "{what}");
             continue;
@@ -232,7 +232,7 @@ pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) ->
         let all = u128::try_from(revisions.len()).is_ok_and(|count| count == WRITERS * EACH);
         all && revisions.values().all(|revision| *revision == 2)
     };
-    // Since the last of it: a machine may be slow, but what comes goes on coming.
+    // Measured from the latest items: a machine may be slow, but items keep coming.
     let mut waiting = Instant::now();
     while !complete(&revisions) {
         check!(
@@ -276,7 +276,8 @@ pub(super) async fn whoever_waits_for_news_gets_it(suite: &Suite) -> Verdict {
     for _ in 0..4 {
         let (store, start) = (Arc::clone(&store), start.clone());
         waiting.push(tokio::spawn(async move {
-            // A wait may end early: whoever has no news yet waits on. It is woken, or looks again, within the wait.
+            // A wait may end early, so a waiter without items waits again. The store wakes it or looks again within
+            // the wait.
             loop {
                 match store.changes(Some(&start), LONGER).await? {
                     FeedPage::Next { items, .. } if items.is_empty() => {}

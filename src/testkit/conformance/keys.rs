@@ -1,4 +1,4 @@
-//! What becomes of one key.
+//! Cases about a single key.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::store::{Change, KeyStore, Outcome, StoreError};
 pub(super) async fn a_key_is_read_back_as_it_was_written(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let longest = "x".repeat(128);
-    // Every byte, line feeds and zeros among them, as many times as fit.
+    // Every byte value, including line feeds and zeros, repeated to the maximum length.
     let bytes = (0..=u8::MAX).cycle();
     let large: Vec<u8> = bytes.take(StoredKey::MAX_DOCUMENT_BYTES).collect();
     let year_9999 = at(253_402_300_799)? + std::time::Duration::from_micros(999_999);
@@ -122,7 +122,7 @@ pub(super) async fn insert_never_overwrites(suite: &Suite) -> Verdict {
         key(1)?,
         "the first key is untouched"
     );
-    // An insert is at revision 1 and not revoked, whatever it says.
+    // An inserted key has revision 1 and is not revoked, whatever the insert claims.
     let claims = StoredKey {
         revision: 9,
         revocation: Some(Revocation {
@@ -139,14 +139,14 @@ pub(super) async fn insert_never_overwrites(suite: &Suite) -> Verdict {
         key(2)?,
         "an insert begins at revision 1"
     );
-    // Neither a revoked key nor its id comes back.
+    // Neither a revoked key nor its id can be inserted again.
     commit(&**store, revoke(1)?).await?;
     let error = refusal(&**store, &set([insert(key(1)?)])?).await?;
     check!(matches!(error, StoreError::AlreadyExists), "{error:?}");
     Ok(())
 }
 
-/// How many of these changes, each committed by a task of its own, have an outcome of which this holds.
+/// Commits each change in a task of its own. Returns the number of outcomes for which `holds` is true.
 async fn at_once(
     store: &Arc<dyn KeyStore>,
     changes: Vec<Change>,
@@ -307,7 +307,7 @@ pub(super) async fn one_of_many_revocations_revokes(suite: &Suite) -> Verdict {
     for id in 0..4 {
         commit(&**store, insert(key(id)?)).await?;
         let mut changes = (0..6).map(|_| revoke(id)).collect::<Result<Vec<_>, _>>()?;
-        // An update and a rehash that run against it.
+        // An update and a rehash that race with the revocations.
         changes.push(replace(id, 1, "against it")?);
         changes.push(rehash(id, "$first", "$second")?);
         let is_revoked =

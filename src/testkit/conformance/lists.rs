@@ -1,4 +1,4 @@
-//! What lists show.
+//! Cases about lists.
 
 use super::material::{
     Verdict, at, commit, existing, insert, key, owner, replace, revoke, set, tenant,
@@ -13,7 +13,7 @@ fn all() -> Result<ListQuery, Failure> {
         .at_latest())
 }
 
-/// All that the query lists, page by page.
+/// Returns the ids of all keys that the query lists, page by page.
 async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failure> {
     let mut query = query;
     let mut ids = Vec::new();
@@ -29,7 +29,7 @@ async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failur
         let Some(next) = page.next else {
             return Ok(ids);
         };
-        // So it ends: positions only grow, and no key is shown twice.
+        // This guarantees an end: positions only grow, and no key is shown twice.
         check!(
             Some(next) > query.position()
                 && page.items.iter().all(|key| ListPosition::of(key) <= next),
@@ -45,7 +45,7 @@ async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failur
     }
 }
 
-/// Keys 0 to 9, two of each second from 1,000 on; 3, 8 and 0 are revoked, in this order.
+/// Stores keys 0 to 9, two for each second from 1,000 on, and revokes 3, 8 and 0 in this order.
 async fn ten(store: &dyn KeyStore) -> Verdict {
     for id in [4, 0, 9, 1, 7, 2, 8, 3, 6, 5] {
         let created_at = at(1_000 + i64::try_from(id / 2)?)?;
@@ -79,13 +79,13 @@ pub(super) async fn keys_are_listed_newest_first_and_revoked_ones_last(suite: &S
         let found = ids(&**store, all()?.listing(segments)).await?;
         check_eq!(found, expected, "{segments:?}");
     }
-    // Revoked in one commit, they stand by their ids.
+    // Keys revoked in one commit are ordered by id.
     store
         .commit(&set([revoke(7)?, revoke(2)?, revoke(9)?])?)
         .await?;
     let found = ids(&**store, all()?.listing(Segments::Revoked)).await?;
     check_eq!(found, [3, 8, 0, 2, 7, 9], "of one commit by id");
-    // A change that is no revocation moves nothing.
+    // A change that is not a revocation does not move a key.
     commit(&**store, replace(1, 1, "new title")?).await?;
     check_eq!(
         ids(&**store, all()?.listing(Segments::Live)).await?,
@@ -135,7 +135,7 @@ pub(super) async fn a_page_goes_on_where_keys_have_come_and_gone(suite: &Suite) 
         .last()
         .ok_or_else(|| Failure::new("a page of three"))?;
     check_eq!(last.id.as_u128(), 6, "the third");
-    // A newer key comes, one that was shown goes, and so does the one that the page ended with.
+    // A newer key is added, a key that was shown is revoked, and so is the last key of the page.
     let newer = StoredKey {
         created_at: at(9_000)?,
         ..key(50)?
@@ -149,7 +149,7 @@ pub(super) async fn a_page_goes_on_where_keys_have_come_and_gone(suite: &Suite) 
         [5, 4, 2, 1, 3, 8, 0, 9, 6],
         "none is skipped, and none shown as live twice"
     );
-    // Places where no key stands, between and beyond all.
+    // Positions without a key, between all keys and beyond them.
     for (position, expected) in [
         (place(i64::MAX, 0), vec![50, 7, 5, 4, 2, 1]),
         (place(1_003_000_000, u128::MAX), vec![7, 5, 4, 2, 1]),
@@ -183,7 +183,7 @@ fn place(created_micros: i64, id: u128) -> ListPosition {
 
 pub(super) async fn a_list_holds_one_tenants_keys(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    // Names that a careless range or pattern would take for one another.
+    // Names that a careless range or pattern would confuse.
     let names = ["t", "t!", "t%", "T", "t_", "ta", "t\\", "s"];
     for (id, name) in (0..).zip(names) {
         let live = StoredKey {
@@ -268,7 +268,7 @@ pub(super) async fn filters_admit_what_they_say(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-/// Keys `first` to `last` of every `step`.
+/// Returns the multiples of `step` from `first` to `last`.
 fn every(step: u128, first: u128, last: u128) -> Vec<u128> {
     (first..=last).filter(|id| *id % step == 0).collect()
 }
@@ -277,8 +277,8 @@ pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suit
     const KEYS: u128 = 4_512;
     const REVOKED: u128 = 96;
     let store = suite.store().await?;
-    // In the order of their ids, sixteen to an instant, so that a list goes on within one too. Rare ones stand at both
-    // ends, and far apart.
+    // In the order of their ids, sixteen for each instant, so that a list also continues within an instant. Rare keys
+    // are at both ends and far apart.
     let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
     for first in (0..KEYS).step_by(ChangeSet::MAX_CHANGES) {
         let inserts = (first..first + size).map(|id| {
@@ -367,7 +367,7 @@ pub(super) async fn the_latest_list_shows_every_commit(suite: &Suite) -> Verdict
 
 pub(super) async fn ids_are_ordered_as_numbers_without_a_sign(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    // On both sides of where halves and wholes turn negative in signed columns.
+    // Ids on both sides of the values at which halves and whole ids turn negative in signed columns.
     let numbers = [
         0,
         1,

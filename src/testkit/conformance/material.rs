@@ -1,4 +1,4 @@
-//! What the cases are made of.
+//! Building blocks of the cases.
 
 use time::OffsetDateTime;
 
@@ -12,7 +12,7 @@ use crate::store::{
 
 pub(super) type Verdict = Result<(), Failure>;
 
-/// An instant in seconds after the epoch.
+/// Returns the instant this many seconds after the epoch.
 pub(super) fn at(second: i64) -> Result<OffsetDateTime, Failure> {
     Ok(OffsetDateTime::from_unix_timestamp(second)?)
 }
@@ -25,7 +25,7 @@ pub(super) fn owner(name: &str) -> Result<Principal, Failure> {
     Ok(Principal::user(name)?)
 }
 
-/// A key of the tenant `t`, issued at second 1,000.
+/// Returns a key of the tenant `t`, issued at second 1,000.
 pub(super) fn key(id: u128) -> Result<StoredKey, Failure> {
     let id = KeyId::from_u128(id);
     Ok(StoredKey {
@@ -96,7 +96,7 @@ pub(super) fn set(changes: impl IntoIterator<Item = Change>) -> Result<ChangeSet
     set.ok_or_else(|| Failure::new("a set has 1 to 16 changes"))
 }
 
-/// Commits one change, and says what became of it.
+/// Commits one change and returns its outcome.
 pub(super) async fn commit(store: &dyn KeyStore, change: Change) -> Result<Outcome, Failure> {
     let committed = store.commit(&set([change])?).await?;
     only(committed.outcomes)
@@ -111,7 +111,7 @@ pub(super) fn only<T>(items: Vec<T>) -> Result<T, Failure> {
     }
 }
 
-/// The error of a commit that must fail.
+/// Returns the error of a commit that must fail.
 pub(super) async fn refusal(store: &dyn KeyStore, set: &ChangeSet) -> Result<StoreError, Failure> {
     match store.commit(set).await {
         Ok(Committed { outcomes, .. }) => Err(Failure::new(format!(
@@ -130,7 +130,7 @@ pub(super) async fn existing(store: &dyn KeyStore, id: u128) -> Result<StoredKey
     key.ok_or_else(|| Failure::new(format!("key {id} must exist and is missing")))
 }
 
-/// Where the feed stands now.
+/// Returns the current end of the feed.
 pub(super) async fn head(store: &dyn KeyStore) -> Result<Cursor, Failure> {
     match store.changes(None, std::time::Duration::ZERO).await? {
         FeedPage::Resync { next } => Ok(next),

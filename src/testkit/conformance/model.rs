@@ -1,13 +1,13 @@
-//! Random sequences of operations, each answer compared with a naive reference.
+//! Random sequences of operations. Each answer is compared with a naive reference.
 //!
 //! The world is small, so that operations meet: six ids, two tenants, two owners, a few instants. One case runs a
-//! sequence in one task and compares each answer, and at the end all keys, lists, news and events. The other runs
-//! sequences in three tasks at once. There the positions that the store hands out say in which order the commits took
-//! place: the reference repeats them in that order and must come to the same outcomes, and each read and each refusal
-//! must be right at some moment between its call and its answer.
+//! sequence in one task and compares each answer and, at the end, all keys, lists, feed items and events. The other
+//! case runs sequences in three tasks at once. There the store's positions give the order of the commits: the
+//! reference repeats them in that order and must get the same outcomes. Each read and each refusal must be right at
+//! some moment between its call and its answer.
 //!
-//! A sequence that fails is shrunk to a smallest one, which is printed with the seed that it came from; set
-//! `KEYWARD_SEED` to that seed to draw the same sequences again.
+//! A sequence that fails is shrunk to a minimal one, which is printed with its seed. Set `KEYWARD_SEED` to that seed
+//! to draw the same sequences again.
 
 mod history;
 mod operation;
@@ -26,10 +26,10 @@ use super::material::{Verdict, head};
 use super::{Failure, Suite};
 use crate::random::{OsRandom, RandomSource};
 
-/// Most operations in a sequence of one task.
+/// Maximum number of operations in a sequence of one task.
 const LENGTH: usize = 60;
 
-/// How many tasks run at once, and most operations of each.
+/// Number of concurrent tasks, and maximum number of operations of each.
 const TASKS: usize = 3;
 const LENGTH_EACH: usize = 16;
 
@@ -91,7 +91,7 @@ where
         max_shrink_iters: 2_000,
         ..Config::default()
     };
-    // 32 bytes for the generator from the 8 that a person can copy.
+    // Derives the generator's 32 bytes from 8 that a person can copy.
     let bytes: [u8; 32] = Sha256::digest(seed.to_be_bytes()).into();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(config, rng);

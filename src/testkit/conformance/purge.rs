@@ -1,4 +1,4 @@
-//! Removing keys that have ended, and tenants.
+//! Cases about removing ended keys and tenants.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub(super) async fn a_key_that_has_not_ended_is_not_purged(suite: &Suite) -> Ver
             "no event of a purge that was not done"
         );
     }
-    // An expiry that was moved is the one that counts.
+    // Only the current expiry counts.
     let mut renewed = existing(&**store, 2).await?;
     renewed.expires_at = Some(at(8_000)?);
     let renew = Change::Replace {
@@ -136,7 +136,7 @@ pub(super) async fn a_purged_key_is_gone_and_is_news(suite: &Suite) -> Verdict {
     if let Some(usage) = store.usage() {
         let expected = [None, None, Some(used)];
         check_eq!(usage.read(&ids).await?, expected, "usage");
-        // A node hands on later what it saw before.
+        // A node may report usage that it saw before the purge.
         usage.merge(ChangeId::generate(&OsRandom), &batch).await?;
         check_eq!(
             usage.read(&ids[..2]).await?,
@@ -144,7 +144,7 @@ pub(super) async fn a_purged_key_is_gone_and_is_news(suite: &Suite) -> Verdict {
             "usage that came late"
         );
     }
-    // Its place under the cap is free: key 3 is the only one that counts.
+    // The purged key's place under the cap is free: only key 3 counts.
     let below = Precondition::UnrevokedKeysBelow {
         tenant: tenant("t")?,
         limit: NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN),
@@ -181,7 +181,7 @@ pub(super) async fn the_id_of_a_purged_key_stays_taken(suite: &Suite) -> Verdict
             "as if it had never been"
         );
     }
-    // In the set that purges it, too; then nothing of the set is done.
+    // The id is also taken within the set that purges the key. The whole set then fails.
     commit(&**store, expiring(2, 2_000)?).await?;
     let error = refusal(&**store, &set([purge(2, 4_000)?, insert(key(2)?)])?).await?;
     check!(
@@ -242,7 +242,7 @@ pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Ve
         Outcome::TenantHasKeys,
         "one is live and one revoked"
     );
-    // The live one goes.
+    // Remove the live key.
     store.commit(&set([revoke(1)?, purge(1, 4_000)?])?).await?;
     let outcome = commit(&**store, removal("t")?).await?;
     check_eq!(outcome, Outcome::TenantHasKeys, "one is revoked");
@@ -255,7 +255,7 @@ pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Ve
             "no event of what was not done"
         );
     }
-    // A set sees what it purges, and what it inserts.
+    // A set sees its own purges and inserts.
     let last = set([
         purge(2, 4_000)?,
         removal("t")?,
@@ -287,7 +287,7 @@ pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Ve
         .filter(|news| matches!(news, Changed::Cutoff { .. }))
         .collect();
     check_eq!(told, [removed], "told as a cutoff of the tenant");
-    // Nobody else's, and no cutoff where there was none.
+    // Other tenants are unaffected, and a tenant without a cutoff does not get one.
     check_eq!(existing(&**store, 9).await?, theirs, "another tenant's key");
     check_eq!(existing(&**store, 3).await?.cutoff, None, "a later key");
     let outcome = commit(&**store, removal("nobody")?).await?;
@@ -311,7 +311,7 @@ pub(super) async fn a_removed_tenant_leaves_its_latest_cutoff(suite: &Suite) -> 
     for (own, latest) in [(None, 800), (Some(500), 800), (Some(900), 900)] {
         let store = suite.store().await?;
         let before = head(&**store).await?;
-        // Names that begin alike, on either side of the tenant's.
+        // Names with similar beginnings, on either side of the tenant's.
         let others = ["t!", "t-2", "s", "T"];
         for other in others {
             commit(&**store, cutoff(other, Some("alice"), 600)?).await?;
@@ -321,7 +321,7 @@ pub(super) async fn a_removed_tenant_leaves_its_latest_cutoff(suite: &Suite) -> 
         if let Some(own) = own {
             commit(&**store, cutoff("t", None, own)?).await?;
         }
-        // One more in the set that removes it, and one after it.
+        // Another cutoff in the set that removes the tenant, and one after the removal.
         let set = set([
             cutoff("t", Some("dora"), 600)?,
             removal("t")?,
@@ -363,7 +363,7 @@ pub(super) async fn a_removed_tenant_leaves_its_latest_cutoff(suite: &Suite) -> 
                 check!(is_owners == is_others, "the feed names {scope}");
             }
         }
-        // Of the owners' cutoffs nothing is left that could come back.
+        // No owner's cutoff is left that could come back.
         let again = commit(&**store, cutoff("t", Some("alice"), 1)?).await?;
         check_eq!(again, Outcome::CutOff, "an owner's cutoff is set anew");
         let found = existing(&**store, 1).await?.cutoff;

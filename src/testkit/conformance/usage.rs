@@ -1,4 +1,4 @@
-//! What is kept of how keys are used, where the store keeps it.
+//! Cases about the usage of keys, for stores that keep it.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(super) async fn usage_is_merged_once_for_each_batch(suite: &Suite) -> Verdic
         expected,
         "a batch that comes twice counts once"
     );
-    // The later instant and the sums, whichever comes first; a key may stand in a batch twice.
+    // The latest instant and the sums count, in any order. A key may appear twice in a batch.
     let earlier = [
         (first, used(5, 1, 0)?),
         (second, used(30, 1, 1)?),
@@ -60,12 +60,12 @@ pub(super) async fn usage_is_merged_once_for_each_batch(suite: &Suite) -> Verdic
     usage.merge(ChangeId::generate(&OsRandom), &most).await?;
     let kept = usage.read(&[first]).await?;
     let granted = kept.first().copied().flatten().map(|usage| usage.granted);
-    // Whole numbers of a database end at the largest signed one.
+    // Integers of a database may end at the largest signed one.
     let ends = [Some(u64::MAX), Some(u64::MAX >> 1)];
     if !ends.contains(&granted) {
         return Err(Failure::new(format!("sums stay at the end: {granted:?}")));
     }
-    // A revoked key keeps its usage: its last use is what an investigation asks for.
+    // A revoked key keeps its usage: an investigation asks for its last use.
     commit(&**store, revoke(1)?).await?;
     check_eq!(
         usage.read(&[second]).await?,

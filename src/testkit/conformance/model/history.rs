@@ -1,4 +1,4 @@
-//! What several tasks did to a store at once, and whether some order explains it.
+//! Records the operations of several concurrent tasks, and checks that some order explains the answers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +10,11 @@ use crate::store::{ChangeSet, Committed, KeyStore, Outcome};
 use crate::testkit::conformance::material::Verdict;
 use crate::testkit::conformance::{Failure, check, check_eq};
 
-/// What was done, and between which positions.
+/// The operations performed, and the positions between which each took place.
 #[derive(Debug)]
 pub(super) struct History {
     start: u64,
-    /// The highest position that a task has been told.
+    /// The highest position that any task has received.
     reached: AtomicU64,
     entries: Mutex<Vec<Entry>>,
 }
@@ -23,7 +23,7 @@ pub(super) struct History {
 struct Entry {
     operation: Operation,
     set: Option<ChangeSet>,
-    /// The highest position that any task had been told before the call.
+    /// The highest position that any task had received before the call.
     after: u64,
     answer: Answer,
 }
@@ -37,7 +37,7 @@ impl History {
         }
     }
 
-    /// Does these one after the other, as one of the tasks.
+    /// Performs these operations one after the other, as one of the tasks.
     pub(super) async fn perform_all(
         &self,
         store: &dyn KeyStore,
@@ -47,7 +47,7 @@ impl History {
         for operation in operations {
             let after = self.reached.load(Ordering::SeqCst);
             let answer = match &operation {
-                // Several pages are several moments: one of all is compared.
+                // Pages are read at different moments, so a single page with all keys is compared.
                 Operation::List { .. } => {
                     let page = store.list(&query_of(&operation)?.limit(1_000)).await?;
                     Answer::Keys(page.items)
@@ -59,7 +59,7 @@ impl History {
             }
             match answer {
                 Answer::Fault(failure) => return Err(failure),
-                // Such an error says nothing of the set: what follows could not be judged.
+                // Such an error does not tell whether the set was committed, so later answers could not be checked.
                 Answer::Committed(Err(error)) if Refusal::of(&error).is_none() => {
                     return Err(error.into());
                 }
@@ -78,7 +78,7 @@ impl History {
         Ok(())
     }
 
-    /// Repeats on a reference what was done, in the order that the positions tell, and holds every answer against it.
+    /// Repeats the commits on a reference, in the order of their positions, and checks every answer against it.
     pub(super) fn check(&self) -> Result<Reference, Failure> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut commits: Vec<(&ChangeSet, &Committed)> = Vec::new();
@@ -93,7 +93,7 @@ impl History {
         }
         commits.retain(|(_, committed)| committed.outcomes.iter().any(Outcome::is_news));
         commits.sort_by_key(|(_, committed)| committed.position);
-        // What stood after each position, beginning with the start.
+        // The state after each position, beginning with the start.
         let mut states = vec![Reference::new(self.start)];
         for (set, committed) in commits {
             let last = states.last().ok_or_else(|| Failure::new("no state"))?;
@@ -119,7 +119,8 @@ impl History {
         let is_right = match (&entry.set, &entry.answer) {
             (Some(set), Answer::Committed(Ok(committed))) => {
                 let is_news = committed.outcomes.iter().any(Outcome::is_news);
-                // What was news has been compared. What was none leaves the state as it is, at its position.
+                // Commits that added to the feed are compared above. Any other commit leaves the state at its
+                // position unchanged.
                 is_news
                     || states.iter().any(|state| {
                         let decided = state.after(set);

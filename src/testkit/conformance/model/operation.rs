@@ -1,4 +1,4 @@
-//! What is done to a store, drawn at random.
+//! Random operations on a store.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use crate::testkit::conformance::material::{at, event, key, owner, rehash, set, 
 
 pub(super) const IDS: u128 = 6;
 
-/// One operation. Names and instants are numbers, so that a printed sequence can be read.
+/// One operation. Names and instants are numbers, so that a printed sequence is readable.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     /// Commits changes, under conditions.
@@ -25,7 +25,7 @@ pub(super) enum Operation {
         changes: Vec<Step>,
         conditions: Vec<Condition>,
     },
-    /// Commits a set of before again, this many back.
+    /// Commits an earlier set again, this many back.
     Again(usize),
     Get(u128),
     List {
@@ -166,7 +166,8 @@ fn filter() -> impl Strategy<Value = Filter> {
 }
 
 impl Operation {
-    /// Whether the positions that a store hands out put it in order: settings and digests are no news.
+    /// Whether the store's positions order the operation. They do not for settings and digests, which add no feed
+    /// item.
     pub(super) fn is_ordered(&self) -> bool {
         match self {
             Self::Commit { changes, .. } => !changes
@@ -177,26 +178,26 @@ impl Operation {
     }
 }
 
-/// The sets that were committed, to commit them again.
+/// The committed sets, kept so that they can be committed again.
 #[derive(Default)]
 pub(super) struct World {
     sets: Vec<ChangeSet>,
 }
 
-/// What a store answered, or the reference.
+/// An answer of a store or of the reference.
 #[derive(Debug)]
 pub(super) enum Answer {
     Committed(Result<Committed, StoreError>),
     Key(Box<Option<StoredKey>>),
     Keys(Vec<StoredKey>),
-    /// Something that no operation of these may answer.
+    /// An error that none of these operations may return.
     Fault(Failure),
     /// There was nothing to do.
     Nothing,
 }
 
 impl World {
-    /// The set that the operation commits: a new one is remembered.
+    /// Returns the set that the operation commits, and remembers a new one.
     fn set_of(&mut self, operation: &Operation) -> Result<Option<ChangeSet>, Failure> {
         match operation {
             Operation::Commit {
@@ -216,7 +217,7 @@ impl World {
         self.sets.iter().rev().nth(back).cloned()
     }
 
-    /// The set that the operation, which was performed last, committed.
+    /// Returns the set that the operation committed. It must be the operation performed last.
     pub(super) fn committed_by(&self, operation: &Operation) -> Option<ChangeSet> {
         match operation {
             Operation::Commit { .. } => self.sets.last().cloned(),
@@ -246,7 +247,8 @@ impl World {
             Operation::List { limit, .. } => {
                 let mut query = query_of(operation)?.limit(*limit);
                 let mut keys = Vec::new();
-                // Pages are read on one state where one task runs alone, and a first page where several do.
+                // With one task, all pages show one state. With several tasks, the history reads a single page
+                // instead.
                 loop {
                     let page = store.list(&query).await?;
                     keys.extend(page.items);
@@ -267,7 +269,7 @@ impl World {
     }
 }
 
-/// The query of a list, with pages large enough for all.
+/// Returns the query of a list, with pages large enough for all keys.
 pub(super) fn query_of(operation: &Operation) -> Result<ListQuery, Failure> {
     let Operation::List {
         tenant: of,

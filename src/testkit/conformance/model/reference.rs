@@ -1,5 +1,5 @@
-//! The contract written down as simply as can be: everything is looked for one by one, and nothing is shared
-//! with the code that backends use.
+//! The store contract in its simplest form: every look-up is a linear search, and the code shares nothing with that
+//! of the backends.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::{
 use crate::testkit::conformance::material::Verdict;
 use crate::testkit::conformance::{Failure, check, check_eq};
 
-/// What a store would hold.
+/// The expected contents of a store.
 #[derive(Debug, Clone)]
 pub(super) struct Reference {
     pub(super) position: u64,
@@ -28,7 +28,7 @@ pub(super) struct Reference {
     committed: Vec<(ChangeId, Committed)>,
 }
 
-/// Why a set must fail, in a form that can be compared.
+/// The reason why a set must fail, in a comparable form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     AlreadyExists,
@@ -50,7 +50,7 @@ impl Reference {
         }
     }
 
-    /// The answer to an operation, which takes place.
+    /// Performs an operation and returns the expected answer.
     pub(super) fn answer(&mut self, world: &World, operation: &Operation) -> Answer {
         match operation {
             Operation::Commit { .. } | Operation::Again(_) => match world.committed_by(operation) {
@@ -65,7 +65,7 @@ impl Reference {
         }
     }
 
-    /// Commits, once for each id.
+    /// Commits a set, once for each id.
     pub(super) fn commit(&mut self, set: &ChangeSet) -> Result<Committed, Refusal> {
         for (id, committed) in &self.committed {
             if *id == set.id() {
@@ -82,7 +82,7 @@ impl Reference {
         Ok(committed)
     }
 
-    /// What would become of a set, whether or not its id was committed before.
+    /// Returns the state and outcomes after a set, regardless of whether its id was committed before.
     pub(super) fn after(&self, set: &ChangeSet) -> Result<(Self, Vec<Outcome>), Refusal> {
         for (index, condition) in set.preconditions().iter().enumerate() {
             if !self.meets(condition) {
@@ -256,7 +256,7 @@ impl Reference {
                 self.news.push(Changed::Cutoff { scope: whole });
                 Ok(Outcome::TenantRemoved)
             }
-            // No step of a sequence makes one.
+            // No random step creates this change.
             Change::CutEvents { .. } => Ok(Outcome::EventsNotCut),
             Change::LowerCutoff { scope, from, to } => {
                 let mut cutoffs = self.cutoffs.iter_mut();
@@ -346,7 +346,7 @@ impl Reference {
         key
     }
 
-    /// All that a query lists, whatever its page size.
+    /// Returns all keys that a query lists, regardless of its page size.
     pub(super) fn list(&self, query: &ListQuery) -> Vec<StoredKey> {
         let of_tenant = self.keys.iter().filter(|key| key.tenant == *query.tenant());
         let wanted =
@@ -366,7 +366,7 @@ impl Reference {
         }
     }
 
-    /// Compares all that a store holds: keys, lists, news, events.
+    /// Compares the whole contents of a store: keys, lists, feed items and events.
     pub(super) async fn compare_all(&self, store: &dyn KeyStore, start: &Cursor) -> Verdict {
         for id in 0..IDS {
             let id = KeyId::from_u128(id);
@@ -409,7 +409,7 @@ impl Reference {
 }
 
 impl Refusal {
-    /// The refusal that an error is; none for those that say nothing of the set.
+    /// Converts an error. `None` if the error does not tell whether the set was committed.
     pub(super) fn of(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::AlreadyExists => Some(Self::AlreadyExists),

@@ -1,7 +1,8 @@
-//! Ten million strangers: `cargo bench --bench flood`.
+//! Ten million invalid keys: `cargo bench --bench flood`.
 //!
-//! Well-formed keys with random ids, and wrong secrets for known ones, between requests with ten thousand keys that are
-//! in use. Every one of those must be decided without a look at the store, and memory stay within its bound.
+//! It sends well-formed keys with random ids, and wrong secrets for known ids, between requests with ten thousand
+//! keys that are in use. Each request with such a key must be decided without the store, and memory must stay within
+//! its bound.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

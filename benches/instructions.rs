@@ -1,7 +1,7 @@
-//! The way of a request, for `benches/instructions.py` to count the instructions of: so many times, and nothing else
-//! that depends on how many.
+//! The path of a request, run so that `benches/instructions.py` can count its instructions: a given number of times,
+//! while all other work is independent of that number.
 //!
-//! Valgrind knows no SHA extensions: the hash is counted as the software that stands in for them.
+//! Valgrind does not support the SHA extensions, so the hash is counted in its software implementation.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

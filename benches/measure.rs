@@ -1,13 +1,14 @@
-//! A harness for measuring on machines that are shared and noisy.
+//! A harness for measuring on shared, noisy machines.
 //!
-//! Rows are not measured one after another but in turns: each runs one batch a round, and the rounds are many. What
-//! slows the machine for a while then slows all rows alike, and what slows one batch is outvoted by the median.
-//! Nanoseconds still differ from machine to machine and from hour to hour, so targets are ratios: to the base row, or
-//! to another row, taken round by round.
+//! Rows are not measured one after another but in turns: each runs one batch per round, for many rounds. A slowdown
+//! of the machine then affects all rows alike, and the median outvotes a slowdown of a single batch. Nanoseconds
+//! still differ between machines and from hour to hour, so targets are ratios: to the base row, or to another row,
+//! taken round by round.
 //!
-//! One thing does not slow all rows alike: a neighbour on the same core. Instructions that hash hardly notice it, all
-//! else takes up to half as long again. The table therefore shows the ratio of each row's fastest round to the base's
-//! as `best`. Where that is well below `ratio`, there was such a neighbour: measure again.
+//! One disturbance does not slow all rows alike: a neighbour on the same core. It hardly affects hash instructions,
+//! while all other code takes up to half as long again. The table therefore shows the ratio of each row's fastest
+//! round to the base's fastest round as `best`. If `best` is well below `ratio`, there was such a neighbour: measure
+//! again.
 //!
 //! ```ignore
 //! let mut bench = Bench::new("SHA-256 of 64 B", |iterations| {
@@ -20,30 +21,29 @@
 //! let results = bench.run();
 //! ```
 //!
-//! `KEYWARD_BENCH_ROUNDS` lowers the number of rounds, to see whether a benchmark runs at all.
+//! `KEYWARD_BENCH_ROUNDS` lowers the number of rounds, to check that a benchmark runs at all.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How often each row runs, if it is not slow and no other number is asked for: odd, so that the median is one that was
-/// measured.
+/// Default number of rounds of a row that is not slow. It is odd, so that the median is a measured value.
 const ROUNDS: usize = 21;
 
-/// Long enough that the clock's resolution and an interrupt do not matter, short enough that rows which are
-/// compared run under like conditions.
+/// Duration of a batch. It is long enough that the clock's resolution and an interrupt do not matter, and short
+/// enough that compared rows run under like conditions.
 const BATCH: Duration = Duration::from_millis(10);
 
-/// What all batches of one row may take together before it skips rounds.
+/// Total time of a row's batches before it skips rounds.
 const ROW_BUDGET: Duration = Duration::from_secs(2);
 
-/// The rounds in which even the slowest row runs.
+/// Minimum number of rounds, even for the slowest row.
 const FEWEST_ROUNDS: usize = 5;
 
-/// Most iterations a batch, for a row that takes no time at all.
+/// Maximum number of iterations per batch, for a row that takes almost no time.
 const MOST_ITERATIONS: u64 = 1 << 32;
 
-/// Rows to measure against each other. The first is the base, to which ratios are taken.
+/// A set of rows to compare. The first row is the base of the ratios.
 pub(crate) struct Bench<'a> {
     rounds: usize,
     entries: Vec<Entry<'a>>,
@@ -53,16 +53,16 @@ pub(crate) struct Bench<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row(usize);
 
-/// What a row must keep to.
+/// The bound that a row must keep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
-    /// At most so many times the base row.
+    /// At most this many times the base row.
     Ratio(f64),
-    /// At most so many nanoseconds.
+    /// At most this many nanoseconds.
     Nanos(f64),
-    /// At most so many times that row.
+    /// At most this many times that row.
     TimesRow(Row, f64),
-    /// At most that row, and so many times the base row on top.
+    /// At most that row plus this many times the base row.
     AddedTo(Row, f64),
 }
 
@@ -74,7 +74,7 @@ struct Entry<'a> {
 type Run<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
 
 impl<'a> Bench<'a> {
-    /// A benchmark with this base row. The closure runs the operation as often as it is told.
+    /// Creates a benchmark with this base row. The closure runs the operation the given number of times.
     pub(crate) fn new(base_name: &str, base: impl FnMut(u64) + 'a) -> Self {
         let asked = std::env::var("KEYWARD_BENCH_ROUNDS").ok();
         let asked = asked.and_then(|rounds| rounds.parse().ok());
@@ -86,12 +86,12 @@ impl<'a> Bench<'a> {
         bench
     }
 
-    /// The base row.
+    /// Returns the base row.
     pub(crate) fn base(&self) -> Row {
         Row(0)
     }
 
-    /// Adds a row. The closure runs the operation as often as it is told.
+    /// Adds a row. The closure runs the operation the given number of times.
     pub(crate) fn row(
         &mut self,
         name: &str,
@@ -105,10 +105,11 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Adds a row that measures itself: one that prepares what is not to be measured, or runs on several threads.
+    /// Adds a row that measures itself, because it needs unmeasured preparation or runs on several threads.
     ///
-    /// The closure returns how long the given number of operations took. On several threads, let each run that many and
-    /// return the time until the last is done: the row then shows what an operation takes where it runs.
+    /// The closure returns the duration of the given number of operations. On several threads, let each thread run
+    /// that many and return the time until the last is done: the row then shows the duration of an operation on its
+    /// thread.
     pub(crate) fn row_timed(
         &mut self,
         name: &str,
@@ -126,7 +127,7 @@ impl<'a> Bench<'a> {
         Row(self.entries.len() - 1)
     }
 
-    /// Measures all rows, prints the table, and returns what was measured.
+    /// Measures all rows, prints the table, and returns the results.
     #[expect(clippy::print_stdout, reason = "a benchmark is run for its table")]
     pub(crate) fn run(mut self) -> Results {
         let plans: Vec<Plan> = self
@@ -136,7 +137,7 @@ impl<'a> Bench<'a> {
             .collect();
         for round in 0..self.rounds {
             let mut turns: Vec<_> = self.entries.iter_mut().zip(&plans).collect();
-            // Each round begins with another row, so that none always follows the same one.
+            // Each round begins with another row, so that no row always follows the same one.
             let rows = turns.len();
             turns.rotate_left(round % rows);
             for (entry, plan) in turns {
@@ -155,7 +156,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// How a row is run: so many iterations a batch, in so many of all rounds.
+/// The plan of a row: the iterations per batch, and the number of rounds in which it runs.
 struct Plan {
     iterations: u64,
     rounds: usize,
@@ -183,10 +184,10 @@ impl Plan {
         }
     }
 
-    /// Nanoseconds per operation in this round; not a number if the row skips it.
+    /// Measures the nanoseconds per operation in this round. NaN if the row skips the round.
     ///
-    /// The rounds in which a row runs are spread evenly. The last is always among them, so that any two rows meet in
-    /// one.
+    /// The rounds in which a row runs are spread evenly. The last round is always among them, so that any two rows
+    /// share at least one.
     fn sample(&self, round: usize, run: &mut Run<'_>) -> f64 {
         let due = |round| round * self.rounds / self.of;
         if due(round + 1) == due(round) {
@@ -196,7 +197,7 @@ impl Plan {
     }
 }
 
-/// What was measured. Its `Display` is the table.
+/// The results. `Display` writes the table.
 pub(crate) struct Results {
     rows: Vec<Measured>,
 }
@@ -204,46 +205,46 @@ pub(crate) struct Results {
 struct Measured {
     name: String,
     target: Option<Target>,
-    /// Nanoseconds per operation, round by round; not a number where the row did not run.
+    /// Nanoseconds per operation, round by round. NaN for rounds in which the row did not run.
     samples: Vec<f64>,
 }
 
 impl Results {
-    /// Nanoseconds per operation: the median of the rounds.
+    /// Returns the nanoseconds per operation: the median of the rounds.
     pub(crate) fn nanos(&self, row: Row) -> f64 {
         median(self.samples(row).iter().copied())
     }
 
-    /// How many times as long as the other a row takes: the median of the ratios within each round.
+    /// Returns the duration of a row as a multiple of another row's: the median of the ratios within each round.
     pub(crate) fn ratio(&self, row: Row, to: Row) -> f64 {
         let pairs = self.samples(row).iter().zip(self.samples(to));
         median(pairs.map(|(row, to)| row / to))
     }
 
-    /// The ratio to the base row with each in its fastest round: what a quiet machine would have shown.
+    /// Returns the ratio to the base row, each in its fastest round. It estimates the ratio on a quiet machine.
     pub(crate) fn best_ratio(&self, row: Row) -> f64 {
         let fastest = |row| self.samples(row).iter().copied().fold(f64::NAN, f64::min);
         fastest(row) / fastest(Row(0))
     }
 
-    /// How long a row takes beyond another, in multiples of the base row: the median of the rounds.
+    /// Returns the time that a row adds to another, in multiples of the base row: the median of the rounds.
     pub(crate) fn added(&self, row: Row, to: Row) -> f64 {
         let pairs = self.samples(row).iter().zip(self.samples(to));
         let triples = pairs.zip(self.samples(Row(0)));
         median(triples.map(|((row, to), base)| (row - to) / base))
     }
 
-    /// Whether a row keeps to its target, if it has one.
+    /// Whether a row keeps its target. `None` if it has no target.
     pub(crate) fn is_held(&self, row: Row) -> Option<bool> {
         self.verdict(row).map(|verdict| verdict.is_held())
     }
 
-    /// Whether every row keeps to its target.
+    /// Whether every row keeps its target.
     pub(crate) fn all_held(&self) -> bool {
         (0..self.rows.len()).all(|row| self.is_held(Row(row)) != Some(false))
     }
 
-    /// Prints how many times as fast as a peer's row ours is, and whether that meets the target, if there is one.
+    /// Prints the speed-up of our row over a peer's row, and whether it meets the target, if there is one.
     #[expect(clippy::print_stdout, reason = "the comparison belongs to the table")]
     pub(crate) fn print_faster(&self, ours: Row, theirs: Row, at_least: Option<f64>) {
         let times = self.ratio(theirs, ours);
@@ -350,12 +351,12 @@ impl Results {
     }
 }
 
-/// Two decimals, or none where they would say nothing.
+/// Formats a number with two decimals, or without decimals if it is large.
 fn figure(value: f64) -> String {
     format!("{value:.*}", if value < 100.0 { 2 } else { 0 })
 }
 
-/// The middle one of the numbers, or the mean of the two in the middle; not a number if there are none.
+/// Returns the middle number, or the mean of the two middle numbers. NaN if there are no numbers.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
     values.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
-//! What a resident key takes in memory, at a million: `cargo bench --bench resident`.
+//! Measures the memory of a resident key, at a million keys: `cargo bench --bench resident`.
 //!
-//! One node issues the keys; another, over the same store, verifies each once and keeps it. What that node allocated
-//! and did not free, by a million, is what a key takes: its slot, its places in the map and in its segment, and its
-//! record.
+//! One node issues the keys. Another node over the same store verifies each key once and keeps it. The memory that
+//! this second node allocated and did not free, divided by a million, is the size of a key: its slot, its places in
+//! the map and in its segment, and its record.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -33,16 +33,16 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const READ: Scope = scope!("read:editions");
 const KEYS: usize = 1_000_000;
 
-/// Most bytes of what is decided on: all but the record and the counters.
+/// Maximum bytes of the data that decisions read: everything but the record and the counters.
 const MOST_DECIDED_ON: usize = 300;
 
-/// Requests in flight, granted and refused, and the last use.
+/// Bytes of the counters: requests in flight, granted and refused requests, and the last use.
 const COUNTERS: usize = 20;
 
-/// What stands with the record: whose it is, and what it weighs.
+/// Bytes of the fields beside the record: the verifier that read it, and its size.
 const WITH_RECORD: usize = 16;
 
-/// What was allocated in the region and not freed.
+/// Returns the bytes allocated in the region and not freed.
 fn grown(region: &Region<'_, System>) -> usize {
     let stats = region.change();
     let grown = stats.bytes_allocated as isize - stats.bytes_deallocated as isize;
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let whole = grown(&region) / KEYS;
     let stats = keyward.verifier().stats();
 
-    // The record alone, as often as makes a mean.
+    // The record alone, often enough for a mean.
     let listed = issuing
         .manager()
         .list(&actor, &KeyQuery::of(&tenant).limit(100))

@@ -1,7 +1,7 @@
-//! What a verification takes, against SHA-256 of 64 bytes in the same run: `cargo bench --bench verify`.
+//! Measures verifications against SHA-256 of 64 bytes in the same run: `cargo bench --bench verify`.
 //!
-//! Keys have an end, one scope, and a route that asks for it. A request's question is built anew each time, as a host
-//! builds it. The table of a million keys takes some 3 GB, most of it for the store that they are in.
+//! Keys have an expiry and one scope, and the route requires that scope. Each request builds its attempt anew, as a
+//! host does. The table of a million keys takes some 3 GB, most of it for their store.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -37,7 +37,7 @@ const READ: Scope = scope!("read:editions");
 const WRITE: Scope = scope!("write:editions");
 const MILLION: usize = 1_000_000;
 
-/// A Keyward whose news are followed, and what asks it.
+/// A Keyward that follows the feed, with the tenant and actor of its keys.
 struct Fixture {
     keyward: Keyward,
     tenant: TenantId,
@@ -49,7 +49,7 @@ impl Fixture {
         Self::over(MemoryStore::new(), hashing, cache).await
     }
 
-    /// A node that has used so many keys, which another one issued.
+    /// Creates a node that has used this many keys, which another node issued.
     async fn full(
         count: usize,
         cache: KeyCache,
@@ -83,7 +83,7 @@ impl Fixture {
             .open()
             .await?;
         tokio::spawn(keyward.background());
-        // What was read before the first round of news would be read again.
+        // A record read before the first feed poll would be read again.
         while keyward.verifier().stats().feed_polls == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -115,7 +115,7 @@ impl Fixture {
         Ok(text)
     }
 
-    /// Asks at once; what cannot be decided so is not what is to be measured.
+    /// Verifies at once. A key that needs the store or a slow hash is outside of this measurement, so it panics.
     fn ask<T: AsRef<[u8]> + ?Sized>(&self, text: &T, need: &Requirement, is_granted: bool) {
         let attempt = Attempt::new(PresentedKey::text(black_box(text)), need);
         match black_box(self.keyward.verifier().try_verify(&attempt)) {
@@ -169,7 +169,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "10,000 keys, uniform",
         Some(Target::Ratio(2.3)),
         |iterations| {
-            // The row of a million took what had been kept of them out of the caches.
+            // The row of a million keys evicted these keys' cache lines.
             for key in &town_keys {
                 town.ask(key, &need, true);
             }
@@ -193,7 +193,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             })
         },
     );
-    // What two threads that share nothing lose to each other, and what one read of memory takes: the machine's part.
+    // The machine's own costs: the loss of two threads that share nothing, and the duration of one memory read.
     bench.row("(parsing alone)", None, parse);
     bench.row_timed("(two threads, parsing alone)", None, |iterations| {
         two(|_| parse(iterations))
@@ -296,7 +296,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Each kind of refusal that is decided at once: what it is called, the key, what the route needs, and the target.
+/// Returns each kind of refusal that is decided at once: its name, the key, the route's requirement, and the target.
 async fn refused(
     fixture: &Fixture,
     hot: &str,
@@ -371,7 +371,7 @@ async fn refused(
     ])
 }
 
-/// The key with another secret, and a checksum that fits.
+/// Returns the key with another secret and a matching checksum.
 fn with_secret(fixture: &Fixture, key: &str, digit: &str) -> Result<String, Box<dyn Error>> {
     let format = fixture.keyward.format();
     let id = format.parse(key.as_bytes())?.id();
@@ -392,8 +392,10 @@ fn swap(text: &str, at: usize) -> String {
     format!("{}{digit}{}", &text[..at], &text[at + 1..])
 }
 
-/// How long it took to ask with keys picked by chance. They are copied together before they are timed: a request's own
-/// key was just received, and is at hand.
+/// Measures requests with randomly chosen keys.
+///
+/// The keys are copied together before the measurement, since a request's own key was just received and is in the
+/// cache.
 fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&[u8])) -> Duration {
     const TOGETHER: u64 = 128;
     let mut at = Instant::now().elapsed().as_nanos() as u64 ^ 0x9e37_79b9_7f4a_7c15;
@@ -419,7 +421,7 @@ fn each(iterations: u64, keys: &[String], mut ask: impl FnMut(&[u8])) -> Duratio
     took
 }
 
-/// So many bytes of cache lines, each of which names the next: one circle through all, in an order drawn by chance.
+/// Allocates this many bytes of cache lines. Each line names the next, in one random cycle through all.
 fn chain(bytes: usize) -> Vec<[usize; 8]> {
     let mut lines = vec![[0; 8]; bytes / 64];
     let mut order: Vec<usize> = (0..lines.len()).collect();
@@ -434,7 +436,7 @@ fn chain(bytes: usize) -> Vec<[usize; 8]> {
     lines
 }
 
-/// How long both took.
+/// Measures the time until both threads are done.
 fn two(run: impl Fn(usize) + Sync) -> Duration {
     let ready = Barrier::new(3);
     std::thread::scope(|scope| {

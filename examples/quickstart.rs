@@ -1,4 +1,5 @@
-//! The whole of Keyward in one run: a key is issued, shown once, listed, used, refused in every way, and revoked.
+//! All of Keyward in one run: issues a key, shows it once, lists it, uses it, provokes every kind of denial and
+//! revokes it.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -171,14 +172,14 @@ async fn open(store: MemoryStore, hashing: Hashing) -> Result<Keyward, Box<dyn E
             READ_EDITIONS.described("Read editions, sections and field values"),
             WRITE_EDITIONS.described("Create and submit editions"),
         ])
-        .policy(AllowAll) // who may manage keys: here, whoever runs the example
+        .policy(AllowAll) // who may manage keys: here, anyone who runs the example
         .hashing(hashing)
         .open()
         .await?;
     Ok(keyward)
 }
 
-/// In your application: 32 random bytes that were drawn once and are kept apart from the store.
+/// Returns a pepper. In your application, use 32 random bytes that were drawn once and are kept apart from the store.
 fn pepper() -> Result<Pepper, Box<dyn Error>> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;

@@ -8,7 +8,7 @@ use super::response::answer;
 use crate::http::Answer;
 use crate::manager::{ManageError, Revealed};
 
-/// Answers as [`Answer`] does. The response carries the error itself, for the host's log.
+/// Responds with the error's [`Answer`]. The response carries the error itself, for the host's log.
 impl ResponseError for ManageError {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(Answer::from(self).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -9,8 +9,8 @@ use crate::http::Answer;
 use crate::manager::{ManageError, Revealed};
 use crate::tower::answer;
 
-/// Answers as [`Answer`] does. The response's extensions contain the error itself as an `Arc<ManageError>`, for the
-/// host's log.
+/// Responds with the error's [`Answer`]. The response's extensions contain the error itself as an `Arc<ManageError>`,
+/// for the host's log.
 impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
         let mut response = answer(Answer::from(&self), Body::from);

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{PER_MINUTE, SCOPE};
 
-/// A key in use, with an end, a scope and a limit a minute.
+/// A key in use, with an expiry, a scope and a limit per minute.
 pub(crate) struct Armature {
     manager: ApiKeyManager,
     text: String,
@@ -41,7 +41,7 @@ impl Armature {
     }
 }
 
-/// Both maps are found under what the manager asks by, so that nothing is searched.
+/// The maps are indexed by the manager's look-up keys, so that no look-up has to search.
 #[derive(Default)]
 struct Store {
     keys: RwLock<HashMap<String, ApiKey>>,

@@ -1,4 +1,4 @@
-//! What applications write where they have no crate for it: a map behind a lock, a digest, and `governor`.
+//! Typical handwritten code of applications without such a crate: a map behind a lock, a digest, and `governor`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -13,10 +13,10 @@ use subtle::ConstantTimeEq;
 
 use crate::{PER_MINUTE, PER_SECOND, SCOPE};
 
-/// 43 base62 characters: a secret of 256 bits.
+/// A secret of 256 bits: 43 base62 characters.
 const SECRET: &str = "0k3JwQzX5yT8vB1nM6cR2fH7gL4pS9dA0eK3jU5iO1q";
 
-/// Keys found by the digest of the whole text, and limiters by the same.
+/// Keys, found by the digest of the whole text, with limiters found by the same digest.
 pub(crate) struct ByDigest {
     text: String,
     records: RwLock<HashMap<String, Arc<Record>>>,
@@ -24,7 +24,7 @@ pub(crate) struct ByDigest {
     per_minute: DefaultKeyedRateLimiter<String>,
 }
 
-/// Keys found by the id in their text, each with its limiters, if any.
+/// Keys, found by the id in their text, each with its limiters, if any.
 pub(crate) struct ById {
     text: String,
     keys: RwLock<HashMap<String, Key>>,
@@ -36,7 +36,7 @@ struct Key {
     record: Arc<Record>,
 }
 
-/// What a handler is given.
+/// The record that a handler gets.
 struct Record {
     tenant: String,
     scopes: Vec<String>,

@@ -1,4 +1,4 @@
-//! `jsonwebtoken`: [`decode`], which checks signature and expiry, and the scope by hand.
+//! `jsonwebtoken`: [`decode`] checks signature and expiry, and handwritten code checks the scope.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::SCOPE;
 
-/// Each algorithm by the backend that is faster at it, by some 15 percent.
+/// The faster backend of each algorithm. It is faster by some 15 percent.
 static FASTEST: LazyLock<CryptoProvider> = LazyLock::new(|| CryptoProvider {
     verifier_factory: |algorithm, key| {
         let backend = match algorithm {
@@ -30,7 +30,7 @@ pub(crate) fn choose_fastest_backends() -> Result<(), Box<dyn Error>> {
     chosen.map_err(|_| "a backend was chosen already".into())
 }
 
-/// A token in use, with an end and a scope.
+/// A token in use, with an expiry and a scope.
 pub(crate) struct Jwt {
     text: String,
     key: DecodingKey,
@@ -45,7 +45,7 @@ struct Claims {
     exp: u64,
 }
 
-/// What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410, section 7).
+/// The prefix of the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410, section 7).
 const ED25519_PKCS8: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

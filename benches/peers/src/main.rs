@@ -1,32 +1,32 @@
-//! Keyward's verification beside what else checks credentials in Rust, in one process and round by round.
+//! Compares Keyward's verification with other ways to check credentials in Rust, in one process and round by round.
 //!
 //! ```sh
 //! cargo run --release --locked --manifest-path benches/peers/Cargo.toml
 //! ```
 //!
-//! No two of these do the same, so read the figures with this table. All state is in memory. Each check gets a good
-//! credential as text, begins with reading that text, and ends with whatever a handler would be given.
+//! No two of these do the same, so read the figures with this table. All state is in memory. Each check gets a valid
+//! credential as text, begins by parsing that text, and ends with the data that a handler would get.
 //!
 //! | | reads | proves by | looks up | expiry | scope | revocation | limits |
 //! |---|---|---|---|---|---|---|---|
-//! | keyward | prefix, environment, id, secret, checksum | comparison in constant time with what is kept | by id | yes | yes | yes | none, or requests at once |
+//! | keyward | prefix, environment, id, secret, checksum | comparison in constant time with a stored value | by id | yes | yes | yes | no, or concurrent requests |
 //! | armature-auth | nothing | HMAC-SHA-256 of the whole text | by hash, in a store of the user's | yes | yes | yes | one fixed window |
-//! | jsonwebtoken | header and claims as JSON | signature: HMAC-SHA-256, or Ed25519 | none: the claims say it all | yes | by hand | no | no |
+//! | jsonwebtoken | header and claims as JSON | signature: HMAC-SHA-256, or Ed25519 | no: the claims contain everything | yes | by hand | no | no |
 //! | prefixed-api-key | three parts | SHA-256 of the last | no | no | no | no | no |
 //! | by hand, by digest | nothing | SHA-256 of the whole text | by digest | yes | yes | yes | two |
-//! | by hand, by id | prefix, id, secret | SHA-256 of the secret | by id | yes | yes | yes | none, or two |
+//! | by hand, by id | prefix, id, secret | SHA-256 of the secret | by id | yes | yes | yes | no, or two |
 //! | api-keys-simplified | parts and checksum | Argon2id, each time | no | in the text, if any | no | no | no |
 //!
 //! Moreover:
-//! - Keyward does not count quotas yet. Its fair neighbours are those without limits.
-//! - Keyward and `armature-auth` note that a key was used; the others do not.
-//! - `armature-auth` is given a store that costs as little as its trait permits: one lock, one clone of the record, one
+//! - Keyward does not count quotas yet. Its fair peers are those without limits.
+//! - Keyward and `armature-auth` record the use of a key; the others do not.
+//! - `armature-auth` gets a store that costs as little as its trait permits: one lock, one clone of the record, one
 //!   atomic store for the time of use. A database would cost a thousand times as much.
 //! - `jsonwebtoken` verifies each algorithm with the faster of its two cryptographic backends.
-//! - What people write by hand grows a lock, a map, a digest and a limiter. These two do the least that is correct.
-//! - Asynchronous checks run many to a `block_on`, so that none pays for an executor.
-//! - Argon2id is slow on purpose. What is compared is not the hash but who pays for it: each request, or the
-//!   first one with a secret that has been proven since.
+//! - Handwritten checks tend to grow a lock, a map, a digest and a limiter. These two do the minimum that is correct.
+//! - Many asynchronous checks share one `block_on`, so that no check pays for an executor.
+//! - Argon2id is slow on purpose. The comparison is not about the hash but about who pays for it: each request, or
+//!   only the first one with a secret that has been proven since.
 #![expect(clippy::print_stdout, reason = "the comparison is what it is for")]
 
 mod armature;
@@ -56,9 +56,9 @@ use self::simplified::Simplified;
 /// The scope that every route here needs.
 const SCOPE: &str = "read:editions";
 
-/// A limit that is counted and never reached.
+/// A limit per second that is counted and never reached.
 const PER_SECOND: u32 = 100_000_000;
-/// A limit that is counted and never reached.
+/// A limit per minute that is counted and never reached.
 const PER_MINUTE: u32 = 4_000_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -192,7 +192,7 @@ fn bench<'a>() -> Bench<'a> {
     })
 }
 
-/// Adds the row of a check, once it has told a good credential from an altered one.
+/// Adds the row of a check, after testing that it distinguishes a valid credential from an altered one.
 fn row<'a>(
     bench: &mut Bench<'a>,
     name: &str,
@@ -207,7 +207,7 @@ fn row<'a>(
     }))
 }
 
-/// Adds the row of an asynchronous check, once it has told a good credential from an altered one.
+/// Adds the row of an asynchronous check, after testing that it distinguishes a valid credential from an altered one.
 fn row_async<'a>(
     bench: &mut Bench<'a>,
     name: &str,
@@ -237,7 +237,7 @@ fn tells_apart(name: &str, admits_good: bool, admits_altered: bool) -> Result<()
     Err(format!("{name}: good admitted: {admits_good}, altered admitted: {admits_altered}").into())
 }
 
-/// The text with another character in its middle, which no check here may overlook.
+/// Replaces the character in the middle of the text, which every check here must notice.
 fn altered(text: &str) -> String {
     let middle = text.len() / 2;
     let alter = |(at, character)| match character {

@@ -1,4 +1,4 @@
-//! Keyward.
+//! Keyward's own checks.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -15,19 +15,19 @@ use tokio::runtime::Handle;
 
 use crate::SCOPE;
 
-/// A key in use, with an end and a scope.
+/// A key in use, with an expiry and a scope.
 pub(crate) struct Ours {
     keyward: Keyward,
     text: String,
     need: Requirement,
 }
 
-/// What the key is limited to.
+/// The limits of the key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limits {
-    /// Nothing.
+    /// No limit.
     None,
-    /// So many requests at once that the limit is never reached.
+    /// A limit on concurrent requests that is never reached.
     Concurrency,
 }
 
@@ -57,7 +57,7 @@ impl Ours {
             need: Requirement::scope(scope),
             keyward,
         };
-        // The first verification reads the store, and pays for a slow hash.
+        // The first verification reads the store and computes any slow hash.
         if !ours.admits_awaited(&ours.text).await {
             return Err("the key that was issued is refused".into());
         }
@@ -68,7 +68,7 @@ impl Ours {
         &self.text
     }
 
-    /// What a request costs once its key is warm: decided at once, and waited for only where that cannot be.
+    /// Verifies a key as a warm request does: decides at once if possible, and waits otherwise.
     pub(crate) fn admits(&self, text: &str) -> bool {
         let attempt = Attempt::new(PresentedKey::text(text), &self.need);
         match self.keyward.verifier().try_verify(&attempt) {
@@ -77,7 +77,7 @@ impl Ours {
         }
     }
 
-    /// The same, as most handlers will write it.
+    /// Verifies a key in the way that most handlers will.
     pub(crate) async fn admits_awaited(&self, text: &str) -> bool {
         let attempt = Attempt::new(PresentedKey::text(text), &self.need);
         black_box(self.keyward.verifier().verify(&attempt).await).is_ok()

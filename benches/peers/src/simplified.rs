@@ -8,7 +8,7 @@ use api_keys_simplified::{
 };
 use keyward::hashing::Argon2Params;
 
-/// A key in use, and the hash of it.
+/// A key in use, and its hash.
 pub(crate) struct Simplified {
     manager: ApiKeyManagerV0,
     text: String,
@@ -20,7 +20,7 @@ impl Simplified {
         Self::with(ApiKeyManagerV0::init_default_config("acme")?)
     }
 
-    /// With these parameters instead of its own.
+    /// Creates a manager with these parameters instead of its defaults.
     pub(crate) fn like(params: Argon2Params) -> Result<Self, Box<dyn Error>> {
         let hashing = HashConfig::custom(params.memory_kib(), params.passes(), params.lanes())?;
         let (format, grace) = (KeyConfig::default(), Duration::from_secs(10));

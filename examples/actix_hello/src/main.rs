@@ -1,4 +1,4 @@
-//! The least that a service with API keys needs: one guarded route, keys in a SQLite file, a clean stop.
+//! The minimum of a service with API keys: one guarded route, keys in a SQLite file, a clean stop.
 //!
 //! ```text
 //! cargo run -p actix_hello issue "Power BI"     # prints a new key's id, and its text once
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     let edge = Edge::new(keyward).accept(KeyIn::bearer());
-    // What a refused caller is not told, you are: the reason, and what it probably meant.
+    // The caller does not learn the reason of a refusal or the probable mistake, but the operator does.
     let edge = edge.observe(|event| {
         let _ = writeln!(
             stdout(),
@@ -65,7 +65,7 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     let keys = KeyMiddleware::new(edge);
     let app = move || App::new().service(keys.resource("/hello").get(read.clone(), hello));
 
-    tokio::spawn(keyward.background()); // hears of revocations by other processes
+    tokio::spawn(keyward.background()); // learns of revocations by other processes
     let server = HttpServer::new(app).bind(address)?;
     for address in server.addrs() {
         writeln!(stdout(), "http://{address}")?;

@@ -1,4 +1,4 @@
-//! The least that a service with API keys needs: one guarded route, keys in a SQLite file, a clean stop.
+//! The minimum of a service with API keys: one guarded route, keys in a SQLite file, a clean stop.
 //!
 //! ```text
 //! cargo run -p axum_hello issue "Power BI"     # prints a new key's id, and its text once
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     let edge = Edge::new(keyward).accept(KeyIn::bearer());
-    // What a refused caller is not told, you are: the reason, and what it probably meant.
+    // The caller does not learn the reason of a refusal or the probable mistake, but the operator does.
     let edge = edge.observe(|event| {
         let _ = writeln!(
             stdout(),
@@ -68,10 +68,10 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     let keys = KeyLayer::new(edge);
     let app = Router::new().route("/hello", keys.get(read, hello));
 
-    tokio::spawn(keyward.background()); // hears of revocations by other processes
+    tokio::spawn(keyward.background()); // learns of revocations by other processes
     let listener = TcpListener::bind(address).await?;
     writeln!(stdout(), "http://{}", listener.local_addr()?)?;
-    // The connect info says from which address a request comes: keys may be restricted to networks.
+    // The connect info gives the address of the client, which keys with network restrictions need.
     axum::serve(
         listener,
         app.into_make_service_with_connect_info::<SocketAddr>(),

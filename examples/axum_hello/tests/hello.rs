@@ -1,4 +1,4 @@
-//! The program as a person uses it: keys are issued and revoked beside the server that they are for.
+//! Runs the program as a person does: issues and revokes keys while the server runs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use example_driver::Client;
 
-/// Longer than anything takes, however busy the machine.
+/// Longer than any step takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn program(folder: &Path, arguments: &[&str]) -> Command {
@@ -21,7 +21,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     program(folder, arguments).output().unwrap()
 }
 
-/// Killed, by its id, when it is dropped.
+/// A server process that is killed by its id on drop.
 struct Server(Child);
 
 impl Drop for Server {
@@ -48,7 +48,7 @@ fn a_key_is_issued_used_and_revoked() {
     let reply = bearer.get("/hello");
     assert_eq!((reply.status, reply.text("")), (200, "Hello, Power BI!"));
     assert_eq!(client.get("/hello").status, 401);
-    // The operator hears of it.
+    // The operator sees the refusal.
     assert!(printed.next().unwrap().unwrap().starts_with("refused: "));
 
     assert!(run(folder, &["revoke", id]).status.success());

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::field::{Currency, Email, Text, present};
 
-/// An account of a customer's.
+/// A customer's account.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Account {
     pub(crate) id: String,
@@ -12,7 +12,7 @@ pub(crate) struct Account {
     pub(crate) details: AccountForm,
 }
 
-/// Everything about an account that callers decide: as one is opened, and replaced.
+/// The fields of an account that callers set, when they open or replace it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccountForm {
@@ -23,7 +23,7 @@ pub(crate) struct AccountForm {
     pub(crate) status: AccountStatus,
 }
 
-/// What is to change of an account.
+/// Changes to an account.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccountPatch {
@@ -47,7 +47,7 @@ pub(crate) enum AccountStatus {
 }
 
 impl AccountForm {
-    /// The same with these changes.
+    /// Applies these changes.
     pub(crate) fn with(self, patch: AccountPatch) -> Self {
         Self {
             holder: patch.holder.unwrap_or(self.holder),

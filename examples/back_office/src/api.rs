@@ -1,4 +1,4 @@
-//! What keys open: accounts and payments, to read and to change.
+//! The routes for keys: reading and changing accounts and payments.
 
 use actix_web::http::header::LOCATION;
 use actix_web::web::{self, Json, Path, Query, ServiceConfig};
@@ -17,7 +17,7 @@ use crate::payment::{Payment, PaymentForm, PaymentPatch, RefundForm};
 
 type Books = web::Data<Ledger>;
 
-/// The routes, each behind a key: those of this product have full access, all of them.
+/// Returns the routes, each of which requires a key. All keys of this product have full access.
 pub(crate) fn routes(
     keyward: &Keyward,
     ledger: Ledger,

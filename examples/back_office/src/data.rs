@@ -17,7 +17,7 @@ const HOLDERS: [&str; 5] = [
 const ACCOUNTS: usize = 120;
 const PAYMENTS: usize = 420;
 
-/// 120 accounts and 420 payments, a third of which each are pending, settled and canceled.
+/// Creates 120 accounts and 420 payments: a third of them pending, a third settled, a third canceled.
 pub(crate) fn made_up() -> Result<Ledger, Box<dyn Error>> {
     let ledger = Ledger::default();
     let holders = HOLDERS.iter().cycle().zip(1..=ACCOUNTS);

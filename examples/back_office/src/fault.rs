@@ -1,22 +1,22 @@
-//! Why something was not done, as callers are told: in problem details (RFC 9457).
+//! Failures, as callers see them: problem details (RFC 9457).
 
 use actix_web::error::{JsonPayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError, web};
 use serde::Serialize;
 
-/// Longest body of a request, in bytes.
+/// Maximum length of a request body, in bytes.
 const LONGEST_BODY: usize = 16_384;
 
-/// Why something was not done.
+/// The reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("There is no such {0}.")]
     NotFound(&'static str),
-    /// What it is asked of is not in a state for it.
+    /// The object is not in a state for the operation.
     #[error("{0}")]
     Conflict(&'static str),
-    /// What was asked for cannot be.
+    /// The requested values are invalid.
     #[error("{0}")]
     Invalid(String),
     #[error("Send JSON, with its content type.")]
@@ -76,18 +76,18 @@ impl From<QueryPayloadError> for Fault {
     }
 }
 
-/// How bodies are read.
+/// Returns the configuration for reading bodies.
 pub(crate) fn bodies() -> web::JsonConfig {
     let config = web::JsonConfig::default().limit(LONGEST_BODY);
     config.error_handler(|error, _| Fault::from(error).into())
 }
 
-/// How queries are read.
+/// Returns the configuration for reading queries.
 pub(crate) fn queries() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|error, _| Fault::from(error).into())
 }
 
-/// How paths are read: those that name a key alone can be none.
+/// Returns the configuration for reading paths. Only paths with a key's id can be malformed.
 pub(crate) fn paths() -> web::PathConfig {
     web::PathConfig::default().error_handler(|_, _| Fault::NotFound("key").into())
 }

@@ -1,16 +1,16 @@
-//! What members of forms can be: whatever has been read is valid.
+//! Types of form fields. A parsed value is always valid.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Longest text of one line, in characters.
+/// Maximum length of a line of text, in characters.
 const LONGEST: usize = 100;
 
-/// One line of text: 1 to 100 characters, none of them a control character.
+/// One line of text: 1 to 100 characters, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Text(String);
 
-/// An address of mail, as far as can be told without writing to it.
+/// An email address, as far as it can be checked without sending mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Text")]
 pub(crate) struct Email(Text);
@@ -29,7 +29,7 @@ pub(crate) enum Currency {
     Usd,
 }
 
-/// A member that can be left out, but not be null: nothing in these forms can be taken away.
+/// Reads a field that may be absent but not null: no field in these forms can be removed.
 pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -20,7 +20,7 @@ pub(crate) struct Ledger {
 struct Books {
     accounts: BTreeMap<String, Account>,
     payments: BTreeMap<String, Payment>,
-    /// How many there ever were: no id comes twice.
+    /// The number of accounts and payments ever created, so that no id is used twice.
     opened: u32,
     made: u32,
 }
@@ -160,7 +160,7 @@ impl Books {
         Ok(self.keep_account(Account { id, details }))
     }
 
-    /// Refuses what the account that it names cannot pay.
+    /// Checks that the named account can make this payment.
     fn check(&self, order: &PaymentForm) -> Result<(), Fault> {
         let account = self.accounts.get(&order.account);
         let account =

@@ -1,8 +1,8 @@
-//! What a person can try, in this order.
+//! The lines that a person can try, in this order.
 
 use example_support::Line;
 
-/// The lines, which log in with these codes.
+/// Returns the lines, which log in with these codes.
 pub(crate) fn all(url: &str, administrator: &str, agent: &str) -> Vec<Line> {
     let to = Product { url };
     let mut lines = to.issuing(administrator);
@@ -13,7 +13,7 @@ pub(crate) fn all(url: &str, administrator: &str, agent: &str) -> Vec<Line> {
     lines
 }
 
-/// The product, where it listens.
+/// The product, at its address.
 struct Product<'a> {
     url: &'a str,
 }
@@ -185,7 +185,7 @@ impl Product<'_> {
         format!("{} {JSON} -d '{body}'", self.look(session, rest))
     }
 
-    /// Asks with the key that was kept under this name.
+    /// Formats a request with the key stored under this name.
     fn ask(&self, key: &str, rest: &str) -> String {
         let url = self.url;
         let (id, secret) = ("X-AuthenticationKeyId", "X-AuthenticationKeyValue");
@@ -199,5 +199,5 @@ impl Product<'_> {
 
 const JSON: &str = "-H 'Content-Type: application/json'";
 
-/// The secret with its last three characters turned into others.
+/// The secret with its last three characters replaced.
 const WRONG_SECRET: &str = r#"-H "X-AuthenticationKeyValue: ${KEY_VALUE%???}---""#;

@@ -9,9 +9,9 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
     keys: Vec<Row>,
-    /// Keys that are stored and cannot be read: they open nothing, and can be revoked all the same.
+    /// Stored keys that cannot be read: they grant no access, but they can still be revoked.
     unreadable: Vec<KeyId>,
-    /// To be sent as `after`; none if this is the end.
+    /// The value to send as `after`. `None` at the end of the list.
     next: Option<PageCursor>,
 }
 
@@ -23,11 +23,11 @@ pub(crate) struct Row {
     #[serde(with = "keyward::time::serde::rfc3339")]
     issued_on: OffsetDateTime,
     revoked_on: RevokedOn,
-    /// Whether there is a button for it.
+    /// Whether the page shows a button to revoke it.
     can_be_revoked: bool,
 }
 
-/// When a key was revoked, or in a word what it is.
+/// The time at which a key was revoked, or its status in one word.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum RevokedOn {
@@ -61,13 +61,13 @@ impl From<&KeyView> for Row {
 impl RevokedOn {
     fn of(key: &KeyView) -> Self {
         match key.status {
-            // A key whose successor alone is good counts as revoked, though nobody revoked it.
+            // A key counts as revoked once only its successor is valid, although it was never revoked itself.
             KeyStatus::Revoked => match key.revoked_at.or(key.overlap_ends) {
                 Some(at) => Self::At(at),
                 None => Self::Word("Revoked"),
             },
             KeyStatus::Suspended => Self::Word("Suspended"),
-            // Keys of this product have neither a beginning nor an end of their own.
+            // Keys of this product have no start or expiry of their own.
             KeyStatus::Active | KeyStatus::NotYetValid | KeyStatus::Expired => Self::Word("Active"),
         }
     }

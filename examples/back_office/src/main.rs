@@ -4,8 +4,8 @@
 //! ```text
 //! cargo run -p back_office
 //! ```
-//! Each key has full access, until somebody revokes it. System administrators manage the keys; a support agent can log
-//! in as well, and sees nothing of them.
+//! Each key has full access until it is revoked. System administrators manage the keys. A support agent can log in as
+//! well, but sees no keys.
 
 mod account;
 mod api;
@@ -28,7 +28,7 @@ use keyward::store::SqliteStore;
 
 use crate::office::{Colleague, SystemAdministrators};
 
-/// Characters of a secret.
+/// Number of characters in a secret.
 const SECRET: usize = 64;
 
 #[tokio::main]
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .configure(api.clone())
             .configure(office.clone())
     };
-    // Who asks it to stop is this program's to notice: then what is under way is finished first.
+    // This program handles stop signals itself, so that requests in flight finish first.
     let server = HttpServer::new(app).disable_signals();
     let server = server.bind(listen_address("127.0.0.1:8002")?)?;
     let address = server.addrs().into_iter().next();
@@ -79,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             serving.await??;
         }
     }
-    // All that was answered is committed; how keys were used since the last minute is handed on now.
+    // All answered changes are committed already. This writes the usage of the last minute.
     keyward.flush_usage().await?;
     Ok(())
 }

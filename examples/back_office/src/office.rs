@@ -1,4 +1,4 @@
-//! Who manages the keys, and how.
+//! The people who manage keys, and their permissions.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::listed::{Listed, Row};
 
-/// Somebody who can log in.
+/// A person who can log in.
 #[derive(Debug, Clone)]
 pub(crate) struct Colleague {
     actor: Actor,
     tenant: TenantId,
 }
 
-/// What stands before the names of those who may manage keys. A real product would ask its own list of people.
+/// Name prefixes that say whether a person may manage keys. A real product would consult its own list of people.
 const SYSTEM_ADMINISTRATOR: &str = "system-admin/";
 const SUPPORT_AGENT: &str = "support-agent/";
 
@@ -39,7 +39,7 @@ impl Colleague {
     }
 
     fn new(role: &str, name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        // All keys are the product's own.
+        // All keys belong to the product itself.
         let tenant = TenantId::new("back-office")?;
         let name = format!("{role}{name}");
         let actor = Actor::user(&name, tenant.clone(), Ceiling::Unlimited)?;
@@ -57,7 +57,7 @@ impl Person for Colleague {
     }
 }
 
-/// System administrators may do everything, and nobody else may do anything, not even look.
+/// A policy under which system administrators may do everything, and all others may do nothing, not even list keys.
 #[derive(Debug)]
 pub(crate) struct SystemAdministrators;
 
@@ -74,17 +74,17 @@ impl Policy for SystemAdministrators {
     }
 }
 
-/// What the form asks for: a name. All else is as this product has it.
+/// The only field of the form: a name. The product sets all other properties.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IssueForm {
     name: String,
 }
 
-/// A new key, this once.
+/// A new key, shown once.
 ///
-/// Not [`Issued::reveal`]: that also bears the key as one text, and whoever finds a second form of a key tries to send
-/// it. Callers of this product send the two values, so these are what they get.
+/// This is not [`Issued::reveal`], which also contains the key as one text: a caller that finds a second form of a
+/// key tries to send it. Callers of this product send the two values, so they get these only.
 #[derive(Serialize)]
 struct Revealed<'a> {
     id: KeyId,
@@ -108,7 +108,7 @@ pub(crate) fn routes(
 ) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
     let office = Desk::new(office);
     move |app: &mut ServiceConfig| {
-        // Sessions and secrets among them: no cache keeps what is answered here.
+        // The responses include sessions and secrets, so no cache may keep them.
         let no_store = DefaultHeaders::new().add((CACHE_CONTROL, "no-store"));
         let desk = web::scope("/admin")
             .app_data(office)
@@ -132,7 +132,7 @@ async fn list(
     session: Session,
     Query(page): Query<ListQuery>,
 ) -> Result<Json<Listed>, NotDone> {
-    // A new key stands at the top, a key just revoked at the bottom.
+    // A new key is at the top, and a key just revoked is at the bottom.
     let keys = office.list(&session, &page, KeyQuery::live_first).await?;
     Ok(Json(keys.into()))
 }

@@ -1,4 +1,4 @@
-//! Payments, and what can still be done with one.
+//! Payments and their transitions.
 //!
 //! ```text
 //! pending ──> settled ──> refunded
@@ -17,11 +17,11 @@ pub(crate) struct Payment {
     #[serde(flatten)]
     pub(crate) order: PaymentForm,
     status: PaymentStatus,
-    /// How much of the amount has gone back.
+    /// The refunded part of the amount.
     refunded: u64,
 }
 
-/// What a payment is of: as one is made, and replaced.
+/// The fields of a payment that callers set, when they make or replace it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PaymentForm {
@@ -31,7 +31,7 @@ pub(crate) struct PaymentForm {
     pub(crate) reference: Text,
 }
 
-/// What is to change of a payment.
+/// Changes to a payment.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PaymentPatch {
@@ -43,7 +43,7 @@ pub(crate) struct PaymentPatch {
     status: Option<PaymentStatus>,
 }
 
-/// How much is to go back: all that is left, unless it is said.
+/// The amount to refund. Absent: all that is left.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundForm {
@@ -51,7 +51,7 @@ pub(crate) struct RefundForm {
     amount: Option<Amount>,
 }
 
-/// How far a payment has come.
+/// The state of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PaymentStatus {
@@ -71,7 +71,7 @@ impl Payment {
         }
     }
 
-    /// The same payment, of something else.
+    /// Replaces the fields of the payment.
     pub(crate) fn replaced(self, order: PaymentForm) -> Result<Self, Fault> {
         match self.status {
             PaymentStatus::Pending => Ok(Self { order, ..self }),
@@ -79,7 +79,7 @@ impl Payment {
         }
     }
 
-    /// The same payment with these changes: all of them, or none.
+    /// Applies all of these changes, or none.
     pub(crate) fn with(mut self, patch: PaymentPatch) -> Result<Self, Fault> {
         if let Some(amount) = patch.amount {
             if self.status != PaymentStatus::Pending {
@@ -98,7 +98,7 @@ impl Payment {
         Ok(self)
     }
 
-    /// The same payment, with so much of it gone back.
+    /// Refunds this amount of the payment.
     pub(crate) fn refund(self, form: &RefundForm) -> Result<Self, Fault> {
         if self.status != PaymentStatus::Settled {
             return Err(Fault::Conflict("Only a settled payment can be refunded."));
@@ -121,7 +121,7 @@ impl Payment {
         })
     }
 
-    /// Refuses if money has moved: then it has to stay in the books.
+    /// Fails if money has moved: the payment must then stay in the books.
     pub(crate) fn check_removable(&self) -> Result<(), Fault> {
         match self.status {
             PaymentStatus::Pending | PaymentStatus::Canceled => Ok(()),
@@ -133,7 +133,7 @@ impl Payment {
 }
 
 impl PaymentPatch {
-    /// To this status, and nothing else.
+    /// Creates a change to this status only.
     pub(crate) fn status(status: PaymentStatus) -> Self {
         Self {
             amount: None,

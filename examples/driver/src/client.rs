@@ -1,4 +1,4 @@
-//! Asks a product, one request at a time.
+//! A client that sends requests to a product, one at a time.
 
 use std::io::Read;
 
@@ -8,19 +8,19 @@ use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
-/// What was answered.
+/// A product's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
-    /// Names in lower case, and values, in their order.
+    /// The headers in their order: names in lower case, with their values.
     pub headers: Vec<(String, String)>,
-    /// The body: as JSON if it is that, else as a string.
+    /// The body: JSON if it parses as JSON, otherwise a string.
     pub body: Value,
 }
 
 impl Reply {
-    /// The one header of this name; none if there is none.
+    /// Returns the only header with this name. `None` if there is no such header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(other, _)| other == name);
@@ -29,21 +29,21 @@ impl Reply {
         value
     }
 
-    /// The text at this path of the body, such as `/keys/0/id`.
+    /// Returns the text at this path of the body, such as `/keys/0/id`.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
         let value = self.body.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_else(|| panic!("no text at {pointer}: {self:?}"))
     }
 
-    /// The items at this path of the body.
+    /// Returns the items at this path of the body.
     #[must_use]
     pub fn items(&self, pointer: &str) -> &[Value] {
         let value = self.body.pointer(pointer).and_then(Value::as_array);
         value.unwrap_or_else(|| panic!("no list at {pointer}: {self:?}"))
     }
 
-    /// The texts of this member of each item at this path.
+    /// Returns this member of each item at this path, as text.
     #[must_use]
     pub fn each(&self, pointer: &str, member: &str) -> Vec<&str> {
         let items = self.items(pointer).iter();
@@ -53,7 +53,7 @@ impl Reply {
     }
 }
 
-/// Sends requests to one server, with the same headers each.
+/// A client of one server that sends the same headers with each request.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
@@ -63,9 +63,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the server at `base`, such as `https://localhost:8443`, whose certificate is this one (PEM), if it
-    /// is one of its own. It takes a new connection for each request: a server may close one whose request it has not
-    /// read to its end.
+    /// Creates a client of the server at `base`, such as `https://localhost:8443`.
+    ///
+    /// `certificate` is the server's own certificate (PEM), if it has one. The client opens a new connection for each
+    /// request, since a server may close a connection if it has not read the request to its end.
     #[must_use]
     pub fn new(base: &str, certificate: Option<&[u8]>) -> Self {
         Self {
@@ -76,7 +77,7 @@ impl Client {
         }
     }
 
-    /// The same, keeping its connection for the next request.
+    /// Returns a client that keeps its connection for the next request.
     #[must_use]
     pub fn keeping_alive(&self) -> Self {
         Self {
@@ -85,7 +86,7 @@ impl Client {
         }
     }
 
-    /// The same, sending this header too.
+    /// Returns a client that also sends this header.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {
         let mut client = self.clone();
@@ -93,35 +94,35 @@ impl Client {
         client
     }
 
-    /// GET.
+    /// Sends a GET request.
     #[must_use]
     pub fn get(&self, path: &str) -> Reply {
         self.send("GET", path, None)
     }
 
-    /// POST, with a body of JSON.
+    /// Sends a POST request with a JSON body.
     #[must_use]
     pub fn post(&self, path: &str, body: &Value) -> Reply {
         self.send("POST", path, Some(body))
     }
 
-    /// Any method, with a body of JSON or none.
+    /// Sends a request with any method and an optional JSON body.
     #[must_use]
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
         let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
         self.send_bytes(method, path, body)
     }
 
-    /// Any method, with any body, or none.
+    /// Sends a request with any method and an optional body of any type.
     #[must_use]
     pub fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Reply {
         self.try_send_bytes(method, path, body).unwrap()
     }
 
-    /// The same, of a server that may close the connection over it.
+    /// Sends a request to a server that may close the connection without a response.
     ///
     /// # Errors
-    /// If it is not answered.
+    /// If there is no response.
     pub fn try_send_bytes(
         &self,
         method: &str,
@@ -139,7 +140,7 @@ impl Client {
         answered.map(reply)
     }
 
-    /// POST, with a body of JSON that is sent as it is read, and whose length nobody knows before.
+    /// Sends a POST request with a JSON body that is streamed from a reader, so its length is not known in advance.
     #[must_use]
     pub fn post_reader(&self, path: &str, body: impl Read + 'static) -> Reply {
         let request = self.request("POST", path);
@@ -148,8 +149,9 @@ impl Client {
         reply(self.agent.run(request).unwrap())
     }
 
-    /// GET, of a server that is being stopped: none if it was gone before it answered. What it has begun to answer has
-    /// to be whole.
+    /// Sends a GET request to a server that is being stopped. `None` if the server was gone before it responded.
+    ///
+    /// A response that has begun must be complete.
     #[must_use]
     pub fn get_while_served(&self, path: &str) -> Option<Reply> {
         let request = self.request("GET", path);
@@ -186,7 +188,7 @@ fn reply(mut response: Response<Body>) -> Reply {
         (name.to_string(), value.to_str().unwrap().to_owned())
     };
     let headers = response.headers().iter().map(header).collect();
-    // As much as any product answers.
+    // As large as any product's response.
     let body = response
         .body_mut()
         .with_config()
@@ -200,7 +202,7 @@ fn reply(mut response: Response<Body>) -> Reply {
     }
 }
 
-/// The client of somebody who has logged in with this code.
+/// Logs in with this code and returns the client of that person.
 #[must_use]
 pub fn office(client: &Client, code: &str) -> Client {
     let reply = client.post("/admin/login", &json!({ "code": code }));

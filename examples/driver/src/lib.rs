@@ -1,7 +1,7 @@
-//! Starts a product as a process of its own, and drives it: by the very [lines](Server::run_lines) that it prints, by a
-//! [program in Python](Server::run_python), and [by hand](Client).
+//! Starts a product as a separate process and drives it in three ways: with the [lines](Server::run_lines) that it
+//! prints, with a [Python program](Server::run_python), and with [single requests](Client).
 //!
-//! For tests alone: it panics where something is not as it has to be.
+//! For tests only: it panics if an expectation fails.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

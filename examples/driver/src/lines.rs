@@ -1,33 +1,33 @@
-//! The lines that a product prints, run as they are.
+//! Runs the lines that a product prints, unchanged.
 
 use serde_json::Value;
 
 use crate::Reply;
 
-/// A printed line: what it does, the status that is to be answered, and the line itself.
+/// A printed line: its purpose, the expected status, and the line itself.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// What it does.
+    /// The purpose of the line.
     pub what: String,
-    /// The status.
+    /// The expected status.
     pub status: u16,
     /// The line.
     pub line: String,
 }
 
-/// A line that was run, with what was answered.
+/// A line that was run, with the response.
 #[derive(Debug)]
 pub struct Ran {
-    /// What it did.
+    /// The purpose of the line.
     pub what: String,
-    /// What was answered.
+    /// The response.
     pub reply: Reply,
 }
 
-/// Between the outputs of two lines.
+/// The separator between the outputs of two lines.
 const MARK: &str = "@@ next line";
 
-/// The lines among what was printed: each stands below `# 200: what it does`.
+/// Finds the lines in the printed text: each one is below a `# 200: purpose`.
 pub(crate) fn heads(printed: &[String]) -> Vec<Wanted> {
     let read = |pair: &[String]| {
         let (status, what) = pair[0].strip_prefix("# ")?.split_once(": ")?;
@@ -61,7 +61,7 @@ pub(crate) fn ran(lines: &[Wanted], printed: &str) -> Vec<Ran> {
     lines.iter().zip(&answers).map(read).collect()
 }
 
-/// What `curl -i` printed.
+/// Parses the output of `curl -i`.
 fn reply(text: &str) -> Reply {
     let text = text.replace("\r\n", "\n");
     let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));

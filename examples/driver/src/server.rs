@@ -1,4 +1,4 @@
-//! A product as a process.
+//! A product running as a process.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -11,18 +11,18 @@ use tempfile::TempDir;
 use crate::Client;
 use crate::lines::{Ran, Wanted, heads, ran, script};
 
-/// A running product. Stopped, or else killed by its id, when it is dropped.
+/// A running product. On drop it is stopped or, if that fails, killed by its id.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     wanted: Vec<Wanted>,
     log: Option<JoinHandle<String>>,
-    /// Where its keys are, if that is for it alone.
+    /// The folder of its keys, if it is used by this server alone.
     folder: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts this program with these arguments and with no keys yet, and waits until it has printed its lines.
+    /// Starts this program with these arguments and without keys, and waits until it has printed its lines.
     #[must_use]
     pub fn start(program: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
@@ -31,14 +31,14 @@ impl Server {
         server
     }
 
-    /// The same with the keys in this file.
+    /// Starts this program as [`start`](Self::start) does, with the keys in this file.
     #[must_use]
     pub fn start_over(keys: &Path, program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
         let command = command
             .arg("--keys")
             .arg(keys)
-            // What it leaves behind when it is killed goes with the file.
+            // Files that it leaves behind when it is killed are removed with the keys.
             .env("TMPDIR", keys.parent().unwrap())
             .args(arguments)
             .stdout(Stdio::piped())
@@ -61,7 +61,7 @@ impl Server {
                 break;
             }
         }
-        // What it prints from here on is nobody's, but has to go somewhere.
+        // Nobody reads the rest of the output, but it must be consumed.
         thread::spawn(move || printed.for_each(drop));
         let wanted = heads(&lines);
         let log = Some(log);
@@ -73,14 +73,15 @@ impl Server {
         }
     }
 
-    /// The lines that it printed, in their order.
+    /// Returns the printed lines, in their order.
     #[must_use]
     pub fn lines(&self) -> &[Wanted] {
         &self.wanted
     }
 
-    /// Runs all the lines in one shell, as somebody would who pastes them, and checks that each status is as it was
-    /// said to be. It needs [`BASH`](crate::BASH) and [`CURL`](crate::CURL).
+    /// Runs all lines in one shell, like a person who pastes them, and checks that each status is as announced.
+    ///
+    /// It needs [`BASH`](crate::BASH) and [`CURL`](crate::CURL).
     #[must_use]
     pub fn run_lines(&self) -> Vec<Ran> {
         let mut bash = Command::new("bash");
@@ -89,7 +90,7 @@ impl Server {
         ran(&self.wanted, &String::from_utf8(output.stdout).unwrap())
     }
 
-    /// Runs a program in Python, which finds what it needs in these variables. It needs [`REQUESTS`](crate::REQUESTS).
+    /// Runs a Python program with these environment variables. It needs [`REQUESTS`](crate::REQUESTS).
     pub fn run_python(&self, program: &str, variables: &[(&str, &str)]) {
         let mut python = Command::new("python3");
         let python = python.arg(program).envs(variables.iter().copied());
@@ -102,13 +103,13 @@ impl Server {
         );
     }
 
-    /// A client of the server at this address, as [`Client::new`] has it.
+    /// Returns a client of the server at its address, as [`Client::new`] creates it.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(&self.base(), None)
     }
 
-    /// Where it can be reached, as its first line says.
+    /// Returns the server's base URL, which its first line contains.
     #[must_use]
     pub fn base(&self) -> String {
         let words = self.wanted[0].line.split_whitespace();
@@ -122,7 +123,7 @@ impl Server {
         url[..path].to_owned()
     }
 
-    /// The one-time code in the first line that logs this person in.
+    /// Returns the one-time code from the first line that logs this person in.
     #[must_use]
     pub fn code_of(&self, who: &str) -> String {
         let line = self.wanted.iter().find(|one| one.what.contains(who));
@@ -133,19 +134,19 @@ impl Server {
         rest.split_once('"').unwrap().0.to_owned()
     }
 
-    /// Kills it, as a machine that loses its power would end it.
+    /// Kills the server without warning, as in a power failure.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop as Ctrl-C does, and waits until it has: a minute at most.
+    /// Asks the server to stop, like Ctrl-C, and waits up to a minute until it has.
     #[must_use]
     pub fn stop(mut self) -> ExitStatus {
         self.end()
     }
 
-    /// The same, and what it has told its operator: all that it wrote to standard error.
+    /// Stops the server and returns everything that it wrote to standard error for its operator.
     #[must_use]
     pub fn stop_and_read_log(mut self) -> String {
         assert!(self.end().success());
@@ -167,13 +168,13 @@ impl Server {
         }
     }
 
-    /// Sends it what Ctrl-C sends.
+    /// Sends the signal of Ctrl-C.
     pub fn interrupt(&self) {
         assert!(interrupt(self.child.id()).unwrap().success());
     }
 }
 
-/// Sends SIGINT by the shell's own `kill`, as not every machine has the program.
+/// Sends SIGINT with the shell's built-in `kill`, since not every machine has the program.
 fn interrupt(id: u32) -> io::Result<ExitStatus> {
     Command::new("sh")
         .args(["-c", &format!("kill -INT {id}")])
@@ -182,7 +183,7 @@ fn interrupt(id: u32) -> io::Result<ExitStatus> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Asked first, so that it leaves nothing behind. All of this fails if it has ended already, which is as well.
+        // Ask first, so that it leaves nothing behind. If it has already ended, all of this fails, which is fine.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = interrupt(self.child.id());
         }

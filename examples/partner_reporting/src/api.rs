@@ -1,4 +1,4 @@
-//! What keys open: rollups of a partner, and reports of its clients and their users.
+//! The routes for keys: a partner's rollups, and reports on its clients and their users.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use keyward::verifier::{Grant, Requirement};
 
 use crate::data::{Client, Completion, Counts, Entry, Month, Partners, User, trends};
 
-/// What keys can be restricted in.
+/// The kind of resource that keys can be restricted in.
 const CLIENT: &str = "client";
 
 type Data = State<Arc<Partners>>;
 
-/// The routes, each behind a key with full access; where one names a client, behind one that may reach that client.
+/// Returns the routes, each of which requires a key with full access. If a route names a client, the key must also be
+/// permitted that client.
 pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Router, KeyInError> {
     let edge = Edge::new(keyward)
         .accept(KeyIn::header("X-API-Key")?)
@@ -62,7 +63,7 @@ pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Rout
         .with_state(Arc::clone(partners)))
 }
 
-/// The clients of the key's partner that the key may reach.
+/// Returns the clients of the key's partner that the key is permitted.
 fn reached<'a>(partners: &'a Partners, caller: &'a Caller) -> Vec<&'a Client> {
     let only = caller.only(CLIENT);
     let clients = partners.clients_of(caller.tenant());
@@ -155,7 +156,7 @@ async fn one_user(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<User>, StatusCode> {
-    // Another partner's user is nobody here.
+    // Another partner's user does not exist here.
     let users = reached(&partners, &caller)
         .into_iter()
         .flat_map(|client| &client.users);

@@ -1,4 +1,5 @@
-//! Made-up partners, the same at each start: their clients, and what those clients' users learned and fell for.
+//! Made-up partners, the same at each start: their clients, and the training and phishing results of those clients'
+//! users.
 
 use keyward::key::TenantId;
 use serde::Serialize;
@@ -28,10 +29,10 @@ const LAST: [&str; 7] = [
 ];
 const TRADES: [&str; 6] = ["Dental", "Logistics", "Bakery", "Law", "Clinic", "Foundry"];
 
-/// Clicks from which somebody counts as a repeat offender.
+/// Number of clicks from which a user counts as a repeat offender.
 const REPEATED: usize = 3;
 
-/// When something happened, and what came of it.
+/// The time of an event, and its result.
 type Shown = (String, Option<String>);
 
 /// All partners' data.
@@ -40,7 +41,7 @@ pub(crate) struct Partners {
     clients: Vec<Client>,
 }
 
-/// One client of a partner's, such as a dentist whose network the partner looks after.
+/// A client of a partner, such as a dentist whose network the partner maintains.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Client {
     pub(crate) id: String,
@@ -51,7 +52,7 @@ pub(crate) struct Client {
     pub(crate) users: Vec<User>,
 }
 
-/// Somebody who works for a client.
+/// A person who works for a client.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct User {
     pub(crate) id: String,
@@ -63,7 +64,7 @@ pub(crate) struct User {
     phishing: Vec<Phish>,
 }
 
-/// A course that somebody is to take.
+/// A course assigned to a user.
 #[derive(Debug, Clone, Serialize)]
 struct Assignment {
     course: &'static str,
@@ -74,7 +75,7 @@ struct Assignment {
     certificate: Option<String>,
 }
 
-/// A made-up mail that somebody was sent.
+/// A made-up mail that was sent to a user.
 #[derive(Debug, Clone, Serialize)]
 struct Phish {
     campaign: &'static str,
@@ -83,7 +84,7 @@ struct Phish {
     was_reported: bool,
 }
 
-/// How many of everything there are.
+/// Counts of everything.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Counts {
     clients: usize,
@@ -103,7 +104,7 @@ pub(crate) struct Month {
     clicked: usize,
 }
 
-/// One line of a report: of a user and what it is about.
+/// One line of a report: a user and one item.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -115,7 +116,7 @@ pub(crate) struct Entry {
     value: Option<String>,
 }
 
-/// How far a client's users have come in one course.
+/// The progress of a client's users in one course.
 #[derive(Debug, Serialize)]
 pub(crate) struct Completion {
     course: &'static str,
@@ -124,14 +125,14 @@ pub(crate) struct Completion {
 }
 
 impl Partners {
-    /// 2 partners, 12 clients each, of 30 to 74 users.
+    /// Creates 2 partners with 12 clients each, of 30 to 74 users.
     pub(crate) fn made_up() -> Self {
         let of = |partner: Partner| (1..=12).map(move |number| Client::made_up(partner, number));
         let clients = of(Partner::Contoso).chain(of(Partner::Northwind)).collect();
         Self { clients }
     }
 
-    /// A partner's clients.
+    /// Returns a partner's clients.
     pub(crate) fn clients_of<'a>(
         &'a self,
         tenant: &'a TenantId,
@@ -140,13 +141,14 @@ impl Partners {
         clients.filter(|client| client.partner.is(tenant))
     }
 
-    /// A partner's client.
+    /// Returns a partner's client.
     pub(crate) fn client(&self, tenant: &TenantId, id: &str) -> Option<&Client> {
         let mut clients = self.clients.iter();
         clients.find(|client| client.id == id && client.partner.is(tenant))
     }
 
-    /// The client that somebody works for, if it is this partner's: else a key could find out who works for others.
+    /// Returns the client that a user works for, if it is this partner's. Otherwise a key could find out who works
+    /// for others.
     pub(crate) fn client_of_user(&self, tenant: &TenantId, user: &str) -> Option<&str> {
         let clients = self
             .clients
@@ -313,7 +315,7 @@ impl User {
 }
 
 impl Counts {
-    /// Both together.
+    /// Adds two counts.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             clients: self.clients + other.clients,
@@ -327,7 +329,7 @@ impl Counts {
     }
 }
 
-/// What happened in each of the months that there is data of, at these clients.
+/// Returns the counts of these clients for each month with data.
 pub(crate) fn trends(clients: &[&Client]) -> Vec<Month> {
     let users = || clients.iter().flat_map(|client| &client.users);
     let months = (1..=6).map(|month| format!("2026-{month:02}"));

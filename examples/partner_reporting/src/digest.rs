@@ -1,4 +1,4 @@
-//! An integration that is built in: it reads the rollups of a partner, and owns the key that it does so with.
+//! A built-in integration: it reads a partner's rollups and owns the key that it uses.
 
 use std::error::Error;
 
@@ -14,8 +14,9 @@ use tower::ServiceExt as _;
 
 use crate::office::Partner;
 
-/// Gives the digest its key, which no person does, and reads what it would send. Nothing that is stored holds the key
-/// of the last time, so it is given a successor at each start.
+/// Issues the digest's key, which no person does, and reads the data that the digest would send.
+///
+/// The store does not contain the key's text, so each start issues a successor.
 pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Error>> {
     let tenant = Partner::Northwind.tenant()?;
     let ceiling = Ceiling::Limited(Limits::new(Access::Full));
@@ -28,10 +29,10 @@ pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Er
             let id = last.id();
             manager.rotate(&digest, &tenant, id, Overlap::None).await?
         }
-        // An administrator has ended it, or switched it off: that holds.
+        // An administrator has revoked or suspended it, and that must hold.
         Some(_) => return Ok(()),
         None => {
-            // One key serves several integrations; its owner is the one that was there first.
+            // One key serves several integrations. Its owner is the first of them.
             let mut serves = Map::new();
             serves.insert(
                 "serves".to_owned(),

@@ -4,7 +4,7 @@
 //! cargo run -p partner_reporting
 //! ```
 //! A partner's key reaches all clients of that partner, or one of them. Partner-level administrators manage the keys,
-//! client-level ones do not even see them, and one integration that is built in owns a key that no person issued.
+//! client-level administrators cannot even see them, and one built-in integration owns a key that no person issued.
 
 mod api;
 mod data;
@@ -62,12 +62,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     )
     .with_graceful_shutdown(stop)
     .await?;
-    // All that was answered is committed; how keys were used since the last minute is handed on now.
+    // All answered changes are committed already. This writes the usage of the last minute.
     keyward.flush_usage().await?;
     Ok(())
 }
 
-/// What a person can try, in this order.
+/// The lines that a person can try, in this order.
 fn lines(url: &str, northwind: &str, client: &str, contoso: &str) -> Vec<Line> {
     let log_in = |code: &str| {
         format!(

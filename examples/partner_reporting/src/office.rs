@@ -1,4 +1,4 @@
-//! Who manages the keys, and how.
+//! The people who manage keys, and their permissions.
 
 use axum::extract::{Path, Query, State};
 use axum::middleware::map_response;
@@ -17,7 +17,7 @@ use keyward::manager::{
 };
 use serde::Deserialize;
 
-/// A partner: whose keys they are.
+/// A partner: the tenant of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Partner {
     Northwind,
@@ -32,7 +32,7 @@ impl Partner {
         }
     }
 
-    /// What the ids of its clients begin with.
+    /// Returns the prefix of the ids of its clients.
     pub(crate) const fn short(self) -> &'static str {
         match self {
             Self::Northwind => "nw",
@@ -49,14 +49,14 @@ impl Partner {
     }
 }
 
-/// Somebody who can log in.
+/// A person who can log in.
 #[derive(Debug, Clone)]
 pub(crate) struct PartnerPerson {
     actor: Actor,
     tenant: TenantId,
 }
 
-/// What stands before the names of those who may manage keys. A real product would ask its own list of people.
+/// Name prefixes that say whether a person may manage keys. A real product would consult its own list of people.
 const PARTNER_LEVEL: &str = "partner-admin/";
 const CLIENT_LEVEL: &str = "client-admin/";
 
@@ -95,8 +95,8 @@ impl Person for PartnerPerson {
     }
 }
 
-/// Partner-level administrators may do everything with their partner's keys, integrations may issue and rotate their
-/// own, and nobody else may do anything, not even look.
+/// A policy under which partner-level administrators may do everything with their partner's keys, integrations may
+/// issue and rotate their own, and all others may do nothing, not even list keys.
 #[derive(Debug)]
 pub(crate) struct Administrators;
 
@@ -120,7 +120,8 @@ impl Policy for Administrators {
     }
 }
 
-/// What the form asks for: a title. All else is as this product has it; a key of one client is for those who want it.
+/// The fields of the form: a title, and an optional client. The product sets all other properties; a key of one
+/// client is for customers who want it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IssueForm {

@@ -1,4 +1,4 @@
-//! The office in actix.
+//! The office's extractors and responses for actix.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -1,4 +1,4 @@
-//! The office in axum.
+//! The office's extractors and responses for axum.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,8 +31,8 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// Lets no cache keep what is answered: an office's lists are for whoever is logged in, and caches know nothing of
-/// `X-Session`.
+/// Forbids caching of responses: an office's lists are for the logged-in person, and caches do not know that
+/// `X-Session` is a credential.
 pub async fn kept_by_no_cache(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response

@@ -1,8 +1,8 @@
-//! What the three products share that has nothing to do with keys: a small [login](Logins), [pages](Paging) of made-up
+//! Code that the three products share and that is not about keys: a small [login](Logins), [pages](Paging) of made-up
 //! data, the [lines](Line) that are printed at start, and a clean [stop](stopped).
 //!
-//! [`Office`] is what stands between a product's management endpoints and the
-//! [`KeyManager`](keyward::manager::KeyManager): it finds out who asks.
+//! [`Office`] connects a product's management endpoints to the [`KeyManager`](keyward::manager::KeyManager): it
+//! determines which person sent the request.
 
 #[cfg(feature = "actix")]
 mod actix;
@@ -28,16 +28,16 @@ use std::path::PathBuf;
 
 use keyward::http::RejectionEvent;
 
-/// Where to listen: what follows `--listen` on the command line, or this address.
+/// Returns the address to listen on: the value of `--listen` on the command line, or this default.
 ///
 /// # Errors
-/// If that is no address.
+/// If the value is not an address.
 pub fn listen_address(default: &str) -> Result<SocketAddr, AddrParseError> {
     argument("--listen").as_deref().unwrap_or(default).parse()
 }
 
-/// The file that a product keeps its keys in: what follows `--keys` on the command line, or this one, in the folder in
-/// which it was started.
+/// Returns the file of a product's keys: the value of `--keys` on the command line, or this default in the folder in
+/// which the product was started.
 #[must_use]
 pub fn keys_file(default: &str) -> PathBuf {
     argument("--keys")
@@ -45,20 +45,20 @@ pub fn keys_file(default: &str) -> PathBuf {
         .into()
 }
 
-/// What follows this name on the command line; none if it is not there.
+/// Returns the value that follows this name on the command line. `None` if the name is absent.
 #[must_use]
 pub fn argument(name: &str) -> Option<String> {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     arguments.nth(1)
 }
 
-/// Tells the operator why a request was refused, on standard error.
+/// Reports the reason of a refusal to the operator, on standard error.
 #[expect(clippy::print_stderr, reason = "the log of an example")]
 pub fn tell_operator(event: &RejectionEvent<'_>) {
     let client = event
         .client
         .map_or_else(String::new, |client| format!(", from {client}"));
-    // What people call it is known of keys that were good.
+    // The title is known only for keys that were valid.
     let key = match (event.grant, event.key_id()) {
         (Some(grant), _) => format!(", of key {} ({})", grant.key_id(), grant.title()),
         (None, Some(id)) => format!(", of key {id}"),
@@ -70,11 +70,13 @@ pub fn tell_operator(event: &RejectionEvent<'_>) {
     }
 }
 
-/// Waits until the program is asked to stop: by Ctrl-C, or by SIGTERM as a service manager does it. Whoever asks once
-/// this has returned is heard, though nobody waits yet: call it before saying how the program is stopped.
+/// Returns a future that completes when the program is asked to stop, by Ctrl-C or by SIGTERM from a service manager.
+///
+/// A signal that arrives before the future is polled is not lost: call this before telling people how to stop the
+/// program.
 ///
 /// # Errors
-/// If the system does not let it listen.
+/// If the system does not allow it to listen for signals.
 pub fn stopped() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let (mut interrupted, mut terminated) = {
@@ -106,7 +108,7 @@ mod tests {
         for signal in ["-INT", "-TERM"] {
             let stopped = super::stopped().unwrap();
             let own = std::process::id().to_string();
-            // Without a handler it ends this program.
+            // Without a handler, the signal ends this program.
             let kill = format!("kill {signal} {own}");
             let sent = Command::new("sh").args(["-c", &kill]).status();
             assert!(sent.unwrap().success());

@@ -1,28 +1,28 @@
-//! What a product prints at start, to be pasted into a shell.
+//! Lines that a product prints at start, to be pasted into a shell.
 
-/// One line for a shell, and what comes of it.
+/// A line for a shell, and the expected status.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What it does.
+    /// The purpose of the line.
     pub what: &'static str,
-    /// The status that is answered.
+    /// The expected status.
     pub status: u16,
     /// The line.
     pub line: String,
 }
 
-/// Bodies do not end in one.
+/// Response bodies do not end with a newline.
 const NEWLINE: &str = "; echo";
 
 impl Line {
-    /// A line that asks for what is answered with this status.
+    /// Creates a line for a request that is answered with this status.
     #[must_use]
     pub fn new(status: u16, what: &'static str, line: impl Into<String>) -> Self {
         let line = format!("{}{NEWLINE}", line.into());
         Self { what, status, line }
     }
 
-    /// The same, which also keeps members of what is answered in variables of the shell.
+    /// Also stores members of the response in shell variables.
     #[must_use]
     pub fn keeping(self, kept: &[(&str, &str)]) -> Self {
         let keep = |(member, variable): &(&str, &str)| {
@@ -35,7 +35,7 @@ impl Line {
     }
 }
 
-/// Prints the lines, each below what it does, and how to stop.
+/// Prints the lines, each below its purpose, and explains how to stop.
 #[expect(clippy::print_stdout, reason = "it is what a person is to see")]
 pub fn print(heading: &str, lines: &[Line]) {
     println!("{heading}\nPaste these lines into a shell, one after the other:\n");

@@ -1,4 +1,4 @@
-//! Who is logged in.
+//! Logins with one-time codes, and sessions.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,11 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-/// How long a session lasts.
+/// Lifetime of a session.
 const SESSION: Duration = Duration::from_hours(12);
 
-/// Codes that log one person in, once, and the sessions that came of them. Both are kept as SHA-256, which is also how
-/// they are looked up: how long that takes says nothing of the text.
+/// One-time codes that each log one person in, and the resulting sessions.
+///
+/// Both are stored and looked up as SHA-256, so the duration of a look-up reveals nothing about the text.
 pub struct Logins<P> {
     open: Mutex<Open<P>>,
 }
@@ -24,26 +25,26 @@ struct Open<P> {
 }
 
 impl<P: Clone> Logins<P> {
-    /// Nobody, yet.
+    /// Creates logins without any code or session.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A code with which this person can log in, once.
+    /// Creates a code with which this person can log in once.
     ///
     /// # Errors
-    /// If the operating system has no random bytes to give.
+    /// If the operating system cannot provide random bytes.
     pub fn invite(&self, person: P) -> Result<String, getrandom::Error> {
         let code = random_text()?;
         self.open().codes.insert(digest(&code), person);
         Ok(code)
     }
 
-    /// The session that this code opens, which is then used up; none if nobody was given it, or it is used up already.
+    /// Opens a session with this code, which is then used up. `None` if the code is unknown or already used.
     ///
     /// # Errors
-    /// As [`invite`](Self::invite); the code is good for another try then.
+    /// As for [`invite`](Self::invite); the code can then be tried again.
     pub fn log_in(&self, code: &str) -> Result<Option<String>, getrandom::Error> {
         let session = random_text()?;
         let mut open = self.open();
@@ -56,7 +57,7 @@ impl<P: Clone> Logins<P> {
         Ok(Some(session))
     }
 
-    /// Whose session it is, if it is one.
+    /// Returns the person of this session. `None` if the session does not exist or has ended.
     #[must_use]
     pub fn person(&self, session: &str) -> Option<P> {
         let open = self.open();

@@ -1,4 +1,4 @@
-//! Between a product's management endpoints and the manager of its keys.
+//! Connects a product's management endpoints to its key manager.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,27 +16,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::Logins;
 
-/// Somebody who can log in to a product.
+/// A person who can log in to a product.
 pub trait Person: Clone + Send + Sync + 'static {
-    /// As whom they ask for things to be done with keys.
+    /// Returns the actor of the person's requests to the key manager.
     fn actor(&self) -> Actor;
 
-    /// Whose keys they see.
+    /// Returns the tenant of the keys that the person sees.
     fn tenant(&self) -> &TenantId;
 }
 
-/// Where a product's keys are managed, by whoever is logged in. Cheap to clone.
+/// A product's office, in which logged-in persons manage keys. Cheap to clone.
 pub struct Office<P> {
     keyward: Keyward,
     logins: Arc<Logins<P>>,
 }
 
-/// The text that a logged-in person sends in `X-Session`, and from where.
+/// The session text that a logged-in person sends in `X-Session`, with the client's address.
 #[derive(Clone, Default)]
 pub struct Session {
-    /// What was sent, if anything was.
+    /// The text, if one was sent.
     pub text: Option<String>,
-    /// From where, for the log of events.
+    /// The client's address, for the event log.
     pub client: Option<IpAddr>,
 }
 
@@ -46,15 +46,15 @@ pub struct CodeForm {
     code: String,
 }
 
-/// What a person is told who has logged in.
+/// The response to a login.
 #[derive(Serialize)]
 pub struct LoggedIn {
-    /// To be sent in `X-Session`.
+    /// The text to send in `X-Session`.
     session: String,
 }
 
-/// How long a key and its successor are both good: so many seconds, 0 for not at all; without a number, until the old
-/// one is revoked.
+/// The time for which both a key and its successor are valid, in seconds. 0: not at all. Without a number: until the
+/// old key is revoked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateForm {
@@ -62,16 +62,16 @@ pub struct RotateForm {
     overlap_seconds: Option<u64>,
 }
 
-/// Which page of the list of keys: the one that begins where another one's `next` says.
+/// The page of the list of keys that begins at another page's `next`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
-    /// That `next`; none for the first page.
+    /// The `next` of the page before. `None` for the first page.
     #[serde(default)]
     pub after: Option<PageCursor>,
 }
 
-/// Which events to read: those after a number.
+/// The events to read: those after a number.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventQuery {
@@ -79,39 +79,39 @@ pub struct EventQuery {
     after: u64,
 }
 
-/// Why something was not done.
+/// The reason why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
-    /// Nobody is logged in, or no longer.
+    /// No person is logged in, or the session has ended.
     #[error("log in first")]
     NotLoggedIn,
-    /// What a form holds cannot be: told to whoever filled it in.
+    /// A form has an invalid value. The person who filled it in sees the text.
     #[error("{0}")]
     Form(String),
-    /// The operating system has no random bytes to give.
+    /// The operating system cannot provide random bytes.
     #[error(transparent)]
     Random(#[from] getrandom::Error),
-    /// The manager did not do it.
+    /// The manager refused or failed.
     #[error(transparent)]
     Manage(#[from] ManageError),
 }
 
-/// How a person who is not logged in can be (RFC 9110 §11.6.1).
+/// The challenge for a person who is not logged in (RFC 9110 §11.6.1).
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) const CHALLENGE: &str = r#"Session realm="office", in="header", name="X-Session""#;
 
 impl NotDone {
-    /// That a form holds what cannot be.
+    /// Creates the error for an invalid value in a form.
     pub fn form(error: impl fmt::Display) -> Self {
         Self::Form(error.to_string())
     }
 }
 
-/// Most events in one answer.
+/// Maximum number of events in one response.
 const EVENTS: usize = 100;
 
 impl<P: Person> Office<P> {
-    /// Where the keys of this Keyward are managed.
+    /// Creates the office for this Keyward's keys.
     #[must_use]
     pub fn new(keyward: &Keyward) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl<P: Person> Office<P> {
         }
     }
 
-    /// A code with which this person can log in, once.
+    /// Creates a code with which this person can log in once.
     ///
     /// # Errors
     /// [`NotDone::Random`].
@@ -128,7 +128,7 @@ impl<P: Person> Office<P> {
         Ok(self.logins.invite(person)?)
     }
 
-    /// Opens a session, and uses up the code.
+    /// Opens a session and uses up the code.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -138,7 +138,7 @@ impl<P: Person> Office<P> {
         Ok(LoggedIn { session })
     }
 
-    /// Who asks.
+    /// Returns the person who sent a request.
     ///
     /// # Errors
     /// [`NotDone::NotLoggedIn`].
@@ -148,7 +148,7 @@ impl<P: Person> Office<P> {
         person.ok_or(NotDone::NotLoggedIn)
     }
 
-    /// Issues the key that a form asks for, which is made into one for the person's tenant.
+    /// Issues the key that `new` builds from a form for the person's tenant.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -163,7 +163,7 @@ impl<P: Person> Office<P> {
         Ok(manager.issue(&acting(&person, session), new).await?)
     }
 
-    /// A page of the person's tenant's keys.
+    /// Returns a page of the keys of the person's tenant.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -183,7 +183,7 @@ impl<P: Person> Office<P> {
         Ok(list.view(OffsetDateTime::now_utc()))
     }
 
-    /// Gives a key a successor.
+    /// Issues a successor for a key.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -203,7 +203,7 @@ impl<P: Person> Office<P> {
         Ok(manager.rotate(&actor, person.tenant(), id, overlap).await?)
     }
 
-    /// Switches a key off, until it is resumed.
+    /// Suspends a key until it is resumed.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -214,7 +214,7 @@ impl<P: Person> Office<P> {
         Ok(suspended.view(OffsetDateTime::now_utc()))
     }
 
-    /// Switches a suspended key on again.
+    /// Resumes a suspended key.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -225,7 +225,7 @@ impl<P: Person> Office<P> {
         Ok(resumed.view(OffsetDateTime::now_utc()))
     }
 
-    /// Revokes a key, for good.
+    /// Revokes a key for good.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -236,7 +236,7 @@ impl<P: Person> Office<P> {
         Ok(manager.revoke(&actor, person.tenant(), id, reason).await?)
     }
 
-    /// What was done with the person's tenant's keys.
+    /// Returns the events of the person's tenant.
     ///
     /// # Errors
     /// [`NotDone`].
@@ -252,7 +252,7 @@ impl<P: Person> Office<P> {
     }
 }
 
-/// The person, with the address that the request came from.
+/// Returns the person's actor, with the client's address if it is known.
 fn acting<P: Person>(person: &P, session: &Session) -> Actor {
     match session.client {
         Some(client) => person.actor().from_address(client),

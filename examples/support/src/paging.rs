@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which part of a list is asked for, as a query: `?limit=50&after=…`.
+/// The requested part of a list, as a query: `?limit=50&after=…`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Paging {
@@ -16,7 +16,7 @@ pub struct Paging {
 #[derive(Debug, Clone, Serialize)]
 pub struct Paged<T> {
     items: Vec<T>,
-    /// To be sent as `after`; none if this is the end.
+    /// The value to send as `after`. `None` at the end of the list.
     next: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl Paging {
     const LIMIT: usize = 50;
     const MAX_LIMIT: usize = 200;
 
-    /// The part that is asked for, of items in the ascending order of their ids.
+    /// Returns the requested part of these items, which are in ascending order of their ids.
     pub fn page<T>(&self, items: impl IntoIterator<Item = T>, id: impl Fn(&T) -> &str) -> Paged<T> {
         let limit = self.limit.unwrap_or(Self::LIMIT).clamp(1, Self::MAX_LIMIT);
         let is_after = |item: &T| self.after.as_deref().is_none_or(|after| id(item) > after);

@@ -1,4 +1,4 @@
-//! What keys open: a workspace's projects and blueprints, its editions, and the files made of them.
+//! The routes for keys: a workspace's projects and blueprints, its editions, and their output files.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::scopes::{
     READ_BLUEPRINTS, READ_EDITIONS, READ_OUTPUTS, READ_WORKSPACE, WRITE_EDITIONS, WRITE_OUTPUTS,
 };
 
-/// What keys can be restricted in.
+/// The kind of resource that keys can be restricted in.
 pub(crate) const PROJECT: &str = "project";
 
 const MAX_REQUEST_BYTES: u64 = 5_000_000;
@@ -30,8 +30,8 @@ const MAX_RESPONSE_BYTES: u64 = 10_000_000;
 
 type Data = State<Arc<Workspaces>>;
 
-/// The routes, each behind a key that holds its scope; where one names a project, or what belongs to one, behind one
-/// that may reach that project.
+/// Returns the routes, each of which requires a key with its scope. If a route names a project, or an object of one,
+/// the key must also be permitted that project.
 pub(crate) fn routes(keyward: &Keyward, workspaces: &Arc<Workspaces>, proxies: Proxies) -> Router {
     let edge = Edge::new(keyward)
         .accept(KeyIn::bearer())
@@ -97,14 +97,14 @@ pub(crate) fn routes(keyward: &Keyward, workspaces: &Arc<Workspaces>, proxies: P
             "/v1/outputs/{id}/download",
             keys.get(need(READ_OUTPUTS).bind(PROJECT, of_output), download),
         )
-        // Whoever asks for what is not there with a key in clear is to be told so, too.
+        // A request without TLS for a route that does not exist must get the same refusal.
         .fallback_service(keys.get(Requirement::any_key(), nothing))
-        // The bound of the keys' own layer is the one that counts; axum's is lower.
+        // The key layer's bound counts. axum's own bound is lower.
         .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(workspaces))
 }
 
-/// The project that what `{id}` names belongs to, as it is known before anything acts.
+/// Returns the project of the object that `{id}` names, before the handler acts.
 fn belonging(
     workspaces: &Arc<Workspaces>,
     project_of: fn(&Workspaces, &str) -> Option<String>,
@@ -112,23 +112,23 @@ fn belonging(
     let workspaces = Arc::clone(workspaces);
     lookup_for(path("id"), move |grant: &Grant, id| {
         let project = project_of(&workspaces, &id);
-        // What is another workspace's is nothing here, or a restricted key could find out what there is.
+        // Another workspace's object does not exist here, or a restricted key could find out which objects exist.
         let project = project.filter(|id| workspaces.project(grant.tenant(), id).is_some());
         async move { Ok::<_, Infallible>(project) }
     })
 }
 
-/// Where a new edition goes.
+/// The project of a new edition.
 ///
-/// It stands in the query, not in the body: a guard decides before any of the body has come, and a handler that found
-/// out from the body would decide for itself. What the body says of it may only agree.
+/// It is in the query, not in the body: a guard decides before any of the body has come, and a handler that read the
+/// project from the body would have to decide by itself. A project in the body may only agree.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Place {
     project: String,
 }
 
-/// Read as the handler reads it, so that both mean the same project; named twice, it is none.
+/// Reads the project as the handler does, so that both use the same one. `None` if the query names it twice.
 fn project_in_query(parts: &Parts) -> Option<String> {
     let query = Query::<Place>::try_from_uri(&parts.uri);
     query.ok().map(|Query(place)| place.project)

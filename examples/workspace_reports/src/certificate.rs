@@ -1,4 +1,4 @@
-//! The certificate that the product serves with.
+//! The product's TLS certificate.
 
 use std::error::Error;
 use std::fs;
@@ -9,8 +9,10 @@ use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
-/// A certificate for this machine, signed by itself. It stands in a folder of its own for whoever has to be told to
-/// believe it; its private key is in memory alone.
+/// A self-signed certificate for this machine.
+///
+/// The certificate is in a folder of its own, for clients that must be told to trust it. Its private key exists only
+/// in memory.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     folder: TempDir,
@@ -18,7 +20,7 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// A new one, and what serves with it.
+    /// Creates a certificate, and the configuration that serves with it.
     pub(crate) async fn make() -> Result<(Self, RustlsConfig), Box<dyn Error>> {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
@@ -32,12 +34,12 @@ impl Certificate {
         Ok((Self { folder, path }, config))
     }
 
-    /// Where it stands, in PEM.
+    /// Returns the path of the certificate, in PEM.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes its folder; dropping it does so too, and tells nobody if it cannot.
+    /// Removes the folder. Dropping the certificate does so too, but ignores errors.
     pub(crate) fn remove(self) -> io::Result<()> {
         self.folder.close()
     }

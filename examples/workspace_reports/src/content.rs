@@ -1,4 +1,4 @@
-//! What stands in editions, and in the files that are made of them: made up of their ids.
+//! Made-up contents of editions and output files, derived from their ids.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::data::{Edition, Output};
 const SECTIONS: [&str; 3] = ["figures", "risks", "summary"];
 const FIELDS: [&str; 4] = ["Revenue", "Costs", "Headcount", "Emissions"];
 
-/// Rows of a section.
+/// Number of rows of a section.
 const ROWS: usize = 120;
 
 /// A part of an edition.
@@ -21,7 +21,7 @@ pub(crate) struct Section {
     rows: usize,
 }
 
-/// A value that has a name.
+/// A named value.
 #[derive(Debug, Serialize)]
 pub(crate) struct Field {
     name: &'static str,
@@ -36,7 +36,7 @@ pub(crate) struct Row {
     value: usize,
 }
 
-/// The section of this name, if every edition has one.
+/// Returns the section with this name. `None` if editions have no such section.
 pub(crate) fn section(edition: &Edition, name: &str) -> Option<Section> {
     let name = SECTIONS.into_iter().find(|other| *other == name)?;
     let seed = seed(&edition.summary.id);
@@ -52,7 +52,7 @@ pub(crate) fn section(edition: &Edition, name: &str) -> Option<Section> {
     })
 }
 
-/// Its rows.
+/// Returns the rows of a section.
 pub(crate) fn rows(section: &Section) -> impl Iterator<Item = Row> {
     let seed = seed(&section.edition) + section.name.len();
     (1..=section.rows).map(move |number| Row {
@@ -62,7 +62,7 @@ pub(crate) fn rows(section: &Section) -> impl Iterator<Item = Row> {
     })
 }
 
-/// The file that an output is: comma-separated values, and how many rows there were at the end.
+/// Returns the file of an output: comma-separated values, with the number of rows at the end.
 pub(crate) fn file(output: &Output) -> String {
     let seed = seed(&output.id);
     let mut file = String::from("output,row,value\n");

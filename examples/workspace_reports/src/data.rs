@@ -1,5 +1,5 @@
-//! Made-up workspaces, the same at each start: their projects, blueprints, editions and outputs. What is created and
-//! submitted is kept until the program ends.
+//! Made-up workspaces, the same at each start: their projects, blueprints, editions and outputs. New and submitted
+//! editions are kept until the program ends.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,7 +14,7 @@ const BLUEPRINTS: [&str; 3] = ["Quarterly report", "Board pack", "Sustainability
 /// Editions of each blueprint, at start.
 const EDITIONS: usize = 12;
 
-/// Rows in an output, and in the one that is longer than responses may be.
+/// Rows in an output, and rows in the output that exceeds the bound on responses.
 const ROWS: usize = 20_000;
 const TOO_MANY_ROWS: usize = 250_000;
 
@@ -26,15 +26,15 @@ pub(crate) struct Workspaces {
     changing: RwLock<Changing>,
 }
 
-/// What requests change.
+/// The data that requests change.
 #[derive(Debug, Default)]
 struct Changing {
     editions: BTreeMap<String, Edition>,
-    /// Which edition each is of.
+    /// The edition of each output.
     outputs: BTreeMap<String, String>,
 }
 
-/// What a workspace reports on.
+/// A project that a workspace reports on.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Project {
     pub(crate) id: String,
@@ -43,7 +43,7 @@ pub(crate) struct Project {
     workspace: Workspace,
 }
 
-/// What editions of a report are made after.
+/// A template for the editions of a report.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Blueprint {
     pub(crate) id: String,
@@ -51,7 +51,7 @@ pub(crate) struct Blueprint {
     title: &'static str,
 }
 
-/// What a list shows of an edition.
+/// The part of an edition that a list shows.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
     pub(crate) id: String,
@@ -77,42 +77,42 @@ enum State {
     Submitted,
 }
 
-/// A file that is made of an edition.
+/// A file generated from an edition.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Output {
     pub(crate) id: String,
-    /// How often it was generated; with 0 there is nothing to download.
+    /// The number of times it was generated. If it is 0, there is nothing to download.
     generated: u32,
     pub(crate) rows: usize,
 }
 
-/// What is asked for of a new edition.
+/// The body of a request for a new edition.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewEdition {
     blueprint: String,
     title: String,
-    /// If it is said at all, where the edition goes.
+    /// The project of the edition, if given.
     project: Option<String>,
     #[serde(default)]
     commentary: String,
 }
 
-/// Why something cannot be done.
+/// The reason why an operation is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfit {
-    /// There is no such thing in the key's workspace.
+    /// The key's workspace has no such object.
     Unknown,
-    /// The body names another project than the request was let in for.
+    /// The body names another project than the one that the guard admitted the request for.
     OtherProject,
-    /// The blueprint is none of the project's.
+    /// The blueprint does not belong to the project.
     OtherBlueprint,
     AlreadySubmitted,
     NeverGenerated,
 }
 
 impl Workspaces {
-    /// 2 workspaces of 8 and 3 projects, with 3 blueprints each, of 12 editions each, with an output each.
+    /// Creates 2 workspaces of 8 and 3 projects, with 3 blueprints each, of 12 editions each, with an output each.
     pub(crate) fn made_up() -> Self {
         let of = |workspace, ids: std::ops::RangeInclusive<usize>| {
             ids.map(move |number| Project {
@@ -144,13 +144,13 @@ impl Workspaces {
         }
     }
 
-    /// A workspace's project.
+    /// Returns a workspace's project.
     pub(crate) fn project(&self, tenant: &TenantId, id: &str) -> Option<&Project> {
         let project = self.projects.get(id);
         project.filter(|project| project.workspace.is(tenant))
     }
 
-    /// A workspace's projects.
+    /// Returns a workspace's projects.
     pub(crate) fn projects<'a>(
         &'a self,
         tenant: &'a TenantId,
@@ -159,7 +159,7 @@ impl Workspaces {
         projects.filter(|project| project.workspace.is(tenant))
     }
 
-    /// A project's blueprints.
+    /// Returns a project's blueprints.
     pub(crate) fn blueprints<'a>(
         &'a self,
         project: &'a Project,
@@ -168,27 +168,27 @@ impl Workspaces {
         blueprints.filter(|blueprint| blueprint.project == project.id)
     }
 
-    /// A workspace's blueprint.
+    /// Returns a workspace's blueprint.
     pub(crate) fn blueprint(&self, tenant: &TenantId, id: &str) -> Option<&Blueprint> {
         let blueprint = self.blueprints.get(id)?;
         self.project(tenant, &blueprint.project).map(|_| blueprint)
     }
 
-    /// The editions that are wanted, of whichever workspace.
+    /// Returns the matching editions of all workspaces.
     pub(crate) fn editions(&self, is_wanted: impl Fn(&Summary) -> bool) -> Vec<Summary> {
         let changing = self.read();
         let all = changing.editions.values().map(|edition| &edition.summary);
         all.filter(|one| is_wanted(one)).cloned().collect()
     }
 
-    /// A workspace's edition.
+    /// Returns a workspace's edition.
     pub(crate) fn edition(&self, tenant: &TenantId, id: &str) -> Option<Edition> {
         let edition = self.read().editions.get(id).cloned()?;
         self.project(tenant, &edition.summary.project)?;
         Some(edition)
     }
 
-    /// The project that a blueprint belongs to, whichever workspace's; likewise of editions and outputs.
+    /// Returns the project of a blueprint, in any workspace. There are the same for editions and outputs.
     pub(crate) fn project_of_blueprint(&self, id: &str) -> Option<String> {
         let blueprint = self.blueprints.get(id)?;
         Some(blueprint.project.clone())
@@ -205,7 +205,7 @@ impl Workspaces {
         self.project_of_edition(&edition)
     }
 
-    /// A new edition in a project of the workspace's.
+    /// Creates an edition in a project of the workspace.
     pub(crate) fn create(
         &self,
         tenant: &TenantId,
@@ -228,7 +228,7 @@ impl Workspaces {
         Ok(edition)
     }
 
-    /// Submits an edition of the workspace's, once.
+    /// Submits an edition of the workspace, once.
     pub(crate) fn submit(&self, tenant: &TenantId, id: &str) -> Result<Edition, Unfit> {
         let mut changing = self.write();
         let edition = changing.editions.get_mut(id).ok_or(Unfit::Unknown)?;
@@ -241,7 +241,7 @@ impl Workspaces {
         Ok(edition.clone())
     }
 
-    /// Generates an output of the workspace's, once more.
+    /// Generates an output of the workspace once more.
     pub(crate) fn generate(&self, tenant: &TenantId, id: &str) -> Result<Output, Unfit> {
         let mut changing = self.write();
         let edition = changing.outputs.get(id).cloned().ok_or(Unfit::Unknown)?;
@@ -255,7 +255,7 @@ impl Workspaces {
         Ok(output.clone())
     }
 
-    /// An output of the workspace's that was generated.
+    /// Returns an output of the workspace that was generated.
     pub(crate) fn generated(&self, tenant: &TenantId, id: &str) -> Result<Output, Unfit> {
         let edition = self.read().outputs.get(id).cloned();
         let edition = edition.and_then(|edition| self.edition(tenant, &edition));
@@ -310,7 +310,7 @@ impl Edition {
         }
     }
 
-    /// The first half of them are submitted, and their outputs were generated.
+    /// Creates an edition. The first half of them are submitted, and their outputs are generated.
     fn made_up(blueprint: &Blueprint, number: usize) -> Self {
         let title = format!("{}, no. {number}", blueprint.title);
         let mut edition = Self::new(blueprint, number, title, String::new());

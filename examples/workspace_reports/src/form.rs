@@ -1,4 +1,4 @@
-//! The form that a key is asked for with.
+//! The form with which a person requests a key.
 
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::api::PROJECT;
 use crate::data::Workspaces;
 
-/// What the form asks for: a name and scopes, and if wanted a last day and the projects that the key is for.
+/// The fields of the form: a name and scopes, and optionally a last day and the projects that the key is for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IssueForm {
@@ -22,23 +22,23 @@ pub(crate) struct IssueForm {
     #[serde(default)]
     scopes: Vec<String>,
     expires_on: Option<String>,
-    /// Not said: all. A list that some program left empty, or null, is not that.
+    /// Absent: all projects. A list that a program left empty, or null, does not count as absent.
     #[serde(default, deserialize_with = "said")]
     projects: Option<Vec<String>>,
 }
 
-/// Requests a minute and an hour. Declared on each key and shown with it, and **not counted by this version**.
+/// Requests per minute and per hour. Each key declares and shows them, and **this version does not count them**.
 const MINUTE: NonZeroU32 = number(60);
 const HOUR: NonZeroU32 = number(1_000);
 
-/// Requests in flight at once, which are counted.
+/// Maximum number of concurrent requests, which are counted.
 const CONCURRENT: NonZeroU32 = number(5);
 
 impl IssueForm {
-    /// The key that is asked for.
+    /// Builds the key that the form requests.
     pub(crate) fn key(self, tenant: &TenantId, workspaces: &Workspaces) -> Result<NewKey, NotDone> {
         let scopes: Result<Vec<Scope>, _> = self.scopes.iter().map(|text| text.parse()).collect();
-        // Nothing is granted that was not asked for: without a scope there is no key.
+        // The product grants only requested scopes: without a scope there is no key.
         let access = Access::scopes(scopes.map_err(NotDone::form)?).map_err(NotDone::form)?;
         let mut new =
             limited(NewKey::new(tenant.clone(), self.name, access)).map_err(NotDone::form)?;
@@ -63,7 +63,7 @@ fn only(
         None => Err(NotDone::form(format!("there is no project {id}"))),
     };
     let projects: Vec<_> = projects.iter().map(resource).collect::<Result<_, _>>()?;
-    // An empty list is a mistake, and never all projects.
+    // An empty list is a mistake and never means all projects.
     Resources::only(projects).map_err(NotDone::form)
 }
 
@@ -71,7 +71,7 @@ fn said<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Vec<String>>, D::Er
     Vec::deserialize(list).map(Some)
 }
 
-/// With what every key of this product may do at most.
+/// Adds the limits that every key of this product has.
 fn limited(new: NewKey) -> Result<NewKey, Box<dyn Error>> {
     Ok(new
         .quota(Quota::new("minute", MINUTE, Duration::from_mins(1))?)

@@ -1,11 +1,11 @@
-//! What a person can try.
+//! The lines that a person can try.
 
 use std::path::Path;
 
 use example_support::Line;
 use keyward::time::{Duration, OffsetDateTime};
 
-/// Where the product is, and who can log in.
+/// The product's address, and the people who can log in.
 #[derive(Debug)]
 pub(crate) struct Printed<'a> {
     pub(crate) url: &'a str,
@@ -45,7 +45,7 @@ impl Printed<'_> {
         format!(r#"{curl} -H "Authorization: Bearer ${key}""#)
     }
 
-    /// In the order in which they are to be tried.
+    /// Returns the lines, in the order in which to try them.
     pub(crate) fn lines(&self) -> Vec<Line> {
         let mut lines = self.issuing();
         lines.extend(self.using());

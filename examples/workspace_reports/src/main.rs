@@ -3,15 +3,16 @@
 //! ```text
 //! cargo run -p workspace_reports
 //! ```
-//! A key holds the scopes that it was asked for with, and reaches all projects of its workspace, or some.
-//! Administrators of the workspace manage the keys, and mere members do not even see them. A key that comes in clear is
-//! refused and never redirected.
+//! A key holds the scopes that the form requested, and reaches all projects of its workspace, or some. Administrators
+//! of the workspace manage the keys; ordinary members cannot even see them. A key that comes without TLS is refused
+//! and never redirected.
 //!
-//! `--listen` and `--listen-plain` say where it listens with TLS and without. Behind a proxy that ends TLS, `--behind`
-//! names the proxy's addresses, whose `X-Forwarded-For` and `X-Forwarded-Proto` are then believed, and nobody else's.
+//! `--listen` and `--listen-plain` set the addresses with and without TLS. Behind a proxy that terminates TLS,
+//! `--behind` names the proxy's addresses. The product then believes `X-Forwarded-For` and `X-Forwarded-Proto` from
+//! these addresses only.
 //!
-//! Of a key's limits its five requests at once are counted. The 60 a minute and the 1,000 an hour are declared on it,
-//! and counted by a later version.
+//! Of a key's limits, the five concurrent requests are counted. The 60 requests a minute and 1,000 an hour are
+//! declared on the key, and a later version will count them.
 
 mod api;
 mod certificate;
@@ -88,13 +89,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         &printed.lines(),
     );
     serve::serve(app, (secure, config), plain, stop).await?;
-    // All that was answered is committed; how keys were used since the last minute is handed on now.
+    // All answered changes are committed already. This writes the usage of the last minute.
     keyward.flush_usage().await?;
     certificate.remove()?;
     Ok(())
 }
 
-/// Who is believed about where requests come from.
+/// Returns the proxies that are trusted to report where requests come from.
 fn proxies() -> Result<Proxies, Box<dyn Error>> {
     Ok(match argument("--behind") {
         Some(network) => Proxies::x_forwarded([network.parse()?]),

@@ -1,4 +1,4 @@
-//! Who manages the keys, and how.
+//! The people who manage keys, and their permissions.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -26,7 +26,7 @@ use crate::data::Workspaces;
 use crate::form::IssueForm;
 use crate::scopes::{Choice, choices};
 
-/// A workspace: whose keys they are.
+/// A workspace: the tenant of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workspace {
     Meridian,
@@ -50,14 +50,14 @@ impl Workspace {
     }
 }
 
-/// Somebody who can log in.
+/// A person who can log in.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkspacePerson {
     actor: Actor,
     tenant: TenantId,
 }
 
-/// What stands before the names of people. A real product would ask its own list of them.
+/// Name prefixes that say a person's role. A real product would consult its own list of people.
 const ADMINISTRATOR: &str = "workspace-admin/";
 const MEMBER: &str = "workspace-member/";
 
@@ -93,7 +93,8 @@ impl Person for WorkspacePerson {
     }
 }
 
-/// Workspace administrators may do everything with their workspace's keys, and nobody else anything, not even look.
+/// A policy under which workspace administrators may do everything with their workspace's keys, and all others may do
+/// nothing, not even list keys.
 #[derive(Debug)]
 pub(crate) struct Administrators;
 
@@ -112,7 +113,7 @@ fn is_administrator(who: &Principal) -> bool {
     who.is_user() && who.name().starts_with(ADMINISTRATOR)
 }
 
-/// Which page of the keys that are so many days old.
+/// The page of keys that are at least this many days old.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DueQuery {
@@ -134,7 +135,7 @@ pub(crate) struct Desk {
     pub(crate) workspaces: Arc<Workspaces>,
 }
 
-/// The endpoints that manage keys, behind the same proxies as the keys' own.
+/// Returns the endpoints that manage keys. They trust the same proxies as the routes for keys.
 pub(crate) fn routes(desk: Desk, proxies: Proxies) -> Router {
     Router::new()
         .route("/admin/login", post(log_in))
@@ -149,7 +150,8 @@ pub(crate) fn routes(desk: Desk, proxies: Proxies) -> Router {
         .with_state(desk)
 }
 
-/// Refuses what came in clear, codes and sessions included, and lets the rest know whom it came from.
+/// Refuses requests without TLS, including those with codes and sessions, and adds the client's address to all
+/// others.
 async fn require_tls(State(proxies): State<Proxies>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get::<Connection>().copied();
     let origin = proxies.origin(connection.unwrap_or_default(), request.headers());
@@ -169,7 +171,7 @@ async fn log_in(State(desk): State<Desk>, Json(form): Json<CodeForm>) -> Result<
 
 async fn scopes(State(desk): State<Desk>, session: Session) -> Result<Json<Vec<Choice>>, NotDone> {
     let person = desk.office.person(&session)?;
-    // No operation of the manager's asks the policy here.
+    // No manager operation is called here that would ask the policy.
     if !is_administrator(person.actor().principal()) {
         return Err(ManageError::Refused.into());
     }
@@ -214,7 +216,7 @@ async fn rotate(
     Path(id): Path<KeyId>,
     Json(form): Json<RotateForm>,
 ) -> Result<Response, NotDone> {
-    // The successor ends when the old one would have, and there is nothing to fill in that says otherwise.
+    // The successor ends when the old key would have, and the form has no field to change that.
     let issued = desk.office.rotate(&session, id, &form).await?;
     Ok(issued.reveal().into_response())
 }

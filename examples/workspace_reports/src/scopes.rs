@@ -1,4 +1,4 @@
-//! What keys may be allowed to do.
+//! The scopes of this product.
 
 use keyward::key::{Scope, ScopeDeclaration};
 use keyward::scope;
@@ -12,14 +12,14 @@ pub(crate) const WRITE_OUTPUTS: Scope = scope!("write:outputs");
 pub(crate) const READ_WORKSPACE: Scope = scope!("read:workspace");
 const ADMIN: Scope = scope!("admin");
 
-/// A scope as the form shows it.
+/// A scope, as the form shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Choice {
     scope: Scope,
     description: String,
 }
 
-/// All of them. Only one implies others: whoever may write an edition need not be able to read one.
+/// Returns all scopes. Only one implies others: a caller that may write editions need not be able to read them.
 pub(crate) fn declared() -> [ScopeDeclaration; 7] {
     [
         READ_EDITIONS.described("Read editions, their sections and rows"),
@@ -34,7 +34,7 @@ pub(crate) fn declared() -> [ScopeDeclaration; 7] {
     ]
 }
 
-/// What there is to choose from.
+/// Returns the scopes to choose from.
 pub(crate) fn choices() -> Vec<Choice> {
     let choice = |declared: &ScopeDeclaration| Choice {
         scope: declared.scope().clone(),

@@ -1,4 +1,5 @@
-//! Two ways in: over TLS, and in clear for a proxy that ends TLS, or for whoever has to be told to use HTTPS.
+//! Two listeners: one with TLS, and one without, for a proxy that terminates TLS or for clients that must be told to
+//! use HTTPS.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,10 +13,10 @@ use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Control, Handle};
 use keyward::http::Connection;
 
-/// How long requests that are under way may take once the program is asked to stop.
+/// Time that requests in flight may take once the program is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until `stopped`, and until what is under way then has been answered.
+/// Serves until `stopped` completes and the requests in flight have been answered.
 pub(crate) async fn serve(
     app: Router,
     (secure, config): (TcpListener, RustlsConfig),
@@ -38,7 +39,7 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// The application behind one listener, which alone knows whether its connections are TLS.
+/// Puts the application behind one listener. Only the listener knows whether its connections use TLS.
 fn over(app: Router, is_tls: bool) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
     let told = map_request(
         move |ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request| async move {

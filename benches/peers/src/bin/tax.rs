@@ -1,6 +1,7 @@
-//! A hello server of axum or actix for `benches/auth_tax.py`: as it is (`plain`), behind keys (`keyed`), or with the
-//! least that can be done by hand (`by_hand`). Prints where it listens and a key, and ends when its standard input
-//! does.
+//! A hello server of axum or actix for `benches/auth_tax.py`: unguarded (`plain`), behind keys (`keyed`), or with a
+//! minimal handwritten check (`by_hand`).
+//!
+//! It prints its address and a key, and ends when its standard input does.
 #![allow(clippy::print_stdout, reason = "the script reads what it prints")]
 
 use std::error::Error;
@@ -19,18 +20,18 @@ use tokio::net::TcpListener;
 
 const READ: Scope = scope!("read:editions");
 
-/// What stands in front of the hello.
+/// The guard in front of the handler.
 #[derive(Clone)]
 enum Guard {
     Nothing,
     Keys(Edge),
-    /// The least that a server behind keys can do, written by hand: one verification, and the two headers that keep
-    /// what a key has paid for out of caches that others share. The credential stays in the request, and the handler is
-    /// told nothing of the key.
+    /// A minimal handwritten check: one verification, and the two headers that keep responses to authenticated
+    /// requests out of shared caches. The credential stays in the request, and the handler gets no information about
+    /// the key.
     ByHand(Arc<(Verifier, Requirement)>),
 }
 
-/// Whether the request with this header is let through.
+/// Whether the request with this header is admitted.
 async fn is_admitted(guard: &(Verifier, Requirement), authorization: Option<&[u8]>) -> bool {
     let (verifier, need) = guard;
     let Some(key) = authorization.and_then(|value| value.strip_prefix(b"Bearer ")) else {
@@ -134,7 +135,7 @@ mod on_actix {
     }
 }
 
-// One thread serves: the other processor is the load's.
+// The server uses one thread, since the load generator uses the other processor.
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -168,7 +169,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("say axum or actix".into()),
     };
     println!("{address} {key}");
-    // On a thread of its own, which waits until whoever started this is gone.
+    // On a thread of its own, which waits until the parent process is gone.
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
         .await??;
     Ok(())

@@ -1,4 +1,4 @@
-//! The lines that are printed at start do what they say, pasted as they are.
+//! The lines that are printed at start work as announced when pasted unchanged.
 
 use serde_json::json;
 

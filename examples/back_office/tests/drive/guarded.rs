@@ -1,4 +1,4 @@
-//! What is behind keys opens to keys alone, and what is behind sessions to sessions.
+//! Routes behind keys accept only keys, and routes behind sessions accept only sessions.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn every_method_of_every_route_is_401_without_a_key() {
             let (head, _) = exchange(&product, method, path, "");
             assert_eq!(status(&head), 401, "{method} {path}: {head}");
             assert!(head.contains("www-authenticate: ApiKey "), "{head}");
-            // Nor is it told apart whether there is such a thing, or what else can be done with it.
+            // The response does not reveal whether the object exists, or which other methods it has.
             let (other, _) = exchange(&product, method, &path.replace("000001", "nothing"), "");
             assert_eq!(status(&other), 401, "{method} {path}");
             assert!(!head.contains("allow: "), "{head}");

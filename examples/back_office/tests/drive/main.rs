@@ -1,4 +1,5 @@
-//! The product as a process of its own: driven by the lines that it prints, by Python, byte by byte, and need by need.
+//! Runs the product as a separate process: with the lines that it prints, with Python, byte by byte, and need by
+//! need.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_back_office");
 
-/// The headers of a key, in the order in which they are written about.
+/// The two headers of a key, in the documented order.
 const ID: &str = "X-AuthenticationKeyId";
 const VALUE: &str = "X-AuthenticationKeyValue";
 
@@ -38,7 +39,7 @@ impl Product {
         Self::of(Server::start(PROGRAM, &LISTEN))
     }
 
-    /// The product with the keys in this file.
+    /// Starts the product with the keys in this file.
     fn start_over(keys: &Path) -> Self {
         Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
     }
@@ -48,31 +49,31 @@ impl Product {
         Self { server, admin }
     }
 
-    /// The support agent, logged in.
+    /// Logs the support agent in.
     fn agent(&self) -> Client {
         office(&self.server.client(), &self.server.code_of("support agent"))
     }
 
-    /// A new key.
+    /// Issues a key.
     fn key(&self, name: &str) -> Value {
         let issued = self.admin.post("/admin/keys", &json!({ "name": name }));
         assert_eq!(issued.status, 201, "{issued:?}");
         issued.body
     }
 
-    /// What asks with this key.
+    /// Returns a client that uses this key.
     fn asking(&self, key: &Value) -> Client {
         let client = self.server.client().with(ID, text(key, "id"));
         client.with(VALUE, text(key, "secret"))
     }
 
-    /// Asks for something to be done with a key.
+    /// Sends an action on a key, as the administrator.
     fn act(&self, key: &Value, action: &str) -> Reply {
         act(&self.admin, key, action)
     }
 }
 
-/// Has somebody ask for something to be done with a key.
+/// Sends an action on a key, as this client.
 fn act(who: &Client, key: &Value, action: &str) -> Reply {
     let path = format!("/admin/keys/{}/{action}", text(key, "id"));
     who.post(&path, &json!({}))

@@ -1,4 +1,4 @@
-//! What the product is to do, by the lines of its requirements.
+//! The product's requirements, in their order.
 
 mod lists;
 
@@ -96,7 +96,7 @@ fn c2_the_form_asks_for_a_name_only() {
     let list = product.admin.get("/admin/keys");
     assert!(list.items("/keys").is_empty(), "nothing was issued");
     product.key("Settlement run");
-    // That it does not expire is in the log, where all that was set is.
+    // The log contains everything that was set, so it shows that the key has no expiry.
     let events = product.admin.get("/admin/events");
     let issued = &events.items("")[0]["event"];
     assert_eq!(issued["action"], "key_issued");
@@ -112,7 +112,7 @@ fn c4_revoking_is_permanent_and_nothing_brings_a_key_back() {
     let (key, other) = (product.key("Settlement run"), product.key("Other"));
     let (asking, others) = (product.asking(&key), product.asking(&other));
     assert_eq!(asking.get(ACCOUNTS).status, 200);
-    // A key that is switched off can be revoked too, and is not switched on by it.
+    // A suspended key can be revoked too, and that does not resume it.
     assert_eq!(product.act(&key, "suspend").status, 200);
     let list = product.admin.get("/admin/keys");
     assert_eq!(list.each("/keys", "revoked_on"), ["Active", "Suspended"]);
@@ -132,7 +132,7 @@ fn c4_revoking_is_permanent_and_nothing_brings_a_key_back() {
     }
     assert_eq!(asking.get(ACCOUNTS).status, 401);
     assert_eq!(others.get(ACCOUNTS).status, 200, "no other key is touched");
-    // A key that is only switched off comes back.
+    // A suspended key can be resumed.
     assert_eq!(product.act(&other, "suspend").status, 200);
     assert_eq!(others.get(ACCOUNTS).status, 401);
     assert_eq!(product.act(&other, "resume").status, 200);
@@ -207,7 +207,7 @@ fn c6_only_system_administrators_manage_keys() {
         for action in ["rotate", "suspend", "resume", "revoke"] {
             let there = act(who, &key, action);
             assert_eq!(there.status, status, "{action}");
-            // Nobody learns from it which keys there are.
+            // The response does not reveal which keys exist.
             let nowhere = json!({ "id": "00000000-0000-4000-8000-000000000000" });
             assert_eq!(act(who, &nowhere, action).body, there.body, "{action}");
         }
@@ -234,7 +234,7 @@ fn c7_wrong_or_omitted_credentials_are_401_in_two_constant_forms() {
     let of = |key: &Value| pair(text(key, "id"), text(key, "secret"));
     let asked = |headers: &str, method: &str, path: &str| {
         let (head, body) = exchange(&product, method, path, headers);
-        // The date differs, and actix writes headers in no order.
+        // The date differs, and actix writes headers in no fixed order.
         let lines = head.lines().filter(|line| !line.starts_with("date: "));
         let mut lines: Vec<_> = lines.map(str::to_owned).collect();
         lines.sort();

@@ -1,4 +1,4 @@
-//! Accounts and payments: what can be, and what can be done with one.
+//! Valid accounts and payments, and the operations on them.
 
 use example_driver::Client;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ fn order() -> Value {
     json!({ "account": "acc-000003", "amount": 100, "currency": "EUR", "reference": "Invoice" })
 }
 
-/// A new payment in this state, as the path of it.
+/// Makes a payment in this state and returns its path.
 fn payment(asking: &Client, status: &str) -> String {
     let made = asking.post("/payments", &order());
     let path = made.header("location").unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Keys outlive the process, however it ends.
+//! Keys survive the process, however it ends.
 
 use crate::Product;
 
@@ -11,7 +11,7 @@ fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
     assert_eq!(product.act(&revoked, "revoke").status, 200);
     assert!(product.server.stop().success());
 
-    // Once more it ends as a machine that loses its power would end it.
+    // The first restart follows a clean stop, the second one a kill, as in a power failure.
     for _ in 0..2 {
         let product = Product::start_over(&file);
         assert_eq!(product.asking(&kept).get("/accounts").status, 200);

@@ -1,4 +1,4 @@
-//! How it stops: nothing that was answered is cut short.
+//! A clean stop: no response that has begun is cut short.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +64,7 @@ fn under_load_every_write_that_is_answered_is_answered_whole() {
             if wire.send(&format!("{head}\r\n{body}")).is_err() {
                 return made;
             }
-            // An answer that ends before it is whole is an error here.
+            // A response that ends before it is complete is an error here.
             let Some((head, body)) = wire.answer(true).unwrap() else {
                 return made;
             };

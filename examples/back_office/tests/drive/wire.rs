@@ -1,4 +1,4 @@
-//! Requests and answers, byte by byte.
+//! Requests and responses, byte by byte.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
-        // Nothing in these tests takes so long: what hangs is to fail.
+        // Nothing in these tests takes so long, so a hanging read fails.
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(Self { stream })
     }
@@ -23,7 +23,7 @@ impl Wire {
         self.stream.write_all(bytes.as_bytes())
     }
 
-    /// The next answer: its head and its body. Nothing if the connection ended before it began.
+    /// Returns the next response: its head and its body. `None` if the connection ended before it began.
     pub(crate) fn answer(&mut self, has_body: bool) -> io::Result<Option<(String, Vec<u8>)>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -45,7 +45,7 @@ impl Wire {
     }
 }
 
-/// What a product answers to one request on a connection of its own.
+/// Returns a product's response to one request on a connection of its own.
 pub(crate) fn exchange(
     product: &Product,
     method: &str,

@@ -1,4 +1,4 @@
-//! The product as a process of its own: driven by the lines that it prints, by Python, and need by need.
+//! Runs the product as a separate process: with the lines that it prints, with Python, and need by need.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -29,7 +29,7 @@ impl Product {
         Self::of(Server::start(PROGRAM, &LISTEN))
     }
 
-    /// The product with the keys in this file.
+    /// Starts the product with the keys in this file.
     fn start_over(keys: &Path) -> Self {
         Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
     }
@@ -39,24 +39,24 @@ impl Product {
         Self { server, admin }
     }
 
-    /// Somebody else, logged in.
+    /// Logs another person in.
     fn person(&self, who: &str) -> Client {
         office(&self.server.client(), &self.server.code_of(who))
     }
 
-    /// What is answered to a form.
+    /// Returns the response to a form.
     fn issue(&self, form: &Value) -> Value {
         let issued = self.admin.post("/admin/keys", form);
         assert_eq!(issued.status, 201, "{issued:?}");
         issued.body
     }
 
-    /// A new key for all clients.
+    /// Issues a key for all clients.
     fn key(&self, title: &str) -> Value {
         self.issue(&json!({ "title": title }))
     }
 
-    /// What asks with this key.
+    /// Returns a client that uses this key.
     fn asking(&self, key: &Value) -> Client {
         let key = key["api_key"].as_str().unwrap();
         self.server.client().with("x-api-key", key)

@@ -1,4 +1,4 @@
-//! What the product is to do, one test each.
+//! The product's requirements, one test each.
 
 use std::thread;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn a5_revoking_is_immediate_and_irreversible() {
     let key = product.key("Power BI dashboard");
     let asking = product.asking(&key);
     assert_eq!(asking.get(COUNTS).status, 200);
-    // Whoever goes on asking meanwhile is refused from the moment on at which the revocation was answered.
+    // A caller that keeps sending requests is refused from the moment at which the revocation was answered.
     let (sent, told) = std::sync::mpsc::channel::<()>();
     let watching = asking.clone();
     let watcher = thread::spawn(move || {
@@ -170,7 +170,7 @@ fn a6_a_key_reaches_all_clients_of_its_partner_or_one_of_them_and_no_other_partn
         ("/v1/clients/nw-003/phishing/repeat-offenders", 200, 403),
         ("/v1/users/nw-002-u001", 200, 200),
         ("/v1/users/nw-003-u001", 200, 403),
-        // Another partner's, and nobody's.
+        // Another partner's, and nonexistent ones.
         ("/v1/clients/co-002/training/completion", 404, 403),
         ("/v1/users/co-002-u001", 404, 404),
         ("/v1/clients/nw-099/training/completion", 404, 403),
@@ -240,7 +240,7 @@ fn a8_an_integration_owns_a_key_that_no_person_issued() {
     assert_eq!(issued["action"], "key_issued");
     assert_eq!(issued["actor"], "integration:weekly-digest");
     assert_eq!(issued["key"], digest["id"]);
-    // It is a key like any other: an administrator can end it.
+    // It is a key like any other: an administrator can revoke it.
     assert_eq!(product.revoke(digest).status, 200);
 }
 

@@ -1,4 +1,4 @@
-//! Keys outlive the process, however it ends.
+//! Keys survive the process, however it ends.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
     assert_eq!(product.asking(&kept).get(COUNTS).status, 200);
     assert_eq!(product.asking(&revoked).get(COUNTS).status, 401);
     let list = product.admin.get("/admin/keys");
-    // The digest's key was given a successor, whose title is the same.
+    // The digest's key has a successor with the same title.
     assert_eq!(
         list.each("/keys", "title"),
         ["Weekly digest", "Power BI dashboard"]
@@ -28,7 +28,7 @@ fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
     let (digest, used) = (&list.items("/keys")[0], &list.items("/keys")[1]);
     assert_eq!(digest["owner"], "integration:weekly-digest");
     assert_ne!(digest["predecessor"], json!(null));
-    // One before it was stopped, and one since.
+    // One request before the stop, and one since.
     assert_eq!(used["usage"]["granted"], 2, "{used}");
     let events = product.admin.get("/admin/events");
     let actions: Vec<_> = events

@@ -1,4 +1,4 @@
-//! How much a key may send, be sent, and ask for at once.
+//! Limits on request size, response size and concurrent requests.
 
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -24,16 +24,16 @@ fn b7_size_caps_of_requests() {
     let json = |bytes| Some(("application/json", edition_of(bytes)));
     let created = asking.send_bytes("POST", CREATE, json(5_000_000));
     assert_eq!(created.status, 201);
-    // It says how long it is: refused before any of it was read.
+    // The request states its length, so it is refused before its body is read.
     for asking in [&asking, &asking.with("expect", "100-continue")] {
         let refused = asking.send_bytes("POST", CREATE, json(5_000_001));
         assert_eq!((refused.status, refused.text("/code")), (413, "too_large"));
     }
-    // It does not say: refused once it has come so far.
+    // The request states no length, so it is refused at the bound.
     let streamed = |bytes| asking.post_reader(CREATE, Cursor::new(edition_of(bytes)));
     assert_eq!(streamed(5_000_000).status, 201);
     assert_eq!(streamed(5_000_001).status, 413);
-    // Who may not write at all learns that first.
+    // A key that may not write is refused for that first.
     let reading = product.with_scopes(&["read:editions"]);
     let refused = reading.send_bytes("POST", CREATE, json(5_000_001));
     assert_eq!(refused.status, 403, "{refused:?}");
@@ -50,7 +50,8 @@ fn b7_whoever_is_refused_while_sending_gets_the_answer_and_goes_on_with_the_conn
         for _ in 0..60 {
             let (begun, body) = (Instant::now(), edition_of(bytes));
             let answered = asking.try_send_bytes("POST", CREATE, Some(("application/json", body)));
-            // It is read on for two seconds only: whoever stood still for so long learns nothing of it.
+            // The server drains the body for only two seconds, so a client that stalled for that long may get no
+            // answer.
             if answered.is_err() && begun.elapsed() > Duration::from_secs(1) {
                 continue;
             }
@@ -103,7 +104,7 @@ fn b7_five_requests_at_once_are_permitted_and_counted() {
         [(&json!(60), &json!(60)), (&json!(1_000), &json!(3_600))]
     );
 
-    // Five whose bodies do not end, of which each holds its place.
+    // Five requests with endless bodies, each of which holds a place.
     let asking = product.asking(&key);
     let slow: Vec<_> = (0..5)
         .map(|_| Slow::post(&asking, CREATE, edition_of(1_000)))

@@ -1,4 +1,4 @@
-//! The product as a process of its own: driven by the lines that it prints, by Python, and need by need.
+//! Runs the product as a separate process: with the lines that it prints, with Python, and need by need.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -46,7 +46,7 @@ impl Product {
         Self::of(start(&[]))
     }
 
-    /// The product with the keys in this file.
+    /// Starts the product with the keys in this file.
     fn start_over(keys: &Path) -> Self {
         Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
     }
@@ -62,39 +62,39 @@ impl Product {
         }
     }
 
-    /// Whoever believes the certificate.
+    /// Returns a client that trusts the certificate.
     fn client(&self) -> Client {
         Client::new(&self.server.base(), Some(&self.certificate))
     }
 
-    /// Whoever does without TLS.
+    /// Returns a client that does not use TLS.
     fn plain_client(&self) -> Client {
         Client::new(&plain_base(&self.server), None)
     }
 
-    /// Somebody else, logged in.
+    /// Logs another person in.
     fn person(&self, who: &str) -> Client {
         office(&self.client(), &self.server.code_of(who))
     }
 
-    /// What is answered to a form.
+    /// Returns the response to a form.
     fn issue(&self, form: &Value) -> Value {
         let issued = self.admin.post("/admin/keys", form);
         assert_eq!(issued.status, 201, "{issued:?}");
         issued.body
     }
 
-    /// A new key with these scopes, for all projects.
+    /// Issues a key with these scopes, for all projects.
     fn key(&self, scopes: &[&str]) -> Value {
         self.issue(&json!({ "name": "Nightly sync", "scopes": scopes }))
     }
 
-    /// What asks with this key.
+    /// Returns a client that uses this key.
     fn asking(&self, key: &Value) -> Client {
         self.client().with("authorization", &bearer(key))
     }
 
-    /// What asks with a new key with these scopes, for all projects.
+    /// Returns a client with a new key that has these scopes, for all projects.
     fn with_scopes(&self, scopes: &[&str]) -> Client {
         self.asking(&self.key(scopes))
     }
@@ -110,7 +110,7 @@ impl Product {
     }
 }
 
-/// The product with nobody logged in.
+/// Starts the product without logging anyone in.
 fn start(more: &[&str]) -> Server {
     Server::start(PROGRAM, &[&LISTEN, more].concat())
 }

@@ -1,4 +1,4 @@
-//! Who manages keys, and how they are rotated.
+//! Permissions to manage keys, and rotation.
 
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,11 @@ fn b9_rotation_overlaps_and_a_successor_outlives_nobody() {
     assert_eq!(asking.get("/v1/projects").status, 401);
     assert_eq!(asking_next.get("/v1/projects").status, 200);
 
-    // Without an overlap to wait for, both are good until somebody revokes the old one.
+    // Without a set overlap, both keys are valid until the old one is revoked.
     let last = product.rotate(&next, &json!({})).body;
     assert_eq!(asking_next.get("/v1/projects").status, 200);
     assert_eq!(product.asking(&last).get("/v1/projects").status, 200);
-    // At a set time the old one ends by itself.
+    // With a set overlap, the old key ends by itself.
     let begun = Instant::now();
     let second = product.rotate(&last, &json!({ "overlap_seconds": 1 })).body;
     while product.asking(&last).get("/v1/projects").status == 200 {
@@ -43,13 +43,13 @@ fn b9_rotation_overlaps_and_a_successor_outlives_nobody() {
         "it ended early"
     );
     assert_eq!(product.asking(&second).get("/v1/projects").status, 200);
-    // Or at once.
+    // Without any overlap, it ends at once.
     let after = product
         .rotate(&second, &json!({ "overlap_seconds": 0 }))
         .body;
     assert_eq!(product.asking(&second).get("/v1/projects").status, 401);
     assert_eq!(product.asking(&after).get("/v1/projects").status, 200);
-    // No form asks for a longer life.
+    // The form cannot extend the life of a key.
     let longer = json!({ "overlap_seconds": 1, "expires_on": "2999-01-01" });
     assert_eq!(product.rotate(&after, &longer).status, 422);
 }
@@ -64,7 +64,7 @@ fn b9_keys_older_than_so_many_days_are_found() {
     for path in ["/admin/keys/due", "/admin/keys/due?days=1"] {
         assert!(product.admin.get(path).items("/keys").is_empty(), "{path}");
     }
-    // All of them are no days old, and of some somebody has seen to the end.
+    // All keys are zero days old. An administrator has already dealt with the revoked key and the rotated one.
     let due = product.admin.get("/admin/keys/due?days=0");
     assert_eq!(due.each("/keys", "id"), [next.text("/id"), id(&old)]);
     let wrong = product.admin.get("/admin/keys/due?years=1");

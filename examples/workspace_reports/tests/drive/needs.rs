@@ -1,4 +1,4 @@
-//! What the product is to do, one test each.
+//! The product's requirements, one test each.
 
 use std::sync::mpsc;
 use std::thread;
@@ -15,7 +15,7 @@ fn b1_the_form_asks_for_name_scopes_last_day_and_projects_and_shows_the_key_once
         "name": "Nightly sync", "scopes": ["read:editions"], "expires_on": "2099-12-31", "projects": ["p-2", "p-1"],
     });
     let key = product.issue(&form);
-    // The first instant at which it is no longer good.
+    // The first instant at which the key is no longer valid.
     assert_eq!(key["expires_at"], "2100-01-01T00:00:00Z");
     assert_eq!(
         key["resources"],
@@ -87,7 +87,7 @@ fn b2_scopes_are_described_and_only_admin_implies_others() {
     }
 }
 
-/// Each route with a request that its scope opens, and that scope.
+/// Each route, with a request and the scope that it requires.
 pub(crate) fn routes() -> [(&'static str, &'static str, &'static str); 11] {
     [
         ("GET", "/v1/projects", "read:workspace"),
@@ -237,7 +237,7 @@ fn b6_editions_are_created_submitted_and_generated() {
     assert_eq!(siblings.items("/items").len(), 13);
 
     for (path, body, status) in [
-        // Without a project that it could be held against, no key is let in.
+        // Without a project to check, every key is refused.
         ("/v1/editions", &new, 403),
         ("/v1/editions?project=p-1&project=p-1", &new, 403),
         ("/v1/editions?project=p-2", &new, 422),
@@ -269,7 +269,7 @@ fn b10_a_revoked_key_is_refused_at_once() {
     let product = Product::start();
     let key = product.key(&["read:workspace"]);
     let asking = product.asking(&key);
-    // Whoever goes on asking meanwhile is refused from the moment on at which the revocation was answered.
+    // A caller that keeps sending requests is refused from the moment at which the revocation was answered.
     let (sent, told) = mpsc::channel::<()>();
     let (begin, begun) = mpsc::channel::<()>();
     let watching = asking.clone();

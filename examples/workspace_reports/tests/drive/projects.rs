@@ -1,4 +1,4 @@
-//! Keys that are for some projects alone, on each route.
+//! Keys restricted to projects, on each route.
 
 use serde_json::json;
 
@@ -38,7 +38,7 @@ fn b3_a_key_for_one_project_reads_and_writes_nothing_of_another() {
         assert!(of.len() >= 36 && of.iter().all(|project| *project == "p-1"));
         assert_eq!(editions.body["next"], json!(null));
 
-        // A project of the key's in the query lends nothing to another one in the body, or the other way round.
+        // A permitted project in the query does not permit another one in the body, or the other way round.
         for (query, project, blueprint, status) in [
             ("p-1", json!("p-2"), "p-2-b1", 422),
             ("p-1", json!(null), "p-2-b1", 422),
@@ -116,7 +116,7 @@ fn b3_workspaces_see_nothing_of_each_other() {
         let body = (method == "POST").then_some(&body);
         assert_eq!(asking.send(method, path, body).status, 404, "{path}");
     }
-    // Nor can a restricted key tell what the other has from what nobody has.
+    // A restricted key cannot distinguish another workspace's objects from nonexistent ones.
     let form = json!({ "name": "One", "scopes": ["admin"], "projects": ["p-91"] });
     let restricted = product.asking(&other.post("/admin/keys", &form).body);
     for (method, path, _) in routes() {

@@ -1,4 +1,4 @@
-//! Keys outlive the process, however it ends.
+//! Keys survive the process, however it ends.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ fn keys_survive_a_restart_with_their_restrictions_and_what_was_revoked_stays_so(
     assert_eq!(product.revoke(&revoked).status, 200);
     assert!(product.server.stop().success());
 
-    // Once more it ends as a machine that loses its power would end it.
+    // The first restart follows a clean stop, the second one a kill, as in a power failure.
     for _ in 0..2 {
         let product = Product::start_over(&file);
         let projects = product.asking(&kept).get("/v1/projects");

@@ -1,4 +1,4 @@
-//! Requests that are under way for as long as a test wants.
+//! Requests that stay in flight for as long as a test needs.
 
 use std::io::{self, Cursor, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use example_driver::{Client, Reply};
 
-/// A request that a handler has begun to read, and that has not ended.
+/// A request that a handler has begun to read and that has not ended.
 pub(crate) struct Slow {
     end: Sender<()>,
     answer: JoinHandle<Reply>,
 }
 
 impl Slow {
-    /// Returns once the server asks for the body.
+    /// Sends a request, and returns once the server asks for the body.
     pub(crate) fn post(asking: &Client, path: &'static str, body: Vec<u8>) -> Self {
         let (begin, begun) = channel();
         let (end, ended) = channel();
@@ -25,14 +25,14 @@ impl Slow {
         Self { end, answer }
     }
 
-    /// Lets it end.
+    /// Lets the request end, and returns the response.
     pub(crate) fn end(self) -> Reply {
         drop(self.end);
         self.answer.join().unwrap()
     }
 }
 
-/// Says when it is read first, and is empty.
+/// An empty reader that reports its first read.
 struct Begun(Sender<()>);
 
 impl Read for Begun {
@@ -42,7 +42,7 @@ impl Read for Begun {
     }
 }
 
-/// Ends when the other side is dropped.
+/// A reader that ends when the other side is dropped.
 struct Ending(Receiver<()>);
 
 impl Read for Ending {

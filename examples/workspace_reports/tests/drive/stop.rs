@@ -17,7 +17,7 @@ fn what_is_under_way_when_it_is_asked_to_stop_is_done_and_answered() {
     let body = json!({ "blueprint": "p-1-b1", "title": "x" }).to_string();
     let slow = Slow::post(&asking, "/v1/editions?project=p-1", body.into_bytes());
     product.server.interrupt();
-    // Nobody new is let in from the moment on at which it begins to stop.
+    // The server accepts no new connection once it begins to stop.
     let address = product.server.base().replace("https://", "");
     let begun = Instant::now();
     while TcpStream::connect(&address).is_ok() {
@@ -33,7 +33,7 @@ fn what_is_under_way_when_it_is_asked_to_stop_is_done_and_answered() {
 fn it_stops_cleanly_under_load_and_what_it_answers_is_whole() {
     let product = Product::start();
     let client = product.client();
-    // A key each: none may have more than five requests under way.
+    // One key for each request, since a key may have at most five concurrent requests.
     let keys: Vec<_> = (0..8).map(|_| product.key(&["admin"])).collect();
     let (sent, answered) = channel();
     let busy: Vec<_> = keys

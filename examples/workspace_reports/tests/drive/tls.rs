@@ -1,4 +1,4 @@
-//! What came in clear, and what the certificate is good for.
+//! Requests without TLS, and the certificate.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn b5_what_comes_in_clear_is_refused_and_never_redirected() {
     let product = Product::start();
     let key = product.key(&["admin"]);
     let plain = product.plain_client();
-    // Anyone can claim anything.
+    // Any client can claim anything.
     for asking in [
         plain.with("authorization", &bearer(&key)),
         plain
@@ -83,7 +83,7 @@ fn b5_a_proxy_that_ends_tls_is_believed_once_it_is_named() {
     assert_eq!(asking(&by_proxy("https")), 200);
     assert_eq!(asking(&by_proxy("http")), 403);
     assert_eq!(asking(&plain), 403);
-    // Done in the name of whoever is in front of the proxy.
+    // The event names the client in front of the proxy.
     let events = admin.get("/admin/events");
     assert_eq!(events.text("/0/event/client"), "203.0.113.7");
 }

@@ -53,7 +53,7 @@ fn c3_a_new_key_stands_at_the_top_and_one_just_revoked_moves_to_the_bottom() {
         assert_eq!(product.act(&keys[number], "revoke").status, 200);
     }
     let newest = product.key("Newest");
-    // 51 live keys, the newest first; then 20 revoked ones, the one just revoked last.
+    // 51 live keys, newest first, then 20 revoked ones, the latest revoked last.
     let live = (0..70).rev().filter(|number| !revoked.contains(number));
     let in_order: Vec<_> = live
         .chain(revoked)
@@ -95,7 +95,7 @@ fn a_predecessor_that_rotation_has_ended_counts_as_revoked_in_lists() {
         let mut rows = list.items("/keys").iter();
         rows.find(|row| row["id"] == key["id"]).unwrap().clone()
     };
-    // With another key where the second was over before the list was there.
+    // Tries again with another key if the second was over before the list arrived.
     let rotated = (0..20).find_map(|_| {
         let old = product.key("Settlement run");
         let path = format!("/admin/keys/{}/rotate", text(&old, "id"));

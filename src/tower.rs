@@ -87,8 +87,8 @@ impl KeyLayer {
 
     /// Sets the function that determines a request's connection from its head.
     ///
-    /// By default it is the [`Connection`] in the request's extensions, which the server inserts when it accepts a
-    /// connection. With the feature `axum`, it is otherwise the address that
+    /// By default it is the [`Connection`] in the request's extensions, which the code that accepts connections
+    /// inserts. With the feature `axum`, it is otherwise the address that
     /// `into_make_service_with_connect_info::<SocketAddr>()` inserts, which counts as a connection without TLS.
     ///
     /// If there is neither, the peer is unknown and the connection counts as without TLS: keys that are restricted to

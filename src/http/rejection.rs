@@ -31,7 +31,7 @@ impl Rejection {
         &self.answer
     }
 
-    /// Returns the answer to send, by value.
+    /// Consumes the rejection and returns the answer to send.
     #[must_use]
     pub fn into_answer(self) -> Answer {
         self.answer

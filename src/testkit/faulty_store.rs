@@ -126,7 +126,7 @@ impl FaultyStore {
         }
     }
 
-    /// Makes calls of this kind fail in this range. Calls are counted from 0, for each kind.
+    /// Plants this fault in the calls of this kind within the range, counted from 0 over calls of the kind.
     ///
     /// If several rules match a call, the first one applies.
     #[must_use]
@@ -135,14 +135,14 @@ impl FaultyStore {
         self
     }
 
-    /// Makes calls of any kind fail in this range, as [`on`](Self::on), counted over all kinds.
+    /// Plants a fault as [`on`](Self::on) does, in calls of any kind, counted over all kinds.
     #[must_use]
     pub fn on_any(self, which: Range<u64>, fault: Fault) -> Self {
         self.script().rules.push((None, which, fault));
         self
     }
 
-    /// Makes one in `one_in` of all other calls fail, with one of these faults, drawn from the seed.
+    /// Plants one of these faults in one of `one_in` other calls, drawn from the seed.
     #[must_use]
     pub fn at_random(
         self,

@@ -61,7 +61,7 @@ impl Server {
                 break;
             }
         }
-        // Nobody reads the rest of the output, but it must be consumed.
+        // No test reads the rest of the output, but it must be consumed.
         thread::spawn(move || printed.for_each(drop));
         let wanted = heads(&lines);
         let log = Some(log);

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 /// A self-signed certificate for this machine.
 ///
-/// The certificate is in a folder of its own, for clients that must be told to trust it. Its private key exists only
-/// in memory.
+/// The certificate is in a folder of its own, for clients that have to trust it. Its private key exists only in
+/// memory.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     folder: TempDir,

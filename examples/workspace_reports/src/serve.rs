@@ -1,5 +1,5 @@
-//! Two listeners: one with TLS, and one without, for a proxy that terminates TLS or for clients that must be told to
-//! use HTTPS.
+//! Two listeners: one with TLS, and one without, for a proxy that terminates TLS or for clients that have to learn
+//! that HTTPS is required.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

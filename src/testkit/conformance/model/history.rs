@@ -59,7 +59,7 @@ impl History {
             }
             match answer {
                 Answer::Fault(failure) => return Err(failure),
-                // Such an error does not tell whether the set was committed, so later answers could not be checked.
+                // Such an error says nothing about the set, so later answers could not be checked.
                 Answer::Committed(Err(error)) if Refusal::of(&error).is_none() => {
                     return Err(error.into());
                 }

@@ -409,7 +409,7 @@ impl Reference {
 }
 
 impl Refusal {
-    /// Converts an error. `None` if the error does not tell whether the set was committed.
+    /// Converts an error. `None` if the error says nothing about the set.
     pub(super) fn of(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::AlreadyExists => Some(Self::AlreadyExists),

@@ -104,7 +104,7 @@ mod tests {
     use std::process::Command;
 
     #[tokio::test]
-    async fn whoever_asks_it_to_stop_before_anybody_waits_is_heard() {
+    async fn an_early_signal_is_not_lost() {
         for signal in ["-INT", "-TERM"] {
             let stopped = super::stopped().unwrap();
             let own = std::process::id().to_string();

@@ -6,7 +6,7 @@ use crate::{PROGRAM, text};
 use example_driver::{BASH, CURL, Server, has};
 
 #[test]
-fn the_printed_lines_do_what_they_say() {
+fn printed_commands_work() {
     if !has(&[BASH, CURL]) {
         return;
     }

@@ -18,7 +18,7 @@ const METHODS: [&str; 10] = [
 ];
 
 #[test]
-fn every_method_of_every_route_is_401_without_a_key() {
+fn every_route_is_401_without_a_key() {
     let product = Product::start();
     for path in ROUTES {
         for method in METHODS {
@@ -34,7 +34,7 @@ fn every_method_of_every_route_is_401_without_a_key() {
 }
 
 #[test]
-fn methods_that_a_route_has_not_are_405_with_a_key() {
+fn unsupported_methods_are_405() {
     let product = Product::start();
     let key = product.key("Settlement run");
     let pair = format!(
@@ -59,7 +59,7 @@ fn methods_that_a_route_has_not_are_405_with_a_key() {
 }
 
 #[test]
-fn a_session_opens_nothing_behind_keys() {
+fn sessions_open_no_key_route() {
     let product = Product::start();
     let product = &product;
     let login = product.server.client();
@@ -85,7 +85,7 @@ fn a_session_opens_nothing_behind_keys() {
 }
 
 #[test]
-fn a_key_opens_nothing_of_the_office() {
+fn keys_open_no_admin_route() {
     let product = Product::start();
     let key = product.key("Settlement run");
     let (id, secret) = (text(&key, "id"), text(&key, "secret"));

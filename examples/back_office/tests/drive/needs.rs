@@ -12,7 +12,7 @@ use crate::{ID, Product, VALUE, act, text};
 const ACCOUNTS: &str = "/accounts";
 
 #[test]
-fn c1_a_key_is_an_id_and_a_secret_in_two_headers() {
+fn c1_keys_are_sent_in_two_headers() {
     let product = Product::start();
     let key = product.key("Settlement run");
     let members: Vec<_> = key.as_object().unwrap().keys().collect();
@@ -55,7 +55,7 @@ fn c1_a_key_is_an_id_and_a_secret_in_two_headers() {
 }
 
 #[test]
-fn c2_a_key_grants_full_access_through_five_methods() {
+fn c2_keys_may_use_all_five_methods() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let account = json!({ "holder": "Fir Optics", "email": "a@b.example", "currency": "EUR" });
@@ -107,7 +107,7 @@ fn c2_the_form_asks_for_a_name_only() {
 }
 
 #[test]
-fn c4_revoking_is_permanent_and_nothing_brings_a_key_back() {
+fn c4_revoking_is_permanent() {
     let product = Product::start();
     let (key, other) = (product.key("Settlement run"), product.key("Other"));
     let (asking, others) = (product.asking(&key), product.asking(&other));
@@ -140,7 +140,7 @@ fn c4_revoking_is_permanent_and_nothing_brings_a_key_back() {
 }
 
 #[test]
-fn c4_of_many_who_revoke_a_key_at_once_one_does() {
+fn c4_concurrent_revokes_succeed_once() {
     let product = Product::start();
     let key = product.key("Settlement run");
     let replies: Vec<_> = thread::scope(|scope| {
@@ -192,7 +192,7 @@ fn c5_the_secret_is_shown_once() {
 }
 
 #[test]
-fn c6_only_system_administrators_manage_keys() {
+fn c6_only_system_admins_manage_keys() {
     let product = Product::start();
     let key = product.key("Settlement run");
     let (agent, nobody) = (product.agent(), product.server.client());
@@ -223,7 +223,7 @@ fn c6_only_system_administrators_manage_keys() {
 }
 
 #[test]
-fn c7_wrong_or_omitted_credentials_are_401_in_two_constant_forms() {
+fn c7_missing_and_wrong_keys_are_401() {
     let product = Product::start();
     let (key, revoked) = (product.key("Settlement run"), product.key("Revoked"));
     let (other, suspended) = (product.key("Other"), product.key("Suspended"));
@@ -288,7 +288,7 @@ fn c7_wrong_or_omitted_credentials_are_401_in_two_constant_forms() {
 }
 
 #[test]
-fn names_are_never_unique_so_revoking_shows_name_and_id() {
+fn revoking_shows_the_name_and_id() {
     let product = Product::start();
     let (lost, new) = (product.key("Settlement run"), product.key("Settlement run"));
     assert_ne!(text(&lost, "id"), text(&new, "id"));

@@ -26,7 +26,7 @@ fn payment(asking: &Client, status: &str) -> String {
 }
 
 #[test]
-fn what_can_be_done_with_a_payment_depends_on_how_far_it_has_come() {
+fn allowed_actions_depend_on_the_status() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let patch = |member: &str, value: &str| Some(json!({ member: value }));
@@ -60,7 +60,7 @@ fn what_can_be_done_with_a_payment_depends_on_how_far_it_has_come() {
 }
 
 #[test]
-fn a_change_is_made_whole_or_not_at_all() {
+fn a_refused_change_changes_nothing() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let path = payment(&asking, "settled");
@@ -71,7 +71,7 @@ fn a_change_is_made_whole_or_not_at_all() {
 }
 
 #[test]
-fn no_more_goes_back_than_was_paid() {
+fn refunds_never_exceed_the_payment() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let path = format!("{}/refund", payment(&asking, "settled"));
@@ -87,7 +87,7 @@ fn no_more_goes_back_than_was_paid() {
 }
 
 #[test]
-fn what_cannot_be_is_422() {
+fn invalid_values_are_422() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let account = json!({ "holder": "Fir Optics", "email": "a@b.example", "currency": "EUR" });
@@ -174,7 +174,7 @@ fn what_cannot_be_is_422() {
 }
 
 #[test]
-fn an_account_with_payments_stays_as_it_is() {
+fn accounts_with_payments_are_protected() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let path = "/accounts/acc-000003";
@@ -187,7 +187,7 @@ fn an_account_with_payments_stays_as_it_is() {
 }
 
 #[test]
-fn what_is_not_there_is_404() {
+fn unknown_ids_and_paths_are_404() {
     let product = Product::start();
     let asking = product.asking(&product.key("Settlement run"));
     let account = json!({ "holder": "Fir Optics", "email": "a@b.example", "currency": "EUR" });

@@ -5,7 +5,7 @@ use example_driver::{REQUESTS, has};
 use crate::{Product, text};
 
 #[test]
-fn a_program_in_python_keeps_the_books() {
+fn a_python_client_keeps_the_books() {
     if !has(&[REQUESTS]) {
         return;
     }

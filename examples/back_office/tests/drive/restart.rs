@@ -3,7 +3,7 @@
 use crate::Product;
 
 #[test]
-fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
+fn keys_and_revocations_survive_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     let product = Product::start_over(&file);

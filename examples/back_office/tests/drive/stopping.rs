@@ -23,7 +23,7 @@ fn request(key: &Value, reference: &str) -> (String, String) {
 }
 
 #[test]
-fn a_request_under_way_is_finished_before_it_stops() {
+fn it_finishes_open_requests_first() {
     let product = Product::start();
     let (address, key) = (address(&product), product.key("Settlement run"));
     let (head, body) = request(&key, "Invoice");
@@ -50,7 +50,7 @@ fn a_request_under_way_is_finished_before_it_stops() {
 }
 
 #[test]
-fn under_load_every_write_that_is_answered_is_answered_whole() {
+fn writes_under_load_are_answered_whole() {
     const CALLERS: usize = 8;
     let product = Product::start();
     let (address, key) = (address(&product), product.key("Settlement run"));

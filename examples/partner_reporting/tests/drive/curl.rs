@@ -5,7 +5,7 @@ use example_driver::{BASH, CURL, Server, has};
 use crate::PROGRAM;
 
 #[test]
-fn the_printed_lines_do_what_they_say() {
+fn printed_commands_work() {
     if !has(&[BASH, CURL]) {
         return;
     }

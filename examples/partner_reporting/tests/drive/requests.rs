@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::Product;
 
 #[test]
-fn a_program_in_python_reads_all_pages() {
+fn a_python_client_reads_all_pages() {
     if !has(&[REQUESTS]) {
         return;
     }

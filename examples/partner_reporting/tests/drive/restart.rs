@@ -7,7 +7,7 @@ use crate::Product;
 const COUNTS: &str = "/v1/rollups/counts";
 
 #[test]
-fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
+fn keys_and_revocations_survive_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     let product = Product::start_over(&file);
@@ -43,7 +43,7 @@ fn keys_survive_a_restart_and_what_was_revoked_stays_so() {
 }
 
 #[test]
-fn an_integration_whose_key_was_revoked_gets_no_other_by_starting_anew() {
+fn a_revoked_integration_gets_no_new_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     let product = Product::start_over(&file);
@@ -55,7 +55,7 @@ fn an_integration_whose_key_was_revoked_gets_no_other_by_starting_anew() {
 }
 
 #[test]
-fn what_was_answered_survives_a_kill() {
+fn answered_changes_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::start;
 
 #[test]
-fn the_printed_lines_do_what_they_say() {
+fn printed_commands_work() {
     if !has(&[BASH, CURL]) {
         return;
     }

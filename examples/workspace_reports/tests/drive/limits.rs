@@ -42,7 +42,7 @@ fn b7_size_caps_of_requests() {
 }
 
 #[test]
-fn b7_whoever_is_refused_while_sending_gets_the_answer_and_goes_on_with_the_connection() {
+fn b7_early_refusals_keep_connections() {
     let product = Product::start();
     let asking = product.with_scopes(&["read:editions"]).keeping_alive();
     for bytes in [200, 2_000, 200_000] {
@@ -89,7 +89,7 @@ fn b7_size_caps_of_responses() {
 }
 
 #[test]
-fn b7_five_requests_at_once_are_permitted_and_counted() {
+fn b7_at_most_five_requests_at_once() {
     let product = Product::start();
     let key = product.key(&["write:editions", "read:workspace"]);
     assert_eq!(key["concurrency"], 5);

@@ -8,7 +8,7 @@ use crate::needs::routes;
 use crate::{Product, id};
 
 #[test]
-fn b9_rotation_overlaps_and_a_successor_outlives_nobody() {
+fn b9_rotation_overlaps_and_keeps_expiry() {
     let product = Product::start();
     let form = json!({
         "name": "Nightly sync", "scopes": ["read:workspace"], "projects": ["p-2"], "expires_on": "2099-12-31",
@@ -55,7 +55,7 @@ fn b9_rotation_overlaps_and_a_successor_outlives_nobody() {
 }
 
 #[test]
-fn b9_keys_older_than_so_many_days_are_found() {
+fn b9_keys_past_an_age_are_listed() {
     let product = Product::start();
     let (old, revoked) = (product.key(&["admin"]), product.key(&["admin"]));
     product.revoke(&revoked);
@@ -72,7 +72,7 @@ fn b9_keys_older_than_so_many_days_are_found() {
 }
 
 #[test]
-fn b13_only_administrators_of_the_workspace_manage_its_keys() {
+fn b13_only_workspace_admins_manage_keys() {
     let product = Product::start();
     let key = product.key(&["read:workspace"]);
     let (member, other) = (product.person("member"), product.person("Borealis"));
@@ -99,7 +99,7 @@ fn b13_only_administrators_of_the_workspace_manage_its_keys() {
 }
 
 #[test]
-fn b13_sessions_open_no_route_of_keys_and_keys_none_of_management() {
+fn b13_sessions_and_keys_are_separate() {
     let product = Product::start();
     for (method, path, _) in routes() {
         let reply = product.admin.send(method, path, None);

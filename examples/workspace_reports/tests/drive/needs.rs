@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{Product, SCOPES, bearer};
 
 #[test]
-fn b1_the_form_asks_for_name_scopes_last_day_and_projects_and_shows_the_key_once() {
+fn b1_the_form_issues_a_key_shown_once() {
     let product = Product::start();
     let form = json!({
         "name": "Nightly sync", "scopes": ["read:editions"], "expires_on": "2099-12-31", "projects": ["p-2", "p-1"],
@@ -41,7 +41,7 @@ fn b1_the_form_asks_for_name_scopes_last_day_and_projects_and_shows_the_key_once
 }
 
 #[test]
-fn b1_a_last_day_that_is_over_or_is_none_is_an_error() {
+fn b1_an_invalid_last_day_is_an_error() {
     let product = Product::start();
     for day in ["2020-01-01", "2026-02-30", "tomorrow", ""] {
         let form = json!({ "name": "x", "scopes": ["read:editions"], "expires_on": day });
@@ -51,7 +51,7 @@ fn b1_a_last_day_that_is_over_or_is_none_is_an_error() {
 }
 
 #[test]
-fn b2_scopes_are_described_and_only_admin_implies_others() {
+fn b2_only_admin_implies_other_scopes() {
     let product = Product::start();
     let choices = product.admin.get("/admin/scopes");
     let mut offered = choices.each("", "scope");
@@ -117,7 +117,7 @@ pub(crate) fn routes() -> [(&'static str, &'static str, &'static str); 11] {
 }
 
 #[test]
-fn b2_nothing_is_granted_that_was_not_asked_for() {
+fn b2_only_requested_scopes_are_granted() {
     let product = Product::start();
     for form in [
         json!({ "name": "x" }),
@@ -138,7 +138,7 @@ fn b2_nothing_is_granted_that_was_not_asked_for() {
 }
 
 #[test]
-fn b4_keys_are_bearer_tokens_and_nothing_else() {
+fn b4_keys_are_bearer_tokens_only() {
     let product = Product::start();
     let key = product.key(&["read:workspace"]);
     let text = key["api_key"].as_str().unwrap();
@@ -165,7 +165,7 @@ fn b4_keys_are_bearer_tokens_and_nothing_else() {
 }
 
 #[test]
-fn b6_the_routes_answer_and_what_is_not_there_is_404() {
+fn b6_routes_answer_or_are_404() {
     let product = Product::start();
     let asking = product.with_scopes(&["admin"]);
     assert_eq!(asking.get("/v1/projects").items("/items").len(), 8);
@@ -214,7 +214,7 @@ fn b6_the_routes_answer_and_what_is_not_there_is_404() {
 }
 
 #[test]
-fn b6_editions_are_created_submitted_and_generated() {
+fn b6_editions_are_made_and_generated() {
     let product = Product::start();
     let asking = product.with_scopes(&["admin"]);
     let new = json!({ "blueprint": "p-1-b1", "title": "Next quarter", "project": "p-1" });
@@ -265,7 +265,7 @@ fn b6_editions_are_created_submitted_and_generated() {
 }
 
 #[test]
-fn b10_a_revoked_key_is_refused_at_once() {
+fn b10_revoked_keys_are_401_at_once() {
     let product = Product::start();
     let key = product.key(&["read:workspace"]);
     let asking = product.asking(&key);

@@ -6,7 +6,7 @@ use crate::needs::routes;
 use crate::{Product, SCOPES};
 
 #[test]
-fn b3_a_key_for_one_project_reads_and_writes_nothing_of_another() {
+fn b3_a_key_reaches_its_project_only() {
     let product = Product::start();
     let all = product.with_scopes(&["admin"]);
     let edition = |id: &str| all.get(&format!("/v1/editions/{id}")).body;
@@ -61,7 +61,7 @@ fn b3_a_key_for_one_project_reads_and_writes_nothing_of_another() {
 }
 
 #[test]
-fn b3_a_key_for_some_projects_works_for_those() {
+fn b3_a_key_may_have_several_projects() {
     let product = Product::start();
     let form = json!({ "name": "For two", "scopes": ["admin"], "projects": ["p-2", "p-8"] });
     let asking = product.asking(&product.issue(&form));
@@ -77,7 +77,7 @@ fn b3_a_key_for_some_projects_works_for_those() {
 }
 
 #[test]
-fn b3_a_restriction_to_nothing_is_an_error_and_never_everything() {
+fn b3_an_empty_restriction_is_an_error() {
     let product = Product::start();
     for projects in [
         json!([]),
@@ -96,7 +96,7 @@ fn b3_a_restriction_to_nothing_is_an_error_and_never_everything() {
 }
 
 #[test]
-fn b3_workspaces_see_nothing_of_each_other() {
+fn b3_workspaces_are_isolated() {
     let product = Product::start();
     let other = product.person("Borealis");
     let form = json!({ "name": "Theirs", "scopes": ["admin"] });

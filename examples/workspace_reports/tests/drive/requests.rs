@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{Product, certificate_path, plain_base};
 
 #[test]
-fn a_program_in_python_reads_writes_and_minds_its_projects() {
+fn a_python_client_stays_in_its_projects() {
     if !has(&[REQUESTS]) {
         return;
     }

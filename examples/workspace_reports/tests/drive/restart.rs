@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::Product;
 
 #[test]
-fn keys_survive_a_restart_with_their_restrictions_and_what_was_revoked_stays_so() {
+fn keys_survive_with_their_restrictions() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     let product = Product::start_over(&file);

@@ -11,7 +11,7 @@ use crate::slow::Slow;
 use crate::{Product, bearer};
 
 #[test]
-fn what_is_under_way_when_it_is_asked_to_stop_is_done_and_answered() {
+fn it_finishes_open_requests_first() {
     let product = Product::start();
     let asking = product.with_scopes(&["write:editions"]);
     let body = json!({ "blueprint": "p-1-b1", "title": "x" }).to_string();
@@ -30,7 +30,7 @@ fn what_is_under_way_when_it_is_asked_to_stop_is_done_and_answered() {
 }
 
 #[test]
-fn it_stops_cleanly_under_load_and_what_it_answers_is_whole() {
+fn it_stops_cleanly_under_load() {
     let product = Product::start();
     let client = product.client();
     // One key for each request, since a key may have at most five concurrent requests.

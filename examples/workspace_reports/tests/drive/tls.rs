@@ -9,7 +9,7 @@ use crate::needs::routes;
 use crate::{Product, bearer, certificate_path, id, plain_base, start};
 
 #[test]
-fn b5_what_comes_in_clear_is_refused_and_never_redirected() {
+fn b5_plain_http_is_refused() {
     let product = Product::start();
     let key = product.key(&["admin"]);
     let plain = product.plain_client();
@@ -42,7 +42,7 @@ fn b5_what_comes_in_clear_is_refused_and_never_redirected() {
 }
 
 #[test]
-fn b5_nobody_manages_keys_in_clear() {
+fn b5_keys_are_managed_over_tls_only() {
     let product = Product::start();
     let plain = product.plain_client();
     let code = product.server.code_of("Borealis");
@@ -64,7 +64,7 @@ fn b5_nobody_manages_keys_in_clear() {
 }
 
 #[test]
-fn b5_a_proxy_that_ends_tls_is_believed_once_it_is_named() {
+fn b5_only_named_proxies_may_end_tls() {
     let server = start(&["--behind", "127.0.0.1/32"]);
     let plain = Client::new(&plain_base(&server), None);
     let by_proxy = |proto: &str| {
@@ -89,7 +89,7 @@ fn b5_a_proxy_that_ends_tls_is_believed_once_it_is_named() {
 }
 
 #[test]
-fn b5_the_certificate_is_this_servers_alone_and_goes_with_it() {
+fn b5_each_server_has_its_own_certificate() {
     let product = Product::start();
     let pem = String::from_utf8(product.certificate.clone()).unwrap();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));

@@ -9,7 +9,7 @@ use super::ACCOUNTS;
 use crate::{Product, text};
 
 #[test]
-fn c3_the_list_shows_name_id_issued_on_and_revoked_on() {
+fn c3_the_list_shows_name_id_and_dates() {
     let product = Product::start();
     let (one, other) = (product.key("One"), product.key("Other"));
     let revoked = product.act(&one, "revoke");
@@ -41,7 +41,7 @@ fn c3_the_list_shows_name_id_issued_on_and_revoked_on() {
 }
 
 #[test]
-fn c3_a_new_key_stands_at_the_top_and_one_just_revoked_moves_to_the_bottom() {
+fn c3_newest_first_and_revoked_last() {
     let product = Product::start();
     let keys: Vec<_> = (0..70)
         .map(|number| product.key(&format!("Key {number}")))
@@ -88,7 +88,7 @@ fn c3_a_new_key_stands_at_the_top_and_one_just_revoked_moves_to_the_bottom() {
 }
 
 #[test]
-fn a_predecessor_that_rotation_has_ended_counts_as_revoked_in_lists() {
+fn an_ended_predecessor_counts_as_revoked() {
     let product = Product::start();
     let row = |key: &Value| {
         let list = product.admin.get("/admin/keys");
@@ -123,7 +123,7 @@ fn a_predecessor_that_rotation_has_ended_counts_as_revoked_in_lists() {
 }
 
 #[test]
-fn a_predecessor_that_rotation_ends_at_once_moves_to_the_bottom() {
+fn a_rotated_out_key_moves_to_the_bottom() {
     let product = Product::start();
     let (old, _) = (product.key("Settlement run"), product.key("Other"));
     let path = format!("/admin/keys/{}/rotate", text(&old, "id"));

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "copies")]
-    fn what_is_not_wiped_is_found() {
+    fn unwiped_secrets_are_found() {
         leaves_no_trace(str::to_owned);
     }
 

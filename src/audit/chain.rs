@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_removed_inserted_or_moved_event_shows() {
+    fn tampering_with_events_shows() {
         let start = ChainHead::default();
         let (events, head) = chain(5);
         assert_eq!(verify_chain(start, &events), Ok(head));

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_weaker_than_owasp_recommends_are_refused() {
+    fn parameters_below_owasp_are_refused() {
         // The five settings that OWASP calls equivalent.
         for (memory, passes) in [
             (47_104, 1),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_test_vector_of_rfc_9106() {
+    fn matches_the_rfc_9106_vector() {
         // Section 5.3: m=32, t=3, p=4, twelve bytes of associated data. Keyward's associated data always has 32 bytes,
         // so the vector goes to the library directly, to show that it implements the algorithm of the RFC.
         let params = ParamsBuilder::new()

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_kept_digests_are_the_published_ones() {
+    fn published_ids_and_digests_match() {
         let old = LegacyFormat::opaque("old").unwrap().prefix("sk_").unwrap();
         let imported = ImportedKeys::under(pepper())
             .accept(LegacyFormat::sanctum())
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_digest_belongs_to_its_row_and_its_pepper() {
+    fn kept_digests_bind_row_and_pepper() {
         let imported = ImportedKeys::under(pepper());
         let (live, test) = (
             Environment::new("live").unwrap(),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_as_given_is_found_when_opening() {
+    fn invalid_settings_fail_at_opening() {
         let by_mac = LegacyFormat::opaque("a").unwrap().found_by_hmac_sha256("k");
         let keys = ImportedKeys::under(pepper()).accept(by_mac);
         assert!(keys.fault().unwrap().contains("`k`"));

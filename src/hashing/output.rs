@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_match_in_every_bit_or_not_at_all() {
+    fn outputs_match_in_every_bit() {
         let output = Output::new([7; 32]);
         assert!(output.is(&[7; 32]));
         assert!(!output.is(&[7; 31]));

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_ranks_ever_falls_and_what_is_chosen_is_reached() {
+    fn ranks_never_fall_and_reach_the_choice() {
         for stored in world() {
             for choice in world() {
                 let improved = improvement(stored, choice, choice.pepper()).unwrap_or(stored);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stronger_digest_keeps_its_strength_when_its_pepper_changes() {
+    fn a_new_pepper_keeps_stronger_params() {
         assert_eq!(
             improvement(
                 argon2id(65_536, 3, Some(1)),

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_stays_public() {
+    fn public_responses_become_private() {
         for (before, after) in [
             (&[][..], Some("private")),
             (&["max-age=60"], Some("max-age=60, private")),

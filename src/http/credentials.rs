@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_is_found_wherever_it_stands() {
+    fn a_comma_is_found_anywhere() {
         for length in 0..=49 {
             let mut value = vec![b'+'; length];
             assert!(!has_comma(&value), "{length}");

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn separators_within_quotation_marks_separate_nothing() {
+    fn quoted_separators_do_not_split() {
         for line in [
             r#"host="a,b;for=6.6.6.6";for=192.0.2.1;proto=https"#,
             r#"for=192.0.2.1;host="a\",for=6.6.6.6;x=\"";proto=HTTPS"#,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_not_guessed_at() {
+    fn malformed_headers_are_not_guessed() {
         for line in [
             "for",
             "for=",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quotation_mark_does_not_swallow_what_was_appended() {
+    fn an_open_quote_hides_no_later_hop() {
         let elements = read(r#"for="6.6.6.6, for="[2001:db8::1]:80";host="x";proto=https"#);
         assert_eq!(elements.first(), Some(&from("2001:db8::1", true)));
         let elements = read(r#"x=", for=192.0.2.1;host=";for=6.6.6.6;proto=https""#);

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_request_can_have_are_refused() {
+    fn impossible_names_are_refused() {
         for name in [
             "",
             "X API",

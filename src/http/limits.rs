@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn x_rate_limit_tells_of_the_tightest_quota() {
+    fn the_tightest_quota_is_shown() {
         let states = [
             state("loose", 10, 9, Duration::from_secs(90)),
             state("soon", 100, 3, Duration::from_secs(5)),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_or_not_known_is_not_sent() {
+    fn disabled_headers_are_not_sent() {
         let states = [state("q", 1, 1, Duration::ZERO)];
         let all = LimitHeaders::all();
         assert_eq!(all.render(&states, EPOCH).len(), 5);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reset_is_told_too_early() {
+    fn resets_are_never_too_early() {
         let reset = |now_nanos: i64, after| {
             let now = EPOCH + time::Duration::nanoseconds(now_nanos);
             let headers = LimitHeaders::all().render(&[state("q", 1, 0, after)], now);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_left_than_is_permitted() {
+    fn remaining_never_exceeds_the_limit() {
         assert_eq!(state("q", 5, 6, Duration::ZERO).remaining(), 5);
     }
 
@@ -295,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn structured_fields_read_back_as_the_states(states in vec(any_state(), 1..9)) {
+        fn structured_fields_round_trip(states in vec(any_state(), 1..9)) {
             let headers = LimitHeaders::all().render(&states, EPOCH);
             let policies: Vec<Item> = states.iter().map(|state| {
                 let quota = state.quota();

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_question_is_told() {
+    fn caller_mistakes_are_explained() {
         let at = OffsetDateTime::UNIX_EPOCH;
         let (status, body) = told(&ManageError::AlreadyRevoked { at });
         assert_eq!(status, 409);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_host_is_not() {
+    fn host_faults_are_not_explained() {
         let source = || "password=hunter2 at 10.0.0.7".into();
         for error in [
             ManageError::Store(StoreError::Unavailable(source())),

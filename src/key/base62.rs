@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_2_to_the_128_or_more_is_refused() {
+    fn values_beyond_128_bits_are_refused() {
         assert_eq!(decode(b"7n42DGM5Tflk9n8mt7Fhc7"), Some(u128::MAX));
         assert_eq!(decode(b"7n42DGM5Tflk9n8mt7Fhc8"), None);
         assert_eq!(decode(b"zzzzzzzzzzzzzzzzzzzzzz"), None);
     }
 
     #[test]
-    fn one_byte_that_is_no_digit_is_found_wherever_it_stands() {
+    fn an_invalid_byte_is_found_anywhere() {
         for length in [1, 7, 8, 9, 15, 16, 17, 71] {
             let good = vec![b'z'; length];
             assert!(are_digits(&good));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_is_read_as_it_is_written() {
+    fn a_checksum_reads_back() {
         for value in [0, 1, 61, 62, 0xcbf4_3926, u32::MAX] {
             let mut digits = [0; CHECKSUM_DIGITS];
             encode(value.into(), &mut digits);

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn implications_are_followed_to_their_end_and_cycles_end() {
+    fn implications_are_transitive() {
         let catalog = ScopeCatalog::new([
             scope!("a").described("").implies([scope!("b")]),
             scope!("b").described("").implies([scope!("c")]),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_holds_an_undeclared_scope() {
+    fn undeclared_scopes_grant_nothing() {
         let catalog = ScopeCatalog::new([scope!("root").described("").implies_all()]).unwrap();
         let gone = scope!("gone");
         assert!(!catalog.grants(&held(gone.clone()), &gone.clone().into()));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_a_catalog_are_found() {
+    fn mistakes_are_found() {
         assert_eq!(
             ScopeCatalog::new([scope!("a").described(""), scope!("a").described("")]).unwrap_err(),
             CatalogError::Repeated(scope!("a"))

@@ -70,7 +70,7 @@ pub struct DigestTextError;
 #[cfg(test)]
 mod tests {
     #[test]
-    fn digests_are_compared_in_constant_time() {
+    fn comparison_is_constant_time() {
         let (source, _) = include_str!("digest.rs")
             .split_once("#[cfg(test)]")
             .unwrap();

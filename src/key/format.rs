@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_environment_named_test_is_a_test_one() {
+    fn only_test_is_a_test_environment() {
         for (name, expected) in [
             ("test", true),
             ("live", false),

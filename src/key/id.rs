@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_spelling_of_an_id() {
+    fn an_id_has_one_spelling() {
         let id = "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f";
         assert_eq!(id.parse::<KeyId>().unwrap().to_string(), id);
         for other in [

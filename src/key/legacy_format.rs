@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_taken_apart() {
+    fn valid_texts_are_split() {
         let secret = "x7Hq".repeat(10);
         for (format, text, id) in [
             (LegacyFormat::sanctum(), format!("12|{secret}"), Some("12")),
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_not() {
+    fn malformed_texts_are_refused() {
         let secret = "x7Hq".repeat(10);
         let sanctum = LegacyFormat::sanctum().secret_length(40..=40).unwrap();
         for text in [

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn mapped_addresses_are_the_ones_they_map() {
+    fn mapped_addresses_match_as_ipv4() {
         assert_eq!(net("::ffff:10.1.0.0/112"), net("10.1.0.0/16"));
         assert_eq!(net("::ffff:10.1.2.3"), net("10.1.2.3/32"));
         let mapped: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_address_is_refused_where_there_is_a_rule() {
+    fn an_unknown_address_fails_any_rule() {
         assert!(!only(&["0.0.0.0/0", "::/0"]).permit(None));
         assert!(Networks::Any.permit(None));
     }

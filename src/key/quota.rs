@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stricter_quota_is_within_a_looser_one() {
+    fn a_stricter_quota_is_within() {
         let quota = |limit, seconds| {
             let limit = NonZeroU32::new(limit).unwrap();
             Quota::new("q", limit, Duration::from_secs(seconds)).unwrap()

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_masked_wherever_they_stand() {
+    fn keys_are_masked_anywhere() {
         let (key, redactor) = (key(), format().redactor());
         let text = key.expose();
         let prefix = key.display_prefix();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_keys_give_away_no_secret_either() {
+    fn damaged_keys_leak_no_secret() {
         let (key, redactor) = (key(), format().redactor());
         let text = key.expose();
         let mut damaged: Vec<String> = (0..text.len()).map(|end| text[..end].to_owned()).collect();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_begins_within_what_is_masked_is_masked_too() {
+    fn keys_within_masked_text_are_masked() {
         let (key, redactor) = (key(), format().redactor());
         let text = key.expose();
         let prefix = key.display_prefix();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_half_of_its_secret_is_found_and_a_name_is_not() {
+    fn half_a_secret_is_found_as_a_key() {
         let (key, redactor) = (key(), format().redactor());
         let text = key.expose();
         let half = "acme_live_".len() + 22 + 22;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_left_alone_and_not_copied() {
+    fn other_text_is_not_copied() {
         for text in ["", "acme", "acme_live_", "acme_live_short", "über_acme_ñ_x"] {
             assert!(
                 matches!(format().redactor().redact(text), Cow::Borrowed(same) if same == text)

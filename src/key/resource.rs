@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restriction_binds_its_own_kinds_only() {
+    fn a_restriction_binds_its_kinds_only() {
         let resources = only(&["project:b", "project:a", "client:x"]);
         assert_eq!(resources.kinds().collect::<Vec<_>>(), ["client", "project"]);
         assert!(resources.permit("project", "a"));

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_never_yields_a_digit_is_given_up() {
+    fn an_unusable_source_is_given_up() {
         #[derive(Debug)]
         struct AllOnes;
         impl RandomSource for AllOnes {

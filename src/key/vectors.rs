@@ -184,7 +184,7 @@ mod tests {
     use crate::key::Secret;
 
     #[test]
-    fn the_parser_agrees_with_its_vectors_in_every_format() {
+    fn the_parser_matches_every_vector() {
         for format in [
             KeyFormat::new("acme").unwrap().environment("live").unwrap(),
             KeyFormat::new("b2").unwrap().environment("test").unwrap(),

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_system_name_is_kept_as_far_as_it_can_be() {
+    fn system_names_are_kept_or_sanitized() {
         for (name, kept) in [
             ("setup", "system:setup"),
             ("", "system:unnamed"),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_name_cannot_forge_a_log_line() {
+    fn request_names_cannot_forge_a_line() {
         let actor = Actor::system("a").in_request("id\r\n{\"action\":\"key_revoked\"}");
         assert_eq!(actor.request.unwrap(), "id??{\"action\":\"key_revoked\"}");
     }

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_interval_holds_more_than_the_limit() {
+    async fn no_window_exceeds_the_limit() {
         let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
         lookups.begin(&alice).await.unwrap().missed();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_lookup_counts_from_its_answer() {
+    async fn a_slow_lookup_counts_when_answered() {
         let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
         let slow = begin_many(&lookups, &alice, 60).await;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_lookup_gives_its_place_back() {
+    async fn a_dropped_lookup_frees_its_place() {
         let (lookups, _) = lookups();
         let alice = actor("alice", "a");
         drop(begin_many(&lookups, &alice, 100).await);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn invented_names_hurt_only_their_tenant() {
+    async fn invented_names_hurt_one_tenant() {
         let (lookups, _) = lookups();
         let mut missed = 0;
         for n in 0..10_000 {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_tenants_lock_out_nobody() {
+    async fn many_tenants_lock_out_no_other() {
         let (lookups, monotonic) = lookups();
         let admin = |n: usize| actor("admin", &n.to_string());
         for n in 0..=Lookups::MAX_GROUPS {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_monotonic_clock_begins_nothing() {
+    async fn a_failing_clock_begins_nothing() {
         let (lookups, monotonic) = lookups();
         let alice = actor("alice", "a");
         monotonic.fail();

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn cursors_read_back_and_belong_to_their_list() {
+    fn cursors_belong_to_their_query() {
         let day = Duration::from_secs(86_400);
         let owner = |name| Principal::user(name).unwrap();
         let others = [
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_times_reach_the_ends_of_the_calendar() {
+    fn extreme_durations_do_not_overflow() {
         let now = OffsetDateTime::UNIX_EPOCH;
         for query in [
             query("a").due_for_rotation(Duration::MAX),

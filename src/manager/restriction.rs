@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_gives_nothing_and_leaves_nothing_beyond_the_limits() {
+    async fn a_cut_narrows_to_the_limits() {
         let (record, catalog) = (record().await, catalog());
         let now = OffsetDateTime::from_unix_timestamp(9).unwrap();
         let mut runner = proptest::test_runner::TestRunner::default();

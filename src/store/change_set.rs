@@ -163,7 +163,7 @@ mod tests {
     use crate::random::RandomError;
 
     #[test]
-    fn change_ids_differ_even_when_randomness_fails_or_repeats() {
+    fn ids_differ_without_randomness() {
         #[derive(Debug)]
         struct Stuck(bool);
         impl RandomSource for Stuck {

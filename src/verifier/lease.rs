@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_decides_for_less_than_the_bound_after_it_began() {
+    fn a_read_decides_within_the_bound() {
         let lease = Lease::new(100);
         for (now, covered) in [
             (50, true),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_vouches_for_its_own_history_only() {
+    fn a_round_covers_its_own_history() {
         let lease = Lease::new(100);
         lease.complete_round(1_000);
         assert!(!lease.covers(stamp(0, 0), 1_050), "there is no history yet");

@@ -97,7 +97,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     #[test]
-    fn a_tag_is_sha_256_of_the_key_and_the_secret() {
+    fn a_tag_is_sha_256_of_key_and_secret() {
         let tagger = Tagger::new(&SeededRandom::new(7)).unwrap();
         let mut key = [0; BLOCK];
         SeededRandom::new(7).fill(&mut key).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_match_in_every_bit_or_not_at_all() {
+    fn tags_match_in_every_bit() {
         let tag = Tag([1, 2, 3, 4]);
         assert!(tag.matches(&tag));
         for bit in 0..256 {

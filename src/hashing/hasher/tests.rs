@@ -135,7 +135,7 @@ async fn a_digest_binds_environment_and_id() {
 }
 
 #[tokio::test]
-async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
+async fn weak_secrets_never_get_a_fast_hash() {
     for choice in [
         Hashing::recommended(),
         Hashing::recommended().pepper(pepper(1)),
@@ -165,7 +165,7 @@ async fn a_weak_secret_is_never_moved_to_a_fast_hash() {
 }
 
 #[tokio::test]
-async fn a_pepper_that_is_not_configured_is_undecidable() {
+async fn a_missing_pepper_is_undecidable() {
     for origin in [STRONG, UNKNOWN] {
         let with = hasher(Hashing::recommended().pepper(pepper(3)));
         let record = kept(&with, origin).await;
@@ -183,7 +183,7 @@ async fn a_pepper_that_is_not_configured_is_undecidable() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn secrets_are_wiped_once_they_were_hashed() {
+async fn hashing_wipes_the_secret() {
     use crate::wiping::leaves_no_trace;
 
     let hasher = hasher(Hashing::recommended());

@@ -164,7 +164,7 @@ mod tests {
     use crate::hashing::output::Output;
 
     #[test]
-    fn the_test_vectors_of_rfc_7914() {
+    fn matches_the_rfc_7914_vectors() {
         // Section 12, except for the largest vector. The last one is from Python's hashlib, with lanes that end within
         // a block.
         let mut memory = Memory::default();

@@ -63,7 +63,7 @@ fn is_idle(lane: &SlowLane) -> bool {
 }
 
 #[tokio::test]
-async fn requests_for_the_same_computation_share_it() {
+async fn identical_requests_share_one_run() {
     let lane = lane(1, 0);
     let runs = Arc::new(AtomicU32::new(0));
     let (release, wait) = held_up();
@@ -87,7 +87,7 @@ async fn requests_for_the_same_computation_share_it() {
 }
 
 #[tokio::test]
-async fn the_one_who_began_may_leave_while_others_wait() {
+async fn the_first_waiter_may_leave() {
     let lane = lane(1, 1);
     let (release, wait) = held_up();
     let mut second = Box::pin(lane.share(a(), [1; 32], |_| Ok(false)));
@@ -101,7 +101,7 @@ async fn the_one_who_began_may_leave_while_others_wait() {
 }
 
 #[tokio::test]
-async fn work_that_nobody_awaits_any_more_is_not_begun() {
+async fn abandoned_work_is_not_started() {
     let lane = lane(1, 2);
     let (release, wait) = held_up();
     let mut running = pin!(lane.run(management("a"), wait));
@@ -127,7 +127,7 @@ async fn work_that_nobody_awaits_any_more_is_not_begun() {
 }
 
 #[tokio::test]
-async fn the_queue_is_bounded_and_the_abandoned_hold_no_place() {
+async fn a_bounded_queue_reclaims_places() {
     let lane = lane(1, 2);
     let (release, wait) = held_up();
     let mut running = Box::pin(lane.share(a(), [0; 32], wait));
@@ -189,7 +189,7 @@ async fn at_most_the_permits_run_at_once() {
 }
 
 #[tokio::test]
-async fn what_may_only_run_at_once_never_waits() {
+async fn run_if_free_never_waits() {
     let lane = lane(1, 5);
     assert!(matches!(
         lane.run_if_free(a(), |_| Ok(7)).await,
@@ -205,7 +205,7 @@ async fn what_may_only_run_at_once_never_waits() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_work_is_undecidable_and_frees_its_permit() {
+async fn a_panic_frees_its_permit() {
     let lane = lane(1, 1);
     for _ in 0..3 {
         let shared = lane.share(a(), [1; 32], |_| panic!("planted")).await;
@@ -217,7 +217,7 @@ async fn a_panic_in_the_work_is_undecidable_and_frees_its_permit() {
 }
 
 #[tokio::test]
-async fn a_shared_no_is_a_no_for_all() {
+async fn a_shared_mismatch_holds_for_all() {
     let lane = lane(1, 0);
     let (release, wait) = held_up();
     let mut first = Box::pin(lane.share(a(), [1; 32], move |memory| wait(memory).map(|_| false)));
@@ -230,7 +230,7 @@ async fn a_shared_no_is_a_no_for_all() {
 }
 
 #[tokio::test]
-async fn nobody_joins_what_is_refused() {
+async fn refused_requests_are_not_shared() {
     let lane = lane(1, 0);
     let (release, wait) = held_up();
     let mut running = Box::pin(lane.run(management("a"), wait));
@@ -257,7 +257,7 @@ async fn nobody_joins_what_is_refused() {
 }
 
 #[tokio::test]
-async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
+async fn a_failed_spawn_strands_no_request() {
     static FAIL: AtomicU32 = AtomicU32::new(0);
     static SPAWNING: Mutex<Option<Arc<SlowLane>>> = Mutex::new(None);
     static STRANDED: Mutex<Vec<std::thread::JoinHandle<Result<bool, HashingError>>>> =
@@ -301,7 +301,7 @@ async fn a_thread_that_cannot_be_had_takes_no_permit_and_strands_nobody() {
 }
 
 #[test]
-fn a_runtime_that_stands_still_holds_up_nobody_else() {
+fn a_stalled_runtime_blocks_no_other() {
     let lane = lane(1, 5);
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -332,7 +332,7 @@ fn a_runtime_that_stands_still_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn each_permit_has_one_thread_as_long_as_the_lane() {
+async fn each_permit_has_one_thread() {
     static SPAWNED: AtomicU32 = AtomicU32::new(0);
     fn spawn(work: Work) -> io::Result<()> {
         SPAWNED.fetch_add(1, Ordering::SeqCst);
@@ -364,7 +364,7 @@ async fn each_permit_has_one_thread_as_long_as_the_lane() {
 }
 
 #[tokio::test]
-async fn a_lane_that_is_dropped_drops_what_waits() {
+async fn dropping_the_lane_drops_its_queue() {
     let lane = lane(1, 5);
     let (release, wait) = held_up();
     let dropped = Arc::new(());
@@ -432,7 +432,7 @@ async fn done(waiters: Vec<Waiter<'_>>) -> usize {
 }
 
 #[tokio::test]
-async fn guesses_at_one_key_displace_nobody_else() {
+async fn one_keys_guesses_displace_no_other() {
     let (held, ran) = (HeldUp::new(8), Ran::default());
     let guess = || held.ask(a(), "guess", &ran);
     let mut guesses: Vec<_> = (0..9).map(|_| guess()).collect();
@@ -450,7 +450,7 @@ async fn guesses_at_one_key_displace_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_tenants_many_keys_displace_no_other_tenant() {
+async fn one_tenant_displaces_no_other() {
     let (held, ran) = (HeldUp::new(8), Ran::default());
     let guesses: Vec<_> = (0..20)
         .map(|id| held.ask(key("a", id), "guess", &ran))
@@ -484,7 +484,7 @@ async fn a_tenants_keys_share_its_places() {
 }
 
 #[tokio::test]
-async fn tenants_then_keys_take_turns_in_the_queue() {
+async fn tenants_then_keys_take_turns() {
     let (held, ran) = (HeldUp::new(8), Ran::default());
     let waiters = vec![
         held.ask(key("a", 1), "a1", &ran),
@@ -510,7 +510,7 @@ async fn tenants_then_keys_take_turns_in_the_queue() {
 }
 
 #[tokio::test]
-async fn management_keeps_no_more_than_its_share() {
+async fn management_stays_within_its_share() {
     let (held, ran) = (HeldUp::new(8), Ran::default());
     let issue = |tenant| held.ask(management(tenant), "issue", &ran);
     let issues: Vec<_> = (0..8).map(|_| issue("a")).collect();

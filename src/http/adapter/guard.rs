@@ -244,7 +244,7 @@ mod tests {
     use crate::verifier::Attempt;
 
     #[tokio::test]
-    async fn what_is_not_found_is_looked_up_no_further() {
+    async fn a_missing_resource_ends_the_chain() {
         let (keyward, key) = keyward_with_key(Access::Full).await;
         let any = Requirement::any_key();
         let attempt = Attempt::new(key.presented(), &any);

@@ -47,7 +47,7 @@ const HIDDEN_OVER_TLS: Origin = Origin {
 };
 
 #[test]
-fn forwarded_is_read_from_the_right_up_to_the_first_stranger() {
+fn forwarded_is_read_from_the_right() {
     let two_tls = "for=203.0.113.7;proto=https,for=10.0.0.2;proto=https";
     let inner_plain = "for=203.0.113.7;proto=https,for=10.0.0.2;proto=http";
     let outer_plain = "for=203.0.113.7;proto=http,for=10.0.0.2;proto=https";
@@ -98,7 +98,7 @@ fn forwarded_is_read_from_the_right_up_to_the_first_stranger() {
 }
 
 #[test]
-fn x_forwarded_is_read_from_the_right_up_to_the_first_stranger() {
+fn x_forwarded_is_read_from_the_right() {
     for (addresses, expected) in [
         (&["203.0.113.7"][..], tls("203.0.113.7")),
         (&["6.6.6.6, 203.0.113.7"], tls("203.0.113.7")),
@@ -130,7 +130,7 @@ fn x_forwarded_is_read_from_the_right_up_to_the_first_stranger() {
 }
 
 #[test]
-fn x_forwarded_proto_speaks_for_all_or_for_each() {
+fn x_forwarded_proto_is_one_or_per_hop() {
     for (addresses, protocols, is_tls) in [
         ("203.0.113.7", &["https"][..], true),
         ("203.0.113.7", &["HTTPS"], true),
@@ -156,7 +156,7 @@ fn x_forwarded_proto_speaks_for_all_or_for_each() {
 }
 
 #[test]
-fn the_other_family_and_aliases_are_nothing() {
+fn other_header_names_are_ignored() {
     let aliases = [
         ("X_Forwarded_For", "6.6.6.6"),
         ("X_Forwarded_Proto", "https"),
@@ -176,7 +176,7 @@ fn the_other_family_and_aliases_are_nothing() {
 }
 
 #[test]
-fn a_header_is_not_believed_past_8_kib_or_ascii() {
+fn long_or_non_ascii_headers_are_ignored() {
     let client = b"203.0.113.7".to_vec();
     let pad = |length: usize| [vec![b' '; length], client.clone()].concat();
     let most = MAX_LENGTH - client.len() - 1;

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_refused_credential_gets_one_answer() {
+    async fn refused_credentials_look_alike() {
         for edge in edges().await {
             for (edge, status) in [
                 (edge.clone().renderer(ProblemJson), 401),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_of_a_class_is_one_but_for_scopes() {
+    async fn answers_of_a_class_look_alike() {
         for edge in edges().await {
             for class in [
                 DenialClass::BadRequest,

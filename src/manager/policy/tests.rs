@@ -216,7 +216,7 @@ fn new_key(title: &str) -> NewKey {
 }
 
 #[tokio::test]
-async fn each_operation_is_asked_about_with_its_owner() {
+async fn the_policy_gets_each_keys_owner() {
     for kind in Kind::ALL {
         let world = World::new().await;
         sync::lock(&world.policy.0).clear();
@@ -245,7 +245,7 @@ async fn each_operation_is_asked_about_with_its_owner() {
 }
 
 #[tokio::test]
-async fn a_refusal_does_not_tell_whether_a_key_exists() {
+async fn a_refusal_hides_a_keys_existence() {
     let nobody = Some(KeyId::from_u128(1));
     for kind in Kind::ALL.iter().filter(|kind| kind.is_on_one_key()) {
         let world = World::new().await;
@@ -260,7 +260,7 @@ async fn a_refusal_does_not_tell_whether_a_key_exists() {
 }
 
 #[tokio::test]
-async fn a_leaked_key_is_revoked_by_its_owner_alone() {
+async fn only_its_owner_revokes_a_leaked_key() {
     let world = World::new().await;
     let (manager, leaked) = (world.keyward.manager(), world.key.presented());
     let by_another = manager.revoke_leaked(&actor("bob"), leaked).await;
@@ -275,7 +275,7 @@ async fn a_leaked_key_is_revoked_by_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn another_owner_is_named_for_a_new_key_or_it_is_the_actor() {
+async fn the_owner_defaults_to_the_actor() {
     let world = World::new().await;
     let (manager, bob) = (world.keyward.manager(), actor("bob"));
     let own = manager.issue(&bob, new_key("own")).await.unwrap();

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sqlite_that_is_too_old_is_called_by_its_name() {
+    fn an_old_sqlite_is_refused() {
         check_version(3_038_000).unwrap();
         check_version(3_050_004).unwrap();
         let told = check_version(3_034_001).unwrap_err().to_string();
@@ -286,7 +286,7 @@ mod tests {
         PRAGMA wal_autocheckpoint = 0; PRAGMA query_only = OFF;";
 
     #[test]
-    fn every_connection_is_set_whatever_stood_before() {
+    fn every_connection_is_configured() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(OTHERWISE).unwrap();
         configure(&connection, Duration::from_millis(1_234)).unwrap();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pragma_that_sqlite_ignores_fails_the_open() {
+    fn an_ignored_pragma_fails_the_open() {
         let connection = Connection::open_in_memory().unwrap();
         let fault = set(&connection, "keyward_knows_no_such_pragma", 1).unwrap_err();
         assert_eq!(

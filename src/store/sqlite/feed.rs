@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_is_missing_starts_anew() {
+    fn a_missing_position_resyncs() {
         for missing in 1..=5 {
             let connection = feed(5);
             let sql = "DELETE FROM keyward_feed WHERE position = ?1";

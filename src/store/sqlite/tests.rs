@@ -41,7 +41,7 @@ fn is_pending(future: impl Future) -> bool {
 }
 
 #[tokio::test]
-async fn lists_hold_up_neither_keys_nor_the_feed() {
+async fn lists_block_neither_keys_nor_feed() {
     let folder = Folder::new("lists");
     let store = folder.open();
     let id = KeyId::from_u128(1);
@@ -60,7 +60,7 @@ async fn lists_hold_up_neither_keys_nor_the_feed() {
 }
 
 #[tokio::test]
-async fn keys_that_wait_hold_up_no_feed() {
+async fn lookups_do_not_block_the_feed() {
     let folder = Folder::new("lookups");
     let store = folder.open();
     let held = store.shared.lookups.turn().await.unwrap();
@@ -71,7 +71,7 @@ async fn keys_that_wait_hold_up_no_feed() {
 }
 
 #[tokio::test]
-async fn lists_of_one_tenant_leave_turns_to_others() {
+async fn lists_of_a_tenant_block_no_other() {
     let folder = Folder::new("tenants");
     let store = folder.open();
     let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
@@ -87,7 +87,7 @@ async fn lists_of_one_tenant_leave_turns_to_others() {
 }
 
 #[test]
-fn options_are_brought_within_their_bounds() {
+fn options_are_clamped() {
     const MOST: Duration = Duration::from_secs(2 * 60);
     for (asked, taken) in [
         (Duration::ZERO, Duration::ZERO),
@@ -131,7 +131,7 @@ fn insert(tenant: &TenantId, id: u128) -> ChangeSet {
 }
 
 #[tokio::test]
-async fn commits_of_one_tenant_leave_turns_to_others_and_to_revocations() {
+async fn commits_of_a_tenant_block_no_other() {
     let folder = Folder::new("commits");
     let store = folder.open();
     let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());

@@ -83,7 +83,7 @@ mod tests {
     use crate::key::TenantId;
 
     #[test]
-    fn a_tenant_has_one_turn_and_others_have_theirs() {
+    fn each_tenant_has_one_turn() {
         let turns = Turns::default();
         let [flood, other] = ["flood", "other"].map(|name| TenantId::new(name).unwrap());
         let mut nobody = Context::from_waker(Waker::noop());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_idle_tenants_are_forgotten() {
+    fn idle_tenants_are_forgotten() {
         let turns = Turns::default();
         for number in 0..100 {
             drop(turns.of(TenantId::new(format!("tenant-{number}")).unwrap()));

@@ -152,7 +152,7 @@ fn entries(lines: &[String]) -> usize {
 
 proptest! {
     #[test]
-    fn headers_from_an_untrusted_peer_change_nothing(
+    fn untrusted_peers_change_nothing(
         peer in option::of(stranger()),
         is_tls: bool,
         headers in vec(forged_header(), 0..6),
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn where_no_proxy_is_trusted_headers_change_nothing(
+    fn headers_need_a_trusted_proxy(
         peer in trusted(),
         is_tls: bool,
         headers in vec(forged_header(), 0..6),
@@ -178,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_forged_before_forwarded_changes_nothing(
+    fn forged_forwarded_changes_nothing(
         peer in trusted(),
         is_tls: bool,
         mut lines in vec(forged(), 0..4),
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_forged_before_x_forwarded_changes_nothing(
+    fn forged_x_forwarded_changes_nothing(
         peer in trusted(),
         is_tls: bool,
         mut addresses in vec(forged(), 0..4),

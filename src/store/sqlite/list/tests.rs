@@ -89,7 +89,7 @@ fn listed(connection: &Connection, query: &ListQuery, most: usize) -> Vec<KeyId>
 }
 
 #[test]
-fn pages_cut_anywhere_list_exactly_the_keys_admitted() {
+fn pages_of_any_size_list_every_key() {
     let connection = database(2, false);
     // Several keys of one instant, and several revoked by one commit.
     let crowded = "UPDATE keyward_keys SET created_at = created_at / 3000000 * 3000000,
@@ -157,7 +157,7 @@ fn pages_cut_anywhere_list_exactly_the_keys_admitted() {
 }
 
 #[test]
-fn a_search_ends_its_page_after_a_bounded_number_of_keys() {
+fn a_page_scans_a_bounded_number() {
     let connection = database(1, false);
     let none = KeyFilter::TitleStartsWith("no such title".into());
     let query = ListQuery::of(&TenantId::new("tenant-0").unwrap())
@@ -200,7 +200,7 @@ const SEGMENTS: [(Segment, &str, ListPosition, ListPosition); 2] = [
 ];
 
 #[test]
-fn each_page_is_read_off_the_index_of_its_segment_and_nothing_is_sorted() {
+fn pages_are_read_off_the_index() {
     for (tenants, is_analyzed) in [(20, false), (20, true), (1, true), (1_000, true)] {
         let connection = database(tenants, is_analyzed);
         for query in queries() {
@@ -244,7 +244,7 @@ fn each_page_is_read_off_the_index_of_its_segment_and_nothing_is_sorted() {
 }
 
 #[test]
-fn few_keys_in_a_range_of_ids_are_read_by_id() {
+fn a_narrow_id_range_is_read_by_id() {
     for (tenants, is_analyzed) in [(20, false), (20, true), (1, true), (1_000, true)] {
         let connection = database(tenants, is_analyzed);
         for query in queries() {

@@ -102,7 +102,7 @@ fn most_planted_bugs_are_caught_by_a_named_case_too() {
 #[test]
 fn a_feed_that_says_too_early_that_this_was_all_is_caught_by_its_case() {
     let broken = || async { Ok(((), Broken::new(Bug::SaysThatWasAll))) };
-    let case = Suite::new(broken).run("a_page_is_the_last_only_if_it_tells_all");
+    let case = Suite::new(broken).run("the_last_page_is_complete");
     assert!(case.is_err());
 }
 

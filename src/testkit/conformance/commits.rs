@@ -27,7 +27,7 @@ fn below(limit: u32) -> Result<Precondition, Failure> {
     })
 }
 
-pub(super) async fn a_set_lands_whole_or_not_at_all(suite: &Suite) -> Verdict {
+pub(super) async fn a_set_is_all_or_nothing(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     let before = head(&**store).await?;
@@ -74,7 +74,7 @@ pub(super) async fn a_set_lands_whole_or_not_at_all(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn changes_of_a_set_see_those_before_them(suite: &Suite) -> Verdict {
+pub(super) async fn changes_see_those_before_them(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let changes = [
         insert(key(2)?),
@@ -161,7 +161,7 @@ pub(super) async fn a_set_is_committed_once(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_set_that_failed_may_succeed_later(suite: &Suite) -> Verdict {
+pub(super) async fn a_failed_set_may_succeed_later(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let waits = set([replace(2, 1, "later")?])?;
     refusal(&**store, &waits).await?;
@@ -175,7 +175,7 @@ pub(super) async fn a_set_that_failed_may_succeed_later(suite: &Suite) -> Verdic
     Ok(())
 }
 
-pub(super) async fn nothing_changed_nothing_told(suite: &Suite) -> Verdict {
+pub(super) async fn no_change_publishes_nothing(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     let revoked = store.commit(&set([revoke(1)?])?).await?;
@@ -231,7 +231,7 @@ pub(super) async fn the_largest_set_is_committed(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_precondition_that_fails_is_named(suite: &Suite) -> Verdict {
+pub(super) async fn a_failed_precondition_is_named(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for id in 0..3 {
         commit(&**store, insert(key(id)?)).await?;
@@ -268,7 +268,7 @@ pub(super) async fn a_precondition_that_fails_is_named(suite: &Suite) -> Verdict
     Ok(())
 }
 
-pub(super) async fn preconditions_see_what_stood_before(suite: &Suite) -> Verdict {
+pub(super) async fn preconditions_see_the_state_before(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     // The revocation would make room if it took effect before the count.
@@ -294,7 +294,7 @@ pub(super) async fn preconditions_see_what_stood_before(suite: &Suite) -> Verdic
     Ok(())
 }
 
-pub(super) async fn the_cap_holds_however_many_commit_at_once(suite: &Suite) -> Verdict {
+pub(super) async fn the_cap_holds_under_concurrency(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let mut tasks = Vec::new();
     for id in 0..24 {

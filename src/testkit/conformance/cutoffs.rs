@@ -72,7 +72,7 @@ pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_cutoff_is_lowered_only_if_no_key_lives_again(suite: &Suite) -> Verdict {
+pub(super) async fn lowering_a_cutoff_revives_no_key(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for (id, name, by, second) in [
         (1, "t", "alice", 100),
@@ -146,7 +146,7 @@ pub(super) async fn a_cutoff_is_lowered_only_if_no_key_lives_again(suite: &Suite
     Ok(())
 }
 
-pub(super) async fn a_cutoff_binds_the_keys_of_its_scope(suite: &Suite) -> Verdict {
+pub(super) async fn a_cutoff_binds_its_scope(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let of = |id, name: &str, by: &str| -> Result<StoredKey, Failure> {
         Ok(StoredKey {
@@ -193,7 +193,7 @@ pub(super) async fn a_cutoff_binds_the_keys_of_its_scope(suite: &Suite) -> Verdi
     Ok(())
 }
 
-pub(super) async fn what_is_issued_before_a_cutoff_can_be_refused(suite: &Suite) -> Verdict {
+pub(super) async fn inserts_can_require_no_cutoff(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let mut id = 0;
     for scope in [CutoffScope::All, of_tenant("t")?, of_owner("alice")?] {
@@ -233,7 +233,7 @@ pub(super) async fn what_is_issued_before_a_cutoff_can_be_refused(suite: &Suite)
     Ok(())
 }
 
-pub(super) async fn no_insert_slips_past_a_cutoff_that_is_set_meanwhile(suite: &Suite) -> Verdict {
+pub(super) async fn no_insert_slips_past_a_new_cutoff(suite: &Suite) -> Verdict {
     for _ in 0..12 {
         let store = suite.store().await?;
         let before = head(&**store).await?;

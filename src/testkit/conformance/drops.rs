@@ -88,7 +88,7 @@ async fn settled(
     Ok(seen)
 }
 
-pub(super) async fn a_commit_dropped_after_any_poll_is_done_or_not(suite: &Suite) -> Verdict {
+pub(super) async fn a_dropped_commit_is_done_or_not(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for polls in 0..POLLS {
         let (old, new) = (u128::from(polls) * 2, u128::from(polls) * 2 + 1);
@@ -123,7 +123,7 @@ pub(super) async fn a_commit_dropped_after_any_poll_is_done_or_not(suite: &Suite
     Ok(())
 }
 
-pub(super) async fn a_read_dropped_after_any_poll_leaves_nothing_open(suite: &Suite) -> Verdict {
+pub(super) async fn a_dropped_read_leaves_nothing_open(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(0)?)).await?;
     let end = head(&**store).await?;

@@ -45,7 +45,7 @@ pub(super) async fn events_are_chained_in_commit_order(suite: &Suite) -> Verdict
     Ok(())
 }
 
-pub(super) async fn an_event_is_recorded_if_its_change_is_news(suite: &Suite) -> Verdict {
+pub(super) async fn only_effective_changes_are_recorded(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let Some(log) = store.events() else {
         return Ok(());
@@ -74,7 +74,7 @@ pub(super) async fn an_event_is_recorded_if_its_change_is_news(suite: &Suite) ->
     Ok(())
 }
 
-pub(super) async fn events_are_read_by_tenant_and_page_by_page(suite: &Suite) -> Verdict {
+pub(super) async fn events_are_read_by_tenant_in_pages(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let Some(log) = store.events() else {
         return Ok(());
@@ -226,7 +226,7 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_cut_that_does_not_match_changes_nothing(suite: &Suite) -> Verdict {
+pub(super) async fn a_mismatched_cut_changes_nothing(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let Some(log) = store.events() else {
         return Ok(());
@@ -272,7 +272,7 @@ pub(super) async fn a_cut_that_does_not_match_changes_nothing(suite: &Suite) -> 
     Ok(())
 }
 
-pub(super) async fn a_log_that_is_cut_while_others_write_verifies(suite: &Suite) -> Verdict {
+pub(super) async fn a_log_cut_during_writes_verifies(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     if store.events().is_none() {
         return Ok(());

@@ -26,7 +26,7 @@ fn told(id: u128, revision: u64) -> Changed {
     }
 }
 
-pub(super) async fn news_is_told_in_commit_order(suite: &Suite) -> Verdict {
+pub(super) async fn changes_come_in_commit_order(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let start = head(&**store).await?;
     let (items, next) = news(&**store, &start).await?;
@@ -57,7 +57,7 @@ pub(super) async fn news_is_told_in_commit_order(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_commit_is_told_whole(suite: &Suite) -> Verdict {
+pub(super) async fn a_commit_comes_whole(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let start = head(&**store).await?;
     let (mut written, mut ends) = (0, Vec::new());
@@ -94,7 +94,7 @@ pub(super) async fn a_commit_is_told_whole(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_page_is_the_last_only_if_it_tells_all(suite: &Suite) -> Verdict {
+pub(super) async fn the_last_page_is_complete(suite: &Suite) -> Verdict {
     const COMMITS: u128 = 188;
     let store = suite.store().await?;
     let start = head(&**store).await?;
@@ -143,7 +143,7 @@ pub(super) async fn a_page_is_the_last_only_if_it_tells_all(suite: &Suite) -> Ve
     Ok(())
 }
 
-pub(super) async fn an_unknown_cursor_is_told_to_start_anew(suite: &Suite) -> Verdict {
+pub(super) async fn an_unknown_cursor_resyncs(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     let end = head(&**store).await?;
@@ -179,7 +179,7 @@ pub(super) async fn an_unknown_cursor_is_told_to_start_anew(suite: &Suite) -> Ve
     Ok(())
 }
 
-pub(super) async fn a_cursor_that_is_too_old_starts_anew(suite: &Suite) -> Verdict {
+pub(super) async fn a_forgotten_cursor_resyncs(suite: &Suite) -> Verdict {
     const COMMITS: u128 = 12;
     const FORGOTTEN: usize = 5;
     let store = suite.store().await?;
@@ -210,7 +210,7 @@ pub(super) async fn a_cursor_that_is_too_old_starts_anew(suite: &Suite) -> Verdi
     Ok(())
 }
 
-pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) -> Verdict {
+pub(super) async fn a_reader_misses_no_change(suite: &Suite) -> Verdict {
     const WRITERS: u128 = 4;
     const EACH: u128 = 40;
     let store = suite.store().await?;
@@ -269,7 +269,7 @@ pub(super) async fn a_reader_misses_nothing_while_others_write(suite: &Suite) ->
     Ok(())
 }
 
-pub(super) async fn whoever_waits_for_news_gets_it(suite: &Suite) -> Verdict {
+pub(super) async fn a_waiting_reader_is_woken(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let start = head(&**store).await?;
     let mut waiting = Vec::new();
@@ -297,7 +297,7 @@ pub(super) async fn whoever_waits_for_news_gets_it(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_wait_for_nothing_ends(suite: &Suite) -> Verdict {
+pub(super) async fn a_wait_without_changes_ends(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     let end = head(&**store).await?;

@@ -10,7 +10,7 @@ use super::{Failure, Suite, check, check_eq};
 use crate::key::{Digest, KeyId, Revocation, RevokeReason, StoredKey, Title};
 use crate::store::{Change, KeyStore, Outcome, StoreError};
 
-pub(super) async fn a_key_is_read_back_as_it_was_written(suite: &Suite) -> Verdict {
+pub(super) async fn a_key_reads_back_unchanged(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let longest = "x".repeat(128);
     // Every byte value, including line feeds and zeros, repeated to the maximum length.
@@ -75,7 +75,7 @@ pub(super) async fn a_key_is_read_back_as_it_was_written(suite: &Suite) -> Verdi
     Ok(())
 }
 
-pub(super) async fn a_key_that_does_not_exist_is_missing(suite: &Suite) -> Verdict {
+pub(super) async fn an_unknown_key_is_missing(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     check!(
         get(&**store, 1).await?.is_none(),
@@ -167,7 +167,7 @@ async fn at_once(
     Ok(count)
 }
 
-pub(super) async fn one_of_many_inserts_of_an_id_succeeds(suite: &Suite) -> Verdict {
+pub(super) async fn concurrent_inserts_succeed_once(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for id in 0..4 {
         let inserts = (0..8).map(|n| {
@@ -181,7 +181,7 @@ pub(super) async fn one_of_many_inserts_of_an_id_succeeds(suite: &Suite) -> Verd
     Ok(())
 }
 
-pub(super) async fn replace_needs_the_revision_that_was_read(suite: &Suite) -> Verdict {
+pub(super) async fn replace_needs_the_read_revision(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     for stale in [0, 2, u64::from(u32::MAX)] {
@@ -252,7 +252,7 @@ pub(super) async fn replace_changes_no_identity(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn one_of_many_replacements_of_a_revision_succeeds(suite: &Suite) -> Verdict {
+pub(super) async fn concurrent_replaces_succeed_once(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     for revision in 1..5 {
@@ -302,7 +302,7 @@ pub(super) async fn revoke_wins_and_is_final(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn one_of_many_revocations_revokes(suite: &Suite) -> Verdict {
+pub(super) async fn concurrent_revokes_succeed_once(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for id in 0..4 {
         commit(&**store, insert(key(id)?)).await?;
@@ -322,7 +322,7 @@ pub(super) async fn one_of_many_revocations_revokes(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn a_revoked_key_can_be_neither_replaced_nor_rehashed(suite: &Suite) -> Verdict {
+pub(super) async fn a_revoked_key_does_not_change(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     commit(&**store, revoke(1)?).await?;
@@ -341,7 +341,7 @@ pub(super) async fn a_revoked_key_can_be_neither_replaced_nor_rehashed(suite: &S
     Ok(())
 }
 
-pub(super) async fn rehash_compares_and_sets_and_is_no_news(suite: &Suite) -> Verdict {
+pub(super) async fn rehash_is_conditional_and_silent(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     let before = head(&**store).await?;

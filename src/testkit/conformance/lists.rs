@@ -67,7 +67,7 @@ async fn ten(store: &dyn KeyStore) -> Verdict {
 const LIVE: [u128; 7] = [9, 7, 6, 5, 4, 2, 1];
 const REVOKED: [u128; 3] = [3, 8, 0];
 
-pub(super) async fn keys_are_listed_newest_first_and_revoked_ones_last(suite: &Suite) -> Verdict {
+pub(super) async fn newest_first_and_revoked_last(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     ten(&**store).await?;
     let whole = [LIVE.as_slice(), REVOKED.as_slice()].concat();
@@ -100,7 +100,7 @@ pub(super) async fn keys_are_listed_newest_first_and_revoked_ones_last(suite: &S
     Ok(())
 }
 
-pub(super) async fn pages_of_any_size_show_every_key_once(suite: &Suite) -> Verdict {
+pub(super) async fn pages_of_any_size_list_every_key(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     check!(
         ids(&**store, all()?).await?.is_empty(),
@@ -126,7 +126,7 @@ pub(super) async fn pages_of_any_size_show_every_key_once(suite: &Suite) -> Verd
     Ok(())
 }
 
-pub(super) async fn a_page_goes_on_where_keys_have_come_and_gone(suite: &Suite) -> Verdict {
+pub(super) async fn a_cursor_survives_changes(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     ten(&**store).await?;
     let first = store.list(&all()?.limit(3)).await?;
@@ -214,7 +214,7 @@ pub(super) async fn a_list_holds_one_tenants_keys(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn filters_admit_what_they_say(suite: &Suite) -> Verdict {
+pub(super) async fn filters_admit_matching_keys(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let mut keys = Vec::new();
     for (id, by, title, issued, expires) in [
@@ -273,7 +273,7 @@ fn every(step: u128, first: u128, last: u128) -> Vec<u128> {
     (first..=last).filter(|id| *id % step == 0).collect()
 }
 
-pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suite) -> Verdict {
+pub(super) async fn a_search_finds_every_match(suite: &Suite) -> Verdict {
     const KEYS: u128 = 4_512;
     const REVOKED: u128 = 96;
     let store = suite.store().await?;
@@ -346,7 +346,7 @@ pub(super) async fn a_search_finds_every_key_however_many_there_are(suite: &Suit
     Ok(())
 }
 
-pub(super) async fn the_latest_list_shows_every_commit(suite: &Suite) -> Verdict {
+pub(super) async fn a_list_shows_every_commit(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for id in 0..20 {
         commit(&**store, insert(key(id)?)).await?;
@@ -365,7 +365,7 @@ pub(super) async fn the_latest_list_shows_every_commit(suite: &Suite) -> Verdict
     Ok(())
 }
 
-pub(super) async fn ids_are_ordered_as_numbers_without_a_sign(suite: &Suite) -> Verdict {
+pub(super) async fn ids_are_ordered_unsigned(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     // Ids on both sides of the values at which halves and whole ids turn negative in signed columns.
     let numbers = [

@@ -29,7 +29,7 @@ fn expiring(id: u128, second: i64) -> Result<Change, Failure> {
     }))
 }
 
-pub(super) async fn a_key_that_has_not_ended_is_not_purged(suite: &Suite) -> Verdict {
+pub(super) async fn a_living_key_is_not_purged(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     commit(&**store, expiring(2, 3_000)?).await?;
@@ -84,7 +84,7 @@ pub(super) async fn a_key_that_has_not_ended_is_not_purged(suite: &Suite) -> Ver
     Ok(())
 }
 
-pub(super) async fn a_purged_key_is_gone_and_is_news(suite: &Suite) -> Verdict {
+pub(super) async fn a_purged_key_is_gone_and_published(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let ids = [
         KeyId::from_u128(1),
@@ -154,7 +154,7 @@ pub(super) async fn a_purged_key_is_gone_and_is_news(suite: &Suite) -> Verdict {
     Ok(())
 }
 
-pub(super) async fn the_id_of_a_purged_key_stays_taken(suite: &Suite) -> Verdict {
+pub(super) async fn a_purged_id_stays_taken(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     commit(&**store, insert(key(1)?)).await?;
     // Revoked and purged together.
@@ -224,7 +224,7 @@ async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<Vec<Changed>, Fail
     }
 }
 
-pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Verdict {
+pub(super) async fn only_an_empty_tenant_is_removed(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let theirs = StoredKey {
         tenant: tenant("u")?,
@@ -295,7 +295,7 @@ pub(super) async fn a_tenant_is_removed_once_it_has_no_keys(suite: &Suite) -> Ve
     Ok(())
 }
 
-pub(super) async fn a_removed_tenant_leaves_its_latest_cutoff(suite: &Suite) -> Verdict {
+pub(super) async fn removal_leaves_the_latest_cutoff(suite: &Suite) -> Verdict {
     let cutoff = |of: &str, by: Option<&str>, second| -> Result<Change, Failure> {
         let tenant = tenant(of)?;
         let scope = match by {

@@ -16,7 +16,7 @@ fn used(second: i64, granted: u64, refused: u64) -> Result<Usage, Failure> {
     })
 }
 
-pub(super) async fn usage_is_merged_once_for_each_batch(suite: &Suite) -> Verdict {
+pub(super) async fn each_batch_is_merged_once(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let Some(usage) = store.usage() else {
         return Ok(());
@@ -75,7 +75,7 @@ pub(super) async fn usage_is_merged_once_for_each_batch(suite: &Suite) -> Verdic
     Ok(())
 }
 
-pub(super) async fn usage_of_keys_that_do_not_exist_is_passed_over(suite: &Suite) -> Verdict {
+pub(super) async fn usage_of_unknown_keys_is_skipped(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     let Some(usage) = store.usage() else {
         return Ok(());

@@ -241,7 +241,7 @@ fn hesitant(store: impl KeyStore) -> FaultyStore {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_verification_that_starts_after_revoke_returned_is_granted() {
+async fn no_grant_after_revoke_returned() {
     let straight = Track::over(MemoryStore::new()).await;
     assert_eq!(late(&straight, races() / 2, &MEANWHILE, false).await, 0);
     let hesitant = Track::over(hesitant(MemoryStore::new())).await;
@@ -251,7 +251,7 @@ async fn no_verification_that_starts_after_revoke_returned_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_races_catch_what_is_planted() {
+async fn the_races_catch_planted_bugs() {
     for (bug, meanwhile) in [
         (Bug::StaleReads, Meanwhile::Verified),
         (Bug::ReplaceUndoes, Meanwhile::Updated),
@@ -337,14 +337,14 @@ async fn drop_after_every_poll(bug: Bug, ending: Ending) {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_the_key_revoked_or_as_it_was() {
+async fn a_dropped_revocation_is_done_or_not() {
     for ending in ENDINGS {
         drop_after_every_poll(Bug::None, ending).await;
     }
 }
 
 #[tokio::test]
-async fn the_dropped_futures_catch_what_is_planted() {
+async fn the_drops_catch_planted_bugs() {
     for (bug, ending) in [
         (Bug::CacheToldLate, Ending::Revoke),
         (Bug::SetIsTorn, Ending::RotateAway),
@@ -357,7 +357,7 @@ async fn the_dropped_futures_catch_what_is_planted() {
 /// A sweep that stopped is taken up again as its error says. A key that was issued at its very instant, or by a node
 /// whose clock is ahead, was the tenant's when it began.
 #[tokio::test]
-async fn a_sweep_that_is_taken_up_again_ends_what_it_would_have_ended() {
+async fn a_resumed_sweep_ends_the_same_keys() {
     for call in [Call::List, Call::Commit] {
         for failing in 0..4 {
             let store = FaultyStore::over(MemoryStore::new());

@@ -38,7 +38,7 @@ async fn outlives(bound: Duration, nodes: Nodes) -> bool {
 }
 
 #[tokio::test]
-async fn without_news_a_revoked_key_is_refused_a_bound_after_its_read_began() {
+async fn a_read_decides_for_one_bound() {
     let nodes = Nodes::new().await;
     assert!(!outlives(BOUND, nodes).await);
     for bound in [INSTANT, Duration::from_millis(1), KeyCache::MAX_LEASE] {
@@ -48,7 +48,7 @@ async fn without_news_a_revoked_key_is_refused_a_bound_after_its_read_began() {
 }
 
 #[tokio::test]
-async fn a_lease_beyond_the_limit_is_refused() {
+async fn an_excessive_lease_is_refused() {
     for (lease, is_opened) in [
         (Duration::ZERO, true),
         (KeyCache::MAX_LEASE, true),
@@ -83,7 +83,7 @@ impl MonotonicClock for StandsStill {
 }
 
 #[tokio::test]
-async fn a_clock_that_stands_still_is_caught() {
+async fn a_stopped_clock_is_caught() {
     let monotonic = ManualMonotonicClock::new();
     let still = StandsStill(monotonic.clone(), Mutex::default());
     let nodes = Nodes::measuring(monotonic, still, KeyCache::new().lease(BOUND)).await;
@@ -91,7 +91,7 @@ async fn a_clock_that_stands_still_is_caught() {
 }
 
 #[tokio::test]
-async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
+async fn a_read_counts_from_its_start() {
     for held_for in [Duration::ZERO, BOUND / 2, BOUND - INSTANT, BOUND, BOUND * 3] {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
@@ -114,7 +114,7 @@ async fn a_read_counts_from_its_beginning_and_not_from_its_answer() {
 }
 
 #[tokio::test]
-async fn a_monotonic_clock_that_runs_back_makes_the_key_be_read_anew() {
+async fn a_clock_running_back_forces_a_read() {
     let nodes = Nodes::new().await;
     let key = nodes.issue().await;
     nodes.monotonic.set(BOUND * 2);
@@ -142,7 +142,7 @@ impl MonotonicClock for RunsBack {
 }
 
 #[tokio::test]
-async fn a_monotonic_clock_that_tells_nothing_grants_nothing() {
+async fn a_failing_clock_grants_nothing() {
     let back = RunsBack(Mutex::new(Duration::from_secs(3_600)));
     let lease = KeyCache::new().lease(BOUND);
     let nodes = Nodes::measuring(ManualMonotonicClock::new(), back, lease).await;
@@ -166,7 +166,7 @@ async fn a_monotonic_clock_that_tells_nothing_grants_nothing() {
 }
 
 #[tokio::test]
-async fn while_rounds_complete_nothing_is_read_and_a_revocation_is_heard_of_in_the_next() {
+async fn completed_rounds_replace_reads() {
     let nodes = Nodes::following().await;
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
@@ -185,7 +185,7 @@ async fn while_rounds_complete_nothing_is_read_and_a_revocation_is_heard_of_in_t
 }
 
 #[tokio::test]
-async fn a_round_counts_from_its_beginning() {
+async fn a_round_counts_from_its_start() {
     let nodes = Nodes::following().await;
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
@@ -198,7 +198,7 @@ async fn a_round_counts_from_its_beginning() {
 }
 
 #[tokio::test]
-async fn when_rounds_stop_each_key_is_read_once_a_bound_however_many_ask() {
+async fn stopped_rounds_cost_a_read_a_bound() {
     for stopped in [None, Some(Tell::Failure)] {
         let nodes = Nodes::following().await;
         let mut keys = Vec::new();
@@ -229,7 +229,7 @@ async fn when_rounds_stop_each_key_is_read_once_a_bound_however_many_ask() {
 }
 
 #[tokio::test]
-async fn no_round_vouches_for_a_key_that_was_gone() {
+async fn no_round_vouches_for_a_missing_key() {
     let nodes = Nodes::following().await;
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
@@ -258,7 +258,7 @@ async fn outlives_pages(tell: Tell) -> bool {
 }
 
 #[tokio::test]
-async fn pages_that_have_more_prolong_nothing_until_the_last_came() {
+async fn only_the_last_page_prolongs() {
     assert!(!outlives_pages(Tell::MoreToCome).await);
     let nodes = Nodes::following().await;
     let key = nodes.issue().await;
@@ -275,12 +275,12 @@ async fn pages_that_have_more_prolong_nothing_until_the_last_came() {
 }
 
 #[tokio::test]
-async fn a_store_that_says_too_early_that_this_was_all_is_caught() {
+async fn an_early_last_page_is_caught() {
     assert!(outlives_pages(Tell::ThatWasAll).await);
 }
 
 #[tokio::test]
-async fn when_the_history_is_lost_every_key_is_read_anew() {
+async fn a_lost_history_rereads_every_key() {
     let nodes = Nodes::following().await;
     let mut keys = Vec::new();
     for _ in 0..50 {
@@ -309,7 +309,7 @@ async fn when_the_history_is_lost_every_key_is_read_anew() {
 }
 
 #[tokio::test]
-async fn a_cutoff_is_heard_of_in_the_next_round() {
+async fn the_next_round_brings_a_cutoff() {
     let nodes = Nodes::following().await;
     let keys = [nodes.issue().await, nodes.issue().await];
     assert!(all_are_granted(&nodes, &keys).await);
@@ -378,7 +378,7 @@ async fn reads_that_it_ended(nodes: &Nodes, key: &ApiKey, reading: &str) {
 }
 
 #[tokio::test]
-async fn what_this_node_tells_a_manager_it_does_not_grant() {
+async fn an_end_seen_by_a_manager_holds() {
     for reading in READINGS {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
@@ -392,7 +392,7 @@ async fn what_this_node_tells_a_manager_it_does_not_grant() {
 }
 
 #[tokio::test]
-async fn a_read_from_before_does_not_bring_back_what_a_manager_was_told_of() {
+async fn an_older_read_revives_no_ended_key() {
     for reading in READINGS {
         let nodes = Nodes::new().await;
         let key = nodes.issue().await;
@@ -407,7 +407,7 @@ async fn a_read_from_before_does_not_bring_back_what_a_manager_was_told_of() {
 }
 
 #[tokio::test]
-async fn a_manager_that_is_told_nothing_new_costs_the_requests_nothing() {
+async fn an_unchanged_key_costs_no_read() {
     let nodes = Nodes::new().await;
     let key = nodes.issue().await;
     assert!(nodes.is_granted(&key).await);
@@ -426,7 +426,7 @@ async fn a_manager_that_is_told_nothing_new_costs_the_requests_nothing() {
 }
 
 #[tokio::test]
-async fn a_manager_that_looks_at_a_key_makes_nobody_read_it_again() {
+async fn a_managers_read_causes_no_other() {
     let nodes = Nodes::cached(KeyCache::off()).await;
     let key = nodes.issue().await;
     let waiting = nodes.begin_to_verify(&key).await;
@@ -439,7 +439,7 @@ async fn a_manager_that_looks_at_a_key_makes_nobody_read_it_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_keeps_nothing_reads_each_time() {
+async fn without_a_cache_every_use_reads() {
     let nodes = Nodes::cached(KeyCache::off()).await;
     let key = nodes.issue().await;
     for reads in 1..=20 {
@@ -454,7 +454,7 @@ async fn a_node_that_keeps_nothing_reads_each_time() {
 
 /// In the world's time, over the memory store's own feed. The lease is far longer than the test waits.
 #[tokio::test]
-async fn the_background_work_hears_of_a_revocation_at_once() {
+async fn the_background_work_hears_at_once() {
     let (store, clock) = (MemoryStore::new(), clock());
     let lease = KeyCache::new().lease(KeyCache::MAX_LEASE);
     let here = builder(store.clone(), clock.clone())

@@ -208,7 +208,7 @@ impl Track {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_fill_that_raced_a_change_never_brings_the_key_back() {
+async fn a_racing_fill_revives_no_key() {
     let track = Track::over(Late::new()).await;
     assert_eq!(track.late(RACES, true, false).await, 0);
 }
@@ -220,14 +220,14 @@ async fn a_change_without_a_fence_is_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_store_that_answers_with_what_stood_before_is_caught() {
+async fn answers_from_before_are_caught() {
     let track = Track::over(Late::new().answering_from_before()).await;
     assert!(track.late(RACES, true, true).await > 0);
 }
 
 /// Whoever called `revoke` went away. Its commit lands later, and from then on nothing is granted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_dropped_revocation_that_lands_later_is_not_undone_by_a_fill() {
+async fn a_late_revocation_outlasts_a_fill() {
     let track = Track::over(Late::new().holding_revocations()).await;
     let mut landed_later = 0;
     for race in 0..300 {

@@ -20,7 +20,7 @@ fn hashes(before: VerifierStats, after: VerifierStats) -> (u64, u64, u64) {
 }
 
 #[tokio::test]
-async fn every_way_of_failing_does_the_same_hashing() {
+async fn every_failure_hashes_alike() {
     for (hashing, expected) in algorithms() {
         let fixture =
             Fixture::built(|builder| builder.hashing(hashing).cache(KeyCache::off())).await;
@@ -29,7 +29,7 @@ async fn every_way_of_failing_does_the_same_hashing() {
 }
 
 #[tokio::test]
-async fn on_a_warm_key_every_way_of_failing_is_one_block_whatever_the_algorithm() {
+async fn every_warm_failure_is_one_block() {
     for (hashing, _) in algorithms() {
         let fixture = Fixture::with(hashing).await;
         fails_alike(&fixture, (1, 0, 0)).await;

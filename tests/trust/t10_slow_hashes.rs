@@ -28,7 +28,7 @@ async fn revoke(held: &HeldUp, id: KeyId) {
 }
 
 #[tokio::test]
-async fn a_key_under_a_fast_hash_waits_for_no_slow_one() {
+async fn fast_keys_wait_for_no_slow_hash() {
     let fixture = Fixture::new().await;
     let fast = fixture.issue(new_key()).await;
     let hashing = Hashing::recommended().max_concurrent_slow_hashes(NonZeroUsize::MIN);
@@ -88,7 +88,7 @@ async fn a_verdict_waits_for_no_slow_rehash() {
 }
 
 #[tokio::test]
-async fn a_slow_rehash_leaves_a_revoked_key_alone() {
+async fn a_rehash_skips_a_revoked_key() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
@@ -102,7 +102,7 @@ async fn a_slow_rehash_leaves_a_revoked_key_alone() {
 }
 
 #[tokio::test]
-async fn requests_at_once_with_one_key_share_a_slow_hash() {
+async fn equal_requests_share_a_slow_hash() {
     let fixture = Fixture::with(slow()).await;
     let issued = fixture.issue(new_key()).await;
     let held = HeldUp::over(&fixture, |builder| builder).await;
@@ -117,7 +117,7 @@ async fn requests_at_once_with_one_key_share_a_slow_hash() {
 }
 
 #[tokio::test]
-async fn a_key_revoked_while_its_slow_hash_waits_is_refused() {
+async fn revocation_beats_a_waiting_hash() {
     let fixture = Fixture::with(slow()).await;
     let issued = fixture.issue(new_key()).await;
     let held = HeldUp::over(&fixture, |builder| builder).await;

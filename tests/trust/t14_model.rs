@@ -17,7 +17,7 @@ use keyward::testkit::conformance::{Failure, Suite};
 use self::broken::Broken;
 
 #[test]
-fn the_memory_store_agrees_with_the_model() -> Result<(), Failure> {
+fn memory_agrees_with_the_model() -> Result<(), Failure> {
     let suite = Suite::new(|| async { Ok(((), MemoryStore::new())) }).sequences(1_500);
     suite.run("one_task_agrees_with_the_reference")?;
     suite.run("several_tasks_agree_with_the_reference")
@@ -69,7 +69,7 @@ const BUGS: [Bug; 18] = [
 ];
 
 #[test]
-fn every_planted_bug_is_caught_by_the_model() {
+fn the_model_catches_planted_bugs() {
     for bug in BUGS {
         let suite = Suite::new(move || async move { Ok(((), Broken::new(bug))) }).sequences(600);
         let alone = suite.run("one_task_agrees_with_the_reference");
@@ -81,7 +81,7 @@ fn every_planted_bug_is_caught_by_the_model() {
 }
 
 #[test]
-fn most_planted_bugs_are_caught_by_a_named_case_too() {
+fn named_cases_catch_planted_bugs() {
     let mut missed = Vec::new();
     for bug in BUGS {
         let suite = Suite::new(move || async move { Ok(((), Broken::new(bug))) });
@@ -100,14 +100,14 @@ fn most_planted_bugs_are_caught_by_a_named_case_too() {
 }
 
 #[test]
-fn a_feed_that_says_too_early_that_this_was_all_is_caught_by_its_case() {
+fn an_early_last_page_is_caught() {
     let broken = || async { Ok(((), Broken::new(Bug::SaysThatWasAll))) };
     let case = Suite::new(broken).run("the_last_page_is_complete");
     assert!(case.is_err());
 }
 
 #[test]
-fn a_failing_sequence_is_shrunk_and_printed() {
+fn failures_are_shrunk_and_printed() {
     let broken = || async { Ok(((), Broken::new(Bug::InsertOverwrites))) };
     let suite = Suite::new(broken).sequences(600);
     // Each run draws other sequences. Shrinking stops where no single step makes the sequence shorter, which is

@@ -142,14 +142,14 @@ async fn drop_after_every_poll(op: Op, bug: Bug, fault: Option<(u64, Fault)>) {
 }
 
 #[tokio::test]
-async fn an_operation_dropped_after_any_poll_is_done_or_not_and_leaves_nothing() {
+async fn a_dropped_operation_is_done_or_not() {
     for op in Op::ALL {
         drop_after_every_poll(op, Bug::None, None).await;
     }
 }
 
 #[tokio::test]
-async fn so_it_is_where_answers_are_lost_and_commits_are_tried_again() {
+async fn drops_after_lost_answers_are_safe() {
     for op in Op::ALL {
         if op.telling().0.is_empty() {
             continue; // It commits nothing.
@@ -165,7 +165,7 @@ async fn so_it_is_where_answers_are_lost_and_commits_are_tried_again() {
 }
 
 #[tokio::test]
-async fn dropped_operations_catch_what_is_planted() {
+async fn the_drops_catch_planted_bugs() {
     for (bug, op) in [
         (Bug::SetIsTorn, Op::Rotate),
         (Bug::LockIsKept, Op::Issue),
@@ -177,7 +177,7 @@ async fn dropped_operations_catch_what_is_planted() {
 }
 
 #[tokio::test]
-async fn lookups_that_were_dropped_bar_no_others() {
+async fn dropped_lookups_block_no_others() {
     let world = World::new().await;
     let node = world.open(waiting(world.store.clone())).await;
     for _ in 0..100 {
@@ -188,7 +188,7 @@ async fn lookups_that_were_dropped_bar_no_others() {
 }
 
 #[tokio::test]
-async fn opening_dropped_after_any_poll_leaves_the_store_to_be_opened() {
+async fn opening_can_be_dropped_and_repeated() {
     let pepper = |fill: u8| Pepper::new(7, (fill..fill + 32).collect::<Vec<u8>>()).unwrap();
     for polls in 0..20 {
         let world = World::new().await;
@@ -239,7 +239,7 @@ async fn drop_verification_after(polls: usize, fault: Option<Fault>) -> bool {
 }
 
 #[tokio::test]
-async fn a_verification_dropped_after_any_poll_leaves_nothing_behind() {
+async fn dropped_verifications_leave_nothing() {
     for fault in [None, Some(Fault::LostAnswer), Some(Fault::Indeterminate)] {
         let mut polls = 0;
         while !drop_verification_after(polls, fault).await {
@@ -271,7 +271,7 @@ async fn poll_as_woken<T>(future: impl Future<Output = T>, mut polls: usize) -> 
 }
 
 #[tokio::test]
-async fn a_slow_verification_dropped_after_any_poll_leaves_nothing_behind() {
+async fn dropped_slow_hashes_leave_nothing() {
     let store = MemoryStore::new();
     let slow = Hashing::argon2id(Argon2Params::OWASP);
     // Each verification is a first one.
@@ -342,7 +342,7 @@ async fn drop_flush_after(polls: usize, bug: Bug, fault: Option<Fault>) -> bool 
 }
 
 #[tokio::test]
-async fn handing_on_usage_dropped_after_any_poll_loses_nothing_and_counts_nothing_twice() {
+async fn a_dropped_flush_counts_usage_once() {
     for fault in [None, Some(Fault::LostAnswer), Some(Fault::Unavailable)] {
         let mut polls = 0;
         while !drop_flush_after(polls, Bug::None, fault).await {

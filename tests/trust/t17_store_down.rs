@@ -109,7 +109,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn a_warm_key_is_granted_until_the_bound_and_nothing_after_it() {
+async fn a_warm_key_lasts_one_bound() {
     for fault in [
         Fault::Unavailable,
         Fault::Corrupt,
@@ -152,7 +152,7 @@ async fn a_warm_key_is_granted_until_the_bound_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn a_store_that_calls_missing_what_it_cannot_tell_is_caught() {
+async fn a_false_missing_is_caught() {
     let store = FaultyStore::over(MemoryStore::new());
     let node = Node::over(store.clone(), lease(BOUND)).await;
     let key = node.issue().await;
@@ -162,7 +162,7 @@ async fn a_store_that_calls_missing_what_it_cannot_tell_is_caught() {
 }
 
 #[tokio::test]
-async fn all_who_waited_for_a_read_that_failed_are_told_so() {
+async fn a_failed_read_fails_all_waiters() {
     let failing = FaultyStore::over(MemoryStore::new());
     let slow = FaultyStore::over(failing.clone()).on(Call::Get, EVER, Fault::Yield(5));
     let node = Node::over(slow.clone(), lease(BOUND)).await;
@@ -184,7 +184,7 @@ async fn all_who_waited_for_a_read_that_failed_are_told_so() {
 /// In the world's time: what does not answer is given up after the lease, which is short here. How old an answer is, is
 /// measured by a clock that is set, so that no machine is too slow for what does answer.
 #[tokio::test]
-async fn a_store_that_hangs_is_given_up_after_the_lease() {
+async fn a_hanging_store_is_given_up() {
     const SHORT: Duration = Duration::from_millis(200);
     let (store, monotonic) = (
         FaultyStore::over(MemoryStore::new()),
@@ -220,7 +220,7 @@ async fn a_store_that_hangs_is_given_up_after_the_lease() {
 
 /// A manager's call does not hang on the verifier's account, nor the other way round.
 #[tokio::test]
-async fn a_request_that_goes_away_leaves_its_read_to_those_who_wait() {
+async fn an_abandoned_read_serves_the_others() {
     let store = Watched::over(MemoryStore::new());
     let node = Node::over(store.clone(), lease(BOUND)).await;
     let key = node.issue().await;
@@ -239,7 +239,7 @@ async fn a_request_that_goes_away_leaves_its_read_to_those_who_wait() {
 }
 
 #[tokio::test]
-async fn reads_in_flight_never_exceed_what_was_said() {
+async fn reads_in_flight_are_limited() {
     let store = Watched::over(MemoryStore::new());
     let reads = NonZeroUsize::new(8).unwrap();
     let cache = lease(BOUND).max_concurrent_reads(reads);
@@ -260,7 +260,7 @@ async fn reads_in_flight_never_exceed_what_was_said() {
 }
 
 #[tokio::test]
-async fn known_keys_are_read_while_made_up_ids_hang() {
+async fn hanging_unknown_ids_block_no_key() {
     let store = Watched::over(MemoryStore::new());
     // The store is waited for as long as the lease, which is longer than the test may take.
     let bound = KeyCache::MAX_LEASE;
@@ -303,7 +303,7 @@ async fn known_keys_are_read_while_made_up_ids_hang() {
 
 /// Whoever knows an id and no secret waits among the strangers, and keeps its holder from nothing.
 #[tokio::test]
-async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
+async fn guessers_do_not_delay_the_holder() {
     for goes_away in [false, true] {
         let store = Watched::over(MemoryStore::new());
         let bound = KeyCache::MAX_LEASE;
@@ -364,7 +364,7 @@ async fn a_holder_does_not_wait_behind_strangers_with_the_keys_id() {
 }
 
 #[tokio::test]
-async fn a_node_that_follows_a_store_that_went_away_stops_at_the_bound() {
+async fn a_follower_stops_at_the_bound() {
     let store = FaultyStore::over(MemoryStore::new());
     let node = Node::over(store.clone(), lease(BOUND)).await;
     let key = node.issue().await;

@@ -349,7 +349,7 @@ fn agrees_with_answers(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_has_its_event_and_every_event_its_change() {
+async fn changes_and_events_match() {
     let mut told = 0;
     for (round, faults) in [LOSSES, CONFLICTS].into_iter().cycle().take(12).enumerate() {
         let recorder = Recorder::default();
@@ -366,7 +366,7 @@ async fn every_change_has_its_event_and_every_event_its_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_planted_is_caught() {
+async fn planted_bugs_are_caught() {
     for bug in [
         Bug::UpdateIsSilent,
         Bug::NothingIsTold,

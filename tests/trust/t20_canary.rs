@@ -75,7 +75,7 @@ fn the_scan_finds_a_canary() {
 }
 
 #[tokio::test]
-async fn a_secret_is_in_nothing_that_is_written() {
+async fn a_secret_is_never_written() {
     let mut scan = Scan::default();
     let pepper = Pepper::new(1, PEPPER).unwrap();
     let hashing = Hashing::recommended().pepper(pepper.clone());
@@ -199,7 +199,7 @@ async fn a_secret_is_in_nothing_that_is_written() {
 }
 
 #[tokio::test]
-async fn the_whole_life_of_a_key_writes_no_secret() {
+async fn a_keys_life_writes_no_secret() {
     let fixture = Fixture::new().await;
     let manager = fixture.keyward.manager();
     let issued = fixture.issue(new_key()).await;
@@ -297,7 +297,7 @@ async fn the_whole_life_of_a_key_writes_no_secret() {
 }
 
 #[tokio::test]
-async fn a_digest_is_in_nothing_that_is_shown() {
+async fn a_digest_is_never_shown() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     let stored = fixture.stored(issued.record().id()).await;

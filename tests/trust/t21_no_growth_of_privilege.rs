@@ -73,7 +73,7 @@ fn issues_never_exceed_the_ceiling() {
 }
 
 #[test]
-fn the_oracle_catches_the_planted_bugs() {
+fn the_oracle_catches_planted_bugs() {
     let (fixture, start) = begin();
     let manager = fixture.keyward.manager();
     // Each is a comparison that does not see what it should: it judges a key that is weaker than the one asked for.
@@ -134,7 +134,7 @@ fn a_key_cannot_make_a_stronger_key() {
 }
 
 #[test]
-fn an_actor_issues_for_its_own_tenants_only() {
+fn actors_issue_for_their_tenants_only() {
     let (fixture, _) = begin();
     let other = keyward::key::TenantId::new("other-inc").unwrap();
     let actor = Actor::user("alice", other, Ceiling::Unlimited).unwrap();

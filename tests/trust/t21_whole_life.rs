@@ -36,7 +36,7 @@ const THREADS: u32 = 2;
 const ROUNDS_PER_HOUSE: u32 = 50;
 
 #[test]
-fn operations_on_living_keys_never_exceed_the_ceiling() {
+fn no_operation_exceeds_the_ceiling() {
     let operations = operations();
     let (many, rounds) = (operations / 100, operations / round::OPERATIONS / THREADS);
     let tallies = thread::scope(|scope| {
@@ -61,7 +61,7 @@ fn operations_on_living_keys_never_exceed_the_ceiling() {
 }
 
 #[test]
-fn the_oracle_catches_the_planted_bugs_of_a_whole_life() {
+fn the_oracle_catches_planted_bugs() {
     for (bug, caught_as) in Bug::ALL {
         let mut choices = Choices::new(2_120);
         let world = world();

@@ -22,12 +22,12 @@ fn at(fixture: &Fixture) -> OffsetDateTime {
 }
 
 #[tokio::test]
-async fn no_answer_revives_a_key_that_was_seen_ended() {
+async fn an_ended_key_is_never_revived() {
     world::holds(MemoryStore::new, 150).await;
 }
 
 #[tokio::test]
-async fn the_property_catches_the_planted_bugs() {
+async fn the_property_catches_planted_bugs() {
     world::catches_planted_bugs(MemoryStore::new).await;
 }
 
@@ -70,7 +70,7 @@ async fn reason(fixture: &Fixture, issued: &Issued) -> Option<String> {
 const MICRO: Duration = Duration::from_micros(1);
 
 #[tokio::test]
-async fn every_instant_counts_to_the_microsecond() {
+async fn every_microsecond_counts() {
     for (lag, cache) in lags()
         .into_iter()
         .flat_map(|lag| world::caches().map(|cache| (lag, cache)))
@@ -108,7 +108,7 @@ async fn every_instant_counts_to_the_microsecond() {
 }
 
 #[tokio::test]
-async fn what_the_manager_called_ended_is_refused_from_then_on() {
+async fn an_end_seen_by_a_manager_holds() {
     const MINUTE: Duration = Duration::from_secs(60);
     for way in 0..6 {
         let fixture = Fixture::new().await;
@@ -173,7 +173,7 @@ async fn what_the_manager_called_ended_is_refused_from_then_on() {
 }
 
 #[tokio::test]
-async fn there_is_a_way_back_from_a_leap_of_the_clock() {
+async fn a_clock_leap_can_be_undone() {
     const DAY: Duration = Duration::from_secs(86_400);
     let fixture = Fixture::new().await;
     let (start, keyward) = (at(&fixture), &fixture.keyward);
@@ -213,7 +213,7 @@ async fn there_is_a_way_back_from_a_leap_of_the_clock() {
 }
 
 #[tokio::test]
-async fn a_key_is_expired_from_its_end_on() {
+async fn expiry_is_exclusive() {
     let fixture = Fixture::new().await;
     let issued = fixture
         .issue(new_key().expires_in(Duration::from_secs(60)))
@@ -241,7 +241,7 @@ async fn a_key_is_expired_from_its_end_on() {
 }
 
 #[tokio::test]
-async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
+async fn expiry_beats_a_waiting_hash() {
     let fixture = Fixture::with(slow()).await;
     let key = new_key().expires_in(Duration::from_secs(60));
     let issued = fixture.issue(key).await;
@@ -254,7 +254,7 @@ async fn a_key_that_expires_while_its_slow_hash_waits_is_refused() {
 }
 
 #[tokio::test]
-async fn a_clock_from_before_the_key_cannot_tell_and_denies() {
+async fn a_clock_before_the_key_denies() {
     let fixture = Fixture::new().await;
     let created = at(&fixture);
     let mortal = fixture
@@ -285,7 +285,7 @@ async fn a_clock_from_before_the_key_cannot_tell_and_denies() {
 }
 
 #[tokio::test]
-async fn the_ends_of_time_overflow_nowhere() {
+async fn the_ends_of_time_do_not_overflow() {
     let fixture = Fixture::new().await;
     let last = Date::MAX.with_hms_nano(23, 59, 59, 999_999_999).unwrap();
     let first = Date::MIN.midnight();
@@ -371,7 +371,7 @@ async fn a_day_is_valid_to_its_end_in_utc() {
 }
 
 #[tokio::test]
-async fn a_key_that_could_never_be_valid_is_not_issued() {
+async fn a_never_valid_key_is_not_issued() {
     let fixture = Fixture::new().await;
     let start = at(&fixture) + Duration::from_secs(60);
     for end in [start, start - Duration::from_secs(1)] {

@@ -40,7 +40,7 @@ async fn everything(store: &MemoryStore) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_source_that_always_repeats_itself_issues_one_key() {
+async fn a_constant_source_issues_one_key() {
     #[derive(Debug)]
     struct Constant;
     impl RandomSource for Constant {
@@ -73,7 +73,7 @@ async fn a_source_that_always_repeats_itself_issues_one_key() {
 }
 
 #[tokio::test]
-async fn an_id_that_collides_once_is_drawn_anew() {
+async fn a_colliding_id_is_drawn_again() {
     let source = Source::with(Hashing::recommended()).await;
     let (first, taken) = source.issue().await;
     source.random.draw_next(taken);
@@ -117,7 +117,7 @@ async fn a_failing_source_issues_nothing() {
 }
 
 #[tokio::test]
-async fn a_rotation_whose_draws_fail_changes_nothing() {
+async fn failed_draws_leave_rotation_undone() {
     // Under the fast hash an id and a secret are drawn, under the slow one a salt too; and a name for the change,
     // which needs to be unique and not random.
     for (hashing, needed) in [
@@ -152,7 +152,7 @@ async fn a_rotation_whose_draws_fail_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rotation_by_a_source_that_repeats_itself_changes_nothing() {
+async fn repeated_draws_leave_rotation_undone() {
     for overlap in OVERLAPS {
         let source = Source::with(Hashing::recommended()).await;
         source.random.repeat();
@@ -171,7 +171,7 @@ async fn a_rotation_by_a_source_that_repeats_itself_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_successor_never_takes_the_place_of_a_key_that_exists() {
+async fn a_successor_replaces_no_other_key() {
     for overlap in OVERLAPS {
         let source = Source::with(Hashing::recommended()).await;
         let (_, id) = source.issue().await;
@@ -201,7 +201,7 @@ async fn a_successor_never_takes_the_place_of_a_key_that_exists() {
 }
 
 #[tokio::test]
-async fn an_import_never_takes_the_place_of_a_key_that_exists() {
+async fn an_import_replaces_no_other_key() {
     let source = Source::with(Hashing::recommended()).await;
     let manager = source.keyward.manager();
     let (native, native_id) = source.issue().await;
@@ -251,7 +251,7 @@ async fn an_import_never_takes_the_place_of_a_key_that_exists() {
 }
 
 #[tokio::test]
-async fn an_import_draws_no_more_than_a_salt() {
+async fn an_import_draws_at_most_a_salt() {
     let import = async |source: &Source, id, bits| {
         let key = ImportedKey::pair(KeyId::from_u128(id), SECRET).entropy_bits(bits);
         let manager = source.keyward.manager();
@@ -271,7 +271,7 @@ async fn an_import_draws_no_more_than_a_salt() {
 }
 
 #[tokio::test]
-async fn what_changes_or_ends_a_key_needs_no_randomness() {
+async fn changes_need_no_randomness() {
     for repeats in [false, true] {
         let source = Source::with(Hashing::recommended()).await;
         let manager = source.keyward.manager();
@@ -330,7 +330,7 @@ async fn what_changes_or_ends_a_key_needs_no_randomness() {
 }
 
 #[tokio::test]
-async fn parts_for_tests_open_in_the_test_environment_only() {
+async fn test_parts_open_in_test_only() {
     let format = |names: &[&str]| {
         let (first, rest) = names.split_first().unwrap();
         let format = KeyFormat::new("acme").unwrap().environment(first).unwrap();
@@ -376,7 +376,7 @@ async fn parts_for_tests_open_in_the_test_environment_only() {
 }
 
 #[tokio::test]
-async fn seeds_repeat_and_the_operating_system_does_not() {
+async fn seeds_repeat_and_the_os_does_not() {
     let draw = |source: &dyn RandomSource| {
         let mut bytes = [0; 32];
         source.fill(&mut bytes).unwrap();

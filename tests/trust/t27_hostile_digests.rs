@@ -24,7 +24,7 @@ async fn with_digest(fixture: &Fixture, digest: &str) -> Denial {
 }
 
 #[tokio::test]
-async fn digests_that_ask_for_too_much_are_not_obeyed() {
+async fn excessive_digests_are_not_obeyed() {
     let fixture = Fixture::new().await;
     for params in [
         "m=4294967295,t=1,p=1",
@@ -128,7 +128,7 @@ async fn malformed_digests_are_undecidable() {
 }
 
 #[tokio::test]
-async fn a_digest_copied_from_another_row_never_verifies() {
+async fn a_copied_digest_never_verifies() {
     for hashing in [
         Hashing::recommended(),
         Hashing::argon2id(Argon2Params::OWASP),
@@ -159,7 +159,7 @@ async fn a_digest_copied_from_another_row_never_verifies() {
 }
 
 #[tokio::test]
-async fn random_damage_to_a_digest_never_verifies() {
+async fn a_damaged_digest_never_verifies() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();
@@ -192,7 +192,7 @@ async fn random_damage_to_a_digest_never_verifies() {
 }
 
 #[tokio::test]
-async fn documents_that_cannot_be_read_whole_are_undecidable() {
+async fn broken_documents_are_undecidable() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     let id = issued.record().id();

@@ -62,7 +62,7 @@ async fn open(store: impl KeyStore) -> Keyward {
 }
 
 #[tokio::test]
-async fn a_fault_while_verifying_never_grants_what_would_be_refused() {
+async fn a_fault_never_grants() {
     let store = MemoryStore::new();
     let keyward = open(store.clone()).await;
     let good = keyward.manager().issue(&actor(), new_key()).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_fault_while_verifying_never_grants_what_would_be_refused() {
 }
 
 #[tokio::test]
-async fn a_digest_that_cannot_be_improved_changes_no_verdict() {
+async fn a_failed_rehash_changes_no_verdict() {
     let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
     let hashing = Hashing::recommended().pepper(pepper);
     let read = Requirement::scope(READ);
@@ -163,7 +163,7 @@ async fn a_digest_that_cannot_be_improved_changes_no_verdict() {
 }
 
 #[tokio::test]
-async fn a_rehash_that_hangs_delays_no_verdict() {
+async fn a_hanging_rehash_delays_no_verdict() {
     const KEYS: u64 = 100;
     let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
     let read = Requirement::scope(READ);
@@ -256,7 +256,7 @@ async fn a_failing_clock_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_settled_by_asking_again() {
+async fn a_lost_answer_is_asked_for_again() {
     for fault in [Fault::LostAnswer, Fault::Indeterminate] {
         for failures in 1..=2 {
             let store = MemoryStore::new();
@@ -307,7 +307,7 @@ async fn a_lost_answer_is_settled_by_asking_again() {
 }
 
 #[tokio::test]
-async fn slow_hashing_that_is_saturated_is_undecidable() {
+async fn saturated_hashing_is_undecidable() {
     let fixture = Fixture::with(slow()).await;
     let issued = fixture.issue(new_key()).await;
     let held = HeldUp::over(&fixture, |builder| {
@@ -332,7 +332,7 @@ async fn slow_hashing_that_is_saturated_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_wrong_pepper_is_found_when_opening() {
+async fn a_wrong_pepper_fails_the_open() {
     let store = MemoryStore::new();
     let with = |version, fill: u8| {
         let bytes: Vec<u8> = (0..32).map(|byte| byte ^ fill).collect();

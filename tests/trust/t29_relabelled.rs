@@ -63,7 +63,7 @@ async fn admitted(keyward: &Keyward, presented: PresentedKey<'_>) -> KeyId {
 }
 
 #[tokio::test]
-async fn a_test_key_is_refused_live_in_every_wire_form() {
+async fn a_test_key_is_refused_live() {
     let store = MemoryStore::new();
     let testing = keyward(&store, "acme", &["test"]).await;
     let live = keyward(&store, "acme", &["live"]).await;
@@ -107,7 +107,7 @@ async fn a_test_key_is_refused_live_in_every_wire_form() {
 }
 
 #[tokio::test]
-async fn a_row_whose_environment_was_rewritten_proves_nothing() {
+async fn a_rewritten_environment_is_refused() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     fixture
@@ -129,7 +129,7 @@ async fn a_row_whose_environment_was_rewritten_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_format_is_refused_in_every_wire_form() {
+async fn another_formats_key_is_refused() {
     let store = MemoryStore::new();
     let acme = keyward(&store, "acme", &["live"]).await;
     let other = keyward(&store, "other", &["live"]).await;
@@ -151,7 +151,7 @@ async fn a_key_of_another_format_is_refused_in_every_wire_form() {
 }
 
 #[tokio::test]
-async fn a_key_is_refused_where_another_tenant_is_addressed() {
+async fn another_tenants_key_is_refused() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue(new_key()).await;
     let id = issued.api_key().id().to_string();

@@ -28,7 +28,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn a_route_that_settles_nothing_refuses_every_restricted_key() {
+async fn unsettled_kinds_refuse_the_key() {
     let fixture = Fixture::new().await;
     for access in [Access::Full, READ.into(), ADMIN.into()] {
         let key = restricted(&fixture, access.clone(), &["project:p1"]).await;
@@ -59,7 +59,7 @@ async fn a_route_that_settles_nothing_refuses_every_restricted_key() {
 }
 
 #[tokio::test]
-async fn every_kind_that_a_key_is_restricted_in_must_be_settled() {
+async fn restricted_kinds_must_be_settled() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p1", "client:c1"]).await;
     let one = Requirement::scope(READ).resource("project");
@@ -70,7 +70,7 @@ async fn every_kind_that_a_key_is_restricted_in_must_be_settled() {
 }
 
 #[tokio::test]
-async fn a_named_resource_must_be_permitted_and_none_is_none() {
+async fn named_resources_must_be_permitted() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p1", "project:p2"]).await;
     let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
@@ -122,7 +122,7 @@ async fn a_named_resource_must_be_permitted_and_none_is_none() {
 }
 
 #[tokio::test]
-async fn what_a_request_names_must_be_permitted_however_the_route_settles_it() {
+async fn named_resources_always_count() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p1"]).await;
     let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
@@ -182,7 +182,7 @@ async fn settling_in_two_ways_needs_both() {
 }
 
 #[tokio::test]
-async fn a_filter_never_shows_more_than_the_key_permits() {
+async fn a_filter_shows_only_permitted_values() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p2", "project:p1", "client:c1"]).await;
     let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
@@ -209,7 +209,7 @@ async fn a_filter_never_shows_more_than_the_key_permits() {
 }
 
 #[tokio::test]
-async fn a_handler_that_forgets_its_check_is_found_out() {
+async fn a_forgotten_check_is_found() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p1"]).await;
     let free = fixture.issue(NewKey::new(tenant(), "free", READ)).await;
@@ -244,7 +244,7 @@ async fn a_handler_that_forgets_its_check_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_restriction_binds_admin_and_full_access_too() {
+async fn restrictions_bind_full_access_too() {
     let fixture = Fixture::new().await;
     let need = Requirement::scope(READ).resource("project");
     for access in [Access::Full, ADMIN.into()] {
@@ -263,7 +263,7 @@ async fn a_restriction_binds_admin_and_full_access_too() {
 }
 
 #[tokio::test]
-async fn whoever_lacks_the_secret_learns_nothing_of_restrictions() {
+async fn a_wrong_secret_hides_restrictions() {
     let fixture = Fixture::new().await;
     let key = restricted(&fixture, READ, &["project:p1"]).await;
     let id = key.record().id().to_string();

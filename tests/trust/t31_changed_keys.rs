@@ -154,7 +154,7 @@ impl KeyStore for Overtaken {
 }
 
 #[tokio::test]
-async fn a_read_that_an_update_overtook_decides() {
+async fn an_overtaken_read_decides() {
     for cache in [KeyCache::new(), KeyCache::off()] {
         let store = Overtaken::default();
         let keyward = builder(store.clone(), clock())
@@ -178,17 +178,17 @@ async fn a_read_that_an_update_overtook_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_being_updated_is_always_granted() {
+async fn an_updated_key_is_always_granted() {
     update_without_end(Fixture::new().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn and_where_nothing_is_cached() {
+async fn an_updated_uncached_key_is_granted() {
     update_without_end(Fixture::built(|builder| builder.cache(KeyCache::off())).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn both_keys_of_a_rotation_are_always_granted() {
+async fn both_keys_of_a_rotation_are_granted() {
     let fixture = Fixture::new().await;
     let first = fixture.issue(new_key()).await;
     let mut id = first.record().id();

@@ -52,7 +52,7 @@ async fn places(guesses: Vec<Asked<'_, Result<Admitted, Denial>>>) -> usize {
 }
 
 #[tokio::test]
-async fn guesses_at_one_id_stop_nothing_else() {
+async fn guesses_at_one_key_stop_no_other() {
     let fixture = Fixture::built(|builder| builder.hashing(slow())).await;
     let target = fixture.issue(key_of("a")).await.record().id();
     // Of other tenants, and of the same.
@@ -88,7 +88,7 @@ async fn guesses_at_one_id_stop_nothing_else() {
 }
 
 #[tokio::test]
-async fn guesses_at_many_ids_of_a_tenant_stop_no_other() {
+async fn one_tenants_guesses_stop_no_other() {
     let fixture =
         Fixture::built(|builder| builder.hashing(slow()).imported_keys(imported_keys())).await;
     let digest =

@@ -375,7 +375,7 @@ async fn live(bug: Bug, seed: u64) -> Result<usize, String> {
 }
 
 #[tokio::test]
-async fn purged_keys_are_gone_and_the_log_verifies() {
+async fn purged_keys_are_gone() {
     for seed in 0..4 {
         let purged = live(Bug::None, seed).await.unwrap();
         assert!(purged > 100, "{purged}");
@@ -383,7 +383,7 @@ async fn purged_keys_are_gone_and_the_log_verifies() {
 }
 
 #[tokio::test]
-async fn what_is_planted_is_caught() {
+async fn planted_bugs_are_caught() {
     for bug in [
         Bug::PurgeIsNotDone,
         Bug::CutIsDeeper,

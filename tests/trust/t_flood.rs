@@ -85,7 +85,7 @@ impl<'a> Strangers<'a> {
 }
 
 #[tokio::test]
-async fn strangers_evict_nobody() {
+async fn unknown_keys_evict_no_key() {
     // Just enough room for those who live.
     let fixture = keeping(2 << 20).await;
     let live = issue_many(&fixture, LIVE).await;
@@ -123,7 +123,7 @@ async fn strangers_evict_nobody() {
 }
 
 #[tokio::test]
-async fn wrong_secrets_for_keys_that_nobody_proves_stay_on_probation() {
+async fn unproven_keys_stay_on_probation() {
     const MOST: u64 = 2 << 20;
     let fixture = keeping(MOST).await;
     let (live, others) = (
@@ -167,7 +167,7 @@ fn large(n: u64) -> NewKey {
 }
 
 #[tokio::test]
-async fn what_is_kept_never_exceeds_the_bound() {
+async fn the_cache_stays_within_its_bound() {
     for (most, keys) in [(0, 30), (16 << 10, 300), (256 << 10, 600), (4 << 20, 600)] {
         let fixture = keeping(most).await;
         let mut issued = Vec::new();
@@ -195,7 +195,7 @@ async fn what_is_kept_never_exceeds_the_bound() {
 }
 
 #[tokio::test]
-async fn a_key_that_lost_its_place_is_refused_once_it_is_revoked() {
+async fn an_evicted_key_can_be_revoked() {
     let fixture = keeping(16 << 10).await;
     let keys = issue_many(&fixture, 100).await;
     for round in 0..3_usize {
@@ -210,7 +210,7 @@ async fn a_key_that_lost_its_place_is_refused_once_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
+async fn an_evicted_keys_usage_is_kept() {
     let fixture = keeping(16 << 10).await;
     let keys = issue_many(&fixture, 300).await;
     let suspended = issue_many(&fixture, 50).await;
@@ -251,7 +251,7 @@ async fn the_usage_of_keys_that_lost_their_place_is_not_lost() {
 
 /// A store may merge a batch in one statement, which has to find each key once.
 #[tokio::test]
-async fn a_key_that_lost_its_place_and_was_used_again_is_handed_on_once() {
+async fn a_returning_key_is_flushed_once() {
     let fixture = keeping(16 << 10).await;
     let keys = issue_many(&fixture, 100).await;
     for _ in 0..2 {
@@ -263,7 +263,7 @@ async fn a_key_that_lost_its_place_and_was_used_again_is_handed_on_once() {
 }
 
 #[tokio::test]
-async fn requests_in_flight_are_counted_whatever_is_evicted() {
+async fn evictions_keep_the_permits_counted() {
     let fixture = keeping(16 << 10).await;
     let bounded = new_key().concurrency(NonZeroU32::new(2).unwrap());
     let bounded = issue(&fixture, bounded).await;

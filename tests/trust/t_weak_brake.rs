@@ -76,7 +76,7 @@ impl Guessed {
 }
 
 #[tokio::test]
-async fn after_a_hundred_wrong_guesses_at_a_weak_secret_each_costs_a_slow_hash() {
+async fn guesses_become_slow_after_a_hundred() {
     for bits in [None, Some(0), Some(111)] {
         let mut key = Guessed::at(bits).await;
         assert_eq!(key.owner().await, 1);
@@ -92,7 +92,7 @@ async fn after_a_hundred_wrong_guesses_at_a_weak_secret_each_costs_a_slow_hash()
 }
 
 #[tokio::test]
-async fn the_owners_requests_give_nobody_more_guesses() {
+async fn the_owner_gives_no_more_guesses() {
     let mut key = Guessed::at(None).await;
     assert_eq!(key.owner().await, 1);
     let mut choices = Choices::new(3);
@@ -111,7 +111,7 @@ async fn the_owners_requests_give_nobody_more_guesses() {
 }
 
 #[tokio::test]
-async fn a_strong_secret_is_never_braked() {
+async fn a_strong_secret_has_no_brake() {
     for bits in [112, 256] {
         let mut key = Guessed::at(Some(bits)).await;
         assert_eq!(key.owner().await, 1);

@@ -71,7 +71,7 @@ impl Nodes {
 }
 
 #[tokio::test]
-async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
+async fn an_edited_digest_is_checked_again() {
     for again in [
         Again::Forgetting,
         Again::LeaseEnd,
@@ -100,7 +100,7 @@ async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
 }
 
 #[tokio::test]
-async fn a_secret_is_proven_anew_within_a_request_too() {
+async fn edits_during_a_request_are_checked() {
     let nodes = Nodes::new().await;
     let key = nodes.issue().await;
     let other = nodes.another_digest(&key).await;
@@ -119,7 +119,7 @@ async fn a_secret_is_proven_anew_within_a_request_too() {
 }
 
 #[tokio::test]
-async fn a_secret_is_proven_anew_within_a_request_in_another_environment() {
+async fn environment_edits_are_checked_too() {
     let gate = Gate::new();
     let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
     let keyward = builder(gate.clone(), clock())

@@ -12,7 +12,7 @@ use crate::t21_powers::{
 };
 
 #[test]
-fn a_key_does_just_the_deeds_that_the_oracle_says() {
+fn the_oracle_agrees_with_the_verifier() {
     let fixture = fixture(clock());
     let start = start(&fixture);
     let environments = ["test", "sandbox"].map(|name| Environment::new(name).unwrap());

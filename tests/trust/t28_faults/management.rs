@@ -66,7 +66,7 @@ fn faults(world: &World) -> impl Iterator<Item = Fault> {
 }
 
 #[tokio::test]
-async fn a_fault_at_any_call_of_any_operation_is_no_false_success_and_no_half_failure() {
+async fn a_fault_never_half_succeeds() {
     let of_faults = READ_FAULTS.len() + 1;
     assert!(
         COMMIT_FAULTS
@@ -95,7 +95,7 @@ async fn a_fault_at_any_call_of_any_operation_is_no_false_success_and_no_half_fa
 /// Once an answer was lost, no error means that nothing was done. A conflict is not among them: a store that has
 /// committed a set answers it as it did the first time.
 #[tokio::test]
-async fn what_follows_a_lost_answer_is_no_definite_failure() {
+async fn a_lost_answer_is_no_definite_failure() {
     let thens = [
         Fault::Unavailable,
         Fault::Corrupt,
@@ -230,7 +230,7 @@ impl Hopeless {
 }
 
 #[tokio::test]
-async fn what_must_not_be_done_is_not_done_whatever_fails() {
+async fn hopeless_calls_fail_under_any_fault() {
     for hopeless in Hopeless::ALL {
         for fault in READ_FAULTS.into_iter().chain([Fault::OtherOutcomes]) {
             match (hopeless, fault) {
@@ -245,12 +245,12 @@ async fn what_must_not_be_done_is_not_done_whatever_fails() {
 }
 
 #[tokio::test]
-async fn the_answer_about_another_key_lets_no_key_be_rotated_twice() {
+async fn a_wrong_answer_rotates_no_key_twice() {
     Hopeless::RotateAgain.under(Fault::OtherKey(NOBODYS)).await;
 }
 
 #[tokio::test]
-async fn outcomes_that_are_no_revocations_do_not_pass_for_some() {
+async fn wrong_outcomes_are_no_revocations() {
     let world = World::new().await;
     let two: Vec<_> = [&world.live, &world.heir].into_iter().map(kept).collect();
     let (keyward, _) = failing(&world, &[(0..u64::MAX, Fault::OtherOutcomes)]).await;
@@ -260,7 +260,7 @@ async fn outcomes_that_are_no_revocations_do_not_pass_for_some() {
 }
 
 #[tokio::test]
-async fn outcomes_that_are_no_revocations_do_not_finish_a_sweep() {
+async fn wrong_outcomes_finish_no_sweep() {
     let world = World::new().await;
     let keyward = world.open(world.store.clone()).await;
     let other = TenantId::new("two-keys").unwrap();
@@ -281,7 +281,7 @@ async fn outcomes_that_are_no_revocations_do_not_finish_a_sweep() {
 }
 
 #[tokio::test]
-async fn the_answer_about_another_key_is_not_that_there_is_none() {
+async fn another_keys_answer_is_not_missing() {
     let world = World::new().await;
     let other = world.revoked.record().id();
     let (keyward, _) = failing(&world, &[(0..1, Fault::OtherKey(other))]).await;

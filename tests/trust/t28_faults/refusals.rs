@@ -43,7 +43,7 @@ impl Policy for Answers {
 }
 
 #[tokio::test]
-async fn where_the_policy_refuses_or_cannot_tell_nothing_is_done() {
+async fn without_permission_nothing_is_done() {
     for (op, with) in Op::ALL
         .into_iter()
         .flat_map(|op| [(op, None), (op, Some(Ruling::Refuse))])
@@ -69,7 +69,7 @@ async fn where_the_policy_refuses_or_cannot_tell_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn where_the_policy_refuses_a_part_nothing_of_the_whole_is_done() {
+async fn a_partly_refused_call_does_nothing() {
     for with in [None, Some(Ruling::Refuse)] {
         let world = World::new().await;
         // Who may look up a key's owner may not revoke it.
@@ -114,7 +114,7 @@ impl RuleBook for NoRules {
 }
 
 #[tokio::test]
-async fn where_the_rules_cannot_be_told_no_power_is_given_and_power_is_still_taken() {
+async fn failing_rules_block_only_new_power() {
     for op in Op::ALL {
         let world = World::new().await;
         let store = FaultyStore::over(world.store.clone());
@@ -137,7 +137,7 @@ async fn where_the_rules_cannot_be_told_no_power_is_given_and_power_is_still_tak
 }
 
 #[tokio::test]
-async fn without_a_clock_nothing_is_done_that_needs_one() {
+async fn without_a_clock_only_revoking_works() {
     for op in Op::ALL {
         let world = World::new().await;
         let keyward = world.open(world.store.clone()).await;
@@ -156,7 +156,7 @@ async fn without_a_clock_nothing_is_done_that_needs_one() {
 }
 
 #[tokio::test]
-async fn without_randomness_no_key_is_made_and_any_key_is_ended() {
+async fn no_randomness_stops_only_new_keys() {
     for (op, calls) in Op::ALL
         .into_iter()
         .flat_map(|op| (0..10).map(move |calls| (op, calls)))

@@ -61,7 +61,7 @@ async fn issue(keyward: &Keyward, owner: &TenantId, title: &str) -> Issued {
 }
 
 #[tokio::test]
-async fn what_was_asked_for_is_what_is_kept() {
+async fn a_new_key_is_kept_as_asked() {
     let (keyward, _, clock) = keyward().await;
     let now = clock.now().unwrap();
     let quota = Quota::new(
@@ -124,7 +124,7 @@ async fn what_was_asked_for_is_what_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_not_said_grants_nothing_more() {
+async fn defaults_grant_nothing_more() {
     let (keyward, ..) = keyward().await;
     let issued = issue(&keyward, &tenant("t"), "plain").await;
     let record = issued.record();
@@ -147,7 +147,7 @@ fn scope_of_key(text: &str) -> Scope {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_nothing_is_kept() {
+async fn an_invalid_key_is_not_issued() {
     let (keyward, store, clock) = keyward().await;
     let quota = |name: &str| {
         let window = Duration::from_secs(60);
@@ -253,7 +253,7 @@ async fn what_cannot_be_is_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test]
-async fn a_name_that_begins_like_a_key_is_a_name() {
+async fn a_name_like_a_prefix_is_allowed() {
     let (keyward, ..) = keyward().await;
     let name = "acme_corp_nightly-snowflake-export-job";
     let key = NewKey::new(tenant("t"), name, READ).owner(Principal::integration(name).unwrap());
@@ -272,7 +272,7 @@ async fn a_name_that_begins_like_a_key_is_a_name() {
 }
 
 #[tokio::test]
-async fn the_largest_key_that_may_be_asked_for_is_kept_whole() {
+async fn the_largest_key_is_kept_whole() {
     let (keyward, ..) = keyward().await;
     let value = "\"".repeat(124); // each takes two bytes in JSON
     let resources =
@@ -291,7 +291,7 @@ async fn the_largest_key_that_may_be_asked_for_is_kept_whole() {
 }
 
 #[tokio::test]
-async fn lists_are_newest_first_and_leave_revoked_keys_out() {
+async fn lists_are_newest_first_and_unrevoked() {
     let (keyward, _, clock) = keyward().await;
     let (mine, other) = (tenant("mine"), tenant("other"));
     let mut ids = Vec::new();
@@ -327,7 +327,7 @@ async fn lists_are_newest_first_and_leave_revoked_keys_out() {
 }
 
 #[tokio::test]
-async fn pages_keep_their_place_while_keys_come_and_go() {
+async fn pages_keep_their_place() {
     let (keyward, _, clock) = keyward().await;
     let mine = tenant("mine");
     let manager = keyward.manager();
@@ -397,7 +397,7 @@ async fn pages_keep_their_place_while_keys_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_stays_revoked_and_says_since_when() {
+async fn a_revoked_key_stays_revoked() {
     let (keyward, _, clock) = keyward().await;
     let mine = tenant("mine");
     let manager = keyward.manager();
@@ -432,7 +432,7 @@ async fn a_revoked_key_stays_revoked_and_says_since_when() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_revocations_at_once_one_succeeds_and_nothing_is_granted_after_it() {
+async fn concurrent_revocations_succeed_once() {
     let (keyward, store, _) = keyward().await;
     let mine = tenant("mine");
     for _ in 0..500 {
@@ -481,7 +481,7 @@ async fn of_many_revocations_at_once_one_succeeds_and_nothing_is_granted_after_i
 }
 
 #[tokio::test]
-async fn another_tenants_key_answers_as_an_unknown_one() {
+async fn foreign_and_unknown_keys_look_alike() {
     let (keyward, ..) = keyward().await;
     let manager = keyward.manager();
     let (mine, other) = (tenant("mine"), tenant("other"));
@@ -527,7 +527,7 @@ async fn another_tenants_key_answers_as_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn the_policy_is_asked_before_anything_is_done() {
+async fn the_policy_is_asked_first() {
     #[derive(Debug, Clone, Default)]
     struct Asked(Arc<Mutex<Vec<String>>>);
     #[async_trait::async_trait]
@@ -652,7 +652,7 @@ async fn each_change_commits_with_its_event() {
 }
 
 #[tokio::test]
-async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
+async fn a_reason_is_one_line_without_a_key() {
     let (keyward, store, _) = keyward().await;
     let (t, manager) = (tenant("t"), keyward.manager());
     for (words, kept) in [
@@ -694,7 +694,7 @@ async fn a_reason_in_the_hosts_own_words_is_one_line_and_holds_no_key() {
 }
 
 #[tokio::test]
-async fn a_key_is_good_from_its_networks_only() {
+async fn a_key_works_from_its_networks_only() {
     let (keyward, ..) = keyward().await;
     let networks = ["203.0.113.0/24", "2001:db8::/32"].map(|text| text.parse().unwrap());
     let key = NewKey::new(tenant("t"), "key", READ).networks(Networks::only(networks).unwrap());
@@ -727,7 +727,7 @@ async fn a_key_is_good_from_its_networks_only() {
 }
 
 #[tokio::test]
-async fn no_more_requests_are_in_flight_than_the_key_may_have() {
+async fn concurrency_is_limited_per_key() {
     let (keyward, ..) = keyward().await;
     let verifier = keyward.verifier();
     let two = NewKey::new(tenant("t"), "two", READ).concurrency(NonZeroU32::new(2).unwrap());
@@ -769,7 +769,7 @@ async fn no_more_requests_are_in_flight_than_the_key_may_have() {
 }
 
 #[tokio::test]
-async fn a_cutoff_ends_the_keys_that_were_issued_before_it() {
+async fn a_cutoff_ends_earlier_keys() {
     use keyward::store::{Change, ChangeId, ChangeSet};
     let (keyward, store, clock) = keyward().await;
     let mine = tenant("mine");
@@ -798,7 +798,7 @@ async fn a_cutoff_ends_the_keys_that_were_issued_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_issued_can_be_read_to_the_last_digit() {
+async fn metadata_numbers_keep_every_digit() {
     let (keyward, ..) = keyward().await;
     let any = Requirement::any_key();
     let numbers: Vec<f64> = (0..150_i32)
@@ -819,7 +819,7 @@ async fn what_is_issued_can_be_read_to_the_last_digit() {
 }
 
 #[tokio::test]
-async fn a_tenant_has_no_more_keys_than_it_may() {
+async fn a_tenant_stays_within_its_cap() {
     let (store, clock) = (MemoryStore::new(), clock());
     let limit = NonZeroU32::new(3).unwrap();
     let keyward = builder(&store, &clock)
@@ -858,7 +858,7 @@ async fn a_tenant_has_no_more_keys_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_read_breaks_no_list_and_can_be_revoked() {
+async fn an_unreadable_key_can_be_revoked() {
     use keyward::store::{Change, ChangeId, ChangeSet};
     let (keyward, store, _) = keyward().await;
     let (t, manager) = (tenant("t"), keyward.manager());
@@ -894,7 +894,7 @@ async fn a_key_that_cannot_be_read_breaks_no_list_and_can_be_revoked() {
 }
 
 #[tokio::test]
-async fn keys_are_issued_in_the_environment_asked_for() {
+async fn the_environment_can_be_chosen() {
     let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
     let keyward = Keyward::builder(MemoryStore::new())
         .format(
@@ -925,7 +925,7 @@ async fn keys_are_issued_in_the_environment_asked_for() {
 }
 
 #[tokio::test]
-async fn access_decides_by_scope_and_full_is_more_than_any_scope() {
+async fn full_access_exceeds_any_scope() {
     let admin = scope!("admin");
     let (store, clock) = (MemoryStore::new(), clock());
     let keyward = builder(&store, &clock)
@@ -982,7 +982,7 @@ async fn access_decides_by_scope_and_full_is_more_than_any_scope() {
 }
 
 #[tokio::test]
-async fn a_scope_that_is_not_declared_is_named_where_it_denies() {
+async fn undeclared_scopes_are_named() {
     let write = scope!("write:editions").described("Write");
     let builder = builder(&MemoryStore::new(), &clock()).scopes([write]);
     let keyward = builder.open().await.unwrap();
@@ -1031,7 +1031,7 @@ async fn nothing_is_assumed_when_opening() {
 }
 
 #[tokio::test]
-async fn the_ceiling_names_the_axis_that_is_exceeded() {
+async fn the_exceeded_axis_is_named() {
     let (keyward, ..) = keyward().await;
     let limits = Limits::new(READ).concurrency(NonZeroU32::new(5).unwrap());
     let alice = Actor::user("alice", tenant("t"), Ceiling::Limited(limits)).unwrap();

@@ -79,7 +79,7 @@ fn text(issued: &Issued) -> PresentedKey<'_> {
 }
 
 #[tokio::test]
-async fn it_agrees_on_what_is_no_key_of_ours() {
+async fn it_agrees_on_unknown_keys() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let any = Requirement::any_key();
@@ -109,7 +109,7 @@ async fn it_agrees_on_what_is_no_key_of_ours() {
 }
 
 #[tokio::test]
-async fn whoever_lacks_the_secret_is_told_no_more() {
+async fn no_secret_means_no_details() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue_key(new_key("key").expires_in(HOUR)).await;
     fixture.revoke(issued.api_key().id()).await;
@@ -136,7 +136,7 @@ async fn whoever_lacks_the_secret_is_told_no_more() {
 }
 
 #[tokio::test]
-async fn it_agrees_on_what_a_key_is_admitted_to() {
+async fn it_agrees_on_permissions() {
     let fixture = Fixture::new().await;
     let network: Network = "203.0.113.0/24".parse().unwrap();
     let project = || Resources::only(["project:p1".parse().unwrap()]).unwrap();
@@ -193,7 +193,7 @@ async fn it_agrees_on_what_a_key_is_admitted_to() {
 }
 
 #[tokio::test]
-async fn it_agrees_on_what_has_become_of_a_key() {
+async fn it_agrees_on_the_keys_status() {
     let fixture = Fixture::new().await;
     let any = Requirement::any_key();
     for issued in fixture.ended_keys().await {

@@ -21,7 +21,7 @@ async fn export(fixture: &Fixture) -> RestrictionPage {
 }
 
 #[tokio::test]
-async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
+async fn revocations_round_trip_as_json() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let words = RevokeReason::other("in a public repository").unwrap();
@@ -45,7 +45,7 @@ async fn revocations_are_lines_of_json_that_read_back_and_bear_no_secret() {
 }
 
 #[tokio::test]
-async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
+async fn limits_round_trip_whole_or_not() {
     let fixture = Fixture::new().await;
     let minute = Duration::from_secs(60);
     let ten = NonZeroU32::new(10).unwrap();
@@ -96,7 +96,7 @@ async fn limits_are_lines_of_json_that_read_back_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn an_export_goes_on_where_it_stopped() {
+async fn an_export_resumes_from_its_cursor() {
     let fixture = Fixture::new().await;
     let manager = fixture.manager();
     let none = export(&fixture).await;

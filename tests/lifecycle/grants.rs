@@ -81,7 +81,7 @@ impl Ending {
 }
 
 #[tokio::test]
-async fn on_the_node_that_ends_the_key_its_grants_end_at_once() {
+async fn local_grants_end_at_once() {
     for ending in ENDINGS {
         let fixture = Fixture::with(|builder| builder.cache(long())).await;
         let issued = fixture.issue("streamed").await;
@@ -100,7 +100,7 @@ async fn on_the_node_that_ends_the_key_its_grants_end_at_once() {
 }
 
 #[tokio::test]
-async fn on_another_node_they_end_as_soon_as_it_hears() {
+async fn remote_grants_end_with_the_feed() {
     for ending in ENDINGS {
         let fixture = Fixture::with(|builder| builder.cache(long())).await;
         let other = fixture.beside(|builder| builder.cache(long())).await;
@@ -127,7 +127,7 @@ async fn on_another_node_they_end_as_soon_as_it_hears() {
 }
 
 #[tokio::test]
-async fn without_news_they_end_within_a_lease() {
+async fn without_polls_they_end_in_a_lease() {
     let fixture = Fixture::new().await;
     let other = fixture.beside(|builder| builder.cache(short())).await;
     let issued = fixture.issue("streamed").await;
@@ -140,7 +140,7 @@ async fn without_news_they_end_within_a_lease() {
 }
 
 #[tokio::test]
-async fn a_grant_ends_with_the_life_of_its_key() {
+async fn a_grant_ends_when_its_key_expires() {
     for is_rotated in [false, true] {
         let fixture = Fixture::with(|builder| builder.cache(short())).await;
         let issued = fixture
@@ -163,7 +163,7 @@ async fn a_grant_ends_with_the_life_of_its_key() {
 }
 
 #[tokio::test]
-async fn an_end_that_a_grant_has_seen_stays_when_the_clock_runs_back() {
+async fn a_clock_set_back_revives_no_grant() {
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let issued = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
     let created = issued.record().created_at();
@@ -176,7 +176,7 @@ async fn an_end_that_a_grant_has_seen_stays_when_the_clock_runs_back() {
 }
 
 #[tokio::test]
-async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
+async fn a_clock_before_issue_ends_a_grant() {
     const LAG: Duration = Duration::from_secs(5 * 60);
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let issued = fixture.issue_key(new_key("mortal").expires_in(HOUR)).await;
@@ -192,7 +192,7 @@ async fn a_clock_behind_a_mortal_keys_issue_ends_its_grant() {
 }
 
 #[tokio::test]
-async fn a_clock_that_fails_ends_it_since_nobody_can_tell() {
+async fn a_failing_clock_ends_a_grant() {
     let fixture = Fixture::with(|builder| builder.cache(short())).await;
     let issued = fixture.issue("streamed").await;
     let grant = grant(&fixture.keyward, issued.api_key()).await;
@@ -202,7 +202,7 @@ async fn a_clock_that_fails_ends_it_since_nobody_can_tell() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_the_key_does_not_end_its_grants() {
+async fn other_changes_end_no_grant() {
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let issued = fixture.issue("streamed").await;
     let other = fixture.issue("another").await;
@@ -227,7 +227,7 @@ async fn what_does_not_end_the_key_does_not_end_its_grants() {
 }
 
 #[tokio::test]
-async fn a_suspended_keys_grant_has_ended_though_the_key_is_resumed() {
+async fn resuming_does_not_revive_a_grant() {
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let issued = fixture.issue("streamed").await;
     let (key, id) = (issued.api_key(), issued.api_key().id());
@@ -249,7 +249,7 @@ async fn a_suspended_keys_grant_has_ended_though_the_key_is_resumed() {
 }
 
 #[tokio::test]
-async fn when_the_store_stays_away_for_longer_than_the_lease_they_end() {
+async fn a_long_outage_ends_the_grants() {
     for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Hang] {
         let store = FaultyStore::over(MemoryStore::new());
         let keyward = keyward::testkit::builder(store.clone(), [READ]).cache(short());
@@ -281,7 +281,7 @@ async fn cut_off(fault: Fault) -> (Keyward, TestKey, Grant, ManualMonotonicClock
 }
 
 #[tokio::test]
-async fn without_a_store_grants_last_one_lease() {
+async fn outages_leave_grants_one_lease() {
     const INSTANT: Duration = Duration::from_nanos(1);
     for fault in [Fault::Unavailable, Fault::Corrupt, Fault::Hang] {
         for begins_early in [true, false] {
@@ -342,7 +342,7 @@ async fn polls_of_the_feed_prolong_a_grant() {
 }
 
 #[tokio::test]
-async fn many_streams_of_two_keys_end_with_their_own() {
+async fn streams_end_with_their_own_key() {
     const STREAMS: usize = 1_000;
     let fixture = Fixture::with(|builder| builder.cache(long())).await;
     let (one, other) = (fixture.issue("one").await, fixture.issue("other").await);
@@ -369,7 +369,7 @@ async fn many_streams_of_two_keys_end_with_their_own() {
 }
 
 #[tokio::test]
-async fn with_the_verifier_gone_a_grant_has_ended() {
+async fn dropping_the_verifier_ends_grants() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("streamed").await;
     let grant = grant(&fixture.keyward, issued.api_key()).await;

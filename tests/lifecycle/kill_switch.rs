@@ -12,7 +12,7 @@ use crate::common::*;
 use crate::store::Loss;
 
 #[tokio::test]
-async fn the_kill_switch_ends_what_was_issued_before_the_instant() {
+async fn it_ends_keys_issued_earlier() {
     let fixture = Fixture::new().await;
     let old = fixture.issue("old").await;
     fixture.later(SECOND);
@@ -92,7 +92,7 @@ async fn each_scope_ends_its_own() {
 }
 
 #[tokio::test]
-async fn it_moves_forward_only_and_tells_only_what_is_news() {
+async fn it_only_moves_forward() {
     let fixture = Fixture::new().await;
     let first = fixture.issue("first").await;
     fixture.later(SECOND);
@@ -125,7 +125,7 @@ async fn it_moves_forward_only_and_tells_only_what_is_news() {
 }
 
 #[tokio::test]
-async fn an_instant_in_the_future_is_refused() {
+async fn a_future_instant_is_refused() {
     let fixture = Fixture::new().await;
     let (manager, now) = (fixture.manager(), fixture.now());
     for instant in [
@@ -145,7 +145,7 @@ async fn an_instant_in_the_future_is_refused() {
 }
 
 #[tokio::test]
-async fn whose_keys_an_actor_may_end_are_those_it_acts_for() {
+async fn actors_are_held_to_their_tenants() {
     let fixture = Fixture::new().await;
     let (manager, now) = (fixture.manager(), fixture.now());
     let owner = CutoffScope::Owner {
@@ -165,7 +165,7 @@ async fn whose_keys_an_actor_may_end_are_those_it_acts_for() {
 }
 
 #[tokio::test]
-async fn nothing_can_be_issued_that_would_have_ended_already() {
+async fn already_ended_keys_are_not_issued() {
     let fixture = Fixture::new().await;
     fixture.later(HOUR);
     fixture.cut_off().await;
@@ -189,7 +189,7 @@ async fn nothing_can_be_issued_that_would_have_ended_already() {
 }
 
 #[tokio::test]
-async fn keys_that_it_ended_are_listed_as_revoked() {
+async fn ended_keys_are_listed_as_revoked() {
     let fixture = Fixture::new().await;
     let old = fixture.issue("old").await.record().id();
     fixture.later(SECOND);
@@ -222,7 +222,7 @@ async fn a_lost_answer_ends_them_once() {
 }
 
 #[tokio::test]
-async fn a_sweep_on_a_clock_behind_says_that_the_cutoff_stands() {
+async fn a_sweep_reports_an_unchanged_cutoff() {
     let fixture = Fixture::new().await;
     fixture.later(HOUR);
     let all = || RevokeAll::new(RevokeReason::Leaked);
@@ -239,7 +239,7 @@ async fn a_sweep_on_a_clock_behind_says_that_the_cutoff_stands() {
 }
 
 #[tokio::test]
-async fn a_cutoff_in_the_future_can_be_lowered_to_now() {
+async fn a_future_cutoff_can_be_lowered() {
     let fixture = Fixture::new().await;
     let (manager, start) = (fixture.manager(), fixture.now());
     let lower = async |scope: CutoffScope| manager.lower_cutoff(&alice(None), scope).await;
@@ -287,7 +287,7 @@ async fn a_cutoff_in_the_future_can_be_lowered_to_now() {
 }
 
 #[tokio::test]
-async fn a_cutoff_is_not_lowered_if_a_key_would_live_again() {
+async fn lowering_never_revives_a_key() {
     let fixture = Fixture::new().await;
     let (manager, start) = (fixture.manager(), fixture.now());
     fixture.later(DAY);
@@ -308,7 +308,7 @@ async fn a_cutoff_is_not_lowered_if_a_key_would_live_again() {
 }
 
 #[tokio::test]
-async fn lowering_never_takes_back_a_later_cutoff() {
+async fn lowering_keeps_a_later_cutoff() {
     let fixture = Fixture::new().await;
     let (manager, start) = (fixture.manager(), fixture.now());
     fixture.later(DAY);

@@ -21,7 +21,7 @@ async fn find(fixture: &Fixture, text: &str) -> Result<Found, ManageError> {
 }
 
 #[tokio::test]
-async fn a_found_key_is_told_with_its_owner_and_whether_it_lives() {
+async fn a_found_key_shows_owner_and_status() {
     let fixture = Fixture::new().await;
     let [revoked, cut_off, superseded] = fixture.ended_keys().await;
     let owner = Principal::integration("etl").unwrap();
@@ -105,7 +105,7 @@ async fn a_leaked_key_is_revoked_at_once() {
 }
 
 #[tokio::test]
-async fn a_leaked_key_that_sleeps_is_revoked_too_and_once() {
+async fn a_sleeping_key_is_revoked_once() {
     let fixture = Fixture::new().await;
     let manager = fixture.manager();
     let asleep = fixture
@@ -131,7 +131,7 @@ async fn a_leaked_key_that_sleeps_is_revoked_too_and_once() {
 }
 
 #[tokio::test]
-async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
+async fn all_misses_look_alike() {
     let fixture = Fixture::new().await;
     let (mine, other) = (fixture.issue("mine").await, fixture.issue("other").await);
     let theirs = fixture
@@ -183,7 +183,7 @@ async fn nobodys_key_a_wrong_secret_and_another_tenants_key_look_alike() {
 }
 
 #[tokio::test]
-async fn a_hundred_texts_a_minute_may_find_nothing() {
+async fn misses_are_limited_to_a_hundred() {
     let monotonic = ManualMonotonicClock::new();
     let fixture = Fixture::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
     let issued = fixture.issue("key").await;
@@ -222,7 +222,7 @@ async fn a_hundred_texts_a_minute_may_find_nothing() {
 }
 
 #[tokio::test]
-async fn at_the_limit_a_failing_clock_is_told_as_such() {
+async fn a_failing_clock_is_reported() {
     let monotonic = ManualMonotonicClock::new();
     let fixture = Fixture::with(|builder| builder.monotonic_clock(monotonic.clone())).await;
     let issued = fixture.issue("key").await;
@@ -240,7 +240,7 @@ async fn at_the_limit_a_failing_clock_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn one_tenants_guesses_bar_no_other_tenant() {
+async fn tenants_do_not_share_the_limit() {
     let fixture = Fixture::new().await;
     let guess = PresentedKey::text("nothing");
     let admin = |name| Actor::user("admin", named(name), Ceiling::Unlimited).unwrap();
@@ -255,7 +255,7 @@ async fn one_tenants_guesses_bar_no_other_tenant() {
 }
 
 #[tokio::test]
-async fn who_guesses_bars_nobody_else() {
+async fn principals_do_not_share_the_limit() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let guesser = Actor::system("guesser");
@@ -270,7 +270,7 @@ async fn who_guesses_bars_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_lookups_at_once_are_no_way_round() {
+async fn concurrent_lookups_are_limited_too() {
     let fixture = Fixture::new().await;
     let (one, other) = (fixture.issue("one").await, fixture.issue("other").await);
     let (id, secret) = (
@@ -294,7 +294,7 @@ async fn many_lookups_at_once_are_no_way_round() {
 }
 
 #[tokio::test]
-async fn whose_key_a_text_is_the_policy_is_asked_twice() {
+async fn finding_an_owner_asks_twice() {
     #[derive(Debug)]
     struct NotAlices;
     #[keyward::async_trait]
@@ -326,7 +326,7 @@ async fn whose_key_a_text_is_the_policy_is_asked_twice() {
 }
 
 #[tokio::test]
-async fn to_revoke_a_leaked_key_takes_two_yeses() {
+async fn revoking_leaked_needs_both_rulings() {
     #[derive(Debug, Clone, Copy)]
     struct Only(bool);
     #[keyward::async_trait]

@@ -35,7 +35,7 @@ async fn by_owner() {
 }
 
 #[tokio::test]
-async fn by_the_beginning_of_the_title() {
+async fn by_title_prefix() {
     let fixture = Fixture::new().await;
     for title in ["ETL", "ETL nightly", "etl", "E%L", "Ä", "nightly ETL"] {
         fixture.issue(title).await;
@@ -78,7 +78,7 @@ async fn by_the_beginning_of_the_title() {
 }
 
 #[tokio::test]
-async fn by_what_is_shown_of_the_key() {
+async fn by_display_prefix() {
     let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..30 {
@@ -154,7 +154,7 @@ async fn zoo(fixture: &Fixture) -> [KeyId; 3] {
 }
 
 #[tokio::test]
-async fn by_status_as_a_request_would_find_it() {
+async fn by_status() {
     let fixture = Fixture::new().await;
     zoo(&fixture).await;
     // The successor of the one that was superseded bears its title.
@@ -190,7 +190,7 @@ async fn by_status_as_a_request_would_find_it() {
 }
 
 #[tokio::test]
-async fn by_age_where_a_rotation_is_due() {
+async fn by_age_due_for_rotation() {
     let fixture = Fixture::new().await;
     zoo(&fixture).await;
     let due = async |age| titles(&fixture, all().due_for_rotation(age)).await;
@@ -225,7 +225,7 @@ async fn by_age_where_a_rotation_is_due() {
 }
 
 #[tokio::test]
-async fn by_the_time_in_which_they_expire() {
+async fn by_time_to_expiry() {
     let fixture = Fixture::new().await;
     zoo(&fixture).await;
     let expiring = async |time| titles(&fixture, all().expiring_within(time)).await;
@@ -254,7 +254,7 @@ async fn by_the_time_in_which_they_expire() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_read_is_named_and_takes_its_place_on_the_page() {
+async fn an_unreadable_key_is_named() {
     let fixture = Fixture::new().await;
     let damaged = fixture.issue("damaged").await.record().id();
     let good = fixture.issue("good").await.record().id();

@@ -13,7 +13,7 @@ async fn rotate(fixture: &Fixture, key: &Issued, how: impl Into<Rotation>) -> Is
 }
 
 #[tokio::test]
-async fn both_are_good_until_the_overlap_ends_and_nobody_has_to_do_anything() {
+async fn both_are_good_until_the_overlap_ends() {
     for is_dated in [false, true] {
         let fixture = Fixture::new().await;
         let start = fixture.now();
@@ -39,7 +39,7 @@ async fn both_are_good_until_the_overlap_ends_and_nobody_has_to_do_anything() {
 }
 
 #[tokio::test]
-async fn an_overlap_can_be_ended_by_revoking_the_old_key() {
+async fn revoking_the_old_key_ends_it() {
     let fixture = Fixture::new().await;
     for overlap in [Overlap::UntilRevoked, Overlap::For(DAY)] {
         let old = fixture
@@ -63,7 +63,7 @@ async fn an_overlap_can_be_ended_by_revoking_the_old_key() {
 }
 
 #[tokio::test]
-async fn the_life_of_the_old_key_is_never_lengthened() {
+async fn the_old_keys_life_is_not_extended() {
     let fixture = Fixture::new().await;
     let far = fixture.now() + DAY * 3_650;
     for overlap in [
@@ -100,7 +100,7 @@ async fn the_life_of_the_old_key_is_never_lengthened() {
 }
 
 #[tokio::test]
-async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
+async fn invalid_overlaps_change_nothing() {
     let fixture = Fixture::new().await;
     let start = fixture.now() + HOUR;
     let issued = fixture
@@ -165,7 +165,7 @@ async fn an_overlap_or_a_life_that_cannot_be_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_successor_waits_as_long_as_the_key_would_have() {
+async fn a_successor_keeps_not_before() {
     let fixture = Fixture::new().await;
     let start = fixture.now() + DAY;
     // The overlap may end before the key was ever good.

@@ -66,7 +66,7 @@ async fn crowd(fixture: &Fixture) -> Vec<KeyId> {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_show_each_key_once_whatever_is_asked_for() {
+async fn pages_of_any_size_list_every_key() {
     let fixture = Fixture::new().await;
     crowd(&fixture).await;
     for query in [
@@ -101,7 +101,7 @@ async fn pages_of_any_size_show_each_key_once_whatever_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_page_is_filled_although_the_condition_leaves_little_of_what_is_read() {
+async fn sparse_matches_still_fill_a_page() {
     let fixture = Fixture::new().await;
     let mut suspended = Vec::new();
     for n in 0..100 {
@@ -146,7 +146,7 @@ async fn a_page_is_filled_although_the_condition_leaves_little_of_what_is_read()
 }
 
 #[tokio::test]
-async fn a_last_page_that_is_full_has_no_next() {
+async fn a_full_last_page_has_no_next() {
     let fixture = Fixture::new().await;
     for n in 0..6 {
         fixture.issue(&format!("key {n}")).await;
@@ -158,7 +158,7 @@ async fn a_last_page_that_is_full_has_no_next() {
 }
 
 #[tokio::test]
-async fn a_filtered_list_keeps_its_place_while_keys_come_and_go() {
+async fn a_filtered_list_survives_changes() {
     let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..10 {
@@ -193,7 +193,7 @@ async fn a_filtered_list_keeps_its_place_while_keys_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_cursor_into_the_revoked_keys_finds_those_that_were_revoked_since() {
+async fn a_cursor_finds_later_revocations() {
     let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     for n in 0..6 {
@@ -212,7 +212,7 @@ async fn a_cursor_into_the_revoked_keys_finds_those_that_were_revoked_since() {
 }
 
 #[tokio::test]
-async fn a_cursor_serves_only_the_list_that_it_came_of() {
+async fn a_cursor_fits_its_own_list_only() {
     let fixture = Fixture::new().await;
     for n in 0..4 {
         fixture.issue(&format!("key {n}")).await;

@@ -25,7 +25,7 @@ async fn purge(fixture: &Fixture, ended_before: keyward::time::OffsetDateTime) -
 }
 
 #[tokio::test]
-async fn keys_that_ended_before_the_instant_go() {
+async fn keys_ended_earlier_are_removed() {
     let fixture = Fixture::new().await;
     let living = fixture.issue("living").await;
     let expiring = new_key("expiring").expires_at(fixture.now() + SECOND);
@@ -85,7 +85,7 @@ async fn keys_that_ended_before_the_instant_go() {
 }
 
 #[tokio::test]
-async fn the_usage_of_a_purged_key_goes_with_it() {
+async fn usage_is_removed_too() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("used").await;
     let id = key.record().id();
@@ -102,7 +102,7 @@ async fn the_usage_of_a_purged_key_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_kill_switch_counts_once_stored_as_revoked() {
+async fn cut_off_keys_go_once_revoked() {
     let fixture = Fixture::new().await;
     fixture.issue("cut off").await;
     fixture.later(SECOND);
@@ -122,7 +122,7 @@ async fn a_kill_switch_counts_once_stored_as_revoked() {
 }
 
 #[tokio::test]
-async fn a_line_of_rotations_goes_oldest_first() {
+async fn rotations_go_oldest_first() {
     let fixture = Fixture::new().await;
     let mut line = vec![fixture.issue("first").await];
     for _ in 0..3 {
@@ -152,7 +152,7 @@ async fn a_line_of_rotations_goes_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_call_is_bounded_and_the_next_one_continues() {
+async fn calls_are_bounded_and_continue() {
     let fixture = Fixture::new().await;
     for n in 0..150 {
         let key = fixture.issue(&format!("key {n}")).await;
@@ -178,7 +178,7 @@ async fn a_call_is_bounded_and_the_next_one_continues() {
 }
 
 #[tokio::test]
-async fn an_instant_to_come_purges_nothing() {
+async fn a_future_instant_is_refused() {
     let fixture = Fixture::new().await;
     let expiring = new_key("expiring").expires_at(fixture.now() + HOUR);
     fixture.issue_key(expiring).await;

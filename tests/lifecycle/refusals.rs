@@ -70,7 +70,7 @@ async fn on_a_tenant(fixture: &Fixture, actor: &Actor, tenant: &TenantId) -> Vec
 }
 
 #[tokio::test]
-async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
+async fn foreign_and_unknown_keys_look_alike() {
     let fixture = Fixture::new().await;
     let other = named("other");
     let theirs = fixture
@@ -103,7 +103,7 @@ async fn a_key_of_another_tenant_and_none_at_all_give_the_same_answer() {
 }
 
 #[tokio::test]
-async fn the_policy_is_asked_before_anything_is_done() {
+async fn the_policy_is_asked_first() {
     #[derive(Debug, Clone, Default)]
     struct Asked(Arc<Mutex<Vec<String>>>, bool);
     #[keyward::async_trait]
@@ -205,7 +205,7 @@ async fn the_policy_is_asked_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_it_away() {
+async fn failing_rules_block_only_new_power() {
     #[derive(Debug)]
     struct Broken;
     #[keyward::async_trait]
@@ -244,7 +244,7 @@ async fn rules_that_cannot_be_told_stop_what_gives_power_and_nothing_that_takes_
 }
 
 #[tokio::test]
-async fn the_policy_is_asked_again_about_a_key_that_was_changed() {
+async fn a_changed_key_is_ruled_on_again() {
     /// Allows so many operations, and no more.
     #[derive(Debug, Clone, Default)]
     struct Times(Arc<Mutex<u32>>);

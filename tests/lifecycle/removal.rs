@@ -41,7 +41,7 @@ async fn cut_off_owner(fixture: &Fixture, owner: &str) {
 }
 
 #[tokio::test]
-async fn every_key_goes_whatever_its_state() {
+async fn every_key_is_removed() {
     let fixture = Fixture::new().await;
     let theirs = NewKey::new(named("other"), "theirs", READ);
     let theirs = fixture.issue_key(theirs).await;
@@ -112,7 +112,7 @@ async fn every_key_goes_whatever_its_state() {
 }
 
 #[tokio::test]
-async fn another_node_refuses_the_keys_before_they_go() {
+async fn other_nodes_refuse_the_keys_first() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     fixture.later(SECOND);
@@ -133,7 +133,7 @@ async fn another_node_refuses_the_keys_before_they_go() {
 }
 
 #[tokio::test]
-async fn a_removal_that_was_interrupted_continues() {
+async fn an_interrupted_removal_continues() {
     for losses in 0..8 {
         for loss in [Loss::Away, Loss::Answer, Loss::Commit] {
             let fixture = Fixture::new().await;
@@ -163,7 +163,7 @@ async fn a_removal_that_was_interrupted_continues() {
 }
 
 #[tokio::test]
-async fn keys_that_a_clock_dated_ahead_go_too() {
+async fn keys_dated_ahead_are_removed_too() {
     let fixture = Fixture::new().await;
     fixture.later(HOUR);
     let ahead = fixture.issue("ahead").await;
@@ -179,7 +179,7 @@ async fn keys_that_a_clock_dated_ahead_go_too() {
 }
 
 #[tokio::test]
-async fn keys_issued_meanwhile_go_or_the_call_says_so() {
+async fn keys_issued_meanwhile_are_not_missed() {
     let fixture = Fixture::new().await;
     let template = fixture.issue("key").await.record().id();
     let template = fixture.store.inner().get(template).await.unwrap().unwrap();
@@ -207,7 +207,7 @@ async fn keys_issued_meanwhile_go_or_the_call_says_so() {
 }
 
 #[tokio::test]
-async fn the_same_name_issued_anew_inherits_nothing() {
+async fn a_reused_name_inherits_nothing() {
     let fixture = Fixture::new().await;
     let leaked = fixture.issue_key(owned("zdenka.blau")).await;
     fixture.later(SECOND);
@@ -265,7 +265,7 @@ async fn the_same_name_issued_anew_inherits_nothing() {
 }
 
 #[tokio::test]
-async fn a_cutoff_that_is_later_than_the_removal_stays() {
+async fn a_later_cutoff_is_kept() {
     let fixture = Fixture::new().await;
     fixture.issue_key(owned("alice")).await;
     fixture.later(HOUR);
@@ -288,7 +288,7 @@ async fn a_cutoff_that_is_later_than_the_removal_stays() {
 }
 
 #[tokio::test]
-async fn a_stray_key_in_the_list_is_not_removed() {
+async fn a_stray_key_is_not_removed() {
     let fixture = Fixture::new().await;
     let theirs = NewKey::new(named("other"), "theirs", READ);
     let theirs = fixture.issue_key(theirs).await;
@@ -308,7 +308,7 @@ async fn a_stray_key_in_the_list_is_not_removed() {
 }
 
 #[tokio::test]
-async fn a_tenant_without_keys_is_removed_too() {
+async fn an_empty_tenant_is_removed_too() {
     let fixture = Fixture::new().await;
     let key = fixture.issue_key(owned("alice")).await;
     fixture.later(SECOND);

@@ -54,7 +54,7 @@ pub(crate) async fn restored(
 }
 
 #[tokio::test]
-async fn a_restored_backup_is_brought_up_to_date() {
+async fn a_backup_is_brought_up_to_date() {
     let fixture = Fixture::new().await;
     let (mut keys, mut backup) = (Vec::new(), Vec::new());
     for n in 0..40 {
@@ -136,7 +136,7 @@ async fn a_restored_backup_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn a_replay_is_told_when_it_was_done() {
+async fn events_bear_the_time_of_replay() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     let then = fixture.now();
@@ -148,7 +148,7 @@ async fn a_replay_is_told_when_it_was_done() {
 }
 
 #[tokio::test]
-async fn what_is_named_twice_is_revoked_once() {
+async fn duplicates_are_revoked_once() {
     let fixture = Fixture::new().await;
     let (now, mut list) = (fixture.now(), Vec::new());
     for n in 0..20 {
@@ -178,7 +178,7 @@ async fn what_is_named_twice_is_revoked_once() {
 }
 
 #[tokio::test]
-async fn an_instant_that_cannot_be_is_now() {
+async fn an_impossible_instant_becomes_now() {
     let fixture = Fixture::new().await;
     let now = fixture.now();
     let before_year_0 = Date::MIN.midnight().assume_utc();
@@ -199,7 +199,7 @@ async fn an_instant_that_cannot_be_is_now() {
 }
 
 #[tokio::test]
-async fn a_reason_that_bears_a_key_is_masked() {
+async fn keys_in_a_reason_are_masked() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let mut record = revocation(issued.record().id(), fixture.now());
@@ -221,7 +221,7 @@ async fn a_reason_that_bears_a_key_is_masked() {
 }
 
 #[tokio::test]
-async fn whose_key_it_is_must_be_right() {
+async fn the_tenant_must_match() {
     let fixture = Fixture::new().await;
     let theirs = fixture
         .issue_key(NewKey::new(named("other"), "theirs", READ))
@@ -235,7 +235,7 @@ async fn whose_key_it_is_must_be_right() {
 }
 
 #[tokio::test]
-async fn one_tenant_that_is_not_the_actors_stops_all() {
+async fn one_foreign_tenant_stops_all() {
     #[derive(Debug, Clone, Default)]
     struct NotThis(Arc<Mutex<Option<TenantId>>>);
     #[keyward::async_trait]
@@ -268,7 +268,7 @@ async fn one_tenant_that_is_not_the_actors_stops_all() {
 }
 
 #[tokio::test]
-async fn after_an_error_what_was_done_stays_done() {
+async fn an_error_keeps_earlier_work() {
     let fixture = Fixture::new().await;
     let (now, mut list) = (fixture.now(), Vec::new());
     for n in 0..40 {

@@ -99,7 +99,7 @@ async fn carried_over(new: NewKey, update: KeyUpdate) -> (KeyRecord, KeyRecord, 
 }
 
 #[tokio::test]
-async fn each_axis_keeps_what_both_allow() {
+async fn each_axis_keeps_the_intersection() {
     let new = |access: Access| NewKey::new(tenant(), "key", access);
     let (both, read) = (Access::from([READ, WRITE]), Access::from(READ));
     let update = KeyUpdate::new;
@@ -209,7 +209,7 @@ async fn each_axis_keeps_what_both_allow() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_in_common_a_key_is_suspended_and_named() {
+async fn disjoint_limits_suspend_the_key() {
     let new = || NewKey::new(tenant(), "key", READ);
     let update = KeyUpdate::new;
     let eight = (0..8).map(|n| quota(&format!("q{n}"), 100, 3_600));
@@ -241,7 +241,7 @@ async fn where_nothing_is_in_common_a_key_is_suspended_and_named() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_suspended_by_a_replay_is_named_until_it_is_within() {
+async fn a_suspended_key_stays_reported() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     let id = key.record().id();
@@ -380,7 +380,7 @@ impl Taken {
 }
 
 #[tokio::test]
-async fn what_was_taken_in_any_way_since_the_backup_is_taken_again() {
+async fn every_later_limit_is_reapplied() {
     let taken = Taken::new().await;
     let fresh = taken.restored().await;
     let replayed = replay(&fresh, &taken.exported).await.unwrap();
@@ -411,7 +411,7 @@ async fn what_was_taken_in_any_way_since_the_backup_is_taken_again() {
 }
 
 #[tokio::test]
-async fn a_replay_that_stopped_is_done_again() {
+async fn a_stopped_replay_can_be_repeated() {
     let taken = Taken::new().await;
     let whole = taken.restored().await;
     replay(&whole, &taken.exported).await.unwrap();
@@ -439,7 +439,7 @@ async fn a_replay_that_stopped_is_done_again() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_narrows_and_tells_nothing_twice() {
+async fn a_lost_answer_repeats_nothing() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     fixture.told().await;
@@ -451,7 +451,7 @@ async fn a_lost_answer_narrows_and_tells_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_others_do_meanwhile_is_narrowed_or_left_revoked() {
+async fn concurrent_changes_are_narrowed_too() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     let mut other = stored(&fixture, id).await;
@@ -480,7 +480,7 @@ async fn what_others_do_meanwhile_is_narrowed_or_left_revoked() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_read_does_nothing_before_and_after() {
+async fn an_unreadable_key_stays_unusable() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     let id = key.record().id();
@@ -510,7 +510,7 @@ async fn a_key_that_cannot_be_read_does_nothing_before_and_after() {
 }
 
 #[tokio::test]
-async fn what_no_key_can_bear_is_refused_before_anything_is_done() {
+async fn impossible_limits_are_refused_first() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     let id = key.record().id();
@@ -549,7 +549,7 @@ async fn what_no_key_can_bear_is_refused_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn the_event_says_what_was_taken_and_by_whom() {
+async fn the_event_names_limits_and_actor() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     fixture.told().await;
@@ -572,7 +572,7 @@ async fn the_event_says_what_was_taken_and_by_whom() {
 }
 
 #[tokio::test]
-async fn an_instant_to_come_suspends_now() {
+async fn a_future_instant_suspends_now() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     let later = text(fixture.now() + DAY);

@@ -26,7 +26,7 @@ async fn cut(fixture: &Fixture, before: OffsetDateTime) -> u64 {
 }
 
 #[tokio::test]
-async fn events_before_the_instant_go_and_the_rest_verifies() {
+async fn old_events_go_and_the_rest_verifies() {
     let fixture = Fixture::new().await;
     for title in ["one", "two", "three"] {
         fixture.issue(title).await;
@@ -76,7 +76,7 @@ async fn events_before_the_instant_go_and_the_rest_verifies() {
 }
 
 #[tokio::test]
-async fn a_younger_event_keeps_those_after_it() {
+async fn a_younger_event_stops_the_cut() {
     let fixture = Fixture::new().await;
     fixture.issue("one").await;
     fixture.later(HOUR);
@@ -90,7 +90,7 @@ async fn a_younger_event_keeps_those_after_it() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_clock_that_leapt_ahead_keeps_none() {
+async fn a_future_event_stops_no_cut() {
     let fixture = Fixture::new().await;
     fixture.issue("one").await;
     fixture.clock.set(fixture.now() + DAY * 3_650);
@@ -130,7 +130,7 @@ async fn many_events_go_in_several_commits() {
 }
 
 #[tokio::test]
-async fn a_cut_that_was_interrupted_continues() {
+async fn an_interrupted_cut_continues() {
     for losses in 0..3 {
         for loss in [Loss::Away, Loss::Answer, Loss::Commit] {
             let fixture = Fixture::new().await;
@@ -151,7 +151,7 @@ async fn a_cut_that_was_interrupted_continues() {
 }
 
 #[tokio::test]
-async fn only_actors_for_all_tenants_may_cut() {
+async fn cutting_needs_all_tenants() {
     #[derive(Debug)]
     struct Refusing;
     #[keyward::async_trait]
@@ -187,7 +187,7 @@ async fn only_actors_for_all_tenants_may_cut() {
 }
 
 #[tokio::test]
-async fn a_log_that_does_not_verify_is_not_cut() {
+async fn a_broken_log_is_not_cut() {
     let fixture = Fixture::new().await;
     for _ in 0..5 {
         fixture.issue("key").await;

@@ -26,7 +26,7 @@ async fn revoke_all(fixture: &Fixture, what: RevokeAll) -> Result<RevokedAll, Ma
 }
 
 #[tokio::test]
-async fn every_key_of_the_tenant_ends_and_no_other() {
+async fn every_key_of_the_tenant_ends() {
     let fixture = Fixture::new().await;
     let mut keys = Vec::new();
     // More than two pages of the sweep, several of one instant.
@@ -122,7 +122,7 @@ async fn every_key_of_the_tenant_ends_and_no_other() {
 }
 
 #[tokio::test]
-async fn of_one_owner_only_their_keys_end() {
+async fn only_the_named_owners_keys_end() {
     let fixture = Fixture::new().await;
     let (bob, robot) = (
         Principal::user("bob").unwrap(),
@@ -152,7 +152,7 @@ async fn of_one_owner_only_their_keys_end() {
 }
 
 #[tokio::test]
-async fn with_an_instant_only_what_was_issued_before_it_ends() {
+async fn an_instant_spares_later_keys() {
     let fixture = Fixture::new().await;
     let old = fixture.issue("old").await;
     fixture.later(SECOND);
@@ -173,7 +173,7 @@ async fn with_an_instant_only_what_was_issued_before_it_ends() {
 }
 
 #[tokio::test]
-async fn what_the_tenant_has_now_ends_whatever_its_date() {
+async fn keys_dated_ahead_end_too() {
     let fixture = Fixture::new().await;
     let same = fixture.issue("of this instant").await;
     fixture.later(HOUR);
@@ -213,7 +213,7 @@ async fn a_reason_bears_no_key() {
 }
 
 #[tokio::test]
-async fn without_a_clock_or_a_store_nothing_is_done() {
+async fn no_clock_or_store_changes_nothing() {
     let fixture = Fixture::new().await;
     let (issued, now) = (fixture.issue("key").await, fixture.now());
     fixture.told().await;

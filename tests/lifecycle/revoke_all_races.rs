@@ -32,7 +32,7 @@ async fn forty(fixture: &Fixture) -> Vec<Issued> {
 }
 
 #[tokio::test]
-async fn interrupted_anywhere_all_have_ended_and_it_can_be_taken_up_again() {
+async fn an_interrupted_sweep_can_be_resumed() {
     type Interruption = fn(&Fixture);
     let interruptions: [(Interruption, u64); 4] = [
         // One look goes to keys that are dated later, and finds none.
@@ -86,7 +86,7 @@ async fn interrupted_anywhere_all_have_ended_and_it_can_be_taken_up_again() {
 }
 
 #[tokio::test]
-async fn interrupted_no_key_is_left_good_whatever_its_date() {
+async fn interruption_leaves_no_key_good() {
     let fixture = Fixture::new().await;
     let same = fixture.issue("of this instant").await;
     fixture.later(HOUR);
@@ -108,7 +108,7 @@ async fn interrupted_no_key_is_left_good_whatever_its_date() {
 }
 
 #[tokio::test]
-async fn a_key_dated_ahead_that_comes_in_between_is_ended_too() {
+async fn a_key_dated_ahead_meanwhile_ends_too() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     fixture.later(SECOND);
@@ -126,7 +126,7 @@ async fn a_key_dated_ahead_that_comes_in_between_is_ended_too() {
 }
 
 #[tokio::test]
-async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
+async fn a_stray_key_is_neither_shown_nor_ended() {
     let fixture = Fixture::new().await;
     let mine = fixture.issue("mine").await;
     let theirs = NewKey::new(named("other"), "theirs", READ);
@@ -161,7 +161,7 @@ async fn a_store_that_lists_another_tenants_key_shows_and_ends_none_of_it() {
 }
 
 #[tokio::test]
-async fn a_list_of_one_owner_shows_no_others_key() {
+async fn an_owners_list_shows_no_stray_key() {
     let fixture = Fixture::new().await;
     let others = fixture.issue("another's").await;
     let stored = fixture
@@ -180,7 +180,7 @@ async fn a_list_of_one_owner_shows_no_others_key() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_counts_and_tells_nothing_twice() {
+async fn a_lost_answer_repeats_nothing() {
     let fixture = Fixture::new().await;
     forty(&fixture).await;
     fixture.later(SECOND);
@@ -197,7 +197,7 @@ async fn a_lost_answer_counts_and_tells_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_issue_that_a_revocation_of_all_overtakes_is_refused() {
+async fn an_overtaken_issue_is_refused() {
     let fixture = Fixture::new().await;
     fixture.later(SECOND);
     let (scope, before) = (CutoffScope::from(&tenant()), fixture.now() + SECOND);
@@ -213,7 +213,7 @@ async fn an_issue_that_a_revocation_of_all_overtakes_is_refused() {
 /// What had been issued when all were revoked is refused. What is good afterwards was dated no earlier than the
 /// instant before which all have ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_key_slips_through_while_all_are_revoked() {
+async fn no_key_slips_through() {
     let fixture = Fixture::new().await;
     for round in 0..200 {
         let tenant = named(&format!("t{round}"));
@@ -263,7 +263,7 @@ async fn no_key_slips_through_while_all_are_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_revoke_all_each_key_is_counted_once() {
+async fn concurrent_sweeps_count_each_key_once() {
     for _ in 0..20 {
         let fixture = Fixture::new().await;
         let keys = forty(&fixture).await;

@@ -17,7 +17,7 @@ async fn rotate(fixture: &Fixture, key: &Issued, how: impl Into<Rotation>) -> Is
 }
 
 #[tokio::test]
-async fn a_successor_inherits_all_but_its_text() {
+async fn a_successor_inherits_the_settings() {
     let fixture = Fixture::new().await;
     let key = new_key("Nightly ETL")
         .owner(Principal::integration("etl").unwrap())
@@ -122,7 +122,7 @@ async fn a_successor_inherits_all_but_its_text() {
 }
 
 #[tokio::test]
-async fn without_overlap_the_old_key_is_revoked_in_the_same_commit() {
+async fn without_overlap_one_commit_revokes() {
     let fixture = Fixture::new().await;
     let old = fixture.issue("key").await;
     fixture.told().await;
@@ -148,7 +148,7 @@ async fn without_overlap_the_old_key_is_revoked_in_the_same_commit() {
 }
 
 #[tokio::test]
-async fn the_successor_lives_as_long_as_was_asked() {
+async fn a_successors_expiry_can_be_chosen() {
     let fixture = Fixture::new().await;
     let own = fixture.now() + DAY;
     let with = || Rotation::new(Overlap::None);
@@ -177,7 +177,7 @@ async fn the_successor_lives_as_long_as_was_asked() {
 }
 
 #[tokio::test]
-async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
+async fn only_active_keys_are_rotated() {
     let fixture = Fixture::new().await;
     let [revoked, cut_off, superseded] = fixture.ended_keys().await;
     let expired = fixture
@@ -241,7 +241,7 @@ async fn only_a_key_that_lives_and_is_switched_on_is_rotated() {
 }
 
 #[tokio::test]
-async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
+async fn rotation_obeys_the_ceiling() {
     let fixture = Fixture::new().await;
     let alice = alice(Limits::new(READ).expires_by(fixture.now() + DAY));
     let full = fixture
@@ -275,7 +275,7 @@ async fn nobody_rotates_a_key_above_their_ceiling_nor_into_one() {
 }
 
 #[tokio::test]
-async fn a_key_of_an_old_format_gets_a_successor_in_the_new_one() {
+async fn a_successor_has_the_current_format() {
     let old_fixture = Fixture::new().await;
     let old = old_fixture.issue("key").await;
     let format = KeyFormat::new("newco")

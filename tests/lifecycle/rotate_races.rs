@@ -15,7 +15,7 @@ async fn capped(most: u32) -> Fixture {
 }
 
 #[tokio::test]
-async fn at_the_cap_one_goes_as_one_comes() {
+async fn rotation_never_exceeds_the_cap() {
     let fixture = capped(3).await;
     let other = named("other");
     let theirs = keyward::manager::NewKey::new(other, "not counted", READ);
@@ -71,7 +71,7 @@ async fn at_the_cap_one_goes_as_one_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_who_rotate_and_issue_at_the_cap_never_exceed_it() {
+async fn concurrent_rotations_obey_the_cap() {
     for _ in 0..50 {
         let fixture = capped(4).await;
         let (mut tasks, mut ids) = (Vec::new(), Vec::new());
@@ -137,7 +137,7 @@ async fn a_lost_answer_leaves_one_successor() {
 }
 
 #[tokio::test]
-async fn a_revocation_or_a_kill_switch_that_comes_first_leaves_no_successor() {
+async fn an_ended_key_gets_no_successor() {
     let fixture = Fixture::new().await;
     for overlap in [Overlap::None, Overlap::For(HOUR), Overlap::UntilRevoked] {
         let id = fixture.issue("key").await.record().id();
@@ -175,7 +175,7 @@ async fn a_revocation_or_a_kill_switch_that_comes_first_leaves_no_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_rotate_a_key_one_succeeds() {
+async fn concurrent_rotations_succeed_once() {
     let fixture = Fixture::new().await;
     for round in 0..100 {
         let overlap = [Overlap::None, Overlap::UntilRevoked][round % 2];

@@ -53,7 +53,7 @@ fn with_access(access: impl Into<Access>) -> NewKey {
 }
 
 #[tokio::test]
-async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
+async fn access_stays_within_the_rule() {
     let (fixture, table) = fixture().await;
     let admin = || Access::from(scope!("admin"));
     let both = || Access::from([READ, WRITE]);
@@ -101,7 +101,7 @@ async fn what_is_issued_has_no_more_access_than_the_tenant_may_give() {
 }
 
 #[tokio::test]
-async fn keys_expire_no_later_than_the_rule_says() {
+async fn expiry_stays_within_the_rule() {
     let (fixture, table) = fixture().await;
     table.put(TenantRules::new().max_lifetime(DAY));
     let issue = async |key: NewKey| fixture.manager().issue(&system(), key).await;
@@ -126,7 +126,7 @@ async fn keys_expire_no_later_than_the_rule_says() {
 }
 
 #[tokio::test]
-async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it() {
+async fn a_new_rule_breaks_no_existing_key() {
     let (fixture, table) = fixture().await;
     let manager = fixture.manager();
     let full = fixture.issue_key(with_access(Access::Full)).await;
@@ -188,7 +188,7 @@ async fn a_rule_that_was_made_since_breaks_no_key_until_something_is_done_to_it(
 }
 
 #[tokio::test]
-async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
+async fn successors_obey_the_lifetime_rule() {
     let (fixture, table) = fixture().await;
     let manager = fixture.manager();
     let lasting = fixture.issue("lasting").await.record().id();
@@ -230,7 +230,7 @@ async fn a_key_that_lives_too_long_is_not_given_a_successor_that_does() {
 }
 
 #[tokio::test]
-async fn the_cap_counts_what_is_not_revoked_expired_keys_too() {
+async fn the_cap_counts_all_unrevoked_keys() {
     let (fixture, table) = fixture().await;
     let most = |count| TenantRules::new().max_keys(NonZeroU32::new(count).unwrap());
     table.put(most(3));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::common::*;
 
 #[tokio::test]
-async fn a_new_key_is_revealed_with_all_that_may_be_shown_of_it() {
+async fn revealing_shows_key_and_view() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("Power BI").await;
     let shown = serde_json::to_value(issued.reveal()).unwrap();
@@ -37,7 +37,7 @@ async fn a_new_key_is_revealed_with_all_that_may_be_shown_of_it() {
 }
 
 #[tokio::test]
-async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
+async fn lists_show_usage_and_the_next_cursor() {
     let fixture = Fixture::new().await;
     let used = fixture.issue("used").await;
     fixture.later(SECOND);
@@ -76,7 +76,7 @@ async fn a_list_is_shown_with_how_keys_were_used_and_where_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_tenants_events_are_read_by_its_own_people_in_their_order() {
+async fn events_are_read_within_the_tenant() {
     let fixture = Fixture::new().await;
     let first = fixture.issue("first").await;
     let elsewhere = keyward::manager::NewKey::new(named("other"), "elsewhere", READ);

@@ -14,7 +14,7 @@ async fn capped(most: u32) -> Fixture {
 }
 
 #[tokio::test]
-async fn a_line_of_keys_remembers_where_it_began() {
+async fn a_lineage_keeps_its_first_key() {
     let fixture = Fixture::new().await;
     let first = fixture.issue("key").await.record().id();
     let mut last = first;
@@ -29,7 +29,7 @@ async fn a_line_of_keys_remembers_where_it_began() {
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_once_and_again_only_if_its_successor_was_revoked() {
+async fn a_key_has_one_living_successor() {
     let fixture = Fixture::new().await;
     let old = fixture.issue_key(new_key("key").expires_in(DAY * 30)).await;
     let id = old.record().id();
@@ -95,7 +95,7 @@ async fn a_key_is_rotated_once_and_again_only_if_its_successor_was_revoked() {
 }
 
 #[tokio::test]
-async fn ancestors_whose_overlap_is_over_are_revoked_on_the_way() {
+async fn ended_ancestors_are_revoked() {
     let fixture = capped(2).await;
     let first = fixture.issue("key").await.record().id();
     let second = fixture
@@ -139,7 +139,7 @@ async fn ancestors_whose_overlap_is_over_are_revoked_on_the_way() {
 }
 
 #[tokio::test]
-async fn ancestors_that_are_still_good_stay() {
+async fn good_ancestors_stay() {
     let fixture = Fixture::new().await;
     let old = fixture.issue("key").await;
     let second = fixture
@@ -184,7 +184,7 @@ async fn ancestors_that_are_still_good_stay() {
 }
 
 #[tokio::test]
-async fn an_ancestor_behind_a_revoked_one_is_retired_too() {
+async fn ancestors_behind_revoked_ones_go_too() {
     let fixture = Fixture::new().await;
     let first = fixture.issue("key").await.record().id();
     let second = fixture
@@ -214,7 +214,7 @@ async fn an_ancestor_behind_a_revoked_one_is_retired_too() {
 }
 
 #[tokio::test]
-async fn a_long_line_is_retired_whole_in_the_end() {
+async fn a_long_line_is_retired_whole() {
     let fixture = Fixture::new().await;
     let first = fixture.issue("key").await.record().id();
     let mut last = first;
@@ -245,7 +245,7 @@ async fn a_long_line_is_retired_whole_in_the_end() {
 }
 
 #[tokio::test]
-async fn the_name_of_who_rotates_holds_no_key() {
+async fn an_actors_name_holds_no_key() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let pasted = Actor::system(issued.api_key().expose());
@@ -262,7 +262,7 @@ async fn the_name_of_who_rotates_holds_no_key() {
 }
 
 #[tokio::test]
-async fn a_second_successor_lives_as_long_as_the_key_would_have() {
+async fn a_second_successor_keeps_the_expiry() {
     for own_end in [None, Some(DAY * 90)] {
         let fixture = Fixture::new().await;
         let mut key = new_key("key");
@@ -317,7 +317,7 @@ async fn a_line_does_not_fork() {
 }
 
 #[tokio::test]
-async fn a_key_whose_successor_has_expired_is_rotated_again() {
+async fn an_expired_successor_is_replaced() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     let soon = Rotation::new(Overlap::UntilRevoked).expires_in(HOUR);
@@ -327,7 +327,7 @@ async fn a_key_whose_successor_has_expired_is_rotated_again() {
 }
 
 #[tokio::test]
-async fn a_tenant_above_a_cap_that_was_lowered_can_still_replace_its_keys() {
+async fn a_lowered_cap_allows_replacement() {
     let fixture = Fixture::new().await;
     let ids = [
         fixture.issue("a").await.record().id(),

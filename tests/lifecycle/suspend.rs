@@ -11,7 +11,7 @@ use crate::common::*;
 use crate::store::Loss;
 
 #[tokio::test]
-async fn a_key_is_switched_off_at_once_and_on_again_as_it_was() {
+async fn a_suspended_key_resumes_unchanged() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue_key(new_key("key").expires_in(DAY)).await;
     let id = issued.record().id();
@@ -55,7 +55,7 @@ async fn a_key_is_switched_off_at_once_and_on_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_has_ended_is_neither_switched_off_nor_on() {
+async fn ended_keys_cannot_be_switched() {
     let fixture = Fixture::new().await;
     let manager = fixture.manager();
     let [revoked, cut_off, superseded] = fixture.ended_keys().await;
@@ -93,7 +93,7 @@ async fn what_has_ended_is_neither_switched_off_nor_on() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_valid_yet_can_be_switched_off() {
+async fn a_sleeping_key_can_be_suspended() {
     let fixture = Fixture::new().await;
     let issued = fixture
         .issue_key(new_key("key").not_before(fixture.now() + HOUR))
@@ -109,7 +109,7 @@ async fn a_key_that_is_not_valid_yet_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn a_ceiling_binds_whoever_switches_on_but_not_whoever_switches_off() {
+async fn the_ceiling_binds_resuming_only() {
     let fixture = Fixture::new().await;
     let (manager, low) = (fixture.manager(), alice(Limits::new(READ)));
     let short = alice(Limits::new(READ).expires_by(fixture.now() + HOUR));
@@ -136,7 +136,7 @@ async fn a_ceiling_binds_whoever_switches_on_but_not_whoever_switches_off() {
 }
 
 #[tokio::test]
-async fn a_suspended_key_can_be_revoked_and_a_revocation_is_not_resumed() {
+async fn a_revoked_key_is_not_resumed() {
     let fixture = Fixture::new().await;
     let (manager, issued) = (fixture.manager(), fixture.issue("key").await);
     let id = issued.record().id();
@@ -152,7 +152,7 @@ async fn a_suspended_key_can_be_revoked_and_a_revocation_is_not_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_switch_a_key_off_one_succeeds() {
+async fn concurrent_suspends_succeed_once() {
     let fixture = Fixture::new().await;
     for round in 0..100 {
         let issued = Arc::new(fixture.issue("key").await);
@@ -185,7 +185,7 @@ async fn of_many_who_switch_a_key_off_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_switches_off_once() {
+async fn a_lost_answer_suspends_once() {
     let fixture = Fixture::new().await;
     let (manager, id) = (fixture.manager(), fixture.issue("key").await.record().id());
     fixture.told().await;
@@ -198,7 +198,7 @@ async fn a_lost_answer_switches_off_once() {
 }
 
 #[tokio::test]
-async fn without_a_clock_nothing_is_switched() {
+async fn suspending_needs_a_clock() {
     let fixture = Fixture::new().await;
     let (manager, id, now) = (
         fixture.manager(),

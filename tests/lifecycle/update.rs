@@ -28,7 +28,7 @@ fn five() -> NonZeroU32 {
 }
 
 #[tokio::test]
-async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
+async fn changes_apply_at_once_with_an_event() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("old").await;
     let id = issued.record().id();
@@ -115,7 +115,7 @@ async fn named_fields_change_at_once_and_the_event_tells_from_what_to_what() {
 }
 
 #[tokio::test]
-async fn where_nothing_differs_nothing_is_done_and_nothing_is_told() {
+async fn an_equal_update_does_nothing() {
     let fixture = Fixture::new().await;
     let key = new_key("key")
         .networks(networks("10.0.0.0/8"))
@@ -154,7 +154,7 @@ async fn where_nothing_differs_nothing_is_done_and_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn full_access_is_not_taken_for_a_scope_of_that_name() {
+async fn a_scope_named_full_is_only_a_scope() {
     let fixture =
         Fixture::with(|builder| builder.scopes([scope!("full").described("A plan's name")])).await;
     let issued = fixture
@@ -176,7 +176,7 @@ async fn full_access_is_not_taken_for_a_scope_of_that_name() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
+async fn an_invalid_update_changes_nothing() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("key").await;
     let (id, pasted) = (
@@ -247,7 +247,7 @@ async fn what_cannot_be_is_refused_and_the_key_stays_as_it_was() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
+async fn updates_stay_within_the_ceiling() {
     let fixture = Fixture::new().await;
     let bound = networks("10.0.0.0/8");
     let limits = Limits::new(READ)
@@ -309,7 +309,7 @@ async fn whoever_may_not_issue_such_a_key_may_not_change_it_either() {
 }
 
 #[tokio::test]
-async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
+async fn ended_keys_cannot_be_changed() {
     let fixture = Fixture::new().await;
     let [revoked, cut_off, superseded] = fixture.ended_keys().await;
     let expired = fixture
@@ -360,7 +360,7 @@ async fn a_key_that_has_ended_cannot_be_changed_and_a_sleeping_one_can() {
 }
 
 #[tokio::test]
-async fn a_scope_that_is_no_longer_declared_stands_in_no_other_fields_way() {
+async fn undeclared_scopes_block_no_rename() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     fixture

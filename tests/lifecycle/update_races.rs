@@ -13,7 +13,7 @@ use crate::common::*;
 use crate::store::Loss;
 
 #[tokio::test]
-async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
+async fn a_changed_key_is_judged_again() {
     let fixture = Fixture::new().await;
     let (manager, alice) = (fixture.manager(), alice(Limits::new(READ)));
     let rename = || KeyUpdate::new().title("renamed");
@@ -66,7 +66,7 @@ async fn whatever_somebody_else_did_meanwhile_is_read_and_judged_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_revocation_beats_any_number_of_updates() {
+async fn a_revocation_beats_all_updates() {
     let fixture = Fixture::new().await;
     for _ in 0..200 {
         let issued = fixture.issue("key").await;
@@ -122,7 +122,7 @@ async fn a_revocation_beats_any_number_of_updates() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_updates_of_different_fields_both_land() {
+async fn updates_of_two_fields_both_land() {
     let fixture = Fixture::new().await;
     for _ in 0..200 {
         let id = fixture.issue("key").await.record().id();
@@ -156,7 +156,7 @@ async fn two_updates_of_different_fields_both_land() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_again_and_nothing_is_done_twice() {
+async fn a_lost_answer_repeats_nothing() {
     let fixture = Fixture::new().await;
     let manager = fixture.manager();
     let write = || KeyUpdate::new().access(WRITE);
@@ -193,7 +193,7 @@ async fn a_lost_answer_is_asked_for_again_and_nothing_is_done_twice() {
 }
 
 #[tokio::test]
-async fn a_key_that_others_change_without_end_is_given_up() {
+async fn endless_conflicts_are_given_up() {
     let fixture = Fixture::new().await;
     for (others, is_done) in [(7, true), (8, false)] {
         let id = fixture.issue("key").await.record().id();

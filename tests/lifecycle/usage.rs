@@ -11,7 +11,7 @@ use crate::common::*;
 use crate::store::UsageMode;
 
 #[tokio::test]
-async fn by_how_long_they_have_not_been_used() {
+async fn by_time_since_last_use() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("used").await;
     fixture.issue("never used").await;
@@ -48,7 +48,7 @@ async fn by_how_long_they_have_not_been_used() {
 }
 
 #[tokio::test]
-async fn a_list_tells_how_each_key_was_used_once_handed_on_or_not() {
+async fn a_list_shows_flushed_and_fresh_usage() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("used").await;
     let (id, idle) = (key.record().id(), fixture.issue("idle").await.record().id());
@@ -98,7 +98,7 @@ async fn a_list_tells_how_each_key_was_used_once_handed_on_or_not() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() {
+async fn usage_faults_break_only_its_filter() {
     let fixture = Fixture::new().await;
     let key = fixture.issue("key").await;
     fixture.answer(key.api_key()).await;
@@ -129,7 +129,7 @@ async fn a_store_that_cannot_tell_usage_breaks_only_the_list_that_asks_for_it() 
 }
 
 #[tokio::test]
-async fn handing_on_ends_though_keys_are_used_meanwhile() {
+async fn flushing_ends_under_constant_use() {
     // While each batch is on its way the key is used again: who hands on all that there is would never end.
     let slowly = FaultyStore::over(MemoryStore::new());
     let slowly = slowly.on(Call::MergeUsage, 0..u64::MAX, Fault::Yield(4));
@@ -155,7 +155,7 @@ async fn handing_on_ends_though_keys_are_used_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_refused_for_good_holds_up_no_other() {
+async fn a_refused_batch_blocks_no_other() {
     let store = FaultyStore::over(MemoryStore::new())
         .on(Call::MergeUsage, 0..2, Fault::Unavailable)
         .on(Call::MergeUsage, 3..4, Fault::Corrupt);
@@ -178,7 +178,7 @@ async fn a_batch_that_is_refused_for_good_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_answer_was_lost_is_not_tried_once_the_store_may_have_forgotten_it() {
+async fn an_old_lost_batch_is_not_retried() {
     for (later, tries) in [(SECOND * 60 * 8, 2), (SECOND * 60 * 9, 1)] {
         let store = FaultyStore::over(MemoryStore::new());
         let store = store.on(Call::MergeUsage, 0..1, Fault::LostAnswer);

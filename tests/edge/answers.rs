@@ -119,7 +119,7 @@ async fn there_are_two_constant_401s() {
 }
 
 #[tokio::test]
-async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() {
+async fn challenges_keep_the_accepted_order() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::bearer())
@@ -167,7 +167,7 @@ async fn a_challenge_names_each_form_in_the_order_in_which_they_were_accepted() 
 }
 
 #[tokio::test]
-async fn a_key_without_the_scope_is_told_which_scope_would_do() {
+async fn a_403_names_the_missing_scope() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).accept(KeyIn::basic())).await;
     let bearer = fixture.key.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
@@ -198,7 +198,7 @@ async fn a_key_without_the_scope_is_told_which_scope_would_do() {
 }
 
 #[tokio::test]
-async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
+async fn a_resource_not_permitted_is_a_403() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-1".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
@@ -222,7 +222,7 @@ async fn a_resource_that_the_key_is_not_permitted_is_a_403() {
 }
 
 #[tokio::test]
-async fn one_request_too_many_at_once_is_told_to_come_back() {
+async fn excess_concurrency_is_a_429() {
     // Where nothing is kept of a key, its places are counted all the same.
     for cache in [KeyCache::new(), KeyCache::off()] {
         let keyward = builder(MemoryStore::new(), [READ]).cache(cache);
@@ -249,7 +249,7 @@ async fn one_request_too_many_at_once_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_is_a_503() {
+async fn an_undecidable_request_is_a_503() {
     let store =
         FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..u64::MAX, Fault::Unavailable);
     let keyward = builder(store, [READ]).open().await.unwrap();
@@ -278,7 +278,7 @@ async fn what_cannot_be_decided_is_a_503() {
 }
 
 #[tokio::test]
-async fn no_refusal_is_kept_by_a_cache_and_none_bears_a_secret() {
+async fn refusals_are_uncached_and_secret_free() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let mut all = refused_in_every_way(&fixture).await;
     all.push(("none", "Digest".to_owned()));
@@ -298,7 +298,7 @@ async fn no_refusal_is_kept_by_a_cache_and_none_bears_a_secret() {
 }
 
 #[tokio::test]
-async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
+async fn a_granted_response_is_private() {
     let accept = |edge: Edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::bearer())
@@ -329,7 +329,7 @@ async fn a_granted_response_is_private_and_told_apart_by_what_bore_the_key() {
 }
 
 #[tokio::test]
-async fn clients_of_grpc_are_answered_in_its_statuses() {
+async fn grpc_clients_get_grpc_statuses() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
     let bearer = fixture.key.bearer();
     let twice = format!("{bearer}, {bearer}");
@@ -372,7 +372,7 @@ async fn a_host_may_answer_in_its_own_form() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_is_a_success_too() {
+async fn a_protocol_switch_is_a_success() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let bearer = fixture.key.bearer();
     let need = Requirement::any_key().checked_by_handler("project");
@@ -391,7 +391,7 @@ async fn a_switch_of_protocols_is_a_success_too() {
 }
 
 #[tokio::test]
-async fn what_is_quoted_in_cache_control_is_one_value() {
+async fn quoted_cache_control_is_one_value() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
     for (before, after) in [
         (
@@ -426,7 +426,7 @@ async fn what_is_quoted_in_cache_control_is_one_value() {
 }
 
 #[tokio::test]
-async fn the_answer_with_a_new_key_shows_it_in_no_log() {
+async fn debug_of_a_revealed_key_hides_it() {
     let (keyward, _) = keyward_with_key([READ]).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "new", READ);
     let issued = keyward.manager().issue(&Actor::system("tests"), new).await;

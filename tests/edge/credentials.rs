@@ -91,7 +91,7 @@ async fn a_key_is_found_in_each_form() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_not_accepted_is_no_credential() {
+async fn other_forms_are_no_credential() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
     for sent in [
@@ -118,7 +118,7 @@ async fn a_form_that_is_not_accepted_is_no_credential() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
+async fn two_credentials_are_always_refused() {
     let fixture = Fixture::new(every_form).await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
     let other = fixture.text().replace("acme_test_", "acme_test_0");
@@ -199,7 +199,7 @@ async fn two_credentials_are_refused_whichever_is_good_and_cost_nothing() {
 }
 
 #[tokio::test]
-async fn rubbish_is_refused_and_costs_nothing() {
+async fn malformed_credentials_cost_nothing() {
     let fixture = Fixture::new(every_form).await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
     let long = "a".repeat(64 * 1_024);
@@ -287,7 +287,7 @@ async fn rubbish_is_refused_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn one_half_of_a_pair_is_a_401() {
+async fn half_a_pair_is_a_401() {
     let fixture = Fixture::new(every_form).await;
     let (id, secret) = fixture.pair();
     for sent in [
@@ -313,7 +313,7 @@ async fn a_head_shows_no_credential() {
 }
 
 #[tokio::test]
-async fn a_header_is_accepted_once_however_often_and_in_whatever_case_it_is_named() {
+async fn repeated_header_names_count_once() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::header("x-api-key").unwrap())
@@ -329,7 +329,7 @@ async fn a_header_is_accepted_once_however_often_and_in_whatever_case_it_is_name
 }
 
 #[tokio::test]
-async fn a_query_without_a_credential_is_left_alone() {
+async fn credentials_are_cut_from_queries() {
     let parameter = KeyIn::query_parameter("api.key-v_1").unwrap();
     let fixture = Fixture::new(|edge| edge.accept(parameter)).await;
     let without = |query| fixture.edge.query_without_credential(query);
@@ -349,7 +349,7 @@ async fn a_query_without_a_credential_is_left_alone() {
 }
 
 #[tokio::test]
-async fn authorization_is_anyones_as_long_as_no_scheme_of_it_is_accepted() {
+async fn unused_authorization_is_left_alone() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
     let headers: Vec<_> = fixture.edge.credential_headers().collect();
     assert_eq!(headers, ["x-api-key"]);
@@ -386,7 +386,7 @@ impl HeaderSource for Mine {
 }
 
 #[tokio::test]
-async fn a_decision_may_be_awaited_on_any_thread_whatever_keeps_the_headers() {
+async fn admission_is_send_for_any_headers() {
     fn sent<T: Send>(future: T) -> T {
         future
     }
@@ -413,7 +413,7 @@ async fn a_decision_may_be_awaited_on_any_thread_whatever_keeps_the_headers() {
 }
 
 #[tokio::test]
-async fn basic_with_a_colon_in_the_password_or_too_long_is_refused() {
+async fn invalid_basic_is_refused() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::basic())).await;
     let (id, secret) = fixture.pair();
     for user in [
@@ -457,7 +457,7 @@ async fn imported(format: LegacyFormat, text: &str) -> (keyward::Keyward, Edge) 
 }
 
 #[tokio::test]
-async fn keys_from_elsewhere_come_in_every_form() {
+async fn imported_keys_come_in_every_form() {
     let uuid = "550e8400-e29b-41d4-a716-446655440000";
     let colon = "key-17:k9aa1bb2cc3dd4ee5ff6";
     let old = |separator| LegacyFormat::with_id("old", separator).unwrap();

@@ -25,7 +25,7 @@ async fn fixture() -> (Fixture, Told) {
 }
 
 #[tokio::test]
-async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
+async fn only_the_operator_sees_a_near_miss() {
     let (fixture, told) = fixture().await;
     let key = fixture.text();
     let misspelt = |name: &str| NearMiss::MisspeltHeader {
@@ -87,7 +87,7 @@ async fn an_operator_sees_what_was_meant_and_all_callers_the_same() {
 }
 
 #[tokio::test]
-async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
+async fn the_operator_sees_why_a_key_fails() {
     let (fixture, told) = fixture().await;
     let key = fixture.text();
     for (value, expected) in [
@@ -120,7 +120,7 @@ async fn an_operator_sees_what_is_wrong_with_a_key_that_came() {
 }
 
 #[tokio::test]
-async fn what_an_observer_is_told_holds_no_key() {
+async fn observers_never_see_a_key() {
     let (fixture, told) = fixture().await;
     let key = fixture.text();
     let long = "k".repeat(500);
@@ -138,7 +138,7 @@ async fn what_an_observer_is_told_holds_no_key() {
 }
 
 #[test]
-fn a_near_miss_is_one_line_whatever_the_caller_wrote() {
+fn a_near_miss_is_one_line() {
     let name = || "x-api-key\r\nforged: line".into();
     for (near_miss, expected) in [
         (NearMiss::SchemeMissing, "no scheme before it"),
@@ -163,7 +163,7 @@ fn a_near_miss_is_one_line_whatever_the_caller_wrote() {
 }
 
 #[tokio::test]
-async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
+async fn a_correct_half_pair_is_not_misspelt() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
@@ -191,7 +191,7 @@ async fn half_a_pair_that_is_spelt_right_is_not_misspelt() {
 }
 
 #[tokio::test]
-async fn a_near_miss_holds_no_part_of_a_secret_and_there_are_few() {
+async fn near_misses_are_few_and_secret_free() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {

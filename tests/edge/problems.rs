@@ -60,7 +60,7 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
 }
 
 #[tokio::test]
-async fn each_problem_has_its_title_and_its_code() {
+async fn each_problem_has_a_title_and_code() {
     let answers = of_each_class(|edge| edge.accept(KeyIn::bearer())).await;
     let problems: Vec<_> = answers.iter().map(body).collect();
     let denied = "The API key does not permit this.";
@@ -105,7 +105,7 @@ async fn each_problem_has_its_title_and_its_code() {
 }
 
 #[tokio::test]
-async fn each_problem_has_its_status_of_grpc() {
+async fn each_problem_has_a_grpc_status() {
     let answers = of_each_class(|edge| edge.accept(KeyIn::bearer()).renderer(GrpcStatus)).await;
     let header = |answer: &Answer, name| {
         let mut headers = answer.headers.iter();
@@ -132,7 +132,7 @@ async fn each_problem_has_its_status_of_grpc() {
 }
 
 #[tokio::test]
-async fn each_form_is_challenged_for_in_its_own_words() {
+async fn each_form_has_its_challenge() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::api_key())
@@ -161,7 +161,7 @@ async fn each_form_is_challenged_for_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn a_realm_can_end_neither_its_quotation_nor_its_line() {
+async fn a_realm_cannot_break_out() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .realm("a\"\\b\r\nSet-Cookie: x\0é\u{7f}")

@@ -9,7 +9,7 @@ use keyward::verifier::Requirement;
 use crate::common::{Events, Fixture, recording, values};
 
 #[tokio::test]
-async fn what_would_be_refused_is_marked_and_told() {
+async fn would_be_refusals_are_reported() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
@@ -41,7 +41,7 @@ async fn what_would_be_refused_is_marked_and_told() {
 }
 
 #[tokio::test]
-async fn a_handlers_mistake_is_never_only_reported() {
+async fn handler_mistakes_are_still_refused() {
     let told = Events::default();
     let fixture =
         Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()).report_only(), &told)).await;
@@ -66,7 +66,7 @@ async fn a_handlers_mistake_is_never_only_reported() {
 }
 
 #[tokio::test]
-async fn only_what_a_caller_sent_is_only_reported() {
+async fn only_caller_mistakes_are_tolerated() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
     let unchecked = RejectionReason::Unchecked {
         kind: "project".into(),

@@ -32,7 +32,7 @@ async fn granted(fixture: &Fixture, key: &TestKey) -> Grant {
 }
 
 #[tokio::test]
-async fn a_key_that_has_ended_meanwhile_is_refused() {
+async fn a_key_ended_meanwhile_is_refused() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let need = Requirement::scope(READ);
     let grant = granted(&fixture, &fixture.key).await;
@@ -67,7 +67,7 @@ async fn a_key_that_has_ended_meanwhile_is_refused() {
 }
 
 #[tokio::test]
-async fn what_this_node_does_not_know_is_read() {
+async fn an_uncached_key_is_read_again() {
     // Of the reads, the first admits, and the third fails.
     let store = FaultyStore::over(MemoryStore::new()).on(Call::Get, 2..3, Fault::Unavailable);
     let keyward = builder(store, [READ])
@@ -92,7 +92,7 @@ async fn what_this_node_does_not_know_is_read() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_tenant_or_environment_is_refused_again() {
+async fn tenant_and_environment_are_rechecked() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let grant = granted(&fixture, &fixture.key).await;
     let (edge, verifier) = (&fixture.edge, fixture.keyward.verifier());
@@ -145,7 +145,7 @@ async fn a_key_of_another_tenant_or_environment_is_refused_again() {
 }
 
 #[tokio::test]
-async fn what_an_edge_requires_it_requires_again() {
+async fn edge_requirements_are_rechecked() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).require_tls()).await;
     let grant = granted(&fixture, &fixture.key).await;
     let headers: &[(&str, &str)] = &[];
@@ -173,7 +173,7 @@ async fn what_an_edge_requires_it_requires_again() {
 }
 
 #[tokio::test]
-async fn a_restricted_key_is_held_to_what_was_found() {
+async fn restrictions_are_rechecked() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-1".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
@@ -193,7 +193,7 @@ async fn a_restricted_key_is_held_to_what_was_found() {
 }
 
 #[tokio::test]
-async fn a_second_requirement_adds_its_checks() {
+async fn a_second_requirement_adds_checks() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let verifier = fixture.keyward.verifier();
     let any = || Requirement::any_key();
@@ -239,7 +239,7 @@ async fn a_second_requirement_adds_its_checks() {
 type Told = (String, Option<String>, Option<KeyId>, bool);
 
 #[tokio::test]
-async fn an_operator_is_told_whose_request_was_refused_after_all() {
+async fn late_refusals_name_client_and_key() {
     let told: Arc<Mutex<Vec<Told>>> = Arc::default();
     let into = Arc::clone(&told);
     let proxy: Network = "203.0.113.0/24".parse().unwrap();

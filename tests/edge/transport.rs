@@ -36,7 +36,7 @@ fn proxy() -> [Network; 1] {
 }
 
 #[tokio::test]
-async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
+async fn keys_sent_in_clear_are_reported() {
     let told: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
@@ -90,7 +90,7 @@ async fn a_request_in_clear_is_refused_and_the_key_in_it_reported() {
 }
 
 #[tokio::test]
-async fn what_came_in_clear_is_told_apart() {
+async fn reports_say_which_key_was_in_clear() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let into = Arc::clone(&told);
     let fixture = Fixture::new(move |edge| {
@@ -125,7 +125,7 @@ async fn what_came_in_clear_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
+async fn a_trusted_proxy_names_the_client() {
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
@@ -180,7 +180,7 @@ async fn a_proxy_that_is_trusted_says_where_requests_come_from() {
 }
 
 #[tokio::test]
-async fn an_operator_is_told_where_a_request_came_from() {
+async fn reports_name_the_client_address() {
     let told = Events::default();
     let ids: Arc<Mutex<Vec<Option<KeyId>>>> = Arc::default();
     let (of, into) = (Arc::clone(&told), Arc::clone(&ids));

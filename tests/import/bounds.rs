@@ -22,7 +22,7 @@ fn accepting_django() -> Hashing {
 }
 
 #[tokio::test]
-async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
+async fn accepted_django_argon2_is_imported() {
     let sample = django_argon2();
     let fixture = Fixture::new().await;
     let refused = fixture.try_import(sample.as_key("1")).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn djangos_argon2_is_imported_once_its_parameters_are_accepted() {
 }
 
 #[test]
-fn digests_that_ask_for_too_much_are_no_digests() {
+fn excessive_digests_are_refused() {
     let rest = "$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for params in [
         "m=4294967295,t=1,p=1",
@@ -138,7 +138,7 @@ fn scrypt((n, r, p): (u32, u32, u32)) -> String {
 }
 
 #[test]
-fn scrypt_takes_no_more_memory_than_is_promised() {
+fn scrypt_memory_is_bounded() {
     for params in [(2, 262_144, 16), (2, 262_144, 2), (4, 131_072, 8)] {
         assert_eq!(
             LegacyDigest::django(&scrypt(params)),
@@ -149,7 +149,7 @@ fn scrypt_takes_no_more_memory_than_is_promised() {
 }
 
 #[tokio::test]
-async fn a_bcrypt_digest_that_is_accepted_can_be_decided() {
+async fn accepted_bcrypt_is_decidable() {
     let good = "$2b$04$xaxEOJmNXv3enTUPtmZDeOjCooyANDcVNQnHhbIYLklnj8QPPpvnS";
     let fixture = Fixture::new().await;
     for (number, at) in [28, 59].into_iter().enumerate() {
@@ -176,7 +176,7 @@ fn longest() -> Vec<LegacySample> {
 }
 
 #[tokio::test]
-async fn all_72_bytes_that_bcrypt_looks_at_are_a_secret() {
+async fn all_72_bcrypt_bytes_count() {
     for sample in longest() {
         let fixture = Fixture::new().await;
         fixture.import(sample.as_key("1").entropy_bits(400)).await;
@@ -187,7 +187,7 @@ async fn all_72_bytes_that_bcrypt_looks_at_are_a_secret() {
 }
 
 #[tokio::test]
-async fn what_bcrypt_does_not_look_at_is_no_part_of_a_secret() {
+async fn longer_secrets_fail_under_bcrypt() {
     for sample in longest() {
         let fixture = Fixture::new().await;
         let id = fixture.import(sample.as_key("1")).await.id();
@@ -202,7 +202,7 @@ async fn what_bcrypt_does_not_look_at_is_no_part_of_a_secret() {
 }
 
 #[tokio::test]
-async fn djangos_bcrypt_of_sha256_looks_at_all_of_a_secret() {
+async fn django_bcrypt_sha256_reads_it_all() {
     let mut samples = LegacySample::of("django");
     samples.retain(|sample| sample.digest.starts_with("bcrypt_sha256$$2b$04"));
     let fixture = Fixture::new().await;
@@ -217,7 +217,7 @@ async fn djangos_bcrypt_of_sha256_looks_at_all_of_a_secret() {
 }
 
 #[test]
-fn a_lookup_pepper_is_a_pepper() {
+fn weak_lookup_peppers_are_refused() {
     assert!(Pepper::new(1, vec![0; 32]).is_err());
     assert!(Pepper::new(1, (0..31).collect::<Vec<u8>>()).is_err());
 }

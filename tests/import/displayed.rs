@@ -49,7 +49,7 @@ fn cases() -> Vec<(LegacyFormat, String, String)> {
 }
 
 #[tokio::test]
-async fn no_character_of_the_secret_is_shown() {
+async fn the_secret_is_never_shown() {
     for (format, text, shown) in cases() {
         let (name, fixture) = (format.name().to_owned(), Fixture::accepting([format]).await);
         let key = ImportedKey::text(&name, text.clone()).entropy_bits(112);
@@ -63,7 +63,7 @@ async fn no_character_of_the_secret_is_shown() {
 }
 
 #[tokio::test]
-async fn a_key_is_found_by_what_is_shown_of_it() {
+async fn the_shown_part_finds_the_key() {
     for (format, text, shown) in cases() {
         if format == opaque() || format.name() == "plain" {
             continue; // Below, on their own.
@@ -81,7 +81,7 @@ async fn a_key_is_found_by_what_is_shown_of_it() {
 }
 
 #[tokio::test]
-async fn a_native_key_is_found_beside_imported_ones() {
+async fn native_keys_are_found_too() {
     let fixture = Fixture::accepting([legacy(), opaque()]).await;
     fixture.import(by_text("7")).await;
     let issued = fixture.keyward.manager().issue(&actor(), new_key()).await;
@@ -92,7 +92,7 @@ async fn a_native_key_is_found_beside_imported_ones() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_second_format_is_found_too() {
+async fn second_format_keys_are_found_too() {
     let fixture = Fixture::accepting([LegacyFormat::sanctum(), drf()]).await;
     let sample = LegacySample::of("drf-api-key").remove(0);
     let record = fixture.import(sample.as_key("")).await;
@@ -101,7 +101,7 @@ async fn a_key_of_the_second_format_is_found_too() {
 }
 
 #[tokio::test]
-async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
+async fn keys_shown_alike_are_all_found() {
     let fixture = Fixture::accepting([LegacyFormat::sanctum(), drf()]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![];
@@ -120,7 +120,7 @@ async fn keys_of_two_formats_that_are_shown_alike_are_both_found() {
 }
 
 #[tokio::test]
-async fn a_key_without_an_id_inside_is_found_by_its_prefix() {
+async fn opaque_keys_are_found_by_prefix() {
     let fixture = Fixture::accepting([opaque()]).await;
     let key = ImportedKey::text("billing-v1", OPAQUE).entropy_bits(140);
     let record = fixture.import(key).await;

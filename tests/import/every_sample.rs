@@ -111,7 +111,7 @@ async fn all_live(kept: Kept, which: impl Fn(&LegacySample) -> bool) {
 }
 
 #[tokio::test]
-async fn quick_digests_live_on_and_become_ones_of_keywards() {
+async fn quick_digests_are_replaced_on_use() {
     for kept in [Kept::Sha256, Kept::HmacSha256, Kept::Argon2id] {
         all_live(kept, |sample| !sample.is_slow()).await;
     }
@@ -119,12 +119,12 @@ async fn quick_digests_live_on_and_become_ones_of_keywards() {
 
 // Half a minute in an unoptimised build: each of these libraries at its default cost.
 #[tokio::test]
-async fn slow_digests_live_on_and_become_ones_of_keywards() {
+async fn slow_digests_are_replaced_on_use() {
     all_live(Kept::Sha256, LegacySample::is_slow).await;
 }
 
 #[test]
-fn a_digest_is_read_as_one_scheme_only() {
+fn each_digest_fits_one_scheme() {
     for sample in LegacySample::all() {
         let text = &*sample.digest;
         let read = [

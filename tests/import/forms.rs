@@ -26,7 +26,7 @@ fn import_error(error: &ManageError) -> Option<ImportError> {
 }
 
 #[tokio::test]
-async fn own_texts_are_never_taken_for_legacy() {
+async fn own_texts_are_never_legacy() {
     let fixture = Fixture::accepting(greedy()).await;
     let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
@@ -72,7 +72,7 @@ fn without(text: &str, at: usize) -> String {
 }
 
 #[tokio::test]
-async fn the_format_that_was_given_first_reads_what_two_could() {
+async fn the_first_matching_format_wins() {
     let second = LegacyFormat::with_id("second", '.').unwrap();
     for others in [second, opaque("second")] {
         let fixture = Fixture::accepting([legacy(), others]).await;
@@ -90,7 +90,7 @@ async fn the_format_that_was_given_first_reads_what_two_could() {
 }
 
 #[tokio::test]
-async fn an_imported_key_is_refused_in_any_other_form() {
+async fn imported_keys_have_one_form() {
     for key in [by_digest("7"), by_text("7")] {
         let fixture = Fixture::accepting([legacy(), opaque("opaque")]).await;
         let id = fixture.import(key).await.id();
@@ -137,7 +137,7 @@ async fn an_opaque_key_is_refused_as_a_pair() {
 }
 
 #[tokio::test]
-async fn a_native_key_is_not_reached_by_a_legacy_text() {
+async fn legacy_texts_reach_no_native_key() {
     let fixture = Fixture::accepting([legacy(), LegacyFormat::sanctum(), opaque("opaque")]).await;
     let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_native_key_is_not_reached_by_a_legacy_text() {
 }
 
 #[tokio::test]
-async fn a_format_that_is_no_longer_accepted_reads_nothing() {
+async fn a_dropped_format_reads_nothing() {
     let fixture = Fixture::new().await;
     fixture.import(by_text("7")).await;
     let renamed = LegacyFormat::with_id("renamed", '.').unwrap();
@@ -175,7 +175,7 @@ async fn a_format_that_is_no_longer_accepted_reads_nothing() {
 }
 
 #[tokio::test]
-async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
+async fn unreachable_digests_are_refused() {
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let second = LegacyFormat::with_id("second", '.').unwrap();
     let fixture = Fixture::accepting([legacy(), second, opaque("third"), opaque("fourth")]).await;
@@ -191,7 +191,7 @@ async fn a_digest_whose_every_text_is_read_by_another_format_is_refused() {
 }
 
 #[tokio::test]
-async fn a_pair_is_imported_and_used_as_a_pair() {
+async fn pairs_are_imported_as_pairs() {
     let fixture = Fixture::new().await;
     let digest = LegacyDigest::sha256(SHA256).unwrap();
     for (number, key) in [
@@ -223,7 +223,7 @@ async fn a_pair_is_imported_and_used_as_a_pair() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_its_format_is_refused() {
+async fn misformatted_keys_are_refused() {
     let fixture = Fixture::accepting([legacy(), opaque("opaque")]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let long = "1".repeat(65);

@@ -44,7 +44,7 @@ async fn the_same_text_is_the_same_key() {
 }
 
 #[tokio::test]
-async fn other_ids_other_names_and_other_peppers_are_other_keys() {
+async fn any_difference_is_another_key() {
     let renamed = LegacyFormat::with_id("legacy2", '|').unwrap();
     let fixture = Fixture::accepting([legacy(), renamed]).await;
     let digest = || LegacyDigest::sha256(SHA256).unwrap();
@@ -67,7 +67,7 @@ async fn other_ids_other_names_and_other_peppers_are_other_keys() {
 }
 
 #[tokio::test]
-async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
+async fn the_first_import_wins() {
     for (first, second) in [
         (by_text("7"), by_text("7")),
         (by_digest("7"), by_digest("7")),
@@ -99,7 +99,7 @@ async fn a_key_is_imported_once_and_the_first_stays_as_it_is() {
 
 /// Its client would stay refused, and whoever runs the migration would take it for done.
 #[tokio::test]
-async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
+async fn a_differing_secret_is_reported() {
     let other = nearly(SECRET)[0].clone();
     let pair_id = KeyId::from_u128(7);
     let sha256 = |hex: &str| LegacyDigest::sha256(hex).unwrap();
@@ -139,7 +139,7 @@ async fn a_key_that_was_imported_with_another_secret_is_not_told_as_done() {
 }
 
 #[tokio::test]
-async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
+async fn a_replaced_digest_is_known_by_secret() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("7")).await.id();
     let imported = fixture.digest(id).await;
@@ -163,7 +163,7 @@ async fn a_key_whose_digest_was_replaced_is_known_by_its_secret() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_does_not_come_back_by_importing_it_again() {
+async fn a_revoked_key_is_not_reimported() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_text("7")).await.id();
     let manager = fixture.keyward.manager();
@@ -182,7 +182,7 @@ async fn a_revoked_key_does_not_come_back_by_importing_it_again() {
 }
 
 #[tokio::test]
-async fn of_many_imports_at_once_one_takes_place() {
+async fn concurrent_imports_succeed_once() {
     let fixture = Fixture::new().await;
     let tasks: Vec<_> = (0..16)
         .map(|_| {
@@ -202,7 +202,7 @@ async fn of_many_imports_at_once_one_takes_place() {
 }
 
 #[tokio::test]
-async fn no_import_takes_the_place_of_an_issued_key() {
+async fn issued_keys_are_not_replaced() {
     let fixture = Fixture::new().await;
     let manager = fixture.keyward.manager();
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
@@ -226,7 +226,7 @@ async fn no_import_takes_the_place_of_an_issued_key() {
 }
 
 #[tokio::test]
-async fn another_lookup_pepper_does_not_open_the_store() {
+async fn another_lookup_pepper_is_refused() {
     let fixture = Fixture::new().await;
     for wrong in [pepper(1, 2), pepper(2, 2)] {
         let imported = ImportedKeys::under(wrong).accept(legacy());
@@ -241,7 +241,7 @@ async fn another_lookup_pepper_does_not_open_the_store() {
 }
 
 #[tokio::test]
-async fn without_imported_keys_an_imported_key_is_nobodys() {
+async fn unconfigured_imports_are_refused() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("7")).await.id();
     let keyward = builder(&fixture.store, &fixture.clock)
@@ -266,7 +266,7 @@ async fn without_imported_keys_an_imported_key_is_nobodys() {
 }
 
 #[tokio::test]
-async fn a_purged_key_is_not_imported_again() {
+async fn a_purged_key_is_not_reimported() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_text("7")).await.id();
     let manager = fixture.keyward.manager();

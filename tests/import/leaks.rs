@@ -11,7 +11,7 @@ use crate::common::{
 };
 
 #[tokio::test]
-async fn the_successor_of_an_imported_key_is_a_native_one() {
+async fn a_rotated_import_becomes_native() {
     for key in [by_text("1"), by_digest("1")] {
         let fixture = Fixture::new().await;
         let now = keyward::clock::Clock::now(&fixture.clock).unwrap();
@@ -50,7 +50,7 @@ async fn the_successor_of_an_imported_key_is_a_native_one() {
 }
 
 #[tokio::test]
-async fn a_found_text_tells_whose_key_it_is() {
+async fn a_found_text_names_its_owner() {
     for key in [by_text("1"), by_digest("1")] {
         let fixture = Fixture::new().await;
         let id = fixture.import(key).await.id();

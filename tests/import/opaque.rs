@@ -33,7 +33,7 @@ fn unsalted() -> Vec<LegacySample> {
 }
 
 #[tokio::test]
-async fn every_unsalted_digest_finds_its_text() {
+async fn unsalted_digests_find_their_text() {
     for sample in unsalted() {
         let (fixture, name) = (fixture(&sample).await, &sample.made_by);
         let key = ImportedKey::opaque_digest("opaque", sample.read_digest()).entropy_bits(112);
@@ -72,7 +72,7 @@ async fn a_digest_and_its_text_are_one_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_imports_a_minute_may_be_taken() {
+async fn taken_imports_are_rate_limited() {
     let sample = unsalted().remove(0);
     let keyward = fixture(&sample).await.keyward;
     let secret = sample.secret;
@@ -124,7 +124,7 @@ async fn import(keyward: &Keyward, tenant: &str, text: String) -> Result<KeyReco
 }
 
 #[tokio::test]
-async fn a_digest_that_finds_nothing_is_refused() {
+async fn unfindable_digests_are_refused() {
     let salted = LegacySample::of("bcrypt").remove(0);
     let all = unsalted();
     for sample in &all {
@@ -142,7 +142,7 @@ async fn a_digest_that_finds_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
+async fn a_missing_hmac_key_is_reported() {
     let (store, clock) = (keyward::store::MemoryStore::new(), crate::common::clock());
     let format = LegacyFormat::opaque("opaque").unwrap();
     let imported = imported([format.found_by_hmac_sha256("old")]);
@@ -157,7 +157,7 @@ async fn an_hmac_key_that_is_missing_is_told_when_opening_or_importing() {
 }
 
 #[tokio::test]
-async fn what_stands_before_every_text_is_part_of_it() {
+async fn a_fixed_prefix_is_part_of_the_text() {
     let format = LegacyFormat::opaque("billing").unwrap();
     let format = format.prefix("sk_live_").unwrap();
     let fixture = Fixture::accepting([format.secret_length(24..=24).unwrap()]).await;
@@ -177,7 +177,7 @@ async fn what_stands_before_every_text_is_part_of_it() {
 }
 
 #[test]
-fn hmac_keys_and_their_names_are_checked() {
+fn hmac_keys_and_names_are_checked() {
     let digest = "a".repeat(64);
     let long = "a".repeat(33);
     for name in ["", "A", "a_b", "a:b", "a$b", "é", &long] {

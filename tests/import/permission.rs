@@ -68,7 +68,7 @@ async fn with_rules(rules: TenantRules) -> Fixture {
 }
 
 #[tokio::test]
-async fn importing_is_a_permission_of_its_own() {
+async fn importing_needs_its_own_permission() {
     for import in [true, false] {
         let (store, clock, policy) = (MemoryStore::new(), clock(), AllBut::default());
         let policy = AllBut { import, ..policy };
@@ -94,7 +94,7 @@ async fn importing_is_a_permission_of_its_own() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
+async fn refused_imports_reveal_nothing() {
     let fixture = Fixture::new().await;
     fixture.import(by_text("1")).await;
     let policy = AllBut {
@@ -124,7 +124,7 @@ async fn whoever_may_not_import_learns_nothing_of_what_is_there() {
 }
 
 #[tokio::test]
-async fn nobody_imports_more_than_they_may_grant() {
+async fn imports_stay_within_the_ceiling() {
     let fixture = Fixture::new().await;
     let limits =
         Limits::new(READ).expires_by(fixture.clock.now().unwrap() + Duration::from_secs(2 * 3_600));
@@ -157,7 +157,7 @@ async fn nobody_imports_more_than_they_may_grant() {
 }
 
 #[tokio::test]
-async fn a_tenants_rules_hold_for_imported_keys() {
+async fn imports_obey_the_tenants_rules() {
     let day = Duration::from_secs(86_400);
     let fixture = with_rules(TenantRules::new().access(READ).max_lifetime(day * 90)).await;
     let import = async |key: NewKey, issued_at: Option<OffsetDateTime>| {
@@ -196,7 +196,7 @@ async fn a_tenants_rules_hold_for_imported_keys() {
 }
 
 #[tokio::test]
-async fn imported_keys_count_towards_the_cap() {
+async fn imports_count_towards_the_cap() {
     let fixture = with_rules(TenantRules::new().max_keys(NonZeroU32::new(2).unwrap())).await;
     let manager = fixture.keyward.manager();
     fixture.import(by_text("1")).await;
@@ -213,7 +213,7 @@ async fn imported_keys_count_towards_the_cap() {
 }
 
 #[tokio::test]
-async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
+async fn keys_before_a_cutoff_are_refused() {
     let fixture = Fixture::new().await;
     let manager = fixture.keyward.manager();
     let now = fixture.clock.now().unwrap();
@@ -248,7 +248,7 @@ async fn a_key_issued_before_a_cutoff_is_not_brought_in() {
 }
 
 #[tokio::test]
-async fn a_key_was_not_issued_in_the_future() {
+async fn future_issue_dates_are_refused() {
     let fixture = Fixture::new().await;
     let now = fixture.clock.now().unwrap();
     for later in [Duration::from_micros(1), Duration::from_secs(365 * 86_400)] {
@@ -264,7 +264,7 @@ async fn a_key_was_not_issued_in_the_future() {
 }
 
 #[tokio::test]
-async fn an_old_key_is_due_for_rotation_by_its_age_elsewhere() {
+async fn rotation_is_due_by_original_age() {
     let fixture = Fixture::new().await;
     let now = fixture.clock.now().unwrap();
     let year = Duration::from_secs(365 * 86_400);

@@ -64,7 +64,7 @@ async fn assert_undecidable(fixture: &Fixture, id: KeyId, sent: &str, planted: &
 }
 
 #[tokio::test]
-async fn no_byte_of_a_kept_digest_can_be_altered() {
+async fn any_altered_byte_is_undecidable() {
     for sample in one_of_each() {
         let (fixture, id, sent) = victim(&sample).await;
         let good = fixture.digest(id).await;
@@ -97,7 +97,7 @@ async fn no_byte_of_a_kept_digest_can_be_altered() {
 }
 
 #[tokio::test]
-async fn a_digest_copied_to_another_row_is_undecidable() {
+async fn digests_do_not_move_between_rows() {
     let fixture = Fixture::new().await;
     let other = LegacyDigest::sha256(&"ab".repeat(32)).unwrap();
     let mine = fixture.import(by_digest("1")).await.id();
@@ -142,7 +142,7 @@ async fn a_digest_copied_to_another_row_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_row_relabelled_to_another_environment_is_undecidable() {
+async fn environments_cannot_be_relabelled() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("1")).await.id();
     // The format of this one has both environments, and tests' clocks are refused there.
@@ -197,7 +197,7 @@ async fn a_row_relabelled_to_another_environment_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_digest_tagged_under_another_pepper_is_undecidable() {
+async fn a_foreign_pepper_is_undecidable() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("1")).await.id();
     for wrong in [
@@ -217,7 +217,7 @@ async fn a_digest_tagged_under_another_pepper_is_undecidable() {
 }
 
 #[tokio::test]
-async fn made_up_digests_are_undecidable_and_not_obeyed() {
+async fn made_up_digests_are_not_obeyed() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("1")).await.id();
     let output = "AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -277,7 +277,7 @@ async fn made_up_digests_are_undecidable_and_not_obeyed() {
 }
 
 #[tokio::test]
-async fn a_legacy_digest_in_its_own_spelling_is_no_stored_digest() {
+async fn a_raw_legacy_digest_is_undecidable() {
     for sample in LegacySample::all() {
         let fixture = Fixture::new().await;
         let id = fixture.import(by_digest("1")).await.id();
@@ -286,7 +286,7 @@ async fn a_legacy_digest_in_its_own_spelling_is_no_stored_digest() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_system_that_is_gone_is_undecidable() {
+async fn a_missing_hmac_key_is_undecidable() {
     let sample = LegacySample::of("hmac-sha256-hex").remove(0);
     let (fixture, id, sent) = victim(&sample).await;
     let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
@@ -312,7 +312,7 @@ async fn a_key_of_another_system_that_is_gone_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_relabelled_format_or_origin_gains_nothing() {
+async fn a_relabelled_origin_gains_nothing() {
     let fixture = Fixture::accepting([legacy(), keyward::key::LegacyFormat::sanctum()]).await;
     let id = fixture.import(by_digest("1")).await.id();
     let document = fixture.stored(id).await.document;

@@ -155,7 +155,7 @@ proptest! {
     #![proptest_config(config(4_000))]
 
     #[test]
-    fn what_is_accepted_is_kept_and_read_again_as_the_same(text in hostile()) {
+    fn accepted_digests_round_trip(text in hostile()) {
         let runtime = runtime();
         for (number, read) in READERS.iter().enumerate() {
             let first = read(&text);
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn one_digest_is_the_same_in_each_of_its_spellings(bytes in prop::array::uniform32(any::<u8>())) {
+    fn all_spellings_read_as_one_digest(bytes in prop::array::uniform32(any::<u8>())) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let read = LegacyDigest::sha256(&hex).unwrap();
         prop_assert_eq!(&LegacyDigest::sha256(&hex.to_uppercase()).unwrap(), &read);
@@ -195,7 +195,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_property_catches_the_planted_bugs() {
+async fn the_property_catches_planted_bugs() {
     let fixture = fixture().await;
     for (number, sample) in LegacySample::all().iter().enumerate() {
         let digest = sample.read_digest();
@@ -245,7 +245,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn what_is_accepted_can_be_decided((text, at, one) in quickly_checked()) {
+    fn accepted_digests_are_decidable((text, at, one) in quickly_checked()) {
         // Only what follows the parameters: a cost that is changed may take minutes.
         let last = text.rfind('$').map_or(0, |at| at + 1);
         let at = last + at.index(text.len() - last);

@@ -66,7 +66,7 @@ fn the_scan_finds_a_canary() {
 }
 
 #[test]
-fn what_is_to_be_imported_shows_neither_secret_nor_digest() {
+fn imports_show_no_secret_or_digest() {
     for sample in LegacySample::all() {
         let mut written = Written::default();
         let digest = sample.read_digest();
@@ -101,7 +101,7 @@ fn accepted_formats_show_no_key() {
 }
 
 #[tokio::test]
-async fn errors_show_neither_secret_nor_digest() {
+async fn errors_show_no_secret_or_digest() {
     let mut written = Written::default();
     let fixture = Fixture::with(Hashing::recommended(), accepting()).await;
     written.debug(&fixture.keyward);
@@ -161,7 +161,7 @@ async fn errors_show_neither_secret_nor_digest() {
 }
 
 #[tokio::test]
-async fn the_event_tells_how_a_key_came_and_nothing_secret() {
+async fn events_tell_the_origin_and_no_secret() {
     let sanctum = LegacyFormat::sanctum();
     for sample in LegacySample::all() {
         let mut imported = imported([sample.format(), sanctum.clone()]);
@@ -211,7 +211,7 @@ async fn the_event_tells_how_a_key_came_and_nothing_secret() {
 }
 
 #[tokio::test]
-async fn an_import_by_text_is_told_as_one_of_keywards_digests() {
+async fn text_imports_have_our_digest_scheme() {
     let fixture = Fixture::new().await;
     fixture.import(by_text("7")).await;
     let log = fixture.store.events().unwrap();
@@ -225,7 +225,7 @@ async fn an_import_by_text_is_told_as_one_of_keywards_digests() {
 }
 
 #[tokio::test]
-async fn a_field_that_holds_the_imported_text_is_refused() {
+async fn fields_with_the_text_are_refused() {
     let key = |title: &str| NewKey::new(tenant(), title, READ);
     let metadata = serde_json::json!({"old_key": text("7")});
     for key in [
@@ -249,7 +249,7 @@ async fn a_field_that_holds_the_imported_text_is_refused() {
 
 /// What stands before the separator is shown in every list.
 #[tokio::test]
-async fn an_id_that_holds_a_key_of_the_applications_own_is_refused() {
+async fn ids_holding_a_key_are_refused() {
     let fixture = Fixture::new().await;
     let manager = fixture.keyward.manager();
     let key = || NewKey::new(tenant(), "a", READ);

@@ -22,7 +22,7 @@ fn sha256() -> LegacyDigest {
 }
 
 #[tokio::test]
-async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
+async fn entropy_decides_the_hash() {
     let peppered = || Hashing::recommended().pepper(pepper(3, 100));
     for (hashing, fast) in [
         (Hashing::recommended(), "$keyward-sha256$"),
@@ -57,7 +57,7 @@ async fn a_text_is_kept_by_the_strength_that_is_vouched_for() {
 }
 
 #[tokio::test]
-async fn argon2id_for_all_is_for_imported_keys_too() {
+async fn argon2id_for_all_includes_imports() {
     let hashing = Hashing::argon2id(keyward::hashing::Argon2Params::OWASP);
     let fixture = Fixture::with(hashing, imported([legacy()])).await;
     let by_text = fixture.import(by_text("1")).await.id();
@@ -69,7 +69,7 @@ async fn argon2id_for_all_is_for_imported_keys_too() {
 }
 
 #[tokio::test]
-async fn a_weak_secret_never_moves_to_a_fast_hash() {
+async fn weak_secrets_never_get_a_fast_hash() {
     for bits in [None, Some(111)] {
         let fixture = Fixture::new().await;
         let whole = declared(ImportedKey::text("legacy", text("1")), bits);
@@ -106,7 +106,7 @@ async fn a_weak_secret_never_moves_to_a_fast_hash() {
 }
 
 #[tokio::test]
-async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
+async fn overstated_entropy_is_refused() {
     let fixture = Fixture::accepting([legacy(), LegacyFormat::opaque("opaque").unwrap()]).await;
     // 6.55 bits a character: 17 characters hold 111 bits, 18 hold 117.
     for (characters, bits, is_overstated) in [
@@ -141,7 +141,7 @@ async fn no_more_entropy_is_vouched_for_than_a_secret_can_hold() {
 }
 
 #[tokio::test]
-async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_its_first_use() {
+async fn imports_are_peppered_on_first_use() {
     let hashing = Hashing::recommended()
         .pepper(pepper(3, 100))
         .refuse_unpeppered();
@@ -164,7 +164,7 @@ async fn where_digests_without_a_pepper_are_refused_an_imported_one_lives_until_
 }
 
 #[tokio::test]
-async fn a_digest_of_a_secret_too_short_for_what_is_vouched_for_moves_to_the_slow_hash() {
+async fn short_secrets_move_to_the_slow_hash() {
     use sha2::Digest;
     let fixture = Fixture::accepting([legacy()]).await;
     for (characters, begins) in [(16, SLOW), (17, SLOW), (18, "$keyward-sha256$")] {

@@ -92,7 +92,7 @@ async fn update_without_end(verifying: Keyward, updating: Keyward) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_updated_by_its_node_is_always_granted() {
+async fn a_key_updated_here_is_granted() {
     for cache in [KeyCache::new(), KeyCache::off()] {
         let dir = fast_folder().unwrap();
         let node = node(&dir.path().join("keys.db"), cache).await;
@@ -101,7 +101,7 @@ async fn a_key_updated_by_its_node_is_always_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_updated_by_another_node_is_always_granted() {
+async fn a_key_updated_elsewhere_is_granted() {
     for cache in [KeyCache::new(), KeyCache::off()] {
         let dir = fast_folder().unwrap();
         let file = dir.path().join("keys.db");

@@ -176,7 +176,7 @@ fn counted(found: &str) -> Counted {
 }
 
 #[test]
-fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowledged() {
+fn a_kill_loses_nothing_acknowledged() {
     if !has(&[PYTHON]) {
         return;
     }
@@ -217,7 +217,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_state_and_loses_nothing_acknowl
 }
 
 #[test]
-fn a_process_killed_while_it_creates_the_file_leaves_one_that_opens() {
+fn a_kill_during_creation_is_harmless() {
     if !has(&[PYTHON]) {
         return;
     }
@@ -307,7 +307,7 @@ const DAMAGE: [(&str, &str); 15] = [
 ];
 
 #[test]
-fn the_checker_finds_what_is_damaged() {
+fn the_checker_finds_damage() {
     if !has(&[PYTHON]) {
         return;
     }

@@ -190,7 +190,7 @@ fn agrees(told: &[(KeyId, EventAction)], (answered, or_nothing): &Answered) -> b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_has_its_event_and_every_event_its_operation() {
+async fn events_match_the_operations() {
     let mut told_in_all = 0;
     for faults in [LOSSES, CONFLICTS] {
         let (_dir, path) = file();
@@ -279,7 +279,7 @@ fn contents(path: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_takes_no_event_stops_everything_but_a_revocation() {
+async fn event_faults_spare_only_revocation() {
     for how in ["ABORT", "FAIL"] {
         let (_dir, path) = file();
         let store = SqliteStore::open(&path).unwrap();
@@ -325,7 +325,7 @@ async fn a_log_that_takes_no_event_stops_everything_but_a_revocation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_revocations_whose_events_the_log_takes_by_half_it_keeps_none() {
+async fn half_written_events_are_undone() {
     let (_dir, path) = file();
     let store = SqliteStore::open(&path).unwrap();
     let keyward = builder(store.clone()).open().await.unwrap();
@@ -363,7 +363,7 @@ async fn of_revocations_whose_events_the_log_takes_by_half_it_keeps_none() {
 
 /// The column by which a tenant's events are found is not under the chain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_was_moved_to_another_tenant_is_noticed_by_whoever_reads_that_one_or_all() {
+async fn an_event_moved_between_tenants_shows() {
     let (_dir, path) = file();
     let store = SqliteStore::open(&path).unwrap();
     let keyward = builder(store.clone()).open().await.unwrap();
@@ -418,7 +418,7 @@ async fn an_event_that_was_moved_to_another_tenant_is_noticed_by_whoever_reads_t
 
 /// As SQLite does by itself where the disk is full, memory runs out or a write fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_undoes_the_whole_transaction_stops_everything_but_a_revocation() {
+async fn a_rollback_spares_only_revocation() {
     let (_dir, path) = file();
     let store = SqliteStore::open(&path).unwrap();
     let keyward = builder(store.clone()).open().await.unwrap();

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use keyward::store::SqliteStore;
 
 #[tokio::test]
-async fn no_answer_revives_a_key_that_was_seen_ended() {
+async fn an_ended_key_is_never_revived() {
     let folder = sqlite_store::fast_folder().unwrap();
     let files = Cell::new(0);
     let store = || {

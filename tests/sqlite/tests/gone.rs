@@ -84,14 +84,14 @@ async fn is_back(node: &Node, keys: &Keys) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_away_for_a_while() {
+async fn it_outlasts_a_missing_file() {
     let away = |path: &Path| beside(path, ".away");
     let go = |path: &Path| fs::rename(path, away(path)).unwrap();
     outlasts(go, |path| fs::rename(away(path), path).unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_file_in_whose_place_another_stands_for_a_while() {
+async fn it_outlasts_a_replaced_file() {
     let away = |path: &Path| beside(path, ".away");
     let go = |path: &Path| {
         fs::rename(path, away(path)).unwrap();
@@ -104,7 +104,7 @@ async fn a_file_in_whose_place_another_stands_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_file_without_its_tables_for_a_while() {
+async fn it_outlasts_missing_tables() {
     let rename = |path: &Path, from: &str, to: &str| {
         let sql = format!("ALTER TABLE {from} RENAME TO {to}");
         behind(path).execute_batch(&sql).unwrap();
@@ -115,7 +115,7 @@ async fn a_file_without_its_tables_for_a_while() {
 
 /// Takes all the locks by which readers and writers find their place in the log.
 #[test]
-#[ignore = "run by a_file_that_another_process_has_locked_for_a_while"]
+#[ignore = "run by it_outlasts_a_locked_file"]
 fn holds_the_index_in_a_child() {
     let index = beside(&child::dir().join("keys.db"), "-shm");
     let index = File::options().read(true).write(true).open(index).unwrap();
@@ -133,7 +133,7 @@ fn holds_the_index_in_a_child() {
 
 /// As a process does that recovers the log after a crash, and one that was stopped meanwhile.
 #[tokio::test]
-async fn a_file_that_another_process_has_locked_for_a_while() {
+async fn it_outlasts_a_locked_file() {
     let (dir, path) = file();
     let keys = Keys::of(&Node::open(&path).await).await;
     // It is told of the locks by waiting for them.
@@ -168,7 +168,7 @@ async fn a_file_that_another_process_has_locked_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_node_that_follows_a_file_that_is_away_stops_at_the_bound() {
+async fn a_follower_stops_at_the_bound() {
     let (_dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;

@@ -146,12 +146,12 @@ fn suite(is_forgetful: bool) -> Suite {
 }
 
 #[test]
-fn sequences_whose_calls_are_lost_and_asked_again_agree_with_the_model() -> Result<(), Failure> {
+fn retried_calls_agree_with_the_model() -> Result<(), Failure> {
     CASES.iter().try_for_each(|case| suite(false).run(case))
 }
 
 #[test]
-fn the_sequences_catch_a_retry_that_is_committed_anew() {
+fn a_repeated_commit_is_caught() {
     let suite = suite(true).sequences(200);
     assert!(CASES.iter().any(|case| suite.run(case).is_err()));
 }

@@ -40,7 +40,7 @@ fn ended(running: Vec<Child>) -> Vec<String> {
 }
 
 #[test]
-fn processes_that_create_the_same_file_at_once_all_succeed_and_make_one_schema() {
+fn concurrent_creation_makes_one_schema() {
     for _ in 0..10 {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys.db");
@@ -72,7 +72,7 @@ fn processes_that_create_the_same_file_at_once_all_succeed_and_make_one_schema()
 }
 
 #[test]
-fn of_processes_that_write_at_once_every_commit_lands_in_one_order() {
+fn concurrent_writes_land_in_one_order() {
     if !has(&[PYTHON]) {
         return;
     }
@@ -90,7 +90,7 @@ fn of_processes_that_write_at_once_every_commit_lands_in_one_order() {
 }
 
 #[test]
-fn a_file_that_somebody_reads_while_it_is_first_opened_is_waited_for() {
+fn opening_waits_for_a_reader() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.db");
     let host = Connection::open(&file).unwrap();

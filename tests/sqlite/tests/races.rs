@@ -195,7 +195,7 @@ impl Track {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_verification_that_starts_after_a_revocation_returned_is_granted() {
+async fn no_grant_after_revoke_returned() {
     let begun = Instant::now();
     let dir = fast_folder().unwrap();
     let track = Track::over(&dir.path().join("keys.db")).await;
@@ -236,7 +236,7 @@ async fn issue(keyward: &Keyward, many: usize) -> Vec<Issued> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_node_that_follows_the_news_hears_of_a_revocation() {
+async fn a_follower_hears_of_a_revocation() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.db");
     let revoking = node(&file).await;
@@ -269,7 +269,7 @@ async fn another_node_that_follows_the_news_hears_of_a_revocation() {
 }
 
 #[tokio::test]
-async fn another_node_that_does_not_follow_the_news_refuses_after_a_lease() {
+async fn a_lone_node_refuses_after_a_lease() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.db");
     let revoking = node(&file).await;

@@ -9,7 +9,7 @@ const SAYS: &str = "int sqlite3_libversion_number(void) { return 3034001; }\n";
 const LIBRARY: &str = "KEYWARD_TEST_OLD_SQLITE";
 
 #[test]
-fn a_store_on_it_is_not_opened_and_says_why() {
+fn an_old_sqlite_is_refused() {
     if std::env::var_os(LIBRARY).is_some() {
         return is_not_opened();
     }
@@ -23,7 +23,7 @@ fn a_store_on_it_is_not_opened_and_says_why() {
 
     // This test once more, in a process whose SQLite says so.
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_store_on_it_is_not_opened_and_says_why"])
+        .args(["--exact", "an_old_sqlite_is_refused"])
         .env("LD_PRELOAD", &library)
         .env(LIBRARY, "1")
         .output()

@@ -265,7 +265,7 @@ async fn drop_after(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operation_dropped_after_any_poll_is_done_or_not_and_leaves_nothing() {
+async fn a_dropped_operation_is_done_or_not() {
     let world = World::new().await;
     for op in Op::ALL {
         let (all, _) = op.telling();
@@ -301,7 +301,7 @@ async fn dropped_once(has_come: impl Fn() -> bool, future: impl Future) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sweep_dropped_between_two_sets_has_made_the_first() {
+async fn a_dropped_sweep_keeps_whole_sets() {
     let world = World::new().await;
     // A cutoff is the first set of `RevokeAll`.
     for (op, sets) in [(Op::RevokeAll, 2), (Op::Replay, 1)] {
@@ -334,7 +334,7 @@ async fn a_sweep_dropped_between_two_sets_has_made_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn so_it_is_where_the_answer_of_a_commit_is_lost_or_never_comes() {
+async fn drops_after_lost_answers_are_safe() {
     let world = World::new().await;
     for op in Op::ALL {
         if op.telling().0.is_empty() {
@@ -390,7 +390,7 @@ async fn landed(store: &SqliteStore, set: &ChangeSet) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_of_the_store_dropped_after_any_poll_leaves_nothing_open() {
+async fn a_dropped_call_leaves_nothing_open() {
     let dir = fast_folder().unwrap();
     let path = dir.path().join("keys.db");
     let store = open_file(&path).unwrap();
@@ -433,7 +433,7 @@ async fn a_call_of_the_store_dropped_after_any_poll_leaves_nothing_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_dropped_while_another_process_has_the_lock_are_done_or_not_and_leave_nothing_open() {
+async fn calls_dropped_under_a_lock_are_safe() {
     let dir = fast_folder().unwrap();
     let path = dir.path().join("keys.db");
     let store = open_file(&path).unwrap();

@@ -63,8 +63,7 @@ fn garbage(size: u64) -> [Vec<u8>; 3] {
 }
 
 #[tokio::test]
-async fn where_the_page_of_a_key_is_overwritten_its_key_is_corrupt_and_the_kill_switch_still_works()
-{
+async fn a_damaged_page_makes_its_key_corrupt() {
     for kind in 0..3 {
         let (_dir, path, keys) = closed().await;
         let size = page_size(&path);
@@ -93,7 +92,7 @@ async fn where_the_page_of_a_key_is_overwritten_its_key_is_corrupt_and_the_kill_
 }
 
 #[tokio::test]
-async fn where_every_page_but_the_first_is_overwritten_the_file_is_corrupt_at_opening() {
+async fn damaged_pages_fail_the_open() {
     for kind in 0..3 {
         let (_dir, path, _keys) = closed().await;
         let (size, length) = (page_size(&path), fs::metadata(&path).unwrap().len());
@@ -105,7 +104,7 @@ async fn where_every_page_but_the_first_is_overwritten_the_file_is_corrupt_at_op
 }
 
 #[tokio::test]
-async fn where_the_header_is_overwritten_the_file_is_corrupt_at_opening() {
+async fn a_damaged_header_fails_the_open() {
     for kind in 0..3 {
         let (_dir, path, _keys) = closed().await;
         overwrite(&path, 0, &garbage(100)[kind]);
@@ -117,7 +116,7 @@ async fn where_the_header_is_overwritten_the_file_is_corrupt_at_opening() {
 }
 
 #[tokio::test]
-async fn pages_that_are_overwritten_under_a_store_that_is_open_grant_nothing_new() {
+async fn damage_while_open_grants_nothing() {
     for kind in 0..3 {
         let (_dir, path, keys) = closed().await;
         // What SQLite keeps of pages that it has read still answers, so nothing of them was read.
@@ -136,7 +135,7 @@ async fn pages_that_are_overwritten_under_a_store_that_is_open_grant_nothing_new
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_short_is_corrupt_at_opening() {
+async fn a_truncated_file_is_corrupt() {
     let (_dir, path, _keys) = closed().await;
     let (size, length) = (page_size(&path), fs::metadata(&path).unwrap().len());
     let whole = fs::read(&path).unwrap();
@@ -165,7 +164,7 @@ async fn a_file_that_was_cut_short_is_corrupt_at_opening() {
 
 /// As a file that is not there: SQLite takes it for a new one, with nothing in it that could be granted.
 #[tokio::test]
-async fn a_file_that_was_cut_to_nothing_is_filled_anew() {
+async fn an_emptied_file_counts_as_new() {
     for rest in [0, 1] {
         let (_dir, path, keys) = closed().await;
         File::options()
@@ -201,7 +200,7 @@ impl Choices {
 
 /// Anywhere in the file, a few bytes at a time: none of it grants what was not granted before.
 #[tokio::test]
-async fn bytes_that_are_overwritten_anywhere_revive_no_key_and_grant_no_wrong_secret() {
+async fn random_damage_grants_nothing_new() {
     let (_dir, path, keys) = closed().await;
     let whole = fs::read(&path).unwrap();
     let mut choices = Choices(7);

@@ -61,7 +61,7 @@ async fn nothing_is_lost(path: &Path, begin: impl FnOnce(), end: impl FnOnce()) 
 }
 
 #[tokio::test]
-#[ignore = "run by on_a_full_disk_commits_fail_reads_go_on_and_nothing_acknowledged_is_lost"]
+#[ignore = "run by a_full_disk_loses_nothing"]
 async fn fills_a_disk_in_a_child() {
     let dir = child::dir();
     let filler = dir.join("filler");
@@ -76,7 +76,7 @@ async fn fills_a_disk_in_a_child() {
 }
 
 #[test]
-fn on_a_full_disk_commits_fail_reads_go_on_and_nothing_acknowledged_is_lost() {
+fn a_full_disk_loses_nothing() {
     let small = "mount -t tmpfs -o size=2m none \"$0\"";
     child::run(OWN_MOUNTS, small, "disk::fills_a_disk_in_a_child");
 }
@@ -89,7 +89,7 @@ fn limit(resource: Resource, most: u64) -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "run by where_writes_fail_commits_fail_reads_go_on_and_nothing_acknowledged_is_lost"]
+#[ignore = "run by failed_writes_lose_nothing"]
 async fn has_writes_fail_in_a_child() {
     let path = child::dir().join("keys.db");
     let unlimited = getrlimit(Resource::RLIMIT_FSIZE).unwrap().0;
@@ -106,13 +106,13 @@ async fn has_writes_fail_in_a_child() {
 
 /// A write beyond the limit fails as one does that the disk cannot make: SQLite calls both an I/O error.
 #[test]
-fn where_writes_fail_commits_fail_reads_go_on_and_nothing_acknowledged_is_lost() {
+fn failed_writes_lose_nothing() {
     let unharmed = "trap '' XFSZ";
     child::run(&[], unharmed, "disk::has_writes_fail_in_a_child");
 }
 
 #[tokio::test]
-#[ignore = "run by without_descriptors_calls_are_unavailable_until_there_are_some"]
+#[ignore = "run by no_descriptors_means_unavailable"]
 async fn has_no_descriptors_in_a_child() {
     let path = child::dir().join("keys.db");
     let node = Node::open(&path).await;
@@ -128,6 +128,6 @@ async fn has_no_descriptors_in_a_child() {
 }
 
 #[test]
-fn without_descriptors_calls_are_unavailable_until_there_are_some() {
+fn no_descriptors_means_unavailable() {
     child::run(&[], "true", "disk::has_no_descriptors_in_a_child");
 }

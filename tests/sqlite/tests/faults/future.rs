@@ -15,7 +15,7 @@ fn say(path: &Path, version: i64, oldest_reader: i64) {
 }
 
 #[tokio::test]
-async fn a_later_schema_that_older_code_may_use_is_used_and_left_as_it_is() {
+async fn a_compatible_later_schema_is_used() {
     let (_dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -32,7 +32,7 @@ async fn a_later_schema_that_older_code_may_use_is_used_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_too_new_is_not_opened() {
+async fn a_newer_schema_is_not_opened() {
     let (_dir, path) = file();
     drop(Node::open(&path).await);
     say(&path, 2, 2);
@@ -44,7 +44,7 @@ async fn a_schema_that_is_too_new_is_not_opened() {
 }
 
 #[tokio::test]
-async fn a_schema_that_becomes_too_new_is_neither_read_nor_written_any_more() {
+async fn a_schema_upgrade_stops_the_store() {
     let (_dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -63,7 +63,7 @@ async fn a_schema_that_becomes_too_new_is_neither_read_nor_written_any_more() {
 }
 
 #[tokio::test]
-async fn a_schema_of_no_known_version_is_corrupt() {
+async fn an_unknown_schema_is_corrupt() {
     let (_dir, path) = file();
     drop(Node::open(&path).await);
     say(&path, -1, 1);

@@ -72,7 +72,7 @@ async fn works_again(node: &Node, keys: &Keys) {
 }
 
 #[tokio::test]
-async fn while_another_connection_writes_reads_go_on_and_writes_give_up_unmade() {
+async fn another_connection_blocks_writes_only() {
     let (_dir, path) = file();
     let (node, impatient) = (Node::open(&path).await, Node::impatient(&path).await);
     let keys = Keys::of(&node).await;
@@ -85,7 +85,7 @@ async fn while_another_connection_writes_reads_go_on_and_writes_give_up_unmade()
 /// While the lock is held nothing that writes comes to its end. So whatever does come to its end meanwhile has not
 /// waited for the lock.
 #[tokio::test]
-async fn while_another_connection_writes_verifications_do_not_wait() {
+async fn verifications_wait_for_no_writer() {
     let (_dir, path) = file();
     let first = Node::open(&path).await;
     let keys = Keys::of(&first).await;
@@ -154,14 +154,14 @@ async fn while_another_connection_writes_verifications_do_not_wait() {
 }
 
 #[test]
-#[ignore = "run by while_another_process_writes_reads_go_on_and_writes_give_up_unmade"]
+#[ignore = "run by another_process_blocks_writes_only"]
 fn writes_in_a_child() {
     let _held = lock(&child::dir().join("keys.db"));
     hold();
 }
 
 #[tokio::test]
-async fn while_another_process_writes_reads_go_on_and_writes_give_up_unmade() {
+async fn another_process_blocks_writes_only() {
     let (dir, path) = file();
     let (node, impatient) = (Node::open(&path).await, Node::impatient(&path).await);
     let keys = Keys::of(&node).await;
@@ -181,14 +181,14 @@ fn lock_exclusively(path: &Path) -> Connection {
 }
 
 #[test]
-#[ignore = "run by a_file_that_another_process_has_for_itself_is_not_opened"]
+#[ignore = "run by an_exclusive_lock_fails_the_open"]
 fn has_it_for_itself_in_a_child() {
     let _held = lock_exclusively(&child::dir().join("keys.db"));
     hold();
 }
 
 #[tokio::test]
-async fn a_file_that_another_process_has_for_itself_is_not_opened() {
+async fn an_exclusive_lock_fails_the_open() {
     let (dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -202,7 +202,7 @@ async fn a_file_that_another_process_has_for_itself_is_not_opened() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_patient_waits_until_the_lock_is_free() {
+async fn a_patient_store_waits_for_the_lock() {
     let (_dir, path) = file();
     let node = Node::over(open(&path, PATIENCE).unwrap()).await;
     let key = node.issue().await;
@@ -222,7 +222,7 @@ async fn a_store_that_is_patient_waits_until_the_lock_is_free() {
 
 /// A commit that was given up is not to land long after, when nobody expects it any more.
 #[test]
-fn a_commit_for_which_there_is_no_thread_in_time_never_begins() {
+fn a_commit_given_up_never_lands() {
     let (_dir, path) = file();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -245,7 +245,7 @@ fn a_commit_for_which_there_is_no_thread_in_time_never_begins() {
 }
 
 #[tokio::test]
-async fn any_patience_and_any_wait_are_taken() {
+async fn extreme_options_are_accepted() {
     let (_dir, path) = file();
     let options = SqliteOptions::new().patience(Duration::MAX).readers(0);
     let node = Node::over(options.open(&path).unwrap()).await;

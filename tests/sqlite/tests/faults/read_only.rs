@@ -25,7 +25,7 @@ fn assert_bound(dir: &Path) {
 }
 
 #[tokio::test]
-#[ignore = "run by a_file_or_folder_that_may_not_be_written_to_is_not_opened"]
+#[ignore = "run by unwritable_files_are_not_opened"]
 async fn may_not_write_in_a_child() {
     let dir = child::dir();
     assert_bound(&dir);
@@ -56,13 +56,13 @@ async fn may_not_write_in_a_child() {
 }
 
 #[test]
-fn a_file_or_folder_that_may_not_be_written_to_is_not_opened() {
+fn unwritable_files_are_not_opened() {
     let test = "read_only::may_not_write_in_a_child";
     child::run(BOUND_BY_PERMISSIONS, "true", test);
 }
 
 #[tokio::test]
-#[ignore = "run by a_file_that_becomes_read_only_under_a_store_loses_nothing"]
+#[ignore = "run by becoming_read_only_loses_nothing"]
 async fn may_no_longer_write_in_a_child() {
     let dir = child::dir();
     assert_bound(&dir);
@@ -108,7 +108,7 @@ async fn may_no_longer_write_in_a_child() {
 }
 
 #[test]
-fn a_file_that_becomes_read_only_under_a_store_loses_nothing() {
+fn becoming_read_only_loses_nothing() {
     let test = "read_only::may_no_longer_write_in_a_child";
     child::run(BOUND_BY_PERMISSIONS, "true", test);
 }
@@ -123,8 +123,8 @@ fn remount(dir: &Path, how: &str) {
 }
 
 #[tokio::test]
-#[ignore = "run by a_file_on_a_read_only_file_system_is_not_opened"]
-async fn has_a_read_only_file_system_in_a_child() {
+#[ignore = "run by read_only_mounts_are_not_opened"]
+async fn remounts_read_only_in_a_child() {
     let dir = child::dir();
     let path = dir.join("keys.db");
     let node = Node::open(&path).await;
@@ -142,7 +142,7 @@ async fn has_a_read_only_file_system_in_a_child() {
 }
 
 #[test]
-fn a_file_on_a_read_only_file_system_is_not_opened() {
-    let test = "read_only::has_a_read_only_file_system_in_a_child";
+fn read_only_mounts_are_not_opened() {
+    let test = "read_only::remounts_read_only_in_a_child";
     child::run(OWN_MOUNTS, "mount --bind \"$0\" \"$0\" && cd /", test);
 }

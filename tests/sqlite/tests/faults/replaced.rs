@@ -21,7 +21,7 @@ async fn all_is_unavailable(node: &Node, keys: &Keys) {
 }
 
 #[tokio::test]
-async fn a_file_that_was_put_in_its_place_is_neither_read_nor_written() {
+async fn a_replacing_file_is_not_touched() {
     let (dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -45,7 +45,7 @@ async fn a_file_that_was_put_in_its_place_is_neither_read_nor_written() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_removed_is_not_made_anew_by_a_store_that_had_it_open() {
+async fn a_removed_file_is_not_recreated() {
     let (_dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -63,7 +63,7 @@ async fn a_file_that_was_removed_is_not_made_anew_by_a_store_that_had_it_open() 
 }
 
 #[tokio::test]
-async fn a_process_that_starts_after_the_replacement_uses_the_new_file() {
+async fn a_new_process_uses_the_new_file() {
     let (dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -90,7 +90,7 @@ async fn a_process_that_starts_after_the_replacement_uses_the_new_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_must_exist_is_not_opened_where_it_was_lost_or_emptied() {
+async fn a_file_that_must_exist_is_not_made() {
     let (dir, path) = file();
     let must_exist = |path: &std::path::Path| SqliteOptions::new().must_exist().open(path);
     let lost = dir.path().join("lost.db");

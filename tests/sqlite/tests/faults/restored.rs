@@ -66,7 +66,7 @@ impl Restored {
 }
 
 #[tokio::test]
-async fn keys_that_a_backup_revives_end_by_a_cutoff() {
+async fn a_cutoff_ends_revived_keys() {
     let restored = Restored::new().await;
     let (node, key) = (&restored.node, &restored.revoked);
     restored.begin_anew().await;
@@ -88,7 +88,7 @@ async fn keys_that_a_backup_revives_end_by_a_cutoff() {
 }
 
 #[tokio::test]
-async fn keys_that_a_backup_revives_are_revoked_by_a_replay_of_what_was_exported() {
+async fn a_replay_revokes_revived_keys() {
     let restored = Restored::new().await;
     let (node, key) = (&restored.node, &restored.revoked);
     restored.begin_anew().await;
@@ -102,7 +102,7 @@ async fn keys_that_a_backup_revives_are_revoked_by_a_replay_of_what_was_exported
 }
 
 #[tokio::test]
-async fn keys_that_a_backup_widens_are_cut_down_by_a_replay_of_what_was_exported() {
+async fn a_replay_narrows_widened_keys() {
     let (dir, path) = file();
     let node = Node::open(&path).await;
     let (suspended, narrowed) = (node.issue().await, node.issue().await);
@@ -173,7 +173,7 @@ async fn is_taken_for_the_same(restored: &Restored) -> bool {
 }
 
 #[tokio::test]
-async fn a_new_history_makes_those_start_anew_who_heard_the_old_one() {
+async fn a_new_history_makes_readers_resync() {
     let restored = Restored::new().await;
     restored.begin_anew().await;
     assert!(!is_taken_for_the_same(&restored).await);
@@ -188,7 +188,7 @@ async fn a_new_history_makes_those_start_anew_who_heard_the_old_one() {
 }
 
 #[tokio::test]
-async fn who_waits_for_news_is_told_at_once_of_a_new_history() {
+async fn a_new_history_wakes_waiters() {
     let (_dir, path) = file();
     let node = Node::open(&path).await;
     let (here, there) = (cursor(&node).await, Node::open(&path).await);

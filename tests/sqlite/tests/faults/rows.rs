@@ -88,7 +88,7 @@ const UNREADABLE: [&str; 16] = [
 ];
 
 #[tokio::test]
-async fn a_row_of_nonsense_is_quarantined_breaks_no_list_is_never_granted_and_can_be_revoked() {
+async fn an_unreadable_row_is_quarantined() {
     for what in UNREADABLE {
         let edited = Edited::new().await;
         let (node, key) = (&edited.node, &edited.key);
@@ -122,7 +122,7 @@ async fn a_row_of_nonsense_is_quarantined_breaks_no_list_is_never_granted_and_ca
 }
 
 #[tokio::test]
-async fn a_digest_that_was_copied_from_another_row_grants_neither_secret() {
+async fn a_copied_digest_grants_no_secret() {
     let edited = Edited::new().await;
     let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
     edited.set("digest = (SELECT digest FROM keyward_keys WHERE id = ?2)");
@@ -143,7 +143,7 @@ async fn a_digest_that_was_copied_from_another_row_grants_neither_secret() {
 }
 
 #[tokio::test]
-async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
+async fn an_edited_digest_is_checked_again() {
     for waits in [false, true] {
         let edited = Edited::new().await;
         let (node, key) = (&edited.node, &edited.key);
@@ -174,7 +174,7 @@ async fn a_secret_is_proven_anew_once_its_digest_was_edited() {
 
 /// What makes sense is believed: a document does not say whose it is.
 #[tokio::test]
-async fn a_document_that_was_copied_from_another_row_breaks_no_list_and_can_be_revoked() {
+async fn a_copied_document_breaks_no_list() {
     let edited = Edited::new().await;
     let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
     edited.set("document = (SELECT document FROM keyward_keys WHERE id = ?2)");
@@ -189,7 +189,7 @@ async fn a_document_that_was_copied_from_another_row_breaks_no_list_and_can_be_r
 
 /// Without its tenant nobody can tell whose it is, and so nobody revokes it.
 #[tokio::test]
-async fn a_row_whose_tenant_is_nonsense_is_in_no_list_and_undecidable() {
+async fn an_invalid_tenant_is_undecidable() {
     for what in ["tenant = ''", "tenant = CAST(x'ff' AS TEXT)"] {
         let edited = Edited::new().await;
         let (node, key) = (&edited.node, &edited.key);
@@ -209,7 +209,7 @@ async fn a_row_whose_tenant_is_nonsense_is_in_no_list_and_undecidable() {
 
 /// Whoever edits a file so that its own checks no longer hold.
 #[tokio::test]
-async fn a_row_that_defies_the_checks_of_its_table_grants_nothing() {
+async fn rows_that_break_checks_grant_nothing() {
     for what in [
         "created_at = 9223372036854775807",
         "revoked_at = 0",
@@ -244,7 +244,7 @@ async fn a_row_that_defies_the_checks_of_its_table_grants_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_or_the_row_of_counters_that_is_gone_is_corrupt() {
+async fn missing_tables_are_corrupt() {
     for what in [
         "DELETE FROM keyward_meta",
         "DROP TABLE keyward_meta",
@@ -266,7 +266,7 @@ async fn a_table_or_the_row_of_counters_that_is_gone_is_corrupt() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_revoked_in_its_row_by_hand_is_refused() {
+async fn a_hand_revoked_row_is_refused() {
     let edited = Edited::new().await;
     edited.set("revoked_at = 0, revoked_position = 1, revoke_reason = 'by hand'");
     assert!(edited.node.is_revoked(&edited.key).await);
@@ -284,7 +284,7 @@ async fn a_key_that_is_revoked_in_its_row_by_hand_is_refused() {
 /// What SECURITY.md says of somebody who can write rows and holds the secret of one key, with a pepper or without: the
 /// digest covers the secret, the id and the environment, and nothing else of the row.
 #[tokio::test]
-async fn a_writer_of_rows_changes_what_a_held_key_may_do() {
+async fn a_row_writer_can_widen_a_held_key() {
     for is_peppered in [false, true] {
         let edited = match is_peppered {
             true => Edited::peppered().await,
@@ -324,7 +324,7 @@ async fn a_writer_of_rows_changes_what_a_held_key_may_do() {
 
 /// What such a person cannot do: make a digest under a required pepper, or use one in another row or environment.
 #[tokio::test]
-async fn a_writer_of_rows_forges_no_digest() {
+async fn a_row_writer_forges_no_digest() {
     let edited = Edited::peppered().await;
     let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);
 

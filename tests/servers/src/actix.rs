@@ -96,7 +96,7 @@ async fn named(id: web::Path<String>) -> String {
 }
 
 #[tokio::test]
-async fn every_route_and_method_is_closed_without_a_key() {
+async fn every_route_needs_a_key() {
     let keys = keys().await;
     let project = || read().bind("project", path("id"));
     let project = keys
@@ -112,7 +112,7 @@ async fn every_route_and_method_is_closed_without_a_key() {
 
 #[tokio::test]
 #[should_panic(expected = "POST /open: 200")]
-async fn a_method_that_is_open_is_found() {
+async fn an_open_method_is_found() {
     let open = web::resource("/open")
         .route(web::get().to(perhaps).wrap(keys().await))
         .route(web::post().to(perhaps));
@@ -122,7 +122,7 @@ async fn a_method_that_is_open_is_found() {
 
 #[tokio::test]
 #[should_panic(expected = "404")]
-async fn a_path_that_leads_nowhere_is_found() {
+async fn a_dead_path_is_found() {
     let app = App::new().service(keys().await.resource("/a").get(read(), perhaps));
     let app = test::init_service(app).await;
     assert_app_guarded(&app, ["/b"]).await;
@@ -130,7 +130,7 @@ async fn a_path_that_leads_nowhere_is_found() {
 
 #[tokio::test]
 #[should_panic(expected = "for GET and HEAD only")]
-async fn a_route_that_acts_cannot_leave_the_check_to_its_handler() {
+async fn only_reading_routes_may_check_late() {
     let need = read().checked_by_handler("project");
     let methods = [Method::GET, Method::POST];
     let _ = keys().await.resource("/").on(methods, need, perhaps);
@@ -144,7 +144,7 @@ async fn a_method_cannot_have_two_handlers() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_resource_has_not_is_told_to_those_with_a_key() {
+async fn a_405_needs_a_key() {
     let site = Site::open(|keys, app| {
         let resource = keys.resource("/a").get(read(), perhaps);
         app.service(resource.post(read(), perhaps));
@@ -162,7 +162,7 @@ async fn a_method_that_a_resource_has_not_is_told_to_those_with_a_key() {
 }
 
 #[tokio::test]
-async fn around_a_resource_it_covers_what_is_added_later_and_sees_parameters() {
+async fn a_resource_guard_covers_later_routes() {
     let site = Site::open(|keys, app| {
         let keys = keys.require(read().bind("project", path("id")));
         let resource = web::resource("/projects/{id}").route(web::get().to(named));
@@ -181,7 +181,7 @@ async fn around_a_resource_it_covers_what_is_added_later_and_sees_parameters() {
 }
 
 #[tokio::test]
-async fn around_a_scope_it_sees_the_scopes_own_parameters() {
+async fn a_scope_guard_sees_its_parameters() {
     let site = Site::open(|keys, app| {
         let keys = keys.require(read().bind("project", path("id")));
         let resource = web::resource("/editions").route(web::get().to(named));
@@ -210,7 +210,7 @@ async fn stubborn(mut body: web::Payload) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_has_no_hole_in_it() {
+async fn an_oversized_body_has_no_gap() {
     let site = Site::open(|keys, app| {
         let keys = keys.clone().max_request_bytes(6);
         app.service(keys.resource("/").post(read(), stubborn));
@@ -237,7 +237,7 @@ impl Renderer for Loud {
 }
 
 #[tokio::test]
-async fn a_renderer_cannot_bring_the_server_down() {
+async fn a_renderer_cannot_crash_the_server() {
     let (keyward, _) = keyward_with_key([READ]).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer()).renderer(Loud);
     let resource = KeyMiddleware::new(edge)
@@ -250,7 +250,7 @@ async fn a_renderer_cannot_bring_the_server_down() {
 }
 
 #[tokio::test]
-async fn of_what_is_within_a_scope_it_sees_no_parameters_and_refuses() {
+async fn inner_parameters_are_not_visible() {
     let site = Site::open(|keys, app| {
         let keys = keys.require(read().bind("project", path("id")));
         let resource = web::resource("/projects/{id}").route(web::get().to(named));
@@ -266,7 +266,7 @@ async fn of_what_is_within_a_scope_it_sees_no_parameters_and_refuses() {
 }
 
 #[tokio::test]
-async fn a_parameter_with_two_values_names_nothing() {
+async fn an_ambiguous_parameter_is_refused() {
     let site = Site::open(|keys, app| {
         let keys = keys.require(read().bind("project", path("id")));
         let resource = web::resource("/projects/{id}").route(web::get().to(perhaps));
@@ -294,7 +294,7 @@ async fn fails(
 }
 
 #[tokio::test]
-async fn an_error_of_a_middleware_inside_is_an_answer_like_any_other() {
+async fn inner_errors_are_ordinary_answers() {
     let site = Site::open(|keys, app| {
         let failing = |path: &str, need: Requirement| {
             let resource = web::resource(path).route(web::get().to(perhaps));
@@ -335,7 +335,7 @@ async fn an_error_of_a_middleware_inside_is_an_answer_like_any_other() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_while_sending_is_answered() {
+async fn early_refusals_are_answered() {
     let read = || Requirement::scope(READ);
     let guarded = Site::open(move |keys, app| {
         let resource = keys.resource("/").get(read(), async || "read");
@@ -409,7 +409,7 @@ async fn is_freed_by_a_close(allow_half_closed: bool) -> bool {
 }
 
 #[tokio::test]
-async fn a_close_frees_a_place_where_actix_is_told_so() {
+async fn a_close_frees_a_place_if_configured() {
     assert!(is_freed_by_a_close(false).await);
     assert!(!is_freed_by_a_close(true).await, "actix's default");
 }

@@ -24,7 +24,7 @@ fn read() -> Requirement {
 }
 
 #[tokio::test]
-async fn every_route_and_method_is_closed_without_a_key() {
+async fn every_route_needs_a_key() {
     let keys = keys().await;
     let project = || read().bind("project", path("id"));
     let app = Router::new()
@@ -41,27 +41,27 @@ async fn every_route_and_method_is_closed_without_a_key() {
 
 #[tokio::test]
 #[should_panic(expected = "POST /open: 200")]
-async fn a_method_that_was_added_after_a_layer_is_found() {
+async fn late_methods_are_found() {
     let app = Router::new().route("/open", get(perhaps).layer(keys().await).post(perhaps));
     assert_guarded(app, ["/open"]).await;
 }
 
 #[tokio::test]
 #[should_panic(expected = "CONNECT /open: 200")]
-async fn a_way_in_for_websockets_over_http2_is_found() {
+async fn an_open_connect_route_is_found() {
     let route = keys().await.get(read(), perhaps).connect(perhaps);
     assert_guarded(Router::new().route("/open", route), ["/open"]).await;
 }
 
 #[tokio::test]
 #[should_panic(expected = "404")]
-async fn a_path_that_leads_nowhere_is_found() {
+async fn a_dead_path_is_found() {
     assert_guarded(Router::new().route("/a", post(perhaps)), ["/b"]).await;
 }
 
 #[tokio::test]
 #[should_panic(expected = "for GET and HEAD only")]
-async fn a_route_that_acts_cannot_leave_the_check_to_its_handler() {
+async fn only_reading_routes_may_check_late() {
     let need = read().checked_by_handler("project");
     let methods = MethodFilter::GET.or(MethodFilter::POST);
     let _: Router = Router::new().route("/", keys().await.on(methods, need, perhaps));

@@ -32,7 +32,7 @@ async fn echo(request: Request<Limited<Incoming>>) -> Result<Response<Full<Bytes
 }
 
 #[tokio::test]
-async fn a_service_of_hypers_is_guarded_over_both_protocols() {
+async fn hyper_is_guarded_on_both_protocols() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let keys = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()));
     let keys = keys.require(Requirement::scope(READ)).max_request_bytes(10);

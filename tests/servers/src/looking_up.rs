@@ -22,7 +22,7 @@ struct Meeting {
 }
 
 #[tokio::test]
-async fn a_key_that_is_revoked_meanwhile_does_nothing() {
+async fn a_key_revoked_meanwhile_is_refused() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let keys = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()));
     let meeting = Arc::new(Meeting::default());

@@ -22,7 +22,7 @@ fn wanted(answer: &Answer) -> Pairs {
 }
 
 #[tokio::test]
-async fn an_error_is_a_problem_in_both_and_stays_at_hand_for_the_log() {
+async fn errors_are_problems_kept_for_logs() {
     let error = || ManageError::AlreadyRotated {
         successor: KeyId::from_u128(7),
     };
@@ -47,7 +47,7 @@ async fn an_error_is_a_problem_in_both_and_stays_at_hand_for_the_log() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_created_and_kept_by_no_cache_in_both() {
+async fn a_new_key_is_created_uncached() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let tenant = key.record().tenant().clone();
     let new = NewKey::new(tenant, "shown", READ);

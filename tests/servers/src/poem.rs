@@ -167,7 +167,7 @@ async fn a_key_opens_its_route_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_route_that_misspells_a_parameter_is_closed() {
+async fn a_misspelt_parameter_is_closed() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-17".parse().unwrap();
     let restricted = site.issue(|new| new.resources(project)).await;
@@ -178,7 +178,7 @@ async fn a_route_that_misspells_a_parameter_is_closed() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_gets_around_a_route() {
+async fn no_path_spelling_evades_a_route() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-17".parse().unwrap();
     let key = site.issue(|new| new.resources(project)).await;
@@ -249,7 +249,7 @@ async fn the_handler_sees_no_credential() {
 }
 
 #[tokio::test]
-async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
+async fn a_permit_lasts_until_the_body_ends() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
     let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
     let authorization = bearer(&key);
@@ -274,7 +274,7 @@ async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_handler_that_forgets_its_check_answers_nothing() {
+async fn a_forgotten_check_is_a_500() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
     let forgot = site.ask("GET /forgetful", &site.bearer()).await;
     assert_eq!(forgot.status, 500);
@@ -287,7 +287,7 @@ async fn a_handler_that_forgets_its_check_answers_nothing() {
 }
 
 #[tokio::test]
-async fn the_address_is_the_peers_whatever_headers_say() {
+async fn forged_headers_change_no_address() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
     let here: Network = "127.0.0.0/8".parse().unwrap();
     let there: Network = "203.0.113.0/24".parse().unwrap();
@@ -306,7 +306,7 @@ async fn the_address_is_the_peers_whatever_headers_say() {
 }
 
 #[tokio::test]
-async fn report_only_lets_through_what_would_be_refused() {
+async fn report_only_lets_refusals_through() {
     let site = Site::open(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
     // The handler asks for a grant that there is none of: poem answers 500 in its place.
     assert_eq!(site.ask("GET /echo", &[]).await.status, 500);

@@ -70,7 +70,7 @@ fn asking(bearer: Option<&str>) -> Request<HealthCheckRequest> {
 }
 
 #[tokio::test]
-async fn clients_are_told_in_the_statuses_of_grpc() {
+async fn denials_are_grpc_statuses() {
     let write = keyward::scope!("write:editions");
     let store = MemoryStore::new();
     let keyward = builder(store, [READ, write.clone()]).open().await.unwrap();
@@ -107,7 +107,7 @@ async fn clients_are_told_in_the_statuses_of_grpc() {
 }
 
 #[tokio::test]
-async fn every_refused_credential_gets_one_status() {
+async fn refused_credentials_look_alike() {
     let fixture = Fixture::open().await;
     let key = TestKey::issue(&fixture.keyward, [READ]).await;
     let refused = fixture.refused().await;
@@ -134,7 +134,7 @@ async fn every_refused_credential_gets_one_status() {
 }
 
 #[tokio::test]
-async fn a_stream_is_in_flight_until_it_ends_and_ends_with_its_key() {
+async fn a_stream_lasts_as_long_as_its_key() {
     let (keyward, _) = keyward_with_key([READ]).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
     let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
@@ -163,7 +163,7 @@ async fn a_stream_is_in_flight_until_it_ends_and_ends_with_its_key() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decided_is_unavailable() {
+async fn undecidable_is_unavailable() {
     let store = FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..1, Fault::Unavailable);
     let keyward = builder(store, [READ])
         .cache(KeyCache::off())

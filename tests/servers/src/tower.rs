@@ -91,7 +91,7 @@ async fn echo(grant: Option<Extension<Grant>>, request: Request) -> String {
 }
 
 #[tokio::test]
-async fn a_nested_router_sees_no_credential_where_its_target_was_before() {
+async fn nested_routers_see_no_credential() {
     async fn original(uri: axum::extract::OriginalUri) -> String {
         uri.0.to_string()
     }
@@ -151,7 +151,7 @@ async fn a_resource_is_read_off_the_request() {
 }
 
 #[tokio::test]
-async fn a_grant_of_another_keyward_opens_nothing() {
+async fn a_foreign_grant_opens_nothing() {
     let (inner, inner_key) = keyward_with_key([READ]).await;
     let need = Requirement::any_key();
     let attempt = Attempt::new(inner_key.presented(), &need);
@@ -178,7 +178,7 @@ async fn a_grant_of_another_keyward_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_layer_inside_of_another_still_requires_tls() {
+async fn an_inner_layer_still_requires_tls() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let strict = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
     let over = |is_tls| Connection { peer: None, is_tls };
@@ -195,7 +195,7 @@ async fn a_layer_inside_of_another_still_requires_tls() {
 }
 
 #[tokio::test]
-async fn a_connection_is_what_the_host_says_it_is() {
+async fn the_host_states_the_connection() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
     let app = |connection: Option<Connection>| {
@@ -233,7 +233,7 @@ async fn a_connection_is_what_the_host_says_it_is() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_while_sending_is_answered_and_goes_on_with_the_connection() {
+async fn early_refusals_keep_connections() {
     let read = || Requirement::scope(READ);
     let guarded = Site::open(|keys| {
         let handlers = keys

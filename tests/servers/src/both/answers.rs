@@ -12,7 +12,7 @@ use crate::client::{Ask, Protocol, Sent, over_one_connection};
 const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
 
 #[tokio::test]
-async fn granted_answers_are_private_and_refusals_are_not_stored() {
+async fn answers_are_private_or_no_store() {
     for served in EVERY {
         let site = Site::open(served).await;
         let restricted = site.restricted().await;
@@ -53,7 +53,7 @@ async fn granted_answers_are_private_and_refusals_are_not_stored() {
 }
 
 #[tokio::test]
-async fn a_handlers_public_is_replaced_by_private() {
+async fn public_becomes_private() {
     for served in EVERY {
         let site = Site::open(served).await;
         for path in ["/caching", "/caching-guarded"] {
@@ -87,7 +87,7 @@ async fn a_handlers_public_is_replaced_by_private() {
 }
 
 #[tokio::test]
-async fn handlers_and_guards_refuse_in_the_same_words() {
+async fn handlers_and_guards_refuse_alike() {
     let mut said = Vec::new();
     for served in EVERY {
         let site = Site::open(served).await;
@@ -104,7 +104,7 @@ async fn handlers_and_guards_refuse_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn nothing_is_looked_up_for_those_who_may_not() {
+async fn lookups_need_a_permitted_key() {
     for served in EVERY {
         let site = Site::open(served).await;
         let line = "POST /editions/e-1-7";
@@ -132,7 +132,7 @@ async fn nothing_is_looked_up_for_those_who_may_not() {
 }
 
 #[tokio::test]
-async fn handlers_see_no_credential_unless_it_is_kept() {
+async fn handlers_see_only_kept_credentials() {
     for served in EVERY {
         let site = Site::open(served).await;
         let (text, (id, secret)) = (site.key.text(), site.key.pair());
@@ -191,7 +191,7 @@ async fn handlers_see_no_credential_unless_it_is_kept() {
 }
 
 #[tokio::test]
-async fn a_credential_is_of_one_request_and_not_of_its_connection() {
+async fn a_credential_counts_for_one_request() {
     let http2 = EVERY
         .iter()
         .filter(|served| served.protocol == Protocol::Http2);
@@ -216,7 +216,7 @@ async fn a_credential_is_of_one_request_and_not_of_its_connection() {
 }
 
 #[tokio::test]
-async fn report_only_lets_through_what_would_be_refused_and_tells() {
+async fn report_only_lets_refusals_through() {
     for served in EVERY {
         let plan = Plan {
             edge: |edge| edge.report_only(),
@@ -258,7 +258,7 @@ async fn report_only_lets_through_what_would_be_refused_and_tells() {
 }
 
 #[tokio::test]
-async fn an_operator_is_told_whose_request_or_response_was_refused() {
+async fn refusals_are_reported_with_the_key() {
     let asks = |site: &Site| {
         let too_long = Ask::of("POST /upload").body(Sent::Whole("0123456789x"));
         [

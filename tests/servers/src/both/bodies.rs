@@ -21,7 +21,7 @@ async fn becomes(site: &Site, line: &str, key: &TestKey, status: u16) {
 }
 
 #[tokio::test]
-async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
+async fn a_permit_lasts_until_the_body_ends() {
     for served in EVERY {
         let site = Site::open(served).await;
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
@@ -47,7 +47,7 @@ async fn a_permit_is_held_until_the_response_ends_or_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_permit_is_given_back_whatever_the_answer_is() {
+async fn every_answer_frees_its_permit() {
     for served in EVERY {
         let site = Site::open(served).await;
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
@@ -73,7 +73,7 @@ async fn a_permit_is_given_back_whatever_the_answer_is() {
 }
 
 #[tokio::test]
-async fn guards_inside_of_guards_take_one_permit() {
+async fn nested_guards_take_one_permit() {
     for served in EVERY {
         let site = Site::open(served).await;
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
@@ -89,7 +89,7 @@ async fn guards_inside_of_guards_take_one_permit() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading_loses_its_place() {
+async fn a_stalled_client_loses_its_permit() {
     for served in EVERY {
         let site = Site::open(served).await;
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
@@ -102,7 +102,7 @@ async fn a_client_that_stops_reading_loses_its_place() {
 }
 
 #[tokio::test]
-async fn without_a_stall_timeout_it_keeps_its_place() {
+async fn no_stall_timeout_keeps_the_permit() {
     for served in EVERY {
         let site = Site::open(served).await;
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
@@ -115,7 +115,7 @@ async fn without_a_stall_timeout_it_keeps_its_place() {
 }
 
 #[tokio::test]
-async fn a_response_is_cut_when_its_key_ends() {
+async fn a_response_ends_with_its_key() {
     for served in EVERY {
         let site = Site::open(served).await;
         let mut cut = site.stream("GET /streams/cut", &site.key).await;
@@ -136,7 +136,7 @@ async fn a_response_is_cut_when_its_key_ends() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_refused_no_body_is_too_large() {
+async fn report_only_refuses_no_body() {
     for served in EVERY {
         let plan = Plan {
             edge: |edge| edge.report_only(),
@@ -156,7 +156,7 @@ async fn where_nothing_is_refused_no_body_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
+async fn oversized_requests_are_not_read() {
     for served in EVERY {
         let site = Site::open(served).await;
         let mut refused = 0;
@@ -192,7 +192,7 @@ async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_too_large_is_replaced_or_cut_and_reported() {
+async fn oversized_responses_are_not_sent() {
     for served in EVERY {
         let site = Site::open(served).await;
         let fits = site.get("GET /short/fits", &site.key).await;

@@ -5,7 +5,7 @@ use super::site::{PAGE, Plan, Site};
 use crate::client::Ask;
 
 #[tokio::test]
-async fn preflights_need_no_key_and_requests_do() {
+async fn only_preflights_need_no_key() {
     for served in EVERY {
         let plan = Plan {
             cors: true,

@@ -9,7 +9,7 @@ use crate::client::Ask;
 const INPUTS: usize = 300;
 
 #[tokio::test]
-async fn malformed_credentials_cost_no_hash_and_no_store_call() {
+async fn malformed_credentials_cost_nothing() {
     for served in EVERY {
         let site = Site::open(served).await;
         let before = site.keyward.verifier().stats();

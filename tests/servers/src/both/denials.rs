@@ -26,7 +26,7 @@ const LINES: [&str; 7] = [
 ];
 
 #[tokio::test]
-async fn there_are_two_401s_and_each_is_the_same_everywhere() {
+async fn there_are_two_constant_401s() {
     let mut answers = Vec::new();
     for served in EVERY {
         let (site, refused) = site(served).await;
@@ -64,7 +64,7 @@ async fn there_are_two_401s_and_each_is_the_same_everywhere() {
 }
 
 #[tokio::test]
-async fn a_key_that_ends_while_it_waits_gets_the_same_401() {
+async fn a_key_ending_meanwhile_is_a_401() {
     const LINE: &str = "POST /looked-up/e-waits";
     for served in EVERY {
         let (site, refused) = site(served).await;
@@ -89,7 +89,7 @@ async fn a_key_that_ends_while_it_waits_gets_the_same_401() {
 }
 
 #[tokio::test]
-async fn a_head_is_answered_as_a_get_would_be() {
+async fn head_is_answered_as_get() {
     for served in EVERY {
         let (site, refused) = site(served).await;
         for refused in &refused {

@@ -34,7 +34,7 @@ async fn site(served: Served, store: &FaultyStore, is_kept: bool) -> Site {
 }
 
 #[tokio::test]
-async fn a_fault_of_the_store_is_a_503_and_no_grant_and_passes() {
+async fn a_store_fault_is_a_temporary_503() {
     for served in EVERY {
         for is_kept in [false, true] {
             let store = FaultyStore::over(MemoryStore::new());
@@ -73,7 +73,7 @@ async fn a_fault_of_the_store_is_a_503_and_no_grant_and_passes() {
 }
 
 #[tokio::test]
-async fn a_store_that_answers_wrongly_lets_nobody_in() {
+async fn wrong_answers_grant_nothing() {
     for served in EVERY {
         let store = FaultyStore::over(MemoryStore::new());
         let site = site(served, &store, false).await;
@@ -92,7 +92,7 @@ async fn a_store_that_answers_wrongly_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_store_that_takes_its_time_makes_no_difference_to_answers() {
+async fn a_slow_store_changes_no_answer() {
     for served in EVERY {
         let store = FaultyStore::over(MemoryStore::new());
         let site = site(served, &store, false).await;

@@ -45,7 +45,7 @@ fn local() -> Proxies {
 }
 
 #[tokio::test]
-async fn headers_that_anybody_can_send_change_no_address() {
+async fn forged_headers_change_no_address() {
     for served in EVERY {
         let site = Site::open(served).await;
         let here = within(&site, "127.0.0.0/8").await;
@@ -64,7 +64,7 @@ async fn headers_that_anybody_can_send_change_no_address() {
 }
 
 #[tokio::test]
-async fn headers_that_anybody_can_send_are_no_tls() {
+async fn forged_headers_are_no_tls() {
     for served in EVERY {
         let plan = Plan {
             edge: |edge| edge.require_tls(),
@@ -96,7 +96,7 @@ async fn headers_that_anybody_can_send_are_no_tls() {
 }
 
 #[tokio::test]
-async fn of_what_trusted_proxies_say_the_rightmost_address_that_is_none_counts() {
+async fn the_last_untrusted_address_counts() {
     for served in EVERY {
         let plan = Plan {
             edge: |edge| edge.trust_proxies(local()),
@@ -148,7 +148,7 @@ async fn of_what_trusted_proxies_say_the_rightmost_address_that_is_none_counts()
 }
 
 #[tokio::test]
-async fn trusted_proxies_say_whether_it_was_tls() {
+async fn trusted_proxies_decide_on_tls() {
     for served in EVERY {
         let plan = Plan {
             edge: |edge| edge.trust_proxies(local()).require_tls(),
@@ -182,7 +182,7 @@ async fn trusted_proxies_say_whether_it_was_tls() {
 }
 
 #[tokio::test]
-async fn an_ipv4_peer_of_a_socket_for_both_is_still_that_peer() {
+async fn ipv4_peers_of_dual_sockets_match() {
     if TcpListener::bind("[::]:0").is_err() {
         return; // a host without IPv6 has no such sockets
     }

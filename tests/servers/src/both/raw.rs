@@ -10,7 +10,7 @@ const BOTH: [Served; 2] = [
 ];
 
 #[tokio::test]
-async fn what_is_hardly_http_opens_nothing() {
+async fn malformed_http_opens_nothing() {
     for served in BOTH {
         let site = Site::open(served).await;
         let key = site.key.text();
@@ -59,7 +59,7 @@ async fn what_is_hardly_http_opens_nothing() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_request_that_is_refused_is_no_request() {
+async fn a_refused_body_is_no_request() {
     for served in BOTH {
         let site = Site::open(served).await;
         let bearer = site.key.bearer();
@@ -87,7 +87,7 @@ async fn the_body_of_a_request_that_is_refused_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_credential_behind_the_body_is_none() {
+async fn a_trailer_is_no_credential() {
     for served in BOTH {
         let site = Site::open(served).await;
         let trailer = format!("Authorization: {}\r\n", site.key.bearer());
@@ -107,7 +107,7 @@ async fn a_credential_behind_the_body_is_none() {
 }
 
 #[tokio::test]
-async fn a_credential_is_of_one_request_and_not_of_its_connection() {
+async fn a_credential_counts_for_one_request() {
     for served in BOTH {
         let site = Site::open(served).await;
         let restricted = site.restricted().await;

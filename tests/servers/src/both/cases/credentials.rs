@@ -8,12 +8,12 @@ async fn a_key_is_found_in_each_form() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_whichever_is_good() {
+async fn two_credentials_are_refused() {
     run(TWO).await;
 }
 
 #[tokio::test]
-async fn rubbish_is_refused() {
+async fn malformed_credentials_are_refused() {
     run(RUBBISH).await;
 }
 

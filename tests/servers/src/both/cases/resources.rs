@@ -3,12 +3,12 @@
 use super::{ANY, Case, Either, NO_KEY, P1, Refused, Says, Status, run};
 
 #[tokio::test]
-async fn a_restricted_key_gets_its_own_resources_and_no_others() {
+async fn a_key_gets_its_own_resources_only() {
     run(CASES).await;
 }
 
 #[tokio::test]
-async fn tricks_with_paths_lead_nowhere_else() {
+async fn path_tricks_reach_nothing_else() {
     run(TRICKS).await;
 }
 

@@ -3,17 +3,17 @@
 use super::{ANY, Case, NO_KEY, P1, Refused, Status, run};
 
 #[tokio::test]
-async fn every_method_is_closed_without_a_key() {
+async fn every_method_needs_a_key() {
     run(METHODS).await;
 }
 
 #[tokio::test]
-async fn no_form_of_a_target_leads_around_a_guard() {
+async fn no_target_form_evades_a_guard() {
     run(TARGETS).await;
 }
 
 #[tokio::test]
-async fn a_handler_that_is_not_guarded_gets_no_caller() {
+async fn unguarded_handlers_get_no_caller() {
     run(UNGUARDED).await;
 }
 

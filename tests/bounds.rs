@@ -41,7 +41,7 @@ fn a(length: usize) -> String {
 }
 
 #[test]
-fn names_and_texts_have_a_longest() {
+fn names_and_texts_are_bounded() {
     takes(1, 100, |length| Title::new("ä".repeat(length)).is_ok());
     takes(1, 128, |length| TenantId::new(a(length)).is_ok());
     takes(1, 128, |length| {
@@ -69,7 +69,7 @@ fn names_and_texts_have_a_longest() {
 }
 
 #[test]
-fn secrets_and_peppers_have_a_length() {
+fn secrets_and_peppers_are_bounded() {
     let (least, most) = (Secret::MIN_LENGTH, Secret::MAX_LENGTH);
     assert_eq!((least, most), (22, 128));
     takes(least, most, |length| Secret::new(a(length)).is_ok());
@@ -85,7 +85,7 @@ fn secrets_and_peppers_have_a_length() {
 }
 
 #[test]
-fn a_key_text_has_a_longest() {
+fn key_texts_are_bounded() {
     let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
     let why = |length| {
         let text = a(length);
@@ -99,7 +99,7 @@ fn a_key_text_has_a_longest() {
 }
 
 #[test]
-fn slow_hashes_are_bounded_from_both_sides() {
+fn slow_hash_parameters_are_bounded() {
     const GIB: usize = 1024 * 1024;
     let is_taken = |memory: usize, passes: usize, lanes: usize| {
         let number = |number| u32::try_from(number).unwrap();
@@ -114,7 +114,7 @@ fn slow_hashes_are_bounded_from_both_sides() {
 }
 
 #[test]
-fn quotas_have_bounds() {
+fn quotas_are_bounded() {
     let quota = |name: &str, window| Quota::new(name, NonZeroU32::MIN, window).is_ok();
     takes(1, 32, |length| quota(&a(length), Duration::from_secs(60)));
     takes(1, 366 * 24 * 3_600, |seconds| {
@@ -124,7 +124,7 @@ fn quotas_have_bounds() {
 }
 
 #[test]
-fn metadata_have_a_size_and_a_depth() {
+fn metadata_is_bounded() {
     let sized = |bytes: usize| {
         let text = Value::from(a(bytes - r#"{"k":""}"#.len()));
         Metadata::new(Map::from_iter([("k".to_owned(), text)])).is_ok()
@@ -140,7 +140,7 @@ fn metadata_have_a_size_and_a_depth() {
 }
 
 #[test]
-fn catalogs_and_sets_of_changes_have_a_size() {
+fn catalogs_and_change_sets_are_bounded() {
     takes(0, ScopeCatalog::MAX_SCOPES, |count| {
         let declared = (0..count).map(|n| -> ScopeDeclaration {
             format!("scope{n}")
@@ -160,7 +160,7 @@ fn catalogs_and_sets_of_changes_have_a_size() {
 }
 
 #[tokio::test]
-async fn what_a_key_carries_is_counted_when_it_is_issued() {
+async fn restrictions_of_a_key_are_bounded() {
     let keyward = builder(MemoryStore::new(), [READ]).open().await.unwrap();
     let new = || NewKey::new(TenantId::new("acme-inc").unwrap(), "a key", READ);
     let resources = |count: usize| {

@@ -45,7 +45,7 @@ fn the_key_text_is_the_published_one() {
 }
 
 #[test]
-fn the_scanner_pattern_is_the_published_one_and_finds_what_is_composed() {
+fn the_scanner_pattern_finds_every_key() {
     let format = acme();
     let pattern = format.scanner_pattern();
     assert!(PAGE.contains(&format!("`{pattern}`")), "{pattern}");

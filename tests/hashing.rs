@@ -88,7 +88,7 @@ fn argon2id() -> Hashing {
 }
 
 #[tokio::test]
-async fn keys_kept_under_argon2id_sha256_and_hmac_verify_alike() {
+async fn every_algorithm_verifies_alike() {
     let store = MemoryStore::new();
     // One node that accepts all that any of the others makes, and would make none of it anew.
     let verifying = node(&store, Hashing::recommended().accept_pepper(pepper(1))).await;
@@ -142,7 +142,7 @@ async fn keys_kept_under_argon2id_sha256_and_hmac_verify_alike() {
 }
 
 #[tokio::test]
-async fn a_digest_that_ranks_lower_moves_up_when_its_key_is_used() {
+async fn lower_digests_improve_on_use() {
     let store = MemoryStore::new();
     let issued = issue(&node(&store, Hashing::recommended()).await).await;
     let id = issued.record().id();
@@ -225,7 +225,7 @@ async fn a_digest_that_ranks_lower_moves_up_when_its_key_is_used() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_moves_nothing() {
+async fn a_wrong_secret_rehashes_nothing() {
     let store = MemoryStore::new();
     let issued = issue(&node(&store, Hashing::recommended()).await).await;
     let id = issued.record().id();
@@ -240,7 +240,7 @@ async fn a_wrong_secret_moves_nothing() {
 }
 
 #[tokio::test]
-async fn losing_a_pepper_is_undecidable_and_not_wrong() {
+async fn a_lost_pepper_is_undecidable() {
     let store = MemoryStore::new();
     let issued = issue(&node(&store, Hashing::recommended().pepper(pepper(1))).await).await;
     for hashing in [
@@ -258,7 +258,7 @@ async fn losing_a_pepper_is_undecidable_and_not_wrong() {
 }
 
 #[tokio::test]
-async fn where_a_pepper_is_needed_nobody_can_plant_a_key_without_it() {
+async fn keys_cannot_be_planted_unpeppered() {
     let store = MemoryStore::new();
     // Whoever can write the store can run this library on it.
     for planter in [Hashing::recommended(), argon2id()] {
@@ -296,7 +296,7 @@ async fn where_a_pepper_is_needed_nobody_can_plant_a_key_without_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_wrong_for_all_who_present_it_at_once() {
+async fn concurrent_wrong_secrets_all_fail() {
     let store = MemoryStore::new();
     let keyward = node(&store, argon2id()).await;
     let issued = issue(&keyward).await;

@@ -41,7 +41,7 @@ fn forget(store: &MemoryStore, position: u64) -> impl Future<Output = Result<(),
 }
 
 #[test]
-fn a_shared_or_boxed_or_wrapped_store_is_a_store() -> Result<(), Failure> {
+fn wrapped_stores_conform() -> Result<(), Failure> {
     let shared = || async {
         let store = MemoryStore::new();
         let shared: Arc<dyn KeyStore> = Arc::new(store.clone());
@@ -99,7 +99,7 @@ async fn head(store: &MemoryStore) -> Cursor {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_change_is_woken() {
+async fn waiters_are_woken_by_a_change() {
     let store = MemoryStore::new();
     for id in 0..200 {
         let cursor = head(&store).await;
@@ -124,7 +124,7 @@ async fn whoever_waits_for_a_change_is_woken() {
 }
 
 #[test]
-fn waiting_outside_a_runtime_is_an_error_and_no_panic() {
+fn no_runtime_is_an_error() {
     use std::task::{Context, Poll, Waker};
     fn poll<T>(future: impl Future<Output = T>) -> Poll<T> {
         std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))

@@ -32,7 +32,7 @@ fn check(name: &str, body: &str) -> Output {
 }
 
 #[test]
-fn a_malformed_scope_does_not_pass_cargo_check() {
+fn a_malformed_scope_fails_to_compile() {
     let good = check(
         "well_formed",
         "pub const READ: keyward::key::Scope = keyward::scope!(\"read:editions\");\n\

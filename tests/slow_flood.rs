@@ -100,7 +100,7 @@ fn is_granted_at_once(keyward: &Keyward, key: &ApiKey) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fast_keys_are_decided_at_once_in_a_flood() {
+async fn fast_keys_stay_fast_in_a_flood() {
     let hashing = Hashing::recommended()
         .max_concurrent_slow_hashes(NonZeroUsize::new(PERMITS).unwrap())
         .slow_hash_queue(QUEUE);
@@ -271,10 +271,10 @@ async fn guess(keyward: &Keyward, ids: &[String], round: u64, connection: u64) {
 }
 
 #[test]
-fn memory_grows_by_what_the_permits_need_and_16_mib() {
+fn memory_growth_is_bounded() {
     let Ok(name) = std::env::var(FLOOD) else {
         let children = FLOODS.map(|flood| {
-            let name = "memory_grows_by_what_the_permits_need_and_16_mib";
+            let name = "memory_growth_is_bounded";
             Command::new(std::env::current_exe().unwrap())
                 .args([name, "--exact", "--nocapture"])
                 .env(FLOOD, flood.name)

@@ -167,7 +167,7 @@ fn explore_race(race: Race) {
 }
 
 #[test]
-fn what_is_ended_elsewhere_is_refused_once_told_and_after_the_bound() {
+fn remote_endings_are_refused_in_time() {
     for start in [Start::Warm, Start::Lapsed, Start::Cold] {
         for ending in [Ending::Revoke, Ending::CutOff, Ending::Suspend] {
             explore_race(Race {
@@ -190,7 +190,7 @@ fn what_is_ended_elsewhere_is_refused_once_told_and_after_the_bound() {
 }
 
 #[test]
-fn news_in_pages_and_news_that_begin_anew_are_told_whole() {
+fn paged_and_reset_feeds_lose_nothing() {
     for feed in [Feed::Paged, Feed::Forgetful] {
         for ending in [Ending::Revoke, Ending::CutOff] {
             explore_race(Race {
@@ -203,7 +203,7 @@ fn news_in_pages_and_news_that_begin_anew_are_told_whole() {
 }
 
 #[test]
-fn what_is_planted_in_news_and_lease_is_caught() {
+fn planted_feed_faults_are_caught() {
     let quiet = Race {
         verifying: (0, 0),
         ..RACE

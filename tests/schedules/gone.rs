@@ -44,7 +44,7 @@ fn revoke_and_go(start: Start, commits: Commits, polls: usize) {
 }
 
 #[test]
-fn what_is_revoked_is_refused_though_nobody_waits() {
+fn abandoned_revocations_still_hold() {
     let effort = Effort {
         preemptions: 1,
         drawn: 100,
@@ -61,7 +61,7 @@ fn what_is_revoked_is_refused_though_nobody_waits() {
 
 /// Each try of the commit takes place by itself, and none is answered.
 #[test]
-fn what_is_revoked_is_refused_though_nobody_is_told() {
+fn unanswered_revocations_still_hold() {
     for start in [Start::Warm, Start::Cold] {
         for polls in [4, 5, 6, 8, 100] {
             let effort = Effort {
@@ -74,7 +74,7 @@ fn what_is_revoked_is_refused_though_nobody_is_told() {
 }
 
 #[test]
-fn what_is_planted_in_commits_is_caught() {
+fn planted_commit_faults_are_caught() {
     catches(Planted::FenceAfterCommit, || {
         revoke_and_go(Start::Warm, Commits::Apart, 5);
     });

@@ -45,7 +45,7 @@ fn end_while_verified(start: Start, ending: Ending, threads: usize, times: usize
 }
 
 #[test]
-fn what_is_ended_here_is_refused_here() {
+fn local_endings_are_refused() {
     let near = Effort {
         preemptions: 2,
         drawn: 200,
@@ -65,7 +65,7 @@ fn what_is_ended_here_is_refused_here() {
 }
 
 #[test]
-fn what_is_planted_here_is_caught() {
+fn planted_faults_are_caught() {
     for fault in [
         Planted::CheckThenInsert,
         Planted::InsertThenRecheck,

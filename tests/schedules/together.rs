@@ -120,7 +120,7 @@ const EFFORT: Effort = Effort {
 };
 
 #[test]
-fn whoever_goes_away_leaves_the_read_to_another() {
+fn an_abandoned_read_is_taken_over() {
     for start in [Start::Lapsed, Start::Cold] {
         for polls in POLLS {
             let fewest = Arc::new(AtomicU64::new(u64::MAX));
@@ -135,7 +135,7 @@ fn whoever_goes_away_leaves_the_read_to_another() {
 }
 
 #[test]
-fn nobody_is_granted_on_a_shared_read_that_a_revocation_has_overtaken() {
+fn an_overtaken_read_grants_nothing() {
     for start in [Start::Lapsed, Start::Cold] {
         for polls in POLLS {
             explore(EFFORT, move || revoke_while_shared(start, polls));
@@ -144,7 +144,7 @@ fn nobody_is_granted_on_a_shared_read_that_a_revocation_has_overtaken() {
 }
 
 #[test]
-fn whoever_holds_a_key_is_decided_among_guesses_at_it() {
+fn holders_are_decided_among_guesses() {
     for polls in POLLS {
         for is_revoked in [false, true] {
             explore(EFFORT, move || verify_among_guesses(polls, is_revoked));
@@ -153,7 +153,7 @@ fn whoever_holds_a_key_is_decided_among_guesses_at_it() {
 }
 
 #[test]
-fn what_is_planted_in_shared_reads_is_caught() {
+fn planted_sharing_faults_are_caught() {
     catches(Planted::JoinWithoutFence, || {
         revoke_while_shared(Start::Cold, 100);
     });

@@ -36,7 +36,7 @@ async fn a_key_with_the_scope_is_answered() {
 }
 
 #[tokio::test]
-async fn no_key_and_no_valid_key_are_unauthenticated() {
+async fn missing_and_invalid_keys_are_401() {
     let (keyward, key) = keyward_with_key([READ_EDITIONS]).await;
     for (authorization, told) in [
         (vec![], "an API key is required"),
@@ -66,7 +66,7 @@ async fn two_keys_are_a_bad_request() {
 }
 
 #[tokio::test]
-async fn a_key_with_another_scope_is_forbidden() {
+async fn a_key_without_the_scope_is_403() {
     let (keyward, key) = keyward_with_key([WRITE_EDITIONS]).await;
     let answer = ask(&keyward, &[key.bearer()]).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
@@ -74,7 +74,7 @@ async fn a_key_with_another_scope_is_forbidden() {
 }
 
 #[tokio::test]
-async fn while_the_store_fails_nothing_is_decided() {
+async fn a_failing_store_is_a_503() {
     let store = FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..1, Fault::Unavailable);
     let keyward = builder(store, [READ_EDITIONS]).open().await.unwrap();
     let key = TestKey::issue(&keyward, [READ_EDITIONS]).await;

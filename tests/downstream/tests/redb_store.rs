@@ -111,7 +111,7 @@ fn plant(path: &Path, id: u128, row: impl FnOnce(Vec<u8>) -> Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_file_that_is_opened_again_holds_all_that_was_committed() {
+async fn a_reopened_file_keeps_every_commit() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     let first = head(&store).await;
@@ -189,7 +189,7 @@ async fn a_file_that_is_opened_again_holds_all_that_was_committed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_corrupt_and_never_missing() {
+async fn unreadable_rows_are_corrupt() {
     type Damage = fn(Vec<u8>) -> Vec<u8>;
     let cut: Damage = |mut row| {
         row.pop();
@@ -227,7 +227,7 @@ async fn what_cannot_be_read_is_corrupt_and_never_missing() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_later_layout_or_without_counters_is_not_opened() {
+async fn unknown_layouts_are_not_opened() {
     for counters in [None, Some(b"{\"layout\":2}".as_slice())] {
         let (_dir, path) = file();
         let store = RedbStore::open(&path).unwrap();
@@ -254,7 +254,7 @@ async fn a_file_of_a_later_layout_or_without_counters_is_not_opened() {
 }
 
 #[tokio::test]
-async fn clones_share_the_file_and_nobody_else_opens_it() {
+async fn clones_share_the_file_exclusively() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     let clone = store.clone();
@@ -278,7 +278,7 @@ async fn clones_share_the_file_and_nobody_else_opens_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_commits_at_once_each_counts() {
+async fn concurrent_commits_respect_the_cap() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     let commits: Vec<_> = (0..24)
@@ -311,7 +311,7 @@ async fn of_many_commits_at_once_each_counts() {
 }
 
 #[tokio::test]
-async fn a_dropped_commit_does_all_or_nothing_and_holds_nothing() {
+async fn a_dropped_commit_is_all_or_nothing() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     for (id, polls) in (0..20).zip([0, 1, 2, 3].into_iter().cycle()) {
@@ -336,7 +336,7 @@ async fn a_dropped_commit_does_all_or_nothing_and_holds_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_written_stops_all_but_a_revocation() {
+async fn event_faults_stop_all_but_revokes() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     store.commit(&set([insert(1)])).await.unwrap();
@@ -358,7 +358,7 @@ async fn an_event_that_cannot_be_written_stops_all_but_a_revocation() {
 }
 
 #[test]
-fn without_a_runtime_the_store_is_unavailable() {
+fn no_runtime_means_unavailable() {
     let (_dir, path) = file();
     let store = RedbStore::open(&path).unwrap();
     let mut call = store.get(KeyId::from_u128(1));

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_tool_is_reported_in_one_line() {
+    fn each_missing_tool_is_one_line() {
         let mut out = Vec::new();
         assert!(!has_or_report(
             &[PRESENT, FAILING, ABSENT],
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_tool_fails_where_all_are_required() {
+    fn a_missing_required_tool_fails() {
         for tool in [FAILING, ABSENT] {
             let failed =
                 catch_unwind(|| has_or_report(&[PRESENT, tool], "it", true, &mut Vec::new()));

@@ -68,7 +68,7 @@ fn claims() -> Vec<Claim> {
 }
 
 #[test]
-fn every_claim_stands_there_and_names_tests_that_exist() {
+fn every_claim_has_existing_tests() {
     let claims = claims();
     assert!(!claims.is_empty());
     for Claim {

@@ -100,7 +100,7 @@ async fn the_old_keys_life_is_not_extended() {
 }
 
 #[tokio::test]
-async fn invalid_overlaps_change_nothing() {
+async fn invalid_rotations_change_nothing() {
     let fixture = Fixture::new().await;
     let start = fixture.now() + HOUR;
     let issued = fixture

@@ -14,7 +14,10 @@
 //!     let keys = KeyMiddleware::new(Edge::new(keyward).accept(KeyIn::bearer()));
 //!     move |app| {
 //!         app.service(keys.resource("/v1/projects").get(Requirement::scope(READ).filters("project"), projects))
-//!             .service(keys.resource("/v1/projects/{id}").get(Requirement::scope(READ).bind("project", path("id")), project))
+//!             .service(
+//!                 keys.resource("/v1/projects/{id}")
+//!                     .get(Requirement::scope(READ).bind("project", path("id")), project),
+//!             )
 //!             .service(
 //!                 keys.resource("/v1/editions/{id}")
 //!                     .get(Requirement::scope(READ).checked_by_handler("project"), edition)

@@ -19,7 +19,10 @@
 //!         .route(
 //!             "/v1/editions/{id}",
 //!             keys.get(Requirement::scope(READ).checked_by_handler("project"), edition)
-//!                 .merge(keys.post(Requirement::scope(WRITE).bind("project", lookup(path("id"), project_of)), submit)),
+//!                 .merge(keys.post(
+//!                     Requirement::scope(WRITE).bind("project", lookup(path("id"), project_of)),
+//!                     submit,
+//!                 )),
 //!         )
 //! }
 //!

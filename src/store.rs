@@ -125,7 +125,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// Errors and `Debug` of a backend must not show digests or documents.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `KeyStore`",
-    note = "use `MemoryStore`, `SqliteStore` (feature `sqlite`), or implement `KeyStore` as the guide `manual::writing_a_backend` shows"
+    note = "`MemoryStore` and `SqliteStore` (feature `sqlite`) are stores",
+    note = "the guide `keyward::manual::writing_a_backend` shows how to implement `KeyStore`"
 )]
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {

@@ -10,7 +10,8 @@ fn check(name: &str, body: &str) -> Output {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(folder.join("src")).unwrap();
     let manifest = format!(
-        "[package]\nname = \"{name}\"\nedition = \"2024\"\n[dependencies]\nkeyward = {{ path = {root:?} }}\n[workspace]\n"
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n\
+         [dependencies]\nkeyward = {{ path = {root:?} }}\n[workspace]\n"
     );
     std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     std::fs::write(folder.join("src/lib.rs"), body).unwrap();

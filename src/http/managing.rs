@@ -134,7 +134,8 @@ fn constant(code: &str) -> &'static str {
         "unreadable" => "What is stored cannot be read.",
         "unsupported" => "This cannot be done here.",
         "unfinished" => {
-            "All keys issued before then have ended, but not all are listed as revoked yet. Try again with that instant."
+            "All keys issued before then have ended, but not all are listed as revoked yet. Try again with that \
+             instant."
         }
         "outcome_unknown" => "It is not known whether this was done. Look before you try again.",
         _ => "This cannot be done now. Try again later.",

@@ -98,7 +98,10 @@ pub enum ManageError {
     #[error("the instant lies in the future")]
     InTheFuture,
     /// All keys issued before the instant have ended, but not all are stored as revoked, or removed, yet.
-    #[error("all keys issued before {} have ended, but not all are stored as revoked, or removed, yet", rfc3339(*before))]
+    #[error(
+        "all keys issued before {} have ended, but not all are stored as revoked, or removed, yet",
+        rfc3339(*before)
+    )]
     Unfinished {
         /// The instant with which to continue.
         before: OffsetDateTime,

@@ -26,7 +26,9 @@ use crate::store::CutoffScope;
 /// policy refuses them:
 /// ```
 /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
-/// use keyward::manager::{Actor, Ceiling, KeyQuery, ManageError, NewKey, Operation, Overlap, Policy, PolicyError, Ruling};
+/// use keyward::manager::{
+///     Actor, Ceiling, KeyQuery, ManageError, NewKey, Operation, Overlap, Policy, PolicyError, Ruling,
+/// };
 ///
 /// #[derive(Debug)]
 /// struct OwnKeysOnly;
@@ -65,7 +67,8 @@ use crate::store::CutoffScope;
 /// [`ManageError::Refused`]: super::ManageError::Refused
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Policy`",
-    note = "implement `Policy` to decide who may manage keys, or use `AllowAll` where your own code decides before it calls Keyward"
+    note = "implement `Policy` to decide who may manage keys",
+    note = "where your own code decides before it calls Keyward, use `AllowAll`"
 )]
 #[async_trait]
 pub trait Policy: Debug + Send + Sync + 'static {

@@ -297,7 +297,7 @@ impl Suite {
     fn forget(&self, fixture: &Fixture, position: u64) -> Option<Forgetting> {
         match &self.forget {
             Forget::Unknown => Some(Box::pin(std::future::ready(Err(Failure::new(
-                "not told how the feed forgets: `conformance!(…, forget: |guard, position| …)`, or `forgets_nothing`",
+                "say how the feed forgets: `conformance!(…, forget: |guard, position| …)`, or `forgets_nothing`",
             ))))),
             Forget::Never => None,
             Forget::By(forget) => Some(forget(&*fixture.guard, position)),

@@ -9,9 +9,9 @@
 //!
 //! | | reads | proves by | looks up | expiry | scope | revocation | limits |
 //! |---|---|---|---|---|---|---|---|
-//! | keyward | prefix, environment, id, secret, checksum | comparison in constant time with a stored value | by id | yes | yes | yes | no, or concurrent requests |
-//! | armature-auth | nothing | HMAC-SHA-256 of the whole text | by hash, in a store of the user's | yes | yes | yes | one fixed window |
-//! | jsonwebtoken | header and claims as JSON | signature: HMAC-SHA-256, or Ed25519 | no: the claims contain everything | yes | by hand | no | no |
+//! | keyward | five parts | a keyed tag, in constant time | by id | yes | yes | yes | no, or concurrency |
+//! | armature-auth | nothing | HMAC-SHA-256 of the whole text | by hash | yes | yes | yes | one fixed window |
+//! | jsonwebtoken | header and claims | HMAC-SHA-256 or Ed25519 | no: in the claims | yes | by hand | no | no |
 //! | prefixed-api-key | three parts | SHA-256 of the last | no | no | no | no | no |
 //! | by hand, by digest | nothing | SHA-256 of the whole text | by digest | yes | yes | yes | two |
 //! | by hand, by id | prefix, id, secret | SHA-256 of the secret | by id | yes | yes | yes | no, or two |

@@ -57,8 +57,9 @@ impl Printed<'_> {
     fn issuing(&self) -> Vec<Line> {
         let day = OffsetDateTime::now_utc().date();
         let day = day.saturating_add(Duration::days(90));
+        let scopes = r#"["read:workspace","read:editions","write:editions"]"#;
         let form = format!(
-            r#"{{"name":"Nightly sync","scopes":["read:workspace","read:editions","write:editions"],"projects":["p-1"],"expires_on":"{day}"}}"#
+            r#"{{"name":"Nightly sync","scopes":{scopes},"projects":["p-1"],"expires_on":"{day}"}}"#
         );
         vec![
             Line::new(

@@ -14,8 +14,8 @@ use crate::key::{Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, 
 /// The columns of a key, in this order; the last is the latest cutoff that binds it.
 macro_rules! columns {
     () => {
-        "id, tenant, owner, title, created_at, revoked_at, revoke_reason, revoked_position, expires_at, predecessor, lineage, \
-         digest, revision, schema, document, \
+        "id, tenant, owner, title, created_at, revoked_at, revoke_reason, revoked_position, expires_at, predecessor, \
+         lineage, digest, revision, schema, document, \
          (SELECT max(instant) FROM keyward_cutoffs \
           WHERE scope IN ('all', 'tenant ' || tenant, 'owner ' || tenant || ' ' || owner))"
     };
@@ -119,7 +119,8 @@ pub(super) fn revoke(connection: &Connection, key: &StoredKey) -> Result<(), Fau
         return Err(Fault::Unwritable("a revocation"));
     };
     let mut statement = connection.prepare_cached(
-        "UPDATE keyward_keys SET revoked_at = ?2, revoke_reason = ?3, revoked_position = ?4, revision = ?5 WHERE id = ?1",
+        "UPDATE keyward_keys SET revoked_at = ?2, revoke_reason = ?3, revoked_position = ?4, revision = ?5
+         WHERE id = ?1",
     )?;
     statement.execute(params![
         key.id.to_bytes(),

@@ -232,7 +232,8 @@ fn fill(path: &Path, pattern: KeyId, keys: i64) -> Outcome<()> {
             fresh (id, n) AS MATERIALIZED (SELECT randomblob(16), n FROM n)
         INSERT INTO keyward_keys
         SELECT fresh.id, tenant, owner, title, created_at - 400 * 86400000000 - n,
-            iif(n % 3 = 0, created_at - 399 * 86400000000, NULL), iif(n % 3 = 0, 'requested', NULL), iif(n % 3 = 0, 1, NULL),
+            iif(n % 3 = 0, created_at - 399 * 86400000000, NULL), iif(n % 3 = 0, 'requested', NULL),
+            iif(n % 3 = 0, 1, NULL),
             expires_at, NULL, fresh.id, digest, 1, schema, document
         FROM keyward_keys AS pattern, fresh WHERE pattern.id = ?1";
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000")?;

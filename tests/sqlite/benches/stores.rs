@@ -334,12 +334,13 @@ async fn main() -> Outcome<()> {
     let (sqlite, rusqlite) = (rusqlite::version(), rusqlite_version(&root));
     let text = format!(
         "# Stores\n\n\
-         What the stores take at a thousand, a hundred thousand and a million keys of one tenant, and how it grows from the first to \
-         the last. Written by `cargo bench -p sqlite_store --bench stores`.\n\n\
-         One call after another, on a runtime of {} threads, all sizes in turns: {} reads by random ids after as many to warm up, {} \
-         pages of each kind, {} commits of each. The file is on {}, under SQLite {sqlite} by way of rusqlite {rusqlite}, with its write-ahead log and \
-         `synchronous = FULL`: a commit waits for the disk, and its times are those of the disk, with whatever else uses it. It grows to {}. The page in the middle is the 10,000th of a million keys. \
-         `issue` and `revoke` are the manager's, with their events.\n\n\
+         Times of the stores at a thousand, a hundred thousand and a million keys of one tenant, and their growth from \
+         the first to the last. Written by `cargo bench -p sqlite_store --bench stores`.\n\n\
+         One call after another, on a runtime of {} threads, all sizes in turns: {} reads by random ids after as many \
+         to warm up, {} pages of each kind, {} commits of each. The file is on {}, under SQLite {sqlite} by way of \
+         rusqlite {rusqlite}, with its write-ahead log and `synchronous = FULL`: a commit waits for the disk, and its \
+         times are those of the disk, with everything else that uses it. It grows to {}. The page in the middle is the \
+         10,000th of a million keys. `issue` and `revoke` are the manager's, with their events.\n\n\
          ## In a SQLite file\n{}\n\
          A read is a few microseconds of SQLite and the way to another thread and back. What a node keeps in memory is \
          verified without it.\n\n\

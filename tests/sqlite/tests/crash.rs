@@ -208,8 +208,8 @@ fn a_kill_loses_nothing_acknowledged() {
         last = now;
     }
     println!(
-        "{} crashes in {:?}: {acknowledged} operations acknowledged; {silent} before the file was open, {unheard} between a \
-         commit and its answer, {torn} while a commit was being written",
+        "{} crashes in {:?}: {acknowledged} operations acknowledged; {silent} before the file was open, {unheard} \
+         between a commit and its answer, {torn} while a commit was being written",
         crashes(),
         begun.elapsed(),
     );
@@ -264,7 +264,8 @@ const DAMAGE: [(&str, &str); 15] = [
     ("DELETE FROM keyward_events WHERE number = 9", "event 9 is not there"),
     (
         "DELETE FROM keyward_events WHERE number = (SELECT events FROM keyward_meta);
-         UPDATE keyward_meta SET events = events - 1, head = (SELECT hash FROM keyward_events ORDER BY number DESC LIMIT 1)",
+         UPDATE keyward_meta SET events = events - 1,
+             head = (SELECT hash FROM keyward_events ORDER BY number DESC LIMIT 1)",
         "news",
     ),
     (
@@ -295,7 +296,8 @@ const DAMAGE: [(&str, &str); 15] = [
     ),
     (
         concat!(
-            "UPDATE keyward_keys SET document = CAST(json_set(CAST(document AS TEXT), '$.rotation', NULL) AS BLOB) WHERE ",
+            "UPDATE keyward_keys
+             SET document = CAST(json_set(CAST(document AS TEXT), '$.rotation', NULL) AS BLOB) WHERE ",
             one!("id IN (SELECT predecessor FROM keyward_keys)")
         ),
         "has a successor or has not",

@@ -47,7 +47,10 @@ pub(super) fn forget_owners(
     for row in feed.iter()? {
         let (place, news) = row?;
         let news = decode::<Changed>(WHAT, news.value())?;
-        let is_an_owners = matches!(&news, Changed::Cutoff { scope: CutoffScope::Owner { tenant: of, .. } } if of == tenant);
+        let is_an_owners = matches!(
+            &news,
+            Changed::Cutoff { scope: CutoffScope::Owner { tenant: of, .. } } if of == tenant
+        );
         if is_an_owners {
             of_owners.push(place.value());
         }

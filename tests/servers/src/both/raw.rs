@@ -40,7 +40,8 @@ async fn malformed_http_opens_nothing() {
             "PRI * HTTP/2.0".to_owned(),
             // Two lengths, of which one is wrong.
             format!(
-                "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\nAuthorization: Bearer {key}"
+                "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\
+                 Authorization: Bearer {key}"
             ),
             format!(
                 "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\nAuthorization: Bearer {key}"

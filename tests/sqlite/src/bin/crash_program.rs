@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
         }
         ["write", file, seed, operations] => write(file, seed.parse()?, operations.parse()?).await,
         ["delete", file, seed] => delete(file, Choices::new(seed.parse()?)).await,
-        _ => Err("crash_program open FILE | crash_program write FILE SEED OPERATIONS | crash_program delete FILE SEED".into()),
+        _ => Err("crash_program open FILE | write FILE SEED OPERATIONS | delete FILE SEED".into()),
     }
 }
 

@@ -20,6 +20,21 @@ const HAND_ON: Duration = Duration::from_secs(60);
 /// The assembled library, which provides the [`KeyManager`] and the [`Verifier`].
 ///
 /// It is cheap to clone.
+///
+/// ```
+/// use keyward::{Keyward, key::KeyFormat, manager::AllowAll, store::MemoryStore};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let keyward = Keyward::builder(MemoryStore::new())
+///     .format(KeyFormat::new("acme")?.environment("live")?)
+///     .policy(AllowAll) // decides who may manage keys; there is no default
+///     .open()
+///     .await?;
+/// tokio::spawn(keyward.background()); // once per process
+/// let (manager, verifier) = (keyward.manager(), keyward.verifier());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Keyward {
     manager: KeyManager,

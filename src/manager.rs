@@ -93,6 +93,21 @@ use crate::random::RandomSource;
 use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
 
 /// Issues, changes and ends keys. Cheap to clone.
+///
+/// ```
+/// use keyward::key::{Access, RevokeReason, TenantId};
+/// use keyward::manager::{Actor, KeyManager, NewKey};
+///
+/// # async fn f(manager: &KeyManager) -> Result<(), Box<dyn std::error::Error>> {
+/// let (actor, tenant) = (Actor::system("setup"), TenantId::new("acme-inc")?);
+/// let new = NewKey::new(tenant.clone(), "Power BI dashboard", Access::Full);
+/// let issued = manager.issue(&actor, new).await?;
+/// println!("{}", issued.api_key().expose()); // shown once
+///
+/// manager.revoke(&actor, &tenant, issued.record().id(), RevokeReason::Requested).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct KeyManager {
     parts: Arc<ManagerParts>,

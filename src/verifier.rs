@@ -88,6 +88,24 @@ const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 /// Decides whether requests are admitted.
 ///
 /// Clones are cheap and share their state.
+///
+/// ```
+/// use keyward::key::PresentedKey;
+/// use keyward::scope;
+/// use keyward::verifier::{Attempt, Requirement, Verifier};
+///
+/// # async fn f(verifier: &Verifier, text: &str) {
+/// let requirement = Requirement::scope(scope!("read:editions"));
+/// let attempt = Attempt::new(PresentedKey::text(text), &requirement);
+/// match verifier.verify(&attempt).await {
+///     Ok(admitted) => println!("200, for {}", admitted.grant().title()),
+///     Err(denial) => {
+///         eprintln!("{}", denial.reason()); // for the operator
+///         println!("{} {denial}", denial.class().status()); // for the caller
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Verifier {
     core: Arc<Core>,

@@ -1,7 +1,5 @@
 //! Connects a framework to the verifier: takes the head of a request and returns an admission or a rejection.
 
-mod rejecting;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +33,19 @@ pub struct Head<'a, H: ?Sized> {
 /// Reads credentials from requests, asks the [`Verifier`] and answers as the standards require.
 ///
 /// An edge accepts no credential until [`accept`](Self::accept) names a form.
+///
+/// ```
+/// use keyward::Keyward;
+/// use keyward::http::{Edge, KeyIn, KeyInError};
+///
+/// fn edge(keyward: &Keyward) -> Result<Edge, KeyInError> {
+///     let edge = Edge::new(keyward)
+///         .accept(KeyIn::bearer())
+///         .accept(KeyIn::header("X-API-Key")?);
+///     // For the operator's log: the reason, and what the caller probably meant.
+///     Ok(edge.observe(|event| eprintln!("{} {:?}", event.reason, event.near_misses)))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Edge {
     verifier: Verifier,
@@ -466,6 +477,9 @@ pub(crate) enum Decision<T, P> {
 
 /// An edge's decision on a request. If pending, it has the credential and the origin.
 type EdgeDecision<'a> = Decision<Result<Admission, Box<Rejection>>, (Found<'a>, Origin)>;
+
+// Below `impl Edge`, so that the page of `Edge` begins with its constructor.
+mod rejecting;
 
 impl<H: ?Sized> fmt::Debug for Head<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

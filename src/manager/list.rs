@@ -12,6 +12,9 @@ use crate::store::{ListPosition, ListQuery, Page, StoreError, Usage};
 /// conditions that the store cannot check may leave no keys of many pages. The list then continues at its cursor.
 const MAX_READS: u32 = 64;
 
+/// Number of keys of a page after which other tasks run: decoding them takes some ten microseconds.
+const KEYS_AT_ONCE: usize = 4;
+
 impl KeyManager {
     /// Lists a page of a tenant's keys, each with its usage.
     ///
@@ -69,6 +72,7 @@ impl KeyManager {
             let usage = self.usage_of(query, &page.items).await?;
             let read = page.items.len();
             for (index, (stored, usage)) in page.items.into_iter().zip(usage).enumerate() {
+                give_way(index).await;
                 let position = ListPosition::of(&stored);
                 list.take(self, query, stored, usage, now)?;
                 if list.length() >= query.page_size() {
@@ -111,6 +115,13 @@ impl KeyManager {
             Err(error) if query.asks_for_usage() => Err(error.into()),
             Ok(None) | Err(_) => Ok(vec![None; ids.len()]),
         }
+    }
+}
+
+/// Lets other tasks run after every few keys of a page, which may have a thousand.
+pub(super) async fn give_way(index: usize) {
+    if index % KEYS_AT_ONCE == KEYS_AT_ONCE - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::amend::{AMEND_TRIES, Amendment, differences};
+use super::list::give_way;
 use super::restriction::{Bound, Cut, Restriction};
 use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
 use crate::audit::EventAction;
@@ -83,9 +84,14 @@ impl KeyManager {
             return Err(StoreError::Corrupt(cause.into()).into());
         }
         let place = page.next.or(page.items.last().map(ListPosition::of));
+        let mut restrictions = Vec::with_capacity(page.items.len());
+        for (index, key) in page.items.into_iter().enumerate() {
+            give_way(index).await;
+            restrictions.push(Restriction::of(key));
+        }
         Ok(RestrictionPage {
             next: place.map(|place| listed.cursor(place)).or(after),
-            restrictions: page.items.into_iter().map(Restriction::of).collect(),
+            restrictions,
             has_more: page.next.is_some(),
         })
     }

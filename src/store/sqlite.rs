@@ -217,9 +217,9 @@ impl SqliteOptions {
         Ok(SqliteStore {
             shared: Arc::new(Shared {
                 identity: file.identity()?,
-                lookups: Readers::new(file.clone(), self.readers),
-                feed: Readers::new(file.clone(), 1),
-                lists: Readers::new(file.clone(), LISTS),
+                lookups: Readers::new(file.clone(), File::reader, self.readers),
+                feed: Readers::new(file.clone(), File::reader, 1),
+                lists: Readers::new(file.clone(), File::list_reader, LISTS),
                 list_turns: Turns::default(),
                 commit_turns: Turns::default(),
                 file,

@@ -18,6 +18,9 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_create.sql")];
 /// Number of statements that each connection keeps prepared: all that the backend uses, and lists with filters.
 const STATEMENTS: usize = 64;
 
+/// Instructions of SQLite's virtual machine after which a list gives way to other threads: some 20 µs.
+const STEPS_AT_ONCE: i32 = 1_000;
+
 /// The file, and the way to open it.
 #[derive(Debug, Clone)]
 pub(super) struct File {
@@ -55,6 +58,20 @@ impl File {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         configure_reader(&connection)?;
         check_journal(&connection)?;
+        Ok(connection)
+    }
+
+    /// Opens a connection that reads lists, events and usage. Between steps of a statement it lets other threads run: a
+    /// thread that reads one key for a verification otherwise waits until the scheduler takes the processor away.
+    pub(super) fn list_reader(&self) -> Result<Connection, Fault> {
+        let mut connection = self.reader()?;
+        let give_way = || {
+            thread::yield_now();
+            false
+        };
+        // Versions of rusqlite differ in whether this takes `&mut`, and in what it returns.
+        let changed = &mut connection;
+        let _ = changed.progress_handler(STEPS_AT_ONCE, Some(give_way));
         Ok(connection)
     }
 

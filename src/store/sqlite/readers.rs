@@ -11,14 +11,20 @@ use super::fault::Fault;
 /// A bounded number of connections, opened when they are first needed.
 pub(super) struct Readers {
     file: File,
+    open: fn(&File) -> Result<Connection, Fault>,
     turns: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(file: File, most: usize) -> Self {
+    pub(super) fn new(
+        file: File,
+        open: fn(&File) -> Result<Connection, Fault>,
+        most: usize,
+    ) -> Self {
         Self {
             file,
+            open,
             turns: Arc::new(Semaphore::new(most)),
             idle: Mutex::default(),
         }
@@ -43,7 +49,7 @@ impl Readers {
         let mut connection = match next {
             Some(connection) => connection,
             None => {
-                let opened = self.file.reader()?;
+                let opened = (self.open)(&self.file)?;
                 check_file()?;
                 opened
             }

@@ -71,6 +71,9 @@ impl SealedEvent {
 }
 
 /// Checks that these events follow the head and each other, and returns the head after them.
+///
+/// # Errors
+/// [`ChainBreak`] names the first event that does not fit.
 pub fn verify_chain<'a>(
     from: ChainHead,
     events: impl IntoIterator<Item = &'a SealedEvent>,

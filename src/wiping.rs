@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 /// XOR mask of the search pattern, so that a search does not find its own pattern.
 const MASK: u8 = 0x55;
@@ -12,11 +13,16 @@ const MASK: u8 = 0x55;
 /// Number of copies to make and drop: the allocator overwrites at most a few of those that are not wiped.
 const COPIES: usize = 32;
 
+/// Held during a search: another search at the same time has parts of the memory in its buffer, with their secrets.
+static SEARCHING: Mutex<()> = Mutex::new(());
+
 /// Checks that the values which `make` builds from a secret of letters and digits wipe it when dropped.
 ///
 /// # Panics
 /// If the values do not hold the secret, or if the secret is still in memory after they were dropped.
 pub(crate) fn leaves_no_trace<T>(make: impl Fn(&str) -> T) {
+    // It guards no data that a panic could leave inconsistent.
+    let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
     static DRAWN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let drawn = DRAWN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let process = std::process::id();

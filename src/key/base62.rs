@@ -81,9 +81,12 @@ pub(super) fn are_digits(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk() else {
         return bytes.iter().all(|byte| is_digit(*byte));
     };
-    let words = bytes.chunks_exact(8).filter_map(|word| word.first_chunk());
-    let all = words.fold(HIGH_BITS, |all, word| all & digits_of(*word));
-    all & digits_of(*last) == HIGH_BITS
+    let (mut all, mut rest) = (digits_of(*last), bytes);
+    while let Some((word, after)) = rest.split_first_chunk() {
+        all &= digits_of(*word);
+        rest = after;
+    }
+    all & HIGH_BITS == HIGH_BITS
 }
 
 const ONES: u64 = u64::MAX / 255;

@@ -41,14 +41,18 @@ pub(crate) fn leaves_no_trace<T>(make: impl Fn(&str) -> T) {
 
 /// Returns the addresses of these bytes in writable memory.
 fn places(masked: &[u8]) -> HashSet<u64> {
-    const STEP: usize = 1 << 16;
+    const STEP: u64 = 1 << 16;
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let memory = File::open("/proc/self/mem").unwrap();
     let mut found = HashSet::new();
     // Skip this thread's stack: no owner can wipe the copies that calls leave there.
     let stack = u64::try_from((&raw const found).addr()).unwrap();
     let stack = stack.saturating_sub(1 << 18)..stack + (1 << 16);
-    let mut bytes = vec![0; STEP + masked.len()];
+    let mut bytes = vec![0; usize::try_from(STEP).unwrap() + masked.len()];
+    // Skip the buffer: while its own part of the memory is read into it, it holds copies of what was read before.
+    let buffer = u64::try_from(bytes.as_ptr().addr()).unwrap();
+    let length = u64::try_from(bytes.len()).unwrap();
+    let buffer = buffer.saturating_sub(length - STEP)..buffer + length;
     for line in maps.lines() {
         let mut fields = line.split_whitespace();
         let (Some(range), Some("rw-p")) = (fields.next(), fields.next()) else {
@@ -58,7 +62,6 @@ fn places(masked: &[u8]) -> HashSet<u64> {
         let end = u64::from_str_radix(end, 16).unwrap();
         let mut at = u64::from_str_radix(start, 16).unwrap();
         while at < end {
-            // Clear the buffer, or the search would find its own copy of the bytes.
             bytes.fill(0);
             // Memory that was freed meanwhile cannot be read.
             let read = memory.read_at(&mut bytes, at).unwrap_or(0);
@@ -75,12 +78,12 @@ fn places(masked: &[u8]) -> HashSet<u64> {
                         .all(|(byte, masked)| byte ^ MASK == *masked)
                 {
                     let place = at + u64::try_from(offset).unwrap();
-                    if !stack.contains(&place) {
+                    if !stack.contains(&place) && !buffer.contains(&place) {
                         found.insert(place);
                     }
                 }
             }
-            at += u64::try_from(STEP).unwrap();
+            at += STEP;
         }
     }
     bytes.fill(0);

@@ -12,8 +12,8 @@ use crate::store::{ListPosition, ListQuery, Page, StoreError, Usage};
 /// conditions that the store cannot check may leave no keys of many pages. The list then continues at its cursor.
 const MAX_READS: u32 = 64;
 
-/// Number of keys of a page after which other tasks run: decoding them takes some ten microseconds.
-const KEYS_AT_ONCE: usize = 4;
+/// Number of keys of a page after which other tasks run: decoding them takes some tens of microseconds.
+const KEYS_AT_ONCE: usize = 16;
 
 impl KeyManager {
     /// Lists a page of a tenant's keys, each with its usage.

@@ -103,11 +103,13 @@ fn every_claim_has_existing_tests() {
 /// What must be shown: the paragraphs which say what holds.
 fn to_be_shown() -> Vec<(&'static str, String)> {
     let (guide, security) = (read("src/manual/management.md"), read("SECURITY.md"));
+    let readme = read("README.md");
     let section = |file, text: &str, begin: &str, end: &str| {
         let (_, section) = text.split_once(begin).unwrap();
         (file, section.split_once(end).unwrap().0.to_owned())
     };
     let mut all = vec![
+        section("README.md", &readme, "## Security\n", "\n\n["),
         section(
             "src/manual/management.md",
             &guide,

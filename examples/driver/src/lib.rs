@@ -12,10 +12,12 @@
 )]
 
 mod client;
+mod hello;
 mod lines;
 mod server;
 
 pub use client::{Client, Reply, office};
+pub use hello::hello;
 pub use lines::{Ran, Wanted};
 pub use server::Server;
 pub use test_support::{BASH, CURL, REQUESTS, has};

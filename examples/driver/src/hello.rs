@@ -1,0 +1,61 @@
+//! The programs to copy: keys are issued and revoked beside the server that they are for.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Client;
+
+/// Longer than anything takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Issues a key with this program, uses it at this program as a server, and revokes it.
+pub fn hello(program: &str) {
+    let folder = TempDir::new().unwrap();
+    let call = |arguments: &[&str]| command(program, folder.path(), arguments);
+    let run = |arguments: &[&str]| -> Output { call(arguments).output().unwrap() };
+
+    let printed = String::from_utf8(run(&["issue", "Power BI"]).stdout).unwrap();
+    let (id, key) = printed.trim().split_once('\n').unwrap();
+
+    let mut serve = call(&["serve", "127.0.0.1:0"]);
+    let mut server = Running(serve.stdout(Stdio::piped()).spawn().unwrap());
+    let mut printed = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    let client = Client::new(&printed.next().unwrap().unwrap(), None);
+    let bearer = client.with("Authorization", &format!("Bearer {key}"));
+
+    let reply = bearer.get("/hello");
+    assert_eq!((reply.status, reply.text("")), (200, "Hello, Power BI!"));
+    assert_eq!(client.get("/hello").status, 401);
+    // The operator hears of it.
+    assert!(printed.next().unwrap().unwrap().starts_with("refused: "));
+
+    assert!(run(&["revoke", id]).status.success());
+    let begun = Instant::now();
+    while bearer.get("/hello").status != 401 {
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!run(&["revoke", id]).status.success());
+    assert!(!run(&["serve"]).status.success());
+}
+
+fn command(program: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).args(arguments);
+    command
+}
+
+/// Killed, by its id, when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -6,9 +6,8 @@
 //! format contains a comma, so a comma means two keys. A key of another system that does contain one can be sent only
 //! in Basic or in a query.
 
-use std::borrow::Cow;
-
 use base64ct::{Base64, Encoding};
+use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use super::key_in::{AuthScheme, KeyIn, Location};
@@ -173,7 +172,7 @@ fn user_and_password(encoded: &[u8]) -> Found<'static> {
 
 /// Finds the parameter of this name in a query.
 fn parameter(query: &str, name: &str) -> Found<'static> {
-    let mut values = parameters(query).filter(|(other, _)| other == name);
+    let mut values = parameters(query).filter(|(other, _)| is_named(other, name));
     match (values.next(), values.next()) {
         (None, _) => Found::Nothing,
         (Some((_, value)), None) => Found::Decoded(decoded(value), None),
@@ -181,48 +180,42 @@ fn parameter(query: &str, name: &str) -> Found<'static> {
     }
 }
 
-/// Splits a query into its parameters (the URL Standard's `application/x-www-form-urlencoded`), with values as written.
-pub(super) fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+/// Splits a query into its parameters (the URL Standard's `application/x-www-form-urlencoded`): names and values, as
+/// written.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let name = form_urlencoded::parse(name.as_bytes()).next();
-        (name.map_or_else(Default::default, |(name, _)| name), value)
-    })
+    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
 }
 
-/// Decodes the value of a parameter. It may be a secret: the buffer is wiped, and is large enough never to be moved.
-pub(super) fn decoded(value: &str) -> Zeroizing<Vec<u8>> {
-    let mut decoded = Zeroizing::new(Vec::with_capacity(value.len()));
-    let mut rest = value.as_bytes();
-    while let [first, after @ ..] = rest {
-        let escaped = match (first, after) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-            _ => None,
-        };
-        let (byte, length) = match escaped {
-            Some((high, low)) => (16 * high + low, 3),
-            None if *first == b'+' => (b' ', 1),
-            None => (*first, 1),
-        };
-        decoded.push(byte);
-        rest = rest.get(length..).unwrap_or_default();
+/// Decodes the name or the value of a parameter. Either may hold a secret: the buffer is wiped, and is large enough
+/// never to be moved.
+pub(super) fn decoded(written: &str) -> Zeroizing<Vec<u8>> {
+    let mut decoded = Zeroizing::new(Vec::with_capacity(written.len()));
+    for (index, piece) in written.split('+').enumerate() {
+        if index > 0 {
+            decoded.push(b' ');
+        }
+        decoded.extend(percent_decode_str(piece));
     }
     decoded
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16)?.try_into().ok()
+fn is_named(written: &str, name: &str) -> bool {
+    if written.contains(['%', '+']) {
+        **decoded(written) == *name.as_bytes()
+    } else {
+        written == name
+    }
 }
 
 /// Removes the parameters that keys are accepted in from a query. `None` if the query has no such parameter. The
 /// remaining parameters are unchanged.
 pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String> {
     let is_credential = |part: &&str| {
-        let name = parameters(part).next().unwrap_or_default().0;
+        let (written, _) = parameters(part).next().unwrap_or_default();
         forms
             .iter()
-            .any(|form| matches!(&form.0, Location::Query(known) if **known == *name))
+            .any(|form| matches!(&form.0, Location::Query(name) if is_named(written, name)))
     };
     let (taken, kept): (Vec<_>, Vec<_>) = query.split('&').partition(is_credential);
     (!taken.is_empty()).then(|| kept.join("&"))
@@ -279,9 +272,8 @@ mod tests {
         let mut runner = proptest::test_runner::TestRunner::default();
         let tried = runner.run(&queries, |query| {
             let ours = parameters(&query).map(|(name, value)| {
-                let value = decoded(value);
-                let value = String::from_utf8_lossy(&value).into_owned();
-                (name.into_owned(), value)
+                let text = |written| String::from_utf8_lossy(&decoded(written)).into_owned();
+                (text(name), text(value))
             });
             let theirs = form_urlencoded::parse(query.as_bytes()).into_owned();
             proptest::prop_assert!(ours.eq(theirs));
@@ -341,6 +333,20 @@ mod tests {
             let broken = format!("{}!", basic("user", secret));
             let broken = user_and_password(broken.as_bytes());
             assert!(matches!(broken, Found::Undecodable));
+            own
+        });
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn decoded_names_are_wiped() {
+        use crate::wiping::leaves_no_trace;
+
+        leaves_no_trace(|secret| {
+            let own = Zeroizing::new(secret.to_owned());
+            // Longer than what is made after it, which could take its place in memory.
+            let name = format!("{}{}", "x".repeat(2_000), escaped(secret));
+            assert!(matches!(parameter(&name, "key"), Found::Nothing));
             own
         });
     }

@@ -134,7 +134,7 @@ pub(super) fn find<H: HeaderSource + ?Sized>(
     let in_query = parameters(query)
         .filter(|(_, value)| looks_like_key(&decoded(value)))
         .map(|(name, _)| NearMiss::InQuery {
-            parameter: shown(&name),
+            parameter: shown(&String::from_utf8_lossy(&decoded(name))),
         });
     let room = MOST_FOUND - found.len();
     found.extend(in_query.take(room));

@@ -1,5 +1,8 @@
 //! Lists page by page: conditions that leave little of a page, and keys that come and go meanwhile.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use keyward::key::{KeyId, KeyRecord, KeyStatus};
@@ -242,4 +245,25 @@ async fn a_cursor_fits_its_own_list_only() {
     ] {
         assert_eq!(other.after(cursor), Err(PageCursorError::OtherQuery));
     }
+}
+
+/// How often a future lets others run before it is done.
+fn pauses<T>(future: impl Future<Output = T>) -> usize {
+    let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    let polls = std::iter::repeat_with(|| future.as_mut().poll(&mut context));
+    polls.take_while(|poll| poll.is_pending()).count()
+}
+
+#[tokio::test]
+async fn long_pages_let_other_tasks_run() {
+    const KEYS: usize = 200;
+    let fixture = Fixture::new().await;
+    for _ in 0..KEYS {
+        fixture.issue("a key").await;
+    }
+    let (manager, actor, tenant) = (fixture.manager(), system(), tenant());
+    let query = all().limit(u16::try_from(KEYS).unwrap());
+    assert!(pauses(manager.list(&actor, &query)) >= KEYS / 20);
+    let export = manager.export_restrictions(&actor, &tenant, None);
+    assert!(pauses(export) >= KEYS / 20);
 }

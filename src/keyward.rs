@@ -356,7 +356,7 @@ pub enum OpenError {
     #[error("no key format was given")]
     NoFormat,
     /// No policy was given: call [`Builder::policy`].
-    #[error("no policy was given: who may manage keys must be said")]
+    #[error("no policy was given; a policy decides who may manage keys")]
     NoPolicy,
     /// A clock or random source for tests was given, and the format accepts keys of this real environment.
     ///

@@ -27,7 +27,7 @@ pub trait RandomSource: Debug + Send + Sync + 'static {
 
 /// A failure of a random source.
 #[derive(Debug, thiserror::Error)]
-#[error("no random bytes can be had")]
+#[error("the random source failed")]
 pub struct RandomError {
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,

@@ -98,12 +98,12 @@ impl fmt::Display for RejectionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
-            Self::NotFound => f.write_str("what the request names does not exist"),
+            Self::NotFound => f.write_str("the requested resource does not exist"),
             Self::LookupFailed(error) => {
-                write!(f, "looking up what the request names failed: {error}")
+                write!(f, "looking up the requested resource failed: {error}")
             }
-            Self::RequestTooLarge => f.write_str("the request is longer than it may be"),
-            Self::ResponseTooLarge => f.write_str("the response is longer than it may be"),
+            Self::RequestTooLarge => f.write_str("the request body exceeds its limit"),
+            Self::ResponseTooLarge => f.write_str("the response body exceeds its limit"),
             Self::Unchecked { kind } => {
                 write!(
                     f,

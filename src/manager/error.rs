@@ -65,7 +65,7 @@ pub enum ManageError {
         id: KeyId,
     },
     /// The id of the key to import belongs to another key.
-    #[error("the id {id} is another key's")]
+    #[error("the id {id} belongs to another key")]
     IdTaken {
         /// The id, which another key already has.
         id: KeyId,
@@ -74,7 +74,7 @@ pub enum ManageError {
     #[error(transparent)]
     Import(#[from] ImportError),
     /// A kill switch that was thrown meanwhile has ended everything issued at that instant. Try again.
-    #[error("a cutoff has ended all that was issued at that instant")]
+    #[error("a cutoff ends all keys issued at that instant")]
     CutOff,
     /// A kill switch was thrown at an instant that this node's clock has not reached: a key issued now would have
     /// ended. One of the two clocks is wrong. If this node's clock is behind, correct it and wait until it has reached
@@ -95,7 +95,7 @@ pub enum ManageError {
     )]
     WouldRevive,
     /// The instant lies in the future.
-    #[error("the instant lies in the future")]
+    #[error("the instant is in the future")]
     InTheFuture,
     /// All keys issued before the instant have ended, but not all are stored as revoked, or removed, yet.
     #[error(
@@ -123,10 +123,12 @@ pub enum ManageError {
     /// The tenant has reached its limit of keys. Keys that have expired, or that a kill switch or a rotation has
     /// ended, count until they are revoked: [`revoke_all`](super::KeyManager::revoke_all) revokes them after a kill
     /// switch.
-    #[error("the tenant has as many keys as it may have; ended ones count until they are revoked")]
+    #[error(
+        "the tenant has reached its maximum number of keys; keys that have ended count until they are revoked"
+    )]
     TenantFull,
     /// All generated key ids already existed: the random source repeats itself. Nothing was issued.
-    #[error("the key ids drawn all exist; the random source repeats itself")]
+    #[error("all generated key ids exist already; the random source repeats itself")]
     IdCollision,
     /// The random source failed. Nothing was issued.
     #[error(transparent)]
@@ -162,10 +164,10 @@ pub enum InvalidKey {
     #[error("the scope `{0}` is not declared")]
     UndeclaredScope(Scope),
     /// The tenant's rules do not allow this access.
-    #[error("the tenant's rules bar this access")]
+    #[error("the tenant's rules do not allow this access")]
     AccessBarred,
     /// The key's lifetime exceeds the maximum of the tenant's rules.
-    #[error("the tenant's rules want keys to expire sooner")]
+    #[error("the tenant's rules require an earlier expiry")]
     LifetimeTooLong,
     /// The format has no such environment.
     #[error(transparent)]
@@ -181,7 +183,7 @@ pub enum InvalidKey {
     #[error("the key would expire before it becomes valid")]
     NeverValid,
     /// An instant lies outside the years 0000 to 9999.
-    #[error("an instant lies outside the years 0000 to 9999")]
+    #[error("an instant is outside the years 0000 to 9999")]
     Instant,
     /// Two quotas have the same name.
     #[error("two quotas are named `{0}`")]

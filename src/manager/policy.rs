@@ -305,7 +305,7 @@ impl<'a> Operation<'a> {
 
 /// The policy could not decide.
 #[derive(Debug, thiserror::Error)]
-#[error("the policy cannot tell")]
+#[error("the policy failed to decide")]
 pub struct PolicyError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl PolicyError {

@@ -13,7 +13,7 @@ pub enum StoreError {
     #[error("a key with this id exists")]
     AlreadyExists,
     /// The key is not at the expected revision, or no longer exists.
-    #[error("the key was changed by somebody else")]
+    #[error("the key was changed concurrently")]
     Conflict,
     /// A precondition does not hold.
     #[error("a precondition does not hold")]
@@ -25,12 +25,12 @@ pub enum StoreError {
     #[error("the store does not support this")]
     Unsupported,
     /// It is unknown whether the commit took place. Retry with the same change id.
-    #[error("it is not known whether the commit took place")]
+    #[error("the outcome of the commit is unknown")]
     Indeterminate(#[source] Source),
     /// The store cannot be reached, or is too busy.
     #[error("the store is unavailable")]
     Unavailable(#[source] Source),
     /// The stored data cannot be read.
-    #[error("what is stored cannot be read")]
+    #[error("the stored data cannot be read")]
     Corrupt(#[source] Source),
 }

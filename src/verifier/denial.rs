@@ -28,7 +28,7 @@ pub struct Denial {
 /// It is exhaustive: a host application handles each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DenialClass {
-    /// The request is malformed: more than one credential came.
+    /// The request is malformed: more than one credential was presented.
     BadRequest,
     /// No credential came, or the one that came is refused.
     Unauthenticated,
@@ -109,10 +109,10 @@ impl std::error::Error for Denial {}
 #[non_exhaustive]
 pub enum DenialReason {
     /// No credential came.
-    #[error("no credential came")]
+    #[error("no credential was presented")]
     NoCredential,
     /// More than one credential came.
-    #[error("more than one credential came")]
+    #[error("more than one credential was presented")]
     SeveralCredentials,
     /// The credential is no key of this format.
     #[error(transparent)]
@@ -121,7 +121,7 @@ pub enum DenialReason {
     #[error("there is no key with this id")]
     UnknownKey,
     /// The key exists, and the secret is not its secret.
-    #[error("the secret is not the key's")]
+    #[error("the secret is wrong")]
     WrongSecret,
     /// The key belongs to another environment than its text names, than the request addresses, or than this verifier
     /// accepts.
@@ -146,7 +146,7 @@ pub enum DenialReason {
     #[error("the key was issued before a cutoff")]
     CutOff,
     /// The key's successor has replaced it.
-    #[error("the key's successor has taken its place")]
+    #[error("the key was replaced by its successor")]
     Superseded,
     /// The key is suspended.
     #[error("the key is suspended")]
@@ -181,7 +181,7 @@ pub enum DenialReason {
         kind: Arc<str>,
     },
     /// The request names more than [`Attempt::MAX_RESOURCES`](super::Attempt::MAX_RESOURCES) resources.
-    #[error("the request names more resources than are looked at")]
+    #[error("the request names too many resources to check")]
     TooManyResources,
     /// The route settles a kind of resource by the request, and the request names no resource of that kind.
     #[error("the route is not bound to a `{kind}`")]
@@ -196,7 +196,7 @@ pub enum DenialReason {
         kind: Arc<str>,
     },
     /// The key has as many requests in flight as it may have.
-    #[error("as many of the key's requests are in flight as it may have")]
+    #[error("the key has its maximum number of requests in flight")]
     TooManyInFlight,
     /// The store failed.
     #[error(transparent)]
@@ -214,7 +214,7 @@ pub enum DenialReason {
     #[error("the cached record is stale and could not be read again in time")]
     StaleCache,
     /// The clock is earlier than the key's issue, and cannot show whether the key has expired.
-    #[error("the clock stands before the key was issued")]
+    #[error("the clock is earlier than the instant at which the key was issued")]
     ClockBehind,
 }
 

@@ -65,7 +65,7 @@ async fn only_the_operator_sees_a_near_miss() {
         let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
         assert_eq!(
             (&*reason, near_misses),
-            ("no credential came", vec![expected]),
+            ("no credential was presented", vec![expected]),
             "{name}"
         );
     }

@@ -301,11 +301,11 @@ async fn late_refusals_name_client_and_key() {
 
     let refused = edge.reject_request(&tls, RejectionReason::NotFound, Some(&grant));
     assert_eq!(refused.answer().status, 404);
-    assert_eq!(last(), of("what the request names does not exist"));
+    assert_eq!(last(), of("the requested resource does not exist"));
     let _ = edge.reject_request(&tls, RejectionReason::RequestTooLarge, None);
-    let reason = "the request is longer than it may be".to_owned();
+    let reason = "the request body exceeds its limit".to_owned();
     assert_eq!(last(), (reason, client(), None, false));
     let _ = edge.reject(RejectionReason::ResponseTooLarge, Some(&grant));
-    let reason = "the response is longer than it may be".to_owned();
+    let reason = "the response body exceeds its limit".to_owned();
     assert_eq!(last(), (reason, None, Some(id), true));
 }

@@ -16,7 +16,7 @@ pub enum BodyCut {
     #[error("the API key has ended")]
     KeyEnded,
     /// The response exceeded the maximum.
-    #[error("the response is longer than it may be")]
+    #[error("the response body exceeds its limit")]
     TooLong,
     /// The client did not read for longer than the stall timeout.
     #[error("the client stopped reading for too long")]

@@ -31,10 +31,10 @@ pub(super) enum Fault {
     #[error("{0} cannot be written")]
     Unwritable(&'static str),
     /// The file is not the one that was opened.
-    #[error("the file at this path is not the one that was opened; restart to use it")]
+    #[error("the file at this path was replaced after it was opened; restart to use it")]
     Replaced,
     /// The file must exist and hold Keyward's tables, and does not.
-    #[error("there are no keys in this file, and there are to be some")]
+    #[error("the file contains no keys, and is required to")]
     Absent,
     /// The file says that code of this version must no longer use it.
     #[error("the file's schema {0} is too new for this version")]
@@ -54,7 +54,7 @@ pub(super) enum Fault {
     #[error("the write-ahead log is in use; try again")]
     LogInUse,
     /// The work was given up before it began.
-    #[error("there was no thread for it in time")]
+    #[error("no thread was free in time")]
     Late,
     /// The operating system failed.
     #[error(transparent)]

@@ -83,7 +83,7 @@ fn b7_size_caps_of_responses() {
     );
     let told = product.server.stop_and_read_log();
     assert!(
-        told.contains("the response is longer than it may be"),
+        told.contains("the response body exceeds its limit"),
         "{told}"
     );
 }

@@ -226,10 +226,10 @@ async fn report_only_lets_refusals_through() {
         let restricted = site.restricted().await;
         let ask = || Ask::of("GET /echo");
         for (ask, reason) in [
-            (ask(), "no credential came"),
+            (ask(), "no credential was presented"),
             (
                 ask().with(&site.key).with(&site.key),
-                "more than one credential came",
+                "more than one credential was presented",
             ),
             (
                 ask().with(&restricted),
@@ -241,7 +241,7 @@ async fn report_only_lets_refusals_through() {
             assert_eq!((reply.status, lines[3]), (200, "nobody"), "{served:?}");
             // It goes on as it came: the application may still have an authentication of its own.
             let bears = lines[2].contains("authorization");
-            assert_eq!(bears, reason != "no credential came", "{lines:?}");
+            assert_eq!(bears, reason != "no credential was presented", "{lines:?}");
             assert_eq!(site.told(), [reason], "{served:?}");
             assert_eq!(reply.header("cache-control"), None);
         }
@@ -262,15 +262,15 @@ async fn refusals_are_reported_with_the_key() {
     let asks = |site: &Site| {
         let too_long = Ask::of("POST /upload").body(Sent::Whole("0123456789x"));
         [
-            (too_long, "the request is longer than it may be", true),
+            (too_long, "the request body exceeds its limit", true),
             (
                 Ask::of("POST /editions/none"),
-                "what the request names does not exist",
+                "the requested resource does not exist",
                 true,
             ),
             (
                 Ask::of("POST /editions/e-broken"),
-                "looking up what the request names failed: the database is away",
+                "looking up the requested resource failed: the database is away",
                 true,
             ),
             (
@@ -280,12 +280,12 @@ async fn refusals_are_reported_with_the_key() {
             ),
             (
                 Ask::of("GET /short/known"),
-                "the response is longer than it may be",
+                "the response body exceeds its limit",
                 false,
             ),
             (
                 Ask::of("GET /short/streamed"),
-                "the response is longer than it may be",
+                "the response body exceeds its limit",
                 false,
             ),
         ]

@@ -203,11 +203,11 @@ async fn oversized_responses_are_not_sent() {
         assert_eq!(known.status, 500, "{served:?}");
         assert!(!known.body.contains("01234"), "{}", known.body);
         assert_eq!(known.headers("cache-control"), ["no-store"]);
-        assert_eq!(site.told(), ["the response is longer than it may be"]);
+        assert_eq!(site.told(), ["the response body exceeds its limit"]);
 
         let streamed = site.get("GET /short/streamed", &site.key).await;
         assert!(streamed.is_cut, "{served:?} {streamed:?}");
         assert!(!streamed.body.contains('x'), "{served:?} {streamed:?}");
-        assert_eq!(site.told(), ["the response is longer than it may be"]);
+        assert_eq!(site.told(), ["the response body exceeds its limit"]);
     }
 }

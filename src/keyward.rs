@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::cache::{FencedStore, PassedEnds};
 use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, SystemClock};
 use crate::hashing::{Hasher, Hashing, ImportedKeys};
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
-use crate::passed_ends::PassedEnds;
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
-use crate::verifier::{self, FencedStore, KeyCache, Verifier};
+use crate::verifier::{self, KeyCache, Verifier};
 
 /// Interval at which the background work writes key usage to the store.
 const HAND_ON: Duration = Duration::from_secs(60);

@@ -97,6 +97,7 @@ pub mod actix;
 pub mod audit;
 #[cfg(feature = "axum")]
 pub mod axum;
+mod cache;
 pub mod clock;
 pub mod hashing;
 pub mod http;
@@ -104,7 +105,6 @@ pub mod key;
 mod keyward;
 pub mod manager;
 pub mod manual;
-mod passed_ends;
 pub mod random;
 pub mod store;
 mod sync;

@@ -85,10 +85,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::cache::PassedEnds;
 use crate::clock::{Clock, normalized, unix_micros};
 use crate::hashing::Hasher;
 use crate::key::{HasPassed, KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
-use crate::passed_ends::PassedEnds;
 use crate::random::RandomSource;
 use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
 

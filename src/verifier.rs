@@ -14,76 +14,50 @@
 //! The warm path ([`try_verify`](Verifier::try_verify)) decides on this node's cache entry of the key: one lookup, one
 //! block of SHA-256, one small lock that no other key shares. It allocates nothing and waits for nothing. The cold path
 //! reads the store, proves the secret against the stored digest, and fills the cache entry for the warm path.
-//!
-//! # Why is a cache entry safe to decide on?
-//! Each entry passes three rules before it decides:
-//! - *The fence* (`slot.rs`): the cache keeps a snapshot of the record for later requests only while neither a commit
-//!   of this node nor a change from the feed has overtaken it. A node that revokes a key fences it before the commit
-//!   (`fenced_store.rs`), and until the outcome is known. An overtaken snapshot still decides on a request that came
-//!   before its read began, unless a hash was computed since: otherwise a key under constant change would be
-//!   undecidable.
-//! - *The lease* (`lease.rs`): a read decides for a bounded time after it began, or for as long as polls of the feed
-//!   keep completing. Without polls the verifier reads every key again once per bound; without the store it grants
-//!   nothing.
-//! - *The tag* (`tag.rs`): a mismatch counts as a wrong secret only if the tag is of a secret that was proven against
-//!   the very digest in the entry.
 
 mod attempt;
 mod cold;
-mod compiled;
 mod denial;
 mod explanation;
-mod fenced_store;
-mod following;
 mod grant;
-mod key_cache;
-mod lasting;
-mod lease;
 mod permit;
-mod reads;
 mod rehashing;
 mod requirement;
-mod slot;
-mod slots;
 mod stats;
-mod tag;
-mod watchers;
-mod weight;
 
 pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
-pub(crate) use fenced_store::FencedStore;
 pub use grant::{Admitted, Grant, Only, ResourceDenied};
-pub use key_cache::KeyCache;
 pub use permit::Permit;
 pub use requirement::{Requirement, RequirementError};
-pub(crate) use slots::Slots;
 pub use stats::VerifierStats;
+
+pub use crate::cache::KeyCache;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use self::compiled::{CachedRecord, CheckInput, CompiledRecord, WallClockReading};
 use self::grant::Duties;
-use self::lease::Lease;
-use self::reads::Places;
 use self::rehashing::Rehashing;
 use self::requirement::CatalogId;
-use self::slot::{Match, Slot};
 use self::stats::Counters;
-use self::tag::{Tag, Tagger};
+use crate::cache::compiled::{CachedRecord, CheckInput, CompiledRecord, WallClockReading};
+use crate::cache::lease::Lease;
+use crate::cache::reads::Places;
+use crate::cache::slot::{Match, Slot};
+use crate::cache::tag::{Tag, Tagger};
+use crate::cache::{FencedStore, PassedEnds, Slots};
 use crate::clock::{Clock, MonotonicClock};
 use crate::hashing::{Credential, Hasher};
 use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
-use crate::passed_ends::PassedEnds;
 use crate::random::{RandomError, RandomSource};
 
 /// How far this node's clock may lag behind the clock that dated a key, before a key with an expiry is undecidable: a
 /// clock earlier than the key's issue cannot show that the key has expired.
-const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
+pub(crate) const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 
 /// Decides whether requests are admitted.
 ///
@@ -117,23 +91,23 @@ pub(crate) struct VerifierParts {
     pub(crate) store: Arc<FencedStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
-    catalog_id: CatalogId,
+    pub(crate) catalog_id: CatalogId,
     pub(crate) hasher: Arc<Hasher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,
-    passed: Arc<PassedEnds>,
+    pub(crate) passed: Arc<PassedEnds>,
 }
 
 /// State shared by all clones of a verifier.
-struct Core {
-    parts: VerifierParts,
-    slots: Arc<Slots>,
+pub(crate) struct Core {
+    pub(crate) parts: VerifierParts,
+    pub(crate) slots: Arc<Slots>,
     tagger: Tagger,
-    places: Places,
-    patience: Duration,
+    pub(crate) places: Places,
+    pub(crate) patience: Duration,
     rehashing: Arc<Rehashing>,
-    counters: Counters,
-    me: Weak<Self>,
+    pub(crate) counters: Counters,
+    pub(crate) me: Weak<Self>,
 }
 
 /// Creates the slots of a node, for the parts that share them.

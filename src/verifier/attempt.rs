@@ -19,12 +19,12 @@ use crate::key::{Environment, PresentedKey, TenantId};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
-    pub(super) presented: PresentedKey<'a>,
+    pub(crate) presented: PresentedKey<'a>,
     pub(crate) requirement: &'a Requirement,
-    pub(super) client: Option<IpAddr>,
-    pub(super) tenant: Option<&'a TenantId>,
-    pub(super) environment: Option<&'a Environment>,
-    pub(super) cost: NonZeroU32,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) tenant: Option<&'a TenantId>,
+    pub(crate) environment: Option<&'a Environment>,
+    pub(crate) cost: NonZeroU32,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
     has_too_many: bool,
 }
@@ -116,12 +116,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Returns whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
-    pub(super) fn names_too_many(&self) -> bool {
+    pub(crate) fn names_too_many(&self) -> bool {
         self.has_too_many
     }
 
     /// Returns the resources that the request names, as kind and value.
-    pub(super) fn named_resources(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn named_resources(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.resources.iter().flatten().copied()
     }
 }

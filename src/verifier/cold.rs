@@ -1,12 +1,12 @@
 //! The cold path: reads the store, and proves the secret against the stored digest.
 
-use super::compiled::WallClockReading;
-use super::reads::SlotGuard;
-use super::slot::{Proof, Slot, Snapshot};
-use super::tag::Tag;
 use super::{
     Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, record_usage,
 };
+use crate::cache::compiled::WallClockReading;
+use crate::cache::reads::SlotGuard;
+use crate::cache::slot::{Proof, Slot, Snapshot};
+use crate::cache::tag::Tag;
 use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::sync::{Planted, planted};
@@ -120,7 +120,7 @@ impl Core {
     ///
     /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key
     /// is read once more. An older read decides only if the lease covers it, too.
-    pub(super) fn may_decide(
+    pub(crate) fn may_decide(
         &self,
         slot: &Slot,
         snapshot: &Snapshot,

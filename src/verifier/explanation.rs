@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Weak;
 
-use super::compiled::{CachedRecord, Check, CompiledRecord, WallClockReading};
-use super::reads::record_of;
 use super::{Attempt, Core, Denial, DenialReason, malformed};
+use crate::cache::compiled::{CachedRecord, Check, CompiledRecord, WallClockReading};
+use crate::cache::reads::record_of;
 use crate::clock::rfc3339;
 use crate::hashing::{Credential, Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};

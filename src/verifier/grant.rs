@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Permit;
-use super::compiled::CachedRecord;
+use crate::cache::compiled::CachedRecord;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
 /// An admitted request: its grant, and its permit.

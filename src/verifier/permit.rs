@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::compiled::CachedRecord;
+use crate::cache::compiled::CachedRecord;
 
 /// A place among the requests of a key that may be in flight at once, on this node.
 ///

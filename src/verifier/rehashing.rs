@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::Core;
-use super::reads::within;
-use super::slot::Proof;
-use super::tag::Tag;
+use crate::cache::reads::within;
+use crate::cache::slot::Proof;
+use crate::cache::tag::Tag;
 use crate::key::{Digest, Environment, KeyId, KeyRecord};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 
@@ -156,9 +156,9 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use crate::cache::slot::Match;
     use crate::key::{Access, Digest, Environment};
     use crate::testkit::keyward_with_key;
-    use crate::verifier::slot::Match;
 
     /// Another request, or an operator, may replace the digest again before the task reads it.
     #[tokio::test]

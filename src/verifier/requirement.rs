@@ -46,7 +46,7 @@ impl Eq for CompiledRule {}
 
 /// Distinguishes catalogs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CatalogId(pub(super) u64);
+pub(crate) struct CatalogId(pub(super) u64);
 
 /// The way in which a route settles a kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Requirement {
         self.scope_rule().into_iter().flat_map(|rule| rule.scopes())
     }
 
-    pub(super) fn scope_rule(&self) -> Option<&ScopeRule> {
+    pub(crate) fn scope_rule(&self) -> Option<&ScopeRule> {
         match &self.access {
             Needed::Scopes(rule) => Some(rule),
             Needed::AnyKey | Needed::FullAccess => None,
@@ -127,7 +127,7 @@ impl Requirement {
     }
 
     /// Returns whether a key has the required scopes; `reaches` says whether it reaches the scope with an index.
-    pub(super) fn is_met(
+    pub(crate) fn is_met(
         &self,
         id: CatalogId,
         catalog: &ScopeCatalog,
@@ -148,7 +148,7 @@ impl Requirement {
     }
 
     /// Returns whether the requirement settles any kind of resource.
-    pub(super) fn settles_any(&self) -> bool {
+    pub(crate) fn settles_any(&self) -> bool {
         !self.settled.is_empty()
     }
 
@@ -160,7 +160,7 @@ impl Requirement {
             .map(|(kind, _)| &**kind)
     }
 
-    pub(super) fn check_resources(
+    pub(crate) fn check_resources(
         &self,
         resources: &Resources,
         attempt: &Attempt<'_>,
@@ -194,11 +194,11 @@ impl Requirement {
     }
 
     /// Returns a scope that the requirement names and that is not declared: no key can have it.
-    pub(super) fn undeclared(&self, catalog: &ScopeCatalog) -> Option<&Scope> {
+    pub(crate) fn undeclared(&self, catalog: &ScopeCatalog) -> Option<&Scope> {
         self.scope_rule()?.find(|scope| !catalog.declares(scope))
     }
 
-    pub(super) fn check(&self, catalog: &ScopeCatalog) -> Result<(), RequirementError> {
+    pub(crate) fn check(&self, catalog: &ScopeCatalog) -> Result<(), RequirementError> {
         if let Some(scope) = self.undeclared(catalog) {
             return Err(RequirementError::UndeclaredScope(scope.clone()));
         }

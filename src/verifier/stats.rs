@@ -40,7 +40,7 @@ pub struct VerifierStats {
 }
 
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     /// Counters that every request writes, separate for each thread: a shared counter would slow all threads down.
     often: Box<[Stripe]>,
     store_reads: AtomicU64,
@@ -89,12 +89,12 @@ fn stripe() -> usize {
 }
 
 impl Counters {
-    pub(super) fn malformed(&self) {
+    pub(crate) fn malformed(&self) {
         self.count(|stripe| &stripe.malformed);
     }
 
     #[inline]
-    pub(super) fn cache_hit(&self) {
+    pub(crate) fn cache_hit(&self) {
         self.count(|stripe| &stripe.cache_hits);
     }
 
@@ -112,19 +112,19 @@ impl Counters {
         }
     }
 
-    pub(super) fn store_read(&self) {
+    pub(crate) fn store_read(&self) {
         self.store_reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn feed_polled(&self) {
+    pub(crate) fn feed_polled(&self) {
         self.feed_polls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn feed_poll_failed(&self) {
+    pub(crate) fn feed_poll_failed(&self) {
         self.feed_poll_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn rehashed(&self, replaced: bool) {
+    pub(crate) fn rehashed(&self, replaced: bool) {
         let counter = if replaced {
             &self.rehashed
         } else {
@@ -133,7 +133,7 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         hasher: &Hasher,
         feed_is_current: bool,

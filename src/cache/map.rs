@@ -1,10 +1,10 @@
 //! The map from ids to slots.
 
+use super::slot::Slot;
 use crate::key::KeyId;
 use crate::sync::Mutex;
-use crate::verifier::slot::Slot;
 
-pub(super) use self::imp::SlotMap;
+pub(crate) use self::imp::SlotMap;
 
 /// An id as a key of the map. Ids are random, so that half of one is as good a hash as any. The hasher's seed decides
 /// how the halves mix, against an attacker who can choose ids.
@@ -45,7 +45,7 @@ mod imp {
     ///
     /// The map stores a key and its value side by side. The slots are therefore part of its keys: each begins at a
     /// cache line, and with many keys a verification reads one line less.
-    pub(in crate::verifier) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
+    pub(crate) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
 
     /// A slot beside its key in the map.
     #[repr(align(64))]
@@ -78,13 +78,13 @@ mod imp {
     }
 
     impl SlotMap {
-        pub(in crate::verifier::slots) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let map = papaya::HashMap::builder().hasher(foldhash::fast::RandomState::default());
             Self(map.resize_mode(papaya::ResizeMode::Blocking).build())
         }
 
         #[inline]
-        pub(in crate::verifier::slots) fn find<T>(
+        pub(crate) fn find<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -94,7 +94,7 @@ mod imp {
             found.map(|(place, ())| visit(&place.slot))
         }
 
-        pub(in crate::verifier::slots) fn find_or_insert<T>(
+        pub(crate) fn find_or_insert<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -110,15 +110,12 @@ mod imp {
             }
         }
 
-        pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
+        pub(crate) fn remove_dead(&self, id: KeyId) {
             let is_dead = |place: &Place, (): &()| crate::sync::lock(&place.slot).is_dead;
             let _ = self.0.pin().remove_if(&SlotKey::of(id), is_dead);
         }
 
-        pub(in crate::verifier::slots) fn for_each(
-            &self,
-            mut visit: impl FnMut(KeyId, &Mutex<Slot>),
-        ) {
+        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             for (place, ()) in &self.0.pin() {
                 visit(place.key.id(), &place.slot);
             }
@@ -140,14 +137,14 @@ mod imp {
     type Shared = HashMap<[u64; 2], Arc<Mutex<Slot>>>;
 
     #[derive(Default)]
-    pub(in crate::verifier) struct SlotMap {
+    pub(crate) struct SlotMap {
         slots: std::sync::Mutex<Shared>,
         /// Read before each step, since shuttle switches threads at that point.
         step: AtomicU32,
     }
 
     impl SlotMap {
-        pub(in crate::verifier::slots) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             Self::default()
         }
 
@@ -160,7 +157,7 @@ mod imp {
             self.step().get(&SlotKey::of(id).0).cloned()
         }
 
-        pub(in crate::verifier::slots) fn find<T>(
+        pub(crate) fn find<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -168,7 +165,7 @@ mod imp {
             self.get(id).map(|slot| visit(&slot))
         }
 
-        pub(in crate::verifier::slots) fn find_or_insert<T>(
+        pub(crate) fn find_or_insert<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -177,7 +174,7 @@ mod imp {
             visit(&slot)
         }
 
-        pub(in crate::verifier::slots) fn remove_dead(&self, id: KeyId) {
+        pub(crate) fn remove_dead(&self, id: KeyId) {
             let dead = self.get(id).filter(|slot| lock(slot).is_dead);
             if let Some(slot) = dead {
                 let mut slots = self.step();
@@ -190,10 +187,7 @@ mod imp {
             }
         }
 
-        pub(in crate::verifier::slots) fn for_each(
-            &self,
-            mut visit: impl FnMut(KeyId, &Mutex<Slot>),
-        ) {
+        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             let slots: Vec<_> = self
                 .step()
                 .iter()

@@ -30,24 +30,24 @@ struct Fence {
 
 impl Epochs {
     /// Begins an epoch, later than all before.
-    pub(in crate::verifier) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.count.0.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Returns the latest epoch. Any operation that begins from here on is later.
-    pub(in crate::verifier) fn latest(&self) -> u64 {
+    pub(crate) fn latest(&self) -> u64 {
         self.count.0.load(Ordering::SeqCst)
     }
 
     /// Returns whether a read of this epoch began after all reads were last marked as old.
     #[inline]
-    pub(in crate::verifier) fn admits(&self, epoch: u64) -> bool {
+    pub(crate) fn admits(&self, epoch: u64) -> bool {
         epoch > self.fence.0.barrier.load(Ordering::SeqCst)
     }
 
     /// Returns whether a cutoff by this node that binds the key may be in progress.
     #[inline]
-    pub(in crate::verifier) fn is_pending(&self, record: &KeyRecord) -> bool {
+    pub(crate) fn is_pending(&self, record: &KeyRecord) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(record)
     }
 
@@ -60,22 +60,22 @@ impl Epochs {
     }
 
     /// Returns whether any cutoff by this node may be in progress.
-    pub(in crate::verifier) fn is_any_pending(&self) -> bool {
+    pub(crate) fn is_any_pending(&self) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0
     }
 
-    pub(in crate::verifier) fn invalidate_all(&self) {
+    pub(crate) fn invalidate_all(&self) {
         let epoch = self.next();
         self.fence.0.barrier.fetch_max(epoch, Ordering::SeqCst);
     }
 
-    pub(in crate::verifier) fn begin_cutoff(&self, scope: &CutoffScope) {
+    pub(crate) fn begin_cutoff(&self, scope: &CutoffScope) {
         lock(&self.scopes).push(scope.clone());
         self.fence.0.pending.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Ends a cutoff, once all reads of the keys in scope are marked as old.
-    pub(in crate::verifier) fn end_cutoff(&self, scope: &CutoffScope) {
+    pub(crate) fn end_cutoff(&self, scope: &CutoffScope) {
         self.fence.0.pending.fetch_sub(1, Ordering::SeqCst);
         let mut scopes = lock(&self.scopes);
         if let Some(place) = scopes.iter().position(|pending| pending == scope) {

@@ -19,9 +19,9 @@ use std::time::Duration;
 /// sixteen is for keys that were presented only with wrong secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCache {
-    pub(super) lease: Duration,
-    pub(super) max_bytes: u64,
-    pub(super) reads: NonZeroUsize,
+    pub(crate) lease: Duration,
+    pub(crate) max_bytes: u64,
+    pub(crate) reads: NonZeroUsize,
 }
 
 impl KeyCache {
@@ -88,7 +88,7 @@ impl KeyCache {
     }
 
     /// Returns how long a request waits for a read. A record that comes later is stale.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         if self.lease.is_zero() {
             Self::new().lease
         } else {

@@ -13,7 +13,7 @@
 
 use tokio::sync::watch;
 
-use super::CompiledRecord;
+use super::compiled::CompiledRecord;
 use super::lease::Stamp;
 use super::reads::Fetched;
 use super::tag::Tag;
@@ -24,12 +24,12 @@ use crate::sync::{Planted, planted};
 ///
 /// Each further guess costs a slow hash, as if there were no tag, until a slow hash proves the secret again (NIST SP
 /// 800-63B-4 §3.2.2: no more than 100).
-pub(super) const MOST_MISSES: u8 = 100;
+pub(crate) const MOST_MISSES: u8 = 100;
 
 /// Per-key state: cached record, fence and counters.
 #[derive(Default)]
-pub(super) struct Slot {
-    pub(super) entry: Option<Entry>,
+pub(crate) struct Slot {
+    pub(crate) entry: Option<Entry>,
     /// Reads of this epoch and earlier are old.
     barrier: u64,
     /// The revision that the feed reported last, and the history in which it did.
@@ -38,47 +38,47 @@ pub(super) struct Slot {
     /// Commits about the key that this node has begun, with an unknown outcome.
     pending: u32,
     /// Requests that are reading, or hold a snapshot.
-    pub(super) readers: u32,
+    pub(crate) readers: u32,
     /// The read that others may join.
-    pub(super) flight: Option<Box<Flight>>,
+    pub(crate) flight: Option<Box<Flight>>,
     /// Requests in flight, of a key that limits them.
-    pub(super) in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Usage since it was last collected: this field and the next two.
-    pub(super) granted: u32,
-    pub(super) refused: u32,
-    pub(super) last_used: i64,
+    pub(crate) granted: u32,
+    pub(crate) refused: u32,
+    pub(crate) last_used: i64,
     /// Index in its segment.
-    pub(super) place: u32,
+    pub(crate) place: u32,
     /// Weight in its segment, in bytes; 0 if it is in no segment.
-    pub(super) weight: u32,
-    pub(super) segment: CacheSegment,
-    pub(super) is_referenced: bool,
-    pub(super) is_dead: bool,
+    pub(crate) weight: u32,
+    pub(crate) segment: CacheSegment,
+    pub(crate) is_referenced: bool,
+    pub(crate) is_dead: bool,
     misses: u8,
 }
 
 /// A cached record, and the time of its read.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The proof of a secret against the digest of this very record.
-    pub(super) proof: Option<Proof>,
-    pub(super) compiled: CompiledRecord,
-    pub(super) stamp: Stamp,
+    pub(crate) proof: Option<Proof>,
+    pub(crate) compiled: CompiledRecord,
+    pub(crate) stamp: Stamp,
     /// The epoch in which the entry was made.
     entered: u64,
 }
 
 /// The trace of a proven secret.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Proof {
-    pub(super) tag: Tag,
+pub(crate) struct Proof {
+    pub(crate) tag: Tag,
     /// When the digest may be improved, in seconds of the monotonic clock; `None` if it ranks as high as today's
     /// choice.
-    pub(super) rehash_at: Option<u32>,
+    pub(crate) rehash_at: Option<u32>,
 }
 
 /// The segments of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum CacheSegment {
+pub(crate) enum CacheSegment {
     /// In no segment: present only while a read, a request or a commit needs the slot.
     #[default]
     Passing,
@@ -89,29 +89,29 @@ pub(super) enum CacheSegment {
 }
 
 /// A read that others may join.
-pub(super) struct Flight {
-    pub(super) begun: u64,
+pub(crate) struct Flight {
+    pub(crate) begun: u64,
     /// Whether the request that makes the read presented a credential proven here, so that it does not wait for a place
     /// among the unproven reads.
-    pub(super) is_known: bool,
-    pub(super) answer: watch::Receiver<Option<Fetched>>,
+    pub(crate) is_known: bool,
+    pub(crate) answer: watch::Receiver<Option<Fetched>>,
 }
 
 /// A record as one read of the store returned it, and when that read began.
 #[derive(Clone)]
-pub(super) struct Snapshot {
-    pub(super) compiled: CompiledRecord,
-    pub(super) stamp: Stamp,
+pub(crate) struct Snapshot {
+    pub(crate) compiled: CompiledRecord,
+    pub(crate) stamp: Stamp,
 }
 
 impl Snapshot {
-    pub(super) fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.compiled.revision
     }
 }
 
 /// The result of comparing a presented tag with a slot.
-pub(super) enum Match {
+pub(crate) enum Match {
     /// The slot cannot decide.
     Unknown,
     Proven,
@@ -126,18 +126,18 @@ impl Slot {
     }
 
     /// Returns whether a commit of this node about the key may be in progress.
-    pub(super) fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
     /// Returns the entry, if the fence lets it decide.
-    pub(super) fn admitted(&self) -> Option<&Entry> {
+    pub(crate) fn admitted(&self) -> Option<&Entry> {
         let entry = self.entry.as_ref().filter(|_| self.pending == 0)?;
         (is_trusting() || self.admits(entry.stamp, entry.revision())).then_some(entry)
     }
 
     /// Returns whether the fence lets a snapshot decide.
-    pub(super) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
+    pub(crate) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
         self.admits(snapshot.stamp, snapshot.revision()) && !self.is_overtaken(snapshot)
     }
 
@@ -159,7 +159,7 @@ impl Slot {
 
     /// Makes a snapshot the entry, unless it has been overtaken; with the proof of a secret against it, if there is
     /// one.
-    pub(super) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
+    pub(crate) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
         if !self.may_enter(snapshot) {
             return false;
         }
@@ -167,12 +167,12 @@ impl Slot {
         true
     }
 
-    pub(super) fn may_enter(&self, snapshot: &Snapshot) -> bool {
+    pub(crate) fn may_enter(&self, snapshot: &Snapshot) -> bool {
         self.pending == 0 && self.admits_snapshot(snapshot)
     }
 
     /// Makes a snapshot the entry, whatever the fence says.
-    pub(super) fn put(&mut self, snapshot: &Snapshot, proof: Option<Proof>, now: u64) {
+    pub(crate) fn put(&mut self, snapshot: &Snapshot, proof: Option<Proof>, now: u64) {
         let before = self
             .entry
             .take()
@@ -196,7 +196,7 @@ impl Slot {
     /// Only a proof against the very digest of the entry counts, and a mismatch only if the tag covers every text that
     /// could prove the secret.
     #[inline]
-    pub(super) fn compare(&mut self, tag: Tag, is_own_form: bool) -> Match {
+    pub(crate) fn compare(&mut self, tag: Tag, is_own_form: bool) -> Match {
         let Some(entry) = &self.entry else {
             return Match::Unknown;
         };
@@ -215,12 +215,12 @@ impl Slot {
     }
 
     /// Records that a computation of the stored hash proved the secret.
-    pub(super) fn was_proven(&mut self) {
+    pub(crate) fn was_proven(&mut self) {
         self.misses = 0;
     }
 
     /// Returns the proof of a secret with this tag against the digest of the snapshot.
-    pub(super) fn proof_of(&self, snapshot: &Snapshot, tag: Tag) -> Option<Proof> {
+    pub(crate) fn proof_of(&self, snapshot: &Snapshot, tag: Tag) -> Option<Proof> {
         let entry = self
             .entry
             .as_ref()
@@ -229,18 +229,18 @@ impl Slot {
     }
 
     /// Begins a commit about the key: no snapshot decides until its outcome is known.
-    pub(super) fn begin_commit(&mut self) {
+    pub(crate) fn begin_commit(&mut self) {
         self.pending = self.pending.saturating_add(1);
     }
 
     /// Ends a commit about the key with a known outcome: all earlier reads are old.
-    pub(super) fn end_commit(&mut self, epoch: u64) {
+    pub(crate) fn end_commit(&mut self, epoch: u64) {
         self.pending = self.pending.saturating_sub(1);
         self.invalidate(epoch);
     }
 
     /// Marks all reads until now as old.
-    pub(super) fn invalidate(&mut self, epoch: u64) {
+    pub(crate) fn invalidate(&mut self, epoch: u64) {
         self.barrier = self.barrier.max(epoch);
         if is_trusting() {
             self.entry = None;
@@ -252,7 +252,7 @@ impl Slot {
     ///
     /// A read in progress of a live key is left alone: requests would otherwise have to read the key again for as long
     /// as a manager looks at it. Such a read decides for no longer than the lease.
-    pub(super) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
+    pub(crate) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
         let Some(stored) = stored else {
             return true;
         };
@@ -269,7 +269,7 @@ impl Slot {
 
     /// Applies a revision from the feed: snapshots below it are old. The highest one reported in the present history
     /// counts.
-    pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
+    pub(crate) fn raise_floor(&mut self, revision: u64, history: u32) {
         if history > self.floor_history {
             (self.floor, self.floor_history) = (0, history);
         }
@@ -277,7 +277,7 @@ impl Slot {
     }
 
     /// Returns whether the slot is not needed any more.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.segment == CacheSegment::Passing
             && self.readers == 0
             && self.pending == 0
@@ -292,11 +292,11 @@ fn is_trusting() -> bool {
 }
 
 impl Entry {
-    pub(super) fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.compiled.revision
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             compiled: self.compiled.clone(),
             stamp: self.stamp,
@@ -304,7 +304,7 @@ impl Entry {
     }
 
     /// Returns whether it is time to try again to improve the digest.
-    pub(super) fn is_rehash_due(&self, now: u64) -> bool {
+    pub(crate) fn is_rehash_due(&self, now: u64) -> bool {
         let due = self.proof.and_then(|proof| proof.rehash_at);
         due.is_some_and(|due| now / 1_000_000_000 >= u64::from(due))
     }

@@ -23,14 +23,14 @@ use super::lease::Stamp;
 use super::slot::{Flight, Slot, Snapshot};
 use super::slots::Slots;
 use super::tag::Tag;
-use super::{Core, DenialReason};
 use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::StoreError;
 use crate::sync::{Planted, planted};
+use crate::verifier::{Core, DenialReason};
 
 /// The outcome of a read.
 #[derive(Clone)]
-pub(super) enum Fetched {
+pub(crate) enum Fetched {
     Found(Snapshot),
     /// No key has this id.
     Missing,
@@ -43,13 +43,13 @@ pub(super) enum Fetched {
 }
 
 /// The places that bound concurrent reads.
-pub(super) struct Places {
+pub(crate) struct Places {
     all: Semaphore,
     strangers: Semaphore,
 }
 
 impl Places {
-    pub(super) fn new(reads: NonZeroUsize) -> Self {
+    pub(crate) fn new(reads: NonZeroUsize) -> Self {
         Self {
             all: Semaphore::new(reads.get()),
             // Half of the places, and one if there is only one in all.
@@ -73,7 +73,7 @@ enum Part {
 impl Core {
     /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. `tag` is
     /// that of the presented credential, if there is one.
-    pub(super) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
+    pub(crate) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
         self.slots.with(id, |slot| {
             slot.readers += u32::from(!planted(Planted::Unguarded));
         });
@@ -90,7 +90,7 @@ impl Core {
     ///
     /// If each request must have an answer younger than itself, at most two reads of a key follow each other: requests
     /// that came during the first share the second.
-    pub(super) async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         guard: &SlotGuard<'_>,
         mut must_begin_later: bool,
@@ -190,7 +190,7 @@ impl Core {
 
     /// Returns the slot's entry, if it may decide now.
     #[inline]
-    pub(super) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
+    pub(crate) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
         let entry = slot.admitted()?;
         // A completed poll has applied the key's changes under this very lock, and the cutoffs before it.
         let is_usable = self.slots.lease.covers(entry.stamp, now)
@@ -254,7 +254,7 @@ impl Core {
 }
 
 /// Decodes the record of the requested key. A store that answers with another key counts as damaged.
-pub(super) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
+pub(crate) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
     if stored.id != id {
         return Err(DecodeError::Corrupt { source: None });
     }
@@ -262,14 +262,14 @@ pub(super) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, Decod
 }
 
 /// Keeps a slot alive while one of its snapshots may still be used.
-pub(super) struct SlotGuard<'a> {
+pub(crate) struct SlotGuard<'a> {
     slots: &'a Slots,
-    pub(super) id: KeyId,
+    pub(crate) id: KeyId,
     tag: Option<Tag>,
     /// The latest epoch when the guard was taken.
-    pub(super) since: u64,
+    pub(crate) since: u64,
     /// For how many more nanoseconds an entry must be covered to be used without a read.
-    pub(super) ahead: u64,
+    pub(crate) ahead: u64,
 }
 
 impl Drop for SlotGuard<'_> {
@@ -362,7 +362,7 @@ async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
 }
 
 /// Returns the future's result, if it ends in time. Without a runtime there is no timer, and the wait has no limit.
-pub(super) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     // Most answers are ready at once, and need no timer.
     let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;

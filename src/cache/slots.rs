@@ -6,18 +6,14 @@
 //! key with a proven secret. A full segment finds a victim by sampling: of some slots picked at random, it evicts the
 //! first that was not used since it was last picked (second chance).
 
-mod epochs;
-mod map;
-mod segments;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::epochs::Epochs;
-use self::map::SlotMap;
-use self::segments::CacheSegments;
+use super::epochs::Epochs;
 use super::lease::{Lease, Stamp};
+use super::map::SlotMap;
+use super::segments::CacheSegments;
 use super::slot::{CacheSegment, Proof, Slot, Snapshot};
 use super::watchers::Watchers;
 use crate::clock::{ClockError, MonotonicClock, from_unix_micros};
@@ -28,10 +24,10 @@ use crate::sync::{Mutex, Planted, lock, planted};
 /// The slots, and the state that concerns all of them.
 pub(crate) struct Slots {
     map: SlotMap,
-    pub(super) epochs: Epochs,
-    pub(super) lease: Lease,
+    pub(crate) epochs: Epochs,
+    pub(crate) lease: Lease,
     segments: CacheSegments,
-    pub(super) watchers: Watchers,
+    pub(crate) watchers: Watchers,
     /// Usage of keys that lost their slot before it was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
     keeps_usage: bool,
@@ -42,7 +38,7 @@ pub(crate) struct Slots {
 const MOST_LEFT_BEHIND: usize = 65_536;
 
 impl Slots {
-    pub(super) fn new(
+    pub(crate) fn new(
         lease: Lease,
         max_bytes: u64,
         keeps_usage: bool,
@@ -61,7 +57,7 @@ impl Slots {
     }
 
     /// Reads the monotonic clock, in nanoseconds.
-    pub(super) fn now(&self) -> Result<u64, ClockError> {
+    pub(crate) fn now(&self) -> Result<u64, ClockError> {
         let elapsed = self.monotonic.elapsed()?;
         elapsed
             .as_secs()
@@ -73,7 +69,7 @@ impl Slots {
     /// Visits the key's slot; `None` if it has no slot. `prepare` runs before the slot is locked, and only if there is
     /// one.
     #[inline]
-    pub(super) fn find<P, T>(
+    pub(crate) fn find<P, T>(
         &self,
         id: KeyId,
         prepare: impl FnOnce() -> P,
@@ -87,7 +83,7 @@ impl Slots {
     }
 
     /// Visits the key's slot, and creates it if it has none.
-    pub(super) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
+    pub(crate) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
         loop {
             let seen = self.map.find_or_insert(id, |slot| {
                 let mut slot = lock(slot);
@@ -102,7 +98,7 @@ impl Slots {
     }
 
     /// Removes the slot, if it is not needed any more.
-    pub(super) fn release(&self, id: KeyId) {
+    pub(crate) fn release(&self, id: KeyId) {
         let is_dead = self.map.find(id, |slot| {
             let mut slot = lock(slot);
             self.retire(id, &mut slot)
@@ -130,7 +126,7 @@ impl Slots {
     }
 
     /// Creates a stamp for a read that begins now.
-    pub(super) fn stamp(&self) -> Result<Stamp, ClockError> {
+    pub(crate) fn stamp(&self) -> Result<Stamp, ClockError> {
         // The history first: an answer must not claim one that began after the read.
         let history = self.lease.history();
         Ok(Stamp {
@@ -141,7 +137,7 @@ impl Slots {
     }
 
     /// Caches a snapshot: in the main segment with a proof, and on probation without one.
-    pub(super) fn admit(&self, id: KeyId, snapshot: &Snapshot, proof: Option<Proof>) {
+    pub(crate) fn admit(&self, id: KeyId, snapshot: &Snapshot, proof: Option<Proof>) {
         if self.lease.bound() == 0 {
             return;
         }
@@ -181,7 +177,7 @@ impl Slots {
     }
 
     /// Updates the weight of a key that is in a segment.
-    pub(super) fn reweigh(&self, id: KeyId, weight: u32) {
+    pub(crate) fn reweigh(&self, id: KeyId, weight: u32) {
         for victim in self
             .segments
             .place(self, id, CacheSegment::Probation, weight)
@@ -191,14 +187,14 @@ impl Slots {
     }
 
     /// Marks all reads of this key until now as old.
-    pub(super) fn forget(&self, id: KeyId) {
+    pub(crate) fn forget(&self, id: KeyId) {
         let epoch = self.epochs.next();
         self.find(id, || (), |(), slot| slot.invalidate(epoch));
         self.watchers.wake(id);
     }
 
     /// Compares the slot with the key as the store holds it by now: unless the two agree, all reads until now are old.
-    pub(super) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
+    pub(crate) fn compare(&self, id: KeyId, stored: Option<&StoredKey>) {
         let epoch = self.epochs.next();
         let is_old = self.find(
             id,
@@ -218,7 +214,7 @@ impl Slots {
     }
 
     /// Marks all reads of any key until now as old, and all that the feed reported.
-    pub(super) fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.lease.begin_history();
         self.epochs.invalidate_all();
         self.watchers.wake_all();
@@ -226,7 +222,7 @@ impl Slots {
 
     /// Applies a cutoff: all reads until now of the keys that it binds are old. So are reads in progress, as their
     /// keys' owners are still unknown.
-    pub(super) fn cut_off(&self, scope: &CutoffScope) {
+    pub(crate) fn cut_off(&self, scope: &CutoffScope) {
         let epoch = self.epochs.next();
         self.map.for_each(|_, slot| {
             let mut slot = lock(slot);
@@ -242,14 +238,14 @@ impl Slots {
     }
 
     /// Applies a change from the feed: the key is at this revision.
-    pub(super) fn on_feed_change(&self, id: KeyId, revision: u64) {
+    pub(crate) fn on_feed_change(&self, id: KeyId, revision: u64) {
         let history = self.lease.history();
         self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
         self.watchers.wake(id);
     }
 
     /// Gives a request's place back.
-    pub(super) fn give_back(&self, id: KeyId) {
+    pub(crate) fn give_back(&self, id: KeyId) {
         let is_idle = self.find(
             id,
             || (),
@@ -264,7 +260,7 @@ impl Slots {
     }
 
     /// Returns the number of keys in the two segments, and their weight in bytes.
-    pub(super) fn occupancy(&self) -> (usize, u64) {
+    pub(crate) fn occupancy(&self) -> (usize, u64) {
         self.segments.occupancy()
     }
 }

@@ -1,8 +1,8 @@
 //! The segments of the cache: which keys stay, and which are evicted.
 
+use super::slot::{CacheSegment, Slot};
 use crate::key::KeyId;
 use crate::sync::{Mutex, lock};
-use crate::verifier::slot::{CacheSegment, Slot};
 
 use super::Slots;
 
@@ -18,7 +18,7 @@ const SAMPLES: usize = 8;
 /// Both segments.
 ///
 /// INVARIANT: the lock is never taken while a slot is locked; slots are locked under it.
-pub(super) struct CacheSegments(Mutex<Both>);
+pub(crate) struct CacheSegments(Mutex<Both>);
 
 struct Both {
     main: Members,
@@ -33,7 +33,7 @@ struct Members {
 }
 
 impl CacheSegments {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64) -> Self {
         let probation = max_bytes / PROBATION_PART;
         let members = |max_bytes| Members {
             ids: Vec::new(),
@@ -49,7 +49,7 @@ impl CacheSegments {
 
     /// Puts a key into a segment, never from the main segment back to probation. Returns the keys to release: those
     /// evicted for it, or the key itself if it gets no place.
-    pub(super) fn place(
+    pub(crate) fn place(
         &self,
         slots: &Slots,
         id: KeyId,
@@ -90,7 +90,7 @@ impl CacheSegments {
         victims
     }
 
-    pub(super) fn occupancy(&self) -> (usize, u64) {
+    pub(crate) fn occupancy(&self) -> (usize, u64) {
         let both = lock(&self.0);
         let keys = both.main.ids.len() + both.probation.ids.len();
         (keys, both.main.bytes + both.probation.bytes)

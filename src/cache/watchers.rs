@@ -9,16 +9,16 @@ use crate::key::KeyId;
 
 /// The waiting tasks, key by key. Keys without a waiting task take no memory.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
+pub(crate) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
 
 impl Watchers {
     /// Returns the notification that is sent whenever the key may have changed.
-    pub(super) fn watch(&self, id: KeyId) -> Arc<Notify> {
+    pub(crate) fn watch(&self, id: KeyId) -> Arc<Notify> {
         Arc::clone(self.all().entry(id).or_default())
     }
 
     /// Stops watching, and removes the key unless other tasks wait for it.
-    pub(super) fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
+    pub(crate) fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
         let mut all = self.all();
         // The leaving task holds one reference, and the map another.
         if Arc::strong_count(watched) <= 2 {
@@ -26,13 +26,13 @@ impl Watchers {
         }
     }
 
-    pub(super) fn wake(&self, id: KeyId) {
+    pub(crate) fn wake(&self, id: KeyId) {
         if let Some(notify) = self.all().get(&id) {
             notify.notify_waiters();
         }
     }
 
-    pub(super) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for notify in self.all().values() {
             notify.notify_waiters();
         }

@@ -5,44 +5,44 @@ use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
-use super::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, VerifierParts};
+use super::PassedEnds;
 use crate::clock::{COARSE_LAG_MICROS, Clock, from_unix_micros, unix_micros};
 use crate::hashing::Credential;
 use crate::key::{Access, Bits, Environment, KeyRecord, Networks, Resources};
-use crate::passed_ends::PassedEnds;
+use crate::verifier::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, VerifierParts};
 
 /// A key's record as this node caches it, shared by its slot and all its grants.
 #[derive(Debug)]
-pub(super) struct CachedRecord {
-    pub(super) record: KeyRecord,
+pub(crate) struct CachedRecord {
+    pub(crate) record: KeyRecord,
     /// The verifier that read it.
-    pub(super) home: Weak<Core>,
+    pub(crate) home: Weak<Core>,
     /// Approximate size in memory, in bytes.
-    pub(super) bytes: u32,
+    pub(crate) bytes: u32,
 }
 
 /// A record compiled for deciding: scopes as bits, instants as integers.
 #[derive(Debug, Clone)]
-pub(super) struct CompiledRecord {
-    pub(super) cached: Arc<CachedRecord>,
+pub(crate) struct CompiledRecord {
+    pub(crate) cached: Arc<CachedRecord>,
     reach: Reach,
     /// The first instant at which the key is valid, and the first at which it is not any more, in microseconds of Unix
     /// time.
     starts: i64,
-    pub(super) ends: i64,
+    pub(crate) ends: i64,
     /// For a key with an expiry, the earliest instant at which a clock can be right.
     sane_from: i64,
-    pub(super) revision: u64,
-    pub(super) concurrency: Option<NonZeroU32>,
+    pub(crate) revision: u64,
+    pub(crate) concurrency: Option<NonZeroU32>,
     standing: Standing,
     /// Index of the key's environment among those of the format.
     environment: u8,
     /// Whether the key is of the application's own format.
-    pub(super) is_ours: bool,
+    pub(crate) is_ours: bool,
     is_restricted: bool,
     has_networks: bool,
     /// Whether guesses at the secret could succeed, and so are throttled.
-    pub(super) is_weak: bool,
+    pub(crate) is_weak: bool,
 }
 
 /// Scopes that the key reaches.
@@ -64,16 +64,16 @@ enum Standing {
 }
 
 /// The input of a key's checks: one request, and the time.
-pub(super) struct CheckInput<'a> {
-    pub(super) parts: &'a VerifierParts,
-    pub(super) credential: &'a Credential<'a>,
-    pub(super) attempt: &'a Attempt<'a>,
-    pub(super) wall: WallClockReading<'a>,
+pub(crate) struct CheckInput<'a> {
+    pub(crate) parts: &'a VerifierParts,
+    pub(crate) credential: &'a Credential<'a>,
+    pub(crate) attempt: &'a Attempt<'a>,
+    pub(crate) wall: WallClockReading<'a>,
 }
 
 /// A check that follows the proof of the secret, in the order of the variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
+pub(crate) enum Check {
     Environment,
     Format,
     Tenant,
@@ -84,7 +84,7 @@ pub(super) enum Check {
 }
 
 impl Check {
-    pub(super) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Environment,
         Self::Format,
         Self::Tenant,
@@ -96,7 +96,7 @@ impl Check {
 }
 
 impl CompiledRecord {
-    pub(super) fn new(cached: Arc<CachedRecord>, parts: &VerifierParts) -> Self {
+    pub(crate) fn new(cached: Arc<CachedRecord>, parts: &VerifierParts) -> Self {
         let record = &cached.record;
         let reach = match record.access() {
             Access::Full => Reach::Full,
@@ -138,13 +138,13 @@ impl CompiledRecord {
         }
     }
 
-    pub(super) fn record(&self) -> &KeyRecord {
+    pub(crate) fn record(&self) -> &KeyRecord {
         &self.cached.record
     }
 
     /// Runs all checks, in order.
     #[inline]
-    pub(super) fn judge(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
+    pub(crate) fn judge(&self, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         // In the order of `Check::ALL`. A loop would cost a dispatch for each check.
         self.check(Check::Environment, input)?;
         self.check(Check::Format, input)?;
@@ -156,7 +156,7 @@ impl CompiledRecord {
     }
 
     #[inline(always)]
-    pub(super) fn check(&self, check: Check, input: &CheckInput<'_>) -> Result<(), DenialReason> {
+    pub(crate) fn check(&self, check: Check, input: &CheckInput<'_>) -> Result<(), DenialReason> {
         match check {
             Check::Environment => self.check_environment(input),
             Check::Format => self.check_format(input),
@@ -244,7 +244,7 @@ impl CompiledRecord {
 
     /// Checks an admitted key against another attempt: the environment and the tenant that it addresses, access and
     /// resources.
-    pub(super) fn check_again(
+    pub(crate) fn check_again(
         &self,
         parts: &VerifierParts,
         attempt: &Attempt<'_>,
@@ -346,7 +346,7 @@ impl CompiledRecord {
     }
 
     /// Returns whether the key is good now: neither ended nor suspended.
-    pub(super) fn is_good(
+    pub(crate) fn is_good(
         &self,
         wall: &WallClockReading<'_>,
         passed: &PassedEnds,
@@ -357,14 +357,14 @@ impl CompiledRecord {
 }
 
 /// The wall clock as one verification reads it: coarsely, and exactly only if that matters.
-pub(super) struct WallClockReading<'a> {
+pub(crate) struct WallClockReading<'a> {
     clock: &'a dyn Clock,
     coarse: i64,
     exact: Cell<Option<i64>>,
 }
 
 impl<'a> WallClockReading<'a> {
-    pub(super) fn read(clock: &'a dyn Clock) -> Result<Self, DenialReason> {
+    pub(crate) fn read(clock: &'a dyn Clock) -> Result<Self, DenialReason> {
         Ok(Self {
             coarse: clock.coarse_micros().map_err(DenialReason::Clock)?,
             clock,
@@ -372,7 +372,7 @@ impl<'a> WallClockReading<'a> {
         })
     }
 
-    pub(super) fn coarse(&self) -> i64 {
+    pub(crate) fn coarse(&self) -> i64 {
         self.coarse
     }
 
@@ -390,7 +390,7 @@ impl<'a> WallClockReading<'a> {
     }
 
     #[cold]
-    pub(super) fn exact(&self) -> Result<i64, DenialReason> {
+    pub(crate) fn exact(&self) -> Result<i64, DenialReason> {
         if let Some(exact) = self.exact.get() {
             return Ok(exact);
         }

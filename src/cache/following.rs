@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::Core;
 use super::reads::within;
 use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
 use crate::sync::{Planted, planted};
+use crate::verifier::Core;
 
 /// How much longer than the requested wait a store may take for an answer before the verifier polls again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 impl Core {
     /// Follows the feed for as long as the future is polled.
-    pub(super) async fn follow(&self) {
+    pub(crate) async fn follow(&self) {
         let lease = Duration::from_nanos(self.slots.lease.bound());
         // So that a round ends well before the previous one expires.
         let most = match lease {
@@ -49,7 +49,7 @@ impl Core {
     }
 
     /// Polls once and applies the changes; returns whether there may be more already.
-    pub(super) async fn round(
+    pub(crate) async fn round(
         &self,
         cursor: &mut Option<Cursor>,
         wait: Duration,

@@ -17,11 +17,11 @@ const BLOCK: usize = 64;
 /// cannot be confused, since the padding holds them. A longer message could be forged from a tag, which does not
 /// matter, since no tag leaves the process.
 #[derive(Clone, Copy)]
-pub(super) struct Tag([u64; 4]);
+pub(crate) struct Tag([u64; 4]);
 
 impl Tag {
     /// Returns whether both are of one secret, in time that does not depend on where they differ.
-    pub(super) fn matches(&self, other: &Self) -> bool {
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         let difference = self.0.iter().zip(other.0);
         let difference = difference.fold(0, |difference, (a, b)| difference | (a ^ b));
         difference.ct_eq(&0).into()
@@ -35,12 +35,12 @@ impl fmt::Debug for Tag {
 }
 
 /// Computes tags. Its key is drawn at start and never stored.
-pub(super) struct Tagger {
+pub(crate) struct Tagger {
     keyed: [u32; 8],
 }
 
 impl Tagger {
-    pub(super) fn new(random: &dyn RandomSource) -> Result<Self, RandomError> {
+    pub(crate) fn new(random: &dyn RandomSource) -> Result<Self, RandomError> {
         let mut key = Zeroizing::new([[0_u8; BLOCK]]);
         random.fill(key.as_flattened_mut())?;
         let mut keyed = INITIAL;
@@ -50,7 +50,7 @@ impl Tagger {
 
     /// Computes the tag of a secret.
     #[inline]
-    pub(super) fn tag(&self, secret: &[u8]) -> Tag {
+    pub(crate) fn tag(&self, secret: &[u8]) -> Tag {
         let mut state = self.keyed;
         let mut rest = secret;
         while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {

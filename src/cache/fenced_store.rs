@@ -48,7 +48,7 @@ impl FencedStore {
     }
 
     /// Reads a key for the verifier, like `get`; the fence judges the snapshot when it arrives.
-    pub(super) async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
+    pub(crate) async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         self.store.get(id).await
     }
 

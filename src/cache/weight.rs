@@ -10,7 +10,7 @@ use crate::key::{KeyRecord, Networks, Resources};
 const ALLOCATION: usize = 16;
 
 /// Returns about how many bytes a cached key takes in all, with allocations rounded up.
-pub(super) fn of(record: &KeyRecord) -> u32 {
+pub(crate) fn of(record: &KeyRecord) -> u32 {
     let texts = [
         record.tenant().as_str().len(),
         record.title().as_str().len(),

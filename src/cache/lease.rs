@@ -9,17 +9,17 @@ use crate::sync::{AtomicU64, Ordering, Planted, planted};
 
 /// When a read began: before the request to the store was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     /// The read's place in the order of operations that this node began and ended.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
     /// The monotonic clock, in nanoseconds.
-    pub(super) began: u64,
+    pub(crate) began: u64,
     /// The history of the feed at that time; 0 before the first.
-    pub(super) history: u32,
+    pub(crate) history: u32,
 }
 
 /// The bound, and the progress of the feed.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     /// The bound in nanoseconds. With 0, no read decides on another request than its own.
     bound: u64,
     /// Counted from 1; 0 before the first poll.
@@ -29,7 +29,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(bound: u64) -> Self {
+    pub(crate) fn new(bound: u64) -> Self {
         Self {
             bound,
             history: AtomicU64::new(0),
@@ -37,7 +37,7 @@ impl Lease {
         }
     }
 
-    pub(super) fn bound(&self) -> u64 {
+    pub(crate) fn bound(&self) -> u64 {
         self.bound
     }
 
@@ -45,7 +45,7 @@ impl Lease {
     ///
     /// Call it under the key's lock and before the fence, so that a caller that sees a completed poll sees its changes
     /// too.
-    pub(super) fn covers(&self, stamp: Stamp, now: u64) -> bool {
+    pub(crate) fn covers(&self, stamp: Stamp, now: u64) -> bool {
         if self.is_fresh(stamp.began, now) {
             return true;
         }
@@ -63,7 +63,7 @@ impl Lease {
 
     /// Returns when a read with that stamp stops being covered, unless another poll completes. In nanoseconds of the
     /// monotonic clock.
-    pub(super) fn end(&self, stamp: Stamp) -> u64 {
+    pub(crate) fn end(&self, stamp: Stamp) -> u64 {
         // In the order of `covers`.
         let round = self.round.load(Ordering::Acquire);
         let history = self.history.load(Ordering::Acquire);
@@ -79,23 +79,23 @@ impl Lease {
     }
 
     /// Returns the present history, for a read that is about to begin.
-    pub(super) fn history(&self) -> u32 {
+    pub(crate) fn history(&self) -> u32 {
         u32::try_from(self.history.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     /// Begins a new history: the feed no longer vouches for earlier reads.
-    pub(super) fn begin_history(&self) {
+    pub(crate) fn begin_history(&self) {
         self.history.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Records that a poll that began then has been applied whole.
-    pub(super) fn complete_round(&self, began: u64) {
+    pub(crate) fn complete_round(&self, began: u64) {
         self.round
             .fetch_max(began.saturating_add(1), Ordering::AcqRel);
     }
 
     /// Returns whether the feed vouches for any read now.
-    pub(super) fn is_followed(&self, now: u64) -> bool {
+    pub(crate) fn is_followed(&self, now: u64) -> bool {
         let round = self.round.load(Ordering::Acquire);
         round
             .checked_sub(1)

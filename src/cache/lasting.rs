@@ -10,8 +10,8 @@ use super::compiled::WallClockReading;
 use super::reads::{SlotGuard, within};
 use super::slot::Slot;
 use super::slots::Slots;
-use super::{Core, DenialReason};
 use crate::key::KeyId;
+use crate::verifier::{Core, DenialReason};
 
 /// The longest wait before the next check: wall clocks can be set.
 const MOST_WAIT: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const TRIES: u32 = 4;
 
 impl Core {
     /// Returns whether the key is good; `None` if its slot cannot decide.
-    pub(super) fn is_good(&self, id: KeyId) -> Option<bool> {
+    pub(crate) fn is_good(&self, id: KeyId) -> Option<bool> {
         let wall = WallClockReading::read(&*self.parts.clock).ok()?;
         let is_good = self.slots.find(
             id,
@@ -45,7 +45,7 @@ impl Core {
     }
 
     /// Returns whether the key is good, as the store has it now.
-    pub(super) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
+    pub(crate) async fn is_still_good(&self, id: KeyId) -> Result<bool, DenialReason> {
         let checked = self.check_again(&self.guard_slot(id, None)).await?;
         Ok(checked.is_some())
     }
@@ -54,7 +54,7 @@ impl Core {
     ///
     /// A check that reads the store starts when half of the lease is left, so that a store that answers is never too
     /// late, and one that does not answer never extends the lease.
-    pub(super) async fn wait_until_ended(&self, id: KeyId) {
+    pub(crate) async fn wait_until_ended(&self, id: KeyId) {
         let watching = Watching::new(&self.slots, id);
         let grace = MOST_GRACE.min(self.patience / 4);
         let mut known_until = self.known_until(id);

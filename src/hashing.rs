@@ -37,12 +37,12 @@ mod rank;
 mod scheme;
 mod slow_lane;
 
-pub use argon2id::{Argon2Params, Argon2ParamsError};
+pub use argon2id::Argon2Params;
 pub(crate) use binding::Binding;
 pub(crate) use hasher::{Hasher, Possession, Purpose};
 pub(crate) use imported::Credential;
 pub use imported::{ImportedKeys, LegacyDigest, LegacyDigestError};
-pub use pepper::{Pepper, PepperError};
+pub use pepper::Pepper;
 
 use std::num::NonZeroUsize;
 
@@ -57,7 +57,7 @@ use pepper::Peppers;
 /// // Rolling a new pepper out: first every node accepts it, then every node uses it.
 /// let first = Hashing::recommended().pepper(Pepper::new(1, old.clone())?).accept_pepper(Pepper::new(2, new.clone())?);
 /// let then = Hashing::recommended().pepper(Pepper::new(2, new)?).accept_pepper(Pepper::new(1, old)?);
-/// # Ok::<(), keyward::hashing::PepperError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Hashing {

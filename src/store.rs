@@ -21,9 +21,9 @@ mod usage;
 
 pub use change::{Applied, Change, Precondition};
 pub use change_set::{ChangeId, ChangeSet};
-pub use cutoff::{CutoffScope, CutoffScopeError};
+pub use cutoff::CutoffScope;
 pub use error::StoreError;
-pub use feed::{Changed, Cursor, FeedCursorError, FeedPage};
+pub use feed::{Changed, Cursor, FeedPage};
 pub use memory::MemoryStore;
 pub use outcome::{Committed, Outcome};
 pub(crate) use pending_usage::{PendingUsage, UsageSource};

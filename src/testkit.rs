@@ -7,6 +7,7 @@
 //! | the answers of your own middleware | [`every_denial`] |
 //! | expiry, age, failed randomness | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | failures of the store | [`FaultyStore`] |
+//! | a parser of your key format in another language | [`test_vectors`] |
 //! | a backend of your own | [`conformance!`], which makes a test of each case of [the suite](mod@conformance) |
 //!
 //! This feature changes no other behaviour. A [`Keyward`](crate::Keyward) with one of these clocks or random sources
@@ -21,6 +22,7 @@ mod fixture;
 #[cfg(any(feature = "actix", feature = "axum"))]
 mod guarded;
 mod random;
+mod vectors;
 
 pub use crate::__keyward_conformance as conformance;
 pub use clock::{ManualClock, ManualMonotonicClock};
@@ -32,3 +34,4 @@ pub use guarded::assert_app_guarded;
 #[cfg(feature = "axum")]
 pub use guarded::assert_guarded;
 pub use random::{FailingRandom, SeededRandom};
+pub use vectors::{TestVector, VectorOutcome, test_vectors};

@@ -74,9 +74,6 @@ fn secrets_and_peppers_are_bounded() {
     assert_eq!((least, most), (22, 128));
     takes(least, most, |length| Secret::new(a(length)).is_ok());
     takes(least, most, |length| {
-        Secret::generate(&OsRandom, length).is_ok()
-    });
-    takes(least, most, |length| {
         let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
         format.secret_length(length).is_ok()
     });

@@ -14,7 +14,7 @@ use keyward::audit::{ChainHead, EventAction, verify_chain};
 use keyward::clock::Clock;
 use keyward::key::{
     Access, KeyFormat, KeyId, KeyStatus, Metadata, Networks, Principal, Quota, Resource, Resources,
-    RevokeReason, Scope, TenantId, TitleError,
+    RevokeReason, Scope, TenantId, ValueError,
 };
 use keyward::manager::{
     Actor, AllowAll, Ceiling, InvalidKey, Issued, KeyQuery, Limits, ManageError, NewKey, Operation,
@@ -162,18 +162,18 @@ async fn an_invalid_key_is_not_issued() {
     for title in ["", "   ", "\t\n"] {
         assert!(matches!(
             refuse(new(title)).await,
-            InvalidKey::Title(TitleError::Empty)
+            InvalidKey::Title(ValueError::Empty { .. })
         ));
     }
     let long = "x".repeat(101);
     assert!(matches!(
         refuse(new(&long)).await,
-        InvalidKey::Title(TitleError::Length)
+        InvalidKey::Title(ValueError::TooLarge { .. })
     ));
     for title in ["a\nb", "a\0b", "a\u{202e}b", "\u{7}"] {
         assert!(matches!(
             refuse(new(title)).await,
-            InvalidKey::Title(TitleError::Character)
+            InvalidKey::Title(ValueError::Character { .. })
         ));
     }
     let text = key.api_key().expose();

@@ -5,6 +5,12 @@ use std::fmt;
 use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
 
 use super::HashingError;
+use crate::key::ValueError;
+
+const WEAK_OR_UNBOUNDED: ValueError = ValueError::malformed(
+    "Argon2id parameters",
+    "7 MiB to 2 GiB of memory, 1 to 64 passes, 1 to 16 lanes, and memory times passes of 35 MiB or more",
+);
 
 /// The parameters of Argon2id: memory, passes and lanes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,9 +46,9 @@ impl Argon2Params {
     /// Creates parameters that are no weaker than OWASP's recommendations, and bounded.
     ///
     /// # Errors
-    /// [`Argon2ParamsError`] unless memory is 7 MiB to 2 GiB, passes 1 to 64, lanes 1 to 16, and memory times passes
+    /// [`ValueError`] unless memory is 7 MiB to 2 GiB, passes 1 to 64, lanes 1 to 16, and memory times passes
     /// at least 35 MiB, the least of OWASP's equivalent settings.
-    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, Argon2ParamsError> {
+    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, ValueError> {
         let bounded = (7 * 1024..=2 * 1024 * 1024).contains(&memory_kib)
             && (1..=64).contains(&passes)
             && (1..=16).contains(&lanes);
@@ -54,7 +60,7 @@ impl Argon2Params {
         if bounded && params.cost() >= 35 * 1024 {
             Ok(params)
         } else {
-            Err(Argon2ParamsError)
+            Err(WEAK_OR_UNBOUNDED)
         }
     }
 
@@ -121,13 +127,6 @@ impl fmt::Debug for Argon2Params {
         )
     }
 }
-
-/// Parameters that are too weak or out of bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Argon2id needs 7 MiB to 2 GiB of memory, 1 to 64 passes, 1 to 16 lanes, and memory times passes of 35 MiB or more"
-)]
-pub struct Argon2ParamsError;
 
 /// The memory of one thread's slow hashes, kept for the next ones.
 ///
@@ -230,7 +229,7 @@ mod tests {
         ] {
             assert_eq!(
                 Argon2Params::new(memory, passes, lanes),
-                Err(Argon2ParamsError)
+                Err(WEAK_OR_UNBOUNDED)
             );
         }
     }

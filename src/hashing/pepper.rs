@@ -7,6 +7,15 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::key::ValueError;
+
+const VERSION: ValueError = ValueError::malformed("pepper version", "1 or more");
+const SHORT: ValueError = ValueError::malformed("pepper", "at least 32 bytes");
+const PLACEHOLDER: ValueError = ValueError::malformed(
+    "pepper",
+    "drawn at random; bytes that are all the same are a placeholder",
+);
+
 const CHECK: &[u8] = b"keyward/pepper-check/v1";
 
 /// A secret of the application, kept apart from the store: without it, an attacker cannot even guess at stolen
@@ -37,20 +46,20 @@ impl Pepper {
     /// other bytes.
     ///
     /// # Errors
-    /// [`PepperError`] unless there are at least [`MIN_BYTES`](Self::MIN_BYTES), not all the same, and the version is
+    /// [`ValueError`] unless there are at least [`MIN_BYTES`](Self::MIN_BYTES), not all the same, and the version is
     /// 1 or more.
-    pub fn new(version: u32, bytes: impl Into<Vec<u8>>) -> Result<Self, PepperError> {
+    pub fn new(version: u32, bytes: impl Into<Vec<u8>>) -> Result<Self, ValueError> {
         let bytes = Zeroizing::new(bytes.into());
         if version == 0 {
-            return Err(PepperError::Version);
+            return Err(VERSION);
         }
         if bytes.len() < Self::MIN_BYTES {
-            return Err(PepperError::Short);
+            return Err(SHORT);
         }
         if bytes.iter().all(|byte| Some(byte) == bytes.first()) {
-            return Err(PepperError::Placeholder);
+            return Err(PLACEHOLDER);
         }
-        let keyed = Hmac::new_from_slice(&bytes).map_err(|_| PepperError::Short)?;
+        let keyed = Hmac::new_from_slice(&bytes).map_err(|_| SHORT)?;
         Ok(Self {
             version,
             key: Arc::new(Key { bytes, keyed }),
@@ -84,21 +93,6 @@ impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pepper(version {}, [redacted])", self.version)
     }
-}
-
-/// Why a pepper cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PepperError {
-    /// The version is 0.
-    #[error("a pepper's version is 1 or more")]
-    Version,
-    /// There are fewer than 32 bytes.
-    #[error("a pepper has at least 32 bytes")]
-    Short,
-    /// All bytes are the same.
-    #[error("all bytes of the pepper are the same; it is a placeholder, not a secret")]
-    Placeholder,
 }
 
 /// The accepted peppers, and the one for new digests.
@@ -141,18 +135,9 @@ mod tests {
     #[test]
     fn placeholders_are_refused() {
         let random: Vec<u8> = (0..32).collect();
-        assert_eq!(
-            Pepper::new(0, random.clone()).unwrap_err(),
-            PepperError::Version
-        );
-        assert_eq!(
-            Pepper::new(1, random[..31].to_vec()).unwrap_err(),
-            PepperError::Short
-        );
-        assert_eq!(
-            Pepper::new(1, vec![0; 64]).unwrap_err(),
-            PepperError::Placeholder
-        );
+        assert_eq!(Pepper::new(0, random.clone()).unwrap_err(), VERSION);
+        assert_eq!(Pepper::new(1, random[..31].to_vec()).unwrap_err(), SHORT);
+        assert_eq!(Pepper::new(1, vec![0; 64]).unwrap_err(), PLACEHOLDER);
         assert_eq!(Pepper::new(1, random).unwrap().version(), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EmptyError, NonEmpty, Scope, ScopeSet};
+use super::{NonEmpty, Scope, ScopeSet, ValueError};
 
 /// The access that a key grants: everything, or its scopes.
 ///
@@ -22,8 +22,8 @@ impl Access {
     /// Creates access by these scopes.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are no scopes: a key without stated access cannot be issued.
-    pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, EmptyError> {
+    /// [`ValueError`] if there are no scopes: a key without stated access cannot be issued.
+    pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, ValueError> {
         NonEmpty::new(scopes).map(Self::Scopes)
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
+use super::ValueError;
+
 /// The stored digest of a secret: a self-describing PHC string.
 ///
 /// Only [`hashing`](crate::hashing) interprets it.
@@ -22,12 +24,15 @@ impl Digest {
     /// Creates a digest from a text that was read from a store.
     ///
     /// # Errors
-    /// [`DigestTextError`] if the text is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. The content
+    /// [`ValueError`] if the text is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. The content
     /// is checked only when the digest is used.
-    pub fn new(text: impl Into<Box<str>>) -> Result<Self, DigestTextError> {
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, ValueError> {
         let text = text.into();
         if text.len() > Self::MAX_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(DigestTextError);
+            return Err(ValueError::malformed(
+                "digest",
+                "at most 512 visible ASCII characters",
+            ));
         }
         Ok(Self(text))
     }
@@ -61,11 +66,6 @@ impl fmt::Debug for Digest {
         write!(f, "Digest({shown}, [redacted])")
     }
 }
-
-/// A text that cannot be a digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is at most 512 visible ASCII characters")]
-pub struct DigestTextError;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,7 @@
 //! The single description of an application's key text.
 //!
-//! The generator, the parser, the display prefix, the pattern for secret scanners, the redactor and the test vectors
-//! all derive from it, so that they cannot disagree. `docs/format.md` describes the format for implementers in other
-//! languages.
+//! The generator, the parser, the display prefix, the pattern for secret scanners and the redactor all derive from it,
+//! so that they cannot disagree. `docs/format.md` describes the format for implementers in other languages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::parse::{self, KeyTextError, ParsedKey};
-use super::{ApiKey, KeyId, PresentedKey, Redactor, Secret, TestVector, base62, vectors};
+use super::{ApiKey, KeyId, PresentedKey, Redactor, Secret, base62};
+use crate::random::{RandomError, RandomSource};
 
 /// Characters of the id in the display prefix: 47 random bits, enough to tell keys apart.
 pub(super) const DISPLAYED_ID_DIGITS: usize = 8;
@@ -126,6 +126,14 @@ impl KeyFormat {
         Some(head.len() + OVERHEAD + self.secret_length)
     }
 
+    /// Generates a secret of the format's length.
+    ///
+    /// # Errors
+    /// [`RandomError`] if the source fails.
+    pub(crate) fn generate_secret(&self, random: &dyn RandomSource) -> Result<Secret, RandomError> {
+        Secret::generate(random, self.secret_length)
+    }
+
     /// Composes the text of a key.
     ///
     /// # Errors
@@ -213,14 +221,6 @@ impl KeyFormat {
     #[must_use]
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.prefix(), self.secret_length)
-    }
-
-    /// Returns texts with the result that each must give, to test parsers of this format in other languages.
-    ///
-    /// The secrets in them are public: no key is ever issued with one.
-    #[must_use]
-    pub fn test_vectors(&self) -> Vec<TestVector> {
-        vectors::of(self)
     }
 
     /// Returns whether the text has the shape of a key of this format, in any environment.

@@ -6,9 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::base62;
 use super::text::text_form;
+use super::{ValueError, base62};
 use crate::random::{RandomError, RandomSource};
+
+const MALFORMED: ValueError =
+    ValueError::malformed("key id", "36 characters, lower case and hyphenated");
 
 /// The public id of a key: 128 bits, for issued keys a random (version 4) UUID (RFC 9562).
 ///
@@ -21,7 +24,7 @@ use crate::random::{RandomError, RandomSource};
 /// let id: KeyId = "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f".parse()?;
 /// assert_eq!(id.to_string(), "0b9c1f5e-6d0a-4c1e-9f52-3a8b7c6d5e4f");
 /// assert!("0B9C1F5E-6D0A-4C1E-9F52-3A8B7C6D5E4F".parse::<KeyId>().is_err(), "one spelling each");
-/// # Ok::<(), keyward::key::KeyIdError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -88,20 +91,15 @@ impl fmt::Display for KeyId {
     }
 }
 
-text_form!(KeyId, KeyIdError);
+text_form!(KeyId, ValueError);
 
 impl FromStr for KeyId {
-    type Err = KeyIdError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::from_text(text.as_bytes()).ok_or(KeyIdError)
+        Self::from_text(text.as_bytes()).ok_or(MALFORMED)
     }
 }
-
-/// A text that is not a key id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key id is 36 characters, lower case and hyphenated")]
-pub struct KeyIdError;
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +120,7 @@ mod tests {
             "0b9c1f5e_6d0a_4c1e_9f52_3a8b7c6d5e4f",
             "",
         ] {
-            assert_eq!(other.parse::<KeyId>(), Err(KeyIdError), "{other}");
+            assert_eq!(other.parse::<KeyId>(), Err(MALFORMED), "{other}");
         }
     }
 }

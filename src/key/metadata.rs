@@ -5,6 +5,20 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::ValueError;
+
+const TOO_LARGE: ValueError = ValueError::TooLarge {
+    value: "metadata",
+    limit: Metadata::MAX_BYTES,
+    unit: "bytes of compact JSON",
+};
+const TOO_DEEP: ValueError = ValueError::TooLarge {
+    value: "metadata",
+    limit: Metadata::MAX_DEPTH,
+    unit: "levels of nesting",
+};
+const NOT_AN_OBJECT: ValueError = ValueError::malformed("metadata", "a JSON object");
+
 /// A bounded JSON object that a host attaches to a key.
 ///
 /// ```
@@ -13,7 +27,7 @@ use serde_json::{Map, Value};
 ///
 /// let metadata = Metadata::try_from(json!({ "ticket": "OPS-7" }))?;
 /// assert!(Metadata::try_from(json!({ "notes": "x".repeat(5_000) })).is_err());
-/// # Ok::<(), keyward::key::MetadataError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 ///
 /// The content is untrusted: any actor who may manage keys can write it. Keyward stores it and returns it, decides
@@ -32,14 +46,14 @@ impl Metadata {
     /// Creates metadata from this object.
     ///
     /// # Errors
-    /// [`MetadataError`] past [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_DEPTH`](Self::MAX_DEPTH).
-    pub fn new(object: Map<String, Value>) -> Result<Self, MetadataError> {
+    /// [`ValueError`] past [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_DEPTH`](Self::MAX_DEPTH).
+    pub fn new(object: Map<String, Value>) -> Result<Self, ValueError> {
         if object.values().any(|value| depth(value) >= Self::MAX_DEPTH) {
-            return Err(MetadataError::Depth);
+            return Err(TOO_DEEP);
         }
-        let bytes = serde_json::to_vec(&object).map_err(|_| MetadataError::NotAnObject)?;
+        let bytes = serde_json::to_vec(&object).map_err(|_| NOT_AN_OBJECT)?;
         if bytes.len() > Self::MAX_BYTES {
-            return Err(MetadataError::Size { bytes: bytes.len() });
+            return Err(TOO_LARGE);
         }
         Ok(Self(object))
     }
@@ -78,7 +92,7 @@ fn depth(value: &Value) -> usize {
 }
 
 impl TryFrom<Map<String, Value>> for Metadata {
-    type Error = MetadataError;
+    type Error = ValueError;
 
     fn try_from(object: Map<String, Value>) -> Result<Self, Self::Error> {
         Self::new(object)
@@ -86,12 +100,12 @@ impl TryFrom<Map<String, Value>> for Metadata {
 }
 
 impl TryFrom<Value> for Metadata {
-    type Error = MetadataError;
+    type Error = ValueError;
 
     fn try_from(value: Value) -> Result<Self, Self::Error> {
         match value {
             Value::Object(object) => Self::new(object),
-            _ => Err(MetadataError::NotAnObject),
+            _ => Err(NOT_AN_OBJECT),
         }
     }
 }
@@ -109,24 +123,6 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Why an object cannot be attached to a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetadataError {
-    /// The object is larger than 4,096 bytes.
-    #[error("the metadata has {bytes} bytes, more than 4,096")]
-    Size {
-        /// The object's size as compact JSON, in bytes.
-        bytes: usize,
-    },
-    /// The object nests deeper than 8 levels.
-    #[error("the metadata nests deeper than 8 levels")]
-    Depth,
-    /// The value is not a JSON object.
-    #[error("metadata is a JSON object")]
-    NotAnObject,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,15 +134,15 @@ mod tests {
         assert!(Metadata::try_from(json!({"a": "x".repeat(4_088)})).is_ok());
         assert_eq!(
             Metadata::try_from(json!({"a": "x".repeat(4_089)})),
-            Err(MetadataError::Size { bytes: 4_097 })
+            Err(TOO_LARGE)
         );
         assert!(Metadata::try_from(json!({"a": [[[[[[[1]]]]]]]})).is_ok());
         assert_eq!(
             Metadata::try_from(json!({"a": [[[[[[[[1]]]]]]]]})),
-            Err(MetadataError::Depth)
+            Err(TOO_DEEP)
         );
         for other in [json!([]), json!(null), json!("a"), json!(1)] {
-            assert_eq!(Metadata::try_from(other), Err(MetadataError::NotAnObject));
+            assert_eq!(Metadata::try_from(other), Err(NOT_AN_OBJECT));
         }
     }
 }

@@ -8,7 +8,10 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::text::text_form;
-use super::{EmptyError, NonEmpty};
+use super::{NonEmpty, ValueError};
+
+const MALFORMED: ValueError =
+    ValueError::malformed("network", "an address, or an address and a prefix length");
 
 /// A range of addresses in CIDR notation, such as `203.0.113.0/24`, `2001:db8::/32` or a single address.
 ///
@@ -27,23 +30,26 @@ impl Network {
 }
 
 impl FromStr for Network {
-    type Err = NetworkError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let net = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
-            Err(_) => text.parse().map_err(|_| NetworkError::Malformed)?,
+            Err(_) => text.parse().map_err(|_| MALFORMED)?,
         };
         let net = canonical(net)?;
         if net.addr() != net.network() {
-            return Err(NetworkError::HostBits(Self(net.trunc())));
+            return Err(ValueError::HostBits {
+                address: net.network(),
+                prefix_length: net.prefix_len(),
+            });
         }
         Ok(Self(net))
     }
 }
 
 /// Turns a range of IPv4-mapped addresses into the IPv4 range.
-fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
+fn canonical(net: IpNet) -> Result<IpNet, ValueError> {
     const MAPPED_BITS: u8 = 96;
     let (IpNet::V6(v6), IpAddr::V4(v4)) = (net, net.addr().to_canonical()) else {
         return Ok(net);
@@ -53,7 +59,7 @@ fn canonical(net: IpNet) -> Result<IpNet, NetworkError> {
     };
     Ipv4Net::new(v4, length)
         .map(IpNet::V4)
-        .map_err(|_| NetworkError::Malformed)
+        .map_err(|_| MALFORMED)
 }
 
 impl From<IpAddr> for Network {
@@ -68,19 +74,7 @@ impl fmt::Display for Network {
     }
 }
 
-text_form!(Network, NetworkError);
-
-/// Why a text is not a range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NetworkError {
-    /// The text is neither an address nor in CIDR notation.
-    #[error("a network is an address, or an address and a prefix length")]
-    Malformed,
-    /// Bits are set past the prefix length, which is more likely a mistake than a range.
-    #[error("bits are set past the prefix length; the range would be {0}")]
-    HostBits(Network),
-}
+text_form!(Network, ValueError);
 
 /// The networks from which a key may be used: any, or only the listed ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -102,8 +96,8 @@ impl Networks {
     /// Creates a restriction to these networks.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are no networks: an empty list never means everywhere.
-    pub fn only(networks: impl IntoIterator<Item = Network>) -> Result<Self, EmptyError> {
+    /// [`ValueError`] if there are no networks: an empty list never means everywhere.
+    pub fn only(networks: impl IntoIterator<Item = Network>) -> Result<Self, ValueError> {
         NonEmpty::new(networks).map(Self::Only)
     }
 
@@ -208,7 +202,10 @@ mod tests {
     fn slips_are_pointed_out() {
         assert_eq!(
             "10.1.2.3/8".parse::<Network>(),
-            Err(NetworkError::HostBits(net("10.0.0.0/8")))
+            Err(ValueError::HostBits {
+                address: "10.0.0.0".parse().unwrap(),
+                prefix_length: 8,
+            })
         );
         for bad in [
             "",
@@ -219,11 +216,7 @@ mod tests {
             "10.0.0.0/-1",
             " 10.0.0.0/8",
         ] {
-            assert_eq!(
-                bad.parse::<Network>(),
-                Err(NetworkError::Malformed),
-                "{bad}"
-            );
+            assert_eq!(bad.parse::<Network>(), Err(MALFORMED), "{bad}");
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ValueError;
+
 /// A sorted set of at least one element.
 ///
 /// ```
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// let set = NonEmpty::new(["b", "a", "b"])?;
 /// assert_eq!(set.iter().collect::<Vec<_>>(), [&"a", &"b"]);
 /// assert!(NonEmpty::<u8>::new([]).is_err());
-/// # Ok::<(), keyward::key::EmptyError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<T>", bound(deserialize = "T: Ord + Deserialize<'de>"))]
@@ -22,13 +24,13 @@ impl<T: Ord> NonEmpty<T> {
     /// Creates a set of these elements.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are no elements.
-    pub fn new(elements: impl IntoIterator<Item = T>) -> Result<Self, EmptyError> {
+    /// [`ValueError`] if there are no elements.
+    pub fn new(elements: impl IntoIterator<Item = T>) -> Result<Self, ValueError> {
         let mut elements: Vec<T> = elements.into_iter().collect();
         elements.sort_unstable();
         elements.dedup();
         if elements.is_empty() {
-            return Err(EmptyError);
+            return Err(ValueError::Empty { value: "list" });
         }
         Ok(Self(elements.into_boxed_slice()))
     }
@@ -73,7 +75,7 @@ impl<T: Ord> From<T> for NonEmpty<T> {
 }
 
 impl<T: Ord> TryFrom<Vec<T>> for NonEmpty<T> {
-    type Error = EmptyError;
+    type Error = ValueError;
 
     fn try_from(elements: Vec<T>) -> Result<Self, Self::Error> {
         Self::new(elements)
@@ -107,8 +109,3 @@ impl<T: fmt::Display> fmt::Display for NonEmpty<T> {
         Ok(())
     }
 }
-
-/// An empty list where at least one element is required.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the list is empty")]
-pub struct EmptyError;

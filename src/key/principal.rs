@@ -6,9 +6,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Redactor;
 use super::tenant::is_name;
 use super::text::text_form;
+use super::{Redactor, ValueError};
+
+const MALFORMED: ValueError = ValueError::malformed(
+    "principal",
+    "`user:`, `integration:` or `system:` and 1 to 128 visible ASCII characters",
+);
 
 /// A user, an integration or a part of the system, under the host's name for it.
 ///
@@ -43,8 +48,8 @@ impl Principal {
     /// Creates a principal for a person.
     ///
     /// # Errors
-    /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
-    pub fn user(name: &str) -> Result<Self, PrincipalError> {
+    /// [`ValueError`] unless the name is 1 to 128 visible ASCII characters.
+    pub fn user(name: &str) -> Result<Self, ValueError> {
         Self::of(Kind::User, name)
     }
 
@@ -52,7 +57,7 @@ impl Principal {
     ///
     /// # Errors
     /// As [`user`](Self::user).
-    pub fn integration(name: &str) -> Result<Self, PrincipalError> {
+    pub fn integration(name: &str) -> Result<Self, ValueError> {
         Self::of(Kind::Integration, name)
     }
 
@@ -60,18 +65,18 @@ impl Principal {
     ///
     /// # Errors
     /// As [`user`](Self::user).
-    pub fn system(name: &str) -> Result<Self, PrincipalError> {
+    pub fn system(name: &str) -> Result<Self, ValueError> {
         Self::of(Kind::System, name)
     }
 
-    fn of(kind: Kind, name: &str) -> Result<Self, PrincipalError> {
+    fn of(kind: Kind, name: &str) -> Result<Self, ValueError> {
         if is_name(name) {
             Ok(Self {
                 kind,
                 name: name.into(),
             })
         } else {
-            Err(PrincipalError)
+            Err(MALFORMED)
         }
     }
 
@@ -120,13 +125,13 @@ impl Principal {
 }
 
 impl FromStr for Principal {
-    type Err = PrincipalError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (kind, name) = text.split_once(':').ok_or(PrincipalError)?;
+        let (kind, name) = text.split_once(':').ok_or(MALFORMED)?;
         let mut kinds = Kind::ALL.into_iter();
         let kind = kinds.find(|known| known.as_str() == kind);
-        Self::of(kind.ok_or(PrincipalError)?, name)
+        Self::of(kind.ok_or(MALFORMED)?, name)
     }
 }
 
@@ -136,14 +141,7 @@ impl fmt::Display for Principal {
     }
 }
 
-text_form!(Principal, PrincipalError);
-
-/// A text that does not name a user, an integration or a part of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a principal is `user:`, `integration:` or `system:` and 1 to 128 visible ASCII characters"
-)]
-pub struct PrincipalError;
+text_form!(Principal, ValueError);
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +155,7 @@ mod tests {
         for bad in [
             "", "alice", "user:", ":a", "User:a", "robot:a", "user:a b", "user:a\n",
         ] {
-            assert_eq!(bad.parse::<Principal>(), Err(PrincipalError), "{bad:?}");
+            assert_eq!(bad.parse::<Principal>(), Err(MALFORMED), "{bad:?}");
         }
     }
 }

@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ValueError;
+
+const NAME: ValueError = ValueError::malformed(
+    "quota name",
+    "1 to 32 lower-case letters, digits, `_` and `-`",
+);
+const WINDOW: ValueError =
+    ValueError::malformed("quota window", "whole seconds, from 1 second to 366 days");
+
 /// A limit of requests in any window of a given length.
 ///
 /// ```
@@ -34,18 +43,18 @@ impl Quota {
     /// Creates a quota of at most `limit` requests in any `window`, under a name such as `minute`.
     ///
     /// # Errors
-    /// [`QuotaError`] unless the name is 1 to 32 lower-case ASCII letters, digits, `_` and `-`, and the window is
+    /// [`ValueError`] unless the name is 1 to 32 lower-case ASCII letters, digits, `_` and `-`, and the window is
     /// whole seconds from 1 second to 366 days.
-    pub fn new(name: &str, limit: NonZeroU32, window: Duration) -> Result<Self, QuotaError> {
+    pub fn new(name: &str, limit: NonZeroU32, window: Duration) -> Result<Self, ValueError> {
         let allowed = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
         };
         if !(1..=32).contains(&name.len()) || !name.bytes().all(allowed) {
-            return Err(QuotaError::Name);
+            return Err(NAME);
         }
         let longest = Duration::from_secs(366 * 86_400);
         if window.is_zero() || window > longest || window.subsec_nanos() != 0 {
-            return Err(QuotaError::Window);
+            return Err(WINDOW);
         }
         Ok(Self {
             name: name.into(),
@@ -87,7 +96,7 @@ struct QuotaParts {
 }
 
 impl TryFrom<QuotaParts> for Quota {
-    type Error = QuotaError;
+    type Error = ValueError;
 
     fn try_from(parts: QuotaParts) -> Result<Self, Self::Error> {
         Self::new(
@@ -108,18 +117,6 @@ impl From<Quota> for QuotaParts {
     }
 }
 
-/// Why a quota is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum QuotaError {
-    /// The name is malformed.
-    #[error("a quota's name is 1 to 32 lower-case letters, digits, `_` and `-`")]
-    Name,
-    /// The window is out of bounds, or not in whole seconds.
-    #[error("a quota's window is whole seconds, from 1 second to 366 days")]
-    Window,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +127,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert!(Quota::new("minute", ten, minute).is_ok());
         for name in ["", "Minute", "a b", &"a".repeat(33)] {
-            assert_eq!(Quota::new(name, ten, minute), Err(QuotaError::Name));
+            assert_eq!(Quota::new(name, ten, minute), Err(NAME));
         }
         for window in [
             Duration::ZERO,
@@ -138,7 +135,7 @@ mod tests {
             Duration::from_secs(367 * 86_400),
             Duration::MAX,
         ] {
-            assert_eq!(Quota::new("q", ten, window), Err(QuotaError::Window));
+            assert_eq!(Quota::new("q", ten, window), Err(WINDOW));
         }
     }
 

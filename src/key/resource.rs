@@ -7,7 +7,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::text::text_form;
-use super::{EmptyError, NonEmpty};
+use super::{NonEmpty, ValueError};
+
+const KIND: ValueError = ValueError::malformed(
+    "resource kind",
+    "1 to 32 lower-case letters, digits and `_`",
+);
+const VALUE: ValueError =
+    ValueError::malformed("resource value", "1 to 128 visible ASCII characters");
 
 /// A resource of the application: a kind and a value, such as `project` and `p-17`.
 ///
@@ -19,7 +26,7 @@ use super::{EmptyError, NonEmpty};
 ///
 /// let resource: Resource = "project:p-17".parse()?;
 /// assert_eq!((resource.kind(), resource.value()), ("project", "p-17"));
-/// # Ok::<(), keyward::key::ResourceError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,13 +40,13 @@ impl Resource {
     /// Creates a resource of this kind and value.
     ///
     /// # Errors
-    /// [`ResourceError`] if either is malformed.
-    pub fn new(kind: &str, value: &str) -> Result<Self, ResourceError> {
+    /// [`ValueError`] if either is malformed.
+    pub fn new(kind: &str, value: &str) -> Result<Self, ValueError> {
         if !is_kind(kind) {
-            return Err(ResourceError::Kind);
+            return Err(KIND);
         }
         if !(1..=128).contains(&value.len()) || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ResourceError::Value);
+            return Err(VALUE);
         }
         Ok(Self {
             kind: kind.into(),
@@ -71,10 +78,10 @@ fn is_kind(kind: &str) -> bool {
 }
 
 impl FromStr for Resource {
-    type Err = ResourceError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (kind, value) = text.split_once(':').ok_or(ResourceError::Kind)?;
+        let (kind, value) = text.split_once(':').ok_or(KIND)?;
         Self::new(kind, value)
     }
 }
@@ -85,19 +92,7 @@ impl fmt::Display for Resource {
     }
 }
 
-text_form!(Resource, ResourceError);
-
-/// Why a text is not a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResourceError {
-    /// The kind is missing or malformed.
-    #[error("a resource's kind is 1 to 32 lower-case letters, digits and `_`")]
-    Kind,
-    /// The value is missing or malformed.
-    #[error("a resource's value is 1 to 128 visible ASCII characters")]
-    Value,
-}
+text_form!(Resource, ValueError);
 
 /// The resources that a key may access: any, or in each listed kind only the listed ones.
 ///
@@ -119,8 +114,8 @@ impl Resources {
     /// Creates a restriction to these resources.
     ///
     /// # Errors
-    /// [`EmptyError`] if there are no resources: an empty list never means everything.
-    pub fn only(resources: impl IntoIterator<Item = Resource>) -> Result<Self, EmptyError> {
+    /// [`ValueError`] if there are no resources: an empty list never means everything.
+    pub fn only(resources: impl IntoIterator<Item = Resource>) -> Result<Self, ValueError> {
         NonEmpty::new(resources).map(Self::Only)
     }
 

@@ -6,8 +6,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::NonEmpty;
 use super::catalog::ScopeDeclaration;
+use super::{NonEmpty, ValueError};
+
+const MALFORMED: ValueError = ValueError::malformed(
+    "scope",
+    "segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most",
+);
 
 /// A permission, such as `read:editions`.
 ///
@@ -113,7 +118,7 @@ const fn is_well_formed_scope(text: &str) -> bool {
 }
 
 impl FromStr for Scope {
-    type Err = ScopeError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::try_from(text.to_owned())
@@ -121,13 +126,13 @@ impl FromStr for Scope {
 }
 
 impl TryFrom<String> for Scope {
-    type Error = ScopeError;
+    type Error = ValueError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if is_well_formed_scope(&text) {
             Ok(Self(Cow::Owned(text)))
         } else {
-            Err(ScopeError)
+            Err(MALFORMED)
         }
     }
 }
@@ -149,13 +154,6 @@ impl fmt::Debug for Scope {
         write!(f, "Scope({self})")
     }
 }
-
-/// A text that is not a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a scope is segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most"
-)]
-pub struct ScopeError;
 
 /// Scopes combined with *and* and *or*: `READ.or(WRITE)`, `READ.and(WRITE).or(ADMIN)`.
 ///
@@ -289,7 +287,7 @@ mod tests {
             "", ":", "a:", ":a", "a::b", "a b", " a", "a\n", "a/b", "a*", "é", "a,b", "\"a\"",
             "a\\b", &too_long,
         ] {
-            assert_eq!(bad.parse::<Scope>(), Err(ScopeError), "{bad:?}");
+            assert_eq!(bad.parse::<Scope>(), Err(MALFORMED), "{bad:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Digest, KeyId, Principal, Redactor, TenantId, Title, TitleError};
+use super::{Digest, KeyId, Principal, Redactor, TenantId, Title, ValueError};
 
 /// A key as a backend keeps it: a few columns that it may index, and a document that it does not interpret.
 ///
@@ -110,8 +110,8 @@ impl RevokeReason {
     /// Creates a reason in the host's own words: one visible line, as a [`Title`].
     ///
     /// # Errors
-    /// [`TitleError`] if the words are empty, too long, or contain a refused character.
-    pub fn other(words: &str) -> Result<Self, TitleError> {
+    /// [`ValueError`] if the words are empty, too long, or contain a refused character.
+    pub fn other(words: &str) -> Result<Self, ValueError> {
         Title::new(words).map(Self::Other)
     }
 

@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ValueError;
 use super::text::text_form;
+
+const MALFORMED: ValueError =
+    ValueError::malformed("tenant id", "1 to 128 visible ASCII characters");
 
 /// The customer that a key belongs to: a partner, a workspace, an account.
 ///
@@ -20,13 +24,13 @@ impl TenantId {
     /// Creates a tenant id.
     ///
     /// # Errors
-    /// [`TenantIdError`] unless it is 1 to 128 visible ASCII characters.
-    pub fn new(text: impl AsRef<str>) -> Result<Self, TenantIdError> {
+    /// [`ValueError`] unless it is 1 to 128 visible ASCII characters.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, ValueError> {
         let text = text.as_ref();
         if is_name(text) {
             Ok(Self(text.into()))
         } else {
-            Err(TenantIdError)
+            Err(MALFORMED)
         }
     }
 
@@ -43,7 +47,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 impl FromStr for TenantId {
-    type Err = TenantIdError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::new(text)
@@ -56,12 +60,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-text_form!(TenantId, TenantIdError);
-
-/// A text that is not a tenant id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a tenant id is 1 to 128 visible ASCII characters")]
-pub struct TenantIdError;
+text_form!(TenantId, ValueError);
 
 #[cfg(test)]
 mod tests {
@@ -75,7 +74,7 @@ mod tests {
         }
         let too_long = "a".repeat(129);
         for bad in ["", " ", "a b", "a\n", "é", "a\0", &too_long] {
-            assert_eq!(TenantId::new(bad), Err(TenantIdError), "{bad:?}");
+            assert_eq!(TenantId::new(bad), Err(MALFORMED), "{bad:?}");
         }
     }
 }

@@ -6,6 +6,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ValueError;
+
+const EMPTY: ValueError = ValueError::Empty { value: "title" };
+const TOO_LONG: ValueError = ValueError::TooLarge {
+    value: "title",
+    limit: Title::MAX_CHARACTERS,
+    unit: "characters",
+};
+const CHARACTER: ValueError = ValueError::Character {
+    value: "title",
+    refused: "a control, invisible or direction-turning character",
+};
+
 /// A key's name for people, such as `Power BI dashboard`.
 ///
 /// A title need not be unique, and Keyward decides nothing by it.
@@ -24,22 +37,22 @@ impl Title {
     /// Creates a title from this text.
     ///
     /// # Errors
-    /// [`TitleError`] if the text is empty, too long or contains a refused character.
-    pub fn new(text: impl AsRef<str>) -> Result<Self, TitleError> {
+    /// [`ValueError`] if the text is empty, too long or contains a refused character.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, ValueError> {
         let text = text.as_ref();
         // Check the size in bytes first, so that an enormous text costs nothing.
         if text.len() > 16 * Self::MAX_CHARACTERS {
-            return Err(TitleError::Length);
+            return Err(TOO_LONG);
         }
         let text = text.trim();
         if text.chars().all(is_joiner) {
-            return Err(TitleError::Empty);
+            return Err(EMPTY);
         }
         if text.chars().count() > Self::MAX_CHARACTERS {
-            return Err(TitleError::Length);
+            return Err(TOO_LONG);
         }
         if text.chars().any(is_refused) {
-            return Err(TitleError::Character);
+            return Err(CHARACTER);
         }
         Ok(Self(text.into()))
     }
@@ -94,7 +107,7 @@ fn is_refused(character: char) -> bool {
 }
 
 impl FromStr for Title {
-    type Err = TitleError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::new(text)
@@ -102,7 +115,7 @@ impl FromStr for Title {
 }
 
 impl TryFrom<String> for Title {
-    type Error = TitleError;
+    type Error = ValueError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Self::new(text)
@@ -127,21 +140,6 @@ impl fmt::Debug for Title {
     }
 }
 
-/// Why a text is not a title.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TitleError {
-    /// The title is empty or white space only.
-    #[error("the title is empty")]
-    Empty,
-    /// The title is longer than 100 characters.
-    #[error("the title is longer than 100 characters")]
-    Length,
-    /// The title contains a control, invisible or direction-turning character.
-    #[error("the title holds a control, invisible or direction-turning character")]
-    Character,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,21 +155,21 @@ mod tests {
             assert_eq!(Title::new(text).unwrap().as_str(), expected);
         }
         for (text, error) in [
-            ("", TitleError::Empty),
-            (" \n\t ", TitleError::Empty),
-            ("a\nb", TitleError::Character),
-            ("a\u{0}b", TitleError::Character),
-            ("a\u{1b}[31mb", TitleError::Character),
-            ("a\u{85}b", TitleError::Character),
-            ("a\u{202e}b", TitleError::Character),
-            ("a\u{2066}b", TitleError::Character),
-            ("a\u{200b}b", TitleError::Character),
-            ("\u{200b}", TitleError::Character),
-            ("\u{3164}", TitleError::Character),
-            ("\u{2800}", TitleError::Character),
-            ("\u{115f}", TitleError::Character),
-            ("\u{200d}", TitleError::Empty),
-            ("\u{fe0f}\u{200c}", TitleError::Empty),
+            ("", EMPTY),
+            (" \n\t ", EMPTY),
+            ("a\nb", CHARACTER),
+            ("a\u{0}b", CHARACTER),
+            ("a\u{1b}[31mb", CHARACTER),
+            ("a\u{85}b", CHARACTER),
+            ("a\u{202e}b", CHARACTER),
+            ("a\u{2066}b", CHARACTER),
+            ("a\u{200b}b", CHARACTER),
+            ("\u{200b}", CHARACTER),
+            ("\u{3164}", CHARACTER),
+            ("\u{2800}", CHARACTER),
+            ("\u{115f}", CHARACTER),
+            ("\u{200d}", EMPTY),
+            ("\u{fe0f}\u{200c}", EMPTY),
         ] {
             assert_eq!(Title::new(text), Err(error), "{text:?}");
         }
@@ -180,7 +178,7 @@ mod tests {
     #[test]
     fn length_counts_characters() {
         assert!(Title::new("é".repeat(100)).is_ok());
-        assert_eq!(Title::new("é".repeat(101)), Err(TitleError::Length));
-        assert_eq!(Title::new("x".repeat(1 << 20)), Err(TitleError::Length));
+        assert_eq!(Title::new("é".repeat(101)), Err(TOO_LONG));
+        assert_eq!(Title::new("x".repeat(1 << 20)), Err(TOO_LONG));
     }
 }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::Ceiling;
 use crate::audit::{Event, EventAction, FieldChange};
-use crate::key::{NonEmpty, Principal, PrincipalError, Redactor, StoredKey, TenantId};
+use crate::key::{NonEmpty, Principal, Redactor, StoredKey, TenantId, ValueError};
 
 /// The caller of a management operation: its principal, the tenants it acts for, and the most it may grant.
 ///
@@ -65,12 +65,12 @@ impl Actor {
     /// Creates the actor of a person, who acts for these tenants and may grant no more than the ceiling.
     ///
     /// # Errors
-    /// [`PrincipalError`] unless the name is 1 to 128 visible ASCII characters.
+    /// [`ValueError`] unless the name is 1 to 128 visible ASCII characters.
     pub fn user(
         name: &str,
         tenants: impl Into<Tenants>,
         ceiling: Ceiling,
-    ) -> Result<Self, PrincipalError> {
+    ) -> Result<Self, ValueError> {
         Ok(Self::new(Principal::user(name)?, tenants.into(), ceiling))
     }
 
@@ -82,7 +82,7 @@ impl Actor {
         name: &str,
         tenants: impl Into<Tenants>,
         ceiling: Ceiling,
-    ) -> Result<Self, PrincipalError> {
+    ) -> Result<Self, ValueError> {
         Ok(Self::new(
             Principal::integration(name)?,
             tenants.into(),

@@ -129,7 +129,7 @@ impl KeyManager {
 
     /// Makes a title of this text, unless it holds a key.
     pub(super) fn title(&self, text: &str) -> Result<Title, InvalidKey> {
-        let title = Title::new(text)?;
+        let title = Title::new(text).map_err(InvalidKey::Title)?;
         self.refuse_keys("title", title.as_str())?;
         Ok(title)
     }

@@ -6,7 +6,7 @@ use super::{Axis, ImportError, PageCursorError, PolicyError};
 use crate::clock::rfc3339;
 use crate::hashing::HashingError;
 use crate::key::{
-    DecodeError, EncodeError, FormatError, KeyId, KeyStatus, Quota, Resources, Scope, TitleError,
+    DecodeError, EncodeError, FormatError, KeyId, KeyStatus, Quota, Resources, Scope, ValueError,
 };
 use crate::random::RandomError;
 use crate::store::StoreError;
@@ -153,7 +153,7 @@ pub enum ManageError {
 pub enum InvalidKey {
     /// The title is empty, too long, or holds a character that is refused.
     #[error(transparent)]
-    Title(#[from] TitleError),
+    Title(ValueError),
     /// A field holds the text of a key, or of one with at least half of its secret, which every list would show.
     #[error("the {field} holds the text of a key")]
     HoldsKey {

@@ -7,10 +7,7 @@ use super::{
 };
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
-use crate::key::{
-    ApiKey, FormatError, KeyId, KeyRecord, Principal, Quota, Secret, SecretError, SecretOrigin,
-    TenantId,
-};
+use crate::key::{ApiKey, KeyId, KeyRecord, Principal, Quota, Secret, SecretOrigin, TenantId};
 use crate::store::{
     Change, ChangeId, ChangeSet, Committed, CutoffScope, Outcome, Precondition, StoreError,
 };
@@ -58,16 +55,9 @@ impl KeyManager {
     /// Generates a secret for the record, and stores its digest there.
     pub(super) async fn draw_secret(&self, record: &mut KeyRecord) -> Result<ApiKey, ManageError> {
         let parts = &self.parts;
-        let length = parts.format.secret_characters();
-        let secret = Secret::generate(&*parts.random, length).map_err(|error| match error {
-            SecretError::Random(error) => ManageError::Random(error),
-            // Unreachable: the format checks its secret length, and the generator draws only digits.
-            SecretError::Length { .. } | SecretError::Character => {
-                InvalidKey::Format(FormatError::SecretLength { length }).into()
-            }
-        })?;
+        let secret = parts.format.generate_secret(&*parts.random)?;
         record.origin = SecretOrigin::Generated {
-            entropy_bits: Secret::entropy_bits(length),
+            entropy_bits: Secret::entropy_bits(secret.length()),
         };
         let bytes = secret.expose_secret().as_bytes();
         record.digest = parts.hasher.digest(record, bytes).await?;

@@ -21,7 +21,7 @@ use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
 /// let old = KeyQuery::of(&tenant).due_for_rotation(Duration::from_secs(365 * 86_400));
 /// let idle = KeyQuery::of(&tenant).unused_for(Duration::from_secs(90 * 86_400));
 /// # let _ = (all, old, idle);
-/// # Ok::<(), keyward::key::TenantIdError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyQuery {

@@ -28,7 +28,7 @@ use crate::store::{
 /// let everything = RevokeAll::new(RevokeReason::Leaked);
 /// let of_alice = RevokeAll::new(RevokeReason::Decommissioned).owner(&Principal::user("alice")?);
 /// # let _ = (everything, of_alice);
-/// # Ok::<(), keyward::key::PrincipalError>(())
+/// # Ok::<(), keyward::key::ValueError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct RevokeAll {

@@ -5,7 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::{Principal, StoredKey, TenantId};
+use crate::key::{Principal, StoredKey, TenantId, ValueError};
+
+const MALFORMED: ValueError = ValueError::malformed(
+    "cutoff scope",
+    "`all`, `tenant` and a tenant, or `owner`, a tenant and a principal",
+);
 
 /// The keys that a [cutoff](super::Change::Cutoff) ends.
 ///
@@ -102,24 +107,24 @@ impl fmt::Display for CutoffScope {
 }
 
 impl FromStr for CutoffScope {
-    type Err = CutoffScopeError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let tenant = |name: &str| TenantId::new(name).map_err(|_| CutoffScopeError);
+        let tenant = |name: &str| TenantId::new(name).map_err(|_| MALFORMED);
         match text.split(' ').collect::<Vec<_>>().as_slice() {
             ["all"] => Ok(Self::All),
             ["tenant", name] => Ok(Self::Tenant(tenant(name)?)),
             ["owner", name, owner] => Ok(Self::Owner {
                 tenant: tenant(name)?,
-                owner: owner.parse().map_err(|_| CutoffScopeError)?,
+                owner: owner.parse().map_err(|_| MALFORMED)?,
             }),
-            _ => Err(CutoffScopeError),
+            _ => Err(MALFORMED),
         }
     }
 }
 
 impl TryFrom<String> for CutoffScope {
-    type Error = CutoffScopeError;
+    type Error = ValueError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -131,11 +136,6 @@ impl From<CutoffScope> for String {
         scope.to_string()
     }
 }
-
-/// Error for a text that names no scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is `all`, `tenant` and a tenant, or `owner`, a tenant and a principal")]
-pub struct CutoffScopeError;
 
 #[cfg(test)]
 mod tests {
@@ -159,7 +159,7 @@ mod tests {
             "owner a",
             "owner a alice",
         ] {
-            assert_eq!(bad.parse::<CutoffScope>(), Err(CutoffScopeError), "{bad}");
+            assert_eq!(bad.parse::<CutoffScope>(), Err(MALFORMED), "{bad}");
         }
     }
 }

@@ -6,7 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::CutoffScope;
-use crate::key::{KeyId, TenantId};
+use crate::key::{KeyId, TenantId, ValueError};
+
+const MALFORMED: ValueError = ValueError::malformed(
+    "feed cursor",
+    "two numbers of 16 hexadecimal digits, joined by `-`",
+);
 
 /// A place in a store's history of changes.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,7 +36,7 @@ impl fmt::Debug for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = FeedCursorError;
+    type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = |digits: &str| {
@@ -40,9 +45,9 @@ impl FromStr for Cursor {
                     .bytes()
                     .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             let value = canonical.then(|| u64::from_str_radix(digits, 16).ok());
-            value.flatten().ok_or(FeedCursorError)
+            value.flatten().ok_or(MALFORMED)
         };
-        let (history, position) = text.split_once('-').ok_or(FeedCursorError)?;
+        let (history, position) = text.split_once('-').ok_or(MALFORMED)?;
         Ok(Self {
             history: read(history)?,
             position: read(position)?,
@@ -104,11 +109,6 @@ impl Changed {
         }
     }
 }
-
-/// Error for a text that is not a feed cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the feed cursor is malformed")]
-pub struct FeedCursorError;
 
 #[cfg(test)]
 mod tests {

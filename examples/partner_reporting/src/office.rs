@@ -11,7 +11,7 @@ use example_support::{
 };
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
-use keyward::key::{Access, KeyId, PrincipalError, Resource, TenantId, TenantIdError};
+use keyward::key::{Access, KeyId, Resource, TenantId, ValueError};
 use keyward::manager::{
     Actor, Ceiling, KeyListView, NewKey, Operation, Policy, PolicyError, Revoked, Ruling,
 };
@@ -40,7 +40,7 @@ impl Partner {
         }
     }
 
-    pub(crate) fn tenant(self) -> Result<TenantId, TenantIdError> {
+    pub(crate) fn tenant(self) -> Result<TenantId, ValueError> {
         TenantId::new(self.name())
     }
 
@@ -75,7 +75,7 @@ impl PartnerPerson {
         Self::new(CLIENT_LEVEL, name, partner.tenant()?).map_err(Into::into)
     }
 
-    fn new(level: &str, name: &str, tenant: TenantId) -> Result<Self, PrincipalError> {
+    fn new(level: &str, name: &str, tenant: TenantId) -> Result<Self, ValueError> {
         let actor = Actor::user(
             &format!("{level}{name}"),
             tenant.clone(),

@@ -13,7 +13,7 @@ use example_support::{
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
 use keyward::http::{Connection, Proxies};
-use keyward::key::{KeyId, Principal, PrincipalError, TenantId, TenantIdError};
+use keyward::key::{KeyId, Principal, TenantId, ValueError};
 use keyward::manager::{
     Actor, Ceiling, KeyListView, ManageError, Operation, PageCursor, Policy, PolicyError, Revoked,
     Ruling,
@@ -41,7 +41,7 @@ impl Workspace {
         }
     }
 
-    pub(crate) fn tenant(self) -> Result<TenantId, TenantIdError> {
+    pub(crate) fn tenant(self) -> Result<TenantId, ValueError> {
         TenantId::new(self.name())
     }
 
@@ -76,7 +76,7 @@ impl WorkspacePerson {
         Self::new(MEMBER, name, workspace.tenant()?).map_err(Into::into)
     }
 
-    fn new(role: &str, name: &str, tenant: TenantId) -> Result<Self, PrincipalError> {
+    fn new(role: &str, name: &str, tenant: TenantId) -> Result<Self, ValueError> {
         let name = format!("{role}{name}");
         let actor = Actor::user(&name, tenant.clone(), Ceiling::Unlimited)?;
         Ok(Self { actor, tenant })

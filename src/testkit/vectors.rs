@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{KeyFormat, KeyId, base62, parse};
+use crate::key::{Environment, KeyFormat, KeyId, Secret};
+
+const DIGITS: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const ID_DIGITS: usize = 22;
+const CHECKSUM_DIGITS: usize = 6;
 
 /// A text with the result that a parser of its format must give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,13 +35,17 @@ pub enum VectorOutcome {
         /// The secret, which is public: no key is issued with it.
         secret: String,
     },
-    /// The text is refused with this [code](super::KeyTextError::code).
+    /// The text is refused with this [code](crate::key::KeyTextError::code).
     Refused(&'static str),
 }
 
-pub(super) fn of(format: &KeyFormat) -> Vec<TestVector> {
+/// Returns texts with the result that each must give, to test parsers of a format in other languages.
+///
+/// The secrets in them are public: no key is ever issued with one.
+#[must_use]
+pub fn test_vectors(format: &KeyFormat) -> Vec<TestVector> {
     let mut vectors = Vec::new();
-    for (environment, head) in format.heads() {
+    for environment in format.environments() {
         let ids = [0, 1, u128::MAX, 0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f];
         let names = ["least id", "id one", "greatest id", "a usual id"];
         for (name, id) in names.into_iter().zip(ids) {
@@ -45,7 +53,7 @@ pub(super) fn of(format: &KeyFormat) -> Vec<TestVector> {
             let secret = public_secret(format);
             vectors.push(TestVector {
                 name: format!("{name}, {environment}"),
-                text: text(head, &id.base62(), &secret),
+                text: key_text(format, environment, id),
                 outcome: VectorOutcome::Parts {
                     environment: environment.as_str().to_owned(),
                     id: id.to_string(),
@@ -54,16 +62,22 @@ pub(super) fn of(format: &KeyFormat) -> Vec<TestVector> {
             });
         }
     }
-    if let Some((_, head)) = format.heads().next() {
-        refused(format, head, &mut vectors);
+    if let Some(environment) = format.environments().next() {
+        refused(format, environment, &mut vectors);
     }
     vectors
 }
 
-fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
-    let id = KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f).base62();
+fn refused(format: &KeyFormat, environment: &Environment, vectors: &mut Vec<TestVector>) {
+    let good = key_text(
+        format,
+        environment,
+        KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
+    );
+    let head = format!("{}_{environment}_", format.prefix());
     let secret = public_secret(format);
-    let good = text(head, &id, &secret);
+    let id = good.get(head.len()..head.len() + ID_DIGITS);
+    let id = id.unwrap_or_default();
     let cut = |by: usize| good.get(..good.len() - by).unwrap_or_default().to_owned();
     let start = |length: usize| good.get(..length).unwrap_or_default().to_owned();
     let tail = |from: usize| good.get(from..).unwrap_or_default();
@@ -73,10 +87,11 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
     let other_head = format!("{}_elsewhere_", format.prefix());
     let mut hyphenated = secret.clone();
     hyphenated.replace_range(..1, "-");
-    let greatest_checksum = format!("{}zzzzzz", cut(base62::CHECKSUM_DIGITS));
-    let too_large = |id: &[u8]| text(head, id, &secret);
-    let mut id_and_checksum = too_large(&[b'z'; base62::ID_DIGITS]);
-    id_and_checksum.replace_range(id_and_checksum.len() - base62::CHECKSUM_DIGITS.., "zzzzzz");
+    let greatest_checksum = format!("{}zzzzzz", cut(CHECKSUM_DIGITS));
+    let with_id = |id: &str| text(&head, id, &secret);
+    let greatest_id = "z".repeat(ID_DIGITS);
+    let mut id_and_checksum = with_id(&greatest_id);
+    id_and_checksum.replace_range(id_and_checksum.len() - CHECKSUM_DIGITS.., "zzzzzz");
     let prefix = format.prefix().len();
 
     for (name, text, code) in [
@@ -110,7 +125,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
         ("an upper-case head", recased(head.len()), "recased"),
         (
             "no such environment",
-            text(&other_head, &id, &secret),
+            text(&other_head, id, &secret),
             "environment",
         ),
         ("the prefix alone", start(prefix), "truncated"),
@@ -120,7 +135,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
             start(head.len() - 1),
             "truncated",
         ),
-        ("the head alone", head.to_owned(), "truncated"),
+        ("the head alone", head.clone(), "truncated"),
         ("one character short", cut(1), "truncated"),
         ("one character long", format!("{good}0"), "extended"),
         (
@@ -130,7 +145,7 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
         ),
         (
             "a hyphen, checksum right",
-            text(head, &id, &hyphenated),
+            text(&head, id, &hyphenated),
             "character",
         ),
         (
@@ -145,12 +160,8 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
             id_and_checksum,
             "checksum",
         ),
-        ("an id of 2^128", too_large(b"7n42DGM5Tflk9n8mt7Fhc8"), "id"),
-        (
-            "the greatest id digits",
-            too_large(&[b'z'; base62::ID_DIGITS]),
-            "id",
-        ),
+        ("an id of 2^128", with_id("7n42DGM5Tflk9n8mt7Fhc8"), "id"),
+        ("the greatest id digits", with_id(&greatest_id), "id"),
     ] {
         vectors.push(TestVector {
             name: name.to_owned(),
@@ -162,18 +173,28 @@ fn refused(format: &KeyFormat, head: &str, vectors: &mut Vec<TestVector>) {
 
 /// Returns the digits `0123…xyz0123…`, as many as the format's secrets have.
 fn public_secret(format: &KeyFormat) -> String {
-    let digits = base62::ALPHABET.iter().cycle();
-    let digits = digits.take(format.secret_characters());
-    digits.map(|digit| char::from(*digit)).collect()
+    let digits = DIGITS.chars().cycle();
+    digits.take(format.secret_characters()).collect()
 }
 
-fn text(head: &str, id: &[u8], secret: &str) -> String {
-    let mut text = head.to_owned();
-    text.extend(id.iter().map(|digit| char::from(*digit)));
-    text.push_str(secret);
-    let checksum = parse::checksum(text.as_bytes());
-    text.extend(checksum.map(char::from));
-    text
+fn key_text(format: &KeyFormat, environment: &Environment, id: KeyId) -> String {
+    // The environment and the secret's length are the format's own.
+    let secret = Secret::new(public_secret(format)).ok();
+    let key = secret.and_then(|secret| format.compose(environment, id, &secret).ok());
+    key.map_or_else(String::new, |key| key.expose().to_owned())
+}
+
+/// Composes a text with a matching checksum from parts that need not be those of a key.
+fn text(head: &str, id: &str, secret: &str) -> String {
+    let text = format!("{head}{id}{secret}");
+    let mut checksum = crc32fast::hash(text.as_bytes());
+    let mut digits = ['0'; CHECKSUM_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        let value = usize::try_from(checksum % 62).unwrap_or_default();
+        *digit = DIGITS.chars().nth(value).unwrap_or_default();
+        checksum /= 62;
+    }
+    text + &String::from_iter(digits)
 }
 
 #[cfg(test)]
@@ -181,7 +202,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::key::Secret;
 
     #[test]
     fn the_parser_matches_every_vector() {
@@ -203,7 +223,7 @@ mod tests {
                 .secret_length(22)
                 .unwrap(),
         ] {
-            let vectors = format.test_vectors();
+            let vectors = test_vectors(&format);
             let names: HashSet<_> = vectors.iter().map(|vector| &vector.name).collect();
             assert_eq!(names.len(), vectors.len(), "each has a name of its own");
             for vector in vectors {

@@ -1,0 +1,58 @@
+//! The error of values that cannot be created.
+
+use std::net::IpAddr;
+
+/// Why a value, such as a title, a scope or a pepper, cannot be created.
+///
+/// # Security
+/// It names the kind of value and the rule that is broken. It does not contain the refused text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// A text or a list is empty.
+    #[error("{value} is empty")]
+    Empty {
+        /// The kind of value, such as `title`.
+        value: &'static str,
+    },
+    /// The value is larger than its limit.
+    #[error("{value} has more than {limit} {unit}")]
+    TooLarge {
+        /// The kind of value, such as `title`.
+        value: &'static str,
+        /// The limit.
+        limit: usize,
+        /// The unit of the limit, such as `characters`.
+        unit: &'static str,
+    },
+    /// The text contains a character that is not allowed in it.
+    #[error("{value} contains {refused}")]
+    Character {
+        /// The kind of value, such as `title`.
+        value: &'static str,
+        /// The kinds of characters that are refused.
+        refused: &'static str,
+    },
+    /// The value does not have the required form.
+    #[error("{value} must be {form}")]
+    Malformed {
+        /// The kind of value, such as `tenant id`.
+        value: &'static str,
+        /// The required form, such as `1 to 128 visible ASCII characters`.
+        form: &'static str,
+    },
+    /// Bits of a network are set past the prefix length, which is more likely a mistake than a range.
+    #[error("bits are set past the prefix length; the range would be {address}/{prefix_length}")]
+    HostBits {
+        /// The first address of the range.
+        address: IpAddr,
+        /// The length of the prefix in bits.
+        prefix_length: u8,
+    },
+}
+
+impl ValueError {
+    pub(crate) const fn malformed(value: &'static str, form: &'static str) -> Self {
+        Self::Malformed { value, form }
+    }
+}

@@ -81,11 +81,7 @@
 //! answers preflight requests, which carry no key; without it, `OPTIONS` gets 401 like any other request.
 //! `testkit::assert_app_guarded` tries all routes of an application without a key.
 
-mod body;
 mod guarded;
-mod headers;
-mod managing;
-mod payload;
 mod request;
 mod resource;
 mod response;
@@ -96,28 +92,29 @@ use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{
-    Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError, web,
+    Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Responder, ResponseError, web,
 };
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 pub use self::resource::KeyResource;
+use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};
+use crate::http::{Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Unguarded};
-use crate::http::{Connection, Edge, Gate, Guard, Incoming, Source, at_once};
+use crate::manager::{ManageError, Revealed};
 use crate::verifier::{Grant, ResourceDenied};
 
 /// A middleware that lets a request through if its key meets a requirement. Cheap to clone; one serves all workers.
 #[derive(Clone)]
 pub struct KeyMiddleware {
-    gate: Gate<HttpRequest>,
+    gate: Arc<Gate<HttpRequest>>,
 }
 
 impl KeyMiddleware {
@@ -159,64 +156,6 @@ impl KeyMiddleware {
         let gate = self.gate.connection(connection);
         Self { gate }
     }
-
-    /// Refuses requests with a larger body (413). By default there is no such bound.
-    ///
-    /// If the request states the length of its body, the middleware refuses it before the body is read. Otherwise the
-    /// reader of the body gets an error at the bound and has to answer: actix's extractors answer 413.
-    ///
-    /// This raises no other bound: actix's extractors have their own, such as 256 KiB for bytes and text and 16 KiB
-    /// for forms, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
-    #[must_use]
-    pub fn max_request_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|config| config.max_request_bytes = max);
-        Self { gate }
-    }
-
-    /// Limits the length of responses.
-    ///
-    /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
-    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). Both are reported to the [observer](Edge::observe).
-    #[must_use]
-    pub fn max_response_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|config| config.max_response_bytes = max);
-        Self { gate }
-    }
-
-    /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
-    /// response is sent.
-    ///
-    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
-    /// default there is no such bound, and a client that stops reading keeps its places until its connection closes.
-    ///
-    /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
-    /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
-    /// buffer, so it depends on the server and the protocol how much a client must read to go on.
-    #[must_use]
-    pub fn stall_timeout(self, most: Duration) -> Self {
-        let gate = self.gate.with(|config| config.stall_timeout = Some(most));
-        Self { gate }
-    }
-
-    /// Cuts a response if its key ends while the response is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)). See [`Grant::ended`].
-    ///
-    /// This costs one task wake-up per response.
-    #[must_use]
-    pub fn end_with_key(self) -> Self {
-        let gate = self.gate.with(|config| config.ends_with_key = true);
-        Self { gate }
-    }
-
-    /// Leaves the credential in the request, marked as sensitive.
-    ///
-    /// # Security
-    /// Any code behind the middleware that logs requests may then log keys: the mark is only a hint.
-    #[must_use]
-    pub fn keep_credential(self) -> Self {
-        let gate = self.gate.with(|config| config.keeps_credential = true);
-        Self { gate }
-    }
 }
 
 impl<S, B> Transform<S, ServiceRequest> for KeyMiddleware
@@ -231,7 +170,7 @@ where
     type Future = Ready<Result<KeyService<S>, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(KeyService::new(self.gate.clone(), Rc::new(inner))))
+        ready(Ok(KeyService::new(Arc::clone(&self.gate), Rc::new(inner))))
     }
 }
 
@@ -258,6 +197,26 @@ impl Incoming for HttpRequest {
 
     fn admitted(&self) -> Option<Grant> {
         self.extensions().get().cloned()
+    }
+}
+
+/// actix uses an older version of the `http` crate.
+impl HeaderSource for HeaderMap {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    #[inline]
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        // Uses the map's own look-up: the default would scan all headers for each name.
+        let values = match name {
+            // A known name need not be parsed.
+            "authorization" => self.get_all(AUTHORIZATION),
+            "cache-control" => self.get_all(CACHE_CONTROL),
+            other => self.get_all(other),
+        };
+        values.map(|value| value.as_bytes())
     }
 }
 
@@ -375,6 +334,26 @@ impl ResponseError for ResourceDenied {
             .insert_header(("content-type", "application/problem+json"))
             .insert_header(("cache-control", "no-store"))
             .body(crate::http::forbidden())
+    }
+}
+
+/// Responds with the error's [`Answer`]. The response carries the error itself, for the host's log.
+impl ResponseError for ManageError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(Answer::from(self).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        answer(Answer::from(self), BoxBody::new)
+    }
+}
+
+/// 201 with the key, which no cache keeps.
+impl Responder for Revealed<'_> {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        answer(Answer::from(&self), BoxBody::new)
     }
 }
 

@@ -68,11 +68,11 @@
 //! - `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
-mod managing;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
@@ -81,9 +81,10 @@ use http::StatusCode;
 use http::request::Parts;
 
 use self::guarded::Guarded;
+use crate::http::{Answer, Guard, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
-use crate::http::{Guard, Source, at_once};
-use crate::tower::KeyLayer;
+use crate::manager::{ManageError, Revealed};
+use crate::tower::{KeyLayer, answer};
 use crate::verifier::{Grant, ResourceDenied};
 
 impl KeyLayer {
@@ -257,5 +258,22 @@ impl IntoResponse for ResourceDenied {
             (http::header::CACHE_CONTROL, "no-store"),
         ];
         (StatusCode::FORBIDDEN, headers, crate::http::forbidden()).into_response()
+    }
+}
+
+/// Responds with the error's [`Answer`]. The response's extensions contain the error itself as an `Arc<ManageError>`,
+/// for the host's log.
+impl IntoResponse for ManageError {
+    fn into_response(self) -> Response {
+        let mut response = answer(Answer::from(&self), Body::from);
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// 201 with the key, which no cache keeps.
+impl IntoResponse for Revealed<'_> {
+    fn into_response(self) -> Response {
+        answer(Answer::from(&self), Body::from)
     }
 }

@@ -45,43 +45,51 @@
 //! Details for the operator go to the [observer](Edge::observe).
 
 #[cfg(any(feature = "actix", feature = "tower"))]
-mod adapter;
 mod admission;
 mod answer;
 mod caching;
+#[cfg(any(feature = "actix", feature = "axum"))]
+mod caller;
 mod client;
 mod credentials;
 mod edge;
 mod forwarded;
-#[cfg(feature = "tower")]
-mod header_map;
-mod header_source;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod gate;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod guard;
+mod head;
 mod key_in;
 mod limits;
 mod managing;
 mod near_miss;
+mod reason;
 mod rejection;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod response_body;
 
-#[cfg(feature = "actix")]
-pub(crate) use self::adapter::BodyMonitor;
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::adapter::{Belongs, Caller, Permitted, Unguarded};
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::adapter::{BodyCut, BoxError, Guard, ResponseBody, Source, lookup, lookup_for};
-#[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::adapter::{
-    Completion, FinishedResponse, Gate, GateAdmission, GateConfig, Incoming, Values,
-};
-pub use self::admission::{Admission, ResponseHeader};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
-pub use self::client::{Connection, Origin, Proxies};
+pub use self::caching::ResponseHeader;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
+pub use self::client::{Origin, Proxies};
+pub use self::edge::Edge;
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(crate) use self::edge::Decision;
-pub use self::edge::{Edge, Head};
-pub use self::header_source::HeaderSource;
+pub use self::guard::{BoxError, Guard, Source, lookup, lookup_for};
+pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
 pub use self::near_miss::NearMiss;
-pub use self::rejection::{Rejection, RejectionEvent, RejectionReason};
+pub use self::reason::RejectionReason;
+pub use self::rejection::{Rejection, RejectionEvent};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub use self::response_body::{BodyCut, ResponseBody};
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(crate) use self::{
+    admission::{Admission, Answering},
+    gate::{Decided, Decision, Gate, Incoming},
+    guard::Values,
+    response_body::BodyMonitor,
+};
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::{adapter::at_once, answer::forbidden};
+pub(crate) use self::{answer::forbidden, caller::at_once};

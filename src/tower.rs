@@ -25,7 +25,7 @@
 //! has arrived by then.
 //!
 //! # Upgraded connections
-//! The limit of concurrent requests and [`end_with_key`](KeyLayer::end_with_key) apply to the response body. An
+//! The limit of concurrent requests and [`Edge::end_with_key`] apply to the response body. An
 //! upgraded connection, such as a WebSocket, outlives the body: watch [`Grant::ended`] and close the connection
 //! yourself.
 //!
@@ -34,24 +34,20 @@
 //! Put layers that answer by themselves outside this one. A CORS layer answers preflight requests, which carry no
 //! key; without it, `OPTIONS` gets 401 like any other request.
 
-mod body;
-mod drain;
 mod request;
 mod response;
 mod service;
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
 #[cfg(feature = "axum")]
-pub(crate) use self::drain::drain;
+pub(crate) use self::request::{begin, decide, drain, prepare};
 #[cfg(feature = "axum")]
-pub(crate) use self::request::{Entered, enter, prepare_request};
-#[cfg(feature = "axum")]
-pub(crate) use self::response::{add_headers, answer};
+pub(crate) use self::response::{After, answer, monitor};
 pub use self::service::{KeyService, ResponseFuture};
 pub use crate::http::ResponseBody;
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};
@@ -60,7 +56,7 @@ use crate::verifier::Grant;
 /// A layer that lets a request through if its key meets a requirement. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyLayer {
-    pub(crate) gate: Gate<Parts>,
+    pub(crate) gate: Arc<Gate<Parts>>,
 }
 
 impl KeyLayer {
@@ -99,70 +95,6 @@ impl KeyLayer {
         connection: impl Fn(&Parts) -> Connection + Send + Sync + 'static,
     ) -> Self {
         let gate = self.gate.connection(connection);
-        Self { gate }
-    }
-
-    /// Refuses requests with a larger body (413). By default there is no such bound.
-    ///
-    /// If the request states the length of its body, the layer refuses it before the body is read. Otherwise the
-    /// reader of the body gets an error at the bound and has to answer: axum's extractors answer 413.
-    ///
-    /// This raises no other bound: axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` says otherwise.
-    #[must_use]
-    pub fn max_request_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|config| config.max_request_bytes = max);
-        Self { gate }
-    }
-
-    /// Limits the length of responses.
-    ///
-    /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
-    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). Both are reported to the [observer](Edge::observe).
-    #[must_use]
-    pub fn max_response_bytes(self, max: u64) -> Self {
-        let gate = self.gate.with(|config| config.max_response_bytes = max);
-        Self { gate }
-    }
-
-    /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
-    /// response is sent.
-    ///
-    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
-    /// default there is no such bound, and a client that stops reading keeps its places until its connection closes.
-    ///
-    /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
-    /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
-    /// buffer, so it depends on the server and the protocol how much a client must read to go on.
-    ///
-    /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
-    #[must_use]
-    pub fn stall_timeout(self, most: Duration) -> Self {
-        let gate = self.gate.with(|config| config.stall_timeout = Some(most));
-        Self { gate }
-    }
-
-    /// Cuts a response if its key ends while the response is being sent
-    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)). See [`Grant::ended`].
-    ///
-    /// This costs one task wake-up per response.
-    ///
-    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response that can be cut.
-    /// Its response ends as it begins, and so does the key's place among its requests in flight. Let the task that
-    /// serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection in that
-    /// task.
-    #[must_use]
-    pub fn end_with_key(self) -> Self {
-        let gate = self.gate.with(|config| config.ends_with_key = true);
-        Self { gate }
-    }
-
-    /// Leaves the credential in the request, marked as sensitive.
-    ///
-    /// # Security
-    /// Any code behind the layer that logs requests may then log keys: the mark is only a hint.
-    #[must_use]
-    pub fn keep_credential(self) -> Self {
-        let gate = self.gate.with(|config| config.keeps_credential = true);
         Self { gate }
     }
 }
@@ -231,7 +163,7 @@ impl<S> tower_layer::Layer<S> for KeyLayer {
     type Service = KeyService<S>;
 
     fn layer(&self, inner: S) -> KeyService<S> {
-        KeyService::new(self.gate.clone(), inner)
+        KeyService::new(Arc::clone(&self.gate), inner)
     }
 }
 

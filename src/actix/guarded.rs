@@ -4,19 +4,20 @@
 //! service for each request.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Handler, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
-use super::request::{Entered, prepare_request};
-use super::response::finish_boxed;
-use crate::http::{Decision, Gate, Values};
+use super::request::prepare;
+use super::response::{answer, finish_boxed};
+use crate::http::{Admission, Decision, Gate, Rejection, Values};
 
 /// Creates a service that calls this handler for requests that the gate lets through.
 pub(super) fn guarded<F, Args>(
-    gate: Gate<HttpRequest>,
+    gate: Arc<Gate<HttpRequest>>,
     handler: F,
 ) -> impl ServiceFactory<
     ServiceRequest,
@@ -34,42 +35,43 @@ where
     let guarded = Rc::new((gate, handler));
     fn_service(move |mut request: ServiceRequest| {
         let (gate, _) = &*guarded;
-        // Decides here if possible: a decision is smaller to carry into the future than an undecided request.
-        let entered = match gate.begin(request.parts_mut().0) {
-            Decision::Made(decided) => {
-                Ok(prepare_request::<BoxBody>(gate.config(), decided, request))
-            }
-            Decision::Pending(values) => Err((request, values)),
+        // Decides here if possible: what a decision leaves is smaller to carry into the future.
+        let begun = match gate.begin(request.parts_mut().0) {
+            Decision::Made(decided) => Ok(prepare(gate, decided, &mut request)),
+            Decision::Pending(values) => Err(values),
         };
         let guarded = Rc::clone(&guarded);
         async move {
             let (gate, handler) = &*guarded;
-            let entered: Entered<BoxBody> = match entered {
-                Ok(entered) => entered,
+            let prepared = match begun {
+                Ok(prepared) => prepared,
                 // Boxed to keep it out of this future, which moves in every request.
-                Err((request, values)) => Box::pin(wait(gate, request, values)).await,
+                Err(values) => Box::pin(wait(gate, values, &mut request)).await,
             };
-            let (completion, request) = match entered {
-                Ok(entered) => entered,
-                Err(response) => return Ok(response.map_into_boxed_body()),
+            let admission = match prepared {
+                Ok(admission) => admission,
+                Err(rejection) => {
+                    let response = answer(rejection.into_answer(), BoxBody::new);
+                    return Ok(request.into_response(response));
+                }
             };
             let response = handle(handler, request).await;
-            Ok(match completion {
-                Some(completion) => finish_boxed(completion, gate.config(), response),
+            Ok(match admission {
+                Some(admission) => finish_boxed(admission, gate, response),
                 None => response,
             })
         }
     })
 }
 
-/// Decides on a pending request.
+/// Decides on a pending request, and prepares it.
 async fn wait(
     gate: &Gate<HttpRequest>,
-    mut request: ServiceRequest,
     values: Values,
-) -> Entered<BoxBody> {
+    request: &mut ServiceRequest,
+) -> Result<Option<Admission>, Box<Rejection>> {
     let decided = gate.decide(request.parts_mut().0, values).await;
-    prepare_request(gate.config(), decided, request)
+    prepare(gate, decided, request)
 }
 
 /// Calls a handler in the same way as actix itself.

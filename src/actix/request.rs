@@ -1,55 +1,43 @@
-//! Prepares decided requests for the handler.
+//! Prepares decided requests for the handler, and bounds their bodies.
 
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
 use actix_web::http::Uri;
 use actix_web::{HttpMessage as _, HttpRequest};
+use bytes::Bytes;
+use futures_core::Stream;
+use pin_project_lite::pin_project;
 
-use super::payload::bounded;
-use super::response::answer;
-use crate::http::{Completion, Edge, GateAdmission, GateConfig, Rejection, ResponseBody};
+use crate::http::{Admission, Decided, Edge, Gate, Rejection};
 
-/// The work that remains after the handler, and the request as the handler sees it. Or the answer, if the request is
-/// rejected.
+/// Prepares a decided request for the handler: hides its credential, adds the grant and bounds its body.
 ///
-/// The work is `None` if a rejection is only reported.
-pub(super) type Entered<B> =
-    Result<(Option<Completion>, ServiceRequest), Box<ServiceResponse<ResponseBody<B>>>>;
-
-/// Prepares a decided request for the handler: hides its credential and adds the grant.
-pub(super) fn prepare_request<B>(
-    config: &GateConfig<HttpRequest>,
-    decided: Result<GateAdmission, Box<Rejection>>,
-    mut request: ServiceRequest,
-) -> Entered<B> {
-    let admission = match config.admission(decided) {
-        Ok(admission) => admission,
-        Err(rejection) => return Err(answered(request, *rejection)),
-    };
-    let completion = admission.map(|admission| {
-        let (grant, completion) = admission.split(config);
-        hide_credential(config, &mut request);
+/// # Errors
+/// The rejection to answer with.
+pub(super) fn prepare(
+    gate: &Gate<HttpRequest>,
+    decided: Decided,
+    request: &mut ServiceRequest,
+) -> Result<Option<Admission>, Box<Rejection>> {
+    let admission = decided?.map(|(grant, admission)| {
+        hide_credential(gate, request);
         request.extensions_mut().insert(grant);
-        completion
+        admission
     });
-    if let Some(most) = config.request_bound() {
+    if let Some(most) = gate.edge.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
     }
-    Ok((completion, request))
-}
-
-fn answered<B>(
-    request: ServiceRequest,
-    rejection: Rejection,
-) -> Box<ServiceResponse<ResponseBody<B>>> {
-    Box::new(request.into_response(answer(rejection.into_answer(), ResponseBody::answer)))
+    Ok(admission)
 }
 
 /// Removes the credential from a request, or marks it as sensitive.
-fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceRequest) {
-    let edge = &config.edge;
-    for name in config.credential_headers.iter() {
-        if !config.keeps_credential {
+fn hide_credential(gate: &Gate<HttpRequest>, request: &mut ServiceRequest) {
+    for name in gate.credential_headers.iter() {
+        if !gate.edge.keeps_credential() {
             request.headers_mut().remove(name);
         } else {
             let values: Vec<_> = request.headers_mut().remove(name).collect();
@@ -59,12 +47,10 @@ fn hide_credential(config: &GateConfig<HttpRequest>, request: &mut ServiceReques
             }
         }
     }
-    if !config.keeps_credential && edge.reads_queries() {
-        if let Some(uri) = without_credential(edge, request.uri()) {
-            // The router keeps a copy of the URI.
-            request.match_info_mut().get_mut().update(&uri);
-            request.head_mut().uri = uri;
-        }
+    if let Some(uri) = without_credential(&gate.edge, request.uri()) {
+        // The router keeps a copy of the URI.
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
     }
 }
 
@@ -75,4 +61,44 @@ fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
     // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
     parts.path_and_query = target.try_into().ok();
     Some(Uri::from_parts(parts).unwrap_or_default())
+}
+
+pin_project! {
+    /// Yields up to this many bytes. If there are more, it yields an error that extractors answer with 413.
+    struct Bounded {
+        #[pin]
+        inner: Payload,
+        left: u64,
+    }
+}
+
+/// Returns the body, limited to this many bytes.
+fn bounded(inner: Payload, max: u64) -> Payload {
+    match inner {
+        Payload::None => Payload::None,
+        inner => Payload::Stream {
+            payload: Box::pin(Bounded { inner, left: max }),
+        },
+    }
+}
+
+impl Stream for Bounded {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        let Some(read) = ready!(this.inner.as_mut().poll_next(context)) else {
+            return Poll::Ready(None);
+        };
+        let within = read.and_then(|bytes| {
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            *this.left = this.left.checked_sub(size).ok_or(PayloadError::Overflow)?;
+            Ok(bytes)
+        });
+        if within.is_err() {
+            // Ends the body, so that a reader that goes on does not get one with a gap.
+            this.inner.set(Payload::None);
+        }
+        Poll::Ready(Some(within))
+    }
 }

@@ -1,7 +1,9 @@
-//! Completes a handler's response.
+//! Completes the responses of handlers, and builds the answers of rejections.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
@@ -9,26 +11,32 @@ use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, VARY};
 use actix_web::{Error, HttpRequest, HttpResponse};
+use bytes::Bytes;
 
-use crate::http::{Answer, BodyMonitor, Completion, FinishedResponse, GateConfig, ResponseBody};
+use crate::http::{Admission, Answer, BodyMonitor, Gate, ResponseBody};
 
-/// Completes the response of a handler that was called with an admitted request.
+/// What is left to do once the handler has responded, and the gate to do it by.
+pub(super) type After = (Admission, Arc<Gate<HttpRequest>>);
+
+/// Completes the handler's response. `after` is `None` if the request was let through without a decision.
 pub(super) fn finish<B: MessageBody>(
-    completion: Completion,
-    config: &Arc<GateConfig<HttpRequest>>,
+    after: Option<After>,
     response: ServiceResponse<B>,
 ) -> ServiceResponse<ResponseBody<B>> {
+    let Some((admission, gate)) = after else {
+        return response.map_body(|_, body| ResponseBody::free(body));
+    };
     let (request, response) = response.into_parts();
-    ServiceResponse::new(request, finished(completion, config, response))
+    ServiceResponse::new(request, finished(admission, &gate, response))
 }
 
 /// Completes as [`finish`] does, but keeps the body's type and only wraps a body that needs a monitor.
 pub(super) fn finish_boxed(
-    completion: Completion,
-    config: &Arc<GateConfig<HttpRequest>>,
+    admission: Admission,
+    gate: &Gate<HttpRequest>,
     mut response: ServiceResponse,
 ) -> ServiceResponse {
-    match monitored(completion, config, response.response_mut()) {
+    match monitor(admission, gate, response.response_mut()) {
         Ok(None) => response,
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor).boxed()),
         Err(refused) => {
@@ -39,62 +47,55 @@ pub(super) fn finish_boxed(
 }
 
 /// Completes the response of an error, in which some middleware carries its answer.
-pub(super) fn finish_error(
-    completion: Completion,
-    config: &Arc<GateConfig<HttpRequest>>,
-    error: Error,
-) -> Error {
-    let response = finished(completion, config, error.error_response());
+pub(super) fn finish_error(after: Option<After>, error: Error) -> Error {
+    let Some((admission, gate)) = after else {
+        return error;
+    };
+    let response = finished(admission, &gate, error.error_response());
     // The response of an error can be taken only once.
     InternalError::from_response(error, response.map_into_boxed_body()).into()
 }
 
 fn finished<B: MessageBody>(
-    completion: Completion,
-    config: &Arc<GateConfig<HttpRequest>>,
+    admission: Admission,
+    gate: &Gate<HttpRequest>,
     mut response: HttpResponse<B>,
 ) -> HttpResponse<ResponseBody<B>> {
-    match monitored(completion, config, &mut response) {
+    match monitor(admission, gate, &mut response) {
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor)),
         Err(refused) => answer(refused, ResponseBody::answer),
     }
 }
 
-/// Adds the headers of granted responses and returns the monitor of the body, if it needs one.
+/// Completes a response. Returns the monitor of its body, if it needs one.
 ///
 /// # Errors
 /// The answer to send instead.
-fn monitored<B: MessageBody>(
-    completion: Completion,
-    config: &Arc<GateConfig<HttpRequest>>,
+fn monitor<B: MessageBody>(
+    admission: Admission,
+    gate: &Gate<HttpRequest>,
     response: &mut HttpResponse<B>,
 ) -> Result<Option<BodyMonitor>, Answer> {
     let announced = match response.body().size() {
         BodySize::Sized(size) => size,
         BodySize::None | BodySize::Stream => 0,
     };
-    Ok(
-        match completion.finish(config, response.status().as_u16(), announced)? {
-            FinishedResponse::Nested(monitor) => monitor,
-            FinishedResponse::Granted(monitor) => {
-                add_headers(config, response.headers_mut());
-                monitor
-            }
-        },
-    )
+    let status = response.status().as_u16();
+    let add_headers = || add_headers(gate, response.headers_mut());
+    admission.finish(&gate.edge, status, announced, add_headers)
 }
 
 /// Adds to a granted response the headers that keep it out of shared caches.
 ///
-/// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
-fn add_headers(config: &GateConfig<HttpRequest>, headers: &mut HeaderMap) {
-    if config.edge.may_be_cached() {
+/// They are those of [`Edge::response_headers`](crate::http::Edge::response_headers), but values that never change are not rebuilt.
+fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap) {
+    if gate.edge.may_be_cached() {
         return;
     }
     if !headers.contains_key(CACHE_CONTROL) {
         // Most responses have no `Cache-Control`. To append a header is cheaper than to insert one.
         headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
-    } else if let Some(value) = config.edge.cache_control(headers) {
+    } else if let Some(value) = gate.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
@@ -103,7 +104,7 @@ fn add_headers(config: &GateConfig<HttpRequest>, headers: &mut HeaderMap) {
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    if let Some(vary) = &config.vary {
+    if let Some(vary) = &gate.vary {
         headers.append(VARY, vary.clone());
     }
 }
@@ -118,4 +119,37 @@ pub(super) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Http
         }
     }
     response
+}
+
+impl<B: MessageBody + 'static> MessageBody for ResponseBody<B> {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        match (&self.inner, &self.answer) {
+            (Some(inner), _) => inner.size(),
+            (None, Some(answer)) => {
+                BodySize::Sized(u64::try_from(answer.len()).unwrap_or(u64::MAX))
+            }
+            (None, None) => BodySize::Sized(0),
+        }
+    }
+
+    fn boxed(self) -> BoxBody {
+        match self {
+            // A body without a monitor does not need another box.
+            Self {
+                inner: Some(inner),
+                monitor: None,
+                ..
+            } => inner.boxed(),
+            monitor => BoxBody::new(monitor),
+        }
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>> {
+        self.poll_part(context, B::poll_next, Bytes::len, |answer| answer)
+    }
 }

@@ -11,18 +11,18 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::{Error, HttpRequest};
 use pin_project_lite::pin_project;
 
-use super::request::prepare_request;
-use super::response::{finish, finish_error};
-use crate::http::{Completion, Decision, Gate, GateAdmission, GateConfig, Rejection, ResponseBody};
+use super::request::prepare;
+use super::response::{After, answer, finish, finish_error};
+use crate::http::{Answering, Decided, Decision, Gate, Rejection, ResponseBody};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
-    gate: Gate<HttpRequest>,
+    gate: Arc<Gate<HttpRequest>>,
     inner: Rc<S>,
 }
 
 impl<S> KeyService<S> {
-    pub(super) fn new(gate: Gate<HttpRequest>, inner: Rc<S>) -> Self {
+    pub(super) fn new(gate: Arc<Gate<HttpRequest>>, inner: Rc<S>) -> Self {
         Self { gate, inner }
     }
 }
@@ -40,67 +40,52 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let values = match self.gate.begin(request.parts_mut().0) {
-            Decision::Made(decided) => {
-                return ResponseFuture::of(go_on(&self.gate, &*self.inner, decided, request));
-            }
+            Decision::Made(decided) => return go_on(&self.gate, &*self.inner, decided, request),
             Decision::Pending(values) => values,
         };
-        let (gate, inner) = (self.gate.clone(), Rc::clone(&self.inner));
-        let deciding = async move {
-            let decided = gate.decide(request.parts_mut().0, values).await;
-            ResponseFuture::of(go_on(&gate, &*inner, decided, request)).await
-        };
-        ResponseFuture::of(State::Deciding {
-            future: Box::pin(deciding),
-        })
+        let (gate, inner) = (Arc::clone(&self.gate), Rc::clone(&self.inner));
+        ResponseFuture {
+            answering: Answering::Deciding {
+                deciding: Box::pin(async move {
+                    let decided = gate.decide(request.parts_mut().0, values).await;
+                    go_on(&gate, &*inner, decided, request).await
+                }),
+            },
+        }
     }
 }
 
 /// Passes the request to the inner service, or answers it.
 fn go_on<S, B>(
-    gate: &Gate<HttpRequest>,
+    gate: &Arc<Gate<HttpRequest>>,
     inner: &S,
-    decided: Result<GateAdmission, Box<Rejection>>,
-    request: ServiceRequest,
-) -> State<S::Future, B>
+    decided: Decided,
+    mut request: ServiceRequest,
+) -> ResponseFuture<S::Future, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
-    match prepare_request(gate.config(), decided, request) {
-        Ok((completion, request)) => State::Serving {
-            future: inner.call(request),
-            after: completion.map(|completion| (completion, Arc::clone(gate.config()))),
+    let answering = match prepare(gate, decided, &mut request) {
+        Ok(admission) => Answering::Serving {
+            serving: inner.call(request),
+            admission: admission.map(|admission| (admission, Arc::clone(gate))),
         },
-        Err(response) => State::Answered {
-            response: Some(*response),
+        Err(rejection) => Answering::Refused {
+            refusal: Some((request, rejection)),
         },
-    }
+    };
+    ResponseFuture { answering }
 }
 
 pin_project! {
     /// The future of a response.
     pub struct ResponseFuture<F, B> {
         #[pin]
-        state: State<F, B>,
+        answering: Answering<(ServiceRequest, Box<Rejection>), Deciding<B>, F, After>,
     }
 }
 
-pin_project! {
-    #[project = Stage]
-    enum State<F, B> {
-        Answered { response: Option<ServiceResponse<ResponseBody<B>>> },
-        Deciding { future: Boxed<B> },
-        Serving { #[pin] future: F, after: Option<(Completion, Arc<GateConfig<HttpRequest>>)> },
-    }
-}
-
-type Boxed<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<ResponseBody<B>>, Error>>>>;
-
-impl<F, B> ResponseFuture<F, B> {
-    fn of(state: State<F, B>) -> Self {
-        Self { state }
-    }
-}
+type Deciding<B> = Pin<Box<dyn Future<Output = Result<ServiceResponse<ResponseBody<B>>, Error>>>>;
 
 impl<F, B> Future for ResponseFuture<F, B>
 where
@@ -110,29 +95,17 @@ where
     type Output = Result<ServiceResponse<ResponseBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            // If it is polled again after it has completed, it stays pending.
-            Stage::Answered { response } => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Stage::Deciding { future } => future.as_mut().poll(context),
-            Stage::Serving { future, after } => {
-                future
-                    .poll(context)
-                    .map(|served| match (served, after.take()) {
-                        (Ok(response), Some((completion, config))) => {
-                            Ok(finish(completion, &config, response))
-                        }
-                        (Ok(response), None) => {
-                            Ok(response.map_body(|_, body| ResponseBody::free(body)))
-                        }
-                        (Err(error), Some((completion, config))) => {
-                            Err(finish_error(completion, &config, error))
-                        }
-                        (Err(error), None) => Err(error),
-                    })
-            }
-        }
+        self.project().answering.poll_response(
+            context,
+            |(request, rejection)| {
+                let response = answer(rejection.into_answer(), ResponseBody::answer);
+                Ok(request.into_response(response))
+            },
+            |served, after| match served {
+                Ok(response) => Ok(finish(after, response)),
+                Err(error) => Err(finish_error(after, error)),
+            },
+        )
     }
 }
 

@@ -12,49 +12,55 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::Response;
 use http::request::Parts;
-use http_body::Body as _;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Completion, Decision, FinishedResponse, Gate, GateConfig, Rejection};
-use crate::tower::{Entered, ResponseBody, add_headers, answer, drain, enter, prepare_request};
+use crate::http::{Answering, Decided, Decision, Gate, Rejection, ResponseBody};
+use crate::tower::{After, answer, begin, decide, drain, monitor, prepare};
 
 /// A handler that is called only for requests that its guard lets through.
 #[derive(Clone)]
 pub(super) struct Guarded<H> {
-    gate: Gate<Parts>,
+    gate: Arc<Gate<Parts>>,
     handler: H,
 }
 
 impl<H> Guarded<H> {
-    pub(super) fn new(gate: Gate<Parts>, handler: H) -> Self {
+    pub(super) fn new(gate: Arc<Gate<Parts>>, handler: H) -> Self {
         Self { gate, handler }
     }
 
     /// Passes the request to the handler, or answers it.
     #[inline]
-    fn go_on<T, S>(self, entered: Entered, mut request: Request, state: S) -> Answering<H::Future>
+    fn go_on<T, S>(
+        self,
+        decided: Decided,
+        mut request: Request,
+        state: S,
+    ) -> GuardedFuture<H::Future>
     where
         H: Handler<T, S>,
     {
-        let config = self.gate.into_config();
-        let completion = match entered {
-            Ok(completion) => completion,
+        let answering = match prepare(&self.gate, decided, &mut request) {
+            Ok(admission) => {
+                if let Some(most) = self.gate.edge.request_bound() {
+                    let most = usize::try_from(most).unwrap_or(usize::MAX);
+                    let body = std::mem::take(request.body_mut());
+                    *request.body_mut() = Body::new(Limited::new(body, most));
+                }
+                Answering::Serving {
+                    serving: self.handler.call(request, state),
+                    admission: admission.map(|admission| (admission, self.gate)),
+                }
+            }
             Err(rejection) => {
-                let (parts, body) = request.into_parts();
-                drain(&parts.headers, body);
-                return Answering::answered(*rejection);
+                drain(request);
+                Answering::Refused {
+                    refusal: Some(rejection),
+                }
             }
         };
-        if let Some(most) = config.request_bound() {
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            let body = std::mem::take(request.body_mut());
-            *request.body_mut() = Body::new(Limited::new(body, most));
-        }
-        Answering::Serving {
-            future: self.handler.call(request, state),
-            after: completion.map(|completion| (completion, config)),
-        }
+        GuardedFuture { answering }
     }
 }
 
@@ -64,81 +70,52 @@ where
     T: 'static,
     S: Send + 'static,
 {
-    type Future = Answering<H::Future>;
+    type Future = GuardedFuture<H::Future>;
 
     fn call(self, mut request: Request, state: S) -> Self::Future {
-        let values = match enter(&self.gate, &mut request) {
-            Decision::Made(entered) => return self.go_on(entered, request, state),
+        let values = match begin(&self.gate, &mut request) {
+            Decision::Made(decided) => return self.go_on(decided, request, state),
             Decision::Pending(values) => values,
         };
-        Answering::Deciding {
-            future: Box::pin(async move {
-                let (mut parts, body) = request.into_parts();
-                let decided = self.gate.decide(&mut parts, values).await;
-                let mut request = Request::from_parts(parts, body);
-                let entered = prepare_request(self.gate.config(), decided, &mut request);
-                self.go_on(entered, request, state).await
-            }),
+        GuardedFuture {
+            answering: Answering::Deciding {
+                deciding: Box::pin(async move {
+                    let (decided, request) = decide(&self.gate, request, values).await;
+                    self.go_on(decided, request, state).await
+                }),
+            },
         }
     }
 }
 
 pin_project! {
     /// The future of a response.
-    #[project = Stage]
-    pub(super) enum Answering<F> {
-        Answered { response: Option<Box<Response>> },
-        Deciding { future: Pin<Box<dyn Future<Output = Response> + Send>> },
-        Serving { #[pin] future: F, after: Option<(Completion, Arc<GateConfig<Parts>>)> },
+    pub(super) struct GuardedFuture<F> {
+        #[pin]
+        answering: Answering<Box<Rejection>, Deciding, F, After>,
     }
 }
 
-impl<F> Answering<F> {
-    fn answered(rejection: Rejection) -> Self {
-        // Boxed: most requests are granted, and otherwise their futures would be as large as a response.
-        let response = Box::new(answer(rejection.into_answer(), Body::from));
-        Self::Answered {
-            response: Some(response),
-        }
-    }
-}
+type Deciding = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-impl<F: Future<Output = Response>> Future for Answering<F> {
+impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
     type Output = Response;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        match self.project() {
-            // If it is polled again after it has completed, it stays pending.
-            Stage::Answered { response } => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(*response)),
-            Stage::Deciding { future } => future.as_mut().poll(context),
-            Stage::Serving { future, after } => future.poll(context).map(|mut response| {
-                if let Some((completion, config)) = after.take() {
-                    finish(completion, &config, &mut response);
+        self.project().answering.poll_response(
+            context,
+            |rejection| answer(rejection.into_answer(), Body::from),
+            |mut response, after| {
+                match after.map(|after| monitor(after, &mut response)) {
+                    None | Some(Ok(None)) => {}
+                    Some(Ok(monitor)) => {
+                        let body = std::mem::take(response.body_mut());
+                        *response.body_mut() = Body::new(ResponseBody::granted(body, monitor));
+                    }
+                    Some(Err(refused)) => response = answer(refused, Body::from),
                 }
                 response
-            }),
-        }
-    }
-}
-
-/// Completes the response once the handler has responded.
-fn finish(completion: Completion, config: &Arc<GateConfig<Parts>>, response: &mut Response) {
-    let announced = response.body().size_hint().lower();
-    let monitor = match completion.finish(config, response.status().as_u16(), announced) {
-        Ok(FinishedResponse::Nested(monitor)) => monitor,
-        Ok(FinishedResponse::Granted(monitor)) => {
-            add_headers(config, response.headers_mut());
-            monitor
-        }
-        Err(refused) => {
-            *response = answer(refused, Body::from);
-            return;
-        }
-    };
-    if monitor.is_some() {
-        let body = std::mem::take(response.body_mut());
-        *response.body_mut() = Body::new(ResponseBody::granted(body, monitor));
+            },
+        )
     }
 }

@@ -1,41 +1,100 @@
-//! The outcome of an admitted request: its grant and its permit.
+//! What is left of an admitted request: its response is reviewed, kept out of caches, limited and waited for.
 
-use std::borrow::Cow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use crate::verifier::{Admitted, Grant, Permit};
+use pin_project_lite::pin_project;
 
-/// An admitted request: its grant and its permit.
-#[derive(Debug)]
-pub struct Admission {
-    admitted: Admitted,
-}
+use super::answer::Answer;
+use super::edge::Edge;
+use super::reason::RejectionReason;
+use super::response_body::BodyMonitor;
+use crate::verifier::{Grant, Permit};
 
-/// A header to add to a granted response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ResponseHeader<'a> {
-    /// The name, in lower case.
-    pub name: &'static str,
-    /// The value.
-    pub value: Cow<'a, str>,
-    /// Whether it replaces all existing lines of this name. Otherwise it is added as another line.
-    pub replaces: bool,
+/// An admitted request, until its handler has responded.
+pub(crate) struct Admission {
+    /// The grant. `None` if the response does not depend on it.
+    grant: Option<Grant>,
+    /// The permit. `None` if the key's concurrent requests are not counted.
+    permit: Option<Permit>,
+    is_outermost: bool,
 }
 
 impl Admission {
-    pub(super) fn new(admitted: Admitted) -> Self {
-        Self { admitted }
+    /// Creates the admission of a request. `permit` is `None` if an outer guard holds it and completes the response.
+    #[inline]
+    pub(super) fn new(edge: &Edge, grant: &Grant, permit: Option<Permit>) -> Self {
+        let settings = &edge.adapters;
+        let is_bounded = settings.max_response_bytes < u64::MAX;
+        let is_needed = settings.ends_with_key || is_bounded || grant.unchecked().is_some();
+        Self {
+            grant: is_needed.then(|| grant.clone()),
+            is_outermost: permit.is_some(),
+            permit: permit.filter(Permit::is_counted),
+        }
     }
 
-    /// Returns the grant.
-    #[must_use]
-    pub fn grant(&self) -> &Grant {
-        self.admitted.grant()
+    /// Completes the handler's response. Returns the monitor of its body, if it needs one.
+    ///
+    /// `announced` is the minimum number of bytes that the response will have. `add_headers` adds the headers of
+    /// granted responses, unless an outer guard does.
+    ///
+    /// # Errors
+    /// The answer to send instead.
+    pub(crate) fn finish(
+        self,
+        edge: &Edge,
+        status: u16,
+        announced: u64,
+        add_headers: impl FnOnce(),
+    ) -> Result<Option<BodyMonitor>, Answer> {
+        if let Some(grant) = &self.grant {
+            edge.review(grant, status)
+                .map_err(|rejection| rejection.into_answer())?;
+        }
+        if announced > edge.adapters.max_response_bytes {
+            let rejection = edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref());
+            return Err(rejection.into_answer());
+        }
+        if self.is_outermost {
+            add_headers();
+        }
+        Ok(BodyMonitor::new(edge, self.grant, self.permit))
     }
+}
 
-    /// Splits the admission into the grant, for the handler, and the permit. Keep the permit until the response has
-    /// been sent or abandoned.
-    pub fn into_parts(self) -> (Grant, Permit) {
-        self.admitted.into_parts()
+pin_project! {
+    /// The future of a guarded response: it is refused, or still being decided on, or in the hands of the handler.
+    #[project = Stage]
+    pub(crate) enum Answering<X, D, F, A> {
+        Refused { refusal: Option<X> },
+        Deciding { deciding: D },
+        // The admission is `None` if the request was let through without one.
+        Serving { #[pin] serving: F, admission: Option<A> },
+    }
+}
+
+impl<X, D, F: Future, A> Answering<X, D, F, A> {
+    /// Polls for the response. `refuse` answers a refused request, and `finish` completes the handler's response.
+    pub(crate) fn poll_response<O>(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        refuse: impl FnOnce(X) -> O,
+        finish: impl FnOnce(F::Output, Option<A>) -> O,
+    ) -> Poll<O>
+    where
+        D: Future<Output = O> + Unpin,
+    {
+        match self.project() {
+            // If it is polled again after it has completed, it stays pending.
+            Stage::Refused { refusal } => match refusal.take() {
+                Some(refusal) => Poll::Ready(refuse(refusal)),
+                None => Poll::Pending,
+            },
+            Stage::Deciding { deciding } => Pin::new(deciding).poll(context),
+            Stage::Serving { serving, admission } => serving
+                .poll(context)
+                .map(|served| finish(served, admission.take())),
+        }
     }
 }

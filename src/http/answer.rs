@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::RejectionReason;
 use super::key_in::{AuthScheme, KeyIn, Location};
+use super::reason::RejectionReason;
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
 

@@ -8,6 +8,18 @@ use std::borrow::Cow;
 
 use super::HeaderSource;
 
+/// A header to add to a granted response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResponseHeader<'a> {
+    /// The name, in lower case.
+    pub name: &'static str,
+    /// The value.
+    pub value: Cow<'a, str>,
+    /// Whether it replaces all existing lines of this name. Otherwise it is added as another line.
+    pub replaces: bool,
+}
+
 /// Returns `Cache-Control` with `private` added and public directives removed. `None` if the response is already
 /// private.
 pub(super) fn private<H: HeaderSource + ?Sized>(response: &H) -> Option<Cow<'static, str>> {

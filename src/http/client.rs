@@ -6,10 +6,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::key::Network;
-
-use super::HeaderSource;
 use super::forwarded::{self, Node};
+use super::{Connection, HeaderSource};
+use crate::key::Network;
 
 /// Maximum length of a header that is believed, over all its lines, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
@@ -44,15 +43,6 @@ enum Family {
     #[default]
     Forwarded,
     XForwarded,
-}
-
-/// The connection, as the host's server sees it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Connection {
-    /// The peer's address. `None` if there is no address, as on a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// Whether the connection uses TLS.
-    pub is_tls: bool,
 }
 
 /// The origin of a request: the client's address, and whether the request came over TLS.

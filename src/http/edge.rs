@@ -1,34 +1,23 @@
-//! Connects a framework to the verifier: takes the head of a request and returns an admission or a rejection.
+//! Connects a framework to the verifier: takes the head of a request and admits or rejects it.
+
+mod deciding;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use std::time::Duration;
 
-use self::rejecting::About;
 use super::answer::{ProblemJson, Renderer};
-use super::caching;
-use super::client::{Connection, Origin, Proxies};
-use super::credentials::{self, Found};
+use super::caching::{self, ResponseHeader};
+use super::client::Proxies;
+use super::credentials;
+use super::head::{Head, HeaderSource};
 use super::key_in::KeyIn;
-use super::near_miss::{self, NearMiss};
-use super::{Admission, HeaderSource, Rejection, RejectionEvent, RejectionReason, ResponseHeader};
+use super::reason::RejectionReason;
+use super::rejection::{About, Rejecting, Rejection, RejectionEvent};
 use crate::Keyward;
-use crate::key::KeyTextError;
-use crate::verifier::{
-    Admitted, Attempt, Denial, DenialReason, Grant, Requirement, RequirementError, Verifier,
-};
-
-/// The part of a request that an adapter passes to the edge.
-///
-/// `Debug` shows neither the headers nor the query, since both may contain a key.
-pub struct Head<'a, H: ?Sized> {
-    /// The headers.
-    pub headers: &'a H,
-    /// The connection that the request came over, as the server sees it.
-    pub connection: Connection,
-    /// The query as sent, without the question mark. `None` if the target has no query.
-    pub query: Option<&'a str>,
-}
+use crate::verifier::{Admitted, Attempt, Grant, Verifier};
 
 /// Reads credentials from requests, asks the [`Verifier`] and answers as the standards require.
 ///
@@ -51,16 +40,25 @@ pub struct Edge {
     verifier: Verifier,
     forms: Vec<KeyIn>,
     proxies: Proxies,
-    realm: Box<str>,
-    renderer: Arc<dyn Renderer>,
-    observer: Option<Observer>,
+    rejecting: Rejecting,
     requires_tls: bool,
-    is_report_only: bool,
     may_be_cached: bool,
     vary: Box<str>,
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(super) adapters: AdapterSettings,
 }
 
-type Observer = Arc<dyn Fn(&RejectionEvent<'_>) + Send + Sync>;
+/// The settings that only the adapters apply.
+#[cfg(any(feature = "actix", feature = "tower"))]
+#[derive(Clone, Copy)]
+pub(super) struct AdapterSettings {
+    pub(super) max_request_bytes: u64,
+    pub(super) max_response_bytes: u64,
+    /// How long a client may stop reading. `None`: there is no bound.
+    pub(super) stall_timeout: Option<Duration>,
+    pub(super) ends_with_key: bool,
+    pub(super) keeps_credential: bool,
+}
 
 impl Edge {
     /// Creates an edge in front of this Keyward's verifier.
@@ -70,13 +68,23 @@ impl Edge {
             verifier: keyward.verifier().clone(),
             forms: Vec::new(),
             proxies: Proxies::none(),
-            realm: "api".into(),
-            renderer: Arc::new(ProblemJson),
-            observer: None,
+            rejecting: Rejecting {
+                realm: "api".into(),
+                renderer: Arc::new(ProblemJson),
+                observer: None,
+                is_report_only: false,
+            },
             requires_tls: false,
-            is_report_only: false,
             may_be_cached: false,
             vary: Box::default(),
+            #[cfg(any(feature = "actix", feature = "tower"))]
+            adapters: AdapterSettings {
+                max_request_bytes: u64::MAX,
+                max_response_bytes: u64::MAX,
+                stall_timeout: None,
+                ends_with_key: false,
+                keeps_credential: false,
+            },
         }
     }
 
@@ -113,14 +121,14 @@ impl Edge {
     #[must_use]
     pub fn realm(mut self, realm: &str) -> Self {
         let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
-        self.realm = realm.chars().filter(is_plain).collect();
+        self.rejecting.realm = realm.chars().filter(is_plain).collect();
         self
     }
 
     /// Answers in a format other than [problem details](ProblemJson).
     #[must_use]
     pub fn renderer(mut self, renderer: impl Renderer) -> Self {
-        self.renderer = Arc::new(renderer);
+        self.rejecting.renderer = Arc::new(renderer);
         self
     }
 
@@ -135,7 +143,7 @@ impl Edge {
         mut self,
         observer: impl Fn(&RejectionEvent<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.rejecting.observer = Some(Arc::new(observer));
         self
     }
 
@@ -149,7 +157,7 @@ impl Edge {
     /// credential included. Use it in the weeks before an API is closed.
     #[must_use]
     pub fn report_only(mut self) -> Self {
-        self.is_report_only = true;
+        self.rejecting.is_report_only = true;
         self
     }
 
@@ -162,7 +170,79 @@ impl Edge {
         self.may_be_cached = true;
         self
     }
+}
 
+/// What the adapters do with requests and responses, beside deciding: the layers and routes of the features `tower`,
+/// `axum` and `actix`. Middleware of your own has to do it itself.
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl Edge {
+    /// Refuses requests with a larger body (413). By default there is no such bound.
+    ///
+    /// If the request states the length of its body, it is refused before the body is read. Otherwise the reader of
+    /// the body gets an error at the bound and has to answer: the extractors of axum and actix answer 413.
+    ///
+    /// This raises no other bound. axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` says otherwise;
+    /// those of actix have bounds of their own, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
+    #[must_use]
+    pub fn max_request_bytes(mut self, max: u64) -> Self {
+        self.adapters.max_request_bytes = max;
+        self
+    }
+
+    /// Limits the length of responses.
+    ///
+    /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
+    /// ([`BodyCut::TooLong`](super::BodyCut::TooLong)). Both are reported to the [observer](Self::observe).
+    #[must_use]
+    pub fn max_response_bytes(mut self, max: u64) -> Self {
+        self.adapters.max_response_bytes = max;
+        self
+    }
+
+    /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
+    /// response is sent.
+    ///
+    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](super::BodyCut::Stalled)). By default
+    /// there is no such bound, and a client that stops reading keeps its places until its connection closes.
+    ///
+    /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
+    /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
+    /// buffer, so it depends on the server and the protocol how much a client must read to go on.
+    ///
+    /// It needs a tokio runtime with its timer enabled. Under another runtime there is no such bound.
+    #[must_use]
+    pub fn stall_timeout(mut self, most: Duration) -> Self {
+        self.adapters.stall_timeout = Some(most);
+        self
+    }
+
+    /// Cuts a response if its key ends while the response is being sent
+    /// ([`BodyCut::KeyEnded`](super::BodyCut::KeyEnded)). See [`Grant::ended`].
+    ///
+    /// This costs one task wake-up per response.
+    ///
+    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response that can be cut.
+    /// Its response ends as it begins, and so does the key's place among its requests in flight. Let the task that
+    /// serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection in that
+    /// task.
+    #[must_use]
+    pub fn end_with_key(mut self) -> Self {
+        self.adapters.ends_with_key = true;
+        self
+    }
+
+    /// Leaves the credential in the request, marked as sensitive.
+    ///
+    /// # Security
+    /// Any code behind the guard that logs requests may then log keys: the mark is only a hint.
+    #[must_use]
+    pub fn keep_credential(mut self) -> Self {
+        self.adapters.keeps_credential = true;
+        self
+    }
+}
+
+impl Edge {
     /// Decides on a request.
     ///
     /// If neither the store nor a slow hash is needed, it decides at once, even if the future is never polled. The
@@ -175,60 +255,23 @@ impl Edge {
         &'a self,
         head: &Head<'h, H>,
         attempt: Attempt<'a>,
-    ) -> impl Future<Output = Result<Admission, Box<Rejection>>> + use<'a, 'h, H> {
-        let begun = self.begin(head, || attempt);
+    ) -> impl Future<Output = Result<Admitted, Box<Rejection>>> + use<'a, 'h, H> {
+        let (found, origin) = self.read(head);
+        let begun = match self.begin(head, &found, origin, || attempt) {
+            Some(decided) => Ok(decided),
+            None => Err((found, origin)),
+        };
         async move {
             match begun {
-                Decision::Made(decided) => decided,
-                Decision::Pending((found, origin)) => {
+                Ok(decided) => decided,
+                Err((found, origin)) => {
                     let mut attempt = attempt;
                     attempt.present(found.presented(), origin.client);
                     let decided = self.verifier.verify(&attempt).await;
-                    self.admission(decided, attempt.requirement, origin, Vec::new)
+                    self.answered(decided, attempt.requirement, origin, Vec::new)
                 }
             }
         }
-    }
-
-    /// Decides at once, if that requires neither the store nor a slow hash. `None`: [`admit`](Self::admit) must
-    /// decide.
-    ///
-    /// This is for adapters that avoid creating a future unless one is needed.
-    #[must_use]
-    pub fn try_admit<H: HeaderSource + ?Sized>(
-        &self,
-        head: &Head<'_, H>,
-        attempt: Attempt<'_>,
-    ) -> Option<Result<Admission, Box<Rejection>>> {
-        self.try_admit_of(head, || attempt)
-    }
-
-    /// Decides as [`try_admit`](Self::try_admit) does, but creates the attempt in its final place, since moving it is
-    /// costly.
-    #[inline]
-    pub(crate) fn try_admit_of<'a, H: HeaderSource + ?Sized>(
-        &self,
-        head: &Head<'_, H>,
-        attempt: impl FnOnce() -> Attempt<'a>,
-    ) -> Option<Result<Admission, Box<Rejection>>> {
-        match self.begin(head, attempt) {
-            Decision::Made(decided) => Some(decided),
-            Decision::Pending(_) => None,
-        }
-    }
-
-    /// Checks at start that a requirement can be met, and returns it: see [`Verifier::prepare`].
-    ///
-    /// # Errors
-    /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
-    pub fn prepare(&self, requirement: Requirement) -> Result<Requirement, RequirementError> {
-        self.verifier.prepare(requirement)
-    }
-
-    /// Whether the Keyward behind this edge issued this grant.
-    #[must_use]
-    pub fn has_admitted(&self, grant: &Grant) -> bool {
-        self.verifier.has_admitted(grant)
     }
 
     /// Decides on a request that an outer guard has already admitted.
@@ -245,13 +288,9 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Rejection>> {
-        let need = attempt.requirement;
-        let origin = self.origin_again(head, grant, need)?;
-        let about = About::request(need, origin).granted(grant);
-        let denied = |denial| self.rejection(RejectionReason::Denied(denial), about);
-        self.verifier
-            .check_requirement(grant, &attempt)
-            .map_err(denied)
+        let about = self.about_admitted(head, grant, attempt.requirement)?;
+        let decided = self.verifier.check_requirement(grant, &attempt);
+        decided.map_err(|denial| self.reject_about(RejectionReason::Denied(denial), about))
     }
 
     /// Decides as [`check_requirement`](Self::check_requirement) does, for a request that has waited since it was
@@ -268,12 +307,9 @@ impl Edge {
         grant: &Grant,
         attempt: Attempt<'_>,
     ) -> Result<Grant, Box<Rejection>> {
-        let need = attempt.requirement;
-        let origin = self.origin_again(head, grant, need)?;
-        let about = About::request(need, origin).granted(grant);
-        let denied = |denial| self.rejection(RejectionReason::Denied(denial), about);
+        let about = self.about_admitted(head, grant, attempt.requirement)?;
         let decided = self.verifier.reverify(grant, &attempt).await;
-        decided.map_err(denied)
+        decided.map_err(|denial| self.reject_about(RejectionReason::Denied(denial), about))
     }
 
     /// Reviews a handler's response.
@@ -316,18 +352,6 @@ impl Edge {
         cache_control.into_iter().chain(vary)
     }
 
-    /// Whether credentials are also read from queries.
-    #[cfg(any(feature = "actix", feature = "tower"))]
-    pub(crate) fn reads_queries(&self) -> bool {
-        self.forms.iter().any(KeyIn::is_in_query)
-    }
-
-    /// Whether cache headers are left to the application.
-    #[cfg(any(feature = "actix", feature = "tower"))]
-    pub(crate) fn may_be_cached(&self) -> bool {
-        self.may_be_cached
-    }
-
     /// Returns the new `Cache-Control` for a granted response with these headers. `None` if it need not change.
     pub(crate) fn cache_control<H: HeaderSource + ?Sized>(
         &self,
@@ -363,129 +387,37 @@ impl Edge {
         credentials::without_parameters(&self.forms, query)
     }
 
-    #[cfg(any(feature = "actix", feature = "tower"))]
-    pub(crate) fn only_reports(&self) -> bool {
-        self.is_report_only
-    }
-
-    /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
-    /// before it.
-    #[cfg(any(feature = "actix", feature = "tower"))]
-    pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
-        let query = self.query_without_credential(query)?;
-        Some(if query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{query}")
-        })
-    }
-
-    /// Determines the origin of a request that was already admitted. A rejection if it came without TLS and TLS is
-    /// required.
-    fn origin_again<H: HeaderSource + ?Sized>(
+    /// Rejects a request for a reason of the middleware's own, such as the length of its body.
+    ///
+    /// The observer is called, with the grant if there was one.
+    #[must_use]
+    pub fn reject_request<H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
-        grant: &Grant,
-        need: &Requirement,
-    ) -> Result<Origin, Box<Rejection>> {
-        let origin = self.proxies.origin(head.connection, head.headers);
-        if !self.requires_tls || origin.is_tls {
-            return Ok(origin);
-        }
-        // The outer guard has removed the credential, but it did come in clear.
-        let reason = RejectionReason::InsecureTransport {
-            key: Some(grant.key_id()),
-            credential_sent: true,
+        reason: RejectionReason,
+        grant: Option<&Grant>,
+    ) -> Box<Rejection> {
+        let about = About {
+            client: self.proxies.origin(head.connection, head.headers).client,
+            grant,
+            ..About::default()
         };
-        Err(self.rejection(reason, About::request(need, origin).granted(grant)))
+        self.reject_about(reason, about)
     }
 
-    #[inline]
-    fn begin<'h, 'a, H: HeaderSource + ?Sized>(
-        &self,
-        head: &Head<'h, H>,
-        attempt: impl FnOnce() -> Attempt<'a>,
-    ) -> EdgeDecision<'h> {
-        let found = credentials::read(&self.forms, head);
-        let origin = self.proxies.origin(head.connection, head.headers);
-        let mut attempt = attempt();
-        if let Some(rejection) = self.in_clear(&found, origin, attempt.requirement) {
-            return Decision::Made(Err(rejection));
-        }
-        attempt.present(found.presented(), origin.client);
-        let Some(decided) = self.verifier.try_verify(&attempt) else {
-            return Decision::Pending((found, origin));
+    /// Rejects as [`reject_request`](Self::reject_request) does, without a head at hand, as when a response is
+    /// replaced: the observer does not get the client's address.
+    #[must_use]
+    pub fn reject(&self, reason: RejectionReason, grant: Option<&Grant>) -> Box<Rejection> {
+        let about = About {
+            grant,
+            ..About::default()
         };
-        let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
-        Decision::Made(self.admission(decided, attempt.requirement, origin, near_misses))
+        self.reject_about(reason, about)
     }
 
-    /// Returns the rejection of a request without TLS, if the edge requires TLS.
-    #[inline]
-    fn in_clear(
-        &self,
-        found: &Found<'_>,
-        origin: Origin,
-        need: &Requirement,
-    ) -> Option<Box<Rejection>> {
-        if !self.requires_tls || origin.is_tls {
-            return None;
-        }
-        let parsed = self.verifier.format().parse_presented(found.presented());
-        let reason = RejectionReason::InsecureTransport {
-            key: parsed.ok().map(|parsed| parsed.id()),
-            credential_sent: !matches!(found, Found::Nothing),
-        };
-        Some(self.rejection(reason, About::request(need, origin)))
-    }
-
-    #[inline]
-    fn admission(
-        &self,
-        decided: Result<Admitted, Denial>,
-        need: &Requirement,
-        origin: Origin,
-        near_misses: impl FnOnce() -> Vec<NearMiss>,
-    ) -> Result<Admission, Box<Rejection>> {
-        match decided {
-            Ok(admitted) => Ok(Admission::new(admitted)),
-            Err(denial) => {
-                let names_no_key = matches!(
-                    denial.reason(),
-                    DenialReason::NoCredential | DenialReason::Malformed(KeyTextError::HalfPair)
-                );
-                let near_misses = if names_no_key && self.observer.is_some() {
-                    near_misses()
-                } else {
-                    Vec::new()
-                };
-                let about = About {
-                    near_misses: &near_misses,
-                    ..About::request(need, origin)
-                };
-                Err(self.rejection(RejectionReason::Denied(denial), about))
-            }
-        }
-    }
-}
-
-/// A decision made at once, or the data needed to make it later.
-pub(crate) enum Decision<T, P> {
-    Made(T),
-    Pending(P),
-}
-
-/// An edge's decision on a request. If pending, it has the credential and the origin.
-type EdgeDecision<'a> = Decision<Result<Admission, Box<Rejection>>, (Found<'a>, Origin)>;
-
-// Below `impl Edge`, so that the page of `Edge` begins with its constructor.
-mod rejecting;
-
-impl<H: ?Sized> fmt::Debug for Head<'_, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Head")
-            .field("connection", &self.connection)
-            .finish_non_exhaustive()
+    fn reject_about(&self, reason: RejectionReason, about: About<'_>) -> Box<Rejection> {
+        self.rejecting.reject(&self.forms, reason, about)
     }
 }
 
@@ -494,10 +426,10 @@ impl fmt::Debug for Edge {
         f.debug_struct("Edge")
             .field("forms", &self.forms)
             .field("proxies", &self.proxies)
-            .field("realm", &self.realm)
-            .field("renderer", &self.renderer)
+            .field("realm", &self.rejecting.realm)
+            .field("renderer", &self.rejecting.renderer)
             .field("requires_tls", &self.requires_tls)
-            .field("is_report_only", &self.is_report_only)
+            .field("is_report_only", &self.rejecting.is_report_only)
             .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,15 @@
-//! A rejected request: the reason and the answer.
+//! Rejects requests: reports the reason to the operator, and answers the caller.
 
-use std::error::Error;
-use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{Answer, NearMiss};
+use super::answer::{self, Answer, Problem, Renderer};
+use super::client::Origin;
+use super::key_in::KeyIn;
+use super::near_miss::NearMiss;
+use super::reason::RejectionReason;
 use crate::key::KeyId;
-use crate::verifier::{Denial, Grant};
+use crate::verifier::{Grant, Requirement};
 
 /// A rejected request: the answer to send, and the reason for the operator.
 #[derive(Debug)]
@@ -17,14 +20,6 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    pub(super) fn new(answer: Answer, reason: RejectionReason, is_report_only: bool) -> Self {
-        Self {
-            answer,
-            reason,
-            is_report_only,
-        }
-    }
-
     /// Returns the answer to send.
     #[must_use]
     pub fn answer(&self) -> &Answer {
@@ -48,79 +43,6 @@ impl Rejection {
     #[must_use]
     pub fn is_report_only(&self) -> bool {
         self.is_report_only
-    }
-}
-
-/// The reason for a rejection. For operators; contains no secret.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RejectionReason {
-    /// The verifier denied the request.
-    Denied(Denial),
-    /// The request came without TLS, and TLS is required.
-    InsecureTransport {
-        /// The id of the key that the request carried, if it could be read. An eavesdropper has the whole key, so
-        /// rotate it. The edge did not look up whether this key exists.
-        key: Option<KeyId>,
-        /// Whether the request carried a credential of any kind. No id can be read from keys of another system.
-        credential_sent: bool,
-    },
-    /// The request body exceeds the maximum.
-    RequestTooLarge,
-    /// The application's look-up found no resource with the name in the request.
-    NotFound,
-    /// The look-up of a resource that the request names failed.
-    LookupFailed(Box<dyn Error + Send + Sync>),
-    /// The response exceeded the maximum.
-    ResponseTooLarge,
-    /// The handler responded without a check that it had promised. This is a mistake of the application, whatever the
-    /// key.
-    Unchecked {
-        /// The kind of resource that the handler never checked.
-        kind: Box<str>,
-    },
-}
-
-impl RejectionReason {
-    /// Whether the caller is not at fault, so that report-only mode does not apply.
-    pub(super) fn is_of_the_handler(&self) -> bool {
-        matches!(
-            self,
-            Self::NotFound
-                | Self::LookupFailed(_)
-                | Self::Unchecked { .. }
-                | Self::ResponseTooLarge
-        )
-    }
-}
-
-impl fmt::Display for RejectionReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
-            Self::NotFound => f.write_str("the requested resource does not exist"),
-            Self::LookupFailed(error) => {
-                write!(f, "looking up the requested resource failed: {error}")
-            }
-            Self::RequestTooLarge => f.write_str("the request body exceeds its limit"),
-            Self::ResponseTooLarge => f.write_str("the response body exceeds its limit"),
-            Self::Unchecked { kind } => {
-                write!(
-                    f,
-                    "the handler never asked whether the key is permitted the `{kind}`"
-                )
-            }
-            Self::InsecureTransport {
-                credential_sent: false,
-                ..
-            } => f.write_str("the request came without TLS"),
-            Self::InsecureTransport { key: None, .. } => {
-                f.write_str("a credential came without TLS: if it is a key, rotate it")
-            }
-            Self::InsecureTransport { key: Some(key), .. } => {
-                write!(f, "the key {key} came without TLS: rotate it")
-            }
-        }
     }
 }
 
@@ -161,6 +83,177 @@ impl RejectionEvent<'_> {
             | RejectionReason::RequestTooLarge
             | RejectionReason::ResponseTooLarge
             | RejectionReason::Unchecked { .. } => None,
+        }
+    }
+}
+
+/// The operator's function that rejections are reported to.
+pub(super) type Observer = Arc<dyn Fn(&RejectionEvent<'_>) + Send + Sync>;
+
+/// How an edge rejects requests.
+#[derive(Clone)]
+pub(super) struct Rejecting {
+    pub(super) realm: Box<str>,
+    pub(super) renderer: Arc<dyn Renderer>,
+    pub(super) observer: Option<Observer>,
+    pub(super) is_report_only: bool,
+}
+
+/// Facts about a rejected request, for the observer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct About<'a> {
+    pub(super) need: Option<&'a Requirement>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) grant: Option<&'a Grant>,
+    pub(super) near_misses: &'a [NearMiss],
+}
+
+impl<'a> About<'a> {
+    pub(super) fn request(need: &'a Requirement, origin: Origin) -> Self {
+        Self {
+            need: Some(need),
+            client: origin.client,
+            ..Self::default()
+        }
+    }
+}
+
+impl Rejecting {
+    /// Rejects a request or a response. Challenges ask for a key in one of these forms.
+    pub(super) fn reject(
+        &self,
+        forms: &[KeyIn],
+        reason: RejectionReason,
+        about: About<'_>,
+    ) -> Box<Rejection> {
+        let is_report_only = self.is_report_only && !reason.is_of_the_handler();
+        if let Some(observer) = &self.observer {
+            observer(&RejectionEvent {
+                reason: &reason,
+                client: about.client,
+                grant: about.grant,
+                near_misses: about.near_misses,
+                is_report_only,
+            });
+        }
+        let problem = Problem::of(&reason);
+        let mut answer = Answer {
+            status: problem.status,
+            headers: answer::headers(&reason, forms, &self.realm, about.need),
+            body: Vec::new(),
+        };
+        self.renderer.render(&problem, &mut answer);
+        Box::new(Rejection {
+            answer,
+            reason,
+            is_report_only,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{GrpcStatus, ProblemJson};
+    use crate::key::Scope;
+    use crate::scope;
+    use crate::testkit::every_denial;
+    use crate::verifier::{Denial, DenialClass, DenialReason};
+
+    const READ: Scope = scope!("read:editions");
+
+    /// Returns edges: how they reject, and the forms that they accept.
+    fn edges() -> Vec<(Rejecting, Vec<KeyIn>)> {
+        let rejecting = |realm: &str| Rejecting {
+            realm: realm.into(),
+            renderer: Arc::new(ProblemJson),
+            observer: None,
+            is_report_only: false,
+        };
+        let header = KeyIn::header("X-API-Key").unwrap();
+        vec![
+            (rejecting("api"), vec![]),
+            (rejecting("api"), vec![KeyIn::bearer()]),
+            (rejecting("reports"), vec![KeyIn::bearer(), header]),
+        ]
+    }
+
+    /// Returns the answers to all denials that `is_meant` picks, with their reasons. Each denial is tried without and
+    /// with the requirement and the client, as before and after the request was read.
+    fn answers(
+        (edge, forms): &(Rejecting, Vec<KeyIn>),
+        is_meant: impl Fn(&Denial) -> bool,
+    ) -> Vec<(String, Answer)> {
+        let need = Requirement::scope(READ).resource("project");
+        let of_request = About {
+            need: Some(&need),
+            client: Some([203, 0, 113, 7].into()),
+            ..About::default()
+        };
+        let denials = [About::default(), of_request]
+            .into_iter()
+            .flat_map(|about| {
+                let denials = every_denial().into_iter();
+                denials.map(move |denial| (denial, about))
+            });
+        let denials = denials.filter(|(denial, _)| is_meant(denial));
+        denials
+            .map(|(denial, about)| {
+                let why = denial.reason().to_string();
+                let rejection = edge.reject(forms, RejectionReason::Denied(denial), about);
+                (why, rejection.into_answer())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn refused_credentials_look_alike() {
+        for edge in edges() {
+            let (mut grpc, forms) = edge.clone();
+            grpc.renderer = Arc::new(GrpcStatus);
+            for (edge, status) in [(edge, 401), ((grpc, forms), 200)] {
+                let is_missing =
+                    |denial: &Denial| matches!(denial.reason(), DenialReason::NoCredential);
+                let is_refused = |denial: &Denial| {
+                    denial.class() == DenialClass::Unauthenticated && !is_missing(denial)
+                };
+                let (missing, refused) = (answers(&edge, is_missing), answers(&edge, is_refused));
+                for same in [&missing, &refused] {
+                    for (why, answer) in same {
+                        assert_eq!(answer, &same[0].1, "{why}");
+                        assert_eq!(answer.status, status, "{why}");
+                    }
+                }
+                assert_ne!(missing[0].1, refused[0].1);
+            }
+        }
+    }
+
+    #[test]
+    fn answers_of_a_class_look_alike() {
+        for edge in edges() {
+            for class in [
+                DenialClass::BadRequest,
+                DenialClass::Throttled,
+                DenialClass::Undecidable,
+            ] {
+                let same = answers(&edge, |denial| denial.class() == class);
+                for (why, answer) in &same {
+                    assert_eq!(answer, &same[0].1, "{why}");
+                    assert_eq!(answer.status, class.status(), "{why}");
+                }
+            }
+            // The required scopes depend on the route.
+            let mut forbidden = answers(&edge, |denial| denial.class() == DenialClass::Forbidden);
+            for (_, answer) in &mut forbidden {
+                answer
+                    .headers
+                    .retain(|(name, _)| *name != "www-authenticate");
+            }
+            for (why, answer) in &forbidden {
+                assert_eq!(answer, &forbidden[0].1, "{why}");
+                assert_eq!(answer.status, 403, "{why}");
+            }
         }
     }
 }

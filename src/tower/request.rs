@@ -1,34 +1,33 @@
-//! Decides on requests and removes their credential.
+//! Decides on requests, removes their credential, and reads the bodies of refused ones.
 
 use std::mem::swap;
+use std::pin::pin;
+use std::time::Duration;
 
-use http::header::Entry;
+use bytes::Buf as _;
+use http::header::{self, Entry};
 use http::request::Parts;
 use http::{Request, Uri};
+use http_body::Body;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::http::{Completion, Decision, Edge, Gate, GateAdmission, GateConfig, Rejection, Values};
+use crate::http::{Admission, Decided, Decision, Edge, Gate, Rejection, Values};
 
-/// The work that remains after the handler of an admitted request. `None` if a rejection is only reported.
-pub(crate) type Entered = Result<Option<Completion>, Box<Rejection>>;
-
-/// Decides on a request at once, if possible, and prepares it for the handler.
+/// Decides on a request at once, if possible.
 ///
 /// It takes the request apart only if the host's functions inspect the parts, so that most requests are moved no more
 /// than without a guard.
-pub(crate) fn enter<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Decision<Entered, Values> {
-    let begun = if gate.asks_requests() {
-        let mut parts = Request::new(()).into_parts().0;
-        exchange(request, &mut parts);
-        let begun = gate.begin(&mut parts);
-        exchange(request, &mut parts);
-        begun
-    } else {
-        gate.begin_unasked(request)
-    };
-    match begun {
-        Decision::Made(decided) => Decision::Made(prepare_request(gate.config(), decided, request)),
-        Decision::Pending(values) => Decision::Pending(values),
+pub(crate) fn begin<B>(gate: &Gate<Parts>, request: &mut Request<B>) -> Decision {
+    if !gate.asks_requests() {
+        return gate.begin_unasked(request);
     }
+    let mut parts = Request::new(()).into_parts().0;
+    exchange(request, &mut parts);
+    let begun = gate.begin(&mut parts);
+    exchange(request, &mut parts);
+    begun
 }
 
 /// Swaps the parts of the request with these: all five that exist.
@@ -40,30 +39,38 @@ fn exchange<B>(request: &mut Request<B>, parts: &mut Parts) {
     swap(request.extensions_mut(), &mut parts.extensions);
 }
 
+/// Decides on a pending request.
+pub(crate) async fn decide<B>(
+    gate: &Gate<Parts>,
+    request: Request<B>,
+    values: Values,
+) -> (Decided, Request<B>) {
+    let (mut parts, body) = request.into_parts();
+    let decided = gate.decide(&mut parts, values).await;
+    (decided, Request::from_parts(parts, body))
+}
+
 /// Prepares a decided request for the handler: hides its credential and adds the grant.
 ///
 /// # Errors
 /// The rejection to answer with.
 #[inline]
-pub(crate) fn prepare_request<B>(
-    config: &GateConfig<Parts>,
-    decided: Result<GateAdmission, Box<Rejection>>,
+pub(crate) fn prepare<B>(
+    gate: &Gate<Parts>,
+    decided: Decided,
     request: &mut Request<B>,
-) -> Entered {
-    let admission = config.admission(decided)?;
-    Ok(admission.map(|admission| {
-        let (grant, completion) = admission.split(config);
-        hide_credential(config, request);
+) -> Result<Option<Admission>, Box<Rejection>> {
+    Ok(decided?.map(|(grant, admission)| {
+        hide_credential(gate, request);
         request.extensions_mut().insert(grant);
-        completion
+        admission
     }))
 }
 
 /// Removes the credential from a request, or marks it as sensitive.
-fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
-    let edge = &config.edge;
-    for name in config.credential_headers.iter() {
-        if !config.keeps_credential {
+fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
+    for name in gate.credential_headers.iter() {
+        if !gate.edge.keeps_credential() {
             request.headers_mut().remove(name);
         } else if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
             values
@@ -71,10 +78,7 @@ fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
                 .for_each(|value| value.set_sensitive(true));
         }
     }
-    if config.keeps_credential || !edge.reads_queries() {
-        return;
-    }
-    if let Some(uri) = without_credential(edge, request.uri()) {
+    if let Some(uri) = without_credential(&gate.edge, request.uri()) {
         *request.uri_mut() = uri;
     }
     #[cfg(feature = "axum")]
@@ -82,7 +86,7 @@ fn hide_credential<B>(config: &GateConfig<Parts>, request: &mut Request<B>) {
         .extensions_mut()
         .get_mut::<axum::extract::OriginalUri>()
     {
-        if let Some(uri) = without_credential(edge, &original.0) {
+        if let Some(uri) = without_credential(&gate.edge, &original.0) {
             original.0 = uri;
         }
     }
@@ -95,4 +99,54 @@ fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
     // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
     parts.path_and_query = target.try_into().ok();
     Some(Uri::from_parts(parts).unwrap_or_default())
+}
+
+/// Maximum number of bytes read from one body.
+const MOST: usize = 16 * 1024 * 1024;
+
+/// Minimum number of bytes that a frame counts as, since a frame may be empty.
+const LEAST: usize = 64;
+
+/// Maximum number of bodies drained at a time. Bodies beyond that are dropped, and their connections are closed.
+static TURNS: Semaphore = Semaphore::const_new(256);
+
+/// Maximum time spent on one body.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Reads and discards the rest of a refused request's body, in a task of its own while the answer is sent.
+///
+/// The layer refuses a request before its body has arrived. A server that then stops reading has to close the
+/// connection, and a client that is still sending may lose the answer, or its next request. The layer therefore reads
+/// the rest within bounds, like a web server's lingering close.
+pub(crate) fn drain<B: Body + Send + 'static>(request: Request<B>) {
+    // A client that waits for a go-ahead sends no body once the answer has come.
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let body = request.into_body();
+    if let (Ok(runtime), Ok(turn)) = (Handle::try_current(), TURNS.try_acquire()) {
+        runtime.spawn(async move {
+            let _turn = turn;
+            // The result does not matter, even if the time is over.
+            let _ = timeout(LONGEST, read(body)).await;
+        });
+    }
+}
+
+async fn read<B: Body>(body: B) {
+    let mut body = pin!(body);
+    let mut left = MOST;
+    loop {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        let read = match next.await {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.remaining()),
+            _ => return,
+        };
+        match left.checked_sub(read.max(LEAST)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+        // A body that is always ready must yield to other tasks and to the timer.
+        tokio::task::consume_budget().await;
+    }
 }

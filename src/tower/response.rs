@@ -1,12 +1,34 @@
-//! Builds the answers of rejections and adds headers to granted responses.
+//! Completes the responses of handlers, and builds the answers of rejections.
 
 use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::{Buf as _, Bytes};
 use http::header::{CACHE_CONTROL, Entry, HeaderMap, HeaderName, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 
-use crate::http::{Answer, GateConfig};
+use crate::http::{Admission, Answer, BodyMonitor, BoxError, Gate, ResponseBody};
+
+/// What is left to do once the handler has responded, and the gate to do it by.
+pub(crate) type After = (Admission, Arc<Gate<Parts>>);
+
+/// Completes a handler's response. Returns the monitor of its body, if it needs one.
+///
+/// # Errors
+/// The answer to send instead.
+pub(crate) fn monitor<B: Body>(
+    (admission, gate): After,
+    response: &mut Response<B>,
+) -> Result<Option<BodyMonitor>, Answer> {
+    let announced = response.body().size_hint().lower();
+    let status = response.status().as_u16();
+    let add_headers = || add_headers(&gate, response.headers_mut());
+    admission.finish(&gate.edge, status, announced, add_headers)
+}
 
 /// Builds the answer of a rejection. `body` makes a body of the bytes.
 pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
@@ -26,14 +48,14 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-pub(crate) fn add_headers(config: &GateConfig<Parts>, headers: &mut HeaderMap) {
-    if config.edge.may_be_cached() {
+fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap) {
+    if gate.edge.may_be_cached() {
         return;
     }
     // Most responses have no `Cache-Control`.
     if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
         none.insert(const { HeaderValue::from_static("private") });
-    } else if let Some(value) = config.edge.cache_control(headers) {
+    } else if let Some(value) = gate.edge.cache_control(headers) {
         let value = match value {
             Cow::Borrowed(value) => Ok(HeaderValue::from_static(value)),
             Cow::Owned(value) => HeaderValue::try_from(value),
@@ -42,7 +64,41 @@ pub(crate) fn add_headers(config: &GateConfig<Parts>, headers: &mut HeaderMap) {
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    if let Some(vary) = &config.vary {
+    if let Some(vary) = &gate.vary {
         headers.append(VARY, vary.clone());
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let size = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, |data| data.remaining());
+        self.poll_part(context, B::poll_frame, size, Frame::data)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Some(inner) => inner.is_end_stream(),
+            None => self.answer.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.inner, &self.answer) {
+            (Some(inner), _) => inner.size_hint(),
+            (None, Some(answer)) => {
+                SizeHint::with_exact(u64::try_from(answer.len()).unwrap_or(u64::MAX))
+            }
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }

@@ -13,22 +13,19 @@ use http_body_util::Limited;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::drain::drain;
-use super::request::{Entered, enter, prepare_request};
-use super::response::{add_headers, answer};
-use crate::http::{
-    BoxError, Completion, Decision, FinishedResponse, Gate, GateConfig, Rejection, ResponseBody,
-};
+use super::request::{begin, decide, drain, prepare};
+use super::response::{After, answer, monitor};
+use crate::http::{Answering, BoxError, Decided, Decision, Gate, Rejection, ResponseBody};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
 pub struct KeyService<S> {
-    gate: Gate<Parts>,
+    gate: Arc<Gate<Parts>>,
     inner: S,
 }
 
 impl<S> KeyService<S> {
-    pub(super) fn new(gate: Gate<Parts>, inner: S) -> Self {
+    pub(super) fn new(gate: Arc<Gate<Parts>>, inner: S) -> Self {
         Self { gate, inner }
     }
 }
@@ -50,23 +47,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let values = match enter(&self.gate, &mut request) {
-            Decision::Made(entered) => return self.go_on(entered, request),
+        let values = match begin(&self.gate, &mut request) {
+            Decision::Made(decided) => return self.go_on(decided, request),
             Decision::Pending(values) => values,
         };
         // The service that was polled ready takes this request. The clone stays and is polled ready for the next one.
         let mut ready = self.clone();
         std::mem::swap(&mut ready, self);
-        let deciding = async move {
-            let (mut parts, body) = request.into_parts();
-            let decided = ready.gate.decide(&mut parts, values).await;
-            let mut request = Request::from_parts(parts, body);
-            let entered = prepare_request(ready.gate.config(), decided, &mut request);
-            ready.go_on(entered, request).await
-        };
-        ResponseFuture::of(State::Deciding {
-            future: Box::pin(deciding),
-        })
+        ResponseFuture {
+            answering: Answering::Deciding {
+                deciding: Box::pin(async move {
+                    let (decided, request) = decide(&ready.gate, request, values).await;
+                    ready.go_on(decided, request).await
+                }),
+            },
+        }
     }
 }
 
@@ -74,54 +69,32 @@ impl<S> KeyService<S> {
     /// Passes the request to the inner service, or answers it.
     fn go_on<B, R>(
         &mut self,
-        entered: Entered,
-        request: Request<B>,
+        decided: Decided,
+        mut request: Request<B>,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<Limited<B>>, Response = Response<R>>,
         B: Body + Send + 'static,
     {
-        let config = self.gate.config();
-        let completion = match entered {
-            Ok(completion) => completion,
+        let answering = match prepare(&self.gate, decided, &mut request) {
+            Ok(admission) => {
+                let most = self.gate.edge.request_bound().unwrap_or(u64::MAX);
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                Answering::Serving {
+                    serving: self
+                        .inner
+                        .call(request.map(|body| Limited::new(body, most))),
+                    admission: admission.map(|admission| (admission, Arc::clone(&self.gate))),
+                }
+            }
             Err(rejection) => {
-                let (parts, body) = request.into_parts();
-                drain(&parts.headers, body);
-                return ResponseFuture::answered(*rejection);
+                drain(request);
+                Answering::Refused {
+                    refusal: Some(rejection),
+                }
             }
         };
-        let most = config.request_bound().unwrap_or(u64::MAX);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let request = request.map(|body| Limited::new(body, most));
-        ResponseFuture::of(State::Serving {
-            future: self.inner.call(request),
-            after: completion.map(|completion| After {
-                completion,
-                config: Arc::clone(config),
-            }),
-        })
-    }
-}
-
-/// The work that remains once the handler has responded.
-struct After {
-    completion: Completion,
-    config: Arc<GateConfig<Parts>>,
-}
-
-impl After {
-    fn finish<R: Body>(self, mut response: Response<R>) -> Response<ResponseBody<R>> {
-        let announced = response.body().size_hint().lower();
-        let status = response.status().as_u16();
-        let monitor = match self.completion.finish(&self.config, status, announced) {
-            Ok(FinishedResponse::Nested(monitor)) => monitor,
-            Ok(FinishedResponse::Granted(monitor)) => {
-                add_headers(&self.config, response.headers_mut());
-                monitor
-            }
-            Err(refused) => return answer(refused, ResponseBody::answer),
-        };
-        response.map(|body| ResponseBody::granted(body, monitor))
+        ResponseFuture { answering }
     }
 }
 
@@ -129,31 +102,11 @@ pin_project! {
     /// The future of a response.
     pub struct ResponseFuture<F, R, E> {
         #[pin]
-        state: State<F, R, E>,
+        answering: Answering<Box<Rejection>, Deciding<R, E>, F, After>,
     }
 }
 
-pin_project! {
-    #[project = Stage]
-    enum State<F, R, E> {
-        Answered { response: Option<Response<ResponseBody<R>>> },
-        Deciding { future: Boxed<R, E> },
-        Serving { #[pin] future: F, after: Option<After> },
-    }
-}
-
-type Boxed<R, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<R>>, E>> + Send>>;
-
-impl<F, R, E> ResponseFuture<F, R, E> {
-    fn of(state: State<F, R, E>) -> Self {
-        Self { state }
-    }
-
-    fn answered(rejection: Rejection) -> Self {
-        let response = Some(answer(rejection.into_answer(), ResponseBody::answer));
-        Self::of(State::Answered { response })
-    }
-}
+type Deciding<R, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<R>>, E>> + Send>>;
 
 impl<F, R, E> Future for ResponseFuture<F, R, E>
 where
@@ -163,20 +116,18 @@ where
     type Output = Result<Response<ResponseBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            // If it is polled again after it has completed, it stays pending.
-            Stage::Answered { response } => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Stage::Deciding { future } => future.as_mut().poll(context),
-            Stage::Serving { future, after } => future.poll(context).map(|served| {
-                let response = served?;
-                Ok(match after.take() {
-                    Some(after) => after.finish(response),
+        self.project().answering.poll_response(
+            context,
+            |rejection| Ok(answer(rejection.into_answer(), ResponseBody::answer)),
+            |served, after| {
+                let mut response = served?;
+                Ok(match after.map(|after| monitor(after, &mut response)) {
                     None => response.map(ResponseBody::free),
+                    Some(Ok(monitor)) => response.map(|body| ResponseBody::granted(body, monitor)),
+                    Some(Err(refused)) => answer(refused, ResponseBody::answer),
                 })
-            }),
-        }
+            },
+        )
     }
 }
 

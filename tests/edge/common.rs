@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use keyward::http::{Admission, Connection, Edge, Head, NearMiss, Rejection};
+use keyward::http::{Connection, Edge, Head, NearMiss, Rejection};
 use keyward::key::Scope;
 use keyward::testkit::{TestKey, keyward_with_key};
-use keyward::verifier::{Attempt, Requirement};
+use keyward::verifier::{Admitted, Attempt, Requirement};
 use keyward::{Keyward, scope};
 
 pub(crate) const READ: Scope = scope!("read:editions");
@@ -41,7 +41,7 @@ impl Fixture {
         &self,
         headers: &[(&str, &[u8])],
         query: Option<&str>,
-    ) -> Result<Admission, Box<Rejection>> {
+    ) -> Result<Admitted, Box<Rejection>> {
         self.ask_for(&Requirement::scope(READ), headers, query)
             .await
     }
@@ -51,7 +51,7 @@ impl Fixture {
         need: &Requirement,
         headers: &[(&str, &[u8])],
         query: Option<&str>,
-    ) -> Result<Admission, Box<Rejection>> {
+    ) -> Result<Admitted, Box<Rejection>> {
         let head = Head {
             headers,
             connection: over_tls(),

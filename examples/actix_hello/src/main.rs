@@ -61,7 +61,7 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
             event.near_misses
         );
     });
-    let read = edge.prepare(Requirement::scope(READ_HELLO))?;
+    let read = keyward.verifier().prepare(Requirement::scope(READ_HELLO))?;
     let keys = KeyMiddleware::new(edge);
     let app = move || App::new().service(keys.resource("/hello").get(read.clone(), hello));
 

@@ -64,7 +64,7 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
             event.near_misses
         );
     });
-    let read = edge.prepare(Requirement::scope(READ_HELLO))?;
+    let read = keyward.verifier().prepare(Requirement::scope(READ_HELLO))?;
     let keys = KeyLayer::new(edge);
     let app = Router::new().route("/hello", keys.get(read, hello));
 

@@ -37,10 +37,10 @@ pub(crate) fn routes(keyward: &Keyward, workspaces: &Arc<Workspaces>, proxies: P
         .accept(KeyIn::bearer())
         .trust_proxies(proxies)
         .require_tls()
-        .observe(tell_operator);
-    let keys = KeyLayer::new(edge)
         .max_request_bytes(MAX_REQUEST_BYTES)
-        .max_response_bytes(MAX_RESPONSE_BYTES);
+        .max_response_bytes(MAX_RESPONSE_BYTES)
+        .observe(tell_operator);
+    let keys = KeyLayer::new(edge);
     let need = Requirement::scope;
     let of_blueprint = belonging(workspaces, Workspaces::project_of_blueprint);
     let of_edition = belonging(workspaces, Workspaces::project_of_edition);

@@ -36,8 +36,16 @@ impl Site {
     async fn open(
         routes: impl Fn(&KeyMiddleware, &mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
+        Self::behind(|edge| edge, routes).await
+    }
+
+    /// With an edge that differs in this.
+    async fn behind(
+        change: fn(Edge) -> Edge,
+        routes: impl Fn(&KeyMiddleware, &mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
         let (keyward, key) = keyward_with_key([READ]).await;
-        let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));
+        let keys = KeyMiddleware::new(change(Edge::new(&keyward).accept(KeyIn::bearer())));
         let server = HttpServer::new(move || App::new().configure(|app| routes(&keys, app)));
         let server = server.workers(1).disable_signals();
         let server = server.bind("127.0.0.1:0").unwrap();
@@ -211,10 +219,12 @@ async fn stubborn(mut body: web::Payload) -> String {
 
 #[tokio::test]
 async fn an_oversized_body_has_no_gap() {
-    let site = Site::open(|keys, app| {
-        let keys = keys.clone().max_request_bytes(6);
-        app.service(keys.resource("/").post(read(), stubborn));
-    })
+    let site = Site::behind(
+        |edge| edge.max_request_bytes(6),
+        |keys, app| {
+            app.service(keys.resource("/").post(read(), stubborn));
+        },
+    )
     .await;
     let headers = [
         format!("Authorization: {}", site.key.bearer()),
@@ -295,25 +305,20 @@ async fn fails(
 
 #[tokio::test]
 async fn inner_errors_are_ordinary_answers() {
-    let site = Site::open(|keys, app| {
+    let routes = |keys: &KeyMiddleware, app: &mut web::ServiceConfig| {
         let failing = |path: &str, need: Requirement| {
             let resource = web::resource(path).route(web::get().to(perhaps));
             resource.wrap(from_fn(fails)).wrap(keys.require(need))
         };
         let forgetful = || read().checked_by_handler("project");
-        let short = keys.clone().max_response_bytes(10).require(read());
         app.service(failing("/teapot", read()))
             .service(failing("/fine", read()))
             .service(failing("/forgetful/teapot", forgetful()))
             .service(failing("/forgetful", forgetful()))
-            .service(
-                web::resource("/short")
-                    .route(web::get().to(perhaps))
-                    .wrap(from_fn(fails))
-                    .wrap(short),
-            );
-    })
-    .await;
+            .service(failing("/short", read()));
+    };
+    let open = Site::open(routes).await;
+    let short = Site::behind(|edge| edge.max_response_bytes(10), routes).await;
     for (path, status, caching) in [
         ("/teapot", 418, "private"),
         ("/fine", 200, "private"),
@@ -323,6 +328,7 @@ async fn inner_errors_are_ordinary_answers() {
         ("/short", 500, "no-store"),
     ] {
         let line = format!("GET {path}");
+        let site = if path == "/short" { &short } else { &open };
         assert_eq!(site.status(&line, None).await, 401, "{path}");
         let reply = site.ask(&line, Some(&site.key)).await;
         assert_eq!(reply.status, status, "{path}");

@@ -33,13 +33,12 @@ impl Site {
         let edge = Edge::new(&keyward)
             .accept(KeyIn::bearer())
             .trust_proxies(Proxies::forwarded([proxy.into()]))
-            .renderer(GrpcStatus);
-        let keys = KeyLayer::new(edge)
-            .end_with_key()
-            .connection(move |_| Connection {
-                peer: Some(proxy),
-                is_tls: false,
-            });
+            .renderer(GrpcStatus)
+            .end_with_key();
+        let keys = KeyLayer::new(edge).connection(move |_| Connection {
+            peer: Some(proxy),
+            is_tls: false,
+        });
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = format!("http://{}", incoming.local_addr().unwrap());
         let (_, health) = tonic_health::server::health_reporter();

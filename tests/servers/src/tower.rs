@@ -274,7 +274,8 @@ async fn only_the_client_stalls_a_response() {
     let (keyward, _) = keyward_with_key([READ]).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
     let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
-    let layer = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer())).stall_timeout(STALL);
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+    let layer = KeyLayer::new(edge.stall_timeout(STALL));
     let (gate, opened) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let of_handler = (Arc::clone(&gate), Arc::clone(&opened));
     let handler = move || {

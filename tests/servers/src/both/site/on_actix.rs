@@ -22,7 +22,6 @@ type State = web::Data<Deeds>;
 
 pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
     let (deeds, has_cors) = (web::Data::new(deeds.clone()), plan.cors);
-    let keys = KeyMiddleware::new(edge);
     let server = HttpServer::new(move || {
         let cors = Cors::default()
             .allowed_origin(PAGE)
@@ -30,7 +29,7 @@ pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
             .allowed_header("authorization");
         App::new()
             .app_data(State::clone(&deeds))
-            .configure(routes(&keys, &deeds))
+            .configure(routes(&edge, &deeds))
             .wrap(Condition::new(has_cors, cors))
     });
     let server = server
@@ -45,16 +44,18 @@ pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
     (address, Server::Actix(handle))
 }
 
-fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
     let lookups = deeds.clone();
     let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
     let nameless = deeds.clone();
     let nameless = lookup(path("edition"), move |edition| {
         found(nameless.clone(), edition)
     });
-    let short = keys.clone().max_response_bytes(10);
-    let keys = keys.clone();
+    let edge = edge.clone();
     move |app| {
+        let keys = KeyMiddleware::new(edge.clone());
+        let with = |change: fn(Edge) -> Edge| KeyMiddleware::new(change(edge.clone()));
+        let short = with(|edge| edge.max_response_bytes(10));
         app.service(
             keys.resource("/projects")
                 .get(read().filters("project"), projects),
@@ -116,8 +117,7 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
                 .wrap(keys.clone()),
         )
         .service(
-            keys.clone()
-                .keep_credential()
+            with(Edge::keep_credential)
                 .resource("/kept")
                 .get(read(), echo),
         )
@@ -125,14 +125,12 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
         .route("/perhaps", web::get().to(echo))
         .service(keys.resource("/streams/endless").get(read(), endless))
         .service(
-            keys.clone()
-                .end_with_key()
+            with(Edge::end_with_key)
                 .resource("/streams/cut")
                 .get(read(), endless),
         )
         .service(
-            keys.clone()
-                .stall_timeout(STALL)
+            with(|edge| edge.stall_timeout(STALL))
                 .resource("/streams/stalled")
                 .get(read(), flood),
         )
@@ -148,8 +146,7 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
                 .get(read(), streaming(&["a", "b"])),
         )
         .service(
-            keys.clone()
-                .max_request_bytes(10)
+            with(|edge| edge.max_request_bytes(10))
                 .resource("/upload")
                 .post(read(), upload),
         )
@@ -170,14 +167,16 @@ fn routes(keys: &KeyMiddleware, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceC
         )
         .service(keys.resource("/loaded/{id}").get(promising(), loaded))
         .route("/loaded-open/{id}", web::get().to(loaded))
-        .configure(nested(&keys));
+        .configure(nested(&edge));
     }
 }
 
 /// Guards inside of guards.
-fn nested(keys: &KeyMiddleware) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
-    let keys = keys.clone();
+fn nested(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let edge = edge.clone();
     move |app| {
+        let keys = KeyMiddleware::new(edge.clone());
+        let with = |change: fn(Edge) -> Edge| KeyMiddleware::new(change(edge.clone()));
         app.service(
             web::scope("/nested")
                 .service(
@@ -197,14 +196,12 @@ fn nested(keys: &KeyMiddleware) -> impl FnOnce(&mut web::ServiceConfig) + use<> 
                 )
                 .service(keys.resource("/forgetful/{id}").get(promising(), forgetful))
                 .service(
-                    keys.clone()
-                        .end_with_key()
+                    with(Edge::end_with_key)
                         .resource("/cut")
                         .get(read(), endless),
                 )
                 .service(
-                    keys.clone()
-                        .max_response_bytes(10)
+                    with(|edge| edge.max_response_bytes(10))
                         .resource("/short")
                         .get(read(), || async { "0123456789x" }),
                 )

@@ -21,7 +21,7 @@ use super::{
 };
 
 pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
-    let mut app = routes(&KeyLayer::new(edge), deeds);
+    let mut app = routes(&edge, deeds);
     if plan.cors {
         let cors = CorsLayer::new()
             .allow_origin(PAGE.parse::<HeaderValue>().unwrap())
@@ -35,14 +35,16 @@ pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
     (address, Server::Axum(task))
 }
 
-fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
+fn routes(edge: &Edge, deeds: &Deeds) -> Router {
+    let keys = KeyLayer::new(edge.clone());
+    let with = |change: fn(Edge) -> Edge| KeyLayer::new(change(edge.clone()));
     let lookups = deeds.clone();
     let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
     let nameless = deeds.clone();
     let nameless = lookup(path("edition"), move |edition| {
         found(nameless.clone(), edition)
     });
-    let short = keys.clone().max_response_bytes(10);
+    let short = with(|edge| edge.max_response_bytes(10));
     Router::new()
         .route("/projects", keys.get(read().filters("project"), projects))
         .route(
@@ -98,17 +100,17 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
         )
         .route("/unsettled", keys.get(read(), echo))
         .route("/echo", any(echo).layer(keys.clone()))
-        .route("/kept", keys.clone().keep_credential().get(read(), echo))
+        .route("/kept", with(Edge::keep_credential).get(read(), echo))
         .route("/open", get(projects))
         .route("/perhaps", get(echo))
         .route("/streams/endless", keys.get(read(), endless))
         .route(
             "/streams/cut",
-            keys.clone().end_with_key().get(read(), endless),
+            with(Edge::end_with_key).get(read(), endless),
         )
         .route(
             "/streams/stalled",
-            keys.clone().stall_timeout(STALL).get(read(), flood),
+            with(|edge| edge.stall_timeout(STALL)).get(read(), flood),
         )
         .route("/streams/unbounded", keys.get(read(), flood))
         .route("/caching", any(caching).layer(keys.clone()))
@@ -116,7 +118,7 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
         .route("/streams/brief", keys.get(read(), streaming(&["a", "b"])))
         .route(
             "/upload",
-            keys.clone().max_request_bytes(10).post(read(), upload),
+            with(|edge| edge.max_request_bytes(10)).post(read(), upload),
         )
         .route("/short/fits", short.get(read(), || async { "0123456789" }))
         .route(
@@ -129,12 +131,14 @@ fn routes(keys: &KeyLayer, deeds: &Deeds) -> Router {
         )
         .route("/loaded/{id}", keys.get(promising(), loaded))
         .route("/loaded-open/{id}", get(loaded))
-        .merge(nested(keys))
+        .merge(nested(edge))
         .with_state(deeds.clone())
 }
 
 /// Guards inside of guards.
-fn nested(keys: &KeyLayer) -> Router<Deeds> {
+fn nested(edge: &Edge) -> Router<Deeds> {
+    let keys = KeyLayer::new(edge.clone());
+    let with = |change: fn(Edge) -> Edge| KeyLayer::new(change(edge.clone()));
     let within = Router::new()
         .route("/nested/read", get(echo).layer(keys.require(read())))
         .route(
@@ -146,15 +150,10 @@ fn nested(keys: &KeyLayer) -> Router<Deeds> {
             get(forgetful).layer(keys.require(promising())),
         )
         .route("/nested/forgetful/{id}", keys.get(promising(), forgetful))
-        .route(
-            "/nested/cut",
-            keys.clone().end_with_key().get(read(), endless),
-        )
+        .route("/nested/cut", with(Edge::end_with_key).get(read(), endless))
         .route(
             "/nested/short",
-            keys.clone()
-                .max_response_bytes(10)
-                .get(read(), || async { "0123456789x" }),
+            with(|edge| edge.max_response_bytes(10)).get(read(), || async { "0123456789x" }),
         )
         .route_layer(keys.clone());
     let promised = Router::new()

@@ -1,4 +1,28 @@
-//! The trait through which the edge reads headers.
+//! The part of a request that the edge decides by: its headers, its connection and its query.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// The part of a request that an adapter passes to the edge.
+///
+/// `Debug` shows neither the headers nor the query, since both may contain a key.
+pub struct Head<'a, H: ?Sized> {
+    /// The headers.
+    pub headers: &'a H,
+    /// The connection that the request came over, as the server sees it.
+    pub connection: Connection,
+    /// The query as sent, without the question mark. `None` if the target has no query.
+    pub query: Option<&'a str>,
+}
+
+/// The connection, as the host's server sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Connection {
+    /// The peer's address. `None` if there is no address, as on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// Whether the connection uses TLS.
+    pub is_tls: bool,
+}
 
 /// The headers of a request, in any library's representation.
 ///
@@ -58,5 +82,33 @@ impl<H: HeaderSource + ?Sized> HeaderSource for &H {
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         (**self).values(name)
+    }
+}
+
+#[cfg(feature = "tower")]
+impl HeaderSource for http::HeaderMap {
+    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    #[inline]
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        // Uses the map's own look-up: the default would scan all headers for each name.
+        let values = match name {
+            // A known name need not be parsed.
+            "authorization" => self.get_all(http::header::AUTHORIZATION),
+            "cache-control" => self.get_all(http::header::CACHE_CONTROL),
+            other => self.get_all(other),
+        };
+        values.into_iter().map(http::HeaderValue::as_bytes)
+    }
+}
+
+impl<H: ?Sized> fmt::Debug for Head<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
     }
 }

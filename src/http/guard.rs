@@ -5,7 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::verifier::{Grant, Requirement};
+use super::reason::RejectionReason;
+use crate::verifier::{Attempt, Grant, Requirement};
 
 /// The error of a look-up or a body.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -24,16 +25,16 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// ```
 pub struct Guard<R> {
     /// The requirement before any look-up.
-    pub(super) first: Requirement,
+    first: Requirement,
     /// The requirement after the look-ups. The same as `first` if nothing is looked up.
-    pub(super) then: Requirement,
-    pub(super) sources: Vec<(Arc<str>, Source<R>)>,
+    then: Requirement,
+    sources: Vec<(Arc<str>, Source<R>)>,
 }
 
 /// The source of a resource's value.
-pub struct Source<R>(pub(super) SourceKind<R>);
+pub struct Source<R>(SourceKind<R>);
 
-pub(super) enum SourceKind<R> {
+enum SourceKind<R> {
     /// From the request.
     Request(Read<R>),
     /// From the application's look-up of an object that the request names.
@@ -41,9 +42,9 @@ pub(super) enum SourceKind<R> {
 }
 
 /// Takes `&mut`, since a framework's extractor may need exclusive access to the request.
-pub(super) type Read<R> = Arc<dyn Fn(&mut R) -> Option<String> + Send + Sync>;
+type Read<R> = Arc<dyn Fn(&mut R) -> Option<String> + Send + Sync>;
 
-pub(super) type LookUp = Arc<dyn Fn(&Grant, String) -> Looking + Send + Sync>;
+type LookUp = Arc<dyn Fn(&Grant, String) -> Looking + Send + Sync>;
 
 type Looking = Pin<Box<dyn Future<Output = Result<Option<String>, BoxError>> + Send>>;
 
@@ -82,10 +83,97 @@ impl<R> Guard<R> {
         self
     }
 
+    /// Whether requests have to be read for the resources that they name.
+    #[cfg(feature = "tower")]
+    pub(super) fn reads_requests(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    pub(super) fn looks_up(&self) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|(_, source)| matches!(source.0, SourceKind::Lookup(..)))
+    }
+
+    /// Returns the resources that the request itself names.
+    pub(super) fn named(&self, request: &mut R) -> Values {
+        let mut values = Values::default();
+        for (kind, source) in &self.sources {
+            if let SourceKind::Request(read) = &source.0 {
+                values.0.push((Arc::clone(kind), read(request)));
+            }
+        }
+        values
+    }
+
+    /// Looks up the remaining resources, once the request is admitted so far.
+    ///
+    /// # Errors
+    /// The reason to reject the request for.
+    pub(super) async fn look_up(
+        &self,
+        request: &mut R,
+        grant: &Grant,
+        values: &mut Values,
+    ) -> Result<(), RejectionReason> {
+        for (kind, source) in &self.sources {
+            let SourceKind::Lookup(read, look) = &source.0 else {
+                continue;
+            };
+            // Without a name there is nothing to look up, and the requirement refuses the request.
+            let found = match read(request) {
+                None => None,
+                Some(name) => match look(grant, name).await {
+                    Ok(None) => return Err(RejectionReason::NotFound),
+                    Ok(found) => found,
+                    Err(error) => return Err(RejectionReason::LookupFailed(error)),
+                },
+            };
+            values.0.push((Arc::clone(kind), found));
+        }
+        Ok(())
+    }
+
+    /// Returns the attempt to meet the requirement before any look-up.
+    #[inline]
+    pub(super) fn first_attempt<'a>(&'a self, values: &'a Values) -> Attempt<'a> {
+        values.attempt(&self.first)
+    }
+
+    /// Returns the attempt to meet the requirement after the look-ups.
+    pub(super) fn last_attempt<'a>(&'a self, values: &'a Values) -> Attempt<'a> {
+        values.attempt(&self.then)
+    }
+
     /// Whether the requirement leaves any check to the handler.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn leaves_checks(&self) -> bool {
         self.then.handler_checks().next().is_some()
+    }
+}
+
+/// The resources that a request names, as kinds with a value. `None` if the request names no resource of the kind.
+#[derive(Default)]
+pub(crate) struct Values(Vec<(Arc<str>, Option<String>)>);
+
+impl Values {
+    /// Returns the attempt with these resources.
+    ///
+    /// If a route names a kind in two places and the request fills only one, the kind counts as not named. Otherwise
+    /// the caller could choose which of the two is checked.
+    #[inline]
+    fn attempt<'a>(&'a self, need: &'a Requirement) -> Attempt<'a> {
+        if self.0.is_empty() {
+            return Attempt::of(need);
+        }
+        let named = self.0.iter().filter_map(|(kind, value)| {
+            let is_whole =
+                |(other, value): &(Arc<str>, Option<String>)| other != kind || value.is_some();
+            let value = value.as_deref()?;
+            self.0.iter().all(is_whole).then_some((kind, value))
+        });
+        named.fold(Attempt::of(need), |attempt, (kind, value)| {
+            attempt.resource(kind, value)
+        })
     }
 }
 

@@ -1,0 +1,170 @@
+//! How an edge decides on a request.
+
+use super::Edge;
+use crate::http::client::Origin;
+use crate::http::credentials::{self, Found};
+use crate::http::head::{Head, HeaderSource};
+#[cfg(any(feature = "actix", feature = "tower"))]
+use crate::http::key_in::KeyIn;
+use crate::http::near_miss::{self, NearMiss};
+use crate::http::reason::RejectionReason;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use crate::http::rejection::Observer;
+use crate::http::rejection::{About, Rejection};
+use crate::key::KeyTextError;
+use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Requirement};
+
+impl Edge {
+    /// Returns the credential of a request, and where it came from.
+    #[inline]
+    pub(super) fn read<'h, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'h, H>,
+    ) -> (Found<'h>, Origin) {
+        let found = credentials::read(&self.forms, head);
+        (found, self.proxies.origin(head.connection, head.headers))
+    }
+
+    /// Decides at once, if that requires neither the store nor a slow hash.
+    #[inline]
+    pub(super) fn begin<'a, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        found: &Found<'_>,
+        origin: Origin,
+        attempt: impl FnOnce() -> Attempt<'a>,
+    ) -> Option<Result<Admitted, Box<Rejection>>> {
+        let mut attempt = attempt();
+        if self.requires_tls && !origin.is_tls {
+            return Some(Err(self.reject_in_clear(
+                found,
+                origin,
+                attempt.requirement,
+            )));
+        }
+        attempt.present(found.presented(), origin.client);
+        let decided = self.verifier.try_verify(&attempt)?;
+        let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
+        Some(self.answered(decided, attempt.requirement, origin, near_misses))
+    }
+
+    /// Rejects a request that came without TLS.
+    fn reject_in_clear(
+        &self,
+        found: &Found<'_>,
+        origin: Origin,
+        need: &Requirement,
+    ) -> Box<Rejection> {
+        let parsed = self.verifier.format().parse_presented(found.presented());
+        let reason = RejectionReason::InsecureTransport {
+            key: parsed.ok().map(|parsed| parsed.id()),
+            credential_sent: !matches!(found, Found::Nothing),
+        };
+        self.reject_about(reason, About::request(need, origin))
+    }
+
+    /// Turns a denial into a rejection.
+    #[inline]
+    pub(super) fn answered(
+        &self,
+        decided: Result<Admitted, Denial>,
+        need: &Requirement,
+        origin: Origin,
+        near_misses: impl FnOnce() -> Vec<NearMiss>,
+    ) -> Result<Admitted, Box<Rejection>> {
+        decided.map_err(|denial| {
+            let names_no_key = matches!(
+                denial.reason(),
+                DenialReason::NoCredential | DenialReason::Malformed(KeyTextError::HalfPair)
+            );
+            let is_asked = names_no_key && self.rejecting.observer.is_some();
+            let near_misses = is_asked.then(near_misses).unwrap_or_default();
+            let about = About {
+                near_misses: &near_misses,
+                ..About::request(need, origin)
+            };
+            self.reject_about(RejectionReason::Denied(denial), about)
+        })
+    }
+
+    /// Returns what is known about a request that was already admitted. A rejection if it came without TLS and TLS is
+    /// required.
+    pub(super) fn about_admitted<'a, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        grant: &'a Grant,
+        need: &'a Requirement,
+    ) -> Result<About<'a>, Box<Rejection>> {
+        let origin = self.proxies.origin(head.connection, head.headers);
+        let about = About {
+            grant: Some(grant),
+            ..About::request(need, origin)
+        };
+        if !self.requires_tls || origin.is_tls {
+            return Ok(about);
+        }
+        // The outer guard has removed the credential, but it did come in clear.
+        let reason = RejectionReason::InsecureTransport {
+            key: Some(grant.key_id()),
+            credential_sent: true,
+        };
+        Err(self.reject_about(reason, about))
+    }
+}
+
+/// What the adapters ask beside.
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl Edge {
+    /// Decides as [`admit`](Self::admit) does, if that can be done at once. `None`: `admit` must decide.
+    ///
+    /// It creates the attempt in its final place, since moving it is costly.
+    #[inline]
+    pub(in crate::http) fn try_admit<'a, H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        attempt: impl FnOnce() -> Attempt<'a>,
+    ) -> Option<Result<Admitted, Box<Rejection>>> {
+        let (found, origin) = self.read(head);
+        self.begin(head, &found, origin, attempt)
+    }
+
+    /// Whether the Keyward behind this edge issued this grant.
+    pub(in crate::http) fn has_admitted(&self, grant: &Grant) -> bool {
+        self.verifier.has_admitted(grant)
+    }
+
+    pub(in crate::http) fn observer(&self) -> Option<&Observer> {
+        self.rejecting.observer.as_ref()
+    }
+
+    /// Returns the maximum bytes of a request body. `None` if there is no bound, or a violation would only be
+    /// reported.
+    pub(crate) fn request_bound(&self) -> Option<u64> {
+        let max = self.adapters.max_request_bytes;
+        (max < u64::MAX && !self.rejecting.is_report_only).then_some(max)
+    }
+
+    /// Whether the credential stays in the request.
+    pub(crate) fn keeps_credential(&self) -> bool {
+        self.adapters.keeps_credential
+    }
+
+    /// Whether cache headers are left to the application.
+    pub(crate) fn may_be_cached(&self) -> bool {
+        self.may_be_cached
+    }
+
+    /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
+    /// before it. `None` if the query has no such parameter, or the credential stays in the request.
+    pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
+        if self.adapters.keeps_credential || !self.forms.iter().any(KeyIn::is_in_query) {
+            return None;
+        }
+        let query = self.query_without_credential(query)?;
+        Some(if query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{query}")
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! The reasons for which a request is rejected.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::key::KeyId;
+use crate::verifier::Denial;
+
+/// The reason for a rejection. For operators; contains no secret.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RejectionReason {
+    /// The verifier denied the request.
+    Denied(Denial),
+    /// The request came without TLS, and TLS is required.
+    InsecureTransport {
+        /// The id of the key that the request carried, if it could be read. An eavesdropper has the whole key, so
+        /// rotate it. The edge did not look up whether this key exists.
+        key: Option<KeyId>,
+        /// Whether the request carried a credential of any kind. No id can be read from keys of another system.
+        credential_sent: bool,
+    },
+    /// The request body exceeds the maximum.
+    RequestTooLarge,
+    /// The application's look-up found no resource with the name in the request.
+    NotFound,
+    /// The look-up of a resource that the request names failed.
+    LookupFailed(Box<dyn Error + Send + Sync>),
+    /// The response exceeded the maximum.
+    ResponseTooLarge,
+    /// The handler responded without a check that it had promised. This is a mistake of the application, whatever the
+    /// key.
+    Unchecked {
+        /// The kind of resource that the handler never checked.
+        kind: Box<str>,
+    },
+}
+
+impl RejectionReason {
+    /// Whether the caller is not at fault, so that report-only mode does not apply.
+    pub(super) fn is_of_the_handler(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::LookupFailed(_)
+                | Self::Unchecked { .. }
+                | Self::ResponseTooLarge
+        )
+    }
+}
+
+impl fmt::Display for RejectionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denial) => fmt::Display::fmt(denial.reason(), f),
+            Self::NotFound => f.write_str("the requested resource does not exist"),
+            Self::LookupFailed(error) => {
+                write!(f, "looking up the requested resource failed: {error}")
+            }
+            Self::RequestTooLarge => f.write_str("the request body exceeds its limit"),
+            Self::ResponseTooLarge => f.write_str("the response body exceeds its limit"),
+            Self::Unchecked { kind } => {
+                write!(
+                    f,
+                    "the handler never asked whether the key is permitted the `{kind}`"
+                )
+            }
+            Self::InsecureTransport {
+                credential_sent: false,
+                ..
+            } => f.write_str("the request came without TLS"),
+            Self::InsecureTransport { key: None, .. } => {
+                f.write_str("a credential came without TLS: if it is a key, rotate it")
+            }
+            Self::InsecureTransport { key: Some(key), .. } => {
+                write!(f, "the key {key} came without TLS: rotate it")
+            }
+        }
+    }
+}

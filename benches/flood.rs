@@ -1,4 +1,4 @@
-//! Ten million invalid keys: `cargo bench --bench flood`.
+//! Ten million invalid keys: `cargo bench -p keyward_tests --bench flood`.
 //!
 //! It sends well-formed keys with random ids, and wrong secrets for known ids, between requests with ten thousand
 //! keys that are in use. Each request with such a key must be decided without the store, and memory must stay within

@@ -55,7 +55,7 @@ def instructions(path, way):
 
 
 def main():
-    core, servers = program("keyward"), program("servers")
+    core, servers = program("keyward_tests"), program("servers")
     compiler = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
     found = {way: instructions(core, way) for way in CORE}
     for framework in FRAMEWORKS:

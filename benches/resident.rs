@@ -1,4 +1,4 @@
-//! Measures the memory of a resident key, at a million keys: `cargo bench --bench resident`.
+//! Measures the memory of a resident key, at a million keys: `cargo bench -p keyward_tests --bench resident`.
 //!
 //! One node issues the keys. Another node over the same store verifies each key once and keeps it. The memory that
 //! this second node allocated and did not free, divided by a million, is the size of a key: its slot, its places in

@@ -1,4 +1,4 @@
-//! Measures verifications against SHA-256 of 64 bytes in the same run: `cargo bench --bench verify`.
+//! Measures verifications against SHA-256 of 64 bytes in the same run: `cargo bench -p keyward_tests --bench verify`.
 //!
 //! Keys have an expiry and one scope, and the route requires that scope. Each request builds its attempt anew, as a
 //! host does. The table of a million keys takes some 3 GB, most of it for their store.

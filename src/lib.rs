@@ -111,7 +111,7 @@ mod sync;
 #[cfg(keyward_shuttle)]
 #[doc(hidden)]
 pub use sync::{Planted, plant};
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 #[cfg(feature = "tower")]
 pub mod tower;

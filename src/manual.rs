@@ -21,6 +21,7 @@ pub mod limits {}
 #[doc = include_str!("manual/migrating.md")]
 pub mod migrating {}
 
+#[cfg(not(doctest))] // it needs the testkit; tests/servers runs its examples
 #[doc = include_str!("manual/writing_a_backend.md")]
 pub mod writing_a_backend {}
 

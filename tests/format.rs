@@ -87,7 +87,7 @@ fn the_vectors_are_the_published_ones() {
     });
     let text = format!("{}\n", serde_json::to_string_pretty(&file).unwrap());
     if std::env::var_os("KEYWARD_WRITE_VECTORS").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format-vectors.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/format-vectors.json");
         std::fs::write(path, &text).unwrap();
     } else {
         assert_eq!(

@@ -43,7 +43,9 @@ pub type ScopeSet = NonEmpty<Scope>;
 /// assert_eq!(READ_EDITIONS.as_str(), "read:editions");
 /// ```
 /// ```compile_fail
-/// let malformed = keyward::scope!("read editions");
+/// # fn is_checked_although_never_called<T>() -> keyward::key::Scope {
+/// keyward::scope!("read editions")
+/// # }
 /// ```
 #[macro_export]
 macro_rules! scope {

@@ -238,14 +238,11 @@ impl KeyManager {
 mod tests {
     use std::time::Duration;
 
-    use proptest::prelude::*;
-    use proptest::sample::subsequence;
-
     use super::*;
-    use crate::key::{Network, NonEmpty, Resource};
+    use crate::key::NonEmpty;
     use crate::manager::{Actor, Limits, NewKey};
     use crate::store::MemoryStore;
-    use crate::testkit;
+    use crate::testkit::{self, SeededRandom};
 
     const SCOPES: [&str; 4] = ["admin", "read", "write", "gone"];
     const RESOURCES: [&str; 5] = [
@@ -271,52 +268,34 @@ mod tests {
         ScopeCatalog::new([admin, write, scope("read").described("Read")]).unwrap()
     }
 
-    /// Parses texts into a list. `None` if the list is empty.
-    fn listed<T: std::str::FromStr + Ord>(texts: Vec<&str>) -> Option<NonEmpty<T>> {
-        let parsed = texts.into_iter().filter_map(|text| text.parse().ok());
-        NonEmpty::new(parsed).ok()
+    /// Draws some of these texts, parsed. `None` if it draws none.
+    fn some<T: std::str::FromStr + Ord>(random: &SeededRandom, of: &[&str]) -> Option<NonEmpty<T>> {
+        let is_bounded = random.below(4) > 0;
+        let drawn = of.iter().filter(|_| is_bounded && random.below(2) == 0);
+        NonEmpty::new(drawn.filter_map(|text| text.parse().ok())).ok()
     }
 
-    fn quotas() -> impl Strategy<Value = Vec<Quota>> {
-        let quota = |name: &'static str| {
-            let parts = (1_u32..4, 1_u64..4);
-            parts.prop_map(move |(limit, seconds)| {
-                let limit = NonZeroU32::new(limit).unwrap();
-                Quota::new(name, limit, Duration::from_secs(seconds)).unwrap()
-            })
-        };
-        let both = (
-            proptest::option::of(quota("a")),
-            proptest::option::of(quota("b")),
-        );
-        both.prop_map(|(a, b)| a.into_iter().chain(b).collect())
+    fn quota(random: &SeededRandom, name: &str) -> Option<Quota> {
+        let limit = NonZeroU32::new(u32::try_from(random.below(4)).unwrap())?;
+        let window = Duration::from_secs(1 + random.below(3) as u64);
+        Some(Quota::new(name, limit, window).unwrap())
     }
 
-    fn limits() -> impl Strategy<Value = KeyLimits> {
-        let instant = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
-        let axes = (
-            subsequence(SCOPES.to_vec(), 0..=4),
-            subsequence(RESOURCES.to_vec(), 0..=5),
-            subsequence(NETWORKS.to_vec(), 0..=5),
-            quotas(),
-            proptest::option::of(1_u32..4),
-            proptest::option::of(1_i64..4),
-            any::<bool>(),
-        );
-        axes.prop_map(
-            move |(scopes, resources, networks, quotas, concurrency, end, is_suspended)| {
-                KeyLimits {
-                    access: listed(scopes).map_or(Access::Full, Access::Scopes),
-                    resources: listed::<Resource>(resources)
-                        .map_or(Resources::Any, Resources::Only),
-                    networks: listed::<Network>(networks).map_or(Networks::Any, Networks::Only),
-                    quotas,
-                    concurrency: concurrency.and_then(NonZeroU32::new),
-                    expires_at: end.map(instant),
-                    suspended_at: is_suspended.then(|| instant(1)),
-                }
-            },
-        )
+    fn limits(random: &SeededRandom) -> KeyLimits {
+        let instant =
+            |seconds: usize| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds as u64);
+        KeyLimits {
+            access: some(random, &SCOPES).map_or(Access::Full, Access::Scopes),
+            resources: some(random, &RESOURCES).map_or(Resources::Any, Resources::Only),
+            networks: some(random, &NETWORKS).map_or(Networks::Any, Networks::Only),
+            quotas: ["a", "b"]
+                .into_iter()
+                .filter_map(|name| quota(random, name))
+                .collect(),
+            concurrency: NonZeroU32::new(u32::try_from(random.below(4)).unwrap()),
+            expires_at: Some(random.below(4)).filter(|end| *end > 0).map(instant),
+            suspended_at: (random.below(2) == 0).then(|| instant(1)),
+        }
     }
 
     fn bounded(record: &KeyRecord, by: &KeyLimits) -> KeyRecord {
@@ -362,32 +341,31 @@ mod tests {
     async fn a_cut_narrows_to_the_limits() {
         let (record, catalog) = (record().await, catalog());
         let now = OffsetDateTime::from_unix_timestamp(9).unwrap();
-        let mut runner = proptest::test_runner::TestRunner::default();
-        let tried = runner.run(&(limits(), limits()), |(was, most)| {
+        let random = SeededRandom::new(1);
+        for _ in 0..1_000 {
+            let (was, most) = (limits(&random), limits(&random));
             let (key, most_key) = (bounded(&record, &was), bounded(&record, &most));
             let cut = most.cut(&key, &catalog, now);
             let is_off = cut.record.suspended_at.is_some();
-            prop_assert!(
+            assert!(
                 is_no_more(&cut.record, &key, &catalog),
                 "gives: {:?}",
                 cut.record
             );
-            prop_assert!(
+            assert!(
                 is_off || is_no_more(&cut.record, &most_key, &catalog),
                 "leaves: {:?}",
                 cut.record
             );
-            prop_assert!(cut.is_within || is_off);
+            assert!(cut.is_within || is_off);
             let had_been_off = was.suspended_at.or(most.suspended_at).is_some();
-            prop_assert!(is_off == (had_been_off || !cut.is_within));
+            assert!(is_off == (had_been_off || !cut.is_within));
             if is_no_more(&key, &most_key, &catalog) && !matches!(key.access, Access::Scopes(_)) {
-                prop_assert!(cut.is_within, "what is within is not cut off");
+                assert!(cut.is_within, "what is within is not cut off");
             }
             let again = most.cut(&cut.record, &catalog, now);
-            prop_assert_eq!(&again.record, &cut.record, "a second time changes nothing");
-            prop_assert_eq!(again.is_within, cut.is_within);
-            Ok(())
-        });
-        tried.unwrap();
+            assert_eq!(&again.record, &cut.record, "a second time changes nothing");
+            assert_eq!(again.is_within, cut.is_within);
+        }
     }
 }

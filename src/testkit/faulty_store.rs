@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
 
 use crate::audit::SealedEvent;
 use crate::key::{KeyId, StoredKey, TenantId};
@@ -16,6 +14,7 @@ use crate::store::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Outcome, Page,
     StoreError, Usage, UsageStore,
 };
+use crate::testkit::SeededRandom;
 
 /// A call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,7 +110,7 @@ pub struct FaultyStore {
 #[derive(Default)]
 struct Script {
     rules: Vec<(Option<Call>, Range<u64>, Fault)>,
-    random: Option<(ChaCha20Rng, u32, Vec<Fault>)>,
+    random: Option<(SeededRandom, usize, Vec<Fault>)>,
     counts: [u64; Call::ALL.len()],
     total: u64,
 }
@@ -150,8 +149,9 @@ impl FaultyStore {
         one_in: u32,
         faults: impl IntoIterator<Item = Fault>,
     ) -> Self {
-        let faults = faults.into_iter().collect();
-        self.script().random = Some((ChaCha20Rng::seed_from_u64(seed), one_in.max(1), faults));
+        let (random, faults) = (SeededRandom::new(seed), faults.into_iter().collect());
+        let one_in = usize::try_from(one_in).unwrap_or(usize::MAX);
+        self.script().random = Some((random, one_in, faults));
         self
     }
 
@@ -227,12 +227,9 @@ impl Script {
         if let Some((_, _, fault)) = scripted {
             return Some(*fault);
         }
-        let (generator, one_in, faults) = self.random.as_mut()?;
-        if generator.next_u32() % *one_in != 0 {
-            return None;
-        }
-        let drawn = usize::try_from(generator.next_u32()).unwrap_or_default();
-        faults.get(drawn.checked_rem(faults.len())?).copied()
+        let (random, one_in, faults) = self.random.as_ref()?;
+        let is_drawn = random.below(*one_in) == 0;
+        is_drawn.then(|| faults.get(random.below(faults.len())).copied())?
     }
 }
 

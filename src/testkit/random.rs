@@ -1,30 +1,57 @@
 //! Random sources that repeat themselves, or fail.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
+use sha2::{Digest as _, Sha256};
 
 use crate::random::{OsRandom, RandomError, RandomSource};
 
 /// A random source that yields the same bytes in every run. Clones continue a common sequence.
 #[derive(Clone)]
-pub struct SeededRandom(Arc<Mutex<ChaCha20Rng>>);
+pub struct SeededRandom {
+    seed: u64,
+    blocks: Arc<AtomicU64>,
+}
 
 impl SeededRandom {
     /// Creates a source that yields the bytes of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))))
+        Self {
+            seed,
+            blocks: Arc::default(),
+        }
+    }
+
+    /// Returns the next block: SHA-256 of the seed and the block's number.
+    fn block(&self) -> [u8; 32] {
+        let number = self.blocks.fetch_add(1, Ordering::Relaxed);
+        Sha256::digest([self.seed, number].map(u64::to_be_bytes).as_flattened()).into()
+    }
+
+    /// Draws a number below this bound, which must not be 0.
+    pub(crate) fn below(&self, bound: usize) -> usize {
+        let drawn = self
+            .block()
+            .first_chunk()
+            .copied()
+            .map(usize::from_be_bytes);
+        drawn
+            .and_then(|drawn| drawn.checked_rem(bound))
+            .unwrap_or_default()
     }
 }
 
 impl RandomSource for SeededRandom {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), RandomError> {
-        let mut generator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        generator.fill_bytes(buffer);
+        for bytes in buffer.chunks_mut(32) {
+            bytes
+                .iter_mut()
+                .zip(self.block())
+                .for_each(|(byte, drawn)| *byte = drawn);
+        }
         Ok(())
     }
 

@@ -11,6 +11,8 @@
 mod answers;
 mod common;
 mod credentials;
+mod forged;
+mod limits;
 mod near_misses;
 mod problems;
 mod report_only;

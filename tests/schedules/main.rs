@@ -4,7 +4,7 @@
 //! Whole Keywards are explored as they are, on shuttle's locks and atomics, over a store that lets others go on before
 //! and after the effect of each of its calls:
 //! ```text
-//! RUSTFLAGS="--cfg keyward_shuttle" cargo test --features testkit --test schedules
+//! RUSTFLAGS="--cfg keyward_shuttle" cargo test -p keyward_tests --test schedules
 //! ```
 //! Some 112,000 schedules, in about a minute; `KEYWARD_SCHEDULES=10` draws ten times as many.
 //!

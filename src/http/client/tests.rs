@@ -1,5 +1,3 @@
-mod forged;
-
 use super::*;
 
 fn proxies(make: fn(Vec<Network>) -> Proxies) -> Proxies {

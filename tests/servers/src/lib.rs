@@ -1,5 +1,5 @@
 //! Keyward's adapters in real servers, tried over real sockets: for each framework what is its own, and one table of
-//! cases that holds for all. The README's code is run here too, where all that it uses is at hand.
+//! cases that holds for all. The code of the README and of a guide is run here too, where all that it uses is at hand.
 #![cfg(any(test, doctest))]
 #![allow(
     clippy::unwrap_used,
@@ -30,3 +30,7 @@ const READ: Scope = scope!("read:editions");
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/manual/writing_a_backend.md")]
+struct WritingABackend;

@@ -5,7 +5,6 @@ use time::OffsetDateTime;
 use super::*;
 use crate::clock::from_unix_micros;
 use crate::key::{KeyId, Principal, TenantId};
-use crate::random::RandomSource as _;
 use crate::store::Segments;
 use crate::testkit::SeededRandom;
 
@@ -102,11 +101,7 @@ fn pages_of_any_size_list_every_key() {
     keys.sort_by_key(ListPosition::of);
 
     let random = SeededRandom::new(31);
-    let below = |bound: usize| {
-        let mut bytes = [0; 8];
-        random.fill(&mut bytes).unwrap();
-        usize::try_from(u64::from_be_bytes(bytes) % u64::try_from(bound).unwrap()).unwrap()
-    };
+    let below = |bound| random.below(bound);
     let mut found = 0;
     for round in 0..80 {
         let key = &keys[below(keys.len())];

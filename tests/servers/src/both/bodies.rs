@@ -186,7 +186,9 @@ async fn oversized_requests_are_not_read() {
             assert_eq!(site.acts(), expected, "{served:?} {ask:?}");
         }
         let told = site.told();
-        let longer = told.iter().filter(|told| told.contains("longer"));
+        let longer = told
+            .iter()
+            .filter(|told| told.contains("exceeds its limit"));
         assert_eq!(longer.count(), refused, "{told:?}");
     }
 }

@@ -1,15 +1,30 @@
 //! Whatever a client forges, the origin is the one that the proxies saw.
 
+use std::net::IpAddr;
+
+use keyward::http::{Connection, Origin, Proxies};
+use keyward::key::Network;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::*;
+fn proxies(make: fn(Vec<Network>) -> Proxies) -> Proxies {
+    let trusted = ["10.0.0.0/8", "2001:db8:ffff::/48"];
+    make(trusted.map(|net| net.parse().unwrap()).to_vec())
+}
+
+fn forwarded() -> Proxies {
+    proxies(Proxies::forwarded)
+}
+
+fn x_forwarded() -> Proxies {
+    proxies(Proxies::x_forwarded)
+}
 
 /// Any of these addresses, as written or in IPv4-mapped form.
 fn any_form(of: &'static [&'static str]) -> impl Strategy<Value = IpAddr> {
-    (select(of), any::<bool>()).prop_map(|(text, is_mapped)| match ip(text) {
+    (select(of), any::<bool>()).prop_map(|(text, is_mapped)| match text.parse().unwrap() {
         IpAddr::V4(v4) if is_mapped => v4.to_ipv6_mapped().into(),
         other => other,
     })

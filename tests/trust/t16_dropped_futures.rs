@@ -30,7 +30,7 @@ const YIELDS: [Fault; 3] = [Fault::Yield(1), Fault::Yield(2), Fault::Yield(3)];
 
 /// A store each of whose calls has to wait.
 fn waiting(store: impl KeyStore) -> FaultyStore {
-    FaultyStore::over(store).at_random(16, 1, YIELDS)
+    FaultyStore::over(store).at_random(1, 1, YIELDS)
 }
 
 async fn is_granted(keyward: &Keyward, key: &Issued) -> bool {

@@ -11,7 +11,7 @@
 //! | imported with unknown or low strength | Argon2id, OWASP's parameters, under the pepper if there is one |
 //! | any, if [`Hashing::argon2id`] is chosen | Argon2id, the parameters chosen, under the pepper if there is one |
 //!
-//! [Imported keys](ImportedKeys) that have a digest of another scheme keep it until their first use.
+//! [Imported keys](crate::import) that have a digest of another scheme keep it until their first use.
 //!
 //! # What a digest covers
 //! A digest covers a domain tag, the environment, the key's id and the secret, each of fixed or prefixed length. A
@@ -27,21 +27,16 @@
 //! request waits for a rehash: a task on tokio's runtime completes it. Without a runtime, the request that began it
 //! waits.
 
-mod argon2id;
-mod binding;
+pub(crate) mod argon2id;
+mod digest;
 mod hasher;
-mod imported;
-mod output;
 mod pepper;
 mod rank;
-mod scheme;
 mod slow_lane;
 
 pub use argon2id::Argon2Params;
-pub(crate) use binding::Binding;
+pub(crate) use digest::{Binding, Output};
 pub(crate) use hasher::{Hasher, Possession, Purpose};
-pub(crate) use imported::Credential;
-pub use imported::{ImportedKeys, LegacyDigest, LegacyDigestError};
 pub use pepper::Pepper;
 
 use std::num::NonZeroUsize;

@@ -7,7 +7,9 @@ use time::OffsetDateTime;
 
 use crate::cache::{FencedStore, PassedEnds};
 use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, SystemClock};
-use crate::hashing::{Hasher, Hashing, ImportedKeys};
+use crate::credential::Credentials;
+use crate::hashing::{Hasher, Hashing};
+use crate::import::ImportedKeys;
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
@@ -273,9 +275,11 @@ impl Builder {
         if let Some(fault) = self.imported.as_ref().and_then(ImportedKeys::fault) {
             return Err(OpenError::ImportedKeys(fault));
         }
-        let hasher = Hasher::new(self.hashing, self.imported, Arc::clone(&self.random))?;
-        let hasher = Arc::new(hasher);
-        check_peppers(&*self.store, &hasher, &*self.random).await?;
+        let credentials = Arc::new(Credentials {
+            hasher: Hasher::new(self.hashing, Arc::clone(&self.random))?,
+            imported: self.imported,
+        });
+        check_peppers(&*self.store, &credentials, &*self.random).await?;
 
         let keeps_usage = self.store.usage().is_some();
         let passed = Arc::new(PassedEnds::default());
@@ -291,7 +295,7 @@ impl Builder {
             store: Arc::clone(&store) as _,
             format: format.clone(),
             catalog: Arc::clone(&catalog),
-            hasher: Arc::clone(&hasher),
+            credentials: Arc::clone(&credentials),
             policy,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
@@ -306,7 +310,7 @@ impl Builder {
             store,
             format,
             catalog,
-            hasher,
+            credentials,
             clock,
             random,
             Arc::clone(&passed),
@@ -329,10 +333,10 @@ impl Builder {
 /// node accepts.
 async fn check_peppers(
     store: &dyn KeyStore,
-    hasher: &Hasher,
+    credentials: &Credentials,
     random: &dyn RandomSource,
 ) -> Result<(), OpenError> {
-    for (name, value) in hasher.pepper_checks() {
+    for (name, value) in credentials.pepper_checks() {
         let change = Change::Setting {
             name: name.clone(),
             value: value.clone(),

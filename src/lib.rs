@@ -48,6 +48,7 @@
 //! |---|---|
 //! | [`key`] | the key itself: its text, id, access, restrictions and record |
 //! | [`hashing`] | how a secret is stored |
+//! | [`import`] | keys that another system issued |
 //! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
 //! | [`http`] | reading credentials and writing standard answers, for any framework |
@@ -99,8 +100,10 @@ pub mod audit;
 pub mod axum;
 mod cache;
 pub mod clock;
+mod credential;
 pub mod hashing;
 pub mod http;
+pub mod import;
 pub mod key;
 mod keyward;
 pub mod manager;

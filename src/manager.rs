@@ -33,7 +33,6 @@ mod draft;
 mod error;
 mod events;
 mod import;
-mod imported_key;
 mod issue;
 mod leaked;
 mod list;
@@ -59,8 +58,6 @@ pub use actor::{Actor, Tenants};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use cut_events::CutEvents;
 pub use error::{InvalidKey, ManageError};
-pub use import::ImportError;
-pub use imported_key::ImportedKey;
 pub use issue::Issued;
 pub use leaked::Found;
 pub use list::KeyList;
@@ -87,7 +84,7 @@ use time::OffsetDateTime;
 
 use crate::cache::PassedEnds;
 use crate::clock::{Clock, normalized, unix_micros};
-use crate::hashing::Hasher;
+use crate::credential::Credentials;
 use crate::key::{HasPassed, KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
 use crate::random::RandomSource;
 use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
@@ -119,7 +116,7 @@ pub(crate) struct ManagerParts {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
-    pub(crate) hasher: Arc<Hasher>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,

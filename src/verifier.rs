@@ -51,7 +51,7 @@ use crate::cache::slot::{Match, Slot};
 use crate::cache::tag::{Tag, Tagger};
 use crate::cache::{FencedStore, PassedEnds, Slots};
 use crate::clock::{Clock, MonotonicClock};
-use crate::hashing::{Credential, Hasher};
+use crate::credential::{Credential, Credentials};
 use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
 use crate::random::{RandomError, RandomSource};
 
@@ -92,7 +92,7 @@ pub(crate) struct VerifierParts {
     pub(crate) format: KeyFormat,
     pub(crate) catalog: Arc<ScopeCatalog>,
     pub(crate) catalog_id: CatalogId,
-    pub(crate) hasher: Arc<Hasher>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn RandomSource>,
     pub(crate) passed: Arc<PassedEnds>,
@@ -130,7 +130,7 @@ impl VerifierParts {
         store: Arc<FencedStore>,
         format: KeyFormat,
         catalog: Arc<ScopeCatalog>,
-        hasher: Arc<Hasher>,
+        credentials: Arc<Credentials>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn RandomSource>,
         passed: Arc<PassedEnds>,
@@ -141,7 +141,7 @@ impl VerifierParts {
             format,
             catalog,
             catalog_id: CatalogId(CATALOGS.fetch_add(1, Ordering::Relaxed)),
-            hasher,
+            credentials,
             clock,
             random,
             passed,
@@ -307,8 +307,11 @@ impl Verifier {
             .slots
             .now()
             .is_ok_and(|now| core.slots.lease.is_followed(now));
-        core.counters
-            .read(&core.parts.hasher, feed_is_current, core.slots.occupancy())
+        core.counters.read(
+            &core.parts.credentials.hasher,
+            feed_is_current,
+            core.slots.occupancy(),
+        )
     }
 
     /// Polls the store's change feed once, for the exploration of schedules, which has no timer.
@@ -336,11 +339,13 @@ enum Verdict {
 impl Core {
     #[inline(always)]
     fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {
-        let (format, imported) = (&self.parts.format, self.parts.hasher.imported_keys());
-        Credential::read(attempt.presented, format, imported).map_err(|error| {
-            self.counters.malformed();
-            malformed(error)
-        })
+        let (format, credentials) = (&self.parts.format, &self.parts.credentials);
+        credentials
+            .read(attempt.presented, format)
+            .map_err(|error| {
+                self.counters.malformed();
+                malformed(error)
+            })
     }
 
     /// Computes the tag of the presented credential: of the whole text of an imported key, and of the secret of one of

@@ -94,8 +94,8 @@ fn places(masked: &[u8]) -> HashSet<u64> {
 mod tests {
     use super::leaves_no_trace;
     use crate::hashing::Pepper;
+    use crate::import::ImportedKey;
     use crate::key::{KeyFormat, KeyId, Secret};
-    use crate::manager::ImportedKey;
 
     #[test]
     #[should_panic(expected = "copies")]

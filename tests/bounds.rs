@@ -10,9 +10,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use keyward::hashing::{Argon2Params, Pepper};
+use keyward::import::LegacyFormat;
 use keyward::key::{
-    Digest, KeyFormat, LegacyFormat, Metadata, Network, Networks, PresentedKey, Quota, Resource,
-    Resources, Scope, ScopeCatalog, ScopeDeclaration, Secret, TenantId, Title,
+    Digest, KeyFormat, Metadata, Network, Networks, PresentedKey, Quota, Resource, Resources,
+    Scope, ScopeCatalog, ScopeDeclaration, Secret, TenantId, Title,
 };
 use keyward::manager::{Actor, Ceiling, InvalidKey, ManageError, NewKey};
 use keyward::random::OsRandom;

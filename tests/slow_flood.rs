@@ -20,9 +20,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
-use keyward::hashing::{Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper};
+use keyward::hashing::{Hashing, HashingError, Pepper};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest};
 use keyward::key::{ApiKey, KeyFormat, KeyId, PresentedKey, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, ImportedKey, NewKey};
+use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::PassedEnds;
 use crate::clock::{COARSE_LAG_MICROS, Clock, from_unix_micros, unix_micros};
-use crate::hashing::Credential;
+use crate::credential::Credential;
 use crate::key::{Access, Bits, Environment, KeyRecord, Networks, Resources};
 use crate::verifier::{Attempt, Core, DenialReason, MAX_CLOCK_LAG_MICROS, VerifierParts};
 

@@ -30,14 +30,14 @@ impl Argon2Params {
 
     /// Limit of a stored digest's parameters, unless the host configures more. 64 MiB and 4 lanes are from RFC 9106's
     /// second recommended option.
-    pub(super) const MOST_OBEYED: Self = Self {
+    pub(crate) const MOST_OBEYED: Self = Self {
         memory_kib: 64 * 1024,
         passes: 16,
         lanes: 4,
     };
 
     /// Limit of parameters that can be parsed. Lower limits decide whether a digest with them is computed.
-    pub(super) const MOST_READ: Self = Self {
+    pub(crate) const MOST_READ: Self = Self {
         memory_kib: 2 * 1024 * 1024,
         passes: 64,
         lanes: 16,
@@ -65,7 +65,7 @@ impl Argon2Params {
     }
 
     /// Creates parameters read from a digest: any that Argon2 can compute, up to `most`.
-    pub(super) fn stored(
+    pub(crate) fn stored(
         memory_kib: u32,
         passes: u32,
         lanes: u32,
@@ -133,11 +133,11 @@ impl fmt::Debug for Argon2Params {
 /// If each hash allocated and freed its own, blocks of this size would end up on the heap of glibc's allocator, which
 /// does not always find the freed ones again.
 #[derive(Default)]
-pub(super) struct Memory(Vec<Block>);
+pub(crate) struct Memory(Vec<Block>);
 
 impl Memory {
     /// Returns `count` blocks; `None` if there is not enough memory.
-    pub(super) fn blocks(&mut self, count: usize) -> Option<&mut [Block]> {
+    pub(crate) fn blocks(&mut self, count: usize) -> Option<&mut [Block]> {
         if self.0.len() < count {
             // Free the old blocks first: growing may need both sizes at once.
             self.0 = Vec::new();
@@ -149,7 +149,7 @@ impl Memory {
 }
 
 /// Fills the output with the hash, computed in reused memory.
-pub(super) fn fill(
+pub(crate) fn fill(
     argon2: &Argon2<'_>,
     secret: &[u8],
     salt: &[u8],
@@ -189,7 +189,7 @@ pub(super) fn hash(
 }
 
 /// Returns the parameters of a digest without a binding, with this length of output.
-pub(super) fn plain_params(
+pub(crate) fn plain_params(
     params: Argon2Params,
     output_bytes: usize,
 ) -> Result<argon2::Params, HashingError> {

@@ -1,8 +1,5 @@
 //! Creates digests, and compares presented secrets with them.
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,15 +8,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::output::Output;
+use super::digest::{Binding, Output, Scheme, StoredDigest};
 use super::rank::improvement;
-use super::scheme::{Scheme, StoredDigest};
 use super::slow_lane::{Account, Class, Fingerprint, SlowLane};
-use super::{
-    Argon2Params, Binding, Credential, Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper,
-    argon2id, imported,
-};
-use crate::key::{Coverage, Digest, KeyRecord, SecretOrigin};
+use super::{Argon2Params, Hashing, HashingError, Pepper, argon2id};
+use crate::key::{Digest, KeyRecord, SecretOrigin};
 use crate::random::{RandomError, RandomSource};
 
 /// The result of comparing a presented secret with a digest.
@@ -48,7 +41,6 @@ pub(crate) enum Purpose {
 /// The hashing that the application chose, with the state it needs.
 pub(crate) struct Hasher {
     choice: Hashing,
-    imported: Option<ImportedKeys>,
     random: Arc<dyn RandomSource>,
     slow: SlowLane,
     /// Keyed hash for the fingerprints of shared computations; the key is drawn at start and never stored.
@@ -64,18 +56,13 @@ struct Hashes {
 }
 
 impl Hasher {
-    pub(crate) fn new(
-        choice: Hashing,
-        imported: Option<ImportedKeys>,
-        random: Arc<dyn RandomSource>,
-    ) -> Result<Self, RandomError> {
+    pub(crate) fn new(choice: Hashing, random: Arc<dyn RandomSource>) -> Result<Self, RandomError> {
         let mut key = Zeroizing::new([0; 32]);
         random.fill(key.as_mut_slice())?;
         let fingerprints = Hmac::new_from_slice(key.as_slice()).map_err(RandomError::new)?;
         Ok(Self {
             slow: SlowLane::new(choice.permits, choice.queue),
             choice,
-            imported,
             random,
             fingerprints,
             hashes: Arc::default(),
@@ -94,40 +81,29 @@ impl Hasher {
         digest.await?.ok_or(HashingError::Saturated)
     }
 
-    /// Returns the accepted keys of other systems, if any are configured.
-    pub(crate) fn imported_keys(&self) -> Option<&ImportedKeys> {
-        self.imported.as_ref()
-    }
-
     /// Compares a presented secret with a key's digest, in time that does not depend on where they differ.
     pub(crate) async fn verify(
         &self,
         record: &KeyRecord,
-        credential: &Credential<'_>,
+        secret: &[u8],
         purpose: Purpose,
     ) -> Result<Possession, HashingError> {
-        let (class, hashes) = match purpose {
-            Purpose::Request => (Class::Verification, &self.hashes),
-            Purpose::Management => (Class::Management, &self.hashes),
-            Purpose::Trial => (Class::Management, &Arc::default()),
-        };
-        let account = account(class, record);
+        let (class, hashes) = self.account_of(purpose);
         let (digest, binding) = (record.digest(), Binding::of(record));
-        if imported::is_legacy(digest) {
-            let compared = self.compare_legacy(digest, binding, credential, (account, hashes));
-            return compared.await;
-        }
-        let secret = credential.secret;
         let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
         self.check_pepper(stored.scheme)?;
         let proven = match stored.scheme {
             Scheme::Argon2id { params, pepper } => {
                 let fingerprint = self.fingerprint(digest, binding, secret);
-                let work = self.argon2id(params, pepper, stored.salt, binding, secret, hashes)?;
+                let work = self.argon2id(params, pepper, stored.salt, binding, secret, &hashes)?;
                 let work = move |memory: &mut _| Ok(stored.output.is(&work(memory)?));
+                let account = account(class, record);
                 self.slow.share(account, fingerprint, work).await?
             }
-            fast => stored.output.is(&self.fast(fast, binding, secret, hashes)?),
+            fast => {
+                let output = self.fast(fast, binding, secret, &hashes)?;
+                stored.output.is(&output)
+            }
         };
         if !proven {
             return Ok(Possession::Refuted);
@@ -136,30 +112,27 @@ impl Hasher {
         Ok(Possession::Proven { outdated })
     }
 
-    /// Compares a secret with another library's digest, which always ranks lower than one of Keyward's.
-    async fn compare_legacy(
+    /// Compares presented bytes with the record's digest by a scheme that is not Keyward's own. Such a digest always
+    /// ranks lower than one of Keyward's.
+    pub(crate) async fn verify_by(
         &self,
-        digest: &Digest,
-        binding: Binding<'_>,
-        credential: &Credential<'_>,
-        (account, hashes): (Account, &Arc<Hashes>),
+        record: &KeyRecord,
+        presented: &[u8],
+        purpose: Purpose,
+        is_slow: bool,
+        compare: impl FnOnce(&[u8], &mut argon2id::Memory) -> Result<bool, HashingError>
+        + Send
+        + 'static,
     ) -> Result<Possession, HashingError> {
-        let most = self.choice.obeyed;
-        let imported = self.imported.as_ref();
-        let imported = imported.ok_or(HashingError::UnknownAlgorithm)?;
-        let (coverage, read) = imported.read(digest, binding, most)?;
-        let presented = match coverage {
-            Coverage::Secret => credential.secret,
-            Coverage::Text => credential.text,
-        };
-        let mac = imported.mac_for(&read)?;
-        let proven = if read.is_slow() {
-            let fingerprint = self.fingerprint(digest, binding, presented);
-            let work = self.legacy_comparison(read, mac, presented, hashes);
+        let (class, hashes) = self.account_of(purpose);
+        let proven = if is_slow {
+            let fingerprint = self.fingerprint(record.digest(), Binding::of(record), presented);
+            let work = slow_work(presented, &hashes, compare);
+            let account = account(class, record);
             self.slow.share(account, fingerprint, work).await?
         } else {
             hashes.fast.fetch_add(1, Ordering::Relaxed);
-            read.is_of(presented, mac, most, &mut argon2id::Memory::default())?
+            compare(presented, &mut argon2id::Memory::default())?
         };
         Ok(if proven {
             Possession::Proven { outdated: true }
@@ -168,50 +141,17 @@ impl Hasher {
         })
     }
 
-    /// Returns the comparison with a slow digest of another library as work that owns everything it needs.
-    fn legacy_comparison(
-        &self,
-        digest: LegacyDigest,
-        mac: Option<Hmac<Sha256>>,
-        presented: &[u8],
-        hashes: &Arc<Hashes>,
-    ) -> impl FnOnce(&mut argon2id::Memory) -> Result<bool, HashingError> + Send + 'static + use<>
-    {
-        let most = self.choice.obeyed;
-        let presented = Zeroizing::new(presented.to_vec());
-        let hashes = Arc::clone(hashes);
-        move |memory| {
-            hashes.slow.fetch_add(1, Ordering::Relaxed);
-            digest.is_of(&presented, mac, most, memory)
+    fn account_of(&self, purpose: Purpose) -> (Class, Arc<Hashes>) {
+        match purpose {
+            Purpose::Request => (Class::Verification, Arc::clone(&self.hashes)),
+            Purpose::Management => (Class::Management, Arc::clone(&self.hashes)),
+            Purpose::Trial => (Class::Management, Arc::default()),
         }
     }
 
-    /// Encodes another library's digest in the form that is stored until the key's first use; fails if its parameters
-    /// are above the accepted limits.
-    pub(crate) fn keep_legacy(
-        &self,
-        binding: Binding<'_>,
-        coverage: Coverage,
-        digest: &LegacyDigest,
-    ) -> Result<Digest, HashingError> {
-        let imported = self.imported.as_ref();
-        let imported = imported.ok_or(HashingError::UnknownAlgorithm)?;
-        digest.check_bounds(self.choice.obeyed)?;
-        imported.mac_for(digest)?;
-        imported.keep(binding, coverage, digest)
-    }
-
-    /// Returns whether the record's digest may come from this legacy digest. A digest that has since replaced it does
-    /// not show its source, so the answer is then `true`.
-    pub(crate) fn may_be_kept_as(
-        &self,
-        record: &KeyRecord,
-        coverage: Coverage,
-        digest: &LegacyDigest,
-    ) -> Result<bool, HashingError> {
-        let kept = record.digest();
-        let binding = Binding::of(record);
-        Ok(!imported::is_legacy(kept) || self.keep_legacy(binding, coverage, digest)? == *kept)
+    /// Returns the highest Argon2 parameters of a stored digest that are computed.
+    pub(crate) fn most_obeyed(&self) -> Argon2Params {
+        self.choice.obeyed
     }
 
     /// Creates the replacement of a digest that ranks lower than today's choice. `None`: it does not rank lower, or
@@ -225,32 +165,41 @@ impl Hasher {
         secret: &[u8],
         turn: impl Send + 'static,
     ) -> Result<Option<Digest>, HashingError> {
-        let (digest, binding, origin) = (record.digest(), Binding::of(record), record.origin());
-        let better = if imported::is_legacy(digest) {
-            // Only here is the secret's length known, which limits the entropy that the import declared.
-            Some(self.scheme_for(origin.at_most(secret.len())))
-        } else {
-            let stored = StoredDigest::read(digest, binding.id, self.choice.obeyed)?;
-            self.improvement(stored.scheme, origin)
-        };
-        match better {
-            Some(better) => {
-                let account = account(Class::Verification, record);
-                let digest = self.digest_by(better, account, binding, secret, Some(turn));
-                digest.await
-            }
+        let stored = StoredDigest::read(record.digest(), record.id(), self.choice.obeyed)?;
+        match self.improvement(stored.scheme, record.origin()) {
+            Some(better) => self.rehash(better, record, secret, turn).await,
             None => Ok(None),
         }
     }
 
+    /// Creates a digest to replace one of another scheme, as [`improve`](Self::improve).
+    pub(crate) async fn replace(
+        &self,
+        record: &KeyRecord,
+        secret: &[u8],
+        turn: impl Send + 'static,
+    ) -> Result<Option<Digest>, HashingError> {
+        // Only here is the secret's length known, which limits the entropy that the import declared.
+        let scheme = self.scheme_for(record.origin().at_most(secret.len()));
+        self.rehash(scheme, record, secret, turn).await
+    }
+
+    async fn rehash(
+        &self,
+        scheme: Scheme,
+        record: &KeyRecord,
+        secret: &[u8],
+        turn: impl Send + 'static,
+    ) -> Result<Option<Digest>, HashingError> {
+        let account = account(Class::Verification, record);
+        let digest = self.digest_by(scheme, account, Binding::of(record), secret, Some(turn));
+        digest.await
+    }
+
     /// Returns a name and a check value for each accepted pepper.
-    pub(crate) fn pepper_checks(&self) -> Vec<(String, String)> {
+    pub(crate) fn pepper_checks(&self) -> impl Iterator<Item = (String, String)> {
         let peppers = self.choice.peppers.iter();
-        let peppers =
-            peppers.map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()));
-        let lookup = self.imported.iter();
-        let lookup = lookup.map(|imported| ("pepper.lookup".to_owned(), imported.check_value()));
-        peppers.chain(lookup).collect()
+        peppers.map(|pepper| (format!("pepper.{}", pepper.version()), pepper.check_value()))
     }
 
     /// Returns the numbers of computed fast and slow hashes.
@@ -363,13 +312,10 @@ impl Hasher {
             .map(|version| self.pepper(version).cloned())
             .transpose()?;
         let associated_data = binding.associated_data();
-        let secret = Zeroizing::new(secret.to_vec());
-        let hashes = Arc::clone(hashes);
-        Ok(move |memory: &mut _| {
-            hashes.slow.fetch_add(1, Ordering::Relaxed);
+        Ok(slow_work(secret, hashes, move |secret, memory| {
             let pepper = pepper.as_ref().map(Pepper::bytes).unwrap_or_default();
-            argon2id::hash(params, pepper, &salt, associated_data, &secret, memory)
-        })
+            argon2id::hash(params, pepper, &salt, associated_data, secret, memory)
+        }))
     }
 
     fn check_pepper(&self, scheme: Scheme) -> Result<(), HashingError> {
@@ -393,6 +339,23 @@ impl Hasher {
     }
 }
 
+/// Returns a slow hash as work that owns everything it needs.
+fn slow_work<T, F>(
+    secret: &[u8],
+    hashes: &Arc<Hashes>,
+    hash: F,
+) -> impl FnOnce(&mut argon2id::Memory) -> Result<T, HashingError> + Send + use<T, F>
+where
+    F: FnOnce(&[u8], &mut argon2id::Memory) -> Result<T, HashingError> + Send,
+{
+    let secret = Zeroizing::new(secret.to_vec());
+    let hashes = Arc::clone(hashes);
+    move |memory| {
+        hashes.slow.fetch_add(1, Ordering::Relaxed);
+        hash(&secret, memory)
+    }
+}
+
 fn account(class: Class, record: &KeyRecord) -> Account {
     Account {
         class,
@@ -409,3 +372,6 @@ impl fmt::Debug for Hasher {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

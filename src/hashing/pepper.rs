@@ -76,12 +76,12 @@ impl Pepper {
         &self.key.bytes
     }
 
-    pub(super) fn mac(&self) -> Hmac<Sha256> {
+    pub(crate) fn mac(&self) -> Hmac<Sha256> {
         self.key.keyed.clone()
     }
 
     /// Returns a value that reveals nothing of the pepper, with which a wrong pepper is detected at start.
-    pub(super) fn check_value(&self) -> String {
+    pub(crate) fn check_value(&self) -> String {
         let mut mac = self.mac();
         mac.update(CHECK);
         let check = mac.finalize().into_bytes();

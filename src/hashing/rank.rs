@@ -4,7 +4,7 @@
 //! two nodes with different settings would rewrite each other's digests forever, and a setting made weaker by mistake
 //! would weaken the stored digests.
 
-use super::scheme::Scheme;
+use super::digest::Scheme;
 
 /// Returns the scheme to rehash to; `None` if the stored scheme does not rank lower than `choice` under the current
 /// pepper.

@@ -7,8 +7,6 @@
 
 mod job;
 mod queue;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -317,3 +315,6 @@ impl Drop for Worker {
         drop(stranded);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,8 +223,22 @@ impl KeyFormat {
         Redactor::new(self.prefix(), self.secret_length)
     }
 
+    /// Returns whether the text has the head or the shape of a key of this format, even if damaged: in another case, in
+    /// quotation marks, or of another environment.
+    pub(crate) fn resembles(&self, text: &[u8]) -> bool {
+        let bare = match text.trim_ascii() {
+            [b'"' | b'\'' | b'`', bare @ ..] => bare,
+            bare => bare,
+        };
+        let has_head = self.heads().any(|(_, head)| {
+            let start = bare.get(..head.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
+        });
+        has_head || self.is_shaped_as(bare)
+    }
+
     /// Returns whether the text has the shape of a key of this format, in any environment.
-    pub(super) fn is_shaped_as(&self, text: &[u8]) -> bool {
+    fn is_shaped_as(&self, text: &[u8]) -> bool {
         let rest = text.strip_prefix(self.prefix().as_bytes());
         let Some([b'_', rest @ ..]) = rest else {
             return false;

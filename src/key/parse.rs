@@ -6,7 +6,7 @@ use super::format::OVERHEAD;
 use super::{Environment, KeyFormat, KeyId, base62};
 
 /// Longest credential that the parser accepts, in bytes.
-pub(super) const MAX_TEXT: usize = 256;
+pub(crate) const MAX_TEXT: usize = 256;
 
 /// The parts of a key text, before any check whether the key exists.
 #[derive(Clone, Copy)]

@@ -91,7 +91,7 @@ impl<'a> PresentedKey<'a> {
     }
 
     /// Returns the text; `None` if the credential is not a single text.
-    pub(super) fn whole_text(self) -> Option<&'a [u8]> {
+    pub(crate) fn whole_text(self) -> Option<&'a [u8]> {
         match self.0 {
             Presentation::Text(text) => Some(text),
             _ => None,

@@ -2,9 +2,10 @@
 
 use time::OffsetDateTime;
 
-use super::{Axis, ImportError, PageCursorError, PolicyError};
+use super::{Axis, PageCursorError, PolicyError};
 use crate::clock::rfc3339;
 use crate::hashing::HashingError;
+use crate::import::ImportError;
 use crate::key::{
     DecodeError, EncodeError, FormatError, KeyId, KeyStatus, Quota, Resources, Scope, ValueError,
 };

@@ -1,28 +1,13 @@
 //! Importing keys that another system issued.
 
-use zeroize::Zeroizing;
-
-use super::imported_key::{ImportedForm, ImportedKey};
 use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
-use crate::hashing::{
-    Binding, Credential, HashingError, ImportedKeys, LegacyDigest, Possession, Purpose,
-};
-use crate::key::{
-    Coverage, KeyId, KeyRecord, LegacyFormat, LegacyText, PresentedKey, SecretOrigin,
-};
+use crate::credential::Credential;
+use crate::hashing::{Binding, HashingError, Possession, Purpose};
+use crate::import::{Identified, ImportError, ImportedKey, Kept};
+use crate::key::{KeyId, KeyRecord, SecretOrigin};
 use crate::store::ChangeId;
-
-/// The part of an imported key from which its stored digest is made.
-enum Kept<'a> {
-    Secret {
-        secret: Zeroizing<Vec<u8>>,
-        /// The whole text of a key that is sent as one text; the secret of a pair.
-        text: Zeroizing<Vec<u8>>,
-    },
-    Digest(Coverage, &'a LegacyDigest),
-}
 
 impl KeyManager {
     /// Imports a key that another system issued: its client goes on using the text it has.
@@ -81,10 +66,13 @@ impl KeyManager {
         rules.check(&record, &self.parts.catalog)?;
         self.check_ceiling(actor, &record)?;
 
-        let kept = self.identify(&mut record, &imported)?;
-        if let Some(legacy) = &record.legacy {
+        let credentials = &self.parts.credentials;
+        let identified = imported.identify(&self.parts.format, credentials.imported.as_ref())?;
+        let Identified { id, legacy, kept } = identified;
+        if let Some(legacy) = &legacy {
             self.refuse_keys("id", &legacy.shown)?;
         }
+        (record.id, record.legacy) = (id, legacy);
         record.lineage = record.id;
         record.origin = SecretOrigin::Imported {
             entropy_bits: imported.entropy_bits,
@@ -93,12 +81,12 @@ impl KeyManager {
             Kept::Secret { secret, .. } => {
                 check_strength(secret, imported.entropy_bits)?;
                 check_shows_not(&record, secret)?;
-                let digest = self.parts.hasher.digest(&record, secret).await?;
+                let digest = credentials.hasher.digest(&record, secret).await?;
                 (digest, "own")
             }
-            Kept::Digest(coverage, digest) => {
-                let hasher = &self.parts.hasher;
-                let kept = hasher.keep_legacy(Binding::of(&record), *coverage, digest);
+            Kept::Digest(by, coverage, digest) => {
+                let most = credentials.hasher.most_obeyed();
+                let kept = by.keep(Binding::of(&record), *coverage, digest, most);
                 let kept = kept.map_err(|error| match error {
                     HashingError::Excessive => ManageError::Import(ImportError::Excessive),
                     error => error.into(),
@@ -159,11 +147,12 @@ impl KeyManager {
     /// Returns whether the imported secret or digest may be that of the stored key, as far as the comparison is
     /// possible.
     async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
-        let hasher = &self.parts.hasher;
+        let credentials = &self.parts.credentials;
         let (secret, text) = match kept {
             Kept::Secret { secret, text } => (secret, text),
-            Kept::Digest(coverage, digest) => {
-                return hasher.may_be_kept_as(there, *coverage, digest);
+            Kept::Digest(by, coverage, digest) => {
+                let most = credentials.hasher.most_obeyed();
+                return by.may_be_kept_as(there, *coverage, digest, most);
             }
         };
         let credential = Credential {
@@ -173,101 +162,10 @@ impl KeyManager {
             text,
             legacy: None,
         };
-        let compared = hasher.verify(there, &credential, Purpose::Trial).await?;
+        let compared = credentials
+            .verify(there, &credential, Purpose::Trial)
+            .await?;
         Ok(matches!(compared, Possession::Proven { .. }))
-    }
-
-    /// Sets the id and the shown text of the imported key in its record, and returns its secret or digest.
-    fn identify<'a>(
-        &self,
-        record: &mut KeyRecord,
-        key: &'a ImportedKey,
-    ) -> Result<Kept<'a>, ImportError> {
-        let imported = self.parts.hasher.imported_keys();
-        let imported = || imported.ok_or(ImportError::NotAccepted);
-        let find = |name: &str| {
-            let imported = imported()?;
-            let format = imported.format(name).ok_or(ImportError::UnknownFormat)?;
-            Ok((imported, format))
-        };
-        match &key.form {
-            ImportedForm::Text { format, text } => {
-                let (imported, format) = find(format)?;
-                if self.reads_as(imported, text)? != format.name() {
-                    return Err(ImportError::OtherFormat);
-                }
-                let parts = format.parse(text).ok_or(ImportError::Text)?;
-                record.id = imported.id_of(format, &parts).ok_or(ImportError::Text)?;
-                record.legacy = Some(shown(format, parts.id));
-                Ok(Kept::Secret {
-                    secret: Zeroizing::new(parts.secret.to_vec()),
-                    text: Zeroizing::new(parts.text.to_vec()),
-                })
-            }
-            ImportedForm::Digest { format, id, digest } => {
-                let (imported, format) = find(format)?;
-                if !format.has_id() || !format.is_id(id) {
-                    return Err(ImportError::Id);
-                }
-                self.check_samples(imported, format, Some(id))?;
-                record.id = imported.id_of_id(format, id);
-                record.legacy = Some(shown(format, Some(id)));
-                Ok(Kept::Digest(format.coverage(), digest))
-            }
-            ImportedForm::OpaqueDigest { format, digest } => {
-                let (imported, format) = find(format)?;
-                if format.has_id() {
-                    return Err(ImportError::Id);
-                }
-                self.check_samples(imported, format, None)?;
-                let id = imported.id_of_digest(format, digest);
-                record.id = id.ok_or(ImportError::Unfindable)?;
-                record.legacy = Some(shown(format, None));
-                Ok(Kept::Digest(format.coverage(), digest))
-            }
-            ImportedForm::Pair { id, secret } => {
-                let id_text = id.to_string();
-                let parsed = self.parts.format.parse_pair(id_text.as_bytes(), secret);
-                parsed.map_err(|_| ImportError::Text)?;
-                record.id = *id;
-                Ok(Kept::Secret {
-                    secret: secret.clone(),
-                    text: secret.clone(),
-                })
-            }
-            ImportedForm::PairDigest { id, digest } => {
-                imported()?;
-                record.id = *id;
-                Ok(Kept::Digest(Coverage::Secret, digest))
-            }
-        }
-    }
-
-    /// Returns the name of the format that will read this text when a client sends it.
-    fn reads_as<'a>(
-        &'a self,
-        imported: &'a ImportedKeys,
-        text: &'a [u8],
-    ) -> Result<&'a str, ImportError> {
-        let read = Credential::read(PresentedKey::text(text), &self.parts.format, Some(imported));
-        let read = read.map_err(|_| ImportError::Text)?;
-        read.legacy.ok_or(ImportError::OtherFormat)
-    }
-
-    /// Checks that the digest's format will read the key's text when a client sends it, as far as sample texts can
-    /// show.
-    fn check_samples(
-        &self,
-        imported: &ImportedKeys,
-        format: &LegacyFormat,
-        id: Option<&str>,
-    ) -> Result<(), ImportError> {
-        for sample in format.samples(id) {
-            if self.reads_as(imported, sample.as_bytes()) != Ok(format.name()) {
-                return Err(ImportError::OtherFormat);
-            }
-        }
-        Ok(())
     }
 
     /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.
@@ -275,20 +173,8 @@ impl KeyManager {
     /// # Errors
     /// [`ImportError`] if no such format is accepted, or it has no such ids.
     pub fn imported_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
-        let imported = self.parts.hasher.imported_keys();
-        let imported = imported.ok_or(ImportError::NotAccepted)?;
-        let format = imported.format(format).ok_or(ImportError::UnknownFormat)?;
-        if !format.has_id() || !format.is_id(id) {
-            return Err(ImportError::Id);
-        }
-        Ok(imported.id_of_id(format, id))
-    }
-}
-
-fn shown(format: &LegacyFormat, id: Option<&str>) -> LegacyText {
-    LegacyText {
-        format: format.name().into(),
-        shown: format.shown(id).into(),
+        let imported = self.parts.credentials.imported.as_ref();
+        imported.ok_or(ImportError::NotAccepted)?.id_in(format, id)
     }
 }
 
@@ -324,37 +210,4 @@ fn check_strength(secret: &[u8], entropy_bits: Option<u16>) -> Result<(), Import
         Some(bits) if usize::from(bits) > most => Err(ImportError::Overstated),
         _ => Ok(()),
     }
-}
-
-/// Why a key cannot be imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImportError {
-    /// This Keyward accepts no imported keys.
-    #[error("no imported keys are accepted here")]
-    NotAccepted,
-    /// This Keyward accepts no format of this name.
-    #[error("no legacy format of this name is accepted here")]
-    UnknownFormat,
-    /// The text or the secret does not match its format: the prefix, the id, or the length of the secret is wrong.
-    #[error("the text is not of its format, or its secret too short or too long for it")]
-    Text,
-    /// The text would be read as one of another accepted format.
-    #[error("the text would be read as one of another format")]
-    OtherFormat,
-    /// The id does not match its format, is missing although the format has ids inside, or is given although it has no
-    /// ids.
-    #[error("the id is not one of its format")]
-    Id,
-    /// A key of this format cannot be found by such a digest.
-    #[error("a text of this format is not found by such a digest")]
-    Unfindable,
-    /// The digest's parameters exceed the accepted maximum.
-    #[error(
-        "the digest asks for more memory, passes or lanes than `Hashing::accept_argon2id` obeys"
-    )]
-    Excessive,
-    /// The declared entropy is more than so short a secret can hold.
-    #[error("more entropy is declared than so short a secret can hold")]
-    Overstated,
 }

@@ -60,7 +60,7 @@ impl KeyManager {
             entropy_bits: Secret::entropy_bits(secret.length()),
         };
         let bytes = secret.expose_secret().as_bytes();
-        record.digest = parts.hasher.digest(record, bytes).await?;
+        record.digest = parts.credentials.hasher.digest(record, bytes).await?;
         let api_key = parts
             .format
             .compose(&record.environment, record.id, &secret)

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{Actor, KeyManager, ManageError, Operation, Revoked};
-use crate::hashing::{Credential, Possession, Purpose};
+use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyRecord, KeyStatus, PresentedKey, RevokeReason, SecretOrigin, StoredKey};
 
 /// The key to which a leaked text belongs.
@@ -118,7 +118,9 @@ impl KeyManager {
         is_limited: bool,
     ) -> Result<(Found, StoredKey), ManageError> {
         let parts = &self.parts;
-        let credential = Credential::read(presented, &parts.format, parts.hasher.imported_keys())
+        let credential = parts
+            .credentials
+            .read(presented, &parts.format)
             .map_err(|_| ManageError::NotFound)?;
         let stored = self.read(credential.id).await?;
         let stored = stored.ok_or(ManageError::NotFound)?;
@@ -138,7 +140,7 @@ impl KeyManager {
             return Err(ManageError::TooManyLookups);
         }
         let proof = parts
-            .hasher
+            .credentials
             .verify(&record, &credential, Purpose::Management);
         match proof.await? {
             Possession::Refuted => Err(ManageError::NotFound),

@@ -63,7 +63,7 @@ impl KeyManager {
         // A text that is not a display prefix of the application's own format may be one of an imported key. Imported
         // keys have no such range of ids, so the list compares each key.
         let ids = shown.and_then(|start| self.parts.format.ids_displayed_as(start));
-        if shown.is_some() && ids.is_none() && self.parts.hasher.imported_keys().is_none() {
+        if shown.is_some() && ids.is_none() && self.parts.credentials.imported.is_none() {
             return Ok(list);
         }
         let mut for_store = query.for_store(ids, now);

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use time::OffsetDateTime;
 
-use super::{Actor, ImportedKey, KeyRequest, KeyUpdate, Rotation};
+use super::{Actor, KeyRequest, KeyUpdate, Rotation};
+use crate::import::ImportedKey;
 use crate::key::{KeyId, KeyRecord, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
 

@@ -7,7 +7,8 @@ use crate::cache::compiled::WallClockReading;
 use crate::cache::reads::SlotGuard;
 use crate::cache::slot::{Proof, Slot, Snapshot};
 use crate::cache::tag::Tag;
-use crate::hashing::{Credential, Possession, Purpose};
+use crate::credential::Credential;
+use crate::hashing::{Possession, Purpose};
 use crate::key::{Digest, Environment, KeyRecord};
 use crate::sync::{Planted, planted};
 
@@ -182,8 +183,8 @@ impl Core {
         snapshot: &Snapshot,
     ) -> Result<bool, DenialReason> {
         let record = snapshot.compiled.record();
-        let hasher = &self.parts.hasher;
-        let verdict = hasher.verify(record, credential, Purpose::Request);
+        let credentials = &self.parts.credentials;
+        let verdict = credentials.verify(record, credential, Purpose::Request);
         match verdict.await.map_err(DenialReason::Hashing)? {
             Possession::Proven { outdated } => {
                 self.slots

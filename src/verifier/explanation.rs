@@ -7,7 +7,7 @@ use super::{Attempt, Core, Denial, DenialReason, malformed};
 use crate::cache::compiled::{CachedRecord, Check, CompiledRecord, WallClockReading};
 use crate::cache::reads::record_of;
 use crate::clock::rfc3339;
-use crate::hashing::{Credential, Possession, Purpose};
+use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
 
 /// The decision that a request would get, check by check.
@@ -130,8 +130,8 @@ impl Core {
             steps: Vec::new(),
             denial: None,
         };
-        let (format, imported) = (&self.parts.format, self.parts.hasher.imported_keys());
-        let credential = match Credential::read(attempt.presented, format, imported) {
+        let (format, credentials) = (&self.parts.format, &self.parts.credentials);
+        let credential = match credentials.read(attempt.presented, format) {
             Ok(credential) => credential,
             Err(error) => {
                 let denial = malformed(error);
@@ -166,10 +166,7 @@ impl Core {
                 record.revision()
             ),
         );
-        let proof = self
-            .parts
-            .hasher
-            .verify(&record, &credential, Purpose::Trial);
+        let proof = credentials.verify(&record, &credential, Purpose::Trial);
         let secret = match proof.await {
             Ok(Possession::Proven { .. }) => Ok(()),
             Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),

@@ -72,7 +72,7 @@ impl Core {
         record: &KeyRecord,
         turn: Arc<Turn>,
     ) -> Option<Option<Digest>> {
-        let better = self.parts.hasher.improve(record, secret, turn).await;
+        let better = self.parts.credentials.improve(record, secret, turn).await;
         let replaced = match better {
             Ok(Some(to)) => {
                 let commit = within(self.patience, self.commit_digest(record, &to));

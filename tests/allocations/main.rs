@@ -16,10 +16,10 @@ use std::alloc::System;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::hashing::Pepper;
+use keyward::import::{ImportedKeys, LegacyFormat};
 use keyward::key::{
-    Access, Environment, KeyFormat, LegacyFormat, Network, Networks, PresentedKey, Resources,
-    Scope, TenantId,
+    Access, Environment, KeyFormat, Network, Networks, PresentedKey, Resources, Scope, TenantId,
 };
 use keyward::manager::{Actor, AllowAll, Issued, NewKey};
 use keyward::store::MemoryStore;

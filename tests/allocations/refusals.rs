@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU32;
 
+use keyward::import::ImportedKey;
 use keyward::key::{
     ApiKey, Environment, KeyTextError, PresentedKey, RevokeReason, Secret, TenantId,
 };
-use keyward::manager::{ImportedKey, Overlap};
+use keyward::manager::Overlap;
 use keyward::scope;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
 

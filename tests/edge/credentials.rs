@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::hashing::Pepper;
 use keyward::http::{Connection, Edge, Head, HeaderSource, KeyIn};
-use keyward::key::{LegacyFormat, TenantId};
-use keyward::manager::{Actor, ImportedKey, NewKey};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyFormat};
+use keyward::key::TenantId;
+use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::builder;
 use keyward::verifier::{Attempt, Requirement};

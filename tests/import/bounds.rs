@@ -1,10 +1,9 @@
 //! What a digest may ask for, and what bcrypt does not look at.
 
-use keyward::hashing::{
-    Argon2Params, Hashing, HashingError, LegacyDigest, LegacyDigestError, Pepper,
-};
+use keyward::hashing::{Argon2Params, Hashing, HashingError, Pepper};
+use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyError};
 use keyward::key::PresentedKey;
-use keyward::manager::{ImportError, ImportedKey, ManageError};
+use keyward::manager::ManageError;
 use keyward::verifier::DenialReason;
 
 use crate::common::{Fixture, SECRET, builder, imported, legacy};
@@ -72,13 +71,13 @@ fn excessive_digests_are_refused() {
         let text = format!("$argon2id$v=19${params}{rest}");
         assert_eq!(
             LegacyDigest::argon2(&text),
-            Err(LegacyDigestError::Excessive),
+            Err(LegacyError::ExcessiveDigest),
             "{params}"
         );
         let text = format!("argon2{text}");
         assert_eq!(
             LegacyDigest::django(&text),
-            Err(LegacyDigestError::Excessive)
+            Err(LegacyError::ExcessiveDigest)
         );
     }
     let bcrypt =
@@ -86,13 +85,13 @@ fn excessive_digests_are_refused() {
     for cost in ["16", "20", "31"] {
         assert_eq!(
             LegacyDigest::bcrypt(&bcrypt(cost)),
-            Err(LegacyDigestError::Excessive)
+            Err(LegacyError::ExcessiveDigest)
         );
         for hasher in ["bcrypt", "bcrypt_sha256"] {
             let text = format!("{hasher}${}", bcrypt(cost));
             assert_eq!(
                 LegacyDigest::django(&text),
-                Err(LegacyDigestError::Excessive)
+                Err(LegacyError::ExcessiveDigest)
             );
         }
     }
@@ -103,7 +102,7 @@ fn excessive_digests_are_refused() {
     for times in ["4000001", "4294967295"] {
         assert_eq!(
             LegacyDigest::django(&pbkdf2(times)),
-            Err(LegacyDigestError::Excessive)
+            Err(LegacyError::ExcessiveDigest)
         );
     }
     for times in ["0", "4294967296", "01", "-1", "1e3", ""] {
@@ -117,7 +116,7 @@ fn excessive_digests_are_refused() {
     ] {
         assert_eq!(
             LegacyDigest::django(&scrypt(params)),
-            Err(LegacyDigestError::Excessive),
+            Err(LegacyError::ExcessiveDigest),
             "{params:?}"
         );
     }
@@ -142,7 +141,7 @@ fn scrypt_memory_is_bounded() {
     for params in [(2, 262_144, 16), (2, 262_144, 2), (4, 131_072, 8)] {
         assert_eq!(
             LegacyDigest::django(&scrypt(params)),
-            Err(LegacyDigestError::Excessive),
+            Err(LegacyError::ExcessiveDigest),
             "{params:?}"
         );
     }

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use keyward::hashing::{Hashing, ImportedKeys, LegacyDigest, Pepper};
-use keyward::key::{
-    Digest, KeyFormat, KeyId, KeyRecord, LegacyFormat, PresentedKey, Scope, StoredKey, TenantId,
-};
-use keyward::manager::{Actor, AllowAll, ImportedKey, ManageError, NewKey};
+use keyward::hashing::{Hashing, Pepper};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
+use keyward::key::{Digest, KeyFormat, KeyId, KeyRecord, PresentedKey, Scope, StoredKey, TenantId};
+use keyward::manager::{Actor, AllowAll, ManageError, NewKey};
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, MemoryStore};
 use keyward::testkit::{ManualClock, SeededRandom};
 use keyward::time::OffsetDateTime;

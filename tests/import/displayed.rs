@@ -1,8 +1,8 @@
 //! What may be shown of an imported key, and that it is found by that.
 
-use keyward::hashing::LegacyDigest;
-use keyward::key::{KeyId, LegacyFormat, TenantId};
-use keyward::manager::{ImportedKey, KeyQuery};
+use keyward::import::{ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::key::{KeyId, TenantId};
+use keyward::manager::KeyQuery;
 
 use crate::common::{Fixture, SHA256, actor, by_text, legacy, new_key, tenant};
 use crate::samples::LegacySample;

@@ -1,6 +1,7 @@
 //! Every digest that another library made is imported, verifies, and is replaced by one of Keyward's on first use.
 
-use keyward::hashing::{Argon2Params, Hashing, LegacyDigest};
+use keyward::hashing::{Argon2Params, Hashing};
+use keyward::import::LegacyDigest;
 use keyward::key::PresentedKey;
 
 use crate::common::{Fixture, imported, nearly, pepper};

@@ -1,8 +1,8 @@
 //! A key has one form: the text that its client was given, read by the first format that can.
 
-use keyward::hashing::LegacyDigest;
-use keyward::key::{KeyId, LegacyFormat, PresentedKey, Secret};
-use keyward::manager::{ImportError, ImportedKey, ManageError};
+use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::key::{KeyId, PresentedKey, Secret};
+use keyward::manager::ManageError;
 
 use crate::common::{
     Fixture, SECRET, SHA256, actor, by_digest, by_text, format, legacy, new_key, text,

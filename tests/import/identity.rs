@@ -1,8 +1,8 @@
 //! Which key a text is: always the same one, under one pepper, and imported once.
 
-use keyward::hashing::{ImportedKeys, LegacyDigest};
-use keyward::key::{Access, KeyId, LegacyFormat, PresentedKey, TenantId};
-use keyward::manager::{ImportedKey, ManageError, NewKey};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
+use keyward::key::{Access, KeyId, PresentedKey, TenantId};
+use keyward::manager::{ManageError, NewKey};
 use keyward::store::KeyStore;
 use keyward::{Keyward, OpenError};
 

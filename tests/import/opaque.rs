@@ -1,9 +1,10 @@
 //! Texts without an id inside, which are found by the digest that the old table holds.
 
 use keyward::Keyward;
-use keyward::hashing::{Hashing, LegacyDigest};
-use keyward::key::{KeyRecord, LegacyFormat, PresentedKey, TenantId};
-use keyward::manager::{Actor, Ceiling, ImportError, ImportedKey, ManageError, NewKey};
+use keyward::hashing::Hashing;
+use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::key::{KeyRecord, PresentedKey, TenantId};
+use keyward::manager::{Actor, Ceiling, ManageError, NewKey};
 
 use crate::common::{Fixture, READ, imported, nearly};
 use crate::samples::LegacySample;

@@ -117,7 +117,7 @@ async fn refused_imports_reveal_nothing() {
         refuse(&fixture.keyward, &stranger, id).await;
     }
     // Not even that the request makes no sense.
-    let malformed = keyward::manager::ImportedKey::text("unknown", "");
+    let malformed = keyward::import::ImportedKey::text("unknown", "");
     let refused = fixture.keyward.manager();
     let refused = refused.import(&stranger, new_key(), malformed).await;
     assert!(matches!(refused, Err(ManageError::Refused)));

@@ -1,9 +1,10 @@
 //! Whoever can write the store, but has not the lookup pepper, gains nothing by legacy digests: what was copied,
 //! altered or made up never verifies, is undecidable, and is not obeyed.
 
-use keyward::hashing::{Hashing, HashingError, ImportedKeys, LegacyDigest, Pepper};
+use keyward::hashing::{Hashing, HashingError, Pepper};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest};
 use keyward::key::{Environment, KeyFormat, KeyId, PresentedKey};
-use keyward::manager::{ImportedKey, NewKey};
+use keyward::manager::NewKey;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
 use serde_json::json;
 
@@ -313,7 +314,7 @@ async fn a_missing_hmac_key_is_undecidable() {
 
 #[tokio::test]
 async fn a_relabelled_origin_gains_nothing() {
-    let fixture = Fixture::accepting([legacy(), keyward::key::LegacyFormat::sanctum()]).await;
+    let fixture = Fixture::accepting([legacy(), keyward::import::LegacyFormat::sanctum()]).await;
     let id = fixture.import(by_digest("1")).await.id();
     let document = fixture.stored(id).await.document;
     for format in [json!(null), json!({"format": "sanctum", "shown": "1"})] {

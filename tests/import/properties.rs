@@ -4,8 +4,7 @@
 //! bcrypt digest taken with any last digit, of which the crate that checks it takes one in four; hex and base64 told
 //! apart by their length, so that a token in base64 is taken for a digest.
 
-use keyward::hashing::{LegacyDigest, LegacyDigestError};
-use keyward::manager::ImportedKey;
+use keyward::import::{ImportedKey, LegacyDigest, LegacyError};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::runtime::{Builder, Runtime};
@@ -13,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::common::{Fixture, SECRET};
 use crate::samples::LegacySample;
 
-type Read = Result<LegacyDigest, LegacyDigestError>;
+type Read = Result<LegacyDigest, LegacyError>;
 
 /// Every constructor, by number.
 const READERS: [fn(&str) -> Read; 9] = [

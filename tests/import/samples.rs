@@ -1,8 +1,6 @@
 //! The digests that other libraries made, read from the files that the scripts beside them printed.
 
-use keyward::hashing::LegacyDigest;
-use keyward::key::LegacyFormat;
-use keyward::manager::ImportedKey;
+use keyward::import::{ImportedKey, LegacyDigest, LegacyFormat};
 use serde_json::Value;
 
 const DIGESTS: &str = include_str!("../fixtures/legacy_digests.json");

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt::Debug;
 
 use keyward::audit::EventAction;
-use keyward::hashing::{Hashing, ImportedKeys, LegacyDigest};
-use keyward::key::{KeyId, LegacyFormat, Metadata, PresentedKey, Principal, Resource};
-use keyward::manager::{ImportedKey, InvalidKey, ManageError, NewKey};
+use keyward::hashing::Hashing;
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
+use keyward::key::{KeyId, Metadata, PresentedKey, Principal, Resource};
+use keyward::manager::{InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 
 use crate::common::{

@@ -1,8 +1,9 @@
 //! Which hash an imported secret is kept under: what is vouched for decides, and nothing else.
 
-use keyward::hashing::{Hashing, LegacyDigest};
-use keyward::key::{LegacyFormat, SecretOrigin};
-use keyward::manager::{ImportError, ImportedKey, ManageError};
+use keyward::hashing::Hashing;
+use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::key::SecretOrigin;
+use keyward::manager::ManageError;
 
 use crate::common::{
     Fixture, SECRET, SHA256, builder, by_digest, by_text, imported, legacy, lookup, pepper, text,
@@ -159,7 +160,7 @@ async fn imports_are_peppered_on_first_use() {
     let hashing = Hashing::recommended().refuse_unpeppered();
     let unpeppered = builder(&fixture.store, &fixture.clock)
         .hashing(hashing)
-        .imported_keys(keyward::hashing::ImportedKeys::under(lookup()));
+        .imported_keys(keyward::import::ImportedKeys::under(lookup()));
     assert!(unpeppered.open().await.is_err());
 }
 

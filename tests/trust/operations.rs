@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::EventAction;
+use keyward::import::ImportedKey;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    CutEvents, Found, ImportedKey, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey,
-    Overlap, Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked,
-    RevokedAll,
+    CutEvents, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, Purged,
+    RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 

@@ -15,9 +15,10 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
 use keyward::clock::Clock;
+use keyward::import::ImportedKey;
 use keyward::key::{KeyId, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, ImportedKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
+    Actor, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
 };
 use keyward::store::{Changed, Cursor, CutoffScope, FeedPage, KeyStore, StoreError};
 use keyward::testkit::{Fault, FaultyStore, ManualClock};

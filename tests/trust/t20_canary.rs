@@ -6,10 +6,11 @@ use std::fmt::{Debug, Display};
 
 use keyward::hashing::{Hashing, Pepper};
 use keyward::http::Answer;
+use keyward::import::ImportedKey;
 use keyward::key::{
     Digest, KeyFormat, KeyId, PresentedKey, Resource, RevokeReason, Scope, Secret, TenantId,
 };
-use keyward::manager::{Actor, ImportedKey, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
+use keyward::manager::{Actor, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
 use keyward::verifier::{Attempt, Requirement};
 

@@ -14,10 +14,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use keyward::clock::{Clock, ClockError};
-use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::hashing::Pepper;
+use keyward::import::{ImportedKeys, LegacyFormat};
 use keyward::key::{
-    Access, Environment, KeyRecord, LegacyFormat, Network, Networks, Quota, Resource, Resources,
-    Scope, TenantId,
+    Access, Environment, KeyRecord, Network, Networks, Quota, Resource, Resources, Scope, TenantId,
 };
 use keyward::manager::{Ceiling, Limits, NewKey};
 use keyward::scope;

@@ -6,8 +6,9 @@ mod source;
 use std::time::Duration;
 
 use keyward::hashing::{Argon2Params, Hashing};
+use keyward::import::ImportedKey;
 use keyward::key::{KeyFormat, KeyId, PresentedKey, RevokeReason, TenantId};
-use keyward::manager::{AllowAll, ImportedKey, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll};
+use keyward::manager::{AllowAll, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll};
 use keyward::random::{OsRandom, RandomError, RandomSource};
 use keyward::store::{CutoffScope, KeyStore, ListQuery, MemoryStore};
 use keyward::testkit::{FailingRandom, ManualClock, SeededRandom};

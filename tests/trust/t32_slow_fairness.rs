@@ -3,9 +3,10 @@
 //! The only thread for slow hashes is held up, so that who has a place before it is counted, not timed.
 
 use keyward::Keyward;
-use keyward::hashing::{HashingError, ImportedKeys, LegacyDigest, Pepper};
-use keyward::key::{LegacyFormat, PresentedKey, TenantId};
-use keyward::manager::{ImportedKey, Issued, NewKey};
+use keyward::hashing::{HashingError, Pepper};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
+use keyward::key::{PresentedKey, TenantId};
+use keyward::manager::{Issued, NewKey};
 use keyward::verifier::{Admitted, Denial, DenialReason};
 
 use crate::common::{Fixture, READ, actor};

@@ -5,8 +5,8 @@
 use std::num::NonZeroU32;
 
 use keyward::hashing::{Argon2Params, Hashing};
+use keyward::import::ImportedKey;
 use keyward::key::{KeyId, PresentedKey};
-use keyward::manager::ImportedKey;
 use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
 
 use crate::common::{Choices, Fixture, actor, new_key};

@@ -6,10 +6,10 @@
 use super::*;
 use crate::Keyward;
 use crate::audit::SealedEvent;
+use crate::import::ImportedKey;
 use crate::key::{ApiKey, Scope};
 use crate::manager::{
-    Ceiling, ImportedKey, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
-    Tenants,
+    Ceiling, KeyManager, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll, Tenants,
 };
 use crate::scope;
 use crate::store::{KeyStore, MemoryStore};

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward::Keyward;
-use keyward::hashing::{Argon2Params, Hashing, ImportedKeys, Pepper};
-use keyward::key::{ApiKey, KeyId, LegacyFormat, PresentedKey, RevokeReason, TenantId};
-use keyward::manager::{ImportedKey, Issued, KeyQuery};
+use keyward::hashing::{Argon2Params, Hashing, Pepper};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyFormat};
+use keyward::key::{ApiKey, KeyId, PresentedKey, RevokeReason, TenantId};
+use keyward::manager::{Issued, KeyQuery};
 use keyward::store::SqliteStore;
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, KeyCache, Requirement};

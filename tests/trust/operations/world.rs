@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain, verify_log};
 use keyward::clock::Clock;
-use keyward::hashing::{ImportedKeys, Pepper};
-use keyward::key::{KeyId, KeyRecord, LegacyFormat, PresentedKey, RevokeReason, TenantId};
+use keyward::hashing::Pepper;
+use keyward::import::{ImportedKeys, LegacyFormat};
+use keyward::key::{KeyId, KeyRecord, PresentedKey, RevokeReason, TenantId};
 use keyward::manager::{Bound, Issued, NewKey, Overlap, Restriction};
 use keyward::store::{Changed, Cursor, FeedPage, KeyStore, ListQuery, MemoryStore, Segments};
 use keyward::testkit::ManualClock;

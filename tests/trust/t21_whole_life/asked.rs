@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use keyward::import::ImportedKey;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
-use keyward::manager::{
-    Actor, ImportedKey, KeyManager, KeyUpdate, ManageError, NewKey, Overlap, Rotation,
-};
+use keyward::manager::{Actor, KeyManager, KeyUpdate, ManageError, NewKey, Overlap, Rotation};
 use keyward::time::OffsetDateTime;
 
 use super::{Bug, Held};

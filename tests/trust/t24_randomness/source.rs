@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use keyward::Keyward;
-use keyward::hashing::{Hashing, ImportedKeys, Pepper};
-use keyward::key::{ApiKey, KeyId, LegacyFormat, PresentedKey, StoredKey};
+use keyward::hashing::{Hashing, Pepper};
+use keyward::import::{ImportedKeys, LegacyFormat};
+use keyward::key::{ApiKey, KeyId, PresentedKey, StoredKey};
 use keyward::manager::{ManageError, Overlap};
 use keyward::random::{OsRandom, RandomError, RandomSource};
 use keyward::store::{KeyStore, ListQuery, MemoryStore, Segments};

@@ -23,10 +23,10 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::audit::{EventAction, verify_log};
 use keyward::clock::Clock as _;
-use keyward::hashing::{ImportedKeys, Pepper};
+use keyward::hashing::Pepper;
+use keyward::import::{ImportedKeys, LegacyFormat};
 use keyward::key::{
-    Digest, KeyId, KeyRecord, KeyStatus, LegacyFormat, Principal, RevokeReason, StoredKey,
-    TenantId, Title,
+    Digest, KeyId, KeyRecord, KeyStatus, Principal, RevokeReason, StoredKey, TenantId, Title,
 };
 use keyward::manager::{Overlap, Restriction};
 use keyward::random::OsRandom;

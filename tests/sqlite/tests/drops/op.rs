@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::EventAction;
+use keyward::import::ImportedKey;
 use keyward::key::{KeyId, RevokeReason, TenantId};
-use keyward::manager::{
-    ImportedKey, Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll,
-};
+use keyward::manager::{Issued, KeyQuery, KeyUpdate, ManageError, Overlap, Restriction, RevokeAll};
 use keyward::store::CutoffScope;
 use keyward::time::OffsetDateTime;
 use sqlite_store::{actor, new_key, tenant};

@@ -2,31 +2,35 @@
 
 use std::fmt;
 
-#[cfg(feature = "legacy-digests")]
-use super::schemes::{Pbkdf2, Scrypt, check_bcrypt};
-use super::schemes::{check_argon2, from_base64, read_argon2};
-use crate::hashing::output::Output;
-use crate::hashing::{Argon2Params, HashingError};
-use crate::key::Lookup;
+use argon2::{Argon2, Version};
+use hmac::{Hmac, Mac};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::LegacyError;
+use super::encoding::{from_base64, from_hex, hex, read_argon2};
+use super::format::{Lookup, is_name};
+use super::heavy::Heavy;
+use crate::hashing::argon2id::{self, Memory};
+use crate::hashing::{Argon2Params, HashingError, Output};
 
 /// A digest that another library created, in one of the supported schemes.
 ///
 /// Each scheme is parsed strictly: exact lengths, one spelling, bounded parameters. The key's
-/// [format](crate::key::LegacyFormat) says whether the digest covers the secret or the whole text.
+/// [format](super::LegacyFormat) says whether the digest covers the secret or the whole text.
 ///
 /// ```
-/// use keyward::hashing::LegacyDigest;
+/// use keyward::import::LegacyDigest;
 ///
 /// let digest = LegacyDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
 /// assert_eq!(digest, LegacyDigest::sha256_base64("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
 /// assert!(LegacyDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
-/// # Ok::<(), keyward::hashing::LegacyDigestError>(())
+/// # Ok::<(), keyward::import::LegacyError>(())
 /// ```
 #[derive(Clone)]
-pub struct LegacyDigest(pub(super) LegacyScheme);
+pub struct LegacyDigest(LegacyScheme);
 
 #[derive(Clone)]
-pub(super) enum LegacyScheme {
+enum LegacyScheme {
     Sha256(Output<[u8; 32]>),
     Sha512(Output<[u8; 64]>),
     HmacSha256 {
@@ -35,26 +39,16 @@ pub(super) enum LegacyScheme {
     },
     /// A PHC string of argon2d, argon2i or argon2id.
     Argon2(Box<str>),
-    #[cfg(feature = "legacy-digests")]
-    Bcrypt(Box<str>),
-    /// Django's `bcrypt_sha256`: bcrypt of the SHA-256 in hex.
-    #[cfg(feature = "legacy-digests")]
-    BcryptSha256(Box<str>),
-    /// PBKDF2 in Django's encoding.
-    #[cfg(feature = "legacy-digests")]
-    Pbkdf2(Box<str>),
-    /// scrypt in Django's encoding.
-    #[cfg(feature = "legacy-digests")]
-    Scrypt(Box<str>),
+    Heavy(Heavy),
 }
 
 impl LegacyDigest {
     /// Parses SHA-256 in 64 hex digits, as stored by Laravel Sanctum and `prefixed-api-key`.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`].
-    pub fn sha256(hex: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(LegacyScheme::Sha256(from_hex(hex)?)))
+    /// [`LegacyError::MalformedDigest`].
+    pub fn sha256(hex: &str) -> Result<Self, LegacyError> {
+        Ok(Self(LegacyScheme::Sha256(output(from_hex(hex))?)))
     }
 
     /// Parses SHA-256 in base64: standard or URL-safe alphabet, padded or not.
@@ -64,46 +58,46 @@ impl LegacyDigest {
     /// digests: otherwise the store keeps the tokens themselves.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`].
-    pub fn sha256_base64(text: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(LegacyScheme::Sha256(bytes_of_base64(text)?)))
+    /// [`LegacyError::MalformedDigest`].
+    pub fn sha256_base64(text: &str) -> Result<Self, LegacyError> {
+        Ok(Self(LegacyScheme::Sha256(output(from_base64(text))?)))
     }
 
     /// Parses SHA-512 in 128 hex digits.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`].
-    pub fn sha512(hex: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(LegacyScheme::Sha512(from_hex(hex)?)))
+    /// [`LegacyError::MalformedDigest`].
+    pub fn sha512(hex: &str) -> Result<Self, LegacyError> {
+        Ok(Self(LegacyScheme::Sha512(output(from_hex(hex))?)))
     }
 
     /// Parses SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`].
-    pub fn sha512_base64(text: &str) -> Result<Self, LegacyDigestError> {
-        Ok(Self(LegacyScheme::Sha512(bytes_of_base64(text)?)))
+    /// [`LegacyError::MalformedDigest`].
+    pub fn sha512_base64(text: &str) -> Result<Self, LegacyError> {
+        Ok(Self(LegacyScheme::Sha512(output(from_base64(text))?)))
     }
 
     /// Parses HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
-    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, LegacyDigestError> {
-        Self::hmac_of(key, from_hex(hex)?)
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::HmacKey`].
+    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, LegacyError> {
+        Self::hmac_of(key, output(from_hex(hex))?)
     }
 
     /// Parses HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Key`].
-    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, LegacyDigestError> {
-        Self::hmac_of(key, bytes_of_base64(text)?)
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::HmacKey`].
+    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, LegacyError> {
+        Self::hmac_of(key, output(from_base64(text))?)
     }
 
-    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, LegacyDigestError> {
-        if !is_key_name(key) {
-            return Err(LegacyDigestError::Key);
+    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, LegacyError> {
+        if !is_name(key) {
+            return Err(LegacyError::HmacKey);
         }
         let key = key.into();
         Ok(Self(LegacyScheme::HmacSha256 { key, output }))
@@ -113,13 +107,16 @@ impl LegacyDigest {
     ///
     /// Accepted are argon2id, argon2i and argon2d, with an explicit `v=19`, a salt of 8 to 48 bytes, 16 to 64 bytes of
     /// output, no `keyid` and no `data`. An import accepts parameters up to those of
-    /// [`Hashing::accept_argon2id`](super::super::Hashing::accept_argon2id).
+    /// [`Hashing::accept_argon2id`](crate::hashing::Hashing::accept_argon2id).
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`]; [`LegacyDigestError::Excessive`] past 2 GiB, 64 passes or 16 lanes.
-    pub fn argon2(text: &str) -> Result<Self, LegacyDigestError> {
-        check_argon2(text)?;
-        Ok(Self(LegacyScheme::Argon2(text.into())))
+    /// [`LegacyError::MalformedDigest`]; [`LegacyError::ExcessiveDigest`] past 2 GiB, 64 passes or 16 lanes.
+    pub fn argon2(text: &str) -> Result<Self, LegacyError> {
+        match read_argon2(text, Argon2Params::MOST_READ) {
+            Ok(_) => Ok(Self(LegacyScheme::Argon2(text.into()))),
+            Err(HashingError::Excessive) => Err(LegacyError::ExcessiveDigest),
+            Err(_) => Err(LegacyError::MalformedDigest),
+        }
     }
 
     /// Parses bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, and a cost of 4 to 15.
@@ -128,11 +125,10 @@ impl LegacyDigest {
     /// match.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`].
     #[cfg(feature = "legacy-digests")]
-    pub fn bcrypt(text: &str) -> Result<Self, LegacyDigestError> {
-        check_bcrypt(text)?;
-        Ok(Self(LegacyScheme::Bcrypt(text.into())))
+    pub fn bcrypt(text: &str) -> Result<Self, LegacyError> {
+        Heavy::bcrypt(text).map(LegacyScheme::Heavy).map(Self)
     }
 
     /// Parses the output of one of Django's password hashers: `pbkdf2_sha256`, `pbkdf2_sha1`, `argon2`,
@@ -142,30 +138,17 @@ impl LegacyDigest {
     /// a parallelization of 16.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Malformed`], [`LegacyDigestError::Excessive`].
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`].
     #[cfg(feature = "legacy-digests")]
-    pub fn django(text: &str) -> Result<Self, LegacyDigestError> {
-        let (algorithm, rest) = text.split_once('$').ok_or(LegacyDigestError::Malformed)?;
+    pub fn django(text: &str) -> Result<Self, LegacyError> {
+        let (algorithm, rest) = text.split_once('$').unwrap_or_default();
         match algorithm {
             "argon2" => Self::argon2(&format!("${rest}")),
-            "bcrypt" => Self::bcrypt(rest),
-            "bcrypt_sha256" => {
-                check_bcrypt(rest)?;
-                Ok(Self(LegacyScheme::BcryptSha256(rest.into())))
-            }
-            "pbkdf2_sha256" | "pbkdf2_sha1" => {
-                Pbkdf2::read(text)?;
-                Ok(Self(LegacyScheme::Pbkdf2(text.into())))
-            }
-            "scrypt" => {
-                Scrypt::read(text)?;
-                Ok(Self(LegacyScheme::Scrypt(text.into())))
-            }
             "sha512" => match rest.strip_prefix('$') {
                 Some(hex) if hex.len() == 128 => Self::sha512(hex),
-                _ => Err(LegacyDigestError::Malformed),
+                _ => Err(LegacyError::MalformedDigest),
             },
-            _ => Err(LegacyDigestError::Malformed),
+            _ => Heavy::django(text).map(LegacyScheme::Heavy).map(Self),
         }
     }
 
@@ -177,14 +160,7 @@ impl LegacyDigest {
             LegacyScheme::Sha512(_) => "sha512",
             LegacyScheme::HmacSha256 { .. } => "hmac-sha256",
             LegacyScheme::Argon2(_) => "argon2",
-            #[cfg(feature = "legacy-digests")]
-            LegacyScheme::Bcrypt(_) => "bcrypt",
-            #[cfg(feature = "legacy-digests")]
-            LegacyScheme::BcryptSha256(_) => "bcrypt-sha256",
-            #[cfg(feature = "legacy-digests")]
-            LegacyScheme::Pbkdf2(_) => "pbkdf2",
-            #[cfg(feature = "legacy-digests")]
-            LegacyScheme::Scrypt(_) => "scrypt",
+            LegacyScheme::Heavy(heavy) => heavy.scheme(),
         }
     }
 
@@ -210,7 +186,7 @@ impl LegacyDigest {
     }
 
     /// Returns whether a comparison with the digest needs a slow hash.
-    pub(crate) fn is_slow(&self) -> bool {
+    pub(super) fn is_slow(&self) -> bool {
         !matches!(
             self.0,
             LegacyScheme::Sha256(_) | LegacyScheme::Sha512(_) | LegacyScheme::HmacSha256 { .. }
@@ -218,7 +194,7 @@ impl LegacyDigest {
     }
 
     /// Checks that the digest's Argon2 parameters are within `most`.
-    pub(crate) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
+    pub(super) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
         match &self.0 {
             LegacyScheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
             _ => Ok(()),
@@ -235,11 +211,7 @@ impl LegacyDigest {
                 format!("{name}:{key}:{}", hex(output.expose()))
             }
             LegacyScheme::Argon2(text) => format!("{name}:{text}"),
-            #[cfg(feature = "legacy-digests")]
-            LegacyScheme::Bcrypt(text)
-            | LegacyScheme::BcryptSha256(text)
-            | LegacyScheme::Pbkdf2(text)
-            | LegacyScheme::Scrypt(text) => format!("{name}:{text}"),
+            LegacyScheme::Heavy(heavy) => format!("{name}:{}", heavy.text()),
         }
     }
 
@@ -254,19 +226,44 @@ impl LegacyDigest {
                 Self::hmac_sha256(key, output).map_err(malformed)?
             }
             "argon2" => Self::argon2(rest).map_err(malformed)?,
-            #[cfg(feature = "legacy-digests")]
-            "bcrypt" => Self::bcrypt(rest).map_err(malformed)?,
-            #[cfg(feature = "legacy-digests")]
-            "bcrypt-sha256" => Self::django(&format!("bcrypt_sha256${rest}")).map_err(malformed)?,
-            #[cfg(feature = "legacy-digests")]
-            "pbkdf2" | "scrypt" => Self::django(rest).map_err(malformed)?,
-            _ => return Err(HashingError::UnknownAlgorithm),
+            _ => Self(LegacyScheme::Heavy(Heavy::stored(scheme, rest)?)),
         };
         read.check_bounds(most)?;
         if read.to_text() == text {
             Ok(read)
         } else {
             Err(HashingError::Malformed)
+        }
+    }
+
+    /// Returns whether the digest was made from these bytes, in time that does not depend on where they differ.
+    ///
+    /// The parameters were bounded when the digest was parsed.
+    pub(super) fn is_of(
+        &self,
+        presented: &[u8],
+        mac: Option<Hmac<Sha256>>,
+        most: Argon2Params,
+        memory: &mut Memory,
+    ) -> Result<bool, HashingError> {
+        match &self.0 {
+            LegacyScheme::Sha256(output) => Ok(output.is(&Sha256::digest(presented))),
+            LegacyScheme::Sha512(output) => Ok(output.is(&Sha512::digest(presented))),
+            LegacyScheme::HmacSha256 { output, .. } => {
+                let mut mac = mac.ok_or(HashingError::UnknownAlgorithm)?;
+                mac.update(presented);
+                Ok(output.is(&mac.finalize().into_bytes()))
+            }
+            LegacyScheme::Argon2(text) => {
+                let read = read_argon2(text, most)?;
+                let length = read.output.expose().len();
+                let params = argon2id::plain_params(read.params, length)?;
+                let argon2 = Argon2::new(read.algorithm, Version::V0x13, params);
+                let mut output = vec![0; length];
+                argon2id::fill(&argon2, presented, &read.salt, &mut output, memory)?;
+                Ok(read.output.is(&output))
+            }
+            LegacyScheme::Heavy(heavy) => heavy.is_of(presented, memory),
         }
     }
 }
@@ -287,40 +284,7 @@ impl fmt::Debug for LegacyDigest {
     }
 }
 
-/// Why a text is not a digest of the scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LegacyDigestError {
-    /// The text is malformed, or has a wrong length.
-    #[error("the text is no digest of this scheme")]
-    Malformed,
-    /// The digest's parameters exceed the bounds.
-    #[error("the digest asks for more passes, memory or lanes than is obeyed")]
-    Excessive,
-    /// The name of an HMAC key is invalid, or the key is empty.
-    #[error(
-        "an HMAC key has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
-    )]
-    Key,
-}
-
-pub(super) fn is_key_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    (1..=32).contains(&name.len())
-        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    base16ct::lower::encode_string(bytes)
-}
-
-fn from_hex<const N: usize>(text: &str) -> Result<Output<[u8; N]>, LegacyDigestError> {
-    let bytes = base16ct::mixed::decode_vec(text).ok();
+fn output<const N: usize>(bytes: Option<Vec<u8>>) -> Result<Output<[u8; N]>, LegacyError> {
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Output::new).ok_or(LegacyDigestError::Malformed)
-}
-
-fn bytes_of_base64<const N: usize>(text: &str) -> Result<Output<[u8; N]>, LegacyDigestError> {
-    let bytes = from_base64(text).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Output::new).ok_or(LegacyDigestError::Malformed)
+    bytes.map(Output::new).ok_or(LegacyError::MalformedDigest)
 }

@@ -1,19 +1,28 @@
-//! Keys that another system issued: finding their texts, and storing their digests.
+//! Keys that another system issued: their texts, their digests, and importing them.
+//!
+//! [`KeyManager::import`](crate::manager::KeyManager::import) takes an [`ImportedKey`]. Keyward accepts its text once
+//! the [`LegacyFormat`] is configured by [`Builder::imported_keys`](crate::Builder::imported_keys). The guide
+//! [Migrating to Keyward](crate::manual::migrating) covers each case.
 //!
 //! The id of an imported key is derived, under a pepper of its own, from the id inside its text or from the digest by
 //! which the old system found the text. Another library's digest is stored after a tag under the same pepper. The tag
 //! binds it to environment and id, as with Keyward's own digests: a digest that is copied to another row, or planted,
 //! is detected before it is used. On a key's first use, one of Keyward's digests replaces it.
 
-mod credential;
 mod digest;
-mod hash;
-mod schemes;
+mod encoding;
+mod error;
+mod format;
 #[cfg(feature = "legacy-digests")]
-mod scrypt;
+mod heavy;
+mod imported_key;
 
-pub(crate) use credential::Credential;
-pub use digest::{LegacyDigest, LegacyDigestError};
+pub use digest::LegacyDigest;
+pub use error::{ImportError, LegacyError};
+pub use format::LegacyFormat;
+pub(crate) use format::{Coverage, LegacyParts};
+pub use imported_key::ImportedKey;
+pub(crate) use imported_key::{Identified, Kept};
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,9 +30,12 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use super::output::Output;
-use super::{Argon2Params, Binding, HashingError, Pepper};
-use crate::key::{Coverage, Digest, KeyId, LegacyFormat, LegacyParts, Lookup};
+use self::encoding::hex;
+use self::format::{Lookup, is_name};
+use crate::hashing::{
+    Argon2Params, Binding, Hasher, HashingError, Output, Pepper, Possession, Purpose,
+};
+use crate::key::{Digest, KeyFormat, KeyId, KeyRecord};
 
 const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
@@ -32,7 +44,7 @@ const NAME: &str = "$keyward-foreign$v=1$";
 /// The accepted legacy formats, and the pepper under which imported keys are found.
 ///
 /// ```
-/// use keyward::{hashing::{ImportedKeys, Pepper}, key::LegacyFormat};
+/// use keyward::{hashing::Pepper, import::{ImportedKeys, LegacyFormat}};
 ///
 /// # let lookup: Vec<u8> = (0..32).collect();
 /// let imported = ImportedKeys::under(Pepper::new(1, lookup)?).accept(LegacyFormat::sanctum());
@@ -72,19 +84,38 @@ impl ImportedKeys {
     /// Adds the key under which another system created its HMAC-SHA-256 digests, under a name of the host's choice.
     ///
     /// # Errors
-    /// [`LegacyDigestError::Key`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the key
+    /// [`LegacyError::HmacKey`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the key
     /// is empty.
-    pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, LegacyDigestError> {
-        if key.is_empty() || !digest::is_key_name(name) {
-            return Err(LegacyDigestError::Key);
+    pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, LegacyError> {
+        if key.is_empty() || !is_name(name) {
+            return Err(LegacyError::HmacKey);
         }
-        let keyed = Hmac::new_from_slice(key).map_err(|_| LegacyDigestError::Key)?;
+        let keyed = Hmac::new_from_slice(key).map_err(|_| LegacyError::HmacKey)?;
         self.hmac_keys.push((name.into(), Arc::new(keyed)));
         Ok(self)
     }
 
-    pub(crate) fn format(&self, name: &str) -> Option<&LegacyFormat> {
-        self.formats.iter().find(|format| format.name() == name)
+    /// Finds the format of this name.
+    fn format(&self, name: &str) -> Result<&LegacyFormat, ImportError> {
+        let mut formats = self.formats.iter();
+        let format = formats.find(|format| format.name() == name);
+        format.ok_or(ImportError::UnknownFormat)
+    }
+
+    /// Reads a text by the first format that can read it, and returns the id of its key. `None` if there is no such
+    /// format, or the text could be of the application's own format.
+    pub(crate) fn read<'a>(
+        &self,
+        text: &'a [u8],
+        own: &KeyFormat,
+    ) -> Option<(&LegacyFormat, KeyId, LegacyParts<'a>)> {
+        if own.resembles(text) {
+            return None;
+        }
+        self.formats.iter().find_map(|format| {
+            let parts = format.parse(text)?;
+            Some((format, self.id_of(format, &parts)?, parts))
+        })
     }
 
     /// Returns the first contradiction; `None` if the configuration is consistent.
@@ -114,8 +145,9 @@ impl ImportedKeys {
         None
     }
 
-    pub(super) fn check_value(&self) -> String {
-        self.lookup.check_value()
+    /// Returns a name and a check value for the lookup pepper.
+    pub(crate) fn pepper_check(&self) -> (String, String) {
+        ("pepper.lookup".to_owned(), self.lookup.check_value())
     }
 
     fn hmac_key_named(&self, name: &str) -> Option<&Hmac<Sha256>> {
@@ -125,7 +157,7 @@ impl ImportedKeys {
     }
 
     /// Returns the id of the key with these parts; `None` if the HMAC key that is needed for it is missing.
-    pub(crate) fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
+    fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
         if let Some(id) = parts.id {
             return Some(self.id_named(format, id.as_bytes()));
         }
@@ -140,17 +172,21 @@ impl ImportedKeys {
         })
     }
 
-    /// Returns the id of the key that has this id in a format of texts with ids.
-    pub(crate) fn id_of_id(&self, format: &LegacyFormat, id: &str) -> KeyId {
-        self.id_named(format, id.as_bytes())
+    /// Returns the id of the key with this id in a format with ids inside.
+    fn id_of_id(&self, format: &LegacyFormat, id: &str) -> Result<KeyId, ImportError> {
+        if !format.has_id() || !format.is_id(id) {
+            return Err(ImportError::Id);
+        }
+        Ok(self.id_named(format, id.as_bytes()))
+    }
+
+    /// Returns the id of the key with this id in the format of this name.
+    pub(crate) fn id_in(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
+        self.id_of_id(self.format(format)?, id)
     }
 
     /// Returns the id of the key with this digest; `None` if its format does not find texts by such a digest.
-    pub(crate) fn id_of_digest(
-        &self,
-        format: &LegacyFormat,
-        digest: &LegacyDigest,
-    ) -> Option<KeyId> {
+    fn id_of_digest(&self, format: &LegacyFormat, digest: &LegacyDigest) -> Option<KeyId> {
         let name = digest.as_lookup(format.lookup())?;
         Some(self.id_named(format, name))
     }
@@ -170,13 +206,17 @@ impl ImportedKeys {
         KeyId::from_u128(u128::from_be_bytes(first))
     }
 
-    /// Encodes a legacy digest for the store.
+    /// Encodes a legacy digest in the form that is stored until the key's first use; fails if its parameters are above
+    /// the accepted limits.
     pub(crate) fn keep(
         &self,
         binding: Binding<'_>,
         coverage: Coverage,
         digest: &LegacyDigest,
+        most: Argon2Params,
     ) -> Result<Digest, HashingError> {
+        digest.check_bounds(most)?;
+        self.mac_for(digest)?;
         let covers = coverage_name(coverage);
         let text = digest.to_text();
         let tag = self.tag(binding, covers, &text);
@@ -184,8 +224,43 @@ impl ImportedKeys {
         Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| HashingError::Malformed)
     }
 
+    /// Returns whether the record's digest may come from this legacy digest. A digest that has since replaced it does
+    /// not show its source, so the answer is then `true`.
+    pub(crate) fn may_be_kept_as(
+        &self,
+        record: &KeyRecord,
+        coverage: Coverage,
+        digest: &LegacyDigest,
+        most: Argon2Params,
+    ) -> Result<bool, HashingError> {
+        let kept = record.digest();
+        Ok(!is_legacy(kept) || self.keep(Binding::of(record), coverage, digest, most)? == *kept)
+    }
+
+    /// Compares a presented secret, or the whole text, with a key's legacy digest.
+    pub(crate) async fn verify(
+        &self,
+        hasher: &Hasher,
+        record: &KeyRecord,
+        (secret, text): (&[u8], &[u8]),
+        purpose: Purpose,
+    ) -> Result<Possession, HashingError> {
+        let most = hasher.most_obeyed();
+        let (coverage, digest) = self.decode(record.digest(), Binding::of(record), most)?;
+        let presented = match coverage {
+            Coverage::Secret => secret,
+            Coverage::Text => text,
+        };
+        let mac = self.mac_for(&digest)?;
+        let is_slow = digest.is_slow();
+        let compare =
+            move |presented: &[u8], memory: &mut _| digest.is_of(presented, mac, most, memory);
+        let compared = hasher.verify_by(record, presented, purpose, is_slow, compare);
+        compared.await
+    }
+
     /// Decodes a stored legacy digest, after its tag has shown that it belongs to this key.
-    pub(super) fn read(
+    fn decode(
         &self,
         digest: &Digest,
         binding: Binding<'_>,
@@ -219,14 +294,11 @@ impl ImportedKeys {
         mac.update(covers.as_bytes());
         mac.update(b"$");
         mac.update(text.as_bytes());
-        Output::new(digest::hex(&mac.finalize().into_bytes()))
+        Output::new(hex(&mac.finalize().into_bytes()))
     }
 
     /// Returns the keyed hash that the digest needs; `None` if it needs no key.
-    pub(super) fn mac_for(
-        &self,
-        digest: &LegacyDigest,
-    ) -> Result<Option<Hmac<Sha256>>, HashingError> {
+    fn mac_for(&self, digest: &LegacyDigest) -> Result<Option<Hmac<Sha256>>, HashingError> {
         match digest.key_name() {
             None => Ok(None),
             Some(name) => match self.hmac_key_named(name) {
@@ -237,8 +309,36 @@ impl ImportedKeys {
     }
 }
 
+/// Without the feature `legacy-digests`, a stored digest of a scheme that needs it is of an unknown algorithm.
+#[cfg(not(feature = "legacy-digests"))]
+mod heavy {
+    use crate::hashing::HashingError;
+    use crate::hashing::argon2id::Memory;
+
+    #[derive(Clone)]
+    pub(super) enum Heavy {}
+
+    impl Heavy {
+        pub(super) fn stored(_scheme: &str, _text: &str) -> Result<Self, HashingError> {
+            Err(HashingError::UnknownAlgorithm)
+        }
+
+        pub(super) fn scheme(&self) -> &'static str {
+            match *self {}
+        }
+
+        pub(super) fn text(&self) -> &str {
+            match *self {}
+        }
+
+        pub(super) fn is_of(&self, _: &[u8], _: &mut Memory) -> Result<bool, HashingError> {
+            match *self {}
+        }
+    }
+}
+
 /// Returns whether another library created the digest.
-pub(super) fn is_legacy(digest: &Digest) -> bool {
+pub(crate) fn is_legacy(digest: &Digest) -> bool {
     digest.expose().starts_with(NAME)
 }
 
@@ -263,12 +363,12 @@ impl fmt::Debug for ImportedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Environment, KeyFormat, PresentedKey};
+    use crate::key::Environment;
 
     const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 
     /// Answers from docs/format.md, computed by tests/fixtures/known_answers.py.
-    const ANSWERS: &str = include_str!("../../docs/format.md");
+    const ANSWERS: &str = include_str!("../docs/format.md");
 
     fn answer(name: &str) -> &'static str {
         let line = ANSWERS.lines().find(|line| line.starts_with(name)).unwrap();
@@ -287,9 +387,8 @@ mod tests {
             .accept(old);
         let own = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         let read = |text: &str| {
-            let presented = PresentedKey::text(text);
-            let read = Credential::read(presented, &own, Some(&imported)).unwrap();
-            (read.id, read.legacy.unwrap().to_owned())
+            let (format, id, _) = imported.read(text.as_bytes(), &own).unwrap();
+            (id, format.name().to_owned())
         };
         let (id, format) = read(&format!("12|{SECRET}"));
         assert_eq!(
@@ -307,12 +406,13 @@ mod tests {
             environment: &environment,
             id,
         };
-        let digest = digest::hex(&Sha256::digest(SECRET));
+        let digest = hex(&Sha256::digest(SECRET));
         let digest = LegacyDigest::sha256(&digest).unwrap();
-        let kept = imported.keep(binding, Coverage::Secret, &digest).unwrap();
-        assert_eq!(kept.expose(), answer("legacy digest "));
         let most = Argon2Params::MOST_OBEYED;
-        let (coverage, read) = imported.read(&kept, binding, most).unwrap();
+        let kept = imported.keep(binding, Coverage::Secret, &digest, most);
+        let kept = kept.unwrap();
+        assert_eq!(kept.expose(), answer("legacy digest "));
+        let (coverage, read) = imported.decode(&kept, binding, most).unwrap();
         assert_eq!((coverage, read), (Coverage::Secret, digest));
     }
 
@@ -328,18 +428,21 @@ mod tests {
             id: KeyId::from_u128(id),
         };
         let digest = LegacyDigest::sha512(&"ab".repeat(64)).unwrap();
-        let kept = imported
-            .keep(binding(&live, 7), Coverage::Text, &digest)
-            .unwrap();
         let most = Argon2Params::MOST_OBEYED;
-        assert!(imported.read(&kept, binding(&live, 7), most).is_ok());
-        assert!(imported.read(&kept, binding(&live, 8), most).is_err());
-        assert!(imported.read(&kept, binding(&test, 7), most).is_err());
+        let kept = imported.keep(binding(&live, 7), Coverage::Text, &digest, most);
+        let kept = kept.unwrap();
+        assert!(imported.decode(&kept, binding(&live, 7), most).is_ok());
+        assert!(imported.decode(&kept, binding(&live, 8), most).is_err());
+        assert!(imported.decode(&kept, binding(&test, 7), most).is_err());
         let other = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
         let other = ImportedKeys::under(other);
-        assert!(other.read(&kept, binding(&live, 7), most).is_err());
+        assert!(other.decode(&kept, binding(&live, 7), most).is_err());
         let as_secret = Digest::new(kept.expose().replace("$text$", "$secret$")).unwrap();
-        assert!(imported.read(&as_secret, binding(&live, 7), most).is_err());
+        assert!(
+            imported
+                .decode(&as_secret, binding(&live, 7), most)
+                .is_err()
+        );
     }
 
     #[test]

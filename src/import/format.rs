@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::parse::MAX_TEXT;
-use super::{KeyFormat, PresentedKey};
+use super::LegacyError;
+use crate::key::MAX_TEXT;
 
 /// The text format of keys that another system issued.
 ///
@@ -13,14 +13,14 @@ use super::{KeyFormat, PresentedKey};
 /// as a legacy text.
 ///
 /// ```
-/// use keyward::key::LegacyFormat;
+/// use keyward::import::LegacyFormat;
 ///
 /// // `12|x7Hq…`: the id before the bar, and a SHA-256 of what follows it in the old table.
 /// let sanctum = LegacyFormat::sanctum();
 /// // `sk_live_51H8…`: no id inside.
 /// let opaque = LegacyFormat::opaque("billing-v1")?.prefix("sk_live_")?.secret_length(24..=64)?;
 /// # let _ = (sanctum, opaque);
-/// # Ok::<(), keyward::key::LegacyFormatError>(())
+/// # Ok::<(), keyward::import::LegacyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyFormat {
@@ -43,7 +43,7 @@ pub(crate) enum Coverage {
 
 /// The digest by which a text without an id is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Lookup {
+pub(super) enum Lookup {
     Sha256,
     Sha512,
     HmacSha256 { key: Box<str> },
@@ -52,13 +52,12 @@ pub(crate) enum Lookup {
 /// The parts of a legacy text.
 #[derive(Clone, Copy)]
 pub(crate) struct LegacyParts<'a> {
-    pub(crate) id: Option<&'a str>,
+    pub(super) id: Option<&'a str>,
     pub(crate) secret: &'a [u8],
     pub(crate) text: &'a [u8],
 }
 
 impl LegacyFormat {
-    const MAX_NAME: usize = 32;
     const MAX_PREFIX: usize = 64;
     const MAX_ID: usize = 64;
 
@@ -68,11 +67,11 @@ impl LegacyFormat {
     /// on it.
     ///
     /// # Errors
-    /// [`LegacyFormatError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
+    /// [`LegacyError`] unless the name is 1 to 32 lower-case ASCII letters, digits and hyphens, and the
     /// separator a visible ASCII character.
-    pub fn with_id(name: &str, separator: char) -> Result<Self, LegacyFormatError> {
+    pub fn with_id(name: &str, separator: char) -> Result<Self, LegacyError> {
         if !separator.is_ascii_graphic() {
-            return Err(LegacyFormatError::Separator);
+            return Err(LegacyError::Separator);
         }
         Self::new(name, Some(separator))
     }
@@ -82,8 +81,8 @@ impl LegacyFormat {
     /// The digest covers the whole text, and Keyward finds the text by its SHA-256.
     ///
     /// # Errors
-    /// [`LegacyFormatError::Name`], as [`with_id`](Self::with_id).
-    pub fn opaque(name: &str) -> Result<Self, LegacyFormatError> {
+    /// [`LegacyError::Name`], as [`with_id`](Self::with_id).
+    pub fn opaque(name: &str) -> Result<Self, LegacyError> {
         let format = Self::new(name, None)?;
         Ok(Self {
             coverage: Coverage::Text,
@@ -91,22 +90,11 @@ impl LegacyFormat {
         })
     }
 
-    fn new(name: &str, separator: Option<char>) -> Result<Self, LegacyFormatError> {
-        let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_name = (1..=Self::MAX_NAME).contains(&name.len())
-            && name.bytes().all(|byte| is_letter(byte) || byte == b'-');
-        if !is_name {
-            return Err(LegacyFormatError::Name);
+    fn new(name: &str, separator: Option<char>) -> Result<Self, LegacyError> {
+        if !is_name(name) {
+            return Err(LegacyError::Name);
         }
-        Ok(Self {
-            name: name.into(),
-            prefix: Box::default(),
-            separator,
-            ids_are_numbers: false,
-            secret_length: 16..=MAX_TEXT,
-            coverage: Coverage::Secret,
-            lookup: Lookup::Sha256,
-        })
+        Ok(Self::preset(name, separator))
     }
 
     /// Creates the format of Laravel Sanctum's personal access tokens: `{id}|{token}`.
@@ -118,7 +106,7 @@ impl LegacyFormat {
     pub fn sanctum() -> Self {
         Self {
             ids_are_numbers: true,
-            ..Self::preset("sanctum", '|')
+            ..Self::preset("sanctum", Some('|'))
         }
     }
 
@@ -127,12 +115,12 @@ impl LegacyFormat {
     /// The old table holds the SHA-256 of the long token in hex.
     ///
     /// # Errors
-    /// [`LegacyFormatError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
-    pub fn prefixed_api_key(prefix: &str) -> Result<Self, LegacyFormatError> {
+    /// [`LegacyError::Prefix`] unless the prefix is 1 to 63 visible ASCII characters.
+    pub fn prefixed_api_key(prefix: &str) -> Result<Self, LegacyError> {
         if prefix.is_empty() {
-            return Err(LegacyFormatError::Prefix);
+            return Err(LegacyError::Prefix);
         }
-        Self::preset("prefixed-api-key", '_').prefix(&format!("{prefix}_"))
+        Self::preset("prefixed-api-key", Some('_')).prefix(&format!("{prefix}_"))
     }
 
     /// Creates the format of `djangorestframework-api-key`: `{prefix}.{secret}`.
@@ -140,14 +128,14 @@ impl LegacyFormat {
     /// The old table holds one of Django's hashes of the whole text.
     #[must_use]
     pub fn django_rest_framework() -> Self {
-        Self::preset("drf-api-key", '.').digest_of_whole_text()
+        Self::preset("drf-api-key", Some('.')).digest_of_whole_text()
     }
 
-    fn preset(name: &str, separator: char) -> Self {
+    fn preset(name: &str, separator: Option<char>) -> Self {
         Self {
             name: name.into(),
             prefix: Box::default(),
-            separator: Some(separator),
+            separator,
             ids_are_numbers: false,
             secret_length: 16..=MAX_TEXT,
             coverage: Coverage::Secret,
@@ -158,10 +146,10 @@ impl LegacyFormat {
     /// Sets the prefix with which every text begins.
     ///
     /// # Errors
-    /// [`LegacyFormatError::Prefix`] unless it is at most 64 visible ASCII characters.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self, LegacyFormatError> {
+    /// [`LegacyError::Prefix`] unless it is at most 64 visible ASCII characters.
+    pub fn prefix(mut self, prefix: &str) -> Result<Self, LegacyError> {
         if prefix.len() > Self::MAX_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(LegacyFormatError::Prefix);
+            return Err(LegacyError::Prefix);
         }
         self.prefix = prefix.into();
         Ok(self)
@@ -174,13 +162,10 @@ impl LegacyFormat {
     /// keys.
     ///
     /// # Errors
-    /// [`LegacyFormatError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
-    pub fn secret_length(
-        mut self,
-        length: RangeInclusive<usize>,
-    ) -> Result<Self, LegacyFormatError> {
+    /// [`LegacyError::SecretLength`] if the range is empty, begins below 8 or ends above 256.
+    pub fn secret_length(mut self, length: RangeInclusive<usize>) -> Result<Self, LegacyError> {
         if length.is_empty() || *length.start() < 8 || *length.end() > MAX_TEXT {
-            return Err(LegacyFormatError::SecretLength);
+            return Err(LegacyError::SecretLength);
         }
         self.secret_length = length;
         Ok(self)
@@ -200,7 +185,7 @@ impl LegacyFormat {
         self
     }
 
-    /// Finds a text without an id by its HMAC-SHA-256 under the [HMAC key](crate::hashing::ImportedKeys::hmac_key) of
+    /// Finds a text without an id by its HMAC-SHA-256 under the [HMAC key](super::ImportedKeys::hmac_key) of
     /// this name, for an old table that holds that digest.
     #[must_use]
     pub fn found_by_hmac_sha256(mut self, key: &str) -> Self {
@@ -214,20 +199,20 @@ impl LegacyFormat {
         &self.name
     }
 
-    pub(crate) fn coverage(&self) -> Coverage {
+    pub(super) fn coverage(&self) -> Coverage {
         self.coverage
     }
 
-    pub(crate) fn lookup(&self) -> &Lookup {
+    pub(super) fn lookup(&self) -> &Lookup {
         &self.lookup
     }
 
-    pub(crate) fn has_id(&self) -> bool {
+    pub(super) fn has_id(&self) -> bool {
         self.separator.is_some()
     }
 
     /// Returns the part of the text that may be shown, which contains nothing of the secret.
-    pub(crate) fn shown(&self, id: Option<&str>) -> String {
+    pub(super) fn shown(&self, id: Option<&str>) -> String {
         match id {
             Some(id) => format!("{}{id}", self.prefix),
             None if self.prefix.is_empty() => self.name.to_string(),
@@ -236,7 +221,7 @@ impl LegacyFormat {
     }
 
     /// Returns whether a text of this format can have this id between prefix and separator.
-    pub(crate) fn is_id(&self, id: &str) -> bool {
+    pub(super) fn is_id(&self, id: &str) -> bool {
         let mut characters = id.chars();
         (1..=Self::MAX_ID).contains(&id.len())
             && characters.all(|one| {
@@ -251,7 +236,7 @@ impl LegacyFormat {
 
     /// Returns the shortest and the longest text with this id, or without an id, to check which other formats would
     /// read such texts.
-    pub(crate) fn samples(&self, id: Option<&str>) -> [String; 2] {
+    pub(super) fn samples(&self, id: Option<&str>) -> [String; 2] {
         let head = match (id, self.separator) {
             (Some(id), Some(separator)) => format!("{}{id}{separator}", self.prefix),
             _ => self.prefix.to_string(),
@@ -262,7 +247,7 @@ impl LegacyFormat {
     }
 
     /// Splits a text of this format into its parts; `None` if it is not of this format.
-    pub(crate) fn parse<'a>(&self, text: &'a [u8]) -> Option<LegacyParts<'a>> {
+    pub(super) fn parse<'a>(&self, text: &'a [u8]) -> Option<LegacyParts<'a>> {
         if text.len() > MAX_TEXT || !text.iter().all(u8::is_ascii_graphic) {
             return None;
         }
@@ -287,24 +272,11 @@ impl LegacyFormat {
     }
 }
 
-/// Returns the presented text, unless it could be one of the application's own.
-///
-/// `None` if the caller presented no single text, or one with the head or the shape of the application's format, even
-/// if damaged: in another case, in quotation marks, or of another environment.
-pub(crate) fn may_be_legacy<'a>(
-    presented: PresentedKey<'a>,
-    format: &KeyFormat,
-) -> Option<&'a [u8]> {
-    let text = presented.whole_text()?;
-    let bare = text.trim_ascii();
-    let quoted = matches!(bare, [b'"' | b'\'' | b'`', ..]);
-    let bare = if quoted { bare.get(1..)? } else { bare };
-    let mut heads = format.heads();
-    let has_head = heads.any(|(_, head)| {
-        let start = bare.get(..head.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
-    });
-    (!has_head && !format.is_shaped_as(bare)).then_some(text)
+/// Returns whether this is a valid name of a legacy format or an HMAC key.
+pub(super) fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    (1..=32).contains(&name.len())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 impl fmt::Debug for LegacyParts<'_> {
@@ -313,24 +285,6 @@ impl fmt::Debug for LegacyParts<'_> {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a legacy format is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LegacyFormatError {
-    /// The name is malformed.
-    #[error("a legacy format's name is 1 to 32 lower-case letters, digits and hyphens")]
-    Name,
-    /// The separator is not a visible ASCII character.
-    #[error("the separator is a visible ASCII character")]
-    Separator,
-    /// The prefix is too long, or not visible ASCII.
-    #[error("a legacy prefix is at most 64 visible ASCII characters")]
-    Prefix,
-    /// The range of the secret's length is empty or out of bounds.
-    #[error("a legacy secret has 8 to 256 characters")]
-    SecretLength,
 }
 
 #[cfg(test)]
@@ -392,7 +346,7 @@ mod tests {
     #[test]
     fn names_and_lengths_are_bounded() {
         for name in ["", "A", "a_b", "ä", &"a".repeat(33)] {
-            assert_eq!(LegacyFormat::opaque(name), Err(LegacyFormatError::Name));
+            assert_eq!(LegacyFormat::opaque(name), Err(LegacyError::Name));
         }
         assert!(LegacyFormat::with_id("a", ' ').is_err());
         for length in [7..=20, 20..=257, RangeInclusive::new(20, 19)] {

@@ -5,31 +5,31 @@ use std::fmt;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::hashing::LegacyDigest;
-use crate::key::KeyId;
+use super::{Coverage, ImportError, ImportedKeys, LegacyDigest, LegacyFormat, LegacyParts};
+use crate::key::{KeyFormat, KeyId, LegacyText};
 
 /// A key that another system issued: its text or digest, and how strong its secret is.
 ///
 /// The guide [Migrating to Keyward](crate::manual::migrating) covers each case.
 ///
 /// ```
-/// use keyward::{hashing::LegacyDigest, manager::ImportedKey};
+/// use keyward::import::{ImportedKey, LegacyDigest};
 ///
 /// # let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 /// // A row of Sanctum's table: the client's text `12|x7Hq…` is not known, only the digest of what follows the bar.
 /// let key = ImportedKey::digest("sanctum", "12", LegacyDigest::sha256(sha256)?).entropy_bits(238);
 /// # let _ = key;
-/// # Ok::<(), keyward::hashing::LegacyDigestError>(())
+/// # Ok::<(), keyward::import::LegacyError>(())
 /// ```
 #[derive(Clone)]
 pub struct ImportedKey {
-    pub(super) form: ImportedForm,
-    pub(super) entropy_bits: Option<u16>,
-    pub(super) issued_at: Option<OffsetDateTime>,
+    form: ImportedForm,
+    pub(crate) entropy_bits: Option<u16>,
+    pub(crate) issued_at: Option<OffsetDateTime>,
 }
 
 #[derive(Clone)]
-pub(super) enum ImportedForm {
+enum ImportedForm {
     /// The whole text, as the client sends it.
     Text {
         format: Box<str>,
@@ -58,7 +58,7 @@ pub(super) enum ImportedForm {
 }
 
 impl ImportedKey {
-    /// Describes a key by its whole text, of the [legacy format](crate::key::LegacyFormat) of this name.
+    /// Describes a key by its whole text, of the [legacy format](LegacyFormat) of this name.
     #[must_use]
     pub fn text(format: &str, text: impl Into<Vec<u8>>) -> Self {
         Self::of(ImportedForm::Text {
@@ -149,6 +149,111 @@ impl ImportedKey {
     pub fn issued_at(mut self, instant: OffsetDateTime) -> Self {
         self.issued_at = Some(instant);
         self
+    }
+
+    /// Finds the id of the key, and the part of it from which its stored digest is made.
+    pub(crate) fn identify<'a>(
+        &'a self,
+        own: &KeyFormat,
+        imported: Option<&'a ImportedKeys>,
+    ) -> Result<Identified<'a>, ImportError> {
+        let imported = imported.ok_or(ImportError::NotAccepted);
+        let (id, legacy, kept) = match &self.form {
+            ImportedForm::Text { format, text } => {
+                let imported = imported?;
+                let format = imported.format(format)?;
+                let (id, parts) = read_as(format, text, own, imported)?;
+                let kept = Kept::Secret {
+                    secret: parts.secret,
+                    text: parts.text,
+                };
+                (id, Some(shown(format, parts.id)), kept)
+            }
+            ImportedForm::Digest { format, id, digest } => {
+                let imported = imported?;
+                let format = imported.format(format)?;
+                let key_id = imported.id_of_id(format, id)?;
+                check_samples(format, Some(id), own, imported)?;
+                let kept = Kept::Digest(imported, format.coverage(), digest);
+                (key_id, Some(shown(format, Some(id))), kept)
+            }
+            ImportedForm::OpaqueDigest { format, digest } => {
+                let imported = imported?;
+                let format = imported.format(format)?;
+                if format.has_id() {
+                    return Err(ImportError::Id);
+                }
+                check_samples(format, None, own, imported)?;
+                let id = imported.id_of_digest(format, digest);
+                let id = id.ok_or(ImportError::Unfindable)?;
+                let kept = Kept::Digest(imported, format.coverage(), digest);
+                (id, Some(shown(format, None)), kept)
+            }
+            ImportedForm::Pair { id, secret } => {
+                let parsed = own.parse_pair(id.to_string().as_bytes(), secret);
+                parsed.map_err(|_| ImportError::Text)?;
+                let text = secret;
+                (*id, None, Kept::Secret { secret, text })
+            }
+            ImportedForm::PairDigest { id, digest } => {
+                (*id, None, Kept::Digest(imported?, Coverage::Secret, digest))
+            }
+        };
+        Ok(Identified { id, legacy, kept })
+    }
+}
+
+/// A key to import, as Keyward finds it.
+pub(crate) struct Identified<'a> {
+    pub(crate) id: KeyId,
+    pub(crate) legacy: Option<LegacyText>,
+    pub(crate) kept: Kept<'a>,
+}
+
+/// The part of an imported key from which its stored digest is made.
+pub(crate) enum Kept<'a> {
+    Secret {
+        secret: &'a [u8],
+        /// The whole text of a key that is sent as one text; the secret of a pair.
+        text: &'a [u8],
+    },
+    Digest(&'a ImportedKeys, Coverage, &'a LegacyDigest),
+}
+
+/// Reads a text by the format that will read it when a client sends it, which must be this one.
+fn read_as<'a>(
+    format: &LegacyFormat,
+    text: &'a [u8],
+    own: &KeyFormat,
+    imported: &ImportedKeys,
+) -> Result<(KeyId, LegacyParts<'a>), ImportError> {
+    match imported.read(text, own) {
+        Some((read, id, parts)) if read.name() == format.name() => Ok((id, parts)),
+        Some(_) => Err(ImportError::OtherFormat),
+        None if own.parse(text).is_ok() => Err(ImportError::OtherFormat),
+        None => Err(ImportError::Text),
+    }
+}
+
+/// Checks that the format will read the key's text when a client sends it, as far as sample texts can show.
+fn check_samples(
+    format: &LegacyFormat,
+    id: Option<&str>,
+    own: &KeyFormat,
+    imported: &ImportedKeys,
+) -> Result<(), ImportError> {
+    for sample in format.samples(id) {
+        if read_as(format, sample.as_bytes(), own, imported).is_err() {
+            return Err(ImportError::OtherFormat);
+        }
+    }
+    Ok(())
+}
+
+fn shown(format: &LegacyFormat, id: Option<&str>) -> LegacyText {
+    LegacyText {
+        format: format.name().into(),
+        shown: format.shown(id).into(),
     }
 }
 

@@ -1,0 +1,122 @@
+//! A presented credential, read and compared with a key's digest: the front door of each request.
+//!
+//! `http/credentials.rs` finds the credential in a request; `verifier.rs` decides on the key that it names.
+
+use std::fmt;
+
+use crate::hashing::{Hasher, HashingError, Possession, Purpose};
+use crate::import::{self, ImportedKeys};
+use crate::key::{Digest, Environment, KeyFormat, KeyId, KeyRecord, KeyTextError, PresentedKey};
+
+/// A presented credential with the id of the key that it claims to be, in the application's own format or in a legacy
+/// one.
+#[derive(Clone, Copy)]
+pub(crate) struct Credential<'a> {
+    pub(crate) id: KeyId,
+    /// The environment in the text; `None` if the text names no environment.
+    pub(crate) environment: Option<&'a Environment>,
+    /// The part that Keyward's own digests cover.
+    pub(crate) secret: &'a [u8],
+    /// The whole text; for a pair, the secret.
+    pub(crate) text: &'a [u8],
+    /// The name of the legacy format; `None` for the application's own format.
+    pub(crate) legacy: Option<&'a str>,
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("legacy", &self.legacy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads credentials and compares them with digests, Keyward's own and those of other systems.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) hasher: Hasher,
+    /// The accepted keys of other systems, if any are configured.
+    pub(crate) imported: Option<ImportedKeys>,
+}
+
+impl Credentials {
+    /// Reads a presented credential, of this format or of an accepted legacy format.
+    ///
+    /// # Errors
+    /// [`KeyTextError`] if no accepted format can read it: its fault as a key of the application's own format.
+    #[inline(always)]
+    pub(crate) fn read<'a>(
+        &'a self,
+        presented: PresentedKey<'a>,
+        format: &'a KeyFormat,
+    ) -> Result<Credential<'a>, KeyTextError> {
+        match format.parse_presented(presented) {
+            Ok(parsed) => Ok(Credential {
+                id: parsed.id(),
+                environment: parsed.environment(),
+                secret: parsed.expose_secret(),
+                text: parsed.expose_secret(),
+                legacy: None,
+            }),
+            Err(error) => self.read_legacy(presented, format).ok_or(error),
+        }
+    }
+
+    fn read_legacy<'a>(
+        &'a self,
+        presented: PresentedKey<'a>,
+        own: &KeyFormat,
+    ) -> Option<Credential<'a>> {
+        let imported = self.imported.as_ref()?;
+        let (format, id, parts) = imported.read(presented.whole_text()?, own)?;
+        Some(Credential {
+            id,
+            environment: None,
+            secret: parts.secret,
+            text: parts.text,
+            legacy: Some(format.name()),
+        })
+    }
+
+    /// Compares a credential with a key's digest, in time that does not depend on where they differ.
+    pub(crate) async fn verify(
+        &self,
+        record: &KeyRecord,
+        credential: &Credential<'_>,
+        purpose: Purpose,
+    ) -> Result<Possession, HashingError> {
+        match &self.imported {
+            Some(imported) if import::is_legacy(record.digest()) => {
+                let (secret, text) = (credential.secret, credential.text);
+                let compared = imported.verify(&self.hasher, record, (secret, text), purpose);
+                compared.await
+            }
+            _ => self.hasher.verify(record, credential.secret, purpose).await,
+        }
+    }
+
+    /// Creates the replacement of a digest that ranks lower than today's choice, as every digest of another system
+    /// does. `None`: it does not rank lower, or the slow hash would have to wait for a permit.
+    ///
+    /// The secret must have been proven against the record's digest. The work holds `turn` until it is done, even if
+    /// the caller drops the future meanwhile.
+    pub(crate) async fn improve(
+        &self,
+        record: &KeyRecord,
+        secret: &[u8],
+        turn: impl Send + 'static,
+    ) -> Result<Option<Digest>, HashingError> {
+        if import::is_legacy(record.digest()) {
+            self.hasher.replace(record, secret, turn).await
+        } else {
+            self.hasher.improve(record, secret, turn).await
+        }
+    }
+
+    /// Returns a name and a check value for each accepted pepper.
+    pub(crate) fn pepper_checks(&self) -> impl Iterator<Item = (String, String)> {
+        let lookup = self.imported.iter().map(ImportedKeys::pepper_check);
+        self.hasher.pepper_checks().chain(lookup)
+    }
+}

@@ -3,7 +3,9 @@
 //! Keyward's logic never reads the operating system's time directly: it uses the clock that it was given, so that
 //! tests can set it. A clock may fail. A request that needs the time is then undecidable, not granted.
 
+use std::cell::Cell;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::format_description::well_known::Rfc3339;
@@ -150,6 +152,102 @@ impl MonotonicClock for BootClock {
 
     fn is_for_tests(&self) -> bool {
         false
+    }
+}
+
+/// The wall clock as one verification reads it: coarsely, and exactly only if that matters.
+pub(crate) struct WallClockReading<'a> {
+    clock: &'a dyn Clock,
+    coarse: i64,
+    exact: Cell<Option<i64>>,
+}
+
+impl<'a> WallClockReading<'a> {
+    pub(crate) fn read(clock: &'a dyn Clock) -> Result<Self, ClockError> {
+        Ok(Self {
+            coarse: clock.coarse_micros()?,
+            clock,
+            exact: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn coarse(&self) -> i64 {
+        self.coarse
+    }
+
+    /// Returns whether the instant has come.
+    #[inline]
+    pub(crate) fn has_reached(&self, instant: i64) -> Result<bool, ClockError> {
+        // Far from the instant the coarse reading decides: it costs an eighth of the exact one.
+        if self.coarse.saturating_sub(COARSE_LAG_MICROS) >= instant {
+            return Ok(true);
+        }
+        if self.coarse.saturating_add(COARSE_LAG_MICROS) < instant {
+            return Ok(false);
+        }
+        Ok(self.exact()? >= instant)
+    }
+
+    #[cold]
+    pub(crate) fn exact(&self) -> Result<i64, ClockError> {
+        if let Some(exact) = self.exact.get() {
+            return Ok(exact);
+        }
+        let exact = unix_micros(self.clock.now()?);
+        self.exact.set(Some(exact));
+        Ok(exact)
+    }
+}
+
+/// The latest end of a key that this process has seen pass.
+///
+/// Every key that ends at that instant or earlier counts as ended, whatever the clock says: for expiry, time does not
+/// run back.
+///
+/// The manager and the verifier of a Keyward share this one instant for all keys, so they decide alike and memory is
+/// bounded. The instant moves with the ends that are seen, not with the clock. A clock that leaps ahead for a moment
+/// therefore does not end keys that expire after the last end that was checked.
+#[derive(Debug)]
+pub(crate) struct PassedEnds(AtomicI64);
+
+impl Default for PassedEnds {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl PassedEnds {
+    /// Returns whether an end, in microseconds of Unix time, is at or before the latest end that was seen to pass.
+    #[inline]
+    pub(crate) fn include(&self, end: i64) -> bool {
+        self.0.load(Ordering::SeqCst) >= end
+    }
+
+    /// Records that an end was seen to pass.
+    pub(crate) fn add(&self, end: i64) {
+        self.0.fetch_max(end, Ordering::SeqCst);
+    }
+
+    /// Forgets the ends that lie in the clock's future, and returns the latest of them.
+    pub(crate) fn forget_future(
+        &self,
+        clock: &dyn Clock,
+    ) -> Result<Option<OffsetDateTime>, ClockError> {
+        loop {
+            // Load before reading the clock: an end that is added meanwhile may be later than that reading, and must
+            // be kept.
+            let latest = self.0.load(Ordering::SeqCst);
+            let now = unix_micros(clock.now()?);
+            if latest <= now {
+                return Ok(None);
+            }
+            let is_lowered =
+                self.0
+                    .compare_exchange(latest, now, Ordering::SeqCst, Ordering::SeqCst);
+            if is_lowered.is_ok() {
+                return Ok(from_unix_micros(latest));
+            }
+        }
     }
 }
 

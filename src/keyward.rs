@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::cache::{FencedStore, PassedEnds};
-use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, SystemClock};
+use crate::cache::{Cache, FencedStore, Slots};
+use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, PassedEnds, SystemClock};
 use crate::credential::Credentials;
 use crate::hashing::{Hasher, Hashing};
 use crate::import::ImportedKeys;
@@ -14,7 +14,7 @@ use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclar
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
-use crate::verifier::{self, KeyCache, Verifier};
+use crate::verifier::{KeyCache, Verifier};
 
 /// Interval at which the background work writes key usage to the store.
 const HAND_ON: Duration = Duration::from_secs(60);
@@ -284,7 +284,7 @@ impl Builder {
         let keeps_usage = self.store.usage().is_some();
         let passed = Arc::new(PassedEnds::default());
         let lookups = Lookups::new(Arc::clone(&self.monotonic));
-        let slots = verifier::slots(self.cache, keeps_usage, self.monotonic);
+        let slots = Arc::new(Slots::new(self.cache, keeps_usage, self.monotonic));
         // INVARIANT: from here on every commit goes through the fence.
         let store = Arc::new(FencedStore::new(self.store, Arc::clone(&slots)));
         let usage = Arc::new(PendingUsage::new(
@@ -304,18 +304,15 @@ impl Builder {
             lookups,
             passed: Arc::clone(&passed),
         });
-        let random = Arc::clone(&self.random);
-        let clock = Arc::clone(&self.clock);
-        let parts = verifier::VerifierParts::new(
+        let cache = Cache::new(
+            self.cache,
+            slots,
             store,
-            format,
-            catalog,
-            credentials,
-            clock,
-            random,
+            (format, catalog),
+            Arc::clone(&self.clock),
             Arc::clone(&passed),
         );
-        let verifier = Verifier::new(parts, slots, self.cache)?;
+        let verifier = Verifier::new(cache, credentials, Arc::clone(&self.random))?;
         Ok(Keyward {
             manager,
             verifier,

@@ -82,8 +82,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::cache::PassedEnds;
-use crate::clock::{Clock, normalized, unix_micros};
+use crate::clock::{Clock, PassedEnds, normalized, unix_micros};
 use crate::credential::Credentials;
 use crate::key::{HasPassed, KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
 use crate::random::RandomSource;

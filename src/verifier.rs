@@ -16,48 +16,34 @@
 //! reads the store, proves the secret against the stored digest, and fills the cache entry for the warm path.
 
 mod attempt;
+mod checks;
 mod cold;
 mod denial;
 mod explanation;
 mod grant;
-mod permit;
-mod rehashing;
 mod requirement;
 mod stats;
 
 pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
-pub use grant::{Admitted, Grant, Only, ResourceDenied};
-pub use permit::Permit;
+pub use grant::{Admitted, Grant, Only, Permit, ResourceDenied};
 pub use requirement::{Requirement, RequirementError};
 pub use stats::VerifierStats;
 
 pub use crate::cache::KeyCache;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use self::grant::Duties;
-use self::rehashing::Rehashing;
-use self::requirement::CatalogId;
+use self::checks::{CheckInput, Verdict, decide, record_usage};
+use self::cold::Prover;
 use self::stats::Counters;
-use crate::cache::compiled::{CachedRecord, CheckInput, CompiledRecord, WallClockReading};
-use crate::cache::lease::Lease;
-use crate::cache::reads::Places;
-use crate::cache::slot::{Match, Slot};
-use crate::cache::tag::{Tag, Tagger};
-use crate::cache::{FencedStore, PassedEnds, Slots};
-use crate::clock::{Clock, MonotonicClock};
+use crate::cache::{Cache, Home as _, Match, Slot, Tag, Tagger};
+use crate::clock::WallClockReading;
 use crate::credential::{Credential, Credentials};
-use crate::key::{KeyFormat, KeyTextError, ScopeCatalog};
+use crate::key::KeyFormat;
 use crate::random::{RandomError, RandomSource};
-
-/// How far this node's clock may lag behind the clock that dated a key, before a key with an expiry is undecidable: a
-/// clock earlier than the key's issue cannot show that the key has expired.
-pub(crate) const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 
 /// Decides whether requests are admitted.
 ///
@@ -82,95 +68,42 @@ pub(crate) const MAX_CLOCK_LAG_MICROS: i64 = 5 * 60 * 1_000_000;
 /// ```
 #[derive(Clone)]
 pub struct Verifier {
-    core: Arc<Core>,
-}
-
-/// The dependencies of a verifier.
-#[derive(Debug)]
-pub(crate) struct VerifierParts {
-    pub(crate) store: Arc<FencedStore>,
-    pub(crate) format: KeyFormat,
-    pub(crate) catalog: Arc<ScopeCatalog>,
-    pub(crate) catalog_id: CatalogId,
-    pub(crate) credentials: Arc<Credentials>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn RandomSource>,
-    pub(crate) passed: Arc<PassedEnds>,
+    shared: Arc<Shared>,
 }
 
 /// State shared by all clones of a verifier.
-pub(crate) struct Core {
-    pub(crate) parts: VerifierParts,
-    pub(crate) slots: Arc<Slots>,
+struct Shared {
+    cache: Arc<Cache>,
+    credentials: Arc<Credentials>,
+    prover: Arc<Prover>,
     tagger: Tagger,
-    pub(crate) places: Places,
-    pub(crate) patience: Duration,
-    rehashing: Arc<Rehashing>,
-    pub(crate) counters: Counters,
-    pub(crate) me: Weak<Self>,
-}
-
-/// Creates the slots of a node, for the parts that share them.
-pub(crate) fn slots(
-    cache: KeyCache,
-    keeps_usage: bool,
-    monotonic: Arc<dyn MonotonicClock>,
-) -> Arc<Slots> {
-    let bound = u64::try_from(cache.lease.as_nanos()).unwrap_or(u64::MAX);
-    Arc::new(Slots::new(
-        Lease::new(bound),
-        cache.max_bytes,
-        keeps_usage,
-        monotonic,
-    ))
-}
-
-impl VerifierParts {
-    pub(crate) fn new(
-        store: Arc<FencedStore>,
-        format: KeyFormat,
-        catalog: Arc<ScopeCatalog>,
-        credentials: Arc<Credentials>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn RandomSource>,
-        passed: Arc<PassedEnds>,
-    ) -> Self {
-        static CATALOGS: AtomicU64 = AtomicU64::new(0);
-        Self {
-            store,
-            format,
-            catalog,
-            catalog_id: CatalogId(CATALOGS.fetch_add(1, Ordering::Relaxed)),
-            credentials,
-            clock,
-            random,
-            passed,
-        }
-    }
+    counters: Counters,
 }
 
 impl Verifier {
-    /// Creates a verifier over these slots.
+    /// Creates a verifier over this cache.
     ///
     /// # Errors
     /// [`RandomError`] if the random source provides no key for tags.
     pub(crate) fn new(
-        parts: VerifierParts,
-        slots: Arc<Slots>,
-        cache: KeyCache,
+        cache: Arc<Cache>,
+        credentials: Arc<Credentials>,
+        random: Arc<dyn RandomSource>,
     ) -> Result<Self, RandomError> {
-        let tagger = Tagger::new(&*parts.random)?;
-        let core = Arc::new_cyclic(|me| Core {
-            parts,
-            slots,
-            tagger,
-            places: Places::new(cache.reads),
-            patience: cache.patience(),
-            rehashing: Arc::default(),
+        let shared = Shared {
+            tagger: Tagger::new(&*random)?,
+            prover: Arc::new(Prover::new(
+                Arc::clone(&cache),
+                Arc::clone(&credentials),
+                random,
+            )),
+            cache,
+            credentials,
             counters: Counters::default(),
-            me: Weak::clone(me),
-        });
-        Ok(Self { core })
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Decides at once from this node's cache; `None` if that takes a read of the store or a computation of the stored
@@ -184,8 +117,8 @@ impl Verifier {
     /// - or names an [undeclared scope](DenialReason::UndeclaredScope) that is not a constant.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
-        match self.core.read(attempt) {
-            Ok(credential) => self.core.warm(&credential, attempt),
+        match self.shared.read(attempt) {
+            Ok(credential) => self.shared.warm(&credential, attempt),
             Err(denial) => Some(Err(denial)),
         }
     }
@@ -203,12 +136,13 @@ impl Verifier {
     /// The verifier gives up on a store that does not answer after the [lease](KeyCache::lease), by tokio's timer: the
     /// runtime needs it enabled, as `#[tokio::main]` does. Without a runtime it waits for the store without a limit.
     pub async fn verify(&self, attempt: &Attempt<'_>) -> Result<Admitted, Denial> {
-        let credential = self.core.read(attempt)?;
-        if let Some(verdict) = self.core.warm(&credential, attempt) {
+        let credential = self.shared.read(attempt)?;
+        if let Some(verdict) = self.shared.warm(&credential, attempt) {
             return verdict;
         }
         // Boxed, to keep this future small: every request moves it.
-        Box::pin(self.core.cold(&credential, attempt)).await
+        let tag = self.shared.tag(&credential);
+        Box::pin(self.shared.prover.decide(&credential, attempt, tag)).await
     }
 
     /// Decides whether an admitted request meets a second requirement.
@@ -226,12 +160,11 @@ impl Verifier {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
         }
-        let compiled = CompiledRecord::new(Arc::clone(grant.cached()), &self.core.parts);
-        compiled
-            .check_again(&self.core.parts, attempt)
+        let compiler = &self.shared.cache.reads.compiler;
+        let compiled = compiler.compile_again(Arc::clone(grant.cached()));
+        checks::check_again(&compiled, compiler, attempt)
             .map_err(|reason| Denial::of_key(grant.key_id(), reason))?;
-        let duties = Duties::new(attempt.requirement.handler_checks());
-        Ok(grant.owing(duties))
+        Ok(grant.owing(attempt))
     }
 
     /// Decides as [`check_requirement`](Self::check_requirement), and refuses a key that has ended since the request
@@ -243,12 +176,12 @@ impl Verifier {
     /// [`Denial`], as [`verify`](Self::verify) and [`check_requirement`](Self::check_requirement).
     pub async fn reverify(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         let rechecked = self.check_requirement(grant, attempt)?;
-        let id = grant.key_id();
-        let is_good = match self.core.is_good(id) {
+        let (id, cache) = (grant.key_id(), &self.shared.cache);
+        let is_good = match cache.is_good(id) {
             Some(is_good) => is_good,
             None => {
-                let read = self.core.is_still_good(id).await;
-                read.map_err(|reason| Denial::of_key(id, reason))?
+                let read = cache.is_still_good(id).await;
+                read.map_err(|error| Denial::of_key(id, error.into()))?
             }
         };
         if is_good {
@@ -261,7 +194,8 @@ impl Verifier {
     /// Returns whether this verifier, or a clone of it, issued the grant.
     #[must_use]
     pub fn has_admitted(&self, grant: &Grant) -> bool {
-        Weak::ptr_eq(&grant.cached().home, &self.core.me)
+        let compiler = &self.shared.cache.reads.compiler;
+        compiler.has_compiled(grant.cached())
     }
 
     /// Explains the decision on a request, check by check, for an operator who asks why a key is refused.
@@ -270,7 +204,7 @@ impl Verifier {
     /// it reports as expired stays expired if the clock runs back. The text names the key's id and its rights, and
     /// nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
-        self.core.explain(attempt).await
+        Explanation::of(&self.shared.cache, &self.shared.credentials, attempt).await
     }
 
     /// Checks at start that a requirement can be met, and returns it.
@@ -281,7 +215,7 @@ impl Verifier {
     /// # Errors
     /// [`RequirementError`] if it names a scope that is not declared, or a malformed kind of resource.
     pub fn prepare(&self, requirement: Requirement) -> Result<Requirement, RequirementError> {
-        requirement.check(&self.core.parts.catalog)?;
+        requirement.check(&self.shared.cache.reads.compiler.catalog)?;
         Ok(requirement)
     }
 
@@ -290,28 +224,23 @@ impl Verifier {
     /// Call it after a change of the store behind Keyward's back, such as by hand or from a backup, to take effect
     /// before the [lease](KeyCache::lease) ends.
     pub fn forget_all(&self) {
-        self.core.slots.forget_all();
+        self.shared.cache.slots.forget_all();
     }
 
     /// Returns the format of the accepted keys.
     #[must_use]
     pub fn format(&self) -> &KeyFormat {
-        &self.core.parts.format
+        &self.shared.cache.reads.compiler.format
     }
 
     /// Returns the counters since this verifier was created.
     #[must_use]
     pub fn stats(&self) -> VerifierStats {
-        let core = &self.core;
-        let feed_is_current = core
-            .slots
-            .now()
-            .is_ok_and(|now| core.slots.lease.is_followed(now));
-        core.counters.read(
-            &core.parts.credentials.hasher,
-            feed_is_current,
-            core.slots.occupancy(),
-        )
+        let shared = &*self.shared;
+        let (cache, rehashes) = (shared.cache.stats(), shared.prover.rehashes());
+        shared
+            .counters
+            .read(&shared.credentials.hasher, &cache, rehashes)
     }
 
     /// Polls the store's change feed once, for the exploration of schedules, which has no timer.
@@ -321,31 +250,24 @@ impl Verifier {
         &self,
         cursor: &mut Option<crate::store::Cursor>,
     ) -> Result<bool, crate::store::StoreError> {
-        self.core.round(cursor, Duration::ZERO).await
+        self.shared.cache.round(cursor).await
     }
 
     /// Follows the store's change feed for as long as the future is polled. It never ends.
     pub(crate) async fn follow(&self) {
-        self.core.follow().await;
+        self.shared.cache.follow().await;
     }
 }
 
-/// The verdict of a locked slot on a request.
-enum Verdict {
-    Admitted(Arc<CachedRecord>, bool),
-    Denied(DenialReason),
-}
-
-impl Core {
+impl Shared {
     #[inline(always)]
     fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {
-        let (format, credentials) = (&self.parts.format, &self.parts.credentials);
-        credentials
-            .read(attempt.presented, format)
-            .map_err(|error| {
-                self.counters.malformed();
-                malformed(error)
-            })
+        let format = &self.cache.reads.compiler.format;
+        let read = self.credentials.read(attempt.presented, format);
+        read.map_err(|error| {
+            self.counters.malformed();
+            Denial::malformed(error)
+        })
     }
 
     /// Computes the tag of the presented credential: of the whole text of an imported key, and of the secret of one of
@@ -366,7 +288,7 @@ impl Core {
         // A denial leaves through its own variable: in a shared result, a grant would wait for the space that a denial
         // takes.
         let mut refused = None;
-        let place = self.slots.find(
+        let place = self.cache.slots.find(
             credential.id,
             || self.tag(credential),
             |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
@@ -378,7 +300,7 @@ impl Core {
             },
         );
         match (place??, refused) {
-            (Some((cached, is_counted)), _) => Some(Ok(admitted(cached, is_counted, attempt))),
+            (Some((cached, is_counted)), _) => Some(Ok(Admitted::new(cached, is_counted, attempt))),
             (None, Some(reason)) => Some(Err(Denial::of_key(credential.id, reason))),
             (None, None) => None,
         }
@@ -392,8 +314,8 @@ impl Core {
         tag: Tag,
         slot: &mut Slot,
     ) -> Option<Verdict> {
-        let now = self.slots.now().ok()?;
-        self.usable(slot, now)?;
+        let now = self.cache.slots.now().ok()?;
+        self.cache.slots.usable(slot, now)?;
         match slot.compare(tag, credential.legacy.is_none()) {
             Match::Unknown => return None,
             Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),
@@ -403,92 +325,28 @@ impl Core {
         if entry.is_rehash_due(now) {
             return None;
         }
-        let wall = match WallClockReading::read(&*self.parts.clock) {
+        let wall = match WallClockReading::read(&*self.cache.clock) {
             Ok(wall) => wall,
-            Err(reason) => return Some(Verdict::Denied(reason)),
+            Err(error) => return Some(Verdict::Denied(DenialReason::Clock(error))),
         };
-        let input = self.check_input(credential, attempt, wall);
-        let verdict = decide(&entry.compiled, &input, slot.in_flight);
-        record_usage(slot, &input, &verdict);
-        Some(verdict)
-    }
-
-    #[inline]
-    fn check_input<'a>(
-        &'a self,
-        credential: &'a Credential<'a>,
-        attempt: &'a Attempt<'a>,
-        wall: WallClockReading<'a>,
-    ) -> CheckInput<'a> {
-        CheckInput {
-            parts: &self.parts,
+        let input = CheckInput {
+            cache: &self.cache,
             credential,
             attempt,
             wall,
-        }
+        };
+        let verdict = decide(&entry.snapshot.compiled, &input, slot.in_flight);
+        record_usage(slot, &input, &verdict);
+        Some(verdict)
     }
-}
-
-/// Decides on a request that has proven the key's secret.
-#[inline(always)]
-fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> Verdict {
-    let limit = compiled.concurrency;
-    match compiled.judge(input) {
-        Ok(()) if limit.is_some_and(|limit| in_flight >= limit.get()) => {
-            Verdict::Denied(DenialReason::TooManyInFlight)
-        }
-        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.cached), limit.is_some()),
-        Err(reason) => Verdict::Denied(reason),
-    }
-}
-
-/// Counts an admitted request in flight, and records the use of the key. The caller holds the slot's lock.
-#[inline(always)]
-fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
-    match verdict {
-        Verdict::Admitted(_, is_counted) => {
-            slot.in_flight += u32::from(*is_counted);
-            slot.granted = slot.granted.saturating_add(1);
-        }
-        // An undecidable request did not use the key.
-        Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => return,
-        Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
-    }
-    slot.last_used = input.wall.coarse();
-    slot.is_referenced = true;
-}
-
-#[inline(always)]
-fn admitted(cached: Arc<CachedRecord>, is_counted: bool, attempt: &Attempt<'_>) -> Admitted {
-    let permit = if is_counted {
-        Permit::of(&cached)
-    } else {
-        Permit::uncounted()
-    };
-    let duties = Duties::new(attempt.requirement.handler_checks());
-    Admitted::new(Grant::new(cached, duties), permit)
-}
-
-fn malformed(error: KeyTextError) -> Denial {
-    Denial::unreadable(match error {
-        KeyTextError::Absent => DenialReason::NoCredential,
-        KeyTextError::Ambiguous => DenialReason::SeveralCredentials,
-        error => DenialReason::Malformed(error),
-    })
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier")
-            .field("format", &self.core.parts.format)
-            .field("store", &self.core.parts.store)
-            .field("slots", &self.core.slots)
+            .field("format", self.format())
+            .field("store", &self.shared.cache.store)
+            .field("slots", &self.shared.cache.slots)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").finish_non_exhaustive()
     }
 }

@@ -25,6 +25,8 @@ pub struct KeyCache {
 }
 
 impl KeyCache {
+    pub(super) const DEFAULT_LEASE: Duration = Duration::from_secs(5);
+
     /// Longest lease.
     pub const MAX_LEASE: Duration = Duration::from_secs(10 * 60);
 
@@ -32,7 +34,7 @@ impl KeyCache {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            lease: Duration::from_secs(5),
+            lease: Self::DEFAULT_LEASE,
             max_bytes: 256 << 20,
             reads: NonZeroUsize::MIN.saturating_add(63),
         }
@@ -85,15 +87,6 @@ impl KeyCache {
     /// Returns the lease, if it is longer than [`MAX_LEASE`](Self::MAX_LEASE).
     pub(crate) fn excessive_lease(&self) -> Option<Duration> {
         (self.lease > Self::MAX_LEASE).then_some(self.lease)
-    }
-
-    /// Returns how long a request waits for a read. A record that comes later is stale.
-    pub(crate) fn patience(&self) -> Duration {
-        if self.lease.is_zero() {
-            Self::new().lease
-        } else {
-            self.lease
-        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::slot::Slot;
 use crate::key::KeyId;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
-pub(crate) use self::imp::SlotMap;
+pub(in crate::cache) use self::imp::SlotMap;
 
 /// An id as a key of the map. Ids are random, so that half of one is as good a hash as any. The hasher's seed decides
 /// how the halves mix, against an attacker who can choose ids.
@@ -31,6 +31,39 @@ impl std::hash::Hash for SlotKey {
     }
 }
 
+impl SlotMap {
+    /// Visits the key's slot; `None` if it has no slot. `prepare` runs before the slot is locked, and only if there is
+    /// one.
+    #[inline]
+    pub(super) fn find<P, T>(
+        &self,
+        id: KeyId,
+        prepare: impl FnOnce() -> P,
+        visit: impl FnOnce(P, &mut Slot) -> T,
+    ) -> Option<T> {
+        self.get(id, |slot| {
+            let prepared = prepare();
+            let mut slot = lock(slot);
+            (!slot.is_dead).then(|| visit(prepared, &mut slot))
+        })?
+    }
+
+    /// Visits the key's slot, and creates it if it has none.
+    pub(super) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
+        loop {
+            let seen = self.get_or_insert(id, |slot| {
+                let mut slot = lock(slot);
+                (!slot.is_dead).then(|| visit(&mut slot))
+            });
+            if let Some(seen) = seen {
+                return seen;
+            }
+            // Another thread is about to remove it.
+            self.remove_dead(id);
+        }
+    }
+}
+
 #[cfg(not(keyward_shuttle))]
 mod imp {
     use std::borrow::Borrow;
@@ -45,7 +78,7 @@ mod imp {
     ///
     /// The map stores a key and its value side by side. The slots are therefore part of its keys: each begins at a
     /// cache line, and with many keys a verification reads one line less.
-    pub(crate) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
+    pub(in crate::cache) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
 
     /// A slot beside its key in the map.
     #[repr(align(64))]
@@ -78,13 +111,13 @@ mod imp {
     }
 
     impl SlotMap {
-        pub(crate) fn new() -> Self {
+        pub(in crate::cache) fn new() -> Self {
             let map = papaya::HashMap::builder().hasher(foldhash::fast::RandomState::default());
             Self(map.resize_mode(papaya::ResizeMode::Blocking).build())
         }
 
         #[inline]
-        pub(crate) fn find<T>(
+        pub(in crate::cache) fn get<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -94,7 +127,7 @@ mod imp {
             found.map(|(place, ())| visit(&place.slot))
         }
 
-        pub(crate) fn find_or_insert<T>(
+        pub(in crate::cache) fn get_or_insert<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -110,12 +143,12 @@ mod imp {
             }
         }
 
-        pub(crate) fn remove_dead(&self, id: KeyId) {
+        pub(in crate::cache) fn remove_dead(&self, id: KeyId) {
             let is_dead = |place: &Place, (): &()| crate::sync::lock(&place.slot).is_dead;
             let _ = self.0.pin().remove_if(&SlotKey::of(id), is_dead);
         }
 
-        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
+        pub(in crate::cache) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             for (place, ()) in &self.0.pin() {
                 visit(place.key.id(), &place.slot);
             }
@@ -137,14 +170,14 @@ mod imp {
     type Shared = HashMap<[u64; 2], Arc<Mutex<Slot>>>;
 
     #[derive(Default)]
-    pub(crate) struct SlotMap {
+    pub(in crate::cache) struct SlotMap {
         slots: std::sync::Mutex<Shared>,
         /// Read before each step, since shuttle switches threads at that point.
         step: AtomicU32,
     }
 
     impl SlotMap {
-        pub(crate) fn new() -> Self {
+        pub(in crate::cache) fn new() -> Self {
             Self::default()
         }
 
@@ -153,19 +186,19 @@ mod imp {
             self.slots.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        fn get(&self, id: KeyId) -> Option<Arc<Mutex<Slot>>> {
+        fn shared(&self, id: KeyId) -> Option<Arc<Mutex<Slot>>> {
             self.step().get(&SlotKey::of(id).0).cloned()
         }
 
-        pub(crate) fn find<T>(
+        pub(in crate::cache) fn get<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
         ) -> Option<T> {
-            self.get(id).map(|slot| visit(&slot))
+            self.shared(id).map(|slot| visit(&slot))
         }
 
-        pub(crate) fn find_or_insert<T>(
+        pub(in crate::cache) fn get_or_insert<T>(
             &self,
             id: KeyId,
             visit: impl FnOnce(&Mutex<Slot>) -> T,
@@ -174,8 +207,8 @@ mod imp {
             visit(&slot)
         }
 
-        pub(crate) fn remove_dead(&self, id: KeyId) {
-            let dead = self.get(id).filter(|slot| lock(slot).is_dead);
+        pub(in crate::cache) fn remove_dead(&self, id: KeyId) {
+            let dead = self.shared(id).filter(|slot| lock(slot).is_dead);
             if let Some(slot) = dead {
                 let mut slots = self.step();
                 if slots
@@ -187,7 +220,7 @@ mod imp {
             }
         }
 
-        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
+        pub(in crate::cache) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             let slots: Vec<_> = self
                 .step()
                 .iter()

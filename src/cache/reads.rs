@@ -11,55 +11,60 @@
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::compiled::{CachedRecord, CompiledRecord};
+use super::compiled::Compiler;
+use super::fenced_store::FencedStore;
 use super::lease::Stamp;
-use super::slot::{Flight, Slot, Snapshot};
+use super::slot::{Fetched, Flight, Snapshot};
 use super::slots::Slots;
 use super::tag::Tag;
+use crate::clock::ClockError;
 use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::StoreError;
-use crate::sync::{Planted, planted};
-use crate::verifier::{Core, DenialReason};
+use crate::sync::{AtomicU64, Ordering, Planted, planted};
 
-/// The outcome of a read.
-#[derive(Clone)]
-pub(crate) enum Fetched {
-    Found(Snapshot),
+/// Reads the keys of one store for those who decide on them.
+pub(crate) struct Reads {
+    pub(super) slots: Arc<Slots>,
+    pub(super) store: Arc<FencedStore>,
+    pub(crate) compiler: Compiler,
+    /// The places that bound concurrent reads.
+    places: Semaphore,
+    /// The places for requests that have presented no secret proven here.
+    unproven: Semaphore,
+    /// Keys read from the store since the start.
+    pub(super) count: AtomicU64,
+}
+
+/// Why a key could not be read, or not in time to decide on it.
+#[derive(Debug)]
+pub(crate) enum ReadError {
     /// No key has this id.
-    Missing,
+    Unknown,
     /// The store failed.
-    Failed(Arc<StoreError>),
+    Store(StoreError),
     /// The stored key cannot be read.
-    Unreadable(Arc<DecodeError>),
-    /// The answer did not come in time.
-    Late,
+    Unreadable(DecodeError),
+    /// The clock failed.
+    Clock(ClockError),
+    /// What is cached is too old to decide on, and no read came in time.
+    Stale,
 }
 
-/// The places that bound concurrent reads.
-pub(crate) struct Places {
-    all: Semaphore,
-    strangers: Semaphore,
-}
-
-impl Places {
-    pub(crate) fn new(reads: NonZeroUsize) -> Self {
-        Self {
-            all: Semaphore::new(reads.get()),
-            // Half of the places, and one if there is only one in all.
-            strangers: Semaphore::new((reads.get() / 2).max(1)),
-        }
+impl From<ClockError> for ReadError {
+    fn from(error: ClockError) -> Self {
+        Self::Clock(error)
     }
 }
 
-/// A request's part in a read.
-enum Part {
+/// A request's role in a read.
+enum Role {
     /// No read: the cache has the snapshot.
     Ready(Snapshot),
     /// It joins a read in progress, and takes its answer.
@@ -70,7 +75,24 @@ enum Part {
     Lead(watch::Sender<Option<Fetched>>, u64, bool),
 }
 
-impl Core {
+impl Reads {
+    pub(super) fn new(
+        slots: Arc<Slots>,
+        store: Arc<FencedStore>,
+        compiler: Compiler,
+        most: NonZeroUsize,
+    ) -> Self {
+        Self {
+            slots,
+            store,
+            compiler,
+            places: Semaphore::new(most.get()),
+            // Half of the places, and one if there is only one in all.
+            unproven: Semaphore::new((most.get() / 2).max(1)),
+            count: AtomicU64::new(0),
+        }
+    }
+
     /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. `tag` is
     /// that of the presented credential, if there is one.
     pub(crate) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
@@ -94,34 +116,38 @@ impl Core {
         &self,
         guard: &SlotGuard<'_>,
         mut must_begin_later: bool,
-    ) -> Result<Snapshot, DenialReason> {
-        let start = self.slots.now().map_err(DenialReason::Clock)?;
+    ) -> Result<Snapshot, ReadError> {
+        let start = self.slots.now()?;
         let mut vanished = 0;
         loop {
-            let now = self.slots.now().map_err(DenialReason::Clock)?;
+            let now = self.slots.now()?;
             let is_late = now
                 .checked_sub(start)
-                .is_none_or(|waited| u128::from(waited) > self.patience.as_nanos());
+                .is_none_or(|waited| u128::from(waited) > self.slots.lease.patience().as_nanos());
             if is_late {
-                return Err(DenialReason::StaleCache);
+                return Err(ReadError::Stale);
             }
-            let (fetched, begun) = match self.take_part(guard, now, must_begin_later, vanished) {
-                Part::Ready(snapshot) => return Ok(snapshot),
-                Part::Join(answer, begun) => match within(self.patience, joined(answer)).await {
-                    Some(Some(fetched)) => (fetched, begun),
-                    Some(None) => {
-                        vanished += 1;
-                        continue;
+            let (fetched, begun) = match self.take_role(guard, now, must_begin_later, vanished) {
+                Role::Ready(snapshot) => return Ok(snapshot),
+                Role::Join(answer, begun) => {
+                    match within(self.slots.lease.patience(), joined(answer)).await {
+                        Some(Some(fetched)) => (fetched, begun),
+                        Some(None) => {
+                            vanished += 1;
+                            continue;
+                        }
+                        None => (Fetched::Late, begun),
                     }
-                    None => (Fetched::Late, begun),
-                },
-                Part::Wait(answer) => match within(self.patience, joined(answer)).await {
-                    Some(_) => continue,
-                    None => return Err(DenialReason::StaleCache),
-                },
-                Part::Lead(answer, begun, is_known) => {
+                }
+                Role::Wait(answer) => {
+                    match within(self.slots.lease.patience(), joined(answer)).await {
+                        Some(_) => continue,
+                        None => return Err(ReadError::Stale),
+                    }
+                }
+                Role::Lead(answer, begun, is_known) => {
                     let reading = Reading {
-                        core: self,
+                        reads: self,
                         id: guard.id,
                         begun,
                         answer,
@@ -129,35 +155,35 @@ impl Core {
                     (reading.read(is_known).await, begun)
                 }
             };
-            let reason = match fetched {
+            let error = match fetched {
                 Fetched::Found(snapshot) => return Ok(snapshot),
                 // The key may have been issued since.
                 Fetched::Missing if begun <= guard.since => {
                     must_begin_later = true;
                     continue;
                 }
-                Fetched::Missing => DenialReason::UnknownKey,
-                Fetched::Failed(error) => DenialReason::Store(shared(error)),
-                Fetched::Unreadable(error) => DenialReason::Unreadable(unreadable(&error)),
-                Fetched::Late => DenialReason::StaleCache,
+                Fetched::Missing => ReadError::Unknown,
+                Fetched::Failed(error) => ReadError::Store(shared(error)),
+                Fetched::Unreadable(error) => ReadError::Unreadable(unreadable(&error)),
+                Fetched::Late => ReadError::Stale,
             };
-            return Err(reason);
+            return Err(error);
         }
     }
 
-    fn take_part(
+    fn take_role(
         &self,
         guard: &SlotGuard<'_>,
         now: u64,
         must_begin_later: bool,
         vanished: u32,
-    ) -> Part {
+    ) -> Role {
         let begun = self.slots.epochs.next();
         // While this node changes the key, or if it caches nothing, each request needs an answer younger than itself.
         let needs_own = must_begin_later || self.slots.lease.bound() == 0;
         self.slots.with(guard.id, |slot| {
-            if let Some(entry) = self.usable(slot, now.saturating_add(guard.ahead)) {
-                return Part::Ready(entry.snapshot());
+            if let Some(entry) = self.slots.usable(slot, now.saturating_add(guard.ahead)) {
+                return Role::Ready(entry.snapshot.clone());
             }
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
             let is_known =
@@ -168,14 +194,17 @@ impl Core {
             let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
             if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
-                    Some(entry) => self.slots.epochs.is_pending(entry.compiled.record()),
+                    Some(entry) => self
+                        .slots
+                        .epochs
+                        .is_pending(entry.snapshot.compiled.record()),
                     None => self.slots.epochs.is_any_pending(),
                 };
                 let is_too_early = needs_own || is_cut_off || slot.is_pending();
                 return if is_too_early && flight.begun <= guard.since {
-                    Part::Wait(flight.answer.clone())
+                    Role::Wait(flight.answer.clone())
                 } else {
-                    Part::Join(flight.answer.clone(), flight.begun)
+                    Role::Join(flight.answer.clone(), flight.begun)
                 };
             }
             let (answer, others) = watch::channel(None);
@@ -184,35 +213,29 @@ impl Core {
                 is_known,
                 answer: others,
             }));
-            Part::Lead(answer, begun, is_known)
+            Role::Lead(answer, begun, is_known)
         })
     }
 
-    /// Returns the slot's entry, if it may decide now.
-    #[inline]
-    pub(crate) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a super::slot::Entry> {
-        let entry = slot.admitted()?;
-        // A completed poll has applied the key's changes under this very lock, and the cutoffs before it.
-        let is_usable = self.slots.lease.covers(entry.stamp, now)
-            && !self.slots.epochs.is_pending(entry.compiled.record())
-            && self.slots.epochs.admits(entry.stamp.epoch);
-        is_usable.then_some(entry)
+    /// Reads the record from the store, for one who decides on nothing: it is neither cached nor counted.
+    pub(crate) async fn read_record(&self, id: KeyId) -> Result<KeyRecord, ReadError> {
+        let stored = self.store.read(id).await.map_err(ReadError::Store)?;
+        record_of(id, stored.ok_or(ReadError::Unknown)?).map_err(ReadError::Unreadable)
     }
 
     async fn ask(&self, id: KeyId, is_known: bool) -> Fetched {
-        let places = &self.places;
         let asked = async {
             // The semaphores are never closed.
-            let _stranger = match is_known {
+            let _unproven = match is_known {
                 true => None,
-                false => place(&places.strangers).await,
+                false => place(&self.unproven).await,
             };
-            let _place = place(&places.all).await;
+            let _place = place(&self.places).await;
             let Ok(stamp) = self.slots.stamp() else {
                 return Fetched::Late;
             };
-            self.counters.store_read();
-            let answer = self.parts.store.read(id).await;
+            self.count.fetch_add(1, Ordering::Relaxed);
+            let answer = self.store.read(id).await;
             let stamp = if planted(Planted::StampAfterAnswer) {
                 self.slots.stamp().unwrap_or(stamp)
             } else {
@@ -220,7 +243,9 @@ impl Core {
             };
             self.read_answer(id, answer, stamp)
         };
-        within(self.patience, asked).await.unwrap_or(Fetched::Late)
+        within(self.slots.lease.patience(), asked)
+            .await
+            .unwrap_or(Fetched::Late)
     }
 
     fn read_answer(
@@ -235,26 +260,17 @@ impl Core {
             Err(error) => return Fetched::Failed(Arc::new(error)),
         };
         match record_of(id, stored) {
-            Ok(record) => Fetched::Found(self.snapshot(record, stamp)),
+            Ok(record) => Fetched::Found(Snapshot {
+                compiled: self.compiler.compile(record),
+                stamp,
+            }),
             Err(error) => Fetched::Unreadable(Arc::new(error)),
-        }
-    }
-
-    fn snapshot(&self, record: KeyRecord, stamp: Stamp) -> Snapshot {
-        let cached = CachedRecord {
-            bytes: super::weight::of(&record),
-            record,
-            home: Weak::clone(&self.me),
-        };
-        Snapshot {
-            compiled: CompiledRecord::new(Arc::new(cached), &self.parts),
-            stamp,
         }
     }
 }
 
 /// Decodes the record of the requested key. A store that answers with another key counts as damaged.
-pub(crate) fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
+fn record_of(id: KeyId, stored: StoredKey) -> Result<KeyRecord, DecodeError> {
     if stored.id != id {
         return Err(DecodeError::Corrupt { source: None });
     }
@@ -286,7 +302,7 @@ impl Drop for SlotGuard<'_> {
 
 /// A read in progress. If it is dropped, one of the requests that wait takes it up.
 struct Reading<'a> {
-    core: &'a Core,
+    reads: &'a Reads,
     id: KeyId,
     begun: u64,
     answer: watch::Sender<Option<Fetched>>,
@@ -294,7 +310,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn read(self, is_known: bool) -> Fetched {
-        let fetched = self.core.ask(self.id, is_known).await;
+        let fetched = self.reads.ask(self.id, is_known).await;
         self.refresh(&fetched);
         // The read leaves the slot before its answer is sent. A request that needs a younger answer would otherwise
         // look again, and find this read again, without end.
@@ -307,7 +323,7 @@ impl Reading<'_> {
 
     /// Updates the entry of a key that is in a segment.
     fn refresh(&self, fetched: &Fetched) {
-        let slots = &self.core.slots;
+        let slots = &self.reads.slots;
         let epoch = slots.epochs.next();
         let has_place = slots.with(self.id, |slot| match fetched {
             Fetched::Found(snapshot)
@@ -322,13 +338,13 @@ impl Reading<'_> {
             _ => false,
         });
         if let (true, Fetched::Found(snapshot)) = (has_place, fetched) {
-            slots.reweigh(self.id, snapshot.compiled.cached.bytes);
+            slots.reweigh(self.id, snapshot);
         }
     }
 
     /// Removes the read from the slot, so that no further request joins it.
     fn land(&self) {
-        self.core.slots.with(self.id, |slot| {
+        self.reads.slots.with(self.id, |slot| {
             // Another read may have begun since.
             if slot
                 .flight
@@ -386,16 +402,16 @@ fn shared(error: Arc<StoreError>) -> StoreError {
             StoreError::PreconditionFailed { index: *index }
         }
         StoreError::Unsupported => StoreError::Unsupported,
-        StoreError::Indeterminate(_) => StoreError::Indeterminate(Box::new(Shared(error))),
-        StoreError::Unavailable(_) => StoreError::Unavailable(Box::new(Shared(error))),
-        StoreError::Corrupt(_) => StoreError::Corrupt(Box::new(Shared(error))),
+        StoreError::Indeterminate(_) => StoreError::Indeterminate(Box::new(SharedError(error))),
+        StoreError::Unavailable(_) => StoreError::Unavailable(Box::new(SharedError(error))),
+        StoreError::Corrupt(_) => StoreError::Corrupt(Box::new(SharedError(error))),
     }
 }
 
 /// An error that several requests share.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", cause(.0))]
-struct Shared(Arc<StoreError>);
+struct SharedError(Arc<StoreError>);
 
 fn cause(error: &StoreError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)

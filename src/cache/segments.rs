@@ -1,10 +1,9 @@
 //! The segments of the cache: which keys stay, and which are evicted.
 
+use super::map::SlotMap;
 use super::slot::{CacheSegment, Slot};
 use crate::key::KeyId;
 use crate::sync::{Mutex, lock};
-
-use super::Slots;
 
 /// Divisor for probation's part of the bound.
 const PROBATION_PART: u64 = 16;
@@ -51,14 +50,14 @@ impl CacheSegments {
     /// evicted for it, or the key itself if it gets no place.
     pub(crate) fn place(
         &self,
-        slots: &Slots,
+        map: &SlotMap,
         id: KeyId,
         segment: CacheSegment,
         weight: u32,
     ) -> Vec<KeyId> {
         let mut both = lock(&self.0);
         let both = &mut *both;
-        let is_placed = slots.with(id, |slot| {
+        let is_placed = map.with(id, |slot| {
             if slot.entry.is_none() {
                 return false; // The entry was removed between the two steps.
             }
@@ -69,7 +68,7 @@ impl CacheSegments {
             if (slot.segment, slot.weight) == (segment, weight) {
                 return true;
             }
-            both.leave(slots, slot);
+            both.leave(map, slot);
             let members = both.members(segment);
             if u64::from(weight) > members.max_bytes / LARGEST_PART {
                 slot.entry = None; // It would evict too many keys.
@@ -83,7 +82,7 @@ impl CacheSegments {
         }
         let mut victims = Vec::new();
         for segment in [CacheSegment::Main, CacheSegment::Probation] {
-            while let Some(victim) = both.pick(slots, segment) {
+            while let Some(victim) = both.pick(map, segment) {
                 victims.push(victim);
             }
         }
@@ -106,7 +105,7 @@ impl Both {
     }
 
     /// Takes a slot out of its segment. The last of the members moves to its index.
-    fn leave(&mut self, slots: &Slots, slot: &mut Slot) {
+    fn leave(&mut self, map: &SlotMap, slot: &mut Slot) {
         if slot.segment == CacheSegment::Passing {
             return;
         }
@@ -118,14 +117,14 @@ impl Both {
         } else if let Some(last) = members.ids.pop() {
             if let Some(here) = members.ids.get_mut(place) {
                 *here = last;
-                slots.find(last, || (), |(), moved| moved.place = slot.place);
+                map.find(last, || (), |(), moved| moved.place = slot.place);
             }
         }
         (slot.segment, slot.weight) = (CacheSegment::Passing, 0);
     }
 
     /// Evicts one key from a segment that is over its bound; `None` if the segment is within it.
-    fn pick(&mut self, slots: &Slots, segment: CacheSegment) -> Option<KeyId> {
+    fn pick(&mut self, map: &SlotMap, segment: CacheSegment) -> Option<KeyId> {
         let members = self.members(segment);
         if members.bytes <= members.max_bytes {
             return None;
@@ -135,7 +134,7 @@ impl Both {
         for _ in 0..SAMPLES {
             let chance = usize::try_from(self.draw() >> 16).unwrap_or(0);
             let id = *self.members(segment).ids.get(chance % count.max(1))?;
-            let was_used = slots.find(
+            let was_used = map.find(
                 id,
                 || (),
                 |(), slot| std::mem::take(&mut slot.is_referenced),
@@ -146,9 +145,9 @@ impl Both {
             }
         }
         let victim = victim?;
-        slots.with(victim, |slot| {
+        map.with(victim, |slot| {
             slot.entry = None;
-            self.leave(slots, slot);
+            self.leave(map, slot);
         });
         Some(victim)
     }

@@ -5,19 +5,20 @@
 //! other requests than those that waited for it, only under two conditions: its read began after the last commit about
 //! the key that this node has seen end ([`barrier`](Slot::barrier)), and its revision is not below the one that the
 //! feed reported ([`floor`](Slot::floor)). To check first and insert afterwards has an interleaving that revives a
-//! revoked key; so has inserting first and checking afterwards. An overtaken snapshot still decides on a request that
-//! came before its read began, unless a hash was computed since (`may_decide` in `cold.rs`).
+//! revoked key; so has inserting first and checking afterwards. `Slots::may_decide` says when a snapshot decides.
 //!
 //! A slot lives at least as long as any request reads its key or holds a snapshot of it (`SlotGuard`): the mark of an
 //! invalidation outlives every fill that it must stop, and a key without a read in progress needs no mark.
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::compiled::CompiledRecord;
 use super::lease::Stamp;
-use super::reads::Fetched;
 use super::tag::Tag;
-use crate::key::StoredKey;
+use crate::key::{DecodeError, StoredKey};
+use crate::store::StoreError;
 use crate::sync::{Planted, planted};
 
 /// Number of wrong guesses at a weak secret that the tag answers.
@@ -61,8 +62,7 @@ pub(crate) struct Slot {
 pub(crate) struct Entry {
     /// The proof of a secret against the digest of this very record.
     pub(crate) proof: Option<Proof>,
-    pub(crate) compiled: CompiledRecord,
-    pub(crate) stamp: Stamp,
+    pub(crate) snapshot: Snapshot,
     /// The epoch in which the entry was made.
     entered: u64,
 }
@@ -108,6 +108,32 @@ impl Snapshot {
     pub(crate) fn revision(&self) -> u64 {
         self.compiled.revision
     }
+
+    fn has_digest_of(&self, other: &Self) -> bool {
+        let (one, other) = (self.compiled.record(), other.compiled.record());
+        one.digest() == other.digest() && one.environment() == other.environment()
+    }
+
+    /// Returns whether both are of the same record, and this one is from a read that began later.
+    fn is_later_read_of(&self, other: &Self) -> bool {
+        self.stamp.history == other.stamp.history
+            && self.revision() == other.revision()
+            && self.stamp.epoch > other.stamp.epoch
+    }
+}
+
+/// The outcome of a read, for all requests that wait for it.
+#[derive(Clone)]
+pub(crate) enum Fetched {
+    Found(Snapshot),
+    /// No key has this id.
+    Missing,
+    /// The store failed.
+    Failed(Arc<StoreError>),
+    /// The stored key cannot be read.
+    Unreadable(Arc<DecodeError>),
+    /// The answer did not come in time.
+    Late,
 }
 
 /// The result of comparing a presented tag with a slot.
@@ -130,12 +156,6 @@ impl Slot {
         self.pending > 0
     }
 
-    /// Returns the entry, if the fence lets it decide.
-    pub(crate) fn admitted(&self) -> Option<&Entry> {
-        let entry = self.entry.as_ref().filter(|_| self.pending == 0)?;
-        (is_trusting() || self.admits(entry.stamp, entry.revision())).then_some(entry)
-    }
-
     /// Returns whether the fence lets a snapshot decide.
     pub(crate) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
         self.admits(snapshot.stamp, snapshot.revision()) && !self.is_overtaken(snapshot)
@@ -149,12 +169,13 @@ impl Slot {
         if planted(Planted::OlderRevisionWins) {
             return false;
         }
-        if entry.stamp.history != snapshot.stamp.history {
-            return entry.stamp.history > snapshot.stamp.history;
+        let newer = &entry.snapshot;
+        if newer.stamp.history != snapshot.stamp.history {
+            return newer.stamp.history > snapshot.stamp.history;
         }
         // A read that began after the entry was made sees at least as much, whatever the revision: a lower one then
         // means that a backup was restored.
-        snapshot.stamp.epoch <= entry.entered && snapshot.revision() < entry.revision()
+        snapshot.stamp.epoch <= entry.entered && snapshot.revision() < newer.revision()
     }
 
     /// Makes a snapshot the entry, unless it has been overtaken; with the proof of a secret against it, if there is
@@ -176,16 +197,15 @@ impl Slot {
         let before = self
             .entry
             .take()
-            .filter(|before| before.has_digest_of(snapshot));
+            .filter(|before| before.snapshot.has_digest_of(snapshot));
         // A secret that was proven against a digest is proven for as long as the digest stays.
         let proof = proof.or(before.as_ref().and_then(|before| before.proof));
-        let stays = before.filter(|before| before.is_later_read_of(snapshot));
+        let stays = before.filter(|before| before.snapshot.is_later_read_of(snapshot));
         self.entry = Some(match stays {
             Some(before) => Entry { proof, ..before },
             None => Entry {
                 proof,
-                compiled: snapshot.compiled.clone(),
-                stamp: snapshot.stamp,
+                snapshot: snapshot.clone(),
                 entered: now,
             },
         });
@@ -204,8 +224,8 @@ impl Slot {
             None => Match::Unknown,
             Some(proof) if proof.tag.matches(&tag) => Match::Proven,
             // A credential in a legacy format may have several spellings that prove the same secret.
-            Some(_) if !is_own_form || !entry.compiled.is_ours => Match::Unknown,
-            Some(_) if !entry.compiled.is_weak => Match::Refuted,
+            Some(_) if !is_own_form || !entry.snapshot.compiled.is_ours => Match::Unknown,
+            Some(_) if !entry.snapshot.compiled.is_weak => Match::Refuted,
             Some(_) if self.misses >= MOST_MISSES => Match::Unknown,
             Some(_) => {
                 self.misses += 1;
@@ -224,7 +244,7 @@ impl Slot {
         let entry = self
             .entry
             .as_ref()
-            .filter(|entry| entry.has_digest_of(snapshot))?;
+            .filter(|entry| entry.snapshot.has_digest_of(snapshot))?;
         entry.proof.filter(|proof| proof.tag.matches(&tag))
     }
 
@@ -260,8 +280,9 @@ impl Slot {
         match &self.entry {
             None => has_ended,
             Some(entry) => {
-                let record = entry.compiled.record();
-                let is_same = (entry.revision(), record.cutoff) == (stored.revision, stored.cutoff);
+                let record = entry.snapshot.compiled.record();
+                let is_same =
+                    (record.revision(), record.cutoff) == (stored.revision, stored.cutoff);
                 !is_same || has_ended && self.readers > 0
             }
         }
@@ -287,37 +308,14 @@ impl Slot {
 
 /// Returns whether the slot trusts its entry without looking at the fence, and removes it on invalidation, as a cache
 /// without a fence does. The planted faults would be harmless here otherwise, as each use checks the fence again.
-fn is_trusting() -> bool {
+pub(crate) fn is_trusting() -> bool {
     planted(Planted::CheckThenInsert) || planted(Planted::InsertThenRecheck)
 }
 
 impl Entry {
-    pub(crate) fn revision(&self) -> u64 {
-        self.compiled.revision
-    }
-
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            compiled: self.compiled.clone(),
-            stamp: self.stamp,
-        }
-    }
-
     /// Returns whether it is time to try again to improve the digest.
     pub(crate) fn is_rehash_due(&self, now: u64) -> bool {
         let due = self.proof.and_then(|proof| proof.rehash_at);
         due.is_some_and(|due| now / 1_000_000_000 >= u64::from(due))
-    }
-
-    fn has_digest_of(&self, snapshot: &Snapshot) -> bool {
-        let (one, other) = (self.compiled.record(), snapshot.compiled.record());
-        one.digest() == other.digest() && one.environment() == other.environment()
-    }
-
-    /// Returns whether the entry is of the same record as the snapshot, from a read that began later.
-    fn is_later_read_of(&self, snapshot: &Snapshot) -> bool {
-        self.stamp.history == snapshot.stamp.history
-            && self.revision() == snapshot.revision()
-            && self.stamp.epoch > snapshot.stamp.epoch
     }
 }

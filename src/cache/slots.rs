@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::epochs::Epochs;
-use super::lease::{Lease, Stamp};
+use super::key_cache::KeyCache;
+use super::lease::{Epochs, Lease, Stamp};
 use super::map::SlotMap;
 use super::segments::CacheSegments;
-use super::slot::{CacheSegment, Proof, Slot, Snapshot};
+use super::slot::{CacheSegment, Entry, Proof, Slot, Snapshot, is_trusting};
 use super::watchers::Watchers;
+use super::weight::ALLOCATION;
 use crate::clock::{ClockError, MonotonicClock, from_unix_micros};
 use crate::key::{KeyId, StoredKey};
 use crate::store::{CutoffScope, Usage, UsageSource};
@@ -37,19 +38,30 @@ pub(crate) struct Slots {
 /// Maximum number of keys in `left_behind`. The loss of some usage is harmless.
 const MOST_LEFT_BEHIND: usize = 65_536;
 
+/// The bytes of a slot, its place in the map (up to twice as large as necessary, and the id), and in its segment.
+#[expect(clippy::cast_possible_truncation, reason = "a few hundred")]
+const SLOT_BYTES: u32 = (size_of::<Slot>() + ALLOCATION + 96) as u32;
+
+/// When a request came, and when a hash was last computed for it, in epochs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestEpochs {
+    pub(crate) came: u64,
+    pub(crate) hashed: u64,
+}
+
 impl Slots {
     pub(crate) fn new(
-        lease: Lease,
-        max_bytes: u64,
+        settings: KeyCache,
         keeps_usage: bool,
         monotonic: Arc<dyn MonotonicClock>,
     ) -> Self {
+        let bound = u64::try_from(settings.lease.as_nanos()).unwrap_or(u64::MAX);
         Self {
             keeps_usage,
             map: SlotMap::new(),
             epochs: Epochs::default(),
-            lease,
-            segments: CacheSegments::new(max_bytes),
+            lease: Lease::new(bound),
+            segments: CacheSegments::new(settings.max_bytes),
             watchers: Watchers::default(),
             left_behind: Mutex::new(HashMap::new()),
             monotonic,
@@ -75,31 +87,71 @@ impl Slots {
         prepare: impl FnOnce() -> P,
         visit: impl FnOnce(P, &mut Slot) -> T,
     ) -> Option<T> {
-        self.map.find(id, |slot| {
-            let prepared = prepare();
-            let mut slot = lock(slot);
-            (!slot.is_dead).then(|| visit(prepared, &mut slot))
-        })?
+        self.map.find(id, prepare, visit)
     }
 
     /// Visits the key's slot, and creates it if it has none.
-    pub(crate) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
-        loop {
-            let seen = self.map.find_or_insert(id, |slot| {
-                let mut slot = lock(slot);
-                (!slot.is_dead).then(|| visit(&mut slot))
-            });
-            if let Some(seen) = seen {
-                return seen;
-            }
-            // Another thread is about to remove it.
-            self.map.remove_dead(id);
-        }
+    pub(crate) fn with<T>(&self, id: KeyId, visit: impl FnMut(&mut Slot) -> T) -> T {
+        self.map.with(id, visit)
+    }
+
+    /// Returns whether a read may decide on a request now: the one answer to that question. Call it with the slot
+    /// locked, and decide under the same lock.
+    ///
+    /// `request` is `None` for a request that came after the read. Such a read decides only if
+    /// - *the lease* covers it: it began less than the bound ago, or the feed vouches for it;
+    /// - no commit of this node about the key is in progress: its outcome is unknown, and it may be the key's end;
+    /// - and *the fence* admits it: it began after the last commit about the key, or about all keys, that this node has
+    ///   seen end; it shows no lower revision than the feed has reported; and no newer read has become the entry.
+    ///
+    /// The lease comes first. A poll that completes has applied the key's changes under this very lock, and the cutoffs
+    /// before it: a request that sees the completed poll sees them too.
+    ///
+    /// A read that began after the request came, and not longer ago than a request waits, shows the key as the store
+    /// had it during the request. It decides even if commits overtake it: a key under constant change would otherwise
+    /// be undecidable. A change that returned before the request came was committed before that read began, so the read
+    /// shows it. If a hash was computed since the read, commits may have overtaken it for as long as the hash took:
+    /// then the fence must admit it, too.
+    ///
+    /// An end that this process has seen pass is no part of the question: whatever read decides, `PassedEnds` refuses
+    /// the key.
+    #[inline]
+    pub(crate) fn may_decide(
+        &self,
+        slot: &Slot,
+        read: &Snapshot,
+        request: Option<RequestEpochs>,
+        now: u64,
+    ) -> bool {
+        let is_covered = self.lease.covers(read.stamp, now)
+            && !slot.is_pending()
+            && !self.epochs.is_pending(read.compiled.record());
+        let is_admitted = || {
+            (slot.admits_snapshot(read) || request.is_none() && is_trusting())
+                && self.epochs.admits(read.stamp.epoch)
+        };
+        let Some(request) = request else {
+            return is_covered && is_admitted();
+        };
+        let age = now.checked_sub(read.stamp.began);
+        let is_own = read.stamp.epoch > request.came
+            && age.is_some_and(|age| u128::from(age) < self.lease.patience().as_nanos());
+        is_own && (read.stamp.epoch > request.hashed || is_admitted())
+            || is_covered && is_admitted()
+            || planted(Planted::JoinWithoutFence)
+    }
+
+    /// Returns the slot's entry, if it may decide on a request that comes now.
+    #[inline]
+    pub(crate) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a Entry> {
+        let entry = slot.entry.as_ref()?;
+        self.may_decide(slot, &entry.snapshot, None, now)
+            .then_some(entry)
     }
 
     /// Removes the slot, if it is not needed any more.
     pub(crate) fn release(&self, id: KeyId) {
-        let is_dead = self.map.find(id, |slot| {
+        let is_dead = self.map.get(id, |slot| {
             let mut slot = lock(slot);
             self.retire(id, &mut slot)
         });
@@ -169,19 +221,18 @@ impl Slots {
             })
         };
         if has_entered {
-            let weight = snapshot.compiled.cached.bytes;
-            for victim in self.segments.place(self, id, segment, weight) {
-                self.release(victim);
-            }
+            self.place(id, segment, snapshot);
         }
     }
 
     /// Updates the weight of a key that is in a segment.
-    pub(crate) fn reweigh(&self, id: KeyId, weight: u32) {
-        for victim in self
-            .segments
-            .place(self, id, CacheSegment::Probation, weight)
-        {
+    pub(crate) fn reweigh(&self, id: KeyId, snapshot: &Snapshot) {
+        self.place(id, CacheSegment::Probation, snapshot);
+    }
+
+    fn place(&self, id: KeyId, segment: CacheSegment, snapshot: &Snapshot) {
+        let weight = snapshot.compiled.cached.bytes.saturating_add(SLOT_BYTES);
+        for victim in self.segments.place(&self.map, id, segment, weight) {
             self.release(victim);
         }
     }
@@ -227,7 +278,7 @@ impl Slots {
         self.map.for_each(|_, slot| {
             let mut slot = lock(slot);
             let is_bound = slot.entry.as_ref().is_none_or(|entry| {
-                let record = entry.compiled.record();
+                let record = entry.snapshot.compiled.record();
                 slot.readers > 0 || scope.binds(record.tenant(), record.owner())
             });
             if is_bound {

@@ -12,13 +12,18 @@ use crate::key::KeyId;
 pub(crate) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
 
 impl Watchers {
-    /// Returns the notification that is sent whenever the key may have changed.
-    pub(crate) fn watch(&self, id: KeyId) -> Arc<Notify> {
-        Arc::clone(self.all().entry(id).or_default())
+    /// Watches a key until the result is dropped.
+    pub(super) fn watch(&self, id: KeyId) -> Watching<'_> {
+        let woken = Arc::clone(self.all().entry(id).or_default());
+        Watching {
+            watchers: self,
+            id,
+            woken,
+        }
     }
 
     /// Stops watching, and removes the key unless other tasks wait for it.
-    pub(crate) fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
+    fn leave(&self, id: KeyId, watched: &Arc<Notify>) {
         let mut all = self.all();
         // The leaving task holds one reference, and the map another.
         if Arc::strong_count(watched) <= 2 {
@@ -40,5 +45,19 @@ impl Watchers {
 
     fn all(&self) -> MutexGuard<'_, HashMap<KeyId, Arc<Notify>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that waits for a key to change.
+pub(super) struct Watching<'a> {
+    watchers: &'a Watchers,
+    id: KeyId,
+    /// Notified whenever the key may have changed.
+    pub(super) woken: Arc<Notify>,
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.watchers.leave(self.id, &self.woken);
     }
 }

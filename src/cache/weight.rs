@@ -1,16 +1,14 @@
-//! The memory that a key takes.
+//! The memory that a key's record takes.
 
 use serde_json::Value;
 
-use super::compiled::CachedRecord;
-use super::slot::Slot;
-use crate::key::{KeyRecord, Networks, Resources};
+use crate::key::{Access, KeyRecord, Networks, Resources};
 
 /// Overhead of an allocation, in bytes.
-const ALLOCATION: usize = 16;
+pub(super) const ALLOCATION: usize = 16;
 
-/// Returns about how many bytes a cached key takes in all, with allocations rounded up.
-pub(crate) fn of(record: &KeyRecord) -> u32 {
+/// Returns about how many bytes a record's texts and lists take, with allocations rounded up.
+pub(super) fn of(record: &KeyRecord) -> usize {
     let texts = [
         record.tenant().as_str().len(),
         record.title().as_str().len(),
@@ -23,8 +21,8 @@ pub(crate) fn of(record: &KeyRecord) -> u32 {
     ];
     let texts: usize = texts.iter().map(|length| length + 2 * ALLOCATION).sum();
     let scopes = match record.access() {
-        crate::key::Access::Full => 0,
-        crate::key::Access::Scopes(scopes) => scopes
+        Access::Full => 0,
+        Access::Scopes(scopes) => scopes
             .iter()
             .map(|scope| scope.as_str().len() + 3 * ALLOCATION)
             .sum(),
@@ -47,19 +45,8 @@ pub(crate) fn of(record: &KeyRecord) -> u32 {
         .iter()
         .map(|(name, value)| member(name, value))
         .sum();
-    let all = size_of::<CachedRecord>()
-        + texts
-        + scopes
-        + resources
-        + networks
-        + quotas
-        + metadata
-        + SLOT;
-    u32::try_from(all).unwrap_or(u32::MAX)
+    texts + scopes + resources + networks + quotas + metadata
 }
-
-/// A slot, its place in the map (up to twice as large as necessary, and the id), and in its segment.
-const SLOT: usize = size_of::<Slot>() + ALLOCATION + 96;
 
 /// Returns the size of a member of an object. Nodes of the map hold eleven members, and are half full at worst.
 fn member(name: &str, value: &Value) -> usize {

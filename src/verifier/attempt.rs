@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use super::Requirement;
+use super::requirement::Requirement;
 use crate::key::{Environment, PresentedKey, TenantId};
 
 /// One request to be decided: its credential, the route's requirement, the client address and the named resources.

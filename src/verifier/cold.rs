@@ -1,22 +1,194 @@
-//! The cold path: reads the store, and proves the secret against the stored digest.
+//! The cold path: reads the store, proves the secret against the stored digest, and replaces an outdated digest.
+//!
+//! # Replacing digests
+//! A verdict does not depend on the new digest. If the replacement takes a slow hash, or the store does not commit it
+//! at once, a task on tokio's runtime continues it, and the request is decided.
 
-use super::{
-    Admitted, Attempt, Core, Denial, DenialReason, Verdict, admitted, decide, record_usage,
-};
-use crate::cache::compiled::WallClockReading;
-use crate::cache::reads::SlotGuard;
-use crate::cache::slot::{Proof, Slot, Snapshot};
-use crate::cache::tag::Tag;
-use crate::credential::Credential;
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use zeroize::Zeroizing;
+
+use super::attempt::Attempt;
+use super::checks::{CheckInput, Verdict, decide, record_usage};
+use super::denial::{Denial, DenialReason};
+use super::grant::Admitted;
+use crate::cache::{Cache, Proof, RequestEpochs, SlotGuard, Snapshot, Tag, within};
+use crate::clock::WallClockReading;
+use crate::credential::{Credential, Credentials};
 use crate::hashing::{Possession, Purpose};
-use crate::key::{Digest, Environment, KeyRecord};
-use crate::sync::{Planted, planted};
+use crate::key::{Digest, Environment, KeyId, KeyRecord};
+use crate::random::RandomSource;
+use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
 
 /// Number of attempts at a verdict; each may find that its snapshot has become old.
 const TRIES: u32 = 4;
 
 /// Seconds until the next attempt at a digest that was not improved.
 const REHASH_PAUSE: u32 = 60;
+
+/// Maximum number of keys with a digest being replaced at the same time.
+///
+/// It bounds the tasks that wait for a store that takes no writes; the digests of further keys are replaced later. The
+/// number of concurrent slow hashes is bounded by the free permits.
+const MAX_REHASHES: usize = 64;
+
+/// Decides on requests that the cache cannot decide on, and replaces outdated digests.
+pub(super) struct Prover {
+    cache: Arc<Cache>,
+    credentials: Arc<Credentials>,
+    random: Arc<dyn RandomSource>,
+    rehashing: Arc<Rehashing>,
+}
+
+impl Prover {
+    pub(super) fn new(
+        cache: Arc<Cache>,
+        credentials: Arc<Credentials>,
+        random: Arc<dyn RandomSource>,
+    ) -> Self {
+        Self {
+            cache,
+            credentials,
+            random,
+            rehashing: Arc::default(),
+        }
+    }
+
+    /// Decides on a request with this tag, by a read of the store if it takes one.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        credential: &Credential<'_>,
+        attempt: &Attempt<'_>,
+        tag: Tag,
+    ) -> Result<Admitted, Denial> {
+        let request = ColdRequest {
+            prover: self,
+            credential,
+            attempt,
+            tag,
+            guard: self.cache.reads.guard_slot(credential.id, Some(tag)),
+        };
+        let decided = request.decide().await;
+        decided.map_err(|reason| Denial::of_key(credential.id, reason))
+    }
+
+    /// Returns the numbers of digests that were replaced, and that were not.
+    pub(super) fn rehashes(&self) -> (u64, u64) {
+        let Rehashing {
+            replaced, failed, ..
+        } = &*self.rehashing;
+        (
+            replaced.load(Ordering::Relaxed),
+            failed.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Replaces an outdated digest.
+    ///
+    /// `None`: the request need not wait for it, or no better digest could be computed now. `Some(Some(_))`: the new
+    /// digest. `Some(None)`: the old one was not replaced.
+    ///
+    /// Without a runtime no task can continue the work, and the request waits.
+    async fn rehash(
+        self: &Arc<Self>,
+        secret: &[u8],
+        record: &KeyRecord,
+        tag: Tag,
+    ) -> Option<Option<Digest>> {
+        // `None` if another request is replacing it.
+        let turn = Arc::new(self.rehashing.begin(record.id())?);
+        let prover = Arc::clone(self);
+        let environment = record.environment().clone();
+        let (secret, record) = (Zeroizing::new(secret.to_vec()), record.clone());
+        let replacing = Arc::clone(&turn);
+        let mut replaced =
+            Box::pin(async move { prover.replace_digest(&secret, &record, replacing).await });
+        let at_once = poll_fn(|context| Poll::Ready(replaced.as_mut().poll(context))).await;
+        if let Poll::Ready(replaced) = at_once {
+            return replaced;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return replaced.await;
+        };
+        let prover = Arc::clone(self);
+        runtime.spawn(async move {
+            if let Some(Some(to)) = replaced.await {
+                prover.prove_again(&to, &environment, tag, turn.key).await;
+            }
+            // Another request begins no sooner.
+            drop(turn);
+        });
+        None
+    }
+
+    /// Computes a better digest and commits it. `None`: no digest was computed, since there is no better one or no
+    /// permit is free.
+    async fn replace_digest(
+        &self,
+        secret: &[u8],
+        record: &KeyRecord,
+        turn: Arc<Turn>,
+    ) -> Option<Option<Digest>> {
+        let better = self.credentials.improve(record, secret, turn).await;
+        let replaced = match better {
+            Ok(Some(to)) => {
+                let commit = within(
+                    self.cache.slots.lease.patience(),
+                    self.commit_digest(record, &to),
+                );
+                (commit.await == Some(true)).then_some(to)
+            }
+            Ok(None) => return None,
+            Err(_) => None,
+        };
+        self.rehashing.count(replaced.is_some());
+        Some(replaced)
+    }
+
+    /// Commits the new digest, and returns whether it replaced the old one.
+    async fn commit_digest(&self, record: &KeyRecord, to: &Digest) -> bool {
+        let change = Change::Rehash {
+            id: record.id(),
+            from: record.digest().clone(),
+            to: to.clone(),
+        };
+        let set = ChangeSet::one(ChangeId::generate(&*self.random), change);
+        let committed = self.cache.store.commit(&set).await;
+        committed.is_ok_and(|committed| committed.outcomes == [Outcome::Rehashed])
+    }
+
+    /// Reads the key again, so that no request has to prove its secret against the new digest.
+    async fn prove_again(&self, to: &Digest, environment: &Environment, tag: Tag, key: KeyId) {
+        self.cache.slots.forget(key);
+        let guard = self.cache.reads.guard_slot(key, Some(tag));
+        // After an error the next request reads the key.
+        let Ok(snapshot) = self.cache.reads.fetch(&guard, true).await else {
+            return;
+        };
+        let record = snapshot.compiled.record();
+        if record.digest() == to && record.environment() == environment {
+            let proof = Proof {
+                tag,
+                rehash_at: None,
+            };
+            self.cache.slots.admit(key, &snapshot, Some(proof));
+        }
+    }
+}
+
+/// A request on the cold path.
+struct ColdRequest<'a> {
+    prover: &'a Arc<Prover>,
+    credential: &'a Credential<'a>,
+    attempt: &'a Attempt<'a>,
+    tag: Tag,
+    guard: SlotGuard<'a>,
+}
 
 /// The digest that the secret has been proven against.
 struct Proven {
@@ -25,44 +197,28 @@ struct Proven {
     outdated: bool,
 }
 
-impl Core {
-    pub(super) async fn cold(
-        &self,
-        credential: &Credential<'_>,
-        attempt: &Attempt<'_>,
-    ) -> Result<Admitted, Denial> {
-        let tag = self.tag(credential);
-        let guard = self.guard_slot(credential.id, Some(tag));
-        let decided = self.decide_cold(&guard, tag, credential, attempt).await;
-        decided.map_err(|reason| Denial::of_key(credential.id, reason))
-    }
-
-    async fn decide_cold(
-        &self,
-        guard: &SlotGuard<'_>,
-        tag: Tag,
-        credential: &Credential<'_>,
-        attempt: &Attempt<'_>,
-    ) -> Result<Admitted, DenialReason> {
+impl ColdRequest<'_> {
+    async fn decide(&self) -> Result<Admitted, DenialReason> {
+        let cache = &self.prover.cache;
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
         // The latest epoch at the end of the last hash.
-        let mut hashed = guard.since;
+        let mut hashed = self.guard.since;
         for tries in 0..TRIES {
-            let snapshot = self.fetch(guard, tries > 0).await?;
+            let snapshot = cache.reads.fetch(&self.guard, tries > 0).await?;
             let outdated = match &proven {
                 Some(proven) if proven.is_of(snapshot.compiled.record()) => proven.outdated,
                 _ => {
-                    let before = self.slots.find(
-                        credential.id,
+                    let before = cache.slots.find(
+                        self.credential.id,
                         || (),
-                        |(), slot| slot.proof_of(&snapshot, tag),
+                        |(), slot| slot.proof_of(&snapshot, self.tag),
                     );
                     let outdated = match before.flatten() {
                         Some(proof) => proof.rehash_at.is_some(),
                         None => {
-                            let outdated = self.prove(credential, &snapshot).await?;
-                            hashed = self.slots.epochs.latest();
+                            let outdated = self.prove(&snapshot).await?;
+                            hashed = cache.slots.epochs.latest();
                             outdated
                         }
                     };
@@ -75,19 +231,22 @@ impl Core {
                     outdated
                 }
             };
-            let now = self.slots.now().map_err(DenialReason::Clock)?;
+            let now = cache.slots.now().map_err(DenialReason::Clock)?;
             let seconds = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX);
             let proof = Proof {
-                tag,
+                tag: self.tag,
                 rehash_at: outdated.then(|| seconds.saturating_add(REHASH_PAUSE)),
             };
             // Before the digest is improved, so that other requests with the key need not wait for that.
-            self.slots.admit(credential.id, &snapshot, Some(proof));
-            if outdated && may_rehash && self.would_admit(credential, attempt, &snapshot)? {
+            cache
+                .slots
+                .admit(self.credential.id, &snapshot, Some(proof));
+            if outdated && may_rehash && self.would_admit(&snapshot)? {
                 may_rehash = false;
                 let record = snapshot.compiled.record();
-                if let Some(better) = self.rehash(credential.secret, record, tag).await {
-                    hashed = self.slots.epochs.latest();
+                let rehashed = self.prover.rehash(self.credential.secret, record, self.tag);
+                if let Some(better) = rehashed.await {
+                    hashed = cache.slots.epochs.latest();
                     // The key may have changed meanwhile. If the next read shows the new digest, the secret is proven.
                     if let Some(better) = better {
                         let environment = snapshot.compiled.record().environment().clone();
@@ -96,14 +255,14 @@ impl Core {
                             environment,
                             outdated: false,
                         });
-                        self.slots.forget(credential.id);
+                        cache.slots.forget(self.credential.id);
                     }
                     continue;
                 }
             }
-            match self.decide_on(credential, attempt, &snapshot, guard.since, hashed)? {
+            match self.decide_on(&snapshot, hashed)? {
                 Some(Verdict::Admitted(cached, is_counted)) => {
-                    return Ok(admitted(cached, is_counted, attempt));
+                    return Ok(Admitted::new(cached, is_counted, self.attempt));
                 }
                 Some(Verdict::Denied(reason)) => return Err(reason),
                 None => {}
@@ -112,52 +271,19 @@ impl Core {
         Err(DenialReason::StaleCache)
     }
 
-    /// Returns whether a snapshot may decide on a request that came in the epoch `since`, and for which a hash was last
-    /// computed in the epoch `hashed`.
-    ///
-    /// A read that began after the request came shows the key as the store had it during the request. It decides even
-    /// if commits overtake it: a key under constant change would otherwise be undecidable. A change that returned
-    /// before the request came was committed before that read began, so the read shows it.
-    ///
-    /// If a hash was computed since the read, commits may have overtaken it for as long as the hash took, and the key
-    /// is read once more. An older read decides only if the lease covers it, too.
-    pub(crate) fn may_decide(
-        &self,
-        slot: &Slot,
-        snapshot: &Snapshot,
-        since: u64,
-        hashed: u64,
-        now: u64,
-    ) -> bool {
-        let age = now.checked_sub(snapshot.stamp.began);
-        let is_own = snapshot.stamp.epoch > since
-            && age.is_some_and(|age| u128::from(age) < self.patience.as_nanos());
-        let is_covered = self.slots.lease.covers(snapshot.stamp, now)
-            && !slot.is_pending()
-            && !self.slots.epochs.is_pending(snapshot.compiled.record());
-        let is_admitted =
-            || slot.admits_snapshot(snapshot) && self.slots.epochs.admits(snapshot.stamp.epoch);
-        is_own && (snapshot.stamp.epoch > hashed || is_admitted())
-            || is_covered && is_admitted()
-            || planted(Planted::JoinWithoutFence)
-    }
-
     /// Decides on a snapshot; `None` if the snapshot has become old.
-    fn decide_on(
-        &self,
-        credential: &Credential<'_>,
-        attempt: &Attempt<'_>,
-        snapshot: &Snapshot,
-        since: u64,
-        hashed: u64,
-    ) -> Result<Option<Verdict>, DenialReason> {
-        self.slots.with(credential.id, |slot| {
-            let now = self.slots.now().map_err(DenialReason::Clock)?;
-            if !self.may_decide(slot, snapshot, since, hashed, now) {
+    fn decide_on(&self, snapshot: &Snapshot, hashed: u64) -> Result<Option<Verdict>, DenialReason> {
+        let slots = &self.prover.cache.slots;
+        let request = RequestEpochs {
+            came: self.guard.since,
+            hashed,
+        };
+        slots.with(self.credential.id, |slot| {
+            let now = slots.now().map_err(DenialReason::Clock)?;
+            if !slots.may_decide(slot, snapshot, Some(request), now) {
                 return Ok(None);
             }
-            let wall = WallClockReading::read(&*self.parts.clock)?;
-            let input = self.check_input(credential, attempt, wall);
+            let input = self.check_input()?;
             let verdict = decide(&snapshot.compiled, &input, slot.in_flight);
             record_usage(slot, &input, &verdict);
             Ok(Some(verdict))
@@ -165,35 +291,33 @@ impl Core {
     }
 
     /// Returns whether the request would be admitted if no other were in flight.
-    fn would_admit(
-        &self,
-        credential: &Credential<'_>,
-        attempt: &Attempt<'_>,
-        snapshot: &Snapshot,
-    ) -> Result<bool, DenialReason> {
-        let wall = WallClockReading::read(&*self.parts.clock)?;
-        let input = self.check_input(credential, attempt, wall);
-        Ok(snapshot.compiled.judge(&input).is_ok())
+    fn would_admit(&self, snapshot: &Snapshot) -> Result<bool, DenialReason> {
+        Ok(self.check_input()?.judge(&snapshot.compiled).is_ok())
+    }
+
+    fn check_input(&self) -> Result<CheckInput<'_>, DenialReason> {
+        let cache = &*self.prover.cache;
+        Ok(CheckInput {
+            cache,
+            credential: self.credential,
+            attempt: self.attempt,
+            wall: WallClockReading::read(&*cache.clock).map_err(DenialReason::Clock)?,
+        })
     }
 
     /// Proves that the secret is the key's, and returns whether its digest ranks lower than today's choice.
-    async fn prove(
-        &self,
-        credential: &Credential<'_>,
-        snapshot: &Snapshot,
-    ) -> Result<bool, DenialReason> {
-        let record = snapshot.compiled.record();
-        let credentials = &self.parts.credentials;
-        let verdict = credentials.verify(record, credential, Purpose::Request);
+    async fn prove(&self, snapshot: &Snapshot) -> Result<bool, DenialReason> {
+        let (record, slots) = (snapshot.compiled.record(), &self.prover.cache.slots);
+        let credentials = &self.prover.credentials;
+        let verdict = credentials.verify(record, self.credential, Purpose::Request);
         match verdict.await.map_err(DenialReason::Hashing)? {
             Possession::Proven { outdated } => {
-                self.slots
-                    .find(credential.id, || (), |(), slot| slot.was_proven());
+                slots.find(self.credential.id, || (), |(), slot| slot.was_proven());
                 Ok(outdated)
             }
             Possession::Refuted => {
                 // The next wrong secret for this key then costs no read.
-                self.slots.admit(credential.id, snapshot, None);
+                slots.admit(self.credential.id, snapshot, None);
                 Err(DenialReason::WrongSecret)
             }
         }
@@ -203,5 +327,121 @@ impl Core {
 impl Proven {
     fn is_of(&self, record: &KeyRecord) -> bool {
         self.digest == *record.digest() && self.environment == *record.environment()
+    }
+}
+
+/// The keys with a digest being replaced. One request at a time replaces a key's digest: many at once would each
+/// compute the same slow hash.
+#[derive(Debug, Default)]
+struct Rehashing {
+    keys: Mutex<HashSet<KeyId>>,
+    replaced: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Rehashing {
+    /// Takes the turn to replace this key's digest; `None` if another request has it, or if too many keys' digests are
+    /// being replaced.
+    fn begin(self: &Arc<Self>, key: KeyId) -> Option<Turn> {
+        let is_first = {
+            let mut keys = self.keys();
+            keys.len() < MAX_REHASHES && keys.insert(key)
+        };
+        // Created only if this request has the turn: dropping a turn ends it, whichever request holds it.
+        is_first.then(|| Turn {
+            of: Arc::clone(self),
+            key,
+        })
+    }
+
+    fn count(&self, is_replaced: bool) {
+        let counter = if is_replaced {
+            &self.replaced
+        } else {
+            &self.failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashSet<KeyId>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The turn to replace one key's digest, given back when all its holders have dropped it. The work holds it as well as
+/// the request: if the request goes away, the work continues, and no other request begins it again.
+struct Turn {
+    of: Arc<Rehashing>,
+    key: KeyId,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.of.keys().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cache::Match;
+    use crate::key::{Access, Digest, Environment};
+    use crate::testkit::keyward_with_key;
+
+    /// Another request, or an operator, may replace the digest again before the task reads it.
+    #[tokio::test]
+    async fn only_the_digest_it_made_is_proven() {
+        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let shared = &keyward.verifier().shared;
+        let prover = &shared.prover;
+        let (digest, environment) = (key.record().digest(), key.record().environment());
+        let other = Digest::new("$keyward-sha256$another").unwrap();
+        let elsewhere = Environment::new("live").unwrap();
+        for (to, environment, is_proven) in [
+            (&other, environment, false),
+            (digest, &elsewhere, false),
+            (digest, environment, true),
+        ] {
+            let tag = shared.tagger.tag(b"what was sent");
+            prover.prove_again(to, environment, tag, key.id()).await;
+            let found =
+                prover
+                    .cache
+                    .slots
+                    .find(key.id(), || (), |(), slot| slot.compare(tag, true));
+            let is_found = matches!(found, Some(Match::Proven));
+            assert_eq!(is_found, is_proven, "{to:?} {environment:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn secrets_are_wiped_when_the_task_ends() {
+        use tokio::runtime;
+
+        use crate::hashing::{Hashing, Pepper};
+        use crate::store::MemoryStore;
+        use crate::testkit::{self, Call, Fault, FaultyStore};
+        use crate::wiping::leaves_no_trace;
+
+        leaves_no_trace(|secret| {
+            let runtime = runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_time().build().unwrap();
+            runtime.block_on(async {
+                let (_, key) = keyward_with_key(Access::Full).await;
+                let store = FaultyStore::over(MemoryStore::new());
+                let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
+                let peppered = testkit::builder(store.clone(), []);
+                let peppered = peppered.hashing(Hashing::recommended().pepper(pepper));
+                let peppered = peppered.open().await.unwrap();
+                // The commit takes for ever, so the task goes on with it.
+                let _ = store.on(Call::Commit, 0..u64::MAX, Fault::Hang);
+                let shared = &peppered.verifier().shared;
+                let secret = secret.as_bytes();
+                let tag = shared.tagger.tag(secret);
+                let replaced = shared.prover.rehash(secret, key.record(), tag);
+                assert!(replaced.await.is_none());
+            });
+            runtime
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::cache::ReadError;
 use crate::clock::{ClockError, rfc3339};
 use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
@@ -57,6 +58,15 @@ impl DenialClass {
 impl Denial {
     pub(crate) fn unreadable(reason: DenialReason) -> Self {
         Self { reason, key: None }
+    }
+
+    /// Denies a request with a credential that cannot be read.
+    pub(super) fn malformed(error: KeyTextError) -> Self {
+        Self::unreadable(match error {
+            KeyTextError::Absent => DenialReason::NoCredential,
+            KeyTextError::Ambiguous => DenialReason::SeveralCredentials,
+            error => DenialReason::Malformed(error),
+        })
     }
 
     pub(crate) fn of_key(key: KeyId, reason: DenialReason) -> Self {
@@ -216,6 +226,18 @@ pub enum DenialReason {
     /// The clock is earlier than the key's issue, and cannot show whether the key has expired.
     #[error("the clock is earlier than the instant at which the key was issued")]
     ClockBehind,
+}
+
+impl From<ReadError> for DenialReason {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unknown => Self::UnknownKey,
+            ReadError::Store(error) => Self::Store(error),
+            ReadError::Unreadable(error) => Self::Unreadable(error),
+            ReadError::Clock(error) => Self::Clock(error),
+            ReadError::Stale => Self::StaleCache,
+        }
+    }
 }
 
 impl DenialReason {

@@ -1,12 +1,13 @@
 //! The explanation of a decision, check by check.
 
 use std::fmt;
-use std::sync::Weak;
 
-use super::{Attempt, Core, Denial, DenialReason, malformed};
-use crate::cache::compiled::{CachedRecord, Check, CompiledRecord, WallClockReading};
-use crate::cache::reads::record_of;
-use crate::clock::rfc3339;
+use super::attempt::Attempt;
+use super::checks::{Check, CheckInput};
+use super::denial::{Denial, DenialReason};
+use crate::cache::Cache;
+use crate::clock::{WallClockReading, rfc3339};
+use crate::credential::Credentials;
 use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
 
@@ -61,6 +62,101 @@ impl Explanation {
     #[must_use]
     pub fn denial(&self) -> Option<&Denial> {
         self.denial.as_ref()
+    }
+
+    /// Explains the decision on a request.
+    pub(super) async fn of(
+        cache: &Cache,
+        credentials: &Credentials,
+        attempt: &Attempt<'_>,
+    ) -> Self {
+        let mut explained = Self {
+            key: None,
+            steps: Vec::new(),
+            denial: None,
+        };
+        let compiler = &cache.reads.compiler;
+        let credential = match credentials.read(attempt.presented, &compiler.format) {
+            Ok(credential) => credential,
+            Err(error) => {
+                let denial = Denial::malformed(error);
+                explained.steps.push(Step {
+                    check: "credential",
+                    outcome: StepOutcome::Failed(denial.reason().to_string()),
+                });
+                explained.denial = Some(denial);
+                return explained.unreached(&AFTER);
+            }
+        };
+        explained.key = Some(credential.id);
+        let written = match (credential.legacy, credential.environment) {
+            (Some(name), _) => format!("of the legacy format {name}"),
+            (None, Some(environment)) => format!("of this format, for {environment}"),
+            (None, None) => "an id and a secret".to_owned(),
+        };
+        explained.passed("credential", written);
+        let record = match cache.reads.read_record(credential.id).await {
+            Ok(record) => record,
+            Err(error) => {
+                explained.failed("key", error.into());
+                return explained.unreached(AFTER.get(1..).unwrap_or_default());
+            }
+        };
+        explained.passed(
+            "key",
+            format!(
+                "{} of {}, revision {}",
+                record.display_prefix(),
+                record.tenant(),
+                record.revision()
+            ),
+        );
+        let proof = credentials.verify(&record, &credential, Purpose::Trial);
+        let secret = match proof.await {
+            Ok(Possession::Proven { .. }) => Ok(()),
+            Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
+            Err(error) => Err(DenialReason::Hashing(error)),
+        };
+        if let Err(reason) = secret {
+            explained.failed("secret", reason);
+            return explained.unreached(AFTER.get(2..).unwrap_or_default());
+        }
+        explained.passed("secret", "it is the key's");
+        let wall = match WallClockReading::read(&*cache.clock) {
+            Ok(wall) => wall,
+            Err(error) => {
+                // Without a clock no later check runs.
+                let mut explained = explained.unreached(AFTER.get(2..5).unwrap_or_default());
+                explained.failed("status", DenialReason::Clock(error));
+                return explained.unreached(AFTER.get(6..).unwrap_or_default());
+            }
+        };
+        let compiled = compiler.compile(record);
+        let input = CheckInput {
+            cache,
+            credential: &credential,
+            attempt,
+            wall,
+        };
+        for check in Check::ALL {
+            let (name, by) = shown(check, compiled.record(), attempt);
+            match input.check(check, &compiled) {
+                Ok(()) => explained.passed(name, by),
+                Err(reason) => explained.failed(name, reason),
+            }
+        }
+        let in_flight = cache
+            .slots
+            .find(credential.id, || (), |(), slot| slot.in_flight);
+        let in_flight = in_flight.unwrap_or_default();
+        match compiled.concurrency {
+            None => explained.passed("in flight", "not bounded"),
+            Some(limit) if in_flight >= limit.get() => {
+                explained.failed("in flight", DenialReason::TooManyInFlight);
+            }
+            Some(limit) => explained.passed("in flight", format!("{in_flight} of {limit}")),
+        }
+        explained
     }
 
     fn passed(&mut self, check: &'static str, by: impl Into<String>) {
@@ -122,109 +218,6 @@ const AFTER: [&str; 10] = [
     "resources",
     "in flight",
 ];
-
-impl Core {
-    pub(super) async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
-        let mut told = Explanation {
-            key: None,
-            steps: Vec::new(),
-            denial: None,
-        };
-        let (format, credentials) = (&self.parts.format, &self.parts.credentials);
-        let credential = match credentials.read(attempt.presented, format) {
-            Ok(credential) => credential,
-            Err(error) => {
-                let denial = malformed(error);
-                told.steps.push(Step {
-                    check: "credential",
-                    outcome: StepOutcome::Failed(denial.reason().to_string()),
-                });
-                told.denial = Some(denial);
-                return told.unreached(&AFTER);
-            }
-        };
-        told.key = Some(credential.id);
-        let written = match (credential.legacy, credential.environment) {
-            (Some(name), _) => format!("of the legacy format {name}"),
-            (None, Some(environment)) => format!("of this format, for {environment}"),
-            (None, None) => "an id and a secret".to_owned(),
-        };
-        told.passed("credential", written);
-        let record = match self.stored(credential.id).await {
-            Ok(record) => record,
-            Err(reason) => {
-                told.failed("key", reason);
-                return told.unreached(AFTER.get(1..).unwrap_or_default());
-            }
-        };
-        told.passed(
-            "key",
-            format!(
-                "{} of {}, revision {}",
-                record.display_prefix(),
-                record.tenant(),
-                record.revision()
-            ),
-        );
-        let proof = credentials.verify(&record, &credential, Purpose::Trial);
-        let secret = match proof.await {
-            Ok(Possession::Proven { .. }) => Ok(()),
-            Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
-            Err(error) => Err(DenialReason::Hashing(error)),
-        };
-        if let Err(reason) = secret {
-            told.failed("secret", reason);
-            return told.unreached(AFTER.get(2..).unwrap_or_default());
-        }
-        told.passed("secret", "it is the key's");
-        let wall = match WallClockReading::read(&*self.parts.clock) {
-            Ok(wall) => wall,
-            Err(reason) => {
-                // Without a clock no later check runs.
-                let mut told = told.unreached(AFTER.get(2..5).unwrap_or_default());
-                told.failed("status", reason);
-                return told.unreached(AFTER.get(6..).unwrap_or_default());
-            }
-        };
-        let input = self.check_input(&credential, attempt, wall);
-        let cached = CachedRecord {
-            bytes: 0,
-            record,
-            home: Weak::clone(&self.me),
-        };
-        let compiled = CompiledRecord::new(cached.into(), &self.parts);
-        for check in Check::ALL {
-            let (name, by) = shown(check, compiled.record(), attempt);
-            match compiled.check(check, &input) {
-                Ok(()) => told.passed(name, by),
-                Err(reason) => told.failed(name, reason),
-            }
-        }
-        let in_flight = self
-            .slots
-            .find(credential.id, || (), |(), slot| slot.in_flight);
-        let in_flight = in_flight.unwrap_or_default();
-        match compiled.concurrency {
-            None => told.passed("in flight", "not bounded"),
-            Some(limit) if in_flight >= limit.get() => {
-                told.failed("in flight", DenialReason::TooManyInFlight);
-            }
-            Some(limit) => told.passed("in flight", format!("{in_flight} of {limit}")),
-        }
-        told
-    }
-
-    async fn stored(&self, id: KeyId) -> Result<KeyRecord, DenialReason> {
-        let stored = self
-            .parts
-            .store
-            .read(id)
-            .await
-            .map_err(DenialReason::Store)?;
-        let stored = stored.ok_or(DenialReason::UnknownKey)?;
-        record_of(id, stored).map_err(DenialReason::Unreadable)
-    }
-}
 
 /// Returns the name of a check, and the value that it compares.
 fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static str, String) {

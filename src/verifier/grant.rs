@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Permit;
-use crate::cache::compiled::CachedRecord;
+use super::attempt::Attempt;
+use crate::cache::CachedRecord;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 
 /// An admitted request: its grant, and its permit.
@@ -16,7 +16,15 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    pub(super) fn new(grant: Grant, permit: Permit) -> Self {
+    /// Admits the request; `is_counted` says whether it took a place in the key's slot.
+    #[inline(always)]
+    pub(super) fn new(cached: Arc<CachedRecord>, is_counted: bool, attempt: &Attempt<'_>) -> Self {
+        let permit = Permit(is_counted.then(|| Arc::clone(&cached)));
+        let duties = Duties::new(attempt.requirement.handler_checks());
+        let grant = Grant {
+            cached,
+            duties: duties.map(Arc::new),
+        };
         Self { grant, permit }
     }
 
@@ -45,20 +53,13 @@ pub struct Grant {
 }
 
 impl Grant {
-    pub(super) fn new(cached: Arc<CachedRecord>, duties: Option<Duties>) -> Self {
-        Self {
-            cached,
-            duties: duties.map(Arc::new),
-        }
-    }
-
     pub(super) fn cached(&self) -> &Arc<CachedRecord> {
         &self.cached
     }
 
-    /// Returns the same grant with these further checks to do.
-    pub(super) fn owing(&self, more: Option<Duties>) -> Self {
-        let duties = match more {
+    /// Returns the same grant with the further checks that the handler promised for this attempt.
+    pub(super) fn owing(&self, attempt: &Attempt<'_>) -> Self {
+        let duties = match Duties::new(attempt.requirement.handler_checks()) {
             Some(mut more) => {
                 more.before.clone_from(&self.duties);
                 Some(Arc::new(more))
@@ -221,9 +222,42 @@ impl Only<'_> {
 #[error("the API key does not permit this")]
 pub struct ResourceDenied;
 
+/// A place among the requests of a key that may be in flight at once, on this node.
+///
+/// Dropping the permit gives the place back: keep it until the response has been sent.
+#[must_use = "dropping the permit gives its place back"]
+pub struct Permit(Option<Arc<CachedRecord>>);
+
+#[cfg(any(feature = "actix", feature = "tower"))]
+impl Permit {
+    /// Returns whether dropping the permit gives a place back.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(cached) = self.0.take() {
+            if let Some(home) = cached.home.upgrade() {
+                home.give_back(cached.record.id());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_counted = self.0.is_some();
+        f.debug_struct("Permit")
+            .field("is_counted", &is_counted)
+            .finish()
+    }
+}
+
 /// The checks that a handler promised. Shared by the clones of a grant.
 #[derive(Debug)]
-pub(super) struct Duties {
+struct Duties {
     kinds: Vec<(Box<str>, AtomicBool)>,
     /// The checks promised to an outer guard.
     before: Option<Arc<Self>>,
@@ -231,7 +265,7 @@ pub(super) struct Duties {
 
 impl Duties {
     /// Creates the duties; `None` if the handler promised no check.
-    pub(super) fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
+    fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut kinds = kinds.map(|kind| (kind.into(), AtomicBool::new(false)));
         let first = kinds.next()?;
         Some(Self {

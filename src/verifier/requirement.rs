@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Attempt, DenialReason};
-use crate::key::{Resource, Resources, Rule, Scope, ScopeCatalog, ScopeRule};
+use crate::cache::CatalogId;
+use crate::key::{Resource, Rule, Scope, ScopeCatalog, ScopeRule};
 
 /// A route's requirement: access, and the way to settle each kind of resource that keys may be restricted in.
 ///
@@ -21,7 +21,7 @@ pub struct Requirement {
     access: Needed,
     /// In the order of the calls. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
-    compiled: CompiledRule,
+    indexed: IndexedRule,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,26 +31,22 @@ enum Needed {
     Scopes(ScopeRule),
 }
 
-/// The rule over the indices of a catalog, compiled at its first use.
+/// The rule over the indices of a catalog, translated at its first use.
 #[derive(Debug, Clone, Default)]
-struct CompiledRule(OnceLock<(CatalogId, Rule<Option<usize>>)>);
+struct IndexedRule(OnceLock<(CatalogId, Rule<Option<usize>>)>);
 
-/// The compiled rule is no part of a requirement's identity.
-impl PartialEq for CompiledRule {
+/// The translated rule is no part of a requirement's identity.
+impl PartialEq for IndexedRule {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for CompiledRule {}
-
-/// Distinguishes catalogs in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CatalogId(pub(super) u64);
+impl Eq for IndexedRule {}
 
 /// The way in which a route settles a kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settled {
+pub(super) enum Settled {
     Named,
     Filter,
     Handler,
@@ -79,11 +75,11 @@ impl Requirement {
         Self {
             access,
             settled: Vec::new(),
-            compiled: CompiledRule::default(),
+            indexed: IndexedRule::default(),
         }
     }
 
-    /// Requires that the request names resources of this kind ([`Attempt::resource`]), and that the key is permitted
+    /// Requires that the request [names](super::Attempt::resource) resources of this kind, and that the key is permitted
     /// each.
     ///
     /// A request that names no resource of the kind is refused, whatever the key: the route was not bound to its
@@ -138,18 +134,18 @@ impl Requirement {
             Needed::FullAccess => return false,
             Needed::Scopes(rule) => rule,
         };
-        let compile = || rule.map(|scope| catalog.index_of(scope));
+        let translate = || rule.map(|scope| catalog.index_of(scope));
         let mut holds = |index: &Option<usize>| index.is_some_and(&reaches);
-        match self.compiled.0.get_or_init(|| (id, compile())) {
-            (known, compiled) if *known == id => compiled.is_met(&mut holds),
+        match self.indexed.0.get_or_init(|| (id, translate())) {
+            (known, indexed) if *known == id => indexed.is_met(&mut holds),
             // One requirement is used with several verifiers.
-            _ => compile().is_met(&mut holds),
+            _ => translate().is_met(&mut holds),
         }
     }
 
-    /// Returns whether the requirement settles any kind of resource.
-    pub(crate) fn settles_any(&self) -> bool {
-        !self.settled.is_empty()
+    /// Returns the kinds of resource that the requirement settles, each with the way.
+    pub(super) fn settled(&self) -> &[(Arc<str>, Settled)] {
+        &self.settled
     }
 
     /// Returns the kinds that the handler promised to check.
@@ -158,39 +154,6 @@ impl Requirement {
             .iter()
             .filter(|(_, settled)| *settled == Settled::Handler)
             .map(|(kind, _)| &**kind)
-    }
-
-    pub(crate) fn check_resources(
-        &self,
-        resources: &Resources,
-        attempt: &Attempt<'_>,
-    ) -> Result<(), DenialReason> {
-        for first in resources.first_of_each_kind() {
-            let mut settled = self.settled.iter();
-            if !settled.any(|(settled, _)| **settled == *first.kind()) {
-                let kind = first.shared_kind();
-                return Err(DenialReason::ResourceUnsettled { kind });
-            }
-        }
-        if attempt.names_too_many() {
-            return Err(DenialReason::TooManyResources);
-        }
-        for (kind, settled) in &self.settled {
-            let mut named = attempt.named_resources().map(|(named, _)| named);
-            if *settled == Settled::Named && !named.any(|named| named == &**kind) {
-                let kind = Arc::clone(kind);
-                return Err(DenialReason::ResourceUnbound { kind });
-            }
-        }
-        // Each named resource must be permitted, whatever settles its kind.
-        for (kind, value) in attempt.named_resources() {
-            if !resources.permit(kind, value) {
-                let of_kind = resources.values(kind).first();
-                let kind = of_kind.map_or_else(|| kind.into(), Resource::shared_kind);
-                return Err(DenialReason::ResourceRefused { kind });
-            }
-        }
-        Ok(())
     }
 
     /// Returns a scope that the requirement names and that is not declared: no key can have it.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::cache::CacheStats;
 use crate::hashing::Hasher;
 
 /// Counters of a [`Verifier`](super::Verifier) since it started.
@@ -40,25 +41,15 @@ pub struct VerifierStats {
 }
 
 #[derive(Debug)]
-pub(crate) struct Counters {
+pub(super) struct Counters {
     /// Counters that every request writes, separate for each thread: a shared counter would slow all threads down.
     often: Box<[Stripe]>,
-    store_reads: AtomicU64,
-    rehashed: AtomicU64,
-    rehashes_failed: AtomicU64,
-    feed_polls: AtomicU64,
-    feed_poll_failures: AtomicU64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         Self {
             often: (0..=OWN_STRIPES).map(|_| Stripe::default()).collect(),
-            store_reads: AtomicU64::default(),
-            rehashed: AtomicU64::default(),
-            rehashes_failed: AtomicU64::default(),
-            feed_polls: AtomicU64::default(),
-            feed_poll_failures: AtomicU64::default(),
         }
     }
 }
@@ -89,12 +80,12 @@ fn stripe() -> usize {
 }
 
 impl Counters {
-    pub(crate) fn malformed(&self) {
+    pub(super) fn malformed(&self) {
         self.count(|stripe| &stripe.malformed);
     }
 
     #[inline]
-    pub(crate) fn cache_hit(&self) {
+    pub(super) fn cache_hit(&self) {
         self.count(|stripe| &stripe.cache_hits);
     }
 
@@ -112,32 +103,11 @@ impl Counters {
         }
     }
 
-    pub(crate) fn store_read(&self) {
-        self.store_reads.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn feed_polled(&self) {
-        self.feed_polls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn feed_poll_failed(&self) {
-        self.feed_poll_failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn rehashed(&self, replaced: bool) {
-        let counter = if replaced {
-            &self.rehashed
-        } else {
-            &self.rehashes_failed
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn read(
+    pub(super) fn read(
         &self,
         hasher: &Hasher,
-        feed_is_current: bool,
-        (resident_keys, resident_bytes): (usize, u64),
+        cache: &CacheStats,
+        (rehashed, rehashes_failed): (u64, u64),
     ) -> VerifierStats {
         let (fast_hashes, slow_hashes) = hasher.hashes();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -146,16 +116,16 @@ impl Counters {
         VerifierStats {
             malformed: often(|stripe| &stripe.malformed),
             cache_hits: often(|stripe| &stripe.cache_hits),
-            store_reads: read(&self.store_reads),
+            store_reads: cache.store_reads,
             fast_hashes,
             slow_hashes,
-            rehashed: read(&self.rehashed),
-            rehashes_failed: read(&self.rehashes_failed),
-            feed_polls: read(&self.feed_polls),
-            feed_poll_failures: read(&self.feed_poll_failures),
-            feed_is_current,
-            resident_keys: u64::try_from(resident_keys).unwrap_or(u64::MAX),
-            resident_bytes,
+            rehashed,
+            rehashes_failed,
+            feed_polls: cache.feed_polls,
+            feed_poll_failures: cache.feed_poll_failures,
+            feed_is_current: cache.feed_is_current,
+            resident_keys: u64::try_from(cache.resident_keys).unwrap_or(u64::MAX),
+            resident_bytes: cache.resident_bytes,
         }
     }
 }

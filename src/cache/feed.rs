@@ -4,12 +4,15 @@
 //! been applied, and the store has no more. While rounds complete, cached reads stay valid without another read;
 //! without rounds, the verifier reads keys again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::fenced_store::FencedStore;
 use super::reads::within;
+use super::slots::Slots;
+use crate::clock::ClockError;
 use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
-use crate::sync::{Planted, planted};
-use crate::verifier::Core;
+use crate::sync::{AtomicU64, Ordering, Planted, planted};
 
 /// How much longer than the requested wait a store may take for an answer before the verifier polls again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -20,7 +23,26 @@ const BREATH: Duration = Duration::from_millis(5);
 /// The wait after a failed round.
 const PAUSE: Duration = Duration::from_millis(200);
 
-impl Core {
+/// The store's change feed, as this node follows it.
+pub(super) struct Feed {
+    slots: Arc<Slots>,
+    store: Arc<FencedStore>,
+    /// Polls that were applied since the start.
+    pub(super) polls: AtomicU64,
+    /// Polls that failed.
+    pub(super) failures: AtomicU64,
+}
+
+impl Feed {
+    pub(super) fn new(slots: Arc<Slots>, store: Arc<FencedStore>) -> Self {
+        Self {
+            slots,
+            store,
+            polls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
     /// Follows the feed for as long as the future is polled.
     pub(crate) async fn follow(&self) {
         let lease = Duration::from_nanos(self.slots.lease.bound());
@@ -40,7 +62,7 @@ impl Core {
                     tokio::time::sleep(BREATH.min(most)).await;
                 }
                 Err(_) => {
-                    self.counters.feed_poll_failed();
+                    self.failures.fetch_add(1, Ordering::Relaxed);
                     wait = Duration::ZERO;
                     tokio::time::sleep(PAUSE.min(most)).await;
                 }
@@ -55,11 +77,7 @@ impl Core {
         wait: Duration,
     ) -> Result<bool, StoreError> {
         let began = self.slots.now();
-        let page = within(
-            wait + GRACE,
-            self.parts.store.changes(cursor.as_ref(), wait),
-        )
-        .await;
+        let page = within(wait + GRACE, self.store.changes(cursor.as_ref(), wait)).await;
         let page =
             page.unwrap_or_else(|| Err(StoreError::Unavailable("no answer in time".into())))?;
         let began = if planted(Planted::StampAfterAnswer) {
@@ -94,11 +112,11 @@ impl Core {
         Ok(has_more)
     }
 
-    fn complete(&self, began: Result<u64, crate::clock::ClockError>) {
+    fn complete(&self, began: Result<u64, ClockError>) {
         // A round with an unknown start vouches for no read.
         if let Ok(began) = began {
             self.slots.lease.complete_round(began);
-            self.counters.feed_polled();
+            self.polls.fetch_add(1, Ordering::Relaxed);
         }
     }
 

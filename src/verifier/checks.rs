@@ -1,0 +1,295 @@
+//! The checks that follow the proof of a secret, and the verdict on a request.
+
+use std::sync::Arc;
+
+use super::attempt::Attempt;
+use super::denial::{DenialClass, DenialReason};
+use super::requirement::Settled;
+use crate::cache::{Cache, CachedRecord, CompiledRecord, Compiler, Reach, Slot, Standing};
+use crate::clock::{WallClockReading, from_unix_micros};
+use crate::credential::Credential;
+use crate::key::{Environment, KeyRecord, Resource, Resources};
+
+/// The input of a key's checks: one request, and the time.
+pub(super) struct CheckInput<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) credential: &'a Credential<'a>,
+    pub(super) attempt: &'a Attempt<'a>,
+    pub(super) wall: WallClockReading<'a>,
+}
+
+/// The verdict on a request: admitted, and whether it counts among the key's requests in flight; or denied.
+pub(super) enum Verdict {
+    Admitted(Arc<CachedRecord>, bool),
+    Denied(DenialReason),
+}
+
+/// Decides on a request that has proven the key's secret.
+#[inline(always)]
+pub(super) fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> Verdict {
+    let limit = compiled.concurrency;
+    match input.judge(compiled) {
+        Ok(()) if limit.is_some_and(|limit| in_flight >= limit.get()) => {
+            Verdict::Denied(DenialReason::TooManyInFlight)
+        }
+        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.cached), limit.is_some()),
+        Err(reason) => Verdict::Denied(reason),
+    }
+}
+
+/// Counts an admitted request in flight, and records the use of the key. The caller holds the slot's lock.
+#[inline(always)]
+pub(super) fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
+    match verdict {
+        Verdict::Admitted(_, is_counted) => {
+            slot.in_flight += u32::from(*is_counted);
+            slot.granted = slot.granted.saturating_add(1);
+        }
+        // An undecidable request did not use the key.
+        Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => return,
+        Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
+    }
+    slot.last_used = input.wall.coarse();
+    slot.is_referenced = true;
+}
+
+/// A check that follows the proof of the secret, in the order of the variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    Environment,
+    Format,
+    Tenant,
+    Status,
+    Network,
+    Access,
+    Resources,
+}
+
+impl Check {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Environment,
+        Self::Format,
+        Self::Tenant,
+        Self::Status,
+        Self::Network,
+        Self::Access,
+        Self::Resources,
+    ];
+}
+
+impl CheckInput<'_> {
+    /// Runs all checks, in order.
+    #[inline]
+    pub(super) fn judge(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
+        // In the order of `Check::ALL`. A loop would cost a dispatch for each check.
+        self.check(Check::Environment, compiled)?;
+        self.check(Check::Format, compiled)?;
+        self.check(Check::Tenant, compiled)?;
+        self.check(Check::Status, compiled)?;
+        self.check(Check::Network, compiled)?;
+        self.check(Check::Access, compiled)?;
+        self.check(Check::Resources, compiled)
+    }
+
+    #[inline(always)]
+    pub(super) fn check(
+        &self,
+        check: Check,
+        compiled: &CompiledRecord,
+    ) -> Result<(), DenialReason> {
+        match check {
+            Check::Environment => self.check_environment(compiled),
+            Check::Format => self.check_format(compiled),
+            Check::Tenant => check_tenant(compiled, self.attempt),
+            Check::Status => self.check_status(compiled),
+            Check::Network => self.check_network(compiled),
+            Check::Access => check_access(compiled, &self.cache.reads.compiler, self.attempt),
+            Check::Resources => check_resources(compiled, self.attempt),
+        }
+    }
+
+    #[inline]
+    fn check_environment(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
+        // Compares with the format's environments: the record's own is behind one more pointer.
+        let mut accepted = self.cache.reads.compiler.format.environments();
+        let environment = accepted.nth(compiled.environment.into());
+        let named = [self.credential.environment, self.attempt.environment];
+        let mut named = named.into_iter().flatten();
+        // The environment in a key's text is mostly this very object.
+        let is_same = |a: &Environment, b: &Environment| std::ptr::eq(a, b) || a == b;
+        let is_as_named = |environment| named.all(|named| is_same(named, environment));
+        if compiled.standing != Standing::OtherEnvironment && environment.is_some_and(is_as_named) {
+            return Ok(());
+        }
+        Err(DenialReason::OtherEnvironment)
+    }
+
+    /// Checks that the key is presented in its one form: the text that its client was given.
+    #[inline]
+    fn check_format(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
+        let presented = self.credential.legacy;
+        let is_as_given = if compiled.is_ours {
+            presented.is_none()
+        } else {
+            let (record, format) = (compiled.record(), &self.cache.reads.compiler.format);
+            record.prefix() == format.prefix() && record.legacy_format() == presented
+        };
+        if is_as_given {
+            Ok(())
+        } else {
+            Err(DenialReason::OtherFormat)
+        }
+    }
+
+    #[inline]
+    fn check_status(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
+        if compiled.standing == Standing::Ended {
+            return Err(why_ended(compiled.record()));
+        }
+        let wall = &self.wall;
+        let is_over = compiled.is_over(wall, &self.cache.passed);
+        if is_over.map_err(DenialReason::Clock)? {
+            return Err(why_over(compiled, wall));
+        }
+        if compiled.standing == Standing::Suspended {
+            return Err(DenialReason::Suspended);
+        }
+        let has_reached = |instant| wall.has_reached(instant).map_err(DenialReason::Clock);
+        if compiled.starts != i64::MIN && !has_reached(compiled.starts)? {
+            return Err(DenialReason::NotYetValid);
+        }
+        if compiled.sane_from != i64::MIN && !has_reached(compiled.sane_from)? {
+            return Err(DenialReason::ClockBehind);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_network(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
+        let client = self.attempt.client;
+        if !compiled.has_networks || compiled.record().networks().permit(client) {
+            return Ok(());
+        }
+        Err(match client {
+            Some(_) => DenialReason::OutsideNetworks,
+            None => DenialReason::AddressUnknown,
+        })
+    }
+}
+
+/// Checks an admitted key against another attempt: the environment and the tenant that it addresses, access and
+/// resources.
+pub(super) fn check_again(
+    compiled: &CompiledRecord,
+    compiler: &Compiler,
+    attempt: &Attempt<'_>,
+) -> Result<(), DenialReason> {
+    let addressed = attempt.environment;
+    if addressed.is_some_and(|addressed| addressed != compiled.record().environment()) {
+        return Err(DenialReason::OtherEnvironment);
+    }
+    check_tenant(compiled, attempt)?;
+    check_access(compiled, compiler, attempt)?;
+    check_resources(compiled, attempt)
+}
+
+#[inline]
+fn check_tenant(compiled: &CompiledRecord, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+    match attempt.tenant {
+        Some(tenant) if tenant != compiled.record().tenant() => Err(DenialReason::OtherTenant),
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+fn check_access(
+    compiled: &CompiledRecord,
+    compiler: &Compiler,
+    attempt: &Attempt<'_>,
+) -> Result<(), DenialReason> {
+    let requirement = attempt.requirement;
+    let has_access = match &compiled.reach {
+        Reach::Full => true,
+        Reach::Few(bits) => requirement.is_met(compiler.catalog_id, &compiler.catalog, |index| {
+            index < 64 && bits & (1 << index) != 0
+        }),
+        Reach::Many(bits) => requirement.is_met(compiler.catalog_id, &compiler.catalog, |index| {
+            bits.contains(index)
+        }),
+    };
+    if has_access {
+        return Ok(());
+    }
+    Err(match requirement.undeclared(&compiler.catalog) {
+        Some(scope) => DenialReason::UndeclaredScope(scope.clone()),
+        None => DenialReason::MissingAccess,
+    })
+}
+
+#[inline]
+fn check_resources(compiled: &CompiledRecord, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+    // Most routes settle no kind of resource, and most requests name none.
+    let settles_none = attempt.requirement.settled().is_empty();
+    if !compiled.is_restricted && settles_none && !attempt.names_too_many() {
+        return Ok(());
+    }
+    check_each_resource(compiled.record().resources(), attempt)
+}
+
+fn check_each_resource(resources: &Resources, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
+    let settled = attempt.requirement.settled();
+    for first in resources.first_of_each_kind() {
+        if !settled.iter().any(|(kind, _)| **kind == *first.kind()) {
+            let kind = first.shared_kind();
+            return Err(DenialReason::ResourceUnsettled { kind });
+        }
+    }
+    if attempt.names_too_many() {
+        return Err(DenialReason::TooManyResources);
+    }
+    for (kind, way) in settled {
+        let mut named = attempt.named_resources().map(|(named, _)| named);
+        if *way == Settled::Named && !named.any(|named| named == &**kind) {
+            let kind = Arc::clone(kind);
+            return Err(DenialReason::ResourceUnbound { kind });
+        }
+    }
+    // Each named resource must be permitted, whatever settles its kind.
+    for (kind, value) in attempt.named_resources() {
+        if !resources.permit(kind, value) {
+            let of_kind = resources.values(kind).first();
+            let kind = of_kind.map_or_else(|| kind.into(), Resource::shared_kind);
+            return Err(DenialReason::ResourceRefused { kind });
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn why_ended(record: &KeyRecord) -> DenialReason {
+    match record.revocation() {
+        Some(revocation) => DenialReason::Revoked {
+            at: revocation.at,
+            reason: revocation.reason.clone(),
+        },
+        None => DenialReason::CutOff,
+    }
+}
+
+/// Returns which of the key's ends has come.
+///
+/// An end that was seen to pass has come, whatever the clock says now. The coarse reading is enough, as only the
+/// operator's reason depends on it.
+#[cold]
+fn why_over(compiled: &CompiledRecord, wall: &WallClockReading<'_>) -> DenialReason {
+    let record = compiled.record();
+    // Most keys were never rotated, and then the reading need not be converted to a date.
+    let is_superseded = record.rotation().is_some()
+        && from_unix_micros(wall.coarse().max(compiled.ends))
+            .is_some_and(|now| record.is_superseded(now));
+    if is_superseded {
+        DenialReason::Superseded
+    } else {
+        DenialReason::Expired
+    }
+}

@@ -21,7 +21,7 @@
 //!             .service(
 //!                 keys.resource("/v1/editions/{id}")
 //!                     .get(Requirement::scope(READ).checked_by_handler("project"), edition)
-//!                     .post(Requirement::scope(WRITE).bind("project", lookup(path("id"), project_of)), submit),
+//!                     .post(Requirement::scope(WRITE).bind("project", lookup(path("id"), |_, id| project_of(id))), submit),
 //!             );
 //!     }
 //! }
@@ -95,6 +95,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{
@@ -107,7 +108,7 @@ pub use self::resource::KeyResource;
 use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};
 use crate::http::{Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, at_once};
-pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Unguarded};
+pub use crate::http::{Belongs, Caller, Permitted, ResponseBody};
 use crate::manager::{ManageError, Revealed};
 use crate::verifier::{Grant, ResourceDenied};
 
@@ -290,11 +291,11 @@ impl Visitor<'_> for ParameterNameVisitor {
 }
 
 impl FromRequest for Caller {
-    type Error = Unguarded;
-    type Future = Ready<Result<Self, Unguarded>>;
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.admitted().map(Self).ok_or(Unguarded))
+        ready(request.admitted().map(Self).ok_or_else(unguarded))
     }
 }
 
@@ -309,18 +310,18 @@ where
         let grant = request.admitted();
         let loading = grant.map(|grant| (grant, T::from_request(request, payload)));
         Box::pin(async move {
-            let (grant, loading) = loading.ok_or(Unguarded)?;
+            let (grant, loading) = loading.ok_or_else(unguarded)?;
             let loaded = loading.await.map_err(Into::into)?;
             Ok(Self::new(loaded, &grant)?)
         })
     }
 }
 
-impl ResponseError for Unguarded {
-    fn error_response(&self) -> HttpResponse {
-        // The caller need not know why.
-        HttpResponse::InternalServerError().finish()
-    }
+/// Creates the error of a handler that takes a [`Caller`] although no guard admitted the request.
+fn unguarded() -> Error {
+    // The caller need not know why.
+    let response = HttpResponse::InternalServerError().finish();
+    InternalError::from_response("the route is not guarded", response).into()
 }
 
 /// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
@@ -330,10 +331,7 @@ impl ResponseError for ResourceDenied {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::Forbidden()
-            .insert_header(("content-type", "application/problem+json"))
-            .insert_header(("cache-control", "no-store"))
-            .body(crate::http::forbidden())
+        answer(crate::http::forbidden(), BoxBody::new)
     }
 }
 

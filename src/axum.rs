@@ -20,7 +20,7 @@
 //!             "/v1/editions/{id}",
 //!             keys.get(Requirement::scope(READ).checked_by_handler("project"), edition)
 //!                 .merge(keys.post(
-//!                     Requirement::scope(WRITE).bind("project", lookup(path("id"), project_of)),
+//!                     Requirement::scope(WRITE).bind("project", lookup(path("id"), |_, id| project_of(id))),
 //!                     submit,
 //!                 )),
 //!         )
@@ -82,7 +82,7 @@ use http::request::Parts;
 
 use self::guarded::Guarded;
 use crate::http::{Answer, Guard, Source, at_once};
-pub use crate::http::{Belongs, Caller, Permitted, Unguarded};
+pub use crate::http::{Belongs, Caller, Permitted};
 use crate::manager::{ManageError, Revealed};
 use crate::tower::{KeyLayer, answer};
 use crate::verifier::{Grant, ResourceDenied};
@@ -210,12 +210,15 @@ pub fn path(parameter: &str) -> Source<Parts> {
     })
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Unguarded;
+/// The answer of a handler that takes a [`Caller`] although no guard admitted the request. The caller need not know why.
+const UNGUARDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Unguarded> {
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         let grant = parts.extensions.get::<Grant>();
-        grant.cloned().map(Self).ok_or(Unguarded)
+        grant.cloned().map(Self).ok_or(UNGUARDED)
     }
 }
 
@@ -236,28 +239,17 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let grant = parts.extensions.get::<Grant>().cloned();
-        let grant = grant.ok_or_else(|| Unguarded.into_response())?;
+        let grant = grant.ok_or_else(|| UNGUARDED.into_response())?;
         let loading = T::from_request_parts(parts, state).await;
         let loaded = loading.map_err(IntoResponse::into_response)?;
         Self::new(loaded, &grant).map_err(IntoResponse::into_response)
     }
 }
 
-impl IntoResponse for Unguarded {
-    fn into_response(self) -> Response {
-        // The caller need not know why.
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    }
-}
-
 /// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
 impl IntoResponse for ResourceDenied {
     fn into_response(self) -> Response {
-        let headers = [
-            (http::header::CONTENT_TYPE, "application/problem+json"),
-            (http::header::CACHE_CONTROL, "no-store"),
-        ];
-        (StatusCode::FORBIDDEN, headers, crate::http::forbidden()).into_response()
+        answer(crate::http::forbidden(), Body::from)
     }
 }
 

@@ -26,7 +26,7 @@
 //!
 //! let head = Head { headers: &headers[1..], ..head }; // no key at all
 //! let rejection = edge.admit(&head, Attempt::of(&need)).await.expect_err("no key came");
-//! assert_eq!(rejection.answer().status, 401);
+//! assert_eq!(rejection.answer.status, 401);
 //! # Ok(())
 //! # }
 //! ```
@@ -71,11 +71,13 @@ mod response_body;
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::caller::{Belongs, Caller, Permitted, Unguarded};
+pub use self::caller::{Belongs, Caller, Permitted};
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::caller::{at_once, forbidden};
 pub use self::client::{Origin, Proxies};
 pub use self::edge::Edge;
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::guard::{BoxError, Guard, Source, lookup, lookup_for};
+pub use self::guard::{Guard, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::{LimitHeaders, QuotaState};
@@ -88,8 +90,6 @@ pub use self::response_body::{BodyCut, ResponseBody};
 pub(crate) use self::{
     admission::{Admission, Answering},
     gate::{Decided, Decision, Gate, Incoming},
-    guard::Values,
+    guard::{BoxError, Values},
     response_body::BodyMonitor,
 };
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::{answer::forbidden, caller::at_once};

@@ -51,7 +51,7 @@ where
             let admission = match prepared {
                 Ok(admission) => admission,
                 Err(rejection) => {
-                    let response = answer(rejection.into_answer(), BoxBody::new);
+                    let response = answer(rejection.answer, BoxBody::new);
                     return Ok(request.into_response(response));
                 }
             };

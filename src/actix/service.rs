@@ -98,7 +98,7 @@ where
         self.project().answering.poll_response(
             context,
             |(request, rejection)| {
-                let response = answer(rejection.into_answer(), ResponseBody::answer);
+                let response = answer(rejection.answer, ResponseBody::answer);
                 Ok(request.into_response(response))
             },
             |served, after| match served {

@@ -104,7 +104,7 @@ impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         self.project().answering.poll_response(
             context,
-            |rejection| answer(rejection.into_answer(), Body::from),
+            |rejection| answer(rejection.answer, Body::from),
             |mut response, after| {
                 match after.map(|after| monitor(after, &mut response)) {
                     None | Some(Ok(None)) => {}

@@ -50,11 +50,11 @@ impl Admission {
     ) -> Result<Option<BodyMonitor>, Answer> {
         if let Some(grant) = &self.grant {
             edge.review(grant, status)
-                .map_err(|rejection| rejection.into_answer())?;
+                .map_err(|rejection| rejection.answer)?;
         }
         if announced > edge.adapters.max_response_bytes {
             let rejection = edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref());
-            return Err(rejection.into_answer());
+            return Err(rejection.answer);
         }
         if self.is_outermost {
             add_headers();

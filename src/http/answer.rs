@@ -45,19 +45,9 @@ pub struct Problem {
     pub detail: &'static str,
 }
 
-/// Returns the body of a 403, for handlers that refuse by themselves.
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) fn forbidden() -> Vec<u8> {
-    let (code, detail) = FORBIDDEN;
-    let problem = Problem {
-        status: 403,
-        code,
-        detail,
-    };
-    problem.to_json()
-}
-
-const FORBIDDEN: (&str, &str) = ("insufficient_access", "The API key does not permit this.");
+/// The code and the detail of a 403.
+pub(super) const FORBIDDEN: (&str, &str) =
+    ("insufficient_access", "The API key does not permit this.");
 
 /// Writes problems in the format that the host application's callers expect.
 pub trait Renderer: fmt::Debug + Send + Sync + 'static {

@@ -1,9 +1,10 @@
-//! Extractors for handlers, shared by all frameworks that have an adapter.
+//! What handlers get and answer, in all frameworks that have extractors.
 
 use std::ops::Deref;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use super::answer::{Answer, FORBIDDEN, Problem, ProblemJson, Renderer as _};
 use crate::verifier::{Grant, ResourceDenied};
 
 /// The grant of the key that the request was admitted with.
@@ -20,11 +21,6 @@ impl Deref for Caller {
         &self.0
     }
 }
-
-/// The error for a handler that takes a [`Caller`] although no guard admitted the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the route is not guarded")]
-pub struct Unguarded;
 
 /// An object that belongs to a resource that keys may be restricted to, as an edition belongs to its project.
 #[diagnostic::on_unimplemented(
@@ -54,6 +50,23 @@ impl<T: Belongs> Permitted<T> {
         grant.permits(T::KIND, loaded.resource())?;
         Ok(Self(loaded))
     }
+}
+
+/// Returns the answer of handlers that refuse by themselves.
+pub(crate) fn forbidden() -> Answer {
+    let (code, detail) = FORBIDDEN;
+    let problem = Problem {
+        status: 403,
+        code,
+        detail,
+    };
+    let mut answer = Answer {
+        status: 403,
+        headers: vec![("cache-control", "no-store".to_owned())],
+        body: Vec::new(),
+    };
+    ProblemJson.render(&problem, &mut answer);
+    answer
 }
 
 /// Polls an extractor once. `None` if it has to wait.

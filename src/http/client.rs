@@ -13,7 +13,7 @@ use crate::key::Network;
 /// Maximum length of a header that is believed, over all its lines, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
 
-/// The trusted proxies in front of the application. By default no proxy is trusted.
+/// The trusted proxies in front of the application. By default no proxy is trusted: the client is the peer.
 ///
 /// ```
 /// use keyward::http::{Connection, Proxies};
@@ -70,12 +70,6 @@ struct Hop {
 }
 
 impl Proxies {
-    /// Trusts no header: the client is the peer.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
-    }
-
     /// Trusts these proxies, which write `Forwarded` (RFC 7239).
     #[must_use]
     pub fn forwarded(trusted: impl IntoIterator<Item = Network>) -> Self {

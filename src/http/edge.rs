@@ -67,7 +67,7 @@ impl Edge {
         Self {
             verifier: keyward.verifier().clone(),
             forms: Vec::new(),
-            proxies: Proxies::none(),
+            proxies: Proxies::default(),
             rejecting: Rejecting {
                 realm: "api".into(),
                 renderer: Arc::new(ProblemJson),

@@ -211,7 +211,7 @@ impl<R: Incoming> Gate<R> {
     {
         let granted = match granted {
             Ok(granted) => Some(granted),
-            Err(rejection) if rejection.is_report_only() => None,
+            Err(rejection) if rejection.is_report_only => None,
             Err(rejection) => return Err(rejection),
         };
         if self.edge.adapters.max_request_bytes < u64::MAX {
@@ -236,7 +236,7 @@ impl<R: Incoming> Gate<R> {
         }
         let reason = RejectionReason::RequestTooLarge;
         let rejection = self.edge.reject_request(head, reason, grant);
-        if rejection.is_report_only() {
+        if rejection.is_report_only {
             Ok(())
         } else {
             Err(rejection)

@@ -9,7 +9,7 @@ use super::reason::RejectionReason;
 use crate::verifier::{Attempt, Grant, Requirement};
 
 /// The error of a look-up or a body.
-pub type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A requirement, and where requests of this type name the resources that it needs. A [`Requirement`] alone is one.
 ///
@@ -211,37 +211,12 @@ impl<R> Source<R> {
 /// processed further. `None` means that the object does not exist: the answer is 404, for any key. If the look-up
 /// fails, the answer is 503. If the key has ended when the look-up returns, the request is refused.
 ///
-/// If several tenants have objects of one kind, use [`lookup_for`] and return `None` for another tenant's objects.
-/// Otherwise a restricted key could find out from 403 and 404 which objects exist.
+/// `look` also gets the grant. If several tenants have objects of one kind, return `None` for another tenant's
+/// objects: otherwise a restricted key could find out from 403 and 404 which objects exist.
 ///
 /// ```
 /// use keyward::http::{Guard, lookup};
 /// use keyward::verifier::Requirement;
-///
-/// async fn project_of(edition: String) -> Result<Option<String>, std::io::Error> {
-///     Ok((edition == "e-1").then(|| "p-17".to_owned())) // from the database
-/// }
-///
-/// struct Request { path: String }
-///
-/// let edition = |request: &Request| request.path.strip_prefix("/editions/").map(str::to_owned);
-/// let guard: Guard<Request> = Requirement::any_key().bind("project", lookup(edition, project_of));
-/// # let _ = guard;
-/// ```
-pub fn lookup<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
-where
-    F: Fn(String) -> Looking + Send + Sync + 'static,
-    Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
-    E: Into<BoxError>,
-{
-    lookup_for(named, move |_, name| look(name))
-}
-
-/// Looks up as [`lookup`] does, for the holder of this grant. `look` must return `None` for another tenant's objects.
-///
-/// ```
-/// use keyward::http::{Guard, lookup_for};
-/// use keyward::verifier::{Grant, Requirement};
 ///
 /// async fn project_of(tenant: String, edition: String) -> Result<Option<String>, std::io::Error> {
 ///     Ok((tenant == "acme-inc" && edition == "e-1").then(|| "p-17".to_owned())) // from the database
@@ -250,11 +225,11 @@ where
 /// struct Request { path: String }
 ///
 /// let edition = |request: &Request| request.path.strip_prefix("/editions/").map(str::to_owned);
-/// let of_tenant = |grant: &Grant, edition| project_of(grant.tenant().to_string(), edition);
-/// let guard: Guard<Request> = Requirement::any_key().bind("project", lookup_for(edition, of_tenant));
+/// let project = lookup(edition, |grant, edition| project_of(grant.tenant().to_string(), edition));
+/// let guard: Guard<Request> = Requirement::any_key().bind("project", project);
 /// # let _ = guard;
 /// ```
-pub fn lookup_for<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
+pub fn lookup<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
 where
     F: Fn(&Grant, String) -> Looking + Send + Sync + 'static,
     Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
@@ -339,12 +314,12 @@ mod tests {
         let admitted = keyward.verifier().verify(&attempt).await.unwrap();
         let (grant, _permit) = admitted.into_parts();
         let named = |name: &String| Some(name.clone());
-        let first = lookup(named, async |name: String| {
+        let first = lookup(named, |_, name: String| async {
             Ok::<_, io::Error>((name == "known").then_some(name))
         });
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
-        let both: Source<String> = lookup(first, move |found: String| {
+        let both: Source<String> = lookup(first, move |_, found: String| {
             count.fetch_add(1, Ordering::SeqCst);
             async move { Ok::<_, io::Error>(Some(format!("of {found}"))) }
         });

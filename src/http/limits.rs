@@ -36,24 +36,6 @@ impl QuotaState {
             reset_after,
         }
     }
-
-    /// Returns the quota.
-    #[must_use]
-    pub fn quota(&self) -> &Quota {
-        &self.quota
-    }
-
-    /// Returns the number of requests left.
-    #[must_use]
-    pub fn remaining(&self) -> u32 {
-        self.remaining
-    }
-
-    /// Returns the time until the quota resets.
-    #[must_use]
-    pub fn reset_after(&self) -> Duration {
-        self.reset_after
-    }
 }
 
 /// The families of limit headers to render.
@@ -64,7 +46,7 @@ impl QuotaState {
 ///
 /// let quota = Quota::new("minute", NonZeroU32::new(60).ok_or("zero")?, Duration::from_secs(60))?;
 /// let state = QuotaState::new(quota, 50, Duration::from_secs(30));
-/// let headers = LimitHeaders::all().without_x_rate_limit();
+/// let headers = LimitHeaders::RateLimit;
 /// assert_eq!(headers.render(&[state], OffsetDateTime::UNIX_EPOCH), [
 ///     ("ratelimit-policy", r#""minute";q=60;w=60"#.to_owned()),
 ///     ("ratelimit", r#""minute";r=50;t=30"#.to_owned()),
@@ -72,55 +54,23 @@ impl QuotaState {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitHeaders {
-    x_rate_limit: bool,
-    rate_limit: bool,
+pub enum LimitHeaders {
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
+    XRateLimit,
+    /// `RateLimit` and `RateLimit-Policy`.
+    RateLimit,
+    /// Both families.
+    All,
 }
 
 impl LimitHeaders {
-    /// Both families.
-    #[must_use]
-    pub const fn all() -> Self {
-        Self {
-            x_rate_limit: true,
-            rate_limit: true,
-        }
-    }
-
-    /// Neither family: clients learn of a limit when they reach it.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self {
-            x_rate_limit: false,
-            rate_limit: false,
-        }
-    }
-
-    /// Leaves out `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
-    #[must_use]
-    pub const fn without_x_rate_limit(mut self) -> Self {
-        self.x_rate_limit = false;
-        self
-    }
-
-    /// Leaves out `RateLimit` and `RateLimit-Policy`.
-    #[must_use]
-    pub const fn without_rate_limit(mut self) -> Self {
-        self.rate_limit = false;
-        self
-    }
-
     /// Renders the headers, with names in lower case (RFC 9113 §8.2.1). Empty if there is no quota.
     ///
     /// `X-RateLimit-*` can describe only one quota: the one with the fewest requests left and, among equals, the one
     /// that resets last. Its reset is in seconds of Unix time, while `RateLimit` counts seconds from now. Both are
     /// rounded up, so that no client comes back too early.
     #[must_use]
-    pub fn render(
-        &self,
-        states: &[QuotaState],
-        now: OffsetDateTime,
-    ) -> Vec<(&'static str, String)> {
+    pub fn render(self, states: &[QuotaState], now: OffsetDateTime) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         let tightest = states
             .iter()
@@ -128,13 +78,13 @@ impl LimitHeaders {
         let Some(tightest) = tightest else {
             return headers;
         };
-        if self.x_rate_limit {
+        if self != Self::RateLimit {
             let reset = unix_seconds_up(now, tightest.reset_after);
             headers.push(("x-ratelimit-limit", tightest.quota.limit().to_string()));
             headers.push(("x-ratelimit-remaining", tightest.remaining.to_string()));
             headers.push(("x-ratelimit-reset", reset.to_string()));
         }
-        if self.rate_limit {
+        if self != Self::XRateLimit {
             headers.push(("ratelimit-policy", list(states, policy)));
             headers.push(("ratelimit", list(states, service_limit)));
         }
@@ -204,9 +154,7 @@ mod tests {
             state("tight", 200, 3, Duration::from_millis(7_500)),
             state("wide", 300, 4, Duration::from_secs(60)),
         ];
-        let headers = LimitHeaders::all()
-            .without_rate_limit()
-            .render(&states, EPOCH);
+        let headers = LimitHeaders::XRateLimit.render(&states, EPOCH);
         assert_eq!(
             headers,
             [
@@ -218,21 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn disabled_headers_are_not_sent() {
+    fn only_the_chosen_family_is_rendered() {
         let states = [state("q", 1, 1, Duration::ZERO)];
-        let all = LimitHeaders::all();
-        assert_eq!(all.render(&states, EPOCH).len(), 5);
-        assert!(all.render(&[], EPOCH).is_empty());
-        assert!(LimitHeaders::none().render(&states, EPOCH).is_empty());
-        let neither = all.without_rate_limit().without_x_rate_limit();
-        assert_eq!(neither, LimitHeaders::none());
+        let count = |headers: LimitHeaders| headers.render(&states, EPOCH).len();
+        assert_eq!(count(LimitHeaders::All), 5);
+        assert_eq!(count(LimitHeaders::XRateLimit), 3);
+        assert_eq!(count(LimitHeaders::RateLimit), 2);
+        assert!(LimitHeaders::All.render(&[], EPOCH).is_empty());
     }
 
     #[test]
     fn resets_are_never_too_early() {
         let reset = |now_nanos: i64, after| {
             let now = EPOCH + time::Duration::nanoseconds(now_nanos);
-            let headers = LimitHeaders::all().render(&[state("q", 1, 0, after)], now);
+            let headers = LimitHeaders::All.render(&[state("q", 1, 0, after)], now);
             value(&headers, "x-ratelimit-reset")
         };
         assert_eq!(reset(0, Duration::ZERO), "0");
@@ -246,6 +193,6 @@ mod tests {
 
     #[test]
     fn remaining_never_exceeds_the_limit() {
-        assert_eq!(state("q", 5, 6, Duration::ZERO).remaining(), 5);
+        assert_eq!(state("q", 5, 6, Duration::ZERO).remaining, 5);
     }
 }

@@ -13,37 +13,15 @@ use crate::verifier::{Grant, Requirement};
 
 /// A rejected request: the answer to send, and the reason for the operator.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Rejection {
-    answer: Answer,
-    reason: RejectionReason,
-    is_report_only: bool,
-}
-
-impl Rejection {
-    /// Returns the answer to send.
-    #[must_use]
-    pub fn answer(&self) -> &Answer {
-        &self.answer
-    }
-
-    /// Consumes the rejection and returns the answer to send.
-    #[must_use]
-    pub fn into_answer(self) -> Answer {
-        self.answer
-    }
-
-    /// Returns the reason, for the operator and never for the caller.
-    #[must_use]
-    pub fn reason(&self) -> &RejectionReason {
-        &self.reason
-    }
-
+    /// The answer to send.
+    pub answer: Answer,
+    /// The reason, for the operator and never for the caller.
+    pub reason: RejectionReason,
     /// Whether the adapter lets the request through anyway, without a grant: see
     /// [`Edge::report_only`](super::Edge::report_only).
-    #[must_use]
-    pub fn is_report_only(&self) -> bool {
-        self.is_report_only
-    }
+    pub is_report_only: bool,
 }
 
 /// A rejection, as reported to an [observer](super::Edge::observe).
@@ -201,7 +179,7 @@ mod tests {
             .map(|(denial, about)| {
                 let why = denial.reason().to_string();
                 let rejection = edge.reject(forms, RejectionReason::Denied(denial), about);
-                (why, rejection.into_answer())
+                (why, rejection.answer)
             })
             .collect()
     }

@@ -97,10 +97,10 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let admission = match edge.admit(&head, attempt).await {
             Ok(admission) => admission,
             // What is only reported goes on as it came.
-            Err(rejection) if rejection.is_report_only() => {
+            Err(rejection) if rejection.is_report_only => {
                 return Ok(self.inner.get_response(request).await);
             }
-            Err(rejection) => return Ok(answered(rejection.into_answer())),
+            Err(rejection) => return Ok(answered(rejection.answer)),
         };
 
         // 3. The handler gets the grant and no credential.
@@ -117,7 +117,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
         // 4. A handler that forgot what it promised answers nothing.
         if let Err(rejection) = edge.review(&grant, response.status().as_u16()) {
-            return Ok(answered(rejection.into_answer()));
+            return Ok(answered(rejection.answer));
         }
 
         // 5. No cache hands the answer to somebody else.

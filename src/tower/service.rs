@@ -118,7 +118,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().answering.poll_response(
             context,
-            |rejection| Ok(answer(rejection.into_answer(), ResponseBody::answer)),
+            |rejection| Ok(answer(rejection.answer, ResponseBody::answer)),
             |served, after| {
                 let mut response = served?;
                 Ok(match after.map(|after| monitor(after, &mut response)) {

@@ -80,16 +80,12 @@ async fn refused_in_every_way(fixture: &Fixture) -> Vec<(&'static str, String)> 
 #[tokio::test]
 async fn there_are_two_constant_401s() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let without = fixture.ask(&[], None).await.unwrap_err().into_answer();
+    let without = fixture.ask(&[], None).await.unwrap_err().answer;
     let other = [
         ("authorization", b"Digest x".as_slice()),
         ("x-api-key", b"x"),
     ];
-    let other = fixture
-        .ask(&other, Some("a=b"))
-        .await
-        .unwrap_err()
-        .into_answer();
+    let other = fixture.ask(&other, Some("a=b")).await.unwrap_err().answer;
     assert_eq!(without, other);
 
     let mut refused = Vec::new();
@@ -99,7 +95,7 @@ async fn there_are_two_constant_401s() {
             let rejection = fixture
                 .ask(&[("authorization", value.as_bytes())], None)
                 .await;
-            let answer = rejection.unwrap_err().into_answer();
+            let answer = rejection.unwrap_err().answer;
             assert_eq!(answer.status, 401, "{why}");
             refused.push((why, answer));
         }
@@ -173,7 +169,7 @@ async fn a_403_names_the_missing_scope() {
     let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let need = Requirement::scope(scope!("write:editions").or(scope!("admin")));
     let rejection = fixture.ask_for(&need, &sent, None).await.unwrap_err();
-    assert_eq!(rejection.answer().status, 403);
+    assert_eq!(rejection.answer.status, 403);
     let asked = challenges(&values(&rejection, "www-authenticate"));
     assert_eq!(asked.len(), 1, "no other scheme has a word for it");
     assert_eq!(
@@ -192,7 +188,7 @@ async fn a_403_names_the_missing_scope() {
     let asked = challenges(&values(&rejection, "www-authenticate"));
     assert_eq!(parameter(&asked[0], "scope"), None);
     assert_eq!(
-        problem(rejection.answer()).detail.as_deref(),
+        problem(&rejection.answer).detail.as_deref(),
         Some("The API key does not permit this.")
     );
 }
@@ -214,7 +210,7 @@ async fn a_resource_not_permitted_is_a_403() {
         let attempt = Attempt::of(&need).resource("project", project);
         let rejection = fixture.edge.admit(&head, attempt).await.err();
         assert_eq!(
-            rejection.map(|rejection| rejection.answer().status),
+            rejection.map(|rejection| rejection.answer.status),
             status,
             "{project}"
         );
@@ -240,7 +236,7 @@ async fn excess_concurrency_is_a_429() {
         let ask = async || edge.admit(&head, Attempt::of(&need)).await;
         let (_, permit) = ask().await.unwrap().into_parts();
         let rejection = ask().await.unwrap_err();
-        assert_eq!(rejection.answer().status, 429);
+        assert_eq!(rejection.answer.status, 429);
         assert_eq!(values(&rejection, "retry-after"), ["1"]);
         assert_eq!(values(&rejection, "www-authenticate"), [""; 0]);
         drop(permit);
@@ -263,17 +259,17 @@ async fn an_undecidable_request_is_a_503() {
     };
     let need = Requirement::scope(READ);
     let rejection = edge.admit(&head, Attempt::of(&need)).await.unwrap_err();
-    assert_eq!(rejection.answer().status, 503);
+    assert_eq!(rejection.answer.status, 503);
     assert_eq!(values(&rejection, "retry-after"), ["5"]);
-    let detail = problem(rejection.answer()).detail;
+    let detail = problem(&rejection.answer).detail;
     assert_eq!(
         detail.as_deref(),
         Some("The API key cannot be checked now. Try again.")
     );
     assert!(
-        rejection.reason().to_string().contains("store"),
+        rejection.reason.to_string().contains("store"),
         "{}",
-        rejection.reason()
+        rejection.reason
     );
 }
 
@@ -344,10 +340,10 @@ async fn grpc_clients_get_grpc_statuses() {
             .into_iter()
             .collect();
         let rejection = fixture.ask_for(&need, &sent, None).await.unwrap_err();
-        assert_eq!(rejection.answer().status, 200);
+        assert_eq!(rejection.answer.status, 200);
         assert_eq!(values(&rejection, "grpc-status"), [code]);
         assert_eq!(values(&rejection, "content-type"), ["application/grpc"]);
-        assert!(rejection.answer().body.is_empty());
+        assert!(rejection.answer.body.is_empty());
     }
 }
 
@@ -364,7 +360,7 @@ impl Renderer for Plain {
 async fn a_host_may_answer_in_its_own_form() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).renderer(Plain)).await;
     let rejection = fixture.ask(&[], None).await.unwrap_err();
-    assert_eq!(rejection.answer().body, b"401 Unauthorized\n");
+    assert_eq!(rejection.answer.body, b"401 Unauthorized\n");
     assert_eq!(
         values(&rejection, "www-authenticate"),
         [r#"Bearer realm="api""#]

@@ -70,7 +70,7 @@ pub(crate) fn over_tls() -> Connection {
 
 /// The values of a header of an answer.
 pub(crate) fn values<'a>(rejection: &'a Rejection, name: &str) -> Vec<&'a str> {
-    let headers = rejection.answer().headers.iter();
+    let headers = rejection.answer.headers.iter();
     headers
         .filter(|(other, _)| *other == name)
         .map(|(_, value)| &**value)

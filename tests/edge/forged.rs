@@ -173,7 +173,7 @@ proptest! {
         headers in vec(forged_header(), 0..6),
     ) {
         let client = peer.map(|peer| peer.to_canonical());
-        for proxies in [Proxies::none(), forwarded(), x_forwarded()] {
+        for proxies in [Proxies::default(), forwarded(), x_forwarded()] {
             let origin = proxies.origin(Connection { peer, is_tls }, &headers[..]);
             prop_assert_eq!(origin, Origin { client, is_tls });
         }
@@ -186,7 +186,7 @@ proptest! {
         headers in vec(forged_header(), 0..6),
     ) {
         let (peer, client) = (Some(peer), Some(peer.to_canonical()));
-        for proxies in [Proxies::none(), Proxies::forwarded([]), Proxies::x_forwarded([])] {
+        for proxies in [Proxies::default(), Proxies::forwarded([]), Proxies::x_forwarded([])] {
             let origin = proxies.origin(Connection { peer, is_tls }, &headers[..]);
             prop_assert_eq!(origin, Origin { client, is_tls });
         }

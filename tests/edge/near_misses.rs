@@ -61,7 +61,7 @@ async fn only_the_operator_sees_a_near_miss() {
             .ask(&[(name, value.as_bytes())], None)
             .await
             .unwrap_err();
-        answers.push(rejection.into_answer());
+        answers.push(rejection.answer);
         let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
         assert_eq!(
             (&*reason, near_misses),

@@ -41,7 +41,7 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
         let sent = sent.map(|value| ("authorization", value.as_bytes()));
         let sent: Vec<_> = sent.into_iter().collect();
         let rejection = fixture.ask_for(need, &sent, None).await.unwrap_err();
-        answers.push(rejection.into_answer());
+        answers.push(rejection.answer);
     }
     let store =
         FaultyStore::over(MemoryStore::new()).on(Call::Get, 0..u64::MAX, Fault::Unavailable);
@@ -55,7 +55,7 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
         query: None,
     };
     let rejection = edge.admit(&head, Attempt::of(&read)).await.unwrap_err();
-    answers.push(rejection.into_answer());
+    answers.push(rejection.answer);
     answers
 }
 
@@ -178,7 +178,7 @@ async fn a_realm_cannot_break_out() {
 async fn a_401_always_has_a_challenge() {
     let fixture = Fixture::new(|edge| edge).await;
     let rejection = fixture.ask(&[], None).await.unwrap_err();
-    let headers = &rejection.answer().headers;
+    let headers = &rejection.answer.headers;
     assert!(
         headers.iter().any(|(name, _)| *name == "www-authenticate"),
         "RFC 9110 §15.5.2"

@@ -20,7 +20,7 @@ async fn reverified(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
     };
     match edge.reverify(&head, grant, Attempt::of(need)).await {
         Ok(_) => 200,
-        Err(rejection) => rejection.answer().status,
+        Err(rejection) => rejection.answer.status,
     }
 }
 
@@ -121,9 +121,9 @@ async fn tenant_and_environment_are_rechecked() {
             connection: over_tls(),
             query: None,
         };
-        let of_edge = |rejection: Box<Rejection>| match rejection.reason() {
+        let of_edge = |rejection: Box<Rejection>| match &rejection.reason {
             RejectionReason::Denied(denial) => {
-                (rejection.answer().status, denial.reason().to_string())
+                (rejection.answer.status, denial.reason().to_string())
             }
             other => panic!("{other:?}"),
         };
@@ -161,7 +161,7 @@ async fn edge_requirements_are_rechecked() {
         .await;
     let rejection = reverified.unwrap_err();
     assert!(matches!(
-        rejection.reason(),
+        rejection.reason,
         RejectionReason::InsecureTransport { .. }
     ));
     let other = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
@@ -286,21 +286,21 @@ async fn late_refusals_name_client_and_key() {
     let missing = "the key's access does not meet the requirement";
     let edge = &fixture.edge;
     let again = edge.check_requirement(&tls, &grant, Attempt::of(&all));
-    assert_eq!(again.unwrap_err().answer().status, 403);
+    assert_eq!(again.unwrap_err().answer.status, 403);
     assert_eq!(last(), of(missing));
     let waited = edge.reverify(&tls, &grant, Attempt::of(&all)).await;
-    assert_eq!(waited.unwrap_err().answer().status, 403);
+    assert_eq!(waited.unwrap_err().answer.status, 403);
     assert_eq!(last(), of(missing));
 
     // Whoever let it through took the key out of it: it came in clear no less.
     let need = Requirement::scope(READ);
     let rotate = format!("the key {id} came without TLS: rotate it");
     let again = edge.check_requirement(&clear, &grant, Attempt::of(&need));
-    assert_eq!(again.unwrap_err().answer().status, 403);
+    assert_eq!(again.unwrap_err().answer.status, 403);
     assert_eq!(last(), of(&rotate));
 
     let refused = edge.reject_request(&tls, RejectionReason::NotFound, Some(&grant));
-    assert_eq!(refused.answer().status, 404);
+    assert_eq!(refused.answer.status, 404);
     assert_eq!(last(), of("the requested resource does not exist"));
     let _ = edge.reject_request(&tls, RejectionReason::RequestTooLarge, None);
     let reason = "the request body exceeds its limit".to_owned();

@@ -20,7 +20,7 @@ async fn status(edge: &Edge, connection: Connection, headers: &[(&str, String)])
     let need = Requirement::scope(READ);
     match edge.admit(&head, Attempt::of(&need)).await {
         Ok(_) => 200,
-        Err(rejection) => rejection.answer().status,
+        Err(rejection) => rejection.answer.status,
     }
 }
 
@@ -65,7 +65,7 @@ async fn keys_sent_in_clear_are_reported() {
             .admit(&head, Attempt::of(&need))
             .await
             .unwrap_err();
-        let answer = rejection.into_answer();
+        let answer = rejection.answer;
         assert_eq!(answer.status, 403);
         assert!(
             answer.headers.iter().all(|(name, _)| *name != "location"),
@@ -204,7 +204,7 @@ async fn reports_name_the_client_address() {
     let sent: [(&str, &[u8]); 1] = [("authorization", unknown.as_bytes())];
     let rejection = fixture.ask(&sent, None).await.unwrap_err();
     assert_eq!(client().as_deref(), Some("203.0.113.7"));
-    let RejectionReason::Denied(denial) = rejection.reason() else {
+    let RejectionReason::Denied(denial) = &rejection.reason else {
         panic!("{rejection:?}");
     };
     assert_eq!(ids.lock().unwrap().pop().unwrap(), denial.key_id());
@@ -229,7 +229,7 @@ async fn reports_name_the_client_address() {
             query: None,
         };
         let rejection = fixture.edge.admit(&head, Attempt::of(&need)).await;
-        let answer = rejection.unwrap_err().into_answer();
+        let answer = rejection.unwrap_err().answer;
         assert_eq!(
             body(&answer),
             problem(403, "Forbidden", "Use HTTPS.", "https_required")

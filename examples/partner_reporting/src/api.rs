@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use example_support::{Paged, Paging, tell_operator};
 use keyward::Keyward;
 use keyward::axum::{Caller, path};
-use keyward::http::{Edge, KeyIn, KeyInError, lookup_for};
+use keyward::http::{Edge, KeyIn, KeyInError, lookup};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Requirement};
 
@@ -31,7 +31,7 @@ pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Rout
     let one = || Requirement::full_access().bind(CLIENT, path("client"));
     let its_client = {
         let partners = Arc::clone(partners);
-        lookup_for(path("user"), move |grant: &Grant, user: String| {
+        lookup(path("user"), move |grant: &Grant, user: String| {
             let client = partners.client_of_user(grant.tenant(), &user);
             let client = client.map(str::to_owned);
             async move { Ok::<_, Infallible>(client) }

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use example_support::{Paged, Paging, tell_operator};
 use keyward::Keyward;
 use keyward::axum::{Belongs, Caller, Permitted, path};
-use keyward::http::{Edge, KeyIn, Proxies, Source, lookup_for};
+use keyward::http::{Edge, KeyIn, Proxies, Source, lookup};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Requirement};
 use serde::Deserialize;
@@ -110,7 +110,7 @@ fn belonging(
     project_of: fn(&Workspaces, &str) -> Option<String>,
 ) -> Source<Parts> {
     let workspaces = Arc::clone(workspaces);
-    lookup_for(path("id"), move |grant: &Grant, id| {
+    lookup(path("id"), move |grant: &Grant, id| {
         let project = project_of(&workspaces, &id);
         // Another workspace's object does not exist here, or a restricted key could find out which objects exist.
         let project = project.filter(|id| workspaces.project(grant.tenant(), id).is_some());

@@ -99,6 +99,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn proxies() -> Result<Proxies, Box<dyn Error>> {
     Ok(match argument("--behind") {
         Some(network) => Proxies::x_forwarded([network.parse()?]),
-        None => Proxies::none(),
+        None => Proxies::default(),
     })
 }

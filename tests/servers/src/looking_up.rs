@@ -38,7 +38,8 @@ async fn a_key_revoked_meanwhile_is_refused() {
     let act = async move || {
         acting.acts.fetch_add(1, Ordering::Relaxed);
     };
-    let need = Requirement::scope(READ).bind("project", lookup(path("id"), project_of));
+    let need =
+        Requirement::scope(READ).bind("project", lookup(path("id"), move |_, id| project_of(id)));
     let app = Router::new().route("/editions/{id}", keys.post(need, act));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -46,9 +46,11 @@ pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
 
 fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
     let lookups = deeds.clone();
-    let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
+    let looked_up = lookup(path("id"), move |_, edition| {
+        found(lookups.clone(), edition)
+    });
     let nameless = deeds.clone();
-    let nameless = lookup(path("edition"), move |edition| {
+    let nameless = lookup(path("edition"), move |_, edition| {
         found(nameless.clone(), edition)
     });
     let edge = edge.clone();

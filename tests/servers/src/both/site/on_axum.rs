@@ -39,9 +39,11 @@ fn routes(edge: &Edge, deeds: &Deeds) -> Router {
     let keys = KeyLayer::new(edge.clone());
     let with = |change: fn(Edge) -> Edge| KeyLayer::new(change(edge.clone()));
     let lookups = deeds.clone();
-    let looked_up = lookup(path("id"), move |edition| found(lookups.clone(), edition));
+    let looked_up = lookup(path("id"), move |_, edition| {
+        found(lookups.clone(), edition)
+    });
     let nameless = deeds.clone();
-    let nameless = lookup(path("edition"), move |edition| {
+    let nameless = lookup(path("edition"), move |_, edition| {
         found(nameless.clone(), edition)
     });
     let short = with(|edge| edge.max_response_bytes(10));

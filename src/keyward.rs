@@ -11,7 +11,7 @@ use crate::credential::Credentials;
 use crate::hashing::{Hasher, Hashing};
 use crate::import::ImportedKeys;
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
-use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, TenantRules};
+use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, StoreAccess, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
 use crate::verifier::{KeyCache, Verifier};
@@ -292,11 +292,10 @@ impl Builder {
             Arc::clone(&slots) as _,
         ));
         let manager = KeyManager::new(manager::ManagerParts {
-            store: Arc::clone(&store) as _,
+            access: StoreAccess::new(Arc::clone(&store) as _, policy),
             format: format.clone(),
             catalog: Arc::clone(&catalog),
             credentials: Arc::clone(&credentials),
-            policy,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             rules: self.rules,

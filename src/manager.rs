@@ -27,8 +27,8 @@
 
 mod actor;
 mod amend;
+mod authorize;
 mod ceiling;
-mod cut_events;
 mod draft;
 mod error;
 mod events;
@@ -36,42 +36,41 @@ mod import;
 mod issue;
 mod leaked;
 mod list;
-mod list_view;
 mod lookups;
 mod new_key;
 mod page_cursor;
+mod parts;
 mod policy;
 mod purge;
 mod query;
 mod remove_tenant;
 mod replay;
 mod restriction;
-mod revealed;
 mod revoke;
 mod revoke_all;
 mod rotate;
 mod rules;
-mod suspend;
 mod update;
 
 pub use actor::{Actor, Tenants};
+pub(crate) use authorize::StoreAccess;
+use authorize::{Authorized, OnKey, broken_store};
 pub use ceiling::{Axis, Ceiling, Limits};
-pub use cut_events::CutEvents;
 pub use error::{InvalidKey, ManageError};
-pub use issue::Issued;
-pub use leaked::Found;
-pub use list::KeyList;
-pub use list_view::{KeyListView, ListedKey};
+pub use events::CutEvents;
+pub use issue::{Issued, Revealed};
+pub use leaked::FoundKey;
+pub use list::{KeyList, KeyListView, ListedKey};
 pub(crate) use lookups::Lookups;
 pub use new_key::{Expiry, KeyRequest, NewKey};
 pub use page_cursor::{PageCursor, PageCursorError};
-pub use policy::{AllowAll, Operation, Policy, PolicyError, Ruling};
+pub(crate) use parts::ManagerParts;
+pub use policy::{AllowAll, KeyRef, Operation, Policy, PolicyError, Ruling};
 pub use purge::Purged;
 pub use query::KeyQuery;
 pub use remove_tenant::RemovedTenant;
 pub use replay::{Replayed, RestrictionPage};
 pub use restriction::{Bound, KeyLimits, Restriction};
-pub use revealed::Revealed;
 pub use revoke::Revoked;
 pub use revoke_all::{CutoffChange, RevokeAll, RevokedAll};
 pub use rotate::{Overlap, Rotation};
@@ -82,11 +81,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::clock::{Clock, PassedEnds, normalized, unix_micros};
-use crate::credential::Credentials;
-use crate::key::{HasPassed, KeyFormat, KeyId, KeyRecord, ScopeCatalog, StoredKey, TenantId};
-use crate::random::RandomSource;
-use crate::store::{ChangeSet, Committed, KeyStore, PendingUsage, StoreError};
+use crate::audit::SealedEvent;
+use crate::import::{ImportError, ImportedKey};
+use crate::key::{KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeCatalog, TenantId};
+use crate::store::CutoffScope;
 
 /// Issues, changes and ends keys. Cheap to clone.
 ///
@@ -109,25 +107,6 @@ pub struct KeyManager {
     parts: Arc<ManagerParts>,
 }
 
-/// The dependencies of a manager.
-#[derive(Debug)]
-pub(crate) struct ManagerParts {
-    pub(crate) store: Arc<dyn KeyStore>,
-    pub(crate) format: KeyFormat,
-    pub(crate) catalog: Arc<ScopeCatalog>,
-    pub(crate) credentials: Arc<Credentials>,
-    pub(crate) policy: Box<dyn Policy>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn RandomSource>,
-    pub(crate) rules: Box<dyn RuleBook>,
-    pub(crate) usage: Arc<PendingUsage>,
-    pub(crate) lookups: Lookups,
-    pub(crate) passed: Arc<PassedEnds>,
-}
-
-/// Number of attempts at a commit with an unknown outcome, the first one included.
-const COMMIT_TRIES: u32 = 3;
-
 impl KeyManager {
     pub(crate) fn new(parts: ManagerParts) -> Self {
         Self {
@@ -146,7 +125,120 @@ impl KeyManager {
     pub fn scopes(&self) -> &ScopeCatalog {
         &self.parts.catalog
     }
+}
 
+/// # Making keys
+impl KeyManager {
+    /// Issues a key. Only the answer contains the key's text: nothing stored can bring it back.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
+    /// [`ManageError::AboveCeiling`] if the request is not allowed; [`ManageError::TenantFull`],
+    /// [`ManageError::CutOff`], [`ManageError::ClockBehindCutoff`]; [`ManageError::Random`],
+    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`].
+    ///
+    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
+    /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or
+    /// [rotate](Self::rotate) it with [`Overlap::None`](Overlap::None), which ends it and returns a successor.
+    ///
+    /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
+    pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
+        let key = key.into_request(actor);
+        let by = self.authorize(actor, Operation::Issue { key: &key });
+        by.await?.issue(key).await
+    }
+
+    /// Imports a key that another system issued: its client goes on using the text it has.
+    ///
+    /// The manager builds the new record as for [`issue`](Self::issue) and checks it against the same bounds. The
+    /// policy is asked about an operation of its own, [`Operation::Import`]. On first use, Keyward replaces a digest
+    /// of another scheme by one of its own; until then it is as strong as it was.
+    ///
+    /// # Errors
+    /// - [`ManageError::AlreadyImported`] if the tenant already has this key, so that an import that stopped can be
+    ///   run again.
+    /// - [`ManageError::ImportedOtherwise`] if the tenant has it with another secret. A digest can be compared only
+    ///   with the one that was imported, no longer with one that has replaced it since.
+    /// - [`ManageError::IdTaken`] if its id belongs to another key, of any tenant.
+    /// - [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and `ImportedOtherwise`, in a minute,
+    ///   counted together with the misses of [`find_owner`](Self::find_owner).
+    /// - [`ManageError::Import`] if the text or digest does not match its format, or no such format is
+    ///   [accepted](crate::Builder::imported_keys).
+    /// - The errors of [`issue`](Self::issue).
+    ///
+    /// # Security
+    /// `AlreadyImported` reveals that a key belongs to the tenant, under any owner, to callers that may import for the
+    /// tenant and have the key's text or digest. It does not count towards the limit, since it takes the key's own
+    /// secret or the digest that was imported; once a better digest has replaced that one, any digest under the key's
+    /// id gets this answer. For another tenant's key the answer is always `IdTaken`, even with the
+    /// right secret.
+    ///
+    /// `IdTaken` reveals that a text is some tenant's key: hence the limit. Beyond it, the manager refuses every
+    /// import by this principal before it asks the store. Imports run in parallel up to the limit, and wait for one
+    /// another beyond it.
+    pub async fn import(
+        &self,
+        actor: &Actor,
+        key: NewKey,
+        imported: ImportedKey,
+    ) -> Result<KeyRecord, ManageError> {
+        let key = key.into_request(actor);
+        let operation = Operation::Import {
+            key: &key,
+            imported: &imported,
+        };
+        let by = self.authorize(actor, operation).await?;
+        by.import(key, imported).await
+    }
+
+    /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.
+    ///
+    /// # Errors
+    /// [`ImportError`] if no such format is accepted, or it has no such ids.
+    pub fn imported_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
+        self.parts.imported_id(format, id)
+    }
+
+    /// Issues a successor to a key, with the same title, owner, access, restrictions, quotas and metadata.
+    ///
+    /// Unless you ask for another expiry, the successor expires when the key was issued to expire. Only the answer
+    /// contains the successor's text, which cannot be recovered later.
+    ///
+    /// Both keys change in one commit. When the overlap ends, the old key counts as revoked on every node, without a
+    /// further call. To end it earlier, revoke it.
+    ///
+    /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
+    /// rotating the key itself returns [`ManageError::AlreadyRotated`], which names that successor. A rotation also
+    /// stores as revoked those predecessors with an overlap that is over, so that they no longer count towards a
+    /// tenant's cap.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no
+    /// such key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
+    /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
+    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
+    /// the text of: rotate that one.
+    ///
+    /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
+    pub async fn rotate(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        rotation: impl Into<Rotation>,
+    ) -> Result<Issued, ManageError> {
+        let rotation = rotation.into();
+        let operation = Operation::Rotate {
+            key: KeyRef::new(tenant, id),
+            rotation: &rotation,
+        };
+        let key = self.authorize_on_key(actor, operation).await?;
+        key.rotate(&rotation).await
+    }
+}
+
+/// # Looking at keys
+impl KeyManager {
     /// Reads one key of a tenant.
     ///
     /// # Errors
@@ -158,116 +250,509 @@ impl KeyManager {
         tenant: &TenantId,
         id: KeyId,
     ) -> Result<KeyRecord, ManageError> {
-        if !actor.acts_for(tenant) {
-            return Err(ManageError::NotFound);
-        }
-        let operation = Operation::Get {
-            tenant,
-            id,
-            owner: None,
-        };
-        let stored = self.find_for(actor, tenant, id, operation).await?;
-        let record = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
-        Ok(self.judge(record, self.now().ok()))
+        let key = KeyRef::new(tenant, id);
+        let key = self.authorize_on_key(actor, Operation::Get { key });
+        key.await?.get()
     }
 
-    /// Marks a record as ended if its end has come by `now` or was seen to pass before. Remembers an end that has
-    /// come, so that the verifier refuses the key from here on. `now` is `None` if the clock cannot tell the time.
-    fn judge(&self, mut record: KeyRecord, now: Option<OffsetDateTime>) -> KeyRecord {
-        if let Some(end) = record.end() {
-            let micros = unix_micros(end);
-            if now.is_some_and(|now| now >= end) {
-                self.parts.passed.add(micros);
-            }
-            record.has_passed = HasPassed(self.parts.passed.include(micros));
-        }
-        record
-    }
-
-    async fn ask(&self, actor: &Actor, operation: &Operation<'_>) -> Result<(), ManageError> {
-        match self.parts.policy.rule(actor, operation).await {
-            Ok(Ruling::Allow) => Ok(()),
-            Ok(Ruling::Refuse) => Err(ManageError::Refused),
-            Err(error) => Err(ManageError::Policy(error)),
-        }
-    }
-
-    /// Reads a key of the tenant as stored, and returns it if the policy allows the operation on a key of its owner.
+    /// Lists a page of a tenant's keys, each with its usage.
     ///
-    /// INVARIANT: a key that does not exist and one of an owner that the policy refuses give the same answer.
-    async fn find_for(
+    /// A page may hold fewer keys than requested, even zero, and still have a next page: the manager searches through
+    /// many keys in steps, so that one search does not delay other callers.
+    ///
+    /// ```
+    /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
+    /// # use keyward::manager::{Actor, AllowAll, NewKey};
+    /// use keyward::manager::{KeyQuery, PageCursor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let format = KeyFormat::new("acme")?.environment("live")?;
+    /// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(AllowAll).open().await?;
+    /// # let (tenant, actor) = (TenantId::new("acme-inc")?, Actor::system("docs"));
+    /// # for n in 0..3 {
+    /// #     let key = NewKey::new(tenant.clone(), format!("key {n}"), Access::Full);
+    /// #     keyward.manager().issue(&actor, key).await?;
+    /// # }
+    /// let query = || KeyQuery::of(&tenant).live_first().limit(2);
+    /// let first = keyward.manager().list(&actor, &query()).await?;
+    /// let link = first.next.ok_or("one page only")?.to_string(); // for the link to the next page
+    ///
+    /// let cursor: PageCursor = link.parse()?; // when the user follows the link
+    /// let second = keyward.manager().list(&actor, &query().after(cursor)?).await?;
+    /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Clock`];
+    /// [`ManageError::Store`], with [`StoreError::Unsupported`] if the query asks for unused keys and the store keeps
+    /// no usage.
+    ///
+    /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported
+    pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {
+        let (tenant, owner) = (query.tenant(), query.only_owner());
+        let by = self.authorize(actor, Operation::List { tenant, owner });
+        by.await?.list(query).await
+    }
+
+    /// Reads the tenant's events with a number above `after`, in commit order: at most `limit` of them, and at most
+    /// 1,000.
+    ///
+    /// To read all of them, begin with 0. Pass the [number](SealedEvent::number) of the last event of a page as
+    /// `after` of the next, until a page is empty. Numbers count the events of all tenants, so the numbers of one
+    /// tenant have gaps.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Store`], with
+    /// [`StoreError::Unsupported`] from a store that keeps no events.
+    ///
+    /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported
+    pub async fn events(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<SealedEvent>, ManageError> {
+        let by = self.authorize(actor, Operation::ReadEvents { tenant });
+        by.await?.events(tenant, after, limit).await
+    }
+}
+
+/// # Changing a key
+impl KeyManager {
+    /// Changes the fields that the update names. The change reaches other nodes as a revocation does.
+    ///
+    /// The manager checks the key against the actor's ceiling both before and after the change: an actor that may not
+    /// issue such a key may not change it either. If nothing differs, nothing is done.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
+    /// policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::Invalid`] and
+    /// [`ManageError::AboveCeiling`]; [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn update(
         &self,
         actor: &Actor,
         tenant: &TenantId,
         id: KeyId,
-        operation: Operation<'_>,
-    ) -> Result<StoredKey, ManageError> {
-        let found = self.find(tenant, id).await;
-        let operation = match &found {
-            Ok(stored) => operation.on_key_of(&stored.owner),
-            Err(ManageError::NotFound | ManageError::Store(StoreError::Corrupt(_))) => operation,
-            // The store's failure does not depend on whether the key exists, so it reveals nothing.
-            Err(_) => return found,
+        update: KeyUpdate,
+    ) -> Result<KeyRecord, ManageError> {
+        let operation = Operation::Update {
+            key: KeyRef::new(tenant, id),
+            update: &update,
         };
-        self.ask(actor, &operation).await?;
-        found
+        let key = self.authorize_on_key(actor, operation).await?;
+        key.update(&update).await
     }
 
-    /// Reads a key as stored, if it belongs to the tenant.
-    async fn find(&self, tenant: &TenantId, id: KeyId) -> Result<StoredKey, ManageError> {
-        let stored = self.read(id).await?;
-        let stored = stored.filter(|stored| stored.tenant == *tenant);
-        stored.ok_or(ManageError::NotFound)
-    }
-
-    /// Reads a key as stored, of any tenant.
-    async fn read(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        match self.parts.store.get(id).await? {
-            Some(stored) if stored.id != id => Err(StoreError::Corrupt(
-                "the store answered with another key".into(),
-            )),
-            stored => Ok(stored),
-        }
-    }
-
-    /// Commits a change set, and retries under the same id if the answer was lost.
+    /// Suspends a key until it is [resumed](Self::resume). [Revoke](Self::revoke) a key that may be in wrong hands
+    /// instead.
     ///
-    /// After a lost answer, an error that is not the store's verdict on this set does not say whether the first
-    /// attempt took effect. It is therefore returned as [`StoreError::Indeterminate`], not as an error after which
-    /// nothing has changed.
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        let mut lost = None;
-        for _ in 0..COMMIT_TRIES {
-            match self.parts.store.commit(set).await {
-                Err(StoreError::Indeterminate(source)) => lost = Some(source),
-                Err(
-                    error @ (StoreError::Unavailable(_)
-                    | StoreError::Corrupt(_)
-                    | StoreError::Unsupported),
-                ) => {
-                    return Err(match lost {
-                        Some(_) => StoreError::Indeterminate(Box::new(error)),
-                        None => error,
-                    });
-                }
-                settled => return settled,
-            }
+    /// The manager asks the policy, but does not check the actor's ceiling, since a suspension gives no power.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadySuspended`]; [`ManageError::NotFound`] if the tenant has no such key or is not the
+    /// actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`];
+    /// [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn suspend(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+    ) -> Result<KeyRecord, ManageError> {
+        let key = KeyRef::new(tenant, id);
+        let key = self.authorize_on_key(actor, Operation::Suspend { key });
+        key.await?.suspend().await
+    }
+
+    /// Resumes a suspended key.
+    ///
+    /// This gives power back: the manager checks the key against the actor's ceiling and the tenant's rules, as a new
+    /// one.
+    ///
+    /// # Errors
+    /// [`ManageError::NotSuspended`]; [`ManageError::AboveCeiling`] and [`ManageError::Invalid`]; and as
+    /// [`suspend`](Self::suspend).
+    pub async fn resume(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+    ) -> Result<KeyRecord, ManageError> {
+        let key = KeyRef::new(tenant, id);
+        let key = self.authorize_on_key(actor, Operation::Resume { key });
+        key.await?.resume().await
+    }
+}
+
+/// # Ending one key or many
+impl KeyManager {
+    /// Revokes a key: at once, for good, and regardless of concurrent changes to it.
+    ///
+    /// Once this has returned, no verification that starts on this node is granted. Other nodes refuse the key as soon
+    /// as they read the change from the store's change feed, and at the latest one
+    /// [lease](crate::verifier::KeyCache::lease) after the start of their last completed poll, or of their read of the
+    /// key.
+    ///
+    /// It needs neither a readable document, nor a random source, nor a clock: without a clock the revocation is dated
+    /// at the key's own creation. It commits even if the event log cannot take its event. The manager asks the policy,
+    /// but does not check the actor's ceiling, since ending a key gives no power. The text of a key in the reason is
+    /// masked.
+    ///
+    /// # Errors
+    /// [`ManageError::AlreadyRevoked`] the second time, [`ManageError::NotFound`] if the tenant has no such key or is
+    /// not the actor's, [`ManageError::Refused`] by policy, [`ManageError::Store`]. After
+    /// [`StoreError::Indeterminate`](crate::store::StoreError::Indeterminate) call it again: the key may have been
+    /// revoked.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        reason: RevokeReason,
+    ) -> Result<Revoked, ManageError> {
+        let reason = reason.masked(&self.parts.format.redactor());
+        let operation = Operation::Revoke {
+            key: KeyRef::new(tenant, id),
+            reason: &reason,
+        };
+        let key = self.authorize_on_key(actor, operation).await?;
+        key.by.revoke(key.stored, reason.clone()).await
+    }
+
+    /// Revokes all keys of a tenant, or of one of its owners.
+    ///
+    /// A key that is issued at the same time is either revoked too, or refused, or dated no earlier than the instant
+    /// of this call. As with a single revocation, the manager does not check the actor's ceiling, and other nodes
+    /// refuse the keys at most a [lease](crate::verifier::KeyCache::lease) later.
+    ///
+    /// # Errors
+    /// [`ManageError::Unfinished`] if all these keys have ended, but not all are listed as revoked yet: call it again
+    /// with the instant in the error. After any other error some keys may still be valid: repeat the call unchanged.
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`],
+    /// [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn revoke_all(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        mut what: RevokeAll,
+    ) -> Result<RevokedAll, ManageError> {
+        what.reason = what.reason.masked(&self.parts.format.redactor());
+        let operation = Operation::RevokeAll {
+            tenant,
+            owner: what.owner.as_ref(),
+            before: what.before,
+            reason: &what.reason,
+        };
+        let by = self.authorize(actor, operation).await?;
+        by.revoke_all(tenant, what).await
+    }
+
+    /// Ends every key in a scope that was issued before an instant: at once, in one commit.
+    ///
+    /// This is the kill switch, and the way back from a restored backup that has revived revoked keys.
+    ///
+    /// The dates are those of the nodes that issued the keys: a node with a clock that ran ahead may have dated a key
+    /// later. The keys are listed as revoked without being written to. Until [`revoke_all`](Self::revoke_all) writes
+    /// to them, they count towards a tenant's [cap](TenantRules::max_keys). This call only moves a cutoff
+    /// forward: an earlier one changes nothing, and the answer is [`CutoffChange::Unchanged`].
+    ///
+    /// As long as a cutoff lies in a node's future, that node issues no keys in its scope
+    /// ([`ManageError::ClockBehindCutoff`]): after a step of the clock back, or if the cutoff was set under a clock
+    /// that was ahead. [`lower_cutoff`](Self::lower_cutoff) is the way back.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all),
+    /// or by policy; [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn deny_issued_before(
+        &self,
+        actor: &Actor,
+        instant: OffsetDateTime,
+        scope: impl Into<CutoffScope>,
+    ) -> Result<CutoffChange, ManageError> {
+        let scope = scope.into();
+        let operation = Operation::DenyIssuedBefore {
+            scope: &scope,
+            instant,
+        };
+        let by = self.authorize(actor, operation).await?;
+        by.deny_issued_before(instant, scope).await
+    }
+
+    /// Moves a cutoff that lies in the future back to now: the way back if it was set under a clock that was ahead.
+    ///
+    /// Returns the earlier position of the cutoff. `None` if it does not lie in the future; the call then does
+    /// nothing.
+    ///
+    /// Every key that was issued before now stays ended, and keys issued from now on are valid. A cutoff never moves
+    /// back further than to now.
+    ///
+    /// # Errors
+    /// [`ManageError::WouldRevive`] if a key in the scope is dated in the future and not revoked: it was issued by a
+    /// clock that was ahead, and the cutoff has ended it. [`revoke_all`](Self::revoke_all) revokes such keys.
+    /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all),
+    /// or by policy; [`ManageError::Clock`], [`ManageError::Store`].
+    ///
+    /// # Security
+    /// Call it once the clock of every node is right. If a clock is still ahead, on this node or another, keys dated
+    /// in the future can be issued, which the next cutoff does not end.
+    pub async fn lower_cutoff(
+        &self,
+        actor: &Actor,
+        scope: impl Into<CutoffScope>,
+    ) -> Result<Option<OffsetDateTime>, ManageError> {
+        let scope = scope.into();
+        let by = self.authorize(actor, Operation::LowerCutoff { scope: &scope });
+        by.await?.lower_cutoff(scope).await
+    }
+}
+
+/// # Removing keys and events
+impl KeyManager {
+    /// Removes keys of a tenant that ended before an instant, with their usage: one page of the tenant's keys a call.
+    ///
+    /// A key has ended if it was revoked or has expired. Keys that only a kill switch ended are removed once they have
+    /// expired or are stored as revoked, which [`revoke_all`](Self::revoke_all) does. Keys of a line of rotations are
+    /// removed oldest first, so a long line may take several runs over the list, and a successor stays while its
+    /// predecessor is stored.
+    ///
+    /// Purge only keys that ended before the oldest backup that you would restore. If a key is live in the backup and
+    /// was purged since, no [export](Self::export_restrictions) names it, and a restore would bring it back.
+    ///
+    /// The id of a removed key stays taken: [`import`](Self::import) of the same key returns [`ManageError::IdTaken`].
+    /// The removed key's earlier events stay in the log. Each removal has an event, [`EventAction::KeyPurged`], which
+    /// names the id and neither title nor owner.
+    ///
+    /// Start without a cursor and repeat with [`Purged::next`] until it is `None`. After an error or a crash, call it
+    /// again with the same cursor, or start over.
+    ///
+    /// ```
+    /// # use keyward::manager::{Actor, KeyManager, ManageError};
+    /// # use keyward::{key::TenantId, time::OffsetDateTime};
+    /// # async fn purge(
+    /// #     manager: &KeyManager, actor: &Actor, tenant: &TenantId, a_year_ago: OffsetDateTime,
+    /// # ) -> Result<(), ManageError> {
+    /// let mut cursor = None;
+    /// loop {
+    ///     let purged = manager.purge(actor, tenant, a_year_ago, cursor).await?;
+    ///     println!("{} keys removed", purged.keys.len());
+    ///     cursor = purged.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`] if the
+    /// instant has not come; [`ManageError::Cursor`] if the cursor belongs to another list; [`ManageError::Clock`];
+    /// [`ManageError::Store`], after which some of the page's keys may have been removed.
+    ///
+    /// [`EventAction::KeyPurged`]: crate::audit::EventAction::KeyPurged
+    pub async fn purge(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        ended_before: OffsetDateTime,
+        after: Option<PageCursor>,
+    ) -> Result<Purged, ManageError> {
+        let operation = Operation::Purge {
+            tenant,
+            ended_before,
+        };
+        let by = self.authorize(actor, operation).await?;
+        by.purge(tenant, ended_before, after).await
+    }
+
+    /// Removes a tenant: ends all its keys, removes them with their usage, and removes the names of owners that kill
+    /// switches left.
+    ///
+    /// From the first commit on, before any key is removed, this node refuses the keys, and other nodes refuse them at
+    /// most a [lease](crate::verifier::KeyCache::lease) later. Keys that are issued at the same time are removed too,
+    /// or refused, or dated no earlier than this call; stop issuing first.
+    ///
+    /// The ids of the keys stay taken. The tenant's latest cutoff stays, and so do the tenant's events, until
+    /// [`cut_events`](Self::cut_events) removes them. The removal adds to these [`EventAction::KeyRevoked`] and
+    /// [`EventAction::KeyPurged`] for each key, without its title and owner, and one [`EventAction::TenantRemoved`].
+    /// Keys that are issued later under the tenant's name inherit nothing.
+    ///
+    /// Repeat the call after an error or a crash: it continues. On a tenant without keys it only records the call.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy. [`ManageError::Unfinished`] if every
+    /// key that was issued before the call has ended, but not all have been removed. After any other error keys may
+    /// still be valid: [`ManageError::Clock`], [`ManageError::Store`].
+    ///
+    /// [`EventAction::KeyRevoked`]: crate::audit::EventAction::KeyRevoked
+    /// [`EventAction::KeyPurged`]: crate::audit::EventAction::KeyPurged
+    /// [`EventAction::TenantRemoved`]: crate::audit::EventAction::TenantRemoved
+    pub async fn remove_tenant(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+    ) -> Result<RemovedTenant, ManageError> {
+        let by = self.authorize(actor, Operation::RemoveTenant { tenant });
+        by.await?.remove_tenant(tenant).await
+    }
+
+    /// Removes the events of all tenants that were recorded before an instant, and keeps the rest of the log
+    /// [verifiable](crate::audit::verify_log).
+    ///
+    /// It removes only the oldest events, up to the first one that is dated at the instant or later: it never removes
+    /// an event before one that was committed earlier. Events dated after now, by a clock that was wrong, do not keep
+    /// the events before them, and go with the next event that is old enough.
+    ///
+    /// Each commit adds an event, [`EventAction::EventsCut`], with the numbers of the first and the last event that it
+    /// removed, and the hash of the last. Keep the newest [head](crate::audit::ChainHead) outside the store before the cut: an older
+    /// one can no longer be compared.
+    ///
+    /// The call reads and verifies the whole log first. Repeat it after an error or a crash: it continues.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] unless the actor acts for all tenants, or by policy; [`ManageError::InTheFuture`] if
+    /// the instant has not come; [`ManageError::Clock`]; [`ManageError::Store`], with [`StoreError::Corrupt`] if the
+    /// log does not verify, in which case nothing is removed, and [`StoreError::Unsupported`] from a store that keeps
+    /// no events.
+    ///
+    /// [`EventAction::EventsCut`]: crate::audit::EventAction::EventsCut
+    /// [`StoreError::Corrupt`]: crate::store::StoreError::Corrupt
+    /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported
+    pub async fn cut_events(
+        &self,
+        actor: &Actor,
+        before: OffsetDateTime,
+    ) -> Result<CutEvents, ManageError> {
+        let by = self.authorize(actor, Operation::CutEvents { before });
+        by.await?.cut_events(before).await
+    }
+}
+
+/// # After a leak
+impl KeyManager {
+    /// Finds the key that a leaked text belongs to, with its owner and its current state.
+    ///
+    /// The text must be the whole key, and the manager proves its secret as it does for a request; part of a key finds
+    /// nothing. A text that is no key, a wrong secret, and the key of a tenant that is not the actor's give the same
+    /// answer.
+    ///
+    /// The manager asks the policy twice: whether the actor may look up texts, and once the secret is proven, whether
+    /// it may know of this key.
+    ///
+    /// On one node each principal of a tenant may present at most 100 texts in any minute that are no key of that
+    /// tenant. Beyond 16 principals of a tenant in a minute, the others share one allowance. A look-up waits for those
+    /// in progress if it would exceed the limit should they fail. At the limit, the manager still finds a key if
+    /// Keyward generated its secret and keeps it under a fast hash: such a secret cannot be guessed, and the check is
+    /// cheap. It refuses imported keys and those under Argon2id like misses, so that guesses at weak secrets stay
+    /// limited. The manager keeps counts for 1,000 tenants; if more have misses within a minute, it drops those of the
+    /// least recent.
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`]; [`ManageError::Refused`] by policy; [`ManageError::TooManyLookups`];
+    /// [`ManageError::Unreadable`], [`ManageError::Hashing`], [`ManageError::Clock`], [`ManageError::Store`].
+    pub async fn find_owner(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+    ) -> Result<FoundKey, ManageError> {
+        let by = self.authorize(actor, Operation::FindOwner { found: None });
+        by.await?.find_owner(presented).await
+    }
+
+    /// Revokes the key that a leaked text belongs to, with the reason [`RevokeReason::Leaked`].
+    ///
+    /// The manager asks the policy twice: whether the actor may look up texts, and whether it may revoke this key.
+    ///
+    /// # Errors
+    /// As [`find_owner`](Self::find_owner), and as [`revoke`](Self::revoke).
+    pub async fn revoke_leaked(
+        &self,
+        actor: &Actor,
+        presented: PresentedKey<'_>,
+    ) -> Result<Revoked, ManageError> {
+        let by = self.authorize(actor, Operation::FindOwner { found: None });
+        by.await?.revoke_leaked(presented).await
+    }
+}
+
+/// # After a restored backup
+impl KeyManager {
+    /// Exports a page of the most that each of a tenant's keys may do, after the page that returned this cursor.
+    ///
+    /// Export regularly, and keep the export apart from the store: if it is [replayed](Self::replay_restrictions), it
+    /// takes from a restored backup the powers that the keys had lost since. Begin without a cursor, and continue with
+    /// [`next`](RestrictionPage::next) while [`has_more`](RestrictionPage::has_more). Keep the last cursor with the
+    /// export: it returns the keys that were revoked since. Keys that were suspended or narrowed since need a new
+    /// export.
+    ///
+    /// Each key is exported as it is when its page is read. Keys that a kill switch has ended are exported as revoked.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Cursor`] if the cursor
+    /// belongs to another tenant's export; [`ManageError::Store`].
+    pub async fn export_restrictions(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        after: Option<PageCursor>,
+    ) -> Result<RestrictionPage, ManageError> {
+        let by = self.authorize(actor, Operation::ExportRestrictions { tenant });
+        by.await?.export_restrictions(tenant, after).await
+    }
+
+    /// Takes from the named keys the powers that they did not have when they were exported, after a backup was
+    /// restored.
+    ///
+    /// It only ever takes. It revokes a key that was revoked. Any other key keeps, of its access, resources, networks,
+    /// quotas, limit on concurrent requests and expiry, the part that both it and the export allow, and is suspended
+    /// if it was. If the two have nothing in common that a key can express, the manager suspends the key and
+    /// [names](Replayed::suspended) it: update it, and [resume](Self::resume) it. The manager checks neither the
+    /// actor's ceiling nor the tenant's rules.
+    ///
+    /// Repeat the call with the whole export after an error or a crash: completed changes stay.
+    ///
+    /// # After a restore
+    /// 1. Restore with all processes stopped. The documentation of `SqliteStore` says how.
+    /// 2. Import again the keys that were [imported](Self::import) since the backup.
+    /// 3. Replay the latest export of each tenant, to its last page.
+    /// 4. Purge and remove again the keys and tenants that were purged or removed since the backup.
+    /// 5. Start the processes, and begin the next export without a cursor: positions begin again below the kept one.
+    ///
+    /// Then no key that is named in the export can do more than it could when it was exported. Not covered are:
+    /// - *Restrictions after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before), which
+    ///   ends every key of the backup.
+    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the
+    ///   backup brings them back. Purge only keys that ended before your oldest backup: they had ended in it as well.
+    /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so it does not end
+    ///   a key that is imported later with an earlier date: set it again if you need that.
+    /// - *Titles and metadata*, which are as in the backup.
+    /// - *Additions after the backup.* They are gone: scopes that were added, and successors that a rotation has
+    ///   issued, so their clients need new keys. A predecessor ends when its overlap would have ended.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for a
+    /// restriction that no key can carry, both before anything is done; [`ManageError::Clock`],
+    /// [`ManageError::Store`].
+    pub async fn replay_restrictions(
+        &self,
+        actor: &Actor,
+        restrictions: impl IntoIterator<Item = Restriction>,
+    ) -> Result<Replayed, ManageError> {
+        let restrictions: Vec<_> = restrictions.into_iter().collect();
+        let mut tenants: Vec<_> = restrictions.iter().map(|one| &one.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let mut by = None;
+        for tenant in tenants {
+            let operation = Operation::ReplayRestrictions { tenant };
+            by = Some(self.authorize(actor, operation).await?);
         }
-        Err(StoreError::Indeterminate(
-            lost.unwrap_or_else(|| "the store gave no answer".into()),
-        ))
+        match by {
+            Some(by) => by.replay_restrictions(restrictions).await,
+            None => self.parts.now().map(|_| Replayed::default()),
+        }
     }
-
-    fn now(&self) -> Result<OffsetDateTime, ManageError> {
-        let now = self.parts.clock.now().map_err(|_| ManageError::Clock)?;
-        normalized(now).ok_or(ManageError::Clock)
-    }
-}
-
-fn broken_contract() -> ManageError {
-    ManageError::Store(broken_store())
-}
-
-fn broken_store() -> StoreError {
-    StoreError::Corrupt("the store's outcomes do not match the changes".into())
 }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::Ceiling;
 use crate::audit::{Event, EventAction, FieldChange};
-use crate::key::{NonEmpty, Principal, Redactor, StoredKey, TenantId, ValueError};
+use crate::key::{NonEmpty, Principal, Redactor, TenantId, ValueError};
 
 /// The caller of a management operation: its principal, the tenants it acts for, and the most it may grant.
 ///
@@ -146,24 +146,8 @@ impl Actor {
         self.tenants == Tenants::All
     }
 
-    /// Builds the audit event of an action on one key.
+    /// Builds the audit event of an action, without a key.
     pub(super) fn event(
-        &self,
-        at: OffsetDateTime,
-        action: EventAction,
-        key: &StoredKey,
-        changes: Vec<FieldChange>,
-        redactor: &Redactor,
-    ) -> Event {
-        Event {
-            key: Some(key.id),
-            title: Some(key.title.clone()),
-            ..self.event_of_many(at, action, Some(key.tenant.clone()), changes, redactor)
-        }
-    }
-
-    /// Builds the audit event of an action on many keys at once.
-    pub(super) fn event_of_many(
         &self,
         at: OffsetDateTime,
         action: EventAction,

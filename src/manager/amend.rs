@@ -1,13 +1,13 @@
-//! Changing an existing key.
+//! Changing an existing key; suspending and resuming one.
 
 use time::OffsetDateTime;
 
 use super::issue::quota_text;
-use super::{Actor, InvalidKey, KeyManager, ManageError, Operation, broken_contract};
+use super::{Authorized, InvalidKey, ManageError, OnKey, broken_store};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::rfc3339;
 use crate::key::{KeyRecord, KeyStatus, StoredKey};
-use crate::store::{Change, ChangeId, ChangeSet, Outcome, StoreError};
+use crate::store::{Change, Outcome, StoreError};
 
 /// Number of attempts at a change while other callers change the key at the same time.
 pub(super) const AMEND_TRIES: u32 = 8;
@@ -17,6 +17,113 @@ pub(super) struct Amendment {
     pub(super) record: KeyRecord,
     pub(super) action: EventAction,
     pub(super) changes: Vec<FieldChange>,
+}
+
+impl OnKey<'_> {
+    pub(super) async fn suspend(self) -> Result<KeyRecord, ManageError> {
+        self.amend(|record, now| {
+            if let Some(at) = record.suspended_at {
+                return Err(ManageError::AlreadySuspended { at });
+            }
+            let mut with = record.clone();
+            with.suspended_at = Some(now);
+            Ok(Some(Amendment {
+                record: with,
+                action: EventAction::KeySuspended,
+                changes: vec![FieldChange::set("suspended_at", rfc3339(now))],
+            }))
+        })
+        .await
+    }
+
+    pub(super) async fn resume(self) -> Result<KeyRecord, ManageError> {
+        let by = self.by;
+        let rules = by.rules_of(&self.stored.tenant).await?;
+        self.amend(|record, _| {
+            by.check_ceiling(record)?;
+            let at = record.suspended_at.ok_or(ManageError::NotSuspended)?;
+            rules.check(record, &by.catalog)?;
+            let mut with = record.clone();
+            with.suspended_at = None;
+            let change = FieldChange::of("suspended_at", Some(rfc3339(at)), None);
+            Ok(Some(Amendment {
+                record: with,
+                action: EventAction::KeyResumed,
+                changes: vec![change],
+            }))
+        })
+        .await
+    }
+
+    /// Changes the key and commits on the condition that it is still as it was read.
+    ///
+    /// If another caller changed the key meanwhile, the manager reads and checks the key again, and asks the policy
+    /// about the operation again. If `change` returns `None`, there is nothing to do.
+    pub(super) async fn amend(
+        self,
+        change: impl Fn(&KeyRecord, OffsetDateTime) -> Result<Option<Amendment>, ManageError>,
+    ) -> Result<KeyRecord, ManageError> {
+        let (by, mut stored) = (self.by, self.stored);
+        for _ in 0..AMEND_TRIES {
+            let (record, now) = by.live(stored)?;
+            let Some(amendment) = change(&record, now)? else {
+                return Ok(record);
+            };
+            if let Some(with) = by.replace(&record, amendment, now).await? {
+                return Ok(with);
+            }
+            stored = by.again(self.operation).await?;
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl Authorized<'_> {
+    /// Commits a change of a key on the condition that it is still as it was read. `None` if it is not.
+    pub(super) async fn replace(
+        &self,
+        record: &KeyRecord,
+        amendment: Amendment,
+        now: OffsetDateTime,
+    ) -> Result<Option<KeyRecord>, ManageError> {
+        let Amendment {
+            record: mut with,
+            action,
+            changes,
+        } = amendment;
+        let stored = with.encode().map_err(InvalidKey::Unwritable)?;
+        let event = self.event_of(now, action, &stored, changes);
+        let replace = Change::Replace {
+            expected: record.revision,
+            with: Box::new(stored),
+        };
+        match self.commit_one(replace, event).await {
+            Ok(Outcome::Replaced) => {
+                with.revision = record.revision.saturating_add(1);
+                Ok(Some(with))
+            }
+            Ok(_) => Err(broken_store().into()),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the key's record and the instant of the check, if the key has not ended by then.
+    pub(super) fn live(
+        &self,
+        stored: StoredKey,
+    ) -> Result<(KeyRecord, OffsetDateTime), ManageError> {
+        let record = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
+        if let Some(revocation) = record.revocation() {
+            return Err(ManageError::AlreadyRevoked { at: revocation.at });
+        }
+        let now = self.now()?;
+        let record = self.judge(record, Some(now));
+        match record.status(now) {
+            status @ (KeyStatus::Revoked | KeyStatus::Expired) => Err(ManageError::Ended(status)),
+            KeyStatus::Active | KeyStatus::NotYetValid | KeyStatus::Suspended => Ok((record, now)),
+        }
+    }
 }
 
 /// Returns the fields in which two records of a key differ.
@@ -58,81 +165,4 @@ pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChan
         .filter(|(_, differs)| *differs)
         .map(|(((field, from), (_, to)), _)| FieldChange::of(field, from, to));
     changes.collect()
-}
-
-impl KeyManager {
-    /// Changes a key and commits on the condition that it is still as it was read.
-    ///
-    /// If another caller changed the key meanwhile, the manager reads and checks the key again, and asks the policy
-    /// about the operation again. If `change` returns `None`, there is nothing to do.
-    pub(super) async fn amend(
-        &self,
-        actor: &Actor,
-        mut stored: StoredKey,
-        operation: Operation<'_>,
-        change: impl Fn(&KeyRecord, OffsetDateTime) -> Result<Option<Amendment>, ManageError>,
-    ) -> Result<KeyRecord, ManageError> {
-        for _ in 0..AMEND_TRIES {
-            let (tenant, id) = (stored.tenant.clone(), stored.id);
-            let (record, now) = self.live(stored)?;
-            let Some(amendment) = change(&record, now)? else {
-                return Ok(record);
-            };
-            if let Some(with) = self.replace(actor, &record, amendment, now).await? {
-                return Ok(with);
-            }
-            stored = self.find_for(actor, &tenant, id, operation).await?;
-        }
-        Err(StoreError::Conflict.into())
-    }
-
-    /// Commits a change of a key on the condition that it is still as it was read. `None` if it is not.
-    pub(super) async fn replace(
-        &self,
-        actor: &Actor,
-        record: &KeyRecord,
-        amendment: Amendment,
-        now: OffsetDateTime,
-    ) -> Result<Option<KeyRecord>, ManageError> {
-        let Amendment {
-            record: mut with,
-            action,
-            changes,
-        } = amendment;
-        let stored = with.encode().map_err(InvalidKey::Unwritable)?;
-        let redactor = self.parts.format.redactor();
-        let event = actor.event(now, action, &stored, changes, &redactor);
-        let replace = Change::Replace {
-            expected: record.revision,
-            with: Box::new(stored),
-        };
-        let id = ChangeId::generate(&*self.parts.random);
-        let set = ChangeSet::one(id, replace).with_event(event);
-        match self.commit(&set).await {
-            Ok(committed) if committed.outcomes == [Outcome::Replaced] => {
-                with.revision = record.revision.saturating_add(1);
-                Ok(Some(with))
-            }
-            Ok(_) => Err(broken_contract()),
-            Err(StoreError::Conflict) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Returns the key's record and the instant of the check, if the key has not ended by then.
-    pub(super) fn live(
-        &self,
-        stored: StoredKey,
-    ) -> Result<(KeyRecord, OffsetDateTime), ManageError> {
-        let record = KeyRecord::decode(stored).map_err(ManageError::Unreadable)?;
-        if let Some(revocation) = record.revocation() {
-            return Err(ManageError::AlreadyRevoked { at: revocation.at });
-        }
-        let now = self.now()?;
-        let record = self.judge(record, Some(now));
-        match record.status(now) {
-            status @ (KeyStatus::Revoked | KeyStatus::Expired) => Err(ManageError::Ended(status)),
-            KeyStatus::Active | KeyStatus::NotYetValid | KeyStatus::Suspended => Ok((record, now)),
-        }
-    }
 }

@@ -4,18 +4,17 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use super::{Actor, InvalidKey, KeyManager, KeyRequest, ManageError, TenantRules};
+use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
 use crate::clock::normalized;
 use crate::key::{
     Access, Digest, Environment, FormatError, HasPassed, KeyId, KeyRecord, Metadata, Networks,
-    Quota, Resources, SecretOrigin, TenantId, Title,
+    Quota, Resources, SecretOrigin, Title,
 };
 
-impl KeyManager {
+impl Authorized<'_> {
     /// Builds the record of the requested key, without its id, its digest and the origin of its secret.
     pub(super) fn draft(
         &self,
-        actor: &Actor,
         key: KeyRequest,
         now: OffsetDateTime,
     ) -> Result<KeyRecord, InvalidKey> {
@@ -34,15 +33,17 @@ impl KeyManager {
         if expires_at.is_some_and(|end| not_before.is_some_and(|start| end <= start)) {
             return Err(InvalidKey::NeverValid);
         }
-        let owner = key.owner.unwrap_or_else(|| actor.principal().clone());
+        let owner = key
+            .owner
+            .unwrap_or_else(|| self.actor().principal().clone());
         self.refuse_keys("owner", owner.name())?;
-        self.check_actor(actor)?;
+        self.check_actor()?;
         let record = KeyRecord {
             id: KeyId::from_u128(0),
             tenant: key.tenant,
             owner,
             title,
-            prefix: self.parts.format.prefix().into(),
+            prefix: self.format.prefix().into(),
             environment,
             access: key.access,
             resources: key.resources,
@@ -53,7 +54,7 @@ impl KeyManager {
             origin: SecretOrigin::Imported { entropy_bits: None },
             digest: Digest::none(),
             created_at: now,
-            created_by: actor.principal().clone(),
+            created_by: self.actor().principal().clone(),
             not_before,
             expires_at,
             suspended_at: None,
@@ -70,6 +71,21 @@ impl KeyManager {
         Ok(record)
     }
 
+    /// Checks a record against the actor's ceiling.
+    pub(super) fn check_ceiling(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        match self.actor().ceiling().exceeded_by(record, &self.catalog) {
+            Some(axis) => Err(ManageError::AboveCeiling(axis)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an actor with the text of a key in its name: the record stores the name of its creator.
+    pub(super) fn check_actor(&self) -> Result<(), InvalidKey> {
+        self.refuse_keys("actor", self.actor().principal().name())
+    }
+}
+
+impl ManagerParts {
     /// Checks a record against the bounds of any key: its scopes are declared, and its lists are not too long.
     pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
         self.check_declared(&record.access)?;
@@ -81,7 +97,7 @@ impl KeyManager {
             return Ok(());
         };
         let mut scopes = scopes.iter();
-        match scopes.find(|scope| !self.parts.catalog.declares(scope)) {
+        match scopes.find(|scope| !self.catalog.declares(scope)) {
             Some(scope) => Err(InvalidKey::UndeclaredScope(scope.clone())),
             None => Ok(()),
         }
@@ -108,23 +124,6 @@ impl KeyManager {
             Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
             None => Ok(()),
         }
-    }
-
-    /// Checks a record against the actor's ceiling.
-    pub(super) fn check_ceiling(
-        &self,
-        actor: &Actor,
-        record: &KeyRecord,
-    ) -> Result<(), ManageError> {
-        match actor.ceiling().exceeded_by(record, &self.parts.catalog) {
-            Some(axis) => Err(ManageError::AboveCeiling(axis)),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) async fn rules_of(&self, tenant: &TenantId) -> Result<TenantRules, ManageError> {
-        let rules = self.parts.rules.rules_of(tenant).await;
-        rules.map_err(ManageError::Policy)
     }
 
     /// Makes a title of this text, unless it holds a key.
@@ -160,20 +159,15 @@ impl KeyManager {
         }
     }
 
-    /// Refuses an actor with the text of a key in its name: the record stores the name of its creator.
-    pub(super) fn check_actor(&self, actor: &Actor) -> Result<(), InvalidKey> {
-        self.refuse_keys("actor", actor.principal().name())
-    }
-
     pub(super) fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {
-        if self.parts.format.redactor().finds_key(text) {
+        if self.format.redactor().finds_key(text) {
             return Err(InvalidKey::HoldsKey { field });
         }
         Ok(())
     }
 
     fn environment(&self, name: Option<&str>) -> Result<Environment, InvalidKey> {
-        let environment = self.parts.format.find_environment(name);
+        let environment = self.format.find_environment(name);
         let unknown = InvalidKey::Format(FormatError::UnknownEnvironment);
         environment.cloned().ok_or(unknown)
     }

@@ -1,38 +1,41 @@
-//! Reading a tenant's events.
+//! Reading a tenant's events, and removing old ones.
+//!
+//! Before it removes any, the manager verifies the log from its first event to its last, so that a cut hides no
+//! tampering. Each commit removes at most a thousand events and adds the one that records it: the write transactions
+//! are short, and an interrupted call leaves a log that verifies.
 
-use super::{Actor, KeyManager, ManageError, Operation};
-use crate::audit::SealedEvent;
+use time::OffsetDateTime;
+
+use super::revoke_all::past;
+use super::{Authorized, ManageError, broken_store};
+use crate::audit::{ChainBreak, ChainHead, Event, EventAction, FieldChange, LogCheck, SealedEvent};
+use crate::clock::rfc3339;
 use crate::key::TenantId;
-use crate::store::StoreError;
+use crate::store::{Change, EventLog, Outcome, StoreError};
 
-/// Most events in one answer.
-const MOST: usize = 1_000;
+/// Most events in one read.
+const PAGE: usize = 1_000;
 
-impl KeyManager {
-    /// Reads the tenant's events with a number above `after`, in commit order: at most `limit` of them, and at most
-    /// 1,000.
-    ///
-    /// To read all of them, begin with 0. Pass the [number](SealedEvent::number) of the last event of a page as
-    /// `after` of the next, until a page is empty. Numbers count the events of all tenants, so the numbers of one
-    /// tenant have gaps.
-    ///
-    /// # Errors
-    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Store`], with
-    /// [`StoreError::Unsupported`] from a store that keeps no events.
-    pub async fn events(
+/// Most events that one commit removes, not counting those dated after now.
+const MOST_CUT: u64 = 1_000;
+
+/// The result of a cut of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CutEvents {
+    /// Number of events that this call removed.
+    pub events: u64,
+}
+
+impl Authorized<'_> {
+    pub(super) async fn events(
         &self,
-        actor: &Actor,
         tenant: &TenantId,
         after: u64,
         limit: usize,
     ) -> Result<Vec<SealedEvent>, ManageError> {
-        if !actor.acts_for(tenant) {
-            return Err(ManageError::Refused);
-        }
-        self.ask(actor, &Operation::ReadEvents { tenant }).await?;
-        let log = self.parts.store.events();
-        let log = log.ok_or(StoreError::Unsupported)?;
-        let events = log.read(Some(tenant), after, limit.min(MOST)).await?;
+        let log = self.event_log()?;
+        let events = log.read(Some(tenant), after, limit.min(PAGE)).await?;
         let is_of_tenant = |sealed: &SealedEvent| sealed.event.tenant.as_ref() == Some(tenant);
         if !events.iter().all(is_of_tenant) {
             return Err(ManageError::Store(StoreError::Corrupt(
@@ -41,4 +44,63 @@ impl KeyManager {
         }
         Ok(events)
     }
+
+    pub(super) async fn cut_events(
+        &self,
+        before: OffsetDateTime,
+    ) -> Result<CutEvents, ManageError> {
+        let now = self.now()?;
+        let before = past(before, now)?;
+        let mut cut = CutEvents { events: 0 };
+        for (from, through) in due(self.event_log()?, before, now).await? {
+            let mut fields = Event::cut_fields(from, through);
+            fields.push(FieldChange::set("before", rfc3339(before)));
+            let event = self.event(now, EventAction::EventsCut, None, fields);
+            match self
+                .commit_one(Change::CutEvents { through }, event)
+                .await?
+            {
+                Outcome::EventsCut => cut.events += through.events.saturating_sub(from) + 1,
+                // Another call removed these events first.
+                Outcome::EventsNotCut => {}
+                _ => return Err(broken_store().into()),
+            }
+        }
+        Ok(cut)
+    }
+}
+
+/// Verifies the whole log and returns the pieces to cut: for each, the number of its first event, and the head at its
+/// last.
+async fn due(
+    log: &dyn EventLog,
+    before: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<Vec<(u64, ChainHead)>, StoreError> {
+    let mut check = LogCheck::default();
+    let broken = |broken: ChainBreak| StoreError::Corrupt(broken.into());
+    let mut pieces: Vec<(u64, ChainHead)> = Vec::new();
+    let (mut after, mut is_due, mut from) = (0, true, None);
+    loop {
+        let page = log.read(None, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        for sealed in &page {
+            check.add(sealed).map_err(broken)?;
+            let (number, at) = (sealed.number, sealed.event.at);
+            let first = *from.get_or_insert(number);
+            is_due &= at < before || at > now;
+            if !is_due || at > now {
+                continue;
+            }
+            let through = sealed.head();
+            match pieces.last_mut() {
+                Some((start, end)) if number.saturating_sub(*start) < MOST_CUT => *end = through,
+                _ => pieces.push((first, through)),
+            }
+            from = Some(number.saturating_add(1));
+        }
+    }
+    check.end().map_err(broken)?;
+    Ok(pieces)
 }

@@ -1,61 +1,22 @@
 //! Importing keys that another system issued.
 
-use super::{Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation};
+use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::credential::Credential;
 use crate::hashing::{Binding, HashingError, Possession, Purpose};
 use crate::import::{Identified, ImportError, ImportedKey, Kept};
 use crate::key::{KeyId, KeyRecord, SecretOrigin};
-use crate::store::ChangeId;
 
-impl KeyManager {
-    /// Imports a key that another system issued: its client goes on using the text it has.
-    ///
-    /// The manager builds the new record as for [`issue`](Self::issue) and checks it against the same bounds. The
-    /// policy is asked about an operation of its own, [`Operation::Import`]. On first use, Keyward replaces a digest
-    /// of another scheme by one of its own; until then it is as strong as it was.
-    ///
-    /// # Errors
-    /// - [`ManageError::AlreadyImported`] if the tenant already has this key, so that an import that stopped can be
-    ///   run again.
-    /// - [`ManageError::ImportedOtherwise`] if the tenant has it with another secret. A digest can be compared only
-    ///   with the one that was imported, no longer with one that has replaced it since.
-    /// - [`ManageError::IdTaken`] if its id belongs to another key, of any tenant.
-    /// - [`ManageError::TooManyLookups`] after 100 such answers, `IdTaken` and `ImportedOtherwise`, in a minute,
-    ///   counted together with the misses of [`find_owner`](Self::find_owner).
-    /// - [`ManageError::Import`] if the text or digest does not match its format, or no such format is
-    ///   [accepted](crate::Builder::imported_keys).
-    /// - The errors of [`issue`](Self::issue).
-    ///
-    /// # Security
-    /// `AlreadyImported` reveals that a key belongs to the tenant, under any owner, to callers that may import for the
-    /// tenant and have the key's text or digest. It does not count towards the limit, since it takes the key's own
-    /// secret or the digest that was imported; once a better digest has replaced that one, any digest under the key's
-    /// id gets this answer. For another tenant's key the answer is always `IdTaken`, even with the
-    /// right secret.
-    ///
-    /// `IdTaken` reveals that a text is some tenant's key: hence the limit. Beyond it, the manager refuses every
-    /// import by this principal before it asks the store. Imports run in parallel up to the limit, and wait for one
-    /// another beyond it.
-    pub async fn import(
+impl Authorized<'_> {
+    pub(super) async fn import(
         &self,
-        actor: &Actor,
-        key: NewKey,
+        key: KeyRequest,
         imported: ImportedKey,
     ) -> Result<KeyRecord, ManageError> {
-        let key = key.into_request(actor);
-        if !actor.acts_for(&key.tenant) {
-            return Err(ManageError::Refused);
-        }
-        let operation = Operation::Import {
-            key: &key,
-            imported: &imported,
-        };
-        self.ask(actor, &operation).await?;
         let rules = self.rules_of(&key.tenant).await?;
         let now = self.now()?;
-        let mut record = self.draft(actor, key, now)?;
+        let mut record = self.draft(key, now)?;
         if let Some(issued_at) = imported.issued_at {
             let issued_at = normalized(issued_at).ok_or(InvalidKey::Instant)?;
             if issued_at > now {
@@ -63,11 +24,11 @@ impl KeyManager {
             }
             record.created_at = issued_at;
         }
-        rules.check(&record, &self.parts.catalog)?;
-        self.check_ceiling(actor, &record)?;
+        rules.check(&record, &self.catalog)?;
+        self.check_ceiling(&record)?;
 
-        let credentials = &self.parts.credentials;
-        let identified = imported.identify(&self.parts.format, credentials.imported.as_ref())?;
+        let credentials = &self.credentials;
+        let identified = imported.identify(&self.format, credentials.imported.as_ref())?;
         let Identified { id, legacy, kept } = identified;
         if let Some(legacy) = &legacy {
             self.refuse_keys("id", &legacy.shown)?;
@@ -95,19 +56,17 @@ impl KeyManager {
             }
         };
         record.digest = digest;
-        let mut addition = self.addition(actor, EventAction::KeyImported, &record, &rules)?;
-        let told = &mut addition.event.changes;
-        told.push(FieldChange::set("digest_scheme", scheme));
+        let mut told = vec![FieldChange::set("digest_scheme", scheme)];
         if let Some(bits) = imported.entropy_bits {
             told.push(FieldChange::set("declared_bits", bits.to_string()));
         }
         if imported.issued_at.is_some() {
             told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
-        let set = addition.into_set(ChangeId::generate(&*self.parts.random));
+        let addition = self.addition(EventAction::KeyImported, &record, &rules, told)?;
         // A taken id reveals that the text is a key, so these answers are limited.
-        let lookup = self.parts.lookups.begin(actor).await?;
-        if self.insert(&set).await? {
+        let lookup = self.lookups.begin(self.actor()).await?;
+        if self.insert(addition).await? {
             return Ok(record);
         }
         let error = match self.compare_taken(&record, &kept).await {
@@ -147,7 +106,7 @@ impl KeyManager {
     /// Returns whether the imported secret or digest may be that of the stored key, as far as the comparison is
     /// possible.
     async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
-        let credentials = &self.parts.credentials;
+        let credentials = &self.credentials;
         let (secret, text) = match kept {
             Kept::Secret { secret, text } => (secret, text),
             Kept::Digest(by, coverage, digest) => {
@@ -167,13 +126,11 @@ impl KeyManager {
             .await?;
         Ok(matches!(compared, Possession::Proven { .. }))
     }
+}
 
-    /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.
-    ///
-    /// # Errors
-    /// [`ImportError`] if no such format is accepted, or it has no such ids.
-    pub fn imported_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
-        let imported = self.parts.credentials.imported.as_ref();
+impl ManagerParts {
+    pub(super) fn imported_id(&self, format: &str, id: &str) -> Result<KeyId, ImportError> {
+        let imported = self.credentials.imported.as_ref();
         imported.ok_or(ImportError::NotAccepted)?.id_in(format, id)
     }
 }

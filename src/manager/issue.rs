@@ -2,50 +2,39 @@
 
 use std::fmt;
 
-use super::{
-    Actor, InvalidKey, KeyManager, ManageError, NewKey, Operation, TenantRules, broken_contract,
-};
+use serde::Serialize;
+
+use super::{Authorized, InvalidKey, KeyRequest, ManageError, TenantRules, broken_store};
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
-use crate::key::{ApiKey, KeyId, KeyRecord, Principal, Quota, Secret, SecretOrigin, TenantId};
-use crate::store::{
-    Change, ChangeId, ChangeSet, Committed, CutoffScope, Outcome, Precondition, StoreError,
+use crate::key::{
+    ApiKey, KeyId, KeyRecord, KeyView, Principal, Quota, Secret, SecretOrigin, TenantId,
 };
+use crate::store::{Change, ChangeSet, CutoffScope, Outcome, Precondition, StoreError};
 
 /// Number of ids to try before the random source counts as repeating itself. Two ids of 122 random bits do not collide
 /// by chance.
 pub(super) const ID_DRAWS: u32 = 4;
 
-impl KeyManager {
-    /// Issues a key. Only the answer contains the key's text: nothing stored can bring it back.
-    ///
-    /// # Errors
-    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
-    /// [`ManageError::AboveCeiling`] if the request is not allowed; [`ManageError::TenantFull`],
-    /// [`ManageError::CutOff`], [`ManageError::ClockBehindCutoff`]; [`ManageError::Random`],
-    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`].
-    ///
-    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
-    /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or
-    /// [rotate](Self::rotate) it with [`Overlap::None`](super::Overlap::None), which ends it and returns a successor.
-    pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
-        let key = key.into_request(actor);
-        if !actor.acts_for(&key.tenant) {
-            return Err(ManageError::Refused);
-        }
-        self.ask(actor, &Operation::Issue { key: &key }).await?;
+/// The changes that add a key, each with its event, and their preconditions.
+pub(super) struct Addition {
+    pub(super) changes: Vec<(Change, Event)>,
+    pub(super) conditions: Vec<Precondition>,
+}
+
+impl Authorized<'_> {
+    pub(super) async fn issue(&self, key: KeyRequest) -> Result<Issued, ManageError> {
         let rules = self.rules_of(&key.tenant).await?;
-        let draft = self.draft(actor, key, self.now()?)?;
-        rules.check(&draft, &self.parts.catalog)?;
-        self.check_ceiling(actor, &draft)?;
+        let draft = self.draft(key, self.now()?)?;
+        rules.check(&draft, &self.catalog)?;
+        self.check_ceiling(&draft)?;
         for _ in 0..ID_DRAWS {
             let mut record = draft.clone();
-            let id = KeyId::generate(&*self.parts.random)?;
+            let id = KeyId::generate(&*self.random)?;
             (record.id, record.lineage) = (id, id);
             let api_key = self.draw_secret(&mut record).await?;
-            let addition = self.addition(actor, EventAction::KeyIssued, &record, &rules)?;
-            let set = addition.into_set(ChangeId::generate(&*self.parts.random));
-            if self.insert(&set).await? {
+            let addition = self.addition(EventAction::KeyIssued, &record, &rules, Vec::new())?;
+            if self.insert(addition).await? {
                 return Ok(Issued { api_key, record });
             }
         }
@@ -54,54 +43,59 @@ impl KeyManager {
 
     /// Generates a secret for the record, and stores its digest there.
     pub(super) async fn draw_secret(&self, record: &mut KeyRecord) -> Result<ApiKey, ManageError> {
-        let parts = &self.parts;
-        let secret = parts.format.generate_secret(&*parts.random)?;
+        let secret = self.format.generate_secret(&*self.random)?;
         record.origin = SecretOrigin::Generated {
             entropy_bits: Secret::entropy_bits(secret.length()),
         };
         let bytes = secret.expose_secret().as_bytes();
-        record.digest = parts.credentials.hasher.digest(record, bytes).await?;
-        let api_key = parts
+        record.digest = self.credentials.hasher.digest(record, bytes).await?;
+        let api_key = self
             .format
             .compose(&record.environment, record.id, &secret)
             .map_err(InvalidKey::Format)?;
         Ok(api_key)
     }
 
-    /// Builds the addition of a record, with the preconditions of every new key.
+    /// Builds the addition of a record, with the preconditions of every new key. The event shows `more` fields after
+    /// the record's.
     pub(super) fn addition(
         &self,
-        actor: &Actor,
         action: EventAction,
         record: &KeyRecord,
         rules: &TenantRules,
+        more: Vec<FieldChange>,
     ) -> Result<Addition, ManageError> {
         let stored = record.encode().map_err(InvalidKey::Unwritable)?;
-        let redactor = self.parts.format.redactor();
+        let mut shown = described(record);
+        shown.extend(more);
         // The record of an imported key has its original date of issue; the event has the current time.
-        let at = self.now()?;
-        let event = actor.event(at, action, &stored, described(record), &redactor);
-        let not_cut_off = Precondition::NotCutOff {
-            tenant: record.tenant.clone(),
-            owner: record.owner.clone(),
-            issued_at: record.created_at,
-        };
+        let event = self.event_of(self.now()?, action, &stored, shown);
         let cap = rules.cap().map(|limit| Precondition::UnrevokedKeysBelow {
             tenant: record.tenant.clone(),
             limit,
         });
         Ok(Addition {
-            change: Change::Insert(Box::new(stored)),
-            event,
-            conditions: [Some(not_cut_off), cap].into_iter().flatten().collect(),
+            changes: vec![(Change::Insert(Box::new(stored)), event)],
+            conditions: [not_cut_off(record)].into_iter().chain(cap).collect(),
         })
     }
 
-    /// Inserts a record. `false` if its id already exists.
-    pub(super) async fn insert(&self, set: &ChangeSet) -> Result<bool, ManageError> {
-        match self.commit(set).await {
-            Ok(committed) if is_as_wanted(set, &committed) => Ok(true),
-            Ok(_) => Err(broken_contract()),
+    /// Commits an addition. `false` if the record's id already exists.
+    pub(super) async fn insert(&self, addition: Addition) -> Result<bool, ManageError> {
+        let set = self.set_of(addition.changes).ok_or_else(broken_store)?;
+        let conditions = addition.conditions.into_iter();
+        let set = conditions.fold(set, ChangeSet::on_condition);
+        let is_as_wanted = |(change, outcome): (&Change, &Outcome)| {
+            *outcome
+                == match change {
+                    Change::Insert(_) => Outcome::Inserted,
+                    Change::Replace { .. } => Outcome::Replaced,
+                    _ => Outcome::Revoked,
+                }
+        };
+        match self.commit(&set).await {
+            Ok(outcomes) if set.changes().iter().zip(&outcomes).all(is_as_wanted) => Ok(true),
+            Ok(_) => Err(broken_store().into()),
             Err(StoreError::AlreadyExists) => Ok(false),
             Err(StoreError::PreconditionFailed { index }) => {
                 Err(match set.preconditions().get(index) {
@@ -109,57 +103,32 @@ impl KeyManager {
                         self.why_cut_off(tenant, owner).await
                     }
                     Some(Precondition::UnrevokedKeysBelow { .. }) => ManageError::TenantFull,
-                    None => broken_contract(),
+                    None => broken_store().into(),
                 })
             }
             Err(error) => Err(error.into()),
         }
     }
-}
 
-impl KeyManager {
     /// Returns why a key of this owner cannot be issued now: the clock may be behind a cutoff.
     async fn why_cut_off(&self, tenant: &TenantId, owner: &Principal) -> ManageError {
-        let standing = self.standing(CutoffScope::binding(tenant, owner)).await;
+        let latest = self.latest_cutoff(CutoffScope::binding(tenant, owner));
         // If the cutoffs or the clock cannot be read, the general reason is still true.
-        let (Ok(standing), Ok(now)) = (standing, self.now()) else {
-            return ManageError::CutOff;
-        };
-        match standing.into_iter().flatten().max() {
-            Some(cutoff) if cutoff > now => ManageError::ClockBehindCutoff { cutoff },
+        match (latest.await, self.now()) {
+            (Ok(Some(cutoff)), Ok(now)) if cutoff > now => {
+                ManageError::ClockBehindCutoff { cutoff }
+            }
             _ => ManageError::CutOff,
         }
     }
 }
 
-/// Returns whether the store made each change of a set that adds a key.
-fn is_as_wanted(set: &ChangeSet, committed: &Committed) -> bool {
-    let outcomes = &committed.outcomes;
-    let changes = set.changes();
-    changes.len() == outcomes.len()
-        && changes.iter().zip(outcomes).all(|(change, outcome)| {
-            *outcome
-                == match change {
-                    Change::Insert(_) => Outcome::Inserted,
-                    Change::Replace { .. } => Outcome::Replaced,
-                    _ => Outcome::Revoked,
-                }
-        })
-}
-
-/// The change that adds a key, its event, and its preconditions.
-pub(super) struct Addition {
-    pub(super) change: Change,
-    pub(super) event: Event,
-    pub(super) conditions: Vec<Precondition>,
-}
-
-impl Addition {
-    pub(super) fn into_set(self, id: ChangeId) -> ChangeSet {
-        let set = ChangeSet::one(id, self.change).with_event(self.event);
-        self.conditions
-            .into_iter()
-            .fold(set, ChangeSet::on_condition)
+/// The precondition that no kill switch has ended the key.
+pub(super) fn not_cut_off(record: &KeyRecord) -> Precondition {
+    Precondition::NotCutOff {
+        tenant: record.tenant.clone(),
+        owner: record.owner.clone(),
+        issued_at: record.created_at,
     }
 }
 
@@ -202,16 +171,13 @@ pub(super) fn quota_text(quota: &Quota) -> String {
 ///
 /// # Security
 /// The only value that ever holds both. `Debug` shows neither the text nor the digest.
+#[derive(Debug)]
 pub struct Issued {
-    api_key: ApiKey,
-    record: KeyRecord,
+    pub(super) api_key: ApiKey,
+    pub(super) record: KeyRecord,
 }
 
 impl Issued {
-    pub(super) fn new(api_key: ApiKey, record: KeyRecord) -> Self {
-        Self { api_key, record }
-    }
-
     /// Returns the key's text. Show it once.
     #[must_use]
     pub fn api_key(&self) -> &ApiKey {
@@ -229,13 +195,41 @@ impl Issued {
     pub fn into_parts(self) -> (ApiKey, KeyRecord) {
         (self.api_key, self.record)
     }
+
+    /// Returns the key's text and its displayable fields, for the one answer that contains both.
+    ///
+    /// # Security
+    /// See [`Revealed`].
+    #[must_use]
+    pub fn reveal(&self) -> Revealed<'_> {
+        let (api_key, record) = (&self.api_key, &self.record);
+        Revealed {
+            view: record.view(record.created_at()),
+            api_key: api_key.expose(),
+            secret: api_key.expose_secret(),
+        }
+    }
 }
 
-impl fmt::Debug for Issued {
+/// A newly issued key, to send to the client that asked for it.
+///
+/// Serializes as its [`KeyView`] with two more members: `api_key`, the key as one text, and `secret`, which with `id`
+/// is the key as two. In axum and actix it is a response with status 201 that caches must not store.
+///
+/// # Security
+/// The serialized form contains the key: send it once, over TLS, and store it nowhere. `Debug` shows neither member.
+#[derive(Serialize)]
+pub struct Revealed<'a> {
+    #[serde(flatten)]
+    view: KeyView,
+    api_key: &'a str,
+    secret: &'a str,
+}
+
+impl fmt::Debug for Revealed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issued")
-            .field("api_key", &self.api_key)
-            .field("record", &self.record)
-            .finish()
+        f.debug_struct("Revealed")
+            .field("view", &self.view)
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,13 @@
-//! Listing a tenant's keys.
+//! Reading a tenant's keys.
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Actor, KeyManager, KeyQuery, ManageError, Operation, PageCursor};
-use crate::key::{KeyId, KeyRecord, StoredKey};
-use crate::store::{ListPosition, ListQuery, Page, StoreError, Usage};
+use super::{Authorized, KeyQuery, ManageError, ManagerParts, OnKey, PageCursor};
+use crate::key::{KeyId, KeyRecord, KeyView, StoredKey};
+use crate::store::{ListPosition, StoreError, Usage};
 
 /// Most pages of the store that make up one page of a list. A store bounds how many keys it looks at for a page, and
 /// conditions that the store cannot check may leave no keys of many pages. The list then continues at its cursor.
@@ -15,55 +16,22 @@ const MAX_READS: u32 = 64;
 /// Number of keys of a page after which other tasks run: decoding them takes some tens of microseconds.
 const KEYS_AT_ONCE: usize = 16;
 
-impl KeyManager {
-    /// Lists a page of a tenant's keys, each with its usage.
-    ///
-    /// A page may hold fewer keys than requested, even zero, and still have a next page: the manager searches through
-    /// many keys in steps, so that one search does not delay other callers.
-    ///
-    /// ```
-    /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
-    /// # use keyward::manager::{Actor, AllowAll, NewKey};
-    /// use keyward::manager::{KeyQuery, PageCursor};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let format = KeyFormat::new("acme")?.environment("live")?;
-    /// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(AllowAll).open().await?;
-    /// # let (tenant, actor) = (TenantId::new("acme-inc")?, Actor::system("docs"));
-    /// # for n in 0..3 {
-    /// #     let key = NewKey::new(tenant.clone(), format!("key {n}"), Access::Full);
-    /// #     keyward.manager().issue(&actor, key).await?;
-    /// # }
-    /// let query = || KeyQuery::of(&tenant).live_first().limit(2);
-    /// let first = keyward.manager().list(&actor, &query()).await?;
-    /// let link = first.next.ok_or("one page only")?.to_string(); // for the link to the next page
-    ///
-    /// let cursor: PageCursor = link.parse()?; // when the user follows the link
-    /// let second = keyward.manager().list(&actor, &query().after(cursor)?).await?;
-    /// assert_eq!((first.keys.len(), second.keys.len()), (2, 1));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Clock`];
-    /// [`ManageError::Store`], with [`StoreError::Unsupported`] if the query asks for unused keys and the store keeps
-    /// no usage.
-    pub async fn list(&self, actor: &Actor, query: &KeyQuery) -> Result<KeyList, ManageError> {
-        let tenant = query.tenant();
-        if !actor.acts_for(tenant) {
-            return Err(ManageError::Refused);
-        }
-        let owner = query.only_owner();
-        self.ask(actor, &Operation::List { tenant, owner }).await?;
+impl OnKey<'_> {
+    pub(super) fn get(self) -> Result<KeyRecord, ManageError> {
+        let record = KeyRecord::decode(self.stored).map_err(ManageError::Unreadable)?;
+        Ok(self.by.judge(record, self.by.now().ok()))
+    }
+}
+
+impl Authorized<'_> {
+    pub(super) async fn list(&self, query: &KeyQuery) -> Result<KeyList, ManageError> {
         let now = self.now()?;
         let mut list = KeyList::default();
         let shown = query.asks_for_display_prefix();
         // A text that is not a display prefix of the application's own format may be one of an imported key. Imported
         // keys have no such range of ids, so the list compares each key.
-        let ids = shown.and_then(|start| self.parts.format.ids_displayed_as(start));
-        if shown.is_some() && ids.is_none() && self.parts.credentials.imported.is_none() {
+        let ids = shown.and_then(|start| self.format.ids_displayed_as(start));
+        if shown.is_some() && ids.is_none() && self.credentials.imported.is_none() {
             return Ok(list);
         }
         let mut for_store = query.for_store(ids, now);
@@ -90,17 +58,6 @@ impl KeyManager {
         Ok(list)
     }
 
-    /// Reads a page of the store, and checks that its cursor advances: otherwise the manager would read without end.
-    pub(super) async fn read_page(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        let page = self.parts.store.list(query).await?;
-        if page.next.is_some() && page.next <= query.position() {
-            return Err(StoreError::Corrupt(
-                "the store's list does not go on".into(),
-            ));
-        }
-        Ok(page)
-    }
-
     /// Reads the usage of a page's keys. If the usage is only shown, a store that cannot read it does not fail the
     /// list.
     async fn usage_of(
@@ -109,7 +66,7 @@ impl KeyManager {
         keys: &[StoredKey],
     ) -> Result<Vec<Option<Usage>>, ManageError> {
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-        match self.parts.usage.read(&ids).await {
+        match self.usage.read(&ids).await {
             Ok(Some(usage)) => Ok(usage),
             Ok(None) if query.asks_for_usage() => Err(StoreError::Unsupported.into()),
             Err(error) if query.asks_for_usage() => Err(error.into()),
@@ -140,9 +97,22 @@ pub struct KeyList {
 }
 
 impl KeyList {
+    /// Returns the page as a host application may send it to a browser, with each key's state at an instant.
+    #[must_use]
+    pub fn view(&self, now: OffsetDateTime) -> KeyListView {
+        let listed = self.keys.iter().map(|record| ListedKey {
+            view: record.view(now),
+            usage: self.usage.get(&record.id()).copied(),
+        });
+        KeyListView {
+            keys: listed.collect(),
+            unreadable: self.unreadable.clone(),
+            next: self.next,
+        }
+    }
     fn take(
         &mut self,
-        manager: &KeyManager,
+        manager: &ManagerParts,
         query: &KeyQuery,
         stored: StoredKey,
         usage: Option<Usage>,
@@ -173,4 +143,27 @@ impl KeyList {
     fn length(&self) -> usize {
         self.keys.len() + self.unreadable.len()
     }
+}
+
+/// A page of a list, as a host application may send it to a browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyListView {
+    /// The keys, in the order of the list.
+    pub keys: Vec<ListedKey>,
+    /// Stored keys that cannot be read.
+    pub unreadable: Vec<KeyId>,
+    /// Cursor of the next page. `None` on the last page.
+    pub next: Option<PageCursor>,
+}
+
+/// A key in a list: its [`KeyView`] and its usage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ListedKey {
+    /// The key's displayable fields.
+    #[serde(flatten)]
+    pub view: KeyView,
+    /// The key's usage. `None` if the key was never used, or the store keeps no usage.
+    pub usage: Option<Usage>,
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 
-use super::{Actor, InvalidKey, KeyManager};
-use crate::clock::{later, normalized, unix_micros};
+use super::{Actor, InvalidKey, ManagerParts};
+use crate::clock::{later, normalized};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
 /// A request for a new key. Title and access are required.
@@ -215,7 +215,7 @@ impl NewKey {
     }
 }
 
-impl KeyManager {
+impl ManagerParts {
     /// Returns the first instant at which a key issued now is invalid.
     pub(super) fn end_of(
         &self,
@@ -228,7 +228,7 @@ impl KeyManager {
             Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
         };
         let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
-        if end <= now || self.parts.passed.include(unix_micros(end)) {
+        if self.has_passed(end, now) {
             return Err(InvalidKey::Expired);
         }
         Ok(end)

@@ -100,12 +100,8 @@ pub enum Operation<'a> {
     },
     /// Read a key.
     Get {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
     },
     /// List a tenant's keys, or those of one of its owners.
     List {
@@ -116,52 +112,32 @@ pub enum Operation<'a> {
     },
     /// Change fields of a key.
     Update {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
         /// The fields to change.
         update: &'a KeyUpdate,
     },
     /// Suspend a key.
     Suspend {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
     },
     /// Resume a suspended key.
     Resume {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
     },
     /// Issue a successor to a key.
     Rotate {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
         /// Overlap of the two keys and expiry of the successor.
         rotation: &'a Rotation,
     },
     /// Revoke a key.
     Revoke {
-        /// Tenant of the key.
-        tenant: &'a TenantId,
-        /// Id of the key.
-        id: KeyId,
-        /// Owner of the key. `None` if the tenant has no such key.
-        owner: Option<&'a Principal>,
+        /// The key.
+        key: KeyRef<'a>,
         /// Reason for the revocation.
         reason: &'a RevokeReason,
     },
@@ -235,34 +211,71 @@ pub enum Operation<'a> {
     },
 }
 
+/// The key that an operation names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyRef<'a> {
+    /// Tenant of the key.
+    pub tenant: &'a TenantId,
+    /// Id of the key.
+    pub id: KeyId,
+    /// Owner of the key. `None` if the tenant has no such key.
+    pub owner: Option<&'a Principal>,
+}
+
+impl<'a> KeyRef<'a> {
+    pub(super) fn new(tenant: &'a TenantId, id: KeyId) -> Self {
+        let owner = None;
+        Self { tenant, id, owner }
+    }
+}
+
+impl<'a> From<&'a KeyRecord> for KeyRef<'a> {
+    fn from(record: &'a KeyRecord) -> Self {
+        Self {
+            tenant: record.tenant(),
+            id: record.id(),
+            owner: Some(record.owner()),
+        }
+    }
+}
+
 impl<'a> Operation<'a> {
     /// Returns the same operation on a key of this owner.
-    pub(super) fn on_key_of(mut self, of: &'a Principal) -> Self {
-        if let Self::Get { owner, .. }
-        | Self::Update { owner, .. }
-        | Self::Suspend { owner, .. }
-        | Self::Resume { owner, .. }
-        | Self::Rotate { owner, .. }
-        | Self::Revoke { owner, .. } = &mut self
+    pub(super) fn on_key_of(mut self, owner: &'a Principal) -> Self {
+        if let Self::Get { key }
+        | Self::Update { key, .. }
+        | Self::Suspend { key }
+        | Self::Resume { key }
+        | Self::Rotate { key, .. }
+        | Self::Revoke { key, .. } = &mut self
         {
-            *owner = Some(of);
+            key.owner = Some(owner);
         }
         self
+    }
+
+    /// Returns the key that the operation names. `None` if it names none, or the key is still to be found.
+    pub(super) fn key(&self) -> Option<KeyRef<'a>> {
+        match self {
+            Self::Get { key }
+            | Self::Update { key, .. }
+            | Self::Suspend { key }
+            | Self::Resume { key }
+            | Self::Rotate { key, .. }
+            | Self::Revoke { key, .. } => Some(*key),
+            Self::FindOwner { found } => found.map(KeyRef::from),
+            _ => None,
+        }
     }
 
     /// Returns the tenant of the keys in the operation. `None` if it is about all tenants, or the key is still to be
     /// found.
     #[must_use]
-    pub fn tenant(&self) -> Option<&TenantId> {
+    pub fn tenant(&self) -> Option<&'a TenantId> {
         match self {
             Self::Issue { key } | Self::Import { key, .. } => Some(&key.tenant),
-            Self::Get { tenant, .. }
-            | Self::List { tenant, .. }
-            | Self::Update { tenant, .. }
-            | Self::Suspend { tenant, .. }
-            | Self::Resume { tenant, .. }
-            | Self::Rotate { tenant, .. }
-            | Self::Revoke { tenant, .. }
+            Self::List { tenant, .. }
             | Self::RevokeAll { tenant, .. }
             | Self::Purge { tenant, .. }
             | Self::RemoveTenant { tenant }
@@ -270,8 +283,7 @@ impl<'a> Operation<'a> {
             | Self::ExportRestrictions { tenant }
             | Self::ReplayRestrictions { tenant } => Some(tenant),
             Self::DenyIssuedBefore { scope, .. } | Self::LowerCutoff { scope } => scope.tenant(),
-            Self::FindOwner { found } => found.map(KeyRecord::tenant),
-            Self::CutEvents { .. } => None,
+            _ => self.key().map(|key| key.tenant),
         }
     }
 
@@ -281,25 +293,12 @@ impl<'a> Operation<'a> {
     /// [`KeyQuery::owner`](super::KeyQuery::owner), if there is no such key, or if the key is still to be found.
     /// Refuse operations without an owner unless you allow them by name.
     #[must_use]
-    pub fn owner(&self) -> Option<&Principal> {
+    pub fn owner(&self) -> Option<&'a Principal> {
         match self {
             Self::Issue { key } | Self::Import { key, .. } => key.owner.as_ref(),
-            Self::Get { owner, .. }
-            | Self::List { owner, .. }
-            | Self::Update { owner, .. }
-            | Self::Suspend { owner, .. }
-            | Self::Resume { owner, .. }
-            | Self::Rotate { owner, .. }
-            | Self::Revoke { owner, .. }
-            | Self::RevokeAll { owner, .. } => *owner,
-            Self::FindOwner { found } => found.map(KeyRecord::owner),
+            Self::List { owner, .. } | Self::RevokeAll { owner, .. } => *owner,
             Self::DenyIssuedBefore { scope, .. } | Self::LowerCutoff { scope } => scope.owner(),
-            Self::Purge { .. }
-            | Self::RemoveTenant { .. }
-            | Self::CutEvents { .. }
-            | Self::ReadEvents { .. }
-            | Self::ExportRestrictions { .. }
-            | Self::ReplayRestrictions { .. } => None,
+            _ => self.key().and_then(|key| key.owner),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{InvalidKey, KeyManager};
+use super::{InvalidKey, ManagerParts};
 use crate::clock::normalized;
 use crate::key::{
     Access, KeyId, KeyRecord, Networks, Quota, Resources, RevokeReason, Scope, ScopeCatalog,
@@ -218,7 +218,7 @@ fn common_quotas(held: &[Quota], most: &[Quota]) -> Option<Vec<Quota>> {
     (quotas.len() <= Quota::MAX_PER_KEY).then_some(quotas)
 }
 
-impl KeyManager {
+impl ManagerParts {
     /// Refuses a restriction that no key can carry.
     pub(super) fn check_restriction(&self, restriction: &Restriction) -> Result<(), InvalidKey> {
         let Bound::Limited(limits) = &restriction.bound else {

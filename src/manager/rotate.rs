@@ -5,15 +5,14 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::amend::AMEND_TRIES;
-use super::issue::ID_DRAWS;
+use super::issue::{Addition, ID_DRAWS, not_cut_off};
 use super::{
-    Actor, Expiry, InvalidKey, Issued, KeyManager, ManageError, Operation, TenantRules,
-    broken_contract,
+    Authorized, Expiry, InvalidKey, Issued, ManageError, OnKey, TenantRules, broken_store,
 };
 use crate::audit::{EventAction, FieldChange};
-use crate::clock::{later, normalized, rfc3339, unix_micros};
-use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated, TenantId};
-use crate::store::{Change, ChangeId, ChangeSet, Outcome, Precondition, StoreError};
+use crate::clock::{later, normalized, rfc3339};
+use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated};
+use crate::store::{Change, Outcome, Precondition, StoreError};
 
 /// Most keys of a line of rotations that a call follows. In a longer line, it retires only the youngest ancestors.
 const LONGEST_LINE: usize = 64;
@@ -114,61 +113,31 @@ impl From<Overlap> for Rotation {
     }
 }
 
-impl KeyManager {
-    /// Issues a successor to a key, with the same title, owner, access, restrictions, quotas and metadata.
-    ///
-    /// Unless you ask for another expiry, the successor expires when the key was issued to expire. Only the answer
-    /// contains the successor's text, which cannot be recovered later.
-    ///
-    /// Both keys change in one commit. When the overlap ends, the old key counts as revoked on every node, without a
-    /// further call. To end it earlier, revoke it.
-    ///
-    /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
-    /// rotating the key itself returns [`ManageError::AlreadyRotated`], which names that successor. A rotation also
-    /// stores as revoked those predecessors with an overlap that is over, so that they no longer count towards a
-    /// tenant's cap.
-    ///
-    /// # Errors
-    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no
-    /// such key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
-    /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
-    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
-    /// the text of: rotate that one.
-    pub async fn rotate(
-        &self,
-        actor: &Actor,
-        tenant: &TenantId,
-        id: KeyId,
-        rotation: impl Into<Rotation>,
-    ) -> Result<Issued, ManageError> {
-        let rotation = rotation.into();
-        if !actor.acts_for(tenant) {
-            return Err(ManageError::NotFound);
-        }
-        let operation = Operation::Rotate {
-            tenant,
-            id,
-            owner: None,
-            rotation: &rotation,
-        };
-        let mut stored = self.find_for(actor, tenant, id, operation).await?;
-        let rules = self.rules_of(tenant).await?;
+impl OnKey<'_> {
+    pub(super) async fn rotate(self, rotation: &Rotation) -> Result<Issued, ManageError> {
+        let (by, mut stored) = (self.by, self.stored);
+        let rules = by.rules_of(&stored.tenant).await?;
         let mut draws = 0;
         for _ in 0..AMEND_TRIES {
-            let (record, now) = self.live(stored)?;
-            self.check_may_rotate(actor, &record, now).await?;
-            let ends_at = self.overlap_end(&rotation, &record, now)?;
-            let mut successor = self.successor(actor, &record, &rotation, now)?;
-            rules.check(&successor, &self.parts.catalog)?;
-            self.check_ceiling(actor, &successor)?;
-            self.retire_ancestors(actor, &record, now).await?;
+            let (record, now) = by.live(stored)?;
+            by.check_may_rotate(&record, now).await?;
+            let ends_at = by.overlap_end(rotation, &record, now)?;
+            let mut successor = by.successor(&record, rotation, now)?;
+            rules.check(&successor, &by.catalog)?;
+            by.check_ceiling(&successor)?;
+            by.retire_ancestors(&record, now).await?;
 
-            let new_id = KeyId::generate(&*self.parts.random)?;
+            let new_id = KeyId::generate(&*by.random)?;
             successor.id = new_id;
-            let api_key = self.draw_secret(&mut successor).await?;
-            let set = self.succession(actor, &record, &successor, &rotation, ends_at, &rules)?;
-            match self.insert(&set).await {
-                Ok(true) => return Ok(Issued::new(api_key, successor)),
+            let api_key = by.draw_secret(&mut successor).await?;
+            let addition = by.succession(&record, &successor, rotation, ends_at, &rules)?;
+            match by.insert(addition).await {
+                Ok(true) => {
+                    return Ok(Issued {
+                        api_key,
+                        record: successor,
+                    });
+                }
                 Ok(false) => {
                     draws += 1;
                     if draws >= ID_DRAWS {
@@ -178,25 +147,26 @@ impl KeyManager {
                 Err(ManageError::Store(StoreError::Conflict)) => {}
                 Err(error) => return Err(error),
             }
-            stored = self.find_for(actor, tenant, id, operation).await?;
+            stored = by.again(self.operation).await?;
         }
         Err(StoreError::Conflict.into())
     }
+}
 
+impl Authorized<'_> {
     async fn check_may_rotate(
         &self,
-        actor: &Actor,
         record: &KeyRecord,
         now: OffsetDateTime,
     ) -> Result<(), ManageError> {
-        self.check_actor(actor)?;
-        self.check_ceiling(actor, record)?;
+        self.check_actor()?;
+        self.check_ceiling(record)?;
         // The successor would be active.
         if record.suspended_at.is_some() {
             return Err(ManageError::Suspended);
         }
         let environment = Some(record.environment.as_str());
-        if self.parts.format.find_environment(environment).is_none() {
+        if self.format.find_environment(environment).is_none() {
             return Err(InvalidKey::Format(FormatError::UnknownEnvironment).into());
         }
         match self.youngest_of(record, now).await? {
@@ -234,15 +204,14 @@ impl KeyManager {
     /// Builds the successor's record, without its id and its digest.
     fn successor(
         &self,
-        actor: &Actor,
         record: &KeyRecord,
         rotation: &Rotation,
         now: OffsetDateTime,
     ) -> Result<KeyRecord, ManageError> {
         let mut successor = record.clone();
-        successor.prefix = self.parts.format.prefix().into();
+        successor.prefix = self.format.prefix().into();
         successor.created_at = now;
-        successor.created_by = actor.principal().clone();
+        successor.created_by = self.actor().principal().clone();
         successor.expires_at = match rotation.expiry {
             // The overlap of an earlier rotation may have shortened the key's expiry.
             Asked::AsBefore => record.rotation.map_or(record.expires_at, |one| one.own_end),
@@ -261,19 +230,20 @@ impl KeyManager {
         Ok(successor)
     }
 
-    /// Builds the change set that adds the successor and records it in the old key.
+    /// Builds the addition of the successor, which also records it in the old key.
     fn succession(
         &self,
-        actor: &Actor,
         record: &KeyRecord,
         successor: &KeyRecord,
         rotation: &Rotation,
         ends_at: Option<OffsetDateTime>,
         rules: &TenantRules,
-    ) -> Result<ChangeSet, ManageError> {
+    ) -> Result<Addition, ManageError> {
         let now = successor.created_at;
-        let redactor = self.parts.format.redactor();
-        let addition = self.addition(actor, EventAction::KeyIssued, successor, rules)?;
+        let action = EventAction::KeyIssued;
+        let mut addition = self.addition(action, successor, rules, Vec::new())?;
+        // If a kill switch ends the key meanwhile, its successor must not be added.
+        addition.conditions.insert(0, not_cut_off(record));
 
         let mut old = record.clone();
         old.rotation = Some(Rotated {
@@ -292,50 +262,26 @@ impl KeyManager {
                 changes.push(FieldChange::of("expires_at", from, to));
             }
         }
-        let rotated = actor.event(now, EventAction::KeyRotated, &old, changes, &redactor);
-        let ends_now = rotation.overlap == Overlap::None;
-        let revocation = ends_now.then(|| {
-            let changes = vec![FieldChange::set("revoked", RevokeReason::Rotated.as_str())];
-            let event = actor.event(now, EventAction::KeyRevoked, &old, changes, &redactor);
-            let change = Change::Revoke {
-                id: record.id,
-                at: now,
-                reason: RevokeReason::Rotated,
-            };
-            (change, event)
-        });
+        let rotated = self.event_of(now, EventAction::KeyRotated, &old, changes);
+        let revocation = self.revocation(now, &old, now, RevokeReason::Rotated);
         let replace = Change::Replace {
             expected: record.revision,
             with: Box::new(old),
         };
-        let mut changes = vec![addition.change, replace];
-        let mut events = vec![addition.event, rotated];
-        if let Some((change, event)) = revocation {
-            changes.push(change);
-            events.push(event);
+        addition.changes.push((replace, rotated));
+        if rotation.overlap == Overlap::None {
+            addition.changes.push(revocation);
+            // Replacing a key does not change the tenant's key count.
+            let is_cap =
+                |one: &Precondition| matches!(one, Precondition::UnrevokedKeysBelow { .. });
+            addition.conditions.retain(|one| !is_cap(one));
         }
-        let id = ChangeId::generate(&*self.parts.random);
-        let set = ChangeSet::new(id, changes).ok_or_else(broken_contract)?;
-        let events = events.into_iter().enumerate();
-        let set = events.fold(set, |set, (change, event)| set.with_event_of(change, event));
-        // Replacing a key does not change the tenant's key count.
-        let is_wanted = |condition: &Precondition| {
-            !(ends_now && matches!(condition, Precondition::UnrevokedKeysBelow { .. }))
-        };
-        let conditions = addition.conditions.into_iter().filter(is_wanted);
-        // If a kill switch ends the key meanwhile, its successor must not be added.
-        let set = set.on_condition(Precondition::NotCutOff {
-            tenant: record.tenant.clone(),
-            owner: record.owner.clone(),
-            issued_at: record.created_at,
-        });
-        Ok(conditions.fold(set, ChangeSet::on_condition))
+        Ok(addition)
     }
 
     /// Revokes the ancestors that are past their overlap.
     async fn retire_ancestors(
         &self,
-        actor: &Actor,
         record: &KeyRecord,
         now: OffsetDateTime,
     ) -> Result<(), ManageError> {
@@ -355,10 +301,10 @@ impl KeyManager {
             let is_over = KeyRecord::decode(stored.clone())
                 .is_ok_and(|record| self.judge(record, Some(now)).is_superseded(now));
             if is_over {
-                let (set, _) = self.revocation(actor, &stored, now, &RevokeReason::Rotated);
-                match self.commit(&set).await?.outcomes.as_slice() {
-                    [Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing] => {}
-                    _ => return Err(broken_contract()),
+                let (change, event) = self.revocation(now, &stored, now, RevokeReason::Rotated);
+                match self.commit_one(change, event).await? {
+                    Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing => {}
+                    _ => return Err(broken_store().into()),
                 }
             }
         }
@@ -379,7 +325,7 @@ impl KeyManager {
             Overlap::For(duration) => later(now, duration).and_then(normalized),
         };
         let end = end.ok_or(InvalidKey::Instant)?;
-        if end <= now || self.parts.passed.include(unix_micros(end)) {
+        if self.has_passed(end, now) {
             return Err(InvalidKey::Overlap);
         }
         Ok(Some(record.expires_at.map_or(end, |own| own.min(end))))

@@ -4,13 +4,13 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use super::amend::{Amendment, differences};
-use super::{Actor, KeyManager, ManageError, Operation};
+use super::{ManageError, ManagerParts, OnKey};
 use crate::audit::{EventAction, FieldChange};
-use crate::key::{Access, KeyId, KeyRecord, Metadata, Networks, Quota, Resources, TenantId};
+use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
 
 /// The fields of a key to change. Fields that are not named stay as they are.
 ///
-/// A key's lifetime cannot be changed: issue another key, or [rotate](KeyManager::rotate) it.
+/// A key's lifetime cannot be changed: issue another key, or [rotate](super::KeyManager::rotate) it.
 ///
 /// ```
 /// use keyward::{key::Resources, manager::KeyUpdate, scope};
@@ -85,7 +85,7 @@ impl KeyUpdate {
         self.concurrency
     }
 
-    /// Changes the title. [`KeyManager::update`] checks the text.
+    /// Changes the title. [`KeyManager::update`](super::KeyManager::update) checks the text.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
@@ -143,46 +143,22 @@ impl fmt::Debug for KeyUpdate {
     }
 }
 
-impl KeyManager {
-    /// Changes the fields that the update names. The change reaches other nodes as a revocation does.
-    ///
-    /// The manager checks the key against the actor's ceiling both before and after the change: an actor that may not
-    /// issue such a key may not change it either. If nothing differs, nothing is done.
-    ///
-    /// # Errors
-    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
-    /// policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::Invalid`] and
-    /// [`ManageError::AboveCeiling`]; [`ManageError::Unreadable`], [`ManageError::Clock`], [`ManageError::Store`].
-    pub async fn update(
-        &self,
-        actor: &Actor,
-        tenant: &TenantId,
-        id: KeyId,
-        update: KeyUpdate,
-    ) -> Result<KeyRecord, ManageError> {
-        if !actor.acts_for(tenant) {
-            return Err(ManageError::NotFound);
-        }
-        let operation = Operation::Update {
-            tenant,
-            id,
-            owner: None,
-            update: &update,
-        };
-        let stored = self.find_for(actor, tenant, id, operation).await?;
-        let rules = self.rules_of(tenant).await?;
-        self.amend(actor, stored, operation, |record, _| {
-            self.check_ceiling(actor, record)?;
-            let (with, changes) = self.updated(record, &update)?;
+impl OnKey<'_> {
+    pub(super) async fn update(self, update: &KeyUpdate) -> Result<KeyRecord, ManageError> {
+        let by = self.by;
+        let rules = by.rules_of(&self.stored.tenant).await?;
+        self.amend(|record, _| {
+            by.check_ceiling(record)?;
+            let (with, changes) = by.updated(record, update)?;
             if changes.is_empty() {
                 return Ok(None);
             }
-            self.check_sizes(&with.resources, &with.networks, &with.quotas)?;
+            by.check_sizes(&with.resources, &with.networks, &with.quotas)?;
             if with.access != record.access {
-                self.check_declared(&with.access)?;
-                rules.check_access(&with.access, &self.parts.catalog)?;
+                by.check_declared(&with.access)?;
+                rules.check_access(&with.access, &by.catalog)?;
             }
-            self.check_ceiling(actor, &with)?;
+            by.check_ceiling(&with)?;
             Ok(Some(Amendment {
                 record: with,
                 action: EventAction::KeyUpdated,
@@ -191,7 +167,9 @@ impl KeyManager {
         })
         .await
     }
+}
 
+impl ManagerParts {
     /// Returns the record with the named fields changed, and the fields that differ.
     fn updated(
         &self,

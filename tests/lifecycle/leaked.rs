@@ -3,8 +3,8 @@
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, KeyStatus, PresentedKey, Principal, RevokeReason};
 use keyward::manager::{
-    Actor, Ceiling, Found, KeyQuery, Limits, ManageError, NewKey, Operation, Policy, PolicyError,
-    Ruling,
+    Actor, Ceiling, FoundKey, KeyQuery, Limits, ManageError, NewKey, Operation, Policy,
+    PolicyError, Ruling,
 };
 use keyward::scope;
 use keyward::store::Change;
@@ -13,7 +13,7 @@ use keyward::testkit::ManualMonotonicClock;
 use crate::common::*;
 use crate::store::Loss;
 
-async fn find(fixture: &Fixture, text: &str) -> Result<Found, ManageError> {
+async fn find(fixture: &Fixture, text: &str) -> Result<FoundKey, ManageError> {
     fixture
         .manager()
         .find_owner(&system(), PresentedKey::text(text))
@@ -334,14 +334,9 @@ async fn revoking_leaked_needs_both_rulings() {
         async fn rule(&self, _: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
             let is_allowed = match operation {
                 Operation::FindOwner { found: None } => self.0,
-                Operation::Revoke {
-                    tenant: whose,
-                    owner,
-                    reason,
-                    ..
-                } => {
-                    assert_eq!(owner.unwrap(), system().principal());
-                    assert_eq!((*whose, *reason), (&tenant(), &RevokeReason::Leaked));
+                Operation::Revoke { key, reason, .. } => {
+                    assert_eq!(key.owner.unwrap(), system().principal());
+                    assert_eq!((key.tenant, *reason), (&tenant(), &RevokeReason::Leaked));
                     !self.0
                 }
                 _ => true,

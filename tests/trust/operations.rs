@@ -12,8 +12,8 @@ use keyward::audit::EventAction;
 use keyward::import::ImportedKey;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    CutEvents, Found, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, Purged,
-    RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
+    CutEvents, FoundKey, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap,
+    Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 
@@ -62,7 +62,7 @@ pub(crate) enum Done {
     Exported(RestrictionPage),
     Replayed(Replayed),
     Narrowed(Replayed),
-    Found(Box<Found>),
+    Found(Box<FoundKey>),
     Purged(Purged),
     Removed(RemovedTenant),
     EventsCut(CutEvents),

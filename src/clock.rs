@@ -251,7 +251,10 @@ impl PassedEnds {
     }
 }
 
-/// Returns the instant in microseconds of Unix time, rounded down.
+/// Start of the year 0, the first that RFC 3339 can write, in seconds of Unix time.
+const YEAR_0: i64 = -62_167_219_200;
+
+/// Returns the instant in microseconds of Unix time, rounded down, before 1970 too.
 pub(crate) fn unix_micros(at: OffsetDateTime) -> i64 {
     at.unix_timestamp()
         .saturating_mul(1_000_000)
@@ -281,6 +284,14 @@ pub(crate) fn later(at: OffsetDateTime, duration: Duration) -> Option<OffsetDate
     at.checked_add(time::Duration::try_from(duration).ok()?)
 }
 
+/// Returns `at - duration`, or the start of the year 0 if that is later.
+pub(crate) fn earlier(at: OffsetDateTime, duration: Duration) -> OffsetDateTime {
+    let start = OffsetDateTime::from_unix_timestamp(YEAR_0).unwrap_or(at);
+    let earlier = time::Duration::try_from(duration).ok();
+    let earlier = earlier.and_then(|duration| at.checked_sub(duration));
+    earlier.map_or(start, |earlier| earlier.max(start))
+}
+
 /// Formats the instant as in RFC 3339, such as `2026-11-21T09:39:09.655084Z`.
 pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
     // Normalized instants can always be written as RFC 3339.
@@ -302,6 +313,26 @@ mod tests {
         assert_eq!(normalized(time::Date::MIN.midnight().assume_utc()), None);
         assert_eq!(later(last.assume_utc(), Duration::from_nanos(1)), None);
         assert_eq!(later(last.assume_utc(), Duration::MAX), None);
+        for age in [Duration::from_secs(99_999_999_999), Duration::MAX] {
+            let start = earlier(OffsetDateTime::UNIX_EPOCH, age);
+            assert_eq!(rfc3339(start), "0000-01-01T00:00:00Z");
+        }
+    }
+
+    #[test]
+    fn microseconds_round_down_before_1970() {
+        for (nanos, micros) in [
+            (-1, -1),
+            (-1_000, -1),
+            (-1_001, -2),
+            (-1_500_000_001, -1_500_001),
+            (999, 0),
+        ] {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            assert_eq!(unix_micros(at), micros, "{nanos}");
+            let kept = from_unix_micros(micros);
+            assert_eq!(normalized(at), kept, "{nanos}");
+        }
     }
 
     #[test]

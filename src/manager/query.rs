@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use time::{Date, Month, OffsetDateTime};
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::{PageCursor, PageCursorError};
+use crate::clock::{earlier, later};
 use crate::key::{KeyId, KeyRecord, KeyStatus, Principal, TenantId};
 use crate::store::{KeyFilter, ListPosition, ListQuery, Segments, Usage};
 
@@ -185,9 +186,10 @@ impl KeyQuery {
         // An age beyond the calendar matches no key.
         let longest = self.aged.max(self.unused);
         let issued = longest.map(|age| KeyFilter::IssuedBy(earlier(now, age)));
+        let last = PrimitiveDateTime::MAX.assume_utc();
         let expires = self
             .expiring
-            .map(|time| KeyFilter::ExpiresBy(later(now, time)));
+            .map(|time| KeyFilter::ExpiresBy(later(now, time).unwrap_or(last)));
         let filters = [owner, title, ids, issued, expires].into_iter().flatten();
         let query = ListQuery::of(&self.tenant)
             .listing(segments)
@@ -291,22 +293,6 @@ impl fmt::Debug for KeyQuery {
             .field("status", &self.status)
             .finish_non_exhaustive()
     }
-}
-
-fn earlier(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
-    let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
-    // Stores cannot hold years before 0.
-    now.saturating_sub(by).max(date(0, Month::January, 1))
-}
-
-fn date(year: i32, month: Month, day: u8) -> OffsetDateTime {
-    let date = Date::from_calendar_date(year, month, day).unwrap_or(Date::MIN);
-    date.midnight().assume_utc()
-}
-
-fn later(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
-    let by = time::Duration::try_from(by).unwrap_or(time::Duration::MAX);
-    now.saturating_add(by).min(date(9999, Month::December, 31))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 
 use time::OffsetDateTime;
 
+use crate::clock::unix_micros;
 use crate::key::{KeyId, Principal, StoredKey, TenantId};
 
 /// Query for one page of a tenant's keys: filters, position and page size.
@@ -145,7 +146,7 @@ impl ListQuery {
     pub(super) fn start(&self) -> Option<ListPosition> {
         let issued = self.filters.iter().filter_map(|filter| match filter {
             KeyFilter::IssuedBy(instant) => Some(ListPosition::Live {
-                created_micros: micros(*instant).saturating_add(1),
+                created_micros: unix_micros(*instant).saturating_add(1),
                 id: KeyId::from_u128(0),
             }),
             _ => None,
@@ -240,7 +241,7 @@ impl ListPosition {
                 id: key.id,
             },
             None => Self::Live {
-                created_micros: micros(key.created_at),
+                created_micros: unix_micros(key.created_at),
                 id: key.id,
             },
         }
@@ -275,11 +276,6 @@ impl PartialOrd for ListPosition {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
-}
-
-/// Converts to microseconds since the Unix epoch: the years 0 to 9999 fit with much to spare.
-pub(super) fn micros(at: OffsetDateTime) -> i64 {
-    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// One page of a list.

@@ -7,8 +7,9 @@ use std::ops::Bound;
 use time::OffsetDateTime;
 
 use crate::audit::{ChainHead, SealedEvent};
+use crate::clock::unix_micros;
 use crate::key::{KeyId, Principal, StoredKey, TenantId};
-use crate::store::query::{MOST_SCANNED, micros};
+use crate::store::query::MOST_SCANNED;
 use crate::store::{
     Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, ListPosition,
     ListQuery, Outcome, Page, Precondition, StoreError, Usage,
@@ -336,7 +337,7 @@ impl State {
             return;
         };
         match &key.revocation {
-            None => lists.live.remove(&(micros(key.created_at), id)),
+            None => lists.live.remove(&(unix_micros(key.created_at), id)),
             Some(revocation) => lists.revoked.remove(&(revocation.position, id)),
         };
         if lists.live.is_empty() && lists.revoked.is_empty() {
@@ -350,7 +351,7 @@ impl State {
         }
         for (id, key) in staged.keys {
             let lists = self.tenants.entry(key.tenant.clone()).or_default();
-            let created = micros(key.created_at);
+            let created = unix_micros(key.created_at);
             match &key.revocation {
                 None => lists.live.insert((created, id)),
                 Some(revocation) => {

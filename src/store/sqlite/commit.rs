@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 
 use super::fault::Fault;
 use super::meta::Meta;
-use super::row::{self, instant, micros};
+use super::row::{self, instant};
 use super::{events, feed, purge};
+use crate::clock::unix_micros;
 use crate::key::{KeyId, Principal, TenantId};
 use crate::store::{
     Change, ChangeId, ChangeSet, Changed, Committed, CutoffScope, Outcome, Precondition, StoreError,
@@ -211,7 +212,7 @@ fn cut_off(
     before: OffsetDateTime,
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
-    let before = micros(before);
+    let before = unix_micros(before);
     if stands(transaction, scope)? >= Some(before) {
         return Ok(Outcome::AlreadyCutOff);
     }
@@ -232,7 +233,7 @@ fn lower(
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
     let stands = stands(transaction, scope)?;
-    if stands != Some(micros(from)) || to >= from {
+    if stands != Some(unix_micros(from)) || to >= from {
         let at = stands.map(instant).transpose()?;
         return Ok(Outcome::CutoffStands { at });
     }
@@ -242,13 +243,13 @@ fn lower(
     )?;
     let tenant = scope.tenant().map(TenantId::as_str);
     let owner = scope.owner().map(ToString::to_string);
-    let values = params![micros(to), micros(from), tenant, owner];
+    let values = params![unix_micros(to), unix_micros(from), tenant, owner];
     if statement.query_row(values, |row| row.get(0))? {
         return Ok(Outcome::WouldRevive);
     }
     transaction
         .prepare_cached("UPDATE keyward_cutoffs SET instant = ?2 WHERE scope = ?1")?
-        .execute(params![scope.to_string(), micros(to)])?;
+        .execute(params![scope.to_string(), unix_micros(to)])?;
     let scope = scope.clone();
     news.push(Changed::Cutoff { scope });
     Ok(Outcome::CutoffLowered)

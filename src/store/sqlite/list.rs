@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::Fault;
 use super::meta::unsigned;
-use super::row::{columns, id, micros, read};
+use super::row::{columns, id, read};
+use crate::clock::unix_micros;
 use crate::key::StoredKey;
 use crate::store::query::MOST_SCANNED;
 use crate::store::{KeyFilter, ListPosition, ListQuery, Page, StoreError};
@@ -237,10 +238,10 @@ impl BoundSelect {
                     }
                 }
                 KeyFilter::IssuedBy(instant) => {
-                    self.and(" AND +created_at <= ?", [micros(*instant).into()])
+                    self.and(" AND +created_at <= ?", [unix_micros(*instant).into()])
                 }
                 KeyFilter::ExpiresBy(instant) => {
-                    self.and(" AND expires_at <= ?", [micros(*instant).into()])
+                    self.and(" AND expires_at <= ?", [unix_micros(*instant).into()])
                 }
                 #[expect(
                     unreachable_patterns,

@@ -124,7 +124,7 @@ pub(super) fn revoke(connection: &Connection, key: &StoredKey) -> Result<(), Fau
     )?;
     statement.execute(params![
         key.id.to_bytes(),
-        micros(revocation.at),
+        unix_micros(revocation.at),
         revocation.reason.as_str(),
         signed(revocation.position)?,
         signed(key.revision)?,
@@ -141,11 +141,11 @@ fn write(connection: &Connection, sql: &str, key: &StoredKey) -> Result<(), Faul
         key.tenant.as_str(),
         key.owner.to_string(),
         key.title.as_str(),
-        micros(key.created_at),
-        revocation.map(|revocation| micros(revocation.at)),
+        unix_micros(key.created_at),
+        revocation.map(|revocation| unix_micros(revocation.at)),
         revocation.map(|revocation| revocation.reason.as_str()),
         position.transpose()?,
-        key.expires_at.map(micros),
+        key.expires_at.map(unix_micros),
         key.predecessor.map(KeyId::to_bytes),
         key.lineage.to_bytes(),
         key.digest.expose(),
@@ -154,11 +154,6 @@ fn write(connection: &Connection, sql: &str, key: &StoredKey) -> Result<(), Faul
         &*key.document,
     ])?;
     Ok(())
-}
-
-/// Converts to microseconds since the Unix epoch.
-pub(super) fn micros(at: OffsetDateTime) -> i64 {
-    unix_micros(at)
 }
 
 /// Converts from microseconds since the Unix epoch.

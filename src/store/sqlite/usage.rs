@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::fault::Fault;
 use super::meta::{self, unsigned};
-use super::row::{instant, micros};
+use super::row::instant;
+use crate::clock::unix_micros;
 use crate::key::KeyId;
 use crate::store::{ChangeId, Usage};
 
@@ -44,7 +45,7 @@ pub(super) fn merge(
         let (granted, refused) = (count(usage.granted), count(usage.refused));
         write.execute(params![
             key.to_bytes(),
-            micros(usage.last_used_at),
+            unix_micros(usage.last_used_at),
             granted,
             refused
         ])?;

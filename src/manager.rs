@@ -607,7 +607,7 @@ impl KeyManager {
     /// the events before them, and go with the next event that is old enough.
     ///
     /// Each commit adds an event, [`EventAction::EventsCut`], with the numbers of the first and the last event that it
-    /// removed, and the hash of the last. Keep the newest [head](crate::audit::ChainHead) outside the store before the cut: an older
+    /// removed, and the hash of the last. Keep the newest [head] outside the store before the cut: an older
     /// one can no longer be compared.
     ///
     /// The call reads and verifies the whole log first. Repeat it after an error or a crash: it continues.
@@ -618,6 +618,7 @@ impl KeyManager {
     /// log does not verify, in which case nothing is removed, and [`StoreError::Unsupported`] from a store that keeps
     /// no events.
     ///
+    /// [head]: crate::audit::ChainHead
     /// [`EventAction::EventsCut`]: crate::audit::EventAction::EventsCut
     /// [`StoreError::Corrupt`]: crate::store::StoreError::Corrupt
     /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported

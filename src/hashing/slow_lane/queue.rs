@@ -43,7 +43,7 @@ pub(super) struct Queue {
     was_management: bool,
 }
 
-type Tenants = Turns<TenantId, Turns<KeyId, VecDeque<Waiting>>>;
+type Tenants = RoundRobin<TenantId, RoundRobin<KeyId, VecDeque<Waiting>>>;
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
@@ -129,7 +129,7 @@ impl List for VecDeque<Waiting> {
 }
 
 /// Lists that take turns.
-struct Turns<K, L> {
+struct RoundRobin<K, L> {
     /// INVARIANT: no list is empty.
     lists: HashMap<K, L>,
     /// INVARIANT: each key of `lists` once, the next first.
@@ -155,7 +155,7 @@ impl QueueKey for KeyId {
     }
 }
 
-impl<K, L> Default for Turns<K, L> {
+impl<K, L> Default for RoundRobin<K, L> {
     fn default() -> Self {
         Self {
             lists: HashMap::new(),
@@ -165,7 +165,7 @@ impl<K, L> Default for Turns<K, L> {
     }
 }
 
-impl<K: QueueKey, L: List> Turns<K, L> {
+impl<K: QueueKey, L: List> RoundRobin<K, L> {
     fn len_of(&self, name: &K) -> usize {
         self.lists.get(name).map_or(0, List::len)
     }
@@ -183,7 +183,7 @@ impl<K: QueueKey, L: List> Turns<K, L> {
     }
 }
 
-impl<K: QueueKey, L: List> List for Turns<K, L> {
+impl<K: QueueKey, L: List> List for RoundRobin<K, L> {
     fn len(&self) -> usize {
         self.len
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::text::text_form;
+use super::value_error::text_form;
 use super::{ValueError, base62};
 use crate::random::{RandomError, RandomSource};
 
@@ -91,7 +91,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-text_form!(KeyId, ValueError);
+text_form!(KeyId);
 
 impl FromStr for KeyId {
     type Err = ValueError;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use super::text::text_form;
+use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
 const MALFORMED: ValueError =
@@ -74,7 +74,7 @@ impl fmt::Display for Network {
     }
 }
 
-text_form!(Network, ValueError);
+text_form!(Network);
 
 /// The networks from which a key may be used: any, or only the listed ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

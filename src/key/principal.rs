@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::tenant::is_name;
-use super::text::text_form;
+use super::value_error::text_form;
 use super::{Redactor, ValueError};
 
 const MALFORMED: ValueError = ValueError::malformed(
@@ -141,7 +141,7 @@ impl fmt::Display for Principal {
     }
 }
 
-text_form!(Principal, ValueError);
+text_form!(Principal);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The key as a domain object.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -7,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::format::DISPLAYED_ID_DIGITS;
 use super::{
-    Access, Digest, Environment, KeyId, KeyStatus, KeyView, Metadata, Networks, Principal, Quota,
-    Resources, Revocation, SecretOrigin, TenantId, Title,
+    Access, Digest, Environment, KeyId, KeyView, Metadata, Networks, Principal, Quota, Resources,
+    Revocation, SecretOrigin, TenantId, Title,
 };
 
 /// All data of a key except its secret.
@@ -76,6 +77,37 @@ pub struct Rotated {
     /// The instant at which the key would have expired without a successor; `None` if it would never have expired.
     #[serde(with = "time::serde::rfc3339::option")]
     pub own_end: Option<OffsetDateTime>,
+}
+
+/// The state of a key at some instant.
+///
+/// Only an active key is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    /// The key may be used.
+    Active,
+    /// The key's first valid instant is still to come.
+    NotYetValid,
+    /// The key is suspended, and may be resumed.
+    Suspended,
+    /// The key's last valid instant has passed.
+    Expired,
+    /// The key is permanently revoked.
+    Revoked,
+}
+
+/// `active`, `not_yet_valid`, `suspended`, `expired` or `revoked`, as in the serialized form.
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        })
+    }
 }
 
 /// The legacy format of an imported key, and the part of its text that may be shown.

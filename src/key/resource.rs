@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::text_form;
+use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
 const KIND: ValueError = ValueError::malformed(
@@ -92,7 +92,7 @@ impl fmt::Display for Resource {
     }
 }
 
-text_form!(Resource, ValueError);
+text_form!(Resource);
 
 /// The resources that a key may access: any, or in each listed kind only the listed ones.
 ///

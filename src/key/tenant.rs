@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::ValueError;
-use super::text::text_form;
+use super::value_error::text_form;
 
 const MALFORMED: ValueError =
     ValueError::malformed("tenant id", "1 to 128 visible ASCII characters");
@@ -60,7 +60,7 @@ impl fmt::Display for TenantId {
     }
 }
 
-text_form!(TenantId, ValueError);
+text_form!(TenantId);
 
 #[cfg(test)]
 mod tests {

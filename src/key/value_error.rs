@@ -1,4 +1,4 @@
-//! The error of values that cannot be created.
+//! The error of values that cannot be created, and the traits of values with a text form.
 
 use std::net::IpAddr;
 
@@ -56,3 +56,31 @@ impl ValueError {
         Self::Malformed { value, form }
     }
 }
+
+/// Implements the conversions that serde uses, and `Debug` with the type's name, for a type with `FromStr` and
+/// `Display`.
+macro_rules! text_form {
+    ($type:ident) => {
+        impl TryFrom<String> for $type {
+            type Error = $crate::key::ValueError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($type), "({})"), self)
+            }
+        }
+    };
+}
+
+pub(super) use text_form;

@@ -87,9 +87,9 @@
 //! in production. `SECURITY.md` in the package lists the promises, their limits and the tests of each.
 //!
 //! # Reading the code
-//! A request passes through four files: `http/credentials.rs` takes the credential from the headers, `credential.rs`
-//! reads it, `verifier.rs` decides, and `http/answer.rs` writes the answer. The decision uses `cache.rs` for what this
-//! node knows of the key, and `verifier/cold.rs` if that is not enough.
+//! A request passes through four files: `http/credentials.rs` finds the credential in the request, `credential.rs`
+//! reads it (`key/parse.rs` is the parser), `verifier.rs` decides, and `http/answer.rs` writes the answer. The decision
+//! uses `cache.rs` for what this node knows of the key, and `verifier/cold.rs` if that is not enough.
 
 #![cfg_attr(keyward_docsrs, feature(doc_cfg))]
 

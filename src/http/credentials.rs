@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::key_in::{AuthScheme, KeyIn, Location};
 use super::{Head, HeaderSource};
+use crate::key::KeyTextError::{self, Absent, Ambiguous, HalfPair, Undecodable};
 use crate::key::{KeyId, PresentedKey};
 
 /// Maximum length of a base64 pair that is decoded: more than any key needs.
@@ -19,10 +20,6 @@ const MAX_BASE64: usize = 1_024;
 
 /// The credential found in a request.
 pub(super) enum Found<'a> {
-    Nothing,
-    Several,
-    HalfPair,
-    Undecodable,
     Text(&'a [u8]),
     Pair {
         id: &'a [u8],
@@ -30,15 +27,13 @@ pub(super) enum Found<'a> {
     },
     /// Decoded bytes: a text (`None`), or an id of that many bytes followed by a secret.
     Decoded(Zeroizing<Vec<u8>>, Option<usize>),
+    /// No single value, or not both of a pair, came.
+    Unread(KeyTextError),
 }
 
 impl Found<'_> {
     pub(super) fn presented(&self) -> PresentedKey<'_> {
         match self {
-            Self::Nothing => PresentedKey::none(),
-            Self::Several => PresentedKey::several(),
-            Self::HalfPair => PresentedKey::half_pair(),
-            Self::Undecodable => PresentedKey::undecodable(),
             Self::Text(text) => PresentedKey::text(*text),
             Self::Pair { id, secret } => PresentedKey::pair(*id, *secret),
             Self::Decoded(text, None) => PresentedKey::text(text.as_slice()),
@@ -46,14 +41,15 @@ impl Found<'_> {
                 let (id, secret) = both.split_at_checked(*length).unwrap_or_default();
                 PresentedKey::pair(id, secret)
             }
+            Self::Unread(error) => PresentedKey::unread(*error),
         }
     }
 
-    /// Combines two findings: two credentials make `Several`.
+    /// Combines two findings: two credentials are ambiguous.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Nothing, only) | (only, Self::Nothing) => only,
-            _ => Self::Several,
+            (Self::Unread(Absent), only) | (only, Self::Unread(Absent)) => only,
+            _ => Self::Unread(Ambiguous),
         }
     }
 }
@@ -65,22 +61,18 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
         let other = match &form.0 {
             // All schemes share one header, which `authorization` has read.
             Location::Scheme(_) => continue,
-            Location::Header(name) => match only_one(head.headers, &name.lower) {
-                One::Absent => Found::Nothing,
-                One::Single(value) => Found::Text(value),
-                One::Several => Found::Several,
-            },
+            Location::Header(name) => {
+                only_one(head.headers, &name.lower).map_or_else(Found::Unread, Found::Text)
+            }
             Location::Pair { id, secret } => {
                 match (
                     only_one(head.headers, &id.lower),
                     only_one(head.headers, &secret.lower),
                 ) {
-                    (One::Absent, One::Absent) => Found::Nothing,
-                    (One::Several, _) | (_, One::Several) => Found::Several,
-                    (One::Single(id), One::Single(secret)) => Found::Pair { id, secret },
-                    (One::Single(_), One::Absent) | (One::Absent, One::Single(_)) => {
-                        Found::HalfPair
-                    }
+                    (Ok(id), Ok(secret)) => Found::Pair { id, secret },
+                    (Err(Absent), Err(Absent)) => Found::Unread(Absent),
+                    (Err(Ambiguous), _) | (_, Err(Ambiguous)) => Found::Unread(Ambiguous),
+                    _ => Found::Unread(HalfPair),
                 }
             }
             Location::Query(name) => parameter(head.query.unwrap_or_default(), name),
@@ -90,20 +82,18 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
     found
 }
 
-enum One<'a> {
-    Absent,
-    Single(&'a [u8]),
-    Several,
-}
-
-fn only_one<'a, H: HeaderSource + ?Sized>(headers: &'a H, name: &str) -> One<'a> {
+/// Returns the only value of the headers with this name.
+fn only_one<'a, H: HeaderSource + ?Sized>(
+    headers: &'a H,
+    name: &str,
+) -> Result<&'a [u8], KeyTextError> {
     let mut values = headers
         .all()
         .filter(|(other, _)| other.eq_ignore_ascii_case(name));
     match (values.next(), values.next()) {
-        (None, _) => One::Absent,
-        (Some((_, value)), None) if !has_comma(value) => One::Single(trim(value)),
-        (Some(_), _) => One::Several,
+        (None, _) => Err(Absent),
+        (Some((_, value)), None) if !has_comma(value) => Ok(trim(value)),
+        (Some(_), _) => Err(Ambiguous),
     }
 }
 
@@ -122,14 +112,14 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
             .values("authorization")
             .any(|line| accepted(line).is_some());
         return if is_any_accepted {
-            Found::Several
+            Found::Unread(Ambiguous)
         } else {
-            Found::Nothing
+            Found::Unread(Absent)
         };
     }
     match first.and_then(accepted) {
-        None => Found::Nothing,
-        Some((_, rest)) if has_comma(rest) => Found::Several,
+        None => Found::Unread(Absent),
+        Some((_, rest)) if has_comma(rest) => Found::Unread(Ambiguous),
         Some((AuthScheme::Bearer | AuthScheme::ApiKey, key)) => Found::Text(key),
         Some((AuthScheme::Basic, encoded)) => user_and_password(encoded),
     }
@@ -149,15 +139,15 @@ pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
 /// Decodes a user and a password (RFC 7617 §2).
 fn user_and_password(encoded: &[u8]) -> Found<'static> {
     if encoded.len() > MAX_BASE64 {
-        return Found::Undecodable;
+        return Found::Unread(Undecodable);
     }
     let mut both = Zeroizing::new(vec![0; encoded.len()]);
     let Ok(length) = Base64::decode(encoded, &mut both).map(<[u8]>::len) else {
-        return Found::Undecodable;
+        return Found::Unread(Undecodable);
     };
     both.truncate(length);
     let Some(colon) = both.iter().position(|byte| *byte == b':') else {
-        return Found::Undecodable;
+        return Found::Unread(Undecodable);
     };
     if colon == KeyId::TEXT_LENGTH && colon + 1 < both.len() {
         both.remove(colon);
@@ -174,9 +164,9 @@ fn user_and_password(encoded: &[u8]) -> Found<'static> {
 fn parameter(query: &str, name: &str) -> Found<'static> {
     let mut values = parameters(query).filter(|(other, _)| is_named(other, name));
     match (values.next(), values.next()) {
-        (None, _) => Found::Nothing,
+        (None, _) => Found::Unread(Absent),
         (Some((_, value)), None) => Found::Decoded(decoded(value), None),
-        (Some(_), Some(_)) => Found::Several,
+        (Some(_), Some(_)) => Found::Unread(Ambiguous),
     }
 }
 
@@ -328,12 +318,12 @@ mod tests {
                 query: Some(&query),
             };
             let found = read(&forms, &head);
-            assert!(matches!(found, Found::Several));
+            assert!(matches!(found, Found::Unread(Ambiguous)));
             assert!(without_parameters(&forms, &query).is_some());
             assert!(near_miss::find(&forms, &format, &head).is_empty());
             let broken = format!("{}!", basic("user", secret));
             let broken = user_and_password(broken.as_bytes());
-            assert!(matches!(broken, Found::Undecodable));
+            assert!(matches!(broken, Found::Unread(Undecodable)));
             own
         });
     }
@@ -347,7 +337,7 @@ mod tests {
             let own = Zeroizing::new(secret.to_owned());
             // Longer than what is made after it, which could take its place in memory.
             let name = format!("{}{}", "x".repeat(2_000), escaped(secret));
-            assert!(matches!(parameter(&name, "key"), Found::Nothing));
+            assert!(matches!(parameter(&name, "key"), Found::Unread(Absent)));
             own
         });
     }

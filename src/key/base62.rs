@@ -36,6 +36,13 @@ pub(super) fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
         .checked_add(u128::from(third))
 }
 
+/// Returns the CRC-32 (ISO-HDLC, as in zlib and PNG) of everything before it, in base62.
+pub(super) fn checksum(covered: &[u8]) -> [u8; CHECKSUM_DIGITS] {
+    let mut digits = [0; CHECKSUM_DIGITS];
+    encode(u128::from(crc32fast::hash(covered)), &mut digits);
+    digits
+}
+
 /// Returns the value of a checksum's digits. The caller has checked that they are digits.
 #[inline]
 pub(super) fn decode_checksum(digits: &[u8; CHECKSUM_DIGITS]) -> u64 {

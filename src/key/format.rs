@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::parse::{self, KeyTextError, ParsedKey};
-use super::{ApiKey, KeyId, PresentedKey, Redactor, Secret, base62};
+use super::{ApiKey, KeyId, Redactor, Secret, base62};
 use crate::random::{RandomError, RandomSource};
 
 /// Characters of the id in the display prefix: 47 random bits, enough to tell keys apart.
@@ -158,49 +157,9 @@ impl KeyFormat {
         text.push_str(head);
         text.extend(id.base62().map(char::from));
         text.push_str(secret.expose_secret());
-        let checksum = parse::checksum(text.as_bytes());
+        let checksum = base62::checksum(text.as_bytes());
         text.extend(checksum.map(char::from));
         Ok(ApiKey::new(text, id, head.len(), length))
-    }
-
-    /// Parses a key text.
-    ///
-    /// Parsing stops at the first invalid byte, allocates nothing, and hashes nothing except for the checksum. A text
-    /// that parses does not prove that the key exists: anyone can compute a checksum.
-    ///
-    /// # Errors
-    /// [`KeyTextError`] describes the fault for an operator; it contains no part of the text.
-    #[inline(always)]
-    pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
-        parse::text(self, text)
-    }
-
-    /// Parses a key that was sent as two values: the 36-character id and the secret.
-    ///
-    /// This form names no environment; the stored record does.
-    ///
-    /// # Errors
-    /// [`KeyTextError`], as [`parse`](Self::parse).
-    pub fn parse_pair<'a>(
-        &self,
-        id: &[u8],
-        secret: &'a [u8],
-    ) -> Result<ParsedKey<'a>, KeyTextError> {
-        parse::pair(self, id, secret)
-    }
-
-    /// Parses the credential that a caller presented, in either form.
-    ///
-    /// # Errors
-    /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`],
-    /// [`KeyTextError::HalfPair`] or [`KeyTextError::Undecodable`] if the caller did not present exactly one whole
-    /// key.
-    #[inline(always)]
-    pub fn parse_presented<'a>(
-        &'a self,
-        presented: PresentedKey<'a>,
-    ) -> Result<ParsedKey<'a>, KeyTextError> {
-        presented.parse(self)
     }
 
     /// Returns a regular expression with which secret scanners find keys of this format.
@@ -221,34 +180,6 @@ impl KeyFormat {
     #[must_use]
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.prefix(), self.secret_length)
-    }
-
-    /// Returns whether the text has the head or the shape of a key of this format, even if damaged: in another case, in
-    /// quotation marks, or of another environment.
-    pub(crate) fn resembles(&self, text: &[u8]) -> bool {
-        let bare = match text.trim_ascii() {
-            [b'"' | b'\'' | b'`', bare @ ..] => bare,
-            bare => bare,
-        };
-        let has_head = self.heads().any(|(_, head)| {
-            let start = bare.get(..head.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
-        });
-        has_head || self.is_shaped_as(bare)
-    }
-
-    /// Returns whether the text has the shape of a key of this format, in any environment.
-    fn is_shaped_as(&self, text: &[u8]) -> bool {
-        let rest = text.strip_prefix(self.prefix().as_bytes());
-        let Some([b'_', rest @ ..]) = rest else {
-            return false;
-        };
-        let mut parts = rest.splitn(2, |byte| *byte == b'_');
-        let environment = parts.next().and_then(|name| std::str::from_utf8(name).ok());
-        let body = parts.next().unwrap_or_default();
-        environment.is_some_and(is_name)
-            && body.len() == OVERHEAD + self.secret_length
-            && body.iter().all(|byte| base62::is_digit(*byte))
     }
 
     /// Returns the first and the last id of the keys with a display prefix that begins with `start`; `None` if there
@@ -403,7 +334,7 @@ pub enum FormatError {
 
 /// Returns whether the text is a valid prefix or environment. It has no `_`: otherwise `a_b` + `live` and `a` +
 /// `b_live` would read alike.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name
@@ -483,7 +414,7 @@ mod tests {
         }
         for length in [22, 64, 128] {
             let longest = format.clone().secret_length(length).unwrap();
-            assert!(longest.text_length("live").unwrap() <= parse::MAX_TEXT);
+            assert!(longest.text_length("live").unwrap() <= crate::key::MAX_TEXT);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::format::OVERHEAD;
-use super::{Environment, KeyFormat, KeyId, base62};
+use super::format::{OVERHEAD, is_name};
+use super::presented::Presentation;
+use super::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, base62};
 
 /// Longest credential that the parser accepts, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;
@@ -49,154 +50,139 @@ impl fmt::Debug for ParsedKey<'_> {
     }
 }
 
-/// Why a credential is not a key text of this format.
-///
-/// It is for the operator and contains no part of the text: a caller only learns that the credential was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyTextError {
-    /// No credential was presented.
-    #[error("no credential was presented")]
-    Absent,
-    /// More than one credential was presented.
-    #[error("more than one credential was presented")]
-    Ambiguous,
-    /// One value of the two-value form was presented without the other.
-    #[error("one half of an id and secret pair was presented without the other")]
-    HalfPair,
-    /// The credential is not encoded as its scheme requires.
-    #[error("the credential is not encoded as its scheme asks")]
-    Undecodable,
-    /// The credential is empty.
-    #[error("the credential is empty")]
-    Empty,
-    /// The credential is longer than any key.
-    #[error("the credential is longer than 256 bytes")]
-    Oversize,
-    /// There is white space around the key.
-    #[error("there is white space around the key")]
-    Padded,
-    /// There are quotation marks around the key.
-    #[error("there are quotation marks around the key")]
-    Quoted,
-    /// The text does not begin with the format's prefix.
-    #[error("the text does not begin with this application's prefix")]
-    Prefix,
-    /// The prefix and environment are right except for upper and lower case.
-    #[error("the text's prefix or environment is in the wrong case")]
-    Recased,
-    /// The text names an environment that is not accepted here.
-    #[error("the text names an environment that is not accepted here")]
-    Environment,
-    /// The text is shorter than a key.
-    #[error("the text is {missing} characters short")]
-    Truncated {
-        /// The number of missing characters.
-        missing: usize,
-    },
-    /// The text is longer than a key.
-    #[error("the text is {extra} characters too long")]
-    Extended {
-        /// The number of characters beyond the end of a key.
-        extra: usize,
-    },
-    /// A byte is not an ASCII letter or digit.
-    #[error("the byte at position {position} is not a letter or digit")]
-    Character {
-        /// Position in bytes from the start of the text (from the start of the secret in the two-value form).
-        position: usize,
-    },
-    /// The checksum does not match: the text was mistyped or altered.
-    #[error("the checksum does not match: the text was mistyped or altered")]
-    Checksum,
-    /// The id is out of range or not in its canonical spelling.
-    #[error("the id is not one, or not in its one spelling")]
-    Id,
-}
-
-impl KeyTextError {
-    /// Returns a short stable name, as used in the published test vectors.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Ambiguous => "ambiguous",
-            Self::HalfPair => "half_pair",
-            Self::Undecodable => "undecodable",
-            Self::Empty => "empty",
-            Self::Oversize => "oversize",
-            Self::Padded => "padded",
-            Self::Quoted => "quoted",
-            Self::Prefix => "prefix",
-            Self::Recased => "recased",
-            Self::Environment => "environment",
-            Self::Truncated { .. } => "truncated",
-            Self::Extended { .. } => "extended",
-            Self::Character { .. } => "character",
-            Self::Checksum => "checksum",
-            Self::Id => "id",
+impl KeyFormat {
+    /// Parses the credential that a caller presented, in either form.
+    ///
+    /// # Errors
+    /// [`KeyTextError`], as [`parse`](Self::parse); [`KeyTextError::Absent`], [`KeyTextError::Ambiguous`],
+    /// [`KeyTextError::HalfPair`] or [`KeyTextError::Undecodable`] if the caller did not present exactly one whole
+    /// key.
+    #[inline(always)]
+    pub fn parse_presented<'a>(
+        &'a self,
+        presented: PresentedKey<'a>,
+    ) -> Result<ParsedKey<'a>, KeyTextError> {
+        match presented.0 {
+            Presentation::Text(text) => self.parse(text),
+            Presentation::Pair { id, secret } => self.parse_pair(id, secret),
+            Presentation::Unread(error) => Err(error),
         }
     }
-}
 
-#[inline(always)]
-pub(super) fn text<'a>(
-    format: &'a KeyFormat,
-    text: &'a [u8],
-) -> Result<ParsedKey<'a>, KeyTextError> {
-    check_size(text)?;
-    let Some((environment, head)) = format
-        .heads()
-        .find(|(_, head)| text.starts_with(head.as_bytes()))
-    else {
-        return Err(diagnose_head(format, text));
-    };
-    let secret_length = format.secret_characters();
-    let body = text.get(head.len()..).unwrap_or_default();
-    check_length(body, OVERHEAD + secret_length)?;
-    check_digits(body, head.len())?;
+    /// Parses a key text.
+    ///
+    /// Parsing stops at the first invalid byte, allocates nothing, and hashes nothing except for the checksum. A text
+    /// that parses does not prove that the key exists: anyone can compute a checksum.
+    ///
+    /// # Errors
+    /// [`KeyTextError`] describes the fault for an operator; it contains no part of the text.
+    #[inline(always)]
+    pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
+        check_size(text)?;
+        let Some((environment, head)) = self
+            .heads()
+            .find(|(_, head)| text.starts_with(head.as_bytes()))
+        else {
+            return Err(self.diagnose_head(text));
+        };
+        let secret_length = self.secret_characters();
+        let body = text.get(head.len()..).unwrap_or_default();
+        check_length(body, OVERHEAD + secret_length)?;
+        check_digits(body, head.len())?;
 
-    let malformed = KeyTextError::Checksum;
-    let (covered, sum) = text
-        .split_last_chunk::<{ base62::CHECKSUM_DIGITS }>()
-        .ok_or(malformed)?;
-    // A checksum's digits have one spelling, so comparing numbers is enough.
-    if base62::decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
-        return Err(malformed);
+        let malformed = KeyTextError::Checksum;
+        let (covered, sum) = text
+            .split_last_chunk::<{ base62::CHECKSUM_DIGITS }>()
+            .ok_or(malformed)?;
+        // A checksum's digits have one spelling, so comparing numbers is enough.
+        if base62::decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
+            return Err(malformed);
+        }
+        let (id, rest) = body
+            .split_first_chunk::<{ base62::ID_DIGITS }>()
+            .ok_or(malformed)?;
+        let id = base62::decode(id).ok_or(KeyTextError::Id)?;
+        Ok(ParsedKey {
+            environment: Some(environment),
+            id: KeyId::from_u128(id),
+            secret: rest.get(..secret_length).ok_or(malformed)?,
+        })
     }
-    let (id, rest) = body
-        .split_first_chunk::<{ base62::ID_DIGITS }>()
-        .ok_or(malformed)?;
-    let id = base62::decode(id).ok_or(KeyTextError::Id)?;
-    Ok(ParsedKey {
-        environment: Some(environment),
-        id: KeyId::from_u128(id),
-        secret: rest.get(..secret_length).ok_or(malformed)?,
-    })
-}
 
-pub(super) fn pair<'a>(
-    format: &KeyFormat,
-    id: &[u8],
-    secret: &'a [u8],
-) -> Result<ParsedKey<'a>, KeyTextError> {
-    check_size(id)?;
-    check_size(secret)?;
-    let id = KeyId::from_text(id).ok_or(KeyTextError::Id)?;
-    check_length(secret, format.secret_characters())?;
-    check_digits(secret, 0)?;
-    Ok(ParsedKey {
-        environment: None,
-        id,
-        secret,
-    })
-}
+    /// Parses a key that was sent as two values: the 36-character id and the secret.
+    ///
+    /// This form names no environment; the stored record does.
+    ///
+    /// # Errors
+    /// [`KeyTextError`], as [`parse`](Self::parse).
+    pub fn parse_pair<'a>(
+        &self,
+        id: &[u8],
+        secret: &'a [u8],
+    ) -> Result<ParsedKey<'a>, KeyTextError> {
+        check_size(id)?;
+        check_size(secret)?;
+        let id = KeyId::from_text(id).ok_or(KeyTextError::Id)?;
+        check_length(secret, self.secret_characters())?;
+        check_digits(secret, 0)?;
+        Ok(ParsedKey {
+            environment: None,
+            id,
+            secret,
+        })
+    }
 
-/// Returns the CRC-32 (ISO-HDLC, as in zlib and PNG) of everything before it, in base62.
-pub(super) fn checksum(covered: &[u8]) -> [u8; base62::CHECKSUM_DIGITS] {
-    let mut digits = [0; base62::CHECKSUM_DIGITS];
-    base62::encode(u128::from(crc32fast::hash(covered)), &mut digits);
-    digits
+    /// Returns whether the text has the head or the shape of a key of this format, even if damaged: in another case, in
+    /// quotation marks, or of another environment.
+    pub(crate) fn resembles(&self, text: &[u8]) -> bool {
+        let bare = match text.trim_ascii() {
+            [b'"' | b'\'' | b'`', bare @ ..] => bare,
+            bare => bare,
+        };
+        self.begins_in_any_case(bare) || self.is_shaped_as(bare)
+    }
+
+    /// Returns whether the text has the shape of a key of this format, in any environment.
+    fn is_shaped_as(&self, text: &[u8]) -> bool {
+        let rest = text.strip_prefix(self.prefix().as_bytes());
+        let Some([b'_', rest @ ..]) = rest else {
+            return false;
+        };
+        let mut parts = rest.splitn(2, |byte| *byte == b'_');
+        let environment = parts.next().and_then(|name| std::str::from_utf8(name).ok());
+        let body = parts.next().unwrap_or_default();
+        environment.is_some_and(is_name)
+            && body.len() == OVERHEAD + self.secret_characters()
+            && body.iter().all(|byte| base62::is_digit(*byte))
+    }
+
+    /// Returns whether the text begins with a head of this format, in upper or lower case.
+    fn begins_in_any_case(&self, text: &[u8]) -> bool {
+        self.heads().any(|(_, head)| {
+            let start = text.get(..head.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
+        })
+    }
+
+    /// Returns the fault in the head of a text that begins with no head of the format.
+    fn diagnose_head(&self, text: &[u8]) -> KeyTextError {
+        if self.begins_in_any_case(text) {
+            return KeyTextError::Recased;
+        }
+        // A key that is cut within its head is truncated, not of another prefix.
+        if let Some((_, head)) = self
+            .heads()
+            .find(|(_, head)| head.as_bytes().starts_with(text))
+        {
+            let whole = head.len() + OVERHEAD + self.secret_characters();
+            let missing = whole - text.len();
+            return KeyTextError::Truncated { missing };
+        }
+        match text.strip_prefix(self.prefix().as_bytes()) {
+            Some([b'_', ..]) => KeyTextError::Environment,
+            _ => KeyTextError::Prefix,
+        }
+    }
 }
 
 #[inline]
@@ -236,30 +222,6 @@ fn check_digits(body: &[u8], offset: usize) -> Result<(), KeyTextError> {
             position: offset + position,
         }),
         None => Ok(()),
-    }
-}
-
-/// Returns the fault in the head of a text that begins with no head of the format.
-fn diagnose_head(format: &KeyFormat, text: &[u8]) -> KeyTextError {
-    let begins_with = |head: &str| {
-        text.get(..head.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
-    };
-    if format.heads().any(|(_, head)| begins_with(head)) {
-        return KeyTextError::Recased;
-    }
-    // A key that is cut within its head is truncated, not of another prefix.
-    if let Some((_, head)) = format
-        .heads()
-        .find(|(_, head)| head.as_bytes().starts_with(text))
-    {
-        let whole = head.len() + OVERHEAD + format.secret_characters();
-        let missing = whole - text.len();
-        return KeyTextError::Truncated { missing };
-    }
-    match text.strip_prefix(format.prefix().as_bytes()) {
-        Some([b'_', ..]) => KeyTextError::Environment,
-        _ => KeyTextError::Prefix,
     }
 }
 

@@ -58,7 +58,7 @@ impl Edge {
         let parsed = self.verifier.format().parse_presented(found.presented());
         let reason = RejectionReason::InsecureTransport {
             key: parsed.ok().map(|parsed| parsed.id()),
-            credential_sent: !matches!(found, Found::Nothing),
+            credential_sent: !matches!(parsed, Err(KeyTextError::Absent)),
         };
         self.reject_about(reason, About::request(need, origin))
     }

@@ -47,7 +47,6 @@ mod remove_tenant;
 mod replay;
 mod restriction;
 mod revoke;
-mod revoke_all;
 mod rotate;
 mod rules;
 mod update;
@@ -71,8 +70,7 @@ pub use query::KeyQuery;
 pub use remove_tenant::RemovedTenant;
 pub use replay::{Replayed, RestrictionPage};
 pub use restriction::{Bound, KeyLimits, Restriction};
-pub use revoke::Revoked;
-pub use revoke_all::{CutoffChange, RevokeAll, RevokedAll};
+pub use revoke::{CutoffChange, RevokeAll, Revoked, RevokedAll};
 pub use rotate::{Overlap, Rotation};
 pub use rules::{RuleBook, TenantRules};
 pub use update::KeyUpdate;
@@ -139,7 +137,7 @@ impl KeyManager {
     ///
     /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
     /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or
-    /// [rotate](Self::rotate) it with [`Overlap::None`](Overlap::None), which ends it and returns a successor.
+    /// [rotate](Self::rotate) it with [`Overlap::None`], which ends it and returns a successor.
     ///
     /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {

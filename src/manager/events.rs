@@ -6,7 +6,7 @@
 
 use time::OffsetDateTime;
 
-use super::revoke_all::past;
+use super::revoke::past;
 use super::{Authorized, ManageError, broken_store};
 use crate::audit::{ChainBreak, ChainHead, Event, EventAction, FieldChange, LogCheck, SealedEvent};
 use crate::clock::rfc3339;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 
-use super::{Actor, InvalidKey, ManagerParts};
-use crate::clock::{later, normalized};
+use super::Actor;
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
 
 /// A request for a new key. Title and access are required.
@@ -212,25 +211,5 @@ impl NewKey {
             .owner
             .get_or_insert_with(|| actor.principal().clone());
         self.0
-    }
-}
-
-impl ManagerParts {
-    /// Returns the first instant at which a key issued now is invalid.
-    pub(super) fn end_of(
-        &self,
-        expiry: Expiry,
-        now: OffsetDateTime,
-    ) -> Result<OffsetDateTime, InvalidKey> {
-        let end = match expiry {
-            Expiry::At(instant) => Some(instant),
-            Expiry::In(duration) => later(now, duration),
-            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
-        };
-        let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
-        if self.has_passed(end, now) {
-            return Err(InvalidKey::Expired);
-        }
-        Ok(end)
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::authorize::StoreAccess;
-use super::{Lookups, ManageError, RuleBook, TenantRules};
-use crate::clock::{Clock, PassedEnds, normalized, unix_micros};
+use super::{Expiry, InvalidKey, Lookups, ManageError, RuleBook, TenantRules};
+use crate::clock::{Clock, PassedEnds, later, normalized, unix_micros};
 use crate::credential::Credentials;
 use crate::key::{HasPassed, KeyFormat, KeyRecord, ScopeCatalog, TenantId};
 use crate::random::RandomSource;
@@ -41,6 +41,24 @@ impl ManagerParts {
     /// Returns whether an instant has come, or was seen to pass before the clock ran back.
     pub(super) fn has_passed(&self, end: OffsetDateTime, now: OffsetDateTime) -> bool {
         end <= now || self.passed.include(unix_micros(end))
+    }
+
+    /// Returns the first instant at which a key issued now is invalid.
+    pub(super) fn end_of(
+        &self,
+        expiry: Expiry,
+        now: OffsetDateTime,
+    ) -> Result<OffsetDateTime, InvalidKey> {
+        let end = match expiry {
+            Expiry::At(instant) => Some(instant),
+            Expiry::In(duration) => later(now, duration),
+            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
+        };
+        let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
+        if self.has_passed(end, now) {
+            return Err(InvalidKey::Expired);
+        }
+        Ok(end)
     }
 
     /// Marks a record as ended if its end has come by `now` or was seen to pass before. Remembers an end that has

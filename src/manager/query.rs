@@ -149,15 +149,11 @@ impl KeyQuery {
         Ok(self)
     }
 
-    /// Returns the tenant of the listed keys.
-    #[must_use]
-    pub fn tenant(&self) -> &TenantId {
+    pub(super) fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Returns the page size in keys.
-    #[must_use]
-    pub fn page_size(&self) -> usize {
+    pub(super) fn page_size(&self) -> usize {
         self.limit.into()
     }
 

@@ -111,9 +111,6 @@ pub mod manual;
 pub mod random;
 pub mod store;
 mod sync;
-#[cfg(keyward_shuttle)]
-#[doc(hidden)]
-pub use sync::{Planted, plant};
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 #[cfg(feature = "tower")]

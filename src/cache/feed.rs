@@ -12,7 +12,7 @@ use super::reads::within;
 use super::slots::Slots;
 use crate::clock::ClockError;
 use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
-use crate::sync::{AtomicU64, Ordering, Planted, planted};
+use crate::sync::{AtomicU64, Ordering};
 
 /// How much longer than the requested wait a store may take for an answer before the verifier polls again.
 const GRACE: Duration = Duration::from_secs(10);
@@ -80,16 +80,9 @@ impl Feed {
         let page = within(wait + GRACE, self.store.changes(cursor.as_ref(), wait)).await;
         let page =
             page.unwrap_or_else(|| Err(StoreError::Unavailable("no answer in time".into())))?;
-        let began = if planted(Planted::StampAfterAnswer) {
-            self.slots.now()
-        } else {
-            began
-        };
         let (next, has_more) = match page {
             FeedPage::Resync { next } => {
-                if !planted(Planted::HistoryForgotten) || self.slots.lease.history() == 0 {
-                    self.slots.lease.begin_history();
-                }
+                self.slots.lease.begin_history();
                 self.slots.watchers.wake_all();
                 (next, false)
             }
@@ -98,15 +91,12 @@ impl Feed {
                 next,
                 has_more,
             } => {
-                if planted(Planted::RoundBeforeNews) {
-                    self.complete(began);
-                }
                 items.iter().for_each(|item| self.apply(item));
                 (next, has_more)
             }
         };
         *cursor = Some(next);
-        if !has_more || planted(Planted::PartialRound) {
+        if !has_more {
             self.complete(began);
         }
         Ok(has_more)
@@ -123,7 +113,6 @@ impl Feed {
     fn apply(&self, item: &Changed) {
         match item {
             Changed::Key { id, revision } => self.slots.on_feed_change(*id, *revision),
-            Changed::Cutoff { .. } if planted(Planted::CutoffPassedOver) => {}
             Changed::Cutoff { scope } => self.slots.cut_off(scope),
             Changed::EventsCut { .. } => {}
         }

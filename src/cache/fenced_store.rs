@@ -22,7 +22,7 @@ use crate::store::{
     Change, ChangeId, ChangeSet, Committed, Cursor, CutoffScope, EventLog, FeedPage, KeyStore,
     ListQuery, Page, StoreError, UsageStore,
 };
-use crate::sync::{Mutex, Planted, lock, planted};
+use crate::sync::{Mutex, lock};
 
 /// Time for which a commit may still take place after its caller has gone, by the contract of [`KeyStore`].
 const MOST_TIME: Duration = Duration::from_secs(10 * 60);
@@ -153,7 +153,7 @@ impl Drop for UnderWay<'_> {
             return;
         };
         let fences_nothing = fences.keys.is_empty() && fences.cutoffs.is_empty();
-        if fences_nothing || planted(Planted::DropLiftsFence) {
+        if fences_nothing {
             return;
         }
         let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
@@ -179,11 +179,6 @@ impl KeyStore for FencedStore {
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         self.lift_overdue();
-        if planted(Planted::FenceAfterCommit) {
-            let result = self.store.commit(set).await;
-            drop(Fences::begin(&self.slots, set));
-            return result;
-        }
         let under_way = UnderWay {
             store: self,
             id: set.id(),
@@ -191,10 +186,7 @@ impl KeyStore for FencedStore {
         };
         let result = self.store.commit(set).await;
         let is_known = !matches!(result, Err(StoreError::Indeterminate(_)));
-        under_way.end(
-            is_known || planted(Planted::LostAnswerLiftsFence),
-            result.is_ok(),
-        );
+        under_way.end(is_known, result.is_ok());
         result
     }
 

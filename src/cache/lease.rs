@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::key_cache::KeyCache;
 use crate::key::KeyRecord;
 use crate::store::CutoffScope;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, Planted, lock, planted};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// When a read began: before the request to the store was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +63,9 @@ impl Lease {
         if self.is_fresh(stamp.began, now) {
             return true;
         }
-        let early =
-            planted(Planted::HistoryBeforeRound).then(|| self.history.load(Ordering::Acquire));
         // In this order: a poll of the present history never vouches for an entry of an older one.
         let round = self.round.load(Ordering::Acquire);
-        let history = early.unwrap_or_else(|| self.history.load(Ordering::Acquire));
+        let history = self.history.load(Ordering::Acquire);
         history != 0
             && u64::from(stamp.history) == history
             && round

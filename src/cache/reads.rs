@@ -27,7 +27,7 @@ use super::tag::Tag;
 use crate::clock::ClockError;
 use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::StoreError;
-use crate::sync::{AtomicU64, Ordering, Planted, planted};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Reads the keys of one store for those who decide on them.
 pub(crate) struct Reads {
@@ -96,9 +96,7 @@ impl Reads {
     /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. `tag` is
     /// that of the presented credential, if there is one.
     pub(crate) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
-        self.slots.with(id, |slot| {
-            slot.readers += u32::from(!planted(Planted::Unguarded));
-        });
+        self.slots.with(id, |slot| slot.readers += 1);
         SlotGuard {
             slots: &self.slots,
             id,
@@ -236,11 +234,6 @@ impl Reads {
             };
             self.count.fetch_add(1, Ordering::Relaxed);
             let answer = self.store.read(id).await;
-            let stamp = if planted(Planted::StampAfterAnswer) {
-                self.slots.stamp().unwrap_or(stamp)
-            } else {
-                stamp
-            };
             self.read_answer(id, answer, stamp)
         };
         within(self.slots.lease.patience(), asked)
@@ -314,9 +307,7 @@ impl Reading<'_> {
         self.refresh(&fetched);
         // The read leaves the slot before its answer is sent. A request that needs a younger answer would otherwise
         // look again, and find this read again, without end.
-        if !planted(Planted::AnsweredBeforeLanding) {
-            self.land();
-        }
+        self.land();
         self.answer.send_replace(Some(fetched.clone()));
         fetched
     }

@@ -19,7 +19,6 @@ use super::lease::Stamp;
 use super::tag::Tag;
 use crate::key::{DecodeError, StoredKey};
 use crate::store::StoreError;
-use crate::sync::{Planted, planted};
 
 /// Number of wrong guesses at a weak secret that the tag answers.
 ///
@@ -166,9 +165,6 @@ impl Slot {
         let Some(entry) = &self.entry else {
             return false;
         };
-        if planted(Planted::OlderRevisionWins) {
-            return false;
-        }
         let newer = &entry.snapshot;
         if newer.stamp.history != snapshot.stamp.history {
             return newer.stamp.history > snapshot.stamp.history;
@@ -178,22 +174,17 @@ impl Slot {
         snapshot.stamp.epoch <= entry.entered && snapshot.revision() < newer.revision()
     }
 
+    /// Returns whether the fence lets a snapshot be the entry.
+    pub(crate) fn may_enter(&self, snapshot: &Snapshot) -> bool {
+        self.pending == 0 && self.admits_snapshot(snapshot)
+    }
+
     /// Makes a snapshot the entry, unless it has been overtaken; with the proof of a secret against it, if there is
     /// one.
     pub(crate) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
         if !self.may_enter(snapshot) {
             return false;
         }
-        self.put(snapshot, proof, epoch);
-        true
-    }
-
-    pub(crate) fn may_enter(&self, snapshot: &Snapshot) -> bool {
-        self.pending == 0 && self.admits_snapshot(snapshot)
-    }
-
-    /// Makes a snapshot the entry, whatever the fence says.
-    pub(crate) fn put(&mut self, snapshot: &Snapshot, proof: Option<Proof>, now: u64) {
         let before = self
             .entry
             .take()
@@ -206,9 +197,10 @@ impl Slot {
             None => Entry {
                 proof,
                 snapshot: snapshot.clone(),
-                entered: now,
+                entered: epoch,
             },
         });
+        true
     }
 
     /// Compares a presented tag with the entry's proof.
@@ -262,9 +254,6 @@ impl Slot {
     /// Marks all reads until now as old.
     pub(crate) fn invalidate(&mut self, epoch: u64) {
         self.barrier = self.barrier.max(epoch);
-        if is_trusting() {
-            self.entry = None;
-        }
     }
 
     /// Returns whether the entry, or a read in progress, may be older than `stored`, the key as the store holds it by
@@ -304,12 +293,6 @@ impl Slot {
             && self.pending == 0
             && self.in_flight == 0
     }
-}
-
-/// Returns whether the slot trusts its entry without looking at the fence, and removes it on invalidation, as a cache
-/// without a fence does. The planted faults would be harmless here otherwise, as each use checks the fence again.
-pub(crate) fn is_trusting() -> bool {
-    planted(Planted::CheckThenInsert) || planted(Planted::InsertThenRecheck)
 }
 
 impl Entry {

@@ -14,13 +14,13 @@ use super::key_cache::KeyCache;
 use super::lease::{Epochs, Lease, Stamp};
 use super::map::SlotMap;
 use super::segments::CacheSegments;
-use super::slot::{CacheSegment, Entry, Proof, Slot, Snapshot, is_trusting};
+use super::slot::{CacheSegment, Entry, Proof, Slot, Snapshot};
 use super::watchers::Watchers;
 use super::weight::ALLOCATION;
 use crate::clock::{ClockError, MonotonicClock, from_unix_micros};
 use crate::key::{KeyId, StoredKey};
 use crate::store::{CutoffScope, Usage, UsageSource};
-use crate::sync::{Mutex, Planted, lock, planted};
+use crate::sync::{Mutex, lock};
 
 /// The slots, and the state that concerns all of them.
 pub(crate) struct Slots {
@@ -126,10 +126,7 @@ impl Slots {
         let is_covered = self.lease.covers(read.stamp, now)
             && !slot.is_pending()
             && !self.epochs.is_pending(read.compiled.record());
-        let is_admitted = || {
-            (slot.admits_snapshot(read) || request.is_none() && is_trusting())
-                && self.epochs.admits(read.stamp.epoch)
-        };
+        let is_admitted = || slot.admits_snapshot(read) && self.epochs.admits(read.stamp.epoch);
         let Some(request) = request else {
             return is_covered && is_admitted();
         };
@@ -138,7 +135,6 @@ impl Slots {
             && age.is_some_and(|age| u128::from(age) < self.lease.patience().as_nanos());
         is_own && (read.stamp.epoch > request.hashed || is_admitted())
             || is_covered && is_admitted()
-            || planted(Planted::JoinWithoutFence)
     }
 
     /// Returns the slot's entry, if it may decide on a request that comes now.
@@ -198,28 +194,9 @@ impl Slots {
             None => CacheSegment::Probation,
         };
         let epoch = self.epochs.next();
-        let may_enter =
-            |slot: &Slot| self.epochs.admits(snapshot.stamp.epoch) && slot.may_enter(snapshot);
-        let has_entered = if planted(Planted::CheckThenInsert) {
-            let may_enter = self.with(id, |slot| may_enter(slot));
-            if may_enter {
-                self.with(id, |slot| slot.put(snapshot, proof, epoch));
-            }
-            may_enter
-        } else if planted(Planted::InsertThenRecheck) {
-            self.with(id, |slot| slot.put(snapshot, proof, epoch));
-            self.with(id, |slot| {
-                let stays = may_enter(slot);
-                if !stays {
-                    slot.entry = None;
-                }
-                stays
-            })
-        } else {
-            self.with(id, |slot| {
-                self.epochs.admits(snapshot.stamp.epoch) && slot.enter(snapshot, proof, epoch)
-            })
-        };
+        let has_entered = self.with(id, |slot| {
+            self.epochs.admits(snapshot.stamp.epoch) && slot.enter(snapshot, proof, epoch)
+        });
         if has_entered {
             self.place(id, segment, snapshot);
         }

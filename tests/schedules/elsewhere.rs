@@ -3,11 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use keyward::Planted;
 use keyward::store::Cursor;
 use shuttle::thread;
 
-use crate::explore::{Effort, catches, explore};
+use crate::explore::{Effort, explore};
 use crate::stage::{Commits, Feed, Monotonic, hop};
 use crate::world::{BOUND, Ending, Node, Said, Start, World};
 
@@ -32,15 +31,15 @@ impl Happened {
 
 /// What goes on in a race.
 #[derive(Debug, Clone, Copy)]
-struct Race {
-    start: Start,
-    ending: Ending,
-    feed: Feed,
+pub(crate) struct Race {
+    pub(crate) start: Start,
+    pub(crate) ending: Ending,
+    pub(crate) feed: Feed,
     /// How many threads verify, and how often each.
-    verifying: (usize, usize),
-    rounds: usize,
+    pub(crate) verifying: (usize, usize),
+    pub(crate) rounds: usize,
     /// Whether the clock goes on by a bound once the key has ended.
-    lapses: bool,
+    pub(crate) lapses: bool,
 }
 
 /// A race that is being run.
@@ -90,7 +89,7 @@ impl Running {
 }
 
 impl Race {
-    fn run(self) {
+    pub(crate) fn run(self) {
         let world = World::with(Commits::Here, self.feed);
         let (node, other) = (world.node(1), world.node(2));
         let mut cursor = None;
@@ -136,7 +135,7 @@ impl Race {
     }
 }
 
-const RACE: Race = Race {
+pub(crate) const RACE: Race = Race {
     start: Start::Warm,
     ending: Ending::Revoke,
     feed: Feed::Whole,
@@ -199,44 +198,5 @@ fn paged_and_reset_feeds_lose_nothing() {
                 ..RACE
             });
         }
-    }
-}
-
-#[test]
-fn planted_feed_faults_are_caught() {
-    let quiet = Race {
-        verifying: (0, 0),
-        ..RACE
-    };
-    let anew = Race {
-        feed: Feed::Forgetful,
-        ..RACE
-    };
-    let cut_off = Race {
-        ending: Ending::CutOff,
-        ..RACE
-    };
-    let unbounded = Race {
-        start: Start::Cold,
-        rounds: 0,
-        lapses: false,
-        ..RACE
-    };
-    for (fault, race) in [
-        (Planted::StampAfterAnswer, quiet),
-        (
-            Planted::PartialRound,
-            Race {
-                feed: Feed::Paged,
-                ..RACE
-            },
-        ),
-        (Planted::RoundBeforeNews, RACE),
-        (Planted::HistoryForgotten, anew),
-        (Planted::HistoryBeforeRound, anew),
-        (Planted::CutoffPassedOver, cut_off),
-        (Planted::OlderRevisionWins, unbounded),
-    ] {
-        catches(fault, move || race.run());
     }
 }

@@ -5,15 +5,12 @@
 //! draws priorities and where they change (PCT, Burckhardt et al. 2010). The drawn ones are the same in every run,
 //! unless `SHUTTLE_RANDOM_SEED` says otherwise; `KEYWARD_SCHEDULES` says how many times as many there are to be.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use keyward::{Planted, plant};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 use crate::world;
 
-const SEED: u64 = 20_260_801;
+pub(crate) const SEED: u64 = 20_260_801;
 
 /// How many preemptions PCT draws places for.
 const DEPTHS: [usize; 2] = [2, 4];
@@ -45,26 +42,9 @@ pub(crate) fn explore(effort: Effort, scenario: impl Fn() + Clone + Send + Sync 
     }
 }
 
-/// A planted fault is found by one of the explorers.
-pub(crate) fn catches(fault: Planted, scenario: impl Fn() + Clone + Send + Sync + 'static) {
-    world::prepare();
-    let explorers: [Explorer; 3] = [
-        Box::new(PctScheduler::new_from_seed(SEED, 3, 5_000)),
-        Box::new(Bounded::new(2, 20_000)),
-        Box::new(RandomScheduler::new_from_seed(SEED, 5_000)),
-    ];
-    plant(Some(fault));
-    let is_caught = explorers.into_iter().any(|explorer| {
-        let run = || runner(explorer, FailurePersistence::None).run(scenario.clone());
-        catch_unwind(AssertUnwindSafe(run)).is_err()
-    });
-    plant(None);
-    assert!(is_caught, "{fault:?} is not caught");
-}
+pub(crate) type Explorer = Box<dyn Scheduler + Send>;
 
-type Explorer = Box<dyn Scheduler + Send>;
-
-fn runner(explorer: Explorer, persistence: FailurePersistence) -> Runner<Explorer> {
+pub(crate) fn runner(explorer: Explorer, persistence: FailurePersistence) -> Runner<Explorer> {
     let mut config = Config::new();
     config.stack_size = 1 << 18;
     config.silence_warnings = true;

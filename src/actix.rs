@@ -21,7 +21,10 @@
 //!             .service(
 //!                 keys.resource("/v1/editions/{id}")
 //!                     .get(Requirement::scope(READ).checked_by_handler("project"), edition)
-//!                     .post(Requirement::scope(WRITE).bind("project", lookup(path("id"), |_, id| project_of(id))), submit),
+//!                     .post(
+//!                         Requirement::scope(WRITE).bind("project", lookup(path("id"), |_, id| project_of(id))),
+//!                         submit,
+//!                     ),
 //!             );
 //!     }
 //! }
@@ -121,6 +124,9 @@ pub struct KeyMiddleware {
 impl KeyMiddleware {
     /// Creates middleware that admits requests through this edge. Until another requirement is set, it requires [any
     /// key](crate::verifier::Requirement::any_key).
+    ///
+    /// The edge also has the settings of requests and responses, such as [`Edge::max_request_bytes`] and
+    /// [`Edge::end_with_key`]. Routes that differ in them have middleware of their own, with a clone of the edge.
     #[must_use]
     pub fn new(edge: Edge) -> Self {
         let gate = Gate::new(edge);

@@ -210,7 +210,7 @@ pub fn path(parameter: &str) -> Source<Parts> {
     })
 }
 
-/// The answer of a handler that takes a [`Caller`] although no guard admitted the request. The caller need not know why.
+/// The answer if a handler takes a [`Caller`] although no guard admitted the request. The caller need not know why.
 const UNGUARDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 impl<S: Sync> FromRequestParts<S> for Caller {

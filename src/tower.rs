@@ -62,6 +62,9 @@ pub struct KeyLayer {
 impl KeyLayer {
     /// Creates a layer that admits requests through this edge. Until another requirement is set, it requires [any
     /// key](crate::verifier::Requirement::any_key).
+    ///
+    /// The edge also has the settings of requests and responses, such as [`Edge::max_request_bytes`] and
+    /// [`Edge::end_with_key`]. Routes that differ in them have a layer of their own, with a clone of the edge.
     #[must_use]
     pub fn new(edge: Edge) -> Self {
         let gate = Gate::new(edge);

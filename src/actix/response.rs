@@ -87,7 +87,9 @@ fn monitor<B: MessageBody>(
 
 /// Adds to a granted response the headers that keep it out of shared caches.
 ///
-/// They are those of [`Edge::response_headers`](crate::http::Edge::response_headers), but values that never change are not rebuilt.
+/// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
+///
+/// [`Edge::response_headers`]: crate::http::Edge::response_headers
 fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap) {
     if gate.edge.may_be_cached() {
         return;

@@ -3,10 +3,39 @@
 use std::time::Duration;
 
 use keyward::key::{KeyId, KeyRecord, KeyStatus, Principal};
-use keyward::manager::{KeyUpdate, NewKey, Overlap};
+use keyward::manager::{KeyQuery, KeyUpdate, NewKey, Overlap};
 use serde_json::json;
 
 use crate::common::*;
+
+#[tokio::test]
+async fn newest_first_and_unrevoked() {
+    let fixture = Fixture::new().await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(fixture.issue(&format!("key {n}")).await.record().id());
+        fixture.later(SECOND);
+    }
+    fixture
+        .issue_key(NewKey::new(named("other"), "not mine", READ))
+        .await;
+    let listed = async |query: &KeyQuery| -> Vec<KeyId> {
+        let list = fixture.manager().list(&system(), query).await.unwrap();
+        list.keys.iter().map(KeyRecord::id).collect()
+    };
+    assert_eq!(
+        listed(&all()).await,
+        [ids[4], ids[3], ids[2], ids[1], ids[0]]
+    );
+    for id in [ids[3], ids[1]] {
+        fixture.revoke(id).await;
+    }
+    assert_eq!(listed(&all()).await, [ids[4], ids[2], ids[0]]);
+    // A key just revoked moves to the bottom, and expiry is never an order.
+    let whole = [ids[4], ids[2], ids[0], ids[3], ids[1]];
+    assert_eq!(listed(&all().live_first()).await, whole);
+    assert!(listed(&KeyQuery::of(&named("nobody"))).await.is_empty());
+}
 
 #[tokio::test]
 async fn by_owner() {

@@ -1,4 +1,4 @@
-//! The life of a key after it was issued: changed, switched off, rotated, ended, listed.
+//! The life of a key: issued, used, changed, switched off, rotated, ended, listed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@ mod common;
 mod explain;
 mod export;
 mod grants;
+mod issue;
 mod kill_switch;
 mod leaked;
 mod list;
@@ -22,6 +23,7 @@ mod removal;
 mod replay;
 mod restore;
 mod retention;
+mod revoke;
 mod revoke_all;
 mod revoke_all_races;
 mod rotate;
@@ -34,3 +36,4 @@ mod suspend;
 mod update;
 mod update_races;
 mod usage;
+mod verify;

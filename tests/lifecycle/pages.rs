@@ -196,6 +196,22 @@ async fn a_filtered_list_survives_changes() {
 }
 
 #[tokio::test]
+async fn revoked_keys_move_behind_the_cursor() {
+    let fixture = Fixture::new().await;
+    crowd(&fixture).await;
+    let whole = ids(&page(&fixture, &all().live_first().limit(1_000)).await);
+    let first = page(&fixture, &all().live_first().limit(4)).await;
+    fixture.issue("newer").await;
+    let (gone, last) = (whole[1], whole[3]);
+    for id in [gone, last] {
+        fixture.revoke(id).await;
+    }
+    let rest = all().live_first().limit(1_000).after(first.next.unwrap());
+    let rest = page(&fixture, &rest.unwrap()).await;
+    assert_eq!(ids(&rest), [&whole[4..], &[gone, last]].concat());
+}
+
+#[tokio::test]
 async fn a_cursor_finds_later_revocations() {
     let fixture = Fixture::new().await;
     let mut keys = Vec::new();

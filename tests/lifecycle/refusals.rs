@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use keyward::key::{KeyId, RevokeReason, TenantId};
+use keyward::key::{KeyId, Principal, RevokeReason, TenantId};
 use keyward::manager::{
     Actor, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy, PolicyError,
     Restriction, RevokeAll, RuleBook, Ruling, TenantRules,
 };
-
+use keyward::scope;
 use keyward::store::{Change, KeyStore};
 
 use crate::common::*;
@@ -21,7 +21,10 @@ async fn on_a_key(
 ) -> Vec<ManageError> {
     let manager = fixture.manager();
     let update = KeyUpdate::new().title("mine");
+    let leaked = RevokeReason::Leaked;
     vec![
+        manager.get(actor, tenant, id).await.unwrap_err(),
+        manager.revoke(actor, tenant, id, leaked).await.unwrap_err(),
         manager.update(actor, tenant, id, update).await.unwrap_err(),
         manager.suspend(actor, tenant, id).await.unwrap_err(),
         manager.resume(actor, tenant, id).await.unwrap_err(),
@@ -42,7 +45,11 @@ async fn on_a_tenant(fixture: &Fixture, actor: &Actor, tenant: &TenantId) -> Vec
     let all = RevokeAll::new(RevokeReason::Leaked);
     let (id, reason) = (KeyId::from_u128(7), RevokeReason::Leaked);
     let record = Restriction::revoked(id, tenant.clone(), fixture.now(), reason);
+    let key = NewKey::new(tenant.clone(), "", scope!("undeclared"))
+        .environment("test")
+        .owner(Principal::system("root").unwrap());
     vec![
+        manager.issue(actor, key).await.unwrap_err(),
         manager.revoke_all(actor, tenant, all).await.unwrap_err(),
         manager
             .deny_issued_before(actor, fixture.now(), tenant)
@@ -115,6 +122,13 @@ async fn the_policy_is_asked_first() {
         ) -> Result<Ruling, PolicyError> {
             assert_eq!(operation.tenant(), Some(&tenant()));
             let what = match operation {
+                Operation::Issue { key } => {
+                    assert_eq!(key.environment.as_deref(), Some("test"));
+                    assert_eq!(key.owner, Some(Principal::system("root").unwrap()));
+                    "issue"
+                }
+                Operation::Get { .. } => "get",
+                Operation::Revoke { .. } => "revoke",
                 Operation::Update { update, .. } => {
                     assert_eq!(update.title_change(), Some("mine"), "a policy sees it all");
                     assert!(
@@ -178,6 +192,8 @@ async fn the_policy_is_asked_first() {
         assert_eq!(fixture.store.calls(), calls + reads, "nothing else is read");
         assert!(open.told().await.is_empty(), "nothing is done");
         let on_a_key = [
+            "get",
+            "revoke",
             "update",
             "suspend",
             "resume",
@@ -185,6 +201,7 @@ async fn the_policy_is_asked_first() {
             "rotate with overlap",
         ];
         let on_a_tenant = [
+            "issue",
             "revoke all",
             "deny",
             "export",

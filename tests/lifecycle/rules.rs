@@ -270,3 +270,24 @@ async fn the_cap_counts_all_unrevoked_keys() {
     table.put(TenantRules::new());
     assert!(issue().await.is_ok());
 }
+
+#[tokio::test]
+async fn the_cap_holds_under_concurrency() {
+    let (fixture, table) = fixture().await;
+    table.put(TenantRules::new().max_keys(NonZeroU32::new(3).unwrap()));
+    let tasks = (0..20).map(|n| {
+        let fixture = fixture.clone();
+        let key = new_key(&format!("key {n}"));
+        tokio::spawn(async move { fixture.manager().issue(&system(), key).await })
+    });
+    let mut issued = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        match task.await.unwrap() {
+            Ok(_) => issued += 1,
+            Err(error) => assert!(matches!(error, ManageError::TenantFull)),
+        }
+    }
+    assert_eq!(issued, 3);
+    let elsewhere = NewKey::new(named("other"), "another tenant's", READ);
+    fixture.issue_key(elsewhere).await;
+}

@@ -27,6 +27,7 @@ use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
+use test_support::size;
 
 const READ: Scope = scope!("read:editions");
 const PERMITS: usize = 2;
@@ -195,10 +196,9 @@ impl Flood {
     /// For guesses one at a time.
     const ALONE: u64 = 12;
 
-    /// How often all guess at once. `KEYWARD_FLOOD_ROUNDS` sets another number: `.ci/full` runs 10.
+    /// How often all guess at once.
     fn rounds() -> u64 {
-        let set = std::env::var("KEYWARD_FLOOD_ROUNDS").ok();
-        set.map_or(1, |text| text.parse().unwrap())
+        size("KEYWARD_FLOOD_ROUNDS", 1).into()
     }
 
     const fn of(

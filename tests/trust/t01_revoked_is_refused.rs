@@ -20,6 +20,7 @@ use keyward::manager::{Issued, KeyUpdate, ManageError, NewKey, Overlap, RevokeAl
 use keyward::store::{KeyStore, ListQuery, MemoryStore, Segments};
 use keyward::testkit::{Call, Fault, FaultyStore, ManualClock};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
+use test_support::size;
 
 use self::planted::{Broken, Bug};
 use crate::common::{READ, actor, builder, clock, tenant};
@@ -29,9 +30,8 @@ use crate::operations::poll_times;
 const PLANTED_RACES: u64 = 2_000;
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// `KEYWARD_RACES` sets another number: `.ci/full` runs 10,000.
 fn races() -> u64 {
-    std::env::var("KEYWARD_RACES").map_or(2_000, |races| races.parse().unwrap())
+    size("KEYWARD_RACES", 2_000).into()
 }
 
 /// What ends a key.

@@ -13,12 +13,14 @@ mod broken;
 
 use keyward::store::MemoryStore;
 use keyward::testkit::conformance::{Failure, Suite};
+use test_support::size;
 
 use self::broken::Broken;
 
 #[test]
 fn memory_agrees_with_the_model() -> Result<(), Failure> {
-    let suite = Suite::new(|| async { Ok(((), MemoryStore::new())) }).sequences(1_500);
+    let suite = Suite::new(|| async { Ok(((), MemoryStore::new())) });
+    let suite = suite.sequences(size("KEYWARD_SEQUENCES", 200));
     suite.run("one_task_agrees_with_the_reference")?;
     suite.run("several_tasks_agree_with_the_reference")
 }

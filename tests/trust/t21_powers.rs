@@ -24,13 +24,13 @@ use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
+use test_support::size;
 
 use crate::common::{ADMIN, Choices, Fixture, READ, WRITE, now};
 
-/// How many operations are drawn. `KEYWARD_OPERATIONS` sets another number: `.ci/full` runs a million.
+/// How many operations are drawn.
 pub(crate) fn operations() -> u32 {
-    let set = std::env::var("KEYWARD_OPERATIONS").ok();
-    set.map_or(100_000, |text| text.parse().unwrap())
+    size("KEYWARD_OPERATIONS", 20_000)
 }
 
 /// What a key may do, or a ceiling lets be granted. Lists are bits, so that each has one spelling.

@@ -15,15 +15,15 @@ use keyward::store::{
 };
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use keyward::{Keyward, async_trait};
+use test_support::size;
 
 use crate::common::{Fixture, actor, builder, clock, new_key, tenant};
 
 const WRITERS: u64 = 3;
 
-/// Verifications for each way of changing keys. `KEYWARD_VERIFICATIONS` sets another number.
+/// Verifications for each way of changing keys.
 fn verifications() -> u64 {
-    let set = std::env::var("KEYWARD_VERIFICATIONS").ok();
-    set.map_or(10_000, |text| text.parse().unwrap())
+    size("KEYWARD_VERIFICATIONS", 10_000).into()
 }
 
 /// The keys that must be granted at this moment.

@@ -18,13 +18,13 @@ use keyward::manager::KeyUpdate;
 use keyward::store::SqliteOptions;
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use sqlite_store::{actor, builder, fast_folder, new_key, tenant};
+use test_support::size;
 
 const WRITERS: u64 = 3;
 const VERIFIERS: u64 = 2;
 
 fn verifications() -> u64 {
-    let set = std::env::var("KEYWARD_VERIFICATIONS").ok();
-    set.map_or(2_000, |text| text.parse().unwrap())
+    size("KEYWARD_VERIFICATIONS", 2_000).into()
 }
 
 /// A node that waits for as long as a machine may stand still.

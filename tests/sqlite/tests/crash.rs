@@ -26,13 +26,13 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use sqlite_store::{Checker, Choices};
 use tempfile::TempDir;
-use test_support::{PYTHON, has};
+use test_support::{PYTHON, has, size};
 
 /// How often one file is crashed, before another one takes its place.
 const A_FILES_LIFE: u64 = 200;
 
 fn crashes() -> u64 {
-    std::env::var("KEYWARD_CRASHES").map_or(50, |crashes| crashes.parse().unwrap())
+    size("KEYWARD_CRASHES", 50).into()
 }
 
 /// A file, and the journal of what was acknowledged of it.

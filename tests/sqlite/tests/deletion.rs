@@ -30,9 +30,10 @@ use keyward::time::OffsetDateTime;
 use rusqlite::Connection;
 use sqlite_store::{Choices, OWNER, TITLE, actor, builder, holds, is_granted, new_key, tenant};
 use tempfile::TempDir;
+use test_support::size;
 
 fn crashes() -> usize {
-    std::env::var("KEYWARD_CRASHES").map_or(40, |crashes| crashes.parse().unwrap())
+    size("KEYWARD_CRASHES", 40) as usize
 }
 
 fn file() -> (TempDir, PathBuf) {

@@ -25,6 +25,7 @@ use keyward::store::SqliteStore;
 use keyward::testkit::{Fault, FaultyStore, ManualMonotonicClock};
 use keyward::verifier::KeyCache;
 use sqlite_store::{actor, builder, fast_folder, is_granted, new_key, tenant};
+use test_support::size;
 
 /// What takes longer hangs.
 const HANGS: Duration = Duration::from_mins(2);
@@ -32,7 +33,7 @@ const HANGS: Duration = Duration::from_mins(2);
 const LEASE: Duration = Duration::from_secs(5);
 
 fn races() -> u64 {
-    std::env::var("KEYWARD_RACES").map_or(2_000, |races| races.parse().unwrap())
+    size("KEYWARD_RACES", 2_000).into()
 }
 
 /// What ends a key.

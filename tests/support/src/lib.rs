@@ -84,6 +84,19 @@ pub fn has(tools: &[Tool]) -> bool {
     has_or_report(tools, &test, is_required, &mut io::stderr())
 }
 
+/// Returns the size of a test that draws or repeats: the number in this variable of the environment, or a small one.
+///
+/// `.ci/full` sets the full sizes.
+///
+/// # Panics
+/// If the variable holds no number.
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+#[must_use]
+pub fn size(variable: &str, small: u32) -> u32 {
+    let set = env::var(variable).ok();
+    set.map_or(small, |text| text.parse().expect("a size is a number"))
+}
+
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 #[track_caller]
 fn has_or_report(tools: &[Tool], test: &str, is_required: bool, out: &mut dyn Write) -> bool {

@@ -36,11 +36,11 @@ async fn accepted_django_argon2_is_imported() {
     fixture.import(sample.as_key("1").entropy_bits(238)).await;
     // On a node that does not accept them yet it is undecidable, and not obeyed.
     let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
-    let behind = Fixture {
+    let behind = Fixture(test_support::fixture::Fixture {
         keyward: keyward.open().await.unwrap(),
         store: fixture.store.clone(),
         clock: fixture.clock.clone(),
-    };
+    });
     let sent = sample.sent("1");
     let denial = behind.verify(PresentedKey::text(&sent)).await.unwrap_err();
     assert!(matches!(

@@ -1,31 +1,32 @@
 //! What the tests share: an assembled Keyward that accepts imported keys, and ways into its store.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use keyward::Builder;
 use keyward::hashing::{Hashing, Pepper};
 use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
-use keyward::key::{Digest, KeyFormat, KeyId, KeyRecord, PresentedKey, Scope, StoredKey, TenantId};
-use keyward::manager::{Actor, AllowAll, ManageError, NewKey};
-use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, MemoryStore};
-use keyward::testkit::{ManualClock, SeededRandom};
-use keyward::time::OffsetDateTime;
-use keyward::verifier::{Admitted, Attempt, Denial, Requirement};
-use keyward::{Builder, Keyward, scope};
-use serde_json::Value;
-
-pub(crate) const READ: Scope = scope!("read:editions");
-pub(crate) const WRITE: Scope = scope!("write:editions");
+use keyward::key::{KeyId, KeyRecord, PresentedKey};
+use keyward::manager::{Actor, ManageError, NewKey};
+use keyward::store::MemoryStore;
+use keyward::testkit::ManualClock;
+use test_support::fixture;
+pub(crate) use test_support::fixture::{READ, WRITE, clock, format, tenant};
 
 /// A secret of the length that the application's own format has, so that only its form keeps it out.
 pub(crate) const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 /// SHA-256 of [`SECRET`].
 pub(crate) const SHA256: &str = "71d84b1859bad11abcb3dfd9353c8d1873aafd883ffaf6f2c9df7cbcfc3e1850";
 
-/// An assembled Keyward for the environment `test`.
-pub(crate) struct Fixture {
-    pub(crate) keyward: Keyward,
-    pub(crate) store: MemoryStore,
-    pub(crate) clock: ManualClock,
+/// An assembled Keyward that accepts imported keys.
+pub(crate) struct Fixture(pub(crate) fixture::Fixture);
+
+impl Deref for Fixture {
+    type Target = fixture::Fixture;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Fixture {
@@ -39,15 +40,8 @@ impl Fixture {
     }
 
     pub(crate) async fn with(hashing: Hashing, imported: ImportedKeys) -> Self {
-        let (store, clock) = (MemoryStore::new(), clock());
-        let builder = builder(&store, &clock)
-            .hashing(hashing)
-            .imported_keys(imported);
-        Self {
-            keyward: builder.open().await.unwrap(),
-            store,
-            clock,
-        }
+        let build = |builder: Builder| builder.hashing(hashing).imported_keys(imported);
+        Self(fixture::Fixture::built(build).await)
     }
 
     pub(crate) async fn import(&self, key: ImportedKey) -> KeyRecord {
@@ -57,12 +51,6 @@ impl Fixture {
     pub(crate) async fn try_import(&self, key: ImportedKey) -> Result<KeyRecord, ManageError> {
         let manager = self.keyward.manager();
         manager.import(&actor(), new_key(), key).await
-    }
-
-    pub(crate) async fn verify(&self, presented: PresentedKey<'_>) -> Result<Admitted, Denial> {
-        let any = Requirement::any_key();
-        let attempt = Attempt::new(presented, &any);
-        self.keyward.verifier().verify(&attempt).await
     }
 
     /// The HTTP status that a text is answered with.
@@ -100,63 +88,13 @@ impl Fixture {
         }
     }
 
-    /// The key as it is stored.
-    pub(crate) async fn stored(&self, id: KeyId) -> StoredKey {
-        self.store.get(id).await.unwrap().unwrap()
-    }
-
     pub(crate) async fn digest(&self, id: KeyId) -> String {
         self.stored(id).await.digest.expose().to_owned()
-    }
-
-    /// Changes a key behind the manager's back.
-    pub(crate) async fn tamper(&self, id: KeyId, change: impl FnOnce(&mut StoredKey)) {
-        let mut stored = self.stored(id).await;
-        let expected = stored.revision;
-        change(&mut stored);
-        let with = Box::new(stored);
-        self.commit(Change::Replace { expected, with }).await;
-    }
-
-    /// Changes a field of a key's document behind the manager's back.
-    pub(crate) async fn tamper_document(&self, id: KeyId, field: &str, value: Value) {
-        self.tamper(id, |stored| {
-            let mut document: Value = serde_json::from_slice(&stored.document).unwrap();
-            document[field] = value;
-            stored.document = serde_json::to_vec(&document).unwrap().into();
-        })
-        .await;
-    }
-
-    /// Puts a digest in the place of a key's own.
-    pub(crate) async fn plant_digest(&self, id: KeyId, text: &str) {
-        let from = self.stored(id).await.digest;
-        let to = Digest::new(text).unwrap();
-        self.commit(Change::Rehash { id, from, to }).await;
-        assert_eq!(self.digest(id).await, text);
-    }
-
-    async fn commit(&self, change: Change) {
-        let set = ChangeSet::one(ChangeId::generate(&SeededRandom::new(0)), change);
-        self.store.commit(&set).await.unwrap();
-        self.keyward.verifier().forget_all();
     }
 }
 
 pub(crate) fn builder(store: &MemoryStore, clock: &ManualClock) -> Builder {
-    Keyward::builder(store.clone())
-        .format(format())
-        .scopes([READ.described("Read"), WRITE.described("Write")])
-        .policy(AllowAll)
-        .clock(clock.clone())
-}
-
-pub(crate) fn format() -> KeyFormat {
-    KeyFormat::new("acme").unwrap().environment("test").unwrap()
-}
-
-pub(crate) fn clock() -> ManualClock {
-    ManualClock::new(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
+    fixture::builder(store.clone(), clock.clone())
 }
 
 pub(crate) fn lookup() -> Pepper {
@@ -180,10 +118,6 @@ pub(crate) fn legacy() -> LegacyFormat {
 
 pub(crate) fn actor() -> Actor {
     Actor::system("migration")
-}
-
-pub(crate) fn tenant() -> TenantId {
-    TenantId::new("acme-inc").unwrap()
 }
 
 pub(crate) fn new_key() -> NewKey {

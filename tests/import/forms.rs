@@ -164,11 +164,11 @@ async fn a_dropped_format_reads_nothing() {
     for formats in [vec![], vec![renamed.clone()], vec![renamed, legacy()]] {
         let imported = crate::common::imported(formats);
         let later = crate::common::builder(&fixture.store, &fixture.clock).imported_keys(imported);
-        let later = Fixture {
+        let later = Fixture(test_support::fixture::Fixture {
             keyward: later.open().await.unwrap(),
             store: fixture.store.clone(),
             clock: fixture.clock.clone(),
-        };
+        });
         assert_eq!(later.status(&text("7")).await, 401);
     }
     assert_eq!(fixture.status(&text("7")).await, 200);

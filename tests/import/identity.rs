@@ -27,10 +27,8 @@ async fn the_same_text_is_the_same_key() {
     let id = one.import(by_text("7")).await.id();
     assert_eq!(one.status(&text("7")).await, 200);
     // In a second process, a second store, and from a digest.
-    let again = Fixture {
-        keyward: open_again(&one, imported([legacy()])).await.unwrap(),
-        ..one
-    };
+    let keyward = open_again(&one, imported([legacy()])).await.unwrap();
+    let again = Fixture(test_support::fixture::Fixture { keyward, ..one.0 });
     let admitted = again.verify(PresentedKey::text(&text("7"))).await.unwrap();
     assert_eq!(admitted.grant().record().id(), id);
     assert_eq!(other.import(by_digest("7")).await.id(), id);
@@ -248,7 +246,10 @@ async fn unconfigured_imports_are_refused() {
         .open()
         .await
         .unwrap();
-    let without = Fixture { keyward, ..fixture };
+    let without = Fixture(test_support::fixture::Fixture {
+        keyward,
+        ..fixture.0
+    });
     assert_eq!(without.status(&text("7")).await, 401);
     let id = id.to_string();
     let pair = PresentedKey::pair(&id, SECRET);

@@ -75,7 +75,7 @@ async fn a_digest_and_its_text_are_one_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn taken_imports_are_rate_limited() {
     let sample = unsalted().remove(0);
-    let keyward = fixture(&sample).await.keyward;
+    let keyward = fixture(&sample).await.0.keyward;
     let secret = sample.secret;
     let theirs = import(&keyward, "theirs", secret.clone()).await.unwrap();
     // A migration is not limited, in parallel or run again.

@@ -60,11 +60,11 @@ fn open(store: &MemoryStore, clock: &ManualClock) -> keyward::Builder {
 async fn with_rules(rules: TenantRules) -> Fixture {
     let (store, clock) = (MemoryStore::new(), clock());
     let keyward = open(&store, &clock).tenant_rules(rules).open().await;
-    Fixture {
+    Fixture(test_support::fixture::Fixture {
         keyward: keyward.unwrap(),
         store,
         clock,
-    }
+    })
 }
 
 #[tokio::test]

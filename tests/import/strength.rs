@@ -90,10 +90,10 @@ async fn weak_secrets_never_get_a_fast_hash() {
         let later = builder(&fixture.store, &fixture.clock)
             .hashing(hashing)
             .imported_keys(imported([legacy()]));
-        let later = Fixture {
+        let later = Fixture(test_support::fixture::Fixture {
             keyward: later.open().await.unwrap(),
-            ..fixture
-        };
+            ..fixture.0
+        });
         for (id, sent) in ids.into_iter().zip([text("1"), text("2")]) {
             let before = later.digest(id).await;
             assert!(before.starts_with(SLOW), "{before}");

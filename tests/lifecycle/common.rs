@@ -6,22 +6,19 @@ use std::time::Duration;
 
 use keyward::audit::{Event, EventAction, verify_log};
 use keyward::clock::Clock;
-use keyward::key::{ApiKey, KeyFormat, KeyId, KeyRecord, KeyStatus, RevokeReason, Scope, TenantId};
+use keyward::key::{ApiKey, KeyId, KeyRecord, KeyStatus, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, AllowAll, Ceiling, Issued, KeyManager, KeyQuery, Limits, ManageError, NewKey, Overlap,
-    Rotation,
+    Actor, Ceiling, Issued, KeyManager, KeyQuery, Limits, ManageError, NewKey, Overlap, Rotation,
 };
 use keyward::store::KeyStore;
-use keyward::testkit::ManualClock;
+use keyward::testkit::{self, ManualClock};
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, DenialReason, Requirement};
-use keyward::{Builder, Keyward, scope};
+use keyward::{Builder, Keyward};
 use serde_json::Value;
+pub(crate) use test_support::fixture::{READ, WRITE, actor as system, tenant};
 
 use crate::store::Shim;
-
-pub(crate) const READ: Scope = scope!("read:editions");
-pub(crate) const WRITE: Scope = scope!("write:editions");
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -56,8 +53,7 @@ impl Fixture {
     }
 
     pub(crate) async fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
-        let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        Self::over(Shim::default(), ManualClock::new(start), more).await
+        Self::over(Shim::default(), test_support::fixture::clock(), more).await
     }
 
     /// Another node, or one that is set up otherwise, over the same store.
@@ -66,11 +62,7 @@ impl Fixture {
     }
 
     async fn over(store: Shim, clock: ManualClock, more: impl FnOnce(Builder) -> Builder) -> Self {
-        let builder = Keyward::builder(store.clone())
-            .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
-            .scopes([READ.described("Read"), WRITE.described("Write")])
-            .policy(AllowAll)
-            .clock(clock.clone());
+        let builder = testkit::builder(store.clone(), [READ, WRITE]).clock(clock.clone());
         Self {
             keyward: more(builder).open().await.unwrap(),
             store,
@@ -189,14 +181,6 @@ impl Fixture {
         let replace = keyward::store::Change::Replace { expected, with };
         self.store.change(replace).await;
     }
-}
-
-pub(crate) fn system() -> Actor {
-    Actor::system("test")
-}
-
-pub(crate) fn tenant() -> TenantId {
-    named("acme-inc")
 }
 
 pub(crate) fn named(name: &str) -> TenantId {

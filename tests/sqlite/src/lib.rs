@@ -5,15 +5,13 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use keyward::key::{KeyFormat, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, NewKey};
+use keyward::key::TenantId;
+use keyward::manager::{Issued, NewKey};
 use keyward::store::KeyStore;
 use keyward::verifier::{Attempt, Requirement};
-use keyward::{Builder, Keyward, manager::Issued, scope};
+use keyward::{Builder, Keyward};
 use tempfile::TempDir;
-
-/// What keys are good for.
-pub const READ: Scope = scope!("read:editions");
+pub use test_support::fixture::{Choices, READ, actor};
 
 /// An owner whose name is looked for in the file's bytes.
 pub const OWNER: &str = "zdenka.blau";
@@ -23,20 +21,7 @@ pub const TITLE: &str = "the till at the harbour";
 
 /// A Keyward for the environment `test` over this store.
 pub fn builder(store: impl KeyStore) -> Builder {
-    let format = KeyFormat::new("acme").and_then(|format| format.environment("test"));
-    let builder = Keyward::builder(store)
-        .scopes([READ.described("Read")])
-        .policy(AllowAll);
-    match format {
-        Ok(format) => builder.format(format),
-        Err(_) => builder, // It will not open.
-    }
-}
-
-/// Who does it.
-#[must_use]
-pub fn actor() -> Actor {
-    Actor::system("test")
+    keyward::testkit::builder(store, [READ])
 }
 
 /// Whose keys; `None` for a name that cannot be one.
@@ -137,37 +122,5 @@ impl Drop for Checker {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// A small generator for tests that need very many choices.
-#[derive(Debug)]
-pub struct Choices(u64);
-
-impl Choices {
-    /// The choices of this seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// SplitMix64 (Steele, Lea and Flood 2014).
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below this bound, which is to be small.
-    pub fn below(&mut self, bound: usize) -> usize {
-        let drawn = usize::try_from(self.draw() >> 33).unwrap_or_default();
-        drawn.checked_rem(bound).unwrap_or_default()
-    }
-
-    /// Whether it is the one of so many.
-    pub fn chance(&mut self, one_in: usize) -> bool {
-        self.below(one_in) == 0
     }
 }

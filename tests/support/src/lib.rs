@@ -1,13 +1,15 @@
-//! Tools outside of Rust that some tests need, and what happens to a test whose tool is missing.
+//! What tests share: a [`fixture`], sizes, and tools outside of Rust that may be missing.
 //!
-//! A test begins with `if !has(&[CURL]) { return; }`. Where a tool is missing, the test is left out and standard error
-//! says so, past the harness, which hides what a passing test prints. If `KEYWARD_REQUIRE_ALL` is set, the test fails
-//! instead.
+//! A test that needs a tool begins with `if !has(&[CURL]) { return; }`. Where a tool is missing, the test is left out
+//! and standard error says so, past the harness, which hides what a passing test prints. If `KEYWARD_REQUIRE_ALL` is
+//! set, the test fails instead.
 
 use std::io::{self, Write};
 use std::panic::Location;
 use std::process::{Command, Stdio};
 use std::{env, thread};
+
+pub mod fixture;
 
 /// The shell in which the printed lines of the examples run.
 pub const BASH: Tool = Tool::new("bash", &["bash", "-c", "true"]);

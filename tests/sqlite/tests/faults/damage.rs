@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use keyward::key::PresentedKey;
 use keyward::store::{CutoffScope, KeyStore as _};
+use sqlite_store::Choices;
 use tempfile::TempDir;
 
 use crate::common::{
@@ -57,8 +58,8 @@ fn pages(path: &Path, names: &[&str]) -> Vec<u64> {
 /// What pages are overwritten with.
 fn garbage(size: u64) -> [Vec<u8>; 3] {
     let size = usize::try_from(size).unwrap();
-    let mut choices = Choices(1);
-    let random = (0..size).map(|_| choices.byte()).collect();
+    let mut choices = Choices::new(1);
+    let random = (0..size).map(|_| choices.next().to_be_bytes()[0]).collect();
     [vec![0; size], vec![0xff; size], random]
 }
 
@@ -181,29 +182,12 @@ async fn an_emptied_file_counts_as_new() {
     }
 }
 
-/// A small generator. SplitMix64 (Steele, Lea and Flood 2014).
-struct Choices(u64);
-
-impl Choices {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
-    }
-}
-
 /// Anywhere in the file, a few bytes at a time: none of it grants what was not granted before.
 #[tokio::test]
 async fn random_damage_grants_nothing_new() {
     let (_dir, path, keys) = closed().await;
     let whole = fs::read(&path).unwrap();
-    let mut choices = Choices(7);
+    let mut choices = Choices::new(7);
     let mut noticed = 0;
     for round in 0..=150 {
         let mut bytes = whole.clone();
@@ -213,7 +197,7 @@ async fn random_damage_grants_nothing_new() {
             _ => choices.next() % (u64::try_from(bytes.len()).unwrap() - length),
         };
         let range = usize::try_from(at).unwrap()..usize::try_from(at + length).unwrap();
-        bytes[range].fill_with(|| choices.byte());
+        bytes[range].fill_with(|| choices.next().to_be_bytes()[0]);
         fs::write(&path, bytes).unwrap();
         let node = match open(&path, SHORT) {
             Ok(store) => Node::try_over(store).await.ok(),

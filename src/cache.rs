@@ -3,28 +3,27 @@
 //! The verifier decides on it; nothing here knows the verifier.
 //!
 //! # Why is a cache entry safe to decide on?
-//! Each entry passes three rules before it decides:
-//! - *The fence* (`slot.rs`): the cache keeps a snapshot of the record for later requests only while neither a commit
-//!   of this node nor a change from the feed has overtaken it. A node that revokes a key fences it before the commit
-//!   (`fenced_store.rs`), and until the outcome is known. An overtaken snapshot still decides on a request that came
-//!   before its read began, unless a hash was computed since: otherwise a key under constant change would be
-//!   undecidable.
-//! - *The lease* (`lease.rs`): a read decides for a bounded time after it began, or for as long as polls of the feed
-//!   keep completing. Without polls every key is read again once per bound; without the store nothing is granted.
-//! - *The tag* (`tag.rs`): a mismatch counts as a wrong secret only if the tag is of a secret that was proven against
-//!   the very digest in the entry.
+//! `Slots::may_decide` is the one place that says whether a read may decide on a request. It asks
+//! - *the lease* (`lease.rs`): a read decides for a bounded time after it began, or for as long as polls of the feed
+//!   keep completing. Without polls every key is read again once per bound; without the store nothing is granted;
+//! - and *the fence* (`slot.rs`, and `Epochs` for all keys): neither a commit of this node nor a change from the feed
+//!   has overtaken the read. A node that revokes a key fences it before the commit (`fenced_store.rs`), and until the
+//!   outcome is known.
+//!
+//! A mismatch of *the tag* (`tag.rs`) counts as a wrong secret only if the tag is of a secret that was proven against
+//! the very digest in the entry.
 
-pub(crate) mod compiled;
+mod compiled;
 mod feed;
 mod fenced_store;
 mod key_cache;
-pub(crate) mod lease;
+mod lease;
 mod map;
-pub(crate) mod reads;
+mod reads;
 mod segments;
-pub(crate) mod slot;
-pub(crate) mod slots;
-pub(crate) mod tag;
+mod slot;
+mod slots;
+mod tag;
 mod watchers;
 mod weight;
 

@@ -59,7 +59,7 @@ pub(crate) struct CompiledRecord {
     pub(crate) is_restricted: bool,
     pub(crate) has_networks: bool,
     /// Whether guesses at the secret could succeed, and so are throttled.
-    pub(crate) is_weak: bool,
+    pub(super) is_weak: bool,
 }
 
 /// Scopes that the key reaches.

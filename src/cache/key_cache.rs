@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCache {
     pub(crate) lease: Duration,
-    pub(crate) max_bytes: u64,
+    pub(super) max_bytes: u64,
     pub(crate) reads: NonZeroUsize,
 }
 

@@ -15,13 +15,13 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// When a read began: before the request to the store was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(super) struct Stamp {
     /// The read's place in the order of operations that this node began and ended.
     pub(crate) epoch: u64,
     /// The monotonic clock, in nanoseconds.
     pub(crate) began: u64,
     /// The history of the feed at that time; 0 before the first.
-    pub(crate) history: u32,
+    pub(super) history: u32,
 }
 
 /// The bound, and the progress of the feed.
@@ -59,7 +59,7 @@ impl Lease {
     ///
     /// Call it under the key's lock and before the fence, so that a caller that sees a completed poll sees its changes
     /// too.
-    pub(crate) fn covers(&self, stamp: Stamp, now: u64) -> bool {
+    pub(super) fn covers(&self, stamp: Stamp, now: u64) -> bool {
         if self.is_fresh(stamp.began, now) {
             return true;
         }
@@ -75,7 +75,7 @@ impl Lease {
 
     /// Returns when a read with that stamp stops being covered, unless another poll completes. In nanoseconds of the
     /// monotonic clock.
-    pub(crate) fn end(&self, stamp: Stamp) -> u64 {
+    pub(super) fn end(&self, stamp: Stamp) -> u64 {
         // In the order of `covers`.
         let round = self.round.load(Ordering::Acquire);
         let history = self.history.load(Ordering::Acquire);
@@ -91,23 +91,23 @@ impl Lease {
     }
 
     /// Returns the present history, for a read that is about to begin.
-    pub(crate) fn history(&self) -> u32 {
+    pub(super) fn history(&self) -> u32 {
         u32::try_from(self.history.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     /// Begins a new history: the feed no longer vouches for earlier reads.
-    pub(crate) fn begin_history(&self) {
+    pub(super) fn begin_history(&self) {
         self.history.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Records that a poll that began then has been applied whole.
-    pub(crate) fn complete_round(&self, began: u64) {
+    pub(super) fn complete_round(&self, began: u64) {
         self.round
             .fetch_max(began.saturating_add(1), Ordering::AcqRel);
     }
 
     /// Returns whether the feed vouches for any read now.
-    pub(crate) fn is_followed(&self, now: u64) -> bool {
+    pub(super) fn is_followed(&self, now: u64) -> bool {
         let round = self.round.load(Ordering::Acquire);
         round
             .checked_sub(1)
@@ -158,7 +158,7 @@ impl Epochs {
 
     /// Returns whether a cutoff by this node that binds the key may be in progress.
     #[inline]
-    pub(crate) fn is_pending(&self, record: &KeyRecord) -> bool {
+    pub(super) fn is_pending(&self, record: &KeyRecord) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(record)
     }
 
@@ -171,22 +171,22 @@ impl Epochs {
     }
 
     /// Returns whether any cutoff by this node may be in progress.
-    pub(crate) fn is_any_pending(&self) -> bool {
+    pub(super) fn is_any_pending(&self) -> bool {
         self.fence.0.pending.load(Ordering::SeqCst) > 0
     }
 
-    pub(crate) fn invalidate_all(&self) {
+    pub(super) fn invalidate_all(&self) {
         let epoch = self.next();
         self.fence.0.barrier.fetch_max(epoch, Ordering::SeqCst);
     }
 
-    pub(crate) fn begin_cutoff(&self, scope: &CutoffScope) {
+    pub(super) fn begin_cutoff(&self, scope: &CutoffScope) {
         lock(&self.scopes).push(scope.clone());
         self.fence.0.pending.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Ends a cutoff, once all reads of the keys in scope are marked as old.
-    pub(crate) fn end_cutoff(&self, scope: &CutoffScope) {
+    pub(super) fn end_cutoff(&self, scope: &CutoffScope) {
         self.fence.0.pending.fetch_sub(1, Ordering::SeqCst);
         let mut scopes = lock(&self.scopes);
         if let Some(place) = scopes.iter().position(|pending| pending == scope) {

@@ -17,7 +17,7 @@ const SAMPLES: usize = 8;
 /// Both segments.
 ///
 /// INVARIANT: the lock is never taken while a slot is locked; slots are locked under it.
-pub(crate) struct CacheSegments(Mutex<Both>);
+pub(super) struct CacheSegments(Mutex<Both>);
 
 struct Both {
     main: Members,
@@ -89,7 +89,7 @@ impl CacheSegments {
         victims
     }
 
-    pub(crate) fn occupancy(&self) -> (usize, u64) {
+    pub(super) fn occupancy(&self) -> (usize, u64) {
         let both = lock(&self.0);
         let keys = both.main.ids.len() + both.probation.ids.len();
         (keys, both.main.bytes + both.probation.bytes)

@@ -24,7 +24,7 @@ use crate::store::StoreError;
 ///
 /// Each further guess costs a slow hash, as if there were no tag, until a slow hash proves the secret again (NIST SP
 /// 800-63B-4 §3.2.2: no more than 100).
-pub(crate) const MOST_MISSES: u8 = 100;
+pub(super) const MOST_MISSES: u8 = 100;
 
 /// Per-key state: cached record, fence and counters.
 #[derive(Default)]
@@ -38,9 +38,9 @@ pub(crate) struct Slot {
     /// Commits about the key that this node has begun, with an unknown outcome.
     pending: u32,
     /// Requests that are reading, or hold a snapshot.
-    pub(crate) readers: u32,
+    pub(super) readers: u32,
     /// The read that others may join.
-    pub(crate) flight: Option<Box<Flight>>,
+    pub(super) flight: Option<Box<Flight>>,
     /// Requests in flight, of a key that limits them.
     pub(crate) in_flight: u32,
     /// Usage since it was last collected: this field and the next two.
@@ -50,10 +50,10 @@ pub(crate) struct Slot {
     /// Index in its segment.
     pub(crate) place: u32,
     /// Weight in its segment, in bytes; 0 if it is in no segment.
-    pub(crate) weight: u32,
-    pub(crate) segment: CacheSegment,
+    pub(super) weight: u32,
+    pub(super) segment: CacheSegment,
     pub(crate) is_referenced: bool,
-    pub(crate) is_dead: bool,
+    pub(super) is_dead: bool,
     misses: u8,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Proof {
 
 /// The segments of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum CacheSegment {
+pub(super) enum CacheSegment {
     /// In no segment: present only while a read, a request or a commit needs the slot.
     #[default]
     Passing,
@@ -88,19 +88,19 @@ pub(crate) enum CacheSegment {
 }
 
 /// A read that others may join.
-pub(crate) struct Flight {
-    pub(crate) begun: u64,
+pub(super) struct Flight {
+    pub(super) begun: u64,
     /// Whether the request that makes the read presented a credential proven here, so that it does not wait for a place
     /// among the unproven reads.
-    pub(crate) is_known: bool,
-    pub(crate) answer: watch::Receiver<Option<Fetched>>,
+    pub(super) is_known: bool,
+    pub(super) answer: watch::Receiver<Option<Fetched>>,
 }
 
 /// A record as one read of the store returned it, and when that read began.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) compiled: CompiledRecord,
-    pub(crate) stamp: Stamp,
+    pub(super) stamp: Stamp,
 }
 
 impl Snapshot {
@@ -123,7 +123,7 @@ impl Snapshot {
 
 /// The outcome of a read, for all requests that wait for it.
 #[derive(Clone)]
-pub(crate) enum Fetched {
+pub(super) enum Fetched {
     Found(Snapshot),
     /// No key has this id.
     Missing,
@@ -151,12 +151,12 @@ impl Slot {
     }
 
     /// Returns whether a commit of this node about the key may be in progress.
-    pub(crate) fn is_pending(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
     /// Returns whether the fence lets a snapshot decide.
-    pub(crate) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
+    pub(super) fn admits_snapshot(&self, snapshot: &Snapshot) -> bool {
         self.admits(snapshot.stamp, snapshot.revision()) && !self.is_overtaken(snapshot)
     }
 
@@ -175,13 +175,13 @@ impl Slot {
     }
 
     /// Returns whether the fence lets a snapshot be the entry.
-    pub(crate) fn may_enter(&self, snapshot: &Snapshot) -> bool {
+    pub(super) fn may_enter(&self, snapshot: &Snapshot) -> bool {
         self.pending == 0 && self.admits_snapshot(snapshot)
     }
 
     /// Makes a snapshot the entry, unless it has been overtaken; with the proof of a secret against it, if there is
     /// one.
-    pub(crate) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
+    pub(super) fn enter(&mut self, snapshot: &Snapshot, proof: Option<Proof>, epoch: u64) -> bool {
         if !self.may_enter(snapshot) {
             return false;
         }
@@ -241,18 +241,18 @@ impl Slot {
     }
 
     /// Begins a commit about the key: no snapshot decides until its outcome is known.
-    pub(crate) fn begin_commit(&mut self) {
+    pub(super) fn begin_commit(&mut self) {
         self.pending = self.pending.saturating_add(1);
     }
 
     /// Ends a commit about the key with a known outcome: all earlier reads are old.
-    pub(crate) fn end_commit(&mut self, epoch: u64) {
+    pub(super) fn end_commit(&mut self, epoch: u64) {
         self.pending = self.pending.saturating_sub(1);
         self.invalidate(epoch);
     }
 
     /// Marks all reads until now as old.
-    pub(crate) fn invalidate(&mut self, epoch: u64) {
+    pub(super) fn invalidate(&mut self, epoch: u64) {
         self.barrier = self.barrier.max(epoch);
     }
 
@@ -261,7 +261,7 @@ impl Slot {
     ///
     /// A read in progress of a live key is left alone: requests would otherwise have to read the key again for as long
     /// as a manager looks at it. Such a read decides for no longer than the lease.
-    pub(crate) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
+    pub(super) fn is_behind(&self, stored: Option<&StoredKey>) -> bool {
         let Some(stored) = stored else {
             return true;
         };
@@ -279,7 +279,7 @@ impl Slot {
 
     /// Applies a revision from the feed: snapshots below it are old. The highest one reported in the present history
     /// counts.
-    pub(crate) fn raise_floor(&mut self, revision: u64, history: u32) {
+    pub(super) fn raise_floor(&mut self, revision: u64, history: u32) {
         if history > self.floor_history {
             (self.floor, self.floor_history) = (0, history);
         }
@@ -287,7 +287,7 @@ impl Slot {
     }
 
     /// Returns whether the slot is not needed any more.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.segment == CacheSegment::Passing
             && self.readers == 0
             && self.pending == 0

@@ -28,7 +28,7 @@ pub(crate) struct Slots {
     pub(crate) epochs: Epochs,
     pub(crate) lease: Lease,
     segments: CacheSegments,
-    pub(crate) watchers: Watchers,
+    pub(super) watchers: Watchers,
     /// Usage of keys that lost their slot before it was collected.
     left_behind: Mutex<HashMap<KeyId, Usage>>,
     keeps_usage: bool,
@@ -146,7 +146,7 @@ impl Slots {
     }
 
     /// Removes the slot, if it is not needed any more.
-    pub(crate) fn release(&self, id: KeyId) {
+    pub(super) fn release(&self, id: KeyId) {
         let is_dead = self.map.get(id, |slot| {
             let mut slot = lock(slot);
             self.retire(id, &mut slot)
@@ -174,7 +174,7 @@ impl Slots {
     }
 
     /// Creates a stamp for a read that begins now.
-    pub(crate) fn stamp(&self) -> Result<Stamp, ClockError> {
+    pub(super) fn stamp(&self) -> Result<Stamp, ClockError> {
         // The history first: an answer must not claim one that began after the read.
         let history = self.lease.history();
         Ok(Stamp {
@@ -203,7 +203,7 @@ impl Slots {
     }
 
     /// Updates the weight of a key that is in a segment.
-    pub(crate) fn reweigh(&self, id: KeyId, snapshot: &Snapshot) {
+    pub(super) fn reweigh(&self, id: KeyId, snapshot: &Snapshot) {
         self.place(id, CacheSegment::Probation, snapshot);
     }
 
@@ -250,7 +250,7 @@ impl Slots {
 
     /// Applies a cutoff: all reads until now of the keys that it binds are old. So are reads in progress, as their
     /// keys' owners are still unknown.
-    pub(crate) fn cut_off(&self, scope: &CutoffScope) {
+    pub(super) fn cut_off(&self, scope: &CutoffScope) {
         let epoch = self.epochs.next();
         self.map.for_each(|_, slot| {
             let mut slot = lock(slot);
@@ -266,7 +266,7 @@ impl Slots {
     }
 
     /// Applies a change from the feed: the key is at this revision.
-    pub(crate) fn on_feed_change(&self, id: KeyId, revision: u64) {
+    pub(super) fn on_feed_change(&self, id: KeyId, revision: u64) {
         let history = self.lease.history();
         self.find(id, || (), |(), slot| slot.raise_floor(revision, history));
         self.watchers.wake(id);
@@ -288,7 +288,7 @@ impl Slots {
     }
 
     /// Returns the number of keys in the two segments, and their weight in bytes.
-    pub(crate) fn occupancy(&self) -> (usize, u64) {
+    pub(super) fn occupancy(&self) -> (usize, u64) {
         self.segments.occupancy()
     }
 }
@@ -341,5 +341,64 @@ impl std::fmt::Debug for Slots {
             .field("keys", &keys)
             .field("bytes", &bytes)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::cache::{Cache, Compiler};
+    use crate::clock::BootClock;
+    use crate::key::Access;
+    use crate::testkit::keyward_with_key;
+
+    #[tokio::test]
+    async fn lease_and_fence_say_which_read_decides() {
+        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let home = Weak::<Cache>::new();
+        let compiler = Compiler::new(keyward.format().clone(), Arc::default(), home);
+        let settings = KeyCache::new().lease(Duration::from_nanos(100));
+        let slots = Slots::new(settings, false, Arc::new(BootClock::new()));
+        let stamp = Stamp {
+            epoch: 5,
+            began: 1_000,
+            history: 0,
+        };
+        let compiled = compiler.compile(key.record().clone());
+        let read = Snapshot { compiled, stamp };
+        let later = |slot: &Slot, now| slots.may_decide(slot, &read, None, now);
+        let own = |slot: &Slot, came, hashed| {
+            let request = RequestEpochs { came, hashed };
+            slots.may_decide(slot, &read, Some(request), 1_000)
+        };
+
+        let mut slot = Slot::default();
+        for (now, decides) in [(999, false), (1_000, true), (1_099, true), (1_100, false)] {
+            assert_eq!(later(&slot, now), decides, "{now}");
+        }
+
+        slot.begin_commit();
+        assert!(!later(&slot, 1_000), "the commit's outcome is unknown");
+        assert!(own(&slot, 4, 4), "the read began after the request came");
+        assert!(!own(&slot, 5, 5), "the request came after the read began");
+
+        slot.end_commit(6);
+        assert!(!later(&slot, 1_000), "the commit has overtaken the read");
+        assert!(own(&slot, 4, 4));
+        assert!(!own(&slot, 4, 5), "a hash took time since the read");
+
+        let mut slot = Slot::default();
+        slot.raise_floor(read.revision() + 1, 0);
+        assert!(!later(&slot, 1_000), "the feed has reported a change");
+        assert!(!own(&slot, 4, 5));
+
+        let slot = Slot::default();
+        while slots.epochs.latest() < stamp.epoch {
+            slots.epochs.invalidate_all();
+        }
+        assert!(!later(&slot, 1_000), "all reads until then are old");
+        assert!(own(&slot, 4, 4));
     }
 }

@@ -9,7 +9,7 @@ use crate::key::KeyId;
 
 /// The waiting tasks, key by key. Keys without a waiting task take no memory.
 #[derive(Default)]
-pub(crate) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
+pub(super) struct Watchers(Mutex<HashMap<KeyId, Arc<Notify>>>);
 
 impl Watchers {
     /// Watches a key until the result is dropped.
@@ -31,13 +31,13 @@ impl Watchers {
         }
     }
 
-    pub(crate) fn wake(&self, id: KeyId) {
+    pub(super) fn wake(&self, id: KeyId) {
         if let Some(notify) = self.all().get(&id) {
             notify.notify_waiters();
         }
     }
 
-    pub(crate) fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         for notify in self.all().values() {
             notify.notify_waiters();
         }

@@ -76,6 +76,8 @@ pub use self::caller::{Belongs, Caller, Permitted};
 pub(crate) use self::caller::{at_once, forbidden};
 pub use self::client::{Origin, Proxies};
 pub use self::edge::Edge;
+#[cfg(feature = "tower")]
+pub(crate) use self::guard::BoxError;
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub use self::guard::{Guard, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
@@ -90,6 +92,6 @@ pub use self::response_body::{BodyCut, ResponseBody};
 pub(crate) use self::{
     admission::{Admission, Answering},
     gate::{Decided, Decision, Gate, Incoming},
-    guard::{BoxError, Values},
+    guard::Values,
     response_body::BodyMonitor,
 };

@@ -70,7 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .client(office)
         .resource("project", "p-17");
     show("as one text", verifier.verify(&good).await);
-    let pair = Attempt::new(api_key.presented_pair(), &need)
+    let id = api_key.id().to_string();
+    let pair = PresentedKey::pair(&id, api_key.expose_secret());
+    let pair = Attempt::new(pair, &need)
         .client(office)
         .resource("project", "p-17");
     show("as two headers", verifier.verify(&pair).await);

@@ -3,7 +3,7 @@
 //! | topic | types |
 //! |---|---|
 //! | writing and reading a key's text | [`KeyFormat`], [`ApiKey`], [`PresentedKey`] |
-//! | a key's permissions and restrictions | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeCatalog`] |
+//! | a key's permissions and restrictions | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeDeclaration`] |
 //! | a key as the store keeps it | [`KeyRecord`], [`StoredKey`] |
 //! | a key as a host may show it | [`KeyView`] |
 
@@ -35,8 +35,8 @@ mod view;
 
 pub use access::Access;
 pub use api_key::ApiKey;
-pub(crate) use catalog::Bits;
-pub use catalog::{CatalogError, ScopeCatalog, ScopeDeclaration};
+pub(crate) use catalog::{Bits, ScopeCatalog};
+pub use catalog::{CatalogError, ScopeDeclaration};
 pub use codec::{DecodeError, EncodeError};
 pub use digest::Digest;
 pub use format::{Environment, FormatError, KeyFormat, KeyPrefix};
@@ -53,8 +53,8 @@ pub(crate) use record::{HasPassed, LegacyText};
 pub use record::{KeyRecord, KeyStatus, Rotated};
 pub use redactor::Redactor;
 pub use resource::{Resource, Resources};
-pub(crate) use scope::Rule;
-pub use scope::{Scope, ScopeRule, ScopeSet};
+pub(crate) use scope::{Rule, ScopeSet};
+pub use scope::{Scope, ScopeRule};
 pub use secret::{Secret, SecretOrigin};
 pub use stored::{Revocation, RevokeReason, StoredKey};
 pub use tenant::TenantId;

@@ -81,7 +81,9 @@ use time::OffsetDateTime;
 
 use crate::audit::SealedEvent;
 use crate::import::{ImportError, ImportedKey};
-use crate::key::{KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeCatalog, TenantId};
+use crate::key::{
+    KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeDeclaration, TenantId,
+};
 use crate::store::CutoffScope;
 
 /// Issues, changes and ends keys. Cheap to clone.
@@ -120,8 +122,8 @@ impl KeyManager {
 
     /// Returns the scopes that can be granted, for user interfaces that offer them.
     #[must_use]
-    pub fn scopes(&self) -> &ScopeCatalog {
-        &self.parts.catalog
+    pub fn scopes(&self) -> impl Iterator<Item = &ScopeDeclaration> {
+        self.parts.catalog.iter()
     }
 }
 

@@ -91,14 +91,12 @@ pub struct FieldChange {
 
 impl FieldChange {
     /// Creates the change of a field that had no value before.
-    #[must_use]
-    pub fn set(field: &'static str, to: impl Into<String>) -> Self {
+    pub(crate) fn set(field: &'static str, to: impl Into<String>) -> Self {
         Self::of(field, None, Some(to.into()))
     }
 
     /// Creates the change of a field from its old value to its new one.
-    #[must_use]
-    pub fn of(field: &'static str, from: Option<String>, to: Option<String>) -> Self {
+    pub(crate) fn of(field: &'static str, from: Option<String>, to: Option<String>) -> Self {
         Self {
             field: Cow::Borrowed(field),
             from,

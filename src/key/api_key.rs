@@ -16,7 +16,6 @@ use super::{KeyId, PresentedKey, base62};
 pub struct ApiKey {
     text: Zeroizing<String>,
     id: KeyId,
-    id_text: String,
     head: usize,
     secret_length: usize,
 }
@@ -31,7 +30,6 @@ impl ApiKey {
         Self {
             text,
             id,
-            id_text: id.to_string(),
             head,
             secret_length,
         }
@@ -73,12 +71,6 @@ impl ApiKey {
         self.text
             .get(..self.head + DISPLAYED_ID_DIGITS)
             .unwrap_or_default()
-    }
-
-    /// Returns the key as a client presents it in two values.
-    #[must_use]
-    pub fn presented_pair(&self) -> PresentedKey<'_> {
-        PresentedKey::pair(&self.id_text, self.expose_secret())
     }
 
     /// Returns the key as a client presents it in one value.

@@ -5,6 +5,17 @@ use std::fmt;
 use super::{Scope, ScopeRule, ScopeSet};
 
 /// The declaration of a scope: its text, its description for people, and its implications.
+///
+/// A scope that is not declared can be neither issued nor held. At most 256 can be declared.
+///
+/// ```
+/// use keyward::scope;
+///
+/// let read = scope!("read:editions").described("Read editions");
+/// let write = scope!("write:editions").described("Write editions").implies([scope!("read:editions")]);
+/// let admin = scope!("admin").described("Everything").implies_all();
+/// assert_eq!(admin.description(), "Everything");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeDeclaration {
     scope: Scope,
@@ -59,36 +70,22 @@ impl ScopeDeclaration {
 }
 
 /// The scopes that an application declares.
-///
-/// A scope that is not in the catalog can be neither issued nor held.
-///
-/// ```
-/// use keyward::{key::{NonEmpty, ScopeCatalog}, scope};
-///
-/// let catalog = ScopeCatalog::new([
-///     scope!("read:editions").described("Read editions"),
-///     scope!("admin").described("Everything").implies_all(),
-/// ])?;
-/// let held = NonEmpty::one(scope!("admin"));
-/// assert!(catalog.grants(&held, &scope!("read:editions").into()));
-/// # Ok::<(), keyward::key::CatalogError>(())
-/// ```
 #[derive(Clone, Default)]
-pub struct ScopeCatalog {
+pub(crate) struct ScopeCatalog {
     /// Sorted by scope, each with the closure of its implications, itself included.
     declared: Vec<(ScopeDeclaration, Bits)>,
 }
 
 impl ScopeCatalog {
     /// Most scopes that can be declared.
-    pub const MAX_SCOPES: usize = 256;
+    pub(crate) const MAX_SCOPES: usize = 256;
 
     /// Creates a catalog of these declarations.
     ///
     /// # Errors
     /// [`CatalogError`] if a scope is declared twice, if an implied scope is not declared, or if there are more than
     /// [`MAX_SCOPES`](Self::MAX_SCOPES).
-    pub fn new(
+    pub(crate) fn new(
         declarations: impl IntoIterator<Item = ScopeDeclaration>,
     ) -> Result<Self, CatalogError> {
         let mut declarations: Vec<_> = declarations.into_iter().collect();
@@ -115,21 +112,19 @@ impl ScopeCatalog {
     }
 
     /// Iterates over the declarations in the order of their scopes.
-    pub fn iter(&self) -> impl Iterator<Item = &ScopeDeclaration> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ScopeDeclaration> {
         self.declared.iter().map(|(declaration, _)| declaration)
     }
 
     /// Returns whether the scope is declared.
-    #[must_use]
-    pub fn declares(&self, scope: &Scope) -> bool {
+    pub(crate) fn declares(&self, scope: &Scope) -> bool {
         self.find(scope).is_some()
     }
 
     /// Returns whether the scopes in `held` meet the rule.
     ///
     /// A scope that is not declared is never held.
-    #[must_use]
-    pub fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
+    pub(crate) fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
         let reach = self.reach(held);
         needed.is_met(|scope| {
             self.find(scope)

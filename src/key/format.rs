@@ -26,7 +26,6 @@ const DEFAULT_SECRET_LENGTH: usize = 43;
 /// use keyward::key::KeyFormat;
 ///
 /// let format = KeyFormat::new("acme")?.environment("live")?;
-/// assert_eq!(format.text_length("live"), Some(81));
 /// assert_eq!(format.scanner_pattern(), r"\bacme_(?:live)_[0-9A-Za-z]{71}\b");
 /// # Ok::<(), keyward::key::FormatError>(())
 /// ```
@@ -115,14 +114,6 @@ impl KeyFormat {
     #[must_use]
     pub fn secret_characters(&self) -> usize {
         self.secret_length
-    }
-
-    /// Returns the length in characters of a key text of this environment; `None` if the format does not accept it.
-    #[must_use]
-    pub fn text_length(&self, environment: &str) -> Option<usize> {
-        let mut heads = self.heads();
-        let (_, head) = heads.find(|(known, _)| known.as_str() == environment)?;
-        Some(head.len() + OVERHEAD + self.secret_length)
     }
 
     /// Generates a secret of the format's length.
@@ -280,8 +271,7 @@ impl Environment {
     }
 
     /// Returns whether this is the test environment, the one named `test`.
-    #[must_use]
-    pub fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         &*self.0 == "test"
     }
 }
@@ -414,7 +404,10 @@ mod tests {
         }
         for length in [22, 64, 128] {
             let longest = format.clone().secret_length(length).unwrap();
-            assert!(longest.text_length("live").unwrap() <= crate::key::MAX_TEXT);
+            let secret = Secret::new("a".repeat(length)).unwrap();
+            let live = Environment::new("live").unwrap();
+            let key = longest.compose(&live, KeyId::from_u128(1), &secret);
+            assert!(key.unwrap().expose().len() <= crate::key::MAX_TEXT);
         }
     }
 

@@ -32,7 +32,7 @@ pub struct KeyId(u128);
 
 impl KeyId {
     /// Length of the hyphenated form in characters.
-    pub const TEXT_LENGTH: usize = 36;
+    pub(crate) const TEXT_LENGTH: usize = 36;
 
     /// Generates a new id: a version 4 UUID.
     ///

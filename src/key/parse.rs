@@ -58,7 +58,7 @@ impl KeyFormat {
     /// [`KeyTextError::HalfPair`] or [`KeyTextError::Undecodable`] if the caller did not present exactly one whole
     /// key.
     #[inline(always)]
-    pub fn parse_presented<'a>(
+    pub(crate) fn parse_presented<'a>(
         &'a self,
         presented: PresentedKey<'a>,
     ) -> Result<ParsedKey<'a>, KeyTextError> {
@@ -115,7 +115,7 @@ impl KeyFormat {
     ///
     /// # Errors
     /// [`KeyTextError`], as [`parse`](Self::parse).
-    pub fn parse_pair<'a>(
+    pub(crate) fn parse_pair<'a>(
         &self,
         id: &[u8],
         secret: &'a [u8],

@@ -76,8 +76,7 @@ impl Redactor {
     ///
     /// This is stricter than [`redact`](Self::redact): `acme_corp_nightly-snowflake-export` is a name, and must not be
     /// refused.
-    #[must_use]
-    pub fn finds_key(&self, text: &str) -> bool {
+    pub(crate) fn finds_key(&self, text: &str) -> bool {
         let secret_length = self.body_length - OVERHEAD;
         let least = base62::ID_DIGITS + secret_length.div_ceil(2);
         self.keys(text, least).next().is_some()

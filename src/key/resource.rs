@@ -145,7 +145,7 @@ impl Resources {
     }
 
     /// Iterates over the kinds in which the key is restricted, each once.
-    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
         self.first_of_each_kind().map(Resource::kind)
     }
 

@@ -23,8 +23,7 @@ const MALFORMED: ValueError = ValueError::malformed(
 /// ```
 /// Scopes are case-sensitive and compared byte by byte. The grammar is a subset of OAuth's `scope-token` (RFC 6749
 /// §3.3), so that a `WWW-Authenticate` header can contain a scope as it is. No part of the text has a meaning to
-/// Keyward: the [`ScopeCatalog`](super::ScopeCatalog) declares the implications of a scope, and they never follow from
-/// its name.
+/// Keyward: its [declaration](ScopeDeclaration) lists the implications of a scope, and they never follow from its name.
 ///
 /// A scope is created by [`scope!`](crate::scope) from a literal, or parsed at run time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,7 +31,7 @@ const MALFORMED: ValueError = ValueError::malformed(
 pub struct Scope(Cow<'static, str>);
 
 /// The scopes a key holds; at least one.
-pub type ScopeSet = NonEmpty<Scope>;
+pub(crate) type ScopeSet = NonEmpty<Scope>;
 
 /// Creates a [`Scope`](crate::key::Scope) from a string literal; a malformed one does not pass `cargo check`.
 ///
@@ -185,7 +184,7 @@ impl ScopeRule {
     }
 
     /// Returns whether the scopes for which `holds` is true meet the rule.
-    pub fn is_met(&self, mut holds: impl FnMut(&Scope) -> bool) -> bool {
+    pub(crate) fn is_met(&self, mut holds: impl FnMut(&Scope) -> bool) -> bool {
         self.0.is_met(&mut holds)
     }
 
@@ -200,8 +199,7 @@ impl ScopeRule {
     }
 
     /// Returns the scopes in the rule, as often as it names them.
-    #[must_use]
-    pub fn scopes(&self) -> Vec<&Scope> {
+    pub(crate) fn scopes(&self) -> Vec<&Scope> {
         let mut scopes = Vec::new();
         self.0.collect(&mut scopes);
         scopes

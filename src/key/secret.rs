@@ -77,8 +77,7 @@ impl Secret {
     }
 
     /// Returns the length in characters.
-    #[must_use]
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.0.len()
     }
 

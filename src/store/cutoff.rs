@@ -56,8 +56,7 @@ impl CutoffScope {
     }
 
     /// Returns whether the scope holds this key.
-    #[must_use]
-    pub fn holds(&self, key: &StoredKey) -> bool {
+    pub(crate) fn holds(&self, key: &StoredKey) -> bool {
         self.binds(&key.tenant, &key.owner)
     }
 

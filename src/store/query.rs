@@ -85,8 +85,7 @@ impl ListQuery {
     }
 
     /// Demands the latest state: the answer must show every commit that returned before.
-    #[must_use]
-    pub fn at_latest(mut self) -> Self {
+    pub(crate) fn at_latest(mut self) -> Self {
         self.latest = true;
         self
     }
@@ -98,8 +97,7 @@ impl ListQuery {
     }
 
     /// Returns the segments to list.
-    #[must_use]
-    pub fn segments(&self) -> Segments {
+    pub(crate) fn segments(&self) -> Segments {
         self.segments
     }
 

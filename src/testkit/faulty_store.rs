@@ -38,7 +38,7 @@ pub enum Call {
 
 impl Call {
     /// All calls.
-    pub const ALL: [Self; 7] = [
+    const ALL: [Self; 7] = [
         Self::Get,
         Self::List,
         Self::Commit,

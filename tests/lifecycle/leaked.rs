@@ -57,7 +57,8 @@ async fn a_found_key_shows_owner_and_status() {
         let id = key.record().id();
         let record = fixture.manager().get(&system(), &tenant(), id).await;
         assert_eq!(found.record, record.unwrap());
-        let pair = key.api_key().presented_pair();
+        let text = id.to_string();
+        let pair = PresentedKey::pair(&text, key.api_key().expose_secret());
         assert!(fixture.manager().find_owner(&system(), pair).await.is_ok());
     }
     let found = find(&fixture, active.api_key().expose()).await.unwrap();

@@ -9,7 +9,6 @@
 mod change;
 mod change_set;
 mod cutoff;
-mod error;
 mod feed;
 mod memory;
 mod outcome;
@@ -22,10 +21,9 @@ mod usage;
 pub use change::{Applied, Change, Precondition};
 pub use change_set::{ChangeId, ChangeSet};
 pub use cutoff::CutoffScope;
-pub use error::StoreError;
 pub use feed::{Changed, Cursor, FeedPage};
 pub use memory::MemoryStore;
-pub use outcome::{Committed, Outcome};
+pub use outcome::{Committed, Outcome, StoreError};
 pub(crate) use pending_usage::{PendingUsage, UsageSource};
 pub use query::{KeyFilter, ListPosition, ListQuery, Page, Segments};
 #[cfg(feature = "sqlite")]

@@ -9,6 +9,7 @@
 //! | `commit.rs` | making a set of changes |
 //! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
 //! | `readers.rs` | connections that read, in parallel |
+//! | `work.rs` | running reads and write transactions off the executor |
 //! | `turns.rs` | queues per tenant for lists and writes |
 //! | `fault.rs` | private errors, and their mapping to the public one |
 
@@ -24,6 +25,7 @@ mod readers;
 mod row;
 mod turns;
 mod usage;
+mod work;
 
 use std::fmt;
 use std::path::Path;
@@ -32,16 +34,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex, watch};
+use rusqlite::Connection;
 use tokio::time::{Instant, timeout};
 
 use self::commit::Events;
-use self::connect::{File, Identity};
+use self::connect::File;
 use self::fault::Fault;
-use self::readers::Readers;
-use self::turns::{Turns, WriteQueue};
+use self::turns::WriteQueue;
+use self::work::Shared;
 use super::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
     StoreError, Usage, UsageStore,
@@ -131,31 +131,8 @@ pub struct SqliteOptions {
     is_to_exist: bool,
 }
 
-struct Shared {
-    file: File,
-    identity: Identity,
-    patience: Duration,
-    /// The connection that writes; calls that wait for it hold no thread. `None` after a failed commit: the next write
-    /// opens a new connection, and so trusts no state of the old one.
-    writer: Arc<Mutex<Option<Connection>>>,
-    /// Each kind of read waits for its own connections: no list delays a verification or the change feed.
-    lookups: Readers,
-    feed: Readers,
-    lists: Readers,
-    list_turns: Turns<TenantId>,
-    commit_turns: Turns<WriteQueue>,
-    /// The position after this process's last commit, for calls that wait for one.
-    position: watch::Sender<u64>,
-}
-
 /// Interval at which a waiting call looks for commits of other processes.
 const LOOK: Duration = Duration::from_millis(25);
-
-/// Time limit of a vacuum.
-const VACUUM_LIMIT: Duration = Duration::from_secs(3_600);
-
-/// Number of connections that read lists, events and usage.
-const LISTS: usize = 2;
 
 impl SqliteOptions {
     /// Creates the default options: four connections that look keys up, and five seconds of patience.
@@ -213,20 +190,9 @@ impl SqliteOptions {
     fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
         let file = File::new(path, self.patience)?;
         let writer = file.prepare(self.is_to_exist)?;
-        let position = meta::Meta::read(&writer)?.position;
+        let shared = Shared::new(file, writer, self.readers, self.patience)?;
         Ok(SqliteStore {
-            shared: Arc::new(Shared {
-                identity: file.identity()?,
-                lookups: Readers::new(file.clone(), File::reader, self.readers),
-                feed: Readers::new(file.clone(), File::reader, 1),
-                lists: Readers::new(file.clone(), File::list_reader, LISTS),
-                list_turns: Turns::default(),
-                commit_turns: Turns::default(),
-                file,
-                patience: self.patience,
-                writer: Arc::new(Mutex::new(Some(writer))),
-                position: watch::Sender::new(position),
-            }),
+            shared: Arc::new(shared),
         })
     }
 }
@@ -253,17 +219,18 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn begin_new_history(&self) -> Result<(), StoreError> {
-        self.change(
-            None,
-            |transaction| {
-                meta::check(transaction)?;
-                transaction.execute("UPDATE keyward_meta SET history = random()", [])?;
-                Ok(())
-            },
-            // Wakes the calls that wait for changes.
-            |shared, ()| shared.position.send_modify(|_| {}),
-        )
-        .await
+        self.shared
+            .change(
+                None,
+                |transaction| {
+                    meta::check(transaction)?;
+                    transaction.execute("UPDATE keyward_meta SET history = random()", [])?;
+                    Ok(())
+                },
+                // Wakes the calls that wait for changes.
+                |shared, ()| shared.position.send_modify(|_| {}),
+            )
+            .await
     }
 
     /// Rewrites the whole file and empties the write-ahead log, so that neither keeps removed data.
@@ -280,22 +247,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again
     /// then. Other [`StoreError`]s as for a commit.
     pub async fn vacuum(&self) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
-        let turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
-        let work = move || {
-            let _turn = turn;
-            shared.check_file()?;
-            // A separate connection, so that the one that commits keeps its prepared statements.
-            let connection = shared.file.writer()?;
-            shared.check_file()?;
-            purge::vacuum(&connection)
-        };
-        match off_executor(VACUUM_LIMIT, work).await? {
-            Ended::Done(()) => Ok(()),
-            Ended::Panicked => Err(StoreError::Unavailable("the vacuum panicked".into())),
-            Ended::Late => Err(StoreError::Unavailable("the vacuum takes too long".into())),
-        }
+        self.shared.vacuum().await
     }
 
     async fn try_commit(
@@ -305,169 +257,38 @@ impl SqliteStore {
         noting: impl FnOnce(&Fault) + Send + 'static,
     ) -> Result<Committed, StoreError> {
         let set = set.clone();
-        self.change(
-            WriteQueue::of(&set),
-            move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
-            |shared, committed| {
-                shared.position.send_if_modified(|position| {
-                    let moved = *position < committed.position;
-                    *position = committed.position.max(*position);
-                    moved
-                });
-            },
-        )
-        .await
-    }
-
-    /// Runs a read on one of `readers` off the executor, in its own transaction: the read sees the store at one moment.
-    /// If a tenant is given, the read first waits for that tenant's turn.
-    async fn look<T: Send + 'static>(
-        &self,
-        readers: impl Fn(&Shared) -> &Readers + Send + 'static,
-        tenant: Option<&TenantId>,
-        look: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let turn = timeout(shared.patience, async {
-            let tenants = match tenant {
-                Some(tenant) => shared.list_turns.turn(tenant.clone()).await,
-                None => None,
-            };
-            (tenants, readers(&shared).turn().await)
-        });
-        let turn = turn
+        self.shared
+            .change(
+                WriteQueue::of(&set),
+                move |transaction| commit::commit(transaction, &set, events).inspect_err(noting),
+                |shared, committed| {
+                    shared.position.send_if_modified(|position| {
+                        let moved = *position < committed.position;
+                        *position = committed.position.max(*position);
+                        moved
+                    });
+                },
+            )
             .await
-            .map_err(|late| StoreError::Unavailable(late.into()))?;
-        let patience = shared.patience;
-        let work = move || {
-            let _turn = turn;
-            let check_file = || shared.check_file();
-            readers(&shared).read(check_file, |connection| {
-                let transaction = connection.transaction()?;
-                meta::check(&transaction)?;
-                look(&transaction)
-            })
-        };
-        match off_executor(patience, work).await? {
-            Ended::Done(answer) => Ok(answer),
-            Ended::Panicked => Err(StoreError::Unavailable("the read panicked".into())),
-            Ended::Late => Err(StoreError::Unavailable("the read takes too long".into())),
-        }
-    }
-
-    /// Runs a write transaction off the executor and commits it. The work continues to its end, even if no caller waits
-    /// for it any more. If a queue is given, the call first waits for its turn in that.
-    async fn change<T: Send + 'static>(
-        &self,
-        line: Option<WriteQueue>,
-        change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
-        told: impl FnOnce(&Shared, &T) + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let turn = timeout(shared.patience, async {
-            let first_in_line = match line {
-                Some(line) => shared.commit_turns.turn(line).await,
-                None => None,
-            };
-            (first_in_line, Arc::clone(&shared.writer).lock_owned().await)
-        });
-        let turn = turn.await;
-        let (first_in_line, mut turn) =
-            turn.map_err(|late| StoreError::Unavailable(late.into()))?;
-        let patience = shared.patience;
-        let due = Instant::now() + patience;
-        let work = move || {
-            let _first_in_line = first_in_line;
-            // The caller has given up on this work if the runtime had no thread for it until now: it must not begin
-            // long after.
-            if Instant::now() > due {
-                return Err(Fault::Late);
-            }
-            shared.check_file()?;
-            // Taken out, and put back only if the commit succeeded or was rolled back.
-            let mut connection = match turn.take() {
-                Some(connection) => connection,
-                None => {
-                    let opened = shared.file.writer()?;
-                    shared.check_file()?;
-                    opened
-                }
-            };
-            let mut transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            match change(&mut transaction) {
-                Ok(changed) => {
-                    transaction.commit().map_err(Fault::Commit)?;
-                    *turn = Some(connection);
-                    told(&shared, &changed);
-                    Ok(changed)
-                }
-                Err(fault) => {
-                    // The rollback fails if SQLite has rolled back already. The connection is then not used again.
-                    if transaction.rollback().is_ok() {
-                        *turn = Some(connection);
-                    }
-                    Err(fault)
-                }
-            }
-        };
-        match off_executor(patience * 2, work).await? {
-            Ended::Done(answer) => Ok(answer),
-            Ended::Panicked => Err(StoreError::Indeterminate("the commit panicked".into())),
-            Ended::Late => Err(StoreError::Indeterminate(
-                "the commit takes too long".into(),
-            )),
-        }
-    }
-}
-
-impl Shared {
-    /// Checks that the file at the path is the one that was opened.
-    fn check_file(&self) -> Result<(), Fault> {
-        if self.file.identity()? == self.identity {
-            Ok(())
-        } else {
-            Err(Fault::Replaced)
-        }
-    }
-}
-
-/// The way in which work off the executor ended.
-enum Ended<T> {
-    Done(T),
-    Panicked,
-    Late,
-}
-
-async fn off_executor<T: Send + 'static>(
-    patience: Duration,
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<Ended<T>, StoreError> {
-    let runtime = Handle::try_current().map_err(|none| StoreError::Unavailable(none.into()))?;
-    match timeout(patience, runtime.spawn_blocking(work)).await {
-        Ok(Ok(done)) => Ok(Ended::Done(done?)),
-        // The runtime is shutting down, and the work never began.
-        Ok(Err(stopped)) if stopped.is_cancelled() => Err(StoreError::Unavailable(stopped.into())),
-        Ok(Err(_)) => Ok(Ended::Panicked),
-        Err(_) => Ok(Ended::Late),
     }
 }
 
 #[async_trait]
 impl KeyStore for SqliteStore {
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.look(
-            |shared| &shared.lookups,
-            None,
-            move |connection| Ok(row::find(connection, id)?.map(|read| read.key)),
-        )
-        .await
+        self.shared
+            .look(
+                |shared| &shared.lookups,
+                None,
+                move |connection| Ok(row::find(connection, id)?.map(|read| read.key)),
+            )
+            .await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         let (page, tenant) = (query.clone(), Some(query.tenant()));
         let list = move |connection: &Connection| list::list(connection, &page);
-        self.look(|shared| &shared.lists, tenant, list).await
+        self.shared.look(|shared| &shared.lists, tenant, list).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
@@ -496,7 +317,7 @@ impl KeyStore for SqliteStore {
         let mut position = self.shared.position.subscribe();
         let look = || {
             let after = after.cloned();
-            self.look(
+            self.shared.look(
                 |shared| &shared.feed,
                 None,
                 move |connection| feed::changes(connection, after.as_ref()),
@@ -512,7 +333,7 @@ impl KeyStore for SqliteStore {
             let is_here = timeout(nap, position.changed()).await.is_ok();
             let reached = reached.clone();
             let moved = move |connection: &Connection| feed::has_moved(connection, &reached);
-            if is_here || self.look(|shared| &shared.feed, None, moved).await? {
+            if is_here || self.shared.look(|shared| &shared.feed, None, moved).await? {
                 return look().await;
             }
         }
@@ -537,12 +358,13 @@ impl EventLog for SqliteStore {
         limit: usize,
     ) -> Result<Vec<SealedEvent>, StoreError> {
         let whose = tenant.cloned();
-        self.look(
-            |shared| &shared.lists,
-            tenant,
-            move |connection| events::read(connection, whose.as_ref(), after, limit),
-        )
-        .await
+        self.shared
+            .look(
+                |shared| &shared.lists,
+                tenant,
+                move |connection| events::read(connection, whose.as_ref(), after, limit),
+            )
+            .await
     }
 }
 
@@ -550,22 +372,24 @@ impl EventLog for SqliteStore {
 impl UsageStore for SqliteStore {
     async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError> {
         let batch = batch.to_vec();
-        self.change(
-            None,
-            move |transaction| usage::merge(transaction, id, &batch),
-            |_, ()| {},
-        )
-        .await
+        self.shared
+            .change(
+                None,
+                move |transaction| usage::merge(transaction, id, &batch),
+                |_, ()| {},
+            )
+            .await
     }
 
     async fn read(&self, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, StoreError> {
         let ids = ids.to_vec();
-        self.look(
-            |shared| &shared.lists,
-            None,
-            move |connection| usage::read(connection, &ids),
-        )
-        .await
+        self.shared
+            .look(
+                |shared| &shared.lists,
+                None,
+                move |connection| usage::read(connection, &ids),
+            )
+            .await
     }
 }
 

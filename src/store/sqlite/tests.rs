@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use time::OffsetDateTime;
 
+use super::work::LISTS;
 use super::*;
 use crate::key::{Digest, Principal, RevokeReason, Title};
 use crate::random::OsRandom;

@@ -96,11 +96,6 @@ impl ListQuery {
         &self.tenant
     }
 
-    /// Returns the segments to list.
-    pub(crate) fn segments(&self) -> Segments {
-        self.segments
-    }
-
     /// Returns whether the keys that are not revoked as stored are listed.
     #[must_use]
     pub fn lists_live(&self) -> bool {

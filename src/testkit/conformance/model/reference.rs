@@ -356,14 +356,13 @@ impl Reference {
             .partition(|key| key.revocation.is_some());
         live.sort_by_key(|key| (std::cmp::Reverse(key.created_at), std::cmp::Reverse(key.id)));
         revoked.sort_by_key(|key| (key.revocation.as_ref().map(|one| one.position), key.id));
-        match query.segments() {
-            Segments::Live => live,
-            Segments::Revoked => revoked,
-            Segments::LiveThenRevoked => {
-                live.extend(revoked);
-                live
-            }
+        if !query.lists_live() {
+            live.clear();
         }
+        if query.lists_revoked() {
+            live.extend(revoked);
+        }
+        live
     }
 
     /// Compares the whole contents of a store: keys, lists, feed items and events.

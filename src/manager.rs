@@ -121,7 +121,6 @@ impl KeyManager {
     }
 
     /// Returns the scopes that can be granted, for user interfaces that offer them.
-    #[must_use]
     pub fn scopes(&self) -> impl Iterator<Item = &ScopeDeclaration> {
         self.parts.catalog.iter()
     }

@@ -52,8 +52,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for key in &list.keys {
         println!("     title    {}", key.title());
         println!("     key      {}…", key.display_prefix());
-        println!("     access   {} on {}", key.access(), key.resources());
-        println!("     from     {}", key.networks());
+        let restrictions = key.restrictions();
+        println!(
+            "     access   {} on {}",
+            restrictions.access, restrictions.resources
+        );
+        println!("     from     {}", restrictions.networks);
         println!("     status   {:?}", key.status(OffsetDateTime::now_utc()));
         println!(
             "     issued   {}, by {}",

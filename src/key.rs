@@ -3,7 +3,7 @@
 //! | topic | types |
 //! |---|---|
 //! | writing and reading a key's text | [`KeyFormat`], [`ApiKey`], [`PresentedKey`] |
-//! | a key's permissions and restrictions | [`Access`], [`Resources`], [`Networks`], [`Scope`], [`ScopeDeclaration`] |
+//! | a key's permissions and restrictions | [`Restrictions`], [`Access`], [`Resources`], [`Networks`], [`Scope`] |
 //! | a key as the store keeps it | [`KeyRecord`], [`StoredKey`] |
 //! | a key as a host may show it | [`KeyView`] |
 
@@ -25,13 +25,13 @@ mod quota;
 mod record;
 mod redactor;
 mod resource;
+mod restrictions;
 mod scope;
 mod secret;
 mod stored;
 mod tenant;
 mod title;
 mod value_error;
-mod view;
 
 pub use access::Access;
 pub use api_key::ApiKey;
@@ -50,9 +50,10 @@ pub use presented::{KeyTextError, PresentedKey};
 pub use principal::Principal;
 pub use quota::Quota;
 pub(crate) use record::{HasPassed, LegacyText};
-pub use record::{KeyRecord, KeyStatus, Rotated};
+pub use record::{KeyRecord, KeyStatus, KeyView, Rotated};
 pub use redactor::Redactor;
 pub use resource::{Resource, Resources};
+pub use restrictions::Restrictions;
 pub(crate) use scope::{Rule, ScopeSet};
 pub use scope::{Scope, ScopeRule};
 pub use secret::{Secret, SecretOrigin};
@@ -60,4 +61,3 @@ pub use stored::{Revocation, RevokeReason, StoredKey};
 pub use tenant::TenantId;
 pub use title::Title;
 pub use value_error::ValueError;
-pub use view::KeyView;

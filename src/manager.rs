@@ -69,7 +69,7 @@ pub use purge::Purged;
 pub use query::KeyQuery;
 pub use remove_tenant::RemovedTenant;
 pub use replay::{Replayed, RestrictionPage};
-pub use restriction::{Bound, KeyLimits, Restriction};
+pub use restriction::{Bound, Restriction};
 pub use revoke::{CutoffChange, RevokeAll, Revoked, RevokedAll};
 pub use rotate::{Overlap, Rotation};
 pub use rules::{RuleBook, TenantRules};
@@ -142,9 +142,10 @@ impl KeyManager {
     ///
     /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
-        let key = key.into_request(actor);
+        let now = self.parts.now()?;
+        let key = self.parts.request(actor, key, now)?;
         let by = self.authorize(actor, Operation::Issue { key: &key });
-        by.await?.issue(key).await
+        by.await?.issue(key, now).await
     }
 
     /// Imports a key that another system issued: its client goes on using the text it has.
@@ -181,13 +182,14 @@ impl KeyManager {
         key: NewKey,
         imported: ImportedKey,
     ) -> Result<KeyRecord, ManageError> {
-        let key = key.into_request(actor);
+        let now = self.parts.now()?;
+        let key = self.parts.request(actor, key, now)?;
         let operation = Operation::Import {
             key: &key,
             imported: &imported,
         };
         let by = self.authorize(actor, operation).await?;
-        by.import(key, imported).await
+        by.import(key, imported, now).await
     }
 
     /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.

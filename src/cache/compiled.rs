@@ -144,19 +144,22 @@ impl Compiler {
         };
         CompiledRecord {
             reach,
-            starts: record.not_before().map_or(i64::MIN, unix_micros),
+            starts: record
+                .restrictions()
+                .not_before
+                .map_or(i64::MIN, unix_micros),
             ends: record.end().map_or(i64::MAX, unix_micros),
             sane_from: match record.expires_at() {
                 Some(_) => unix_micros(record.created_at()).saturating_sub(MAX_CLOCK_LAG_MICROS),
                 None => i64::MIN,
             },
             revision: record.revision(),
-            concurrency: record.concurrency(),
+            concurrency: record.restrictions().concurrency,
             standing,
             environment: environment.unwrap_or(u8::MAX),
-            has_networks: *record.networks() != Networks::Any,
+            has_networks: record.restrictions().networks != Networks::Any,
             is_ours: record.prefix() == self.format.prefix() && record.legacy_format().is_none(),
-            is_restricted: *record.resources() != Resources::Any,
+            is_restricted: record.restrictions().resources != Resources::Any,
             is_weak: !record.origin().is_strong(),
             cached,
         }

@@ -27,18 +27,18 @@ pub(super) fn of(record: &KeyRecord) -> usize {
             .map(|scope| scope.as_str().len() + 3 * ALLOCATION)
             .sum(),
     };
-    let resources = match record.resources() {
+    let resources = match &record.restrictions().resources {
         Resources::Any => 0,
         Resources::Only(list) => list
             .iter()
             .map(|one| one.kind().len() + one.value().len() + 6 * ALLOCATION)
             .sum(),
     };
-    let networks = match record.networks() {
+    let networks = match &record.restrictions().networks {
         Networks::Any => 0,
         Networks::Only(list) => list.len() * 2 * ALLOCATION,
     };
-    let quotas = record.quotas().len() * 4 * ALLOCATION;
+    let quotas = record.restrictions().quotas.len() * 4 * ALLOCATION;
     let metadata: usize = record
         .metadata()
         .as_object()

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NonEmpty, Scope, ScopeSet, ValueError};
+use super::{NonEmpty, Scope, ScopeCatalog, ScopeSet, ValueError};
 
 /// The access that a key grants: everything, or its scopes.
 ///
@@ -25,6 +25,34 @@ impl Access {
     /// [`ValueError`] if there are no scopes: a key without stated access cannot be issued.
     pub fn scopes(scopes: impl IntoIterator<Item = Scope>) -> Result<Self, ValueError> {
         NonEmpty::new(scopes).map(Self::Scopes)
+    }
+
+    /// Returns whether `ceiling` grants everything that `self` grants.
+    pub(crate) fn within(&self, ceiling: &Self, catalog: &ScopeCatalog) -> bool {
+        match (self, ceiling) {
+            (_, Self::Full) => true,
+            (Self::Full, Self::Scopes(_)) => false,
+            (Self::Scopes(asked), Self::Scopes(ceiling)) => catalog.covers(ceiling, asked),
+        }
+    }
+
+    /// Returns the access that both grant; `None` if they have no scope in common.
+    pub(crate) fn common(&self, other: &Self, catalog: &ScopeCatalog) -> Option<Self> {
+        let (ours, theirs) = match (self, other) {
+            (_, Self::Full) => return Some(self.clone()),
+            (Self::Full, Self::Scopes(_)) => return Some(other.clone()),
+            (Self::Scopes(ours), Self::Scopes(theirs)) => (ours, theirs),
+        };
+        // An undeclared scope grants nothing now, but may be declared again.
+        let grants = |set: &ScopeSet, scope: &Scope| {
+            set.contains(scope) || catalog.covers(set, &ScopeSet::one(scope.clone()))
+        };
+        let kept = ours.iter().filter(|scope| grants(theirs, scope));
+        if kept.clone().count() == ours.len() {
+            return Some(self.clone());
+        }
+        let cut = theirs.iter().filter(|scope| grants(ours, scope));
+        Self::scopes(kept.chain(cut).cloned()).ok()
     }
 }
 

@@ -3,17 +3,12 @@
 //! The document is JSON. A field that this version does not know makes the document unreadable, since ignoring a
 //! restriction would lift it. If the schema number is above this version's, the error says so.
 
-use std::num::NonZeroU32;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::record::{HasPassed, LegacyText, Rotated};
-use super::{
-    Access, Environment, KeyRecord, Metadata, Networks, Principal, Quota, Resources, SecretOrigin,
-    StoredKey,
-};
+use super::{Environment, KeyRecord, Metadata, Principal, Restrictions, SecretOrigin, StoredKey};
 
 /// The schema that this version writes, and the newest that it can read.
 const SCHEMA: u16 = 1;
@@ -23,20 +18,13 @@ const SCHEMA: u16 = 1;
 struct Document {
     prefix: String,
     environment: String,
-    access: Access,
-    resources: Resources,
-    networks: Networks,
-    quotas: Vec<Quota>,
-    // This makes the field mandatory: a document without it is damaged, and does not mean a key without a limit.
-    #[serde(deserialize_with = "Option::deserialize")]
-    concurrency: Option<NonZeroU32>,
+    restrictions: Restrictions,
     metadata: Map<String, Value>,
     origin: SecretOrigin,
     created_by: Principal,
     #[serde(with = "time::serde::rfc3339::option")]
-    not_before: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option")]
     suspended_at: Option<OffsetDateTime>,
+    // This makes the field mandatory: a document without it is damaged, and does not mean a key without a successor.
     #[serde(deserialize_with = "Option::deserialize")]
     rotation: Option<Rotated>,
     #[serde(rename = "foreign", deserialize_with = "Option::deserialize")]
@@ -52,15 +40,10 @@ impl KeyRecord {
         let document = Document {
             prefix: self.prefix.clone().into(),
             environment: self.environment.as_str().to_owned(),
-            access: self.access.clone(),
-            resources: self.resources.clone(),
-            networks: self.networks.clone(),
-            quotas: self.quotas.clone(),
-            concurrency: self.concurrency,
+            restrictions: self.restrictions.clone(),
             metadata: self.metadata.as_object().clone(),
             origin: self.origin,
             created_by: self.created_by.clone(),
-            not_before: self.not_before,
             suspended_at: self.suspended_at,
             rotation: self.rotation,
             legacy: self.legacy.clone(),
@@ -78,7 +61,7 @@ impl KeyRecord {
             title: self.title.clone(),
             created_at: self.created_at,
             revocation: self.revocation.clone(),
-            expires_at: self.expires_at,
+            expires_at: self.restrictions.expires_at,
             predecessor: self.predecessor,
             lineage: self.lineage,
             digest: self.digest.clone(),
@@ -109,6 +92,10 @@ impl KeyRecord {
                 source: Some(source),
             })?;
         let environment = Environment::new(&document.environment).map_err(|_| corrupt())?;
+        // The column repeats the document's field, so that backends can index it.
+        if stored.expires_at != document.restrictions.expires_at {
+            return Err(corrupt());
+        }
         Ok(Self {
             id: stored.id,
             tenant: stored.tenant,
@@ -116,18 +103,12 @@ impl KeyRecord {
             title: stored.title,
             prefix: document.prefix.into(),
             environment,
-            access: document.access,
-            resources: document.resources,
-            networks: document.networks,
-            quotas: document.quotas,
-            concurrency: document.concurrency,
+            restrictions: document.restrictions,
             metadata: Metadata::stored(document.metadata),
             origin: document.origin,
             digest: stored.digest,
             created_at: stored.created_at,
             created_by: document.created_by,
-            not_before: document.not_before,
-            expires_at: stored.expires_at,
             suspended_at: document.suspended_at,
             revocation: stored.revocation,
             cutoff: stored.cutoff,

@@ -87,6 +87,23 @@ impl Quota {
     }
 }
 
+/// Returns quotas that satisfy both lists; `None` if a key cannot carry them.
+pub(super) fn common_quotas(ours: &[Quota], theirs: &[Quota]) -> Option<Vec<Quota>> {
+    let mut quotas = ours.to_vec();
+    for bound in theirs {
+        if quotas.iter().any(|quota| quota.is_within(bound)) {
+            continue;
+        }
+        let mut named = quotas.iter_mut();
+        match named.find(|quota| quota.name() == bound.name()) {
+            Some(quota) if bound.is_within(quota) => *quota = bound.clone(),
+            Some(_) => return None,
+            None => quotas.push(bound.clone()),
+        }
+    }
+    (quotas.len() <= Quota::MAX_PER_KEY).then_some(quotas)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuotaParts {

@@ -1,15 +1,15 @@
 //! The key as a domain object.
 
 use std::fmt;
-use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::format::DISPLAYED_ID_DIGITS;
+use super::restrictions::least;
 use super::{
-    Access, Digest, Environment, KeyId, KeyView, Metadata, Networks, Principal, Quota, Resources,
-    Revocation, SecretOrigin, TenantId, Title,
+    Access, Digest, Environment, KeyId, Metadata, Principal, Restrictions, Revocation,
+    RevokeReason, SecretOrigin, TenantId, Title,
 };
 
 /// All data of a key except its secret.
@@ -23,18 +23,12 @@ pub struct KeyRecord {
     pub(crate) title: Title,
     pub(crate) prefix: Box<str>,
     pub(crate) environment: Environment,
-    pub(crate) access: Access,
-    pub(crate) resources: Resources,
-    pub(crate) networks: Networks,
-    pub(crate) quotas: Vec<Quota>,
-    pub(crate) concurrency: Option<NonZeroU32>,
+    pub(crate) restrictions: Restrictions,
     pub(crate) metadata: Metadata,
     pub(crate) origin: SecretOrigin,
     pub(crate) digest: Digest,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) created_by: Principal,
-    pub(crate) not_before: Option<OffsetDateTime>,
-    pub(crate) expires_at: Option<OffsetDateTime>,
     pub(crate) suspended_at: Option<OffsetDateTime>,
     pub(crate) revocation: Option<Revocation>,
     pub(crate) cutoff: Option<OffsetDateTime>,
@@ -155,36 +149,16 @@ impl KeyRecord {
         &self.environment
     }
 
+    /// Returns the key's restrictions: its access, and where, how much and when it may be used.
+    #[must_use]
+    pub fn restrictions(&self) -> &Restrictions {
+        &self.restrictions
+    }
+
     /// Returns the key's access: everything, or scopes.
     #[must_use]
     pub fn access(&self) -> &Access {
-        &self.access
-    }
-
-    /// Returns the resources to which the key is restricted.
-    #[must_use]
-    pub fn resources(&self) -> &Resources {
-        &self.resources
-    }
-
-    /// Returns the networks from which the key may be used.
-    #[must_use]
-    pub fn networks(&self) -> &Networks {
-        &self.networks
-    }
-
-    /// Returns the quotas declared on the key.
-    #[must_use]
-    pub fn quotas(&self) -> &[Quota] {
-        &self.quotas
-    }
-
-    /// Returns the maximum number of requests in flight at once on one node; `None` if there is no limit.
-    ///
-    /// Each node counts for itself, so several nodes together admit several times as many.
-    #[must_use]
-    pub fn concurrency(&self) -> Option<NonZeroU32> {
-        self.concurrency
+        &self.restrictions.access
     }
 
     /// Returns the metadata that the host attached, which is untrusted.
@@ -217,16 +191,10 @@ impl KeyRecord {
         &self.created_by
     }
 
-    /// Returns the first instant at which the key is valid; `None` if it is valid from the start.
-    #[must_use]
-    pub fn not_before(&self) -> Option<OffsetDateTime> {
-        self.not_before
-    }
-
     /// Returns the first instant at which the key is no longer valid; `None` if it is valid until revoked.
     #[must_use]
     pub fn expires_at(&self) -> Option<OffsetDateTime> {
-        self.expires_at
+        self.restrictions.expires_at
     }
 
     /// Returns the instant at which the key was suspended; `None` if it is not suspended.
@@ -281,7 +249,7 @@ impl KeyRecord {
     /// ever does.
     pub(crate) fn end(&self) -> Option<OffsetDateTime> {
         let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
-        self.expires_at.into_iter().chain(overlap_ends).min()
+        least(self.restrictions.expires_at, overlap_ends)
     }
 
     /// Returns the instant by which the key's ends are judged: no earlier than its end, if that was seen to pass.
@@ -311,16 +279,18 @@ impl KeyRecord {
     /// [`forget_future_ends`](crate::Keyward::forget_future_ends).
     #[must_use]
     pub fn status(&self, now: OffsetDateTime) -> KeyStatus {
+        let Restrictions {
+            not_before,
+            expires_at,
+            ..
+        } = self.restrictions;
         if self.revocation.is_some() || self.is_cut_off() || self.is_superseded(now) {
             KeyStatus::Revoked
-        } else if self
-            .expires_at
-            .is_some_and(|end| self.latest_seen(now) >= end)
-        {
+        } else if expires_at.is_some_and(|end| self.latest_seen(now) >= end) {
             KeyStatus::Expired
         } else if self.suspended_at.is_some() {
             KeyStatus::Suspended
-        } else if self.not_before.is_some_and(|start| now < start) {
+        } else if not_before.is_some_and(|start| now < start) {
             KeyStatus::NotYetValid
         } else {
             KeyStatus::Active
@@ -345,6 +315,80 @@ impl KeyRecord {
     /// Returns the view that a host may send to a browser: the record without its digest.
     #[must_use]
     pub fn view(&self, now: OffsetDateTime) -> KeyView {
-        KeyView::new(self, now)
+        let revocation = self.revocation();
+        KeyView {
+            id: self.id,
+            display_prefix: self.display_prefix(),
+            title: self.title.clone(),
+            tenant: self.tenant.clone(),
+            owner: self.owner.clone(),
+            environment: self.environment.clone(),
+            status: self.status(now),
+            restrictions: self.restrictions.clone(),
+            metadata: self.metadata.clone(),
+            created_at: self.created_at,
+            created_by: self.created_by.clone(),
+            suspended_at: self.suspended_at,
+            revoked_at: revocation.map(|revocation| revocation.at),
+            revoke_reason: revocation.map(|revocation| revocation.reason.clone()),
+            predecessor: self.predecessor,
+            successor: self.rotation.map(|rotated| rotated.successor),
+            overlap_ends: self.rotation.and_then(|rotated| rotated.overlap_ends),
+        }
     }
+}
+
+/// A key as a host may send it to a browser: everything except the digest of its secret.
+///
+/// It serializes instants as RFC 3339. Title and metadata are text that a person typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyView {
+    /// The key's id, 36 characters.
+    pub id: KeyId,
+    /// The part of the key's text that may be shown, such as `acme_live_2Nq8vR1x`.
+    pub display_prefix: String,
+    /// The key's title.
+    pub title: Title,
+    /// The tenant that the key belongs to.
+    pub tenant: TenantId,
+    /// The user, integration or part of the system that the key was issued to.
+    pub owner: Principal,
+    /// The environment for which the key was issued.
+    #[serde(serialize_with = "as_text")]
+    pub environment: Environment,
+    /// The key's state when the view was created.
+    pub status: KeyStatus,
+    /// The key's restrictions, which serialize as members of the view itself.
+    #[serde(flatten)]
+    pub restrictions: Restrictions,
+    /// The metadata that the host attached, which is untrusted.
+    pub metadata: Metadata,
+    /// The instant at which the key was issued.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// The actor who issued the key.
+    pub created_by: Principal,
+    /// The instant at which the key was suspended; `None` if it is not suspended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub suspended_at: Option<OffsetDateTime>,
+    /// The instant at which the key was revoked; `None` if it is not revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub revoked_at: Option<OffsetDateTime>,
+    /// The reason for the revocation; `None` if the key is not revoked.
+    pub revoke_reason: Option<RevokeReason>,
+    /// The key that this one replaces; `None` if it did not come from a rotation.
+    pub predecessor: Option<KeyId>,
+    /// The key that replaces this one; `None` if the key was not rotated.
+    pub successor: Option<KeyId>,
+    /// The first instant at which only the successor is valid; `None` if the overlap has no set end.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub overlap_ends: Option<OffsetDateTime>,
+}
+
+fn as_text<S: serde::Serializer>(
+    environment: &Environment,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(environment.as_str())
 }

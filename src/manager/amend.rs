@@ -128,41 +128,50 @@ impl Authorized<'_> {
 
 /// Returns the fields in which two records of a key differ.
 pub(super) fn differences(record: &KeyRecord, with: &KeyRecord) -> Vec<FieldChange> {
-    let quotas = |record: &KeyRecord| {
-        let quotas: Vec<_> = record.quotas.iter().map(quota_text).collect();
-        (!quotas.is_empty()).then(|| quotas.join(", "))
-    };
-    let texts = |record: &KeyRecord| {
-        [
-            ("title", Some(record.title.to_string())),
-            ("metadata", Some(record.metadata.to_json())),
-            ("access", Some(record.access.to_string())),
-            ("resources", Some(record.resources.to_string())),
-            ("networks", Some(record.networks.to_string())),
-            ("quotas", quotas(record)),
-            (
-                "concurrency",
-                record.concurrency.map(|limit| limit.to_string()),
-            ),
-            ("expires_at", record.expires_at.map(rfc3339)),
-            ("suspended_at", record.suspended_at.map(rfc3339)),
-        ]
-    };
-    // Compares the values, not their texts: the texts are only for the event.
-    let differs = [
-        with.title != record.title,
-        with.metadata != record.metadata,
-        with.access != record.access,
-        with.resources != record.resources,
-        with.networks != record.networks,
-        with.quotas != record.quotas,
-        with.concurrency != record.concurrency,
-        with.expires_at != record.expires_at,
-        with.suspended_at != record.suspended_at,
-    ];
-    let pairs = texts(record).into_iter().zip(texts(with)).zip(differs);
-    let changes = pairs
-        .filter(|(_, differs)| *differs)
-        .map(|(((field, from), (_, to)), _)| FieldChange::of(field, from, to));
-    changes.collect()
+    let (from, to) = (&record.restrictions, &with.restrictions);
+    [
+        change("title", &record.title, &with.title, shown),
+        change("metadata", &record.metadata, &with.metadata, |metadata| {
+            Some(metadata.to_json())
+        }),
+        change("access", &from.access, &to.access, shown),
+        change("resources", &from.resources, &to.resources, shown),
+        change("networks", &from.networks, &to.networks, shown),
+        change("quotas", &from.quotas, &to.quotas, |quotas| {
+            let quotas: Vec<_> = quotas.iter().map(quota_text).collect();
+            (!quotas.is_empty()).then(|| quotas.join(", "))
+        }),
+        change("concurrency", &from.concurrency, &to.concurrency, |limit| {
+            limit.map(|limit| limit.to_string())
+        }),
+        change("not_before", &from.not_before, &to.not_before, instant),
+        change("expires_at", &from.expires_at, &to.expires_at, instant),
+        change(
+            "suspended_at",
+            &record.suspended_at,
+            &with.suspended_at,
+            instant,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Compares a field's values, not their texts: the texts are only for the event.
+fn change<T: PartialEq>(
+    field: &'static str,
+    from: &T,
+    to: &T,
+    text: impl Fn(&T) -> Option<String>,
+) -> Option<FieldChange> {
+    (from != to).then(|| FieldChange::of(field, text(from), text(to)))
+}
+
+fn shown(value: &impl ToString) -> Option<String> {
+    Some(value.to_string())
+}
+
+fn instant(at: &Option<OffsetDateTime>) -> Option<String> {
+    at.map(rfc3339)
 }

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use time::OffsetDateTime;
 
 use crate::key::{
-    Access, Environment, KeyRecord, Networks, NonEmpty, Quota, Resources, ScopeCatalog,
+    Access, Environment, KeyRecord, Networks, NonEmpty, Quota, Resources, Restrictions,
+    ScopeCatalog,
 };
 
 /// The most that an actor may grant. Every actor names its ceiling, even [`Unlimited`](Self::Unlimited): otherwise a
@@ -19,16 +20,11 @@ pub enum Ceiling {
     Limited(Limits),
 }
 
-/// A bound on each axis of a key's power.
+/// A bound on each axis of a key's power. A key's [start](crate::key::Restrictions::not_before) is no axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    access: Access,
     environments: Option<NonEmpty<Environment>>,
-    resources: Resources,
-    networks: Networks,
-    expires_by: Option<OffsetDateTime>,
-    quotas: Vec<Quota>,
-    concurrency: Option<NonZeroU32>,
+    restrictions: Restrictions,
 }
 
 /// An axis on which a key can exceed a ceiling.
@@ -70,13 +66,8 @@ impl Limits {
     #[must_use]
     pub fn new(access: impl Into<Access>) -> Self {
         Self {
-            access: access.into(),
             environments: None,
-            resources: Resources::Any,
-            networks: Networks::Any,
-            expires_by: None,
-            quotas: Vec::new(),
-            concurrency: None,
+            restrictions: Restrictions::new(access.into()),
         }
     }
 
@@ -84,13 +75,8 @@ impl Limits {
     #[must_use]
     pub fn of_key(record: &KeyRecord) -> Self {
         Self {
-            access: record.access().clone(),
             environments: Some(NonEmpty::one(record.environment().clone())),
-            resources: record.resources().clone(),
-            networks: record.networks().clone(),
-            expires_by: record.expires_at(),
-            quotas: record.quotas().to_vec(),
-            concurrency: record.concurrency(),
+            restrictions: record.restrictions().clone(),
         }
     }
 
@@ -104,71 +90,61 @@ impl Limits {
     /// Allows only keys that are restricted, in each kind listed here, to the resources listed here.
     #[must_use]
     pub fn resources(mut self, resources: Resources) -> Self {
-        self.resources = resources;
+        self.restrictions.resources = resources;
         self
     }
 
     /// Allows only keys that are restricted to addresses in these networks.
     #[must_use]
     pub fn networks(mut self, networks: Networks) -> Self {
-        self.networks = networks;
+        self.restrictions.networks = networks;
         self
     }
 
     /// Allows only keys that expire, at this instant or earlier.
     #[must_use]
     pub fn expires_by(mut self, instant: OffsetDateTime) -> Self {
-        self.expires_by = Some(instant);
+        self.restrictions.expires_at = Some(instant);
         self
     }
 
     /// Allows only keys with a quota at least as strict: no more requests, in a window that is no shorter.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        self.quotas.push(quota);
+        self.restrictions.quotas.push(quota);
         self
     }
 
     /// Allows only keys with a limit of at most this many requests in flight at once.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
-        self.concurrency = Some(limit);
+        self.restrictions.concurrency = Some(limit);
         self
     }
 
     /// Returns the first axis on which the key exceeds these limits.
     fn exceeded_by(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Option<Axis> {
-        let access = match (&self.access, key.access()) {
-            (Access::Full, _) => true,
-            (Access::Scopes(_), Access::Full) => false,
-            (Access::Scopes(held), Access::Scopes(asked)) => catalog.covers(held, asked),
-        };
+        let (key_environment, key, most) =
+            (key.environment(), key.restrictions(), &self.restrictions);
         let environment = self
             .environments
             .as_ref()
-            .is_none_or(|environments| environments.contains(key.environment()));
-        let expiry = match (self.expires_by, key.expires_at()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(latest), Some(end)) => end <= latest,
-        };
-        let quotas = self
+            .is_none_or(|environments| environments.contains(key_environment));
+        let quotas = most
             .quotas
             .iter()
-            .all(|bound| key.quotas().iter().any(|quota| quota.is_within(bound)));
-        let concurrency = match (self.concurrency, key.concurrency()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(most), Some(asked)) => asked <= most,
-        };
+            .all(|bound| key.quotas.iter().any(|quota| quota.is_within(bound)));
         [
-            (Axis::Access, access),
+            (Axis::Access, key.access.within(&most.access, catalog)),
             (Axis::Environment, environment),
-            (Axis::Resources, key.resources().within(&self.resources)),
-            (Axis::Networks, key.networks().within(&self.networks)),
-            (Axis::Expiry, expiry),
+            (Axis::Resources, key.resources.within(&most.resources)),
+            (Axis::Networks, key.networks.within(&most.networks)),
+            (Axis::Expiry, is_at_most(key.expires_at, most.expires_at)),
             (Axis::Quotas, quotas),
-            (Axis::Concurrency, concurrency),
+            (
+                Axis::Concurrency,
+                is_at_most(key.concurrency, most.concurrency),
+            ),
         ]
         .into_iter()
         .find_map(|(axis, is_within)| (!is_within).then_some(axis))
@@ -183,4 +159,9 @@ impl Ceiling {
             Self::Limited(limits) => limits.exceeded_by(key, catalog),
         }
     }
+}
+
+/// Returns whether a limit is at most another, where `None` means no limit.
+fn is_at_most<T: Ord>(limit: Option<T>, most: Option<T>) -> bool {
+    most.is_none_or(|most| limit.is_some_and(|limit| limit <= most))
 }

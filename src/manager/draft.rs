@@ -8,7 +8,7 @@ use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
 use crate::clock::normalized;
 use crate::key::{
     Access, Digest, Environment, FormatError, HasPassed, KeyId, KeyRecord, Metadata, Networks,
-    Quota, Resources, SecretOrigin, Title,
+    Quota, Resources, Restrictions, SecretOrigin, Title,
 };
 
 impl Authorized<'_> {
@@ -21,16 +21,9 @@ impl Authorized<'_> {
         self.refuse_keys("tenant", key.tenant.as_str())?;
         let title = self.title(&key.title)?;
         self.check_metadata(&key.metadata)?;
-        self.check_access_texts(&key.access)?;
-        self.check_resource_texts(&key.resources)?;
+        self.check_restriction_texts(&key.restrictions)?;
         let environment = self.environment(key.environment.as_deref())?;
-        let end = key.expiry.map(|expiry| self.end_of(expiry, now));
-        let expires_at = end.transpose()?;
-        let not_before = key
-            .not_before
-            .map(|instant| normalized(instant).ok_or(InvalidKey::Instant))
-            .transpose()?;
-        if expires_at.is_some_and(|end| not_before.is_some_and(|start| end <= start)) {
+        if !key.restrictions.is_ever_valid() {
             return Err(InvalidKey::NeverValid);
         }
         let owner = key
@@ -45,18 +38,12 @@ impl Authorized<'_> {
             title,
             prefix: self.format.prefix().into(),
             environment,
-            access: key.access,
-            resources: key.resources,
-            networks: key.networks,
-            quotas: key.quotas,
-            concurrency: key.concurrency,
+            restrictions: key.restrictions,
             metadata: key.metadata,
             origin: SecretOrigin::Imported { entropy_bits: None },
             digest: Digest::none(),
             created_at: now,
             created_by: self.actor().principal().clone(),
-            not_before,
-            expires_at,
             suspended_at: None,
             revocation: None,
             cutoff: None,
@@ -67,7 +54,7 @@ impl Authorized<'_> {
             revision: 1,
             has_passed: HasPassed::default(),
         };
-        self.check_bounds(&record)?;
+        self.check_bounds(&record.restrictions)?;
         Ok(record)
     }
 
@@ -86,10 +73,10 @@ impl Authorized<'_> {
 }
 
 impl ManagerParts {
-    /// Checks a record against the bounds of any key: its scopes are declared, and its lists are not too long.
-    pub(super) fn check_bounds(&self, record: &KeyRecord) -> Result<(), InvalidKey> {
-        self.check_declared(&record.access)?;
-        self.check_sizes(&record.resources, &record.networks, &record.quotas)
+    /// Checks restrictions against the bounds of any key: its scopes are declared, and its lists are not too long.
+    pub(super) fn check_bounds(&self, restrictions: &Restrictions) -> Result<(), InvalidKey> {
+        self.check_declared(&restrictions.access)?;
+        check_sizes(restrictions)
     }
 
     pub(super) fn check_declared(&self, access: &Access) -> Result<(), InvalidKey> {
@@ -99,29 +86,6 @@ impl ManagerParts {
         let mut scopes = scopes.iter();
         match scopes.find(|scope| !self.catalog.declares(scope)) {
             Some(scope) => Err(InvalidKey::UndeclaredScope(scope.clone())),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn check_sizes(
-        &self,
-        resources: &Resources,
-        networks: &Networks,
-        quotas: &[Quota],
-    ) -> Result<(), InvalidKey> {
-        if matches!(resources, Resources::Only(list) if list.len() > Resources::MAX) {
-            return Err(InvalidKey::TooManyResources);
-        }
-        if matches!(networks, Networks::Only(list) if list.len() > Networks::MAX) {
-            return Err(InvalidKey::TooManyNetworks);
-        }
-        if quotas.len() > Quota::MAX_PER_KEY {
-            return Err(InvalidKey::TooManyQuotas);
-        }
-        let mut names = HashSet::new();
-        let mut quotas = quotas.iter();
-        match quotas.find(|quota| !names.insert(quota.name())) {
-            Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
             None => Ok(()),
         }
     }
@@ -137,26 +101,24 @@ impl ManagerParts {
         self.refuse_keys("metadata", &metadata.to_json())
     }
 
-    /// Refuses scopes that hold the text of a key. This runs before the check for undeclared scopes, which names the
-    /// scope in its error. The names of quotas and the kinds of resources are too short for half of a secret.
-    pub(super) fn check_access_texts(&self, access: &Access) -> Result<(), InvalidKey> {
-        match access {
-            Access::Full => Ok(()),
-            Access::Scopes(scopes) => {
-                let mut scopes = scopes.iter();
-                scopes.try_for_each(|scope| self.refuse_keys("scope", scope.as_str()))
+    /// Refuses scopes and resources that hold the text of a key. This runs before the check for undeclared scopes,
+    /// which names the scope in its error. The names of quotas and the kinds of resources are too short for half of a
+    /// secret.
+    pub(super) fn check_restriction_texts(
+        &self,
+        restrictions: &Restrictions,
+    ) -> Result<(), InvalidKey> {
+        if let Access::Scopes(scopes) = &restrictions.access {
+            for scope in scopes {
+                self.refuse_keys("scope", scope.as_str())?;
             }
         }
-    }
-
-    pub(super) fn check_resource_texts(&self, resources: &Resources) -> Result<(), InvalidKey> {
-        match resources {
-            Resources::Any => Ok(()),
-            Resources::Only(list) => {
-                let mut list = list.iter();
-                list.try_for_each(|resource| self.refuse_keys("resource", resource.value()))
+        if let Resources::Only(list) = &restrictions.resources {
+            for resource in list {
+                self.refuse_keys("resource", resource.value())?;
             }
         }
+        Ok(())
     }
 
     pub(super) fn refuse_keys(&self, field: &'static str, text: &str) -> Result<(), InvalidKey> {
@@ -171,4 +133,38 @@ impl ManagerParts {
         let unknown = InvalidKey::Format(FormatError::UnknownEnvironment);
         environment.cloned().ok_or(unknown)
     }
+}
+
+/// Checks that no list of the restrictions is too long, and that each quota has a name of its own.
+pub(super) fn check_sizes(restrictions: &Restrictions) -> Result<(), InvalidKey> {
+    let Restrictions {
+        resources,
+        networks,
+        quotas,
+        ..
+    } = restrictions;
+    if matches!(resources, Resources::Only(list) if list.len() > Resources::MAX) {
+        return Err(InvalidKey::TooManyResources);
+    }
+    if matches!(networks, Networks::Only(list) if list.len() > Networks::MAX) {
+        return Err(InvalidKey::TooManyNetworks);
+    }
+    if quotas.len() > Quota::MAX_PER_KEY {
+        return Err(InvalidKey::TooManyQuotas);
+    }
+    let mut names = HashSet::new();
+    let mut quotas = quotas.iter();
+    match quotas.find(|quota| !names.insert(quota.name())) {
+        Some(quota) => Err(InvalidKey::RepeatedQuota(quota.name().to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Brings the instants of restrictions into the form in which records keep them.
+pub(super) fn normalize(restrictions: &mut Restrictions) -> Result<(), InvalidKey> {
+    let instants = [&mut restrictions.not_before, &mut restrictions.expires_at];
+    for instant in instants.into_iter().flatten() {
+        *instant = normalized(*instant).ok_or(InvalidKey::Instant)?;
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Importing keys that another system issued.
 
+use time::OffsetDateTime;
+
 use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
@@ -13,9 +15,9 @@ impl Authorized<'_> {
         &self,
         key: KeyRequest,
         imported: ImportedKey,
+        now: OffsetDateTime,
     ) -> Result<KeyRecord, ManageError> {
         let rules = self.rules_of(&key.tenant).await?;
-        let now = self.now()?;
         let mut record = self.draft(key, now)?;
         if let Some(issued_at) = imported.issued_at {
             let issued_at = normalized(issued_at).ok_or(InvalidKey::Instant)?;
@@ -142,7 +144,7 @@ fn check_shows_not(record: &KeyRecord, secret: &[u8]) -> Result<(), InvalidKey> 
     };
     // The metadata is JSON, in which the secret would appear escaped.
     let metadata = record.metadata().to_json();
-    let resources = record.resources().to_string();
+    let resources = record.restrictions().resources.to_string();
     let escaped = serde_json::to_string(secret).unwrap_or_default();
     let escaped = escaped.trim_matches('"');
     for (field, text, secret) in [

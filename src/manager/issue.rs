@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use time::OffsetDateTime;
+
 use super::{Authorized, InvalidKey, KeyRequest, ManageError, TenantRules, broken_store};
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
@@ -23,9 +25,13 @@ pub(super) struct Addition {
 }
 
 impl Authorized<'_> {
-    pub(super) async fn issue(&self, key: KeyRequest) -> Result<Issued, ManageError> {
+    pub(super) async fn issue(
+        &self,
+        key: KeyRequest,
+        now: OffsetDateTime,
+    ) -> Result<Issued, ManageError> {
         let rules = self.rules_of(&key.tenant).await?;
-        let draft = self.draft(key, self.now()?)?;
+        let draft = self.draft(key, now)?;
         rules.check(&draft, &self.catalog)?;
         self.check_ceiling(&draft)?;
         for _ in 0..ID_DRAWS {
@@ -134,23 +140,24 @@ pub(super) fn not_cut_off(record: &KeyRecord) -> Precondition {
 
 /// Returns the fields that the event of a new key shows.
 fn described(record: &KeyRecord) -> Vec<FieldChange> {
+    let restrictions = &record.restrictions;
     let mut changes = vec![
         FieldChange::set("owner", record.owner.to_string()),
         FieldChange::set("environment", record.environment.as_str()),
-        FieldChange::set("access", record.access.to_string()),
-        FieldChange::set("resources", record.resources.to_string()),
-        FieldChange::set("networks", record.networks.to_string()),
+        FieldChange::set("access", restrictions.access.to_string()),
+        FieldChange::set("resources", restrictions.resources.to_string()),
+        FieldChange::set("networks", restrictions.networks.to_string()),
     ];
-    for quota in &record.quotas {
+    for quota in &restrictions.quotas {
         changes.push(FieldChange::set("quota", quota_text(quota)));
     }
-    if let Some(limit) = record.concurrency {
+    if let Some(limit) = restrictions.concurrency {
         changes.push(FieldChange::set("concurrency", limit.to_string()));
     }
-    if let Some(instant) = record.not_before {
+    if let Some(instant) = restrictions.not_before {
         changes.push(FieldChange::set("not_before", rfc3339(instant)));
     }
-    if let Some(instant) = record.expires_at {
+    if let Some(instant) = restrictions.expires_at {
         changes.push(FieldChange::set("expires_at", rfc3339(instant)));
     }
     if let Some(predecessor) = record.predecessor {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime};
 
-use super::Actor;
-use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, TenantId};
+use super::draft::normalize;
+use super::{Actor, InvalidKey, ManagerParts};
+use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Restrictions, TenantId};
 
 /// A request for a new key. Title and access are required.
 ///
@@ -26,9 +27,12 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Tenant
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct NewKey(KeyRequest);
+pub struct NewKey {
+    request: KeyRequest,
+    expiry: Option<Expiry>,
+}
 
-/// The fields of a [`NewKey`], for a [`Policy`](super::Policy) to judge. Not yet checked.
+/// A [`NewKey`] as an actor asks for it, for a [`Policy`](super::Policy) to judge. Its texts are not yet checked.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct KeyRequest {
@@ -36,26 +40,14 @@ pub struct KeyRequest {
     pub tenant: TenantId,
     /// Title of the key.
     pub title: String,
-    /// Access of the key.
-    pub access: Access,
-    /// Owner of the key. `None`: the actor, which a policy then sees here.
+    /// Owner of the key: the actor, unless the request names another.
     pub owner: Option<Principal>,
     /// Environment of the key. `None`: the format's first.
     pub environment: Option<String>,
-    /// Resources that the key may touch.
-    pub resources: Resources,
-    /// Networks from which the key may be used.
-    pub networks: Networks,
-    /// Quotas of the key.
-    pub quotas: Vec<Quota>,
-    /// Most requests of the key in flight at once. `None`: no limit.
-    pub concurrency: Option<NonZeroU32>,
+    /// Restrictions of the key, with the instant at which it will expire.
+    pub restrictions: Restrictions,
     /// Metadata to attach.
     pub metadata: Metadata,
-    /// First instant at which the key is valid. `None`: at once.
-    pub not_before: Option<OffsetDateTime>,
-    /// Expiry of the key. `None`: valid until revoked.
-    pub expiry: Option<Expiry>,
 }
 
 /// Omits unchecked text: it may hold a key.
@@ -64,13 +56,7 @@ impl fmt::Debug for KeyRequest {
         f.debug_struct("KeyRequest")
             .field("tenant", &self.tenant)
             .field("title", &"[unchecked]")
-            .field("access", &"[unchecked]")
-            .field("resources", &"[unchecked]")
-            .field("networks", &self.networks)
-            .field("quotas", &self.quotas)
-            .field("concurrency", &self.concurrency)
-            .field("not_before", &self.not_before)
-            .field("expiry", &self.expiry)
+            .field("restrictions", &"[unchecked]")
             .finish_non_exhaustive()
     }
 }
@@ -93,33 +79,30 @@ impl NewKey {
     /// The manager checks the title when it issues the key.
     #[must_use]
     pub fn new(tenant: TenantId, title: impl Into<String>, access: impl Into<Access>) -> Self {
-        Self(KeyRequest {
-            tenant,
-            title: title.into(),
-            access: access.into(),
-            owner: None,
-            environment: None,
-            resources: Resources::Any,
-            networks: Networks::Any,
-            quotas: Vec::new(),
-            concurrency: None,
-            metadata: Metadata::default(),
-            not_before: None,
+        Self {
+            request: KeyRequest {
+                tenant,
+                title: title.into(),
+                owner: None,
+                environment: None,
+                restrictions: Restrictions::new(access.into()),
+                metadata: Metadata::default(),
+            },
             expiry: None,
-        })
+        }
     }
 
     /// Issues the key to this user, integration or part of the system rather than to the actor.
     #[must_use]
     pub fn owner(mut self, owner: Principal) -> Self {
-        self.0.owner = Some(owner);
+        self.request.owner = Some(owner);
         self
     }
 
     /// Issues the key for this environment rather than the format's first.
     #[must_use]
     pub fn environment(mut self, name: impl Into<String>) -> Self {
-        self.0.environment = Some(name.into());
+        self.request.environment = Some(name.into());
         self
     }
 
@@ -127,7 +110,7 @@ impl NewKey {
     /// the key. Replaces an earlier restriction.
     #[must_use]
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
-        self.0.resources = resources.into();
+        self.request.restrictions.resources = resources.into();
         self
     }
 
@@ -135,7 +118,7 @@ impl NewKey {
     /// key. Replaces an earlier restriction.
     #[must_use]
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
-        self.0.networks = networks.into();
+        self.request.restrictions.networks = networks.into();
         self
     }
 
@@ -143,14 +126,14 @@ impl NewKey {
     /// issues the key. Quotas are stored and shown, but not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
-        self.0.quotas.push(quota);
+        self.request.restrictions.quotas.push(quota);
         self
     }
 
     /// Limits how many of the key's requests may be in flight at once, on one node.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
-        self.0.concurrency = Some(limit);
+        self.request.restrictions.concurrency = Some(limit);
         self
     }
 
@@ -158,28 +141,28 @@ impl NewKey {
     /// deep, which [`Metadata`] checks when it is made. Replaces earlier metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
-        self.0.metadata = metadata;
+        self.request.metadata = metadata;
         self
     }
 
     /// Makes the key valid from this instant on.
     #[must_use]
     pub fn not_before(mut self, instant: OffsetDateTime) -> Self {
-        self.0.not_before = Some(instant);
+        self.request.restrictions.not_before = Some(instant);
         self
     }
 
     /// Makes the key invalid from this instant on.
     #[must_use]
     pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
-        self.0.expiry = Some(Expiry::At(instant));
+        self.expiry = Some(Expiry::At(instant));
         self
     }
 
     /// Makes the key invalid this long after it is issued.
     #[must_use]
     pub fn expires_in(mut self, duration: Duration) -> Self {
-        self.0.expiry = Some(Expiry::In(duration));
+        self.expiry = Some(Expiry::In(duration));
         self
     }
 
@@ -195,21 +178,28 @@ impl NewKey {
     /// ```
     #[must_use]
     pub fn expires_on(mut self, day: Date) -> Self {
-        self.0.expiry = Some(Expiry::On(day));
+        self.expiry = Some(Expiry::On(day));
         self
     }
+}
 
-    /// Returns the requested fields.
-    #[must_use]
-    pub fn request(&self) -> &KeyRequest {
-        &self.0
-    }
-
-    /// Returns the request as this actor makes it: the actor is the owner unless the request names another.
-    pub(super) fn into_request(mut self, actor: &Actor) -> KeyRequest {
-        self.0
-            .owner
-            .get_or_insert_with(|| actor.principal().clone());
-        self.0
+impl ManagerParts {
+    /// Returns the request as this actor makes it now: with an owner, and with the instant of its expiry.
+    pub(super) fn request(
+        &self,
+        actor: &Actor,
+        key: NewKey,
+        now: OffsetDateTime,
+    ) -> Result<KeyRequest, InvalidKey> {
+        let NewKey {
+            mut request,
+            expiry,
+        } = key;
+        let owner = || actor.principal().clone();
+        request.owner.get_or_insert_with(owner);
+        let end = expiry.map(|expiry| self.end_of(expiry, now));
+        request.restrictions.expires_at = end.transpose()?;
+        normalize(&mut request.restrictions)?;
+        Ok(request)
     }
 }

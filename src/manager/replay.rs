@@ -70,9 +70,9 @@ impl Authorized<'_> {
 
     pub(super) async fn replay_restrictions(
         &self,
-        restrictions: Vec<Restriction>,
+        mut restrictions: Vec<Restriction>,
     ) -> Result<Replayed, ManageError> {
-        for restriction in &restrictions {
+        for restriction in &mut restrictions {
             self.check_restriction(restriction)?;
         }
         let now = self.now()?;
@@ -129,10 +129,7 @@ impl Authorized<'_> {
             let Cut {
                 record: with,
                 is_within,
-            } = match bound {
-                Bound::Limited(limits) => limits.cut(&record, &self.catalog, now),
-                _ => Cut::suspended(&record, now),
-            };
+            } = bound.cut(&record, &self.catalog, now);
             let is_narrowed = with != record;
             let is_done = !is_narrowed || {
                 let amendment = Amendment {

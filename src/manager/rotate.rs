@@ -212,21 +212,19 @@ impl Authorized<'_> {
         successor.prefix = self.format.prefix().into();
         successor.created_at = now;
         successor.created_by = self.actor().principal().clone();
-        successor.expires_at = match rotation.expiry {
-            // The overlap of an earlier rotation may have shortened the key's expiry.
-            Asked::AsBefore => record.rotation.map_or(record.expires_at, |one| one.own_end),
+        successor.restrictions.expires_at = match rotation.expiry {
+            Asked::AsBefore => own_end(record),
             Asked::Never => None,
             Asked::Expires(expiry) => Some(self.end_of(expiry, now)?),
         };
-        let (start, end) = (successor.not_before, successor.expires_at);
-        if end.is_some_and(|end| start.is_some_and(|start| end <= start)) {
+        if !successor.restrictions.is_ever_valid() {
             return Err(InvalidKey::NeverValid.into());
         }
         successor.predecessor = Some(record.id);
         successor.revision = 1;
         (successor.rotation, successor.legacy) = (None, None);
         (successor.revocation, successor.cutoff) = (None, None);
-        self.check_bounds(&successor)?;
+        self.check_bounds(&successor.restrictions)?;
         Ok(successor)
     }
 
@@ -250,14 +248,14 @@ impl Authorized<'_> {
             successor: successor.id,
             at: now,
             overlap_ends: ends_at,
-            own_end: record.rotation.map_or(record.expires_at, |one| one.own_end),
+            own_end: own_end(record),
         });
-        old.expires_at = ends_at.or(record.expires_at);
+        old.restrictions.expires_at = ends_at.or(record.restrictions.expires_at);
         let old = old.encode().map_err(InvalidKey::Unwritable)?;
         let mut changes = vec![FieldChange::set("successor", successor.id.to_string())];
         if let Some(end) = ends_at {
             changes.push(FieldChange::set("overlap_ends", rfc3339(end)));
-            let (from, to) = (record.expires_at.map(rfc3339), Some(rfc3339(end)));
+            let (from, to) = (record.expires_at().map(rfc3339), Some(rfc3339(end)));
             if from != to {
                 changes.push(FieldChange::of("expires_at", from, to));
             }
@@ -328,6 +326,12 @@ impl Authorized<'_> {
         if self.has_passed(end, now) {
             return Err(InvalidKey::Overlap);
         }
-        Ok(Some(record.expires_at.map_or(end, |own| own.min(end))))
+        Ok(Some(record.expires_at().map_or(end, |own| own.min(end))))
     }
+}
+
+/// Returns the instant at which the key was issued to expire. The overlap of a rotation may have brought it forward.
+fn own_end(record: &KeyRecord) -> Option<OffsetDateTime> {
+    let own_end = record.rotation.map(|one| one.own_end);
+    own_end.unwrap_or(record.restrictions.expires_at)
 }

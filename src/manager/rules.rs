@@ -71,14 +71,8 @@ impl TenantRules {
         access: &Access,
         catalog: &ScopeCatalog,
     ) -> Result<(), InvalidKey> {
-        let is_within = match (&self.access, access) {
-            (None | Some(Access::Full), _) => true,
-            (Some(Access::Scopes(_)), Access::Full) => false,
-            (Some(Access::Scopes(allowed)), Access::Scopes(asked)) => {
-                catalog.covers(allowed, asked)
-            }
-        };
-        if is_within {
+        let most = self.access.as_ref();
+        if most.is_none_or(|most| access.within(most, catalog)) {
             Ok(())
         } else {
             Err(InvalidKey::AccessBarred)

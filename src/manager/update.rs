@@ -4,8 +4,9 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use super::amend::{Amendment, differences};
-use super::{ManageError, ManagerParts, OnKey};
-use crate::audit::{EventAction, FieldChange};
+use super::draft::check_sizes;
+use super::{InvalidKey, ManageError, ManagerParts, OnKey};
+use crate::audit::EventAction;
 use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
 
 /// The fields of a key to change. Fields that are not named stay as they are.
@@ -23,15 +24,23 @@ use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
+#[non_exhaustive]
 #[must_use = "nothing is changed until it is given to the manager"]
 pub struct KeyUpdate {
-    title: Option<String>,
-    metadata: Option<Metadata>,
-    access: Option<Access>,
-    resources: Option<Resources>,
-    networks: Option<Networks>,
-    quotas: Option<Vec<Quota>>,
-    concurrency: Option<Option<NonZeroU32>>,
+    /// The new title. `None`: unchanged.
+    pub title: Option<String>,
+    /// The new metadata. `None`: unchanged.
+    pub metadata: Option<Metadata>,
+    /// The new access. `None`: unchanged.
+    pub access: Option<Access>,
+    /// The new resources. `None`: unchanged.
+    pub resources: Option<Resources>,
+    /// The new networks. `None`: unchanged.
+    pub networks: Option<Networks>,
+    /// The new quotas. `None`: unchanged. An empty list removes all quotas.
+    pub quotas: Option<Vec<Quota>>,
+    /// The new limit on requests in flight. `None`: unchanged, `Some(None)`: no limit any more.
+    pub concurrency: Option<Option<NonZeroU32>>,
 }
 
 /// Shown in place of text that may hold a key.
@@ -41,48 +50,6 @@ impl KeyUpdate {
     /// Creates an update that changes no field yet.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Returns the new title. `None`: unchanged.
-    #[must_use]
-    pub fn title_change(&self) -> Option<&str> {
-        self.title.as_deref()
-    }
-
-    /// Returns the new metadata. `None`: unchanged.
-    #[must_use]
-    pub fn metadata_change(&self) -> Option<&Metadata> {
-        self.metadata.as_ref()
-    }
-
-    /// Returns the new access. `None`: unchanged.
-    #[must_use]
-    pub fn access_change(&self) -> Option<&Access> {
-        self.access.as_ref()
-    }
-
-    /// Returns the new resources. `None`: unchanged.
-    #[must_use]
-    pub fn resources_change(&self) -> Option<&Resources> {
-        self.resources.as_ref()
-    }
-
-    /// Returns the new networks. `None`: unchanged.
-    #[must_use]
-    pub fn networks_change(&self) -> Option<&Networks> {
-        self.networks.as_ref()
-    }
-
-    /// Returns the new quotas. `None`: unchanged. An empty slice removes all quotas.
-    #[must_use]
-    pub fn quotas_change(&self) -> Option<&[Quota]> {
-        self.quotas.as_deref()
-    }
-
-    /// Returns the new limit on requests in flight. `None`: unchanged, `Some(None)`: no limit any more.
-    #[must_use]
-    pub fn concurrency_change(&self) -> Option<Option<NonZeroU32>> {
-        self.concurrency
     }
 
     /// Changes the title. [`KeyManager::update`](super::KeyManager::update) checks the text.
@@ -149,14 +116,15 @@ impl OnKey<'_> {
         let rules = by.rules_of(&self.stored.tenant).await?;
         self.amend(|record, _| {
             by.check_ceiling(record)?;
-            let (with, changes) = by.updated(record, update)?;
+            let with = by.updated(record, update)?;
+            let changes = differences(record, &with);
             if changes.is_empty() {
                 return Ok(None);
             }
-            by.check_sizes(&with.resources, &with.networks, &with.quotas)?;
-            if with.access != record.access {
-                by.check_declared(&with.access)?;
-                rules.check_access(&with.access, &by.catalog)?;
+            check_sizes(&with.restrictions)?;
+            if with.access() != record.access() {
+                by.check_declared(with.access())?;
+                rules.check_access(with.access(), &by.catalog)?;
             }
             by.check_ceiling(&with)?;
             Ok(Some(Amendment {
@@ -170,12 +138,8 @@ impl OnKey<'_> {
 }
 
 impl ManagerParts {
-    /// Returns the record with the named fields changed, and the fields that differ.
-    fn updated(
-        &self,
-        record: &KeyRecord,
-        update: &KeyUpdate,
-    ) -> Result<(KeyRecord, Vec<FieldChange>), ManageError> {
+    /// Returns the record with the named fields changed.
+    fn updated(&self, record: &KeyRecord, update: &KeyUpdate) -> Result<KeyRecord, InvalidKey> {
         let mut with = record.clone();
         if let Some(title) = &update.title {
             with.title = self.title(title)?;
@@ -184,19 +148,22 @@ impl ManagerParts {
             self.check_metadata(metadata)?;
             with.metadata = metadata.clone();
         }
-        if let Some(access) = &update.access {
-            self.check_access_texts(access)?;
-            with.access = access.clone();
+        let restrictions = &mut with.restrictions;
+        set(&mut restrictions.access, &update.access);
+        set(&mut restrictions.resources, &update.resources);
+        set(&mut restrictions.networks, &update.networks);
+        set(&mut restrictions.quotas, &update.quotas);
+        set(&mut restrictions.concurrency, &update.concurrency);
+        if *restrictions != record.restrictions {
+            self.check_restriction_texts(restrictions)?;
         }
-        if let Some(resources) = &update.resources {
-            self.check_resource_texts(resources)?;
-            with.resources = resources.clone();
-        }
-        with.networks = update.networks.clone().unwrap_or(with.networks);
-        with.quotas = update.quotas.clone().unwrap_or(with.quotas);
-        with.concurrency = update.concurrency.unwrap_or(with.concurrency);
+        Ok(with)
+    }
+}
 
-        let changes = differences(record, &with);
-        Ok((with, changes))
+/// Changes a field if the update names it.
+fn set<T: Clone>(field: &mut T, new: &Option<T>) {
+    if let Some(new) = new {
+        field.clone_from(new);
     }
 }

@@ -167,7 +167,7 @@ impl CheckInput<'_> {
     #[inline]
     fn check_network(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
         let client = self.attempt.client;
-        if !compiled.has_networks || compiled.record().networks().permit(client) {
+        if !compiled.has_networks || compiled.record().restrictions().networks.permit(client) {
             return Ok(());
         }
         Err(match client {
@@ -233,7 +233,7 @@ fn check_resources(compiled: &CompiledRecord, attempt: &Attempt<'_>) -> Result<(
     if !compiled.is_restricted && settles_none && !attempt.names_too_many() {
         return Ok(());
     }
-    check_each_resource(compiled.record().resources(), attempt)
+    check_each_resource(&compiled.record().restrictions().resources, attempt)
 }
 
 fn check_each_resource(resources: &Resources, attempt: &Attempt<'_>) -> Result<(), DenialReason> {

@@ -240,9 +240,12 @@ fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static s
             let client = attempt
                 .client
                 .map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-            ("network", format!("{client} in {}", record.networks()))
+            (
+                "network",
+                format!("{client} in {}", record.restrictions().networks),
+            )
         }
         Check::Access => ("access", record.access().to_string()),
-        Check::Resources => ("resources", record.resources().to_string()),
+        Check::Resources => ("resources", record.restrictions().resources.to_string()),
     }
 }

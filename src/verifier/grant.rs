@@ -112,7 +112,13 @@ impl Grant {
     /// not learn whether the resource exists.
     pub fn permits(&self, kind: &str, value: &str) -> Result<(), ResourceDenied> {
         self.done(kind);
-        if self.cached.record.resources().permit(kind, value) {
+        if self
+            .cached
+            .record
+            .restrictions()
+            .resources
+            .permit(kind, value)
+        {
             Ok(())
         } else {
             Err(ResourceDenied)
@@ -125,7 +131,7 @@ impl Grant {
     #[must_use]
     pub fn only(&self, kind: &str) -> Only<'_> {
         self.done(kind);
-        match self.cached.record.resources().values(kind) {
+        match self.cached.record.restrictions().resources.values(kind) {
             [] => Only::Any,
             values => Only::These(values),
         }

@@ -175,7 +175,8 @@ impl Fixture {
         let mut stored = self.store.inner().get(id).await.unwrap().unwrap();
         let expected = stored.revision;
         let mut document: Value = serde_json::from_slice(&stored.document).unwrap();
-        document[field] = value;
+        let field = field.split('/');
+        *field.fold(&mut document, |within, name| &mut within[name]) = value;
         stored.document = serde_json::to_vec(&document).unwrap().into();
         let with = Box::new(stored);
         let replace = keyward::store::Change::Replace { expected, with };

@@ -63,35 +63,37 @@ async fn limits_round_trip_whole_or_not() {
     let record = export(&fixture).await.restrictions.remove(0);
     let line = serde_json::to_string(&record).unwrap();
     let expiry = text(expiry);
-    let limits = [
-        r#"{"access":{"scopes":["read:editions"]},"resources":{"only":["project:a"]},"#,
+    let bound = [
+        r#"{"limited":{"restrictions":{"#,
+        r#""access":{"scopes":["read:editions"]},"resources":{"only":["project:a"]},"#,
         r#""networks":{"only":["10.0.0.0/8"]},"#,
         r#""quotas":[{"name":"minute","limit":10,"window_seconds":60}],"concurrency":10,"#,
-        &format!(r#""expires_at":"{expiry}","suspended_at":"{at}"}}"#),
+        &format!(r#""not_before":null,"expires_at":"{expiry}"}},"suspended_at":"{at}"}}}}"#),
     ]
     .concat();
-    let expected = format!(r#"{{"id":"{id}","tenant":"acme-inc","bound":{{"limited":{limits}}}}}"#);
+    let expected = format!(r#"{{"id":"{id}","tenant":"acme-inc","bound":{bound}}}"#);
     assert_eq!(line, expected);
     assert_eq!(serde_json::from_str::<Restriction>(&line).unwrap(), record);
     assert!(!line.contains(issued.api_key().expose_secret()));
 
-    let Value::Object(fields) = serde_json::from_str(&limits).unwrap() else {
-        panic!("{limits}");
-    };
-    let mut damaged = Vec::new();
-    for field in fields.keys() {
-        let mut fewer = fields.clone();
-        fewer.remove(field);
-        damaged.push(fewer);
-    }
-    let mut more = fields.clone();
-    more.insert("hours".into(), "9-17".into());
-    damaged.push(more);
-    for fields in damaged {
-        let mut record: Value = serde_json::from_str(&line).unwrap();
-        record["bound"]["limited"] = Value::Object(fields);
-        let read = serde_json::from_value::<Restriction>(record.clone());
-        assert!(read.is_err(), "half-read: {record}");
+    let whole: Value = serde_json::from_str(&line).unwrap();
+    for within in ["/bound/limited", "/bound/limited/restrictions"] {
+        let fields = whole.pointer(within).unwrap().as_object().unwrap();
+        let mut damaged = Vec::new();
+        for field in fields.keys() {
+            let mut fewer = fields.clone();
+            fewer.remove(field);
+            damaged.push(fewer);
+        }
+        let mut more = fields.clone();
+        more.insert("hours".into(), "9-17".into());
+        damaged.push(more);
+        for fields in damaged {
+            let mut record = whole.clone();
+            *record.pointer_mut(within).unwrap() = Value::Object(fields);
+            let read = serde_json::from_value::<Restriction>(record.clone());
+            assert!(read.is_err(), "half-read: {record}");
+        }
     }
 }
 

@@ -44,14 +44,13 @@ async fn a_new_key_is_kept_as_asked() {
     assert_eq!(record.title().as_str(), "Nightly ETL");
     assert_eq!(record.owner(), &owner);
     assert_eq!(record.created_by(), &Principal::system("test").unwrap());
-    assert_eq!(record.access(), &Access::from(READ));
-    assert_eq!(
-        (record.resources(), record.networks()),
-        (&resources, &networks)
-    );
-    assert_eq!(record.networks().to_string(), "10.0.0.0/8");
-    assert_eq!(record.quotas(), [quota]);
-    assert_eq!(record.concurrency().map(NonZeroU32::get), Some(5));
+    let restrictions = record.restrictions();
+    assert_eq!(restrictions.access, Access::from(READ));
+    assert_eq!(restrictions.resources, resources);
+    assert_eq!(restrictions.networks, networks);
+    assert_eq!(restrictions.networks.to_string(), "10.0.0.0/8");
+    assert_eq!(restrictions.quotas, [quota]);
+    assert_eq!(restrictions.concurrency.map(NonZeroU32::get), Some(5));
     assert_eq!(record.metadata(), &metadata);
     assert_eq!((record.revision(), record.lineage()), (1, id));
     assert_eq!(record.environment().as_str(), "test");
@@ -72,12 +71,14 @@ async fn defaults_grant_nothing_more() {
     let fixture = Fixture::new().await;
     let issued = fixture.issue("plain").await;
     let record = issued.record();
-    assert_eq!(record.access(), &Access::from(READ));
-    assert_eq!((record.expires_at(), record.not_before()), (None, None));
+    let restrictions = record.restrictions();
+    assert_eq!(restrictions.access, Access::from(READ));
     assert_eq!(
-        (record.resources(), record.networks()),
-        (&Resources::Any, &Networks::Any)
+        (restrictions.not_before, restrictions.expires_at),
+        (None, None)
     );
+    assert_eq!(restrictions.resources, Resources::Any);
+    assert_eq!(restrictions.networks, Networks::Any);
     assert_eq!(record.owner(), system().principal());
     let none = Access::scopes([]);
     assert!(none.is_err(), "a key without access cannot be asked for");

@@ -287,7 +287,9 @@ async fn an_unreadable_key_is_named() {
     let fixture = Fixture::new().await;
     let damaged = fixture.issue("damaged").await.record().id();
     let good = fixture.issue("good").await.record().id();
-    fixture.tamper(damaged, "access", json!(7)).await;
+    fixture
+        .tamper(damaged, "restrictions/access", json!(7))
+        .await;
     let list = fixture
         .manager()
         .list(&system(), &all().status(KeyStatus::Active))

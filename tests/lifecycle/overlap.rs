@@ -171,7 +171,7 @@ async fn a_successor_keeps_not_before() {
     // The overlap may end before the key was ever good.
     let old = fixture.issue_key(new_key("key").not_before(start)).await;
     let new = rotate(&fixture, &old, Overlap::For(HOUR)).await;
-    assert_eq!(new.record().not_before(), Some(start));
+    assert_eq!(new.record().restrictions().not_before, Some(start));
     assert_eq!(fixture.answer(new.api_key()).await, Answer::NotYetValid);
     assert_eq!(fixture.answer(old.api_key()).await, Answer::NotYetValid);
     fixture.clock.set(start);

@@ -130,7 +130,11 @@ async fn the_policy_is_asked_first() {
                 Operation::Get { .. } => "get",
                 Operation::Revoke { .. } => "revoke",
                 Operation::Update { update, .. } => {
-                    assert_eq!(update.title_change(), Some("mine"), "a policy sees it all");
+                    assert_eq!(
+                        update.title.as_deref(),
+                        Some("mine"),
+                        "a policy sees it all"
+                    );
                     assert!(
                         !format!("{update:?}").contains("mine"),
                         "and its log does not"

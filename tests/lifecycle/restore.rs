@@ -49,14 +49,19 @@ async fn stored(fixture: &Fixture, id: KeyId) -> StoredKey {
 }
 
 fn limited(id: KeyId, changed: &Value) -> Restriction {
-    let mut limits = json!({
+    let mut restrictions = json!({
         "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
-        "expires_at": null, "suspended_at": null,
+        "not_before": null, "expires_at": null,
     });
+    let mut suspended_at = Value::Null;
     for (field, value) in changed.as_object().unwrap() {
-        limits[field] = value.clone();
+        match field.as_str() {
+            "suspended_at" => suspended_at = value.clone(),
+            _ => restrictions[field] = value.clone(),
+        }
     }
-    let bound = json!({ "limited": limits });
+    let bound =
+        json!({ "limited": { "restrictions": restrictions, "suspended_at": suspended_at } });
     let record = json!({ "id": id.to_string(), "tenant": "acme-inc", "bound": bound });
     serde_json::from_value(record).unwrap()
 }
@@ -192,14 +197,8 @@ async fn each_axis_keeps_the_intersection() {
     for (new, update, field, expected) in cases {
         let what = format!("{field} {update:?}");
         let (before, after, replayed) = carried_over(new, update).await;
-        let value = match field {
-            "access" => serde_json::to_value(after.access()),
-            "resources" => serde_json::to_value(after.resources()),
-            "networks" => serde_json::to_value(after.networks()),
-            "quotas" => serde_json::to_value(after.quotas()),
-            _ => serde_json::to_value(after.concurrency()),
-        };
-        assert_eq!(value.unwrap(), expected, "{what}");
+        let restrictions = serde_json::to_value(after.restrictions()).unwrap();
+        assert_eq!(restrictions[field], expected, "{what}");
         assert_eq!(after.suspended_at(), None, "{what}");
         assert!(replayed.suspended.is_empty(), "{what}");
         let is_narrowed = after.revision() > before.revision();
@@ -465,7 +464,7 @@ async fn concurrent_changes_are_narrowed_too() {
     assert_eq!(counts(&replayed), (0, 1, 0, 0));
     let record = fixture.record(id).await;
     assert_eq!(record.title().as_str(), "changed by another");
-    assert_eq!(record.concurrency(), Some(number(3)));
+    assert_eq!(record.restrictions().concurrency, Some(number(3)));
 
     let id = fixture.issue("key").await.record().id();
     fixture.store.first([Change::Revoke {
@@ -485,7 +484,7 @@ async fn an_unreadable_key_stays_unusable() {
     let key = fixture.issue("key").await;
     let id = key.record().id();
     let backup = stored(&fixture, id).await;
-    fixture.tamper(id, "access", json!(7)).await;
+    fixture.tamper(id, "restrictions/access", json!(7)).await;
     let exported = export(&fixture).await;
     assert_eq!(exported[0].bound, Bound::Unreadable);
     let fresh = restored([backup.clone()], fixture.now()).await;
@@ -494,7 +493,7 @@ async fn an_unreadable_key_stays_unusable() {
     assert_eq!(fresh.answer(key.api_key()).await, Answer::Suspended);
 
     let fresh = restored([backup], fixture.now()).await;
-    fresh.tamper(id, "access", json!(7)).await;
+    fresh.tamper(id, "restrictions/access", json!(7)).await;
     let list = [limited(id, &json!({ "concurrency": 3 }))];
     let replayed = replay(&fresh, &list).await.unwrap();
     assert_eq!(replayed.unreadable, [id]);

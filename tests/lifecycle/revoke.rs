@@ -176,7 +176,7 @@ async fn a_reason_is_one_line_without_a_key() {
 async fn an_unreadable_key_can_be_revoked() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("bad").await.record().id();
-    fixture.tamper(id, "access", json!(7)).await;
+    fixture.tamper(id, "restrictions/access", json!(7)).await;
     let manager = fixture.manager();
     let read = manager.get(&system(), &tenant(), id).await;
     assert!(matches!(read, Err(ManageError::Unreadable(_))));

@@ -53,7 +53,9 @@ async fn every_key_of_the_tenant_ends() {
         .suspend(&system(), &tenant(), suspended.record().id())
         .await
         .unwrap();
-    fixture.tamper(damaged_id, "access", json!(7)).await;
+    fixture
+        .tamper(damaged_id, "restrictions/access", json!(7))
+        .await;
     keys.push(suspended);
     let other = NewKey::new(named("other"), "theirs", READ);
     let other = fixture.issue_key(other).await;

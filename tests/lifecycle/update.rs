@@ -54,11 +54,15 @@ async fn changes_apply_at_once_with_an_event() {
         "what is answered is what is kept"
     );
     assert_eq!(updated.title().as_str(), "new");
-    assert_eq!(updated.access(), &Access::from(WRITE));
-    assert_eq!(updated.resources(), &resources("project:p1"));
-    assert_eq!(updated.networks(), &networks("10.0.0.0/8"));
-    assert_eq!(updated.quotas(), [quota("hourly", 60), quota("burst", 5)]);
-    assert_eq!(updated.concurrency(), Some(five()));
+    let restrictions = updated.restrictions();
+    assert_eq!(restrictions.access, Access::from(WRITE));
+    assert_eq!(restrictions.resources, resources("project:p1"));
+    assert_eq!(restrictions.networks, networks("10.0.0.0/8"));
+    assert_eq!(
+        restrictions.quotas,
+        [quota("hourly", 60), quota("burst", 5)]
+    );
+    assert_eq!(restrictions.concurrency, Some(five()));
     assert_eq!(updated.metadata().as_object()["ticket"], "OPS-7");
     assert_eq!(
         (updated.revision(), updated.created_at()),
@@ -107,7 +111,8 @@ async fn changes_apply_at_once_with_an_event() {
     );
     let lift = KeyUpdate::new().quotas([]).concurrency(None);
     let lifted = manager.update(&alice, &tenant(), id, lift).await.unwrap();
-    assert_eq!((lifted.quotas(), lifted.concurrency()), (&[][..], None));
+    let restrictions = lifted.restrictions();
+    assert!(restrictions.quotas.is_empty() && restrictions.concurrency.is_none());
     assert_eq!((lifted.title().as_str(), lifted.revision()), ("new", 4));
     assert_eq!(lifted.metadata(), updated.metadata());
     let told = fixture.told().await;
@@ -364,7 +369,7 @@ async fn undeclared_scopes_block_no_rename() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     fixture
-        .tamper(id, "access", json!({"scopes": ["gone:since"]}))
+        .tamper(id, "restrictions/access", json!({"scopes": ["gone:since"]}))
         .await;
     let renamed = KeyUpdate::new().title("renamed");
     let record = fixture

@@ -235,8 +235,11 @@ pub(crate) fn new_key(title: &str) -> NewKey {
 fn suspended(id: KeyId) -> Restriction {
     let record = serde_json::json!({
         "id": id, "tenant": tenant(), "bound": { "limited": {
-            "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
-            "expires_at": null, "suspended_at": "2027-01-01T00:00:00Z",
+            "restrictions": {
+                "access": "full", "resources": "any", "networks": "any", "quotas": [],
+                "concurrency": null, "not_before": null, "expires_at": null,
+            },
+            "suspended_at": "2027-01-01T00:00:00Z",
         } },
     });
     serde_json::from_value(record).unwrap()

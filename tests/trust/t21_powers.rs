@@ -163,7 +163,8 @@ impl Powers {
 
     /// What a record says that its key may do.
     pub(crate) fn of(record: &KeyRecord, start: OffsetDateTime) -> Self {
-        let (full, scopes) = match record.access() {
+        let restrictions = record.restrictions();
+        let (full, scopes) = match &restrictions.access {
             Access::Full => (true, 0),
             Access::Scopes(scopes) => (false, bits_of(scopes.iter(), &SCOPES)),
         };
@@ -172,18 +173,18 @@ impl Powers {
             full,
             environment: environments.position(|one| one == record.environment()),
             scopes,
-            resources: match record.resources() {
+            resources: match &restrictions.resources {
                 Resources::Any => 0,
                 Resources::Only(list) => bits_of(list.iter(), &MADE.resources),
             },
-            networks: match record.networks() {
+            networks: match &restrictions.networks {
                 Networks::Any => 0,
                 Networks::Only(list) => bits_of(list.iter(), &MADE.networks),
             },
-            starts_after: record.not_before().map(|instant| after(instant, start)),
-            expires_after: record.expires_at().map(|instant| after(instant, start)),
-            quotas: bits_of(record.quotas().iter(), &MADE.quotas),
-            concurrency: record.concurrency(),
+            starts_after: restrictions.not_before.map(|instant| after(instant, start)),
+            expires_after: restrictions.expires_at.map(|instant| after(instant, start)),
+            quotas: bits_of(restrictions.quotas.iter(), &MADE.quotas),
+            concurrency: restrictions.concurrency,
         }
     }
 

@@ -208,28 +208,32 @@ async fn broken_documents_are_undecidable() {
     hostile.push("[".repeat(200_000).into_bytes());
     hostile.push(vec![b' '; 300_000]);
     for (field, value) in [
-        ("unknown_restriction", json!(true)),
-        ("access", json!("everything")),
-        ("access", json!({"scopes": []})),
-        ("access", json!({"scopes": ["a b"]})),
-        ("resources", json!({"only": []})),
-        ("resources", json!({"only": ["Project:a"]})),
-        ("networks", json!({"only": []})),
-        ("networks", json!({"only": ["10.0.0.1/8"]})),
-        ("networks", json!(null)),
+        ("unknown", json!(true)),
+        ("restrictions", json!(null)),
+        ("restrictions/unknown", json!(true)),
+        ("restrictions/access", json!("everything")),
+        ("restrictions/access", json!({"scopes": []})),
+        ("restrictions/access", json!({"scopes": ["a b"]})),
+        ("restrictions/resources", json!({"only": []})),
+        ("restrictions/resources", json!({"only": ["Project:a"]})),
+        ("restrictions/networks", json!({"only": []})),
+        ("restrictions/networks", json!({"only": ["10.0.0.1/8"]})),
+        ("restrictions/networks", json!(null)),
         ("environment", json!("")),
         ("environment", json!("TEST")),
-        ("concurrency", json!(0)),
-        ("concurrency", json!(-1)),
+        ("restrictions/concurrency", json!(0)),
+        ("restrictions/concurrency", json!(-1)),
         (
-            "quotas",
+            "restrictions/quotas",
             json!([{"name": "q", "limit": 0, "window_seconds": 60}]),
         ),
         (
-            "quotas",
+            "restrictions/quotas",
             json!([{"name": "q", "limit": 1, "window_seconds": 60, "unknown": 1}]),
         ),
-        ("not_before", json!("tomorrow")),
+        ("restrictions/not_before", json!("tomorrow")),
+        // Not the instant in the column.
+        ("restrictions/expires_at", json!("2100-01-01T00:00:00Z")),
         ("suspended_at", json!(7)),
         ("origin", json!("unheard-of")),
         (
@@ -239,13 +243,18 @@ async fn broken_documents_are_undecidable() {
         ("metadata", json!([])),
     ] {
         let mut changed = document.clone();
-        changed[field] = value;
+        let path = field.split('/');
+        *path.fold(&mut changed, |within, name| &mut within[name]) = value;
         hostile.push(serde_json::to_vec(&changed).unwrap());
     }
-    for field in document.as_object().unwrap().keys() {
-        let mut without = document.clone();
-        without.as_object_mut().unwrap().remove(field);
-        hostile.push(serde_json::to_vec(&without).unwrap());
+    for within in ["", "/restrictions"] {
+        let fields = document.pointer(within).unwrap().as_object().unwrap();
+        for field in fields.keys() {
+            let mut without = document.clone();
+            let within = without.pointer_mut(within).unwrap();
+            within.as_object_mut().unwrap().remove(field);
+            hostile.push(serde_json::to_vec(&without).unwrap());
+        }
     }
     for document in hostile {
         let text = String::from_utf8_lossy(&document)

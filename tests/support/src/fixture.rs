@@ -86,11 +86,12 @@ impl Fixture {
         self.commit(Change::Replace { expected, with }).await;
     }
 
-    /// Changes a field of a key's document behind the manager's back.
+    /// Changes a field of a key's document, such as `restrictions/access`, behind the manager's back.
     pub async fn tamper_document(&self, id: KeyId, field: &str, value: Value) {
         self.tamper(id, |stored| {
             let mut document: Value = serde_json::from_slice(&stored.document).unwrap();
-            document[field] = value;
+            let field = field.split('/');
+            *field.fold(&mut document, |within, name| &mut within[name]) = value;
             stored.document = serde_json::to_vec(&document).unwrap().into();
         })
         .await;

@@ -138,9 +138,11 @@ impl Library<'_> {
             }
             (Bug::RotateForgetsToInheritTheStart, Asked::Rotate(..)) => {
                 let record = self.ask(actor, asked)?.unwrap();
-                now(self
-                    .fixture
-                    .tamper_document(record.id(), "not_before", Value::Null));
+                now(self.fixture.tamper_document(
+                    record.id(),
+                    "restrictions/not_before",
+                    Value::Null,
+                ));
                 Ok(Some(record))
             }
             (Bug::RotateLengthensTheOldKeysLife, Asked::Rotate(id, how, _))
@@ -148,6 +150,9 @@ impl Library<'_> {
             {
                 let answer = self.ask(actor, asked)?;
                 now(self.fixture.tamper(*id, |stored| stored.expires_at = None));
+                now(self
+                    .fixture
+                    .tamper_document(*id, "restrictions/expires_at", Value::Null));
                 Ok(answer)
             }
             (Bug::RotateLeavesTheOldKey, Asked::Rotate(id, How::None, until)) => {

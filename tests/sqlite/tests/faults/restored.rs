@@ -157,7 +157,7 @@ async fn a_replay_narrows_widened_keys() {
             .manager()
             .get(&actor, &tenant, narrowed.id())
             .await;
-        assert_eq!(record.unwrap().networks(), updated.networks());
+        assert_eq!(record.unwrap().restrictions(), updated.restrictions());
     }
 }
 

@@ -296,15 +296,22 @@ async fn a_row_writer_can_widen_a_held_key() {
             let admitted = node.verify(key).await.unwrap();
             admitted.grant().record().clone()
         };
-        let full = "document = CAST(json_set(CAST(document AS TEXT), '$.access', 'full') AS BLOB)";
+        let full = "document = CAST(json_set(CAST(document AS TEXT), \
+            '$.restrictions.access', 'full') AS BLOB)";
         assert_eq!(*grant(full).await.access(), Access::Full);
         let of_another = grant("tenant = 'victim', owner = 'user:admin'").await;
         assert_eq!(of_another.tenant().as_str(), "victim");
         assert_eq!(of_another.owner().to_string(), "user:admin");
 
-        edited.set("expires_at = created_at");
+        edited.set("expires_at = 0");
+        assert!(node.is_undecidable(key).await, "the document differs");
+        let expired = "document = CAST(json_set(CAST(document AS TEXT), \
+            '$.restrictions.expires_at', '1970-01-01T00:00:00Z') AS BLOB)";
+        edited.set(expired);
         assert!(node.verify(key).await.is_err(), "expired");
-        assert_eq!(grant("expires_at = NULL").await.expires_at(), None);
+        let endless = "expires_at = NULL, document = CAST(json_set(CAST(document AS TEXT), \
+            '$.restrictions.expires_at', NULL) AS BLOB)";
+        assert_eq!(grant(endless).await.expires_at(), None);
 
         let suspended = "document = CAST(json_set(CAST(document AS TEXT), \
             '$.suspended_at', '2026-01-01T00:00:00Z') AS BLOB)";

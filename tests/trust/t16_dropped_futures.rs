@@ -26,11 +26,12 @@ use self::planted::{Broken, Bug};
 use crate::common::{actor, builder, clock, tenant};
 use crate::operations::{Done, Op, World, assemble, new_key, poll_times};
 
-const YIELDS: [Fault; 3] = [Fault::Yield(1), Fault::Yield(2), Fault::Yield(3)];
+/// At least two polls: a read with a time limit is polled twice when it begins.
+const YIELDS: [Fault; 3] = [Fault::Yield(2), Fault::Yield(3), Fault::Yield(4)];
 
 /// A store each of whose calls has to wait.
 fn waiting(store: impl KeyStore) -> FaultyStore {
-    FaultyStore::over(store).at_random(1, 1, YIELDS)
+    FaultyStore::over(store).at_random(16, 1, YIELDS)
 }
 
 async fn is_granted(keyward: &Keyward, key: &Issued) -> bool {

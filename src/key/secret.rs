@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{ValueError, base62};
 use crate::random::{RandomError, RandomSource};
@@ -94,12 +94,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Zeroize for Secret {
-    fn zeroize(&mut self) {
-        self.0.zeroize();
-    }
-}
-
 /// The origin of a key's secret, kept with the key so that a weak secret is never moved to a fast hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -153,13 +147,6 @@ mod tests {
     use super::*;
     use crate::random::OsRandom;
     use zeroize::ZeroizeOnDrop;
-
-    #[test]
-    fn zeroize_wipes_the_text() {
-        let mut secret = Secret::new("a".repeat(43)).unwrap();
-        secret.zeroize();
-        assert_eq!(secret.expose_secret(), "");
-    }
 
     #[test]
     fn text_is_wiped_on_drop() {

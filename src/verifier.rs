@@ -154,11 +154,11 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, or lacks the access or
-    /// the resources that this requirement asks for; and if another Keyward has [granted](Self::has_admitted) the
-    /// request, as its scopes and resources have other meanings.
+    /// the resources that this requirement asks for; and if another Keyward has [admitted](Self::has_admitted) the
+    /// request ([`DenialReason::OtherKeyward`]), as its scopes and resources have other meanings.
     pub fn check_requirement(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
-            return Err(Denial::of_key(grant.key_id(), DenialReason::UnknownKey));
+            return Err(Denial::of_key(grant.key_id(), DenialReason::OtherKeyward));
         }
         let compiler = &self.shared.cache.reads.compiler;
         let compiled = compiler.compile_again(Arc::clone(grant.cached()));

@@ -33,6 +33,7 @@ list! {
     DenialReason::SeveralCredentials => DenialReason::SeveralCredentials,
     DenialReason::Malformed(_) => DenialReason::Malformed(KeyTextError::Prefix),
     DenialReason::UnknownKey => DenialReason::UnknownKey,
+    DenialReason::OtherKeyward => DenialReason::OtherKeyward,
     DenialReason::WrongSecret => DenialReason::WrongSecret,
     DenialReason::OtherEnvironment => DenialReason::OtherEnvironment,
     DenialReason::OtherFormat => DenialReason::OtherFormat,

@@ -130,6 +130,9 @@ pub enum DenialReason {
     /// No key has this id.
     #[error("there is no key with this id")]
     UnknownKey,
+    /// Another [`Keyward`](crate::Keyward) admitted the request: its keys, scopes and resources are not this one's.
+    #[error("the request was admitted by another Keyward")]
+    OtherKeyward,
     /// The key exists, and the secret is not its secret.
     #[error("the secret is wrong")]
     WrongSecret,
@@ -249,6 +252,7 @@ impl DenialReason {
             Self::NoCredential
             | Self::Malformed(_)
             | Self::UnknownKey
+            | Self::OtherKeyward
             | Self::WrongSecret
             | Self::OtherEnvironment
             | Self::OtherFormat

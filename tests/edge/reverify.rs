@@ -170,6 +170,13 @@ async fn edge_requirements_are_rechecked() {
         401,
         "another Keyward's grant"
     );
+    let attempt = Attempt::of(&need);
+    let denial = other.keyward.verifier().check_requirement(&grant, &attempt);
+    let denial = denial.unwrap_err();
+    assert!(
+        matches!(denial.reason(), DenialReason::OtherKeyward),
+        "{denial:?}"
+    );
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ impl Track {
     /// Whether a verification was granted that started after the key was ended.
     async fn race(self: Arc<Self>, race: u64, ending: Ending, meanwhile: Meanwhile) -> bool {
         let key = Arc::new(self.issue(race, meanwhile).await);
-        if race % 2 == 0 {
+        if race.is_multiple_of(2) {
             self.clock.advance(MOMENT); // else it ends at the very instant at which it was issued
         }
         let over = Arc::new(AtomicU64::new(0));

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::should_implement_trait,
@@ -28,7 +29,7 @@ pub const ADMIN: Scope = scope!("admin");
 /// An assembled Keyward for the environment `test`, over memory.
 #[derive(Debug)]
 pub struct Fixture {
-    /// What is tested.
+    /// The library under test.
     pub keyward: Keyward,
     /// Its store.
     pub store: MemoryStore,
@@ -47,7 +48,7 @@ impl Fixture {
         Self::built(|builder| builder.hashing(hashing)).await
     }
 
-    /// With what else is set on its builder.
+    /// With further settings of its builder.
     pub async fn built(build: impl FnOnce(Builder) -> Builder) -> Self {
         let (store, clock) = (MemoryStore::new(), clock());
         let keyward = build(builder(store.clone(), clock.clone()));
@@ -63,7 +64,7 @@ impl Fixture {
         self.keyward.manager().issue(&actor(), key).await.unwrap()
     }
 
-    /// Verifies what is presented, for any key.
+    /// Verifies a credential, for any key.
     pub async fn verify(&self, presented: PresentedKey<'_>) -> Result<Admitted, Denial> {
         let any = Requirement::any_key();
         self.keyward
@@ -123,17 +124,17 @@ pub fn format() -> KeyFormat {
     KeyFormat::new("acme").unwrap().environment("test").unwrap()
 }
 
-/// A clock that stands at 1,800,000,000 seconds.
+/// A clock at 1,800,000,000 seconds.
 pub fn clock() -> ManualClock {
     ManualClock::new(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
 }
 
-/// Who manages keys.
+/// The actor that manages keys.
 pub fn actor() -> Actor {
     Actor::system("test")
 }
 
-/// Whose keys.
+/// The tenant of the keys.
 pub fn tenant() -> TenantId {
     TenantId::new("acme-inc").unwrap()
 }

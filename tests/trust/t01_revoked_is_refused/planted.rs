@@ -82,7 +82,7 @@ impl KeyStore for Broken {
             };
         }
         Ok(match self.bug {
-            Bug::StaleReads if self.reads.fetch_add(1, Ordering::Relaxed) % 2 == 0 => row,
+            Bug::StaleReads if self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => row,
             Bug::StaleReads | Bug::CacheToldLate => first.or(row),
             _ => self.shown.lock().unwrap().get(&id).cloned().or(row),
         })

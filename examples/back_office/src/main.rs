@@ -7,13 +7,7 @@
 //! Each key has full access until it is revoked. System administrators manage the keys. A support agent can log in as
 //! well, but sees no keys.
 
-mod account;
 mod api;
-mod data;
-mod fault;
-mod field;
-mod ledger;
-mod lines;
 mod listed;
 mod office;
 mod payment;
@@ -21,15 +15,20 @@ mod payment;
 use std::error::Error;
 
 use actix_web::{App, HttpServer};
-use example_support::{Office, keys_file, listen_address, print, stopped};
+use example_support::{Office, Person, keys_file, listen_address, print, stopped};
 use keyward::Keyward;
 use keyward::key::KeyFormat;
 use keyward::store::SqliteStore;
 
-use crate::office::{Colleague, SystemAdministrators};
+use crate::office::{SUPPORT_AGENT, SYSTEM_ADMINISTRATOR, SystemAdministrators, TENANT};
+use crate::payment::Payments;
 
 /// Number of characters in a secret.
 const SECRET: usize = 64;
+
+/// The two headers of a key, as `curl` sends them.
+const KEY: &str =
+    r#"-H "X-AuthenticationKeyId: $KEY_ID" -H "X-AuthenticationKeyValue: $KEY_VALUE""#;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -43,16 +42,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(keyward.background());
 
     let desk = Office::new(&keyward);
-    let administrator = desk.invite(Colleague::system_administrator("ada")?)?;
-    let agent = desk.invite(Colleague::support_agent("sam")?)?;
+    let administrator = desk.invite(Person::new(SYSTEM_ADMINISTRATOR, "ada", TENANT)?)?;
+    let agent = desk.invite(Person::new(SUPPORT_AGENT, "sam", TENANT)?)?;
 
-    let api = api::routes(&keyward, data::made_up()?)?;
+    let api = api::routes(&keyward, Payments::made_up())?;
     let office = office::routes(desk);
     let app = move || {
         App::new()
-            .app_data(fault::bodies())
-            .app_data(fault::queries())
-            .app_data(fault::paths())
+            .app_data(api::bodies())
             .configure(api.clone())
             .configure(office.clone())
     };
@@ -70,7 +67,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "A payments back office API, with its keys in {}.",
             file.display()
         ),
-        &lines::all(&url, &administrator, &agent),
+        include_str!("lines.sh"),
+        &[
+            ("url", &url),
+            ("administrator", &administrator),
+            ("agent", &agent),
+            ("admin", r#"-H "X-Session: $ADMIN""#),
+            ("key", KEY),
+        ],
     );
     tokio::select! {
         ended = &mut serving => ended??,

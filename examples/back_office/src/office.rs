@@ -6,56 +6,23 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use example_support::{
     CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+    has_role,
 };
 use keyward::async_trait;
 use keyward::audit::SealedEvent;
-use keyward::key::{Access, KeyId, TenantId, Title};
-use keyward::manager::{
-    Actor, Ceiling, Issued, KeyQuery, NewKey, Operation, Policy, PolicyError, Ruling,
-};
+use keyward::key::{Access, KeyId, Title};
+use keyward::manager::{Actor, Issued, KeyQuery, NewKey, Operation, Policy, PolicyError, Ruling};
 use keyward::time::OffsetDateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::listed::{Listed, Row};
 
-/// A person who can log in.
-#[derive(Debug, Clone)]
-pub(crate) struct Colleague {
-    actor: Actor,
-    tenant: TenantId,
-}
+/// The tenant of all keys, which belong to the product itself.
+pub(crate) const TENANT: &str = "back-office";
 
-/// Name prefixes that say whether a person may manage keys. A real product would consult its own list of people.
-const SYSTEM_ADMINISTRATOR: &str = "system-admin/";
-const SUPPORT_AGENT: &str = "support-agent/";
-
-impl Colleague {
-    pub(crate) fn system_administrator(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        Self::new(SYSTEM_ADMINISTRATOR, name)
-    }
-
-    pub(crate) fn support_agent(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        Self::new(SUPPORT_AGENT, name)
-    }
-
-    fn new(role: &str, name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        // All keys belong to the product itself.
-        let tenant = TenantId::new("back-office")?;
-        let name = format!("{role}{name}");
-        let actor = Actor::user(&name, tenant.clone(), Ceiling::Unlimited)?;
-        Ok(Self { actor, tenant })
-    }
-}
-
-impl Person for Colleague {
-    fn actor(&self) -> Actor {
-        self.actor.clone()
-    }
-
-    fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-}
+/// The roles of people.
+pub(crate) const SYSTEM_ADMINISTRATOR: &str = "system-admin";
+pub(crate) const SUPPORT_AGENT: &str = "support-agent";
 
 /// A policy under which system administrators may do everything, and all others may do nothing, not even list keys.
 #[derive(Debug)]
@@ -64,9 +31,7 @@ pub(crate) struct SystemAdministrators;
 #[async_trait]
 impl Policy for SystemAdministrators {
     async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
-        let who = actor.principal();
-        let is_administrator = who.is_user() && who.name().starts_with(SYSTEM_ADMINISTRATOR);
-        Ok(if is_administrator {
+        Ok(if has_role(actor, SYSTEM_ADMINISTRATOR) {
             Ruling::Allow
         } else {
             Ruling::Refuse
@@ -101,11 +66,9 @@ struct Ended {
     revoked_on: OffsetDateTime,
 }
 
-type Desk = Data<Office<Colleague>>;
+type Desk = Data<Office>;
 
-pub(crate) fn routes(
-    office: Office<Colleague>,
-) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
+pub(crate) fn routes(office: Office) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
     let office = Desk::new(office);
     move |app: &mut ServiceConfig| {
         // The responses include sessions and secrets, so no cache may keep them.
@@ -142,7 +105,13 @@ async fn issue(
     session: Session,
     Json(form): Json<IssueForm>,
 ) -> Result<HttpResponse, NotDone> {
-    let new = |person: &Colleague| Ok(NewKey::new(person.tenant.clone(), form.name, Access::Full));
+    let new = |person: &Person| {
+        Ok(NewKey::new(
+            person.tenant().clone(),
+            form.name,
+            Access::Full,
+        ))
+    };
     let issued = office.issue(&session, new).await?;
     Ok(reveal(&issued))
 }

@@ -1,157 +1,123 @@
-//! Payments and their transitions.
-//!
-//! ```text
-//! pending ──> settled ──> refunded
-//!    └──────> canceled
-//! ```
+//! Made-up payments, the same at each start. Changes are kept until the program ends.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use example_support::{Paged, Paging};
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
-use crate::field::{Amount, Currency, Text, present};
+const PAYMENTS: u32 = 420;
 
-/// A payment from an account.
+/// A payment.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Payment {
     pub(crate) id: String,
     #[serde(flatten)]
-    pub(crate) order: PaymentForm,
-    status: PaymentStatus,
-    /// The refunded part of the amount.
-    refunded: u64,
+    order: PaymentForm,
 }
 
 /// The fields of a payment that callers set, when they make or replace it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PaymentForm {
-    pub(crate) account: String,
-    pub(crate) amount: Amount,
-    pub(crate) currency: Currency,
-    pub(crate) reference: Text,
+    account: String,
+    /// In the smallest unit of the currency, such as cents.
+    amount: NonZeroU32,
+    currency: Currency,
+    reference: String,
 }
 
 /// Changes to a payment.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PaymentPatch {
-    #[serde(default, deserialize_with = "present")]
-    amount: Option<Amount>,
-    #[serde(default, deserialize_with = "present")]
-    reference: Option<Text>,
-    #[serde(default, deserialize_with = "present")]
-    status: Option<PaymentStatus>,
+    amount: Option<NonZeroU32>,
+    reference: Option<String>,
 }
 
-/// The amount to refund. Absent: all that is left.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RefundForm {
-    #[serde(default, deserialize_with = "present")]
-    amount: Option<Amount>,
+/// The currencies of payments (ISO 4217).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Currency {
+    Eur,
+    Gbp,
+    Usd,
 }
 
-/// The state of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum PaymentStatus {
-    Pending,
-    Settled,
-    Refunded,
-    Canceled,
+/// All payments, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Payments {
+    books: Mutex<Books>,
 }
 
-impl Payment {
-    pub(crate) fn new(id: String, order: PaymentForm) -> Self {
-        Self {
-            id,
-            order,
-            status: PaymentStatus::Pending,
-            refunded: 0,
+#[derive(Debug, Default)]
+struct Books {
+    payments: BTreeMap<String, Payment>,
+    /// The number of payments ever made, so that no id is used twice.
+    made: u32,
+}
+
+impl Payments {
+    /// Creates 420 payments.
+    pub(crate) fn made_up() -> Self {
+        let payments = Self::default();
+        let currencies = [Currency::Gbp, Currency::Usd, Currency::Eur];
+        for (number, currency) in (1..=PAYMENTS).zip(currencies.into_iter().cycle()) {
+            payments.pay(PaymentForm {
+                account: format!("acc-{:06}", number % 120),
+                amount: NonZeroU32::MIN.saturating_add(number * 7919 % 90_000),
+                currency,
+                reference: format!("Invoice {number:05}"),
+            });
         }
+        payments
     }
 
-    /// Replaces the fields of the payment.
-    pub(crate) fn replaced(self, order: PaymentForm) -> Result<Self, Fault> {
-        match self.status {
-            PaymentStatus::Pending => Ok(Self { order, ..self }),
-            _ => Err(Fault::Conflict("Only a pending payment can be replaced.")),
-        }
+    pub(crate) fn page(&self, paging: &Paging) -> Paged<Payment> {
+        let books = self.books();
+        paging.page(books.payments.values().cloned(), |payment| &payment.id)
     }
 
-    /// Applies all of these changes, or none.
-    pub(crate) fn with(mut self, patch: PaymentPatch) -> Result<Self, Fault> {
-        if let Some(amount) = patch.amount {
-            if self.status != PaymentStatus::Pending {
-                return Err(Fault::Conflict(
-                    "The amount of a pending payment alone can change.",
-                ));
+    pub(crate) fn get(&self, id: &str) -> Option<Payment> {
+        self.books().payments.get(id).cloned()
+    }
+
+    pub(crate) fn pay(&self, order: PaymentForm) -> Payment {
+        let mut books = self.books();
+        books.made += 1;
+        let id = format!("pay-{:06}", books.made);
+        let payment = Payment { id, order };
+        books.payments.insert(payment.id.clone(), payment.clone());
+        payment
+    }
+
+    pub(crate) fn replace(&self, id: &str, order: PaymentForm) -> Option<Payment> {
+        self.with(id, |payment| payment.order = order)
+    }
+
+    pub(crate) fn change(&self, id: &str, patch: PaymentPatch) -> Option<Payment> {
+        self.with(id, |payment| {
+            let order = &mut payment.order;
+            order.amount = patch.amount.unwrap_or(order.amount);
+            if let Some(reference) = patch.reference {
+                order.reference = reference;
             }
-            self.order.amount = amount;
-        }
-        if let Some(reference) = patch.reference {
-            self.order.reference = reference;
-        }
-        if let Some(next) = patch.status {
-            self.status = self.status.changed_to(next)?;
-        }
-        Ok(self)
-    }
-
-    /// Refunds this amount of the payment.
-    pub(crate) fn refund(self, form: &RefundForm) -> Result<Self, Fault> {
-        if self.status != PaymentStatus::Settled {
-            return Err(Fault::Conflict("Only a settled payment can be refunded."));
-        }
-        let left = self.order.amount.units().saturating_sub(self.refunded);
-        let back = form.amount.map_or(left, Amount::units);
-        if back > left {
-            return Err(Fault::Invalid(format!("No more than {left} can go back.")));
-        }
-        let status = if back == left {
-            PaymentStatus::Refunded
-        } else {
-            PaymentStatus::Settled
-        };
-        let refunded = self.refunded + back;
-        Ok(Self {
-            status,
-            refunded,
-            ..self
         })
     }
 
-    /// Fails if money has moved: the payment must then stay in the books.
-    pub(crate) fn check_removable(&self) -> Result<(), Fault> {
-        match self.status {
-            PaymentStatus::Pending | PaymentStatus::Canceled => Ok(()),
-            PaymentStatus::Settled | PaymentStatus::Refunded => Err(Fault::Conflict(
-                "A payment that was settled cannot be deleted.",
-            )),
-        }
+    pub(crate) fn remove(&self, id: &str) -> Option<Payment> {
+        self.books().payments.remove(id)
     }
-}
 
-impl PaymentPatch {
-    /// Creates a change to this status only.
-    pub(crate) fn status(status: PaymentStatus) -> Self {
-        Self {
-            amount: None,
-            reference: None,
-            status: Some(status),
-        }
+    fn with(&self, id: &str, change: impl FnOnce(&mut Payment)) -> Option<Payment> {
+        let mut books = self.books();
+        let payment = books.payments.get_mut(id)?;
+        change(payment);
+        Some(payment.clone())
     }
-}
 
-impl PaymentStatus {
-    fn changed_to(self, next: Self) -> Result<Self, Fault> {
-        match (self, next) {
-            (Self::Pending, Self::Settled | Self::Canceled) => Ok(next),
-            _ if self == next => Ok(self),
-            (_, Self::Refunded) => Err(Fault::Conflict("Refund the payment instead.")),
-            _ => Err(Fault::Conflict(
-                "Only a pending payment can be settled or canceled.",
-            )),
-        }
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

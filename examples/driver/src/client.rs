@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use ureq::http::request::Builder;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -94,6 +94,12 @@ impl Client {
         client
     }
 
+    /// Returns the value of a header that the client sends.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
+        Some(value)
+    }
+
     /// Sends a GET request.
     #[must_use]
     pub fn get(&self, path: &str) -> Reply {
@@ -154,8 +160,7 @@ impl Client {
     /// A response that has begun must be complete.
     #[must_use]
     pub fn get_while_served(&self, path: &str) -> Option<Reply> {
-        let request = self.request("GET", path);
-        self.agent.run(request.body(()).unwrap()).ok().map(reply)
+        self.try_send_bytes("GET", path, None).ok()
     }
 
     fn request(&self, method: &str, path: &str) -> Builder {
@@ -200,12 +205,4 @@ fn reply(mut response: Response<Body>) -> Reply {
         headers,
         body: serde_json::from_str(&body).unwrap_or(Value::String(body)),
     }
-}
-
-/// Logs in with this code and returns the client of that person.
-#[must_use]
-pub fn office(client: &Client, code: &str) -> Client {
-    let reply = client.post("/admin/login", &json!({ "code": code }));
-    assert_eq!(reply.status, 200, "{reply:?}");
-    client.with("x-session", reply.text("/session"))
 }

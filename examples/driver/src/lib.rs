@@ -14,10 +14,12 @@
 mod client;
 mod hello;
 mod lines;
+mod product;
 mod server;
 
-pub use client::{Client, Reply, office};
+pub use client::{Client, Reply};
 pub use hello::hello;
 pub use lines::{Ran, Wanted};
+pub use product::{Printed, Product, Program, office, text};
 pub use server::Server;
 pub use test_support::{BASH, CURL, REQUESTS, has};

@@ -1,5 +1,6 @@
 //! A product running as a process.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -103,10 +104,18 @@ impl Server {
         );
     }
 
-    /// Returns a client of the server at its address, as [`Client::new`] creates it.
+    /// Returns a client of the server at its address, which trusts the server's own certificate if it has one.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(&self.base(), None)
+        let certificate = self.certificate().map(|path| fs::read(path).unwrap());
+        Client::new(&self.base(), certificate.as_deref())
+    }
+
+    /// Returns the path of the server's certificate, which its first line contains. `None` if it does not use TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Path> {
+        let (_, rest) = self.wanted[0].line.split_once("--cacert '")?;
+        rest.split_once('\'').map(|(path, _)| Path::new(path))
     }
 
     /// Returns the server's base URL, which its first line contains.

@@ -70,7 +70,11 @@ fn reached<'a>(partners: &'a Partners, caller: &'a Caller) -> Vec<&'a Client> {
     clients.filter(|client| only.permits(&client.id)).collect()
 }
 
-fn client<'a>(partners: &'a Partners, caller: &Caller, id: &str) -> Result<&'a Client, StatusCode> {
+fn client<'a>(
+    partners: &'a Partners,
+    caller: &'a Caller,
+    id: &str,
+) -> Result<&'a Client, StatusCode> {
     let client = partners.client(caller.tenant(), id);
     client.ok_or(StatusCode::NOT_FOUND)
 }
@@ -107,13 +111,9 @@ async fn training(
     Path((id, report)): Path<(String, String)>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Paged<Entry>>, StatusCode> {
-    let client = client(&partners, &caller, &id)?;
-    Ok(Json(match &*report {
-        "assignments" => paging.page(client.assignments(), |entry| &entry.id),
-        "quiz-scores" => paging.page(client.quiz_scores(), |entry| &entry.id),
-        "certificates" => paging.page(client.certificates(), |entry| &entry.id),
-        _ => return Err(StatusCode::NOT_FOUND),
-    }))
+    let entries = client(&partners, &caller, &id)?.training(&report);
+    let entries = entries.ok_or(StatusCode::NOT_FOUND)?;
+    Ok(Json(paging.page(entries, |entry| &entry.id)))
 }
 
 async fn phishing(
@@ -122,13 +122,9 @@ async fn phishing(
     Path((id, report)): Path<(String, String)>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Paged<Entry>>, StatusCode> {
-    let client = client(&partners, &caller, &id)?;
-    Ok(Json(match &*report {
-        "sends" => paging.page(client.sends(), |entry| &entry.id),
-        "clicks" => paging.page(client.clicks(), |entry| &entry.id),
-        "reports" => paging.page(client.reports(), |entry| &entry.id),
-        _ => return Err(StatusCode::NOT_FOUND),
-    }))
+    let entries = client(&partners, &caller, &id)?.phishing(&report);
+    let entries = entries.ok_or(StatusCode::NOT_FOUND)?;
+    Ok(Json(paging.page(entries, |entry| &entry.id)))
 }
 
 async fn repeat_offenders(
@@ -157,9 +153,8 @@ async fn one_user(
     Path(id): Path<String>,
 ) -> Result<Json<User>, StatusCode> {
     // Another partner's user does not exist here.
-    let users = reached(&partners, &caller)
-        .into_iter()
-        .flat_map(|client| &client.users);
-    let user = users.into_iter().find(|user| user.id == id);
+    let clients = reached(&partners, &caller).into_iter();
+    let mut users = clients.flat_map(|client| &client.users);
+    let user = users.find(|user| user.id == id);
     user.cloned().map(Json).ok_or(StatusCode::NOT_FOUND)
 }

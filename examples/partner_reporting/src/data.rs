@@ -4,7 +4,9 @@
 use keyward::key::TenantId;
 use serde::Serialize;
 
-use crate::office::Partner;
+/// The partners, each of which is the tenant of its keys.
+pub(crate) const NORTHWIND: &str = "northwind";
+pub(crate) const CONTOSO: &str = "contoso";
 
 const COURSES: [&str; 5] = [
     "Phishing basics",
@@ -47,7 +49,7 @@ pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) name: String,
     #[serde(skip)]
-    partner: Partner,
+    partner: &'static str,
     #[serde(skip)]
     pub(crate) users: Vec<User>,
 }
@@ -127,8 +129,9 @@ pub(crate) struct Completion {
 impl Partners {
     /// Creates 2 partners with 12 clients each, of 30 to 74 users.
     pub(crate) fn made_up() -> Self {
-        let of = |partner: Partner| (1..=12).map(move |number| Client::made_up(partner, number));
-        let clients = of(Partner::Contoso).chain(of(Partner::Northwind)).collect();
+        let of =
+            |partner, short| (1..=12).map(move |number| Client::made_up(partner, short, number));
+        let clients = of(CONTOSO, "co").chain(of(NORTHWIND, "nw")).collect();
         Self { clients }
     }
 
@@ -138,22 +141,22 @@ impl Partners {
         tenant: &'a TenantId,
     ) -> impl Iterator<Item = &'a Client> {
         let clients = self.clients.iter();
-        clients.filter(|client| client.partner.is(tenant))
+        clients.filter(|client| client.partner == tenant.as_str())
     }
 
     /// Returns a partner's client.
-    pub(crate) fn client(&self, tenant: &TenantId, id: &str) -> Option<&Client> {
-        let mut clients = self.clients.iter();
-        clients.find(|client| client.id == id && client.partner.is(tenant))
+    pub(crate) fn client<'a>(&'a self, tenant: &'a TenantId, id: &str) -> Option<&'a Client> {
+        self.clients_of(tenant).find(|client| client.id == id)
     }
 
     /// Returns the client that a user works for, if it is this partner's. Otherwise a key could find out who works
     /// for others.
-    pub(crate) fn client_of_user(&self, tenant: &TenantId, user: &str) -> Option<&str> {
-        let clients = self
-            .clients
-            .iter()
-            .filter(|client| client.partner.is(tenant));
+    pub(crate) fn client_of_user<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        user: &str,
+    ) -> Option<&'a str> {
+        let clients = self.clients_of(tenant);
         let mut users = clients.flat_map(|client| &client.users);
         let user = users.find(|other| other.id == user)?;
         Some(&user.client)
@@ -161,8 +164,8 @@ impl Partners {
 }
 
 impl Client {
-    fn made_up(partner: Partner, number: usize) -> Self {
-        let id = format!("{}-{number:03}", partner.short());
+    fn made_up(partner: &'static str, short: &str, number: usize) -> Self {
+        let id = format!("{short}-{number:03}");
         let trade = pick(&TRADES, number);
         let users = (1..=26 + number * 4).map(|user| User::made_up(&id, number * 31 + user, user));
         Self {
@@ -187,21 +190,39 @@ impl Client {
         }
     }
 
-    pub(crate) fn assignments(&self) -> impl Iterator<Item = Entry> {
-        self.trained(|one| Some((one.assigned.clone(), None)))
+    /// Returns this report on training. `None` if there is no such report.
+    pub(crate) fn training(&self, report: &str) -> Option<impl Iterator<Item = Entry>> {
+        let shown: fn(&Assignment) -> Option<Shown> = match report {
+            "assignments" => |one| Some((one.assigned.clone(), None)),
+            "quiz-scores" => |one| {
+                let score = format!("{} %", one.quiz_score?);
+                Some((one.completed.clone()?, Some(score)))
+            },
+            "certificates" => |one| Some((one.completed.clone()?, Some(one.certificate.clone()?))),
+            _ => return None,
+        };
+        Some(self.users.iter().flat_map(move |user| {
+            let numbered = user.training.iter().enumerate();
+            numbered.filter_map(move |(number, one)| {
+                let (on, value) = shown(one)?;
+                Some(user.entry(number, one.course, on, value))
+            })
+        }))
     }
 
-    pub(crate) fn quiz_scores(&self) -> impl Iterator<Item = Entry> {
-        self.trained(|one| {
-            Some((
-                one.completed.clone()?,
-                Some(format!("{} %", one.quiz_score?)),
-            ))
-        })
-    }
-
-    pub(crate) fn certificates(&self) -> impl Iterator<Item = Entry> {
-        self.trained(|one| Some((one.completed.clone()?, Some(one.certificate.clone()?))))
+    /// Returns this report on phishing. `None` if there is no such report.
+    pub(crate) fn phishing(&self, report: &str) -> Option<impl Iterator<Item = Entry>> {
+        let is_shown: fn(&Phish) -> bool = match report {
+            "sends" => |_| true,
+            "clicks" => |one| one.was_clicked,
+            "reports" => |one| one.was_reported,
+            _ => return None,
+        };
+        Some(self.users.iter().flat_map(move |user| {
+            let numbered = user.phishing.iter().enumerate();
+            let shown = numbered.filter(move |(_, one)| is_shown(one));
+            shown.map(|(number, one)| user.entry(number, one.campaign, one.sent.clone(), None))
+        }))
     }
 
     pub(crate) fn completion(&self) -> Vec<Completion> {
@@ -217,44 +238,11 @@ impl Client {
         COURSES.iter().map(of_course).collect()
     }
 
-    pub(crate) fn sends(&self) -> impl Iterator<Item = Entry> {
-        self.phished(|_| true)
-    }
-
-    pub(crate) fn clicks(&self) -> impl Iterator<Item = Entry> {
-        self.phished(|one| one.was_clicked)
-    }
-
-    pub(crate) fn reports(&self) -> impl Iterator<Item = Entry> {
-        self.phished(|one| one.was_reported)
-    }
-
     pub(crate) fn repeat_offenders(&self) -> impl Iterator<Item = &User> {
         let clicks = |user: &User| user.phishing.iter().filter(|one| one.was_clicked).count();
         self.users
             .iter()
             .filter(move |user| clicks(user) >= REPEATED)
-    }
-
-    fn trained(&self, shown: fn(&Assignment) -> Option<Shown>) -> impl Iterator<Item = Entry> {
-        self.users.iter().flat_map(move |user| {
-            let numbered = user.training.iter().enumerate();
-            numbered.filter_map(move |(number, one)| {
-                let (on, value) = shown(one)?;
-                Some(user.entry(number, one.course, on, value))
-            })
-        })
-    }
-
-    fn phished(&self, is_shown: fn(&Phish) -> bool) -> impl Iterator<Item = Entry> {
-        self.users.iter().flat_map(move |user| {
-            let numbered = user
-                .phishing
-                .iter()
-                .enumerate()
-                .filter(move |(_, one)| is_shown(one));
-            numbered.map(|(number, one)| user.entry(number, one.campaign, one.sent.clone(), None))
-        })
     }
 }
 

@@ -6,19 +6,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use keyward::Keyward;
-use keyward::key::{Access, KeyStatus, Metadata};
+use keyward::key::{Access, KeyStatus, Metadata, TenantId};
 use keyward::manager::{Actor, Ceiling, KeyQuery, Limits, NewKey, Overlap};
 use keyward::time::OffsetDateTime;
 use serde_json::{Map, json};
 use tower::ServiceExt as _;
 
-use crate::office::Partner;
+use crate::data::NORTHWIND;
 
 /// Issues the digest's key, which no person does, and reads the data that the digest would send.
 ///
 /// The store does not contain the key's text, so each start issues a successor.
 pub(crate) async fn run(keyward: &Keyward, app: Router) -> Result<(), Box<dyn Error>> {
-    let tenant = Partner::Northwind.tenant()?;
+    let tenant = TenantId::new(NORTHWIND)?;
     let ceiling = Ceiling::Limited(Limits::new(Access::Full));
     let digest = Actor::integration("weekly-digest", tenant.clone(), ceiling)?;
     let manager = keyward.manager();

@@ -1,17 +1,22 @@
-//! The office's extractors and responses for axum.
+//! The office's routes, extractors and responses for axum.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use axum::Json;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use keyward::audit::SealedEvent;
 use keyward::http::Connection;
+use keyward::key::KeyId;
+use keyward::manager::Revoked;
 
 use crate::office::CHALLENGE;
-use crate::{LoggedIn, NotDone, Session};
+use crate::{CodeForm, EventQuery, LoggedIn, NotDone, Office, RotateForm, Session};
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Infallible;
@@ -31,9 +36,21 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
+/// Returns a product's office: these routes, and those that all products have.
+pub fn office_routes(office: Office, own: Router) -> Router {
+    Router::new()
+        .route("/admin/login", post(log_in))
+        .route("/admin/keys/{id}/rotate", post(rotate))
+        .route("/admin/keys/{id}/revoke", post(revoke))
+        .route("/admin/events", get(events))
+        .with_state(office)
+        .merge(own)
+        .layer(map_response(no_store))
+}
+
 /// Forbids caching of responses: an office's lists are for the logged-in person, and caches do not know that
 /// `X-Session` is a credential.
-pub async fn kept_by_no_cache(mut response: Response) -> Response {
+async fn no_store(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response
         .headers_mut()
@@ -41,10 +58,40 @@ pub async fn kept_by_no_cache(mut response: Response) -> Response {
     response
 }
 
-impl IntoResponse for LoggedIn {
-    fn into_response(self) -> Response {
-        Json(self).into_response()
-    }
+type Desk = State<Office>;
+
+async fn log_in(
+    State(office): Desk,
+    Json(form): Json<CodeForm>,
+) -> Result<Json<LoggedIn>, NotDone> {
+    Ok(Json(office.log_in(&form)?))
+}
+
+async fn rotate(
+    State(office): Desk,
+    session: Session,
+    Path(id): Path<KeyId>,
+    Json(form): Json<RotateForm>,
+) -> Result<Response, NotDone> {
+    // The successor ends when the old key would have, and the form has no field to change that.
+    let issued = office.rotate(&session, id, &form).await?;
+    Ok(issued.reveal().into_response())
+}
+
+async fn revoke(
+    State(office): Desk,
+    session: Session,
+    Path(id): Path<KeyId>,
+) -> Result<Json<Revoked>, NotDone> {
+    Ok(Json(office.revoke(&session, id).await?))
+}
+
+async fn events(
+    State(office): Desk,
+    session: Session,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Vec<SealedEvent>>, NotDone> {
+    Ok(Json(office.events(&session, &query).await?))
 }
 
 impl IntoResponse for NotDone {

@@ -1,5 +1,5 @@
-//! Code that the three products share and that is not about keys: a small [login](Logins), [pages](Paging) of made-up
-//! data, the [lines](Line) that are printed at start, and a clean [stop](stopped).
+//! Code that the three products share and that is not about keys: a small login, [pages](Paging) of made-up
+//! data, the [lines](print) that are printed at start, and a clean [stop](stopped).
 //!
 //! [`Office`] connects a product's management endpoints to the [`KeyManager`](keyward::manager::KeyManager): it
 //! determines which person sent the request.
@@ -14,11 +14,11 @@ mod office;
 mod paging;
 
 #[cfg(feature = "axum")]
-pub use self::axum::kept_by_no_cache;
-pub use lines::{Line, print};
-pub use login::Logins;
+pub use self::axum::office_routes;
+pub use lines::print;
 pub use office::{
     CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
+    has_role,
 };
 pub use paging::{Paged, Paging};
 

@@ -1,46 +1,36 @@
 //! Lines that a product prints at start, to be pasted into a shell.
 
-/// A line for a shell, and the expected status.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// The purpose of the line.
-    pub what: &'static str,
-    /// The expected status.
-    pub status: u16,
-    /// The line.
-    pub line: String,
-}
-
-/// Response bodies do not end with a newline.
-const NEWLINE: &str = "; echo";
-
-impl Line {
-    /// Creates a line for a request that is answered with this status.
-    #[must_use]
-    pub fn new(status: u16, what: &'static str, line: impl Into<String>) -> Self {
-        let line = format!("{}{NEWLINE}", line.into());
-        Self { what, status, line }
-    }
-
-    /// Also stores members of the response in shell variables.
-    #[must_use]
-    pub fn keeping(self, kept: &[(&str, &str)]) -> Self {
-        let keep = |(member, variable): &(&str, &str)| {
-            format!(r#"; {variable}=$(sed -n 's/.*"{member}":"\([^"]*\)".*/\1/p' <<< "$ANSWER")"#)
-        };
-        let kept: String = kept.iter().map(keep).collect();
-        let asked = self.line.trim_end_matches(NEWLINE);
-        let line = format!(r#"ANSWER=$({asked}); echo "$ANSWER"{kept}"#);
-        Self { line, ..self }
-    }
-}
-
-/// Prints the lines, each below its purpose, and explains how to stop.
+/// Prints a script, with the value of each `{name}` in its place, and explains how to stop.
+///
+/// Above each line of the script is a comment with the expected status and the purpose. A line that ends with
+/// ` => id KEY_ID` also stores that member of the response in a shell variable, and `{json}` stands for the header of a
+/// JSON body.
 #[expect(clippy::print_stdout, reason = "it is what a person is to see")]
-pub fn print(heading: &str, lines: &[Line]) {
+pub fn print(heading: &str, script: &str, values: &[(&str, &str)]) {
     println!("{heading}\nPaste these lines into a shell, one after the other:\n");
-    for Line { what, status, line } in lines {
-        println!("# {status}: {what}\n{line}");
+    for line in script.lines() {
+        let line = values.iter().fold(line.to_owned(), |line, (name, value)| {
+            line.replace(&format!("{{{name}}}"), value)
+        });
+        println!("{}", runnable(&line.replace("{json}", JSON)));
     }
     println!("\nCtrl-C stops it.");
+}
+
+const JSON: &str = "-H 'Content-Type: application/json'";
+
+/// Returns a line of the script as the shell runs it. Responses do not end with a newline, so it adds one.
+fn runnable(line: &str) -> String {
+    if line.is_empty() || line.starts_with('#') {
+        return line.to_owned();
+    }
+    let Some((request, kept)) = line.split_once(" => ") else {
+        return format!("{line}; echo");
+    };
+    let keep = |pair: &str| {
+        let (member, variable) = pair.split_once(' ').unwrap_or_default();
+        format!(r#"; {variable}=$(sed -n 's/.*"{member}":"\([^"]*\)".*/\1/p' <<< "$ANSWER")"#)
+    };
+    let kept: String = kept.split(", ").map(keep).collect();
+    format!(r#"ANSWER=$({request}); echo "$ANSWER"{kept}"#)
 }

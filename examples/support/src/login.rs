@@ -1,7 +1,6 @@
 //! Logins with one-time codes, and sessions.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,33 +8,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::Person;
+
 /// Lifetime of a session.
 const SESSION: Duration = Duration::from_hours(12);
 
 /// One-time codes that each log one person in, and the resulting sessions.
 ///
 /// Both are stored and looked up as SHA-256, so the duration of a look-up reveals nothing about the text.
-pub struct Logins<P> {
-    open: Mutex<Open<P>>,
+#[derive(Default)]
+pub(crate) struct Logins {
+    open: Mutex<Open>,
 }
 
-struct Open<P> {
-    codes: HashMap<[u8; 32], P>,
-    sessions: HashMap<[u8; 32], (P, Instant)>,
+#[derive(Default)]
+struct Open {
+    codes: HashMap<[u8; 32], Person>,
+    sessions: HashMap<[u8; 32], (Person, Instant)>,
 }
 
-impl<P: Clone> Logins<P> {
-    /// Creates logins without any code or session.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
+impl Logins {
     /// Creates a code with which this person can log in once.
-    ///
-    /// # Errors
-    /// If the operating system cannot provide random bytes.
-    pub fn invite(&self, person: P) -> Result<String, getrandom::Error> {
+    pub(crate) fn invite(&self, person: Person) -> Result<String, getrandom::Error> {
         let code = random_text()?;
         self.open().codes.insert(digest(&code), person);
         Ok(code)
@@ -43,9 +37,8 @@ impl<P: Clone> Logins<P> {
 
     /// Opens a session with this code, which is then used up. `None` if the code is unknown or already used.
     ///
-    /// # Errors
-    /// As for [`invite`](Self::invite); the code can then be tried again.
-    pub fn log_in(&self, code: &str) -> Result<Option<String>, getrandom::Error> {
+    /// If this fails, the code can be tried again.
+    pub(crate) fn log_in(&self, code: &str) -> Result<Option<String>, getrandom::Error> {
         let session = random_text()?;
         let mut open = self.open();
         let Some(person) = open.codes.remove(&digest(code)) else {
@@ -58,14 +51,13 @@ impl<P: Clone> Logins<P> {
     }
 
     /// Returns the person of this session. `None` if the session does not exist or has ended.
-    #[must_use]
-    pub fn person(&self, session: &str) -> Option<P> {
+    pub(crate) fn person(&self, session: &str) -> Option<Person> {
         let open = self.open();
         let (person, begun) = open.sessions.get(&digest(session))?;
         is_open(*begun, Instant::now()).then(|| person.clone())
     }
 
-    fn open(&self) -> MutexGuard<'_, Open<P>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,22 +74,4 @@ fn random_text() -> Result<String, getrandom::Error> {
 
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
-}
-
-impl<P> Default for Logins<P> {
-    fn default() -> Self {
-        let open = Open {
-            codes: HashMap::new(),
-            sessions: HashMap::new(),
-        };
-        Self {
-            open: Mutex::new(open),
-        }
-    }
-}
-
-impl<P> fmt::Debug for Logins<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logins").finish_non_exhaustive()
-    }
 }

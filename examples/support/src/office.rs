@@ -7,28 +7,61 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::audit::SealedEvent;
-use keyward::key::{KeyId, KeyView, RevokeReason, TenantId};
+use keyward::key::{KeyId, KeyView, RevokeReason, TenantId, ValueError};
 use keyward::manager::{
-    Actor, Issued, KeyListView, KeyQuery, ManageError, NewKey, Overlap, PageCursor, Revoked,
+    Actor, Ceiling, Issued, KeyListView, KeyQuery, ManageError, NewKey, Overlap, PageCursor,
+    Revoked,
 };
 use keyward::time::OffsetDateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::Logins;
+use crate::login::Logins;
 
-/// A person who can log in to a product.
-pub trait Person: Clone + Send + Sync + 'static {
+/// A person who can log in to a product, such as the user `partner-admin/ada`.
+///
+/// The role is the first part of the name. A real product would consult its own list of people.
+#[derive(Debug, Clone)]
+pub struct Person {
+    actor: Actor,
+    tenant: TenantId,
+}
+
+impl Person {
+    /// Creates a person who has this role with the tenant.
+    ///
+    /// # Errors
+    /// If the name or the tenant is not valid.
+    pub fn new(role: &str, name: &str, tenant: &str) -> Result<Self, ValueError> {
+        let (name, tenant) = (format!("{role}/{name}"), TenantId::new(tenant)?);
+        let actor = Actor::user(&name, tenant.clone(), Ceiling::Unlimited)?;
+        Ok(Self { actor, tenant })
+    }
+
     /// Returns the actor of the person's requests to the key manager.
-    fn actor(&self) -> Actor;
+    #[must_use]
+    pub const fn actor(&self) -> &Actor {
+        &self.actor
+    }
 
     /// Returns the tenant of the keys that the person sees.
-    fn tenant(&self) -> &TenantId;
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// Returns whether the actor is a person with this role.
+#[must_use]
+pub fn has_role(actor: &Actor, role: &str) -> bool {
+    let who = actor.principal();
+    who.is_user() && who.name().split_once('/').is_some_and(|(of, _)| of == role)
 }
 
 /// A product's office, in which logged-in persons manage keys. Cheap to clone.
-pub struct Office<P> {
+#[derive(Clone)]
+pub struct Office {
     keyward: Keyward,
-    logins: Arc<Logins<P>>,
+    logins: Arc<Logins>,
 }
 
 /// The session text that a logged-in person sends in `X-Session`, with the client's address.
@@ -110,7 +143,7 @@ impl NotDone {
 /// Maximum number of events in one response.
 const EVENTS: usize = 100;
 
-impl<P: Person> Office<P> {
+impl Office {
     /// Creates the office for this Keyward's keys.
     #[must_use]
     pub fn new(keyward: &Keyward) -> Self {
@@ -124,7 +157,7 @@ impl<P: Person> Office<P> {
     ///
     /// # Errors
     /// [`NotDone::Random`].
-    pub fn invite(&self, person: P) -> Result<String, NotDone> {
+    pub fn invite(&self, person: Person) -> Result<String, NotDone> {
         Ok(self.logins.invite(person)?)
     }
 
@@ -142,7 +175,7 @@ impl<P: Person> Office<P> {
     ///
     /// # Errors
     /// [`NotDone::NotLoggedIn`].
-    pub fn person(&self, session: &Session) -> Result<P, NotDone> {
+    pub fn person(&self, session: &Session) -> Result<Person, NotDone> {
         let text = session.text.as_deref();
         let person = text.and_then(|text| self.logins.person(text));
         person.ok_or(NotDone::NotLoggedIn)
@@ -155,7 +188,7 @@ impl<P: Person> Office<P> {
     pub async fn issue(
         &self,
         session: &Session,
-        new: impl FnOnce(&P) -> Result<NewKey, NotDone>,
+        new: impl FnOnce(&Person) -> Result<NewKey, NotDone>,
     ) -> Result<Issued, NotDone> {
         let person = self.person(session)?;
         let new = new(&person)?;
@@ -253,23 +286,15 @@ impl<P: Person> Office<P> {
 }
 
 /// Returns the person's actor, with the client's address if it is known.
-fn acting<P: Person>(person: &P, session: &Session) -> Actor {
+fn acting(person: &Person, session: &Session) -> Actor {
+    let actor = person.actor.clone();
     match session.client {
-        Some(client) => person.actor().from_address(client),
-        None => person.actor(),
+        Some(client) => actor.from_address(client),
+        None => actor,
     }
 }
 
-impl<P> Clone for Office<P> {
-    fn clone(&self) -> Self {
-        Self {
-            keyward: self.keyward.clone(),
-            logins: Arc::clone(&self.logins),
-        }
-    }
-}
-
-impl<P> fmt::Debug for Office<P> {
+impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Office").finish_non_exhaustive()
     }

@@ -7,7 +7,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use keyward::key::TenantId;
 use serde::{Deserialize, Serialize};
 
-use crate::office::Workspace;
+/// The workspaces, each of which is the tenant of its keys.
+pub(crate) const MERIDIAN: &str = "meridian";
+pub(crate) const BOREALIS: &str = "borealis";
 
 const BLUEPRINTS: [&str; 3] = ["Quarterly report", "Board pack", "Sustainability statement"];
 
@@ -40,7 +42,7 @@ pub(crate) struct Project {
     pub(crate) id: String,
     name: String,
     #[serde(skip)]
-    workspace: Workspace,
+    workspace: &'static str,
 }
 
 /// A template for the editions of a report.
@@ -121,7 +123,7 @@ impl Workspaces {
                 workspace,
             })
         };
-        let projects = of(Workspace::Meridian, 1..=8).chain(of(Workspace::Borealis, 91..=93));
+        let projects = of(MERIDIAN, 1..=8).chain(of(BOREALIS, 91..=93));
         let projects: BTreeMap<_, _> = projects.map(|one| (one.id.clone(), one)).collect();
         let blueprints = projects.keys().flat_map(|project| {
             (1..).zip(BLUEPRINTS).map(move |(number, title)| Blueprint {
@@ -147,7 +149,7 @@ impl Workspaces {
     /// Returns a workspace's project.
     pub(crate) fn project(&self, tenant: &TenantId, id: &str) -> Option<&Project> {
         let project = self.projects.get(id);
-        project.filter(|project| project.workspace.is(tenant))
+        project.filter(|project| project.workspace == tenant.as_str())
     }
 
     /// Returns a workspace's projects.
@@ -156,7 +158,7 @@ impl Workspaces {
         tenant: &'a TenantId,
     ) -> impl Iterator<Item = &'a Project> {
         let projects = self.projects.values();
-        projects.filter(|project| project.workspace.is(tenant))
+        projects.filter(|project| project.workspace == tenant.as_str())
     }
 
     /// Returns a project's blueprints.

@@ -19,7 +19,6 @@ mod certificate;
 mod content;
 mod data;
 mod form;
-mod lines;
 mod office;
 mod scopes;
 mod serve;
@@ -29,16 +28,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
-use example_support::{Office, argument, keys_file, listen_address, print, stopped};
+use example_support::{Office, Person, argument, keys_file, listen_address, print, stopped};
 use keyward::Keyward;
 use keyward::http::Proxies;
 use keyward::key::KeyFormat;
 use keyward::store::SqliteStore;
+use keyward::time::{Duration, OffsetDateTime};
 
 use crate::certificate::Certificate;
-use crate::data::Workspaces;
-use crate::lines::Printed;
-use crate::office::{Administrators, Desk, Workspace, WorkspacePerson};
+use crate::data::{BOREALIS, MERIDIAN, Workspaces};
+use crate::office::{ADMINISTRATOR, Administrators, Desk, MEMBER};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -53,11 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(keyward.background());
 
     let office = Office::new(&keyward);
-    let administrator = WorkspacePerson::administrator("ines", Workspace::Meridian)?;
-    let administrator = office.invite(administrator)?;
-    let member = office.invite(WorkspacePerson::member("max", Workspace::Meridian)?)?;
-    let other = WorkspacePerson::administrator("olga", Workspace::Borealis)?;
-    let other = office.invite(other)?;
+    let administrator = office.invite(Person::new(ADMINISTRATOR, "ines", MERIDIAN)?)?;
+    let member = office.invite(Person::new(MEMBER, "max", MERIDIAN)?)?;
+    let other = office.invite(Person::new(ADMINISTRATOR, "olga", BOREALIS)?)?;
 
     let desk = Desk {
         office,
@@ -72,21 +69,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let secure = TcpListener::bind(listen_address("127.0.0.1:8443")?)?;
     let plain = argument("--listen-plain").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let plain = TcpListener::bind(plain.parse::<SocketAddr>()?)?;
-    let printed = Printed {
-        url: &format!("https://{}", secure.local_addr()?),
-        plain_url: &format!("http://{}", plain.local_addr()?),
-        certificate: certificate.path(),
-        administrator: &administrator,
-        member: &member,
-        other: &other,
-    };
+    let url = format!("https://{}", secure.local_addr()?);
+    let plain_url = format!("http://{}", plain.local_addr()?);
+    let curl = format!("curl -s -i --cacert '{}'", certificate.path().display());
+    let today = OffsetDateTime::now_utc().date();
+    let day = today.saturating_add(Duration::days(90)).to_string();
     let stop = stopped()?;
     print(
         &format!(
             "A reporting workspace API, with its keys in {}.",
             file.display()
         ),
-        &printed.lines(),
+        include_str!("lines.sh"),
+        &[
+            ("curl", &curl),
+            ("url", &url),
+            ("plain_url", &plain_url),
+            ("day", &day),
+            ("administrator", &administrator),
+            ("member", &member),
+            ("other", &other),
+            ("admin", r#"-H "X-Session: $ADMIN""#),
+            ("key", r#"-H "Authorization: Bearer $KEY""#),
+            ("next", r#"-H "Authorization: Bearer $NEXT""#),
+            ("outputs", r#"-H "Authorization: Bearer $OUTPUTS""#),
+        ],
     );
     serve::serve(app, (secure, config), plain, stop).await?;
     // All answered changes are committed already. This writes the usage of the last minute.

@@ -11,74 +11,46 @@ mod curl;
 mod guarded;
 mod needs;
 mod payments;
-mod requests;
 mod restart;
 mod stopping;
 mod wire;
 
-use std::path::Path;
-
-use example_driver::{Client, Reply, Server, office};
-use serde_json::{Value, json};
-
-const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
-const PROGRAM: &str = env!("CARGO_BIN_EXE_back_office");
+use example_driver::{Program, text};
+use serde_json::json;
 
 /// The two headers of a key, in the documented order.
 const ID: &str = "X-AuthenticationKeyId";
 const VALUE: &str = "X-AuthenticationKeyValue";
 
-/// The product, with a system administrator logged in.
-struct Product {
-    server: Server,
-    admin: Client,
-}
+/// A list, which each key may read.
+const PAYMENTS: &str = "/payments";
 
-impl Product {
-    fn start() -> Self {
-        Self::of(Server::start(PROGRAM, &LISTEN))
-    }
+/// The product, with a system administrator.
+static PROGRAM: Program = Program {
+    path: env!("CARGO_BIN_EXE_back_office"),
+    arguments: &["--listen", "127.0.0.1:0"],
+    administrator: "system administrator",
+    form: |name| json!({ "name": name }),
+    authorize: |client, key| {
+        client
+            .with(ID, text(key, "id"))
+            .with(VALUE, text(key, "secret"))
+    },
+    readable: PAYMENTS,
+    pages: &["keys", "events"],
+    actions: &["suspend", "resume", "rotate", "revoke"],
+};
 
-    /// Starts the product with the keys in this file.
-    fn start_over(keys: &Path) -> Self {
-        Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
-    }
-
-    fn of(server: Server) -> Self {
-        let admin = office(&server.client(), &server.code_of("system administrator"));
-        Self { server, admin }
-    }
-
-    /// Logs the support agent in.
-    fn agent(&self) -> Client {
-        office(&self.server.client(), &self.server.code_of("support agent"))
-    }
-
-    /// Issues a key.
-    fn key(&self, name: &str) -> Value {
-        let issued = self.admin.post("/admin/keys", &json!({ "name": name }));
-        assert_eq!(issued.status, 201, "{issued:?}");
-        issued.body
-    }
-
-    /// Returns a client that uses this key.
-    fn asking(&self, key: &Value) -> Client {
-        let client = self.server.client().with(ID, text(key, "id"));
-        client.with(VALUE, text(key, "secret"))
-    }
-
-    /// Sends an action on a key, as the administrator.
-    fn act(&self, key: &Value, action: &str) -> Reply {
-        act(&self.admin, key, action)
-    }
-}
-
-/// Sends an action on a key, as this client.
-fn act(who: &Client, key: &Value, action: &str) -> Reply {
-    let path = format!("/admin/keys/{}/{action}", text(key, "id"));
-    who.post(&path, &json!({}))
-}
-
-fn text<'a>(object: &'a Value, member: &str) -> &'a str {
-    object[member].as_str().unwrap()
+#[test]
+fn a_python_client_keeps_the_books() {
+    let product = PROGRAM.start();
+    let key = product.key("Nightly books");
+    product.run_python(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drive/client.py"),
+        &[
+            ("KEY_ID", text(&key, "id")),
+            ("KEY_VALUE", text(&key, "secret")),
+            ("CODE", &product.server.code_of("support agent")),
+        ],
+    );
 }

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use example_driver::text;
 use serde_json::{Value, json};
 
-use crate::wire::{Wire, address, status};
-use crate::{ID, Product, VALUE, text};
+use crate::PROGRAM;
+use crate::wire::{Wire, address, pair, status};
 
 /// The head of a request that makes a payment, and its body.
 fn request(key: &Value, reference: &str) -> (String, String) {
     let order = json!({ "account": "acc-000003", "amount": 100, "currency": "EUR", "reference": reference });
-    let (body, id, secret) = (order.to_string(), text(key, "id"), text(key, "secret"));
+    let (body, pair) = (order.to_string(), pair(key));
     let head = format!(
-        "POST /payments HTTP/1.1\r\nhost: localhost\r\n{ID}: {id}\r\n{VALUE}: {secret}\r\n\
+        "POST /payments HTTP/1.1\r\nhost: localhost\r\n{pair}\
          content-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
@@ -24,7 +25,7 @@ fn request(key: &Value, reference: &str) -> (String, String) {
 
 #[test]
 fn it_finishes_open_requests_first() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let (address, key) = (address(&product), product.key("Settlement run"));
     let (head, body) = request(&key, "Invoice");
     let mut wire = Wire::connect(&address).unwrap();
@@ -52,7 +53,7 @@ fn it_finishes_open_requests_first() {
 #[test]
 fn writes_under_load_are_answered_whole() {
     const CALLERS: usize = 8;
-    let product = Product::start();
+    let product = PROGRAM.start();
     let (address, key) = (address(&product), product.key("Settlement run"));
     let answered = AtomicUsize::new(0);
     let call = |caller: usize| {
@@ -90,5 +91,9 @@ fn writes_under_load_are_answered_whole() {
             .collect()
     });
     assert_eq!(made.iter().collect::<HashSet<_>>().len(), made.len());
-    assert_eq!(product.server.stop_and_read_log(), "", "nobody was refused");
+    assert_eq!(
+        product.server.stop_and_read_log(),
+        "",
+        "no request was refused"
+    );
 }

@@ -4,7 +4,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::Product;
+use example_driver::{Product, text};
+use serde_json::Value;
+
+use crate::{ID, VALUE};
 
 /// A connection to the product.
 pub(crate) struct Wire {
@@ -58,6 +61,12 @@ pub(crate) fn exchange(
     );
     wire.send(&request).unwrap();
     wire.answer(method != "HEAD").unwrap().unwrap()
+}
+
+/// Returns the two headers of a key.
+pub(crate) fn pair(key: &Value) -> String {
+    let (id, secret) = (text(key, "id"), text(key, "secret"));
+    format!("{ID}: {id}\r\n{VALUE}: {secret}\r\n")
 }
 
 pub(crate) fn address(product: &Product) -> String {

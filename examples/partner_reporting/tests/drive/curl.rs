@@ -1,27 +1,20 @@
 //! The lines that are printed at start work as announced when pasted unchanged.
 
-use example_driver::{BASH, CURL, Server, has};
-
 use crate::PROGRAM;
 
 #[test]
 fn printed_commands_work() {
-    if !has(&[BASH, CURL]) {
+    let Some(printed) = PROGRAM.run_printed_lines() else {
         return;
-    }
-    let server = Server::start(PROGRAM, &["--listen", "127.0.0.1:0"]);
-    let ran = server.run_lines();
-    let reply = |what: &str| {
-        let mut found = ran.iter().filter(|one| one.what.contains(what));
-        &found.next().unwrap_or_else(|| panic!("{what}")).reply
     };
+    let reply = |what: &str| printed.reply(what);
 
     let issued = reply("issue a key for all clients");
     for what in [
         "log in as Northwind",
         "the list",
         "what was done",
-        "nothing is revoked twice",
+        "revoked only once",
         "who may not even",
     ] {
         assert_eq!(
@@ -49,7 +42,7 @@ fn printed_commands_work() {
         Some(r#"ApiKey realm="api", in="header", name="X-API-Key""#)
     );
     let (short, revoked) = (reply("cut short"), reply("refused from now on"));
-    assert_eq!(short.body, revoked.body, "why is the operator's to know");
+    assert_eq!(short.body, revoked.body, "only the operator sees why");
     assert_eq!(short.text("/code"), "invalid_credential");
     assert_eq!(reply("another client").text("/code"), "insufficient_access");
 
@@ -63,10 +56,7 @@ fn printed_commands_work() {
             "Weekly digest"
         ]
     );
-    assert_eq!(
-        reply("nothing is revoked twice").text("/code"),
-        "already_revoked"
-    );
+    assert_eq!(reply("revoked only once").text("/code"), "already_revoked");
     assert!(reply("who sees no key").items("/keys").is_empty());
-    assert!(server.stop().success());
+    assert!(printed.server.stop().success());
 }

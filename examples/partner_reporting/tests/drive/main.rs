@@ -7,64 +7,37 @@
 
 mod curl;
 mod needs;
-mod requests;
 mod restart;
 
-use std::path::Path;
+use example_driver::{Program, text};
+use serde_json::json;
 
-use example_driver::{Client, Server, office};
-use serde_json::{Value, json};
+/// A rollup, which each key may read.
+const COUNTS: &str = "/v1/rollups/counts";
 
-const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
-const PROGRAM: &str = env!("CARGO_BIN_EXE_partner_reporting");
+/// The product, with Northwind's administrator.
+static PROGRAM: Program = Program {
+    path: env!("CARGO_BIN_EXE_partner_reporting"),
+    arguments: &["--listen", "127.0.0.1:0"],
+    administrator: "Northwind",
+    form: |title| json!({ "title": title }),
+    authorize: |client, key| client.with("x-api-key", text(key, "api_key")),
+    readable: COUNTS,
+    pages: &["keys", "events"],
+    actions: &["rotate", "revoke"],
+};
 
-/// The product, with Northwind's administrator logged in.
-struct Product {
-    server: Server,
-    admin: Client,
-}
-
-impl Product {
-    fn start() -> Self {
-        Self::of(Server::start(PROGRAM, &LISTEN))
-    }
-
-    /// Starts the product with the keys in this file.
-    fn start_over(keys: &Path) -> Self {
-        Self::of(Server::start_over(keys, PROGRAM, &LISTEN))
-    }
-
-    fn of(server: Server) -> Self {
-        let admin = office(&server.client(), &server.code_of("Northwind"));
-        Self { server, admin }
-    }
-
-    /// Logs another person in.
-    fn person(&self, who: &str) -> Client {
-        office(&self.server.client(), &self.server.code_of(who))
-    }
-
-    /// Returns the response to a form.
-    fn issue(&self, form: &Value) -> Value {
-        let issued = self.admin.post("/admin/keys", form);
-        assert_eq!(issued.status, 201, "{issued:?}");
-        issued.body
-    }
-
-    /// Issues a key for all clients.
-    fn key(&self, title: &str) -> Value {
-        self.issue(&json!({ "title": title }))
-    }
-
-    /// Returns a client that uses this key.
-    fn asking(&self, key: &Value) -> Client {
-        let key = key["api_key"].as_str().unwrap();
-        self.server.client().with("x-api-key", key)
-    }
-
-    fn revoke(&self, key: &Value) -> example_driver::Reply {
-        let id = key["id"].as_str().unwrap();
-        self.admin
-            .post(&format!("/admin/keys/{id}/revoke"), &json!({}))
-    }
+#[test]
+fn a_python_client_reads_all_pages() {
+    let product = PROGRAM.start();
+    let all = product.key("Nightly Snowflake ETL");
+    let one = product.issue(&json!({ "title": "One client", "client": "nw-002" }));
+    product.run_python(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drive/client.py"),
+        &[
+            ("KEY", text(&all, "api_key")),
+            ("ONE", text(&one, "api_key")),
+            ("CODE", &product.server.code_of("Contoso")),
+        ],
+    );
 }

@@ -1,21 +1,15 @@
 //! The lines that are printed at start work as announced when pasted unchanged.
 
-use example_driver::{BASH, CURL, has};
 use serde_json::json;
 
-use crate::start;
+use crate::PROGRAM;
 
 #[test]
 fn printed_commands_work() {
-    if !has(&[BASH, CURL]) {
+    let Some(printed) = PROGRAM.run_printed_lines() else {
         return;
-    }
-    let server = start(&[]);
-    let ran = server.run_lines();
-    let reply = |what: &str| {
-        let mut found = ran.iter().filter(|one| one.what.contains(what));
-        &found.next().unwrap_or_else(|| panic!("{what}")).reply
     };
+    let reply = |what: &str| printed.reply(what);
 
     let issued = reply("a key with three scopes");
     for what in [
@@ -33,7 +27,7 @@ fn printed_commands_work() {
     }
     assert_eq!(issued.body["resources"], json!({ "only": ["project:p-1"] }));
     assert!(issued.text("/expires_at").ends_with("T00:00:00Z"));
-    assert_eq!(reply("scopes that there are").items("").len(), 7);
+    assert_eq!(reply("scopes to choose").items("").len(), 7);
 
     let projects = reply("of which the key sees one");
     assert_eq!(projects.each("/items", "id"), ["p-1"]);
@@ -56,7 +50,7 @@ fn printed_commands_work() {
         missing.header("www-authenticate"),
         Some(r#"Bearer realm="api""#)
     );
-    let scope = reply("a scope that the key has not");
+    let scope = reply("a scope that the key lacks");
     assert_eq!(
         scope.header("www-authenticate"),
         Some(r#"Bearer realm="api", error="insufficient_scope", scope="read:blueprints""#)
@@ -82,7 +76,7 @@ fn printed_commands_work() {
         revoked.header("www-authenticate"),
         Some(r#"Bearer realm="api", error="invalid_token""#)
     );
-    assert_eq!(reply("revoked twice").text("/code"), "already_revoked");
+    assert_eq!(reply("revoked only once").text("/code"), "already_revoked");
     assert!(reply("older than a year").items("/keys").is_empty());
     let list = reply("all keys");
     let (titles, states) = (list.each("/keys", "title"), list.each("/keys", "status"));
@@ -90,12 +84,13 @@ fn printed_commands_work() {
     assert_eq!(states, ["active", "active", "revoked"]);
     assert!(reply("who sees no key").items("/keys").is_empty());
 
-    let told = server.stop_and_read_log();
+    let secrets = [issued, next].map(|issued| issued.text("/secret").to_owned());
     let in_clear = format!("the key {} came without TLS: rotate it", issued.text("/id"));
+    let log = printed.server.stop_and_read_log();
     for reason in [&*in_clear, "the response body exceeds its limit"] {
-        assert!(told.contains(reason), "{reason}: {told}");
+        assert!(log.contains(reason), "{reason}: {log}");
     }
-    for key in [issued, next] {
-        assert!(!told.contains(key.text("/secret")));
+    for secret in &secrets {
+        assert!(!log.contains(secret));
     }
 }

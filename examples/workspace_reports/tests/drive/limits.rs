@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Product;
+use crate::PROGRAM;
 use crate::slow::Slow;
 
 const CREATE: &str = "/v1/editions?project=p-1";
@@ -19,8 +19,8 @@ fn edition_of(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn b7_size_caps_of_requests() {
-    let product = Product::start();
-    let asking = product.with_scopes(&["write:editions", "read:editions"]);
+    let product = PROGRAM.start();
+    let asking = product.with_key("write:editions read:editions");
     let json = |bytes| Some(("application/json", edition_of(bytes)));
     let created = asking.send_bytes("POST", CREATE, json(5_000_000));
     assert_eq!(created.status, 201);
@@ -34,7 +34,7 @@ fn b7_size_caps_of_requests() {
     assert_eq!(streamed(5_000_000).status, 201);
     assert_eq!(streamed(5_000_001).status, 413);
     // A key that may not write is refused for that first.
-    let reading = product.with_scopes(&["read:editions"]);
+    let reading = product.with_key("read:editions");
     let refused = reading.send_bytes("POST", CREATE, json(5_000_001));
     assert_eq!(refused.status, 403, "{refused:?}");
     let editions = asking.get("/v1/blueprints/p-1-b1/editions");
@@ -43,8 +43,8 @@ fn b7_size_caps_of_requests() {
 
 #[test]
 fn b7_early_refusals_keep_connections() {
-    let product = Product::start();
-    let asking = product.with_scopes(&["read:editions"]).keeping_alive();
+    let product = PROGRAM.start();
+    let asking = product.with_key("read:editions").keeping_alive();
     for bytes in [200, 2_000, 200_000] {
         let mut answers = 0;
         for _ in 0..60 {
@@ -68,8 +68,8 @@ fn b7_early_refusals_keep_connections() {
 
 #[test]
 fn b7_size_caps_of_responses() {
-    let product = Product::start();
-    let key = product.key(&["read:outputs"]);
+    let product = PROGRAM.start();
+    let key = product.key("read:outputs");
     let asking = product.asking(&key);
     let whole = asking.get("/v1/outputs/p-1-b3-e002-o1/download");
     assert_eq!(whole.status, 200);
@@ -79,19 +79,16 @@ fn b7_size_caps_of_responses() {
     assert_eq!(
         (too_long.status, too_long.text("/code")),
         (500, "internal"),
-        "why is the operator's to know"
+        "only the operator sees why"
     );
-    let told = product.server.stop_and_read_log();
-    assert!(
-        told.contains("the response body exceeds its limit"),
-        "{told}"
-    );
+    let log = product.server.stop_and_read_log();
+    assert!(log.contains("the response body exceeds its limit"), "{log}");
 }
 
 #[test]
 fn b7_at_most_five_requests_at_once() {
-    let product = Product::start();
-    let key = product.key(&["write:editions", "read:workspace"]);
+    let product = PROGRAM.start();
+    let key = product.key("write:editions read:workspace");
     assert_eq!(key["concurrency"], 5);
     let quotas: Vec<(&Value, &Value)> = key["quotas"]
         .as_array()
@@ -115,7 +112,7 @@ fn b7_at_most_five_requests_at_once() {
         (429, "too_many_requests")
     );
     assert_eq!(busy.header("retry-after"), Some("1"));
-    let other = product.with_scopes(&["read:workspace"]);
+    let other = product.with_key("read:workspace");
     assert_eq!(
         other.get("/v1/projects").status,
         200,

@@ -1,16 +1,13 @@
 //! The product's requirements, one test each.
 
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-
+use example_driver::text;
 use serde_json::{Value, json};
 
-use crate::{Product, SCOPES, bearer};
+use crate::{PROGRAM, SCOPES, bearer};
 
 #[test]
 fn b1_the_form_issues_a_key_shown_once() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let form = json!({
         "name": "Nightly sync", "scopes": ["read:editions"], "expires_on": "2099-12-31", "projects": ["p-2", "p-1"],
     });
@@ -21,38 +18,28 @@ fn b1_the_form_issues_a_key_shown_once() {
         key["resources"],
         json!({ "only": ["project:p-1", "project:p-2"] })
     );
-    let plain = product.key(&["read:editions"]);
+    let plain = product.key("read:editions");
     assert_eq!(plain["expires_at"], Value::Null);
     assert_eq!(plain["resources"], "any");
 
-    let (list, events) = (
-        product.admin.get("/admin/keys"),
-        product.admin.get("/admin/events"),
-    );
+    let list = product.admin.get("/admin/keys");
     assert_eq!(list.text("/keys/1/title"), "Nightly sync");
-    for event in events.items("") {
+    for event in product.admin.get("/admin/events").items("") {
         assert_eq!(event["event"]["title"], "Nightly sync");
     }
-    for (key, answer) in [(&key, &list), (&key, &events), (&plain, &list)] {
-        let answer = answer.body.to_string();
-        assert!(!answer.contains(key["secret"].as_str().unwrap()));
-        assert!(!answer.contains(r#""digest":"#));
-    }
+    product.shows_secrets_once("read:workspace");
 }
 
 #[test]
 fn b1_an_invalid_last_day_is_an_error() {
-    let product = Product::start();
-    for day in ["2020-01-01", "2026-02-30", "tomorrow", ""] {
-        let form = json!({ "name": "x", "scopes": ["read:editions"], "expires_on": day });
-        let refused = product.admin.post("/admin/keys", &form);
-        assert_eq!(refused.status, 422, "{day}: {refused:?}");
-    }
+    let form = |day| json!({ "name": "x", "scopes": ["read:editions"], "expires_on": day });
+    let forms = ["2020-01-01", "2026-02-30", "tomorrow", ""].map(form);
+    PROGRAM.start().refuses_forms(&forms);
 }
 
 #[test]
 fn b2_only_admin_implies_other_scopes() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let choices = product.admin.get("/admin/scopes");
     let mut offered = choices.each("", "scope");
     offered.sort_unstable();
@@ -64,7 +51,7 @@ fn b2_only_admin_implies_other_scopes() {
 
     let routes = routes();
     for scope in SCOPES {
-        let asking = product.with_scopes(&[scope]);
+        let asking = product.with_key(scope);
         for (method, path, needed) in &routes {
             let reply = asking.send(method, path, None);
             if *needed == scope {
@@ -80,7 +67,7 @@ fn b2_only_admin_implies_other_scopes() {
             }
         }
     }
-    let all = product.with_scopes(&["admin"]);
+    let all = product.with_key("admin");
     for (method, path, _) in &routes {
         let status = all.send(method, path, None).status;
         assert!(![401, 403, 404].contains(&status), "{path}");
@@ -118,8 +105,8 @@ pub(crate) fn routes() -> [(&'static str, &'static str, &'static str); 11] {
 
 #[test]
 fn b2_only_requested_scopes_are_granted() {
-    let product = Product::start();
-    for form in [
+    let product = PROGRAM.start();
+    product.refuses_forms(&[
         json!({ "name": "x" }),
         json!({ "name": "x", "scopes": [] }),
         json!({ "name": "x", "scopes": ["read:everything"] }),
@@ -128,31 +115,27 @@ fn b2_only_requested_scopes_are_granted() {
         json!({ "name": "x", "access": "full" }),
         json!({ "scopes": ["read:editions"] }),
         json!({ "name": " ", "scopes": ["read:editions"] }),
-    ] {
-        let refused = product.admin.post("/admin/keys", &form);
-        assert_eq!(refused.status, 422, "{form}: {refused:?}");
-    }
-    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
-    let key = product.key(&["read:editions"]);
+    ]);
+    let key = product.key("read:editions");
     assert_eq!(key["access"], json!({ "scopes": ["read:editions"] }));
 }
 
 #[test]
 fn b4_keys_are_bearer_tokens_only() {
-    let product = Product::start();
-    let key = product.key(&["read:workspace"]);
-    let text = key["api_key"].as_str().unwrap();
-    assert!(text.starts_with("wsrp_live_"), "{text}");
+    let product = PROGRAM.start();
+    let key = product.key("read:workspace");
+    let full = text(&key, "api_key");
+    assert!(full.starts_with("wsrp_live_"), "{full}");
     let asking = |name: &str, value: &str| product.client().with(name, value).get("/v1/projects");
     assert_eq!(asking("authorization", &bearer(&key)).status, 200);
     assert_eq!(
-        asking("authorization", &format!("bearer {text}")).status,
+        asking("authorization", &format!("bearer {full}")).status,
         200
     );
     for (name, value) in [
-        ("authorization", text.to_owned()),
-        ("authorization", format!("Basic {text}")),
-        ("x-api-key", text.to_owned()),
+        ("authorization", full.to_owned()),
+        ("authorization", format!("Basic {full}")),
+        ("x-api-key", full.to_owned()),
     ] {
         let refused = asking(name, &value);
         assert_eq!(refused.status, 401, "{name}: {value}");
@@ -160,14 +143,14 @@ fn b4_keys_are_bearer_tokens_only() {
     }
     let cut = asking("authorization", bearer(&key).split_at(60).0);
     assert_eq!((cut.status, cut.text("/code")), (401, "invalid_credential"));
-    let path = format!("/v1/projects?access_token={text}");
+    let path = format!("/v1/projects?access_token={full}");
     assert_eq!(product.client().get(&path).status, 401);
 }
 
 #[test]
 fn b6_routes_answer_or_are_404() {
-    let product = Product::start();
-    let asking = product.with_scopes(&["admin"]);
+    let product = PROGRAM.start();
+    let asking = product.with_key("admin");
     assert_eq!(asking.get("/v1/projects").items("/items").len(), 8);
     let blueprints = asking.get("/v1/projects/p-3/blueprints");
     assert_eq!(
@@ -215,8 +198,8 @@ fn b6_routes_answer_or_are_404() {
 
 #[test]
 fn b6_editions_are_made_and_generated() {
-    let product = Product::start();
-    let asking = product.with_scopes(&["admin"]);
+    let product = PROGRAM.start();
+    let asking = product.with_key("admin");
     let new = json!({ "blueprint": "p-1-b1", "title": "Next quarter", "project": "p-1" });
     let created = asking.post("/v1/editions?project=p-1", &new);
     assert_eq!(created.status, 201, "{created:?}");
@@ -266,41 +249,7 @@ fn b6_editions_are_made_and_generated() {
 
 #[test]
 fn b10_revoked_keys_are_401_at_once() {
-    let product = Product::start();
-    let key = product.key(&["read:workspace"]);
-    let asking = product.asking(&key);
-    // A caller that keeps sending requests is refused from the moment at which the revocation was answered.
-    let (sent, told) = mpsc::channel::<()>();
-    let (begin, begun) = mpsc::channel::<()>();
-    let watching = asking.clone();
-    let watcher = thread::spawn(move || {
-        let mut refused = 0;
-        for number in 0..10_000 {
-            let is_revoked = told.try_recv().is_ok();
-            let status = watching.get("/v1/projects").status;
-            assert!(!is_revoked || status == 401, "granted after the revocation");
-            if number == 5 {
-                begin.send(()).unwrap();
-            }
-            if status == 401 {
-                refused += 1;
-                if refused == 50 {
-                    return;
-                }
-            }
-        }
-        panic!("never refused");
-    });
-    begun.recv_timeout(Duration::from_secs(10)).unwrap();
-    let revoked = product.revoke(&key);
-    sent.send(()).unwrap();
-    assert_eq!(revoked.status, 200, "{revoked:?}");
-    watcher.join().unwrap();
-    let again = product.revoke(&key);
-    assert_eq!(
-        (again.status, again.text("/code")),
-        (409, "already_revoked")
-    );
-    assert_eq!(again.text("/at"), revoked.text("/at"));
-    assert_eq!(product.rotate(&key, &json!({})).status, 409);
+    let product = PROGRAM.start();
+    let revoked = product.revokes_at_once(&product.key("read:workspace"));
+    assert_eq!(revoked.text("/title"), "Nightly sync");
 }

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::needs::routes;
-use crate::{Product, SCOPES};
+use crate::{PROGRAM, SCOPES};
 
 #[test]
 fn b3_a_key_reaches_its_project_only() {
-    let product = Product::start();
-    let all = product.with_scopes(&["admin"]);
+    let product = PROGRAM.start();
+    let all = product.with_key("admin");
     let edition = |id: &str| all.get(&format!("/v1/editions/{id}")).body;
     let of_blueprint = || all.get("/v1/blueprints/p-2-b1/editions").body;
     let before = (
@@ -62,7 +62,7 @@ fn b3_a_key_reaches_its_project_only() {
 
 #[test]
 fn b3_a_key_may_have_several_projects() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let form = json!({ "name": "For two", "scopes": ["admin"], "projects": ["p-2", "p-8"] });
     let asking = product.asking(&product.issue(&form));
     for (method, path, _) in routes() {
@@ -78,8 +78,9 @@ fn b3_a_key_may_have_several_projects() {
 
 #[test]
 fn b3_an_empty_restriction_is_an_error() {
-    let product = Product::start();
-    for projects in [
+    let product = PROGRAM.start();
+    let form = |projects| json!({ "name": "x", "scopes": ["admin"], "projects": projects });
+    let forms = [
         json!([]),
         json!(null),
         json!("p-1"),
@@ -87,17 +88,13 @@ fn b3_an_empty_restriction_is_an_error() {
         json!(["p-1", "p-99"]),
         // Another workspace's.
         json!(["p-91"]),
-    ] {
-        let form = json!({ "name": "x", "scopes": ["admin"], "projects": projects });
-        let refused = product.admin.post("/admin/keys", &form);
-        assert_eq!(refused.status, 422, "{form}: {refused:?}");
-    }
-    assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
+    ];
+    product.refuses_forms(&forms.map(form));
 }
 
 #[test]
 fn b3_workspaces_are_isolated() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let other = product.person("Borealis");
     let form = json!({ "name": "Theirs", "scopes": ["admin"] });
     let theirs = other.post("/admin/keys", &form);

@@ -2,36 +2,30 @@
 
 use serde_json::json;
 
-use crate::Product;
+use crate::{PROGRAM, PROJECTS};
 
 #[test]
-fn keys_survive_with_their_restrictions() {
+fn answered_changes_survive_restarts() {
+    PROGRAM.changes_survive_restarts("read:workspace");
+}
+
+#[test]
+fn restrictions_and_overlaps_survive_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
-    let product = Product::start_over(&file);
+    let product = PROGRAM.start_over(&file);
     let form = json!({ "name": "One project", "scopes": ["read:workspace"], "projects": ["p-1"] });
-    let kept = product.issue(&form);
-    let old = product.key(&["read:workspace"]);
-    let new = product
-        .rotate(&old, &json!({ "overlap_seconds": 604_800 }))
-        .body;
-    let revoked = product.key(&["read:workspace"]);
-    assert_eq!(product.revoke(&revoked).status, 200);
+    let restricted = product.issue(&form);
+    let old = product.key("read:workspace");
+    let week = json!({ "overlap_seconds": 604_800 });
+    let new = product.rotate(&old, &week).body;
     assert!(product.server.stop().success());
 
-    // The first restart follows a clean stop, the second one a kill, as in a power failure.
-    for _ in 0..2 {
-        let product = Product::start_over(&file);
-        let projects = product.asking(&kept).get("/v1/projects");
-        assert_eq!(
-            (projects.status, projects.each("/items", "id")),
-            (200, vec!["p-1"])
-        );
-        for (key, status) in [(&old, 200), (&new, 200), (&revoked, 401)] {
-            assert_eq!(product.asking(key).get("/v1/projects").status, status);
-        }
-        let other = product.asking(&kept).get("/v1/projects/p-2/blueprints");
-        assert_eq!(other.status, 403);
-        product.server.kill();
+    let product = PROGRAM.start_over(&file);
+    let asking = product.asking(&restricted);
+    assert_eq!(asking.get(PROJECTS).each("/items", "id"), ["p-1"]);
+    assert_eq!(asking.get("/v1/projects/p-2/blueprints").status, 403);
+    for key in [&old, &new] {
+        assert_eq!(product.asking(key).get(PROJECTS).status, 200);
     }
 }

@@ -1,18 +1,18 @@
 //! Requests without TLS, and the certificate.
 
-use std::path::Path;
+use std::fs;
 
-use example_driver::{Client, office};
+use example_driver::{Client, Server, office, text};
 use serde_json::json;
 
 use crate::needs::routes;
-use crate::{Product, bearer, certificate_path, id, plain_base, start};
+use crate::{PROGRAM, bearer, plain_base};
 
 #[test]
 fn b5_plain_http_is_refused() {
-    let product = Product::start();
-    let key = product.key(&["admin"]);
-    let plain = product.plain_client();
+    let product = PROGRAM.start();
+    let key = product.key("admin");
+    let plain = Client::new(&plain_base(&product.server), None);
     // Any client can claim anything.
     for asking in [
         plain.with("authorization", &bearer(&key)),
@@ -36,15 +36,15 @@ fn b5_plain_http_is_refused() {
     let asking = product.asking(&key);
     let draft = asking.get("/v1/editions/p-2-b1-e012");
     assert_eq!(draft.text("/state"), "draft", "nothing was done");
-    let told = product.server.stop_and_read_log();
-    let in_clear = format!("the key {} came without TLS: rotate it", id(&key));
-    assert!(told.contains(&in_clear), "{told}");
+    let log = product.server.stop_and_read_log();
+    let in_clear = format!("the key {} came without TLS: rotate it", text(&key, "id"));
+    assert!(log.contains(&in_clear), "{log}");
 }
 
 #[test]
 fn b5_keys_are_managed_over_tls_only() {
-    let product = Product::start();
-    let plain = product.plain_client();
+    let product = PROGRAM.start();
+    let plain = Client::new(&plain_base(&product.server), None);
     let code = product.server.code_of("Borealis");
     let refused = plain.post("/admin/login", &json!({ "code": code }));
     assert_eq!(refused.status, 403, "{refused:?}");
@@ -65,7 +65,8 @@ fn b5_keys_are_managed_over_tls_only() {
 
 #[test]
 fn b5_only_named_proxies_may_end_tls() {
-    let server = start(&["--behind", "127.0.0.1/32"]);
+    let arguments = [PROGRAM.arguments, &["--behind", "127.0.0.1/32"]].concat();
+    let server = Server::start(PROGRAM.path, &arguments);
     let plain = Client::new(&plain_base(&server), None);
     let by_proxy = |proto: &str| {
         plain
@@ -90,23 +91,20 @@ fn b5_only_named_proxies_may_end_tls() {
 
 #[test]
 fn b5_each_server_has_its_own_certificate() {
-    let product = Product::start();
-    let pem = String::from_utf8(product.certificate.clone()).unwrap();
+    let product = PROGRAM.start();
+    let path = product.server.certificate().unwrap().to_owned();
+    let pem = fs::read_to_string(&path).unwrap();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
     assert!(!pem.contains("PRIVATE"));
-    let path = certificate_path(&product.server);
-    let folder = Path::new(&path).parent().unwrap();
+    let folder = path.parent().unwrap();
     assert_eq!(folder.read_dir().unwrap().count(), 1, "no key on disk");
     let by_name = product.server.base().replace("127.0.0.1", "localhost");
-    let named = Client::new(&by_name, Some(&product.certificate));
+    let named = Client::new(&by_name, Some(pem.as_bytes()));
     assert_eq!(named.get("/v1/projects").status, 401);
 
-    let second = Product::start();
-    assert_ne!(
-        pem.as_bytes(),
-        second.certificate,
-        "each start makes its own"
-    );
+    let second = PROGRAM.start();
+    let other = fs::read_to_string(second.server.certificate().unwrap());
+    assert_ne!(pem, other.unwrap(), "each start makes its own");
     let mistaken = Client::new(&second.server.base(), Some(pem.as_bytes()));
     assert!(mistaken.get_while_served("/v1/projects").is_none());
     assert!(product.server.stop().success());

@@ -3,14 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use example_driver::text;
 use serde_json::{Value, json};
 
-use super::ACCOUNTS;
-use crate::{Product, text};
+use crate::{PAYMENTS, PROGRAM};
 
 #[test]
 fn c3_the_list_shows_name_id_and_dates() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let (one, other) = (product.key("One"), product.key("Other"));
     let revoked = product.act(&one, "revoke");
     let list = product.admin.get("/admin/keys");
@@ -42,7 +42,7 @@ fn c3_the_list_shows_name_id_and_dates() {
 
 #[test]
 fn c3_newest_first_and_revoked_last() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let keys: Vec<_> = (0..70)
         .map(|number| product.key(&format!("Key {number}")))
         .collect();
@@ -89,7 +89,7 @@ fn c3_newest_first_and_revoked_last() {
 
 #[test]
 fn an_ended_predecessor_counts_as_revoked() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let row = |key: &Value| {
         let list = product.admin.get("/admin/keys");
         let mut rows = list.items("/keys").iter();
@@ -98,9 +98,8 @@ fn an_ended_predecessor_counts_as_revoked() {
     // Tries again with another key if the second was over before the list arrived.
     let rotated = (0..20).find_map(|_| {
         let old = product.key("Settlement run");
-        let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
         let begun = Instant::now();
-        let new = product.admin.post(&path, &json!({ "overlap_seconds": 1 }));
+        let new = product.rotate(&old, &json!({ "overlap_seconds": 1 }));
         assert_eq!((new.status, new.text("/name")), (201, "Settlement run"));
         let row = row(&old);
         let is_conclusive = begun.elapsed() < Duration::from_secs(1);
@@ -109,14 +108,14 @@ fn an_ended_predecessor_counts_as_revoked() {
     let (old, new, before) = rotated.expect("a list within a second of the rotation");
     assert_eq!(text(&before, "revoked_on"), "Active");
     let begun = Instant::now();
-    while product.asking(&old).get(ACCOUNTS).status == 200 {
+    while product.asking(&old).get(PAYMENTS).status == 200 {
         assert!(begun.elapsed() < Duration::from_secs(5), "it never ends");
         thread::sleep(Duration::from_millis(20));
     }
     let ended = row(&old);
     assert!(text(&ended, "revoked_on").ends_with('Z'), "{ended}");
     assert_eq!(ended["can_be_revoked"], false);
-    assert_eq!(product.asking(&new.body).get(ACCOUNTS).status, 200);
+    assert_eq!(product.asking(&new.body).get(PAYMENTS).status, 200);
     for action in ["rotate", "suspend", "resume"] {
         assert_eq!(product.act(&old, action).status, 409, "{action}");
     }
@@ -124,13 +123,12 @@ fn an_ended_predecessor_counts_as_revoked() {
 
 #[test]
 fn a_rotated_out_key_moves_to_the_bottom() {
-    let product = Product::start();
+    let product = PROGRAM.start();
     let (old, _) = (product.key("Settlement run"), product.key("Other"));
-    let path = format!("/admin/keys/{}/rotate", text(&old, "id"));
-    let new = product.admin.post(&path, &json!({ "overlap_seconds": 0 }));
+    let new = product.rotate(&old, &json!({ "overlap_seconds": 0 }));
     assert_eq!(new.status, 201, "{new:?}");
-    assert_eq!(product.asking(&old).get(ACCOUNTS).status, 401);
-    assert_eq!(product.asking(&new.body).get(ACCOUNTS).status, 200);
+    assert_eq!(product.asking(&old).get(PAYMENTS).status, 401);
+    assert_eq!(product.asking(&new.body).get(PAYMENTS).status, 200);
     let list = product.admin.get("/admin/keys");
     let names = ["Settlement run", "Other", "Settlement run"];
     assert_eq!(list.each("/keys", "name"), names);

@@ -173,34 +173,6 @@ impl KeyFormat {
         Redactor::new(self.prefix(), self.secret_length)
     }
 
-    /// Returns the first and the last id of the keys with a display prefix that begins with `start`; `None` if there
-    /// are no such keys.
-    ///
-    /// Ids do not depend on the readable head: the caller must also compare the head with the record's.
-    pub(crate) fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
-        let every = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX));
-        if self.heads().any(|(_, head)| head.starts_with(start)) {
-            return Some(every);
-        }
-        let digits = self
-            .heads()
-            .find_map(|(_, head)| start.strip_prefix(head))?;
-        if digits.len() > DISPLAYED_ID_DIGITS || !base62::are_digits(digits.as_bytes()) {
-            return None;
-        }
-        let fill = |digit: u8| {
-            let mut id = [digit; base62::ID_DIGITS];
-            for (place, digit) in id.iter_mut().zip(digits.bytes()) {
-                *place = digit;
-            }
-            id
-        };
-        let first = base62::decode(&fill(b'0'))?;
-        // The greatest digits exceed the last id.
-        let last = base62::decode(&fill(b'z')).unwrap_or(u128::MAX);
-        Some((KeyId::from_u128(first), KeyId::from_u128(last)))
-    }
-
     pub(super) fn heads(&self) -> impl Iterator<Item = (&Environment, &str)> {
         self.environments
             .iter()
@@ -363,34 +335,6 @@ mod tests {
     fn an_environment_is_declared_once() {
         let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         assert_eq!(format.environment("live"), Err(FormatError::Repeated));
-    }
-
-    #[test]
-    fn a_display_prefix_bounds_the_ids() {
-        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
-        let every = Some((KeyId::from_u128(0), KeyId::from_u128(u128::MAX)));
-        for (start, ids) in [
-            ("", every),
-            ("acme_l", every),
-            ("acme_live_", every),
-            ("acme_test_", None),
-            ("other", None),
-            ("acme_live_é", None),
-            ("acme_live_zzzzzzzz", None),
-            ("acme_live_123456789", None),
-        ] {
-            assert_eq!(format.ids_displayed_as(start), ids, "{start}");
-        }
-        for id in [0, 1, u128::MAX / 3, u128::MAX] {
-            let id = KeyId::from_u128(id);
-            let digits = String::from_utf8(id.base62().to_vec()).unwrap();
-            for shown in 1..=DISPLAYED_ID_DIGITS {
-                let start = format!("acme_live_{}", &digits[..shown]);
-                let (first, last) = format.ids_displayed_as(&start).unwrap();
-                assert!(first <= id && id <= last, "{start}");
-                assert!(shown < 8 || last.as_u128() - first.as_u128() < 1 << 84);
-            }
-        }
     }
 
     #[test]

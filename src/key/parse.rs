@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::format::{OVERHEAD, is_name};
+use super::base62::{CHECKSUM_DIGITS, ID_DIGITS, is_digit};
+use super::format::{DISPLAYED_ID_DIGITS, OVERHEAD, is_name};
 use super::presented::Presentation;
-use super::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey, base62};
+use super::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey};
 
 /// Longest credential that the parser accepts, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;
@@ -92,16 +93,14 @@ impl KeyFormat {
 
         let malformed = KeyTextError::Checksum;
         let (covered, sum) = text
-            .split_last_chunk::<{ base62::CHECKSUM_DIGITS }>()
+            .split_last_chunk::<{ CHECKSUM_DIGITS }>()
             .ok_or(malformed)?;
         // A checksum's digits have one spelling, so comparing numbers is enough.
-        if base62::decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
+        if decode_checksum(sum) != u64::from(crc32fast::hash(covered)) {
             return Err(malformed);
         }
-        let (id, rest) = body
-            .split_first_chunk::<{ base62::ID_DIGITS }>()
-            .ok_or(malformed)?;
-        let id = base62::decode(id).ok_or(KeyTextError::Id)?;
+        let (id, rest) = body.split_first_chunk::<{ ID_DIGITS }>().ok_or(malformed)?;
+        let id = decode(id).ok_or(KeyTextError::Id)?;
         Ok(ParsedKey {
             environment: Some(environment),
             id: KeyId::from_u128(id),
@@ -132,6 +131,34 @@ impl KeyFormat {
         })
     }
 
+    /// Returns the first and the last id of the keys with a display prefix that begins with `start`; `None` if there
+    /// are no such keys.
+    ///
+    /// Ids do not depend on the readable head: the caller must also compare the head with the record's.
+    pub(crate) fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
+        let every = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX));
+        if self.heads().any(|(_, head)| head.starts_with(start)) {
+            return Some(every);
+        }
+        let digits = self
+            .heads()
+            .find_map(|(_, head)| start.strip_prefix(head))?;
+        if digits.len() > DISPLAYED_ID_DIGITS || !are_digits(digits.as_bytes()) {
+            return None;
+        }
+        let fill = |digit: u8| {
+            let mut id = [digit; ID_DIGITS];
+            for (place, digit) in id.iter_mut().zip(digits.bytes()) {
+                *place = digit;
+            }
+            id
+        };
+        let first = decode(&fill(b'0'))?;
+        // The greatest digits exceed the last id.
+        let last = decode(&fill(b'z')).unwrap_or(u128::MAX);
+        Some((KeyId::from_u128(first), KeyId::from_u128(last)))
+    }
+
     /// Returns whether the text has the head or the shape of a key of this format, even if damaged: in another case, in
     /// quotation marks, or of another environment.
     pub(crate) fn resembles(&self, text: &[u8]) -> bool {
@@ -153,7 +180,7 @@ impl KeyFormat {
         let body = parts.next().unwrap_or_default();
         environment.is_some_and(is_name)
             && body.len() == OVERHEAD + self.secret_characters()
-            && body.iter().all(|byte| base62::is_digit(*byte))
+            && body.iter().all(|byte| is_digit(*byte))
     }
 
     /// Returns whether the text begins with a head of this format, in upper or lower case.
@@ -214,10 +241,10 @@ fn check_length(body: &[u8], expected: usize) -> Result<(), KeyTextError> {
 
 #[inline]
 fn check_digits(body: &[u8], offset: usize) -> Result<(), KeyTextError> {
-    if base62::are_digits(body) {
+    if are_digits(body) {
         return Ok(());
     }
-    match body.iter().position(|byte| !base62::is_digit(*byte)) {
+    match body.iter().position(|byte| !is_digit(*byte)) {
         Some(position) => Err(KeyTextError::Character {
             position: offset + position,
         }),
@@ -227,4 +254,183 @@ fn check_digits(body: &[u8], offset: usize) -> Result<(), KeyTextError> {
 
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace()
+}
+
+/// Returns the value of an id's digits; `None` if it is 2^128 or more. The caller has checked that they are digits.
+#[inline]
+fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
+    debug_assert!(are_digits(digits), "what is no digit has no value");
+    let (first, rest) = digits.split_first_chunk::<6>()?;
+    let (second, third) = rest.split_first_chunk::<8>()?;
+    let third = third.first_chunk::<8>()?;
+    let [first, second, third] = [padded(*first), *second, *third].map(decode_eight);
+    // 62^14 fits in 128 bits: only the last step can overflow.
+    let start = u128::from(first) * u128::from(WEIGHT) + u128::from(second);
+    start
+        .checked_mul(u128::from(WEIGHT))?
+        .checked_add(u128::from(third))
+}
+
+/// Returns the value of a checksum's digits. The caller has checked that they are digits.
+#[inline]
+fn decode_checksum(digits: &[u8; CHECKSUM_DIGITS]) -> u64 {
+    debug_assert!(are_digits(digits), "what is no digit has no value");
+    decode_eight(padded(*digits))
+}
+
+/// Pads to eight digits of the same value.
+#[inline]
+fn padded([a, b, c, d, e, f]: [u8; 6]) -> [u8; 8] {
+    [b'0', b'0', a, b, c, d, e, f]
+}
+
+/// The weight of eight digits.
+const WEIGHT: u64 = 62_u64.pow(8);
+
+/// Returns the value of eight digits, computed in parallel in the bytes of one word.
+#[inline]
+fn decode_eight(digits: [u8; 8]) -> u64 {
+    const EVEN_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+    const EVEN_PAIRS: u64 = 0x0000_ffff_0000_ffff;
+    let bytes = u64::from_le_bytes(digits);
+    // ASCII: digits from 0x30, capitals from 0x41, small letters from 0x61. Each step subtracts the gap before its
+    // range.
+    let letters = bytes >> 6 & ONES;
+    let small = letters & bytes >> 5;
+    let values = bytes - ONES * 0x30 - letters * 7 - small * 6;
+    // The first digit is the most significant, and in the lowest byte: combine pairs, then pairs of pairs, then both
+    // halves.
+    let pairs = (values & EVEN_BYTES) * 62 + (values >> 8 & EVEN_BYTES);
+    let fours = (pairs & EVEN_PAIRS) * 62_u64.pow(2) + (pairs >> 16 & EVEN_PAIRS);
+    (fours & 0xffff_ffff) * 62_u64.pow(4) + (fours >> 32)
+}
+
+/// Returns whether all bytes are digits. It checks a word at a time, and some of the last bytes twice.
+#[inline]
+fn are_digits(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk() else {
+        return bytes.iter().all(|byte| is_digit(*byte));
+    };
+    let words = bytes.chunks_exact(8).filter_map(|word| word.first_chunk());
+    let all = words.fold(HIGH_BITS, |all, word| all & digits_of(*word));
+    all & digits_of(*last) == HIGH_BITS
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH_BITS: u64 = ONES << 7;
+
+/// Sets the high bit of each byte that is a digit; the other bits have no meaning.
+#[inline]
+fn digits_of(bytes: [u8; 8]) -> u64 {
+    let bytes = u64::from_ne_bytes(bytes);
+    // With its high bit cleared, no addition to a byte carries into the next byte.
+    let ascii = bytes & !HIGH_BITS;
+    let folded = ascii | (ONES * 0x20);
+    let reaches = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
+    let is_digit = reaches(ascii, b'0') & !reaches(ascii, b'9' + 1);
+    let is_letter = reaches(folded, b'a') & !reaches(folded, b'z' + 1);
+    (is_digit | is_letter) & !bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::base62::{ALPHABET, encode};
+
+    fn encoded(value: u128) -> [u8; ID_DIGITS] {
+        let mut digits = [0; ID_DIGITS];
+        encode(value, &mut digits);
+        digits
+    }
+
+    #[test]
+    fn every_value_reads_back() {
+        let mut value: u128 = 1;
+        for _ in 0..2_000 {
+            value = value
+                .wrapping_mul(0x2d99_787a_9e3f_0f53_8de1_9ac3_71b2_4c5d)
+                .rotate_left(7);
+            assert_eq!(decode(&encoded(value)), Some(value));
+        }
+    }
+
+    #[test]
+    fn values_beyond_128_bits_are_refused() {
+        assert_eq!(decode(b"7n42DGM5Tflk9n8mt7Fhc7"), Some(u128::MAX));
+        assert_eq!(decode(b"7n42DGM5Tflk9n8mt7Fhc8"), None);
+        assert_eq!(decode(b"zzzzzzzzzzzzzzzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn an_invalid_byte_is_found_anywhere() {
+        for length in [1, 7, 8, 9, 15, 16, 17, 71] {
+            let good = vec![b'z'; length];
+            assert!(are_digits(&good));
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = good.clone();
+                    bytes[at] = byte;
+                    assert_eq!(
+                        are_digits(&bytes),
+                        is_digit(byte),
+                        "{byte} at {at} of {length}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_digit_counts_in_each_place() {
+        for place in 0..ID_DIGITS {
+            let weight = 62_u128.pow(u32::try_from(ID_DIGITS - 1 - place).unwrap());
+            for (value, digit) in (0..).zip(ALPHABET) {
+                let mut digits = [b'0'; ID_DIGITS];
+                digits[place] = *digit;
+                assert_eq!(
+                    decode(&digits),
+                    weight.checked_mul(value),
+                    "{value} at {place}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_checksum_reads_back() {
+        for value in [0, 1, 61, 62, 0xcbf4_3926, u32::MAX] {
+            let mut digits = [0; CHECKSUM_DIGITS];
+            encode(value.into(), &mut digits);
+            assert_eq!(decode_checksum(&digits), u64::from(value));
+        }
+        assert_eq!(decode_checksum(b"zzzzzz"), 62_u64.pow(6) - 1);
+    }
+
+    #[test]
+    fn a_display_prefix_bounds_the_ids() {
+        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        let every = Some((KeyId::from_u128(0), KeyId::from_u128(u128::MAX)));
+        for (start, ids) in [
+            ("", every),
+            ("acme_l", every),
+            ("acme_live_", every),
+            ("acme_test_", None),
+            ("other", None),
+            ("acme_live_é", None),
+            ("acme_live_zzzzzzzz", None),
+            ("acme_live_123456789", None),
+        ] {
+            assert_eq!(format.ids_displayed_as(start), ids, "{start}");
+        }
+        for id in [0, 1, u128::MAX / 3, u128::MAX] {
+            let id = KeyId::from_u128(id);
+            let digits = String::from_utf8(id.base62().to_vec()).unwrap();
+            for shown in 1..=DISPLAYED_ID_DIGITS {
+                let start = format!("acme_live_{}", &digits[..shown]);
+                let (first, last) = format.ids_displayed_as(&start).unwrap();
+                assert!(first <= id && id <= last, "{start}");
+                assert!(shown < 8 || last.as_u128() - first.as_u128() < 1 << 84);
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The verifier decides on it; nothing here knows the verifier.
 //!
 //! # Why is a cache entry safe to decide on?
-//! `Slots::may_decide` is the one place that says whether a read may decide on a request. It asks
+//! `Lease::may_decide` is the one place that says whether a read may decide on a request. It asks
 //! - *the lease* (`lease.rs`): a read decides for a bounded time after it began, or for as long as polls of the feed
 //!   keep completing. Without polls every key is read again once per bound; without the store nothing is granted;
 //! - and *the fence* (`slot.rs`, and `Epochs` for all keys): neither a commit of this node nor a change from the feed
@@ -32,9 +32,10 @@ pub(crate) use compiled::{
 };
 pub(crate) use fenced_store::FencedStore;
 pub use key_cache::KeyCache;
+pub(crate) use lease::RequestEpochs;
 pub(crate) use reads::{ReadError, Reads, SlotGuard, within};
 pub(crate) use slot::{Match, Proof, Slot, Snapshot};
-pub(crate) use slots::{RequestEpochs, Slots};
+pub(crate) use slots::Slots;
 pub(crate) use tag::{Tag, Tagger};
 
 use std::pin::pin;
@@ -126,7 +127,7 @@ impl Cache {
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
-        let now = self.slots.now();
+        let now = self.slots.lease.now();
         let (resident_keys, resident_bytes) = self.slots.occupancy();
         CacheStats {
             store_reads: self.reads.count.load(Ordering::Relaxed),
@@ -152,22 +153,22 @@ impl Cache {
             let may_stay = slot.may_enter(&entry.snapshot);
             may_stay.then(|| self.slots.lease.end(entry.snapshot.stamp))
         };
-        let found = self.slots.find(id, || (), end);
+        let found = self.slots.map.find(id, || (), end);
         found.flatten().unwrap_or(0)
     }
 
     /// Checks the key once more; `None` if it is not good.
     async fn check_again(&self, guard: &SlotGuard<'_>) -> Result<Option<Good>, ReadError> {
-        let id = guard.id;
+        let Slots { map, lease, .. } = &*self.slots;
         for tries in 0..TRIES {
             let snapshot = self.reads.fetch(guard, tries > 0).await?;
-            let now = self.slots.now()?;
+            let now = lease.now()?;
             let request = RequestEpochs {
                 came: guard.since,
                 hashed: guard.since,
             };
-            let may_decide = self.slots.with(id, |slot| {
-                self.slots.may_decide(slot, &snapshot, Some(request), now)
+            let may_decide = map.with(guard.id, |slot| {
+                lease.may_decide(slot, &snapshot, Some(request), now)
             });
             if !may_decide {
                 continue;
@@ -180,12 +181,11 @@ impl Cache {
                 i64::MAX => i64::MAX,
                 end => end.saturating_sub(wall.exact()?),
             };
-            let patience =
-                u64::try_from(self.slots.lease.patience().as_nanos()).unwrap_or(u64::MAX);
+            let patience = u64::try_from(lease.patience().as_nanos()).unwrap_or(u64::MAX);
             let own = snapshot.stamp.began.saturating_add(patience);
             return Ok(Some(Good {
                 expires_in: Duration::from_micros(u64::try_from(left).unwrap_or(0)),
-                known_until: own.max(self.slots.lease.end(snapshot.stamp)),
+                known_until: own.max(lease.end(snapshot.stamp)),
             }));
         }
         Err(ReadError::Stale)
@@ -200,12 +200,12 @@ impl Home for Cache {
 
     fn is_good(&self, id: KeyId) -> Option<bool> {
         let wall = WallClockReading::read(&*self.clock).ok()?;
-        let is_good = self.slots.find(
+        let is_good = self.slots.map.find(
             id,
             || (),
             |(), slot| {
-                let now = self.slots.now().ok()?;
-                let entry = self.slots.usable(slot, now)?;
+                let now = self.slots.lease.now().ok()?;
+                let entry = self.slots.lease.usable(slot, now)?;
                 entry.snapshot.compiled.is_good(&wall, &self.passed).ok()
             },
         );
@@ -223,7 +223,7 @@ impl Home for Cache {
             // Listening before the check, so that no change falls between the two.
             let mut changed = pin!(watching.woken.notified());
             changed.as_mut().enable();
-            let Ok(now) = self.slots.now() else {
+            let Ok(now) = self.slots.lease.now() else {
                 return;
             };
             let left = Duration::from_nanos(known_until.saturating_sub(now));
@@ -236,7 +236,7 @@ impl Home for Cache {
             guard.ahead = self.slots.lease.bound() / 2;
             let checked = within(limit, self.check_again(&guard)).await;
             drop(guard);
-            let Ok(now) = self.slots.now() else {
+            let Ok(now) = self.slots.lease.now() else {
                 return;
             };
             has_failed = !matches!(checked, Some(Ok(_)));

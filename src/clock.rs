@@ -223,6 +223,27 @@ impl PassedEnds {
         self.0.load(Ordering::SeqCst) >= end
     }
 
+    /// Returns whether an end, in microseconds of Unix time, has come or was seen to pass before; `i64::MAX` never
+    /// comes. An end that has come is remembered.
+    #[inline]
+    pub(crate) fn has_passed(
+        &self,
+        end: i64,
+        wall: &WallClockReading<'_>,
+    ) -> Result<bool, ClockError> {
+        if end == i64::MAX {
+            return Ok(false);
+        }
+        if self.include(end) {
+            return Ok(true);
+        }
+        let has_come = wall.has_reached(end)?;
+        if has_come {
+            self.add(end);
+        }
+        Ok(has_come)
+    }
+
     /// Records that an end was seen to pass.
     pub(crate) fn add(&self, end: i64) {
         self.0.fetch_max(end, Ordering::SeqCst);

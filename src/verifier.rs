@@ -44,6 +44,7 @@ use crate::clock::WallClockReading;
 use crate::credential::{Credential, Credentials};
 use crate::key::KeyFormat;
 use crate::random::{RandomError, RandomSource};
+use crate::sync::Striped;
 
 /// Decides whether requests are admitted.
 ///
@@ -77,7 +78,7 @@ struct Shared {
     credentials: Arc<Credentials>,
     prover: Arc<Prover>,
     tagger: Tagger,
-    counters: Counters,
+    counters: Striped<Counters>,
 }
 
 impl Verifier {
@@ -99,7 +100,7 @@ impl Verifier {
             )),
             cache,
             credentials,
-            counters: Counters::default(),
+            counters: Striped::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -236,11 +237,19 @@ impl Verifier {
     /// Returns the counters since this verifier was created.
     #[must_use]
     pub fn stats(&self) -> VerifierStats {
-        let shared = &*self.shared;
-        let (cache, rehashes) = (shared.cache.stats(), shared.prover.rehashes());
-        shared
-            .counters
-            .read(&shared.credentials.hasher, &cache, rehashes)
+        let Shared {
+            cache,
+            credentials,
+            prover,
+            counters,
+            ..
+        } = &*self.shared;
+        VerifierStats::read(
+            counters,
+            &credentials.hasher,
+            &cache.stats(),
+            prover.rehashes(),
+        )
     }
 
     /// Polls the store's change feed once, for the exploration of schedules, which has no timer.
@@ -265,7 +274,7 @@ impl Shared {
         let format = &self.cache.reads.compiler.format;
         let read = self.credentials.read(attempt.presented, format);
         read.map_err(|error| {
-            self.counters.malformed();
+            self.counters.add_one(|counters| &counters.malformed);
             Denial::malformed(error)
         })
     }
@@ -274,7 +283,7 @@ impl Shared {
     /// the application's own keys.
     #[inline]
     fn tag(&self, credential: &Credential<'_>) -> Tag {
-        self.counters.cache_hit();
+        self.counters.add_one(|counters| &counters.cache_hits);
         self.tagger.tag(credential.text)
     }
 
@@ -288,7 +297,7 @@ impl Shared {
         // A denial leaves through its own variable: in a shared result, a grant would wait for the space that a denial
         // takes.
         let mut refused = None;
-        let place = self.cache.slots.find(
+        let place = self.cache.slots.map.find(
             credential.id,
             || self.tag(credential),
             |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
@@ -314,8 +323,8 @@ impl Shared {
         tag: Tag,
         slot: &mut Slot,
     ) -> Option<Verdict> {
-        let now = self.cache.slots.now().ok()?;
-        self.cache.slots.usable(slot, now)?;
+        let now = self.cache.slots.lease.now().ok()?;
+        self.cache.slots.lease.usable(slot, now)?;
         match slot.compare(tag, credential.legacy.is_none()) {
             Match::Unknown => return None,
             Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),

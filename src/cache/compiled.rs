@@ -171,33 +171,13 @@ impl CompiledRecord {
         &self.cached.record
     }
 
-    /// Returns whether the key's end has come, or was seen to pass before. An end that has come is remembered.
-    #[inline]
-    pub(crate) fn is_over(
-        &self,
-        wall: &WallClockReading<'_>,
-        passed: &PassedEnds,
-    ) -> Result<bool, ClockError> {
-        if self.ends == i64::MAX {
-            return Ok(false);
-        }
-        if passed.include(self.ends) {
-            return Ok(true);
-        }
-        let has_come = wall.has_reached(self.ends)?;
-        if has_come {
-            passed.add(self.ends);
-        }
-        Ok(has_come)
-    }
-
     /// Returns whether the key is good now: neither ended nor suspended.
     pub(crate) fn is_good(
         &self,
         wall: &WallClockReading<'_>,
         passed: &PassedEnds,
     ) -> Result<bool, ClockError> {
-        let is_good = self.standing == Standing::Good && !self.is_over(wall, passed)?;
+        let is_good = self.standing == Standing::Good && !passed.has_passed(self.ends, wall)?;
         Ok(is_good && (self.sane_from == i64::MIN || wall.has_reached(self.sane_from)?))
     }
 }

@@ -76,7 +76,7 @@ impl Feed {
         cursor: &mut Option<Cursor>,
         wait: Duration,
     ) -> Result<bool, StoreError> {
-        let began = self.slots.now();
+        let began = self.slots.lease.now();
         let page = within(wait + GRACE, self.store.changes(cursor.as_ref(), wait)).await;
         let page =
             page.unwrap_or_else(|| Err(StoreError::Unavailable("no answer in time".into())))?;

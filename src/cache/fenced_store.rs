@@ -56,7 +56,7 @@ impl FencedStore {
     fn lift_overdue(&self) {
         let overdue: Vec<_> = {
             let mut held = lock(&self.held);
-            let Ok(now) = self.slots.now() else {
+            let Ok(now) = self.slots.lease.now() else {
                 return;
             };
             let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
@@ -103,10 +103,10 @@ impl Fences {
             }
         }
         for id in &fences.keys {
-            slots.with(*id, super::slot::Slot::begin_commit);
+            slots.map.with(*id, super::slot::Slot::begin_commit);
         }
         for scope in &fences.cutoffs {
-            slots.epochs.begin_cutoff(scope);
+            slots.lease.epochs.begin_cutoff(scope);
         }
         fences
     }
@@ -115,14 +115,14 @@ impl Fences {
 impl Drop for Fences {
     fn drop(&mut self) {
         for id in &self.keys {
-            let epoch = self.slots.epochs.next();
-            self.slots.with(*id, |slot| slot.end_commit(epoch));
+            let epoch = self.slots.lease.epochs.next();
+            self.slots.map.with(*id, |slot| slot.end_commit(epoch));
             self.slots.release(*id);
             self.slots.watchers.wake(*id);
         }
         for scope in &self.cutoffs {
             self.slots.cut_off(scope);
-            self.slots.epochs.end_cutoff(scope);
+            self.slots.lease.epochs.end_cutoff(scope);
         }
     }
 }
@@ -157,7 +157,7 @@ impl Drop for UnderWay<'_> {
             return;
         }
         let most = u64::try_from(MOST_TIME.as_nanos()).unwrap_or(u64::MAX);
-        let now = self.store.slots.now().ok();
+        let now = self.store.slots.lease.now().ok();
         let until = now.map(|now| now.saturating_add(most));
         let before = lock(&self.store.held).insert(self.id, (until, fences));
         drop(before);

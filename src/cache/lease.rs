@@ -1,4 +1,4 @@
-//! The age of a read: by the clock and the feed, and in the order of this node's operations.
+//! Which reads may decide: by the clock, by the feed, and in the order of this node's operations.
 //!
 //! # The lease
 //! An answer may decide only if one of two conditions holds just before the verdict. Either its own read *began* less
@@ -6,41 +6,107 @@
 //! completed poll *began* less than the bound ago and has been applied. The start counts, since an answer that was sent
 //! may lie in a buffer for as long as the process was frozen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::key_cache::KeyCache;
+use super::slot::{Entry, Slot, Snapshot, Stamp};
+use crate::clock::{ClockError, MonotonicClock};
 use crate::key::KeyRecord;
 use crate::store::CutoffScope;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
-/// When a read began: before the request to the store was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// The read's place in the order of operations that this node began and ended.
-    pub(crate) epoch: u64,
-    /// The monotonic clock, in nanoseconds.
-    pub(crate) began: u64,
-    /// The history of the feed at that time; 0 before the first.
-    pub(super) history: u32,
-}
-
-/// The bound, and the progress of the feed.
+/// Says which reads may decide: the bound of their age, the progress of the feed, and the fence of all keys.
 pub(crate) struct Lease {
+    pub(crate) epochs: Epochs,
     /// The bound in nanoseconds. With 0, no read decides on another request than its own.
     bound: u64,
     /// Counted from 1; 0 before the first poll.
     history: AtomicU64,
     /// When the last completed poll began, in nanoseconds and plus one; 0 before the first.
     round: AtomicU64,
+    pub(super) monotonic: Arc<dyn MonotonicClock>,
 }
 
 impl Lease {
-    pub(crate) fn new(bound: u64) -> Self {
+    pub(super) fn new(bound: u64, monotonic: Arc<dyn MonotonicClock>) -> Self {
         Self {
+            epochs: Epochs::default(),
             bound,
             history: AtomicU64::new(0),
             round: AtomicU64::new(0),
+            monotonic,
         }
+    }
+
+    /// Returns whether a read may decide on a request now: the one answer to that question. Call it with the slot
+    /// locked, and decide under the same lock.
+    ///
+    /// `request` is `None` for a request that came after the read. Such a read decides only if
+    /// - *the lease* covers it: it began less than the bound ago, or the feed vouches for it;
+    /// - no commit of this node about the key is in progress: its outcome is unknown, and it may be the key's end;
+    /// - and *the fence* admits it: it began after the last commit about the key, or about all keys, that this node has
+    ///   seen end; it shows no lower revision than the feed has reported; and no newer read has become the entry.
+    ///
+    /// The lease comes first. A poll that completes has applied the key's changes under this very lock, and the cutoffs
+    /// before it: a request that sees the completed poll sees them too.
+    ///
+    /// A read that began after the request came, and not longer ago than a request waits, shows the key as the store
+    /// had it during the request. It decides even if commits overtake it: a key under constant change would otherwise
+    /// be undecidable. A change that returned before the request came was committed before that read began, so the read
+    /// shows it. If a hash was computed since the read, commits may have overtaken it for as long as the hash took:
+    /// then the fence must admit it, too.
+    ///
+    /// An end that this process has seen pass is no part of the question: whatever read decides, `PassedEnds` refuses
+    /// the key.
+    #[inline]
+    pub(crate) fn may_decide(
+        &self,
+        slot: &Slot,
+        read: &Snapshot,
+        request: Option<RequestEpochs>,
+        now: u64,
+    ) -> bool {
+        let is_covered =
+            self.covers(read.stamp, now) && !slot.is_pending() && !self.epochs.is_pending(read);
+        let is_admitted = || slot.admits_snapshot(read) && self.epochs.admits(read.stamp.epoch);
+        let Some(request) = request else {
+            return is_covered && is_admitted();
+        };
+        let age = now.checked_sub(read.stamp.began);
+        let is_own = read.stamp.epoch > request.came
+            && age.is_some_and(|age| u128::from(age) < self.patience().as_nanos());
+        is_own && (read.stamp.epoch > request.hashed || is_admitted())
+            || is_covered && is_admitted()
+    }
+
+    /// Returns the slot's entry, if it may decide on a request that comes now.
+    #[inline]
+    pub(crate) fn usable<'a>(&self, slot: &'a Slot, now: u64) -> Option<&'a Entry> {
+        let entry = slot.entry.as_ref()?;
+        self.may_decide(slot, &entry.snapshot, None, now)
+            .then_some(entry)
+    }
+
+    /// Reads the monotonic clock, in nanoseconds.
+    pub(crate) fn now(&self) -> Result<u64, ClockError> {
+        let elapsed = self.monotonic.elapsed()?;
+        elapsed
+            .as_secs()
+            .checked_mul(1_000_000_000)
+            .and_then(|nanos| nanos.checked_add(u64::from(elapsed.subsec_nanos())))
+            .ok_or(ClockError)
+    }
+
+    /// Creates a stamp for a read that begins now.
+    pub(super) fn stamp(&self) -> Result<Stamp, ClockError> {
+        // The history first: an answer must not claim one that began after the read.
+        let history = self.history();
+        Ok(Stamp {
+            history,
+            epoch: self.epochs.next(),
+            began: self.now()?,
+        })
     }
 
     pub(crate) fn bound(&self) -> u64 {
@@ -55,7 +121,7 @@ impl Lease {
         }
     }
 
-    /// Returns whether a read with that stamp may decide now.
+    /// Returns whether the lease covers a read with that stamp now.
     ///
     /// Call it under the key's lock and before the fence, so that a caller that sees a completed poll sees its changes
     /// too.
@@ -115,6 +181,13 @@ impl Lease {
     }
 }
 
+/// When a request came, and when a hash was last computed for it, in epochs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestEpochs {
+    pub(crate) came: u64,
+    pub(crate) hashed: u64,
+}
+
 /// The node's logical clock, and the fence of cutoffs, which marks the reads that a cutoff may have made old.
 ///
 /// An epoch numbers an operation that the node begins or ends. Every read of the store writes the count and every
@@ -158,8 +231,8 @@ impl Epochs {
 
     /// Returns whether a cutoff by this node that binds the key may be in progress.
     #[inline]
-    pub(super) fn is_pending(&self, record: &KeyRecord) -> bool {
-        self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(record)
+    pub(super) fn is_pending(&self, read: &Snapshot) -> bool {
+        self.fence.0.pending.load(Ordering::SeqCst) > 0 && self.binds(read.compiled.record())
     }
 
     #[cold]
@@ -197,7 +270,17 @@ impl Epochs {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+
     use super::*;
+    use crate::cache::{Cache, Compiler};
+    use crate::clock::BootClock;
+    use crate::key::Access;
+    use crate::testkit::keyward_with_key;
+
+    fn lease(bound: u64) -> Lease {
+        Lease::new(bound, Arc::new(BootClock::new()))
+    }
 
     fn stamp(began: u64, history: u32) -> Stamp {
         Stamp {
@@ -209,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_read_decides_within_the_bound() {
-        let lease = Lease::new(100);
+        let lease = lease(100);
         for (now, covered) in [
             (50, true),
             (149, true),
@@ -220,14 +303,14 @@ mod tests {
             assert_eq!(lease.covers(stamp(50, 0), now), covered, "{now}");
         }
         assert!(
-            !Lease::new(0).covers(stamp(50, 0), 50),
+            !self::lease(0).covers(stamp(50, 0), 50),
             "no bound, no second use"
         );
     }
 
     #[test]
     fn a_round_covers_its_own_history() {
-        let lease = Lease::new(100);
+        let lease = lease(100);
         lease.complete_round(1_000);
         assert!(!lease.covers(stamp(0, 0), 1_050), "there is no history yet");
         lease.begin_history();
@@ -246,5 +329,52 @@ mod tests {
             lease.covers(stamp(0, 2), 1_050),
             "a round that overtook an older one stands"
         );
+    }
+
+    #[tokio::test]
+    async fn lease_and_fence_say_which_read_decides() {
+        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let home = Weak::<Cache>::new();
+        let compiler = Compiler::new(keyward.format().clone(), Arc::default(), home);
+        let lease = lease(100);
+        let stamp = Stamp {
+            epoch: 5,
+            began: 1_000,
+            history: 0,
+        };
+        let compiled = compiler.compile(key.record().clone());
+        let read = Snapshot { compiled, stamp };
+        let later = |slot: &Slot, now| lease.may_decide(slot, &read, None, now);
+        let own = |slot: &Slot, came, hashed| {
+            let request = RequestEpochs { came, hashed };
+            lease.may_decide(slot, &read, Some(request), 1_000)
+        };
+
+        let mut slot = Slot::default();
+        for (now, decides) in [(999, false), (1_000, true), (1_099, true), (1_100, false)] {
+            assert_eq!(later(&slot, now), decides, "{now}");
+        }
+
+        slot.begin_commit();
+        assert!(!later(&slot, 1_000), "the commit's outcome is unknown");
+        assert!(own(&slot, 4, 4), "the read began after the request came");
+        assert!(!own(&slot, 5, 5), "the request came after the read began");
+
+        slot.end_commit(6);
+        assert!(!later(&slot, 1_000), "the commit has overtaken the read");
+        assert!(own(&slot, 4, 4));
+        assert!(!own(&slot, 4, 5), "a hash took time since the read");
+
+        let mut slot = Slot::default();
+        slot.raise_floor(read.revision() + 1, 0);
+        assert!(!later(&slot, 1_000), "the feed has reported a change");
+        assert!(!own(&slot, 4, 5));
+
+        let slot = Slot::default();
+        while lease.epochs.latest() < stamp.epoch {
+            lease.epochs.invalidate_all();
+        }
+        assert!(!later(&slot, 1_000), "all reads until then are old");
+        assert!(own(&slot, 4, 4));
     }
 }

@@ -4,7 +4,7 @@ use super::slot::Slot;
 use crate::key::KeyId;
 use crate::sync::{Mutex, lock};
 
-pub(in crate::cache) use self::imp::SlotMap;
+pub(crate) use self::imp::SlotMap;
 
 /// An id as a key of the map. Ids are random, so that half of one is as good a hash as any. The hasher's seed decides
 /// how the halves mix, against an attacker who can choose ids.
@@ -35,7 +35,7 @@ impl SlotMap {
     /// Visits the key's slot; `None` if it has no slot. `prepare` runs before the slot is locked, and only if there is
     /// one.
     #[inline]
-    pub(super) fn find<P, T>(
+    pub(crate) fn find<P, T>(
         &self,
         id: KeyId,
         prepare: impl FnOnce() -> P,
@@ -49,7 +49,7 @@ impl SlotMap {
     }
 
     /// Visits the key's slot, and creates it if it has none.
-    pub(super) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
+    pub(crate) fn with<T>(&self, id: KeyId, mut visit: impl FnMut(&mut Slot) -> T) -> T {
         loop {
             let seen = self.get_or_insert(id, |slot| {
                 let mut slot = lock(slot);
@@ -78,7 +78,7 @@ mod imp {
     ///
     /// The map stores a key and its value side by side. The slots are therefore part of its keys: each begins at a
     /// cache line, and with many keys a verification reads one line less.
-    pub(in crate::cache) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
+    pub(crate) struct SlotMap(papaya::HashMap<Place, (), foldhash::fast::RandomState>);
 
     /// A slot beside its key in the map.
     #[repr(align(64))]
@@ -170,7 +170,7 @@ mod imp {
     type Shared = HashMap<[u64; 2], Arc<Mutex<Slot>>>;
 
     #[derive(Default)]
-    pub(in crate::cache) struct SlotMap {
+    pub(crate) struct SlotMap {
         slots: std::sync::Mutex<Shared>,
         /// Read before each step, since shuttle switches threads at that point.
         step: AtomicU32,

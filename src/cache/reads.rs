@@ -20,8 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::compiled::Compiler;
 use super::fenced_store::FencedStore;
-use super::lease::Stamp;
-use super::slot::{Fetched, Flight, Snapshot};
+use super::slot::{Fetched, Flight, Snapshot, Stamp};
 use super::slots::Slots;
 use super::tag::Tag;
 use crate::clock::ClockError;
@@ -96,12 +95,12 @@ impl Reads {
     /// Guards the key's slot for as long as a snapshot may still be used: an invalidation must find the slot. `tag` is
     /// that of the presented credential, if there is one.
     pub(crate) fn guard_slot(&self, id: KeyId, tag: Option<Tag>) -> SlotGuard<'_> {
-        self.slots.with(id, |slot| slot.readers += 1);
+        self.slots.map.with(id, |slot| slot.readers += 1);
         SlotGuard {
             slots: &self.slots,
             id,
             tag,
-            since: self.slots.epochs.latest(),
+            since: self.slots.lease.epochs.latest(),
             ahead: 0,
         }
     }
@@ -115,10 +114,10 @@ impl Reads {
         guard: &SlotGuard<'_>,
         mut must_begin_later: bool,
     ) -> Result<Snapshot, ReadError> {
-        let start = self.slots.now()?;
+        let start = self.slots.lease.now()?;
         let mut vanished = 0;
         loop {
-            let now = self.slots.now()?;
+            let now = self.slots.lease.now()?;
             let is_late = now
                 .checked_sub(start)
                 .is_none_or(|waited| u128::from(waited) > self.slots.lease.patience().as_nanos());
@@ -176,11 +175,12 @@ impl Reads {
         must_begin_later: bool,
         vanished: u32,
     ) -> Role {
-        let begun = self.slots.epochs.next();
+        let Slots { map, lease, .. } = &*self.slots;
+        let begun = lease.epochs.next();
         // While this node changes the key, or if it caches nothing, each request needs an answer younger than itself.
-        let needs_own = must_begin_later || self.slots.lease.bound() == 0;
-        self.slots.with(guard.id, |slot| {
-            if let Some(entry) = self.slots.usable(slot, now.saturating_add(guard.ahead)) {
+        let needs_own = must_begin_later || lease.bound() == 0;
+        map.with(guard.id, |slot| {
+            if let Some(entry) = lease.usable(slot, now.saturating_add(guard.ahead)) {
                 return Role::Ready(entry.snapshot.clone());
             }
             let proof = slot.entry.as_ref().and_then(|entry| entry.proof);
@@ -192,11 +192,8 @@ impl Reads {
             let may_join = |flight: &Flight| vanished < 2 && (flight.is_known || !is_known);
             if let Some(flight) = slot.flight.as_ref().filter(|flight| may_join(flight)) {
                 let is_cut_off = match &slot.entry {
-                    Some(entry) => self
-                        .slots
-                        .epochs
-                        .is_pending(entry.snapshot.compiled.record()),
-                    None => self.slots.epochs.is_any_pending(),
+                    Some(entry) => lease.epochs.is_pending(&entry.snapshot),
+                    None => lease.epochs.is_any_pending(),
                 };
                 let is_too_early = needs_own || is_cut_off || slot.is_pending();
                 return if is_too_early && flight.begun <= guard.since {
@@ -229,7 +226,7 @@ impl Reads {
                 false => place(&self.unproven).await,
             };
             let _place = place(&self.places).await;
-            let Ok(stamp) = self.slots.stamp() else {
+            let Ok(stamp) = self.slots.lease.stamp() else {
                 return Fetched::Late;
             };
             self.count.fetch_add(1, Ordering::Relaxed);
@@ -283,7 +280,7 @@ pub(crate) struct SlotGuard<'a> {
 
 impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        let is_idle = self.slots.with(self.id, |slot| {
+        let is_idle = self.slots.map.with(self.id, |slot| {
             slot.readers = slot.readers.saturating_sub(1);
             slot.is_idle()
         });
@@ -315,10 +312,10 @@ impl Reading<'_> {
     /// Updates the entry of a key that is in a segment.
     fn refresh(&self, fetched: &Fetched) {
         let slots = &self.reads.slots;
-        let epoch = slots.epochs.next();
-        let has_place = slots.with(self.id, |slot| match fetched {
+        let epoch = slots.lease.epochs.next();
+        let has_place = slots.map.with(self.id, |slot| match fetched {
             Fetched::Found(snapshot)
-                if slot.entry.is_some() && slots.epochs.admits(snapshot.stamp.epoch) =>
+                if slot.entry.is_some() && slots.lease.epochs.admits(snapshot.stamp.epoch) =>
             {
                 slot.enter(snapshot, None, epoch)
             }
@@ -335,7 +332,7 @@ impl Reading<'_> {
 
     /// Removes the read from the slot, so that no further request joins it.
     fn land(&self) {
-        self.reads.slots.with(self.id, |slot| {
+        self.reads.slots.map.with(self.id, |slot| {
             // Another read may have begun since.
             if slot
                 .flight

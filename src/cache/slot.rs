@@ -5,7 +5,7 @@
 //! other requests than those that waited for it, only under two conditions: its read began after the last commit about
 //! the key that this node has seen end ([`barrier`](Slot::barrier)), and its revision is not below the one that the
 //! feed reported ([`floor`](Slot::floor)). To check first and insert afterwards has an interleaving that revives a
-//! revoked key; so has inserting first and checking afterwards. `Slots::may_decide` says when a snapshot decides.
+//! revoked key; so has inserting first and checking afterwards. `Lease::may_decide` says when a snapshot decides.
 //!
 //! A slot lives at least as long as any request reads its key or holds a snapshot of it (`SlotGuard`): the mark of an
 //! invalidation outlives every fill that it must stop, and a key without a read in progress needs no mark.
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::compiled::CompiledRecord;
-use super::lease::Stamp;
 use super::tag::Tag;
 use crate::key::{DecodeError, StoredKey};
 use crate::store::StoreError;
@@ -94,6 +93,17 @@ pub(super) struct Flight {
     /// among the unproven reads.
     pub(super) is_known: bool,
     pub(super) answer: watch::Receiver<Option<Fetched>>,
+}
+
+/// When a read began: before the request to the store was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// The read's place in the order of operations that this node began and ended.
+    pub(super) epoch: u64,
+    /// The monotonic clock, in nanoseconds.
+    pub(super) began: u64,
+    /// The history of the feed at that time; 0 before the first.
+    pub(super) history: u32,
 }
 
 /// A record as one read of the store returned it, and when that read began.

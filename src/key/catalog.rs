@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Scope, ScopeRule, ScopeSet};
+use super::{Scope, ScopeSet};
 
 /// The declaration of a scope: its text, its description for people, and its implications.
 ///
@@ -121,17 +121,6 @@ impl ScopeCatalog {
         self.find(scope).is_some()
     }
 
-    /// Returns whether the scopes in `held` meet the rule.
-    ///
-    /// A scope that is not declared is never held.
-    pub(crate) fn grants(&self, held: &ScopeSet, needed: &ScopeRule) -> bool {
-        let reach = self.reach(held);
-        needed.is_met(|scope| {
-            self.find(scope)
-                .is_some_and(|(index, _)| reach.contains(index))
-        })
-    }
-
     /// Returns all scopes that `held` grants.
     pub(crate) fn reach(&self, held: &ScopeSet) -> Bits {
         let mut reach = Bits::default();
@@ -147,11 +136,11 @@ impl ScopeCatalog {
         self.find(scope).map(|(index, _)| index)
     }
 
-    /// Returns whether `held` grants each of the scopes in `asked`.
+    /// Returns whether `held` grants each of the scopes in `asked`. A scope that is not declared is never granted.
     pub(crate) fn covers(&self, held: &ScopeSet, asked: &ScopeSet) -> bool {
-        asked
-            .iter()
-            .all(|scope| self.grants(held, &ScopeRule::from(scope.clone())))
+        let reach = self.reach(held);
+        let mut asked = asked.iter().map(|scope| self.index_of(scope));
+        asked.all(|index| index.is_some_and(|index| reach.contains(index)))
     }
 
     fn find(&self, scope: &Scope) -> Option<(usize, &(ScopeDeclaration, Bits))> {
@@ -285,19 +274,19 @@ mod tests {
             scope!("root").described("").implies_all(),
         ])
         .unwrap();
-        assert!(catalog.grants(&held(scope!("a")), &scope!("c").into()));
-        assert!(catalog.grants(&held(scope!("c")), &scope!("b").into()));
-        assert!(!catalog.grants(&held(scope!("a")), &scope!("d").into()));
-        assert!(catalog.grants(&held(scope!("root")), &scope!("d").into()));
-        assert!(!catalog.grants(&held(scope!("d")), &scope!("root").into()));
+        assert!(catalog.covers(&held(scope!("a")), &held(scope!("c"))));
+        assert!(catalog.covers(&held(scope!("c")), &held(scope!("b"))));
+        assert!(!catalog.covers(&held(scope!("a")), &held(scope!("d"))));
+        assert!(catalog.covers(&held(scope!("root")), &held(scope!("d"))));
+        assert!(!catalog.covers(&held(scope!("d")), &held(scope!("root"))));
     }
 
     #[test]
     fn undeclared_scopes_grant_nothing() {
         let catalog = ScopeCatalog::new([scope!("root").described("").implies_all()]).unwrap();
         let gone = scope!("gone");
-        assert!(!catalog.grants(&held(gone.clone()), &gone.clone().into()));
-        assert!(!catalog.grants(&held(scope!("root")), &gone.into()));
+        assert!(!catalog.covers(&held(gone.clone()), &held(gone.clone())));
+        assert!(!catalog.covers(&held(scope!("root")), &held(gone)));
     }
 
     #[test]
@@ -325,7 +314,7 @@ mod tests {
         let full = many(256).unwrap();
         for i in 0..256 {
             let scope: Scope = format!("s{i}").parse().unwrap();
-            assert!(full.grants(&held(scope.clone()), &scope.into()));
+            assert!(full.covers(&held(scope.clone()), &held(scope)));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The parser of key texts: it allocates nothing, hashes only the checksum, and stops at the first invalid byte.
+//! The parser of key texts: it allocates nothing, hashes only the checksum, and stops at the first invalid byte. It reads
+//! base62 a word at a time.
 
 use std::fmt;
 
@@ -311,25 +312,28 @@ fn are_digits(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk() else {
         return bytes.iter().all(|byte| is_digit(*byte));
     };
-    let words = bytes.chunks_exact(8).filter_map(|word| word.first_chunk());
-    let all = words.fold(HIGH_BITS, |all, word| all & digits_of(*word));
-    all & digits_of(*last) == HIGH_BITS
+    let (mut all, mut rest) = (digits_of(*last), bytes);
+    while let Some((word, after)) = rest.split_first_chunk() {
+        all &= digits_of(*word);
+        rest = after;
+    }
+    all & HIGH_BITS == HIGH_BITS
 }
 
 const ONES: u64 = u64::MAX / 255;
 const HIGH_BITS: u64 = ONES << 7;
 
-/// Sets the high bit of each byte that is a digit; the other bits have no meaning.
+/// Sets the high bit of each byte if all bytes are digits, and not of each if one is none. Other bits have no meaning.
 #[inline]
 fn digits_of(bytes: [u8; 8]) -> u64 {
     let bytes = u64::from_ne_bytes(bytes);
-    // With its high bit cleared, no addition to a byte carries into the next byte.
-    let ascii = bytes & !HIGH_BITS;
-    let folded = ascii | (ONES * 0x20);
-    let reaches = |bytes: u64, least: u8| bytes + ONES * u64::from(0x80 - least);
-    let is_digit = reaches(ascii, b'0') & !reaches(ascii, b'9' + 1);
-    let is_letter = reaches(folded, b'a') & !reaches(folded, b'z' + 1);
-    (is_digit | is_letter) & !bytes
+    let folded = bytes | (ONES * 0x20);
+    // An ASCII byte does not carry into the next byte. Another byte may, but its own high bit is cleared in the end.
+    let reaches = |bytes: u64, least: u8| bytes.wrapping_add(ONES * u64::from(0x80 - least));
+    // A byte that reaches the end of a range reaches its start as well, and no byte is in both ranges.
+    let is_digit = reaches(bytes, b'0') ^ reaches(bytes, b'9' + 1);
+    let is_letter = reaches(folded, b'a') ^ reaches(folded, b'z' + 1);
+    (is_digit ^ is_letter) & !bytes
 }
 
 #[cfg(test)]

@@ -183,11 +183,6 @@ impl ScopeRule {
         Self(Rule::Either(Box::new(self.0), Box::new(other.into().0)))
     }
 
-    /// Returns whether the scopes for which `holds` is true meet the rule.
-    pub(crate) fn is_met(&self, mut holds: impl FnMut(&Scope) -> bool) -> bool {
-        self.0.is_met(&mut holds)
-    }
-
     /// Returns the same rule over the representation of each scope.
     pub(crate) fn map<T>(&self, mut stands_for: impl FnMut(&Scope) -> T) -> Rule<T> {
         self.0.map(&mut stands_for)
@@ -207,14 +202,6 @@ impl ScopeRule {
 }
 
 impl<T> Rule<T> {
-    pub(crate) fn is_met(&self, holds: &mut impl FnMut(&T) -> bool) -> bool {
-        match self {
-            Self::One(one) => holds(one),
-            Self::Both(a, b) => a.is_met(holds) && b.is_met(holds),
-            Self::Either(a, b) => a.is_met(holds) || b.is_met(holds),
-        }
-    }
-
     fn map<U>(&self, stands_for: &mut impl FnMut(&T) -> U) -> Rule<U> {
         let mut map = |rule: &Self| Box::new(rule.map(stands_for));
         match self {
@@ -298,21 +285,7 @@ mod tests {
 
     #[test]
     fn rules_combine_as_written() {
-        let (a, b, c) = (scope!("a"), scope!("b"), scope!("c"));
-        let rule = a.or(b).and(c);
+        let rule = scope!("a").or(scope!("b")).and(scope!("c"));
         assert_eq!(rule.to_string(), "((a or b) and c)");
-        for (held, met) in [
-            ("a", false),
-            ("c", false),
-            ("ab", false),
-            ("ac", true),
-            ("bc", true),
-        ] {
-            assert_eq!(
-                rule.is_met(|scope| held.contains(scope.as_str())),
-                met,
-                "{held}"
-            );
-        }
     }
 }

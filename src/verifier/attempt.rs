@@ -26,7 +26,8 @@ pub struct Attempt<'a> {
     pub(crate) environment: Option<&'a Environment>,
     pub(crate) cost: NonZeroU32,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
-    has_too_many: bool,
+    /// Whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
+    pub(super) has_too_many: bool,
 }
 
 impl<'a> Attempt<'a> {
@@ -113,11 +114,6 @@ impl<'a> Attempt<'a> {
     #[must_use]
     pub fn request_cost(&self) -> NonZeroU32 {
         self.cost
-    }
-
-    /// Returns whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
-    pub(crate) fn names_too_many(&self) -> bool {
-        self.has_too_many
     }
 
     /// Returns the resources that the request names, as kind and value.

@@ -147,7 +147,7 @@ impl CheckInput<'_> {
             return Err(why_ended(compiled.record()));
         }
         let wall = &self.wall;
-        let is_over = compiled.is_over(wall, &self.cache.passed);
+        let is_over = self.cache.passed.has_passed(compiled.ends, wall);
         if is_over.map_err(DenialReason::Clock)? {
             return Err(why_over(compiled, wall));
         }
@@ -230,7 +230,7 @@ fn check_access(
 fn check_resources(compiled: &CompiledRecord, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
     // Most routes settle no kind of resource, and most requests name none.
     let settles_none = attempt.requirement.settled().is_empty();
-    if !compiled.is_restricted && settles_none && !attempt.names_too_many() {
+    if !compiled.is_restricted && settles_none && !attempt.has_too_many {
         return Ok(());
     }
     check_each_resource(&compiled.record().restrictions().resources, attempt)
@@ -244,7 +244,7 @@ fn check_each_resource(resources: &Resources, attempt: &Attempt<'_>) -> Result<(
             return Err(DenialReason::ResourceUnsettled { kind });
         }
     }
-    if attempt.names_too_many() {
+    if attempt.has_too_many {
         return Err(DenialReason::TooManyResources);
     }
     for (kind, way) in settled {

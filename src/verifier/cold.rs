@@ -209,7 +209,7 @@ impl ColdRequest<'_> {
             let outdated = match &proven {
                 Some(proven) if proven.is_of(snapshot.compiled.record()) => proven.outdated,
                 _ => {
-                    let before = cache.slots.find(
+                    let before = cache.slots.map.find(
                         self.credential.id,
                         || (),
                         |(), slot| slot.proof_of(&snapshot, self.tag),
@@ -218,7 +218,7 @@ impl ColdRequest<'_> {
                         Some(proof) => proof.rehash_at.is_some(),
                         None => {
                             let outdated = self.prove(&snapshot).await?;
-                            hashed = cache.slots.epochs.latest();
+                            hashed = cache.slots.lease.epochs.latest();
                             outdated
                         }
                     };
@@ -231,7 +231,7 @@ impl ColdRequest<'_> {
                     outdated
                 }
             };
-            let now = cache.slots.now().map_err(DenialReason::Clock)?;
+            let now = cache.slots.lease.now().map_err(DenialReason::Clock)?;
             let seconds = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX);
             let proof = Proof {
                 tag: self.tag,
@@ -246,7 +246,7 @@ impl ColdRequest<'_> {
                 let record = snapshot.compiled.record();
                 let rehashed = self.prover.rehash(self.credential.secret, record, self.tag);
                 if let Some(better) = rehashed.await {
-                    hashed = cache.slots.epochs.latest();
+                    hashed = cache.slots.lease.epochs.latest();
                     // The key may have changed meanwhile. If the next read shows the new digest, the secret is proven.
                     if let Some(better) = better {
                         let environment = snapshot.compiled.record().environment().clone();
@@ -278,9 +278,9 @@ impl ColdRequest<'_> {
             came: self.guard.since,
             hashed,
         };
-        slots.with(self.credential.id, |slot| {
-            let now = slots.now().map_err(DenialReason::Clock)?;
-            if !slots.may_decide(slot, snapshot, Some(request), now) {
+        slots.map.with(self.credential.id, |slot| {
+            let now = slots.lease.now().map_err(DenialReason::Clock)?;
+            if !slots.lease.may_decide(slot, snapshot, Some(request), now) {
                 return Ok(None);
             }
             let input = self.check_input()?;
@@ -312,7 +312,9 @@ impl ColdRequest<'_> {
         let verdict = credentials.verify(record, self.credential, Purpose::Request);
         match verdict.await.map_err(DenialReason::Hashing)? {
             Possession::Proven { outdated } => {
-                slots.find(self.credential.id, || (), |(), slot| slot.was_proven());
+                slots
+                    .map
+                    .find(self.credential.id, || (), |(), slot| slot.was_proven());
                 Ok(outdated)
             }
             Possession::Refuted => {
@@ -407,6 +409,7 @@ mod tests {
                 prover
                     .cache
                     .slots
+                    .map
                     .find(key.id(), || (), |(), slot| slot.compare(tag, true));
             let is_found = matches!(found, Some(Match::Proven));
             assert_eq!(is_found, is_proven, "{to:?} {environment:?}");

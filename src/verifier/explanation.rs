@@ -147,6 +147,7 @@ impl Explanation {
         }
         let in_flight = cache
             .slots
+            .map
             .find(credential.id, || (), |(), slot| slot.in_flight);
         let in_flight = in_flight.unwrap_or_default();
         match compiled.concurrency {

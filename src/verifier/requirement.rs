@@ -135,11 +135,10 @@ impl Requirement {
             Needed::Scopes(rule) => rule,
         };
         let translate = || rule.map(|scope| catalog.index_of(scope));
-        let mut holds = |index: &Option<usize>| index.is_some_and(&reaches);
         match self.indexed.0.get_or_init(|| (id, translate())) {
-            (known, indexed) if *known == id => indexed.is_met(&mut holds),
+            (known, indexed) if *known == id => indexed.is_met(&reaches),
             // One requirement is used with several verifiers.
-            _ => translate().is_met(&mut holds),
+            _ => translate().is_met(&reaches),
         }
     }
 
@@ -174,6 +173,17 @@ impl Requirement {
     }
 }
 
+/// A rule over the indices of a catalog. An undeclared scope has no index.
+impl Rule<Option<usize>> {
+    fn is_met(&self, reaches: &impl Fn(usize) -> bool) -> bool {
+        match self {
+            Self::One(index) => index.is_some_and(reaches),
+            Self::Both(a, b) => a.is_met(reaches) && b.is_met(reaches),
+            Self::Either(a, b) => a.is_met(reaches) || b.is_met(reaches),
+        }
+    }
+}
+
 /// Error for a requirement that no key can meet as intended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -184,4 +194,28 @@ pub enum RequirementError {
     /// The requirement names a kind that is not a valid kind of resource.
     #[error("`{0}` is not a kind of resource")]
     Kind(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scope;
+
+    #[test]
+    fn rules_are_met_as_written() {
+        let rule = scope!("a").or(scope!("b")).and(scope!("c"));
+        let indexed = rule.map(|scope| "abc".find(scope.as_str()));
+        for (held, is_met) in [
+            ("", false),
+            ("a", false),
+            ("c", false),
+            ("ab", false),
+            ("ac", true),
+            ("bc", true),
+        ] {
+            let reaches = |index: usize| held.contains(&"abc"[index..=index]);
+            assert_eq!(indexed.is_met(&reaches), is_met, "{held}");
+        }
+        let undeclared = rule.map(|scope| "ab".find(scope.as_str()));
+        assert!(!undeclared.is_met(&|_| true));
+    }
 }

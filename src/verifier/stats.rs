@@ -1,10 +1,8 @@
 //! Counters of a node's verifications and their cost.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
 use crate::cache::CacheStats;
 use crate::hashing::Hasher;
+use crate::sync::{Count, Striped};
 
 /// Counters of a [`Verifier`](super::Verifier) since it started.
 ///
@@ -40,82 +38,24 @@ pub struct VerifierStats {
     pub resident_bytes: u64,
 }
 
-#[derive(Debug)]
-pub(super) struct Counters {
-    /// Counters that every request writes, separate for each thread: a shared counter would slow all threads down.
-    often: Box<[Stripe]>,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            often: (0..=OWN_STRIPES).map(|_| Stripe::default()).collect(),
-        }
-    }
-}
-
-/// Number of threads with a stripe of their own. All later threads share one more stripe.
-const OWN_STRIPES: usize = 64;
-
+/// Counters that every request writes.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe {
-    malformed: AtomicU64,
-    cache_hits: AtomicU64,
+pub(super) struct Counters {
+    pub(super) malformed: Count,
+    pub(super) cache_hits: Count,
 }
 
-thread_local! {
-    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-fn stripe() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    STRIPE.with(|mine| {
-        mine.get().unwrap_or_else(|| {
-            let stripe = THREADS.fetch_add(1, Ordering::Relaxed).min(OWN_STRIPES);
-            mine.set(Some(stripe));
-            stripe
-        })
-    })
-}
-
-impl Counters {
-    pub(super) fn malformed(&self) {
-        self.count(|stripe| &stripe.malformed);
-    }
-
-    #[inline]
-    pub(super) fn cache_hit(&self) {
-        self.count(|stripe| &stripe.cache_hits);
-    }
-
-    #[inline]
-    fn count(&self, of: impl FnOnce(&Stripe) -> &AtomicU64) {
-        let mine = stripe();
-        let Some(counter) = self.often.get(mine).map(of) else {
-            return;
-        };
-        if mine < OWN_STRIPES {
-            // No other thread writes this stripe: an atomic step across processors is not needed.
-            counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
+impl VerifierStats {
     pub(super) fn read(
-        &self,
+        counters: &Striped<Counters>,
         hasher: &Hasher,
         cache: &CacheStats,
         (rehashed, rehashes_failed): (u64, u64),
-    ) -> VerifierStats {
+    ) -> Self {
         let (fast_hashes, slow_hashes) = hasher.hashes();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let often =
-            |of: fn(&Stripe) -> &AtomicU64| self.often.iter().map(|stripe| read(of(stripe))).sum();
-        VerifierStats {
-            malformed: often(|stripe| &stripe.malformed),
-            cache_hits: often(|stripe| &stripe.cache_hits),
+        Self {
+            malformed: counters.sum(|counters| &counters.malformed),
+            cache_hits: counters.sum(|counters| &counters.cache_hits),
             store_reads: cache.store_reads,
             fast_hashes,
             slow_hashes,

@@ -7,8 +7,10 @@ use std::task::{Context, Poll, Waker};
 use keyward::manager::NewKey;
 use keyward::verifier::{Admitted, Denial, DenialClass};
 pub(crate) use test_support::fixture::{
-    ADMIN, Choices, Fixture, READ, WRITE, actor, builder, clock, format, tenant,
+    ADMIN, Choices, READ, WRITE, actor, builder, clock, format, tenant,
 };
+
+pub(crate) type Fixture = test_support::fixture::FixtureOver<crate::store::Store>;
 
 pub(crate) fn new_key() -> NewKey {
     NewKey::new(tenant(), "a key", READ)

@@ -2,9 +2,6 @@
 
 mod world;
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use keyward::Keyward;
@@ -19,6 +16,7 @@ use keyward::store::CutoffScope;
 
 pub(crate) use self::world::{World, assemble};
 use crate::common::{READ, actor, tenant};
+pub(crate) use test_support::fixture::{poll_times, poll_until};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 const LEGACY: &str = "12.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
@@ -248,14 +246,4 @@ fn suspended(id: KeyId) -> Restriction {
 /// A tenant whose keys are revoked all at once.
 pub(crate) fn swept() -> TenantId {
     TenantId::new("swept-inc").unwrap()
-}
-
-/// Polls a future so often, and drops it: its value, if it came that far.
-pub(crate) fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    (0..polls).find_map(|_| match future.as_mut().poll(&mut context) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    })
 }

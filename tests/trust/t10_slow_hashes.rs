@@ -127,3 +127,16 @@ async fn revocation_beats_a_waiting_hash() {
     let denial = verified.await.expect_err("granted after it was revoked");
     assert!(matches!(denial.reason(), DenialReason::Revoked { .. }));
 }
+
+#[tokio::test]
+async fn expiry_beats_a_waiting_hash() {
+    let fixture = Fixture::with(slow()).await;
+    let key = new_key().expires_in(Duration::from_secs(60));
+    let issued = fixture.issue(key).await;
+    let held = HeldUp::over(&fixture, |builder| builder).await;
+    let verified = waiting(verify(&held.node, issued.api_key().presented()));
+    fixture.clock.set(issued.record().expires_at().unwrap());
+    held.release();
+    let denial = verified.await.expect_err("granted after it expired");
+    assert!(matches!(denial.reason(), DenialReason::Expired));
+}

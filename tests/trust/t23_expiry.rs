@@ -9,11 +9,10 @@ mod world;
 use std::time::Duration;
 
 use crate::common::{Fixture, READ, actor, class, new_key, tenant};
-use crate::held_up::{HeldUp, slow, verify, waiting};
+use crate::store::{IS_ON_DISK, Store};
 use keyward::clock::{COARSE_LAG_MICROS, Clock};
 use keyward::key::KeyStatus;
 use keyward::manager::{InvalidKey, Issued, KeyQuery, ManageError, NewKey, Overlap};
-use keyward::store::MemoryStore;
 use keyward::time::{Date, Duration as Span, Month, OffsetDateTime, UtcOffset};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
@@ -23,12 +22,12 @@ fn at(fixture: &Fixture) -> OffsetDateTime {
 
 #[tokio::test]
 async fn an_ended_key_is_never_revived() {
-    world::holds(MemoryStore::new, 150).await;
+    world::holds(Store::new, if IS_ON_DISK { 10 } else { 150 }).await;
 }
 
 #[tokio::test]
 async fn the_property_catches_planted_bugs() {
-    world::catches_planted_bugs(MemoryStore::new).await;
+    world::catches_planted_bugs(Store::new).await;
 }
 
 /// By how much the coarse clock may be wrong.
@@ -238,19 +237,6 @@ async fn expiry_is_exclusive() {
         fixture.verify(other.api_key().presented()).await.is_ok(),
         "other keys live on"
     );
-}
-
-#[tokio::test]
-async fn expiry_beats_a_waiting_hash() {
-    let fixture = Fixture::with(slow()).await;
-    let key = new_key().expires_in(Duration::from_secs(60));
-    let issued = fixture.issue(key).await;
-    let held = HeldUp::over(&fixture, |builder| builder).await;
-    let verified = waiting(verify(&held.node, issued.api_key().presented()));
-    fixture.clock.set(issued.record().expires_at().unwrap());
-    held.release();
-    let denial = verified.await.expect_err("granted after it expired");
-    assert!(matches!(denial.reason(), DenialReason::Expired));
 }
 
 #[tokio::test]

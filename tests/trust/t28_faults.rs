@@ -16,9 +16,8 @@ use keyward::store::{KeyStore, MemoryStore, StoreError};
 use keyward::testkit::{Call, Fault, FaultyStore};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
 
-use crate::common::{Fixture, READ, actor, builder, class, clock, new_key, tenant};
+use crate::common::{Fixture, READ, actor, builder, class, clock, new_key, now, tenant};
 use crate::held_up::{HeldUp, ask, guess, slow, verify};
-use crate::operations::poll_times;
 
 /// How a read fails.
 const READ_FAULTS: [Fault; 8] = [
@@ -184,8 +183,8 @@ async fn a_hanging_rehash_delays_no_verdict() {
         for key in &keys {
             for _ in 0..2 {
                 let attempt = Attempt::new(key.api_key().presented(), &read);
-                let verdict = poll_times(keyward.verifier().verify(&attempt), 1);
-                assert!(verdict.expect("decided at once").is_ok(), "{fault:?}");
+                let verdict = now(keyward.verifier().verify(&attempt));
+                assert!(verdict.is_ok(), "{fault:?}");
             }
         }
         let begun = hanging.calls(Call::Commit) - opened;
@@ -208,11 +207,7 @@ async fn a_rehash_ends_after_its_verdict() {
     let read = Requirement::scope(READ);
     let attempt = Attempt::new(key.api_key().presented(), &read);
     let verifier = keyward.verifier();
-    assert!(
-        poll_times(verifier.verify(&attempt), 1)
-            .expect("decided at once")
-            .is_ok()
-    );
+    assert!(now(verifier.verify(&attempt)).is_ok());
     assert_eq!(verifier.stats().rehashed, 0);
     while verifier.stats().rehashed == 0 {
         tokio::task::yield_now().await;

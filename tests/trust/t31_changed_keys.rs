@@ -1,4 +1,5 @@
-//! Promise 31: a key that is updated or rotated while it is used is never refused because of it.
+//! Promise 31: a key that is updated or rotated while it is used is never refused because of it, whether this node or
+//! another one does it.
 //!
 //! Planted bugs that it catches: a read that a commit overtook is thrown away although it began after the request came;
 //! a key is undecidable while a commit about it is under way.
@@ -10,20 +11,26 @@ use std::time::Duration;
 use keyward::key::{ApiKey, KeyId, StoredKey};
 use keyward::manager::{KeyUpdate, Overlap};
 use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
-    StoreError, UsageStore,
+    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page, StoreError,
+    UsageStore,
 };
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use keyward::{Keyward, async_trait};
 use test_support::size;
 
 use crate::common::{Fixture, actor, builder, clock, new_key, tenant};
+use crate::store::{IS_ON_DISK, Store, opened_again};
 
 const WRITERS: u64 = 3;
+const VERIFIERS: u64 = 2;
 
 /// Verifications for each way of changing keys.
 fn verifications() -> u64 {
-    size("KEYWARD_VERIFICATIONS", 10_000).into()
+    size(
+        "KEYWARD_VERIFICATIONS",
+        if IS_ON_DISK { 2_000 } else { 10_000 },
+    )
+    .into()
 }
 
 /// The keys that must be granted at this moment.
@@ -48,13 +55,24 @@ impl Changes {
     }
 }
 
-/// Verifies the keys over and over while they are changed, then has the changes stop.
-async fn verify_all(keyward: Keyward, keys: Arc<Keys>, changes: Arc<Changes>) {
-    let any = Requirement::any_key();
+/// Verifies the keys over and over in several tasks while they are changed, then has the changes stop.
+async fn verify_all(keyward: &Keyward, keys: &Arc<Keys>, changes: &Changes) {
     while changes.made.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    for n in 0..verifications() {
+    let verifiers = (0..VERIFIERS).map(|_| {
+        let verifying = verify_share(keyward.clone(), Arc::clone(keys));
+        tokio::spawn(verifying)
+    });
+    for verifier in verifiers.collect::<Vec<_>>() {
+        verifier.await.unwrap();
+    }
+    changes.is_over.store(true, Ordering::SeqCst);
+}
+
+async fn verify_share(keyward: Keyward, keys: Arc<Keys>) {
+    let any = Requirement::any_key();
+    for n in 0..verifications() / VERIFIERS {
         let presented = keys.lock().unwrap().clone();
         for key in presented {
             let attempt = Attempt::new(key.presented(), &any);
@@ -66,17 +84,17 @@ async fn verify_all(keyward: Keyward, keys: Arc<Keys>, changes: Arc<Changes>) {
             tokio::task::yield_now().await;
         }
     }
-    changes.is_over.store(true, Ordering::SeqCst);
 }
 
-async fn update_without_end(fixture: Fixture) {
-    let issued = fixture.issue(new_key()).await;
+/// Verifies a key on one node while writers update it on one over the same store.
+async fn update_without_end(verifying: &Keyward, updating: &Keyward) {
+    let issued = updating.manager().issue(&actor(), new_key()).await.unwrap();
     let id = issued.record().id();
     let keys = Arc::new(Mutex::new(vec![Arc::new(issued.into_parts().0)]));
     let changes = Arc::<Changes>::default();
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
-        let (keyward, changes) = (fixture.keyward.clone(), Arc::clone(&changes));
+        let (keyward, changes) = (updating.clone(), Arc::clone(&changes));
         writers.push(tokio::spawn(async move {
             let mut n = 0;
             while !changes.is_over() {
@@ -91,8 +109,7 @@ async fn update_without_end(fixture: Fixture) {
             }
         }));
     }
-    let verifier = tokio::spawn(verify_all(fixture.keyward.clone(), keys, changes));
-    verifier.await.unwrap();
+    verify_all(verifying, &keys, &changes).await;
     for writer in writers {
         writer.await.unwrap();
     }
@@ -101,7 +118,7 @@ async fn update_without_end(fixture: Fixture) {
 /// A store of which each read is overtaken by an update of the key before its answer arrives.
 #[derive(Debug, Clone, Default)]
 struct Overtaken {
-    inner: MemoryStore,
+    inner: Store,
     by: Arc<OnceLock<(Keyward, KeyId)>>,
     is_updating: Arc<AtomicBool>,
     updates: Arc<AtomicU64>,
@@ -178,13 +195,23 @@ async fn an_overtaken_read_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_updated_key_is_always_granted() {
-    update_without_end(Fixture::new().await).await;
+async fn a_key_updated_here_is_granted() {
+    for cache in [KeyCache::new(), KeyCache::off()] {
+        let node = Fixture::built(|builder| builder.cache(cache)).await.keyward;
+        update_without_end(&node, &node).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_updated_uncached_key_is_granted() {
-    update_without_end(Fixture::built(|builder| builder.cache(KeyCache::off())).await).await;
+async fn a_key_updated_elsewhere_is_granted() {
+    for cache in [KeyCache::new(), KeyCache::off()] {
+        let here = Fixture::built(|builder| builder.cache(cache)).await;
+        let there = builder(opened_again(&here.store), here.clock.clone());
+        let there = there.cache(cache).open().await.unwrap();
+        let following = tokio::spawn(here.keyward.background());
+        update_without_end(&here.keyward, &there).await;
+        following.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -220,7 +247,6 @@ async fn both_keys_of_a_rotation_are_granted() {
             }
         })
     };
-    let verifier = tokio::spawn(verify_all(fixture.keyward.clone(), keys, changes));
-    verifier.await.unwrap();
+    verify_all(&fixture.keyward, &keys, &changes).await;
     rotator.await.unwrap();
 }

@@ -4,12 +4,15 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use keyward::key::TenantId;
 use keyward::manager::{Issued, NewKey};
-use keyward::store::KeyStore;
+use keyward::random::OsRandom;
+use keyward::store::{ChangeId, KeyStore, SqliteOptions, SqliteStore, StoreError, UsageStore as _};
 use keyward::verifier::{Attempt, Requirement};
 use keyward::{Builder, Keyward};
+use rusqlite::Connection;
 use tempfile::TempDir;
 pub use test_support::fixture::{Choices, READ, actor};
 
@@ -54,6 +57,39 @@ pub fn fast_folder() -> io::Result<TempDir> {
     } else {
         tempfile::tempdir()
     }
+}
+
+/// As long as a machine may stand still.
+pub const HANGS: Duration = Duration::from_mins(1);
+
+/// Opens a store that waits as long as a machine may stand still.
+///
+/// # Errors
+/// As [`SqliteOptions::open`].
+pub fn open_patiently(path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
+    SqliteOptions::new().patience(HANGS).open(path)
+}
+
+/// Waits for what dropped calls have begun, and shows through another connection that they left nothing open: it gets
+/// the lock, and empties the log, which it cannot while anybody reads.
+///
+/// # Panics
+/// If something is open.
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub async fn assert_nothing_is_open(store: &SqliteStore, path: &Path) {
+    let empty = ChangeId::generate(&OsRandom);
+    store.merge(empty, &[]).await.unwrap();
+    let path = path.to_owned();
+    let look = move || {
+        let connection = Connection::open(path).unwrap();
+        connection.busy_timeout(HANGS).unwrap();
+        let locked = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        locked.unwrap();
+        let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let emptied = connection.query_row(truncate, [], |row| row.get::<_, i64>(0));
+        assert_eq!(emptied, Ok(0), "somebody still reads");
+    };
+    tokio::task::spawn_blocking(look).await.unwrap();
 }
 
 /// Whether any file in the folder holds the bytes of this text.

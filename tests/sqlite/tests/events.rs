@@ -1,6 +1,5 @@
-//! Promise 18 for SQLite: no change but revocation commits without its event; events = operations. Random operations of
-//! several tasks run into random faults in front of the store; then the log is held against what was answered, against
-//! the feed and against the rows. And a log that takes no event, or only some, stops everything but a revocation.
+//! Promise 18 where the table of events fails: a log that takes no event, or only some, stops everything but a
+//! revocation. That events and operations match is `tests/trust/t18_events.rs`.
 //!
 //! Planted bugs that it catches: events that are added outside the transaction; a log without the savepoint that
 //! undoes half of a commit's events; a revocation that goes on in a transaction that SQLite has rolled back.
@@ -10,41 +9,20 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keyward::Keyward;
-use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain};
+use keyward::audit::{ChainHead, SealedEvent, verify_chain};
 use keyward::key::{KeyId, RevokeReason, TenantId};
-use keyward::manager::{Actor, Issued, KeyUpdate, ManageError, Overlap};
+use keyward::manager::{KeyUpdate, Overlap};
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, Changed, EventLog, FeedPage, KeyStore, Outcome, SqliteStore,
     StoreError,
 };
-use keyward::testkit::{Fault, FaultyStore};
 use rusqlite::Connection;
-use sqlite_store::{Choices, actor, builder, fast_folder, is_granted, new_key, tenant};
+use sqlite_store::{actor, builder, fast_folder, is_granted, new_key, tenant};
 use tempfile::TempDir;
-
-/// A conflict is not among them: a store that has committed a set answers it as it did the first time.
-const LOSSES: [Fault; 4] = [
-    Fault::Unavailable,
-    Fault::Indeterminate,
-    Fault::LostAnswer,
-    Fault::Yield(1),
-];
-const CONFLICTS: [Fault; 4] = [
-    Fault::Unavailable,
-    Fault::Indeterminate,
-    Fault::Conflict,
-    Fault::Yield(1),
-];
-const TASKS: usize = 3;
-const OPERATIONS: usize = 700;
-const KEYS: usize = 12;
 
 fn file() -> (TempDir, PathBuf) {
     let dir = fast_folder().unwrap();
@@ -81,168 +59,6 @@ async fn feed(store: &SqliteStore) -> Vec<Changed> {
         }
         next = reached;
     }
-}
-
-/// What an operation has told, by what it answered; and whether it may have told nothing.
-type Answered = (Vec<(KeyId, EventAction)>, bool);
-
-/// Several tasks' random operations on the same keys.
-struct Play {
-    keyward: Keyward,
-    keys: Mutex<Vec<Arc<Issued>>>,
-    answers: Mutex<HashMap<String, Answered>>,
-}
-
-impl Play {
-    async fn run(self: Arc<Self>, task: usize) {
-        let mut choices = Choices::new(u64::try_from(task).unwrap());
-        for n in 0..OPERATIONS {
-            let name = format!("{task}-{n}");
-            let answered = self.step(&name, &mut choices).await;
-            self.answers.lock().unwrap().insert(name, answered);
-        }
-    }
-
-    fn any_key(&self, choices: &mut Choices) -> Option<Arc<Issued>> {
-        let mut keys = self.keys.lock().unwrap();
-        if keys.len() > KEYS || !keys.is_empty() && choices.chance(12) {
-            keys.remove(0);
-        }
-        keys.get(choices.below(KEYS)).cloned()
-    }
-
-    async fn step(&self, name: &str, choices: &mut Choices) -> Answered {
-        use EventAction as A;
-        let manager = self.keyward.manager();
-        let actor = Actor::system("test").in_request(name);
-        let tenant = tenant("acme-inc").unwrap();
-        let keep = |key: Result<Issued, ManageError>, old: Option<(KeyId, bool)>| match key {
-            Ok(key) => {
-                let mut told = vec![(key.record().id(), A::KeyIssued)];
-                if let Some((old, is_cut)) = old {
-                    told.push((old, A::KeyRotated));
-                    told.extend(is_cut.then_some((old, A::KeyRevoked)));
-                }
-                self.keys.lock().unwrap().push(Arc::new(key));
-                (told, false)
-            }
-            // Of a successor that nobody was given the id is not known.
-            Err(error) => answered(&Err(error), Vec::new()),
-        };
-        let Some(key) = self.any_key(choices) else {
-            return keep(manager.issue(&actor, new_key(&tenant, name)).await, None);
-        };
-        let id = key.record().id();
-        match choices.below(10) {
-            0..4 => {
-                let update = KeyUpdate::new().title(name);
-                let updated = manager.update(&actor, &tenant, id, update).await;
-                answered(&updated.map(drop), vec![(id, A::KeyUpdated)])
-            }
-            4 => {
-                let suspended = manager.suspend(&actor, &tenant, id).await;
-                answered(&suspended.map(drop), vec![(id, A::KeySuspended)])
-            }
-            5 => {
-                let resumed = manager.resume(&actor, &tenant, id).await;
-                answered(&resumed.map(drop), vec![(id, A::KeyResumed)])
-            }
-            6..8 => {
-                let is_cut = choices.chance(2);
-                let overlap = if is_cut {
-                    Overlap::None
-                } else {
-                    Overlap::UntilRevoked
-                };
-                let rotated = manager.rotate(&actor, &tenant, id, overlap).await;
-                keep(rotated, Some((id, is_cut)))
-            }
-            8 => {
-                let revoked = manager.revoke(&actor, &tenant, id, RevokeReason::Requested);
-                answered(&revoked.await.map(drop), vec![(id, A::KeyRevoked)])
-            }
-            _ => {
-                let leaked = manager.revoke_leaked(&actor, key.api_key().presented());
-                answered(&leaked.await.map(drop), vec![(id, A::KeyRevoked)])
-            }
-        }
-    }
-}
-
-fn answered(answer: &Result<(), ManageError>, told: Vec<(KeyId, EventAction)>) -> Answered {
-    match answer {
-        Ok(()) => (told, false),
-        // Nobody knows.
-        Err(ManageError::Store(StoreError::Indeterminate(_))) => (told, true),
-        Err(_) => (Vec::new(), false),
-    }
-}
-
-/// Whether the log says of an operation what its answer says.
-fn agrees(told: &[(KeyId, EventAction)], (answered, or_nothing): &Answered) -> bool {
-    match (told, *or_nothing) {
-        (told, false) => told == *answered,
-        ([], true) => true,
-        // An id that nobody was given.
-        ([(_, EventAction::KeyIssued), ..], true) => answered.is_empty(),
-        (told, true) => told == *answered,
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_match_the_operations() {
-    let mut told_in_all = 0;
-    for faults in [LOSSES, CONFLICTS] {
-        let (_dir, path) = file();
-        let store = SqliteStore::open(path).unwrap();
-        let faulty = FaultyStore::over(store.clone());
-        let play = Arc::new(Play {
-            keyward: builder(faulty.clone()).open().await.unwrap(),
-            keys: Mutex::default(),
-            answers: Mutex::default(),
-        });
-        let _ = faulty.at_random(18, 5, faults);
-        let running = (0..TASKS).map(|task| tokio::spawn(Arc::clone(&play).run(task)));
-        for task in running.collect::<Vec<_>>() {
-            task.await.unwrap();
-        }
-
-        let (events, feed) = (log(&store).await, feed(&store).await);
-        let mut revisions: HashMap<KeyId, u64> = HashMap::new();
-        let mut told: HashMap<&str, Vec<(KeyId, EventAction)>> = HashMap::new();
-        let mut revoked = HashSet::new();
-        assert_eq!(events.len(), feed.len());
-        for (SealedEvent { event, .. }, news) in events.iter().zip(feed) {
-            let id = event.key.unwrap();
-            let revision = revisions.entry(id).or_default();
-            *revision += 1;
-            assert_eq!(
-                news,
-                Changed::Key {
-                    id,
-                    revision: *revision
-                }
-            );
-            let name = event.request.as_deref().unwrap();
-            told.entry(name).or_default().push((id, event.action));
-            if event.action == EventAction::KeyRevoked {
-                assert!(revoked.insert(id), "{id} was revoked twice");
-            }
-        }
-        for (id, revision) in revisions {
-            let row = store.get(id).await.unwrap().unwrap();
-            assert_eq!(row.revision, revision);
-            assert_eq!(row.revocation.is_some(), revoked.contains(&id));
-        }
-        let answers = play.answers.lock().unwrap();
-        for (name, answered) in answers.iter() {
-            let told = told.remove(name.as_str()).unwrap_or_default();
-            assert!(agrees(&told, answered), "{name}: {answered:?} and {told:?}");
-            told_in_all += told.len();
-        }
-        assert!(told.is_empty(), "nobody asked for {told:?}");
-    }
-    assert!(told_in_all > 0);
 }
 
 /// Has the log refuse the events of which this holds.

@@ -9,6 +9,11 @@
     reason = "a test fails by panicking"
 )]
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
 use keyward::hashing::Hashing;
 use keyward::key::{Digest, KeyFormat, KeyId, PresentedKey, Scope, StoredKey, TenantId};
 use keyward::manager::{Actor, Issued, NewKey};
@@ -27,17 +32,20 @@ pub const WRITE: Scope = scope!("write:editions");
 pub const ADMIN: Scope = scope!("admin");
 
 /// An assembled Keyward for the environment `test`, over memory.
+pub type Fixture = FixtureOver<MemoryStore>;
+
+/// An assembled Keyward for the environment `test`, over a store of this type.
 #[derive(Debug)]
-pub struct Fixture {
+pub struct FixtureOver<S> {
     /// The library under test.
     pub keyward: Keyward,
     /// Its store.
-    pub store: MemoryStore,
+    pub store: S,
     /// Its clock.
     pub clock: ManualClock,
 }
 
-impl Fixture {
+impl<S: KeyStore + Clone + Default> FixtureOver<S> {
     /// With the recommended hashing.
     pub async fn new() -> Self {
         Self::with(Hashing::recommended()).await
@@ -50,7 +58,7 @@ impl Fixture {
 
     /// With further settings of its builder.
     pub async fn built(build: impl FnOnce(Builder) -> Builder) -> Self {
-        let (store, clock) = (MemoryStore::new(), clock());
+        let (store, clock) = (S::default(), clock());
         let keyward = build(builder(store.clone(), clock.clone()));
         Self {
             keyward: keyward.open().await.unwrap(),
@@ -166,5 +174,53 @@ impl Choices {
     /// Whether it is the one of so many.
     pub fn chance(&mut self, one_in: usize) -> bool {
         self.below(one_in) == 0
+    }
+}
+
+/// Polls a future whenever it asks for it, this often at most, lets the time pass, and drops it: its value, if it came
+/// that far.
+pub async fn poll_times<T>(
+    future: impl Future<Output = T>,
+    polls: usize,
+    pause: Duration,
+) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    let ended = poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    let ended = ended.await;
+    if ended.is_none() && !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    ended
+}
+
+/// Polls a future until it has come so far, lets the time pass, and drops it: its value, if it ended before.
+pub async fn poll_until<T>(
+    future: impl Future<Output = T>,
+    mut has_come: impl FnMut() -> bool,
+    pause: Duration,
+) -> Option<T> {
+    let come = async {
+        while !has_come() {
+            tokio::task::yield_now().await;
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = come => None,
     }
 }

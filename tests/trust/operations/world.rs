@@ -1,6 +1,8 @@
 //! Keys over a store that never fails, and what was done to them.
 
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyward::audit::{ChainHead, EventAction, SealedEvent, verify_chain, verify_log};
@@ -9,7 +11,7 @@ use keyward::hashing::Pepper;
 use keyward::import::{ImportedKeys, LegacyFormat};
 use keyward::key::{KeyId, KeyRecord, PresentedKey, RevokeReason, TenantId};
 use keyward::manager::{Bound, Issued, NewKey, Overlap, Restriction};
-use keyward::store::{Changed, Cursor, FeedPage, KeyStore, ListQuery, MemoryStore, Segments};
+use keyward::store::{Changed, Cursor, FeedPage, KeyStore, ListQuery, Segments};
 use keyward::testkit::ManualClock;
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Attempt, Requirement};
@@ -17,11 +19,17 @@ use keyward::{Builder, Keyward};
 
 use super::{Done, HOUR, LEGACY, Op, SWEPT, new_key, swept};
 use crate::common::{READ, actor, builder, clock, tenant};
+use crate::store::{Image, Store, image, restored};
 
 /// A store with a key in each state that an operation needs, and how to look into it.
 pub(crate) struct World {
-    pub(crate) store: MemoryStore,
+    pub(crate) store: Store,
     pub(crate) clock: ManualClock,
+    keys: Arc<Keys>,
+}
+
+/// What was put into a world.
+pub(crate) struct Keys {
     pub(crate) live: Issued,
     pub(crate) suspended: Issued,
     pub(crate) revoked: Issued,
@@ -37,9 +45,34 @@ pub(crate) struct World {
     before: Vec<SealedEvent>,
 }
 
+impl Deref for World {
+    type Target = Keys;
+
+    fn deref(&self) -> &Keys {
+        &self.keys
+    }
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
-        let (store, clock) = (MemoryStore::new(), clock());
+        // Where a store can be copied, the first world is made, and the others are copies of it.
+        static FIRST: OnceLock<(Image, Arc<Keys>)> = OnceLock::new();
+        if let Some((image, keys)) = FIRST.get() {
+            return Self {
+                store: restored(image),
+                clock: ManualClock::new(keys.now),
+                keys: Arc::clone(keys),
+            };
+        }
+        let world = Self::made().await;
+        if let Some(image) = image(&world.store).await {
+            let _ = FIRST.set((image, Arc::clone(&world.keys)));
+        }
+        world
+    }
+
+    async fn made() -> Self {
+        let (store, clock) = (Store::new(), clock());
         let FeedPage::Resync { next: start } = feed(&store, None).await else {
             panic!("an empty store has no news");
         };
@@ -68,9 +101,7 @@ impl World {
         }
         clock.advance(HOUR);
         let now = clock.now().unwrap();
-        let mut world = Self {
-            store,
-            clock,
+        let keys = Keys {
             live,
             suspended,
             revoked,
@@ -79,20 +110,15 @@ impl World {
             kept,
             now,
             start,
-            before: Vec::new(),
+            before: events(&store).await,
         };
-        world.before = world.events().await;
-        world
+        let keys = Arc::new(keys);
+        Self { store, clock, keys }
     }
 
     /// A Keyward over a store in front of this world's, or over that itself.
     pub(crate) async fn open(&self, store: impl KeyStore) -> Keyward {
         open(store, &self.clock).await
-    }
-
-    async fn events(&self) -> Vec<SealedEvent> {
-        let log = self.store.events().unwrap();
-        log.read(None, 0, usize::MAX).await.unwrap()
     }
 
     pub(crate) async fn record(&self, id: KeyId) -> KeyRecord {
@@ -112,7 +138,7 @@ impl World {
     /// truth: each piece of news in the feed has one event, and each row is what its events make of it. What was done
     /// to the ancestor is left out.
     pub(crate) async fn told(&self) -> Vec<EventAction> {
-        let stored = self.events().await;
+        let stored = events(&self.store).await;
         verify_log(&stored).unwrap();
         let since = |sealed: &SealedEvent| sealed.number > self.before.len() as u64;
         let since: Vec<_> = stored.into_iter().filter(since).collect();
@@ -227,7 +253,7 @@ impl World {
             }
             Done::EventsCut(cut) => {
                 assert_eq!(cut.events, self.before.len() as u64);
-                assert_eq!(self.events().await[0].number, cut.events + 1);
+                assert_eq!(events(&self.store).await[0].number, cut.events + 1);
             }
         }
     }
@@ -258,7 +284,12 @@ fn is_as_told(record: &KeyRecord, history: &[EventAction]) {
     );
 }
 
-async fn feed(store: &MemoryStore, after: Option<&Cursor>) -> FeedPage {
+async fn events(store: &Store) -> Vec<SealedEvent> {
+    let log = store.events().unwrap();
+    log.read(None, 0, usize::MAX).await.unwrap()
+}
+
+async fn feed(store: &Store, after: Option<&Cursor>) -> FeedPage {
     store.changes(after, Duration::ZERO).await.unwrap()
 }
 

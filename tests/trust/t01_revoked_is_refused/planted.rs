@@ -10,8 +10,10 @@ use keyward::key::{KeyId, StoredKey};
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
-    MemoryStore, Outcome, Page, StoreError, UsageStore,
+    Outcome, Page, StoreError, UsageStore,
 };
+
+use crate::store::{Store, opened_again};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
@@ -30,10 +32,10 @@ pub(super) enum Bug {
     SetIsTorn,
 }
 
-/// A memory store with one of these.
+/// A store with one of these.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
-    pub(super) inner: MemoryStore,
+    pub(super) inner: Store,
     bug: Bug,
     reads: Arc<AtomicU64>,
     seen: Arc<Mutex<HashMap<KeyId, StoredKey>>>,
@@ -43,11 +45,20 @@ pub(super) struct Broken {
 impl Broken {
     pub(super) fn with(bug: Bug) -> Self {
         Self {
-            inner: MemoryStore::new(),
+            inner: Store::new(),
             bug,
             reads: Arc::default(),
             seen: Arc::default(),
             shown: Arc::default(),
+        }
+    }
+
+    /// What another node sees of it.
+    pub(super) fn opened_again(&self) -> Self {
+        let inner = opened_again(&self.inner);
+        Self {
+            inner,
+            ..self.clone()
         }
     }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
-    StoreError, UsageStore,
+    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page, StoreError,
+    UsageStore,
 };
 use tokio::sync::{Mutex, Notify, mpsc};
+
+use crate::store::Store;
 
 /// What is told of the news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub(super) enum Tell {
 
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    pub(super) store: MemoryStore,
+    pub(super) store: Store,
     shared: Arc<Shared>,
 }
 
@@ -49,7 +51,7 @@ impl Gate {
     pub(super) fn new() -> Self {
         let (tell, told) = mpsc::unbounded_channel();
         Self {
-            store: MemoryStore::new(),
+            store: Store::new(),
             shared: Arc::new(Shared {
                 tell,
                 told: Mutex::new(told),

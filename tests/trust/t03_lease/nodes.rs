@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::gate::{Gate, Tell};
 use crate::common::{actor, builder, clock, new_key, tenant};
+use crate::store::opened_again;
 
 pub(super) const BOUND: Duration = Duration::from_secs(5);
 pub(super) const INSTANT: Duration = Duration::from_nanos(1);
@@ -46,7 +47,7 @@ impl Nodes {
         let (store, clock) = (Gate::new(), clock());
         let here = builder(store.clone(), clock.clone());
         let here = here.monotonic_clock(with).cache(cache).open();
-        let there = builder(store.store.clone(), clock.clone()).open();
+        let there = builder(opened_again(&store.store), clock.clone()).open();
         Self {
             here: here.await.unwrap(),
             there: there.await.unwrap(),

@@ -8,14 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::store::{
-    Change, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore,
-    Page, StoreError, UsageStore,
+    Change, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
+    StoreError, UsageStore,
 };
 use tokio::sync::Semaphore;
 
+use crate::store::Store;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Late {
-    store: MemoryStore,
+    store: Store,
     is_from_before: bool,
     /// Lets revocations land, one a permit.
     gate: Option<Arc<Semaphore>>,
@@ -52,7 +54,7 @@ impl Late {
         }
     }
 
-    pub(super) fn inner(&self) -> &MemoryStore {
+    pub(super) fn inner(&self) -> &Store {
         &self.store
     }
 

@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
-    MemoryStore, Page, StoreError, Usage, UsageStore,
+    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
+    StoreError, Usage, UsageStore,
 };
+
+use crate::store::Store;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bug {
@@ -26,17 +28,17 @@ pub(super) enum Bug {
     UsageCountsTwice,
 }
 
-/// A memory store with one of these in front of it.
+/// A store with one of these in front of it.
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
-    inner: MemoryStore,
+    inner: Store,
     bug: Bug,
     locked: Arc<AtomicBool>,
     cache: Arc<Mutex<HashMap<KeyId, StoredKey>>>,
 }
 
 impl Broken {
-    pub(super) fn with(bug: Bug, inner: MemoryStore) -> Self {
+    pub(super) fn with(bug: Bug, inner: Store) -> Self {
         Self {
             inner,
             bug,
@@ -122,12 +124,11 @@ impl UsageStore for Broken {
     async fn merge(&self, id: ChangeId, batch: &[(KeyId, Usage)]) -> Result<(), StoreError> {
         let anew = ChangeId::generate(&OsRandom);
         let is_anew = self.bug == Bug::UsageCountsTwice;
-        self.inner
-            .merge(if is_anew { anew } else { id }, batch)
-            .await
+        let usage = self.inner.usage().unwrap();
+        usage.merge(if is_anew { anew } else { id }, batch).await
     }
 
     async fn read(&self, ids: &[KeyId]) -> Result<Vec<Option<Usage>>, StoreError> {
-        UsageStore::read(&self.inner, ids).await
+        self.inner.usage().unwrap().read(ids).await
     }
 }

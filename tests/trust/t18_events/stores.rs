@@ -10,17 +10,19 @@ use keyward::key::{KeyId, KeyRecord, SecretOrigin, StoredKey, TenantId};
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
-    MemoryStore, Outcome, Page, StoreError, UsageStore,
+    Outcome, Page, StoreError, UsageStore,
 };
 use tokio::sync::Mutex;
+
+use crate::store::Store;
 
 /// A step of a row's history, and what it was; none for a cutoff.
 pub(super) type Step = (Option<(KeyId, u64)>, EventAction);
 
-/// A memory store that compares the rows of each commit before and after it.
+/// A store that compares the rows of each commit before and after it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recorder {
-    pub(super) inner: MemoryStore,
+    pub(super) inner: Store,
     pub(super) steps: Arc<Mutex<Vec<Step>>>,
 }
 

@@ -1,6 +1,4 @@
 //! A manager and a verifier on one wrong clock, and what promise 23 says of every answer they give.
-//!
-//! Shared by the tests of memory and of SQLite.
 
 use std::time::Duration;
 

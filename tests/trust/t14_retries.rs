@@ -1,4 +1,4 @@
-//! Promise 14 where the file is hard to reach: the suite's random sequences, of one task and of several, over a store
+//! Promise 14 where the store is hard to reach: the suite's random sequences, of one task and of several, over a store
 //! whose calls are lost on the way there or back, and that is asked again until it answers. A commit that is asked for
 //! again under its id takes place once, so the sequences must not tell the difference.
 //!
@@ -15,11 +15,12 @@ use keyward::key::{KeyId, StoredKey, TenantId};
 use keyward::random::OsRandom;
 use keyward::store::{
     ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
-    SqliteStore, StoreError, Usage, UsageStore,
+    StoreError, Usage, UsageStore,
 };
 use keyward::testkit::conformance::{Failure, Suite};
 use keyward::testkit::{Fault, FaultyStore};
-use sqlite_store::fast_folder;
+
+use crate::store::Store;
 
 const LOSSES: [Fault; 4] = [
     Fault::Unavailable,
@@ -133,15 +134,12 @@ impl UsageStore for Insistent {
 fn suite(is_forgetful: bool) -> Suite {
     static SEED: AtomicU64 = AtomicU64::new(14);
     Suite::new(move || async move {
-        let dir = fast_folder()?;
-        let store = SqliteStore::open(dir.path().join("keys.db"))?;
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
-        let store = FaultyStore::over(store).at_random(seed, 3, LOSSES);
         let store = Insistent {
-            store,
+            store: FaultyStore::over(Store::new()).at_random(seed, 3, LOSSES),
             is_forgetful,
         };
-        Ok((dir, store))
+        Ok(((), store))
     })
 }
 

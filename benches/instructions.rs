@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .verify(&Attempt::new(PresentedKey::text(text), &read))
         .await?;
 
-    let environment = format.find_environment(None).ok_or("no environment")?;
+    let environment = format.environments().next().ok_or("no environment")?;
     let other = Secret::new("x".repeat(43))?;
     let wrong = format.compose(environment, issued.record().id(), &other)?;
     let unknown = format.compose(environment, keyward::key::KeyId::from_u128(7), &other)?;

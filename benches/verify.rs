@@ -375,8 +375,8 @@ async fn refused(
 fn with_secret(fixture: &Fixture, key: &str, digit: &str) -> Result<String, Box<dyn Error>> {
     let format = fixture.keyward.format();
     let id = format.parse(key.as_bytes())?.id();
-    let secret = keyward::key::Secret::new(digit.repeat(format.secret_characters()))?;
-    let environment = format.find_environment(None).ok_or("no environment")?;
+    let secret = keyward::key::Secret::new(digit.repeat(43))?;
+    let environment = format.environments().next().ok_or("no environment")?;
     Ok(format
         .compose(environment, id, &secret)?
         .expose()

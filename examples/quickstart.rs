@@ -64,7 +64,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             key.created_at().date(),
             key.created_by()
         );
-        println!("     expires  {}", key.expires_at().ok_or("never")?.date());
+        println!(
+            "     expires  {}",
+            key.restrictions().expires_at.ok_or("never")?.date()
+        );
     }
 
     heading("3  Use it");

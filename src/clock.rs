@@ -28,7 +28,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// A [`Keyward`](crate::Keyward) with such a clock opens only for the `test` environment.
     fn is_for_tests(&self) -> bool;
 
-    /// Returns the current instant in microseconds of Unix time, up to [`COARSE_LAG_MICROS`] off [`now`](Self::now) if
+    /// Returns the current instant in microseconds of Unix time, up to 100 milliseconds off [`now`](Self::now) if
     /// that is cheaper to read.
     ///
     /// The verifier reads it for each verification. Where the difference could matter, the verifier reads
@@ -43,7 +43,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
 /// Largest difference between [`Clock::coarse_micros`] and [`Clock::now`] in microseconds: ten ticks of the slowest
 /// kernel timer.
-pub const COARSE_LAG_MICROS: i64 = 100_000;
+pub(crate) const COARSE_LAG_MICROS: i64 = 100_000;
 
 /// A source of elapsed time that is independent of the wall clock.
 ///

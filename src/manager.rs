@@ -56,7 +56,6 @@ pub(crate) use authorize::StoreAccess;
 use authorize::{Authorized, OnKey, broken_store};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use error::{InvalidKey, ManageError};
-pub use events::CutEvents;
 pub use issue::{Issued, Revealed};
 pub use leaked::FoundKey;
 pub use list::{KeyList, KeyListView, ListedKey};
@@ -67,9 +66,8 @@ pub(crate) use parts::ManagerParts;
 pub use policy::{AllowAll, KeyRef, Operation, Policy, PolicyError, Ruling};
 pub use purge::Purged;
 pub use query::KeyQuery;
-pub use remove_tenant::RemovedTenant;
 pub use replay::{Replayed, RestrictionPage};
-pub use restriction::{Bound, Restriction};
+pub use restriction::{Bound, KeyBound};
 pub use revoke::{CutoffChange, RevokeAll, Revoked, RevokedAll};
 pub use rotate::{Overlap, Rotation};
 pub use rules::{RuleBook, TenantRules};
@@ -81,9 +79,7 @@ use time::OffsetDateTime;
 
 use crate::audit::SealedEvent;
 use crate::import::{ImportError, ImportedKey};
-use crate::key::{
-    KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeDeclaration, TenantId,
-};
+use crate::key::{KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeDeclaration, TenantId};
 use crate::store::CutoffScope;
 
 /// Issues, changes and ends keys. Cheap to clone.
@@ -112,12 +108,6 @@ impl KeyManager {
         Self {
             parts: Arc::new(parts),
         }
-    }
-
-    /// Returns the format in which the manager issues keys.
-    #[must_use]
-    pub fn format(&self) -> &KeyFormat {
-        &self.parts.format
     }
 
     /// Returns the scopes that can be granted, for user interfaces that offer them.
@@ -570,7 +560,7 @@ impl KeyManager {
     }
 
     /// Removes a tenant: ends all its keys, removes them with their usage, and removes the names of owners that kill
-    /// switches left.
+    /// switches left. Returns the number of keys that this call removed.
     ///
     /// From the first commit on, before any key is removed, this node refuses the keys, and other nodes refuse them at
     /// most a [lease](crate::verifier::KeyCache::lease) later. Keys that are issued at the same time are removed too,
@@ -595,13 +585,13 @@ impl KeyManager {
         &self,
         actor: &Actor,
         tenant: &TenantId,
-    ) -> Result<RemovedTenant, ManageError> {
+    ) -> Result<u64, ManageError> {
         let by = self.authorize(actor, Operation::RemoveTenant { tenant });
         by.await?.remove_tenant(tenant).await
     }
 
     /// Removes the events of all tenants that were recorded before an instant, and keeps the rest of the log
-    /// [verifiable](crate::audit::verify_log).
+    /// [verifiable](crate::audit::verify_log). Returns the number of events that this call removed.
     ///
     /// It removes only the oldest events, up to the first one that is dated at the instant or later: it never removes
     /// an event before one that was committed earlier. Events dated after now, by a clock that was wrong, do not keep
@@ -627,7 +617,7 @@ impl KeyManager {
         &self,
         actor: &Actor,
         before: OffsetDateTime,
-    ) -> Result<CutEvents, ManageError> {
+    ) -> Result<u64, ManageError> {
         let by = self.authorize(actor, Operation::CutEvents { before });
         by.await?.cut_events(before).await
     }
@@ -741,7 +731,7 @@ impl KeyManager {
     pub async fn replay_restrictions(
         &self,
         actor: &Actor,
-        restrictions: impl IntoIterator<Item = Restriction>,
+        restrictions: impl IntoIterator<Item = KeyBound>,
     ) -> Result<Replayed, ManageError> {
         let restrictions: Vec<_> = restrictions.into_iter().collect();
         let mut tenants: Vec<_> = restrictions.iter().map(|one| &one.tenant).collect();

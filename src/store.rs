@@ -58,7 +58,7 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// many keys](ListQuery::page_size) as asked for, and says [where the list continues](Page::next). A page shows the
 /// store at one moment. A backend may bound how many keys it scans for one page, so that a search through many keys
 /// delays no other call: a page may then hold fewer keys than asked for, or zero, and still have a `next`, which lies
-/// beyond the given position. The bound is more than [`ListQuery::MAX_LIMIT`] keys.
+/// beyond the given position. The bound is more than 1,000 keys.
 ///
 /// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: the backend checks
 /// preconditions and assigns positions inside the commit. It makes changes in their order, each on the state that the

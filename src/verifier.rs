@@ -155,8 +155,8 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Denial`], if the key is of another tenant or environment than the attempt addresses, or lacks the access or
-    /// the resources that this requirement asks for; and if another Keyward has [admitted](Self::has_admitted) the
-    /// request ([`DenialReason::OtherKeyward`]), as its scopes and resources have other meanings.
+    /// the resources that this requirement asks for; and if another Keyward has admitted the request
+    /// ([`DenialReason::OtherKeyward`]), as its scopes and resources have other meanings.
     pub fn check_requirement(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
             return Err(Denial::of_key(grant.key_id(), DenialReason::OtherKeyward));
@@ -194,7 +194,7 @@ impl Verifier {
 
     /// Returns whether this verifier, or a clone of it, issued the grant.
     #[must_use]
-    pub fn has_admitted(&self, grant: &Grant) -> bool {
+    pub(crate) fn has_admitted(&self, grant: &Grant) -> bool {
         let compiler = &self.shared.cache.reads.compiler;
         compiler.has_compiled(grant.cached())
     }
@@ -230,7 +230,7 @@ impl Verifier {
 
     /// Returns the format of the accepted keys.
     #[must_use]
-    pub fn format(&self) -> &KeyFormat {
+    pub(crate) fn format(&self) -> &KeyFormat {
         &self.shared.cache.reads.compiler.format
     }
 

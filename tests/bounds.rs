@@ -53,9 +53,7 @@ fn names_and_texts_are_bounded() {
         let format = KeyFormat::new("acme").unwrap();
         format.environment(&a(length)).is_ok()
     });
-    takes(0, Digest::MAX_BYTES, |length| {
-        Digest::new(a(length)).is_ok()
-    });
+    takes(0, 512, |length| Digest::new(a(length)).is_ok());
     takes(1, 32, |length| LegacyFormat::opaque(&a(length)).is_ok());
     takes(0, 64, |length| {
         let format = LegacyFormat::opaque("old").unwrap();
@@ -66,7 +64,7 @@ fn names_and_texts_are_bounded() {
 #[test]
 fn peppers_are_bounded() {
     let pepper = |length| Pepper::new(1, (0..=u8::MAX).take(length).collect::<Vec<_>>());
-    assert!(pepper(Pepper::MIN_BYTES).is_ok() && pepper(Pepper::MIN_BYTES - 1).is_err());
+    assert!(pepper(32).is_ok() && pepper(31).is_err());
 }
 
 #[test]
@@ -136,21 +134,9 @@ async fn restrictions_of_a_key_are_bounded() {
         })
     };
     for (most, at, past) in [
-        (
-            Resources::MAX,
-            resources(Resources::MAX),
-            resources(Resources::MAX + 1),
-        ),
-        (
-            Networks::MAX,
-            networks(Networks::MAX),
-            networks(Networks::MAX + 1),
-        ),
-        (
-            Quota::MAX_PER_KEY,
-            quotas(Quota::MAX_PER_KEY),
-            quotas(Quota::MAX_PER_KEY + 1),
-        ),
+        (1_000, resources(1_000), resources(1_001)),
+        (100, networks(100), networks(101)),
+        (8, quotas(8), quotas(9)),
     ] {
         let issue = async |new| keyward.manager().issue(&Actor::system("tests"), new).await;
         assert!(issue(at).await.is_ok(), "{most}");

@@ -122,7 +122,7 @@ impl Compiler {
     /// Compiles a record that is shared already.
     pub(crate) fn compile_again(&self, cached: Arc<CachedRecord>) -> CompiledRecord {
         let record = &cached.record;
-        let reach = match record.access() {
+        let reach = match &record.restrictions().access {
             Access::Full => Reach::Full,
             Access::Scopes(held) => {
                 let bits = self.catalog.reach(held);
@@ -149,7 +149,7 @@ impl Compiler {
                 .not_before
                 .map_or(i64::MIN, unix_micros),
             ends: record.end().map_or(i64::MAX, unix_micros),
-            sane_from: match record.expires_at() {
+            sane_from: match record.restrictions().expires_at {
                 Some(_) => unix_micros(record.created_at()).saturating_sub(MAX_CLOCK_LAG_MICROS),
                 None => i64::MIN,
             },

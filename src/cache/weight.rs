@@ -20,7 +20,7 @@ pub(super) fn of(record: &KeyRecord) -> usize {
         record.legacy_format().map_or(0, str::len) * 3,
     ];
     let texts: usize = texts.iter().map(|length| length + 2 * ALLOCATION).sum();
-    let scopes = match record.access() {
+    let scopes = match &record.restrictions().access {
         Access::Full => 0,
         Access::Scopes(scopes) => scopes
             .iter()

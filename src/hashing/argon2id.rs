@@ -98,22 +98,17 @@ impl Argon2Params {
     }
 
     /// Returns the memory in KiB.
-    #[must_use]
-    pub const fn memory_kib(self) -> u32 {
+    pub(crate) const fn memory_kib(self) -> u32 {
         self.memory_kib
     }
 
     /// Returns the number of passes over the memory.
-    #[must_use]
-    pub const fn passes(self) -> u32 {
+    pub(crate) const fn passes(self) -> u32 {
         self.passes
     }
 
     /// Returns the number of lanes.
-    ///
-    /// Lanes are computed one after the other: more lanes let an attacker spread the work, and speed up nothing here.
-    #[must_use]
-    pub const fn lanes(self) -> u32 {
+    pub(crate) const fn lanes(self) -> u32 {
         self.lanes
     }
 }

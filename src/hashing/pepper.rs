@@ -38,7 +38,7 @@ struct Key {
 
 impl Pepper {
     /// Least length in bytes: that of the hash's output (RFC 2104 §3).
-    pub const MIN_BYTES: usize = 32;
+    pub(crate) const MIN_BYTES: usize = 32;
 
     /// Creates a pepper of these bytes, which must be drawn at random once and kept.
     ///
@@ -46,7 +46,7 @@ impl Pepper {
     /// other bytes.
     ///
     /// # Errors
-    /// [`ValueError`] unless there are at least [`MIN_BYTES`](Self::MIN_BYTES), not all the same, and the version is
+    /// [`ValueError`] unless there are at least 32, not all the same, and the version is
     /// 1 or more.
     pub fn new(version: u32, bytes: impl Into<Vec<u8>>) -> Result<Self, ValueError> {
         let bytes = Zeroizing::new(bytes.into());
@@ -68,7 +68,7 @@ impl Pepper {
 
     /// Returns the version by which digests name the pepper.
     #[must_use]
-    pub fn version(&self) -> u32 {
+    pub(crate) fn version(&self) -> u32 {
         self.version
     }
 

@@ -137,12 +137,6 @@ impl ImportedKey {
         }
     }
 
-    /// Returns the [declared](Self::entropy_bits) entropy, in bits.
-    #[must_use]
-    pub fn declared_entropy_bits(&self) -> Option<u16> {
-        self.entropy_bits
-    }
-
     /// Sets the instant at which the key was issued, from which its age counts. By default its age counts from the
     /// import.
     #[must_use]

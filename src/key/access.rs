@@ -45,7 +45,7 @@ impl Access {
         };
         // An undeclared scope grants nothing now, but may be declared again.
         let grants = |set: &ScopeSet, scope: &Scope| {
-            set.contains(scope) || catalog.covers(set, &ScopeSet::one(scope.clone()))
+            set.contains(scope) || catalog.covers(set, &ScopeSet::from(scope.clone()))
         };
         let kept = ours.iter().filter(|scope| grants(theirs, scope));
         if kept.clone().count() == ours.len() {
@@ -68,7 +68,7 @@ impl fmt::Display for Access {
 
 impl From<Scope> for Access {
     fn from(scope: Scope) -> Self {
-        Self::Scopes(NonEmpty::one(scope))
+        Self::Scopes(NonEmpty::from(scope))
     }
 }
 
@@ -83,6 +83,6 @@ impl<const N: usize> From<[Scope; N]> for Access {
     fn from(scopes: [Scope; N]) -> Self {
         const { assert!(N > 0, "a key needs at least one scope") };
         // The fallback is unreachable, and grants nothing: no catalog has to declare this scope.
-        Self::scopes(scopes).unwrap_or(Self::Scopes(NonEmpty::one(crate::scope!("none"))))
+        Self::scopes(scopes).unwrap_or(Self::Scopes(NonEmpty::from(crate::scope!("none"))))
     }
 }

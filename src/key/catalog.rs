@@ -261,7 +261,7 @@ mod tests {
     use crate::scope;
 
     fn held(scope: Scope) -> ScopeSet {
-        ScopeSet::one(scope)
+        ScopeSet::from(scope)
     }
 
     #[test]

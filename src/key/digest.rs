@@ -19,12 +19,12 @@ pub struct Digest(Box<str>);
 
 impl Digest {
     /// Longest digest in bytes.
-    pub const MAX_BYTES: usize = 512;
+    pub(crate) const MAX_BYTES: usize = 512;
 
     /// Creates a digest from a text that was read from a store.
     ///
     /// # Errors
-    /// [`ValueError`] if the text is longer than [`MAX_BYTES`](Self::MAX_BYTES) or not visible ASCII. The content
+    /// [`ValueError`] if the text is longer than 512 bytes or not visible ASCII. The content
     /// is checked only when the digest is used.
     pub fn new(text: impl Into<Box<str>>) -> Result<Self, ValueError> {
         let text = text.into();

@@ -105,14 +105,14 @@ impl KeyFormat {
     ///
     /// Returns `None` if the format does not accept the environment.
     #[must_use]
-    pub fn find_environment(&self, name: Option<&str>) -> Option<&Environment> {
+    pub(crate) fn find_environment(&self, name: Option<&str>) -> Option<&Environment> {
         self.environments()
             .find(|environment| name.is_none_or(|name| environment.as_str() == name))
     }
 
     /// Returns the length of the secret in characters.
     #[must_use]
-    pub fn secret_characters(&self) -> usize {
+    pub(crate) fn secret_characters(&self) -> usize {
         self.secret_length
     }
 

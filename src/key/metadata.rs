@@ -38,15 +38,15 @@ pub struct Metadata(Map<String, Value>);
 
 impl Metadata {
     /// Most bytes of the object as compact JSON.
-    pub const MAX_BYTES: usize = 4_096;
+    pub(crate) const MAX_BYTES: usize = 4_096;
 
     /// Most levels of nesting, including the object itself.
-    pub const MAX_DEPTH: usize = 8;
+    pub(crate) const MAX_DEPTH: usize = 8;
 
     /// Creates metadata from this object.
     ///
     /// # Errors
-    /// [`ValueError`] past [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_DEPTH`](Self::MAX_DEPTH).
+    /// [`ValueError`] past 4,096 bytes of compact JSON or 8 levels.
     pub fn new(object: Map<String, Value>) -> Result<Self, ValueError> {
         if object.values().any(|value| depth(value) >= Self::MAX_DEPTH) {
             return Err(TOO_DEEP);

@@ -24,7 +24,7 @@ pub struct Network(IpNet);
 impl Network {
     /// Returns whether the address is in the range.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 }
@@ -91,7 +91,7 @@ pub enum Networks {
 
 impl Networks {
     /// Most networks a key may be restricted to.
-    pub const MAX: usize = 100;
+    pub(crate) const MAX: usize = 100;
 
     /// Creates a restriction to these networks.
     ///
@@ -105,7 +105,7 @@ impl Networks {
     ///
     /// A request with an unknown address (`None`) is admitted only if there is no restriction.
     #[must_use]
-    pub fn permit(&self, client: Option<IpAddr>) -> bool {
+    pub(crate) fn permit(&self, client: Option<IpAddr>) -> bool {
         match (self, client) {
             (Self::Any, _) => true,
             (Self::Only(_), None) => false,
@@ -156,7 +156,7 @@ impl Networks {
 /// A restriction to this one network.
 impl From<Network> for Networks {
     fn from(network: Network) -> Self {
-        Self::Only(NonEmpty::one(network))
+        Self::Only(NonEmpty::from(network))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A set that cannot be empty, so that an empty list never means "everything".
 
 use std::fmt;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +36,6 @@ impl<T: Ord> NonEmpty<T> {
         Ok(Self(elements.into_boxed_slice()))
     }
 
-    /// Creates a set of one element.
-    #[must_use]
-    pub fn one(element: T) -> Self {
-        Self(Box::new([element]))
-    }
-
     /// Returns whether the set contains the element.
     #[must_use]
     pub fn contains(&self, element: &T) -> bool {
@@ -48,29 +43,18 @@ impl<T: Ord> NonEmpty<T> {
     }
 }
 
-impl<T> NonEmpty<T> {
-    /// Iterates over the elements in ascending order.
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
-    }
+/// Derefs to the elements, in ascending order.
+impl<T> Deref for NonEmpty<T> {
+    type Target = [T];
 
-    /// Returns the elements in ascending order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[T] {
+    fn deref(&self) -> &[T] {
         &self.0
-    }
-
-    /// Returns the number of elements, which is at least one.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "it never is")]
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
 
-impl<T: Ord> From<T> for NonEmpty<T> {
+impl<T> From<T> for NonEmpty<T> {
     fn from(element: T) -> Self {
-        Self::one(element)
+        Self(Box::new([element]))
     }
 }
 

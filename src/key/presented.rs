@@ -62,7 +62,7 @@ impl<'a> PresentedKey<'a> {
 
     /// Represents more than one credential, equal or not (RFC 6750 §3.1 `invalid_request`).
     #[must_use]
-    pub const fn several() -> Self {
+    pub(crate) const fn several() -> Self {
         Self::unread(KeyTextError::Ambiguous)
     }
 

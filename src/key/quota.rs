@@ -38,7 +38,7 @@ pub struct Quota {
 
 impl Quota {
     /// Most quotas a key can carry.
-    pub const MAX_PER_KEY: usize = 8;
+    pub(crate) const MAX_PER_KEY: usize = 8;
 
     /// Creates a quota of at most `limit` requests in any `window`, under a name such as `minute`.
     ///

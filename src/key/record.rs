@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use super::format::DISPLAYED_ID_DIGITS;
 use super::restrictions::least;
 use super::{
-    Access, Digest, Environment, KeyId, Metadata, Principal, Restrictions, Revocation,
-    RevokeReason, SecretOrigin, TenantId, Title,
+    Digest, Environment, KeyId, Metadata, Principal, Restrictions, Revocation, RevokeReason,
+    SecretOrigin, TenantId, Title,
 };
 
 /// All data of a key except its secret.
@@ -139,7 +139,7 @@ impl KeyRecord {
 
     /// Returns the prefix of the format in which the key was issued.
     #[must_use]
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
@@ -153,12 +153,6 @@ impl KeyRecord {
     #[must_use]
     pub fn restrictions(&self) -> &Restrictions {
         &self.restrictions
-    }
-
-    /// Returns the key's access: everything, or scopes.
-    #[must_use]
-    pub fn access(&self) -> &Access {
-        &self.restrictions.access
     }
 
     /// Returns the metadata that the host attached, which is untrusted.
@@ -189,12 +183,6 @@ impl KeyRecord {
     #[must_use]
     pub fn created_by(&self) -> &Principal {
         &self.created_by
-    }
-
-    /// Returns the first instant at which the key is no longer valid; `None` if it is valid until revoked.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<OffsetDateTime> {
-        self.restrictions.expires_at
     }
 
     /// Returns the instant at which the key was suspended; `None` if it is not suspended.
@@ -265,7 +253,7 @@ impl KeyRecord {
     /// An end that the [`Keyward`](crate::Keyward) had seen pass when it read the record has passed at any instant, as
     /// for [`status`](Self::status).
     #[must_use]
-    pub fn is_superseded(&self, now: OffsetDateTime) -> bool {
+    pub(crate) fn is_superseded(&self, now: OffsetDateTime) -> bool {
         let overlap_ends = self.rotation.and_then(|rotated| rotated.overlap_ends);
         overlap_ends.is_some_and(|end| self.latest_seen(now) >= end)
     }

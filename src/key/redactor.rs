@@ -29,7 +29,7 @@ const MAX_BREAKS: usize = 4;
 ///
 /// let format = KeyFormat::new("acme")?.environment("live")?; // or keyward.format()
 /// let key = format.compose(
-///     format.find_environment(None).ok_or("no environment")?,
+///     format.environments().next().ok_or("no environment")?,
 ///     KeyId::from_u128(7),
 ///     &Secret::new("x".repeat(43))?,
 /// )?;

@@ -109,7 +109,7 @@ pub enum Resources {
 
 impl Resources {
     /// Most resources a key may be restricted to.
-    pub const MAX: usize = 1_000;
+    pub(crate) const MAX: usize = 1_000;
 
     /// Creates a restriction to these resources.
     ///
@@ -121,13 +121,13 @@ impl Resources {
 
     /// Returns whether the key is restricted in this kind.
     #[must_use]
-    pub fn restricts(&self, kind: &str) -> bool {
+    pub(crate) fn restricts(&self, kind: &str) -> bool {
         !self.values(kind).is_empty()
     }
 
     /// Returns whether the key may access this resource.
     #[must_use]
-    pub fn permit(&self, kind: &str, value: &str) -> bool {
+    pub(crate) fn permit(&self, kind: &str, value: &str) -> bool {
         let of_kind = self.values(kind);
         of_kind.is_empty()
             || of_kind
@@ -137,7 +137,7 @@ impl Resources {
 
     /// Returns the listed resources of this kind in ascending order; empty if the key is not restricted in it.
     #[must_use]
-    pub fn values(&self, kind: &str) -> &[Resource] {
+    pub(crate) fn values(&self, kind: &str) -> &[Resource] {
         let list = self.listed();
         let start = list.partition_point(|resource| resource.kind() < kind);
         let end = list.partition_point(|resource| resource.kind() <= kind);
@@ -152,7 +152,7 @@ impl Resources {
     fn listed(&self) -> &[Resource] {
         match self {
             Self::Any => &[],
-            Self::Only(list) => list.as_slice(),
+            Self::Only(list) => list,
         }
     }
 
@@ -194,7 +194,7 @@ impl Resources {
 /// A restriction to this one resource.
 impl From<Resource> for Resources {
     fn from(resource: Resource) -> Self {
-        Self::Only(NonEmpty::one(resource))
+        Self::Only(NonEmpty::from(resource))
     }
 }
 

@@ -57,7 +57,7 @@ macro_rules! scope {
 
 impl Scope {
     /// Longest scope in characters.
-    pub const MAX_LENGTH: usize = 64;
+    pub(crate) const MAX_LENGTH: usize = 64;
 
     /// Creates a scope from a text known at compile time.
     ///

@@ -21,10 +21,10 @@ pub struct Secret(Zeroizing<String>);
 impl Secret {
     /// Shortest secret in characters: 22 base62 digits carry 130 bits (NIST SP 800-63B-4 requires 112 for a fast hash
     /// to be enough).
-    pub const MIN_LENGTH: usize = 22;
+    pub(crate) const MIN_LENGTH: usize = 22;
 
     /// Longest secret in characters.
-    pub const MAX_LENGTH: usize = 128;
+    pub(crate) const MAX_LENGTH: usize = 128;
 
     /// Generates a secret of `length` base62 digits, each uniform. The format bounds the length.
     ///
@@ -115,7 +115,7 @@ pub enum SecretOrigin {
 impl SecretOrigin {
     /// Least entropy in bits for which a fast hash is enough: the bound of NIST SP 800-63B-4 for look-up secrets,
     /// applied by analogy.
-    pub const STRONG_BITS: u16 = 112;
+    pub(crate) const STRONG_BITS: u16 = 112;
 
     /// Returns the origin, with a declared entropy that is impossible replaced by unknown: `characters` visible ASCII
     /// characters hold at most 6.55 bits each.
@@ -132,7 +132,7 @@ impl SecretOrigin {
 
     /// Returns whether the secret is strong enough for a fast hash.
     #[must_use]
-    pub fn is_strong(&self) -> bool {
+    pub(crate) fn is_strong(&self) -> bool {
         match self {
             Self::Generated { entropy_bits } => *entropy_bits >= Self::STRONG_BITS,
             Self::Imported { entropy_bits } => {

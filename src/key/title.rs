@@ -32,7 +32,7 @@ pub struct Title(Arc<str>);
 
 impl Title {
     /// Longest title in characters (Unicode scalar values).
-    pub const MAX_CHARACTERS: usize = 100;
+    pub(crate) const MAX_CHARACTERS: usize = 100;
 
     /// Creates a title from this text.
     ///

@@ -42,7 +42,7 @@ pub enum Tenants {
 
 impl From<TenantId> for Tenants {
     fn from(tenant: TenantId) -> Self {
-        Self::Only(NonEmpty::one(tenant))
+        Self::Only(NonEmpty::from(tenant))
     }
 }
 
@@ -123,7 +123,7 @@ impl Actor {
 
     /// Returns the most that the actor may grant.
     #[must_use]
-    pub fn ceiling(&self) -> &Ceiling {
+    pub(crate) fn ceiling(&self) -> &Ceiling {
         &self.ceiling
     }
 
@@ -133,7 +133,7 @@ impl Actor {
 
     /// Returns whether the actor acts for this tenant.
     #[must_use]
-    pub fn acts_for(&self, tenant: &TenantId) -> bool {
+    pub(crate) fn acts_for(&self, tenant: &TenantId) -> bool {
         match &self.tenants {
             Tenants::All => true,
             Tenants::Only(tenants) => tenants.contains(tenant),
@@ -142,7 +142,7 @@ impl Actor {
 
     /// Returns whether the actor acts for all tenants.
     #[must_use]
-    pub fn acts_for_all(&self) -> bool {
+    pub(crate) fn acts_for_all(&self) -> bool {
         self.tenants == Tenants::All
     }
 

@@ -75,7 +75,7 @@ impl Limits {
     #[must_use]
     pub fn of_key(record: &KeyRecord) -> Self {
         Self {
-            environments: Some(NonEmpty::one(record.environment().clone())),
+            environments: Some(NonEmpty::from(record.environment().clone())),
             restrictions: record.restrictions().clone(),
         }
     }

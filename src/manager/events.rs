@@ -19,14 +19,6 @@ const PAGE: usize = 1_000;
 /// Most events that one commit removes, not counting those dated after now.
 const MOST_CUT: u64 = 1_000;
 
-/// The result of a cut of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CutEvents {
-    /// Number of events that this call removed.
-    pub events: u64,
-}
-
 impl Authorized<'_> {
     pub(super) async fn events(
         &self,
@@ -45,13 +37,10 @@ impl Authorized<'_> {
         Ok(events)
     }
 
-    pub(super) async fn cut_events(
-        &self,
-        before: OffsetDateTime,
-    ) -> Result<CutEvents, ManageError> {
+    pub(super) async fn cut_events(&self, before: OffsetDateTime) -> Result<u64, ManageError> {
         let now = self.now()?;
         let before = past(before, now)?;
-        let mut cut = CutEvents { events: 0 };
+        let mut cut = 0;
         for (from, through) in due(self.event_log()?, before, now).await? {
             let mut fields = Event::cut_fields(from, through);
             fields.push(FieldChange::set("before", rfc3339(before)));
@@ -60,7 +49,7 @@ impl Authorized<'_> {
                 .commit_one(Change::CutEvents { through }, event)
                 .await?
             {
-                Outcome::EventsCut => cut.events += through.events.saturating_sub(from) + 1,
+                Outcome::EventsCut => cut += through.events.saturating_sub(from) + 1,
                 // Another call removed these events first.
                 Outcome::EventsNotCut => {}
                 _ => return Err(broken_store().into()),

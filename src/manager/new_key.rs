@@ -106,24 +106,24 @@ impl NewKey {
         self
     }
 
-    /// Restricts the key to these resources: at most [1,000](Resources::MAX), which the manager checks when it issues
-    /// the key. Replaces an earlier restriction.
+    /// Restricts the key to these resources: at most 1,000, which the manager checks when it issues the key. Replaces
+    /// an earlier restriction.
     #[must_use]
     pub fn resources(mut self, resources: impl Into<Resources>) -> Self {
         self.request.restrictions.resources = resources.into();
         self
     }
 
-    /// Restricts the key to these networks: at most [100](Networks::MAX), which the manager checks when it issues the
-    /// key. Replaces an earlier restriction.
+    /// Restricts the key to these networks: at most 100, which the manager checks when it issues the key. Replaces an
+    /// earlier restriction.
     #[must_use]
     pub fn networks(mut self, networks: impl Into<Networks>) -> Self {
         self.request.restrictions.networks = networks.into();
         self
     }
 
-    /// Adds a quota: at most [8](Quota::MAX_PER_KEY), each under a name of its own, which the manager checks when it
-    /// issues the key. Quotas are stored and shown, but not counted yet.
+    /// Adds a quota: at most 8, each under a name of its own, which the manager checks when it issues the key. Quotas are
+    /// stored and shown, but not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.request.restrictions.quotas.push(quota);
@@ -137,8 +137,8 @@ impl NewKey {
         self
     }
 
-    /// Attaches metadata: at most [4,096 bytes](Metadata::MAX_BYTES) of compact JSON, [8 levels](Metadata::MAX_DEPTH)
-    /// deep, which [`Metadata`] checks when it is made. Replaces earlier metadata.
+    /// Attaches metadata: at most 4,096 bytes of compact JSON, 8 levels deep, which [`Metadata`] checks when it
+    /// is made. Replaces earlier metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.request.metadata = metadata;

@@ -23,19 +23,8 @@ const PAGE: u16 = 128;
 /// Most passes over the list, if keys are issued at the same time.
 const PASSES: u32 = 3;
 
-/// The result of removing a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemovedTenant {
-    /// Number of keys that this call removed.
-    pub keys: u64,
-}
-
 impl Authorized<'_> {
-    pub(super) async fn remove_tenant(
-        self,
-        tenant: &TenantId,
-    ) -> Result<RemovedTenant, ManageError> {
+    pub(super) async fn remove_tenant(self, tenant: &TenantId) -> Result<u64, ManageError> {
         let now = self.now()?;
         let reason = RevokeReason::Decommissioned;
         let cut_off = self.cut_off(CutoffScope::from(tenant), now, now, Some(&reason));
@@ -46,12 +35,11 @@ impl Authorized<'_> {
             now,
             reason,
         };
-        let keys = removal.run().await;
-        let keys = keys.map_err(|source| ManageError::Unfinished {
+        let removed = removal.run().await;
+        removed.map_err(|source| ManageError::Unfinished {
             before: now,
             source,
-        })?;
-        Ok(RemovedTenant { keys })
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use super::amend::{AMEND_TRIES, Amendment, differences};
 use super::list::give_way;
-use super::restriction::{Bound, Cut, Restriction};
+use super::restriction::{Bound, Cut, KeyBound};
 use super::{Authorized, KeyQuery, ManageError, PageCursor};
 use crate::audit::EventAction;
 use crate::clock::normalized;
@@ -17,7 +17,7 @@ use crate::store::{ChangeSet, ListPosition, ListQuery, StoreError};
 pub struct RestrictionPage {
     /// The most that each key may do. First the keys that are not revoked, newest first, then the revoked ones, in the
     /// order in which they were revoked.
-    pub restrictions: Vec<Restriction>,
+    pub restrictions: Vec<KeyBound>,
     /// Cursor at which to continue. `None` if the tenant has no keys.
     pub next: Option<PageCursor>,
     /// Whether the tenant has more keys already.
@@ -59,7 +59,7 @@ impl Authorized<'_> {
         let mut restrictions = Vec::with_capacity(page.items.len());
         for (index, key) in page.items.into_iter().enumerate() {
             give_way(index).await;
-            restrictions.push(Restriction::of(key));
+            restrictions.push(KeyBound::of(key));
         }
         Ok(RestrictionPage {
             next: place.map(|place| listed.cursor(place)).or(after),
@@ -70,7 +70,7 @@ impl Authorized<'_> {
 
     pub(super) async fn replay_restrictions(
         &self,
-        mut restrictions: Vec<Restriction>,
+        mut restrictions: Vec<KeyBound>,
     ) -> Result<Replayed, ManageError> {
         for restriction in &mut restrictions {
             self.check_restriction(restriction)?;

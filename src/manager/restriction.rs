@@ -16,7 +16,7 @@ use crate::key::{KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, Sto
 /// It holds the key's restrictions, and neither title, owner nor metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Restriction {
+pub struct KeyBound {
     /// Id of the key.
     pub id: KeyId,
     /// Tenant of the key.
@@ -55,7 +55,7 @@ pub enum Bound {
 /// Reason with which a replay revokes a key that a kill switch had ended.
 const CUT_OFF: &str = "cut off";
 
-impl Restriction {
+impl KeyBound {
     /// Records that this key of this tenant was revoked at an instant, for a reason: for host applications that keep
     /// records of their own.
     #[must_use]
@@ -136,10 +136,7 @@ impl Bound {
 
 impl ManagerParts {
     /// Refuses a restriction that no key can carry, and normalizes its instants.
-    pub(super) fn check_restriction(
-        &self,
-        restriction: &mut Restriction,
-    ) -> Result<(), InvalidKey> {
+    pub(super) fn check_restriction(&self, restriction: &mut KeyBound) -> Result<(), InvalidKey> {
         let Bound::Limited { restrictions, .. } = &mut restriction.bound else {
             return Ok(());
         };
@@ -250,7 +247,7 @@ mod tests {
     fn is_no_more(key: &KeyRecord, than: &KeyRecord, catalog: &ScopeCatalog) -> bool {
         // An undeclared scope grants nothing, but a ceiling allows no key that holds one.
         let mut key = key.clone();
-        if let Access::Scopes(scopes) = key.access() {
+        if let Access::Scopes(scopes) = &key.restrictions().access {
             let declared = scopes.iter().filter(|scope| catalog.declares(scope));
             match Access::scopes(declared.cloned()) {
                 Ok(access) => key.restrictions.access = access,
@@ -285,7 +282,9 @@ mod tests {
             assert!(cut.is_within || is_off);
             let had_been_off = key.suspended_at.or(most_key.suspended_at).is_some();
             assert!(is_off == (had_been_off || !cut.is_within));
-            if is_no_more(&key, &most_key, &catalog) && !matches!(key.access(), Access::Scopes(_)) {
+            if is_no_more(&key, &most_key, &catalog)
+                && !matches!(key.restrictions().access, Access::Scopes(_))
+            {
                 assert!(cut.is_within, "what is within is not cut off");
             }
             let again = most.cut(&cut.record, &catalog, now);

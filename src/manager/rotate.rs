@@ -255,7 +255,10 @@ impl Authorized<'_> {
         let mut changes = vec![FieldChange::set("successor", successor.id.to_string())];
         if let Some(end) = ends_at {
             changes.push(FieldChange::set("overlap_ends", rfc3339(end)));
-            let (from, to) = (record.expires_at().map(rfc3339), Some(rfc3339(end)));
+            let (from, to) = (
+                record.restrictions().expires_at.map(rfc3339),
+                Some(rfc3339(end)),
+            );
             if from != to {
                 changes.push(FieldChange::of("expires_at", from, to));
             }
@@ -326,7 +329,12 @@ impl Authorized<'_> {
         if self.has_passed(end, now) {
             return Err(InvalidKey::Overlap);
         }
-        Ok(Some(record.expires_at().map_or(end, |own| own.min(end))))
+        Ok(Some(
+            record
+                .restrictions()
+                .expires_at
+                .map_or(end, |own| own.min(end)),
+        ))
     }
 }
 

@@ -80,13 +80,13 @@ impl TenantRules {
     }
 
     pub(super) fn check(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Result<(), InvalidKey> {
-        self.check_access(key.access(), catalog)?;
+        self.check_access(&key.restrictions().access, catalog)?;
         let Some(lifetime) = self.max_lifetime else {
             return Ok(());
         };
         // A lifetime that ends beyond the calendar sets no limit.
         let latest = later(key.created_at(), lifetime);
-        match (key.expires_at(), latest) {
+        match (key.restrictions().expires_at, latest) {
             (Some(end), Some(latest)) if end > latest => Err(InvalidKey::LifetimeTooLong),
             (None, _) => Err(InvalidKey::LifetimeTooLong),
             _ => Ok(()),

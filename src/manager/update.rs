@@ -122,9 +122,10 @@ impl OnKey<'_> {
                 return Ok(None);
             }
             check_sizes(&with.restrictions)?;
-            if with.access() != record.access() {
-                by.check_declared(with.access())?;
-                rules.check_access(with.access(), &by.catalog)?;
+            let access = &with.restrictions().access;
+            if *access != record.restrictions().access {
+                by.check_declared(access)?;
+                rules.check_access(access, &by.catalog)?;
             }
             by.check_ceiling(&with)?;
             Ok(Some(Amendment {

@@ -39,7 +39,7 @@ pub(super) const MOST_SCANNED: usize = 4_096;
 
 impl ListQuery {
     /// Maximum number of keys on a page.
-    pub const MAX_LIMIT: u16 = 1_000;
+    pub(crate) const MAX_LIMIT: u16 = 1_000;
 
     /// Lists the keys of a tenant that are not revoked, newest first, 50 to a page.
     #[must_use]
@@ -68,7 +68,7 @@ impl ListQuery {
         self
     }
 
-    /// Sets the page size: at least 1, at most [`MAX_LIMIT`](Self::MAX_LIMIT).
+    /// Sets the page size: at least 1, at most 1,000.
     ///
     /// A number outside these bounds means the nearest bound.
     #[must_use]
@@ -177,7 +177,7 @@ impl KeyFilter {
     ///
     /// It serves backends without an index for the filter, and defines the filter's meaning.
     #[must_use]
-    pub fn admits(&self, key: &StoredKey) -> bool {
+    pub(crate) fn admits(&self, key: &StoredKey) -> bool {
         match self {
             Self::Owner(owner) => key.owner == *owner,
             Self::TitleStartsWith(start) => key.title.as_str().starts_with(&**start),

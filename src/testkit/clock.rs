@@ -56,7 +56,7 @@ impl ManualClock {
     /// Makes the [coarse reading](Clock::coarse_micros) lag behind the exact one by this much, or run ahead of it if
     /// negative.
     ///
-    /// The lag is zero at first. A correct clock stays within [`COARSE_LAG_MICROS`](crate::clock::COARSE_LAG_MICROS).
+    /// The lag is zero at first. A correct clock stays within 100 milliseconds.
     pub fn set_coarse_lag(&self, lag: time::Duration) {
         self.shown().coarse_lag = lag;
     }

@@ -1,7 +1,6 @@
 //! One request to be decided.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use super::requirement::Requirement;
 use crate::key::{Environment, PresentedKey, TenantId};
@@ -24,7 +23,6 @@ pub struct Attempt<'a> {
     pub(crate) client: Option<IpAddr>,
     pub(crate) tenant: Option<&'a TenantId>,
     pub(crate) environment: Option<&'a Environment>,
-    pub(crate) cost: NonZeroU32,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
     /// Whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
     pub(super) has_too_many: bool,
@@ -32,7 +30,7 @@ pub struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Maximum number of resources that one request can name. A request with more is refused.
-    pub const MAX_RESOURCES: usize = 4;
+    pub(crate) const MAX_RESOURCES: usize = 4;
 
     /// Creates an attempt with this credential on a route with this requirement.
     #[must_use]
@@ -43,7 +41,6 @@ impl<'a> Attempt<'a> {
             client: None,
             tenant: None,
             environment: None,
-            cost: NonZeroU32::MIN,
             resources: [None; Self::MAX_RESOURCES],
             has_too_many: false,
         }
@@ -91,7 +88,7 @@ impl<'a> Attempt<'a> {
 
     /// Adds a resource that the request names, such as by a value in its path.
     ///
-    /// The key must be permitted each named resource.
+    /// The key must be permitted each named resource. A request that names more than four is refused.
     #[must_use]
     pub fn resource(mut self, kind: &'a str, value: &'a str) -> Self {
         match self.resources.iter_mut().find(|slot| slot.is_none()) {
@@ -99,21 +96,6 @@ impl<'a> Attempt<'a> {
             None => self.has_too_many = true,
         }
         self
-    }
-
-    /// Sets how much the request counts against the key's quotas; the default is 1.
-    ///
-    /// Quotas are not counted yet.
-    #[must_use]
-    pub fn cost(mut self, cost: NonZeroU32) -> Self {
-        self.cost = cost;
-        self
-    }
-
-    /// Returns how much the request counts against the key's quotas.
-    #[must_use]
-    pub fn request_cost(&self) -> NonZeroU32 {
-        self.cost
     }
 
     /// Returns the resources that the request names, as kind and value.

@@ -193,7 +193,7 @@ pub enum DenialReason {
         /// The kind.
         kind: Arc<str>,
     },
-    /// The request names more than [`Attempt::MAX_RESOURCES`](super::Attempt::MAX_RESOURCES) resources.
+    /// The request names more than four resources.
     #[error("the request names too many resources to check")]
     TooManyResources,
     /// The route settles a kind of resource by the request, and the request names no resource of that kind.

@@ -230,7 +230,7 @@ fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static s
         ),
         Check::Tenant => ("tenant", record.tenant().to_string()),
         Check::Status => {
-            let end = record.expires_at();
+            let end = record.restrictions().expires_at;
             let until = end.map_or_else(
                 || "until revoked".to_owned(),
                 |end| format!("until {}", rfc3339(end)),
@@ -246,7 +246,7 @@ fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static s
                 format!("{client} in {}", record.restrictions().networks),
             )
         }
-        Check::Access => ("access", record.access().to_string()),
+        Check::Access => ("access", record.restrictions().access.to_string()),
         Check::Resources => ("resources", record.restrictions().resources.to_string()),
     }
 }

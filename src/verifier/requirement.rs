@@ -111,7 +111,7 @@ impl Requirement {
     }
 
     /// Returns the scopes that the requirement names, in the order of the rule.
-    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.scope_rule().into_iter().flat_map(|rule| rule.scopes())
     }
 

@@ -55,9 +55,9 @@ async fn refused_in_every_way(fixture: &Fixture) -> Vec<(&'static str, String)> 
         TestKey::issue_as(&other, new()).await
     };
     let wrong = {
-        let secret = "x".repeat(keyward.format().secret_characters());
+        let secret = "x".repeat(43);
         let secret = keyward::key::Secret::new(secret).unwrap();
-        let environment = keyward.format().find_environment(None).unwrap();
+        let environment = keyward.format().environments().next().unwrap();
         keyward
             .format()
             .compose(environment, fixture.key.id(), &secret)

@@ -102,7 +102,7 @@ async fn tenant_and_environment_are_rechecked() {
     let formats = ["test", "live"].map(|name| KeyFormat::new("acme")?.environment(name));
     let [own, other] = formats.each_ref().map(|format| {
         let format = format.as_ref().unwrap();
-        format.find_environment(None).unwrap()
+        format.environments().next().unwrap()
     });
     let attempt = || Attempt::of(&need);
     for (attempt, refused) in [

@@ -29,7 +29,7 @@ async fn a_rotated_import_becomes_native() {
         assert_eq!(new.predecessor(), Some(old.id()));
         assert_eq!(new.lineage(), old.id());
         assert_eq!((new.created_at(), new.title()), (now, old.title()));
-        assert_eq!(new.access(), old.access());
+        assert_eq!(new.restrictions().access, old.restrictions().access);
         assert_eq!(new.origin(), SecretOrigin::Generated { entropy_bits: 256 });
         assert!(new.display_prefix().starts_with("acme_test_"));
         let own = issued.api_key().expose();

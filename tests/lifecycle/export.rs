@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyward::key::{Network, Quota, Resource, RevokeReason};
 use keyward::manager::{
-    KeyQuery, ManageError, NewKey, PageCursorError, Restriction, RestrictionPage, RevokeAll,
+    KeyBound, KeyQuery, ManageError, NewKey, PageCursorError, RestrictionPage, RevokeAll,
 };
 
 use serde_json::Value;
@@ -38,10 +38,10 @@ async fn revocations_round_trip_as_json() {
         r#"{{"id":"{id}","tenant":"acme-inc","bound":{{"revoked":{{"at":"{at}","reason":"in a public repository"}}}}}}"#
     );
     assert_eq!(line, expected);
-    assert_eq!(serde_json::from_str::<Restriction>(&line).unwrap(), record);
+    assert_eq!(serde_json::from_str::<KeyBound>(&line).unwrap(), record);
     // A later version may tell more of the key: an older node still replays what it knows.
     let more = line.replacen('{', r#"{"unknown":1,"#, 1);
-    assert_eq!(serde_json::from_str::<Restriction>(&more).unwrap(), record);
+    assert_eq!(serde_json::from_str::<KeyBound>(&more).unwrap(), record);
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn limits_round_trip_whole_or_not() {
     .concat();
     let expected = format!(r#"{{"id":"{id}","tenant":"acme-inc","bound":{bound}}}"#);
     assert_eq!(line, expected);
-    assert_eq!(serde_json::from_str::<Restriction>(&line).unwrap(), record);
+    assert_eq!(serde_json::from_str::<KeyBound>(&line).unwrap(), record);
     assert!(!line.contains(issued.api_key().expose_secret()));
 
     let whole: Value = serde_json::from_str(&line).unwrap();
@@ -91,7 +91,7 @@ async fn limits_round_trip_whole_or_not() {
         for fields in damaged {
             let mut record = whole.clone();
             *record.pointer_mut(within).unwrap() = Value::Object(fields);
-            let read = serde_json::from_value::<Restriction>(record.clone());
+            let read = serde_json::from_value::<KeyBound>(record.clone());
             assert!(read.is_err(), "half-read: {record}");
         }
     }

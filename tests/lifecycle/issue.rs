@@ -115,7 +115,7 @@ async fn an_invalid_key_is_not_issued() {
     let pasted = format!("my key {text}");
     let broken = format!("{}-{}", &text[..20], &text[20..]);
     let notes = Metadata::try_from(json!({"notes": [pasted.clone()]})).unwrap();
-    let scope: Scope = text[..Scope::MAX_LENGTH].parse().unwrap();
+    let scope: Scope = text[..64].parse().unwrap();
     let project = Resource::new("project", text).unwrap();
     for (holds, expected) in [
         (NewKey::new(named(text), "k", READ), "tenant"),

@@ -49,7 +49,10 @@ async fn revoking_the_old_key_ends_it() {
         let record = fixture.record(old.record().id()).await;
         if overlap == Overlap::UntilRevoked {
             assert_eq!(record.rotation().unwrap().overlap_ends, None);
-            assert_eq!(record.expires_at(), old.record().expires_at());
+            assert_eq!(
+                record.restrictions().expires_at,
+                old.record().restrictions().expires_at
+            );
             fixture.later(DAY * 100);
         }
         assert_eq!(fixture.answer(old.api_key()).await, Answer::Admitted);
@@ -80,8 +83,8 @@ async fn the_old_keys_life_is_not_extended() {
             let new = rotate(&fixture, &old, rotation.clone()).await;
             let record = fixture.record(old.record().id()).await;
             assert_eq!(
-                record.expires_at(),
-                old.record().expires_at(),
+                record.restrictions().expires_at,
+                old.record().restrictions().expires_at,
                 "{rotation:?}"
             );
             fixture.later(HOUR);
@@ -90,7 +93,8 @@ async fn the_old_keys_life_is_not_extended() {
                 Answer::Admitted,
                 "{rotation:?}"
             );
-            let lives = new.record().expires_at() != old.record().expires_at();
+            let lives =
+                new.record().restrictions().expires_at != old.record().restrictions().expires_at;
             assert_eq!(
                 fixture.answer(new.api_key()).await == Answer::Admitted,
                 lives

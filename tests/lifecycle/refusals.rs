@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use keyward::key::{KeyId, Principal, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy, PolicyError,
-    Restriction, RevokeAll, RuleBook, Ruling, TenantRules,
+    Actor, KeyBound, KeyQuery, KeyUpdate, ManageError, NewKey, Operation, Overlap, Policy,
+    PolicyError, RevokeAll, RuleBook, Ruling, TenantRules,
 };
 use keyward::scope;
 use keyward::store::{Change, KeyStore};
@@ -44,7 +44,7 @@ async fn on_a_tenant(fixture: &Fixture, actor: &Actor, tenant: &TenantId) -> Vec
     let manager = fixture.manager();
     let all = RevokeAll::new(RevokeReason::Leaked);
     let (id, reason) = (KeyId::from_u128(7), RevokeReason::Leaked);
-    let record = Restriction::revoked(id, tenant.clone(), fixture.now(), reason);
+    let record = KeyBound::revoked(id, tenant.clone(), fixture.now(), reason);
     let key = NewKey::new(tenant.clone(), "", scope!("undeclared"))
         .environment("test")
         .owner(Principal::system("root").unwrap());

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use keyward::audit::EventAction;
 use keyward::key::{KeyId, RevokeReason, StoredKey, TenantId};
 use keyward::manager::{
-    Actor, Bound, Ceiling, ManageError, NewKey, Operation, Policy, PolicyError, Replayed,
-    Restriction, RestrictionPage, Ruling, Tenants,
+    Actor, Bound, Ceiling, KeyBound, ManageError, NewKey, Operation, Policy, PolicyError, Replayed,
+    RestrictionPage, Ruling, Tenants,
 };
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, StoreError};
 use keyward::testkit::SeededRandom;
@@ -23,7 +23,7 @@ async fn export(fixture: &Fixture) -> RestrictionPage {
         .unwrap()
 }
 
-async fn replay(fixture: &Fixture, list: Vec<Restriction>) -> Result<Replayed, ManageError> {
+async fn replay(fixture: &Fixture, list: Vec<KeyBound>) -> Result<Replayed, ManageError> {
     fixture
         .manager()
         .replay_restrictions(&alice(None), list)
@@ -34,8 +34,8 @@ fn counts(replayed: &Replayed) -> (u64, u64, u64) {
     (replayed.revoked, replayed.already, replayed.missing)
 }
 
-fn revocation(id: KeyId, at: OffsetDateTime) -> Restriction {
-    Restriction::revoked(id, tenant(), at, RevokeReason::Leaked)
+fn revocation(id: KeyId, at: OffsetDateTime) -> KeyBound {
+    KeyBound::revoked(id, tenant(), at, RevokeReason::Leaked)
 }
 
 /// A fixture whose store holds these keys as they were when the backup was made.
@@ -115,7 +115,7 @@ async fn a_backup_is_brought_up_to_date() {
     }
     let mut again = export(&fresh).await.restrictions;
     again.sort_by_key(|one| one.id);
-    let is_there = |one: &&Restriction| one.id != newer.record().id();
+    let is_there = |one: &&KeyBound| one.id != newer.record().id();
     let mut wanted: Vec<_> = page.restrictions.iter().filter(is_there).cloned().collect();
     wanted.sort_by_key(|one| one.id);
     assert_eq!(again, wanted);

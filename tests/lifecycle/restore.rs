@@ -8,7 +8,7 @@ use keyward::key::{
     Access, ApiKey, KeyId, KeyRecord, KeyStatus, Network, Networks, Principal, Quota, Resource,
     Resources, RevokeReason, StoredKey,
 };
-use keyward::manager::{Bound, KeyUpdate, ManageError, NewKey, Overlap, Replayed, Restriction};
+use keyward::manager::{Bound, KeyBound, KeyUpdate, ManageError, NewKey, Overlap, Replayed};
 use keyward::store::{Change, CutoffScope, KeyStore, StoreError};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::common::*;
 use crate::replay::restored;
 use crate::store::Loss;
 
-async fn export(fixture: &Fixture) -> Vec<Restriction> {
+async fn export(fixture: &Fixture) -> Vec<KeyBound> {
     let manager = fixture.manager();
     let page = manager
         .export_restrictions(&system(), &tenant(), None)
@@ -24,7 +24,7 @@ async fn export(fixture: &Fixture) -> Vec<Restriction> {
     page.unwrap().restrictions
 }
 
-async fn replay(fixture: &Fixture, list: &[Restriction]) -> Result<Replayed, ManageError> {
+async fn replay(fixture: &Fixture, list: &[KeyBound]) -> Result<Replayed, ManageError> {
     let list = list.to_vec();
     fixture
         .manager()
@@ -48,7 +48,7 @@ async fn stored(fixture: &Fixture, id: KeyId) -> StoredKey {
     fixture.store.inner().get(id).await.unwrap().unwrap()
 }
 
-fn limited(id: KeyId, changed: &Value) -> Restriction {
+fn limited(id: KeyId, changed: &Value) -> KeyBound {
     let mut restrictions = json!({
         "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
         "not_before": null, "expires_at": null,
@@ -276,7 +276,7 @@ async fn a_suspended_key_stays_reported() {
 struct Taken {
     fixture: Fixture,
     backup: Vec<StoredKey>,
-    exported: Vec<Restriction>,
+    exported: Vec<KeyBound>,
     keys: Vec<(ApiKey, Answer)>,
 }
 
@@ -498,7 +498,7 @@ async fn an_unreadable_key_stays_unusable() {
     let replayed = replay(&fresh, &list).await.unwrap();
     assert_eq!(replayed.unreadable, [id]);
     assert_eq!(counts(&replayed), (0, 0, 0, 0));
-    let revoked = [Restriction::revoked(
+    let revoked = [KeyBound::revoked(
         id,
         tenant(),
         fresh.now(),

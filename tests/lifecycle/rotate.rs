@@ -69,7 +69,7 @@ async fn a_successor_inherits_the_settings() {
     let ends = fixture.now() + HOUR;
     assert_eq!((rotated.successor, rotated.at), (is.id(), fixture.now()));
     assert_eq!(
-        (rotated.overlap_ends, kept.expires_at()),
+        (rotated.overlap_ends, kept.restrictions().expires_at),
         (Some(ends), Some(ends))
     );
     assert_eq!(
@@ -87,7 +87,7 @@ async fn a_successor_inherits_the_settings() {
     assert_eq!((told[0].key, told[1].key), (Some(is.id()), Some(id)));
     let (new_id, old_id) = (is.id().to_string(), id.to_string());
     assert!(fields(&told[0]).contains(&("predecessor", None, Some(&*old_id))));
-    let (before, ends) = (text(was.expires_at().unwrap()), text(ends));
+    let (before, ends) = (text(was.restrictions().expires_at.unwrap()), text(ends));
     assert_eq!(
         fields(&told[1]),
         [
@@ -152,14 +152,15 @@ async fn a_successors_expiry_can_be_chosen() {
     ] {
         let old = fixture.issue_key(new_key("key").expires_at(own)).await;
         let new = rotate(&fixture, &old, rotation).await;
-        assert_eq!(new.record().expires_at(), expected);
+        assert_eq!(new.record().restrictions().expires_at, expected);
     }
     let old = fixture.issue("lives for ever").await;
     assert_eq!(
         rotate(&fixture, &old, Overlap::None)
             .await
             .record()
-            .expires_at(),
+            .restrictions()
+            .expires_at,
         None
     );
     assert_eq!(with().overlap(), Overlap::None);
@@ -274,7 +275,7 @@ async fn a_successor_has_the_current_format() {
     let fixture = old_fixture.beside(|builder| builder.format(format)).await;
     let new = rotate(&fixture, &old, Overlap::UntilRevoked).await;
     assert!(new.api_key().expose().starts_with("newco_test_"));
-    assert_eq!(new.record().prefix(), "newco");
+    assert!(new.record().display_prefix().starts_with("newco_"));
     assert_eq!(
         new.record().display_prefix(),
         new.api_key().display_prefix()

@@ -226,7 +226,10 @@ async fn successors_obey_the_lifetime_rule() {
     fixture.later(HOUR);
     // A successor's life begins when it is issued.
     let renewed = fixture.rotate(short, none().expires_in(DAY)).await.unwrap();
-    assert_eq!(renewed.record().expires_at(), Some(fixture.now() + DAY));
+    assert_eq!(
+        renewed.record().restrictions().expires_at,
+        Some(fixture.now() + DAY)
+    );
 }
 
 #[tokio::test]

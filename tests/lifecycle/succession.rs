@@ -75,7 +75,11 @@ async fn a_key_has_one_living_successor() {
         } else {
             ends
         };
-        assert_eq!(record.expires_at(), Some(expected), "{overlap:?}");
+        assert_eq!(
+            record.restrictions().expires_at,
+            Some(expected),
+            "{overlap:?}"
+        );
         let told = fixture.told().await;
         assert_eq!(
             actions(&told),
@@ -275,13 +279,19 @@ async fn a_second_successor_keeps_the_expiry() {
         fixture.revoke(first.record().id()).await;
         // The overlap shortened the old key's life; that is no reason to shorten its successor's.
         let second = fixture.rotate(id, Overlap::For(HOUR)).await.unwrap();
-        assert_eq!(second.record().expires_at(), old.record().expires_at());
-        let shortened = fixture.record(id).await.expires_at().unwrap();
+        assert_eq!(
+            second.record().restrictions().expires_at,
+            old.record().restrictions().expires_at
+        );
+        let shortened = fixture.record(id).await.restrictions().expires_at.unwrap();
         assert_eq!(shortened, fixture.now() + HOUR);
         fixture.revoke(second.record().id()).await;
         // And a longer overlap than before does not lengthen it.
         fixture.rotate(id, Overlap::For(DAY * 7)).await.unwrap();
-        assert_eq!(fixture.record(id).await.expires_at(), Some(shortened));
+        assert_eq!(
+            fixture.record(id).await.restrictions().expires_at,
+            Some(shortened)
+        );
     }
 }
 

@@ -34,8 +34,8 @@ async fn a_suspended_key_resumes_unchanged() {
     assert_eq!(resumed, fixture.record(id).await);
     assert_eq!((resumed.suspended_at(), resumed.revision()), (None, 3));
     assert_eq!(
-        resumed.expires_at(),
-        issued.record().expires_at(),
+        resumed.restrictions().expires_at,
+        issued.record().restrictions().expires_at,
         "its life goes on meanwhile"
     );
     assert_eq!(fixture.answer(issued.api_key()).await, Answer::Admitted);

@@ -149,7 +149,7 @@ async fn updates_of_two_fields_both_land() {
         assert_eq!(revisions, [2, 3]);
         let record = fixture.record(id).await;
         assert_eq!(
-            (record.title().as_str(), record.access()),
+            (record.title().as_str(), &record.restrictions().access),
             ("new", &WRITE.into())
         );
     }

@@ -9,8 +9,8 @@ use keyward::audit::EventAction;
 use keyward::import::ImportedKey;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    CutEvents, FoundKey, Issued, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap,
-    Purged, RemovedTenant, Replayed, Restriction, RestrictionPage, RevokeAll, Revoked, RevokedAll,
+    FoundKey, Issued, KeyBound, KeyList, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap, Purged,
+    Replayed, RestrictionPage, RevokeAll, Revoked, RevokedAll,
 };
 use keyward::store::CutoffScope;
 
@@ -62,8 +62,8 @@ pub(crate) enum Done {
     Narrowed(Replayed),
     Found(Box<FoundKey>),
     Purged(Purged),
-    Removed(RemovedTenant),
-    EventsCut(CutEvents),
+    Removed(u64),
+    EventsCut(u64),
 }
 
 impl Op {
@@ -230,7 +230,7 @@ pub(crate) fn new_key(title: &str) -> NewKey {
 }
 
 /// That a key was suspended when it was exported.
-fn suspended(id: KeyId) -> Restriction {
+fn suspended(id: KeyId) -> KeyBound {
     let record = serde_json::json!({
         "id": id, "tenant": tenant(), "bound": { "limited": {
             "restrictions": {

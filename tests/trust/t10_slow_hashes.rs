@@ -135,7 +135,9 @@ async fn expiry_beats_a_waiting_hash() {
     let issued = fixture.issue(key).await;
     let held = HeldUp::over(&fixture, |builder| builder).await;
     let verified = waiting(verify(&held.node, issued.api_key().presented()));
-    fixture.clock.set(issued.record().expires_at().unwrap());
+    fixture
+        .clock
+        .set(issued.record().restrictions().expires_at.unwrap());
     held.release();
     let denial = verified.await.expect_err("granted after it expired");
     assert!(matches!(denial.reason(), DenialReason::Expired));

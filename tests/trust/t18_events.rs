@@ -17,7 +17,7 @@ use keyward::clock::Clock;
 use keyward::import::ImportedKey;
 use keyward::key::{KeyId, KeyRecord, RevokeReason, TenantId};
 use keyward::manager::{
-    Actor, Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll,
+    Actor, Issued, KeyBound, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll,
 };
 use keyward::store::{Changed, Cursor, CutoffScope, FeedPage, KeyStore, StoreError};
 use keyward::testkit::{Fault, FaultyStore, ManualClock};
@@ -223,8 +223,8 @@ fn tenant(n: usize) -> TenantId {
     TenantId::new(format!("tenant-{n}")).unwrap()
 }
 
-fn record(key: &Arc<Issued>) -> Restriction {
-    Restriction::revoked(
+fn record(key: &Arc<Issued>) -> KeyBound {
+    KeyBound::revoked(
         key.record().id(),
         key.record().tenant().clone(),
         key.record().created_at(),

@@ -32,7 +32,7 @@ fn relabelled(issued: &Issued, prefix: &str, environment: &str) -> String {
         .environment(environment)
         .unwrap();
     let key = issued.api_key();
-    let environment = format.find_environment(None).unwrap();
+    let environment = format.environments().next().unwrap();
     let secret = Secret::new(key.expose_secret()).unwrap();
     format
         .compose(environment, key.id(), &secret)
@@ -94,7 +94,7 @@ async fn a_test_key_is_refused_live() {
     // Where both are accepted, a request may address one of them.
     let any = Requirement::any_key();
     let attempt = Attempt::new(pair, &any);
-    for environment in both.verifier().format().environments() {
+    for environment in both.format().environments() {
         let verdict = both
             .verifier()
             .verify(&attempt.environment(environment))

@@ -151,7 +151,7 @@ fn compare_slow(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     let slow = runtime.block_on(Ours::open(slowly, Limits::None))?;
     let (by_default, like_ours) = (
         Simplified::by_default()?,
-        Simplified::like(Argon2Params::OWASP)?,
+        Simplified::like(19_456, 2, 1)?,
     );
 
     let mut bench = bench();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use api_keys_simplified::{
     ApiKeyManagerV0, Environment, ExposeSecret, HashConfig, KeyConfig, KeyStatus, SecureString,
 };
-use keyward::hashing::Argon2Params;
 
 /// A key in use, and its hash.
 pub(crate) struct Simplified {
@@ -20,9 +19,9 @@ impl Simplified {
         Self::with(ApiKeyManagerV0::init_default_config("acme")?)
     }
 
-    /// Creates a manager with these parameters instead of its defaults.
-    pub(crate) fn like(params: Argon2Params) -> Result<Self, Box<dyn Error>> {
-        let hashing = HashConfig::custom(params.memory_kib(), params.passes(), params.lanes())?;
+    /// Creates a manager with these parameters of Argon2id instead of its defaults.
+    pub(crate) fn like(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, Box<dyn Error>> {
+        let hashing = HashConfig::custom(memory_kib, passes, lanes)?;
         let (format, grace) = (KeyConfig::default(), Duration::from_secs(10));
         Self::with(ApiKeyManagerV0::init("acme", format, hashing, grace)?)
     }

@@ -196,7 +196,7 @@ impl Kind {
             }
             Self::ReplayRestrictions => {
                 let reason = RevokeReason::Requested;
-                let record = crate::manager::Restriction::revoked(key, tenant, now, reason);
+                let record = crate::manager::KeyBound::revoked(key, tenant, now, reason);
                 manager.replay_restrictions(by, [record]).await.map(drop)
             }
         }

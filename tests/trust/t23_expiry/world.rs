@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyward::clock::{COARSE_LAG_MICROS, Clock};
+use keyward::clock::Clock;
 use keyward::key::{ApiKey, KeyFormat, KeyId, KeyStatus, TenantId};
 use keyward::manager::{Actor, AllowAll, KeyQuery, ManageError, NewKey, Overlap};
 use keyward::random::RandomSource;
@@ -190,7 +190,7 @@ impl World {
         // From further back a key cannot tell whether it has expired.
         let first = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         self.clock.set(to.max(first - Duration::from_secs(4 * 60)));
-        let most = COARSE_LAG_MICROS;
+        let most = 100_000;
         let lag = i64::try_from(self.below(u64::try_from(2 * most + 1).unwrap())).unwrap() - most;
         self.lag = match self.below(3) {
             0 => time::Duration::ZERO,

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use keyward::Keyward;
 use keyward::key::{PresentedKey, RevokeReason, TenantId};
 use keyward::manager::{
-    Issued, KeyUpdate, ManageError, NewKey, Overlap, Restriction, RevokeAll, TenantRules,
+    Issued, KeyBound, KeyUpdate, ManageError, NewKey, Overlap, RevokeAll, TenantRules,
 };
 use keyward::store::StoreError;
 use keyward::testkit::{Call, Fault, FaultyStore};
@@ -293,8 +293,8 @@ async fn another_keys_answer_is_not_missing() {
     assert!(replayed.is_err(), "{replayed:?}, and the key still works");
 }
 
-pub(super) fn kept(key: &Issued) -> Restriction {
-    Restriction::revoked(
+pub(super) fn kept(key: &Issued) -> KeyBound {
+    KeyBound::revoked(
         key.record().id(),
         tenant(),
         key.record().created_at(),

@@ -100,12 +100,12 @@ async fn delete(file: &str, mut choices: Choices) -> Result<(), Failure> {
             }
             10 => {
                 let removed = manager.remove_tenant(&actor, &tenant).await?;
-                say(&format!("removed {name} {}", removed.keys))?;
+                say(&format!("removed {name} {}", removed))?;
             }
             _ => {
                 let now = OffsetDateTime::now_utc();
                 let cut = manager.cut_events(&actor, now).await?;
-                say(&format!("cut {}", cut.events))?;
+                say(&format!("cut {}", cut))?;
             }
         }
     }

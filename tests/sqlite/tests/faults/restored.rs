@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyward::clock::Clock as _;
 use keyward::key::{ApiKey, Network, RevokeReason};
-use keyward::manager::{KeyUpdate, Overlap, Restriction};
+use keyward::manager::{KeyBound, KeyUpdate, Overlap};
 use keyward::store::{Cursor, CutoffScope, FeedPage, KeyStore as _, SqliteStore};
 use keyward::verifier::DenialReason;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_hours(1);
 struct Restored {
     node: Node,
     revoked: Arc<ApiKey>,
-    exported: Vec<Restriction>,
+    exported: Vec<KeyBound>,
     cursor: Cursor,
     _dir: TempDir,
     path: PathBuf,

@@ -298,7 +298,7 @@ async fn a_row_writer_can_widen_a_held_key() {
         };
         let full = "document = CAST(json_set(CAST(document AS TEXT), \
             '$.restrictions.access', 'full') AS BLOB)";
-        assert_eq!(*grant(full).await.access(), Access::Full);
+        assert_eq!(grant(full).await.restrictions().access, Access::Full);
         let of_another = grant("tenant = 'victim', owner = 'user:admin'").await;
         assert_eq!(of_another.tenant().as_str(), "victim");
         assert_eq!(of_another.owner().to_string(), "user:admin");
@@ -311,7 +311,7 @@ async fn a_row_writer_can_widen_a_held_key() {
         assert!(node.verify(key).await.is_err(), "expired");
         let endless = "expires_at = NULL, document = CAST(json_set(CAST(document AS TEXT), \
             '$.restrictions.expires_at', NULL) AS BLOB)";
-        assert_eq!(grant(endless).await.expires_at(), None);
+        assert_eq!(grant(endless).await.restrictions().expires_at, None);
 
         let suspended = "document = CAST(json_set(CAST(document AS TEXT), \
             '$.suspended_at', '2026-01-01T00:00:00Z') AS BLOB)";

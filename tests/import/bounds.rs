@@ -1,4 +1,4 @@
-//! What a digest may ask for, and what bcrypt does not look at.
+//! Bounds on the cost of digests, and on the bytes that bcrypt reads.
 
 use keyward::hashing::{Argon2Params, Hashing, HashingError, Pepper};
 use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyError};
@@ -6,7 +6,7 @@ use keyward::key::PresentedKey;
 use keyward::manager::ManageError;
 use keyward::verifier::DenialReason;
 
-use crate::common::{Fixture, SECRET, builder, imported, legacy};
+use crate::common::{Fixture, SECRET, imported, legacy};
 use crate::samples::LegacySample;
 
 fn django_argon2() -> LegacySample {
@@ -34,13 +34,11 @@ async fn accepted_django_argon2_is_imported() {
 
     let fixture = Fixture::with(accepting_django(), imported([legacy()])).await;
     fixture.import(sample.as_key("1").entropy_bits(238)).await;
-    // On a node that does not accept them yet it is undecidable, and not obeyed.
-    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
-    let behind = Fixture(test_support::fixture::Fixture {
-        keyward: keyward.open().await.unwrap(),
-        store: fixture.store.clone(),
-        clock: fixture.clock.clone(),
-    });
+    // On a node that does not accept them yet, it is undecidable and its parameters are not used.
+    let accepting = imported([legacy()]);
+    let behind = fixture
+        .reopened(|builder| builder.imported_keys(accepting))
+        .await;
     let sent = sample.sent("1");
     let denial = behind.verify(PresentedKey::text(&sent)).await.unwrap_err();
     assert!(matches!(

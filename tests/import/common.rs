@@ -1,4 +1,4 @@
-//! What the tests share: an assembled Keyward that accepts imported keys, and ways into its store.
+//! A Keyward that accepts imported keys, and access to its store.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use keyward::testkit::ManualClock;
 use test_support::fixture;
 pub(crate) use test_support::fixture::{READ, WRITE, clock, format, tenant};
 
-/// A secret of the length that the application's own format has, so that only its form keeps it out.
+/// A secret as long as those of the application's own format, so that only its form excludes it.
 pub(crate) const SECRET: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg";
 /// SHA-256 of [`SECRET`].
 pub(crate) const SHA256: &str = "71d84b1859bad11abcb3dfd9353c8d1873aafd883ffaf6f2c9df7cbcfc3e1850";
@@ -42,6 +42,16 @@ impl Fixture {
     pub(crate) async fn with(hashing: Hashing, imported: ImportedKeys) -> Self {
         let build = |builder: Builder| builder.hashing(hashing).imported_keys(imported);
         Self(fixture::Fixture::built(build).await)
+    }
+
+    /// The same keys in another configuration, as on another node or after a restart.
+    pub(crate) async fn reopened(&self, build: impl FnOnce(Builder) -> Builder) -> Self {
+        let builder = build(builder(&self.store, &self.clock));
+        Self(fixture::Fixture {
+            keyward: builder.open().await.unwrap(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+        })
     }
 
     pub(crate) async fn import(&self, key: ImportedKey) -> KeyRecord {
@@ -73,7 +83,7 @@ impl Fixture {
         self.keyward.verifier().stats().rehashed
     }
 
-    /// Waits until a key's digest is one of Keyward's, for which no verdict waits.
+    /// Waits until a key's digest is one of Keyward's. Verdicts do not wait for that.
     pub(crate) async fn has_own_digest(&self, id: KeyId) {
         self.has_digest(id, |digest| digest.starts_with("$keyward-foreign$"))
             .await;
@@ -106,8 +116,8 @@ pub(crate) fn pepper(version: u32, seed: u8) -> Pepper {
 }
 
 pub(crate) fn imported(formats: impl IntoIterator<Item = LegacyFormat>) -> ImportedKeys {
-    let none = ImportedKeys::under(lookup());
-    formats.into_iter().fold(none, ImportedKeys::accept)
+    let under = ImportedKeys::under(lookup());
+    formats.into_iter().fold(under, ImportedKeys::accept)
 }
 
 pub(crate) fn legacy() -> LegacyFormat {
@@ -124,10 +134,14 @@ pub(crate) fn new_key() -> NewKey {
     NewKey::new(tenant(), "an old key", READ)
 }
 
+/// The SHA-256 of [`SECRET`].
+pub(crate) fn sha256() -> LegacyDigest {
+    LegacyDigest::sha256(SHA256).unwrap()
+}
+
 /// A key of `legacy` with this id, of which the SHA-256 of [`SECRET`] is known.
 pub(crate) fn by_digest(id: &str) -> ImportedKey {
-    let digest = LegacyDigest::sha256(SHA256).unwrap();
-    ImportedKey::digest("legacy", id, digest).entropy_bits(238)
+    ImportedKey::digest("legacy", id, sha256()).entropy_bits(238)
 }
 
 /// The same key, with its whole text.
@@ -135,12 +149,12 @@ pub(crate) fn by_text(id: &str) -> ImportedKey {
     ImportedKey::text("legacy", text(id)).entropy_bits(238)
 }
 
-/// What the client of that key sends.
+/// The text that the client of that key sends.
 pub(crate) fn text(id: &str) -> String {
     format!("{id}.{SECRET}")
 }
 
-/// What a wrong secret looks like at its most right: one character changed, one cut, one added.
+/// The wrong secrets that are nearest to a right one: one character changed, cut or added.
 pub(crate) fn nearly(text: &str) -> [String; 3] {
     let (rest, last) = text.split_at(text.len() - 1);
     let other = if last == "x" { "y" } else { "x" };

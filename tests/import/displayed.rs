@@ -1,10 +1,10 @@
-//! What may be shown of an imported key, and that it is found by that.
+//! The part of an imported key that may be shown, by which the key is found.
 
-use keyward::import::{ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::import::{ImportedKey, LegacyFormat};
 use keyward::key::{KeyId, TenantId};
 use keyward::manager::KeyQuery;
 
-use crate::common::{Fixture, SHA256, actor, by_text, legacy, new_key, tenant};
+use crate::common::{Fixture, actor, by_text, legacy, new_key, sha256, tenant};
 use crate::samples::LegacySample;
 
 const OPAQUE: &str = "sk_live_51H8xQz0pLmNoPqRsTuVwXyZ";
@@ -24,7 +24,7 @@ async fn listed(fixture: &Fixture, of: &str, start: &str) -> Vec<KeyId> {
     page.unwrap().keys.iter().map(|key| key.id()).collect()
 }
 
-/// The format, what the client sends, and what is shown of it.
+/// The format, the text that the client sends, and the part that is shown.
 fn cases() -> Vec<(LegacyFormat, String, String)> {
     let mut cases = vec![
         (opaque(), OPAQUE.to_owned(), "sk_live_".to_owned()),
@@ -103,12 +103,11 @@ async fn second_format_keys_are_found_too() {
 #[tokio::test]
 async fn keys_shown_alike_are_all_found() {
     let fixture = Fixture::accepting([LegacyFormat::sanctum(), drf()]).await;
-    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![];
     for name in ["sanctum", "drf-api-key"] {
         ids.push(
             fixture
-                .import(ImportedKey::digest(name, "12", digest()))
+                .import(ImportedKey::digest(name, "12", sha256()))
                 .await
                 .id(),
         );

@@ -1,11 +1,11 @@
 //! A key has one form: the text that its client was given, read by the first format that can.
 
-use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::import::{ImportError, ImportedKey, LegacyFormat};
 use keyward::key::{KeyId, PresentedKey, Secret};
 use keyward::manager::ManageError;
 
 use crate::common::{
-    Fixture, SECRET, SHA256, actor, by_digest, by_text, format, legacy, new_key, text,
+    Fixture, SECRET, actor, by_digest, by_text, format, legacy, new_key, sha256, text,
 };
 
 fn opaque(name: &str) -> LegacyFormat {
@@ -125,9 +125,8 @@ async fn imported_keys_have_one_form() {
 #[tokio::test]
 async fn an_opaque_key_is_refused_as_a_pair() {
     let fixture = Fixture::accepting([opaque("opaque")]).await;
-    // All of the text is the secret, and it could stand as that of a pair.
-    let digest = LegacyDigest::sha256(SHA256).unwrap();
-    let key = ImportedKey::opaque_digest("opaque", digest).entropy_bits(238);
+    // All of the text is the secret, and it could be that of a pair.
+    let key = ImportedKey::opaque_digest("opaque", sha256()).entropy_bits(238);
     let id = fixture.import(key).await.id().to_string();
     for _ in 0..2 {
         let pair = PresentedKey::pair(&id, SECRET);
@@ -163,12 +162,9 @@ async fn a_dropped_format_reads_nothing() {
     let renamed = LegacyFormat::with_id("renamed", '.').unwrap();
     for formats in [vec![], vec![renamed.clone()], vec![renamed, legacy()]] {
         let imported = crate::common::imported(formats);
-        let later = crate::common::builder(&fixture.store, &fixture.clock).imported_keys(imported);
-        let later = Fixture(test_support::fixture::Fixture {
-            keyward: later.open().await.unwrap(),
-            store: fixture.store.clone(),
-            clock: fixture.clock.clone(),
-        });
+        let later = fixture
+            .reopened(|builder| builder.imported_keys(imported))
+            .await;
         assert_eq!(later.status(&text("7")).await, 401);
     }
     assert_eq!(fixture.status(&text("7")).await, 200);
@@ -176,13 +172,12 @@ async fn a_dropped_format_reads_nothing() {
 
 #[tokio::test]
 async fn unreachable_digests_are_refused() {
-    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let second = LegacyFormat::with_id("second", '.').unwrap();
     let fixture = Fixture::accepting([legacy(), second, opaque("third"), opaque("fourth")]).await;
     for key in [
-        ImportedKey::digest("second", "7", digest()),
-        ImportedKey::digest("legacy", "acme_test_7", digest()),
-        ImportedKey::opaque_digest("fourth", digest()),
+        ImportedKey::digest("second", "7", sha256()),
+        ImportedKey::digest("legacy", "acme_test_7", sha256()),
+        ImportedKey::opaque_digest("fourth", sha256()),
     ] {
         let imported = fixture.try_import(key).await.map(|record| record.id());
         let refused = imported.as_ref().err().and_then(import_error);
@@ -193,10 +188,9 @@ async fn unreachable_digests_are_refused() {
 #[tokio::test]
 async fn pairs_are_imported_as_pairs() {
     let fixture = Fixture::new().await;
-    let digest = LegacyDigest::sha256(SHA256).unwrap();
     for (number, key) in [
         (1, ImportedKey::pair(KeyId::from_u128(1), SECRET)),
-        (2, ImportedKey::pair_digest(KeyId::from_u128(2), digest)),
+        (2, ImportedKey::pair_digest(KeyId::from_u128(2), sha256())),
     ] {
         let id = fixture.import(key.entropy_bits(238)).await.id();
         assert_eq!(id, KeyId::from_u128(number));
@@ -225,54 +219,44 @@ async fn pairs_are_imported_as_pairs() {
 #[tokio::test]
 async fn misformatted_keys_are_refused() {
     let fixture = Fixture::accepting([legacy(), opaque("opaque")]).await;
-    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let long = "1".repeat(65);
-    let with_id = |id: &str| ImportedKey::digest("legacy", id, digest());
-    for (key, error) in [
+    let with_id = |id: &str| ImportedKey::digest("legacy", id, sha256());
+    let of_text = |text: &[u8]| ImportedKey::text("legacy", text);
+    for (error, keys) in [
         (
-            ImportedKey::text("unknown", text("7")),
             ImportError::UnknownFormat,
+            vec![
+                ImportedKey::text("unknown", text("7")),
+                ImportedKey::digest("unknown", "7", sha256()),
+                ImportedKey::opaque_digest("unknown", sha256()),
+            ],
         ),
         (
-            ImportedKey::digest("unknown", "7", digest()),
-            ImportError::UnknownFormat,
-        ),
-        (
-            ImportedKey::opaque_digest("unknown", digest()),
-            ImportError::UnknownFormat,
-        ),
-        (
-            ImportedKey::opaque_digest("legacy", digest()),
             ImportError::Id,
+            vec![
+                ImportedKey::opaque_digest("legacy", sha256()),
+                ImportedKey::digest("opaque", "7", sha256()),
+                with_id(""),
+                with_id("7.8"),
+                with_id("7 8"),
+                with_id("é"),
+                with_id(&long),
+            ],
         ),
         (
-            ImportedKey::digest("opaque", "7", digest()),
-            ImportError::Id,
-        ),
-        (with_id(""), ImportError::Id),
-        (with_id("7.8"), ImportError::Id),
-        (with_id("7 8"), ImportError::Id),
-        (with_id("é"), ImportError::Id),
-        (with_id(&long), ImportError::Id),
-        (ImportedKey::text("legacy", ""), ImportError::Text),
-        (
-            ImportedKey::text("legacy", format!(" {}", text("7"))),
             ImportError::Text,
+            vec![
+                of_text(b""),
+                of_text(format!(" {}", text("7")).as_bytes()),
+                of_text(&[0xff; 40]),
+                of_text(&[b'x'; 257]),
+            ],
         ),
-        (
-            ImportedKey::text("legacy", vec![0xff; 40]),
-            ImportError::Text,
-        ),
-        (
-            ImportedKey::text("legacy", "x".repeat(257)),
-            ImportError::Text,
-        ),
-        (
-            ImportedKey::text("legacy", SECRET),
-            ImportError::OtherFormat,
-        ),
+        (ImportError::OtherFormat, vec![of_text(SECRET.as_bytes())]),
     ] {
-        let refused = fixture.try_import(key).await.unwrap_err();
-        assert_eq!(import_error(&refused), Some(error), "{refused}");
+        for key in keys {
+            let refused = fixture.try_import(key).await.unwrap_err();
+            assert_eq!(import_error(&refused), Some(error.clone()), "{refused}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use keyward::{Keyward, OpenError};
 
 use crate::common::{
     Fixture, READ, SECRET, SHA256, WRITE, actor, builder, by_digest, by_text, imported, legacy,
-    lookup, nearly, new_key, pepper, tenant, text,
+    lookup, nearly, new_key, pepper, sha256, tenant, text,
 };
 
 async fn events(fixture: &Fixture) -> usize {
@@ -27,8 +27,10 @@ async fn the_same_text_is_the_same_key() {
     let id = one.import(by_text("7")).await.id();
     assert_eq!(one.status(&text("7")).await, 200);
     // In a second process, a second store, and from a digest.
-    let keyward = open_again(&one, imported([legacy()])).await.unwrap();
-    let again = Fixture(test_support::fixture::Fixture { keyward, ..one.0 });
+    let accepting = imported([legacy()]);
+    let again = one
+        .reopened(|builder| builder.imported_keys(accepting))
+        .await;
     let admitted = again.verify(PresentedKey::text(&text("7"))).await.unwrap();
     assert_eq!(admitted.grant().record().id(), id);
     assert_eq!(other.import(by_digest("7")).await.id(), id);
@@ -45,13 +47,12 @@ async fn the_same_text_is_the_same_key() {
 async fn any_difference_is_another_key() {
     let renamed = LegacyFormat::with_id("legacy2", '|').unwrap();
     let fixture = Fixture::accepting([legacy(), renamed]).await;
-    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     let mut ids = vec![
         fixture.import(by_text("7")).await.id(),
         fixture.import(by_text("8")).await.id(),
         fixture.import(by_text("77")).await.id(),
         fixture
-            .import(ImportedKey::digest("legacy2", "7", digest()))
+            .import(ImportedKey::digest("legacy2", "7", sha256()))
             .await
             .id(),
     ];
@@ -206,10 +207,9 @@ async fn issued_keys_are_not_replaced() {
     let issued = manager.issue(&actor(), new_key()).await.unwrap();
     let id = issued.record().id();
     let stored = fixture.stored(id).await;
-    let digest = LegacyDigest::sha256(SHA256).unwrap();
     for key in [
         ImportedKey::pair(id, SECRET),
-        ImportedKey::pair_digest(id, digest),
+        ImportedKey::pair_digest(id, sha256()),
     ] {
         assert!(matches!(
             fixture.try_import(key.entropy_bits(238)).await,
@@ -242,14 +242,7 @@ async fn another_lookup_pepper_is_refused() {
 async fn unconfigured_imports_are_refused() {
     let fixture = Fixture::new().await;
     let id = fixture.import(by_digest("7")).await.id();
-    let keyward = builder(&fixture.store, &fixture.clock)
-        .open()
-        .await
-        .unwrap();
-    let without = Fixture(test_support::fixture::Fixture {
-        keyward,
-        ..fixture.0
-    });
+    let without = fixture.reopened(|builder| builder).await;
     assert_eq!(without.status(&text("7")).await, 401);
     let id = id.to_string();
     let pair = PresentedKey::pair(&id, SECRET);

@@ -58,13 +58,9 @@ fn open(store: &MemoryStore, clock: &ManualClock) -> keyward::Builder {
 }
 
 async fn with_rules(rules: TenantRules) -> Fixture {
-    let (store, clock) = (MemoryStore::new(), clock());
-    let keyward = open(&store, &clock).tenant_rules(rules).open().await;
-    Fixture(test_support::fixture::Fixture {
-        keyward: keyward.unwrap(),
-        store,
-        clock,
-    })
+    let accepting = imported([legacy()]);
+    let build = |builder: keyward::Builder| builder.imported_keys(accepting).tenant_rules(rules);
+    Fixture(test_support::fixture::Fixture::built(build).await)
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Whoever can write the store, but has not the lookup pepper, gains nothing by legacy digests: what was copied,
-//! altered or made up never verifies, is undecidable, and is not obeyed.
+//! An attacker who can write the store but lacks the lookup pepper gains nothing by legacy digests: a copied, altered or
+//! invented digest never verifies, is undecidable, and its parameters are not used.
 
 use keyward::hashing::{Hashing, HashingError, Pepper};
 use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest};
@@ -9,14 +9,14 @@ use keyward::verifier::{Attempt, DenialReason, Requirement};
 use serde_json::json;
 
 use crate::common::{
-    Fixture, READ, SECRET, SHA256, actor, builder, by_digest, imported, legacy, pepper, tenant,
-    text,
+    Fixture, READ, SECRET, SHA256, actor, builder, by_digest, imported, legacy, pepper, sha256,
+    tenant, text,
 };
 use crate::samples::LegacySample;
 
 const TAG: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
 
-/// An imported key whose digest is there to be played with, and its text.
+/// An imported key whose digest the test replaces, and its text.
 async fn victim(sample: &LegacySample) -> (Fixture, KeyId, String) {
     let mut imported = imported([legacy()]);
     if let Some(key) = &sample.hmac_key {
@@ -92,7 +92,7 @@ async fn any_altered_byte_is_undecidable() {
         assert_eq!(
             fixture.status(&sent).await,
             200,
-            "the damage was all there was"
+            "the key works without the damage"
         );
     }
 }
@@ -137,7 +137,7 @@ async fn digests_do_not_move_between_rows() {
 
     fixture.plant_digest(mine, &my_digest).await;
     assert_eq!(fixture.status(&text("1")).await, 200);
-    // What replaced it names its row too.
+    // The digest that replaced it names its row too.
     let own = fixture.digest(mine).await;
     assert_undecidable(&fixture, theirs, &text("2"), &own).await;
 }
@@ -209,8 +209,7 @@ async fn a_foreign_pepper_is_undecidable() {
         let imported = ImportedKeys::under(wrong).accept(legacy());
         let thiefs = Fixture::with(Hashing::recommended(), imported).await;
         // A pair's id is the importer's to choose: the tag is of this row but for the pepper.
-        let digest = LegacyDigest::sha256(SHA256).unwrap();
-        thiefs.import(ImportedKey::pair_digest(id, digest)).await;
+        thiefs.import(ImportedKey::pair_digest(id, sha256())).await;
         let planted = thiefs.digest(id).await;
         assert!(planted.starts_with("$keyward-foreign$v=1$secret$"));
         assert_undecidable(&fixture, id, &text("1"), &planted).await;
@@ -290,24 +289,23 @@ async fn a_raw_legacy_digest_is_undecidable() {
 async fn a_missing_hmac_key_is_undecidable() {
     let sample = LegacySample::of("hmac-sha256-hex").remove(0);
     let (fixture, id, sent) = victim(&sample).await;
-    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(imported([legacy()]));
-    let without = keyward.open().await.unwrap();
-    let any = Requirement::any_key();
-    let attempt = Attempt::new(PresentedKey::text(&sent), &any);
-    let denial = without.verifier().verify(&attempt).await.unwrap_err();
+    let accepting = imported([legacy()]);
+    let without = fixture
+        .reopened(|builder| builder.imported_keys(accepting))
+        .await;
+    let presented = PresentedKey::text(&sent);
+    let denial = without.verify(presented).await.unwrap_err();
     assert!(matches!(
         denial.reason(),
         DenialReason::Hashing(HashingError::UnknownHmacKey { name }) if **name == *"old"
     ));
     assert_eq!(denial.class().status(), 503);
     // Another key under the same name refutes, and replaces nothing.
-    let other = imported([legacy()])
-        .hmac_key("old", b"another key")
-        .unwrap();
-    let keyward = builder(&fixture.store, &fixture.clock).imported_keys(other);
-    let mistaken = keyward.open().await.unwrap();
-    let denial = mistaken.verifier().verify(&attempt).await.unwrap_err();
-    assert_eq!(denial.class().status(), 401);
+    let other = imported([legacy()]).hmac_key("old", b"another key");
+    let mistaken = fixture
+        .reopened(|builder| builder.imported_keys(other.unwrap()))
+        .await;
+    assert_eq!(mistaken.status(&sent).await, 401);
     assert!(fixture.digest(id).await.starts_with("$keyward-foreign$"));
     assert_eq!(fixture.status(&sent).await, 200);
 }

@@ -11,8 +11,8 @@ use keyward::manager::{InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
 
 use crate::common::{
-    Fixture, READ, SECRET, SHA256, actor, by_digest, by_text, imported, legacy, lookup, tenant,
-    text,
+    Fixture, READ, SECRET, SHA256, actor, by_digest, by_text, imported, legacy, lookup, sha256,
+    tenant, text,
 };
 use crate::samples::LegacySample;
 
@@ -107,7 +107,6 @@ async fn errors_show_no_secret_or_digest() {
     let fixture = Fixture::with(Hashing::recommended(), accepting()).await;
     written.debug(&fixture.keyward);
     fixture.import(by_text("7")).await;
-    let digest = || LegacyDigest::sha256(SHA256).unwrap();
     for key in [
         by_text("7"),
         by_digest("7"),
@@ -116,9 +115,9 @@ async fn errors_show_no_secret_or_digest() {
         ImportedKey::text("legacy", SECRET),
         ImportedKey::text("opaque", text("8")),
         ImportedKey::text("legacy", format!("8 .{SECRET}")),
-        ImportedKey::digest("legacy", SECRET, digest()).entropy_bits(1),
-        ImportedKey::digest("legacy", &text("8"), digest()),
-        ImportedKey::opaque_digest("opaque", digest()),
+        ImportedKey::digest("legacy", SECRET, sha256()).entropy_bits(1),
+        ImportedKey::digest("legacy", &text("8"), sha256()),
+        ImportedKey::opaque_digest("opaque", sha256()),
         ImportedKey::pair(KeyId::from_u128(7), format!("{SECRET}x")),
     ] {
         if let Err(error) = fixture.try_import(key).await {
@@ -257,8 +256,7 @@ async fn ids_holding_a_key_are_refused() {
     let issued = manager.issue(&actor(), key()).await.unwrap();
     // What begins as a key is read as one, and refused as such.
     let id = format!("7-{}", &issued.api_key().expose()[..60]);
-    let digest = LegacyDigest::sha256(SHA256).unwrap();
-    let imported = ImportedKey::digest("legacy", &id, digest);
+    let imported = ImportedKey::digest("legacy", &id, sha256());
     let imported = manager.import(&actor(), key(), imported).await;
     let error = imported.unwrap_err();
     let refused = ManageError::Invalid(InvalidKey::HoldsKey { field: "id" });

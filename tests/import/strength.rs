@@ -1,4 +1,4 @@
-//! Which hash an imported secret is kept under: what is vouched for decides, and nothing else.
+//! The hash that an imported secret is stored under depends only on its declared entropy.
 
 use keyward::hashing::Hashing;
 use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
@@ -6,7 +6,7 @@ use keyward::key::SecretOrigin;
 use keyward::manager::ManageError;
 
 use crate::common::{
-    Fixture, SECRET, SHA256, builder, by_digest, by_text, imported, legacy, lookup, pepper, text,
+    Fixture, SECRET, builder, by_digest, by_text, imported, legacy, lookup, pepper, sha256, text,
 };
 
 const SLOW: &str = "$keyward-argon2id$";
@@ -16,10 +16,6 @@ fn declared(key: ImportedKey, bits: Option<u16>) -> ImportedKey {
         Some(bits) => key.entropy_bits(bits),
         None => key,
     }
-}
-
-fn sha256() -> LegacyDigest {
-    LegacyDigest::sha256(SHA256).unwrap()
 }
 
 #[tokio::test]
@@ -87,13 +83,9 @@ async fn weak_secrets_never_get_a_fast_hash() {
         }
         fixture.has_own_digest(ids[1]).await;
         let hashing = Hashing::recommended().pepper(pepper(3, 100));
-        let later = builder(&fixture.store, &fixture.clock)
-            .hashing(hashing)
-            .imported_keys(imported([legacy()]));
-        let later = Fixture(test_support::fixture::Fixture {
-            keyward: later.open().await.unwrap(),
-            ..fixture.0
-        });
+        let accepting = imported([legacy()]);
+        let build = |builder: keyward::Builder| builder.hashing(hashing).imported_keys(accepting);
+        let later = fixture.reopened(build).await;
         for (id, sent) in ids.into_iter().zip([text("1"), text("2")]) {
             let before = later.digest(id).await;
             assert!(before.starts_with(SLOW), "{before}");
@@ -128,17 +120,15 @@ async fn overstated_entropy_is_refused() {
         );
         assert_eq!(refused, is_overstated, "{characters} {bits}");
     }
-    let short = ImportedKey::text("opaque", "sixteen-letters!").entropy_bits(112);
-    assert!(matches!(
-        fixture.try_import(short).await,
-        Err(ManageError::Import(ImportError::Overstated))
-    ));
-    let id = keyward::key::KeyId::from_u128(7);
-    let pair = ImportedKey::pair(id, SECRET).entropy_bits(300);
-    assert!(matches!(
-        fixture.try_import(pair).await,
-        Err(ManageError::Import(ImportError::Overstated))
-    ));
+    let pair = ImportedKey::pair(keyward::key::KeyId::from_u128(7), SECRET);
+    for key in [
+        ImportedKey::text("opaque", "sixteen-letters!").entropy_bits(112),
+        pair.entropy_bits(300),
+    ] {
+        let refused = fixture.try_import(key).await;
+        let is_overstated = matches!(refused, Err(ManageError::Import(ImportError::Overstated)));
+        assert!(is_overstated, "{refused:?}");
+    }
 }
 
 #[tokio::test]

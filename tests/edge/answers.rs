@@ -12,7 +12,7 @@ use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use problem_details::ProblemDetails;
 
-use crate::common::{Fixture, READ, over_tls, values};
+use crate::common::{Fixture, READ, admit, over_tls, values};
 
 fn challenges<'a>(values: &[&'a str]) -> Vec<ChallengeRef<'a>> {
     let parsed = values
@@ -226,14 +226,8 @@ async fn excess_concurrency_is_a_429() {
         let edge = Edge::new(&keyward).accept(KeyIn::bearer());
         let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
         let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
-        let headers = [("authorization", key.bearer())];
-        let head = Head {
-            headers: headers.as_slice(),
-            connection: over_tls(),
-            query: None,
-        };
         let need = Requirement::scope(READ);
-        let ask = async || edge.admit(&head, Attempt::of(&need)).await;
+        let ask = async || admit(&edge, &key, &need).await;
         let (_, permit) = ask().await.unwrap().into_parts();
         let rejection = ask().await.unwrap_err();
         assert_eq!(rejection.answer.status, 429);
@@ -251,14 +245,8 @@ async fn an_undecidable_request_is_a_503() {
     let keyward = builder(store, [READ]).open().await.unwrap();
     let key = TestKey::issue(&keyward, [READ]).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer());
-    let headers = [("authorization", key.bearer())];
-    let head = Head {
-        headers: headers.as_slice(),
-        connection: over_tls(),
-        query: None,
-    };
     let need = Requirement::scope(READ);
-    let rejection = edge.admit(&head, Attempt::of(&need)).await.unwrap_err();
+    let rejection = admit(&edge, &key, &need).await.unwrap_err();
     assert_eq!(rejection.answer.status, 503);
     assert_eq!(values(&rejection, "retry-after"), ["5"]);
     let detail = problem(&rejection.answer).detail;
@@ -370,14 +358,8 @@ async fn a_host_may_answer_in_its_own_form() {
 #[tokio::test]
 async fn a_protocol_switch_is_a_success() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let bearer = fixture.key.bearer();
     let need = Requirement::any_key().checked_by_handler("project");
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let (grant, _permit) = fixture
-        .ask_for(&need, &sent, None)
-        .await
-        .unwrap()
-        .into_parts();
+    let grant = fixture.granted(&need, &fixture.key).await;
     for status in [101, 200, 206, 302, 304, 399] {
         assert!(fixture.edge.review(&grant, status).is_err(), "{status}");
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use keyward::http::{Connection, Edge, Head, NearMiss, Rejection};
 use keyward::key::Scope;
 use keyward::testkit::{TestKey, keyward_with_key};
-use keyward::verifier::{Admitted, Attempt, Requirement};
+use keyward::verifier::{Admitted, Attempt, Grant, Requirement};
 use keyward::{Keyward, scope};
 
 pub(crate) const READ: Scope = scope!("read:editions");
@@ -46,6 +46,12 @@ impl Fixture {
             .await
     }
 
+    /// Returns the grant of a request with this key as a bearer token.
+    pub(crate) async fn granted(&self, need: &Requirement, key: &TestKey) -> Grant {
+        let admitted = admit(&self.edge, key, need).await.unwrap();
+        admitted.into_parts().0
+    }
+
     pub(crate) async fn ask_for(
         &self,
         need: &Requirement,
@@ -59,6 +65,21 @@ impl Fixture {
         };
         self.edge.admit(&head, Attempt::of(need)).await
     }
+}
+
+/// Asks an edge with this key as a bearer token, over TLS.
+pub(crate) async fn admit(
+    edge: &Edge,
+    key: &TestKey,
+    need: &Requirement,
+) -> Result<Admitted, Box<Rejection>> {
+    let headers = [("authorization", key.bearer())];
+    let head = Head {
+        headers: headers.as_slice(),
+        connection: over_tls(),
+        query: None,
+    };
+    edge.admit(&head, Attempt::of(need)).await
 }
 
 pub(crate) fn over_tls() -> Connection {

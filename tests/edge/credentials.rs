@@ -1,4 +1,4 @@
-//! Which credentials are found: one, in a form that is accepted, and no second one anywhere.
+//! Which credentials an edge finds. The table of all forms is with the servers' tests, which run it at an edge too.
 
 use std::rc::Rc;
 
@@ -15,79 +15,19 @@ use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::{Fixture, READ, over_tls};
 
-/// All forms at once.
-fn every_form(edge: Edge) -> Edge {
-    edge.accept(KeyIn::bearer())
-        .accept(KeyIn::api_key())
-        .accept(KeyIn::basic())
-        .accept(KeyIn::header("X-API-Key").unwrap())
-        .accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
-        .accept(KeyIn::query_parameter("api_key").unwrap())
-}
-
-/// What is sent: headers, and a query.
-type Sent = (Vec<(&'static str, Vec<u8>)>, Option<String>);
-
-fn header(name: &'static str, value: impl AsRef<[u8]>) -> Sent {
-    (vec![(name, value.as_ref().to_vec())], None)
-}
-
-fn headers<const N: usize>(headers: [(&'static str, String); N]) -> Sent {
-    let headers = headers.map(|(name, value)| (name, value.into_bytes()));
-    (headers.to_vec(), None)
-}
-
-fn query(query: impl Into<String>) -> Sent {
-    (Vec::new(), Some(query.into()))
-}
-
-async fn status(fixture: &Fixture, (headers, query): &Sent) -> u16 {
-    let headers: Vec<(&str, &[u8])> = headers
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
-    match fixture.ask(&headers, query.as_deref()).await {
+async fn status(fixture: &Fixture, name: &str, value: impl AsRef<[u8]>) -> u16 {
+    match fixture.ask(&[(name, value.as_ref())], None).await {
         Ok(_) => 200,
         Err(rejection) => rejection.answer.status,
     }
 }
 
 #[tokio::test]
-async fn a_key_is_found_in_each_form() {
-    let fixture = Fixture::new(every_form).await;
-    let (key, (id, secret)) = (fixture.text(), fixture.pair());
-    let user = BASE64_STANDARD.encode(format!("{key}:"));
-    let both = BASE64_STANDARD.encode(format!("{id}:{secret}"));
-    for sent in [
-        header("Authorization", format!("Bearer {key}")),
-        header("authorization", format!("bEARER \t {key} \t")),
-        header("AUTHORIZATION", format!("ApiKey {key}")),
-        header("authorization", format!("api-key {key}")),
-        header("authorization", format!("Basic {user}")),
-        header("authorization", format!("basic {both}")),
-        header("X-API-Key", &key),
-        header("x-api-key", format!(" {key}\t")),
-        headers([
-            ("X-AuthenticationKeyId", id.clone()),
-            ("x-authenticationkeyvalue", secret.clone()),
-        ]),
-        headers([
-            ("X-AuthenticationKeyValue", secret.clone()),
-            ("X-AuthenticationKeyId", id.clone()),
-        ]),
-        query(format!("page=2&api_key={key}")),
-        query(format!("api%5Fkey={}", key.replace('_', "%5f"))),
-        // What is no credential is in nobody's way.
-        (
-            vec![
-                ("accept", b"*/*".to_vec()),
-                ("authorization", format!("Bearer {key}").into_bytes()),
-                ("x-api-key-version", b"2".to_vec()),
-            ],
-            Some("api_keys=1".to_owned()),
-        ),
-    ] {
-        assert_eq!(status(&fixture, &sent).await, 200, "{sent:?}");
+async fn both_spellings_of_apikey_are_read() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::api_key())).await;
+    for scheme in ["ApiKey", "api-key", "APIKEY"] {
+        let value = format!("{scheme} {}", fixture.text());
+        assert_eq!(status(&fixture, "authorization", value).await, 200);
     }
 }
 
@@ -95,207 +35,42 @@ async fn a_key_is_found_in_each_form() {
 async fn other_forms_are_no_credential() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
-    for sent in [
-        header("X-API-Key", &key),
-        header("authorization", format!("ApiKey {key}")),
-        header("authorization", &key),
-        header("proxy-authorization", format!("Bearer {key}")),
-        header("cookie", format!("authorization=Bearer {key}")),
-        headers([
-            ("X-AuthenticationKeyId", id),
-            ("X-AuthenticationKeyValue", secret),
-        ]),
-        query(format!("api_key={key}&access_token={key}")),
+    for (name, value) in [
+        ("x-api-key", &*key),
+        ("authorization", &format!("ApiKey {key}")),
+        ("authorization", &key),
+        ("proxy-authorization", &format!("Bearer {key}")),
+        ("cookie", &format!("authorization=Bearer {key}")),
     ] {
-        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
+        assert_eq!(status(&fixture, name, value).await, 401, "{name}: {value}");
     }
-    let nothing = Fixture::new(|edge| edge).await;
-    let sent = header("authorization", format!("Bearer {}", nothing.text()));
-    assert_eq!(
-        status(&nothing, &sent).await,
-        401,
-        "an edge accepts what it is told to"
-    );
-}
-
-#[tokio::test]
-async fn two_credentials_are_always_refused() {
-    let fixture = Fixture::new(every_form).await;
-    let (key, (id, secret)) = (fixture.text(), fixture.pair());
-    let other = fixture.text().replace("acme_test_", "acme_test_0");
-    let bearer = format!("Bearer {key}");
-    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:")));
-    let before = fixture.keyward.verifier().stats();
-    let twice = [
-        // In one form: equal, different, empty beside full, and joined by somebody on the way.
-        headers([
-            ("authorization", bearer.clone()),
-            ("Authorization", bearer.clone()),
-        ]),
-        headers([
-            ("authorization", bearer.clone()),
-            ("authorization", format!("Bearer {other}")),
-        ]),
-        headers([
-            ("authorization", bearer.clone()),
-            ("authorization", "Digest x".to_owned()),
-        ]),
-        headers([
-            ("authorization", "Digest x".to_owned()),
-            ("authorization", bearer.clone()),
-        ]),
-        header("authorization", format!("{bearer}, {bearer}")),
-        header("authorization", format!("{basic},{basic}")),
-        headers([("x-api-key", key.clone()), ("X-API-Key", key.clone())]),
-        headers([("x-api-key", key.clone()), ("x-api-key", String::new())]),
-        header("x-api-key", format!("{key}, {key}")),
-        header("x-api-key", format!("{key},")),
-        headers([
-            ("x-authenticationkeyid", id.clone()),
-            ("x-authenticationkeyid", id.clone()),
-            ("x-authenticationkeyvalue", secret.clone()),
-        ]),
-        headers([
-            ("x-authenticationkeyid", id.clone()),
-            ("x-authenticationkeyvalue", secret.clone()),
-            ("x-authenticationkeyvalue", secret.clone()),
-        ]),
-        headers([
-            ("x-authenticationkeyvalue", secret.clone()),
-            ("x-authenticationkeyvalue", secret.clone()),
-        ]),
-        query(format!("api_key={key}&api_key={key}")),
-        query(format!("api_key={key}&api%5fkey=")),
-        // In two forms.
-        headers([
-            ("authorization", bearer.clone()),
-            ("x-api-key", key.clone()),
-        ]),
-        headers([("authorization", basic.clone()), ("x-api-key", key.clone())]),
-        headers([
-            ("x-api-key", key.clone()),
-            ("x-authenticationkeyid", id.clone()),
-        ]),
-        (
-            vec![("authorization", bearer.clone().into_bytes())],
-            Some(format!("api_key={key}")),
-        ),
-        (
-            vec![("x-api-key", key.clone().into_bytes())],
-            Some("api_key".to_owned()),
-        ),
+    let pair = [
+        ("x-key-id", id.as_bytes()),
+        ("x-key-secret", secret.as_bytes()),
     ];
-    for sent in &twice {
-        assert_eq!(status(&fixture, sent).await, 400, "{sent:?}");
-    }
-    let after = fixture.keyward.verifier().stats();
+    assert!(fixture.ask(&pair, None).await.is_err());
+    let query = format!("api_key={key}&access_token={key}");
+    assert!(fixture.ask(&[], Some(&query)).await.is_err());
+    let none = Fixture::new(|edge| edge).await;
+    let bearer = none.key.bearer();
     assert_eq!(
-        after.malformed - before.malformed,
-        u64::try_from(twice.len()).unwrap()
-    );
-    assert_eq!(
-        (after.cache_hits, after.store_reads, after.fast_hashes),
-        (before.cache_hits, before.store_reads, before.fast_hashes)
+        status(&none, "authorization", bearer).await,
+        401,
+        "an edge accepts only the forms that it was given"
     );
 }
 
+/// The bytes reach the edge only from servers that pass on what HTTP forbids.
 #[tokio::test]
-async fn malformed_credentials_cost_nothing() {
-    let fixture = Fixture::new(every_form).await;
-    let (key, (id, secret)) = (fixture.text(), fixture.pair());
-    let long = "a".repeat(64 * 1_024);
-    let before = fixture.keyward.verifier().stats();
-    for sent in [
-        header("authorization", "Bearer"),
-        header("authorization", "Bearer "),
-        header("authorization", "Bearer \t"),
-        header("authorization", format!("Bearer Bearer {key}")),
-        header("authorization", format!("Bearer {key} {key}")),
-        header(
-            "authorization",
-            format!("Bearer {} {}", &key[..20], &key[20..]),
-        ),
-        header("authorization", format!("Bearer \"{key}\"")),
-        header("authorization", format!("Bearer {key}\r\nX-Evil: 1")),
-        header("authorization", format!("Bearer {key}\0")),
-        header(
-            "authorization",
-            format!("Bearer {}é", &key[..key.len() - 1]),
-        ),
-        header(
-            "authorization",
-            [b"Bearer ".as_slice(), &[0xff; 81]].concat(),
-        ),
-        header("authorization", format!("Bearer {long}")),
-        header(
-            "authorization",
-            format!("Bearer {}", key.replace('_', "%5F")),
-        ),
-        header("authorization", "Basic"),
-        header("authorization", "Basic ###"),
-        // Good in every other form, and in this one not encoded.
-        header("authorization", format!("Basic {key}")),
-        header("authorization", format!("Basic {long}")),
-        header(
-            "authorization",
-            format!("Basic {}", BASE64_STANDARD.encode(&key)),
-        ),
-        header(
-            "authorization",
-            format!("Basic {}", BASE64_STANDARD.encode(format!(":{key}"))),
-        ),
-        header(
-            "authorization",
-            format!("Basic {}", BASE64_STANDARD.encode(format!("{key}:x"))),
-        ),
-        header(
-            "authorization",
-            format!("Basic {}", BASE64_STANDARD.encode(format!("{id}:"))),
-        ),
-        header(
-            "authorization",
-            format!(
-                "Basic {}",
-                BASE64_STANDARD.encode(format!("{id}:{secret}:"))
-            ),
-        ),
-        header("x-api-key", ""),
-        header("x-api-key", &long),
-        header("x-api-key", format!("'{key}'")),
-        header("x-authenticationkeyid", &id),
-        header("x-authenticationkeyvalue", &secret),
-        headers([
-            ("x-authenticationkeyid", secret.clone()),
-            ("x-authenticationkeyvalue", id.clone()),
-        ]),
-        headers([
-            ("x-authenticationkeyid", id.to_uppercase()),
-            ("x-authenticationkeyvalue", secret.clone()),
-        ]),
-        query("api_key"),
-        query("api_key="),
-        query(format!("api_key=%{key}")),
-        query(format!("api_key={key}%00")),
-        query(format!("api_key={long}")),
+async fn forbidden_bytes_are_no_part_of_a_key() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let bearer = fixture.key.bearer();
+    for value in [
+        format!("{bearer}\r\nX-Evil: 1").into_bytes(),
+        format!("{bearer}\0").into_bytes(),
+        [b"Bearer ".as_slice(), &[0xff; 81]].concat(),
     ] {
-        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
-    }
-    let after = fixture.keyward.verifier().stats();
-    assert_eq!(
-        (after.cache_hits, after.store_reads, after.fast_hashes),
-        (before.cache_hits, before.store_reads, before.fast_hashes)
-    );
-}
-
-#[tokio::test]
-async fn half_a_pair_is_a_401() {
-    let fixture = Fixture::new(every_form).await;
-    let (id, secret) = fixture.pair();
-    for sent in [
-        header("x-authenticationkeyid", id),
-        header("x-authenticationkeyvalue", secret),
-    ] {
-        assert_eq!(status(&fixture, &sent).await, 401, "{sent:?}");
+        assert_eq!(status(&fixture, "authorization", value).await, 401);
     }
 }
 
@@ -358,7 +133,7 @@ async fn unused_authorization_is_left_alone() {
     let headers: Vec<_> = both.credential_headers().collect();
     assert_eq!(headers, ["authorization", "x-api-key"]);
 
-    // Two of another scheme are no credential, and in nobody's way.
+    // Two of another scheme are no credential, and disturb none.
     let fixture = Fixture::new(|edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
@@ -375,7 +150,7 @@ async fn unused_authorization_is_left_alone() {
     assert!(fixture.ask(&sent, None).await.is_ok());
 }
 
-/// Its headers are not to be sent to another thread.
+/// Headers that cannot be sent to another thread.
 struct Mine(Rc<Vec<(String, String)>>);
 
 impl HeaderSource for Mine {
@@ -418,6 +193,7 @@ async fn invalid_basic_is_refused() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::basic())).await;
     let (id, secret) = fixture.pair();
     for user in [
+        format!("{id}:{secret}:"),
         format!("{id}:{secret}:{secret}"),
         format!("{}:{id}:", "a".repeat(700)),
     ] {

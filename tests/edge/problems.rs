@@ -2,15 +2,15 @@
 
 use std::num::NonZeroU32;
 
-use keyward::http::{Answer, Edge, GrpcStatus, Head, KeyIn};
+use keyward::http::{Answer, Edge, GrpcStatus, KeyIn};
 use keyward::key::TenantId;
 use keyward::manager::NewKey;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
-use keyward::verifier::{Attempt, Requirement};
+use keyward::verifier::Requirement;
 use serde_json::{Value, json};
 
-use crate::common::{Fixture, READ, over_tls, values};
+use crate::common::{Fixture, READ, admit, values};
 
 pub(crate) fn body(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap()
@@ -48,13 +48,7 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
     let keyward = builder(store, [READ]).open().await.unwrap();
     let key = TestKey::issue(&keyward, [READ]).await;
     let edge = accept(Edge::new(&keyward));
-    let headers = [("authorization", key.bearer())];
-    let head = Head {
-        headers: headers.as_slice(),
-        connection: over_tls(),
-        query: None,
-    };
-    let rejection = edge.admit(&head, Attempt::of(&read)).await.unwrap_err();
+    let rejection = admit(&edge, &key, &read).await.unwrap_err();
     answers.push(rejection.answer);
     answers
 }

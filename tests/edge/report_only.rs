@@ -44,14 +44,8 @@ async fn handler_mistakes_are_still_refused() {
     let told = Events::default();
     let fixture =
         Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()).report_only(), &told)).await;
-    let bearer = fixture.key.bearer();
     let need = Requirement::any_key().checked_by_handler("project");
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let (grant, _permit) = fixture
-        .ask_for(&need, &sent, None)
-        .await
-        .unwrap()
-        .into_parts();
+    let grant = fixture.granted(&need, &fixture.key).await;
     let rejection = fixture.edge.review(&grant, 200).unwrap_err();
     assert!(!rejection.is_report_only);
     assert_eq!(rejection.answer.status, 500);

@@ -24,18 +24,13 @@ async fn reverified(edge: &Edge, grant: &Grant, need: &Requirement) -> u16 {
     }
 }
 
-async fn granted(fixture: &Fixture, key: &TestKey) -> Grant {
-    let bearer = key.bearer();
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
-    let admission = fixture.ask(&sent, None).await.unwrap();
-    admission.into_parts().0
-}
-
 #[tokio::test]
 async fn a_key_ended_meanwhile_is_refused() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let need = Requirement::scope(READ);
-    let grant = granted(&fixture, &fixture.key).await;
+    let grant = fixture
+        .granted(&Requirement::scope(READ), &fixture.key)
+        .await;
     assert_eq!(reverified(&fixture.edge, &grant, &need).await, 200);
     assert_eq!(
         reverified(&fixture.edge, &grant, &Requirement::full_access()).await,
@@ -44,7 +39,7 @@ async fn a_key_ended_meanwhile_is_refused() {
     );
 
     let suspended = TestKey::issue(&fixture.keyward, [READ]).await;
-    let of_suspended = granted(&fixture, &suspended).await;
+    let of_suspended = fixture.granted(&Requirement::scope(READ), &suspended).await;
     let manager = fixture.keyward.manager();
     let (actor, tenant) = (Actor::system("tests"), of_suspended.tenant().clone());
     manager
@@ -79,7 +74,9 @@ async fn an_uncached_key_is_read_again() {
     let edge = Edge::new(&keyward).accept(KeyIn::bearer());
     let fixture = Fixture { keyward, key, edge };
     let need = Requirement::scope(READ);
-    let grant = granted(&fixture, &fixture.key).await;
+    let grant = fixture
+        .granted(&Requirement::scope(READ), &fixture.key)
+        .await;
     assert_eq!(reverified(&fixture.edge, &grant, &need).await, 200);
     assert_eq!(
         reverified(&fixture.edge, &grant, &need).await,
@@ -94,7 +91,9 @@ async fn an_uncached_key_is_read_again() {
 #[tokio::test]
 async fn tenant_and_environment_are_rechecked() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
-    let grant = granted(&fixture, &fixture.key).await;
+    let grant = fixture
+        .granted(&Requirement::scope(READ), &fixture.key)
+        .await;
     let (edge, verifier) = (&fixture.edge, fixture.keyward.verifier());
     let need = Requirement::scope(READ);
     let own_tenant = grant.tenant().clone();
@@ -147,7 +146,9 @@ async fn tenant_and_environment_are_rechecked() {
 #[tokio::test]
 async fn edge_requirements_are_rechecked() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer()).require_tls()).await;
-    let grant = granted(&fixture, &fixture.key).await;
+    let grant = fixture
+        .granted(&Requirement::scope(READ), &fixture.key)
+        .await;
     let headers: &[(&str, &str)] = &[];
     let head = Head {
         headers,
@@ -185,11 +186,8 @@ async fn restrictions_are_rechecked() {
     let project: Resource = "project:p-1".parse().unwrap();
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
     let key = TestKey::issue_as(&fixture.keyward, new.resources(project)).await;
-    let bearer = key.bearer();
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let filters = Requirement::any_key().filters("project");
-    let admission = fixture.ask_for(&filters, &sent, None).await.unwrap();
-    let (grant, _permit) = admission.into_parts();
+    let grant = fixture.granted(&filters, &key).await;
     let need = Requirement::any_key().resource("project");
     let verifier = fixture.keyward.verifier();
     for (found, is_good) in [("p-1", true), ("p-2", false)] {
@@ -214,8 +212,6 @@ async fn a_second_requirement_adds_checks() {
             .checked_by_handler("project")
             .checked_by_handler("region"),
     );
-    let bearer = fixture.key.bearer();
-    let sent: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
     let checks = ["project", "region"];
     for (outer, inner, owed, missed) in [
         (&none, &project, &checks[..1], None),
@@ -223,8 +219,7 @@ async fn a_second_requirement_adds_checks() {
         (&region, &project, &checks[..1], Some("region")),
         (&project, &project, &checks[..1], None),
     ] {
-        let admission = fixture.ask_for(outer, &sent, None).await.unwrap();
-        let outer_grant = admission.into_parts().0;
+        let outer_grant = fixture.granted(outer, &fixture.key).await;
         let attempt = Attempt::of(inner);
         let at_once = verifier.check_requirement(&outer_grant, &attempt).unwrap();
         let waited = verifier.reverify(&outer_grant, &attempt).await.unwrap();
@@ -271,7 +266,7 @@ async fn late_refusals_name_client_and_key() {
         keyward: fixture.keyward.clone(),
         key: TestKey::issue(&fixture.keyward, [READ]).await,
     };
-    let grant = granted(&open, &open.key).await;
+    let grant = open.granted(&Requirement::scope(READ), &open.key).await;
     let id = open.key.id();
     let last = || {
         let mut told = told.lock().unwrap();

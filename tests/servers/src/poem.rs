@@ -13,22 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward::http::{Edge, KeyIn};
-use keyward::key::{Network, Resource, TenantId};
-use keyward::manager::NewKey;
-use keyward::testkit::{TestKey, keyward_with_key};
+use keyward::key::{Network, Resource};
+use keyward::testkit::keyward_with_key;
 use keyward::verifier::{Grant, Requirement};
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::web::Data;
 use poem::{Body, EndpointExt as _, Request, Response, Route, Server, get, handler};
 
 use self::program::{KeyMiddleware, READ};
-use crate::wire::{self, Reply};
-
-struct Site {
-    address: String,
-    keyward: keyward::Keyward,
-    key: TestKey,
-}
+use crate::wire::{self, Site, bearer};
 
 #[handler]
 fn echo(request: &Request, Data(grant): Data<&Grant>) -> String {
@@ -64,63 +57,43 @@ fn missing() -> poem::http::StatusCode {
     poem::http::StatusCode::NOT_FOUND
 }
 
-impl Site {
-    async fn open(accept: impl FnOnce(Edge) -> Edge) -> Self {
-        let (keyward, key) = keyward_with_key([READ]).await;
-        let edge = Arc::new(accept(Edge::new(&keyward)));
-        let any = || KeyMiddleware::new(&edge, Requirement::any_key());
-        let promising = || {
-            let need = Requirement::any_key().checked_by_handler("project");
-            KeyMiddleware::new(&edge, need)
-        };
-        // Its second parameter is misspelt.
-        let misbound = KeyMiddleware::new(&edge, Requirement::any_key().resource("project"));
-        let misbound = misbound.path("project", "from").path("project", "too");
-        let site = Route::new()
-            .at("/echo", get(echo).with(any()))
-            .at("/original", get(original).with(any()))
-            .at("/endless", get(endless).with(any()))
-            .at("/forgetful", get(forgetful).with(promising()))
-            .at("/missing", get(missing).with(promising()))
-            .at("/moves/:from/:to", get(missing).with(misbound))
-            .nest_no_strip("/v1", program::app(&edge));
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .into_acceptor()
-            .await
-            .unwrap();
-        let address = listener.local_addr()[0]
-            .as_socket_addr()
-            .unwrap()
-            .to_string();
-        tokio::spawn(Server::new_with_acceptor(listener).run(site));
-        Self {
-            address,
-            keyward,
-            key,
-        }
+async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let edge = Arc::new(accept(Edge::new(&keyward)));
+    let any = || KeyMiddleware::new(&edge, Requirement::any_key());
+    let promising = || {
+        let need = Requirement::any_key().checked_by_handler("project");
+        KeyMiddleware::new(&edge, need)
+    };
+    // Its second parameter is misspelt.
+    let misbound = KeyMiddleware::new(&edge, Requirement::any_key().resource("project"));
+    let misbound = misbound.path("project", "from").path("project", "too");
+    let site = Route::new()
+        .at("/echo", get(echo).with(any()))
+        .at("/original", get(original).with(any()))
+        .at("/endless", get(endless).with(any()))
+        .at("/forgetful", get(forgetful).with(promising()))
+        .at("/missing", get(missing).with(promising()))
+        .at("/moves/:from/:to", get(missing).with(misbound))
+        .nest_no_strip("/v1", program::app(&edge));
+    let listener = TcpListener::bind("127.0.0.1:0").into_acceptor();
+    let listener = listener.await.unwrap();
+    let address = listener.local_addr()[0]
+        .as_socket_addr()
+        .unwrap()
+        .to_string();
+    tokio::spawn(Server::new_with_acceptor(listener).run(site));
+    Site {
+        address,
+        keyward,
+        key,
+        scope: READ,
     }
-
-    async fn ask(&self, line: &str, headers: &[String]) -> Reply {
-        wire::ask(&self.address, line, headers, "").await
-    }
-
-    fn bearer(&self) -> Vec<String> {
-        vec![bearer(&self.key)]
-    }
-
-    async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
-        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
-        TestKey::issue_as(&self.keyward, with(new)).await
-    }
-}
-
-fn bearer(key: &TestKey) -> String {
-    format!("Authorization: {}", key.bearer())
 }
 
 #[tokio::test]
 async fn a_key_opens_its_route_and_no_other() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-17".parse().unwrap();
     let key = site.issue(|new| new.resources(project)).await;
     let path = "/v1/projects/p-17/blueprints";
@@ -132,15 +105,12 @@ async fn a_key_opens_its_route_and_no_other() {
     assert_eq!(good.header("cache-control"), Some("private"));
     assert_eq!(good.header("vary"), Some("authorization"));
     assert_eq!(
-        site.ask(&format!("HEAD {path}"), &[bearer(&key)])
-            .await
-            .status,
+        site.status(&format!("HEAD {path}"), &[bearer(&key)]).await,
         200
     );
     assert_eq!(
-        site.ask("GET /v1/projects/p-18/blueprints", &[bearer(&key)])
-            .await
-            .status,
+        site.status("GET /v1/projects/p-18/blueprints", &[bearer(&key)])
+            .await,
         403
     );
 
@@ -159,16 +129,14 @@ async fn a_key_opens_its_route_and_no_other() {
     assert_eq!(twice.status, 400);
     key.revoke(&site.keyward).await;
     assert_eq!(
-        site.ask(&format!("GET {path}"), &[bearer(&key)])
-            .await
-            .status,
+        site.status(&format!("GET {path}"), &[bearer(&key)]).await,
         401
     );
 }
 
 #[tokio::test]
 async fn a_misspelt_parameter_is_closed() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-17".parse().unwrap();
     let restricted = site.issue(|new| new.resources(project)).await;
     for key in [&restricted, &site.key] {
@@ -179,7 +147,7 @@ async fn a_misspelt_parameter_is_closed() {
 
 #[tokio::test]
 async fn no_path_spelling_evades_a_route() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let project: Resource = "project:p-17".parse().unwrap();
     let key = site.issue(|new| new.resources(project)).await;
     for target in [
@@ -208,7 +176,7 @@ async fn no_path_spelling_evades_a_route() {
         }
     }
     let absolute = "GET http://example.com/v1/projects/p-17/blueprints";
-    assert_eq!(site.ask(absolute, &[bearer(&key)]).await.status, 200);
+    assert_eq!(site.status(absolute, &[bearer(&key)]).await, 200);
     let spelt_out = site
         .ask("GET /v1/projects/%70-17/blueprints", &[bearer(&key)])
         .await;
@@ -220,7 +188,7 @@ async fn no_path_spelling_evades_a_route() {
 
 #[tokio::test]
 async fn the_handler_sees_no_credential() {
-    let site = Site::open(|edge| {
+    let site = open(|edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::query_parameter("api_key").unwrap())
@@ -250,7 +218,7 @@ async fn the_handler_sees_no_credential() {
 
 #[tokio::test]
 async fn a_permit_lasts_until_the_body_ends() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
     let authorization = bearer(&key);
     let request = format!("GET /endless HTTP/1.1\r\nHost: a\r\n{authorization}\r\n\r\n");
@@ -265,7 +233,7 @@ async fn a_permit_lasts_until_the_body_ends() {
     drop(streaming);
     // The server hears of it when it next writes.
     for _ in 0..4_000 {
-        if site.ask("GET /echo", &headers).await.status == 200 {
+        if site.status("GET /echo", &headers).await == 200 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -275,12 +243,12 @@ async fn a_permit_lasts_until_the_body_ends() {
 
 #[tokio::test]
 async fn a_forgotten_check_is_a_500() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let forgot = site.ask("GET /forgetful", &site.bearer()).await;
     assert_eq!(forgot.status, 500);
     assert!(!forgot.body.contains("may not see"), "{}", forgot.body);
     assert_eq!(
-        site.ask("GET /missing", &site.bearer()).await.status,
+        site.status("GET /missing", &site.bearer()).await,
         404,
         "a failure stays what it is"
     );
@@ -288,7 +256,7 @@ async fn a_forgotten_check_is_a_500() {
 
 #[tokio::test]
 async fn forged_headers_change_no_address() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer())).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     let here: Network = "127.0.0.0/8".parse().unwrap();
     let there: Network = "203.0.113.0/24".parse().unwrap();
     let (here, there) = (
@@ -301,16 +269,16 @@ async fn forged_headers_change_no_address() {
     ];
     for (key, status) in [(here, 200), (there, 401)] {
         let headers = [&forged[..], &[bearer(&key)]].concat();
-        assert_eq!(site.ask("GET /echo", &headers).await.status, status);
+        assert_eq!(site.status("GET /echo", &headers).await, status);
     }
 }
 
 #[tokio::test]
 async fn report_only_lets_refusals_through() {
-    let site = Site::open(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
+    let site = open(|edge| edge.accept(KeyIn::bearer()).report_only()).await;
     // The handler asks for a grant that there is none of: poem answers 500 in its place.
-    assert_eq!(site.ask("GET /echo", &[]).await.status, 500);
-    assert_eq!(site.ask("GET /echo", &site.bearer()).await.status, 200);
-    assert_eq!(site.ask("GET /forgetful", &[]).await.status, 200);
-    assert_eq!(site.ask("GET /forgetful", &site.bearer()).await.status, 500);
+    assert_eq!(site.status("GET /echo", &[]).await, 500);
+    assert_eq!(site.status("GET /echo", &site.bearer()).await, 200);
+    assert_eq!(site.status("GET /forgetful", &[]).await, 200);
+    assert_eq!(site.status("GET /forgetful", &site.bearer()).await, 500);
 }

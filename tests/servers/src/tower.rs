@@ -1,4 +1,4 @@
-//! What is the tower layer's own, under axum and over real sockets. The rest is [tried](crate::both) with actix.
+//! The tower layer under axum, over real sockets. What it has in common with actix is in [`both`](crate::both).
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -20,64 +20,36 @@ use keyward::verifier::{Attempt, Grant, Requirement};
 use tokio::sync::Semaphore;
 
 use crate::READ;
-use crate::wire::{self, Reply};
+use crate::wire::{self, Site, bearer};
 
-struct Site {
-    address: String,
+/// Serves the routes that this makes of a layer that accepts bearers.
+async fn open(routes: impl FnOnce(KeyLayer) -> Router) -> Site {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    over(keyward, key, |edge| edge, routes).await
+}
+
+async fn over(
     keyward: Keyward,
     key: TestKey,
-}
-
-impl Site {
-    /// With the routes that this makes of a layer that accepts bearers.
-    async fn open(routes: impl FnOnce(KeyLayer) -> Router) -> Self {
-        let (keyward, key) = keyward_with_key([READ]).await;
-        Self::over(keyward, key, |edge| edge, routes).await
+    accept: impl FnOnce(Edge) -> Edge,
+    routes: impl FnOnce(KeyLayer) -> Router,
+) -> Site {
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+    let local = Connection {
+        peer: Some("127.0.0.1".parse().unwrap()),
+        is_tls: false,
+    };
+    let layer = KeyLayer::new(accept(edge)).connection(move |_| local);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let routes = routes(layer);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Site {
+        address,
+        keyward,
+        key,
+        scope: READ,
     }
-
-    async fn over(
-        keyward: Keyward,
-        key: TestKey,
-        accept: impl FnOnce(Edge) -> Edge,
-        routes: impl FnOnce(KeyLayer) -> Router,
-    ) -> Self {
-        let edge = Edge::new(&keyward).accept(KeyIn::bearer());
-        let local = Connection {
-            peer: Some("127.0.0.1".parse().unwrap()),
-            is_tls: false,
-        };
-        let layer = KeyLayer::new(accept(edge)).connection(move |_| local);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let routes = routes(layer);
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self {
-            address,
-            keyward,
-            key,
-        }
-    }
-
-    async fn ask(&self, line: &str, headers: &[String]) -> Reply {
-        wire::ask(&self.address, line, headers, "").await
-    }
-
-    async fn status(&self, line: &str, headers: &[String]) -> u16 {
-        self.ask(line, headers).await.status
-    }
-
-    fn bearer(&self) -> Vec<String> {
-        vec![bearer(&self.key)]
-    }
-
-    async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
-        let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
-        TestKey::issue_as(&self.keyward, with(new)).await
-    }
-}
-
-fn bearer(key: &TestKey) -> String {
-    format!("Authorization: {}", key.bearer())
 }
 
 async fn echo(grant: Option<Extension<Grant>>, request: Request) -> String {
@@ -101,14 +73,14 @@ async fn nested_routers_see_no_credential() {
         let inner = Router::new().route("/a", get(original)).layer(keys);
         Router::new().nest("/v1", inner)
     };
-    let nested = Site::over(keyward, key, accept, routes).await;
+    let nested = over(keyward, key, accept, routes).await;
     let line = format!("GET /v1/a?b=1&api_key={}", nested.key.text());
     assert_eq!(nested.ask(&line, &[]).await.body, "/v1/a?b=1");
 }
 
 #[tokio::test]
 async fn a_resource_is_read_off_the_request() {
-    let site = Site::open(|keys| {
+    let site = open(|keys| {
         let of_path = |parts: &axum::http::request::Parts| {
             let path = parts.uri.path().strip_prefix("/projects/")?;
             Some(path.to_owned())
@@ -157,7 +129,7 @@ async fn a_foreign_grant_opens_nothing() {
     let attempt = Attempt::new(inner_key.presented(), &need);
     let granted = inner.verifier().verify(&attempt).await.unwrap();
     let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
-    let site = Site::open(|keys| {
+    let site = open(|keys| {
         let inner = KeyLayer::new(edge);
         Router::new().route("/", get(echo)).layer(inner).layer(keys)
     })
@@ -181,15 +153,15 @@ async fn a_foreign_grant_opens_nothing() {
 async fn an_inner_layer_still_requires_tls() {
     let (keyward, key) = keyward_with_key([READ]).await;
     let strict = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
-    let over = |is_tls| Connection { peer: None, is_tls };
+    let connection = |is_tls| Connection { peer: None, is_tls };
     let routes = |keys: KeyLayer| {
-        let inner = |is_tls| KeyLayer::new(strict.clone()).connection(move |_| over(is_tls));
+        let inner = |is_tls| KeyLayer::new(strict.clone()).connection(move |_| connection(is_tls));
         Router::new()
             .route("/clear", get(echo).layer(inner(false)))
             .route("/tls", get(echo).layer(inner(true)))
             .layer(keys)
     };
-    let site = Site::over(keyward, key, |edge| edge, routes).await;
+    let site = over(keyward, key, |edge| edge, routes).await;
     assert_eq!(site.status("GET /clear", &site.bearer()).await, 403);
     assert_eq!(site.status("GET /tls", &site.bearer()).await, 200);
 }
@@ -235,21 +207,20 @@ async fn the_host_states_the_connection() {
 #[tokio::test]
 async fn early_refusals_keep_connections() {
     let read = || Requirement::scope(READ);
-    let guarded = Site::open(|keys| {
+    let guarded = open(|keys| {
         let handlers = keys
             .get(read(), async || "read")
             .merge(keys.post(read(), async || "sent"));
         Router::new().route("/", handlers)
     });
-    let layered = Site::open(|keys| {
-        Router::new().route("/", any(async || "any").layer(keys.require(read())))
-    });
+    let layered =
+        open(|keys| Router::new().route("/", any(async || "any").layer(keys.require(read()))));
     for site in [guarded.await, layered.await] {
         let (mut went_on, bearer) = (0, site.key.bearer());
         for _ in 0..40 {
             let begun = Instant::now();
             let statuses = wire::goes_on_after_a_refusal(&site.address, &bearer).await;
-            // It is read on for two seconds only: whoever stood still for so long learns nothing of it.
+            // The server drains the body for only two seconds, so a stalled client may get no answer.
             if statuses != [401, 200] && begun.elapsed() > Duration::from_secs(1) {
                 continue;
             }
@@ -259,7 +230,7 @@ async fn early_refusals_keep_connections() {
                 break;
             }
         }
-        assert_eq!(went_on, 20, "the machine stood still each other time");
+        assert_eq!(went_on, 20, "the machine stalled every other time");
     }
 }
 
@@ -297,7 +268,7 @@ async fn only_the_client_stalls_a_response() {
         let attempt = Attempt::new(key.presented(), &need);
         keyward.verifier().verify(&attempt).await.is_ok()
     };
-    // The server waits for the handler: no time of the client's.
+    // The server waits for the handler, which does not count as a stalled client.
     let waiting = tokio::time::timeout(STALL * 50, next(&mut body)).await;
     assert!(waiting.is_err());
     assert!(!is_free().await, "the handler is at work");

@@ -2,8 +2,46 @@
 
 use std::time::Duration;
 
+use keyward::Keyward;
+use keyward::key::{Scope, TenantId};
+use keyward::manager::NewKey;
+use keyward::testkit::TestKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// A served application, and its Keyward with one key.
+pub(crate) struct Site {
+    pub(crate) address: String,
+    pub(crate) keyward: Keyward,
+    pub(crate) key: TestKey,
+    /// The scope of each key.
+    pub(crate) scope: Scope,
+}
+
+impl Site {
+    pub(crate) async fn ask(&self, line: &str, headers: &[String]) -> Reply {
+        ask(&self.address, line, headers, "").await
+    }
+
+    pub(crate) async fn status(&self, line: &str, headers: &[String]) -> u16 {
+        self.ask(line, headers).await.status
+    }
+
+    /// The header that presents the key.
+    pub(crate) fn bearer(&self) -> Vec<String> {
+        vec![bearer(&self.key)]
+    }
+
+    pub(crate) async fn issue(&self, with: impl FnOnce(NewKey) -> NewKey) -> TestKey {
+        let tenant = TenantId::new("acme-inc").unwrap();
+        let new = NewKey::new(tenant, "another", self.scope.clone());
+        TestKey::issue_as(&self.keyward, with(new)).await
+    }
+}
+
+pub(crate) fn bearer(key: &TestKey) -> String {
+    format!("Authorization: {}", key.bearer())
+}
 
 /// Longer than any answer takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

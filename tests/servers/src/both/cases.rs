@@ -1,8 +1,8 @@
-//! The table: what is asked, and how it ends, in both frameworks and over both protocols.
+//! The table of requests and their outcomes, in both frameworks and over both protocols.
 //!
-//! In lines and headers, `<any>` stands for a key of any project, `<p-1>` for one that is restricted to that project,
-//! `<id>` and `<secret>` for the halves of the first; `<basic>` and so on for what Basic makes of it, and `<long>` for
-//! 64 KiB. A character of a header is one byte.
+//! In lines and headers, `<any>` is a key of any project, `<p-1>` a key restricted to that project, `<id>` and
+//! `<secret>` are the halves of the first one, `<basic>` and so on are its forms in Basic, and `<long>` is 64 KiB. A
+//! character of a header is one byte.
 
 mod credentials;
 mod resources;
@@ -11,8 +11,13 @@ mod targets;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::site::{Framework, Site};
+use keyward::http::{Connection, Edge, Head};
+use keyward::testkit::{TestKey, keyward_with_key};
+use keyward::verifier::{Attempt, Requirement, VerifierStats};
+
+use super::site::{Framework, Site, every_form};
 use super::{EVERY, Served};
+use crate::READ;
 use crate::client::{Ask, Protocol};
 
 /// A method and a target, headers, and how it ends.
@@ -20,7 +25,7 @@ type Case = (&'static str, Headers, End);
 
 type Headers = &'static [(&'static str, &'static str)];
 
-/// How a request ends. The handler acts if that is with 200, and else never.
+/// How a request ends. The handler acts if the status is 200, and never otherwise.
 #[derive(Debug, Clone, Copy)]
 enum End {
     /// With this body, and 200.
@@ -28,7 +33,7 @@ enum End {
     Status(u16),
     /// The one in axum, the other in actix.
     Either(u16, u16),
-    /// Refused, by the server or behind it: nobody promises by which words, nor that there are any.
+    /// Refused, by the server or behind it, with any error status or without a response.
     Refused,
 }
 
@@ -42,7 +47,7 @@ const P1: Headers = &[("authorization", "Bearer <p-1>")];
 struct Words(Vec<(&'static str, String)>);
 
 impl Words {
-    fn new(any: &keyward::testkit::TestKey, restricted: &str) -> Self {
+    fn new(any: &TestKey, restricted: &str) -> Self {
         let (id, secret) = any.pair();
         let (text, secret) = (any.text(), secret.to_owned());
         let basic = |text: String| BASE64_STANDARD.encode(text);
@@ -75,15 +80,57 @@ impl Words {
 
     fn ask(&self, (line, headers, _): &Case) -> Ask {
         let ask = Ask::of(&self.fill(line));
-        headers.iter().fold(ask, |ask, (name, value)| {
-            let value = self.fill(value);
-            let bytes: Vec<u8> = value.chars().map(|c| u8::try_from(c).unwrap()).collect();
-            ask.header(name, bytes)
-        })
+        let headers = self.headers(headers).into_iter();
+        headers.fold(ask, |ask, (name, value)| ask.header(name, value))
+    }
+
+    fn headers(&self, headers: Headers) -> Vec<(&'static str, Vec<u8>)> {
+        let bytes = |value: &str| {
+            self.fill(value)
+                .chars()
+                .map(|c| u8::try_from(c).unwrap())
+                .collect()
+        };
+        headers
+            .iter()
+            .map(|(name, value)| (*name, bytes(value)))
+            .collect()
     }
 }
 
-/// Tries all of these, everywhere.
+/// Tries those of these that are sent to `/echo` at an edge without a server, which gets even the headers that no
+/// server passes on. Returns the counters of the verifier before and after.
+async fn run_at_edge(cases: &[Case]) -> [VerifierStats; 2] {
+    let (keyward, key) = keyward_with_key([READ]).await;
+    let edge = every_form(Edge::new(&keyward));
+    let words = Words::new(&key, key.text());
+    let need = Requirement::any_key();
+    let before = keyward.verifier().stats();
+    for (line, headers, end) in cases {
+        let line = words.fill(line);
+        let (_, target) = line.split_once(' ').unwrap();
+        let Some(rest) = target.strip_prefix("/echo") else {
+            continue;
+        };
+        let sent = words.headers(headers);
+        let sent: Vec<_> = sent.iter().map(|(name, value)| (*name, &**value)).collect();
+        let head = Head {
+            headers: sent.as_slice(),
+            connection: Connection::default(),
+            query: rest.strip_prefix('?'),
+        };
+        let admitted = edge.admit(&head, Attempt::of(&need)).await;
+        let status = admitted.map_or_else(|rejection| rejection.answer.status, |_| 200);
+        let is_right = match end {
+            Status(expected) => status == *expected,
+            _ => status >= 400,
+        };
+        assert!(is_right, "{line} {headers:?}: {status}, not {end:?}");
+    }
+    [before, keyward.verifier().stats()]
+}
+
+/// Tries all of these, in both frameworks and over both protocols.
 async fn run(cases: &[Case]) {
     for served in EVERY {
         let site = Site::open(served).await;

@@ -33,7 +33,8 @@ async fn malformed_credentials_cost_nothing() {
     }
 }
 
-fn costs(counted: VerifierStats) -> [u64; 4] {
+/// The counters of work that a request can cause.
+pub(super) fn costs(counted: VerifierStats) -> [u64; 4] {
     [
         counted.cache_hits,
         counted.store_reads,

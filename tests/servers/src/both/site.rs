@@ -210,7 +210,7 @@ pub(super) fn new_key() -> NewKey {
     NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ)
 }
 
-fn every_form(edge: Edge) -> Edge {
+pub(super) fn every_form(edge: Edge) -> Edge {
     edge.accept(KeyIn::bearer())
         .accept(KeyIn::basic())
         .accept(KeyIn::header("X-API-Key").unwrap())

@@ -1,19 +1,26 @@
-//! One credential, in a form that is accepted; two are refused whichever is good, and rubbish like any other.
+//! One credential in an accepted form. Two are refused whether or not one is valid, and malformed ones cost nothing.
 
-use super::{Case, End, Refused, Status, run};
+use super::{Case, End, Refused, Status, run, run_at_edge};
+use crate::both::costs::costs;
 
 #[tokio::test]
 async fn a_key_is_found_in_each_form() {
+    run_at_edge(FOUND).await;
     run(FOUND).await;
 }
 
 #[tokio::test]
 async fn two_credentials_are_refused() {
+    let [before, after] = run_at_edge(TWO).await;
+    assert_eq!(costs(after), costs(before));
+    assert!(after.malformed > before.malformed);
     run(TWO).await;
 }
 
 #[tokio::test]
 async fn malformed_credentials_are_refused() {
+    let [before, after] = run_at_edge(RUBBISH).await;
+    assert_eq!(costs(after), costs(before));
     run(RUBBISH).await;
 }
 
@@ -41,7 +48,7 @@ const FOUND: &[Case] = &[
     ("GET /echo?api_key=<any>", &[], Status(200)),
     ("GET /echo?b=1&api_key=<any>&c", &[], Status(200)),
     ("GET /echo?api%5Fkey=<quoted>", &[], Status(200)),
-    // Not the place for a key, and in nobody's way.
+    // These are not credentials, and disturb none.
     sent(
         &[
             ("authorization", "Bearer <any>"),
@@ -62,7 +69,7 @@ const FOUND: &[Case] = &[
 ];
 
 const TWO: &[Case] = &[
-    // In one form: the same, another one, an empty one, and joined by somebody on the way.
+    // In one form: the same, another one, an empty one, and joined by an intermediary.
     sent(
         &[
             ("authorization", "Bearer <any>"),
@@ -89,6 +96,13 @@ const TWO: &[Case] = &[
         Status(400),
     ),
     sent(
+        &[
+            ("authorization", "Bearer <any>"),
+            ("authorization", "Digest x"),
+        ],
+        Status(400),
+    ),
+    sent(
         &[("authorization", "Bearer"), ("authorization", "<any>")],
         Status(400),
     ),
@@ -105,6 +119,11 @@ const TWO: &[Case] = &[
     sent(&[("x-api-key", "<any>"), ("x-api-key", "")], Status(400)),
     sent(&[("x-api-key", "<any>, <p-1>")], Status(400)),
     sent(&[("x-api-key", ",<any>")], Status(400)),
+    sent(&[("x-api-key", "<any>,")], Status(400)),
+    sent(
+        &[("x-key-secret", "<secret>"), ("x-key-secret", "<secret>")],
+        Status(400),
+    ),
     sent(
         &[
             ("x-key-id", "<id>"),
@@ -131,6 +150,10 @@ const TWO: &[Case] = &[
     ),
     sent(
         &[("authorization", "Bearer <any>"), ("x-api-key", "")],
+        Status(400),
+    ),
+    sent(
+        &[("authorization", "Basic <basic>"), ("x-api-key", "<any>")],
         Status(400),
     ),
     sent(
@@ -225,7 +248,7 @@ const RUBBISH: &[Case] = &[
     ("GET /echo?api_key=%0a<any>", &[], Status(401)),
     ("GET /echo?api_key=<any>+", &[], Status(401)),
     ("GET /echo?api_key=%<any>", &[], Refused),
-    // What no header may hold: the server refuses it, or the key's checksum does.
+    // Bytes that a header must not contain: the server refuses them, or the key's checksum fails.
     sent(&[("authorization", "Bearer <any>\0")], Refused),
     sent(&[("authorization", "Bearer <any>\r")], Refused),
     sent(&[("authorization", "Bearer \0<any>")], Refused),

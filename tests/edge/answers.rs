@@ -1,4 +1,4 @@
-//! What callers are told: constant within a class, and readable by parsers that others wrote.
+//! Responses to callers are constant within a class, and other parsers can read them.
 
 use std::num::NonZeroU32;
 

@@ -98,10 +98,10 @@ pub(crate) fn values<'a>(rejection: &'a Rejection, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// What an observer was told: the reason, the client and the near misses.
+/// The reports to an observer: the reason, the client and the near misses.
 pub(crate) type Events = Arc<Mutex<Vec<(String, Option<String>, Vec<NearMiss>)>>>;
 
-/// Records what an observer is told.
+/// Records the reports to an observer.
 pub(crate) fn recording(edge: Edge, told: &Events) -> Edge {
     let into = Arc::clone(told);
     edge.observe(move |event| {

@@ -203,7 +203,7 @@ async fn invalid_basic_is_refused() {
             .await;
         assert_eq!(rejection.unwrap_err().answer.status, 401);
     }
-    // No more is decoded than any key has.
+    // A value longer than any key is not decoded.
     for (bytes, is_decoded) in [(768, true), (769, false)] {
         let value = format!("Basic {}", BASE64_STANDARD.encode(":".repeat(bytes)));
         let rejection = fixture

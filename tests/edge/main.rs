@@ -1,5 +1,5 @@
-//! What comes in over HTTP and what goes out, without a framework: which credentials are found, what callers are told,
-//! and what operators are told.
+//! Edges without a framework: the credentials they find, the responses to callers, and the reports to
+//! operators.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

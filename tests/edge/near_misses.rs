@@ -1,4 +1,4 @@
-//! "My key gives 401": what the operator is told of it, and the caller is not.
+//! "My key gives 401": the operator sees why, and the caller does not.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use keyward::http::{KeyIn, NearMiss};
 
 use crate::common::{Events, Fixture, recording};
 
-/// What the observer was told: the reason and the near misses.
+/// A report to an observer: the reason and the near misses.
 type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
 
 async fn fixture() -> (Fixture, Told) {

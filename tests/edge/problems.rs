@@ -116,7 +116,7 @@ async fn each_problem_has_a_grpc_status() {
     for answer in &answers {
         let message = header(answer, "grpc-message");
         assert!(message.ends_with('.') && message.contains(' '), "{message}");
-        // What the protocol would have percent-encoded is not in it.
+        // It has no byte that the protocol percent-encodes.
         assert!(
             message
                 .bytes()

@@ -1,4 +1,4 @@
-//! Before an API is closed: what would be refused is told, and let through by whoever asks.
+//! Report only, for an API that is not closed yet: would-be refusals are reported and let through.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

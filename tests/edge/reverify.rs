@@ -237,7 +237,7 @@ async fn a_second_requirement_adds_checks() {
     }
 }
 
-/// What an observer was told: why, of what client and key, and whether that key had been granted anything.
+/// A report to an observer: the reason, the client, the key, and whether the key had been granted.
 type Told = (String, Option<String>, Option<KeyId>, bool);
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn late_refusals_name_client_and_key() {
     assert_eq!(waited.unwrap_err().answer.status, 403);
     assert_eq!(last(), of(missing));
 
-    // Whoever let it through took the key out of it: it came in clear no less.
+    // The request no longer has its key, which came without TLS all the same.
     let need = Requirement::scope(READ);
     let rotate = format!("the key {id} came without TLS: rotate it");
     let again = edge.check_requirement(&clear, &grant, Attempt::of(&need));

@@ -145,7 +145,7 @@ async fn a_trusted_proxy_names_the_client() {
     for (peer, headers, expected) in [
         ("10.0.0.1", forwarded("198.51.100.9", "https"), 200),
         ("::ffff:10.0.0.1", forwarded("198.51.100.9", "https"), 200),
-        // Whoever is no proxy of ours says nothing, in whatever words.
+        // Headers of a peer that is not a named proxy do not count.
         ("203.0.113.7", forwarded("198.51.100.9", "https"), 403),
         (
             "10.0.0.1",

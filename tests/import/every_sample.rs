@@ -80,7 +80,7 @@ async fn lives(fixture: &Fixture, sample: &LegacySample, id: &str, kept: Kept) {
     assert_eq!(admitted.grant().record().id(), id);
     fixture.has_own_digest(id).await;
     let own = fixture.digest(id).await;
-    // Nobody can vouch for more bits than a secret is long enough to hold.
+    // Declared entropy cannot exceed what a secret of this length can hold.
     let most = sample.secret.len() * 655 / 100;
     let is_short = kept
         .entropy_bits()

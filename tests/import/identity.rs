@@ -96,7 +96,7 @@ async fn the_first_import_wins() {
     }
 }
 
-/// Its client would stay refused, and whoever runs the migration would take it for done.
+/// Otherwise its client would stay refused, and the migration would look complete.
 #[tokio::test]
 async fn a_differing_secret_is_reported() {
     let other = nearly(SECRET)[0].clone();
@@ -150,7 +150,7 @@ async fn a_replaced_digest_is_known_by_secret() {
         fixture.try_import(other).await,
         Err(ManageError::ImportedOtherwise { .. })
     ));
-    // Of a digest that is no more, nothing can be told.
+    // A digest that was replaced cannot be compared.
     let another = LegacyDigest::sha256(&"0".repeat(64)).unwrap();
     let another = ImportedKey::digest("legacy", "7", another);
     for known in [by_text("7"), by_digest("7"), another] {

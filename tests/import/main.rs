@@ -1,4 +1,4 @@
-//! Bringing in keys that other systems issued: that each goes on working, and that nobody gains by it.
+//! Imports of keys that other systems issued: each one goes on working, and an attacker gains nothing by them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

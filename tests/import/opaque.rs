@@ -95,7 +95,7 @@ async fn taken_imports_are_rate_limited() {
         }
     }
     assert_eq!(taken, 100);
-    // At the limit a text that is nobody's key is refused likewise.
+    // At the limit, the text of no key is refused likewise.
     let new = format!("{secret}-new");
     for text in [&secret, &new] {
         let refused = import(&keyward, "mine", text.clone()).await;

@@ -1,4 +1,4 @@
-//! Whatever is taken for a digest can be kept, read again as the same one, and decided.
+//! Every accepted digest can be stored, is read again as the same one, and can be decided.
 //!
 //! Planted bugs that these catch: a digest that is kept in part, in lower case, or as another scheme's (shown below); a
 //! bcrypt digest taken with any last digit, of which the crate that checks it takes one in four; hex and base64 told

@@ -37,7 +37,7 @@ impl LegacySample {
     fn read(entry: &Value) -> Self {
         let text = |name: &str| entry[name].as_str().map(str::to_owned);
         let hashed = text("secret").unwrap();
-        // Of this one the whole text was hashed; what stands before the dot is shown.
+        // This library hashed the whole text; the part before the dot is shown.
         let is_whole = text("scheme").as_deref() == Some("drf-api-key");
         let secret = hashed.split_once('.').filter(|_| is_whole);
         let secret = secret.map(|(_, secret)| secret.to_owned());

@@ -247,7 +247,7 @@ async fn fields_with_the_text_are_refused() {
     }
 }
 
-/// What stands before the separator is shown in every list.
+/// The part before the separator is shown in every list.
 #[tokio::test]
 async fn ids_holding_a_key_are_refused() {
     let fixture = Fixture::new().await;

@@ -3,7 +3,7 @@
 /// Prints a script, with the value of each `{name}` in its place, and explains how to stop.
 ///
 /// Above each line of the script is a comment with the expected status and the purpose. A line that ends with
-/// ` => id KEY_ID` also stores that member of the response in a shell variable, and `{json}` stands for the header of a
+/// ` => id KEY_ID` also stores that member of the response in a shell variable, and `{json}` is the header of a
 /// JSON body.
 #[expect(clippy::print_stdout, reason = "it is what a person is to see")]
 pub fn print(heading: &str, script: &str, values: &[(&str, &str)]) {

@@ -7,10 +7,10 @@ use keyward::key::{PresentedKey, Scope};
 use keyward::scope;
 use keyward::verifier::{Admitted, Attempt, Denial, Requirement};
 
-/// What the route needs.
+/// The scope that the route needs.
 pub const READ_EDITIONS: Scope = scope!("read:editions");
 
-/// Answers with the editions to whoever presents a key that may read them.
+/// Answers with the editions if the request has a key that may read them.
 pub async fn handle(keyward: &Keyward, request: Request<()>) -> Response<String> {
     match admit(keyward, &request).await {
         // Until the end of this arm the request counts as one of the key's in flight.

@@ -2,11 +2,11 @@
 //!
 //! | file | what it is about |
 //! |---|---|
-//! | `tables.rs` | what is in the file, and the row with the counters |
-//! | `row.rs` | one key as it stands in the file |
+//! | `tables.rs` | the tables of the file, and the row with the counters |
+//! | `row.rs` | one key, as the file has it |
 //! | `commit.rs` | making a set of changes |
 //! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
-//! | `fault.rs` | what may go wrong, and what callers are told of it |
+//! | `fault.rs` | failures, and the errors that callers get for them |
 
 mod commit;
 mod events;
@@ -44,7 +44,7 @@ use self::fault::Fault;
 /// The ids of commits are remembered for ever: pruning them would need a clock that can be trusted not to jump, to
 /// save some hundred bytes a commit. The feed keeps the last 65,536 positions.
 ///
-/// After a commit of which nobody knows whether it took place ([`StoreError::Indeterminate`]), redb refuses to write
+/// After a commit whose outcome is unknown ([`StoreError::Indeterminate`]), redb refuses to write
 /// until the file is opened anew: the process should end and start again.
 ///
 /// A file that was restored from a backup goes on with the history it had. Restart all readers of its feed.
@@ -112,7 +112,7 @@ impl RedbStore {
         }
     }
 
-    /// Runs a write transaction off the executor and commits it: to its end, even if nobody waits for it any more.
+    /// Runs a write transaction off the executor and commits it: to its end, even if the caller no longer waits.
     async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, Fault> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What is the backend's own: the file.
+//! The backend's own part: the file.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

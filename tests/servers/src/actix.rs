@@ -81,7 +81,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // It is told so here; the future only waits.
+        // This stops it; the future only waits.
         drop(self.server.stop(false));
     }
 }

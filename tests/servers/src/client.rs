@@ -31,7 +31,7 @@ pub(crate) struct Ask {
     body: Sent,
 }
 
-/// What is sent behind the head.
+/// The body of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Sent {
     Nothing,
@@ -80,7 +80,7 @@ impl Ask {
         self
     }
 
-    /// The answer; none if the protocol has no way to say this.
+    /// Sends it and returns the response. `None` if the protocol cannot express the request.
     pub(crate) async fn send(&self, protocol: Protocol, address: &str) -> Option<Reply> {
         match protocol {
             Protocol::Http1 => Some(wire::exchange(address, &self.bytes()).await),
@@ -209,7 +209,7 @@ async fn whole(sent: Result<(Response<Incoming>, Connection), hyper::Error>) -> 
     }
 }
 
-/// What comes, and whether it ended before its end.
+/// Returns the rest of a body, and whether it was cut.
 async fn rest_of(mut body: Incoming) -> (String, bool) {
     let mut bytes = Vec::new();
     while let Some(frame) = tokio::time::timeout(PATIENCE, body.frame())
@@ -246,7 +246,7 @@ impl Streaming {
         }
     }
 
-    /// Whether it ends and looks as if it were not whole.
+    /// Returns whether the response ends as an incomplete one.
     pub(crate) async fn ends_cut(self) -> bool {
         match self {
             Self::Http1(mut stream) => {

@@ -41,7 +41,7 @@ async fn hyper_is_guarded_on_both_protocols() {
     tokio::spawn(async move {
         loop {
             let (stream, peer) = listener.accept().await.unwrap();
-            // Whoever accepts connections says where they come from.
+            // The host that accepts connections states where they come from.
             let connection = Connection {
                 peer: Some(peer.ip()),
                 is_tls: false,

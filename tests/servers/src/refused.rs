@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// A credential that is refused.
 pub(crate) struct Refused {
-    /// How the reason begins that the operator is told.
+    /// The start of the reason that the operator sees.
     pub(crate) why: String,
     pub(crate) text: String,
     /// The `Forwarded` header of a trusted proxy. Without one the client's address is unknown.

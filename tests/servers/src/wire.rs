@@ -46,7 +46,7 @@ pub(crate) fn bearer(key: &TestKey) -> String {
 /// Longer than any answer takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -70,7 +70,7 @@ impl Reply {
             .collect()
     }
 
-    /// Nothing came back.
+    /// The absence of a response.
     pub(crate) fn none() -> Self {
         Self {
             status: 0,
@@ -130,7 +130,7 @@ pub(crate) async fn exchange(address: &str, request: &[u8]) -> Reply {
     let _ = stream.write_all(request).await;
     let mut received = Vec::new();
     let reading = stream.read_to_end(&mut received);
-    // What was received before a connection was reset counts.
+    // Bytes received before a connection was reset count.
     let _ = tokio::time::timeout(PATIENCE, reading)
         .await
         .expect("the server neither answers nor closes");

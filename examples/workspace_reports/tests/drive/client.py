@@ -73,10 +73,10 @@ for status, headers in [(401, {}), (401, {"Authorization": "Bearer " + os.enviro
     assert refused.status_code == status
     assert refused.headers["WWW-Authenticate"].startswith('Bearer realm="api"')
 
-# Nobody is believed without its certificate, and nothing is answered without TLS.
+# The client trusts no server without this certificate, and the server answers nothing without TLS.
 try:
     requests.get(BASE + "/v1/editions")
-    raise AssertionError("believed a stranger's certificate")
+    raise AssertionError("trusted an unknown certificate")
 except requests.exceptions.SSLError:
     pass
 clear = one.get(PLAIN + "/v1/editions", allow_redirects=False)

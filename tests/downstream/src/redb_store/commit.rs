@@ -61,7 +61,7 @@ pub(super) fn commit(transaction: &WriteTransaction, set: &ChangeSet) -> Result<
     Ok(committed)
 }
 
-/// What changes alter, and what is to be told of it.
+/// The effects of changes, and what the feed reports of them.
 struct State<'t> {
     keys: Table<'t, u128, &'static [u8]>,
     live: Table<'t, LivePlace, ()>,

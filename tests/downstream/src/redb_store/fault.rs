@@ -1,8 +1,8 @@
-//! What may go wrong in a transaction, and what callers are told of it.
+//! Failures of a transaction, and the errors that callers get for them.
 
 use keyward::store::StoreError;
 
-/// What went wrong in a transaction.
+/// A failure of a transaction.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The contract says so.
@@ -11,10 +11,10 @@ pub(super) enum Fault {
     /// redb failed, and nothing was changed.
     #[error(transparent)]
     Redb(redb::Error),
-    /// redb failed to commit: nobody knows whether it did.
+    /// redb reported a failed commit, which may have taken place all the same.
     #[error(transparent)]
     Commit(redb::CommitError),
-    /// A row cannot be read. Which row and where, and never what stands there: it may be a digest.
+    /// A row cannot be read. It names the row and the place, and never the bytes, which may be a digest.
     #[error("{what} cannot be read, at byte {at}")]
     Unreadable { what: &'static str, at: usize },
     /// A value cannot be written, such as an instant before the year 0.

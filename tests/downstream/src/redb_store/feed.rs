@@ -1,4 +1,4 @@
-//! What changed, in the order in which it was committed.
+//! Changes, in the order in which they were committed.
 
 use keyward::key::TenantId;
 use keyward::store::{Changed, Cursor, CutoffScope, FeedPage};
@@ -90,7 +90,7 @@ pub(super) fn changes(
     for row in feed.range((after.position, u32::MAX)..)? {
         let (place, news) = row?;
         let (position, _) = place.value();
-        // A commit is told whole: a cursor cannot point into it.
+        // A page has whole commits: a cursor cannot point into one.
         if items.len() >= PAGE && position != reached {
             has_more = true;
             break;

@@ -18,7 +18,7 @@ pub(super) fn get(transaction: &ReadTransaction, id: KeyId) -> Result<Option<Sto
     key.map(|key| with_cutoff(&cutoffs, key)).transpose()
 }
 
-/// The key as it stands in its row.
+/// The key, as its row has it.
 pub(super) fn stored(
     keys: &impl ReadableTable<u128, &'static [u8]>,
     id: KeyId,

@@ -1,4 +1,4 @@
-//! One key as it stands in the file: its columns as a line of JSON, and after it the document as it is.
+//! One key, as the file has it: its columns as a line of JSON, then the unchanged document.
 
 use keyward::key::{
     Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, TenantId, Title,
@@ -72,7 +72,7 @@ pub(super) fn write(key: &StoredKey) -> Result<Vec<u8>, Fault> {
     Ok(row)
 }
 
-/// The key of this row, which stands under this id. Its cutoff is not in it.
+/// Returns the key of this row, which has this id. The row does not contain its cutoff.
 pub(super) fn read(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
     let mut parts = row.splitn(2, |byte| *byte == END);
     let (Some(columns), Some(document)) = (parts.next(), parts.next()) else {

@@ -1,4 +1,4 @@
-//! What is in the file.
+//! The tables of the file.
 //!
 //! Values are bytes wherever they could be unreadable: redb panics on text that is not UTF-8.
 
@@ -29,7 +29,7 @@ pub(super) const COMMITS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::n
 /// By position and place in the commit.
 pub(super) const FEED: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("feed");
 pub(super) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
-/// A tenant and the numbers of its events, so that reading them passes over nobody else's.
+/// A tenant and the numbers of its events, so that reading them skips no other tenant's.
 pub(super) const TENANT_EVENTS: TableDefinition<(&[u8], u64), ()> =
     TableDefinition::new("tenant_events");
 /// By key: last used in microseconds, granted, refused.
@@ -40,7 +40,7 @@ pub(super) const MERGED: TableDefinition<&[u8; 16], ()> = TableDefinition::new("
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const META_ROW: &str = "meta";
 
-/// The one row that every commit of news writes: whoever writes it is alone.
+/// The row that every commit to the feed writes: only one transaction can write it at a time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Meta {
     /// How the file is laid out; a later version's file is not read.

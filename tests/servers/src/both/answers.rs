@@ -304,7 +304,7 @@ async fn refusals_are_reported_with_the_key() {
             };
             assert_eq!(site.told_in_full(), [told], "{served:?}");
         }
-        // Whoever shows no key that is good has been granted nothing.
+        // A request without a valid key was granted nothing.
         site.ask(Ask::of("GET /echo")).await;
         let [told] = &site.told_in_full()[..] else {
             panic!("told of one refusal")

@@ -53,7 +53,7 @@ async fn every_answer_frees_its_permit() {
         let key = site.issue(|new| new.concurrency(NonZeroU32::MIN)).await;
         for line in [
             "HEAD /streams/brief",
-            // Nobody gets its body, which never ends.
+            // Its endless body is never sent.
             "HEAD /streams/endless",
             "GET /short/known",
             "GET /short/streamed",

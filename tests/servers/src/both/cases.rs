@@ -43,7 +43,7 @@ const NO_KEY: Headers = &[];
 const ANY: Headers = &[("authorization", "Bearer <any>")];
 const P1: Headers = &[("authorization", "Bearer <p-1>")];
 
-/// Replaces what stands for keys.
+/// Replaces the placeholders of keys.
 struct Words(Vec<(&'static str, String)>);
 
 impl Words {

@@ -1,4 +1,4 @@
-//! Promise 28: where the store fails, nobody is let in, and nothing is left behind that would keep anybody out.
+//! Promise 28: if the store fails, no request is granted, and nothing remains that would refuse later ones.
 
 use std::time::Duration;
 

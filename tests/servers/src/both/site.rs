@@ -39,7 +39,7 @@ pub(super) enum Framework {
     Actix,
 }
 
-/// What the application did: how often it looked up, and how often it acted.
+/// Counts of the application's look-ups and actions.
 #[derive(Debug, Clone, Default)]
 struct Deeds {
     lookups: Arc<AtomicUsize>,
@@ -72,7 +72,7 @@ pub(super) struct Site {
     _server: Server,
 }
 
-/// What the observer was told of a refusal.
+/// A refusal, as the observer saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) reason: String,
@@ -87,7 +87,7 @@ enum Server {
     Actix(actix_web::dev::ServerHandle),
 }
 
-/// What sites differ in.
+/// The differences between sites.
 pub(super) struct Plan {
     pub(super) edge: fn(Edge) -> Edge,
     /// Where it listens.
@@ -146,7 +146,7 @@ impl Site {
         &self.address
     }
 
-    /// The answer; none if the protocol has no way to say this.
+    /// Returns the response. `None` if the protocol cannot express the request.
     pub(super) async fn try_ask(&self, ask: &Ask) -> Option<Reply> {
         ask.send(self.served.protocol, &self.address).await
     }
@@ -193,12 +193,12 @@ impl Site {
         &self.deeds.waits
     }
 
-    /// What the observer has been told since it was last asked.
+    /// Returns the refusals that the observer saw since the last call.
     pub(super) fn told_in_full(&self) -> Vec<Told> {
         std::mem::take(&mut *self.told.lock().unwrap())
     }
 
-    /// The reasons that it has been told.
+    /// Returns the reasons of these refusals.
     pub(super) fn told(&self) -> Vec<String> {
         let told = self.told_in_full().into_iter();
         told.map(|told| told.reason).collect()
@@ -222,7 +222,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         match self {
             Self::Axum(task) => task.abort(),
-            // It is told so here; the future only waits.
+            // This stops it; the future only waits.
             Self::Actix(handle) => drop(handle.stop(false)),
         }
     }
@@ -260,7 +260,7 @@ fn project_of(edition: &str) -> Option<String> {
     Some(format!("p-{project}"))
 }
 
-/// What a look-up finds, or that the database is away.
+/// Returns the result of a look-up, which may fail.
 async fn found(deeds: Deeds, edition: String) -> Result<Option<String>, &'static str> {
     deeds.lookups.fetch_add(1, Ordering::SeqCst);
     if edition == "e-broken" {
@@ -282,7 +282,7 @@ fn projects_of(caller: &Caller) -> String {
     seen.collect::<Vec<_>>().join(" ")
 }
 
-/// What a handler saw of a request.
+/// A request, as a handler saw it.
 struct Seen<'a> {
     method: &'a str,
     targets: Vec<String>,
@@ -336,5 +336,5 @@ fn parts(
     stream::iter(parts)
 }
 
-/// What the system says of where a server listens.
+/// The address that a server listens on, and the server.
 type Listening = (SocketAddr, Server);

@@ -23,7 +23,7 @@ const CASES: &[Case] = &[
     ("GET /projects/p-2", P1, Status(403)),
     ("HEAD /projects/p-2", P1, Status(403)),
     ("GET /projects/p-2", NO_KEY, Status(401)),
-    // What the handler asks about.
+    // Resources that the handler checks.
     ("GET /editions/e-1-7", P1, Says("e-1-7")),
     ("GET /editions/e-1-7", ANY, Says("e-1-7")),
     ("HEAD /editions/e-1-7", P1, Status(200)),
@@ -31,7 +31,7 @@ const CASES: &[Case] = &[
     ("HEAD /editions/e-2-7", P1, Status(403)),
     ("GET /editions/e-2-7", ANY, Says("e-2-7")),
     ("GET /editions/none", ANY, Status(403)),
-    // What an extractor loads and asks about.
+    // Resources that an extractor loads and checks.
     ("GET /loaded/e-1-7", P1, Says("e-1-7")),
     ("GET /loaded/e-1-7", ANY, Says("e-1-7")),
     ("HEAD /loaded/e-1-7", P1, Status(200)),
@@ -41,7 +41,7 @@ const CASES: &[Case] = &[
     ("GET /loaded/e-1-7", NO_KEY, Status(401)),
     ("GET /loaded-open/e-1-7", ANY, Status(500)),
     ("GET /loaded-open/e-1-7", NO_KEY, Status(500)),
-    // What is looked up before it acts.
+    // Resources that are looked up before the handler acts.
     ("POST /editions/e-1-7", P1, Says("e-1-7")),
     ("POST /editions/e-1-7", ANY, Says("e-1-7")),
     ("POST /editions/e-2-7", P1, Status(403)),
@@ -87,7 +87,7 @@ const CASES: &[Case] = &[
     ("GET /nested/read", P1, Status(403)),
     ("GET /nested/full", ANY, Status(403)),
     ("GET /nested/short", ANY, Status(500)),
-    // What the inner one was promised counts though the outer one was promised nothing.
+    // The promise made to the inner guard counts, although none was made to the outer one.
     ("GET /nested/forgotten/e-1-7", ANY, Status(500)),
     ("GET /nested/forgotten/e-1-7", NO_KEY, Status(401)),
     ("GET /nested/forgetful/e-1-7", ANY, Status(500)),
@@ -100,7 +100,7 @@ const CASES: &[Case] = &[
     ("GET /promised/e-1-7/forgotten", P1, Status(500)),
     ("GET /promised/e-1-7/forgotten", ANY, Status(500)),
     ("GET /promised/e-1-7/forgotten", NO_KEY, Status(401)),
-    // What the outer one was promised, nobody made good.
+    // No handler kept the promise made to the outer guard.
     ("GET /promised/e-1-7/unasked", ANY, Status(500)),
     ("GET /promised/e-1-7/unasked", P1, Status(403)),
 ];

@@ -53,7 +53,7 @@ const METHODS: &[Case] = &[
     ("GET /kept", NO_KEY, Status(401)),
     ("GET /misbound/p-1", NO_KEY, Status(401)),
     ("GET /forgetful/e-1-7", NO_KEY, Status(401)),
-    // With one, what the framework makes of them.
+    // With a key, the framework answers.
     ("HEAD /echo", ANY, Status(200)),
     ("OPTIONS /echo", ANY, Status(200)),
     ("KEYWARD /echo", ANY, Status(200)),
@@ -84,7 +84,7 @@ const TARGETS: &[Case] = &[
     // Headers that some front ends take a method or a path from.
     ("GET /projects/p-2", OVERRIDDEN, Status(403)),
     ("GET /editions/e-2-7", OVERRIDDEN, Status(403)),
-    // Absolute: the host is nobody's key.
+    // Absolute: the host is no credential.
     ("GET http://example.com/echo", NO_KEY, Status(401)),
     ("GET http://127.0.0.1/echo", NO_KEY, Status(401)),
     ("GET http://evil.example/projects/p-2", P1, Status(403)),
@@ -107,7 +107,7 @@ const UNGUARDED: &[Case] = &[
     ("GET /open", ANY, Status(500)),
     ("GET /open", P1, Status(500)),
     ("GET /perhaps", NO_KEY, Status(200)),
-    // A key that nobody asked for is in nobody's way, and grants nothing.
+    // A key that no guard reads changes nothing and grants nothing.
     ("GET /perhaps", ANY, Status(200)),
     ("GET /perhaps", P1, Status(200)),
 ];

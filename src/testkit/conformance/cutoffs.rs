@@ -1,22 +1,12 @@
 //! Cases about cutoffs.
 
-use std::sync::Arc;
-
 use super::material::{
-    Verdict, at, commit, existing, head, insert, key, owner, refusal, revoke, set, tenant,
+    Verdict, at, at_once, check_refused, commit, cutoff, existing, head, insert, key, key_of, news,
+    not_cut_off, owner, revoke, set, tenant,
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::StoredKey;
-use crate::store::{
-    Change, Changed, CutoffScope, FeedPage, ListQuery, Outcome, Precondition, StoreError,
-};
-
-fn cutoff(scope: CutoffScope, second: i64) -> Result<Change, Failure> {
-    Ok(Change::Cutoff {
-        scope,
-        before: at(second)?,
-    })
-}
+use crate::store::{Change, Changed, CutoffScope, ListQuery, Outcome, StoreError};
 
 fn of_owner(name: &str) -> Result<CutoffScope, Failure> {
     Ok(CutoffScope::Owner {
@@ -31,8 +21,8 @@ fn of_tenant(name: &str) -> Result<CutoffScope, Failure> {
 
 pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    commit(&**store, insert(key(1)?)).await?;
-    let before = head(&**store).await?;
+    commit(&store, insert(key(1)?)).await?;
+    let before = head(&store).await?;
     for (scope, second, outcome, stands) in [
         (of_tenant("t")?, 500, Outcome::CutOff, 500),
         (of_tenant("t")?, 400, Outcome::AlreadyCutOff, 500),
@@ -43,9 +33,9 @@ pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
         (of_owner("alice")?, 800, Outcome::CutOff, 800),
         (of_owner("alice")?, 799, Outcome::AlreadyCutOff, 800),
     ] {
-        let found = commit(&**store, cutoff(scope.clone(), second)?).await?;
+        let found = commit(&store, cutoff(scope.clone(), second)?).await?;
         check_eq!(found, outcome, "{scope} at {second}");
-        let stored = existing(&**store, 1).await?;
+        let stored = existing(&store, 1).await?;
         check_eq!(stored.cutoff, Some(at(stands)?), "the latest that binds it");
         check_eq!(stored.revision, 1, "a cutoff changes no key");
     }
@@ -57,18 +47,12 @@ pub(super) async fn a_cutoff_moves_forward_only(suite: &Suite) -> Verdict {
     let outcomes = store.commit(&set).await?.outcomes;
     let expected = [Outcome::CutOff, Outcome::AlreadyCutOff, Outcome::CutOff];
     check_eq!(outcomes, expected, "changes of one set see each other");
-    match store
-        .changes(Some(&before), std::time::Duration::ZERO)
-        .await?
-    {
-        FeedPage::Next { items, .. } => {
-            let are_cutoffs = items
-                .iter()
-                .all(|item| matches!(item, Changed::Cutoff { .. }));
-            check!(are_cutoffs && items.len() == 7, "each that moved is news");
-        }
-        FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
-    }
+    let is_cutoff = |item: &Changed| matches!(item, Changed::Cutoff { .. });
+    let items = news(&store, &before).await?;
+    check!(
+        items.iter().all(is_cutoff) && items.len() == 7,
+        "each that moved is news"
+    );
     Ok(())
 }
 
@@ -81,12 +65,10 @@ pub(super) async fn lowering_a_cutoff_revives_no_key(suite: &Suite) -> Verdict {
         (4, "u", "alice", 400),
     ] {
         let issued = StoredKey {
-            tenant: tenant(name)?,
-            owner: owner(by)?,
             created_at: at(second)?,
-            ..key(id)?
+            ..key_of(id, name, by)?
         };
-        commit(&**store, insert(issued)).await?;
+        commit(&store, insert(issued)).await?;
     }
     let lower = |scope, from, to| -> Result<Change, Failure> {
         Ok(Change::LowerCutoff {
@@ -100,7 +82,7 @@ pub(super) async fn lowering_a_cutoff_revives_no_key(suite: &Suite) -> Verdict {
         Ok(Outcome::CutoffStands { at })
     };
     let alice = || of_owner("alice");
-    let before = head(&**store).await?;
+    let before = head(&store).await?;
     for (change, outcome) in [
         (lower(alice()?, 500, 250)?, stands(None)?),
         (cutoff(alice()?, 500)?, Outcome::CutOff),
@@ -124,40 +106,26 @@ pub(super) async fn lowering_a_cutoff_revives_no_key(suite: &Suite) -> Verdict {
         (revoke(4)?, Outcome::Revoked),
         (lower(CutoffScope::All, 401, 302)?, Outcome::CutoffLowered),
     ] {
-        let found = commit(&**store, change.clone()).await?;
+        let found = commit(&store, change.clone()).await?;
         check_eq!(found, outcome, "{change:?}");
     }
-    let stored = existing(&**store, 1).await?;
+    let stored = existing(&store, 1).await?;
     check_eq!(stored.cutoff, Some(at(302)?), "the latest that binds it");
-    match store
-        .changes(Some(&before), std::time::Duration::ZERO)
-        .await?
-    {
-        FeedPage::Next { items, .. } => {
-            let is_cutoff = |item: &&Changed| matches!(item, Changed::Cutoff { .. });
-            check_eq!(
-                items.iter().filter(is_cutoff).count(),
-                8,
-                "each that moved is news"
-            );
-        }
-        FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
-    }
+    let is_cutoff = |item: &&Changed| matches!(item, Changed::Cutoff { .. });
+    let items = news(&store, &before).await?;
+    check_eq!(
+        items.iter().filter(is_cutoff).count(),
+        8,
+        "each that moved is news"
+    );
     Ok(())
 }
 
 pub(super) async fn a_cutoff_binds_its_scope(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    let of = |id, name: &str, by: &str| -> Result<StoredKey, Failure> {
-        Ok(StoredKey {
-            tenant: tenant(name)?,
-            owner: owner(by)?,
-            ..key(id)?
-        })
-    };
     let keys = [(1, "t", "alice"), (2, "t", "bob"), (3, "u", "alice")];
     for (id, name, by) in keys {
-        commit(&**store, insert(of(id, name, by)?)).await?;
+        commit(&store, insert(key_of(id, name, by)?)).await?;
     }
     let mut expected: [Option<i64>; 3] = [None; 3];
     for (scope, second, bound) in [
@@ -167,10 +135,10 @@ pub(super) async fn a_cutoff_binds_its_scope(suite: &Suite) -> Verdict {
         (of_owner("alice")?, 5_600, [Some(5_600), None, None]),
         (CutoffScope::All, 5_550, [Some(5_550); 3]),
     ] {
-        commit(&**store, cutoff(scope.clone(), second)?).await?;
+        commit(&store, cutoff(scope.clone(), second)?).await?;
         for ((known, bound), (id, name, _)) in expected.iter_mut().zip(bound).zip(keys) {
             *known = (*known).max(bound);
-            let found = existing(&**store, id).await?.cutoff;
+            let found = existing(&store, id).await?.cutoff;
             let known = known.map(at).transpose()?;
             check_eq!(found, known, "key {id} after {scope}");
             let listed = store
@@ -184,9 +152,9 @@ pub(super) async fn a_cutoff_binds_its_scope(suite: &Suite) -> Verdict {
         }
     }
     // A key that is inserted later is bound too.
-    commit(&**store, insert(of(4, "t", "carol")?)).await?;
+    commit(&store, insert(key_of(4, "t", "carol")?)).await?;
     check_eq!(
-        existing(&**store, 4).await?.cutoff,
+        existing(&store, 4).await?.cutoff,
         Some(at(5_550)?),
         "a later key"
     );
@@ -198,81 +166,57 @@ pub(super) async fn inserts_can_require_no_cutoff(suite: &Suite) -> Verdict {
     let mut id = 0;
     for scope in [CutoffScope::All, of_tenant("t")?, of_owner("alice")?] {
         let before = i64::try_from(2_000 + 1_000 * id)?;
-        commit(&**store, cutoff(scope.clone(), before)?).await?;
+        commit(&store, cutoff(scope.clone(), before)?).await?;
         for (second, lives) in [(before - 1, false), (before, true), (before + 1, true)] {
             id += 1;
             let issued = StoredKey {
                 created_at: at(second)?,
                 ..key(id)?
             };
-            let condition = Precondition::NotCutOff {
-                tenant: tenant("t")?,
-                owner: owner("alice")?,
-                issued_at: at(second)?,
-            };
-            let set = set([insert(issued)])?.on_condition(condition);
+            let set = set([insert(issued)])?.on_condition(not_cut_off(second)?);
             if lives {
                 store.commit(&set).await?;
             } else {
-                let error = refusal(&**store, &set).await?;
-                let is_named = matches!(error, StoreError::PreconditionFailed { index: 0 });
-                check!(is_named, "{scope}, issued at {second}: {error:?}");
+                check_refused!(
+                    store,
+                    set,
+                    StoreError::PreconditionFailed { index: 0 },
+                    "{scope}, issued at {second}"
+                );
             }
         }
     }
     // Another owner's cutoff does not apply.
-    commit(&**store, cutoff(of_owner("bob")?, 1_000_000)?).await?;
-    let condition = Precondition::NotCutOff {
-        tenant: tenant("t")?,
-        owner: owner("alice")?,
-        issued_at: at(900_000)?,
-    };
-    store
-        .commit(&set([insert(key(99)?)])?.on_condition(condition))
-        .await?;
+    commit(&store, cutoff(of_owner("bob")?, 1_000_000)?).await?;
+    let kept = set([insert(key(99)?)])?.on_condition(not_cut_off(900_000)?);
+    store.commit(&kept).await?;
     Ok(())
 }
 
 pub(super) async fn no_insert_slips_past_a_new_cutoff(suite: &Suite) -> Verdict {
     for _ in 0..12 {
         let store = suite.store().await?;
-        let before = head(&**store).await?;
-        let mut tasks = Vec::new();
+        let before = head(&store).await?;
+        let mut sets = Vec::new();
         for id in 0..12 {
-            let condition = Precondition::NotCutOff {
-                tenant: tenant("t")?,
-                owner: owner("alice")?,
-                issued_at: at(1_000)?,
-            };
-            let changes = match id {
+            sets.push(match id {
                 6 => set([cutoff(of_tenant("t")?, 1_001)?])?,
-                _ => set([insert(key(id)?)])?.on_condition(condition),
-            };
-            let store = Arc::clone(&store);
-            tasks.push(tokio::spawn(async move { store.commit(&changes).await }));
+                _ => set([insert(key(id)?)])?.on_condition(not_cut_off(1_000)?),
+            });
         }
-        for task in tasks {
-            match task.await? {
+        for answer in at_once(&store, sets).await? {
+            match answer {
                 Ok(_) | Err(StoreError::PreconditionFailed { index: 0 }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        match store
-            .changes(Some(&before), std::time::Duration::ZERO)
-            .await?
-        {
-            FeedPage::Next { items, .. } => {
-                let set_at = items
-                    .iter()
-                    .position(|item| matches!(item, Changed::Cutoff { .. }));
-                check_eq!(
-                    set_at,
-                    items.len().checked_sub(1),
-                    "whatever is on condition that there is no cutoff comes before it: {items:?}"
-                );
-            }
-            FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
-        }
+        let items = news(&store, &before).await?;
+        let is_cutoff = |item: &Changed| matches!(item, Changed::Cutoff { .. });
+        check_eq!(
+            items.iter().position(is_cutoff),
+            items.len().checked_sub(1),
+            "inserts on condition that there is no cutoff come before it: {items:?}"
+        );
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::material::{
-    Verdict, commit, event, existing, get, head, insert, key, replace, revoke, set, tenant,
+    Store, Verdict, commit, event, existing, get, head, insert, key, news, replace, revoke, set,
+    tenant,
 };
 use super::{Failure, Suite, check, check_eq};
-use crate::store::{Cursor, FeedPage, KeyStore, ListQuery, Outcome};
+use crate::store::{Cursor, ListQuery, Outcome};
 
 /// Exclusive upper bound of the polls after which a call is dropped.
 const POLLS: u32 = 40;
@@ -41,42 +42,34 @@ struct Seen {
     inserted: bool,
     replaced: bool,
     revoked: bool,
-    told: usize,
+    published: usize,
 }
 
 impl Seen {
     fn is_whole(&self) -> bool {
-        let parts = [self.inserted, self.replaced, self.revoked, self.told == 3];
-        parts.iter().all(|done| *done) || (parts.iter().all(|done| !done) && self.told == 0)
+        let parts = [
+            self.inserted,
+            self.replaced,
+            self.revoked,
+            self.published == 3,
+        ];
+        parts.iter().all(|done| *done) || (parts.iter().all(|done| !done) && self.published == 0)
     }
 }
 
-async fn look(
-    store: &dyn KeyStore,
-    old: u128,
-    new: u128,
-    before: &Cursor,
-) -> Result<Seen, Failure> {
+async fn look(store: &Store, old: u128, new: u128, before: &Cursor) -> Result<Seen, Failure> {
     let stored = existing(store, old).await?;
     Ok(Seen {
         inserted: get(store, new).await?.is_some(),
         replaced: stored.revision == 3,
         revoked: stored.revocation.is_some(),
-        told: match store.changes(Some(before), Duration::ZERO).await? {
-            FeedPage::Next { items, .. } => items.len(),
-            FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
-        },
+        published: news(store, before).await?.len(),
     })
 }
 
 /// Waits until the visible effects are whole, and returns them. The work of a dropped call may continue for a while,
 /// and the reads happen at different moments.
-async fn settled(
-    store: &dyn KeyStore,
-    old: u128,
-    new: u128,
-    before: &Cursor,
-) -> Result<Seen, Failure> {
+async fn settled(store: &Store, old: u128, new: u128, before: &Cursor) -> Result<Seen, Failure> {
     let mut seen = look(store, old, new, before).await?;
     for _ in 0..500 {
         if seen.is_whole() {
@@ -92,12 +85,12 @@ pub(super) async fn a_dropped_commit_is_done_or_not(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for polls in 0..POLLS {
         let (old, new) = (u128::from(polls) * 2, u128::from(polls) * 2 + 1);
-        commit(&**store, insert(key(old)?)).await?;
-        let before = head(&**store).await?;
+        commit(&store, insert(key(old)?)).await?;
+        let before = head(&store).await?;
         let changes = [insert(key(new)?), replace(old, 1, "new")?, revoke(old)?];
         let whole = set(changes)?.with_event_of(0, event(new)?);
         let ended = dropped_after(polls, store.commit(&whole)).await;
-        let seen = settled(&**store, old, new, &before).await?;
+        let seen = settled(&store, old, new, &before).await?;
         check!(
             seen.is_whole(),
             "after {polls} polls a part is done: {seen:?}"
@@ -114,7 +107,7 @@ pub(super) async fn a_dropped_commit_is_done_or_not(suite: &Suite) -> Verdict {
             all,
             "the retry of a dropped commit says what the first did"
         );
-        let seen = look(&**store, old, new, &before).await?;
+        let seen = look(&store, old, new, &before).await?;
         check!(
             seen.inserted && seen.is_whole(),
             "and does it once: {seen:?}"
@@ -125,8 +118,8 @@ pub(super) async fn a_dropped_commit_is_done_or_not(suite: &Suite) -> Verdict {
 
 pub(super) async fn a_dropped_read_leaves_nothing_open(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    commit(&**store, insert(key(0)?)).await?;
-    let end = head(&**store).await?;
+    commit(&store, insert(key(0)?)).await?;
+    let end = head(&store).await?;
     for polls in 0..POLLS {
         let _ = dropped_after(polls, store.get(key(0)?.id)).await;
         let _ = dropped_after(polls, store.list(&ListQuery::of(&tenant("t")?))).await;
@@ -138,7 +131,7 @@ pub(super) async fn a_dropped_read_leaves_nothing_open(suite: &Suite) -> Verdict
     let shared = Arc::clone(&store);
     let writing = async move {
         let changes = replace(0, 1, "new")?;
-        commit(&*shared, changes).await
+        commit(&shared, changes).await
     };
     let outcome = tokio::time::timeout(Duration::from_secs(60), writing).await;
     let outcome = outcome.map_err(|_| Failure::new("dropped reads hold up a commit"))??;

@@ -1,12 +1,14 @@
 //! Cases about the event log, for stores that keep one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::material::{Verdict, event, head, insert, key, only, refusal, revoke, set, tenant};
+use super::material::{
+    Store, Verdict, check_refused, event, head, insert, inserts, key, news, only, revoke, set,
+    tenant,
+};
 use super::{Failure, Suite, check, check_eq};
 use crate::audit::{ChainHead, Event, EventAction, SealedEvent, verify_chain, verify_log};
-use crate::store::{Change, ChangeSet, Changed, EventLog, FeedPage, KeyStore, Outcome, StoreError};
+use crate::store::{Change, ChangeSet, Changed, EventLog, Outcome, StoreError};
 
 pub(super) async fn events_are_chained_in_commit_order(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
@@ -32,9 +34,8 @@ pub(super) async fn events_are_chained_in_commit_order(suite: &Suite) -> Verdict
     }
     let events = log.read(None, 0, 1_000).await?;
     check_eq!(events.len(), 80, "an event for each commit");
-    let numbers: Vec<_> = events.iter().map(|sealed| sealed.number).collect();
     let expected: Vec<u64> = (1..=80).collect();
-    check_eq!(numbers, expected, "numbered from 1, without a gap");
+    check_eq!(numbers(&events), expected, "numbered from 1, without a gap");
     let head = verify_chain(ChainHead::default(), &events)?;
     check_eq!(head.events, 80, "the chain holds");
     for (index, sealed) in events.iter().enumerate() {
@@ -50,9 +51,7 @@ pub(super) async fn only_effective_changes_are_recorded(suite: &Suite) -> Verdic
     let Some(log) = store.events() else {
         return Ok(());
     };
-    store
-        .commit(&set([insert(key(1)?), insert(key(2)?)])?)
-        .await?;
+    store.commit(&inserts(1..3)?).await?;
     store.commit(&set([revoke(1)?])?).await?;
     check!(
         log.read(None, 0, 10).await?.is_empty(),
@@ -86,12 +85,12 @@ pub(super) async fn events_are_read_by_tenant_in_pages(suite: &Suite) -> Verdict
             1 => Some(tenant("u")?),
             _ => None,
         };
-        let told = Event {
+        let recorded = Event {
             tenant,
             ..event(id)?
         };
         store
-            .commit(&set([insert(key(id)?)])?.with_event(told))
+            .commit(&set([insert(key(id)?)])?.with_event(recorded))
             .await?;
     }
     for (of, expected) in [
@@ -112,7 +111,7 @@ pub(super) async fn events_are_read_by_tenant_in_pages(suite: &Suite) -> Verdict
                 );
                 let Some(last) = page.last() else { break };
                 after = last.number;
-                read.extend(page.iter().map(|sealed| sealed.number));
+                read.extend(numbers(&page));
             }
             check_eq!(read, expected, "events of {of:?}, {limit} to a page");
         }
@@ -139,15 +138,15 @@ fn cut(through: ChainHead) -> Result<ChangeSet, Failure> {
 }
 
 /// Issues keys with an event each, for `t` and `u` in turn.
-async fn issue(store: &dyn KeyStore, ids: std::ops::Range<u128>) -> Verdict {
+async fn issue(store: &Store, ids: std::ops::Range<u128>) -> Verdict {
     for id in ids {
         let of = if id % 2 == 0 { "t" } else { "u" };
-        let told = Event {
+        let recorded = Event {
             tenant: Some(tenant(of)?),
             ..event(id)?
         };
         store
-            .commit(&set([insert(key(id)?)])?.with_event(told))
+            .commit(&set([insert(key(id)?)])?.with_event(recorded))
             .await?;
     }
     Ok(())
@@ -173,8 +172,8 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
     let Some(log) = store.events() else {
         return Ok(());
     };
-    issue(&**store, 0..10).await?;
-    let before = head(&**store).await?;
+    issue(&store, 0..10).await?;
+    let before = head(&store).await?;
     let whole = all(log).await?;
     let first = cut(head_at(&whole, 4)?)?;
     let committed = store.commit(&first).await?;
@@ -184,9 +183,7 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
     check_eq!(numbers(&rest), [5, 6, 7, 8, 9, 10, 11], "the rest");
     check_eq!(rest.get(..6), whole.get(4..), "as it was");
     verify_log(&rest)?;
-    let FeedPage::Next { items, .. } = store.changes(Some(&before), Duration::ZERO).await? else {
-        return Err(Failure::new("the cursor is known"));
-    };
+    let items = news(&store, &before).await?;
     check_eq!(items, [Changed::EventsCut { through: 4 }], "the feed");
     // Events keep their numbers, and a page may begin after any number.
     for (of, after, expected) in [
@@ -206,7 +203,7 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
         "a page after an event that was cut"
     );
     // The chain continues and is cut again, including the record of the first cut.
-    issue(&**store, 10..12).await?;
+    issue(&store, 10..12).await?;
     let again = all(log).await?;
     store.commit(&cut(head_at(&again, 12)?)?).await?;
     let rest = all(log).await?;
@@ -217,7 +214,7 @@ pub(super) async fn the_rest_of_a_cut_log_verifies(suite: &Suite) -> Verdict {
     let rest = all(log).await?;
     check_eq!(numbers(&rest), [15], "only the record of the last cut");
     verify_log(&rest)?;
-    issue(&**store, 12..13).await?;
+    issue(&store, 12..13).await?;
     verify_log(&all(log).await?)?;
     check!(
         store.get(key(0)?.id).await?.is_some(),
@@ -231,9 +228,9 @@ pub(super) async fn a_mismatched_cut_changes_nothing(suite: &Suite) -> Verdict {
     let Some(log) = store.events() else {
         return Ok(());
     };
-    issue(&**store, 0..6).await?;
+    issue(&store, 0..6).await?;
     let whole = all(log).await?;
-    let position = head(&**store).await?;
+    let position = head(&store).await?;
     let third = head_at(&whole, 3)?;
     let mut forged = third;
     forged.hash = head_at(&whole, 4)?.hash;
@@ -254,13 +251,14 @@ pub(super) async fn a_mismatched_cut_changes_nothing(suite: &Suite) -> Verdict {
         check_eq!(outcome, Outcome::EventsNotCut, "{what}");
         check_eq!(all(log).await?, whole, "{what}");
     }
-    check_eq!(head(&**store).await?, position, "nothing changed");
+    check_eq!(head(&store).await?, position, "nothing changed");
     // A set that fails cuts nothing.
     let fails = set([Change::CutEvents { through: third }, insert(key(1)?)])?;
-    let error = refusal(&**store, &fails).await?;
-    check!(
-        matches!(error, StoreError::AlreadyExists),
-        "it holds a key that exists: {error:?}"
+    check_refused!(
+        store,
+        fails,
+        StoreError::AlreadyExists,
+        "it holds a key that exists"
     );
     check_eq!(all(log).await?, whole, "a set that failed");
     // Twice, under two ids.
@@ -281,7 +279,7 @@ pub(super) async fn a_log_cut_during_writes_verifies(suite: &Suite) -> Verdict {
     for task in 0..3_u128 {
         let store = Arc::clone(&store);
         tasks.push(tokio::spawn(async move {
-            issue(&*store, task * 100..task * 100 + 20).await
+            issue(&store, task * 100..task * 100 + 20).await
         }));
     }
     for _ in 0..2 {
@@ -307,7 +305,7 @@ pub(super) async fn a_log_cut_during_writes_verifies(suite: &Suite) -> Verdict {
         return Ok(());
     };
     verify_log(&all(log).await?)?;
-    issue(&**store, 1_000..1_001).await?;
+    issue(&store, 1_000..1_001).await?;
     verify_log(&all(log).await?)?;
     Ok(())
 }

@@ -4,22 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::material::{Verdict, commit, head, insert, key, replace, revoke, set};
+use super::material::{Verdict, commit, head, insert, inserts, key, page, replace, revoke};
 use super::{Failure, PATIENCE, Suite, check, check_eq};
 use crate::key::KeyId;
-use crate::store::{ChangeSet, Changed, Cursor, FeedPage, KeyStore};
-
-async fn news(store: &dyn KeyStore, after: &Cursor) -> Result<(Vec<Changed>, Cursor), Failure> {
-    match store.changes(Some(after), Duration::ZERO).await? {
-        FeedPage::Next { items, next, .. } => Ok((items, next)),
-        FeedPage::Resync { .. } => Err(Failure::new(format!("{after:?} is known to the feed"))),
-    }
-}
+use crate::store::{ChangeSet, Changed, Cursor, FeedPage};
 
 /// A wait longer than any case may take.
 const LONGER: Duration = PATIENCE.saturating_mul(2);
 
-fn told(id: u128, revision: u64) -> Changed {
+fn key_at(id: u128, revision: u64) -> Changed {
     Changed::Key {
         id: KeyId::from_u128(id),
         revision,
@@ -28,52 +21,50 @@ fn told(id: u128, revision: u64) -> Changed {
 
 pub(super) async fn changes_come_in_commit_order(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    let start = head(&**store).await?;
-    let (items, next) = news(&**store, &start).await?;
+    let start = head(&store).await?;
+    let (items, next) = page(&store, &start).await?;
     check!(
         items.is_empty() && next == start,
         "no news before the first commit"
     );
-    commit(&**store, insert(key(1)?)).await?;
-    commit(&**store, insert(key(2)?)).await?;
-    commit(&**store, replace(2, 1, "new")?).await?;
-    let (items, next) = news(&**store, &start).await?;
+    commit(&store, insert(key(1)?)).await?;
+    commit(&store, insert(key(2)?)).await?;
+    commit(&store, replace(2, 1, "new")?).await?;
+    let (items, next) = page(&store, &start).await?;
     check_eq!(
         items,
-        [told(1, 1), told(2, 1), told(2, 2)],
+        [key_at(1, 1), key_at(2, 1), key_at(2, 2)],
         "what was committed, in order"
     );
-    commit(&**store, revoke(1)?).await?;
-    let (items, end) = news(&**store, &next).await?;
-    check_eq!(items, [told(1, 2)], "only what came after the cursor");
-    check_eq!(end, head(&**store).await?, "and then there is no more");
+    commit(&store, revoke(1)?).await?;
+    let (items, end) = page(&store, &next).await?;
+    check_eq!(items, [key_at(1, 2)], "only what came after the cursor");
+    check_eq!(end, head(&store).await?, "and then there is no more");
     check_eq!(
-        news(&**store, &end).await?,
+        page(&store, &end).await?,
         (Vec::new(), end.clone()),
         "none at the end"
     );
-    let (items, _) = news(&**store, &start).await?;
+    let (items, _) = page(&store, &start).await?;
     check_eq!(items.len(), 4, "an older cursor still tells all");
     Ok(())
 }
 
 pub(super) async fn a_commit_comes_whole(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    let start = head(&**store).await?;
+    let start = head(&store).await?;
     let (mut written, mut ends) = (0, Vec::new());
     // Uses every size in turn, so that no round number of changes always ends with a commit.
     for size in (1..=16_u128).cycle().take(192) {
-        let inserts = (written..written + size).map(|id| Ok(insert(key(id)?)));
-        let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
-        store.commit(&set(inserts)?).await?;
+        store.commit(&inserts(written..written + size)?).await?;
         written += size;
         ends.push(written);
     }
     let (mut cursor, mut seen) = (start, 0);
     loop {
-        let (items, next) = news(&**store, &cursor).await?;
+        let (items, next) = page(&store, &cursor).await?;
         for item in &items {
-            check_eq!(*item, told(seen, 1), "in order, and none twice");
+            check_eq!(*item, key_at(seen, 1), "in order, and none twice");
             seen += 1;
         }
         let goes_on = next.position > cursor.position;
@@ -97,16 +88,15 @@ pub(super) async fn a_commit_comes_whole(suite: &Suite) -> Verdict {
 pub(super) async fn the_last_page_is_complete(suite: &Suite) -> Verdict {
     const COMMITS: u128 = 188;
     let store = suite.store().await?;
-    let start = head(&**store).await?;
+    let start = head(&store).await?;
     // More changes than a page can be expected to hold.
     let size = u128::try_from(ChangeSet::MAX_CHANGES)?;
     for commit in 0..COMMITS {
-        let inserts = (0..size).map(|n| Ok(insert(key(commit * size + n)?)));
-        let inserts = inserts.collect::<Result<Vec<_>, Failure>>()?;
-        store.commit(&set(inserts)?).await?;
+        let first = commit * size;
+        store.commit(&inserts(first..first + size)?).await?;
     }
-    let end = head(&**store).await?;
-    let (mut cursor, mut told) = (start, 0);
+    let end = head(&store).await?;
+    let (mut cursor, mut published) = (start, 0);
     loop {
         let page = store.changes(Some(&cursor), Duration::ZERO).await?;
         let FeedPage::Next {
@@ -117,7 +107,7 @@ pub(super) async fn the_last_page_is_complete(suite: &Suite) -> Verdict {
         else {
             return Err(Failure::new("the cursor of a page is known to the feed"));
         };
-        told += items.len();
+        published += items.len();
         check!(
             !has_more || next.position > cursor.position,
             "a page after which there may be more moves the cursor"
@@ -128,7 +118,7 @@ pub(super) async fn the_last_page_is_complete(suite: &Suite) -> Verdict {
         }
     }
     check_eq!(
-        u128::try_from(told)?,
+        u128::try_from(published)?,
         COMMITS * size,
         "a page that says that there is no more has told the last of it"
     );
@@ -145,8 +135,8 @@ pub(super) async fn the_last_page_is_complete(suite: &Suite) -> Verdict {
 
 pub(super) async fn an_unknown_cursor_resyncs(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    commit(&**store, insert(key(1)?)).await?;
-    let end = head(&**store).await?;
+    commit(&store, insert(key(1)?)).await?;
+    let end = head(&store).await?;
     for unknown in [
         Cursor {
             history: end.history.wrapping_add(1),
@@ -171,7 +161,7 @@ pub(super) async fn an_unknown_cursor_resyncs(suite: &Suite) -> Verdict {
         );
     }
     let other = suite.store().await?;
-    let other = head(&**other).await?;
+    let other = head(&other).await?;
     check!(
         other.history != end.history,
         "each store has a history of its own"
@@ -183,17 +173,17 @@ pub(super) async fn a_forgotten_cursor_resyncs(suite: &Suite) -> Verdict {
     const COMMITS: u128 = 12;
     const FORGOTTEN: usize = 5;
     let store = suite.store().await?;
-    let mut cursors = vec![head(&**store).await?];
+    let mut cursors = vec![head(&store).await?];
     for id in 0..COMMITS {
-        commit(&**store, insert(key(id)?)).await?;
-        cursors.push(head(&**store).await?);
+        commit(&store, insert(key(id)?)).await?;
+        cursors.push(head(&store).await?);
     }
     let forgotten = cursors.get(FORGOTTEN).map_or(0, |cursor| cursor.position);
     let Some(forgetting) = suite.forget(&store, forgotten) else {
         return Ok(());
     };
     forgetting.await?;
-    let end = head(&**store).await?;
+    let end = head(&store).await?;
     for (known, cursor) in cursors.iter().enumerate() {
         let what = format!("{cursor:?}, of a feed that begins after position {forgotten}");
         if known < FORGOTTEN {
@@ -202,8 +192,8 @@ pub(super) async fn a_forgotten_cursor_resyncs(suite: &Suite) -> Verdict {
             check_eq!(page, FeedPage::Resync { next: end.clone() }, "{what}");
             continue;
         }
-        let (items, _) = news(&**store, cursor).await?;
-        let expected: Vec<_> = (0..COMMITS).skip(known).map(|id| told(id, 1)).collect();
+        let (items, _) = page(&store, cursor).await?;
+        let expected: Vec<_> = (0..COMMITS).skip(known).map(|id| key_at(id, 1)).collect();
         let found = items.get(..expected.len()).unwrap_or(&items);
         check_eq!(found, expected, "{what}");
     }
@@ -214,15 +204,15 @@ pub(super) async fn a_reader_misses_no_change(suite: &Suite) -> Verdict {
     const WRITERS: u128 = 4;
     const EACH: u128 = 40;
     let store = suite.store().await?;
-    let mut cursor = head(&**store).await?;
+    let mut cursor = head(&store).await?;
     let mut writers = Vec::new();
     for writer in 0..WRITERS {
         let store = Arc::clone(&store);
         writers.push(tokio::spawn(async move {
             for n in 0..EACH {
                 let id = writer * EACH + n;
-                commit(&*store, insert(key(id)?)).await?;
-                commit(&*store, revoke(id)?).await?;
+                commit(&store, insert(key(id)?)).await?;
+                commit(&store, revoke(id)?).await?;
             }
             Ok::<_, Failure>(())
         }));
@@ -239,10 +229,10 @@ pub(super) async fn a_reader_misses_no_change(suite: &Suite) -> Verdict {
             waiting.elapsed() < PATIENCE / 2,
             "news is missing: {revisions:?}"
         );
-        let page = store
+        let answer = store
             .changes(Some(&cursor), Duration::from_millis(50))
             .await?;
-        let FeedPage::Next { items, next, .. } = page else {
+        let FeedPage::Next { items, next, .. } = answer else {
             return Err(Failure::new("the cursor of a page is known to the feed"));
         };
         check!(next.position >= cursor.position, "the feed never goes back");
@@ -265,13 +255,13 @@ pub(super) async fn a_reader_misses_no_change(suite: &Suite) -> Verdict {
     for writer in writers {
         writer.await??;
     }
-    check_eq!(cursor, head(&**store).await?, "and that was all");
+    check_eq!(cursor, head(&store).await?, "and that was all");
     Ok(())
 }
 
 pub(super) async fn a_waiting_reader_is_woken(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    let start = head(&**store).await?;
+    let start = head(&store).await?;
     let mut waiting = Vec::new();
     for _ in 0..4 {
         let (store, start) = (Arc::clone(&store), start.clone());
@@ -287,10 +277,10 @@ pub(super) async fn a_waiting_reader_is_woken(suite: &Suite) -> Verdict {
         }));
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    commit(&**store, insert(key(1)?)).await?;
+    commit(&store, insert(key(1)?)).await?;
     for waiter in waiting {
         match waiter.await?? {
-            FeedPage::Next { items, .. } => check_eq!(items, [told(1, 1)], "the news"),
+            FeedPage::Next { items, .. } => check_eq!(items, [key_at(1, 1)], "the news"),
             FeedPage::Resync { .. } => return Err(Failure::new("the cursor is known")),
         }
     }
@@ -299,8 +289,8 @@ pub(super) async fn a_waiting_reader_is_woken(suite: &Suite) -> Verdict {
 
 pub(super) async fn a_wait_without_changes_ends(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    commit(&**store, insert(key(1)?)).await?;
-    let end = head(&**store).await?;
+    commit(&store, insert(key(1)?)).await?;
+    let end = head(&store).await?;
     for wait in [Duration::ZERO, Duration::from_millis(50)] {
         let page = store.changes(Some(&end), wait).await?;
         let expected = FeedPage::Next {

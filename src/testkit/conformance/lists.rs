@@ -1,11 +1,11 @@
 //! Cases about lists.
 
 use super::material::{
-    Verdict, at, commit, existing, insert, key, owner, replace, revoke, set, tenant,
+    Store, Verdict, at, commit, existing, insert, key, key_of, owner, replace, revoke, set, tenant,
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::{KeyId, StoredKey, Title};
-use crate::store::{ChangeSet, KeyFilter, KeyStore, ListPosition, ListQuery, Segments};
+use crate::store::{ChangeSet, KeyFilter, ListPosition, ListQuery, Segments};
 
 fn all() -> Result<ListQuery, Failure> {
     Ok(ListQuery::of(&tenant("t")?)
@@ -14,7 +14,7 @@ fn all() -> Result<ListQuery, Failure> {
 }
 
 /// Returns the ids of all keys that the query lists, page by page.
-async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failure> {
+async fn ids(store: &Store, query: ListQuery) -> Result<Vec<u128>, Failure> {
     let mut query = query;
     let mut ids = Vec::new();
     loop {
@@ -46,17 +46,14 @@ async fn ids(store: &dyn KeyStore, query: ListQuery) -> Result<Vec<u128>, Failur
 }
 
 /// Stores keys 0 to 9, two for each second from 1,000 on, and revokes 3, 8 and 0 in this order.
-async fn ten(store: &dyn KeyStore) -> Verdict {
+async fn ten(store: &Store) -> Verdict {
     for id in [4, 0, 9, 1, 7, 2, 8, 3, 6, 5] {
         let created_at = at(1_000 + i64::try_from(id / 2)?)?;
-        commit(
-            store,
-            insert(StoredKey {
-                created_at,
-                ..key(id)?
-            }),
-        )
-        .await?;
+        let issued = StoredKey {
+            created_at,
+            ..key(id)?
+        };
+        commit(store, insert(issued)).await?;
     }
     for id in [3, 8, 0] {
         commit(store, revoke(id)?).await?;
@@ -69,32 +66,32 @@ const REVOKED: [u128; 3] = [3, 8, 0];
 
 pub(super) async fn newest_first_and_revoked_last(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    ten(&**store).await?;
+    ten(&store).await?;
     let whole = [LIVE.as_slice(), REVOKED.as_slice()].concat();
     for (segments, expected) in [
         (Segments::Live, LIVE.as_slice()),
         (Segments::LiveThenRevoked, whole.as_slice()),
         (Segments::Revoked, REVOKED.as_slice()),
     ] {
-        let found = ids(&**store, all()?.listing(segments)).await?;
+        let found = ids(&store, all()?.listing(segments)).await?;
         check_eq!(found, expected, "{segments:?}");
     }
     // Keys revoked in one commit are ordered by id.
     store
         .commit(&set([revoke(7)?, revoke(2)?, revoke(9)?])?)
         .await?;
-    let found = ids(&**store, all()?.listing(Segments::Revoked)).await?;
+    let found = ids(&store, all()?.listing(Segments::Revoked)).await?;
     check_eq!(found, [3, 8, 0, 2, 7, 9], "of one commit by id");
     // A change that is not a revocation does not move a key.
-    commit(&**store, replace(1, 1, "new title")?).await?;
+    commit(&store, replace(1, 1, "new title")?).await?;
     check_eq!(
-        ids(&**store, all()?.listing(Segments::Live)).await?,
+        ids(&store, all()?.listing(Segments::Live)).await?,
         [6, 5, 4, 1],
         "replaced"
     );
     let page = store.list(&all()?).await?;
     for listed in page.items {
-        let read = existing(&**store, listed.id.as_u128()).await?;
+        let read = existing(&store, listed.id.as_u128()).await?;
         check_eq!(listed, read, "a list shows keys as they are read");
     }
     Ok(())
@@ -103,20 +100,20 @@ pub(super) async fn newest_first_and_revoked_last(suite: &Suite) -> Verdict {
 pub(super) async fn pages_of_any_size_list_every_key(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     check!(
-        ids(&**store, all()?).await?.is_empty(),
+        ids(&store, all()?).await?.is_empty(),
         "an empty store lists nothing"
     );
-    ten(&**store).await?;
+    ten(&store).await?;
     let whole = [LIVE.as_slice(), REVOKED.as_slice()].concat();
     for size in 1..=11 {
         check_eq!(
-            ids(&**store, all()?.limit(size)).await?,
+            ids(&store, all()?.limit(size)).await?,
             whole,
             "pages of {size}"
         );
-        let live = ids(&**store, all()?.listing(Segments::Live).limit(size)).await?;
+        let live = ids(&store, all()?.listing(Segments::Live).limit(size)).await?;
         check_eq!(live, LIVE, "live ones in pages of {size}");
-        let revoked = ids(&**store, all()?.listing(Segments::Revoked).limit(size)).await?;
+        let revoked = ids(&store, all()?.listing(Segments::Revoked).limit(size)).await?;
         check_eq!(revoked, REVOKED, "revoked ones in pages of {size}");
     }
     for (size, has_more) in [(9, true), (10, false), (11, false)] {
@@ -128,7 +125,7 @@ pub(super) async fn pages_of_any_size_list_every_key(suite: &Suite) -> Verdict {
 
 pub(super) async fn a_cursor_survives_changes(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
-    ten(&**store).await?;
+    ten(&store).await?;
     let first = store.list(&all()?.limit(3)).await?;
     let last = first
         .items
@@ -140,10 +137,10 @@ pub(super) async fn a_cursor_survives_changes(suite: &Suite) -> Verdict {
         created_at: at(9_000)?,
         ..key(50)?
     };
-    commit(&**store, insert(newer)).await?;
-    commit(&**store, revoke(9)?).await?;
-    commit(&**store, revoke(6)?).await?;
-    let rest = ids(&**store, all()?.limit(3).after(ListPosition::of(last))).await?;
+    commit(&store, insert(newer)).await?;
+    commit(&store, revoke(9)?).await?;
+    commit(&store, revoke(6)?).await?;
+    let rest = ids(&store, all()?.limit(3).after(ListPosition::of(last))).await?;
     check_eq!(
         rest,
         [5, 4, 2, 1, 3, 8, 0, 9, 6],
@@ -158,7 +155,7 @@ pub(super) async fn a_cursor_survives_changes(suite: &Suite) -> Verdict {
         (place(i64::MIN, 0), vec![]),
     ] {
         let query = all()?.listing(Segments::Live).after(position);
-        check_eq!(ids(&**store, query).await?, expected, "after {position:?}");
+        check_eq!(ids(&store, query).await?, expected, "after {position:?}");
     }
     let end = ListPosition::Revoked {
         position: u64::MAX,
@@ -167,7 +164,7 @@ pub(super) async fn a_cursor_survives_changes(suite: &Suite) -> Verdict {
     for segments in [Segments::LiveThenRevoked, Segments::Revoked, Segments::Live] {
         let query = all()?.listing(segments).after(end);
         check!(
-            ids(&**store, query).await?.is_empty(),
+            ids(&store, query).await?.is_empty(),
             "nothing follows the end"
         );
     }
@@ -186,29 +183,21 @@ pub(super) async fn a_list_holds_one_tenants_keys(suite: &Suite) -> Verdict {
     // Names that a careless range or pattern would confuse.
     let names = ["t", "t!", "t%", "T", "t_", "ta", "t\\", "s"];
     for (id, name) in (0..).zip(names) {
-        let live = StoredKey {
-            tenant: tenant(name)?,
-            ..key(id)?
-        };
-        let revoked = StoredKey {
-            tenant: tenant(name)?,
-            ..key(id + 100)?
-        };
-        commit(&**store, insert(live)).await?;
-        commit(&**store, insert(revoked)).await?;
-        commit(&**store, revoke(id + 100)?).await?;
+        commit(&store, insert(key_of(id, name, "alice")?)).await?;
+        commit(&store, insert(key_of(id + 100, name, "alice")?)).await?;
+        commit(&store, revoke(id + 100)?).await?;
     }
     for (id, name) in (0..).zip(names) {
         let query = ListQuery::of(&tenant(name)?).listing(Segments::LiveThenRevoked);
         check_eq!(
-            ids(&**store, query.at_latest()).await?,
+            ids(&store, query.at_latest()).await?,
             [id, id + 100],
             "of `{name}`"
         );
     }
     let nobody = ListQuery::of(&tenant("nobody")?).at_latest();
     check!(
-        ids(&**store, nobody).await?.is_empty(),
+        ids(&store, nobody).await?.is_empty(),
         "of a tenant without keys"
     );
     Ok(())
@@ -232,10 +221,10 @@ pub(super) async fn filters_admit_matching_keys(suite: &Suite) -> Verdict {
             expires_at: expires.map(at).transpose()?,
             ..key(id)?
         };
-        commit(&**store, insert(key.clone())).await?;
+        commit(&store, insert(key.clone())).await?;
         keys.push(key);
     }
-    commit(&**store, revoke(6)?).await?;
+    commit(&store, revoke(6)?).await?;
     let filters = [
         KeyFilter::Owner(owner("alice")?),
         KeyFilter::Owner(owner("nobody")?),
@@ -256,7 +245,7 @@ pub(super) async fn filters_admit_matching_keys(suite: &Suite) -> Verdict {
             let expected: Vec<_> = admitted.map(|key| key.id.as_u128()).collect();
             for size in [1, 2, 50] {
                 let query = all()?.only(one.clone()).only(other.clone()).limit(size);
-                let found = ids(&**store, query).await?;
+                let found = ids(&store, query).await?;
                 check_eq!(found, expected, "{one:?} and {other:?}, pages of {size}");
             }
         }
@@ -332,7 +321,7 @@ pub(super) async fn a_search_finds_every_match(suite: &Suite) -> Verdict {
                 ),
                 (Segments::Revoked, revoked.clone()),
             ] {
-                let found = ids(&**store, query.clone().listing(segments).limit(limit)).await?;
+                let found = ids(&store, query.clone().listing(segments).limit(limit)).await?;
                 check_eq!(
                     found,
                     expected,
@@ -341,7 +330,7 @@ pub(super) async fn a_search_finds_every_match(suite: &Suite) -> Verdict {
             }
         }
     }
-    let found = ids(&**store, all()?.only(rare).only(between)).await?;
+    let found = ids(&store, all()?.only(rare).only(between)).await?;
     check_eq!(found, [188, 141, 94], "by title and id");
     Ok(())
 }
@@ -349,14 +338,14 @@ pub(super) async fn a_search_finds_every_match(suite: &Suite) -> Verdict {
 pub(super) async fn a_list_shows_every_commit(suite: &Suite) -> Verdict {
     let store = suite.store().await?;
     for id in 0..20 {
-        commit(&**store, insert(key(id)?)).await?;
-        let listed = ids(&**store, all()?.listing(Segments::Live)).await?;
+        commit(&store, insert(key(id)?)).await?;
+        let listed = ids(&store, all()?.listing(Segments::Live)).await?;
         check!(
             listed.contains(&id),
             "key {id} is listed once its insert has returned"
         );
-        commit(&**store, revoke(id)?).await?;
-        let listed = ids(&**store, all()?.listing(Segments::Live)).await?;
+        commit(&store, revoke(id)?).await?;
+        let listed = ids(&store, all()?.listing(Segments::Live)).await?;
         check!(
             !listed.contains(&id),
             "key {id} is not once its revocation has"
@@ -380,11 +369,11 @@ pub(super) async fn ids_are_ordered_unsigned(suite: &Suite) -> Verdict {
         u128::MAX,
     ];
     for id in numbers {
-        commit(&**store, insert(key(id)?)).await?;
+        commit(&store, insert(key(id)?)).await?;
     }
     let descending: Vec<_> = numbers.into_iter().rev().collect();
     for size in [1, 2, 50] {
-        let live = ids(&**store, all()?.listing(Segments::Live).limit(size)).await?;
+        let live = ids(&store, all()?.listing(Segments::Live).limit(size)).await?;
         check_eq!(
             live,
             descending,
@@ -394,7 +383,7 @@ pub(super) async fn ids_are_ordered_unsigned(suite: &Suite) -> Verdict {
     let (first, last) = (KeyId::from_u128((1 << 63) - 1), KeyId::from_u128(1 << 127));
     let between = all()?.only(KeyFilter::IdBetween(first, last));
     check_eq!(
-        ids(&**store, between).await?,
+        ids(&store, between).await?,
         descending.get(1..7).unwrap_or_default(),
         "between two ids"
     );
@@ -404,7 +393,7 @@ pub(super) async fn ids_are_ordered_unsigned(suite: &Suite) -> Verdict {
         .collect::<Result<Vec<_>, _>>()?;
     store.commit(&set(revocations)?).await?;
     for size in [1, 2, 50] {
-        let revoked = ids(&**store, all()?.listing(Segments::Revoked).limit(size)).await?;
+        let revoked = ids(&store, all()?.listing(Segments::Revoked).limit(size)).await?;
         check_eq!(
             revoked,
             numbers,

@@ -1,16 +1,22 @@
 //! Building blocks of the cases.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
-use super::Failure;
+use super::{Failure, check_eq};
 use crate::audit::{Event, EventAction};
 use crate::key::{Digest, KeyId, Principal, RevokeReason, StoredKey, TenantId, Title};
 use crate::random::OsRandom;
 use crate::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, FeedPage, KeyStore, Outcome, StoreError,
+    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, KeyStore,
+    Outcome, Precondition, StoreError,
 };
 
 pub(super) type Verdict = Result<(), Failure>;
+
+pub(super) type Store = Arc<dyn KeyStore>;
 
 /// Returns the instant this many seconds after the epoch.
 pub(super) fn at(second: i64) -> Result<OffsetDateTime, Failure> {
@@ -46,6 +52,15 @@ pub(super) fn key(id: u128) -> Result<StoredKey, Failure> {
     })
 }
 
+/// Returns a key as [`key`] does, of this tenant and user.
+pub(super) fn key_of(id: u128, of: &str, by: &str) -> Result<StoredKey, Failure> {
+    Ok(StoredKey {
+        tenant: tenant(of)?,
+        owner: owner(by)?,
+        ..key(id)?
+    })
+}
+
 pub(super) fn insert(key: StoredKey) -> Change {
     Change::Insert(Box::new(key))
 }
@@ -77,6 +92,22 @@ pub(super) fn rehash(id: u128, from: &str, to: &str) -> Result<Change, Failure> 
     })
 }
 
+pub(super) fn cutoff(scope: CutoffScope, second: i64) -> Result<Change, Failure> {
+    Ok(Change::Cutoff {
+        scope,
+        before: at(second)?,
+    })
+}
+
+/// Returns the precondition that a key of `alice` in `t`, issued at this second, is not cut off.
+pub(super) fn not_cut_off(second: i64) -> Result<Precondition, Failure> {
+    Ok(Precondition::NotCutOff {
+        tenant: tenant("t")?,
+        owner: owner("alice")?,
+        issued_at: at(second)?,
+    })
+}
+
 pub(super) fn event(id: u128) -> Result<Event, Failure> {
     Ok(Event {
         at: at(1_000)?,
@@ -96,10 +127,33 @@ pub(super) fn set(changes: impl IntoIterator<Item = Change>) -> Result<ChangeSet
     set.ok_or_else(|| Failure::new("a set has 1 to 16 changes"))
 }
 
+/// Returns a set that inserts the keys with these ids.
+pub(super) fn inserts(ids: std::ops::Range<u128>) -> Result<ChangeSet, Failure> {
+    let inserts = ids.map(|id| Ok(insert(key(id)?)));
+    set(inserts.collect::<Result<Vec<_>, Failure>>()?)
+}
+
 /// Commits one change and returns its outcome.
-pub(super) async fn commit(store: &dyn KeyStore, change: Change) -> Result<Outcome, Failure> {
+pub(super) async fn commit(store: &Store, change: Change) -> Result<Outcome, Failure> {
     let committed = store.commit(&set([change])?).await?;
     only(committed.outcomes)
+}
+
+/// Commits each set in a task of its own, all at once.
+pub(super) async fn at_once(
+    store: &Store,
+    sets: impl IntoIterator<Item = ChangeSet>,
+) -> Result<Vec<Result<Committed, StoreError>>, Failure> {
+    let mut tasks = Vec::new();
+    for set in sets {
+        let store = Arc::clone(store);
+        tasks.push(tokio::spawn(async move { store.commit(&set).await }));
+    }
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await?);
+    }
+    Ok(answers)
 }
 
 pub(super) fn only<T>(items: Vec<T>) -> Result<T, Failure> {
@@ -112,7 +166,7 @@ pub(super) fn only<T>(items: Vec<T>) -> Result<T, Failure> {
 }
 
 /// Returns the error of a commit that must fail.
-pub(super) async fn refusal(store: &dyn KeyStore, set: &ChangeSet) -> Result<StoreError, Failure> {
+pub(super) async fn refusal(store: &Store, set: &ChangeSet) -> Result<StoreError, Failure> {
     match store.commit(set).await {
         Ok(Committed { outcomes, .. }) => Err(Failure::new(format!(
             "the set {set:?} must fail, and its outcomes are {outcomes:?}"
@@ -121,19 +175,57 @@ pub(super) async fn refusal(store: &dyn KeyStore, set: &ChangeSet) -> Result<Sto
     }
 }
 
-pub(super) async fn get(store: &dyn KeyStore, id: u128) -> Result<Option<StoredKey>, Failure> {
+pub(super) async fn get(store: &Store, id: u128) -> Result<Option<StoredKey>, Failure> {
     Ok(store.get(KeyId::from_u128(id)).await?)
 }
 
-pub(super) async fn existing(store: &dyn KeyStore, id: u128) -> Result<StoredKey, Failure> {
+pub(super) async fn existing(store: &Store, id: u128) -> Result<StoredKey, Failure> {
     let key = get(store, id).await?;
     key.ok_or_else(|| Failure::new(format!("key {id} must exist and is missing")))
 }
 
 /// Returns the current end of the feed.
-pub(super) async fn head(store: &dyn KeyStore) -> Result<Cursor, Failure> {
-    match store.changes(None, std::time::Duration::ZERO).await? {
+pub(super) async fn head(store: &Store) -> Result<Cursor, Failure> {
+    match store.changes(None, Duration::ZERO).await? {
         FeedPage::Resync { next } => Ok(next),
         FeedPage::Next { .. } => Err(Failure::new("without a cursor the answer is `Resync`")),
     }
 }
+
+/// Returns the changes of a page of the feed, and the cursor after it.
+pub(super) async fn page(store: &Store, after: &Cursor) -> Result<(Vec<Changed>, Cursor), Failure> {
+    match store.changes(Some(after), Duration::ZERO).await? {
+        FeedPage::Next { items, next, .. } => Ok((items, next)),
+        FeedPage::Resync { .. } => Err(Failure::new(format!("{after:?} is known to the feed"))),
+    }
+}
+
+/// Returns the changes after this cursor that fit on a page.
+pub(super) async fn news(store: &Store, after: &Cursor) -> Result<Vec<Changed>, Failure> {
+    Ok(page(store, after).await?.0)
+}
+
+/// Checks that these events and no others are recorded, if the store keeps events.
+pub(super) async fn check_recorded(store: &Store, expected: &[Event], what: &str) -> Verdict {
+    if let Some(log) = store.events() {
+        let events = log.read(None, 0, 100).await?;
+        let events: Vec<_> = events.into_iter().map(|sealed| sealed.event).collect();
+        check_eq!(events, expected, "{what}");
+    }
+    Ok(())
+}
+
+/// Checks that the store refuses the set with this error.
+macro_rules! check_refused {
+    ($store:expr, $set:expr, $error:pat, $($text:tt)+) => {
+        match $crate::testkit::conformance::material::refusal(&$store, &$set).await? {
+            $error => {}
+            error => {
+                let what = format_args!($($text)+);
+                return Err(Failure::new(format!("{what}: {error:?}")));
+            }
+        }
+    };
+}
+
+pub(super) use check_refused;

@@ -36,15 +36,15 @@ const LENGTH_EACH: usize = 16;
 pub(super) async fn one_task_agrees_with_the_reference(suite: &Suite) -> Verdict {
     search(suite.sequences, sequence(1..=LENGTH), async |operations| {
         let fixture = suite.store().await?;
-        let start = head(&**fixture).await?;
+        let start = head(&fixture).await?;
         let mut reference = Reference::new(start.position);
         let mut world = World::default();
         for operation in operations {
-            let found = world.perform(&**fixture, &operation).await;
+            let found = world.perform(&fixture, &operation).await;
             let expected = reference.answer(&world, &operation);
             found.compare(&expected, &operation)?;
         }
-        reference.compare_all(&**fixture, &start).await
+        reference.compare_all(&fixture, &start).await
     })
 }
 
@@ -58,20 +58,20 @@ pub(super) async fn several_tasks_agree_with_the_reference(suite: &Suite) -> Ver
     });
     search(suite.sequences, sequences, async |sequences| {
         let fixture = suite.store().await?;
-        let start = head(&**fixture).await?;
+        let start = head(&fixture).await?;
         let history = Arc::new(History::new(start.position));
         let mut tasks = Vec::new();
         for operations in sequences {
             let (store, history) = (Arc::clone(&fixture), Arc::clone(&history));
             tasks.push(tokio::spawn(async move {
-                history.perform_all(&*store, operations).await
+                history.perform_all(&store, operations).await
             }));
         }
         for task in tasks {
             task.await??;
         }
         let reference = history.check()?;
-        reference.compare_all(&**fixture, &start).await
+        reference.compare_all(&fixture, &start).await
     })
 }
 

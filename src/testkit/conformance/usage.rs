@@ -23,7 +23,7 @@ pub(super) async fn each_batch_is_merged_once(suite: &Suite) -> Verdict {
     };
     let ids: Vec<_> = (0..4).map(KeyId::from_u128).collect();
     for id in 0..4 {
-        commit(&**store, insert(key(id)?)).await?;
+        commit(&store, insert(key(id)?)).await?;
     }
     check_eq!(usage.read(&ids).await?, [None; 4], "none was used yet");
     check_eq!(usage.read(&[]).await?, [], "nothing is asked");
@@ -66,7 +66,7 @@ pub(super) async fn each_batch_is_merged_once(suite: &Suite) -> Verdict {
         return Err(Failure::new(format!("sums stay at the end: {granted:?}")));
     }
     // A revoked key keeps its usage: an investigation asks for its last use.
-    commit(&**store, revoke(1)?).await?;
+    commit(&store, revoke(1)?).await?;
     check_eq!(
         usage.read(&[second]).await?,
         [expected[0]],
@@ -80,7 +80,7 @@ pub(super) async fn usage_of_unknown_keys_is_skipped(suite: &Suite) -> Verdict {
     let Some(usage) = store.usage() else {
         return Ok(());
     };
-    commit(&**store, insert(key(1)?)).await?;
+    commit(&store, insert(key(1)?)).await?;
     let (known, unknown) = (KeyId::from_u128(1), KeyId::from_u128(2));
     let batch = [(unknown, used(10, 1, 0)?), (known, used(10, 1, 0)?)];
     usage.merge(ChangeId::generate(&OsRandom), &batch).await?;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use super::operation::{Answer, Operation, World, query_of};
 use super::reference::{Reference, Refusal};
 use crate::key::KeyId;
-use crate::store::{ChangeSet, Committed, KeyStore, Outcome};
-use crate::testkit::conformance::material::Verdict;
+use crate::store::{ChangeSet, Committed, Outcome};
+use crate::testkit::conformance::material::{Store, Verdict};
 use crate::testkit::conformance::{Failure, check, check_eq};
 
 /// The operations performed, and the positions between which each took place.
@@ -38,11 +38,7 @@ impl History {
     }
 
     /// Performs these operations one after the other, as one of the tasks.
-    pub(super) async fn perform_all(
-        &self,
-        store: &dyn KeyStore,
-        operations: Vec<Operation>,
-    ) -> Verdict {
+    pub(super) async fn perform_all(&self, store: &Store, operations: Vec<Operation>) -> Verdict {
         let mut world = World::default();
         for operation in operations {
             let after = self.reached.load(Ordering::SeqCst);

@@ -9,11 +9,11 @@ use proptest::sample::select;
 
 use crate::key::StoredKey;
 use crate::store::{
-    Change, ChangeSet, Committed, CutoffScope, KeyFilter, KeyStore, ListQuery, Precondition,
-    Segments, StoreError,
+    Change, ChangeSet, Committed, CutoffScope, KeyFilter, ListQuery, Precondition, Segments,
+    StoreError,
 };
 use crate::testkit::conformance::Failure;
-use crate::testkit::conformance::material::{at, event, key, owner, rehash, set, tenant};
+use crate::testkit::conformance::material::{Store, at, event, key, owner, rehash, set, tenant};
 
 pub(super) const IDS: u128 = 6;
 
@@ -226,7 +226,7 @@ impl World {
         }
     }
 
-    pub(super) async fn perform(&mut self, store: &dyn KeyStore, operation: &Operation) -> Answer {
+    pub(super) async fn perform(&mut self, store: &Store, operation: &Operation) -> Answer {
         match self.try_perform(store, operation).await {
             Ok(answer) => answer,
             Err(failure) => Answer::Fault(failure),
@@ -235,7 +235,7 @@ impl World {
 
     async fn try_perform(
         &mut self,
-        store: &dyn KeyStore,
+        store: &Store,
         operation: &Operation,
     ) -> Result<Answer, Failure> {
         Ok(match operation {

@@ -9,10 +9,10 @@ use super::operation::{Answer, IDS, Operation, World, query_of};
 use crate::audit::{ChainHead, Event, verify_chain};
 use crate::key::{KeyId, Revocation, StoredKey};
 use crate::store::{
-    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, KeyStore,
-    ListQuery, Outcome, Precondition, Segments, StoreError,
+    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, CutoffScope, FeedPage, ListQuery,
+    Outcome, Precondition, Segments, StoreError,
 };
-use crate::testkit::conformance::material::Verdict;
+use crate::testkit::conformance::material::{Store, Verdict};
 use crate::testkit::conformance::{Failure, check, check_eq};
 
 /// The expected contents of a store.
@@ -366,7 +366,7 @@ impl Reference {
     }
 
     /// Compares the whole contents of a store: keys, lists, feed items and events.
-    pub(super) async fn compare_all(&self, store: &dyn KeyStore, start: &Cursor) -> Verdict {
+    pub(super) async fn compare_all(&self, store: &Store, start: &Cursor) -> Verdict {
         for id in 0..IDS {
             let id = KeyId::from_u128(id);
             let (found, expected) = (store.get(id).await?, self.get(id));

@@ -345,14 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn page_size_is_bounded() {
-        assert_eq!(query("a").page_size(), 50);
-        for (asked, given) in [(0, 1), (1, 1), (1_000, 1_000), (u16::MAX, 1_000)] {
-            assert_eq!(query("a").limit(asked).page_size(), given);
-        }
-    }
-
-    #[test]
     fn extreme_durations_do_not_overflow() {
         let now = OffsetDateTime::UNIX_EPOCH;
         for query in [

@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyward::key::{Digest, KeyId, Principal, StoredKey, TenantId, Title};
+use keyward::key::KeyId;
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, Changed, Cursor, FeedPage, KeyStore, MemoryStore, StoreError,
 };
 use keyward::testkit::FaultyStore;
 use keyward::testkit::conformance::{Failure, Suite};
-use keyward::time::OffsetDateTime;
+use test_support::fixture::stored_key;
 
 keyward::testkit::conformance!(
     || async {
@@ -63,23 +63,7 @@ fn wrapped_stores_conform() -> Result<(), Failure> {
 }
 
 fn insert(id: u128) -> Change {
-    let id = KeyId::from_u128(id);
-    Change::Insert(Box::new(StoredKey {
-        id,
-        tenant: TenantId::new("t").unwrap(),
-        owner: Principal::user("alice").unwrap(),
-        title: Title::new("title").unwrap(),
-        created_at: OffsetDateTime::UNIX_EPOCH,
-        revocation: None,
-        expires_at: None,
-        predecessor: None,
-        lineage: id,
-        digest: Digest::new("$first").unwrap(),
-        revision: 1,
-        schema: 1,
-        document: b"{}".as_slice().into(),
-        cutoff: None,
-    }))
+    Change::Insert(Box::new(stored_key(KeyId::from_u128(id))))
 }
 
 async fn commit(store: &MemoryStore, changes: impl IntoIterator<Item = Change>) {

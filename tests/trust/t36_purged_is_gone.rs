@@ -25,6 +25,8 @@ use keyward::store::{
 use keyward::testkit::{Fault, FaultyStore, ManualClock};
 use keyward::verifier::{Attempt, Requirement};
 
+use test_support::fixture::stored_key;
+
 use crate::common::{Choices, READ, actor, builder, clock};
 use crate::store::{IS_ON_DISK, Store};
 
@@ -277,11 +279,7 @@ impl Life {
             .iter()
             .filter(|key| purged.contains(&key.record().id()))
         {
-            let again = StoredKey {
-                id: key.record().id(),
-                ..self.example()
-            };
-            let again = Change::Insert(Box::new(again));
+            let again = Change::Insert(Box::new(stored_key(key.record().id())));
             let set = ChangeSet::one(ChangeId::generate(&OsRandom), again);
             match self.store.commit(&set).await {
                 Err(StoreError::AlreadyExists) => {}
@@ -289,26 +287,6 @@ impl Life {
             }
         }
         Ok(purged.len())
-    }
-
-    fn example(&self) -> StoredKey {
-        let id = KeyId::from_u128(7);
-        StoredKey {
-            id,
-            tenant: tenant(0),
-            owner: Principal::user("owner").unwrap(),
-            title: keyward::key::Title::new("title").unwrap(),
-            created_at: self.clock.now().unwrap(),
-            revocation: None,
-            expires_at: None,
-            predecessor: None,
-            lineage: id,
-            digest: keyward::key::Digest::new("$digest").unwrap(),
-            revision: 1,
-            schema: 1,
-            document: b"{}".as_slice().into(),
-            cutoff: None,
-        }
     }
 
     /// Everything is removed, and nobody's name is left.

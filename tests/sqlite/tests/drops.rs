@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use keyward::key::{Digest, KeyId, Principal, StoredKey, Title};
+use keyward::key::KeyId;
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, EventLog, FeedPage, KeyStore, ListQuery, SqliteStore, Usage,
@@ -22,34 +22,14 @@ use keyward::store::{
 use keyward::time::OffsetDateTime;
 use rusqlite::Connection;
 use sqlite_store::{assert_nothing_is_open, fast_folder, open_patiently};
-use test_support::fixture::{poll_times, tenant};
+use test_support::fixture::{poll_times, stored_key, tenant};
 
 /// Long enough for what was begun to be done.
 const WHILE: Duration = Duration::from_millis(4);
 
-fn key(id: u128) -> StoredKey {
-    let instant = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-    StoredKey {
-        id: KeyId::from_u128(id),
-        tenant: tenant(),
-        owner: Principal::user("alice").unwrap(),
-        title: Title::new("title").unwrap(),
-        created_at: instant,
-        revocation: None,
-        expires_at: None,
-        predecessor: None,
-        lineage: KeyId::from_u128(id),
-        digest: Digest::new("$digest").unwrap(),
-        revision: 1,
-        schema: 1,
-        document: b"{}".as_slice().into(),
-        cutoff: None,
-    }
-}
-
 /// Adds two keys.
 fn two(id: u128) -> ChangeSet {
-    let changes = [id, id + 1].map(|id| Change::Insert(Box::new(key(id))));
+    let changes = [id, id + 1].map(|id| Change::Insert(Box::new(stored_key(KeyId::from_u128(id)))));
     ChangeSet::new(ChangeId::generate(&OsRandom), changes).unwrap()
 }
 

@@ -12,26 +12,16 @@ use keyward::random::OsRandom;
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, SqliteStore, StoreError};
 use keyward::time::OffsetDateTime;
 use sqlite_store::{OWNER, TITLE};
+use test_support::fixture::stored_key;
 
 fn key(id: u128, owner: &str, title: &str) -> StoredKey {
-    let id = KeyId::from_u128(id);
+    let document = format!("{{\"created_by\":\"user:{owner}\"}}");
     StoredKey {
-        id,
-        tenant: sqlite_store::tenant("acme-inc").unwrap(),
         owner: Principal::user(owner).unwrap(),
         title: Title::new(title).unwrap(),
         created_at: at(1_000),
-        revocation: None,
-        expires_at: None,
-        predecessor: None,
-        lineage: id,
-        digest: keyward::key::Digest::new("$digest").unwrap(),
-        revision: 1,
-        schema: 1,
-        document: format!("{{\"created_by\":\"user:{owner}\"}}")
-            .into_bytes()
-            .into(),
-        cutoff: None,
+        document: document.into_bytes().into(),
+        ..stored_key(KeyId::from_u128(id))
     }
 }
 

@@ -15,7 +15,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use keyward::hashing::Hashing;
-use keyward::key::{Digest, KeyFormat, KeyId, PresentedKey, Scope, StoredKey, TenantId};
+use keyward::key::{
+    Digest, KeyFormat, KeyId, PresentedKey, Principal, Scope, StoredKey, TenantId, Title,
+};
 use keyward::manager::{Actor, Issued, NewKey};
 use keyward::store::{Change, ChangeId, ChangeSet, KeyStore, MemoryStore};
 use keyward::testkit::{self, ManualClock, SeededRandom};
@@ -145,6 +147,26 @@ pub fn actor() -> Actor {
 /// The tenant of the keys.
 pub fn tenant() -> TenantId {
     TenantId::new("acme-inc").unwrap()
+}
+
+/// A key as stores keep it, with the fewest fields that it can have.
+pub fn stored_key(id: KeyId) -> StoredKey {
+    StoredKey {
+        id,
+        tenant: tenant(),
+        owner: Principal::user("alice").unwrap(),
+        title: Title::new("title").unwrap(),
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        revocation: None,
+        expires_at: None,
+        predecessor: None,
+        lineage: id,
+        digest: Digest::new("$digest").unwrap(),
+        revision: 1,
+        schema: 1,
+        document: b"{}".as_slice().into(),
+        cutoff: None,
+    }
 }
 
 /// A small generator for tests that need very many choices.

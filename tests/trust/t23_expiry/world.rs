@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use keyward::clock::Clock;
-use keyward::key::{ApiKey, KeyFormat, KeyId, KeyStatus, TenantId};
-use keyward::manager::{Actor, AllowAll, KeyQuery, ManageError, NewKey, Overlap};
+use keyward::key::{ApiKey, KeyId, KeyStatus};
+use keyward::manager::{KeyQuery, ManageError, NewKey, Overlap};
 use keyward::random::RandomSource;
 use keyward::store::KeyStore;
 use keyward::testkit::{ManualClock, SeededRandom};
 use keyward::time::{self, OffsetDateTime};
 use keyward::verifier::{Attempt, Grant, KeyCache, Requirement};
 use keyward::{Keyward, key::Access};
+
+use crate::common::{actor, builder, clock, tenant};
 
 /// The caches that a node may have: as recommended, none, and one in which each key pushes out the one before.
 pub(crate) fn caches() -> [KeyCache; 3] {
@@ -94,17 +96,10 @@ async fn agrees(store: impl KeyStore, cache: KeyCache, seed: u64, bug: Bug) -> R
 
 impl World {
     async fn new(store: impl KeyStore, cache: KeyCache, seed: u64, bug: Bug) -> Self {
-        let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        let clock = ManualClock::new(start);
-        let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
-        let keyward = Keyward::builder(store)
-            .format(format)
-            .policy(AllowAll)
-            .clock(clock.clone())
-            .cache(cache)
-            .open()
-            .await
-            .unwrap();
+        let clock = clock();
+        let start = clock.now().unwrap();
+        let keyward = builder(store, clock.clone()).cache(cache).open().await;
+        let keyward = keyward.unwrap();
         let mut world = Self {
             keyward,
             clock,
@@ -188,7 +183,7 @@ impl World {
             _ => end - self.micros(1, 1_000_000),
         };
         // From further back a key cannot tell whether it has expired.
-        let first = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let first = clock().now().unwrap();
         self.clock.set(to.max(first - Duration::from_secs(4 * 60)));
         let most = 100_000;
         let lag = i64::try_from(self.below(u64::try_from(2 * most + 1).unwrap())).unwrap() - most;
@@ -360,12 +355,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn tenant() -> TenantId {
-    TenantId::new("acme-inc").unwrap()
-}
-
-fn actor() -> Actor {
-    Actor::system("test")
 }

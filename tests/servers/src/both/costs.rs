@@ -1,6 +1,7 @@
 //! Promise 11: malformed or oversize credentials cost no hash and no store call.
 
 use keyward::verifier::VerifierStats;
+use test_support::fixture::Choices;
 
 use super::EVERY;
 use super::site::Site;
@@ -13,7 +14,7 @@ async fn malformed_credentials_cost_nothing() {
     for served in EVERY {
         let site = Site::open(served).await;
         let before = site.keyward.verifier().stats();
-        let mut choices = Choices(11);
+        let mut choices = Choices::new(11);
         for _ in 0..INPUTS {
             let ask = malformed(&mut choices, &site);
             let reply = site.try_ask(&ask).await.unwrap();
@@ -75,13 +76,13 @@ fn damaged(choices: &mut Choices, text: &str) -> Vec<u8> {
         1 => bytes.resize(text.len() + 200 + choices.below(8_000), b'a'),
         2 => {
             let length = 1 + choices.below(200);
-            bytes = (0..length).map(|_| choices.visible()).collect();
+            bytes = (0..length).map(|_| visible(choices)).collect();
         }
         _ => {
             let at = choices.below(bytes.len());
             let old = bytes[at];
             while bytes[at] == old {
-                bytes[at] = choices.visible();
+                bytes[at] = visible(choices);
             }
         }
     }
@@ -102,19 +103,8 @@ fn halved(choices: &mut Choices, value: &str) -> Vec<u8> {
     bytes
 }
 
-/// The same ones each time.
-struct Choices(u64);
-
-impl Choices {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-
-    /// A byte that headers may hold anywhere.
-    fn visible(&mut self) -> u8 {
-        let byte = u8::try_from(0x21 + self.below(0xde)).unwrap();
-        if byte == 0x7f { b'!' } else { byte }
-    }
+/// A byte that headers may hold anywhere.
+fn visible(choices: &mut Choices) -> u8 {
+    let byte = u8::try_from(0x21 + choices.below(0xde)).unwrap();
+    if byte == 0x7f { b'!' } else { byte }
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyward::Keyward;
 use keyward::hashing::{Hashing, Pepper};
-use keyward::key::{ApiKey, KeyFormat, KeyId, PresentedKey, RevokeReason, Scope, TenantId};
-use keyward::manager::{Actor, AllowAll, KeyList, KeyQuery, ManageError, NewKey, Revoked};
+use keyward::key::{ApiKey, KeyId, PresentedKey, RevokeReason, TenantId};
+use keyward::manager::{KeyList, KeyQuery, ManageError, NewKey, Revoked};
 use keyward::random::OsRandom;
 use keyward::store::{
     Change, ChangeId, ChangeSet, CutoffScope, KeyStore as _, ListQuery, Segments, SqliteOptions,
@@ -21,9 +22,10 @@ use keyward::time::OffsetDateTime;
 use keyward::verifier::{
     Admitted, Attempt, Denial, DenialClass, DenialReason, KeyCache, Requirement,
 };
-use keyward::{Keyward, scope};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use test_support::fixture::{READ, builder, clock};
+pub(crate) use test_support::fixture::{actor, tenant};
 
 /// How long what was read decides.
 pub(crate) const BOUND: Duration = Duration::from_secs(5);
@@ -34,8 +36,6 @@ pub(crate) const SHORT: Duration = Duration::from_millis(100);
 pub(crate) const TRIES: usize = 20;
 /// No answer takes this long, however busy the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-const READ: Scope = scope!("read:editions");
 
 /// A directory that goes away, and a file in it.
 pub(crate) fn file() -> (TempDir, PathBuf) {
@@ -83,18 +83,6 @@ pub(crate) fn restore(backup: &Path, path: &Path) {
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(beside(path, suffix));
     }
-}
-
-pub(crate) fn tenant() -> TenantId {
-    TenantId::new("acme-inc").unwrap()
-}
-
-pub(crate) fn actor() -> Actor {
-    Actor::system("test")
-}
-
-fn clock() -> ManualClock {
-    ManualClock::new(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap())
 }
 
 /// A Keyward over a file.
@@ -146,13 +134,9 @@ impl Node {
 
     async fn hashing(store: SqliteStore, hashing: Hashing) -> Result<Self, keyward::OpenError> {
         let (clock, monotonic) = (clock(), ManualMonotonicClock::new());
-        let keyward = Keyward::builder(store.clone())
-            .format(KeyFormat::new("acme").unwrap().environment("test").unwrap())
-            .scopes([READ.described("Read")])
-            .policy(AllowAll)
+        let keyward = builder(store.clone(), clock.clone())
             .hashing(hashing)
             .cache(KeyCache::new().lease(BOUND))
-            .clock(clock.clone())
             .monotonic_clock(monotonic.clone())
             .open();
         Ok(Self {

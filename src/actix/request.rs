@@ -47,6 +47,9 @@ fn hide_credential(gate: &Gate<HttpRequest>, request: &mut ServiceRequest) {
             }
         }
     }
+    if !gate.edge.hides_parameters() {
+        return;
+    }
     if let Some(uri) = without_credential(&gate.edge, request.uri()) {
         // The router keeps a copy of the URI.
         request.match_info_mut().get_mut().update(&uri);

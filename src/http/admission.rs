@@ -59,6 +59,9 @@ impl Admission {
         if self.is_outermost {
             add_headers();
         }
+        if self.grant.is_none() && self.permit.is_none() {
+            return Ok(None);
+        }
         Ok(BodyMonitor::new(edge, self.grant, self.permit))
     }
 }

@@ -78,6 +78,9 @@ fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
                 .for_each(|value| value.set_sensitive(true));
         }
     }
+    if !gate.edge.hides_parameters() {
+        return;
+    }
     if let Some(uri) = without_credential(&gate.edge, request.uri()) {
         *request.uri_mut() = uri;
     }

@@ -149,17 +149,19 @@ impl Edge {
         self.adapters.keeps_credential
     }
 
+    /// Whether a request's target may hold a credential that has to be removed.
+    pub(crate) fn hides_parameters(&self) -> bool {
+        !self.adapters.keeps_credential && self.forms.iter().any(KeyIn::is_in_query)
+    }
+
     /// Whether cache headers are left to the application.
     pub(crate) fn may_be_cached(&self) -> bool {
         self.may_be_cached
     }
 
     /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
-    /// before it. `None` if the query has no such parameter, or the credential stays in the request.
+    /// before it. `None` if the query has no such parameter.
     pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
-        if self.adapters.keeps_credential || !self.forms.iter().any(KeyIn::is_in_query) {
-            return None;
-        }
         let query = self.query_without_credential(query)?;
         Some(if query.is_empty() {
             path.to_owned()

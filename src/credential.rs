@@ -1,6 +1,7 @@
 //! A presented credential, read and compared with a key's digest: the front door of each request.
 //!
-//! `http/credentials.rs` finds the credential in a request; `verifier.rs` decides on the key that it names.
+//! `http/credentials.rs` finds the credential in a request, and `key/parse.rs` or `import.rs` parses its text.
+//! `verifier.rs` decides on the key that it names. Only the cold path compares it with the stored digest.
 
 use std::fmt;
 

@@ -88,8 +88,9 @@
 //!
 //! # Reading the code
 //! A request passes through four files: `http/credentials.rs` finds the credential in the request, `credential.rs`
-//! reads it (`key/parse.rs` is the parser), `verifier.rs` decides, and `http/answer.rs` writes the answer. The decision
-//! uses `cache.rs` for what this node knows of the key, and `verifier/cold.rs` if that is not enough.
+//! reads it (`key/parse.rs` is the parser), `verifier.rs` decides, and `http/answer.rs` writes the answer.
+//! `http/edge/deciding.rs` calls them in this order. The decision uses `cache.rs` for what this node knows of the key,
+//! and `verifier/cold.rs` if that is not enough.
 
 #![cfg_attr(keyward_docsrs, feature(doc_cfg))]
 

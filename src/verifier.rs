@@ -268,6 +268,9 @@ impl Verifier {
     }
 }
 
+/// The warm path: it reads the credential (`credential.rs`), finds the key's cache entry, asks whether the entry may
+/// decide (`cache/lease.rs`), compares the tags (`cache/slot.rs`) and runs the checks (`checks.rs`). Like the cold path
+/// (`cold.rs`), it ends in a [`Grant`] or a [`Denial`]; `http/answer.rs` says what the caller learns of a denial.
 impl Shared {
     #[inline(always)]
     fn read<'a>(&'a self, attempt: &Attempt<'a>) -> Result<Credential<'a>, Denial> {

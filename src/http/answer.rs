@@ -1,4 +1,8 @@
 //! Answers to callers, in standard formats and constant words.
+//!
+//! An answer depends on the class of a denial, and on its reason only where the caller may know it: no credential came,
+//! or scopes are missing. `http/rejection.rs` builds it and reports the reason to the operator. An admitted request has
+//! no answer here: its handler responds.
 
 use std::borrow::Cow;
 use std::fmt;

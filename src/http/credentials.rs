@@ -1,4 +1,7 @@
-//! Reads the single credential of a request.
+//! Finds the single credential of a request.
+//!
+//! It does not look into a key's text: `http/edge/deciding.rs` passes the credential to the verifier, which reads it
+//! with `credential.rs`.
 //!
 //! The edge looks for all accepted forms at once. It refuses a request with a key in two forms, or twice in one form,
 //! as malformed, even if one of the keys is valid: a service behind the edge might use the other one (RFC 6750 §2 and

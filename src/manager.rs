@@ -706,23 +706,8 @@ impl KeyManager {
     ///
     /// Repeat the call with the whole export after an error or a crash: completed changes stay.
     ///
-    /// # After a restore
-    /// 1. Restore with all processes stopped. The documentation of `SqliteStore` says how.
-    /// 2. Import again the keys that were [imported](Self::import) since the backup.
-    /// 3. Replay the latest export of each tenant, to its last page.
-    /// 4. Purge and remove again the keys and tenants that were purged or removed since the backup.
-    /// 5. Start the processes, and begin the next export without a cursor: positions begin again below the kept one.
-    ///
-    /// Then no key that is named in the export can do more than it could when it was exported. Not covered are:
-    /// - *Restrictions after the export*: export often, or use [`deny_issued_before`](Self::deny_issued_before), which
-    ///   ends every key of the backup.
-    /// - *Keys that were [purged](Self::purge)* between the backup and the export: no export names them, and the
-    ///   backup brings them back. Purge only keys that ended before your oldest backup: they had ended in it as well.
-    /// - *Cutoffs.* The keys that a cutoff ended are revoked one by one. The cutoff itself is gone, so it does not end
-    ///   a key that is imported later with an earlier date: set it again if you need that.
-    /// - *Titles and metadata*, which are as in the backup.
-    /// - *Additions after the backup.* They are gone: scopes that were added, and successors that a rotation has
-    ///   issued, so their clients need new keys. A predecessor ends when its overlap would have ended.
+    /// The guide has [the steps of a restore](crate::manual::management#a-backup-was-restored-what-now), and what an
+    /// export does not cover.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if a tenant is not the actor's, or by policy, and [`ManageError::Invalid`] for a

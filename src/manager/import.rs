@@ -58,14 +58,14 @@ impl Authorized<'_> {
             }
         };
         record.digest = digest;
-        let mut told = vec![FieldChange::set("digest_scheme", scheme)];
+        let mut fields = vec![FieldChange::set("digest_scheme", scheme)];
         if let Some(bits) = imported.entropy_bits {
-            told.push(FieldChange::set("declared_bits", bits.to_string()));
+            fields.push(FieldChange::set("declared_bits", bits.to_string()));
         }
         if imported.issued_at.is_some() {
-            told.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
+            fields.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
-        let addition = self.addition(EventAction::KeyImported, &record, &rules, told)?;
+        let addition = self.addition(EventAction::KeyImported, &record, &rules, fields)?;
         // A taken id reveals that the text is a key, so these answers are limited.
         let lookup = self.lookups.begin(self.actor()).await?;
         if self.insert(addition).await? {

@@ -104,7 +104,7 @@ impl Shared {
         self: &Arc<Self>,
         line: Option<WriteQueue>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
-        told: impl FnOnce(&Shared, &T) + Send + 'static,
+        on_change: impl FnOnce(&Shared, &T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(self);
         let turn = timeout(shared.patience, async {
@@ -142,7 +142,7 @@ impl Shared {
                 Ok(changed) => {
                     transaction.commit().map_err(Fault::Commit)?;
                     *turn = Some(connection);
-                    told(&shared, &changed);
+                    on_change(&shared, &changed);
                     Ok(changed)
                 }
                 Err(fault) => {

@@ -122,8 +122,8 @@ impl NewKey {
         self
     }
 
-    /// Adds a quota: at most 8, each under a name of its own, which the manager checks when it issues the key. Quotas are
-    /// stored and shown, but not counted yet.
+    /// Adds a quota: at most 8, each under a name of its own, which the manager checks when it issues the key.
+    /// Quotas are stored and shown, but not counted yet.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.request.restrictions.quotas.push(quota);

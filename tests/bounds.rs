@@ -1,5 +1,5 @@
-//! Bounds of what is configured or issued: what is at a bound is taken, and what is past it is refused. Those of titles,
-//! tenants, scopes, secrets and metadata are tested where they are, in `src/key`.
+//! Bounds of what is configured or issued: what is at a bound is taken, and what is past it is refused. Those of
+//! titles, tenants, scopes, secrets and metadata are tested where they are, in `src/key`.
 
 #![allow(
     clippy::unwrap_used,

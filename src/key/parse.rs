@@ -1,5 +1,5 @@
-//! The parser of key texts: it allocates nothing, hashes only the checksum, and stops at the first invalid byte. It reads
-//! base62 a word at a time.
+//! The parser of key texts: it allocates nothing, hashes only the checksum, and stops at the first invalid byte. It
+//! reads base62 a word at a time.
 
 use std::fmt;
 

@@ -79,8 +79,8 @@ impl Requirement {
         }
     }
 
-    /// Requires that the request [names](super::Attempt::resource) resources of this kind, and that the key is permitted
-    /// each.
+    /// Requires that the request [names](super::Attempt::resource) resources of this kind, and that the key is
+    /// permitted each.
     ///
     /// A request that names no resource of the kind is refused, whatever the key: the route was not bound to its
     /// resource.

@@ -1,5 +1,5 @@
-//! An attacker who can write the store but lacks the lookup pepper gains nothing by legacy digests: a copied, altered or
-//! invented digest never verifies, is undecidable, and its parameters are not used.
+//! An attacker who can write the store but lacks the lookup pepper gains nothing by legacy digests: a copied, altered
+//! or invented digest never verifies, is undecidable, and its parameters are not used.
 
 use keyward::hashing::{Hashing, HashingError, Pepper};
 use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest};

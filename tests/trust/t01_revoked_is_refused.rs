@@ -1,5 +1,6 @@
-//! Promise 1: after `revoke` returns, no verification that starts on that node is granted; once the row is revoked,
-//! the same holds even if the caller of `revoke` went away half-way. Shown for all that revokes a key: `revoke`, `revoke_all`, `revoke_leaked`, and a rotation without overlap.
+//! Promise 1: after `revoke` returns, no verification that starts on that node is granted; once the row is revoked, the
+//! same holds even if the caller of `revoke` went away half-way. Shown for all that revokes a key: `revoke`,
+//! `revoke_all`, `revoke_leaked`, and a rotation without overlap.
 //!
 //! Planted bugs that the races catch: a read that is answered from a snapshot taken before; a replacement, and a new
 //! digest, that write back the row as it was read and so undo a revocation; a revocation that is answered before it is

@@ -1,6 +1,7 @@
 //! Promise 18: where audit is strict, no change but revocation commits without its event; events = operations. Random
-//! operations run into random faults in front of the store. Then the log is held against three things that do not know of it: what a recorder behind the faults saw of the rows, the feed
-//! of changes, and what the manager answered to each operation.
+//! operations run into random faults in front of the store. Then the log is held against three things that do not know
+//! of it: what a recorder behind the faults saw of the rows, the feed of changes, and what the manager answered to each
+//! operation.
 //!
 //! Planted bugs that it catches: the event of an update is lost; an event is recorded for a change that was none; a
 //! retry is committed anew, or told again; an event tells of another action than was done.

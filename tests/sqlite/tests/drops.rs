@@ -1,7 +1,7 @@
-//! Promise 16 for each call of the store: a future dropped after its k-th poll, for every k, leaves no open transaction.
-//! Each is dropped at once after the poll, and also a while later, when what it waited for was done and nobody had heard
-//! of it. What is open shows to a second connection, which has to get the lock, and to empty the log, which it cannot
-//! while anybody reads. The manager's operations are `tests/trust/t16_dropped_futures.rs`.
+//! Promise 16 for each call of the store: a future dropped after its k-th poll, for every k, leaves no open
+//! transaction. Each is dropped at once after the poll, and also a while later, when what it waited for was done and
+//! nobody had heard of it. What is open shows to a second connection, which has to get the lock, and to empty the log,
+//! which it cannot while anybody reads. The manager's operations are `tests/trust/t16_dropped_futures.rs`.
 //!
 //! A planted bug that it catches: a transaction that is begun in one step of the future and committed in another.
 #![allow(

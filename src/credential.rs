@@ -1,7 +1,8 @@
-//! A presented credential, read and compared with a key's digest: the front door of each request.
+//! A presented credential, read and compared with a key's digest.
 //!
 //! `http/credentials.rs` finds the credential in a request, and `key/parse.rs` or `import.rs` parses its text.
-//! `verifier.rs` decides on the key that it names. Only the cold path compares it with the stored digest.
+//! `verifier.rs` decides on the key that it names. The cold path and explanations compare it with the stored digest;
+//! the warm path compares tags.
 
 use std::fmt;
 
@@ -18,7 +19,8 @@ pub(crate) struct Credential<'a> {
     pub(crate) environment: Option<&'a Environment>,
     /// The part that Keyward's own digests cover.
     pub(crate) secret: &'a [u8],
-    /// The whole text; for a pair, the secret.
+    /// The part that tags cover, and imported digests if they cover a whole text: the text of a legacy key, and the
+    /// secret of one of the application's own keys.
     pub(crate) text: &'a [u8],
     /// The name of the legacy format; `None` for the application's own format.
     pub(crate) legacy: Option<&'a str>,
@@ -45,7 +47,7 @@ impl Credentials {
     /// Reads a presented credential, of this format or of an accepted legacy format.
     ///
     /// # Errors
-    /// [`KeyTextError`] if no accepted format can read it: its fault as a key of the application's own format.
+    /// [`KeyTextError`] if no accepted format can read it: why the application's own format cannot.
     #[inline(always)]
     pub(crate) fn read<'a>(
         &'a self,
@@ -97,8 +99,8 @@ impl Credentials {
         }
     }
 
-    /// Creates the replacement of a digest that ranks lower than today's choice, as every digest of another system
-    /// does. `None`: it does not rank lower, or the slow hash would have to wait for a permit.
+    /// Creates the replacement of a digest that ranks lower than the configured hashing, as every digest of another
+    /// system does. `None`: it does not rank lower, or all permits for slow hashes are taken.
     ///
     /// The secret must have been proven against the record's digest. The work holds `turn` until it is done, even if
     /// the caller drops the future meanwhile.

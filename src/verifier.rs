@@ -4,16 +4,21 @@
 //! 1. The verifier parses the credential: no store call, no hash, no clock.
 //! 2. It proves possession against the stored digest, or against the tag that an earlier proof has left in memory.
 //! 3. It checks environment, format, tenant, status, expiry and network. A failure of any of these, or of an earlier
-//!    step, gives one and the same refusal. A caller without the secret learns nothing else.
-//! 4. It checks scopes and resources: forbidden.
-//! 5. It checks requests in flight: throttled.
+//!    step, gives one and the same refusal (401). A caller without the secret learns nothing else, except that it sent
+//!    no credential, or several.
+//! 4. It checks scopes and resources (403).
+//! 5. It checks the number of requests in flight (429).
 //!
 //! A request that cannot be decided is refused as undecidable: it is never granted, and its key is never called wrong.
 //!
 //! # Which requests need the store?
 //! The warm path ([`try_verify`](Verifier::try_verify)) decides on this node's cache entry of the key: one lookup, one
-//! block of SHA-256, one small lock that no other key shares. It allocates nothing and waits for nothing. The cold path
-//! reads the store, proves the secret against the stored digest, and fills the cache entry for the warm path.
+//! block of SHA-256, one small lock that no other key shares. It waits for no I/O and no slow hash. The cold path reads
+//! the store, proves the secret against the stored digest, and fills the cache entry for the warm path.
+//!
+//! # Why may a cache entry decide after a revocation elsewhere?
+//! It decides for a bounded time (the lease) after its read began, or while polls of the store's change feed keep
+//! completing. `cache.rs` explains this, and how a commit of this node overtakes reads (the fence).
 
 mod attempt;
 mod checks;
@@ -107,8 +112,8 @@ impl Verifier {
         })
     }
 
-    /// Decides at once from this node's cache; `None` if that takes a read of the store or a computation of the stored
-    /// hash.
+    /// Decides at once from this node's cache; `None` if that takes a read of the store, a computation of the stored
+    /// hash, or the replacement of an outdated digest.
     ///
     /// After `None`, [`verify`](Self::verify) decides.
     ///
@@ -131,7 +136,7 @@ impl Verifier {
     /// and its [reason](Denial::reason) is for the operator.
     ///
     /// # Cancellation
-    /// Dropping the future admits nothing and leaves nothing behind.
+    /// Dropping the future admits nothing and holds no place. A slow hash that has begun ends by itself.
     ///
     /// # Runtime
     /// The verifier gives up on a store that does not answer after the [lease](KeyCache::lease), by tokio's timer: the
@@ -141,8 +146,8 @@ impl Verifier {
         if let Some(verdict) = self.shared.warm(&credential, attempt) {
             return verdict;
         }
-        // Boxed, to keep this future small: every request moves it.
         let tag = self.shared.tag(&credential);
+        // Boxed, to keep this future small: every request moves it.
         Box::pin(self.shared.prover.decide(&credential, attempt, tag)).await
     }
 
@@ -201,9 +206,9 @@ impl Verifier {
 
     /// Explains the decision on a request, check by check, for an operator who asks why a key is refused.
     ///
-    /// It reads the store and hashes as a first verification does, and changes no counter, limit or cache. A key that
-    /// it reports as expired stays expired if the clock runs back. The text names the key's id and its rights, and
-    /// nothing of its secret.
+    /// It reads the store and hashes as a first verification does, and changes no counter, limit or cached record. But
+    /// a key that it reports as expired stays expired if the clock runs back. The text names the key's id and its
+    /// rights, and nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
         Explanation::of(&self.shared.cache, &self.shared.credentials, attempt).await
     }
@@ -286,7 +291,7 @@ impl Shared {
     /// the application's own keys.
     #[inline]
     fn tag(&self, credential: &Credential<'_>) -> Tag {
-        self.counters.add_one(|counters| &counters.cache_hits);
+        self.counters.add_one(|counters| &counters.tag_hashes);
         self.tagger.tag(credential.text)
     }
 

@@ -1,8 +1,8 @@
-//! Answers to callers, in standard formats and constant words.
+//! Answers to callers, in standard formats.
 //!
 //! An answer depends on the class of a denial, and on its reason only where the caller may know it: no credential came,
-//! or scopes are missing. `http/rejection.rs` builds it and reports the reason to the operator. An admitted request has
-//! no answer here: its handler responds.
+//! or scopes are missing. `http/rejection.rs` builds it and reports the reason to the operator. An admitted request is
+//! answered by its handler; `http/managing.rs` has the answers of endpoints that manage keys.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -127,7 +127,7 @@ impl Problem {
 
     /// Serializes the problem as RFC 9457 specifies.
     fn to_json(self) -> Vec<u8> {
-        // None of these texts comes from the caller, so nothing has to be escaped.
+        // These texts are constants without quotes, so nothing has to be escaped.
         let (
             title,
             Self {
@@ -210,7 +210,7 @@ pub(super) fn headers(
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
         (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
         (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
-        // Names the required scopes only if scopes are missing.
+        // Names the required scopes only if scopes are missing, declared or not.
         (
             DenialClass::Forbidden,
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),

@@ -1,7 +1,7 @@
 //! Finds the single credential of a request.
 //!
-//! It does not look into a key's text: `http/edge/deciding.rs` passes the credential to the verifier, which reads it
-//! with `credential.rs`.
+//! It does not parse the key: `http/edge/deciding.rs` passes the credential to the verifier, which reads it with
+//! `credential.rs`.
 //!
 //! The edge looks for all accepted forms at once. It refuses a request with a key in two forms, or twice in one form,
 //! as malformed, even if one of the keys is valid: a service behind the edge might use the other one (RFC 6750 §2 and
@@ -28,9 +28,10 @@ pub(super) enum Found<'a> {
         id: &'a [u8],
         secret: &'a [u8],
     },
-    /// Decoded bytes: a text (`None`), or an id of that many bytes followed by a secret.
+    /// Decoded bytes: a text (`None`), or an id of this length in bytes followed by a secret.
     Decoded(Zeroizing<Vec<u8>>, Option<usize>),
-    /// No single value, or not both of a pair, came.
+    /// Why there is no credential to read: none was sent, several, half of a pair, or one that is not encoded as its
+    /// scheme asks.
     Unread(KeyTextError),
 }
 
@@ -100,6 +101,7 @@ fn only_one<'a, H: HeaderSource + ?Sized>(
     }
 }
 
+/// Reads the `Authorization` header. Of several lines, one with an accepted scheme makes the request ambiguous.
 fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) -> Found<'a> {
     let accepted = |value: &'a [u8]| {
         let (name, rest) = split_scheme(value);

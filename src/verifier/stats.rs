@@ -10,10 +10,11 @@ use crate::sync::{Count, Striped};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifierStats {
-    /// Credentials that were rejected as malformed, before any other step.
+    /// Requests without one readable credential: none, several, or one that no accepted format can read.
     pub malformed: u64,
-    /// Secrets compared with one that an earlier request has proven, by one block of SHA-256.
-    pub cache_hits: u64,
+    /// Presented secrets hashed for the comparison with one that an earlier request has proven, by one block of
+    /// SHA-256: once for a request that memory decides, and at most twice for one that reads the store.
+    pub tag_hashes: u64,
     /// Keys read from the store.
     pub store_reads: u64,
     /// SHA-256 and HMAC-SHA-256 digests computed.
@@ -42,7 +43,7 @@ pub struct VerifierStats {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) malformed: Count,
-    pub(super) cache_hits: Count,
+    pub(super) tag_hashes: Count,
 }
 
 impl VerifierStats {
@@ -55,7 +56,7 @@ impl VerifierStats {
         let (fast_hashes, slow_hashes) = hasher.hashes();
         Self {
             malformed: counters.sum(|counters| &counters.malformed),
-            cache_hits: counters.sum(|counters| &counters.cache_hits),
+            tag_hashes: counters.sum(|counters| &counters.tag_hashes),
             store_reads: cache.store_reads,
             fast_hashes,
             slow_hashes,

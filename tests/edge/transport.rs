@@ -80,8 +80,8 @@ async fn keys_sent_in_clear_are_reported() {
     assert_eq!(told.lock().unwrap().pop(), Some(None), "it bore no key");
     let after = fixture.keyward.verifier().stats();
     assert_eq!(
-        (after.cache_hits, after.store_reads),
-        (before.cache_hits, before.store_reads)
+        (after.tag_hashes, after.store_reads),
+        (before.tag_hashes, before.store_reads)
     );
     assert_eq!(
         status(&fixture.edge, from("203.0.113.7", true), &good).await,

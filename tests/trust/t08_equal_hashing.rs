@@ -13,7 +13,7 @@ use crate::common::{Fixture, READ, WRITE, actor, new_key, tenant};
 /// Tags, fast hashes and slow hashes.
 fn hashes(before: VerifierStats, after: VerifierStats) -> (u64, u64, u64) {
     (
-        after.cache_hits - before.cache_hits,
+        after.tag_hashes - before.tag_hashes,
         after.fast_hashes - before.fast_hashes,
         after.slow_hashes - before.slow_hashes,
     )

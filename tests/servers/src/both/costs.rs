@@ -37,7 +37,7 @@ async fn malformed_credentials_cost_nothing() {
 /// The counters of work that a request can cause.
 pub(super) fn costs(counted: VerifierStats) -> [u64; 4] {
     [
-        counted.cache_hits,
+        counted.tag_hashes,
         counted.store_reads,
         counted.fast_hashes,
         counted.slow_hashes,

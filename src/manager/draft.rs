@@ -21,7 +21,8 @@ impl Authorized<'_> {
         self.refuse_keys("tenant", key.tenant.as_str())?;
         let title = self.title(&key.title)?;
         self.check_metadata(&key.metadata)?;
-        self.check_restriction_texts(&key.restrictions)?;
+        self.check_access_texts(&key.restrictions.access)?;
+        self.check_resource_texts(&key.restrictions.resources)?;
         let environment = self.environment(key.environment.as_deref())?;
         if !key.restrictions.is_ever_valid() {
             return Err(InvalidKey::NeverValid);
@@ -104,16 +105,17 @@ impl ManagerParts {
     /// Refuses scopes and resources that hold the text of a key. This runs before the check for undeclared scopes,
     /// which names the scope in its error. The names of quotas and the kinds of resources are too short for half of a
     /// secret.
-    pub(super) fn check_restriction_texts(
-        &self,
-        restrictions: &Restrictions,
-    ) -> Result<(), InvalidKey> {
-        if let Access::Scopes(scopes) = &restrictions.access {
+    pub(super) fn check_access_texts(&self, access: &Access) -> Result<(), InvalidKey> {
+        if let Access::Scopes(scopes) = access {
             for scope in scopes {
                 self.refuse_keys("scope", scope.as_str())?;
             }
         }
-        if let Resources::Only(list) = &restrictions.resources {
+        Ok(())
+    }
+
+    pub(super) fn check_resource_texts(&self, resources: &Resources) -> Result<(), InvalidKey> {
+        if let Resources::Only(list) = resources {
             for resource in list {
                 self.refuse_keys("resource", resource.value())?;
             }

@@ -140,7 +140,8 @@ impl ManagerParts {
         let Bound::Limited { restrictions, .. } = &mut restriction.bound else {
             return Ok(());
         };
-        self.check_restriction_texts(restrictions)?;
+        self.check_access_texts(&restrictions.access)?;
+        self.check_resource_texts(&restrictions.resources)?;
         check_sizes(restrictions)?;
         normalize(restrictions)
     }

@@ -155,8 +155,11 @@ impl ManagerParts {
         set(&mut restrictions.networks, &update.networks);
         set(&mut restrictions.quotas, &update.quotas);
         set(&mut restrictions.concurrency, &update.concurrency);
-        if *restrictions != record.restrictions {
-            self.check_restriction_texts(restrictions)?;
+        if restrictions.access != record.restrictions.access {
+            self.check_access_texts(&restrictions.access)?;
+        }
+        if restrictions.resources != record.restrictions.resources {
+            self.check_resource_texts(&restrictions.resources)?;
         }
         Ok(with)
     }

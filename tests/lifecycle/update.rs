@@ -390,3 +390,22 @@ async fn undeclared_scopes_block_no_rename() {
         "a new key has declared scopes: {rotated:?}"
     );
 }
+
+#[tokio::test]
+async fn a_kept_text_blocks_no_narrowing() {
+    let fixture = Fixture::new().await;
+    let issued = fixture.issue("key").await;
+    let id = issued.record().id();
+    // A resource that holds a key by today's format, as after a change of prefix.
+    let project = Resource::new("project", issued.api_key().expose()).unwrap();
+    let kept = Resources::only([project]).unwrap();
+    let kept = serde_json::to_value(kept).unwrap();
+    fixture.tamper(id, "restrictions/resources", kept).await;
+    let narrower = KeyUpdate::new().networks(networks("10.0.0.0/8"));
+    let record = fixture
+        .manager()
+        .update(&system(), &tenant(), id, narrower)
+        .await;
+    let record = record.unwrap();
+    assert_eq!(record.restrictions().networks, networks("10.0.0.0/8"));
+}

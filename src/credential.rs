@@ -46,6 +46,9 @@ pub(crate) struct Credentials {
 impl Credentials {
     /// Reads a presented credential, of this format or of an accepted legacy format.
     ///
+    /// In the application's own format it checks the prefix, the environment's name, the length, each character and
+    /// the checksum, before anything costs a hash or a read of the store.
+    ///
     /// # Errors
     /// [`KeyTextError`] if no accepted format can read it: why the application's own format cannot.
     #[inline(always)]

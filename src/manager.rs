@@ -124,7 +124,8 @@ impl KeyManager {
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Invalid`] and
     /// [`ManageError::AboveCeiling`] if the request is not allowed; [`ManageError::TenantFull`],
     /// [`ManageError::CutOff`], [`ManageError::ClockBehindCutoff`]; [`ManageError::Random`],
-    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`].
+    /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`]. An
+    /// expiry that no key can have is refused before the policy is asked, as the policy sees its instant.
     ///
     /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
     /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or

@@ -10,6 +10,8 @@
 //! 5. It checks the number of requests in flight (429).
 //!
 //! A request that cannot be decided is refused as undecidable: it is never granted, and its key is never called wrong.
+//! An admitted request holds a [`Permit`], which the adapters keep until its response has been sent
+//! (`http/response_body.rs`).
 //!
 //! # Which requests need the store?
 //! The warm path ([`try_verify`](Verifier::try_verify)) decides on this node's cache entry of the key: one lookup, one

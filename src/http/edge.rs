@@ -221,10 +221,10 @@ impl Edge {
     ///
     /// This costs one task wake-up per response.
     ///
-    /// An upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response that can be cut.
-    /// Its response ends as it begins, and so does the key's place among its requests in flight. Let the task that
-    /// serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection in that
-    /// task.
+    /// In tower and axum, an upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response
+    /// that can be cut. Its response ends as it begins, and so does the key's place among its requests in flight. Let
+    /// the task that serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection
+    /// in that task.
     #[must_use]
     pub fn end_with_key(mut self) -> Self {
         self.adapters.ends_with_key = true;

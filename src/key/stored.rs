@@ -33,6 +33,8 @@ pub struct StoredKey {
     /// A revocation is never undone.
     pub revocation: Option<Revocation>,
     /// The first instant at which the key is no longer valid; `None` if it is valid until revoked.
+    ///
+    /// The document contains it too. A key whose column differs from it, by a microsecond or more, is unreadable.
     pub expires_at: Option<OffsetDateTime>,
     /// The key that this one replaces; `None` if it did not come from a rotation.
     pub predecessor: Option<KeyId>,

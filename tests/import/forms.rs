@@ -256,7 +256,7 @@ async fn misformatted_keys_are_refused() {
     ] {
         for key in keys {
             let refused = fixture.try_import(key).await.unwrap_err();
-            assert_eq!(import_error(&refused), Some(error.clone()), "{refused}");
+            assert_eq!(import_error(&refused), Some(error), "{refused}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Code that the three products share and that is not about keys: a small login, [pages](Paging) of made-up
-//! data, the [lines](print) that are printed at start, and a clean [stop](stopped).
+//! data, the [lines](print()) that are printed at start, and a clean [stop](stopped).
 //!
 //! [`Office`] connects a product's management endpoints to the [`KeyManager`](keyward::manager::KeyManager): it
 //! determines which person sent the request.

@@ -221,7 +221,7 @@ macro_rules! check_refused {
         match $crate::testkit::conformance::material::refusal(&$store, &$set).await? {
             $error => {}
             error => {
-                let what = format_args!($($text)+);
+                let what = format!($($text)+);
                 return Err(Failure::new(format!("{what}: {error:?}")));
             }
         }

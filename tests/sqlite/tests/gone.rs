@@ -113,11 +113,9 @@ async fn it_outlasts_missing_tables() {
     outlasts(go, |path| rename(path, "gone", "keyward_keys")).await;
 }
 
-/// Takes all the locks by which readers and writers find their place in the log.
-#[test]
-#[ignore = "run by it_outlasts_a_locked_file"]
-fn holds_the_index_in_a_child() {
-    let index = beside(&child::dir().join("keys.db"), "-shm");
+/// Takes all the locks by which readers and writers find their place in the log, and holds them.
+fn hold_the_index(path: &Path) {
+    let index = beside(path, "-shm");
     let index = File::options().read(true).write(true).open(index).unwrap();
     // The eight bytes that SQLite locks there: https://sqlite.org/walformat.html, "WAL Locks".
     let locks = libc::flock {
@@ -134,12 +132,15 @@ fn holds_the_index_in_a_child() {
 /// As a process does that recovers the log after a crash, and one that was stopped meanwhile.
 #[tokio::test]
 async fn it_outlasts_a_locked_file() {
+    if let Some(dir) = child::dir() {
+        return hold_the_index(&dir.join("keys.db"));
+    }
     let (dir, path) = file();
     let keys = Keys::of(&Node::open(&path).await).await;
     // It is told of the locks by waiting for them.
     let node = Node::impatient(&path).await;
     assert!(node.decides(&keys.warm).await.is_ok());
-    let holder = Holder::of("holds_the_index_in_a_child", dir.path());
+    let holder = Holder::of("it_outlasts_a_locked_file", dir.path());
     keys.end_at_the_bound(&node).await;
     all_are_undecidable(&node, &[&keys.warm, &keys.cold, &keys.revoked]).await;
     all_came_to(&reads(&node.store, keys.warm.id()).await, Came::Unavailable);

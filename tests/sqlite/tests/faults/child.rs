@@ -1,7 +1,7 @@
 //! Tests that need a process of their own: in a file system of their own, under a limit, or as another process.
 //!
-//! Such a test is there twice: as what runs in the child, ignored unless asked for by name, and as the test that starts
-//! it. Where the child cannot be set up the test is left out, as [`test_support::has`] says.
+//! Such a test starts itself again, by its name, and finds in the child the directory that was made for it. Where the
+//! child cannot be set up the test is left out, as [`test_support::has`] says.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -29,16 +29,26 @@ pub(crate) fn command(wrapper: &[&str], prepare: &str, test: &str, dir: &Path) -
     let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
     words.extend(["sh", "-c", &shell].map(OsStr::new));
     words.extend([dir.as_os_str(), exe.as_os_str()]);
-    words.extend([test, "--exact", "--ignored", "--nocapture"].map(OsStr::new));
+    words.extend([test, "--exact", "--nocapture"].map(OsStr::new));
     let (program, arguments) = words.split_first().unwrap();
     let mut command = Command::new(program);
     command.args(arguments).env(DIR, dir);
     command
 }
 
-/// Runs the test in a child and fails with its output unless it passed. If the wrapper cannot be used, it is left out.
+/// Returns the directory of the child, in the child. Otherwise runs the test in one, and fails with its output unless it
+/// passed. If the wrapper cannot be used, it is left out.
 #[track_caller]
-pub(crate) fn run(wrapper: &[&str], prepare: &str, test: &str) {
+pub(crate) fn dir_or_run(wrapper: &[&str], prepare: &str, test: &str) -> Option<PathBuf> {
+    let dir = dir();
+    if dir.is_none() {
+        run(wrapper, prepare, test);
+    }
+    dir
+}
+
+#[track_caller]
+fn run(wrapper: &[&str], prepare: &str, test: &str) {
     let needed: &[test_support::Tool] = match wrapper {
         OWN_MOUNTS => &[test_support::OWN_MOUNTS],
         BOUND_BY_PERMISSIONS => &[test_support::SETPRIV],
@@ -63,9 +73,9 @@ fn assert_passed(test: &str, output: &Output) {
     );
 }
 
-/// In the child: the directory that was made for it.
-pub(crate) fn dir() -> PathBuf {
-    env::var_os(DIR).expect("to be run by another test").into()
+/// Returns the directory that was made for the child; `None` if this is no child.
+pub(crate) fn dir() -> Option<PathBuf> {
+    env::var_os(DIR).map(PathBuf::from)
 }
 
 /// A process that holds a lock until it is told to let go.

@@ -61,9 +61,12 @@ async fn nothing_is_lost(path: &Path, begin: impl FnOnce(), end: impl FnOnce()) 
 }
 
 #[tokio::test]
-#[ignore = "run by a_full_disk_loses_nothing"]
-async fn fills_a_disk_in_a_child() {
-    let dir = child::dir();
+async fn a_full_disk_loses_nothing() {
+    let test = "disk::a_full_disk_loses_nothing";
+    let Some(dir) = child::dir_or_run(OWN_MOUNTS, "mount -t tmpfs -o size=2m none \"$0\"", test)
+    else {
+        return;
+    };
     let filler = dir.join("filler");
     let fill = || {
         let mut file = File::create(&filler).unwrap();
@@ -75,12 +78,6 @@ async fn fills_a_disk_in_a_child() {
     nothing_is_lost(&path, fill, || fs::remove_file(&filler).unwrap()).await;
 }
 
-#[test]
-fn a_full_disk_loses_nothing() {
-    let small = "mount -t tmpfs -o size=2m none \"$0\"";
-    child::run(OWN_MOUNTS, small, "disk::fills_a_disk_in_a_child");
-}
-
 /// Sets the limit that binds, and leaves alone the one that it may be raised to.
 fn limit(resource: Resource, most: u64) -> u64 {
     let (before, hard) = getrlimit(resource).unwrap();
@@ -88,10 +85,14 @@ fn limit(resource: Resource, most: u64) -> u64 {
     before
 }
 
+/// A write beyond the limit fails as one does that the disk cannot make: SQLite calls both an I/O error.
 #[tokio::test]
-#[ignore = "run by failed_writes_lose_nothing"]
-async fn has_writes_fail_in_a_child() {
-    let path = child::dir().join("keys.db");
+async fn failed_writes_lose_nothing() {
+    let test = "disk::failed_writes_lose_nothing";
+    let Some(dir) = child::dir_or_run(&[], "trap '' XFSZ", test) else {
+        return;
+    };
+    let path = dir.join("keys.db");
     let unlimited = getrlimit(Resource::RLIMIT_FSIZE).unwrap().0;
     let log = beside(&path, "-wal");
     let begin = || {
@@ -104,17 +105,13 @@ async fn has_writes_fail_in_a_child() {
     nothing_is_lost(&path, begin, end).await;
 }
 
-/// A write beyond the limit fails as one does that the disk cannot make: SQLite calls both an I/O error.
-#[test]
-fn failed_writes_lose_nothing() {
-    let unharmed = "trap '' XFSZ";
-    child::run(&[], unharmed, "disk::has_writes_fail_in_a_child");
-}
-
 #[tokio::test]
-#[ignore = "run by no_descriptors_means_unavailable"]
-async fn has_no_descriptors_in_a_child() {
-    let path = child::dir().join("keys.db");
+async fn no_descriptors_means_unavailable() {
+    let test = "disk::no_descriptors_means_unavailable";
+    let Some(dir) = child::dir_or_run(&[], "true", test) else {
+        return;
+    };
+    let path = dir.join("keys.db");
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
     drop(node);
@@ -125,9 +122,4 @@ async fn has_no_descriptors_in_a_child() {
     limit(Resource::RLIMIT_NOFILE, before);
     all_came_to(&reads(&store, keys.warm.id()).await, Came::Fine);
     keys.are_as_before(&Node::open(&path).await).await;
-}
-
-#[test]
-fn no_descriptors_means_unavailable() {
-    child::run(&[], "true", "disk::has_no_descriptors_in_a_child");
 }

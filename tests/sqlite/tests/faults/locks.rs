@@ -153,19 +153,16 @@ async fn verifications_wait_for_no_writer() {
     .await;
 }
 
-#[test]
-#[ignore = "run by another_process_blocks_writes_only"]
-fn writes_in_a_child() {
-    let _held = lock(&child::dir().join("keys.db"));
-    hold();
-}
-
 #[tokio::test]
 async fn another_process_blocks_writes_only() {
+    if let Some(dir) = child::dir() {
+        let _held = lock(&dir.join("keys.db"));
+        return hold();
+    }
     let (dir, path) = file();
     let (node, impatient) = (Node::open(&path).await, Node::impatient(&path).await);
     let keys = Keys::of(&node).await;
-    let holder = Holder::of("locks::writes_in_a_child", dir.path());
+    let holder = Holder::of("locks::another_process_blocks_writes_only", dir.path());
     survives_a_writer(&node, &impatient, &keys).await;
     holder.let_go();
     works_again(&node, &keys).await;
@@ -180,20 +177,17 @@ fn lock_exclusively(path: &Path) -> Connection {
     connection
 }
 
-#[test]
-#[ignore = "run by an_exclusive_lock_fails_the_open"]
-fn has_it_for_itself_in_a_child() {
-    let _held = lock_exclusively(&child::dir().join("keys.db"));
-    hold();
-}
-
 #[tokio::test]
 async fn an_exclusive_lock_fails_the_open() {
+    if let Some(dir) = child::dir() {
+        let _held = lock_exclusively(&dir.join("keys.db"));
+        return hold();
+    }
     let (dir, path) = file();
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
     drop(node);
-    let holder = Holder::of("locks::has_it_for_itself_in_a_child", dir.path());
+    let holder = Holder::of("locks::an_exclusive_lock_fails_the_open", dir.path());
     let begun = Instant::now();
     assert_eq!(came(&open(&path, SHORT)), Came::Unavailable);
     assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());

@@ -25,9 +25,11 @@ fn assert_bound(dir: &Path) {
 }
 
 #[tokio::test]
-#[ignore = "run by unwritable_files_are_not_opened"]
-async fn may_not_write_in_a_child() {
-    let dir = child::dir();
+async fn unwritable_files_are_not_opened() {
+    let test = "read_only::unwritable_files_are_not_opened";
+    let Some(dir) = child::dir_or_run(BOUND_BY_PERMISSIONS, "true", test) else {
+        return;
+    };
     assert_bound(&dir);
     let path = dir.join("keys.db");
     let node = Node::open(&path).await;
@@ -55,16 +57,12 @@ async fn may_not_write_in_a_child() {
     assert_eq!(came(&open(&dir, SHORT)), Came::Unavailable, "a folder");
 }
 
-#[test]
-fn unwritable_files_are_not_opened() {
-    let test = "read_only::may_not_write_in_a_child";
-    child::run(BOUND_BY_PERMISSIONS, "true", test);
-}
-
 #[tokio::test]
-#[ignore = "run by becoming_read_only_loses_nothing"]
-async fn may_no_longer_write_in_a_child() {
-    let dir = child::dir();
+async fn becoming_read_only_loses_nothing() {
+    let test = "read_only::becoming_read_only_loses_nothing";
+    let Some(dir) = child::dir_or_run(BOUND_BY_PERMISSIONS, "true", test) else {
+        return;
+    };
     assert_bound(&dir);
     let path = dir.join("keys.db");
     // A write that is refused is refused at once. It is not patient without end, in case SQLite waits for what it may
@@ -107,12 +105,6 @@ async fn may_no_longer_write_in_a_child() {
     assert!(node.is_revoked(&keys.revoked).await);
 }
 
-#[test]
-fn becoming_read_only_loses_nothing() {
-    let test = "read_only::may_no_longer_write_in_a_child";
-    child::run(BOUND_BY_PERMISSIONS, "true", test);
-}
-
 fn remount(dir: &Path, how: &str) {
     let options = format!("remount,bind,{how}");
     let status = Command::new("mount")
@@ -123,9 +115,12 @@ fn remount(dir: &Path, how: &str) {
 }
 
 #[tokio::test]
-#[ignore = "run by read_only_mounts_are_not_opened"]
-async fn remounts_read_only_in_a_child() {
-    let dir = child::dir();
+async fn read_only_mounts_are_not_opened() {
+    let test = "read_only::read_only_mounts_are_not_opened";
+    let Some(dir) = child::dir_or_run(OWN_MOUNTS, "mount --bind \"$0\" \"$0\" && cd /", test)
+    else {
+        return;
+    };
     let path = dir.join("keys.db");
     let node = Node::open(&path).await;
     let keys = Keys::of(&node).await;
@@ -139,10 +134,4 @@ async fn remounts_read_only_in_a_child() {
     assert_eq!(came(&open(&dir.join("new.db"), SHORT)), Came::Unavailable);
     remount(&dir, "rw");
     keys.are_as_before(&Node::open(&path).await).await;
-}
-
-#[test]
-fn read_only_mounts_are_not_opened() {
-    let test = "read_only::remounts_read_only_in_a_child";
-    child::run(OWN_MOUNTS, "mount --bind \"$0\" \"$0\" && cd /", test);
 }

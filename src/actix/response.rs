@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::http::{Admission, Answer, BodyMonitor, Gate, ResponseBody};
 
-/// What is left to do once the handler has responded, and the gate to do it by.
+/// The admission to finish once the handler has responded, and the gate that finishes it.
 pub(super) type After = (Admission, Arc<Gate<HttpRequest>>);
 
 /// Completes the handler's response. `after` is `None` if the request was let through without a decision.

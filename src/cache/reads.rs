@@ -52,7 +52,7 @@ pub(crate) enum ReadError {
     Unreadable(DecodeError),
     /// The clock failed.
     Clock(ClockError),
-    /// What is cached is too old to decide on, and no read came in time.
+    /// The cached record is too old to decide on, and no read of the store ended in time.
     Stale,
 }
 

@@ -1,4 +1,4 @@
-//! What is left of an admitted request: its response is reviewed, kept out of caches, limited and waited for.
+//! The response of an admitted request: it is reviewed, kept out of caches, limited and monitored until it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -340,7 +340,7 @@ mod tests {
 
         leaves_no_trace(|secret| {
             let own = Zeroizing::new(secret.to_owned());
-            // Longer than what is made after it, which could take its place in memory.
+            // Longer than any later allocation, which could otherwise reuse its memory.
             let name = format!("{}{}", "x".repeat(2_000), escaped(secret));
             assert!(matches!(parameter(&name, "key"), Found::Unread(Absent)));
             own

@@ -52,7 +52,7 @@ pub(crate) enum Decision {
     Pending(Values),
 }
 
-/// The grant for the handler, and what is left to do after it. `None` if a rejection is only reported.
+/// The grant for the handler, and the admission to finish afterwards. `None` if a rejection is only reported.
 pub(crate) type Decided = Result<Option<(Grant, Admission)>, Box<Rejection>>;
 
 /// The grant, and its permit. `None` if an outer guard holds it.

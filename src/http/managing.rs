@@ -131,7 +131,7 @@ fn status_and_code(error: &ManageError) -> (u16, &'static str) {
 /// Returns the constant words for failures that the user could not have avoided.
 fn constant(code: &str) -> &'static str {
     match code {
-        "unreadable" => "What is stored cannot be read.",
+        "unreadable" => "The stored data cannot be read.",
         "unsupported" => "This cannot be done here.",
         "unfinished" => {
             "All keys issued before then have ended, but not all are listed as revoked yet. Try again with that \

@@ -136,7 +136,7 @@ pub(crate) struct BodyMonitor {
 }
 
 impl BodyMonitor {
-    /// Creates the monitor of a response, or none if there is nothing to hold and nothing to limit.
+    /// Creates the monitor of a response. `None` if it holds no permit and has no limit.
     pub(super) fn new(edge: &Edge, grant: Option<Grant>, permit: Option<Permit>) -> Option<Self> {
         let settings = &edge.adapters;
         let is_bounded = settings.max_response_bytes < u64::MAX;

@@ -260,7 +260,7 @@ fn is_space(byte: u8) -> bool {
 /// Returns the value of an id's digits; `None` if it is 2^128 or more. The caller has checked that they are digits.
 #[inline]
 fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
-    debug_assert!(are_digits(digits), "what is no digit has no value");
+    debug_assert!(are_digits(digits), "every byte is a base62 digit");
     let (first, rest) = digits.split_first_chunk::<6>()?;
     let (second, third) = rest.split_first_chunk::<8>()?;
     let third = third.first_chunk::<8>()?;
@@ -275,7 +275,7 @@ fn decode(digits: &[u8; ID_DIGITS]) -> Option<u128> {
 /// Returns the value of a checksum's digits. The caller has checked that they are digits.
 #[inline]
 fn decode_checksum(digits: &[u8; CHECKSUM_DIGITS]) -> u64 {
-    debug_assert!(are_digits(digits), "what is no digit has no value");
+    debug_assert!(are_digits(digits), "every byte is a base62 digit");
     decode_eight(padded(*digits))
 }
 

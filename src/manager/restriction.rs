@@ -286,7 +286,7 @@ mod tests {
             if is_no_more(&key, &most_key, &catalog)
                 && !matches!(key.restrictions().access, Access::Scopes(_))
             {
-                assert!(cut.is_within, "what is within is not cut off");
+                assert!(cut.is_within, "limits that hold already change nothing");
             }
             let again = most.cut(&cut.record, &catalog, now);
             assert_eq!(&again.record, &cut.record, "a second time changes nothing");

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::http::{Admission, Answer, BodyMonitor, BoxError, Gate, ResponseBody};
 
-/// What is left to do once the handler has responded, and the gate to do it by.
+/// The admission to finish once the handler has responded, and the gate that finishes it.
 pub(crate) type After = (Admission, Arc<Gate<Parts>>);
 
 /// Completes a handler's response. Returns the monitor of its body, if it needs one.

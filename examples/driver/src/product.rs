@@ -300,7 +300,7 @@ impl Product {
         assert_eq!(self.asking(&key).get(self.program.readable).status, 200);
     }
 
-    /// Checks that a session opens none of these routes for keys, and that a key opens no route for sessions.
+    /// Checks that sessions are refused on these routes for keys, and keys on the routes for sessions.
     pub fn separates_sessions_and_keys(&self, what: &str, routes: &[(&str, &str)]) {
         let session = self.admin.header("x-session").unwrap();
         let as_key = json!({ "id": session, "secret": session, "api_key": session });

@@ -373,7 +373,7 @@ async fn dropping_the_lane_drops_its_queue() {
         let witness = Arc::clone(&dropped);
         asks(pin!(lane.share(a(), [1; 32], move |_| {
             drop(witness);
-            panic!("nobody waits for it")
+            panic!("no request waits for this hash")
         })));
     }
     drop(lane);

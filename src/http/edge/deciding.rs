@@ -87,8 +87,10 @@ impl Edge {
         })
     }
 
-    /// Returns what is known about a request that was already admitted. A rejection if it came without TLS and TLS is
-    /// required.
+    /// Describes a request that was already admitted, for its rejection: its grant, requirement and origin.
+    ///
+    /// # Errors
+    /// A rejection if the request came without TLS and TLS is required.
     pub(super) fn about_admitted<'a, H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,

@@ -36,8 +36,8 @@ pub(crate) fn command(wrapper: &[&str], prepare: &str, test: &str, dir: &Path) -
     command
 }
 
-/// Returns the directory of the child, in the child. Otherwise runs the test in one, and fails with its output unless it
-/// passed. If the wrapper cannot be used, it is left out.
+/// Returns the directory of the child, in the child. Otherwise runs the test in one, and fails with its output unless
+/// it passed. If the wrapper cannot be used, it is left out.
 #[track_caller]
 pub(crate) fn dir_or_run(wrapper: &[&str], prepare: &str, test: &str) -> Option<PathBuf> {
     let dir = dir();

@@ -33,8 +33,8 @@ pub(crate) use compiled::{
 pub(crate) use fenced_store::FencedStore;
 pub use key_cache::KeyCache;
 pub(crate) use lease::RequestEpochs;
-pub(crate) use reads::{ReadError, Reads, SlotGuard, within};
-pub(crate) use slot::{Match, Proof, Slot, Snapshot};
+pub(crate) use reads::{ReadError, Reads, SlotGuard};
+pub(crate) use slot::{Entry, Match, Proof, Slot, Snapshot};
 pub(crate) use slots::Slots;
 pub(crate) use tag::{Tag, Tagger};
 
@@ -47,7 +47,7 @@ use async_trait::async_trait;
 use self::feed::Feed;
 use crate::clock::{Clock, PassedEnds, WallClockReading};
 use crate::key::{KeyFormat, KeyId, ScopeCatalog};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, within};
 
 /// The longest wait before the next check: wall clocks can be set.
 const MOST_WAIT: Duration = Duration::from_secs(5);
@@ -194,8 +194,8 @@ impl Cache {
 
 #[async_trait]
 impl Home for Cache {
-    fn give_back(&self, id: KeyId) {
-        self.slots.give_back(id);
+    fn now(&self) -> Option<u64> {
+        self.slots.lease.now().ok()
     }
 
     fn is_good(&self, id: KeyId) -> Option<bool> {

@@ -48,7 +48,7 @@ pub(crate) use parse::MAX_TEXT;
 pub use parse::ParsedKey;
 pub use presented::{KeyTextError, PresentedKey};
 pub use principal::Principal;
-pub use quota::Quota;
+pub use quota::{Quota, QuotaSubject};
 pub(crate) use record::{HasPassed, LegacyText};
 pub use record::{KeyRecord, KeyStatus, KeyView, Rotated};
 pub use redactor::Redactor;

@@ -11,6 +11,7 @@ use crate::credential::Credentials;
 use crate::hashing::{Hasher, Hashing};
 use crate::import::ImportedKeys;
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
+use crate::limiter::{Limiting, Limits};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, StoreAccess, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
@@ -18,6 +19,9 @@ use crate::verifier::{KeyCache, Verifier};
 
 /// Interval at which the background work writes key usage to the store.
 const HAND_ON: Duration = Duration::from_secs(60);
+
+/// Interval at which the background work frees the memory of counters that are not needed any more.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The assembled library, which provides the [`KeyManager`] and the [`Verifier`].
 ///
@@ -61,6 +65,7 @@ impl Keyward {
             clock: Arc::new(SystemClock),
             monotonic: Arc::new(BootClock::new()),
             cache: KeyCache::new(),
+            limits: Limits::new(),
             random: Arc::new(OsRandom),
         }
     }
@@ -117,7 +122,13 @@ impl Keyward {
                     let _ = keyward.flush_usage().await;
                 }
             };
-            tokio::join!(keyward.verifier.follow(), handing_on);
+            let sweeping = async {
+                loop {
+                    tokio::time::sleep(SWEEP).await;
+                    keyward.verifier.sweep_limits();
+                }
+            };
+            tokio::join!(keyward.verifier.follow(), handing_on, sweeping);
         }
     }
 
@@ -171,6 +182,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     monotonic: Arc<dyn MonotonicClock>,
     cache: KeyCache,
+    limits: Limits,
     random: Arc<dyn RandomSource>,
 }
 
@@ -239,6 +251,12 @@ impl Builder {
     /// Sets which keys a node caches and for how long; by default as [`KeyCache::new`].
     pub fn cache(mut self, cache: KeyCache) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// Sets how requests are counted against limits; by default as [`Limits::new`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -311,7 +329,8 @@ impl Builder {
             Arc::clone(&self.clock),
             Arc::clone(&passed),
         );
-        let verifier = Verifier::new(cache, credentials, Arc::clone(&self.random))?;
+        let limiting = Arc::new(Limiting::new(self.limits));
+        let verifier = Verifier::new(cache, credentials, limiting, Arc::clone(&self.random))?;
         Ok(Keyward {
             manager,
             verifier,

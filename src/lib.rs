@@ -51,6 +51,7 @@
 //! | [`import`] | keys that another system issued |
 //! | [`manager`] | issuing, listing, changing, rotating, importing and revoking |
 //! | [`verifier`] | deciding whether a request is admitted |
+//! | [`limiter`] | counting requests against limits |
 //! | [`http`] | reading credentials and writing standard answers, for any framework |
 //! | [`store`] | where keys are stored: in memory, in SQLite, and the contract for a backend of your own |
 //! | `tower` | a layer in front of tower services (feature `tower`) |
@@ -107,6 +108,7 @@ pub mod http;
 pub mod import;
 pub mod key;
 mod keyward;
+pub mod limiter;
 pub mod manager;
 pub mod manual;
 pub mod random;

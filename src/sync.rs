@@ -1,4 +1,4 @@
-//! Locks, atomics and counters of the state that requests share.
+//! Locks, atomics and counters of the state that requests share, and waiting with a limit.
 //!
 //! Locks and atomics come from `std`. Built with `--cfg keyward_shuttle` they come from shuttle, which explores the
 //! orders in which threads can interleave (`tests/schedules`). Nothing is decided by a [`Count`]: it is not explored.
@@ -16,12 +16,30 @@ pub(crate) use shuttle::sync::{
 };
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 /// Locks, ignoring poisoning: every critical section leaves the data consistent after each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the future's result, if it ends in time. Without a runtime there is no timer, and the wait has no limit.
+pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    // Most answers are ready at once, and need no timer.
+    let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending if Handle::try_current().is_err() => Some(future.await),
+        Poll::Pending => tokio::time::timeout(time, future).await.ok(),
+    }
 }
 
 /// A counter.

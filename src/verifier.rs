@@ -7,7 +7,7 @@
 //!    step, gives one and the same refusal (401). A caller without the secret learns nothing else, except that it sent
 //!    no credential, or several.
 //! 4. It checks scopes and resources (403).
-//! 5. It checks the number of requests in flight (429).
+//! 5. It counts the request in all limits that apply to it (429).
 //!
 //! A request that cannot be decided is refused as undecidable: it is never granted, and its key is never called wrong.
 //! An admitted request holds a [`Permit`], which the adapters keep until its response has been sent
@@ -28,6 +28,7 @@ mod cold;
 mod denial;
 mod explanation;
 mod grant;
+mod limits;
 mod requirement;
 mod stats;
 
@@ -35,6 +36,7 @@ pub use attempt::Attempt;
 pub use denial::{Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
 pub use grant::{Admitted, Grant, Only, Permit, ResourceDenied};
+pub use limits::NearLimit;
 pub use requirement::{Requirement, RequirementError};
 pub use stats::VerifierStats;
 
@@ -43,15 +45,16 @@ pub use crate::cache::KeyCache;
 use std::fmt;
 use std::sync::Arc;
 
-use self::checks::{CheckInput, Verdict, decide, record_usage};
+use self::checks::{CheckInput, Decision, Verdict, decide, record_usage};
 use self::cold::Prover;
 use self::stats::Counters;
 use crate::cache::{Cache, Home as _, Match, Slot, Tag, Tagger};
 use crate::clock::WallClockReading;
 use crate::credential::{Credential, Credentials};
 use crate::key::KeyFormat;
+use crate::limiter::Limiting;
 use crate::random::{RandomError, RandomSource};
-use crate::sync::Striped;
+use crate::sync::{Count, Striped};
 
 /// Decides whether requests are admitted.
 ///
@@ -84,6 +87,7 @@ struct Shared {
     cache: Arc<Cache>,
     credentials: Arc<Credentials>,
     prover: Arc<Prover>,
+    limiting: Arc<Limiting>,
     tagger: Tagger,
     counters: Striped<Counters>,
 }
@@ -96,6 +100,7 @@ impl Verifier {
     pub(crate) fn new(
         cache: Arc<Cache>,
         credentials: Arc<Credentials>,
+        limiting: Arc<Limiting>,
         random: Arc<dyn RandomSource>,
     ) -> Result<Self, RandomError> {
         let shared = Shared {
@@ -103,8 +108,10 @@ impl Verifier {
             prover: Arc::new(Prover::new(
                 Arc::clone(&cache),
                 Arc::clone(&credentials),
+                Arc::clone(&limiting),
                 random,
             )),
+            limiting,
             cache,
             credentials,
             counters: Striped::default(),
@@ -122,6 +129,8 @@ impl Verifier {
     /// The call allocates nothing, unless the requirement
     /// - has checks [by the handler](Requirement::checked_by_handler),
     /// - is used for the first time, or is shared with another Keyward: it is then compiled,
+    /// - has quotas of its own, with which this key is counted for the first time, as it also is after a change of the
+    ///   key or of its tenant's plan,
     /// - or names an [undeclared scope](DenialReason::UndeclaredScope) that is not a constant.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
@@ -150,7 +159,8 @@ impl Verifier {
         }
         let tag = self.shared.tag(&credential);
         // Boxed, to keep this future small: every request moves it.
-        Box::pin(self.shared.prover.decide(&credential, attempt, tag)).await
+        let decided = Box::pin(self.shared.prover.decide(&credential, attempt, tag)).await;
+        decided.inspect_err(|denial| self.shared.note(denial))
     }
 
     /// Decides whether an admitted request meets a second requirement.
@@ -212,7 +222,13 @@ impl Verifier {
     /// a key that it reports as expired stays expired if the clock runs back. The text names the key's id and its
     /// rights, and nothing of its secret.
     pub async fn explain(&self, attempt: &Attempt<'_>) -> Explanation {
-        Explanation::of(&self.shared.cache, &self.shared.credentials, attempt).await
+        let Shared {
+            cache,
+            credentials,
+            limiting,
+            ..
+        } = &*self.shared;
+        Explanation::of(cache, credentials, limiting, attempt).await
     }
 
     /// Checks at start that a requirement can be met, and returns it.
@@ -227,12 +243,13 @@ impl Verifier {
         Ok(requirement)
     }
 
-    /// Makes the verifier read every key again at its next use.
+    /// Makes the verifier read every key, and every tenant's plan, again at its next use.
     ///
     /// Call it after a change of the store behind Keyward's back, such as by hand or from a backup, to take effect
-    /// before the [lease](KeyCache::lease) ends.
+    /// before the [lease](KeyCache::lease) ends, or after a change of plans. Nothing that was counted is forgotten.
     pub fn forget_all(&self) {
         self.shared.cache.slots.forget_all();
+        self.shared.limiting.forget_plans();
     }
 
     /// Returns the format of the accepted keys.
@@ -311,18 +328,34 @@ impl Shared {
             credential.id,
             || self.tag(credential),
             |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
-                Verdict::Admitted(cached, is_counted) => Some(Some((cached, is_counted))),
-                Verdict::Denied(reason) => {
-                    refused = Some(reason);
+                Verdict::Admitted(cached, metered) => Some(Some((cached, metered))),
+                Verdict::Denied(reason, limited) => {
+                    refused = Some((reason, limited));
                     Some(None)
                 }
             },
         );
         match (place??, refused) {
-            (Some((cached, is_counted)), _) => Some(Ok(Admitted::new(cached, is_counted, attempt))),
-            (None, Some(reason)) => Some(Err(Denial::of_key(credential.id, reason))),
+            (Some((cached, metered)), _) => Some(Ok(Admitted::new(cached, metered, attempt))),
+            (None, Some((reason, limited))) => {
+                let denial = Denial::of_limited(credential.id, reason, limited);
+                self.note(&denial);
+                Some(Err(denial))
+            }
             (None, None) => None,
         }
+    }
+
+    /// Counts a denial by its cause.
+    fn note(&self, denial: &Denial) {
+        let counter: fn(&Counters) -> &Count = match denial.reason() {
+            DenialReason::QuotaExceeded { .. } => |counters| &counters.quota_exceeded,
+            DenialReason::TooManyInFlight => |counters| &counters.too_many_in_flight,
+            DenialReason::CostAboveLimit { .. } => |counters| &counters.cost_above_limit,
+            DenialReason::Limiter(_) | DenialReason::Plan(_) => |counters| &counters.limits_unknown,
+            _ => return,
+        };
+        self.counters.add_one(counter);
     }
 
     #[inline(always)]
@@ -337,26 +370,37 @@ impl Shared {
         self.cache.slots.lease.usable(slot, now)?;
         match slot.compare(tag, credential.legacy.is_none()) {
             Match::Unknown => return None,
-            Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret)),
+            Match::Refuted => return Some(Verdict::Denied(DenialReason::WrongSecret, None)),
             Match::Proven => {}
         }
-        let entry = slot.entry.as_ref()?;
+        let entry = slot.entry.as_mut()?;
         if entry.is_rehash_due(now) {
             return None;
         }
         let wall = match WallClockReading::read(&*self.cache.clock) {
             Ok(wall) => wall,
-            Err(error) => return Some(Verdict::Denied(DenialReason::Clock(error))),
+            Err(error) => return Some(Verdict::Denied(DenialReason::Clock(error), None)),
         };
         let input = CheckInput {
             cache: &self.cache,
+            limiting: &self.limiting,
             credential,
             attempt,
             wall,
+            now,
         };
-        let verdict = decide(&entry.snapshot.compiled, &input, slot.in_flight);
-        record_usage(slot, &input, &verdict);
-        Some(verdict)
+        match decide(
+            &entry.snapshot.compiled,
+            &input,
+            &mut entry.meters,
+            &mut None,
+        ) {
+            Decision::Made(verdict) => {
+                record_usage(slot, &input, &verdict);
+                Some(verdict)
+            }
+            Decision::NeedsPlan | Decision::NeedsTake(_) => None,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! A record in the form that the verifier decides on: scopes as bits, instants as integers, and the rest behind one
 //! pointer.
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -28,8 +27,8 @@ pub(crate) struct CachedRecord {
 /// The cache that a record belongs to, as the grants of its key use it.
 #[async_trait]
 pub(crate) trait Home: Send + Sync {
-    /// Gives back the place of a request in flight.
-    fn give_back(&self, id: KeyId);
+    /// Returns the time of the monotonic clock, in nanoseconds.
+    fn now(&self) -> Option<u64>;
 
     /// Returns whether the key is good; `None` if its slot cannot decide.
     fn is_good(&self, id: KeyId) -> Option<bool>;
@@ -50,7 +49,8 @@ pub(crate) struct CompiledRecord {
     /// For a key with an expiry, the earliest instant at which a clock can be right.
     pub(crate) sane_from: i64,
     pub(crate) revision: u64,
-    pub(crate) concurrency: Option<NonZeroU32>,
+    /// Whether the key has limits of its own on the number of requests.
+    pub(crate) is_limited: bool,
     pub(crate) standing: Standing,
     /// Index of the key's environment among those of the format.
     pub(crate) environment: u8,
@@ -154,7 +154,8 @@ impl Compiler {
                 None => i64::MIN,
             },
             revision: record.revision(),
-            concurrency: record.restrictions().concurrency,
+            is_limited: record.restrictions().concurrency.is_some()
+                || !record.restrictions().quotas.is_empty(),
             standing,
             environment: environment.unwrap_or(u8::MAX),
             has_networks: record.restrictions().networks != Networks::Any,

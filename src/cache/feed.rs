@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fenced_store::FencedStore;
-use super::reads::within;
 use super::slots::Slots;
 use crate::clock::ClockError;
 use crate::store::{Changed, Cursor, FeedPage, KeyStore as _, StoreError};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, within};
 
 /// How much longer than the requested wait a store may take for an answer before the verifier polls again.
 const GRACE: Duration = Duration::from_secs(10);

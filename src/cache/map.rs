@@ -148,7 +148,7 @@ mod imp {
             let _ = self.0.pin().remove_if(&SlotKey::of(id), is_dead);
         }
 
-        pub(in crate::cache) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
+        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             for (place, ()) in &self.0.pin() {
                 visit(place.key.id(), &place.slot);
             }
@@ -220,7 +220,7 @@ mod imp {
             }
         }
 
-        pub(in crate::cache) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
+        pub(crate) fn for_each(&self, mut visit: impl FnMut(KeyId, &Mutex<Slot>)) {
             let slots: Vec<_> = self
                 .step()
                 .iter()

@@ -8,14 +8,9 @@
 //! with made-up ids or real ones, therefore do not delay clients with a key. Nor does an unproven read of a client's
 //! own key: the client's request does not join it and makes a read of its own.
 
-use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::compiled::Compiler;
@@ -26,7 +21,7 @@ use super::tag::Tag;
 use crate::clock::ClockError;
 use crate::key::{DecodeError, KeyId, KeyRecord, StoredKey};
 use crate::store::StoreError;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, within};
 
 /// Reads the keys of one store for those who decide on them.
 pub(crate) struct Reads {
@@ -362,18 +357,6 @@ async fn place(places: &Semaphore) -> Option<SemaphorePermit<'_>> {
     match places.try_acquire() {
         Ok(place) => Some(place),
         Err(_) => places.acquire().await.ok(),
-    }
-}
-
-/// Returns the future's result, if it ends in time. Without a runtime there is no timer, and the wait has no limit.
-pub(crate) async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    // Most answers are ready at once, and need no timer.
-    let at_once = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
-    match at_once {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending if Handle::try_current().is_err() => Some(future.await),
-        Poll::Pending => tokio::time::timeout(time, future).await.ok(),
     }
 }
 

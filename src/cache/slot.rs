@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::compiled::CompiledRecord;
 use super::tag::Tag;
 use crate::key::{DecodeError, StoredKey};
+use crate::limiter::ParkedMeters;
 use crate::store::StoreError;
 
 /// Number of wrong guesses at a weak secret that the tag answers.
@@ -40,8 +41,6 @@ pub(crate) struct Slot {
     pub(super) readers: u32,
     /// The read that others may join.
     pub(super) flight: Option<Box<Flight>>,
-    /// Requests in flight, of a key that limits them.
-    pub(crate) in_flight: u32,
     /// Usage since it was last collected: this field and the next two.
     pub(crate) granted: u32,
     pub(crate) refused: u32,
@@ -61,6 +60,8 @@ pub(crate) struct Entry {
     /// The proof of a secret against the digest of this very record.
     pub(crate) proof: Option<Proof>,
     pub(crate) snapshot: Snapshot,
+    /// The meters of this very record.
+    pub(crate) meters: Option<Box<ParkedMeters>>,
     /// The epoch in which the entry was made.
     entered: u64,
 }
@@ -207,6 +208,7 @@ impl Slot {
             None => Entry {
                 proof,
                 snapshot: snapshot.clone(),
+                meters: None,
                 entered: epoch,
             },
         });
@@ -298,10 +300,7 @@ impl Slot {
 
     /// Returns whether the slot is not needed any more.
     pub(super) fn is_idle(&self) -> bool {
-        self.segment == CacheSegment::Passing
-            && self.readers == 0
-            && self.pending == 0
-            && self.in_flight == 0
+        self.segment == CacheSegment::Passing && self.readers == 0 && self.pending == 0
     }
 }
 

@@ -174,21 +174,6 @@ impl Slots {
         self.watchers.wake(id);
     }
 
-    /// Gives a request's place back.
-    pub(crate) fn give_back(&self, id: KeyId) {
-        let is_idle = self.map.find(
-            id,
-            || (),
-            |(), slot| {
-                slot.in_flight = slot.in_flight.saturating_sub(1);
-                slot.is_idle()
-            },
-        );
-        if is_idle == Some(true) {
-            self.release(id);
-        }
-    }
-
     /// Returns the number of keys in the two segments, and their weight in bytes.
     pub(super) fn occupancy(&self) -> (usize, u64) {
         self.segments.occupancy()

@@ -30,7 +30,7 @@ impl Admission {
         Self {
             grant: is_needed.then(|| grant.clone()),
             is_outermost: permit.is_some(),
-            permit: permit.filter(Permit::is_counted),
+            permit: permit.filter(Permit::is_held),
         }
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::quota::common_quotas;
+use super::quota::{common_quotas, deserialize as deserialize_quotas};
 use super::{Access, Networks, Quota, Resources, ScopeCatalog};
 
 /// The restrictions of a key: its access, and where, how much and when it may be used.
@@ -25,7 +25,8 @@ pub struct Restrictions {
     pub resources: Resources,
     /// The networks from which the key may be used.
     pub networks: Networks,
-    /// The quotas declared on the key.
+    /// The key's own quotas.
+    #[serde(deserialize_with = "deserialize_quotas")]
     pub quotas: Vec<Quota>,
     /// Maximum number of requests in flight at once on one node; `None` if there is no limit.
     ///

@@ -10,7 +10,8 @@ use super::{Authorized, InvalidKey, KeyRequest, ManageError, TenantRules, broken
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
 use crate::key::{
-    ApiKey, KeyId, KeyRecord, KeyView, Principal, Quota, Secret, SecretOrigin, TenantId,
+    ApiKey, KeyId, KeyRecord, KeyView, Principal, Quota, QuotaSubject, Secret, SecretOrigin,
+    TenantId,
 };
 use crate::store::{Change, ChangeSet, CutoffScope, Outcome, Precondition, StoreError};
 
@@ -171,7 +172,13 @@ fn described(record: &KeyRecord) -> Vec<FieldChange> {
 
 pub(super) fn quota_text(quota: &Quota) -> String {
     let seconds = quota.window().as_secs();
-    format!("{} {} in {seconds} s", quota.name(), quota.limit())
+    let counted = match quota.subject() {
+        QuotaSubject::Key => "",
+        QuotaSubject::Lineage => " per lineage",
+        QuotaSubject::Owner => " per owner",
+        QuotaSubject::Tenant => " per tenant",
+    };
+    format!("{} {} in {seconds} s{counted}", quota.name(), quota.limit())
 }
 
 /// A newly issued key: its record and its text.

@@ -1,12 +1,14 @@
 //! One denial for each reason.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use crate::clock::ClockError;
 use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason};
+use crate::limiter::{LimiterError, PlanError};
 use crate::scope;
 use crate::store::StoreError;
 use crate::verifier::{Denial, DenialReason};
@@ -57,6 +59,13 @@ list! {
     DenialReason::ResourceUnbound { .. } => DenialReason::ResourceUnbound { kind: kind() },
     DenialReason::ResourceRefused { .. } => DenialReason::ResourceRefused { kind: kind() },
     DenialReason::TooManyInFlight => DenialReason::TooManyInFlight,
+    DenialReason::QuotaExceeded { .. } => DenialReason::QuotaExceeded {
+        quota: "minute".into(),
+        retry_after: Duration::from_secs(7),
+    },
+    DenialReason::CostAboveLimit { .. } => DenialReason::CostAboveLimit { quota: "minute".into() },
+    DenialReason::Limiter(_) => DenialReason::Limiter(LimiterError::TimedOut),
+    DenialReason::Plan(_) => DenialReason::Plan(PlanError::new("no answer")),
     DenialReason::Store(_) => DenialReason::Store(StoreError::Unsupported),
     DenialReason::Unreadable(_) => DenialReason::Unreadable(DecodeError::Corrupt { source: None }),
     DenialReason::Hashing(_) => DenialReason::Hashing(HashingError::Malformed),

@@ -1,9 +1,11 @@
 //! One request to be decided.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::requirement::Requirement;
 use crate::key::{Environment, PresentedKey, TenantId};
+use crate::limiter::Charge;
 
 /// One request to be decided: its credential, the route's requirement, the client address and the named resources.
 ///
@@ -24,8 +26,20 @@ pub struct Attempt<'a> {
     pub(crate) tenant: Option<&'a TenantId>,
     pub(crate) environment: Option<&'a Environment>,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
+    cost: Option<NonZeroU32>,
+    pub(super) is_estimate: bool,
+    counted: Counted,
     /// Whether the request names more than [`MAX_RESOURCES`](Self::MAX_RESOURCES) resources.
     pub(super) has_too_many: bool,
+}
+
+/// How much of a request is counted when it is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Whole,
+    /// Its place among the concurrent requests. Its cost is counted later.
+    Place,
+    Nothing,
 }
 
 impl<'a> Attempt<'a> {
@@ -42,6 +56,9 @@ impl<'a> Attempt<'a> {
             tenant: None,
             environment: None,
             resources: [None; Self::MAX_RESOURCES],
+            cost: None,
+            is_estimate: requirement.is_estimate(),
+            counted: Counted::Whole,
             has_too_many: false,
         }
     }
@@ -96,6 +113,54 @@ impl<'a> Attempt<'a> {
             None => self.has_too_many = true,
         }
         self
+    }
+
+    /// Sets what the request takes of each quota, in place of the requirement's [cost](Requirement::cost).
+    #[must_use]
+    pub fn cost(mut self, cost: NonZeroU32) -> Self {
+        (self.cost, self.is_estimate) = (Some(cost), false);
+        self
+    }
+
+    /// Sets what the request takes of each quota until the true cost is known, as
+    /// [`Requirement::estimate`] does.
+    ///
+    /// [`Permit::settle`](super::Permit::settle) and [`Grant::settle`](super::Grant::settle) correct it.
+    #[must_use]
+    pub fn estimate(mut self, cost: NonZeroU32) -> Self {
+        (self.cost, self.is_estimate) = (Some(cost), true);
+        self
+    }
+
+    /// Takes nothing of the quotas yet, only a place among the key's concurrent requests.
+    ///
+    /// Once it is known that the request will be served, as after a look-up, [`Verifier::count`](super::Verifier::count)
+    /// takes its cost.
+    #[must_use]
+    pub fn count_later(mut self) -> Self {
+        self.counted = Counted::Place;
+        self
+    }
+
+    /// Takes nothing of any limit: the request will be refused even if its key is good.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn count_nothing(mut self) -> Self {
+        self.counted = Counted::Nothing;
+        self
+    }
+
+    /// Returns what the request takes of a quota.
+    pub(crate) fn cost_of_quotas(&self) -> NonZeroU32 {
+        self.cost.unwrap_or(self.requirement.cost_of_quotas())
+    }
+
+    /// Returns what the request takes when it is admitted.
+    pub(super) fn charge(&self) -> Charge {
+        match self.counted {
+            Counted::Whole => Charge::new(self.cost_of_quotas().get(), true),
+            Counted::Place => Charge::new(0, true),
+            Counted::Nothing => Charge::new(0, false),
+        }
     }
 
     /// Returns the resources that the request names, as kind and value.

@@ -3,51 +3,70 @@
 use std::sync::Arc;
 
 use super::attempt::Attempt;
-use super::denial::{DenialClass, DenialReason};
+use super::denial::{DenialClass, DenialReason, Limited};
 use super::requirement::Settled;
 use crate::cache::{Cache, CachedRecord, CompiledRecord, Compiler, Reach, Slot, Standing};
 use crate::clock::{WallClockReading, from_unix_micros};
 use crate::credential::Credential;
 use crate::key::{Environment, KeyRecord, Resource, Resources};
+use crate::limiter::{Limiting, Meter, Metered, ParkedMeters, PlanMissing, TakeError, Tick};
 
 /// The input of a key's checks: one request, and the time.
 pub(super) struct CheckInput<'a> {
     pub(super) cache: &'a Cache,
+    pub(super) limiting: &'a Limiting,
     pub(super) credential: &'a Credential<'a>,
     pub(super) attempt: &'a Attempt<'a>,
     pub(super) wall: WallClockReading<'a>,
+    /// The monotonic clock, in nanoseconds.
+    pub(super) now: u64,
 }
 
-/// The verdict on a request: admitted, and whether it counts among the key's requests in flight; or denied.
+/// The verdict on a request: admitted, with what it took of its limits; or denied, with the limits that apply.
 pub(super) enum Verdict {
-    Admitted(Arc<CachedRecord>, bool),
-    Denied(DenialReason),
+    Admitted(Arc<CachedRecord>, Option<Metered>),
+    Denied(DenialReason, Option<Limited>),
 }
 
-/// Decides on a request that has proven the key's secret.
+/// The decision on a request that has proven the key's secret.
+pub(super) enum Decision {
+    Made(Verdict),
+    /// The plan of the key's tenant has to be read first.
+    NeedsPlan,
+    /// This meter counts by I/O.
+    NeedsTake(Arc<dyn Meter>),
+}
+
+/// Decides on a request that has proven the key's secret, and counts it if it is admitted. `parked` are the meters of
+/// this very record. `taken` is what was taken already.
 #[inline(always)]
-pub(super) fn decide(compiled: &CompiledRecord, input: &CheckInput<'_>, in_flight: u32) -> Verdict {
-    let limit = compiled.concurrency;
-    match input.judge(compiled) {
-        Ok(()) if limit.is_some_and(|limit| in_flight >= limit.get()) => {
-            Verdict::Denied(DenialReason::TooManyInFlight)
-        }
-        Ok(()) => Verdict::Admitted(Arc::clone(&compiled.cached), limit.is_some()),
-        Err(reason) => Verdict::Denied(reason),
+pub(super) fn decide(
+    compiled: &CompiledRecord,
+    input: &CheckInput<'_>,
+    parked: &mut Option<Box<ParkedMeters>>,
+    taken: &mut Option<Metered>,
+) -> Decision {
+    let judged = input.judge(compiled);
+    if !input.is_limited(compiled) {
+        return Decision::Made(match judged {
+            Ok(()) => Verdict::Admitted(Arc::clone(&compiled.cached), None),
+            Err(reason) => Verdict::Denied(reason, None),
+        });
+    }
+    match judged {
+        Ok(()) => input.count(compiled, parked, taken),
+        Err(reason) => input.deny_limited(compiled, parked, reason),
     }
 }
 
-/// Counts an admitted request in flight, and records the use of the key. The caller holds the slot's lock.
+/// Records the use of the key. The caller holds the slot's lock.
 #[inline(always)]
 pub(super) fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
     match verdict {
-        Verdict::Admitted(_, is_counted) => {
-            slot.in_flight += u32::from(*is_counted);
-            slot.granted = slot.granted.saturating_add(1);
-        }
+        Verdict::Admitted(..) => slot.granted = slot.granted.saturating_add(1),
         // An undecidable request did not use the key.
-        Verdict::Denied(reason) if reason.class() == DenialClass::Undecidable => return,
-        Verdict::Denied(_) => slot.refused = slot.refused.saturating_add(1),
+        Verdict::Denied(reason, _) if reason.class() == DenialClass::Undecidable => return,
+        Verdict::Denied(..) => slot.refused = slot.refused.saturating_add(1),
     }
     slot.last_used = input.wall.coarse();
     slot.is_referenced = true;
@@ -78,6 +97,78 @@ impl Check {
 }
 
 impl CheckInput<'_> {
+    /// Returns whether any limit may apply.
+    #[inline(always)]
+    fn is_limited(&self, compiled: &CompiledRecord) -> bool {
+        compiled.is_limited
+            || self.limiting.has_plans()
+            || self.attempt.requirement.quotas().is_some()
+    }
+
+    /// Returns the meter that counts the request.
+    fn meter<'a>(
+        &self,
+        compiled: &CompiledRecord,
+        parked: &'a mut Option<Box<ParkedMeters>>,
+    ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
+        let route = self.attempt.requirement.quotas();
+        self.limiting
+            .meter(parked, compiled.record(), route, self.now)
+    }
+
+    /// Takes what the request costs of all limits that apply.
+    fn count(
+        &self,
+        compiled: &CompiledRecord,
+        parked: &mut Option<Box<ParkedMeters>>,
+        taken: &mut Option<Metered>,
+    ) -> Decision {
+        let admit =
+            |metered| Decision::Made(Verdict::Admitted(Arc::clone(&compiled.cached), metered));
+        if let Some(taken) = taken.take() {
+            return admit(Some(taken.served()));
+        }
+        let meter = match self.meter(compiled, parked) {
+            Ok(Some(meter)) => meter,
+            Ok(None) => return admit(None),
+            Err(PlanMissing) => return Decision::NeedsPlan,
+        };
+        let charge = self.attempt.charge();
+        match meter.try_take(Tick::from_nanos(self.now), charge) {
+            Some(Ok(taken)) => admit(Some(Metered::new(Arc::clone(meter), taken).served())),
+            Some(Err(error)) => {
+                let has_failed = matches!(error, TakeError::Failed(_));
+                let (reason, limited) = Limited::refused(meter, charge.cost, error);
+                if has_failed {
+                    // The limiter may make a better one for the next request.
+                    *parked = None;
+                }
+                Decision::Made(Verdict::Denied(reason, limited))
+            }
+            None => Decision::NeedsTake(Arc::clone(meter)),
+        }
+    }
+
+    /// Denies a request, with the limits that apply if the caller may know them.
+    #[cold]
+    fn deny_limited(
+        &self,
+        compiled: &CompiledRecord,
+        parked: &mut Option<Box<ParkedMeters>>,
+        reason: DenialReason,
+    ) -> Decision {
+        let limited = match reason.class() {
+            DenialClass::Forbidden => match self.meter(compiled, parked) {
+                Ok(meter) => {
+                    meter.map(|meter| Limited::by(meter, self.attempt.cost_of_quotas().get()))
+                }
+                Err(PlanMissing) => return Decision::NeedsPlan,
+            },
+            _ => None,
+        };
+        Decision::Made(Verdict::Denied(reason, limited))
+    }
+
     /// Runs all checks, in order.
     #[inline]
     pub(super) fn judge(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {

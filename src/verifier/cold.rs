@@ -14,16 +14,18 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::attempt::Attempt;
-use super::checks::{CheckInput, Verdict, decide, record_usage};
-use super::denial::{Denial, DenialReason};
+use super::checks::{CheckInput, Decision, Verdict, decide, record_usage};
+use super::denial::{Denial, DenialReason, Limited};
 use super::grant::Admitted;
-use crate::cache::{Cache, Proof, RequestEpochs, SlotGuard, Snapshot, Tag, within};
+use crate::cache::{Cache, Entry, Proof, RequestEpochs, SlotGuard, Snapshot, Tag};
 use crate::clock::WallClockReading;
 use crate::credential::{Credential, Credentials};
 use crate::hashing::{Possession, Purpose};
 use crate::key::{Digest, Environment, KeyId, KeyRecord};
+use crate::limiter::{Limiting, Meter, Metered};
 use crate::random::RandomSource;
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore as _, Outcome};
+use crate::sync::within;
 
 /// Number of attempts at a verdict; each may find that its snapshot has become old.
 const TRIES: u32 = 4;
@@ -41,6 +43,7 @@ const MAX_REHASHES: usize = 64;
 pub(super) struct Prover {
     cache: Arc<Cache>,
     credentials: Arc<Credentials>,
+    limiting: Arc<Limiting>,
     random: Arc<dyn RandomSource>,
     rehashing: Arc<Rehashing>,
 }
@@ -49,11 +52,13 @@ impl Prover {
     pub(super) fn new(
         cache: Arc<Cache>,
         credentials: Arc<Credentials>,
+        limiting: Arc<Limiting>,
         random: Arc<dyn RandomSource>,
     ) -> Self {
         Self {
             cache,
             credentials,
+            limiting,
             random,
             rehashing: Arc::default(),
         }
@@ -74,7 +79,8 @@ impl Prover {
             guard: self.cache.reads.guard_slot(credential.id, Some(tag)),
         };
         let decided = request.decide().await;
-        decided.map_err(|reason| Denial::of_key(credential.id, reason))
+        decided
+            .map_err(|Refused(reason, limited)| Denial::of_limited(credential.id, reason, limited))
     }
 
     /// Returns the numbers of digests that were replaced, and that were not.
@@ -197,11 +203,22 @@ struct Proven {
     outdated: bool,
 }
 
+/// Why a request was refused, and the limits that apply to it, if the caller may know them.
+struct Refused(DenialReason, Option<Limited>);
+
+impl<E: Into<DenialReason>> From<E> for Refused {
+    fn from(reason: E) -> Self {
+        Self(reason.into(), None)
+    }
+}
+
 impl ColdRequest<'_> {
-    async fn decide(&self) -> Result<Admitted, DenialReason> {
+    async fn decide(&self) -> Result<Admitted, Refused> {
         let cache = &self.prover.cache;
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
+        // Given back if the request is refused after all.
+        let mut taken: Option<Metered> = None;
         // The latest epoch at the end of the last hash.
         let mut hashed = self.guard.since;
         for tries in 0..TRIES {
@@ -260,19 +277,51 @@ impl ColdRequest<'_> {
                     continue;
                 }
             }
-            match self.decide_on(&snapshot, hashed)? {
-                Some(Verdict::Admitted(cached, is_counted)) => {
-                    return Ok(Admitted::new(cached, is_counted, self.attempt));
+            match self.decide_on(&snapshot, hashed, &mut taken)? {
+                Some(Decision::Made(Verdict::Admitted(cached, metered))) => {
+                    return Ok(Admitted::new(cached, metered, self.attempt));
                 }
-                Some(Verdict::Denied(reason)) => return Err(reason),
+                Some(Decision::Made(Verdict::Denied(reason, limited))) => {
+                    return Err(Refused(reason, limited));
+                }
+                Some(Decision::NeedsPlan) => {
+                    let record = snapshot.compiled.record();
+                    let loaded = self.prover.limiting.load_plan(record, now).await;
+                    loaded.map_err(DenialReason::Plan)?;
+                }
+                Some(Decision::NeedsTake(meter)) => taken = Some(self.take(meter).await?),
                 None => {}
             }
         }
-        Err(DenialReason::StaleCache)
+        Err(DenialReason::StaleCache.into())
+    }
+
+    /// Takes what the request costs of a meter that counts by I/O. The key is checked again afterwards.
+    async fn take(&self, meter: Arc<dyn Meter>) -> Result<Metered, Refused> {
+        let now = self
+            .prover
+            .cache
+            .slots
+            .lease
+            .now()
+            .map_err(DenialReason::Clock)?;
+        let charge = self.attempt.charge();
+        match self.prover.limiting.take(&meter, now, charge).await {
+            Ok(taken) => Ok(Metered::new(meter, taken)),
+            Err(error) => {
+                let (reason, limited) = Limited::refused(&meter, charge.cost, error);
+                Err(Refused(reason, limited))
+            }
+        }
     }
 
     /// Decides on a snapshot; `None` if the snapshot has become old.
-    fn decide_on(&self, snapshot: &Snapshot, hashed: u64) -> Result<Option<Verdict>, DenialReason> {
+    fn decide_on(
+        &self,
+        snapshot: &Snapshot,
+        hashed: u64,
+        taken: &mut Option<Metered>,
+    ) -> Result<Option<Decision>, DenialReason> {
         let slots = &self.prover.cache.slots;
         let request = RequestEpochs {
             came: self.guard.since,
@@ -283,22 +332,33 @@ impl ColdRequest<'_> {
             if !slots.lease.may_decide(slot, snapshot, Some(request), now) {
                 return Ok(None);
             }
-            let input = self.check_input()?;
-            let verdict = decide(&snapshot.compiled, &input, slot.in_flight);
-            record_usage(slot, &input, &verdict);
-            Ok(Some(verdict))
+            let input = self.check_input(now)?;
+            let compiled = &snapshot.compiled;
+            let is_entry =
+                |entry: &&mut Entry| Arc::ptr_eq(&entry.snapshot.compiled.cached, &compiled.cached);
+            let entry = slot.entry.as_mut().filter(is_entry);
+            let decision = match entry {
+                Some(entry) => decide(compiled, &input, &mut entry.meters, taken),
+                None => decide(compiled, &input, &mut None, taken),
+            };
+            if let Decision::Made(verdict) = &decision {
+                record_usage(slot, &input, verdict);
+            }
+            Ok(Some(decision))
         })
     }
 
     /// Returns whether the request would be admitted if no other were in flight.
     fn would_admit(&self, snapshot: &Snapshot) -> Result<bool, DenialReason> {
-        Ok(self.check_input()?.judge(&snapshot.compiled).is_ok())
+        Ok(self.check_input(0)?.judge(&snapshot.compiled).is_ok())
     }
 
-    fn check_input(&self) -> Result<CheckInput<'_>, DenialReason> {
+    fn check_input(&self, now: u64) -> Result<CheckInput<'_>, DenialReason> {
         let cache = &*self.prover.cache;
         Ok(CheckInput {
             cache,
+            limiting: &self.prover.limiting,
+            now,
             credential: self.credential,
             attempt: self.attempt,
             wall: WallClockReading::read(&*cache.clock).map_err(DenialReason::Clock)?,

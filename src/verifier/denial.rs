@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -9,6 +10,7 @@ use crate::cache::ReadError;
 use crate::clock::{ClockError, rfc3339};
 use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
+use crate::limiter::{LimitRule, LimitSet, LimiterError, Meter, PlanError, TakeError};
 use crate::store::StoreError;
 
 /// A request that was denied: its class, and the reason for the operator.
@@ -22,6 +24,15 @@ use crate::store::StoreError;
 pub struct Denial {
     reason: DenialReason,
     key: Option<KeyId>,
+    limited: Option<Limited>,
+}
+
+/// The limits that apply to a refused request, and those that it would have exceeded.
+#[derive(Debug, Clone)]
+pub(crate) struct Limited {
+    pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) exceeded: LimitSet,
+    pub(crate) cost: u32,
 }
 
 /// The kind of answer to a denied request.
@@ -57,7 +68,11 @@ impl DenialClass {
 
 impl Denial {
     pub(crate) fn unreadable(reason: DenialReason) -> Self {
-        Self { reason, key: None }
+        Self {
+            reason,
+            key: None,
+            limited: None,
+        }
     }
 
     /// Denies a request with a credential that cannot be read.
@@ -73,7 +88,22 @@ impl Denial {
         Self {
             reason,
             key: Some(key),
+            limited: None,
         }
+    }
+
+    /// Denies a request with a key that has proven its secret, and that these limits apply to.
+    pub(super) fn of_limited(key: KeyId, reason: DenialReason, limited: Option<Limited>) -> Self {
+        Self {
+            reason,
+            key: Some(key),
+            limited,
+        }
+    }
+
+    /// Returns the limits that apply to the request. `None` if there are none, or the caller has not proven the key.
+    pub(crate) fn limited(&self) -> Option<&Limited> {
+        self.limited.as_ref()
     }
 
     /// Returns the kind of answer.
@@ -211,6 +241,26 @@ pub enum DenialReason {
     /// The key has as many requests in flight as it may have.
     #[error("the key has its maximum number of requests in flight")]
     TooManyInFlight,
+    /// A quota does not have what the request costs.
+    #[error("the quota `{quota}` is used up for another {retry_after:?}")]
+    QuotaExceeded {
+        /// The name of the quota, or of the first of several.
+        quota: Arc<str>,
+        /// When all quotas will have it, if nothing more is taken.
+        retry_after: Duration,
+    },
+    /// The request costs more than a quota's limit: it can never be admitted.
+    #[error("the request costs more than the whole quota `{quota}`")]
+    CostAboveLimit {
+        /// The name of the quota, or of the first of several.
+        quota: Arc<str>,
+    },
+    /// The limiter cannot tell.
+    #[error(transparent)]
+    Limiter(LimiterError),
+    /// The limits of the key's tenant are not known.
+    #[error(transparent)]
+    Plan(PlanError),
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -243,6 +293,52 @@ impl From<ReadError> for DenialReason {
     }
 }
 
+impl Limited {
+    /// Records that a meter applies to a request of this cost, which was refused for another reason.
+    pub(super) fn by(meter: &Arc<dyn Meter>, cost: u32) -> Self {
+        Self {
+            meter: Arc::clone(meter),
+            exceeded: LimitSet::default(),
+            cost,
+        }
+    }
+
+    /// Returns why a charge was refused, and the limits. `None` for a limiter that failed.
+    pub(super) fn refused(
+        meter: &Arc<dyn Meter>,
+        cost: u32,
+        error: TakeError,
+    ) -> (DenialReason, Option<Self>) {
+        let quota = |limits: LimitSet| {
+            let first = limits.first().and_then(|first| meter.limits().get(first));
+            match first.map(|limit| &limit.rule) {
+                Some(LimitRule::Quota(quota)) => Arc::clone(quota.shared_name()),
+                _ => Arc::default(),
+            }
+        };
+        let (reason, exceeded) = match error {
+            TakeError::Exceeded {
+                limits,
+                retry_after,
+            } => {
+                let quota = quota(limits);
+                (DenialReason::QuotaExceeded { quota, retry_after }, limits)
+            }
+            TakeError::TooCostly { limits } => {
+                let quota = quota(limits);
+                (DenialReason::CostAboveLimit { quota }, limits)
+            }
+            TakeError::Busy { limits } => (DenialReason::TooManyInFlight, limits),
+            TakeError::Failed(error) => return (DenialReason::Limiter(error), None),
+        };
+        let limited = Self {
+            exceeded,
+            ..Self::by(meter, cost)
+        };
+        (reason, Some(limited))
+    }
+}
+
 impl DenialReason {
     /// Returns the kind of answer.
     #[must_use]
@@ -271,14 +367,17 @@ impl DenialReason {
             | Self::ResourceUnsettled { .. }
             | Self::TooManyResources
             | Self::ResourceUnbound { .. }
-            | Self::ResourceRefused { .. } => DenialClass::Forbidden,
-            Self::TooManyInFlight => DenialClass::Throttled,
+            | Self::ResourceRefused { .. }
+            | Self::CostAboveLimit { .. } => DenialClass::Forbidden,
+            Self::TooManyInFlight | Self::QuotaExceeded { .. } => DenialClass::Throttled,
             Self::Store(_)
             | Self::Unreadable(_)
             | Self::Hashing(_)
             | Self::Clock(_)
             | Self::StaleCache
-            | Self::ClockBehind => DenialClass::Undecidable,
+            | Self::ClockBehind
+            | Self::Limiter(_)
+            | Self::Plan(_) => DenialClass::Undecidable,
         }
     }
 }

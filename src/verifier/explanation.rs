@@ -1,6 +1,7 @@
 //! The explanation of a decision, check by check.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::attempt::Attempt;
 use super::checks::{Check, CheckInput};
@@ -10,6 +11,7 @@ use crate::clock::{WallClockReading, rfc3339};
 use crate::credential::Credentials;
 use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
+use crate::limiter::{LimitRule, LimitState, Limiting, Tick};
 
 /// The decision that a request would get, check by check.
 ///
@@ -68,6 +70,7 @@ impl Explanation {
     pub(super) async fn of(
         cache: &Cache,
         credentials: &Credentials,
+        limiting: &Limiting,
         attempt: &Attempt<'_>,
     ) -> Self {
         let mut explained = Self {
@@ -132,11 +135,14 @@ impl Explanation {
             }
         };
         let compiled = compiler.compile(record);
+        let now = cache.slots.lease.now().unwrap_or_default();
         let input = CheckInput {
             cache,
+            limiting,
             credential: &credential,
             attempt,
             wall,
+            now,
         };
         for check in Check::ALL {
             let (name, by) = shown(check, compiled.record(), attempt);
@@ -145,19 +151,47 @@ impl Explanation {
                 Err(reason) => explained.failed(name, reason),
             }
         }
-        let in_flight = cache
-            .slots
-            .map
-            .find(credential.id, || (), |(), slot| slot.in_flight);
-        let in_flight = in_flight.unwrap_or_default();
-        match compiled.concurrency {
-            None => explained.passed("in flight", "not bounded"),
-            Some(limit) if in_flight >= limit.get() => {
-                explained.failed("in flight", DenialReason::TooManyInFlight);
+        let record = compiled.record();
+        if let Err(error) = limiting.load_plan(record, now).await {
+            explained.failed("limits", DenialReason::Plan(error));
+            return explained;
+        }
+        let route = attempt.requirement.quotas();
+        match limiting.meter(&mut None, record, route, now) {
+            Ok(Some(meter)) => {
+                let cost = attempt.cost_of_quotas().get();
+                for state in meter.states(Tick::from_nanos(now), cost) {
+                    explained.limit(&state, cost);
+                }
             }
-            Some(limit) => explained.passed("in flight", format!("{in_flight} of {limit}")),
+            Ok(None) | Err(_) => explained.passed("limits", "none"),
         }
         explained
+    }
+
+    /// Adds what one limit answers to a request of this cost.
+    fn limit(&mut self, state: &LimitState, cost: u32) {
+        let LimitState {
+            limit,
+            remaining,
+            reset_after,
+        } = state;
+        let (name, most) = (limit.name(), limit.most());
+        let reason = match &limit.rule {
+            LimitRule::Quota(quota) if cost > most.get() => Some(DenialReason::CostAboveLimit {
+                quota: Arc::clone(quota.shared_name()),
+            }),
+            LimitRule::Quota(quota) if cost > *remaining => Some(DenialReason::QuotaExceeded {
+                quota: Arc::clone(quota.shared_name()),
+                retry_after: *reset_after,
+            }),
+            LimitRule::Concurrency(_) if *remaining == 0 => Some(DenialReason::TooManyInFlight),
+            _ => None,
+        };
+        match reason {
+            Some(reason) => self.failed("limits", reason),
+            None => self.passed("limits", format!("{name}: {remaining} of {most} left")),
+        }
     }
 
     fn passed(&mut self, check: &'static str, by: impl Into<String>) {
@@ -217,7 +251,7 @@ const AFTER: [&str; 10] = [
     "network",
     "access",
     "resources",
-    "in flight",
+    "limits",
 ];
 
 /// Returns the name of a check, and the value that it compares.

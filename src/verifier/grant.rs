@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::attempt::Attempt;
-use crate::cache::CachedRecord;
+use crate::cache::{CachedRecord, Home};
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
+use crate::limiter::{Meter, Metered, Tick};
 
 /// An admitted request: its grant, and its permit.
 #[derive(Debug)]
@@ -16,15 +18,23 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Admits the request; `is_counted` says whether it took a place in the key's slot.
+    /// Admits the request, which took this of its limits. `None` if there are none.
     #[inline(always)]
-    pub(super) fn new(cached: Arc<CachedRecord>, is_counted: bool, attempt: &Attempt<'_>) -> Self {
-        let permit = Permit(is_counted.then(|| Arc::clone(&cached)));
-        let duties = Duties::new(attempt.requirement.handler_checks());
-        let grant = Grant {
-            cached,
-            duties: duties.map(Arc::new),
+    pub(super) fn new(
+        cached: Arc<CachedRecord>,
+        metered: Option<Metered>,
+        attempt: &Attempt<'_>,
+    ) -> Self {
+        let duties = Duties::new(attempt, &cached).map(Arc::new);
+        let permit = Permit {
+            metered,
+            counted_later: None,
+            settlement: duties
+                .as_ref()
+                .filter(|duties| duties.is_estimate())
+                .cloned(),
         };
+        let grant = Grant { cached, duties };
         Self { grant, permit }
     }
 
@@ -59,7 +69,7 @@ impl Grant {
 
     /// Returns the same grant with the further checks that the handler promised for this attempt.
     pub(super) fn owing(&self, attempt: &Attempt<'_>) -> Self {
-        let duties = match Duties::new(attempt.requirement.handler_checks()) {
+        let duties = match Duties::new(attempt, &self.cached) {
             Some(mut more) => {
                 more.before.clone_from(&self.duties);
                 Some(Arc::new(more))
@@ -146,6 +156,16 @@ impl Grant {
         self.duties.as_ref().and_then(|duties| duties.first_open())
     }
 
+    /// Tells the true cost of the request, in place of the [estimate](super::Requirement::estimate) that was taken.
+    ///
+    /// The last call before the response has ended counts. It may be more than a quota has left: the key then waits
+    /// until the quota has drained. Without an estimate the call does nothing.
+    pub fn settle(&self, cost: u32) {
+        if let Some(duties) = &self.duties {
+            duties.settle(cost);
+        }
+    }
+
     /// Returns whether the key is still valid, as far as this node knows at this moment without asking the store.
     ///
     /// It returns `false` once the key is revoked, suspended, expired or superseded, and also if this node has no
@@ -228,56 +248,134 @@ impl Only<'_> {
 #[error("the API key does not permit this")]
 pub struct ResourceDenied;
 
-/// A place among the requests of a key that may be in flight at once, on this node.
+/// What an admitted request has taken of its limits: the cost, and a place among the key's concurrent requests.
 ///
-/// Dropping the permit gives the place back: keep it until the response has been sent.
+/// Dropping the permit gives the place back, and settles a cost that was [estimated](super::Requirement::estimate): keep
+/// it until the response has been sent.
 #[must_use = "dropping the permit gives its place back"]
-pub struct Permit(Option<Arc<CachedRecord>>);
+pub struct Permit {
+    metered: Option<Metered>,
+    /// The cost, if it was counted after the place.
+    counted_later: Option<Box<Metered>>,
+    /// `None` unless the cost is an estimate.
+    settlement: Option<Arc<Duties>>,
+}
+
+impl Permit {
+    /// Tells the true cost of the request, as [`Grant::settle`] does.
+    pub fn settle(&self, cost: u32) {
+        if let Some(settlement) = &self.settlement {
+            settlement.settle(cost);
+        }
+    }
+
+    /// Gives the cost back, for a request that was refused after all. The place stays taken until the permit is
+    /// dropped.
+    pub fn refund(&mut self) {
+        let later = self.counted_later.as_deref_mut();
+        for metered in self.metered.iter_mut().chain(later) {
+            metered.refund();
+        }
+        self.settlement = None;
+    }
+
+    /// Returns the meter of the limits that apply to the request. `None` if there are none.
+    pub(crate) fn meter(&self) -> Option<&Arc<dyn Meter>> {
+        let later = self.counted_later.as_deref();
+        let metered = later.or(self.metered.as_ref())?;
+        Some(&metered.meter)
+    }
+
+    /// Adds the cost, which was taken after the place.
+    pub(super) fn add_cost(&mut self, metered: Metered, grant: &Grant) {
+        self.counted_later = Some(Box::new(metered.served()));
+        let duties = grant.duties.as_ref();
+        self.settlement = duties.filter(|duties| duties.is_estimate()).cloned();
+    }
+}
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 impl Permit {
-    /// Returns whether dropping the permit gives a place back.
-    pub(crate) fn is_counted(&self) -> bool {
-        self.0.is_some()
+    /// Returns whether dropping the permit gives a place back, or settles a cost.
+    pub(crate) fn is_held(&self) -> bool {
+        let takes_place = |metered: &Metered| metered.taken.charge.takes_place;
+        self.settlement.is_some() || self.metered.as_ref().is_some_and(takes_place)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(cached) = self.0.take() {
-            if let Some(home) = cached.home.upgrade() {
-                home.give_back(cached.record.id());
-            }
+        let Some(settlement) = self.settlement.take() else {
+            return;
+        };
+        let later = self.counted_later.as_deref();
+        if let (Some(metered), Some(cost)) = (later.or(self.metered.as_ref()), settlement.settled())
+        {
+            let now = settlement.home.upgrade().and_then(|home| home.now());
+            let now = now.map_or(metered.taken.at, Tick::from_nanos);
+            metered.meter.settle(now, metered.taken, cost);
         }
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_counted = self.0.is_some();
         f.debug_struct("Permit")
-            .field("is_counted", &is_counted)
-            .finish()
+            .field("metered", &self.metered)
+            .field("counted_later", &self.counted_later)
+            .finish_non_exhaustive()
     }
 }
 
-/// The checks that a handler promised. Shared by the clones of a grant.
-#[derive(Debug)]
+/// What the handler owes: the checks that it promised, and the true cost of a request that was counted by an estimate.
+/// Shared by the clones of a grant.
 struct Duties {
     kinds: Vec<(Box<str>, AtomicBool)>,
-    /// The checks promised to an outer guard.
+    /// The duties towards an outer guard.
     before: Option<Arc<Self>>,
+    /// The true cost. `None` if the cost is no estimate.
+    cost: Option<AtomicU64>,
+    home: Weak<dyn Home>,
 }
 
+/// The true cost is not known.
+const UNSETTLED: u64 = u64::MAX;
+
 impl Duties {
-    /// Creates the duties; `None` if the handler promised no check.
-    fn new<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let mut kinds = kinds.map(|kind| (kind.into(), AtomicBool::new(false)));
-        let first = kinds.next()?;
+    /// Creates the duties; `None` if there are none.
+    fn new(attempt: &Attempt<'_>, cached: &CachedRecord) -> Option<Self> {
+        let kinds = attempt.requirement.handler_checks();
+        let mut kinds = kinds
+            .map(|kind| (Box::from(kind), AtomicBool::new(false)))
+            .peekable();
+        if kinds.peek().is_none() && !attempt.is_estimate {
+            return None;
+        }
         Some(Self {
-            kinds: std::iter::once(first).chain(kinds).collect(),
+            kinds: kinds.collect(),
             before: None,
+            cost: attempt.is_estimate.then(|| AtomicU64::new(UNSETTLED)),
+            home: Weak::clone(&cached.home),
         })
+    }
+
+    fn is_estimate(&self) -> bool {
+        self.cost.is_some()
+    }
+
+    fn settle(&self, cost: u32) {
+        if let Some(settled) = &self.cost {
+            settled.store(cost.into(), Ordering::Release);
+        }
+        if let Some(before) = &self.before {
+            before.settle(cost);
+        }
+    }
+
+    /// Returns the true cost, if it was told.
+    fn settled(&self) -> Option<u32> {
+        let cost = self.cost.as_ref()?.load(Ordering::Acquire);
+        u32::try_from(cost).ok()
     }
 
     fn done(&self, kind: &str) {
@@ -300,5 +398,14 @@ impl Duties {
             .filter(|(_, done)| !done.load(Ordering::Acquire));
         // An outer guard asks after its own promises itself.
         open.next().map(|(kind, _)| &**kind)
+    }
+}
+
+impl fmt::Debug for Duties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Duties")
+            .field("kinds", &self.kinds)
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
     }
 }

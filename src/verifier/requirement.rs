@@ -1,9 +1,11 @@
 //! Requirements of routes.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
 use crate::cache::CatalogId;
-use crate::key::{Resource, Rule, Scope, ScopeCatalog, ScopeRule};
+use crate::key::{Quota, Resource, Rule, Scope, ScopeCatalog, ScopeRule};
+use crate::limiter::{RouteQuotas, put};
 
 /// A route's requirement: access, and the way to settle each kind of resource that keys may be restricted in.
 ///
@@ -21,6 +23,10 @@ pub struct Requirement {
     access: Needed,
     /// In the order of the calls. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
+    /// `None` if there are none.
+    quotas: Option<RouteQuotas>,
+    cost: NonZeroU32,
+    is_estimate: bool,
     indexed: IndexedRule,
 }
 
@@ -53,6 +59,9 @@ pub(super) enum Settled {
 }
 
 impl Requirement {
+    /// Quotas that a requirement can have, at most.
+    const MAX_QUOTAS: usize = 16;
+
     /// Requires any valid key.
     #[must_use]
     pub fn any_key() -> Self {
@@ -75,6 +84,9 @@ impl Requirement {
         Self {
             access,
             settled: Vec::new(),
+            quotas: None,
+            cost: NonZeroU32::MIN,
+            is_estimate: false,
             indexed: IndexedRule::default(),
         }
     }
@@ -108,6 +120,54 @@ impl Requirement {
     fn settle(mut self, kind: &str, settled: Settled) -> Self {
         self.settled.push((kind.into(), settled));
         self
+    }
+
+    /// Adds a quota of the route. It replaces one of the same name.
+    ///
+    /// It holds together with those of the key and of the tenant's plan. Routes with a quota of the same name share its
+    /// counter. A tenant's plan can put
+    /// [another number](crate::limiter::TenantPlan::route_quota) in its place.
+    ///
+    /// Create a requirement once, not for each request: this node keeps the counters of a key by the requirement and
+    /// its clones.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        let mut quotas = self.quotas.map_or_else(Vec::new, |quotas| quotas.to_vec());
+        put(&mut quotas, quota);
+        self.quotas = Some(quotas.into());
+        self
+    }
+
+    /// Sets what a request takes of each quota: 1 by default.
+    ///
+    /// With a guard inside another one, each takes its cost of its own route's quotas, and the outermost of the others.
+    #[must_use]
+    pub fn cost(mut self, cost: NonZeroU32) -> Self {
+        (self.cost, self.is_estimate) = (cost, false);
+        self
+    }
+
+    /// Sets what a request takes of each quota until its true cost is known, such as the bytes, rows or tokens of its
+    /// response.
+    ///
+    /// [`Grant::settle`](super::Grant::settle) tells the true cost, which may be more than a quota has left. If nobody
+    /// has told it when the response has ended, the estimate is what the request has cost.
+    #[must_use]
+    pub fn estimate(mut self, cost: NonZeroU32) -> Self {
+        (self.cost, self.is_estimate) = (cost, true);
+        self
+    }
+
+    pub(crate) fn quotas(&self) -> Option<&RouteQuotas> {
+        self.quotas.as_ref()
+    }
+
+    pub(super) fn cost_of_quotas(&self) -> NonZeroU32 {
+        self.cost
+    }
+
+    pub(super) fn is_estimate(&self) -> bool {
+        self.is_estimate
     }
 
     /// Returns the scopes that the requirement names, in the order of the rule.
@@ -169,6 +229,13 @@ impl Requirement {
                 return Err(RequirementError::Kind((**kind).into()));
             }
         }
+        if self
+            .quotas
+            .as_ref()
+            .is_some_and(|quotas| quotas.len() > Self::MAX_QUOTAS)
+        {
+            return Err(RequirementError::TooManyQuotas);
+        }
         Ok(())
     }
 }
@@ -194,6 +261,9 @@ pub enum RequirementError {
     /// The requirement names a kind that is not a valid kind of resource.
     #[error("`{0}` is not a kind of resource")]
     Kind(Box<str>),
+    /// The requirement has too many quotas.
+    #[error("a requirement has at most {} quotas", Requirement::MAX_QUOTAS)]
+    TooManyQuotas,
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ pub struct VerifierStats {
     /// Presented secrets hashed for the comparison with one that an earlier request has proven, by one block of
     /// SHA-256: once for a request that memory decides, and at most twice for one that reads the store.
     pub tag_hashes: u64,
+    /// Requests refused because a quota was used up.
+    pub quota_exceeded: u64,
+    /// Requests refused because as many of the key as allowed were in flight.
+    pub too_many_in_flight: u64,
+    /// Requests refused because they cost more than a whole quota.
+    pub cost_above_limit: u64,
+    /// Requests that were undecidable because the limiter, or the source of plans, did not answer or failed. Watch it.
+    pub limits_unknown: u64,
     /// Keys read from the store.
     pub store_reads: u64,
     /// SHA-256 and HMAC-SHA-256 digests computed.
@@ -44,6 +52,10 @@ pub struct VerifierStats {
 pub(super) struct Counters {
     pub(super) malformed: Count,
     pub(super) tag_hashes: Count,
+    pub(super) quota_exceeded: Count,
+    pub(super) too_many_in_flight: Count,
+    pub(super) cost_above_limit: Count,
+    pub(super) limits_unknown: Count,
 }
 
 impl VerifierStats {
@@ -57,6 +69,10 @@ impl VerifierStats {
         Self {
             malformed: counters.sum(|counters| &counters.malformed),
             tag_hashes: counters.sum(|counters| &counters.tag_hashes),
+            quota_exceeded: counters.sum(|counters| &counters.quota_exceeded),
+            too_many_in_flight: counters.sum(|counters| &counters.too_many_in_flight),
+            cost_above_limit: counters.sum(|counters| &counters.cost_above_limit),
+            limits_unknown: counters.sum(|counters| &counters.limits_unknown),
             store_reads: cache.store_reads,
             fast_hashes,
             slow_hashes,

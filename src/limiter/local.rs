@@ -1,0 +1,752 @@
+//! The limiter in this process's memory.
+//!
+//! # How is it all or nothing?
+//! A meter locks the counters of all its subjects, in one order for all meters, then checks every limit and then counts
+//! in every limit. A request that is refused has counted nowhere, and no request sees another's half.
+//!
+//! # How is memory bounded, and freed?
+//! The counters of a subject are shared by all meters that count on them, and stay in the map until no meter holds them
+//! and all their windows have drained. Each shard of the map has a queue of instants at which to look at a subject
+//! again. Requests advance the queues, a few subjects at a time, and so does the background work: no task of its own is
+//! needed. A subject that finds no memory left is refused as undecidable, since to make room would be to forget what
+//! others have used.
+
+use std::borrow::Borrow;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::ring::Ring;
+use super::{
+    Charge, Limit, LimitRule, LimitSet, LimitSource, LimitState, Limiter, LimiterError, Meter,
+    Subject, TakeError, Taken, Tick,
+};
+use crate::key::{KeyId, Quota};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+
+/// Counts in this process's memory, exactly and strictly.
+///
+/// It is the default. Clones share their counters.
+///
+/// A subject takes some 250 bytes, and 61 to 244 more for each of its quotas while that is in use. Subjects without use
+/// in their longest window take nothing.
+///
+/// ```
+/// use keyward::limiter::{Limits, LocalLimiter};
+///
+/// let limiter = LocalLimiter::with_max_bytes(64 << 20);
+/// let limits = Limits::new().limiter(limiter.clone());
+/// println!("{} subjects in {} bytes", limiter.subjects(), limiter.bytes());
+/// # let _ = limits;
+/// ```
+#[derive(Clone)]
+pub struct LocalLimiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: foldhash::fast::RandomState,
+    max_bytes: u64,
+    bytes: AtomicU64,
+    subjects: AtomicU64,
+    /// When requests go on sweeping, in nanoseconds.
+    next_sweep: AtomicU64,
+    /// The shard at which they do.
+    next_shard: AtomicU64,
+}
+
+/// INVARIANT: the order of locks is a slot of the cache, a shard, counters.
+#[derive(Default)]
+struct Shard {
+    subjects: HashSet<Entry, foldhash::fast::RandomState>,
+    /// When to look at which counters again, in nanoseconds.
+    due: BinaryHeap<Due>,
+}
+
+/// Number of shards.
+const SHARDS: usize = 64;
+
+/// Subjects that a request looks at, at most, when it sweeps.
+const SWEPT_AT_ONCE: usize = 32;
+
+/// How long requests pause after a sweep that found nothing more, in nanoseconds.
+const PAUSE: u64 = 100_000_000;
+
+/// How long counters that a meter holds are left alone at least, in nanoseconds.
+const HELD: u64 = 60_000_000_000;
+
+/// About how many bytes a subject takes without quotas: its counters, its places in the set and in the queue, which are
+/// up to half empty, and the meter.
+const SUBJECT_BYTES: usize = size_of::<Counters>() + 16 + 2 * (size_of::<Due>() + 9) + 64;
+
+/// Bytes of a quota without its counters.
+const QUOTA_BYTES: usize = size_of::<Quantity>() + 16;
+
+/// Who is counted. The id of a key and of a lineage is unique in all tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum SubjectId {
+    Key([u64; 2]),
+    Lineage([u64; 2]),
+    Other(Box<Subject>),
+}
+
+/// The counters of one subject.
+struct Counters {
+    id: SubjectId,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The latest instant at which anything was counted. Earlier ones count as this one.
+    latest: u64,
+    in_flight: u32,
+    quantities: Vec<Quantity>,
+}
+
+/// The use of one window. Quotas under one name, which differ in their windows as they do after a change, are one
+/// group: what is used counts in all of them.
+struct Quantity {
+    source: LimitSource,
+    /// A text of its own, shared with the meters that use it.
+    name: Arc<str>,
+    seconds: u32,
+    group: u32,
+    ring: Ring,
+}
+
+struct Entry(Arc<Counters>);
+
+struct Due {
+    at: Reverse<u64>,
+    counters: Arc<Counters>,
+}
+
+impl LocalLimiter {
+    /// The default bound of memory: 256 MiB.
+    pub const DEFAULT_MAX_BYTES: u64 = 256 << 20;
+
+    /// Creates a limiter with the [default bound](Self::DEFAULT_MAX_BYTES) of memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_max_bytes(Self::DEFAULT_MAX_BYTES)
+    }
+
+    /// Creates a limiter that takes at most about this many bytes.
+    ///
+    /// If the bound is reached, requests of subjects that are not counted yet are undecidable
+    /// ([`LimiterError::Full`]): counters that have not drained are never dropped.
+    #[must_use]
+    pub fn with_max_bytes(max_bytes: u64) -> Self {
+        let shared = Shared {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            max_bytes,
+            bytes: AtomicU64::new(0),
+            subjects: AtomicU64::new(0),
+            next_sweep: AtomicU64::new(0),
+            next_shard: AtomicU64::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Returns the number of subjects with counters.
+    #[must_use]
+    pub fn subjects(&self) -> u64 {
+        self.shared.subjects.load(Ordering::Relaxed)
+    }
+
+    /// Returns about how many bytes the counters take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Limiter for LocalLimiter {
+    fn meter(&self, limits: Vec<Limit>) -> Arc<dyn Meter> {
+        let mut meter = LocalMeter {
+            shared: Arc::clone(&self.shared),
+            parts: Vec::new(),
+            is_complete: true,
+            limits: limits.into(),
+        };
+        for index in 0..meter.limits.len() {
+            if meter.add(index).is_none() {
+                meter.is_complete = false;
+                meter.parts.clear();
+                break;
+            }
+        }
+        // One order for all meters, so that no two wait for each other.
+        meter.parts.sort_by_key(|part| Arc::as_ptr(&part.counters));
+        Arc::new(meter)
+    }
+
+    fn sweep(&self, now: Tick) {
+        for shard in &self.shared.shards {
+            while self.shared.sweep_shard(shard, now.0, SWEPT_AT_ONCE) == SWEPT_AT_ONCE {}
+        }
+    }
+}
+
+impl Shared {
+    /// Reserves memory; returns whether it is within the bound.
+    fn reserve(&self, bytes: usize) -> bool {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let is_within = before.saturating_add(bytes) <= self.max_bytes;
+        if !is_within {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_within
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn shard_of(&self, id: &SubjectId) -> Option<&Mutex<Shard>> {
+        let hash = self.hasher.hash_one(id);
+        let shard = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
+        self.shards.get(shard)
+    }
+
+    /// Returns the counters of a subject; `None` if there is no memory left for them.
+    fn counters_of(&self, id: SubjectId) -> Option<Arc<Counters>> {
+        let mut shard = lock(self.shard_of(&id)?);
+        if let Some(Entry(found)) = shard.subjects.get(&id) {
+            return Some(Arc::clone(found));
+        }
+        if !self.reserve(SUBJECT_BYTES) {
+            return None;
+        }
+        self.subjects.fetch_add(1, Ordering::Relaxed);
+        let counters = Arc::new(Counters {
+            id,
+            state: Mutex::default(),
+        });
+        shard.subjects.insert(Entry(Arc::clone(&counters)));
+        shard.due.push(Due {
+            at: Reverse(0),
+            counters: Arc::clone(&counters),
+        });
+        Some(counters)
+    }
+
+    /// Looks at a few subjects, if it is time.
+    #[inline]
+    fn sweep_some(&self, now: u64) {
+        let due = self.next_sweep.load(Ordering::Relaxed);
+        if now >= due {
+            self.sweep_next(now, due);
+        }
+    }
+
+    #[cold]
+    fn sweep_next(&self, now: u64, due: u64) {
+        let pause = now.saturating_add(PAUSE);
+        let is_mine =
+            self.next_sweep
+                .compare_exchange(due, pause, Ordering::Relaxed, Ordering::Relaxed);
+        if is_mine.is_err() {
+            return; // Another request sweeps.
+        }
+        for _ in 0..SHARDS {
+            let next = self.next_shard.load(Ordering::Relaxed);
+            let shard = usize::try_from(next).unwrap_or(0) % SHARDS;
+            let swept = self
+                .shards
+                .get(shard)
+                .map(|shard| self.sweep_shard(shard, now, SWEPT_AT_ONCE));
+            if swept == Some(SWEPT_AT_ONCE) {
+                // There may be more here: the next request goes on.
+                self.next_sweep.store(now, Ordering::Relaxed);
+                return;
+            }
+            self.next_shard
+                .store(next.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at up to `most` subjects that are due, and returns their number.
+    fn sweep_shard(&self, shard: &Mutex<Shard>, now: u64, most: usize) -> usize {
+        let mut shard = lock(shard);
+        for swept in 0..most {
+            if shard.due.peek().is_none_or(|due| due.at.0 > now) {
+                shard.shrink();
+                return swept;
+            }
+            let Some(Due { counters, .. }) = shard.due.pop() else {
+                return swept;
+            };
+            // Not held means: by the set and by this function alone. No meter gets it while the shard is locked.
+            let is_held = Arc::strong_count(&counters) > 2;
+            let (freed, look_at) = lock(&counters.state).free(now);
+            self.give_back(freed);
+            if look_at.is_none() && !is_held {
+                shard.subjects.remove(&counters.id);
+                let state = lock(&counters.state);
+                self.give_back(SUBJECT_BYTES + state.quantities.len() * QUOTA_BYTES);
+                drop(state);
+                self.subjects.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let look_at = look_at.unwrap_or_else(|| now.saturating_add(HELD));
+            shard.due.push(Due {
+                at: Reverse(look_at.max(now.saturating_add(1))),
+                counters,
+            });
+        }
+        most
+    }
+}
+
+impl Shard {
+    /// Gives memory back that is not needed any more.
+    fn shrink(&mut self) {
+        if self.subjects.capacity() > 64 && self.subjects.len() < self.subjects.capacity() / 4 {
+            self.subjects.shrink_to_fit();
+            self.due.shrink_to_fit();
+        }
+    }
+}
+
+impl State {
+    /// Frees what has drained. Returns the number of bytes, and when to look again; `None` if nothing is counted.
+    fn free(&mut self, now: u64) -> (usize, Option<u64>) {
+        let mut freed = 0;
+        let mut look_at = (self.in_flight > 0).then(|| now.saturating_add(HELD));
+        for quantity in &mut self.quantities {
+            quantity.ring.advance(now);
+            if quantity.ring.used() == 0 {
+                freed += quantity.ring.free();
+            } else {
+                look_at = look_at.max(Some(quantity.ring.drops_to(0)));
+            }
+        }
+        (freed, look_at)
+    }
+
+    /// Returns the ring of a window.
+    #[inline]
+    fn ring_mut(&mut self, window: &Window) -> Option<&mut Ring> {
+        let is_own = |quantity: &&mut Quantity| Arc::ptr_eq(&quantity.name, &window.name);
+        let mut own = self.quantities.iter_mut();
+        own.find(is_own).map(|quantity| &mut quantity.ring)
+    }
+
+    /// Returns the rings in which the use of a window counts, moved on to an instant: its own, and those of the same
+    /// quota with another window.
+    #[inline]
+    fn rings_mut(&mut self, window: &Window, at: u64) -> impl Iterator<Item = &mut Ring> {
+        let group = window.group;
+        let quantities = self.quantities.iter_mut();
+        quantities
+            .filter(move |quantity| quantity.group == group)
+            .map(move |quantity| {
+                quantity.ring.advance(at);
+                &mut quantity.ring
+            })
+    }
+
+    /// Returns the window in which a quota is counted, and adds its ring if there is none; `None` if there is no memory
+    /// left for it.
+    fn window_of(
+        &mut self,
+        shared: &Shared,
+        index: usize,
+        source: LimitSource,
+        quota: &Quota,
+    ) -> Option<Window> {
+        let seconds = u32::try_from(quota.window().as_secs()).unwrap_or(u32::MAX);
+        let is_of_quota = |of: &&Quantity| of.source == source && *of.name == *quota.name();
+        let group = self.quantities.iter().find(is_of_quota).map(|of| of.group);
+        let known = self
+            .quantities
+            .iter()
+            .filter(is_of_quota)
+            .find(|of| of.seconds == seconds);
+        let (name, group) = match (known, group) {
+            (Some(known), _) => (Arc::clone(&known.name), known.group),
+            (None, group) => self.add_quantity(shared, source, quota.name(), seconds, group)?,
+        };
+        Some(Window {
+            index,
+            name,
+            group,
+            limit: quota.limit().get(),
+        })
+    }
+
+    fn add_quantity(
+        &mut self,
+        shared: &Shared,
+        source: LimitSource,
+        name: &str,
+        seconds: u32,
+        group: Option<u32>,
+    ) -> Option<(Arc<str>, u32)> {
+        // The quota's longest window knows most of what was used.
+        let same = self.quantities.iter().filter(|of| Some(of.group) == group);
+        let longest = same.max_by_key(|of| of.seconds);
+        let ring = match longest {
+            Some(longest) => longest.ring.with_window(seconds, self.latest),
+            None => Ring::new(seconds),
+        };
+        if !shared.reserve(QUOTA_BYTES + ring.bytes()) {
+            return None;
+        }
+        let next = self.quantities.iter().map(|of| of.group + 1).max();
+        let group = group.or(next).unwrap_or(0);
+        // Of quotas that no meter uses any more, keep only what still counts.
+        self.quantities.retain(|of| {
+            let is_used = of.ring.used() > 0 || Arc::strong_count(&of.name) > 1;
+            if !is_used {
+                shared.give_back(QUOTA_BYTES + of.ring.bytes());
+            }
+            is_used
+        });
+        let name: Arc<str> = name.into();
+        self.quantities.push(Quantity {
+            source,
+            name: Arc::clone(&name),
+            seconds,
+            group,
+            ring,
+        });
+        Some((name, group))
+    }
+}
+
+/// The meter of some limits.
+struct LocalMeter {
+    shared: Arc<Shared>,
+    limits: Box<[Limit]>,
+    /// One for each subject, in the order in which they are locked.
+    parts: Vec<Part>,
+    /// Whether there was memory for all counters.
+    is_complete: bool,
+}
+
+/// The limits of one subject.
+struct Part {
+    counters: Arc<Counters>,
+    windows: Vec<Window>,
+    /// The limit on concurrent requests, and its index.
+    concurrency: Option<(NonZeroU32, usize)>,
+}
+
+/// A quota as it is counted.
+struct Window {
+    /// Its index among the limits.
+    index: usize,
+    name: Arc<str>,
+    group: u32,
+    limit: u32,
+}
+
+/// Subjects of one request, at most: a key, its lineage, its owner and its tenant.
+const MAX_PARTS: usize = 4;
+
+type Locked<'a> = [Option<MutexGuard<'a, State>>; MAX_PARTS];
+
+impl LocalMeter {
+    /// Adds a limit; `None` if there is no memory left for its counter.
+    fn add(&mut self, index: usize) -> Option<()> {
+        let limit = self.limits.get(index)?;
+        let id = SubjectId::of(&limit.subject);
+        let known = self.parts.iter().position(|part| part.counters.id == id);
+        if known.is_none() {
+            let counters = self.shared.counters_of(id)?;
+            self.parts.push(Part {
+                counters,
+                windows: Vec::new(),
+                concurrency: None,
+            });
+        }
+        let part = match known {
+            Some(known) => self.parts.get_mut(known)?,
+            None => self.parts.last_mut()?,
+        };
+        match &limit.rule {
+            LimitRule::Quota(quota) => {
+                let mut state = lock(&part.counters.state);
+                let window = state.window_of(&self.shared, index, limit.source, quota)?;
+                drop(state);
+                part.windows.push(window);
+            }
+            LimitRule::Concurrency(most) => part.concurrency = Some((*most, index)),
+        }
+        Some(())
+    }
+
+    /// Locks all counters, and returns the instant at which the request counts: `now`, or the latest that was counted.
+    #[inline]
+    fn lock(&self, now: u64) -> (Locked<'_>, u64) {
+        let mut locked = Locked::default();
+        let mut at = now;
+        for (place, part) in locked.iter_mut().zip(&self.parts) {
+            let state = lock(&part.counters.state);
+            at = at.max(state.latest);
+            *place = Some(state);
+        }
+        (locked, at)
+    }
+
+    fn each<'a, 'b>(
+        &'a self,
+        locked: &'a mut Locked<'b>,
+    ) -> impl Iterator<Item = (&'a Part, &'a mut State)> + use<'a, 'b> {
+        let states = locked.iter_mut().flatten().map(|state| &mut **state);
+        self.parts.iter().zip(states)
+    }
+
+    #[inline]
+    fn take_at_once(&self, now: u64, charge: Charge) -> Result<Taken, TakeError> {
+        if !self.is_complete {
+            return Err(LimiterError::Full.into());
+        }
+        self.shared.sweep_some(now);
+        let (mut locked, at) = self.lock(now);
+        let (mut is_exceeded, mut is_busy, mut more_bytes) = (false, false, 0);
+        for (part, state) in self.each(&mut locked) {
+            for window in &part.windows {
+                if charge.cost == 0 {
+                    break;
+                }
+                for ring in state.rings_mut(window, at) {
+                    more_bytes += ring.bytes_to_add(charge.cost);
+                }
+                let used = state.ring_mut(window).map_or(u64::MAX, |ring| ring.used());
+                is_exceeded |= used.saturating_add(charge.cost.into()) > window.limit.into();
+            }
+            let most = part.concurrency.filter(|_| charge.takes_place);
+            is_busy |= most.is_some_and(|(most, _)| state.in_flight >= most.get());
+        }
+        if is_exceeded || is_busy {
+            return Err(self.refusal(&mut locked, at, charge));
+        }
+        if more_bytes > 0 && !self.shared.reserve(more_bytes) {
+            return Err(LimiterError::Full.into());
+        }
+        for (part, state) in self.each(&mut locked) {
+            state.latest = at;
+            for window in &part.windows {
+                for ring in state.rings_mut(window, at).filter(|_| charge.cost > 0) {
+                    ring.add(charge.cost);
+                }
+            }
+            if part.concurrency.is_some() && charge.takes_place {
+                state.in_flight += 1;
+            }
+        }
+        Ok(Taken::new(Tick(at), charge, 0))
+    }
+
+    /// Returns why a charge was refused.
+    fn refusal(&self, locked: &mut Locked<'_>, at: u64, charge: Charge) -> TakeError {
+        let (mut exceeded, mut too_costly, mut busy) = (
+            LimitSet::default(),
+            LimitSet::default(),
+            LimitSet::default(),
+        );
+        let mut until = at;
+        for (part, state) in self.each(locked) {
+            for window in part.windows.iter().filter(|_| charge.cost > 0) {
+                let Some(most) = window.limit.checked_sub(charge.cost) else {
+                    too_costly.insert(window.index);
+                    continue;
+                };
+                let Some(ring) = state.ring_mut(window) else {
+                    continue;
+                };
+                if ring.used() > most.into() {
+                    exceeded.insert(window.index);
+                    until = until.max(ring.drops_to(most.into()));
+                }
+            }
+            let most = part.concurrency.filter(|_| charge.takes_place);
+            if let Some((_, index)) = most.filter(|(most, _)| state.in_flight >= most.get()) {
+                busy.insert(index);
+            }
+        }
+        if !too_costly.is_empty() {
+            TakeError::TooCostly { limits: too_costly }
+        } else if !exceeded.is_empty() {
+            TakeError::Exceeded {
+                limits: exceeded,
+                retry_after: Duration::from_nanos(until - at),
+            }
+        } else {
+            TakeError::Busy { limits: busy }
+        }
+    }
+}
+
+#[async_trait]
+impl Meter for LocalMeter {
+    fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+
+    #[inline]
+    fn try_take(&self, now: Tick, charge: Charge) -> Option<Result<Taken, TakeError>> {
+        Some(self.take_at_once(now.0, charge))
+    }
+
+    fn settle(&self, now: Tick, taken: Taken, cost: u32) {
+        let (mut locked, at) = self.lock(now.0);
+        let before = taken.charge.cost;
+        for (part, state) in self.each(&mut locked) {
+            state.latest = at;
+            for window in &part.windows {
+                for ring in state.rings_mut(window, at) {
+                    if cost > before {
+                        // It has been used, so it is counted even beyond the bound of memory.
+                        let bytes = u64::try_from(ring.bytes_to_add(cost - before)).unwrap_or(0);
+                        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+                        ring.add(cost - before);
+                    } else {
+                        ring.take_back(taken.at.0, before - cost);
+                    }
+                }
+            }
+        }
+    }
+
+    fn release(&self, taken: Taken) {
+        if !taken.charge.takes_place {
+            return;
+        }
+        for part in self.parts.iter().filter(|part| part.concurrency.is_some()) {
+            let mut state = lock(&part.counters.state);
+            state.in_flight = state.in_flight.saturating_sub(1);
+        }
+    }
+
+    fn states(&self, now: Tick, cost: u32) -> Vec<LimitState> {
+        let (mut locked, at) = self.lock(now.0);
+        let mut states: Vec<(usize, LimitState)> = Vec::with_capacity(self.limits.len());
+        let mut push = |index: usize, remaining: u32, reset_after: u64| {
+            if let Some(limit) = self.limits.get(index) {
+                let reset_after = Duration::from_nanos(reset_after);
+                states.push((
+                    index,
+                    LimitState::new(limit.clone(), remaining, reset_after),
+                ));
+            }
+        };
+        for (part, state) in self.each(&mut locked) {
+            for window in &part.windows {
+                let Some(ring) = state.ring_mut(window) else {
+                    continue;
+                };
+                ring.advance(at);
+                let left = u64::from(window.limit).saturating_sub(ring.used());
+                let remaining = u32::try_from(left).unwrap_or(u32::MAX);
+                // At least one more than now, and enough for the cost if the limit has that much.
+                let wanted = remaining.saturating_add(1).max(cost).min(window.limit);
+                let reset_at = ring.drops_to((window.limit - wanted).into());
+                push(window.index, remaining, reset_at.saturating_sub(at));
+            }
+            if let Some((most, index)) = part.concurrency {
+                push(index, most.get().saturating_sub(state.in_flight), 0);
+            }
+        }
+        drop(locked);
+        states.sort_by_key(|(index, _)| *index);
+        states.into_iter().map(|(_, state)| state).collect()
+    }
+}
+
+impl SubjectId {
+    fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Key(_, id) => Self::Key(halves(*id)),
+            Subject::Lineage(_, id) => Self::Lineage(halves(*id)),
+            Subject::Owner(..) | Subject::Tenant(_) => Self::Other(Box::new(subject.clone())),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "each is one half")]
+fn halves(id: KeyId) -> [u64; 2] {
+    [(id.as_u128() >> 64) as u64, id.as_u128() as u64]
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Entry {}
+
+impl Borrow<SubjectId> for Entry {
+    fn borrow(&self) -> &SubjectId {
+        &self.0.id
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Due {}
+
+impl Default for LocalLimiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LocalLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalLimiter")
+            .field("subjects", &self.subjects())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LocalMeter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalMeter")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! What a tenant's plan grants all its keys, and how long this node believes it.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::key::{Quota, TenantId};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock, within};
+
+/// The limits of all keys of a tenant, those of tomorrow included.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::{key::{Quota, QuotaSubject}, limiter::TenantPlan};
+///
+/// let minute = Duration::from_secs(60);
+/// let number = |number| NonZeroU32::new(number).ok_or("zero");
+/// let plan = TenantPlan::new()
+///     .quota(Quota::new("minute", number(100)?, minute)?) // each key
+///     .quota(Quota::new("all-keys", number(1_000)?, minute)?.per(QuotaSubject::Tenant))
+///     .route_quota(Quota::new("exports", number(50)?, minute)?); // where routes have a quota of this name
+/// # let _ = plan;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TenantPlan {
+    quotas: Vec<Quota>,
+    routes: Vec<Quota>,
+    concurrency: Option<NonZeroU32>,
+}
+
+impl TenantPlan {
+    /// Creates a plan without limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a quota. It replaces one of the same name.
+    ///
+    /// A quota that counts each key apart is a default: a key's own quota of the same name takes its place. A quota of
+    /// a lineage, an owner or the tenant always holds.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        put(&mut self.quotas, quota);
+        self
+    }
+
+    /// Sets the quota of routes for this tenant: where a [route has a quota](crate::verifier::Requirement::quota) of
+    /// this name, this one takes its place.
+    #[must_use]
+    pub fn route_quota(mut self, quota: Quota) -> Self {
+        put(&mut self.routes, quota);
+        self
+    }
+
+    /// Sets how many requests may be in flight at once with each key that states no number of its own.
+    #[must_use]
+    pub fn concurrency(mut self, most: NonZeroU32) -> Self {
+        self.concurrency = Some(most);
+        self
+    }
+
+    pub(super) fn quotas(&self) -> &[Quota] {
+        &self.quotas
+    }
+
+    pub(super) fn of_route<'a>(&'a self, quota: &'a Quota) -> &'a Quota {
+        let mut same = self.routes.iter();
+        same.find(|own| own.name() == quota.name()).unwrap_or(quota)
+    }
+
+    pub(super) fn most_at_once(&self) -> Option<NonZeroU32> {
+        self.concurrency
+    }
+}
+
+/// Adds a quota to a list, in place of one with the same name.
+pub(crate) fn put(quotas: &mut Vec<Quota>, quota: Quota) {
+    match quotas.iter_mut().find(|other| other.name() == quota.name()) {
+        Some(other) => *other = quota,
+        None => quotas.push(quota),
+    }
+}
+
+/// A source of each tenant's plan, such as a table of the host application.
+///
+/// [`TenantPlan`] is a source itself: the same plan for all tenants.
+#[async_trait]
+pub trait PlanBook: fmt::Debug + Send + Sync + 'static {
+    /// Returns the plan of this tenant.
+    ///
+    /// # Errors
+    /// [`PlanError`] if the source cannot read it: see [`PlanFallback`].
+    async fn plan_of(&self, tenant: &TenantId) -> Result<TenantPlan, PlanError>;
+}
+
+#[async_trait]
+impl PlanBook for TenantPlan {
+    async fn plan_of(&self, _: &TenantId) -> Result<TenantPlan, PlanError> {
+        Ok(self.clone())
+    }
+}
+
+/// A tenant's plan could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the tenant's plan cannot be read")]
+pub struct PlanError(#[source] Box<dyn Error + Send + Sync>);
+
+impl PlanError {
+    /// Creates an error with the host application's cause.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+/// What happens to requests while a tenant's plan cannot be read again.
+///
+/// While no plan of the tenant is known, they are undecidable in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlanFallback {
+    /// The plan that was read last goes on to hold, however old it is.
+    LastKnown,
+    /// A plan that is too old does not hold: requests are undecidable.
+    Undecidable,
+}
+
+/// The plans that this node knows.
+pub(super) struct Plans {
+    pub(super) book: Arc<dyn PlanBook>,
+    /// How long a plan holds, in nanoseconds.
+    pub(super) max_age: u64,
+    pub(super) fallback: PlanFallback,
+    /// How long a request waits for a read.
+    pub(super) deadline: Duration,
+    known: Mutex<HashMap<TenantId, Arc<KnownPlan>>>,
+}
+
+/// A tenant's plan as this node last read it.
+#[derive(Debug, Default)]
+pub(super) struct KnownPlan {
+    state: Mutex<Option<Read>>,
+    /// Changes with each plan that differs from the one before; 0 before the first.
+    version: AtomicU64,
+    /// Until when no read begins, in nanoseconds, to spare a source that fails.
+    rests_until: AtomicU64,
+    /// Held by the task that reads it.
+    reading: Arc<AsyncMutex<()>>,
+}
+
+#[derive(Debug, Clone)]
+struct Read {
+    plan: Arc<TenantPlan>,
+    /// When the read began, in nanoseconds.
+    began: u64,
+}
+
+/// How long a read may take: requests do not wait for so long, but the next ones have its result.
+const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// Plans of tenants without a cached key are dropped beyond this number.
+const MOST_UNUSED: usize = 1_024;
+
+impl Plans {
+    pub(super) fn new(
+        book: Arc<dyn PlanBook>,
+        max_age: Duration,
+        fallback: PlanFallback,
+        deadline: Duration,
+    ) -> Self {
+        Self {
+            book,
+            max_age: u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX),
+            fallback,
+            deadline,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns the tenant's entry.
+    pub(super) fn entry(&self, tenant: &TenantId) -> Arc<KnownPlan> {
+        let mut known = lock(&self.known);
+        if let Some(entry) = known.get(tenant) {
+            return Arc::clone(entry);
+        }
+        if known.len() >= MOST_UNUSED && known.len() == known.capacity() {
+            known.retain(|_, entry| Arc::strong_count(entry) > 1);
+        }
+        Arc::clone(known.entry(tenant.clone()).or_default())
+    }
+
+    /// Makes all plans be read again before their next use.
+    pub(super) fn forget_all(&self) {
+        for entry in lock(&self.known).values() {
+            *lock(&entry.state) = None;
+            entry.rests_until.store(0, Ordering::Release);
+            // The meters made from it are made again.
+            entry.version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Returns the plan that holds now, and until when it need not be looked at; `None` if a request has to wait for a
+    /// read of it. Begins a read in the background if the plan has reached half of its age.
+    pub(super) fn current(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        entry: &Arc<KnownPlan>,
+        now: u64,
+    ) -> Option<(Arc<TenantPlan>, u64)> {
+        let Read { plan, began } = lock(&entry.state).clone()?;
+        let age = now.saturating_sub(began);
+        if age >= self.max_age / 2 {
+            let is_begun = self.read_in_background(tenant, entry, now);
+            let may_hold = self.fallback == PlanFallback::LastKnown && is_begun;
+            if age >= self.max_age && !may_hold {
+                return None;
+            }
+        }
+        Some((plan, began.saturating_add(self.max_age / 2)))
+    }
+
+    /// Begins a read of the plan, unless one is in progress or ended a moment ago. Returns `false` without a runtime.
+    fn read_in_background(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        entry: &Arc<KnownPlan>,
+        now: u64,
+    ) -> bool {
+        let Ok(runtime) = Handle::try_current() else {
+            return false;
+        };
+        if now < entry.rests_until.load(Ordering::Acquire) {
+            return true;
+        }
+        let Ok(reading) = Arc::clone(&entry.reading).try_lock_owned() else {
+            return true;
+        };
+        let pause = (self.max_age / 16).clamp(1_000_000, 1_000_000_000);
+        entry
+            .rests_until
+            .store(now.saturating_add(pause), Ordering::Release);
+        let (plans, tenant, entry) = (Arc::clone(self), tenant.clone(), Arc::clone(entry));
+        runtime.spawn(async move {
+            // After an error, a request begins another read.
+            let _ = within(LONGEST_READ, plans.read(&tenant, &entry, now)).await;
+            drop(reading);
+        });
+        true
+    }
+
+    /// Reads the plan if the one that is known does not hold, and returns once one is known that holds.
+    ///
+    /// The read goes on if this future is dropped, or the deadline comes first.
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        entry: &Arc<KnownPlan>,
+        now: u64,
+    ) -> Result<Arc<TenantPlan>, PlanError> {
+        if let Some((plan, _)) = self.current(tenant, entry, now) {
+            return Ok(plan);
+        }
+        if !self.read_in_background(tenant, entry, now) {
+            return self.read(tenant, entry, now).await;
+        }
+        let _ = within(self.deadline, entry.reading.lock()).await;
+        let known = lock(&entry.state).clone();
+        let holds = |known: &Read| {
+            self.fallback == PlanFallback::LastKnown
+                || now.saturating_sub(known.began) < self.max_age
+        };
+        match known.filter(holds) {
+            Some(Read { plan, .. }) => Ok(plan),
+            None => Err(PlanError::new(
+                "the source failed, or did not answer in time",
+            )),
+        }
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        entry: &KnownPlan,
+        began: u64,
+    ) -> Result<Arc<TenantPlan>, PlanError> {
+        let plan = self.book.plan_of(tenant).await?;
+        let mut state = lock(&entry.state);
+        let plan = match &*state {
+            Some(before) if *before.plan == plan => Arc::clone(&before.plan),
+            _ => {
+                entry.version.fetch_add(1, Ordering::AcqRel);
+                Arc::new(plan)
+            }
+        };
+        *state = Some(Read {
+            plan: Arc::clone(&plan),
+            began,
+        });
+        Ok(plan)
+    }
+}
+
+impl KnownPlan {
+    /// Returns a number that changes with the plan.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,371 @@
+//! The settings of limits, and the meters of cached keys.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::{KnownPlan, PlanBook, PlanError, PlanFallback, Plans, TenantPlan};
+use super::{
+    Charge, Limit, LimitRule, LimitSource, Limiter, LimiterError, LocalLimiter, Meter, Subject,
+    TakeError, Taken, Tick,
+};
+use crate::key::{KeyRecord, Quota, QuotaSubject};
+use crate::sync::within;
+
+/// How requests are counted, and the source of tenants' plans.
+///
+/// ```
+/// use std::time::Duration;
+/// use keyward::limiter::{Limits, PlanFallback, TenantPlan};
+///
+/// let same_for_all = TenantPlan::new();
+/// let limits = Limits::new().plans(same_for_all, Duration::from_secs(60), PlanFallback::LastKnown);
+/// # let _ = limits;
+/// ```
+#[must_use = "settings do nothing until a builder has them"]
+pub struct Limits {
+    limiter: Arc<dyn Limiter>,
+    deadline: Duration,
+    plans: Option<(Arc<dyn PlanBook>, Duration, PlanFallback)>,
+}
+
+impl Limits {
+    /// Counts in [this process's memory](LocalLimiter), without plans, with a deadline of 100 milliseconds.
+    pub fn new() -> Self {
+        Self {
+            limiter: Arc::new(LocalLimiter::new()),
+            deadline: Duration::from_millis(100),
+            plans: None,
+        }
+    }
+
+    /// Counts in this limiter.
+    pub fn limiter(mut self, limiter: impl Limiter) -> Self {
+        self.limiter = Arc::new(limiter);
+        self
+    }
+
+    /// Sets how long a request waits for the limiter, and for its tenant's plan. After that it is undecidable, except
+    /// as [`PlanFallback`] says.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Takes each tenant's plan from this source.
+    ///
+    /// A plan holds for at most `max_age` after it was read, except as `fallback` says. From half of that on, the next
+    /// request begins to read it again in the background, and waits for nothing.
+    pub fn plans(mut self, book: impl PlanBook, max_age: Duration, fallback: PlanFallback) -> Self {
+        self.plans = Some((Arc::new(book), max_age, fallback));
+        self
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits")
+            .field("limiter", &self.limiter)
+            .field("deadline", &self.deadline)
+            .field("plans", &self.plans)
+            .finish()
+    }
+}
+
+/// Finds the meters of requests.
+pub(crate) struct Limiting {
+    pub(crate) limiter: Arc<dyn Limiter>,
+    deadline: Duration,
+    plans: Option<Arc<Plans>>,
+}
+
+/// A route's own quotas. Clones are the same quotas.
+pub(crate) type RouteQuotas = Arc<[Quota]>;
+
+/// The meters that a cached key was last counted with.
+pub(crate) struct ParkedMeters {
+    plan: Option<ParkedPlan>,
+    /// One for each route with quotas, and one for all others. `None`: there is no limit.
+    made: Vec<(Option<RouteQuotas>, Option<Arc<dyn Meter>>)>,
+}
+
+struct ParkedPlan {
+    entry: Arc<KnownPlan>,
+    version: u64,
+    /// The plan holds until then, in nanoseconds, without a look at it.
+    holds_until: u64,
+    plan: Option<Arc<TenantPlan>>,
+}
+
+/// Meters that a cached key keeps, at most. A further route takes the place of the first.
+const MOST_PARKED: usize = 16;
+
+/// The plan of the key's tenant has to be read first.
+#[derive(Debug)]
+pub(crate) struct PlanMissing;
+
+impl Limiting {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let Limits {
+            limiter,
+            deadline,
+            plans,
+        } = limits;
+        let plans =
+            plans.map(|(book, max_age, fallback)| Plans::new(book, max_age, fallback, deadline));
+        Self {
+            limiter,
+            deadline,
+            plans: plans.map(Arc::new),
+        }
+    }
+
+    /// Returns whether a key without limits of its own may have some of its tenant's.
+    #[inline]
+    pub(crate) fn has_plans(&self) -> bool {
+        self.plans.is_some()
+    }
+
+    /// Returns the meter of requests with this key on a route with these quotas; `None` if no limit applies.
+    ///
+    /// # Errors
+    /// [`PlanMissing`] if the plan has to be [loaded](Self::load_plan) first.
+    #[inline]
+    pub(crate) fn meter<'a>(
+        &self,
+        parked: &'a mut Option<Box<ParkedMeters>>,
+        record: &KeyRecord,
+        route: Option<&RouteQuotas>,
+        now: u64,
+    ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
+        let parked = parked.get_or_insert_with(|| {
+            Box::new(ParkedMeters {
+                plan: None,
+                made: Vec::new(),
+            })
+        });
+        if let Some(plans) = &self.plans {
+            if !parked.plan.as_ref().is_some_and(|plan| plan.holds(now)) {
+                parked.renew_plan(plans, record, now)?;
+            }
+        }
+        let index = parked.index_of(route);
+        let index = index.unwrap_or_else(|| self.make(parked, record, route));
+        Ok(parked.made.get(index).and_then(|(_, meter)| meter.as_ref()))
+    }
+
+    #[cold]
+    fn make(
+        &self,
+        parked: &mut ParkedMeters,
+        record: &KeyRecord,
+        route: Option<&RouteQuotas>,
+    ) -> usize {
+        let plan = parked.plan.as_ref().and_then(|plan| plan.plan.as_deref());
+        let limits = limits_of(record, plan, route.map_or(&[], |route| route));
+        let meter = (!limits.is_empty()).then(|| self.limiter.meter(limits));
+        if parked.made.len() >= MOST_PARKED {
+            parked.made.remove(0);
+        }
+        parked.made.push((route.cloned(), meter));
+        parked.made.len() - 1
+    }
+
+    /// Reads the plan of the key's tenant, so that it holds now.
+    pub(crate) async fn load_plan(&self, record: &KeyRecord, now: u64) -> Result<(), PlanError> {
+        if let Some(plans) = &self.plans {
+            let entry = plans.entry(record.tenant());
+            plans.load(record.tenant(), &entry, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a charge of a meter that takes I/O.
+    pub(crate) async fn take(
+        &self,
+        meter: &Arc<dyn Meter>,
+        now: u64,
+        charge: Charge,
+    ) -> Result<Taken, TakeError> {
+        let taken = within(self.deadline, meter.take(Tick::from_nanos(now), charge)).await;
+        taken.unwrap_or_else(|| Err(LimiterError::TimedOut.into()))
+    }
+
+    /// Makes every plan be read again before its next use.
+    pub(crate) fn forget_plans(&self) {
+        if let Some(plans) = &self.plans {
+            plans.forget_all();
+        }
+    }
+}
+
+impl ParkedMeters {
+    #[inline]
+    fn index_of(&self, route: Option<&RouteQuotas>) -> Option<usize> {
+        self.made
+            .iter()
+            .position(|(made_for, _)| match (made_for, route) {
+                (None, None) => true,
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                _ => false,
+            })
+    }
+
+    /// Takes up the plan that holds now, and drops the meters that were made for another.
+    #[cold]
+    fn renew_plan(
+        &mut self,
+        plans: &Arc<Plans>,
+        record: &KeyRecord,
+        now: u64,
+    ) -> Result<(), PlanMissing> {
+        let tenant = record.tenant();
+        let entry = match &self.plan {
+            Some(parked) => Arc::clone(&parked.entry),
+            None => plans.entry(tenant),
+        };
+        // Before the plan: if it changes in between, it is looked at again.
+        let version = entry.version();
+        let Some((plan, holds_until)) = plans.current(tenant, &entry, now) else {
+            return Err(PlanMissing);
+        };
+        let is_same = self.plan.as_ref().is_some_and(|parked| {
+            parked
+                .plan
+                .as_ref()
+                .is_some_and(|before| Arc::ptr_eq(before, &plan))
+        });
+        if !is_same {
+            self.made.clear();
+        }
+        self.plan = Some(ParkedPlan {
+            entry,
+            version,
+            holds_until,
+            plan: Some(plan),
+        });
+        Ok(())
+    }
+
+    /// Returns the meters.
+    pub(crate) fn meters(&self) -> impl Iterator<Item = &Arc<dyn Meter>> {
+        self.made.iter().filter_map(|(_, meter)| meter.as_ref())
+    }
+}
+
+impl ParkedPlan {
+    #[inline]
+    fn holds(&self, now: u64) -> bool {
+        now < self.holds_until && self.version == self.entry.version()
+    }
+}
+
+/// Returns the limits that apply to requests with a key on a route.
+fn limits_of(record: &KeyRecord, plan: Option<&TenantPlan>, route: &[Quota]) -> Vec<Limit> {
+    let own = record.restrictions();
+    let limit = |source: LimitSource, quota: &Quota| {
+        let tenant = record.tenant().clone();
+        let subject = match quota.subject() {
+            QuotaSubject::Key => Subject::Key(tenant, record.id()),
+            QuotaSubject::Lineage => Subject::Lineage(tenant, record.lineage()),
+            QuotaSubject::Owner => Subject::Owner(tenant, record.owner().clone()),
+            QuotaSubject::Tenant => Subject::Tenant(tenant),
+        };
+        Limit::new(subject, source, LimitRule::Quota(quota.clone()))
+    };
+    let mut limits: Vec<Limit> = own
+        .quotas
+        .iter()
+        .map(|quota| limit(LimitSource::Key, quota))
+        .collect();
+    if let Some(plan) = plan {
+        let is_replaced = |quota: &Quota| {
+            let mut named = own.quotas.iter().map(Quota::name);
+            quota.subject() == QuotaSubject::Key && named.any(|name| name == quota.name())
+        };
+        let applied = plan.quotas().iter().filter(|quota| !is_replaced(quota));
+        limits.extend(applied.map(|quota| limit(LimitSource::Plan, quota)));
+    }
+    let of_route = |quota| plan.map_or(quota, |plan| plan.of_route(quota));
+    limits.extend(
+        route
+            .iter()
+            .map(|quota| limit(LimitSource::Route, of_route(quota))),
+    );
+    let most_at_once: Option<NonZeroU32> = own.concurrency.or_else(|| plan?.most_at_once());
+    if let Some(most) = most_at_once {
+        let subject = Subject::Key(record.tenant().clone(), record.id());
+        limits.push(Limit::new(
+            subject,
+            LimitSource::Key,
+            LimitRule::Concurrency(most),
+        ));
+    }
+    limits
+}
+
+/// A charge that was taken of a meter. Dropping it gives its place back, and, unless the request is served, its cost.
+pub(crate) struct Metered {
+    pub(crate) meter: Arc<dyn Meter>,
+    pub(crate) taken: Taken,
+    /// Whether the request is served.
+    is_served: bool,
+}
+
+impl Metered {
+    pub(crate) fn new(meter: Arc<dyn Meter>, taken: Taken) -> Self {
+        Self {
+            meter,
+            taken,
+            is_served: false,
+        }
+    }
+
+    /// Records that the request is served: its cost is used.
+    #[inline(always)]
+    pub(crate) fn served(mut self) -> Self {
+        self.is_served = true;
+        self
+    }
+
+    /// Gives the cost back.
+    pub(crate) fn refund(&mut self) {
+        self.is_served = false;
+    }
+}
+
+impl Drop for Metered {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.is_served && self.taken.charge.cost > 0 {
+            self.meter.settle(self.taken.at, self.taken, 0);
+        }
+        if self.taken.charge.takes_place {
+            self.meter.release(self.taken);
+        }
+    }
+}
+
+impl fmt::Debug for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metered")
+            .field("taken", &self.taken)
+            .field("is_served", &self.is_served)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ParkedMeters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParkedMeters")
+            .field("made", &self.made.len())
+            .finish_non_exhaustive()
+    }
+}

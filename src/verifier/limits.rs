@@ -1,0 +1,235 @@
+//! Counting after the verdict, and the present state of limits.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::attempt::Attempt;
+use super::denial::{Denial, DenialReason, Limited};
+use super::grant::{Grant, Permit};
+use super::requirement::Requirement;
+use super::{Shared, Verifier};
+use crate::key::{KeyId, TenantId, Title};
+use crate::limiter::{Charge, LimitState, Meter, Metered, PlanMissing, RouteQuotas, Tick};
+use crate::sync::lock;
+
+/// Attempts at finding a meter; each may find that the plan has to be read again.
+const TRIES: u32 = 3;
+
+impl Verifier {
+    /// Takes what an admitted request costs of its quotas, if that was [put off](Attempt::count_later).
+    ///
+    /// `permit` then stands for the cost, too. Middleware that decides whether to serve a request after it was admitted,
+    /// by a look-up for example, calls it last.
+    ///
+    /// # Errors
+    /// [`Denial`] if a quota does not have it, or the limiter cannot tell: nothing is taken.
+    pub async fn count(
+        &self,
+        grant: &Grant,
+        attempt: &Attempt<'_>,
+        permit: &mut Permit,
+    ) -> Result<(), Denial> {
+        let counted = self.shared.count(grant, attempt).await;
+        match counted {
+            Ok(Some(metered)) => permit.add_cost(metered, grant),
+            Ok(None) => {}
+            Err((reason, limited)) => {
+                let denial = Denial::of_limited(grant.key_id(), reason, limited);
+                self.shared.note(&denial);
+                return Err(denial);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the present state of the limits of a key, on routes with this requirement, without taking anything.
+    ///
+    /// It serves an endpoint that tells clients about themselves. The states are in the order: the key's own quotas,
+    /// those of its tenant's plan, those of the route, and the limit on concurrent requests.
+    ///
+    /// # Errors
+    /// [`Denial`] if the plan of the tenant cannot be read.
+    pub async fn limits_of(
+        &self,
+        grant: &Grant,
+        requirement: &Requirement,
+    ) -> Result<Vec<LimitState>, Denial> {
+        let denied = |reason| Denial::of_key(grant.key_id(), reason);
+        let meter = self
+            .shared
+            .meter_of(grant, requirement.quotas())
+            .await
+            .map_err(denied)?;
+        let now = self.shared.now().map_err(denied)?;
+        Ok(meter.map_or_else(Vec::new, |meter| meter.states(now, 1)))
+    }
+
+    /// Returns the keys that have used most of a quota, with that quota: those nearest to their limits first.
+    ///
+    /// It looks at the keys that this node has cached, which takes a while if they are many.
+    #[must_use]
+    pub fn nearest_limits(&self, most: usize) -> Vec<NearLimit> {
+        let Ok(now) = self.shared.now() else {
+            return Vec::new();
+        };
+        let mut nearest: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
+        self.shared.cache.slots.map.for_each(|key, slot| {
+            let found = {
+                let slot = lock(slot);
+                slot.entry.as_ref().and_then(|entry| {
+                    let meters = entry.meters.as_ref()?.meters();
+                    let states = meters.flat_map(|meter| meter.states(now, 1));
+                    let tightest = states
+                        .filter(LimitState::is_quota)
+                        .max_by_key(LimitState::used_millionths)?;
+                    let record = entry.snapshot.compiled.record();
+                    Some(NearLimit {
+                        key,
+                        tenant: record.tenant().clone(),
+                        title: record.title().clone(),
+                        state: tightest,
+                    })
+                })
+            };
+            let Some(found) = found.filter(|found| found.state.used_millionths() > 0) else {
+                return;
+            };
+            nearest.push(Reverse(Ranked(found.state.used_millionths(), found)));
+            if nearest.len() > most {
+                nearest.pop();
+            }
+        });
+        let sorted = nearest.into_sorted_vec().into_iter();
+        sorted.map(|Reverse(Ranked(_, near))| near).collect()
+    }
+
+    /// Returns the states of the limits that apply to an admitted request.
+    pub(crate) fn states_of(&self, permit: &Permit) -> Vec<LimitState> {
+        self.states(permit.meter(), 1)
+    }
+
+    /// Returns the states of the limits that apply to a refused request.
+    pub(crate) fn states_of_refused(&self, limited: &Limited) -> Vec<LimitState> {
+        self.states(Some(&limited.meter), limited.cost)
+    }
+
+    fn states(&self, meter: Option<&Arc<dyn Meter>>, cost: u32) -> Vec<LimitState> {
+        match (meter, self.shared.now()) {
+            (Some(meter), Ok(now)) => meter.states(now, cost),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Frees the memory of counters that are not needed any more.
+    pub(crate) fn sweep_limits(&self) {
+        if let Ok(now) = self.shared.now() {
+            self.shared.limiting.limiter.sweep(now);
+        }
+    }
+}
+
+/// A key that has used much of a quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NearLimit {
+    /// The key's id.
+    pub key: KeyId,
+    /// The tenant that the key belongs to.
+    pub tenant: TenantId,
+    /// The key's title.
+    pub title: Title,
+    /// The state of the quota of which the largest part is used.
+    pub state: LimitState,
+}
+
+/// A key, by the part of a quota that it has used.
+struct Ranked(u32, NearLimit);
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1.key).cmp(&(other.0, other.1.key))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ranked {}
+
+impl Shared {
+    fn now(&self) -> Result<Tick, DenialReason> {
+        let now = self.cache.slots.lease.now();
+        now.map(Tick::from_nanos).map_err(DenialReason::Clock)
+    }
+
+    /// Returns the meter of requests of an admitted key on a route with these quotas; `None` if no limit applies.
+    async fn meter_of(
+        &self,
+        grant: &Grant,
+        route: Option<&RouteQuotas>,
+    ) -> Result<Option<Arc<dyn Meter>>, DenialReason> {
+        for _ in 0..TRIES {
+            let now = self.now()?.as_nanos();
+            let parked = self.cache.slots.map.find(
+                grant.key_id(),
+                || (),
+                |(), slot| {
+                    let entry = slot.entry.as_mut()?;
+                    let record = entry.snapshot.compiled.record();
+                    let meter = self.limiting.meter(&mut entry.meters, record, route, now);
+                    Some(meter.map(Option::<&Arc<_>>::cloned))
+                },
+            );
+            let meter = match parked.flatten() {
+                Some(meter) => meter,
+                None => {
+                    let mut unparked = None;
+                    let meter = self
+                        .limiting
+                        .meter(&mut unparked, grant.record(), route, now);
+                    meter.map(Option::<&Arc<_>>::cloned)
+                }
+            };
+            match meter {
+                Ok(meter) => return Ok(meter),
+                Err(PlanMissing) => {
+                    let loaded = self.limiting.load_plan(grant.record(), now).await;
+                    loaded.map_err(DenialReason::Plan)?;
+                }
+            }
+        }
+        Err(DenialReason::StaleCache)
+    }
+
+    async fn count(
+        &self,
+        grant: &Grant,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Metered>, (DenialReason, Option<Limited>)> {
+        let meter = self.meter_of(grant, attempt.requirement.quotas()).await;
+        let Some(meter) = meter.map_err(|reason| (reason, None))? else {
+            return Ok(None);
+        };
+        let now = self.now().map_err(|reason| (reason, None))?;
+        let cost = attempt.cost_of_quotas().get();
+        let charge = Charge::new(cost, false);
+        let taken = match meter.try_take(now, charge) {
+            Some(taken) => taken,
+            None => self.limiting.take(&meter, now.as_nanos(), charge).await,
+        };
+        match taken {
+            Ok(taken) => Ok(Some(Metered::new(meter, taken))),
+            Err(error) => Err(Limited::refused(&meter, cost, error)),
+        }
+    }
+}

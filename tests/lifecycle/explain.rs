@@ -25,7 +25,7 @@ const CHECKS: [&str; 11] = [
     "network",
     "access",
     "resources",
-    "in flight",
+    "limits",
 ];
 
 /// Explains, then verifies: both must say the same, and the first check that failed be this one.
@@ -186,7 +186,7 @@ async fn it_agrees_on_permissions() {
     }
     let fresh = fixture.keyward.verifier();
     let held = fresh.verify(&named("p1").client(here)).await.unwrap();
-    let told = agrees(&fixture, &named("p1").client(here), Some("in flight")).await;
+    let told = agrees(&fixture, &named("p1").client(here), Some("limits")).await;
     assert_eq!(told.denial().unwrap().class(), DenialClass::Throttled);
     drop(held);
     agrees(&fixture, &named("p1").client(here), None).await;

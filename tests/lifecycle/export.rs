@@ -67,7 +67,7 @@ async fn limits_round_trip_whole_or_not() {
         r#"{"limited":{"restrictions":{"#,
         r#""access":{"scopes":["read:editions"]},"resources":{"only":["project:a"]},"#,
         r#""networks":{"only":["10.0.0.0/8"]},"#,
-        r#""quotas":[{"name":"minute","limit":10,"window_seconds":60}],"concurrency":10,"#,
+        r#""quotas":[{"name":"minute","limit":10,"window_seconds":60,"subject":"key"}],"concurrency":10,"#,
         &format!(r#""not_before":null,"expires_at":"{expiry}"}},"suspended_at":"{at}"}}}}"#),
     ]
     .concat();

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::hashing::{Hashing, Pepper};
-use keyward::key::{KeyFormat, Network, PresentedKey, Resource, RevokeReason, Scope, TenantId};
+use keyward::key::{
+    KeyFormat, Network, PresentedKey, Quota, Resource, RevokeReason, Scope, TenantId,
+};
 use keyward::manager::{Actor, AllowAll, KeyQuery, ManageError, NewKey};
 use keyward::scope;
 use keyward::store::MemoryStore;
@@ -29,6 +31,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (manager, verifier) = (keyward.manager(), keyward.verifier());
     let tenant = TenantId::new("acme-inc")?;
     let setup = Actor::system("quickstart");
+    let three = NonZeroU32::new(3).ok_or("zero")?;
+    let quota = Quota::new("minute", three, Duration::from_secs(60))?;
 
     heading("1  Issue a key, and show it once");
     let issued = manager
@@ -37,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             NewKey::new(tenant.clone(), "Power BI dashboard", READ_EDITIONS)
                 .resources("project:p-17".parse::<Resource>()?)
                 .networks("203.0.113.0/24".parse::<Network>()?)
-                .concurrency(NonZeroU32::MIN)
+                .quota(quota)
                 .expires_in(Duration::from_secs(90 * 86_400)),
         )
         .await?;
@@ -58,6 +62,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             restrictions.access, restrictions.resources
         );
         println!("     from     {}", restrictions.networks);
+        for quota in &restrictions.quotas {
+            let (name, window) = (quota.name(), quota.window());
+            println!("     limit    {} in {window:?} ({name})", quota.limit());
+        }
         println!("     status   {:?}", key.status(OffsetDateTime::now_utc()));
         println!(
             "     issued   {}, by {}",
@@ -139,12 +147,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         verifier.verify(&unsettled).await,
     );
 
-    let first = verifier.verify(&good).await?;
+    show("the third request", verifier.verify(&good).await);
     show(
-        "a second request while one is in flight",
+        "a fourth one in the same minute",
         verifier.verify(&good).await,
     );
-    drop(first);
 
     let misconfigured = open(store, Hashing::recommended()).await?;
     show(

@@ -22,4 +22,4 @@ pub use hello::hello;
 pub use lines::{Ran, Wanted};
 pub use product::{Printed, Product, Program, office, text};
 pub use server::Server;
-pub use test_support::{BASH, CURL, REQUESTS, has};
+pub use test_support::{BASH, CURL, REQUESTS, SFV, has};

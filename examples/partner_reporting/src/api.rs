@@ -1,6 +1,7 @@
 //! The routes for keys: a partner's rollups, and reports on its clients and their users.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -9,26 +10,33 @@ use axum::{Json, Router};
 use example_support::{Paged, Paging, tell_operator};
 use keyward::Keyward;
 use keyward::axum::{Caller, path};
-use keyward::http::{Edge, KeyIn, KeyInError, lookup};
+use keyward::http::{Edge, KeyIn, lookup};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Requirement};
 
 use crate::data::{Client, Completion, Counts, Entry, Month, Partners, User, trends};
+use crate::plans::{REPORTS, ROLLUPS, USERS, per_minute};
 
 /// The kind of resource that keys can be restricted in.
 const CLIENT: &str = "client";
 
 type Data = State<Arc<Partners>>;
 
-/// Returns the routes, each of which requires a key with full access. If a route names a client, the key must also be
-/// permitted that client.
-pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Router, KeyInError> {
+/// Returns the routes, each of which requires a key with full access, and has the limit of its endpoint. If a route
+/// names a client, the key must also be permitted that client.
+pub(crate) fn routes(
+    keyward: &Keyward,
+    partners: &Arc<Partners>,
+) -> Result<Router, Box<dyn Error>> {
     let edge = Edge::new(keyward)
         .accept(KeyIn::header("X-API-Key")?)
         .observe(tell_operator);
     let keys = KeyLayer::new(edge);
-    let all = || Requirement::full_access().filters(CLIENT);
-    let one = || Requirement::full_access().bind(CLIENT, path("client"));
+    let need = |quota| Requirement::full_access().quota(quota);
+    let rollups = need(per_minute(ROLLUPS)?).filters(CLIENT);
+    let reports = need(per_minute(REPORTS)?);
+    let users_of_all = need(per_minute(USERS)?).filters(CLIENT);
+    let one = || reports.clone().bind(CLIENT, path("client"));
     let its_client = {
         let partners = Arc::clone(partners);
         lookup(path("user"), move |grant: &Grant, user: String| {
@@ -37,11 +45,14 @@ pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Rout
             async move { Ok::<_, Infallible>(client) }
         })
     };
-    let user = Requirement::full_access().bind(CLIENT, its_client);
+    let user = need(per_minute(USERS)?).bind(CLIENT, its_client);
     Ok(Router::new()
-        .route("/v1/rollups/counts", keys.get(all(), counts))
-        .route("/v1/rollups/trends", keys.get(all(), trend))
-        .route("/v1/clients", keys.get(all(), clients))
+        .route("/v1/rollups/counts", keys.get(rollups.clone(), counts))
+        .route("/v1/rollups/trends", keys.get(rollups, trend))
+        .route(
+            "/v1/clients",
+            keys.get(reports.clone().filters(CLIENT), clients),
+        )
         .route(
             "/v1/clients/{client}/training/completion",
             keys.get(one(), completion),
@@ -58,7 +69,7 @@ pub(crate) fn routes(keyward: &Keyward, partners: &Arc<Partners>) -> Result<Rout
             "/v1/clients/{client}/phishing/{report}",
             keys.get(one(), phishing),
         )
-        .route("/v1/users", keys.get(all(), users))
+        .route("/v1/users", keys.get(users_of_all, users))
         .route("/v1/users/{user}", keys.get(user, one_user))
         .with_state(Arc::clone(partners)))
 }

@@ -5,11 +5,15 @@
 //! ```
 //! A partner's key reaches all clients of that partner, or one of them. Partner-level administrators manage the keys,
 //! client-level administrators cannot even see them, and one built-in integration owns a key that no person issued.
+//!
+//! Each endpoint has a limit of requests per minute, which the keys of a partner share. `partner_reporting.plans.json`
+//! gives customers other limits (`src/plans.rs`).
 
 mod api;
 mod data;
 mod digest;
 mod office;
+mod plans;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -24,14 +28,18 @@ use tokio::net::TcpListener;
 
 use crate::data::{CONTOSO, NORTHWIND, Partners};
 use crate::office::{Administrators, CLIENT_ADMIN, PARTNER_ADMIN};
+use crate::plans::PlanFile;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let file = keys_file("partner_reporting.db");
+    let plans = PlanFile::beside(&file);
+    let plans_path = plans.path().display().to_string();
     let partners = Arc::new(Partners::made_up());
     let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(KeyFormat::new("prep")?.environment("live")?)
         .policy(Administrators)
+        .limits(plans.limits())
         .open()
         .await?;
     tokio::spawn(keyward.background());
@@ -51,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stop = stopped()?;
     print(
         &format!(
-            "A partner reporting API, with its keys in {}.",
+            "A partner reporting API, with its keys in {}, and customers' limits in {plans_path}.",
             file.display()
         ),
         include_str!("lines.sh"),

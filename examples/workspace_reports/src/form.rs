@@ -27,11 +27,11 @@ pub(crate) struct IssueForm {
     projects: Option<Vec<String>>,
 }
 
-/// Requests per minute and per hour. Each key declares and shows them, and **this version does not count them**.
+/// Maximum number of requests in any minute, and in any hour.
 const MINUTE: NonZeroU32 = number(60);
 const HOUR: NonZeroU32 = number(1_000);
 
-/// Maximum number of concurrent requests, which are counted.
+/// Maximum number of concurrent requests.
 const CONCURRENT: NonZeroU32 = number(5);
 
 impl IssueForm {

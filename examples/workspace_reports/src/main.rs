@@ -11,8 +11,7 @@
 //! `--behind` names the proxy's addresses. The product then believes `X-Forwarded-For` and `X-Forwarded-Proto` from
 //! these addresses only.
 //!
-//! Of a key's limits, the five concurrent requests are counted. The 60 requests a minute and 1,000 an hour are
-//! declared on the key, and a later version will count them.
+//! Each key may send 60 requests in any minute and 1,000 in any hour, five of them at once.
 
 mod api;
 mod certificate;

@@ -25,6 +25,11 @@ pub const REQUESTS: Tool = Tool::new(
     "python3 with the package requests",
     &["python3", "-c", "import requests"],
 );
+/// Python with the parser of structured fields that the programs of the examples use.
+pub const SFV: Tool = Tool::new(
+    "python3 with the package http-sfv",
+    &["python3", "-c", "import http_sfv"],
+);
 /// A mount namespace of the test's own.
 pub const OWN_MOUNTS: Tool = Tool::new(
     "unshare and mount in a user namespace",

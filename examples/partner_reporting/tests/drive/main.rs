@@ -6,6 +6,7 @@
 )]
 
 mod curl;
+mod limits;
 mod needs;
 mod restart;
 

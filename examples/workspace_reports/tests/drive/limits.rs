@@ -1,8 +1,9 @@
-//! Limits on request size, response size and concurrent requests.
+//! Limits on the number of requests, on concurrent ones, and on the size of requests and responses.
 
 use std::io::Cursor;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use example_driver::{Reply, SFV, has, text};
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
@@ -125,6 +126,90 @@ fn b7_at_most_five_requests_at_once() {
     let begun = Instant::now();
     while asking.get("/v1/projects").status != 200 {
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn b7_python_clients_meet_the_limits() {
+    if !has(&[SFV]) {
+        return;
+    }
+    let product = PROGRAM.start();
+    let keys: Vec<_> = (0..4)
+        .map(|_| product.key("read:workspace write:editions"))
+        .collect();
+    product.run_python(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drive/limits.py"),
+        &[
+            (
+                "CERTIFICATE",
+                product.server.certificate().unwrap().to_str().unwrap(),
+            ),
+            ("DRAFT", text(&keys[0], "api_key")),
+            ("UNIX", text(&keys[1], "api_key")),
+            ("SLOW", text(&keys[2], "api_key")),
+            ("IGNORES", text(&keys[3], "api_key")),
+        ],
+    );
+}
+
+fn remaining(reply: &Reply) -> u32 {
+    let shown = |name: &str| -> u32 { reply.header(name).unwrap().parse().unwrap() };
+    assert_eq!(shown("x-ratelimit-limit"), 60, "{reply:?}");
+    assert!(reply.header("ratelimit-policy").is_some() && reply.header("ratelimit").is_some());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let reset = u64::from(shown("x-ratelimit-reset"));
+    assert!(
+        (now.as_secs()..=now.as_secs() + 62).contains(&reset),
+        "{reset}"
+    );
+    shown("x-ratelimit-remaining")
+}
+
+#[test]
+fn b8_each_authenticated_answer_shows_limits() {
+    let product = PROGRAM.start();
+    let begun = Instant::now();
+    let key = product.key("read:workspace read:outputs write:editions");
+    let asking = product.asking(&key);
+    let large = Some(("application/json", edition_of(5_000_001)));
+    let unknown = "/v1/outputs/nothing/download";
+    let too_long = "/v1/outputs/p-1-b3-e001-o1/download";
+    let conflict = "/v1/editions/p-1-b1-e001/submit";
+    let answers = [
+        (asking.get("/v1/projects"), 200, 59),
+        (asking.get("/v1/projects/p-1/blueprints"), 403, 59),
+        (asking.send_bytes("POST", CREATE, large), 413, 59),
+        (asking.get(unknown), 404, 59),
+        (asking.post(conflict, &json!({})), 409, 58),
+        (asking.get(too_long), 500, 57),
+        (asking.send("DELETE", "/v1/projects", None), 405, 56),
+        (asking.get("/v1/no-such-route"), 404, 55),
+    ];
+    for (answer, status, left) in &answers {
+        assert_eq!(answer.status, *status, "{answer:?}");
+        let shown = remaining(answer);
+        // What is refused before it is served uses nothing.
+        assert!(
+            shown == *left || begun.elapsed() > Duration::from_secs(60),
+            "{answer:?}"
+        );
+    }
+    while asking.get("/v1/projects").status == 200 {}
+    let refused = asking.get("/v1/projects");
+    if refused.status == 429 {
+        assert_eq!(remaining(&refused), 0);
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=61).contains(&wait), "{wait}");
+    }
+    for stranger in [
+        product.client(),
+        product.client().with("authorization", "Bearer no"),
+    ] {
+        let unauthenticated = stranger.get("/v1/projects");
+        assert_eq!(unauthenticated.status, 401);
+        let names = unauthenticated.headers.iter().map(|(name, _)| name);
+        assert_eq!(names.filter(|name| name.contains("ratelimit")).count(), 0);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::credential::Credentials;
 use crate::hashing::{Hasher, Hashing};
 use crate::import::ImportedKeys;
 use crate::key::{CatalogError, Environment, KeyFormat, ScopeCatalog, ScopeDeclaration};
-use crate::limiter::{Limiting, Limits};
+use crate::limiter::{Limiting, RateLimiting};
 use crate::manager::{self, KeyManager, Lookups, Policy, RuleBook, StoreAccess, TenantRules};
 use crate::random::{OsRandom, RandomError, RandomSource};
 use crate::store::{Change, ChangeId, ChangeSet, KeyStore, Outcome, PendingUsage, StoreError};
@@ -65,7 +65,7 @@ impl Keyward {
             clock: Arc::new(SystemClock),
             monotonic: Arc::new(BootClock::new()),
             cache: KeyCache::new(),
-            limits: Limits::new(),
+            rate_limiting: RateLimiting::new(),
             random: Arc::new(OsRandom),
         }
     }
@@ -182,7 +182,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     monotonic: Arc<dyn MonotonicClock>,
     cache: KeyCache,
-    limits: Limits,
+    rate_limiting: RateLimiting,
     random: Arc<dyn RandomSource>,
 }
 
@@ -254,9 +254,9 @@ impl Builder {
         self
     }
 
-    /// Sets how requests are counted against limits; by default as [`Limits::new`].
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+    /// Sets how requests are counted against limits; by default as [`RateLimiting::new`].
+    pub fn rate_limiting(mut self, rate_limiting: RateLimiting) -> Self {
+        self.rate_limiting = rate_limiting;
         self
     }
 
@@ -329,7 +329,7 @@ impl Builder {
             Arc::clone(&self.clock),
             Arc::clone(&passed),
         );
-        let limiting = Arc::new(Limiting::new(self.limits));
+        let limiting = Arc::new(Limiting::new(self.rate_limiting));
         let verifier = Verifier::new(cache, credentials, limiting, Arc::clone(&self.random))?;
         Ok(Keyward {
             manager,

@@ -31,7 +31,7 @@ mod settings;
 pub use self::local::LocalLimiter;
 pub(crate) use self::plan::put;
 pub use self::plan::{PlanBook, PlanError, PlanFallback, TenantPlan};
-pub use self::settings::Limits;
+pub use self::settings::RateLimiting;
 pub(crate) use self::settings::{Limiting, Metered, ParkedMeters, PlanMissing, RouteQuotas};
 
 use std::error::Error;
@@ -84,7 +84,7 @@ pub trait Meter: Debug + Send + Sync + 'static {
     /// [`TakeError`] if a limit does not have it, or if the limiter cannot tell.
     ///
     /// # Cancellation
-    /// The verifier drops the future at its [deadline](Limits::deadline). If the limiter cannot tell then whether the
+    /// The verifier drops the future at its [deadline](RateLimiting::deadline). If the limiter cannot tell then whether the
     /// charge was taken, it counts as taken, but a place among the concurrent requests must not stay taken for ever.
     async fn take(&self, now: Tick, charge: Charge) -> Result<Taken, TakeError> {
         let taken = self.try_take(now, charge);
@@ -319,7 +319,7 @@ pub enum LimiterError {
     /// Its memory is used up by subjects whose windows still count: see [`LocalLimiter::with_max_bytes`].
     #[error("the limiter's memory is used up")]
     Full,
-    /// It did not answer by the [deadline](Limits::deadline).
+    /// It did not answer by the [deadline](RateLimiting::deadline).
     #[error("the limiter did not answer in time")]
     TimedOut,
     /// Its server cannot be reached, or failed.

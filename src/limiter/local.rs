@@ -38,12 +38,12 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 /// in their longest window take nothing.
 ///
 /// ```
-/// use keyward::limiter::{Limits, LocalLimiter};
+/// use keyward::limiter::{RateLimiting, LocalLimiter};
 ///
 /// let limiter = LocalLimiter::with_max_bytes(64 << 20);
-/// let limits = Limits::new().limiter(limiter.clone());
+/// let rate_limiting = RateLimiting::new().limiter(limiter.clone());
 /// println!("{} subjects in {} bytes", limiter.subjects(), limiter.bytes());
-/// # let _ = limits;
+/// # let _ = rate_limiting;
 /// ```
 #[derive(Clone)]
 pub struct LocalLimiter {

@@ -13,24 +13,24 @@ use super::{
 use crate::key::{KeyRecord, Quota, QuotaSubject};
 use crate::sync::within;
 
-/// How requests are counted, and the source of tenants' plans.
+/// How requests are counted against limits, and the source of tenants' plans.
 ///
 /// ```
 /// use std::time::Duration;
-/// use keyward::limiter::{Limits, PlanFallback, TenantPlan};
+/// use keyward::limiter::{RateLimiting, PlanFallback, TenantPlan};
 ///
 /// let same_for_all = TenantPlan::new();
-/// let limits = Limits::new().plans(same_for_all, Duration::from_secs(60), PlanFallback::LastKnown);
-/// # let _ = limits;
+/// let limited = RateLimiting::new().plans(same_for_all, Duration::from_secs(60), PlanFallback::LastKnown);
+/// # let _ = limited;
 /// ```
 #[must_use = "settings do nothing until a builder has them"]
-pub struct Limits {
+pub struct RateLimiting {
     limiter: Arc<dyn Limiter>,
     deadline: Duration,
     plans: Option<(Arc<dyn PlanBook>, Duration, PlanFallback)>,
 }
 
-impl Limits {
+impl RateLimiting {
     /// Counts in [this process's memory](LocalLimiter), without plans, with a deadline of 100 milliseconds.
     pub fn new() -> Self {
         Self {
@@ -63,15 +63,15 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Default for RateLimiting {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Limits {
+impl fmt::Debug for RateLimiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limits")
+        f.debug_struct("RateLimiting")
             .field("limiter", &self.limiter)
             .field("deadline", &self.deadline)
             .field("plans", &self.plans)
@@ -112,8 +112,8 @@ const MOST_PARKED: usize = 16;
 pub(crate) struct PlanMissing;
 
 impl Limiting {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let Limits {
+    pub(crate) fn new(limits: RateLimiting) -> Self {
+        let RateLimiting {
             limiter,
             deadline,
             plans,

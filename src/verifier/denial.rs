@@ -242,7 +242,7 @@ pub enum DenialReason {
     #[error("the key has its maximum number of requests in flight")]
     TooManyInFlight,
     /// A quota does not have what the request costs.
-    #[error("the quota `{quota}` is used up for another {retry_after:?}")]
+    #[error("the quota `{quota}` is used up for another {retry_after:.1?}")]
     QuotaExceeded {
         /// The name of the quota, or of the first of several.
         quota: Arc<str>,

@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(KeyFormat::new("prep")?.environment("live")?)
         .policy(Administrators)
-        .limits(plans.limits())
+        .rate_limiting(plans.rate_limiting())
         .open()
         .await?;
     tokio::spawn(keyward.background());

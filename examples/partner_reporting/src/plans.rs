@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use keyward::async_trait;
 use keyward::key::{Quota, QuotaSubject, TenantId, ValueError};
-use keyward::limiter::{Limits, PlanBook, PlanError, PlanFallback, TenantPlan};
+use keyward::limiter::{PlanBook, PlanError, PlanFallback, RateLimiting, TenantPlan};
 
 /// Names of endpoints, each of which has a limit, with the limits of customers without another one.
 pub(crate) const ROLLUPS: (&str, u32) = ("rollups", 60);
@@ -49,8 +49,8 @@ impl PlanFile {
 
     /// Returns the limits of this file. If it cannot be read, for example since it is half edited, those that were read
     /// last hold on.
-    pub(crate) fn limits(self) -> Limits {
-        Limits::new().plans(self, MAX_AGE, PlanFallback::LastKnown)
+    pub(crate) fn rate_limiting(self) -> RateLimiting {
+        RateLimiting::new().plans(self, MAX_AGE, PlanFallback::LastKnown)
     }
 }
 

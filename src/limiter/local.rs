@@ -105,7 +105,8 @@ struct Counters {
 
 #[derive(Default)]
 struct State {
-    /// The latest instant at which anything was counted. Earlier ones count as this one.
+    /// The latest instant at which anything was counted or looked at. Earlier ones count as this one, as the rings have
+    /// moved on.
     latest: u64,
     in_flight: u32,
     quantities: Vec<Quantity>,
@@ -327,6 +328,7 @@ impl State {
     fn free(&mut self, now: u64) -> (usize, Option<u64>) {
         let mut freed = 0;
         let mut look_at = (self.in_flight > 0).then(|| now.saturating_add(HELD));
+        self.latest = self.latest.max(now);
         for quantity in &mut self.quantities {
             quantity.ring.advance(now);
             if quantity.ring.used() == 0 {
@@ -514,13 +516,14 @@ impl LocalMeter {
 
     #[inline]
     fn take_at_once(&self, now: u64, charge: Charge) -> Result<Taken, TakeError> {
+        self.shared.sweep_some(now);
         if !self.is_complete {
             return Err(LimiterError::Full.into());
         }
-        self.shared.sweep_some(now);
         let (mut locked, at) = self.lock(now);
         let (mut is_exceeded, mut is_busy, mut more_bytes) = (false, false, 0);
         for (part, state) in self.each(&mut locked) {
+            state.latest = at;
             for window in &part.windows {
                 if charge.cost == 0 {
                     break;
@@ -541,7 +544,6 @@ impl LocalMeter {
             return Err(LimiterError::Full.into());
         }
         for (part, state) in self.each(&mut locked) {
-            state.latest = at;
             for window in &part.windows {
                 for ring in state.rings_mut(window, at).filter(|_| charge.cost > 0) {
                     ring.add(charge.cost);
@@ -648,6 +650,7 @@ impl Meter for LocalMeter {
             }
         };
         for (part, state) in self.each(&mut locked) {
+            state.latest = at;
             for window in &part.windows {
                 let Some(ring) = state.ring_mut(window) else {
                     continue;

@@ -252,8 +252,11 @@ fn a_full_limiter_forgets_nobody() {
     for id in 0..counted {
         assert_eq!(taken(&of(id), SECOND), 1, "{id} is counted as before");
     }
-    assert_eq!(taken(&of(9_999), 70 * SECOND), 0, "a sweep comes first");
-    limiter.sweep(Tick(70 * SECOND));
+    assert_eq!(
+        taken(&of(9_999), 70 * SECOND),
+        0,
+        "it sweeps for the next one"
+    );
     assert_eq!(taken(&of(9_999), 70 * SECOND), 2);
 }
 
@@ -279,6 +282,26 @@ fn time_does_not_run_back() {
     assert_eq!(taken(&meter, 0), 2);
     assert_eq!(taken(&meter, 1_059 * SECOND), 0);
     assert_eq!(taken(&meter, 1_061 * SECOND), 3);
+}
+
+#[test]
+fn a_refund_finds_what_a_late_clock_took() {
+    let limiter = LocalLimiter::new();
+    let meter = limiter.meter(vec![limit(key(1), quota("minute", 10, 60))]);
+    let others: [&dyn Fn(u64); 3] = [
+        &|at| drop(meter.states(Tick(at), 1)),
+        &|at| limiter.sweep(Tick(at)),
+        &|at| assert!(take(&meter, at, 10).is_err()),
+    ];
+    for (number, other) in (1..).zip(others) {
+        // Another thread has read the clock later, and moved the ring on.
+        let now = number * 1_000 * SECOND;
+        let _ = take(&meter, now - 5 * SECOND, 3).unwrap();
+        other(now);
+        let taken = take(&meter, now - 2 * SECOND, 4).unwrap();
+        meter.settle(taken.at, taken, 0);
+        assert_eq!(meter.states(Tick(now), 1)[0].remaining, 7, "{number}");
+    }
 }
 
 #[test]

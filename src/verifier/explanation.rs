@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::checks::{Check, CheckInput};
-use super::denial::{Denial, DenialReason};
+use super::denial::{Denial, DenialReason, Limited};
 use crate::cache::Cache;
 use crate::clock::{WallClockReading, rfc3339};
 use crate::credential::Credentials;
 use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
-use crate::limiter::{LimitRule, LimitState, Limiting, Tick};
+use crate::limiter::{Charge, LimitRule, LimitSet, LimitState, Limiting, Meter, TakeError, Tick};
 
 /// The decision that a request would get, check by check.
 ///
@@ -158,39 +159,35 @@ impl Explanation {
         }
         let route = attempt.requirement.quotas();
         match limiting.meter(&mut None, record, route, now) {
-            Ok(Some(meter)) => {
-                let cost = attempt.cost_of_quotas().get();
-                for state in meter.states(Tick::from_nanos(now), cost) {
-                    explained.limit(&state, cost);
-                }
-            }
+            Ok(Some(meter)) => explained.limits(meter, Tick::from_nanos(now), attempt),
             Ok(None) | Err(_) => explained.passed("limits", "none"),
         }
         explained
     }
 
-    /// Adds what one limit answers to a request of this cost.
-    fn limit(&mut self, state: &LimitState, cost: u32) {
-        let LimitState {
-            limit,
-            remaining,
-            reset_after,
-        } = state;
-        let (name, most) = (limit.name(), limit.most());
-        let reason = match &limit.rule {
-            LimitRule::Quota(quota) if cost > most.get() => Some(DenialReason::CostAboveLimit {
-                quota: Arc::clone(quota.shared_name()),
-            }),
-            LimitRule::Quota(quota) if cost > *remaining => Some(DenialReason::QuotaExceeded {
-                quota: Arc::clone(quota.shared_name()),
-                retry_after: *reset_after,
-            }),
-            LimitRule::Concurrency(_) if *remaining == 0 => Some(DenialReason::TooManyInFlight),
-            _ => None,
-        };
-        match reason {
-            Some(reason) => self.failed("limits", reason),
-            None => self.passed("limits", format!("{name}: {remaining} of {most} left")),
+    /// Adds what each limit answers to the request.
+    fn limits(&mut self, meter: &Arc<dyn Meter>, now: Tick, attempt: &Attempt<'_>) {
+        // A charge of nothing fails if the limiter cannot tell.
+        if let Some(Err(TakeError::Failed(error))) = meter.try_take(now, Charge::new(0, false)) {
+            return self.failed("limits", DenialReason::Limiter(error));
+        }
+        let cost = attempt.cost_of_quotas().get();
+        let states = meter.states(now, cost);
+        let refusal = refusal(&states, cost);
+        // If several limits refuse the request, the denial is that of all together.
+        if let (None, Some(error), Some(key)) = (&self.denial, refusal, self.key) {
+            let (reason, _) = Limited::refused(meter, cost, error);
+            self.denial = Some(Denial::of_key(key, reason));
+        }
+        for state in &states {
+            let (most, left) = (state.limit.most(), state.remaining);
+            match answer_of(state, cost) {
+                Some(reason) => self.failed("limits", reason),
+                None => self.passed(
+                    "limits",
+                    format!("{}: {left} of {most} left", state.limit.name()),
+                ),
+            }
         }
     }
 
@@ -253,6 +250,51 @@ const AFTER: [&str; 10] = [
     "resources",
     "limits",
 ];
+
+/// Returns why a limit refuses a request of this cost; `None` if it does not.
+fn answer_of(state: &LimitState, cost: u32) -> Option<DenialReason> {
+    match &state.limit.rule {
+        LimitRule::Quota(quota) if cost > quota.limit().get() => {
+            let quota = Arc::clone(quota.shared_name());
+            Some(DenialReason::CostAboveLimit { quota })
+        }
+        LimitRule::Quota(quota) if cost > state.remaining => Some(DenialReason::QuotaExceeded {
+            quota: Arc::clone(quota.shared_name()),
+            retry_after: state.reset_after,
+        }),
+        LimitRule::Concurrency(_) if state.remaining == 0 => Some(DenialReason::TooManyInFlight),
+        _ => None,
+    }
+}
+
+/// Returns why all the limits together refuse a request of this cost; `None` if they do not.
+fn refusal(states: &[LimitState], cost: u32) -> Option<TakeError> {
+    let [mut too_costly, mut exceeded, mut busy] = [LimitSet::default(); 3];
+    let mut retry_after = Duration::ZERO;
+    for (index, state) in states.iter().enumerate() {
+        match answer_of(state, cost) {
+            Some(DenialReason::CostAboveLimit { .. }) => too_costly.insert(index),
+            Some(DenialReason::QuotaExceeded {
+                retry_after: until, ..
+            }) => {
+                exceeded.insert(index);
+                retry_after = retry_after.max(until);
+            }
+            Some(_) => busy.insert(index),
+            None => {}
+        }
+    }
+    if !too_costly.is_empty() {
+        Some(TakeError::TooCostly { limits: too_costly })
+    } else if !exceeded.is_empty() {
+        Some(TakeError::Exceeded {
+            limits: exceeded,
+            retry_after,
+        })
+    } else {
+        (!busy.is_empty()).then_some(TakeError::Busy { limits: busy })
+    }
+}
 
 /// Returns the name of a check, and the value that it compares.
 fn shown(check: Check, record: &KeyRecord, attempt: &Attempt<'_>) -> (&'static str, String) {

@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use keyward::key::{
-    Environment, Network, Networks, PresentedKey, Resources, RevokeReason, Secret, TenantId,
+    Environment, Network, Networks, PresentedKey, Quota, Resources, RevokeReason, Secret, TenantId,
 };
+use keyward::limiter::{Limits, LocalLimiter};
 use keyward::manager::{Issued, Overlap};
 use keyward::store::{KeyStore, MemoryStore};
-use keyward::testkit::{Call, Fault, FaultyStore};
+use keyward::testkit::{Call, Fault, FaultyStore, ManualMonotonicClock};
 use keyward::verifier::{Attempt, DenialClass, Explanation, Requirement, StepOutcome};
 
 use crate::common::*;
@@ -190,6 +191,85 @@ async fn it_agrees_on_permissions() {
     assert_eq!(told.denial().unwrap().class(), DenialClass::Throttled);
     drop(held);
     agrees(&fixture, &named("p1").client(here), None).await;
+}
+
+/// The steps about limits.
+fn limits(told: &Explanation) -> Vec<&StepOutcome> {
+    let steps = told.steps().iter().filter(|step| step.check == "limits");
+    steps.map(|step| &step.outcome).collect()
+}
+
+/// Explains, then verifies: both must deny for the same reason.
+async fn agree_on_limits(fixture: &Fixture, attempt: &Attempt<'_>) -> Explanation {
+    let verifier = fixture.keyward.verifier();
+    let told = verifier.explain(attempt).await;
+    let again = verifier.explain(attempt).await;
+    assert_eq!(told.to_string(), again.to_string(), "it takes nothing");
+    let decided = verifier.verify(attempt).await.map(drop);
+    let decided = decided.err().map(|denial| denial.reason().to_string());
+    let explained = told.denial().map(|denial| denial.reason().to_string());
+    assert_eq!(decided, explained, "{told}");
+    told
+}
+
+#[tokio::test]
+async fn it_agrees_on_each_limit() {
+    use StepOutcome::{Failed, Passed};
+    let elapsed = ManualMonotonicClock::new();
+    let fixture = Fixture::with(|builder| builder.monotonic_clock(elapsed.clone())).await;
+    let quota = |name: &str, limit, seconds| {
+        let limit = NonZeroU32::new(limit).unwrap();
+        Quota::new(name, limit, Duration::from_secs(seconds)).unwrap()
+    };
+    let key = new_key("key")
+        .quota(quota("second", 2, 1))
+        .quota(quota("hour", 2, 3_600))
+        .concurrency(NonZeroU32::MIN);
+    let issued = fixture.issue_key(key).await;
+    let need = Requirement::any_key().quota(quota("route", 9, 60));
+    let attempt = Attempt::new(text(&issued), &need);
+    let costs = |cost| attempt.cost(NonZeroU32::new(cost).unwrap());
+
+    let told = agree_on_limits(&fixture, &attempt).await;
+    let passed = |text: &str| Passed(text.to_owned());
+    assert_eq!(
+        limits(&told),
+        [
+            &passed("second: 2 of 2 left"),
+            &passed("hour: 2 of 2 left"),
+            &passed("route: 9 of 9 left"),
+            &passed("concurrency: 1 of 1 left"),
+        ]
+    );
+    // The second refuses first in order, and the hour for longer.
+    agree_on_limits(&fixture, &attempt).await;
+    let told = agree_on_limits(&fixture, &attempt).await;
+    let [Failed(_), Failed(_), Passed(_), Passed(_)] = limits(&told)[..] else {
+        panic!("{told}");
+    };
+    assert_eq!(told.denial().unwrap().class(), DenialClass::Throttled);
+    // The route refuses for good, whatever the ones before it say.
+    let told = agree_on_limits(&fixture, &costs(10)).await;
+    assert_eq!(told.denial().unwrap().class(), DenialClass::Forbidden);
+    elapsed.advance(2 * HOUR);
+    let held = fixture.keyward.verifier().verify(&attempt).await.unwrap();
+    // The places are full, and the quotas, too.
+    agree_on_limits(&fixture, &costs(2)).await;
+    let told = agree_on_limits(&fixture, &attempt).await;
+    assert!(told.to_string().contains("in flight"), "{told}");
+    drop(held);
+    assert!(agree_on_limits(&fixture, &attempt).await.denial().is_none());
+}
+
+#[tokio::test]
+async fn it_agrees_if_the_limiter_is_full() {
+    let limits = || Limits::new().limiter(LocalLimiter::with_max_bytes(10));
+    let fixture = Fixture::with(|builder| builder.limits(limits())).await;
+    let minute = Quota::new("minute", NonZeroU32::MIN, Duration::from_secs(60)).unwrap();
+    let issued = fixture.issue_key(new_key("key").quota(minute)).await;
+    let any = Requirement::any_key();
+    let told = agrees(&fixture, &Attempt::new(text(&issued), &any), Some("limits")).await;
+    assert_eq!(told.denial().unwrap().class(), DenialClass::Undecidable);
 }
 
 #[tokio::test]

@@ -199,9 +199,10 @@ impl Plans {
     /// Makes all plans be read again before their next use.
     pub(super) fn forget_all(&self) {
         for entry in lock(&self.known).values() {
-            *lock(&entry.state) = None;
+            let mut state = lock(&entry.state);
+            *state = None;
             entry.rests_until.store(0, Ordering::Release);
-            // The meters made from it are made again.
+            // The meters made from it are made again, and a read in progress begins again.
             entry.version.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -233,19 +234,16 @@ impl Plans {
         entry: &Arc<KnownPlan>,
         now: u64,
     ) -> bool {
-        let Ok(runtime) = Handle::try_current() else {
-            return false;
-        };
         if now < entry.rests_until.load(Ordering::Acquire) {
             return true;
         }
+        let Ok(runtime) = Handle::try_current() else {
+            return false;
+        };
         let Ok(reading) = Arc::clone(&entry.reading).try_lock_owned() else {
             return true;
         };
-        let pause = (self.max_age / 16).clamp(1_000_000, 1_000_000_000);
-        entry
-            .rests_until
-            .store(now.saturating_add(pause), Ordering::Release);
+        self.rest(entry, now);
         let (plans, tenant, entry) = (Arc::clone(self), tenant.clone(), Arc::clone(entry));
         runtime.spawn(async move {
             // After an error, a request begins another read.
@@ -253,6 +251,13 @@ impl Plans {
             drop(reading);
         });
         true
+    }
+
+    /// Records that a read begins, so that the next one does not begin at once if this one fails.
+    fn rest(&self, entry: &KnownPlan, now: u64) {
+        let pause = (self.max_age / 16).clamp(1_000_000, 1_000_000_000);
+        let until = now.saturating_add(pause);
+        entry.rests_until.store(until, Ordering::Release);
     }
 
     /// Reads the plan if the one that is known does not hold, and returns once one is known that holds.
@@ -267,10 +272,16 @@ impl Plans {
         if let Some((plan, _)) = self.current(tenant, entry, now) {
             return Ok(plan);
         }
-        if !self.read_in_background(tenant, entry, now) {
-            return self.read(tenant, entry, now).await;
-        }
-        let _ = within(self.deadline, entry.reading.lock()).await;
+        let failed = if self.read_in_background(tenant, entry, now) {
+            let _ = within(self.deadline, entry.reading.lock()).await;
+            None
+        } else {
+            self.rest(entry, now);
+            match self.read(tenant, entry, now).await {
+                Ok(plan) => return Ok(plan),
+                Err(error) => Some(error),
+            }
+        };
         let known = lock(&entry.state).clone();
         let holds = |known: &Read| {
             self.fallback == PlanFallback::LastKnown
@@ -278,9 +289,10 @@ impl Plans {
         };
         match known.filter(holds) {
             Some(Read { plan, .. }) => Ok(plan),
-            None => Err(PlanError::new(
-                "the source failed, or did not answer in time",
-            )),
+            None => {
+                let unknown = || PlanError::new("the source failed, or did not answer in time");
+                Err(failed.unwrap_or_else(unknown))
+            }
         }
     }
 
@@ -290,20 +302,27 @@ impl Plans {
         entry: &KnownPlan,
         began: u64,
     ) -> Result<Arc<TenantPlan>, PlanError> {
-        let plan = self.book.plan_of(tenant).await?;
-        let mut state = lock(&entry.state);
-        let plan = match &*state {
-            Some(before) if *before.plan == plan => Arc::clone(&before.plan),
-            _ => {
-                entry.version.fetch_add(1, Ordering::AcqRel);
-                Arc::new(plan)
+        loop {
+            let version = entry.version();
+            let plan = self.book.plan_of(tenant).await?;
+            let mut state = lock(&entry.state);
+            if entry.version() != version {
+                // It was forgotten meanwhile: the answer may be from before the change that it was forgotten for.
+                continue;
             }
-        };
-        *state = Some(Read {
-            plan: Arc::clone(&plan),
-            began,
-        });
-        Ok(plan)
+            let plan = match &*state {
+                Some(before) if *before.plan == plan => Arc::clone(&before.plan),
+                _ => {
+                    entry.version.fetch_add(1, Ordering::AcqRel);
+                    Arc::new(plan)
+                }
+            };
+            *state = Some(Read {
+                plan: Arc::clone(&plan),
+                began,
+            });
+            return Ok(plan);
+        }
     }
 }
 

@@ -8,11 +8,14 @@
 )]
 
 mod common;
+mod exact_limiter;
 mod held_up;
 mod operations;
 mod t01_revoked_is_refused;
 mod t03_lease;
 mod t04_fill_races;
+mod t05_exact_limits;
+mod t06_strict_windows;
 mod t08_equal_hashing;
 mod t10_slow_hashes;
 mod t11_malformed_costs_nothing;

@@ -134,8 +134,8 @@ impl<'a> Attempt<'a> {
 
     /// Takes nothing of the quotas yet, only a place among the key's concurrent requests.
     ///
-    /// Once it is known that the request will be served, as after a look-up, [`Verifier::count`](super::Verifier::count)
-    /// takes its cost.
+    /// Once it is known that the request will be served, as after a look-up,
+    /// [`Verifier::count`](super::Verifier::count) takes its cost.
     #[must_use]
     pub fn count_later(mut self) -> Self {
         self.counted = Counted::Place;

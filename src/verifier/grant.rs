@@ -250,8 +250,8 @@ pub struct ResourceDenied;
 
 /// What an admitted request has taken of its limits: the cost, and a place among the key's concurrent requests.
 ///
-/// Dropping the permit gives the place back, and settles a cost that was [estimated](super::Requirement::estimate): keep
-/// it until the response has been sent.
+/// Dropping the permit gives the place back, and settles a cost that was [estimated](super::Requirement::estimate):
+/// keep it until the response has been sent.
 #[must_use = "dropping the permit gives its place back"]
 pub struct Permit {
     metered: Option<Metered>,

@@ -19,8 +19,8 @@ const TRIES: u32 = 3;
 impl Verifier {
     /// Takes what an admitted request costs of its quotas, if that was [put off](Attempt::count_later).
     ///
-    /// `permit` then stands for the cost, too. Middleware that decides whether to serve a request after it was admitted,
-    /// by a look-up for example, calls it last.
+    /// `permit` then stands for the cost, too. Middleware that decides whether to serve a request after it was
+    /// admitted, by a look-up for example, calls it last.
     ///
     /// # Errors
     /// [`Denial`] if a quota does not have it, or the limiter cannot tell: nothing is taken.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyward::key::{
     Environment, Network, Networks, PresentedKey, Quota, Resources, RevokeReason, Secret, TenantId,
 };
-use keyward::limiter::{Limits, LocalLimiter};
+use keyward::limiter::{LocalLimiter, RateLimiting};
 use keyward::manager::{Issued, Overlap};
 use keyward::store::{KeyStore, MemoryStore};
 use keyward::testkit::{Call, Fault, FaultyStore, ManualMonotonicClock};
@@ -263,8 +263,8 @@ async fn it_agrees_on_each_limit() {
 
 #[tokio::test]
 async fn it_agrees_if_the_limiter_is_full() {
-    let limits = || Limits::new().limiter(LocalLimiter::with_max_bytes(10));
-    let fixture = Fixture::with(|builder| builder.limits(limits())).await;
+    let limits = || RateLimiting::new().limiter(LocalLimiter::with_max_bytes(10));
+    let fixture = Fixture::with(|builder| builder.rate_limiting(limits())).await;
     let minute = Quota::new("minute", NonZeroU32::MIN, Duration::from_secs(60)).unwrap();
     let issued = fixture.issue_key(new_key("key").quota(minute)).await;
     let any = Requirement::any_key();

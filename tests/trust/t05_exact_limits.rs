@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::key::{ApiKey, KeyId, Principal, Quota, QuotaSubject};
-use keyward::limiter::{Limiter, Limits, LocalLimiter, PlanFallback, TenantPlan};
+use keyward::limiter::{Limiter, LocalLimiter, PlanFallback, RateLimiting, TenantPlan};
 use keyward::manager::{KeyUpdate, NewKey, Overlap};
 use keyward::testkit::ManualMonotonicClock;
 use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
@@ -47,11 +47,11 @@ struct Case {
 
 /// A Keyward that counts in this limiter, at one instant.
 async fn open(limiter: impl Limiter, plan: TenantPlan, cache: KeyCache) -> Keyward {
-    let limits = Limits::new().limiter(limiter);
+    let limits = RateLimiting::new().limiter(limiter);
     let limits = limits.plans(plan, Duration::MAX, PlanFallback::Undecidable);
     builder(Store::default(), clock())
         .monotonic_clock(ManualMonotonicClock::new())
-        .limits(limits)
+        .rate_limiting(limits)
         .cache(cache)
         .open()
         .await

@@ -23,11 +23,13 @@
 //! In a [`Limiter`]. [`LocalLimiter`] counts in this process's memory: several nodes together admit several times as
 //! much. A limiter of your own implements two small traits, [`Limiter`] and [`Meter`].
 
+mod failures;
 mod local;
 mod plan;
 mod ring;
 mod settings;
 
+pub(crate) use self::failures::{Begun, Failures, Place};
 pub use self::local::LocalLimiter;
 pub(crate) use self::plan::put;
 pub use self::plan::{PlanBook, PlanError, PlanFallback, TenantPlan};

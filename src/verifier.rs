@@ -2,7 +2,10 @@
 //!
 //! # In which order are requests checked?
 //! 1. The verifier parses the credential: no store call, no hash, no clock.
-//! 2. It proves possession against the stored digest, or against the tag that an earlier proof has left in memory.
+//! 2. It proves possession against the stored digest, or against the tag that an earlier proof has left in memory. If
+//!    memory cannot decide, and too many authentications from the client's address
+//!    [have failed](crate::limiter::RateLimiting::failed_authentications), it refuses the request without a look at
+//!    the key (429).
 //! 3. It checks environment, format, tenant, status, expiry and network. A failure of any of these, or of an earlier
 //!    step, gives one and the same refusal (401). A caller without the secret learns nothing else, except that it sent
 //!    no credential, or several.
@@ -157,10 +160,8 @@ impl Verifier {
         if let Some(verdict) = self.shared.warm(&credential, attempt) {
             return verdict;
         }
-        let tag = self.shared.tag(&credential);
         // Boxed, to keep this future small: every request moves it.
-        let decided = Box::pin(self.shared.prover.decide(&credential, attempt, tag)).await;
-        decided.inspect_err(|denial| self.shared.note(denial))
+        Box::pin(self.shared.cold(&credential, attempt)).await
     }
 
     /// Decides whether an admitted request meets a second requirement.
@@ -352,6 +353,7 @@ impl Shared {
             DenialReason::QuotaExceeded { .. } => |counters| &counters.quota_exceeded,
             DenialReason::TooManyInFlight => |counters| &counters.too_many_in_flight,
             DenialReason::CostAboveLimit { .. } => |counters| &counters.cost_above_limit,
+            DenialReason::TooManyFailures { .. } => |counters| &counters.too_many_failures,
             DenialReason::Limiter(_) | DenialReason::Plan(_) => |counters| &counters.limits_unknown,
             _ => return,
         };

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::key_in::{AuthScheme, KeyIn, Location};
+use super::limits::seconds_up;
 use super::reason::RejectionReason;
 use crate::key::Scope;
 use crate::verifier::{DenialClass, DenialReason, Requirement};
@@ -156,6 +157,11 @@ impl Problem {
                     (401, "invalid_credential", "The API key is not valid.")
                 }
                 (DenialClass::Forbidden, _) => (403, FORBIDDEN.0, FORBIDDEN.1),
+                (DenialClass::Throttled, DenialReason::TooManyFailures { .. }) => (
+                    429,
+                    "too_many_failures",
+                    "Too many API keys from this address were not valid.",
+                ),
                 (DenialClass::Throttled, _) => (
                     429,
                     "too_many_requests",
@@ -216,6 +222,10 @@ pub(super) fn headers(
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
         ) => Some(Cow::Owned(insufficient_scope(requirement))),
         (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(None))),
+        (DenialClass::Throttled, DenialReason::TooManyFailures { retry_after }) => {
+            headers.push(("retry-after", seconds_up(*retry_after).to_string()));
+            None
+        }
         (DenialClass::Throttled, _) => {
             headers.push(("retry-after", RETRY_WHEN_BUSY.to_string()));
             None

@@ -13,6 +13,9 @@ use crate::key::Network;
 /// Maximum length of a header that is believed, over all its lines, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
 
+/// Headers by which a proxy shows itself.
+const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
 /// The trusted proxies in front of the application. By default no proxy is trusted: the client is the peer.
 ///
 /// ```
@@ -31,10 +34,22 @@ const MAX_LENGTH: usize = 8 * 1024;
 /// # Security
 /// A trusted proxy must append to the header or overwrite it. A proxy that forwards the header unchanged lets anyone
 /// claim any address. With `X-Forwarded-*`, this applies to each of the two headers.
+///
+/// # What if a proxy is missing here?
+/// Then all its clients have its address, and a few of them could use up what
+/// [may fail](crate::limiter::RateLimiting::failed_authentications) from there. So if a request has a `Forwarded`,
+/// `X-Forwarded-For`, `X-Real-IP` or `Via` header, and its peer is not a trusted proxy, its failed authentication is
+/// not limited. Operators learn of it by
+/// [`RejectionEvent::is_by_unlisted_proxy`](super::RejectionEvent::is_by_unlisted_proxy) and
+/// [`VerifierStats::failures_not_limited`](crate::verifier::VerifierStats::failures_not_limited).
+///
+/// A client can send such a header itself, and is not limited then. Once all proxies are known, say so: by
+/// [`and_no_others`](Self::and_no_others), or by [`none`](Self::none) if there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     trusted: Vec<Network>,
     family: Family,
+    are_all: bool,
 }
 
 /// The header family that the proxies write. The edge ignores the other family, since anyone can send it.
@@ -76,6 +91,7 @@ impl Proxies {
         Self {
             trusted: trusted.into_iter().collect(),
             family: Family::Forwarded,
+            are_all: false,
         }
     }
 
@@ -89,7 +105,34 @@ impl Proxies {
         Self {
             trusted: trusted.into_iter().collect(),
             family: Family::XForwarded,
+            are_all: false,
         }
+    }
+
+    /// States that there is no proxy: every peer is a client.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default().and_no_others()
+    }
+
+    /// States that there is no other proxy: every other peer is a client, whatever headers it sends.
+    #[must_use]
+    pub fn and_no_others(mut self) -> Self {
+        self.are_all = true;
+        self
+    }
+
+    /// Returns whether a request came by a proxy that is not listed here: its peer is not, and a proxy's header came.
+    pub(super) fn is_by_unlisted(
+        &self,
+        connection: Connection,
+        headers: &(impl HeaderSource + ?Sized),
+    ) -> bool {
+        let Some(peer) = connection.peer else {
+            return false;
+        };
+        let has_header = |name: &&str| headers.values(name).next().is_some();
+        !self.are_all && !self.trust(peer.to_canonical()) && OF_PROXIES.iter().any(has_header)
     }
 
     /// Determines where a request came from.

@@ -100,6 +100,9 @@ impl Edge {
     }
 
     /// Trusts these proxies to report where requests come from. By default no proxy is trusted.
+    ///
+    /// Say which proxies there are, or that there are [none](Proxies::none). Until then, failed authentications are not
+    /// limited for requests with a forwarding header: see [`Proxies`].
     #[must_use]
     pub fn trust_proxies(mut self, proxies: Proxies) -> Self {
         self.proxies = proxies;
@@ -259,16 +262,18 @@ impl Edge {
         let (found, origin) = self.read(head);
         let begun = match self.begin(head, &found, origin, || attempt) {
             Some(decided) => Ok(decided),
-            None => Err((found, origin)),
+            None => Err((found, origin, self.is_by_unlisted_proxy(head))),
         };
         async move {
             match begun {
                 Ok(decided) => decided,
-                Err((found, origin)) => {
+                Err((found, origin, is_by_unlisted)) => {
                     let mut attempt = attempt;
                     attempt.present(found.presented(), origin.client);
+                    attempt.by_unlisted_proxy(is_by_unlisted);
                     let decided = self.verifier.verify(&attempt).await;
-                    self.answered(decided, attempt.requirement, origin, Vec::new)
+                    let requirement = attempt.requirement;
+                    self.answered(decided, requirement, origin, || is_by_unlisted, Vec::new)
                 }
             }
         }

@@ -112,7 +112,7 @@ fn service_limit(state: &QuotaState) -> String {
     format!("\"{name}\";r={remaining};t={reset}")
 }
 
-fn seconds_up(duration: Duration) -> u64 {
+pub(super) fn seconds_up(duration: Duration) -> u64 {
     let part = u64::from(duration.subsec_nanos() > 0);
     duration.as_secs().saturating_add(part).min(MAX_INTEGER)
 }

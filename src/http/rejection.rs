@@ -40,6 +40,9 @@ pub struct RejectionEvent<'a> {
     pub grant: Option<&'a Grant>,
     /// The near misses, if the caller sent no accepted credential.
     pub near_misses: &'a [NearMiss],
+    /// Whether a forwarding header came from a peer that is not a trusted proxy, so that authentications from there are
+    /// not limited: see [`Proxies`](super::Proxies). It is set for credentials that are refused.
+    pub is_by_unlisted_proxy: bool,
     /// Whether the request was let through anyway.
     pub is_report_only: bool,
 }
@@ -84,6 +87,7 @@ pub(super) struct About<'a> {
     pub(super) client: Option<IpAddr>,
     pub(super) grant: Option<&'a Grant>,
     pub(super) near_misses: &'a [NearMiss],
+    pub(super) is_by_unlisted_proxy: bool,
 }
 
 impl<'a> About<'a> {
@@ -111,6 +115,7 @@ impl Rejecting {
                 client: about.client,
                 grant: about.grant,
                 near_misses: about.near_misses,
+                is_by_unlisted_proxy: about.is_by_unlisted_proxy,
                 is_report_only,
             });
         }
@@ -215,7 +220,11 @@ mod tests {
                 DenialClass::Throttled,
                 DenialClass::Undecidable,
             ] {
-                let same = answers(&edge, |denial| denial.class() == class);
+                // How a request is refused whose key was not looked at, does not depend on the key.
+                let is_of_key = |denial: &Denial| {
+                    !matches!(denial.reason(), DenialReason::TooManyFailures { .. })
+                };
+                let same = answers(&edge, |denial| denial.class() == class && is_of_key(denial));
                 for (why, answer) in &same {
                     assert_eq!(answer, &same[0].1, "{why}");
                     assert_eq!(answer.status, class.status(), "{why}");

@@ -177,6 +177,7 @@ impl BodyMonitor {
                     client: None,
                     grant: self.grant.as_ref(),
                     near_misses: &[],
+                    is_by_unlisted_proxy: false,
                     is_report_only: false,
                 });
             }

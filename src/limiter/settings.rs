@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::failures::Failures;
 use super::plan::{KnownPlan, PlanBook, PlanError, PlanFallback, Plans, TenantPlan};
 use super::{
     Charge, Limit, LimitRule, LimitSource, Limiter, LimiterError, LocalLimiter, Meter, Subject,
@@ -28,15 +29,20 @@ pub struct RateLimiting {
     limiter: Arc<dyn Limiter>,
     deadline: Duration,
     plans: Option<(Arc<dyn PlanBook>, Duration, PlanFallback)>,
+    failures: Option<NonZeroU32>,
 }
 
 impl RateLimiting {
+    /// The default of [`failed_authentications`](Self::failed_authentications): 100.
+    pub const DEFAULT_FAILED_AUTHENTICATIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+
     /// Counts in [this process's memory](LocalLimiter), without plans, with a deadline of 100 milliseconds.
     pub fn new() -> Self {
         Self {
             limiter: Arc::new(LocalLimiter::new()),
             deadline: Duration::from_millis(100),
             plans: None,
+            failures: Some(Self::DEFAULT_FAILED_AUTHENTICATIONS),
         }
     }
 
@@ -61,6 +67,35 @@ impl RateLimiting {
         self.plans = Some((Arc::new(book), max_age, fallback));
         self
     }
+
+    /// Sets how many authentications from one IPv4 address, or from one IPv6 /64, may fail in any minute; `None`: any
+    /// number.
+    ///
+    /// An IPv6 /56 may have four times as many, and a /48 sixteen times. A client that has had them is refused
+    /// ([`TooManyFailures`], 429) until the oldest are a minute ago, at most a second later. This counts on each node,
+    /// in some 12 MB at most, which is enough for 65,536 addresses and networks. Beyond that, those with the fewest
+    /// failures are forgotten.
+    ///
+    /// # Which requests are limited?
+    /// Those that take a read of the store or a hash: their key is unknown to this node, or its secret was not proven
+    /// here. A key that was proven here is decided as ever while it is [cached](crate::verifier::KeyCache), so that
+    /// clients lose nothing which share an address with an attacker. An authentication has failed if there is no key
+    /// with this id, or the secret is wrong. Nothing else counts: no success, no credential that cannot be read, no key
+    /// that has expired or is revoked, no request that is undecidable, or is given up by the caller.
+    ///
+    /// Of one address, no more are in progress at once than may still fail. Others wait for their turn.
+    ///
+    /// # Which address is it?
+    /// The [client's](crate::verifier::Attempt::client). Without one, nothing is limited. Behind a proxy that is not
+    /// [configured](crate::http::Edge::trust_proxies), all clients have one address: there the limit is off for
+    /// requests with a forwarding header, as [`Proxies`](crate::http::Proxies) describes. If a proxy or a load
+    /// balancer adds no such header and hides the client's address, switch the limit off.
+    ///
+    /// [`TooManyFailures`]: crate::verifier::DenialReason::TooManyFailures
+    pub fn failed_authentications(mut self, most: Option<NonZeroU32>) -> Self {
+        self.failures = most;
+        self
+    }
 }
 
 impl Default for RateLimiting {
@@ -75,6 +110,7 @@ impl fmt::Debug for RateLimiting {
             .field("limiter", &self.limiter)
             .field("deadline", &self.deadline)
             .field("plans", &self.plans)
+            .field("failed_authentications", &self.failures)
             .finish()
     }
 }
@@ -82,6 +118,8 @@ impl fmt::Debug for RateLimiting {
 /// Finds the meters of requests.
 pub(crate) struct Limiting {
     pub(crate) limiter: Arc<dyn Limiter>,
+    /// `None`: failed authentications are not limited.
+    pub(crate) failures: Option<Failures>,
     deadline: Duration,
     plans: Option<Arc<Plans>>,
 }
@@ -117,11 +155,13 @@ impl Limiting {
             limiter,
             deadline,
             plans,
+            failures,
         } = limits;
         let plans =
             plans.map(|(book, max_age, fallback)| Plans::new(book, max_age, fallback, deadline));
         Self {
             limiter,
+            failures: failures.map(Failures::new),
             deadline,
             plans: plans.map(Arc::new),
         }

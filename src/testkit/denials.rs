@@ -64,6 +64,9 @@ list! {
         retry_after: Duration::from_secs(7),
     },
     DenialReason::CostAboveLimit { .. } => DenialReason::CostAboveLimit { quota: "minute".into() },
+    DenialReason::TooManyFailures { .. } => DenialReason::TooManyFailures {
+        retry_after: Duration::from_secs(7),
+    },
     DenialReason::Limiter(_) => DenialReason::Limiter(LimiterError::TimedOut),
     DenialReason::Plan(_) => DenialReason::Plan(PlanError::new("no answer")),
     DenialReason::Store(_) => DenialReason::Store(StoreError::Unsupported),

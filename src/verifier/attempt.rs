@@ -23,6 +23,8 @@ pub struct Attempt<'a> {
     pub(crate) presented: PresentedKey<'a>,
     pub(crate) requirement: &'a Requirement,
     pub(crate) client: Option<IpAddr>,
+    /// Whether the address is probably that of a proxy which is not configured, and stands for many clients.
+    pub(super) is_by_unlisted_proxy: bool,
     pub(crate) tenant: Option<&'a TenantId>,
     pub(crate) environment: Option<&'a Environment>,
     resources: [Option<(&'a str, &'a str)>; Attempt::MAX_RESOURCES],
@@ -53,6 +55,7 @@ impl<'a> Attempt<'a> {
             presented,
             requirement,
             client: None,
+            is_by_unlisted_proxy: false,
             tenant: None,
             environment: None,
             resources: [None; Self::MAX_RESOURCES],
@@ -76,9 +79,16 @@ impl<'a> Attempt<'a> {
         self.client = client;
     }
 
+    /// Records whether the address is probably that of a proxy which is not configured.
+    pub(crate) fn by_unlisted_proxy(&mut self, is_by_unlisted_proxy: bool) {
+        self.is_by_unlisted_proxy = is_by_unlisted_proxy;
+    }
+
     /// Sets the address that the request came from.
     ///
-    /// Without it, a key with a network rule is refused.
+    /// Without it, a key with a network rule is refused. Authentications that
+    /// [fail](crate::limiter::RateLimiting::failed_authentications) are counted by it: it must be the client's own
+    /// address, not that of a proxy in between.
     #[must_use]
     pub fn client(mut self, address: IpAddr) -> Self {
         self.client = Some(address);

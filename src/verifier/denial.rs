@@ -46,7 +46,8 @@ pub enum DenialClass {
     Unauthenticated,
     /// The key is valid, but does not permit this request.
     Forbidden,
-    /// The key is valid, but has reached a limit of use.
+    /// The key is valid, but has reached a limit of use. Or it was not looked at, since too many authentications from
+    /// the same address [have failed](DenialReason::TooManyFailures).
     Throttled,
     /// The verifier cannot decide now.
     Undecidable,
@@ -134,6 +135,9 @@ impl fmt::Display for Denial {
             (DenialClass::Unauthenticated, _) => "the API key is not valid",
             (DenialClass::BadRequest, _) => "more than one API key was sent",
             (DenialClass::Forbidden, _) => "the API key does not permit this",
+            (DenialClass::Throttled, DenialReason::TooManyFailures { .. }) => {
+                "too many API keys from this address were not valid"
+            }
             (DenialClass::Throttled, _) => "too many requests with this API key",
             (DenialClass::Undecidable, _) => "the API key cannot be checked now",
         })
@@ -255,6 +259,14 @@ pub enum DenialReason {
         /// The name of the quota, or of the first of several.
         quota: Arc<str>,
     },
+    /// Too many authentications from the request's address have
+    /// [failed](crate::limiter::RateLimiting::failed_authentications), or are in progress. Nothing is known about the
+    /// credential: it was not looked at.
+    #[error("too many authentications from this address have failed, for another {retry_after:?}")]
+    TooManyFailures {
+        /// When an authentication from there may begin, if none fails meanwhile.
+        retry_after: Duration,
+    },
     /// The limiter cannot tell.
     #[error(transparent)]
     Limiter(LimiterError),
@@ -369,7 +381,9 @@ impl DenialReason {
             | Self::ResourceUnbound { .. }
             | Self::ResourceRefused { .. }
             | Self::CostAboveLimit { .. } => DenialClass::Forbidden,
-            Self::TooManyInFlight | Self::QuotaExceeded { .. } => DenialClass::Throttled,
+            Self::TooManyInFlight | Self::QuotaExceeded { .. } | Self::TooManyFailures { .. } => {
+                DenialClass::Throttled
+            }
             Self::Store(_)
             | Self::Unreadable(_)
             | Self::Hashing(_)

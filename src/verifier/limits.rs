@@ -124,7 +124,11 @@ impl Verifier {
     /// Frees the memory of counters that are not needed any more.
     pub(crate) fn sweep_limits(&self) {
         if let Ok(now) = self.shared.now() {
-            self.shared.limiting.limiter.sweep(now);
+            let limiting = &self.shared.limiting;
+            limiting.limiter.sweep(now);
+            if let Some(failures) = &limiting.failures {
+                failures.sweep(now.as_nanos());
+            }
         }
     }
 }

@@ -21,6 +21,12 @@ pub struct VerifierStats {
     pub too_many_in_flight: u64,
     /// Requests refused because they cost more than a whole quota.
     pub cost_above_limit: u64,
+    /// Requests refused because too many authentications from their address
+    /// [had failed](crate::limiter::RateLimiting::failed_authentications). Watch it.
+    pub too_many_failures: u64,
+    /// Authentications that failed and did not count, because a forwarding header came from a peer that is not a
+    /// configured [proxy](crate::http::Proxies). Watch it: a proxy is missing there, or a client sends such headers.
+    pub failures_not_limited: u64,
     /// Requests that were undecidable because the limiter, or the source of plans, did not answer or failed. Watch it.
     pub limits_unknown: u64,
     /// Keys read from the store.
@@ -55,6 +61,8 @@ pub(super) struct Counters {
     pub(super) quota_exceeded: Count,
     pub(super) too_many_in_flight: Count,
     pub(super) cost_above_limit: Count,
+    pub(super) too_many_failures: Count,
+    pub(super) failures_not_limited: Count,
     pub(super) limits_unknown: Count,
 }
 
@@ -72,6 +80,8 @@ impl VerifierStats {
             quota_exceeded: counters.sum(|counters| &counters.quota_exceeded),
             too_many_in_flight: counters.sum(|counters| &counters.too_many_in_flight),
             cost_above_limit: counters.sum(|counters| &counters.cost_above_limit),
+            too_many_failures: counters.sum(|counters| &counters.too_many_failures),
+            failures_not_limited: counters.sum(|counters| &counters.failures_not_limited),
             limits_unknown: counters.sum(|counters| &counters.limits_unknown),
             store_reads: cache.store_reads,
             fast_hashes,

@@ -11,6 +11,7 @@
 mod answers;
 mod common;
 mod credentials;
+mod failed_authentications;
 mod forged;
 mod limits;
 mod near_misses;

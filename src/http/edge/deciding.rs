@@ -12,7 +12,7 @@ use crate::http::reason::RejectionReason;
 use crate::http::rejection::Observer;
 use crate::http::rejection::{About, Rejection};
 use crate::key::KeyTextError;
-use crate::verifier::{Admitted, Attempt, Denial, DenialReason, Grant, Requirement};
+use crate::verifier::{Admitted, Attempt, Denial, DenialClass, DenialReason, Grant, Requirement};
 
 impl Edge {
     /// Returns the credential of a request, and where it came from.
@@ -44,8 +44,23 @@ impl Edge {
         }
         attempt.present(found.presented(), origin.client);
         let decided = self.verifier.try_verify(&attempt)?;
+        let by_unlisted = || self.is_by_unlisted_proxy(head);
         let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
-        Some(self.answered(decided, attempt.requirement, origin, near_misses))
+        Some(self.answered(
+            decided,
+            attempt.requirement,
+            origin,
+            by_unlisted,
+            near_misses,
+        ))
+    }
+
+    /// Returns whether a request came by a proxy that is not configured. The warm path does not need to know it.
+    pub(super) fn is_by_unlisted_proxy<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+    ) -> bool {
+        self.proxies.is_by_unlisted(head.connection, head.headers)
     }
 
     /// Rejects a request that came without TLS.
@@ -70,6 +85,7 @@ impl Edge {
         decided: Result<Admitted, Denial>,
         need: &Requirement,
         origin: Origin,
+        is_by_unlisted_proxy: impl FnOnce() -> bool,
         near_misses: impl FnOnce() -> Vec<NearMiss>,
     ) -> Result<Admitted, Box<Rejection>> {
         decided.map_err(|denial| {
@@ -77,10 +93,13 @@ impl Edge {
                 denial.reason(),
                 DenialReason::NoCredential | DenialReason::Malformed(KeyTextError::HalfPair)
             );
-            let is_asked = names_no_key && self.rejecting.observer.is_some();
+            let is_observed = self.rejecting.observer.is_some();
+            let is_asked = names_no_key && is_observed;
             let near_misses = is_asked.then(near_misses).unwrap_or_default();
+            let is_refused = denial.class() == DenialClass::Unauthenticated && !names_no_key;
             let about = About {
                 near_misses: &near_misses,
+                is_by_unlisted_proxy: is_observed && is_refused && is_by_unlisted_proxy(),
                 ..About::request(need, origin)
             };
             self.reject_about(RejectionReason::Denied(denial), about)

@@ -36,6 +36,7 @@ mod requirement;
 mod stats;
 
 pub use attempt::Attempt;
+pub(crate) use denial::Limited;
 pub use denial::{Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
 pub use grant::{Admitted, Grant, Only, Permit, ResourceDenied};

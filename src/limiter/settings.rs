@@ -131,7 +131,13 @@ pub(crate) type RouteQuotas = Arc<[Quota]>;
 pub(crate) struct ParkedMeters {
     plan: Option<ParkedPlan>,
     /// One for each route with quotas, and one for all others. `None`: there is no limit.
-    made: Vec<(Option<RouteQuotas>, Option<Arc<dyn Meter>>)>,
+    made: Vec<(MadeFor, Option<Arc<dyn Meter>>)>,
+}
+
+/// What a meter was made for.
+struct MadeFor {
+    route: Option<RouteQuotas>,
+    is_inner: bool,
 }
 
 struct ParkedPlan {
@@ -185,6 +191,33 @@ impl Limiting {
         route: Option<&RouteQuotas>,
         now: u64,
     ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
+        self.meter_for(parked, record, route, false, now)
+    }
+
+    /// Returns the meter of requests at a guard inside another one: of the quotas of its route alone.
+    ///
+    /// # Errors
+    /// As for [`meter`](Self::meter).
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) fn inner_meter<'a>(
+        &self,
+        parked: &'a mut Option<Box<ParkedMeters>>,
+        record: &KeyRecord,
+        route: &RouteQuotas,
+        now: u64,
+    ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
+        self.meter_for(parked, record, Some(route), true, now)
+    }
+
+    #[inline(always)]
+    fn meter_for<'a>(
+        &self,
+        parked: &'a mut Option<Box<ParkedMeters>>,
+        record: &KeyRecord,
+        route: Option<&RouteQuotas>,
+        is_inner: bool,
+        now: u64,
+    ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
         let parked = parked.get_or_insert_with(|| {
             Box::new(ParkedMeters {
                 plan: None,
@@ -196,8 +229,8 @@ impl Limiting {
                 parked.renew_plan(plans, record, now)?;
             }
         }
-        let index = parked.index_of(route);
-        let index = index.unwrap_or_else(|| self.make(parked, record, route));
+        let index = parked.index_of(route, is_inner);
+        let index = index.unwrap_or_else(|| self.make(parked, record, route, is_inner));
         Ok(parked.made.get(index).and_then(|(_, meter)| meter.as_ref()))
     }
 
@@ -207,14 +240,17 @@ impl Limiting {
         parked: &mut ParkedMeters,
         record: &KeyRecord,
         route: Option<&RouteQuotas>,
+        is_inner: bool,
     ) -> usize {
         let plan = parked.plan.as_ref().and_then(|plan| plan.plan.as_deref());
-        let limits = limits_of(record, plan, route.map_or(&[], |route| route));
+        let mut limits = limits_of(record, plan, route.map_or(&[], |route| route));
+        limits.retain(|limit| !is_inner || limit.source == LimitSource::Route);
         let meter = (!limits.is_empty()).then(|| self.limiter.meter(limits));
         if parked.made.len() >= MOST_PARKED {
             parked.made.remove(0);
         }
-        parked.made.push((route.cloned(), meter));
+        let route = route.cloned();
+        parked.made.push((MadeFor { route, is_inner }, meter));
         parked.made.len() - 1
     }
 
@@ -248,14 +284,15 @@ impl Limiting {
 
 impl ParkedMeters {
     #[inline]
-    fn index_of(&self, route: Option<&RouteQuotas>) -> Option<usize> {
-        self.made
-            .iter()
-            .position(|(made_for, _)| match (made_for, route) {
+    fn index_of(&self, route: Option<&RouteQuotas>, is_inner: bool) -> Option<usize> {
+        self.made.iter().position(|(made_for, _)| {
+            let is_same = match (&made_for.route, route) {
                 (None, None) => true,
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other),
                 _ => false,
-            })
+            };
+            is_same && made_for.is_inner == is_inner
+        })
     }
 
     /// Takes up the plan that holds now, and drops the meters that were made for another.
@@ -375,17 +412,20 @@ impl Metered {
         self
     }
 
-    /// Gives the cost back.
+    /// Gives the cost back, at once.
     pub(crate) fn refund(&mut self) {
-        self.is_served = false;
+        if self.taken.charge.cost > 0 {
+            self.meter.settle(self.taken.at, self.taken, 0);
+            self.taken.charge.cost = 0;
+        }
     }
 }
 
 impl Drop for Metered {
     #[inline]
     fn drop(&mut self) {
-        if !self.is_served && self.taken.charge.cost > 0 {
-            self.meter.settle(self.taken.at, self.taken, 0);
+        if !self.is_served {
+            self.refund();
         }
         if self.taken.charge.takes_place {
             self.meter.release(self.taken);

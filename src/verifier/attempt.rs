@@ -41,6 +41,7 @@ enum Counted {
     Whole,
     /// Its place among the concurrent requests. Its cost is counted later.
     Place,
+    #[cfg(any(feature = "actix", feature = "tower"))]
     Nothing,
 }
 
@@ -169,6 +170,7 @@ impl<'a> Attempt<'a> {
         match self.counted {
             Counted::Whole => Charge::new(self.cost_of_quotas().get(), true),
             Counted::Place => Charge::new(0, true),
+            #[cfg(any(feature = "actix", feature = "tower"))]
             Counted::Nothing => Charge::new(0, false),
         }
     }

@@ -10,7 +10,7 @@ use crate::cache::ReadError;
 use crate::clock::{ClockError, rfc3339};
 use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
-use crate::limiter::{LimitRule, LimitSet, LimiterError, Meter, PlanError, TakeError};
+use crate::limiter::{Limit, LimitRule, LimitSet, LimiterError, Meter, PlanError, TakeError};
 use crate::store::StoreError;
 
 /// A request that was denied: its class, and the reason for the operator.
@@ -313,6 +313,13 @@ impl Limited {
             exceeded: LimitSet::default(),
             cost,
         }
+    }
+
+    /// Returns the limits that the request would have exceeded.
+    pub(crate) fn exceeded(&self) -> impl Iterator<Item = &Limit> {
+        let limits = self.meter.limits().iter().enumerate();
+        let exceeded = limits.filter(|(index, _)| self.exceeded.contains(*index));
+        exceeded.map(|(_, limit)| limit)
     }
 
     /// Returns why a charge was refused, and the limits. `None` for a limiter that failed.

@@ -6,9 +6,10 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::attempt::Attempt;
+use super::denial::Limited;
 use crate::cache::{CachedRecord, Home};
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
-use crate::limiter::{Meter, Metered, Tick};
+use crate::limiter::{Metered, Tick};
 
 /// An admitted request: its grant, and its permit.
 #[derive(Debug)]
@@ -279,11 +280,13 @@ impl Permit {
         self.settlement = None;
     }
 
-    /// Returns the meter of the limits that apply to the request. `None` if there are none.
-    pub(crate) fn meter(&self) -> Option<&Arc<dyn Meter>> {
+    /// Returns the limits that apply to the request. `None` if there are none.
+    pub(crate) fn limited(&self) -> Option<Limited> {
         let later = self.counted_later.as_deref();
         let metered = later.or(self.metered.as_ref())?;
-        Some(&metered.meter)
+        // A request like this one costs 1 at least.
+        let cost = metered.taken.charge.cost.max(1);
+        Some(Limited::by(&metered.meter, cost))
     }
 
     /// Adds the cost, which was taken after the place.
@@ -296,6 +299,31 @@ impl Permit {
 
 #[cfg(any(feature = "actix", feature = "tower"))]
 impl Permit {
+    /// Creates the permit of a request at a guard inside another one, which took this of its route's quotas.
+    pub(super) fn inner(metered: Option<Metered>, grant: &Grant, attempt: &Attempt<'_>) -> Self {
+        let duties = grant.duties.as_ref().filter(|_| attempt.is_estimate);
+        Self {
+            metered: metered.map(Metered::served),
+            counted_later: None,
+            settlement: duties.cloned(),
+        }
+    }
+
+    /// Creates a permit of nothing.
+    pub(crate) fn empty() -> Self {
+        Self {
+            metered: None,
+            counted_later: None,
+            settlement: None,
+        }
+    }
+
+    /// Returns whether any limit applies to the request.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.metered.is_some() || self.counted_later.is_some()
+    }
+
     /// Returns whether dropping the permit gives a place back, or settles a cost.
     pub(crate) fn is_held(&self) -> bool {
         let takes_place = |metered: &Metered| metered.taken.charge.takes_place;

@@ -4,14 +4,31 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use super::attempt::Attempt;
 use super::denial::{Denial, DenialReason, Limited};
 use super::grant::{Grant, Permit};
 use super::requirement::Requirement;
 use super::{Shared, Verifier};
-use crate::key::{KeyId, TenantId, Title};
-use crate::limiter::{Charge, LimitState, Meter, Metered, PlanMissing, RouteQuotas, Tick};
+use crate::key::{KeyId, KeyRecord, TenantId, Title};
+use crate::limiter::{
+    Charge, LimitState, Meter, Metered, ParkedMeters, PlanMissing, RouteQuotas, Tick,
+};
 use crate::sync::lock;
+
+/// Which limits a request is counted with.
+#[derive(Clone, Copy)]
+enum Applied<'a> {
+    /// All, with these quotas of its route.
+    All(Option<&'a RouteQuotas>),
+    /// The quotas of its route alone.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    Inner(&'a RouteQuotas),
+}
+
+/// Why a request was not counted, and its limits.
+type Uncounted = (DenialReason, Option<Limited>);
 
 /// Attempts at finding a meter; each may find that the plan has to be read again.
 const TRIES: u32 = 3;
@@ -30,17 +47,40 @@ impl Verifier {
         attempt: &Attempt<'_>,
         permit: &mut Permit,
     ) -> Result<(), Denial> {
-        let counted = self.shared.count(grant, attempt).await;
-        match counted {
-            Ok(Some(metered)) => permit.add_cost(metered, grant),
-            Ok(None) => {}
-            Err((reason, limited)) => {
-                let denial = Denial::of_limited(grant.key_id(), reason, limited);
-                self.shared.note(&denial);
-                return Err(denial);
-            }
+        let applied = Applied::All(attempt.requirement.quotas());
+        let counted = self.shared.count(grant, attempt, applied).await;
+        let counted = counted.map_err(|refused| self.refused(grant, refused))?;
+        if let Some(metered) = counted {
+            permit.add_cost(metered, grant);
         }
         Ok(())
+    }
+
+    /// Takes what a request that an outer guard has admitted costs of the quotas of this route.
+    ///
+    /// # Errors
+    /// As for [`count`](Self::count).
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(crate) async fn count_inner(
+        &self,
+        grant: &Grant,
+        attempt: &Attempt<'_>,
+    ) -> Result<Permit, Denial> {
+        let Some(route) = attempt.requirement.quotas() else {
+            return Ok(Permit::inner(None, grant, attempt));
+        };
+        let counted = self.shared.count(grant, attempt, Applied::Inner(route));
+        let metered = counted
+            .await
+            .map_err(|refused| self.refused(grant, refused))?;
+        Ok(Permit::inner(metered, grant, attempt))
+    }
+
+    /// Denies an admitted request that was to be counted.
+    fn refused(&self, grant: &Grant, (reason, limited): Uncounted) -> Denial {
+        let denial = Denial::of_limited(grant.key_id(), reason, limited);
+        self.shared.note(&denial);
+        denial
     }
 
     /// Returns the present state of the limits of a key, on routes with this requirement, without taking anything.
@@ -58,7 +98,7 @@ impl Verifier {
         let denied = |reason| Denial::of_key(grant.key_id(), reason);
         let meter = self
             .shared
-            .meter_of(grant, requirement.quotas())
+            .meter_of(grant, Applied::All(requirement.quotas()))
             .await
             .map_err(denied)?;
         let now = self.shared.now().map_err(denied)?;
@@ -104,21 +144,18 @@ impl Verifier {
         sorted.map(|Reverse(Ranked(_, near))| near).collect()
     }
 
-    /// Returns the states of the limits that apply to an admitted request.
-    pub(crate) fn states_of(&self, permit: &Permit) -> Vec<LimitState> {
-        self.states(permit.meter(), 1)
+    /// Returns the states of the limits that apply to a request. Empty if the clock fails.
+    pub(crate) fn states_of(&self, limited: &Limited) -> Vec<LimitState> {
+        let now = self.shared.now();
+        now.map_or_else(
+            |_| Vec::new(),
+            |now| limited.meter.states(now, limited.cost),
+        )
     }
 
-    /// Returns the states of the limits that apply to a refused request.
-    pub(crate) fn states_of_refused(&self, limited: &Limited) -> Vec<LimitState> {
-        self.states(Some(&limited.meter), limited.cost)
-    }
-
-    fn states(&self, meter: Option<&Arc<dyn Meter>>, cost: u32) -> Vec<LimitState> {
-        match (meter, self.shared.now()) {
-            (Some(meter), Ok(now)) => meter.states(now, cost),
-            _ => Vec::new(),
-        }
+    /// Returns the wall clock's time. `None` if the clock fails.
+    pub(crate) fn wall_time(&self) -> Option<OffsetDateTime> {
+        self.shared.cache.clock.now().ok()
     }
 
     /// Frees the memory of counters that are not needed any more.
@@ -176,33 +213,34 @@ impl Shared {
         now.map(Tick::from_nanos).map_err(DenialReason::Clock)
     }
 
-    /// Returns the meter of requests of an admitted key on a route with these quotas; `None` if no limit applies.
+    /// Returns the meter of requests of an admitted key; `None` if no limit applies.
     async fn meter_of(
         &self,
         grant: &Grant,
-        route: Option<&RouteQuotas>,
+        applied: Applied<'_>,
     ) -> Result<Option<Arc<dyn Meter>>, DenialReason> {
         for _ in 0..TRIES {
             let now = self.now()?.as_nanos();
+            let meter_of = |parked: &mut Option<Box<ParkedMeters>>, record: &KeyRecord| {
+                let meter = match applied {
+                    Applied::All(route) => self.limiting.meter(parked, record, route, now),
+                    #[cfg(any(feature = "actix", feature = "tower"))]
+                    Applied::Inner(route) => self.limiting.inner_meter(parked, record, route, now),
+                };
+                meter.map(Option::<&Arc<_>>::cloned)
+            };
             let parked = self.cache.slots.map.find(
                 grant.key_id(),
                 || (),
                 |(), slot| {
                     let entry = slot.entry.as_mut()?;
                     let record = entry.snapshot.compiled.record();
-                    let meter = self.limiting.meter(&mut entry.meters, record, route, now);
-                    Some(meter.map(Option::<&Arc<_>>::cloned))
+                    Some(meter_of(&mut entry.meters, record))
                 },
             );
             let meter = match parked.flatten() {
                 Some(meter) => meter,
-                None => {
-                    let mut unparked = None;
-                    let meter = self
-                        .limiting
-                        .meter(&mut unparked, grant.record(), route, now);
-                    meter.map(Option::<&Arc<_>>::cloned)
-                }
+                None => meter_of(&mut None, grant.record()),
             };
             match meter {
                 Ok(meter) => return Ok(meter),
@@ -219,8 +257,9 @@ impl Shared {
         &self,
         grant: &Grant,
         attempt: &Attempt<'_>,
-    ) -> Result<Option<Metered>, (DenialReason, Option<Limited>)> {
-        let meter = self.meter_of(grant, attempt.requirement.quotas()).await;
+        applied: Applied<'_>,
+    ) -> Result<Option<Metered>, Uncounted> {
+        let meter = self.meter_of(grant, applied).await;
         let Some(meter) = meter.map_err(|reason| (reason, None))? else {
             return Ok(None);
         };

@@ -82,7 +82,7 @@ pub(crate) use self::guard::BoxError;
 pub use self::guard::{Guard, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
-pub use self::limits::{LimitHeaders, QuotaState};
+pub use self::limits::LimitHeaders;
 pub use self::near_miss::NearMiss;
 pub use self::reason::RejectionReason;
 pub use self::rejection::{Rejection, RejectionEvent};
@@ -90,7 +90,7 @@ pub use self::rejection::{Rejection, RejectionEvent};
 pub use self::response_body::{BodyCut, ResponseBody};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::{
-    admission::{Admission, Answering},
+    admission::{Admission, Answering, Field, Note, Outgoing, Refused},
     gate::{Decided, Decision, Gate, Incoming},
     guard::Values,
     response_body::BodyMonitor,

@@ -12,8 +12,8 @@ use actix_web::http::Method;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
 use super::request::prepare;
-use super::response::{answer, finish_boxed};
-use crate::http::{Admission, Decision, Gate, Rejection, Values};
+use super::response::{finish_boxed, refuse};
+use crate::http::{Admission, Decision, Gate, Refused, Values};
 
 /// Creates a service that calls this handler for requests that the gate lets through.
 pub(super) fn guarded<F, Args>(
@@ -50,8 +50,8 @@ where
             };
             let admission = match prepared {
                 Ok(admission) => admission,
-                Err(rejection) => {
-                    let response = answer(rejection.answer, BoxBody::new);
+                Err(refused) => {
+                    let response = refuse(*refused, BoxBody::new);
                     return Ok(request.into_response(response));
                 }
             };
@@ -69,7 +69,7 @@ async fn wait(
     gate: &Gate<HttpRequest>,
     values: Values,
     request: &mut ServiceRequest,
-) -> Result<Option<Admission>, Box<Rejection>> {
+) -> Result<Option<Admission>, Box<Refused>> {
     let decided = gate.decide(request.parts_mut().0, values).await;
     prepare(gate, decided, request)
 }

@@ -11,17 +11,17 @@ use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::http::{Admission, Decided, Edge, Gate, Rejection};
+use crate::http::{Admission, Decided, Edge, Gate, Refused};
 
 /// Prepares a decided request for the handler: hides its credential, adds the grant and bounds its body.
 ///
 /// # Errors
-/// The rejection to answer with.
+/// The answer of a refused request.
 pub(super) fn prepare(
     gate: &Gate<HttpRequest>,
     decided: Decided,
     request: &mut ServiceRequest,
-) -> Result<Option<Admission>, Box<Rejection>> {
+) -> Result<Option<Admission>, Box<Refused>> {
     let admission = decided?.map(|(grant, admission)| {
         hide_credential(gate, request);
         request.extensions_mut().insert(grant);

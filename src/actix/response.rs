@@ -13,7 +13,9 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue,
 use actix_web::{Error, HttpRequest, HttpResponse};
 use bytes::Bytes;
 
-use crate::http::{Admission, Answer, BodyMonitor, Gate, ResponseBody};
+use crate::http::{
+    Admission, Answer, BodyMonitor, Field, Gate, Note, Outgoing, Refused, ResponseBody,
+};
 
 /// The admission to finish once the handler has responded, and the gate that finishes it.
 pub(super) type After = (Admission, Arc<Gate<HttpRequest>>);
@@ -41,7 +43,7 @@ pub(super) fn finish_boxed(
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor).boxed()),
         Err(refused) => {
             let (request, _) = response.into_parts();
-            ServiceResponse::new(request, answer(refused, BoxBody::new))
+            ServiceResponse::new(request, refuse(refused, BoxBody::new))
         }
     }
 }
@@ -63,7 +65,7 @@ fn finished<B: MessageBody>(
 ) -> HttpResponse<ResponseBody<B>> {
     match monitor(admission, gate, &mut response) {
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor)),
-        Err(refused) => answer(refused, ResponseBody::answer),
+        Err(refused) => refuse(refused, ResponseBody::answer),
     }
 }
 
@@ -75,22 +77,46 @@ fn monitor<B: MessageBody>(
     admission: Admission,
     gate: &Gate<HttpRequest>,
     response: &mut HttpResponse<B>,
-) -> Result<Option<BodyMonitor>, Answer> {
-    let announced = match response.body().size() {
-        BodySize::Sized(size) => size,
-        BodySize::None | BodySize::Stream => 0,
-    };
-    let status = response.status().as_u16();
-    let add_headers = || add_headers(gate, response.headers_mut());
-    admission.finish(&gate.edge, status, announced, add_headers)
+) -> Result<Option<BodyMonitor>, Refused> {
+    let add_headers =
+        |response: &mut HttpResponse<B>, fields| add_headers(gate, response.headers_mut(), fields);
+    admission.finish(&gate.edge, response, add_headers)
 }
 
-/// Adds to a granted response the headers that keep it out of shared caches.
+impl<B: MessageBody> Outgoing for HttpResponse<B> {
+    fn status(&self) -> u16 {
+        self.status().as_u16()
+    }
+
+    fn announced(&self) -> u64 {
+        match self.body().size() {
+            BodySize::Sized(size) => size,
+            BodySize::None | BodySize::Stream => 0,
+        }
+    }
+
+    fn take_note(&mut self) -> Option<Note> {
+        // Most responses have no note, and to look is cheaper than to remove.
+        let has_note = self.extensions().contains::<Note>();
+        has_note.then(|| self.extensions_mut().remove())?
+    }
+
+    fn leave_note(&mut self, note: Note) {
+        self.extensions_mut().insert(note);
+    }
+}
+
+/// Adds to a granted response the headers of limits, and those that keep it out of shared caches.
 ///
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap) {
+fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap, fields: Vec<Field>) {
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     if gate.edge.may_be_cached() {
         return;
     }
@@ -109,6 +135,15 @@ fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap) {
     if let Some(vary) = &gate.vary {
         headers.append(VARY, vary.clone());
     }
+}
+
+/// Builds the response of a refused request. `body` makes a body of the bytes.
+pub(super) fn refuse<B>(refused: Refused, body: impl FnOnce(Vec<u8>) -> B) -> HttpResponse<B> {
+    let mut response = answer(refused.answer, body);
+    if let Some(note) = refused.note {
+        response.extensions_mut().insert(note);
+    }
+    response
 }
 
 /// Builds the response of an answer. `body` makes a body of the bytes.

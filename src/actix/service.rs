@@ -12,8 +12,8 @@ use actix_web::{Error, HttpRequest};
 use pin_project_lite::pin_project;
 
 use super::request::prepare;
-use super::response::{After, answer, finish, finish_error};
-use crate::http::{Answering, Decided, Decision, Gate, Rejection, ResponseBody};
+use super::response::{After, finish, finish_error, refuse};
+use crate::http::{Answering, Decided, Decision, Gate, Refused, ResponseBody};
 
 /// A service behind a [`KeyMiddleware`](super::KeyMiddleware).
 pub struct KeyService<S> {
@@ -70,8 +70,8 @@ where
             serving: inner.call(request),
             admission: admission.map(|admission| (admission, Arc::clone(gate))),
         },
-        Err(rejection) => Answering::Refused {
-            refusal: Some((request, rejection)),
+        Err(refused) => Answering::Refused {
+            refusal: Some((request, refused)),
         },
     };
     ResponseFuture { answering }
@@ -81,7 +81,7 @@ pin_project! {
     /// The future of a response.
     pub struct ResponseFuture<F, B> {
         #[pin]
-        answering: Answering<(ServiceRequest, Box<Rejection>), Deciding<B>, F, After>,
+        answering: Answering<(ServiceRequest, Box<Refused>), Deciding<B>, F, After>,
     }
 }
 
@@ -97,8 +97,8 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().answering.poll_response(
             context,
-            |(request, rejection)| {
-                let response = answer(rejection.answer, ResponseBody::answer);
+            |(request, refused)| {
+                let response = refuse(*refused, ResponseBody::answer);
                 Ok(request.into_response(response))
             },
             |served, after| match served {

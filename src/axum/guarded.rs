@@ -15,8 +15,8 @@ use http::request::Parts;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Answering, Decided, Decision, Gate, Rejection, ResponseBody};
-use crate::tower::{After, answer, begin, decide, drain, monitor, prepare};
+use crate::http::{Answering, Decided, Decision, Gate, Refused, ResponseBody};
+use crate::tower::{After, begin, decide, drain, monitor, prepare, refuse};
 
 /// A handler that is called only for requests that its guard lets through.
 #[derive(Clone)]
@@ -53,10 +53,10 @@ impl<H> Guarded<H> {
                     admission: admission.map(|admission| (admission, self.gate)),
                 }
             }
-            Err(rejection) => {
+            Err(refused) => {
                 drain(request);
                 Answering::Refused {
-                    refusal: Some(rejection),
+                    refusal: Some(refused),
                 }
             }
         };
@@ -92,7 +92,7 @@ pin_project! {
     /// The future of a response.
     pub(super) struct GuardedFuture<F> {
         #[pin]
-        answering: Answering<Box<Rejection>, Deciding, F, After>,
+        answering: Answering<Box<Refused>, Deciding, F, After>,
     }
 }
 
@@ -104,7 +104,7 @@ impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         self.project().answering.poll_response(
             context,
-            |rejection| answer(rejection.answer, Body::from),
+            |refused| refuse(*refused, Body::from),
             |mut response, after| {
                 match after.map(|after| monitor(after, &mut response)) {
                     None | Some(Ok(None)) => {}
@@ -112,7 +112,7 @@ impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
                         let body = std::mem::take(response.body_mut());
                         *response.body_mut() = Body::new(ResponseBody::granted(body, monitor));
                     }
-                    Some(Err(refused)) => response = answer(refused, Body::from),
+                    Some(Err(refused)) => response = refuse(refused, Body::from),
                 }
                 response
             },

@@ -8,61 +8,143 @@ use pin_project_lite::pin_project;
 use super::answer::Answer;
 use super::edge::Edge;
 use super::reason::RejectionReason;
+use super::rejection::Rejection;
 use super::response_body::BodyMonitor;
-use crate::verifier::{Grant, Permit};
+use crate::verifier::{Grant, Limited, Permit};
 
 /// An admitted request, until its handler has responded.
 pub(crate) struct Admission {
     /// The grant. `None` if the response does not depend on it.
     grant: Option<Grant>,
-    /// The permit. `None` if the key's concurrent requests are not counted.
+    /// The permit. `None` if no limit applies.
     permit: Option<Permit>,
-    is_outermost: bool,
+    is_inner: bool,
 }
 
+/// A response, as an adapter represents it.
+pub(crate) trait Outgoing {
+    fn status(&self) -> u16;
+
+    /// Returns the minimum number of bytes that the body will have.
+    fn announced(&self) -> u64;
+
+    /// Removes the note of an inner guard.
+    fn take_note(&mut self) -> Option<Note>;
+
+    /// Leaves a note for the outer guard.
+    fn leave_note(&mut self, note: Note);
+}
+
+/// What an inner guard leaves in its response for the outer guard, which completes the response.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Note {
+    /// Whether it has refused the request, so that the request uses nothing.
+    is_refused: bool,
+    /// Whether the response shows no limits.
+    hides_limits: bool,
+    /// Further limits that apply to the request.
+    limits: Vec<Limited>,
+}
+
+impl Note {
+    pub(super) fn of_refused(reason: &RejectionReason) -> Self {
+        let limited = match reason {
+            RejectionReason::Denied(denial) => denial.limited().cloned(),
+            _ => None,
+        };
+        Self {
+            is_refused: true,
+            hides_limits: reason.hides_limits(),
+            limits: limited.into_iter().collect(),
+        }
+    }
+}
+
+/// A refused request: the answer, and the note for an outer guard.
+pub(crate) struct Refused {
+    pub(crate) answer: Answer,
+    pub(crate) note: Option<Note>,
+}
+
+/// A header field of an answer.
+pub(crate) type Field = (&'static str, String);
+
 impl Admission {
-    /// Creates the admission of a request. `permit` is `None` if an outer guard holds it and completes the response.
+    /// Creates the admission of a request. `is_inner` is whether an outer guard completes the response.
     #[inline]
-    pub(super) fn new(edge: &Edge, grant: &Grant, permit: Option<Permit>) -> Self {
+    pub(super) fn new(edge: &Edge, grant: &Grant, permit: Permit, is_inner: bool) -> Self {
         let settings = &edge.adapters;
         let is_bounded = settings.max_response_bytes < u64::MAX;
         let is_needed = settings.ends_with_key || is_bounded || grant.unchecked().is_some();
         Self {
             grant: is_needed.then(|| grant.clone()),
-            is_outermost: permit.is_some(),
-            permit: permit.filter(Permit::is_held),
+            is_inner,
+            permit: Some(permit).filter(Permit::is_limited),
         }
     }
 
     /// Completes the handler's response. Returns the monitor of its body, if it needs one.
     ///
-    /// `announced` is the minimum number of bytes that the response will have. `add_headers` adds the headers of
-    /// granted responses, unless an outer guard does.
+    /// `add_headers` adds the headers of granted responses, with these fields of limits in place of the handler's,
+    /// unless an outer guard does.
     ///
     /// # Errors
     /// The answer to send instead.
-    pub(crate) fn finish(
-        self,
+    pub(crate) fn finish<O: Outgoing>(
+        mut self,
         edge: &Edge,
-        status: u16,
-        announced: u64,
-        add_headers: impl FnOnce(),
-    ) -> Result<Option<BodyMonitor>, Answer> {
-        if let Some(grant) = &self.grant {
-            edge.review(grant, status)
-                .map_err(|rejection| rejection.answer)?;
+        response: &mut O,
+        add_headers: impl FnOnce(&mut O, Vec<Field>),
+    ) -> Result<Option<BodyMonitor>, Refused> {
+        let mut note = response.take_note();
+        let is_refused = note.as_ref().is_some_and(|note| note.is_refused);
+        if let Some(permit) = self.permit.as_mut().filter(|_| is_refused) {
+            permit.refund();
         }
-        if announced > edge.adapters.max_response_bytes {
-            let rejection = edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref());
-            return Err(rejection.answer);
+        let replaced = self.replace(edge, response, is_refused);
+        if let Some(limited) = self.permit.as_ref().and_then(Permit::limited) {
+            note.get_or_insert_default().limits.insert(0, limited);
         }
-        if self.is_outermost {
-            add_headers();
+        let fields = match &mut note {
+            Some(note) if !self.is_inner && !note.hides_limits => {
+                edge.show(note.limits.drain(..)).fields
+            }
+            _ => Vec::new(),
+        };
+        let note = note.filter(|_| self.is_inner);
+        if let Some(Rejection { mut answer, .. }) = replaced.map(|rejection| *rejection) {
+            answer.headers.extend(fields);
+            return Err(Refused { answer, note });
         }
-        if self.grant.is_none() && self.permit.is_none() {
+        if let Some(note) = note {
+            response.leave_note(note);
+        }
+        if !self.is_inner {
+            add_headers(response, fields);
+        }
+        let permit = self.permit.filter(Permit::is_held);
+        if self.grant.is_none() && permit.is_none() {
             return Ok(None);
         }
-        Ok(BodyMonitor::new(edge, self.grant, self.permit))
+        Ok(BodyMonitor::new(edge, self.grant, permit))
+    }
+
+    /// Returns the rejection to send in place of the handler's response. `None` if there is none.
+    fn replace(
+        &self,
+        edge: &Edge,
+        response: &impl Outgoing,
+        is_refused: bool,
+    ) -> Option<Box<Rejection>> {
+        // A request that an inner guard has refused did not reach the handler.
+        if let Some(grant) = self.grant.as_ref().filter(|_| !is_refused) {
+            let reviewed = edge.review(grant, response.status());
+            if let Err(rejection) = reviewed {
+                return Some(rejection);
+            }
+        }
+        let is_too_large = response.announced() > edge.adapters.max_response_bytes;
+        is_too_large.then(|| edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref()))
     }
 }
 

@@ -1,17 +1,21 @@
 //! Answers to callers, in standard formats.
 //!
 //! An answer depends on the class of a denial, and on its reason only where the caller may know it: no credential came,
-//! or scopes are missing. `http/rejection.rs` builds it and reports the reason to the operator. An admitted request is
-//! answered by its handler; `http/managing.rs` has the answers of endpoints that manage keys.
+//! or a caller that has proven its key lacks scopes or has reached a limit. `http/rejection.rs` builds it and reports
+//! the reason to the operator. An admitted request is answered by its handler; `http/managing.rs` has the answers of
+//! endpoints that manage keys.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
+
+use base64ct::{Base64Unpadded, Encoding as _};
 
 use super::key_in::{AuthScheme, KeyIn, Location};
 use super::limits::seconds_up;
 use super::reason::RejectionReason;
-use crate::key::Scope;
-use crate::verifier::{DenialClass, DenialReason, Requirement};
+use crate::key::{Quota, Scope};
+use crate::verifier::{Denial, DenialClass, DenialReason, Limited, Requirement};
 
 /// An answer ready to be sent: everything about it that the caller may see.
 ///
@@ -39,16 +43,32 @@ impl fmt::Debug for Answer {
 
 /// A description of the failure, in words that the caller may read. It is the same for all requests that are refused
 /// alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// A short stable name, for programs.
     pub code: &'static str,
-    /// One sentence, for people.
+    /// One sentence or two, for people.
     pub detail: &'static str,
+    /// The URI of the problem's type (RFC 9457 §3.1.1).
+    pub type_uri: &'static str,
+    /// The names of the limits that the request would exceed. `None` if the problem's type has no such list.
+    pub violated_policies: Option<Vec<Arc<str>>>,
+    /// Seconds after which the caller may try again, as in `Retry-After`. `None` if the answer has no such header.
+    pub retry_after: Option<u64>,
 }
+
+/// The type of a problem that the status says all about.
+const ABOUT_BLANK: &str = "about:blank";
+
+/// The type of a refusal by limits (draft-ietf-httpapi-ratelimit-headers §5.1).
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// The type of an answer while limits are not known (draft-ietf-httpapi-ratelimit-headers §5.2).
+const TEMPORARY_REDUCED_CAPACITY: &str =
+    "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 /// The code and the detail of a 403.
 pub(super) const FORBIDDEN: (&str, &str) =
@@ -64,6 +84,9 @@ pub trait Renderer: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Problem details (RFC 9457), with the problem's name as the member `code`.
+///
+/// A refusal by limits has a type of draft-ietf-httpapi-ratelimit-headers, with the names of the exceeded limits as
+/// `violated-policies`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProblemJson;
 
@@ -77,7 +100,8 @@ impl Renderer for ProblemJson {
 
 /// Answers for gRPC clients: status 200, with the failure in `grpc-status` and `grpc-message`.
 ///
-/// The gRPC protocol calls this a response of trailers alone.
+/// The gRPC protocol calls this a response of trailers alone. Where a caller may try again later, as over its limits,
+/// `grpc-status-details-bin` says when, in a `google.rpc.RetryInfo`.
 ///
 /// Over gRPC every response of a handler has status 200, including its errors. A handler that [promised a
 /// check](crate::verifier::Requirement::checked_by_handler) therefore has to make the check before it answers with an
@@ -87,7 +111,7 @@ pub struct GrpcStatus;
 
 impl Renderer for GrpcStatus {
     fn render(&self, problem: &Problem, answer: &mut Answer) {
-        let code = match problem.status {
+        let code: u8 = match problem.status {
             400 => 3,       // INVALID_ARGUMENT
             401 => 16,      // UNAUTHENTICATED
             403 => 7,       // PERMISSION_DENIED
@@ -104,13 +128,57 @@ impl Renderer for GrpcStatus {
         answer
             .headers
             .push(("grpc-message", problem.detail.to_owned()));
+        if let Some(seconds) = problem.retry_after {
+            let details = grpc_details(code, problem.detail, seconds);
+            let details = Base64Unpadded::encode_string(&details);
+            answer.headers.push(("grpc-status-details-bin", details));
+        }
     }
 }
 
+/// Encodes a `google.rpc.Status` with a `google.rpc.RetryInfo`.
+fn grpc_details(code: u8, message: &str, seconds: u64) -> Vec<u8> {
+    let mut duration = vec![0x08]; // Duration.seconds
+    varint(&mut duration, seconds);
+    let mut retry_info = Vec::new();
+    field(&mut retry_info, 1, &duration); // RetryInfo.retry_delay
+    let mut any = Vec::new();
+    let type_url = b"type.googleapis.com/google.rpc.RetryInfo";
+    field(&mut any, 1, type_url); // Any.type_url
+    field(&mut any, 2, &retry_info); // Any.value
+    let mut status = vec![0x08]; // Status.code
+    varint(&mut status, code.into());
+    field(&mut status, 2, message.as_bytes()); // Status.message
+    field(&mut status, 3, &any); // Status.details
+    status
+}
+
+/// Appends a field of bytes, in the encoding of protocol buffers.
+fn field(message: &mut Vec<u8>, number: u8, value: &[u8]) {
+    message.push(number << 3 | 2);
+    varint(message, u64::try_from(value.len()).unwrap_or(u64::MAX));
+    message.extend_from_slice(value);
+}
+
+/// Appends an integer, in the encoding of protocol buffers.
+fn varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    message.push(value.to_le_bytes()[0]);
+}
+
 impl Problem {
-    /// Returns the reason phrase of the status (RFC 9110 §15, RFC 6585).
+    /// Returns the title of the problem's type: for `about:blank`, the reason phrase of the status (RFC 9110 §15, RFC
+    /// 6585).
     #[must_use]
-    pub const fn title(&self) -> &'static str {
+    pub fn title(&self) -> &'static str {
+        match self.type_uri {
+            QUOTA_EXCEEDED => return "Quota Exceeded",
+            TEMPORARY_REDUCED_CAPACITY => return "Temporary Reduced Capacity",
+            _ => {}
+        }
         match self.status {
             400 => "Bad Request",
             401 => "Unauthorized",
@@ -126,25 +194,90 @@ impl Problem {
         }
     }
 
+    /// Creates a problem that its status says all about.
+    pub(super) fn plain(status: u16, code: &'static str, detail: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            detail,
+            type_uri: ABOUT_BLANK,
+            violated_policies: None,
+            retry_after: None,
+        }
+    }
+
     /// Serializes the problem as RFC 9457 specifies.
-    fn to_json(self) -> Vec<u8> {
-        // These texts are constants without quotes, so nothing has to be escaped.
-        let (
-            title,
-            Self {
-                status,
-                code,
-                detail,
-            },
-        ) = (self.title(), self);
-        let text = format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}","code":"{code}"}}"#
+    fn to_json(&self) -> Vec<u8> {
+        // These texts are constants without quotes, and a limit's name has none, so nothing has to be escaped.
+        let title = self.title();
+        let Self {
+            status,
+            code,
+            detail,
+            type_uri,
+            violated_policies,
+            ..
+        } = self;
+        let mut text = format!(
+            r#"{{"type":"{type_uri}","title":"{title}","status":{status},"detail":"{detail}","code":"{code}""#
         );
+        if let Some(names) = violated_policies {
+            let names: Vec<_> = names.iter().map(|name| format!(r#""{name}""#)).collect();
+            let names = names.join(",");
+            text.push_str(&format!(r#","violated-policies":[{names}]"#));
+        }
+        text.push('}');
         text.into_bytes()
     }
 
     /// Returns the problem for a rejection: everything that the caller learns about it.
-    pub(super) fn of(reason: &RejectionReason) -> Self {
+    ///
+    /// `reset` is in how many seconds the quotas that have refused the request reset.
+    pub(super) fn of(reason: &RejectionReason, reset: u64) -> Self {
+        let problem = Self::without_limits(reason);
+        let denial = match reason {
+            RejectionReason::Denied(denial) => denial,
+            RejectionReason::LookupFailed(_) => {
+                return problem.retry_after(RETRY_WHEN_UNDECIDABLE);
+            }
+            _ => return problem,
+        };
+        match denial.reason() {
+            DenialReason::QuotaExceeded { quota, retry_after } => Self {
+                type_uri: QUOTA_EXCEEDED,
+                violated_policies: Some(exceeded(denial, quota)),
+                ..problem.retry_after(seconds_up(*retry_after).max(reset).max(1))
+            },
+            DenialReason::TooManyInFlight => Self {
+                type_uri: QUOTA_EXCEEDED,
+                violated_policies: Some(exceeded(denial, &Quota::CONCURRENCY.into())),
+                ..problem.retry_after(RETRY_WHEN_BUSY)
+            },
+            DenialReason::TooManyFailures { retry_after } => {
+                problem.retry_after(seconds_up(*retry_after).max(1))
+            }
+            DenialReason::Limiter(_) | DenialReason::Plan(_) => Self {
+                type_uri: TEMPORARY_REDUCED_CAPACITY,
+                // It is not known which limits the request would exceed.
+                violated_policies: Some(Vec::new()),
+                ..problem.retry_after(RETRY_WHEN_UNDECIDABLE)
+            },
+            _ => match denial.class() {
+                DenialClass::Throttled => problem.retry_after(RETRY_WHEN_BUSY),
+                DenialClass::Undecidable => problem.retry_after(RETRY_WHEN_UNDECIDABLE),
+                _ => problem,
+            },
+        }
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+
+    fn without_limits(reason: &RejectionReason) -> Self {
         let (status, code, detail) = match reason {
             RejectionReason::Denied(denial) => match (denial.class(), denial.reason()) {
                 (DenialClass::BadRequest, _) => {
@@ -156,6 +289,11 @@ impl Problem {
                 (DenialClass::Unauthenticated, _) => {
                     (401, "invalid_credential", "The API key is not valid.")
                 }
+                (DenialClass::Forbidden, DenialReason::CostAboveLimit { .. }) => (
+                    403,
+                    "cost_above_limit",
+                    "The request costs more than a quota's whole limit. It will not be accepted later.",
+                ),
                 (DenialClass::Forbidden, _) => (403, FORBIDDEN.0, FORBIDDEN.1),
                 (DenialClass::Throttled, DenialReason::TooManyFailures { .. }) => (
                     429,
@@ -182,35 +320,45 @@ impl Problem {
                 (500, "internal", "The request could not be served.")
             }
         };
-        Self {
-            status,
-            code,
-            detail,
-        }
+        Self::plain(status, code, detail)
     }
 }
 
+/// Returns the names of the limits that a request would exceed, each once; `name` if the denial does not list them.
+fn exceeded(denial: &Denial, name: &Arc<str>) -> Vec<Arc<str>> {
+    let limits = denial.limited().into_iter().flat_map(Limited::exceeded);
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for limit in limits {
+        if names.iter().all(|known| **known != *limit.name()) {
+            names.push(limit.name().into());
+        }
+    }
+    if names.is_empty() {
+        names.push(Arc::clone(name));
+    }
+    names
+}
+
 /// Seconds until a caller over its limit of concurrent requests may retry.
-const RETRY_WHEN_BUSY: u32 = 1;
+const RETRY_WHEN_BUSY: u64 = 1;
 
 /// Seconds until a caller may retry a request that could not be decided.
-const RETRY_WHEN_UNDECIDABLE: u32 = 5;
+const RETRY_WHEN_UNDECIDABLE: u64 = 5;
 
 /// Returns the headers of a rejection, except those of its body.
 pub(super) fn headers(
     reason: &RejectionReason,
+    problem: &Problem,
     forms: &[KeyIn],
     realm: &str,
     requirement: Option<&Requirement>,
 ) -> Vec<(&'static str, String)> {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
-    let denial = match reason {
-        RejectionReason::Denied(denial) => denial,
-        RejectionReason::LookupFailed(_) => {
-            headers.push(("retry-after", RETRY_WHEN_UNDECIDABLE.to_string()));
-            return headers;
-        }
-        _ => return headers,
+    if let Some(seconds) = problem.retry_after {
+        headers.push(("retry-after", seconds.to_string()));
+    }
+    let RejectionReason::Denied(denial) = reason else {
+        return headers;
     };
     let bearer_error = match (denial.class(), denial.reason()) {
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
@@ -221,19 +369,10 @@ pub(super) fn headers(
             DenialClass::Forbidden,
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
         ) => Some(Cow::Owned(insufficient_scope(requirement))),
+        // No other key would do.
+        (DenialClass::Forbidden, DenialReason::CostAboveLimit { .. }) => None,
         (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(None))),
-        (DenialClass::Throttled, DenialReason::TooManyFailures { retry_after }) => {
-            headers.push(("retry-after", seconds_up(*retry_after).to_string()));
-            None
-        }
-        (DenialClass::Throttled, _) => {
-            headers.push(("retry-after", RETRY_WHEN_BUSY.to_string()));
-            None
-        }
-        (DenialClass::Undecidable, _) => {
-            headers.push(("retry-after", RETRY_WHEN_UNDECIDABLE.to_string()));
-            None
-        }
+        (DenialClass::Throttled | DenialClass::Undecidable, _) => None,
     };
     let Some(bearer_error) = bearer_error else {
         return headers;

@@ -55,11 +55,7 @@ impl<T: Belongs> Permitted<T> {
 /// Returns the answer of handlers that refuse by themselves.
 pub(crate) fn forbidden() -> Answer {
     let (code, detail) = FORBIDDEN;
-    let problem = Problem {
-        status: 403,
-        code,
-        detail,
-    };
+    let problem = Problem::plain(403, code, detail);
     let mut answer = Answer {
         status: 403,
         headers: vec![("cache-control", "no-store".to_owned())],

@@ -1,6 +1,7 @@
 //! Connects a framework to the verifier: takes the head of a request and admits or rejects it.
 
 mod deciding;
+mod limiting;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +15,7 @@ use super::client::Proxies;
 use super::credentials;
 use super::head::{Head, HeaderSource};
 use super::key_in::KeyIn;
+use super::limits::LimitHeaders;
 use super::reason::RejectionReason;
 use super::rejection::{About, Rejecting, Rejection, RejectionEvent};
 use crate::Keyward;
@@ -43,6 +45,7 @@ pub struct Edge {
     rejecting: Rejecting,
     requires_tls: bool,
     may_be_cached: bool,
+    limit_headers: LimitHeaders,
     vary: Box<str>,
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(super) adapters: AdapterSettings,
@@ -76,6 +79,7 @@ impl Edge {
             },
             requires_tls: false,
             may_be_cached: false,
+            limit_headers: LimitHeaders::All,
             vary: Box::default(),
             #[cfg(any(feature = "actix", feature = "tower"))]
             adapters: AdapterSettings {
@@ -161,6 +165,15 @@ impl Edge {
     #[must_use]
     pub fn report_only(mut self) -> Self {
         self.rejecting.is_report_only = true;
+        self
+    }
+
+    /// Sets the families of limit headers that responses have: all by default.
+    ///
+    /// A key without limits gets none. Nor does a caller that has not proven its key, such as with a 401.
+    #[must_use]
+    pub fn limit_headers(mut self, families: LimitHeaders) -> Self {
+        self.limit_headers = families;
         self
     }
 
@@ -422,7 +435,8 @@ impl Edge {
     }
 
     fn reject_about(&self, reason: RejectionReason, about: About<'_>) -> Box<Rejection> {
-        self.rejecting.reject(&self.forms, reason, about)
+        let shown = self.show_refused(&reason);
+        self.rejecting.reject(&self.forms, reason, about, &shown)
     }
 }
 

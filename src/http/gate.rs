@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::admission::Admission;
+use super::admission::{Admission, Note, Refused};
 use super::edge::Edge;
 use super::guard::{Guard, Values};
 use super::head::{Connection, Head, HeaderSource};
 use super::reason::RejectionReason;
 use super::rejection::Rejection;
-use crate::verifier::{Grant, Permit, Requirement};
+use crate::verifier::{Admitted, Attempt, Grant, Permit, Requirement};
 
 /// A request, as an adapter represents it.
 pub(crate) trait Incoming {
@@ -53,10 +53,10 @@ pub(crate) enum Decision {
 }
 
 /// The grant for the handler, and the admission to finish afterwards. `None` if a rejection is only reported.
-pub(crate) type Decided = Result<Option<(Grant, Admission)>, Box<Rejection>>;
+pub(crate) type Decided = Result<Option<(Grant, Admission)>, Box<Refused>>;
 
-/// The grant, and its permit. `None` if an outer guard holds it.
-type Granted = Result<(Grant, Option<Permit>), Box<Rejection>>;
+/// The grant and the permit. With an outer guard, the permit is of the quotas of this guard's route alone.
+type Granted = Result<(Grant, Permit), Box<Rejection>>;
 
 impl<R: Incoming> Gate<R> {
     /// Creates a gate that admits any key.
@@ -135,65 +135,77 @@ impl<R: Incoming> Gate<R> {
         W: Incoming<Headers = R::Headers>,
     {
         let head = head(request, connection);
-        let attempt = || self.guard.first_attempt(&values);
-        let granted = match self.check_again(request, &head, &values) {
-            Some(granted) => granted,
+        let is_too_large = self.is_too_large(&head);
+        let attempt = || {
+            let attempt = self.guard.first_attempt(&values);
+            counted(attempt, is_too_large, false)
+        };
+        let outer = self.admitted_outside(request);
+        let granted = match &outer {
+            Some(outer) => match self.edge.check_requirement(&head, outer, attempt()) {
+                // Its route's quotas are counted.
+                Ok(_) if self.guard.has_quotas() => return Decision::Pending(values),
+                again => again.map(|grant| (grant, Permit::empty())),
+            },
             None => match self.edge.try_admit(&head, attempt) {
-                Some(decided) => decided.map(|admitted| {
-                    let (grant, permit) = admitted.into_parts();
-                    (grant, Some(permit))
-                }),
+                Some(decided) => decided.map(Admitted::into_parts),
                 None => return Decision::Pending(values),
             },
         };
-        Decision::Made(self.settle(granted, || head))
+        Decision::Made(self.settle(granted, outer.is_some(), || head))
     }
 
     /// Decides a pending request.
     pub(crate) async fn decide(&self, request: &mut R, values: Values) -> Decided {
-        let granted = self.wait(request, values).await;
-        self.settle(granted, || head(request, self.connection_of(request)))
+        let outer = self.admitted_outside(request);
+        let granted = self.wait(request, values, outer.as_ref()).await;
+        let head = || head(request, self.connection_of(request));
+        self.settle(granted, outer.is_some(), head)
     }
 
-    async fn wait(&self, request: &mut R, mut values: Values) -> Granted {
+    async fn wait(&self, request: &mut R, mut values: Values, outer: Option<&Grant>) -> Granted {
         let head = head(request, self.connection_of(request));
-        let (mut grant, permit) = match self.check_again(request, &head, &values) {
-            Some(granted) => granted?,
-            None => {
-                let attempt = self.guard.first_attempt(&values);
-                let (grant, permit) = self.edge.admit(&head, attempt).await?.into_parts();
-                (grant, Some(permit))
+        let (is_too_large, looks_up) = (self.is_too_large(&head), self.guard.looks_up());
+        let attempt = counted(self.guard.first_attempt(&values), is_too_large, looks_up);
+        let (mut grant, mut permit) = match outer {
+            Some(outer) => {
+                let grant = self.edge.check_requirement(&head, outer, attempt)?;
+                (grant, Permit::empty())
             }
+            None => self.edge.admit(&head, attempt).await?.into_parts(),
         };
-        if self.guard.looks_up() {
+        if looks_up {
             let looked_up = self.guard.look_up(request, &grant, &mut values).await;
             let head = self::head(request, self.connection_of(request));
-            if let Err(reason) = looked_up {
+            let again = match looked_up {
+                Err(reason) => Err(self.edge.reject_request(&head, reason, Some(&grant))),
+                Ok(()) => {
+                    let attempt = self.guard.last_attempt(&values);
+                    // The key may have ended during the look-up.
+                    self.edge.reverify(&head, &grant, attempt).await
+                }
+            };
+            grant = again.map_err(|rejection| self.edge.with_limits(rejection, &permit))?;
+        }
+        // Counted last: a request that was refused by now has used nothing.
+        if !is_too_large && (looks_up || outer.is_some()) {
+            let attempt = self.guard.last_attempt(&values);
+            let is_inner = outer.is_some();
+            let counting = self.edge.count(&grant, &attempt, &mut permit, is_inner);
+            if let Err(denial) = counting.await {
+                let head = self::head(request, self.connection_of(request));
+                let reason = RejectionReason::Denied(denial);
                 return Err(self.edge.reject_request(&head, reason, Some(&grant)));
             }
-            let attempt = self.guard.last_attempt(&values);
-            // The key may have ended during the look-up.
-            grant = self.edge.reverify(&head, &grant, attempt).await?;
         }
         Ok((grant, permit))
     }
 
-    /// Decides on a request that an outer guard has admitted. `None` if there is no such guard.
+    /// Returns the grant of an outer guard of the same Keyward. `None` if there is no such guard.
     #[inline]
-    fn check_again<W>(
-        &self,
-        request: &W,
-        head: &Head<'_, R::Headers>,
-        values: &Values,
-    ) -> Option<Granted>
-    where
-        W: Incoming<Headers = R::Headers>,
-    {
+    fn admitted_outside<W: Incoming>(&self, request: &W) -> Option<Grant> {
         let grant = request.admitted()?;
-        let grant = self.edge.has_admitted(&grant).then_some(grant)?;
-        let attempt = self.guard.first_attempt(values);
-        let again = self.edge.check_requirement(head, &grant, attempt);
-        Some(again.map(|grant| (grant, None)))
+        self.edge.has_admitted(&grant).then_some(grant)
     }
 
     fn connection_of(&self, request: &R) -> Connection {
@@ -205,20 +217,26 @@ impl<R: Incoming> Gate<R> {
 
     /// Completes a decision: refuses a request that would pass, but announces a body beyond the bound.
     #[inline]
-    fn settle<'h>(&self, granted: Granted, head: impl FnOnce() -> Head<'h, R::Headers>) -> Decided
+    fn settle<'h>(
+        &self,
+        granted: Granted,
+        is_inner: bool,
+        head: impl FnOnce() -> Head<'h, R::Headers>,
+    ) -> Decided
     where
         R::Headers: 'h,
     {
         let granted = match granted {
             Ok(granted) => Some(granted),
             Err(rejection) if rejection.is_report_only => None,
-            Err(rejection) => return Err(rejection),
+            Err(rejection) => return Err(refused(*rejection, is_inner)),
         };
         if self.edge.adapters.max_request_bytes < u64::MAX {
-            self.check_length(&head(), granted.as_ref().map(|(grant, _)| grant))?;
+            let checked = self.check_length(&head(), granted.as_ref());
+            checked.map_err(|rejection| refused(*rejection, is_inner))?;
         }
         Ok(granted.map(|(grant, permit)| {
-            let admission = Admission::new(&self.edge, &grant, permit);
+            let admission = Admission::new(&self.edge, &grant, permit, is_inner);
             (grant, admission)
         }))
     }
@@ -226,22 +244,56 @@ impl<R: Incoming> Gate<R> {
     fn check_length(
         &self,
         head: &Head<'_, R::Headers>,
-        grant: Option<&Grant>,
+        granted: Option<&(Grant, Permit)>,
     ) -> Result<(), Box<Rejection>> {
-        let length = head.headers.values("content-length").next();
-        let length = length.and_then(|length| std::str::from_utf8(length).ok());
-        let announced: Option<u64> = length.and_then(|length| length.parse().ok());
-        if announced.is_none_or(|announced| announced <= self.edge.adapters.max_request_bytes) {
+        if !announces_more(head, self.edge.adapters.max_request_bytes) {
             return Ok(());
         }
         let reason = RejectionReason::RequestTooLarge;
+        let grant = granted.map(|(grant, _)| grant);
         let rejection = self.edge.reject_request(head, reason, grant);
-        if rejection.is_report_only {
-            Ok(())
-        } else {
-            Err(rejection)
+        match granted {
+            _ if rejection.is_report_only => Ok(()),
+            Some((_, permit)) => Err(self.edge.with_limits(rejection, permit)),
+            None => Err(rejection),
         }
     }
+
+    /// Returns whether the request will be refused for the length of its body, so that it is not counted.
+    #[inline]
+    fn is_too_large(&self, head: &Head<'_, R::Headers>) -> bool {
+        let bound = self.edge.request_bound();
+        bound.is_some_and(|most| announces_more(head, most))
+    }
+}
+
+/// Returns whether a request announces a body of more bytes than these.
+fn announces_more<H: HeaderSource>(head: &Head<'_, H>, most: u64) -> bool {
+    let length = head.headers.values("content-length").next();
+    let length = length.and_then(|length| std::str::from_utf8(length).ok());
+    let announced: Option<u64> = length.and_then(|length| length.parse().ok());
+    announced.is_some_and(|announced| announced > most)
+}
+
+/// Returns the attempt with what is counted when it is admitted.
+#[inline]
+fn counted(attempt: Attempt<'_>, is_too_large: bool, looks_up: bool) -> Attempt<'_> {
+    if is_too_large {
+        attempt.count_nothing()
+    } else if looks_up {
+        attempt.count_later()
+    } else {
+        attempt
+    }
+}
+
+/// Refuses a request. An inner guard leaves a note for the outer one.
+fn refused(rejection: Rejection, is_inner: bool) -> Box<Refused> {
+    let note = is_inner.then(|| Note::of_refused(&rejection.reason));
+    Box::new(Refused {
+        answer: rejection.answer,
+        note,
+    })
 }
 
 fn head<R: Incoming>(request: &R, connection: Connection) -> Head<'_, R::Headers> {

@@ -89,6 +89,12 @@ impl<R> Guard<R> {
         !self.sources.is_empty()
     }
 
+    /// Whether the route has quotas of its own.
+    #[inline]
+    pub(super) fn has_quotas(&self) -> bool {
+        self.then.quotas().is_some()
+    }
+
     pub(super) fn looks_up(&self) -> bool {
         let mut sources = self.sources.iter();
         sources.any(|(_, source)| matches!(source.0, SourceKind::Lookup(..)))

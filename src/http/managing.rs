@@ -39,11 +39,7 @@ impl From<&ManageError> for Answer {
             500.. => constant(code).to_owned(),
             _ => sentence(&error.to_string()),
         };
-        let problem = Problem {
-            status,
-            code,
-            detail: "",
-        };
+        let problem = Problem::plain(status, code, "");
         let mut body = json!({
             "type": "about:blank", "title": problem.title(), "status": status, "detail": detail, "code": code,
         });

@@ -5,6 +5,8 @@ use std::fmt;
 
 use crate::key::KeyId;
 use crate::verifier::Denial;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use crate::verifier::DenialClass;
 
 /// The reason for a rejection. For operators; contains no secret.
 #[derive(Debug)]
@@ -37,6 +39,19 @@ pub enum RejectionReason {
 }
 
 impl RejectionReason {
+    /// Whether the answer shows no limits, because the credential is refused.
+    #[cfg(any(feature = "actix", feature = "tower"))]
+    pub(super) fn hides_limits(&self) -> bool {
+        let is_refused = |denial: &Denial| {
+            let class = denial.class();
+            matches!(
+                class,
+                DenialClass::BadRequest | DenialClass::Unauthenticated
+            )
+        };
+        matches!(self, Self::Denied(denial) if is_refused(denial))
+    }
+
     /// Whether the caller is not at fault, so that report-only mode does not apply.
     pub(super) fn is_of_the_handler(&self) -> bool {
         matches!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::answer::{self, Answer, Problem, Renderer};
 use super::client::Origin;
 use super::key_in::KeyIn;
+use super::limits::Shown;
 use super::near_miss::NearMiss;
 use super::reason::RejectionReason;
 use crate::key::KeyId;
@@ -107,6 +108,7 @@ impl Rejecting {
         forms: &[KeyIn],
         reason: RejectionReason,
         about: About<'_>,
+        shown: &Shown,
     ) -> Box<Rejection> {
         let is_report_only = self.is_report_only && !reason.is_of_the_handler();
         if let Some(observer) = &self.observer {
@@ -119,10 +121,12 @@ impl Rejecting {
                 is_report_only,
             });
         }
-        let problem = Problem::of(&reason);
+        let problem = Problem::of(&reason, shown.reset);
+        let mut headers = answer::headers(&reason, &problem, forms, &self.realm, about.need);
+        headers.extend(shown.fields.iter().cloned());
         let mut answer = Answer {
             status: problem.status,
-            headers: answer::headers(&reason, forms, &self.realm, about.need),
+            headers,
             body: Vec::new(),
         };
         self.renderer.render(&problem, &mut answer);
@@ -183,10 +187,68 @@ mod tests {
         denials
             .map(|(denial, about)| {
                 let why = denial.reason().to_string();
-                let rejection = edge.reject(forms, RejectionReason::Denied(denial), about);
+                let rejection = edge.reject(
+                    forms,
+                    RejectionReason::Denied(denial),
+                    about,
+                    &Shown::default(),
+                );
                 (why, rejection.answer)
             })
             .collect()
+    }
+
+    /// Returns whether the limits have refused the request. They are asked last, so the caller has proven its key and
+    /// may learn of them.
+    fn is_by_limits(denial: &Denial) -> bool {
+        matches!(
+            denial.reason(),
+            DenialReason::QuotaExceeded { .. }
+                | DenialReason::TooManyInFlight
+                | DenialReason::CostAboveLimit { .. }
+                | DenialReason::Limiter(_)
+                | DenialReason::Plan(_)
+        )
+    }
+
+    #[test]
+    fn refusals_by_limits_say_how_to_go_on() {
+        let said = |answer: &Answer| {
+            let value: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let text = |name: &str| value[name].as_str().unwrap().to_owned();
+            let retry_after = answer
+                .headers
+                .iter()
+                .find(|(name, _)| *name == "retry-after");
+            let asks_for_a_key = answer
+                .headers
+                .iter()
+                .any(|(name, _)| *name == "www-authenticate");
+            let retry_after = retry_after.map(|(_, seconds)| seconds.clone());
+            let policies = value["violated-policies"].to_string();
+            assert!(!asks_for_a_key, "no other key would do: {answer:?}");
+            let kind = text("type").rsplit('#').next().map(str::to_owned);
+            (answer.status, kind, text("code"), policies, retry_after)
+        };
+        let told = |status: u16, kind: &str, code: &str, policies: &str, retry: Option<&str>| {
+            let retry = retry.map(str::to_owned);
+            let (kind, code) = (Some(kind.to_owned()), code.to_owned());
+            (status, kind, code, policies.to_owned(), retry)
+        };
+        let (exceeded, reduced) = ("quota-exceeded", "temporary-reduced-capacity");
+        let busy = "too_many_requests";
+        for edge in edges() {
+            let answers = answers(&edge, is_by_limits);
+            let said: Vec<_> = answers.iter().map(|(_, answer)| said(answer)).collect();
+            let expected = [
+                told(429, exceeded, busy, r#"["concurrency"]"#, Some("1")),
+                told(429, exceeded, busy, r#"["minute"]"#, Some("7")),
+                told(403, "about:blank", "cost_above_limit", "null", None),
+                told(503, reduced, "undecidable", "[]", Some("5")),
+                told(503, reduced, "undecidable", "[]", Some("5")),
+            ];
+            assert_eq!(said, [expected.clone(), expected].concat());
+        }
     }
 
     #[test]
@@ -220,18 +282,17 @@ mod tests {
                 DenialClass::Throttled,
                 DenialClass::Undecidable,
             ] {
-                // How a request is refused whose key was not looked at, does not depend on the key.
-                let is_of_key = |denial: &Denial| {
-                    !matches!(denial.reason(), DenialReason::TooManyFailures { .. })
-                };
-                let same = answers(&edge, |denial| denial.class() == class && is_of_key(denial));
+                let is_meant = |denial: &Denial| denial.class() == class && !is_by_limits(denial);
+                let same = answers(&edge, is_meant);
                 for (why, answer) in &same {
                     assert_eq!(answer, &same[0].1, "{why}");
                     assert_eq!(answer.status, class.status(), "{why}");
                 }
             }
             // The required scopes depend on the route.
-            let mut forbidden = answers(&edge, |denial| denial.class() == DenialClass::Forbidden);
+            let is_meant =
+                |denial: &Denial| denial.class() == DenialClass::Forbidden && !is_by_limits(denial);
+            let mut forbidden = answers(&edge, is_meant);
             for (_, answer) in &mut forbidden {
                 answer
                     .headers

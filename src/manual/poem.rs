@@ -117,13 +117,12 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
         // 4. A handler that forgot what it promised answers nothing.
         if let Err(rejection) = edge.review(&grant, response.status().as_u16()) {
-            return Ok(answered(rejection.answer));
+            response = answered(rejection.answer);
         }
 
-        // 5. No cache hands the answer to somebody else.
-        let added: Vec<_> = edge
-            .response_headers(&Headers(response.headers()))
-            .collect();
+        // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left.
+        let private = edge.response_headers(&Headers(response.headers()));
+        let added: Vec<_> = private.chain(edge.limit_headers_of(&permit)).collect();
         for header in added {
             if let Ok(value) = HeaderValue::try_from(&*header.value) {
                 if header.replaces {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{Admission, Decided, Decision, Edge, Gate, Rejection, Values};
+use crate::http::{Admission, Decided, Decision, Edge, Gate, Refused, Values};
 
 /// Decides on a request at once, if possible.
 ///
@@ -53,13 +53,13 @@ pub(crate) async fn decide<B>(
 /// Prepares a decided request for the handler: hides its credential and adds the grant.
 ///
 /// # Errors
-/// The rejection to answer with.
+/// The answer of a refused request.
 #[inline]
 pub(crate) fn prepare<B>(
     gate: &Gate<Parts>,
     decided: Decided,
     request: &mut Request<B>,
-) -> Result<Option<Admission>, Box<Rejection>> {
+) -> Result<Option<Admission>, Box<Refused>> {
     Ok(decided?.map(|(grant, admission)| {
         hide_credential(gate, request);
         request.extensions_mut().insert(grant);

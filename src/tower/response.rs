@@ -11,7 +11,9 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::http::{Admission, Answer, BodyMonitor, BoxError, Gate, ResponseBody};
+use crate::http::{
+    Admission, Answer, BodyMonitor, BoxError, Field, Gate, Note, Outgoing, Refused, ResponseBody,
+};
 
 /// The admission to finish once the handler has responded, and the gate that finishes it.
 pub(crate) type After = (Admission, Arc<Gate<Parts>>);
@@ -23,14 +25,40 @@ pub(crate) type After = (Admission, Arc<Gate<Parts>>);
 pub(crate) fn monitor<B: Body>(
     (admission, gate): After,
     response: &mut Response<B>,
-) -> Result<Option<BodyMonitor>, Answer> {
-    let announced = response.body().size_hint().lower();
-    let status = response.status().as_u16();
-    let add_headers = || add_headers(&gate, response.headers_mut());
-    admission.finish(&gate.edge, status, announced, add_headers)
+) -> Result<Option<BodyMonitor>, Refused> {
+    let add_headers =
+        |response: &mut Response<B>, fields| add_headers(&gate, response.headers_mut(), fields);
+    admission.finish(&gate.edge, response, add_headers)
 }
 
-/// Builds the answer of a rejection. `body` makes a body of the bytes.
+impl<B: Body> Outgoing for Response<B> {
+    fn status(&self) -> u16 {
+        self.status().as_u16()
+    }
+
+    fn announced(&self) -> u64 {
+        self.body().size_hint().lower()
+    }
+
+    fn take_note(&mut self) -> Option<Note> {
+        self.extensions_mut().remove()
+    }
+
+    fn leave_note(&mut self, note: Note) {
+        self.extensions_mut().insert(note);
+    }
+}
+
+/// Builds the answer of a refused request. `body` makes a body of the bytes.
+pub(crate) fn refuse<B>(refused: Refused, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
+    let mut response = answer(refused.answer, body);
+    if let Some(note) = refused.note {
+        response.extensions_mut().insert(note);
+    }
+    response
+}
+
+/// Builds the response of an answer. `body` makes a body of the bytes.
 pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
     let mut response = Response::new(body(answer.body));
     *response.status_mut() =
@@ -43,12 +71,17 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
     response
 }
 
-/// Adds to a granted response the headers that keep it out of shared caches.
+/// Adds to a granted response the headers of limits, and those that keep it out of shared caches.
 ///
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap) {
+fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap, fields: Vec<Field>) {
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     if gate.edge.may_be_cached() {
         return;
     }

@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::request::{begin, decide, drain, prepare};
-use super::response::{After, answer, monitor};
-use crate::http::{Answering, BoxError, Decided, Decision, Gate, Rejection, ResponseBody};
+use super::response::{After, monitor, refuse};
+use crate::http::{Answering, BoxError, Decided, Decision, Gate, Refused, ResponseBody};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -87,10 +87,10 @@ impl<S> KeyService<S> {
                     admission: admission.map(|admission| (admission, Arc::clone(&self.gate))),
                 }
             }
-            Err(rejection) => {
+            Err(refused) => {
                 drain(request);
                 Answering::Refused {
-                    refusal: Some(rejection),
+                    refusal: Some(refused),
                 }
             }
         };
@@ -102,7 +102,7 @@ pin_project! {
     /// The future of a response.
     pub struct ResponseFuture<F, R, E> {
         #[pin]
-        answering: Answering<Box<Rejection>, Deciding<R, E>, F, After>,
+        answering: Answering<Box<Refused>, Deciding<R, E>, F, After>,
     }
 }
 
@@ -118,13 +118,13 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().answering.poll_response(
             context,
-            |rejection| Ok(answer(rejection.answer, ResponseBody::answer)),
+            |refused| Ok(refuse(*refused, ResponseBody::answer)),
             |served, after| {
                 let mut response = served?;
                 Ok(match after.map(|after| monitor(after, &mut response)) {
                     None => response.map(ResponseBody::free),
                     Some(Ok(monitor)) => response.map(|body| ResponseBody::granted(body, monitor)),
-                    Some(Err(refused)) => answer(refused, ResponseBody::answer),
+                    Some(Err(refused)) => refuse(refused, ResponseBody::answer),
                 })
             },
         )

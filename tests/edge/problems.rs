@@ -80,12 +80,14 @@ async fn each_problem_has_a_title_and_code() {
                 "invalid_credential"
             ),
             problem(403, "Forbidden", denied, "insufficient_access"),
-            problem(
-                429,
-                "Too Many Requests",
-                "Too many requests with this API key.",
-                "too_many_requests"
-            ),
+            json!({
+                "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+                "title": "Quota Exceeded",
+                "status": 429,
+                "detail": "Too many requests with this API key.",
+                "code": "too_many_requests",
+                "violated-policies": ["concurrency"],
+            }),
             problem(
                 503,
                 "Service Unavailable",

@@ -165,6 +165,9 @@ struct Read {
 /// How long a read may take: requests do not wait for so long, but the next ones have its result.
 const LONGEST_READ: Duration = Duration::from_secs(10);
 
+/// Attempts of a request at a plan that is forgotten meanwhile.
+const TRIES: u32 = 4;
+
 /// Plans of tenants without a cached key are dropped beyond this number.
 const MOST_UNUSED: usize = 1_024;
 
@@ -268,32 +271,33 @@ impl Plans {
         tenant: &TenantId,
         entry: &Arc<KnownPlan>,
         now: u64,
-    ) -> Result<Arc<TenantPlan>, PlanError> {
-        if let Some((plan, _)) = self.current(tenant, entry, now) {
-            return Ok(plan);
+    ) -> Result<(), PlanError> {
+        if self.current(tenant, entry, now).is_some() {
+            return Ok(());
         }
-        let failed = if self.read_in_background(tenant, entry, now) {
-            let _ = within(self.deadline, entry.reading.lock()).await;
-            None
-        } else {
-            self.rest(entry, now);
-            match self.read(tenant, entry, now).await {
-                Ok(plan) => return Ok(plan),
-                Err(error) => Some(error),
-            }
-        };
-        let known = lock(&entry.state).clone();
         let holds = |known: &Read| {
             self.fallback == PlanFallback::LastKnown
                 || now.saturating_sub(known.began) < self.max_age
         };
-        match known.filter(holds) {
-            Some(Read { plan, .. }) => Ok(plan),
-            None => {
-                let unknown = || PlanError::new("the source failed, or did not answer in time");
-                Err(failed.unwrap_or_else(unknown))
+        let mut failed = None;
+        // A plan may be forgotten as soon as it has been read.
+        for _ in 0..TRIES {
+            let waited = if self.read_in_background(tenant, entry, now) {
+                within(self.deadline, entry.reading.lock()).await.map(drop)
+            } else {
+                self.rest(entry, now);
+                failed = self.read(tenant, entry, now).await.err();
+                Some(())
+            };
+            if lock(&entry.state).as_ref().is_some_and(holds) {
+                return Ok(());
+            }
+            if waited.is_none() {
+                break;
             }
         }
+        let unknown = || PlanError::new("the source failed, or did not answer in time");
+        Err(failed.unwrap_or_else(unknown))
     }
 
     async fn read(
@@ -301,7 +305,7 @@ impl Plans {
         tenant: &TenantId,
         entry: &KnownPlan,
         began: u64,
-    ) -> Result<Arc<TenantPlan>, PlanError> {
+    ) -> Result<(), PlanError> {
         loop {
             let version = entry.version();
             let plan = self.book.plan_of(tenant).await?;
@@ -317,11 +321,8 @@ impl Plans {
                     Arc::new(plan)
                 }
             };
-            *state = Some(Read {
-                plan: Arc::clone(&plan),
-                began,
-            });
-            return Ok(plan);
+            *state = Some(Read { plan, began });
+            return Ok(());
         }
     }
 }

@@ -3,8 +3,8 @@
 //! # Why is it strict?
 //! The window is cut into 60 parts. A ring of 61 counters holds the part that has begun and the 60 before it. They
 //! cover at least one whole window back from any instant, so that no more than the limit is ever used in an interval
-//! of the window's length. A use leaves the ring at the end of the 60th part after its own: at most one part, a sixtieth
-//! of the window, later than a log of exact timestamps would let it go.
+//! of the window's length. A use leaves the ring at the end of the 60th part after its own: at most one part, a
+//! sixtieth of the window, later than a log of exact timestamps would let it go.
 //!
 //! Parts begin at multiples of a sixtieth of the window, counted from the start of the monotonic clock.
 

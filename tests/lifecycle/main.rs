@@ -14,6 +14,7 @@ mod grants;
 mod issue;
 mod kill_switch;
 mod leaked;
+mod limits;
 mod list;
 mod overlap;
 mod pages;

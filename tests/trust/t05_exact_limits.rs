@@ -23,6 +23,8 @@ use crate::exact_limiter::{Bug, ExactLimiter};
 use crate::store::Store;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// No machine is so busy.
+const HOUR: Duration = Duration::from_secs(3_600);
 const TASKS: usize = 16;
 
 /// Storms for each case.
@@ -47,7 +49,7 @@ struct Case {
 
 /// A Keyward that counts in this limiter, at one instant.
 async fn open(limiter: impl Limiter, plan: TenantPlan, cache: KeyCache) -> Keyward {
-    let limits = RateLimiting::new().limiter(limiter);
+    let limits = RateLimiting::new().limiter(limiter).deadline(HOUR);
     let limits = limits.plans(plan, Duration::MAX, PlanFallback::Undecidable);
     builder(Store::default(), clock())
         .monotonic_clock(ManualMonotonicClock::new())

@@ -1,6 +1,6 @@
 //! Promise 28: a fault of store, clock, RNG or limiter never turns into a grant, except where the limiter's outage
-//! choice says *allow* in so many words. Each call that a verification makes fails in turn, in every way that it can; so
-//! does each call of every operation of the manager, where it must not turn into a false success either.
+//! choice says *allow* in so many words. Each call that a verification makes fails in turn, in every way that it can;
+//! so does each call of every operation of the manager, where it must not turn into a false success either.
 
 mod limiter;
 mod management;

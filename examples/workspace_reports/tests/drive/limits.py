@@ -13,8 +13,9 @@ import http_sfv
 import requests
 
 BASE = os.environ["BASE"]
-FOR = 80  # seconds: into the second window
 MOST = 60
+ENOUGH = MOST + 10  # into the second window
+FOR = 70  # seconds, likewise
 
 
 def session(key):
@@ -35,11 +36,10 @@ def fields(response, name):
 
 def obeys_the_draft():
     """Asks as fast as it may: waits when a quota has nothing left."""
-    asking, begun, answered, waited = session("DRAFT"), time.monotonic(), 0, 0
-    while time.monotonic() - begun < FOR:
+    asking, waited = session("DRAFT"), 0
+    for answered in range(ENOUGH):
         response = asking.get(BASE + "/v1/projects")
         assert response.status_code == 200, (answered, response.status_code, response.text, response.headers)
-        answered += 1
         policies, limits = fields(response, "RateLimit-Policy"), fields(response, "RateLimit")
         assert policies["minute"] == {"q": 60, "w": 60} and policies["hour"] == {"q": 1000, "w": 3600}
         assert policies["concurrency"] == {"q": 5, "qu": "concurrent-requests"}
@@ -48,20 +48,18 @@ def obeys_the_draft():
             if limits[name]["r"] == 0:
                 waited += limits[name]["t"]
                 time.sleep(limits[name]["t"])
-    assert answered > MOST and waited >= 1, (answered, waited)
+    assert waited >= 1
 
 
 def obeys_unix_seconds():
     """The same by the older fields."""
-    asking, begun, answered = session("UNIX"), time.monotonic(), 0
-    while time.monotonic() - begun < FOR:
+    asking = session("UNIX")
+    for answered in range(ENOUGH):
         response = asking.get(BASE + "/v1/projects")
         assert response.status_code == 200, (answered, response.status_code, response.text, response.headers)
-        answered += 1
         assert response.headers["X-RateLimit-Limit"] == "60", "the tightest"
         if int(response.headers["X-RateLimit-Remaining"]) == 0:
             time.sleep(max(0.0, int(response.headers["X-RateLimit-Reset"]) - time.time()))
-    assert answered > MOST, answered
 
 
 def obeys_the_concurrency():

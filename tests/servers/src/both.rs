@@ -8,6 +8,7 @@ mod cors;
 mod costs;
 mod denials;
 mod faults;
+mod limits;
 mod origins;
 mod raw;
 mod site;

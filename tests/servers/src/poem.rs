@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward::http::{Edge, KeyIn};
-use keyward::key::{Network, Resource};
+use keyward::key::{Network, Quota, Resource};
 use keyward::testkit::keyward_with_key;
 use keyward::verifier::{Grant, Requirement};
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
@@ -281,4 +281,25 @@ async fn report_only_lets_refusals_through() {
     assert_eq!(site.status("GET /echo", &site.bearer()).await, 200);
     assert_eq!(site.status("GET /forgetful", &[]).await, 200);
     assert_eq!(site.status("GET /forgetful", &site.bearer()).await, 500);
+}
+
+#[tokio::test]
+async fn a_client_sees_its_limits() {
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
+    let hour = Duration::from_secs(3_600);
+    let quota = Quota::new("hour", NonZeroU32::new(2).unwrap(), hour).unwrap();
+    let key = site.issue(|new| new.quota(quota)).await;
+    // A forgotten check is a 500 that was counted.
+    for (line, status, left) in [
+        ("GET /echo", 200, "1"),
+        ("GET /forgetful", 500, "0"),
+        ("GET /echo", 429, "0"),
+    ] {
+        let reply = site.ask(line, &[bearer(&key)]).await;
+        assert_eq!(reply.status, status, "{line}");
+        assert_eq!(reply.headers("x-ratelimit-remaining"), [left], "{line}");
+        assert_eq!(reply.headers("ratelimit").len(), 1, "{line}");
+    }
+    let reply = site.ask("GET /echo", &site.bearer()).await;
+    assert_eq!(reply.header("ratelimit"), None, "a key without limits");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::http::{Connection, Edge, GrpcStatus, KeyIn, Proxies};
-use keyward::key::TenantId;
+use keyward::key::{Quota, TenantId};
 use keyward::manager::NewKey;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder, keyward_with_key};
@@ -17,6 +17,7 @@ use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt as _;
 
 use crate::READ;
 use crate::refused::Fixture;
@@ -103,6 +104,46 @@ async fn denials_are_grpc_statuses() {
     site.key.revoke(&site.keyward).await;
     let status = site.check(Some(&bearer)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn refusals_by_limits_say_when_to_retry() {
+    let (keyward, _) = keyward_with_key([READ]).await;
+    let hour = Duration::from_secs(3_600);
+    let one = NonZeroU32::MIN;
+    let (quota, tenant) = (Quota::new("hour", one, hour), TenantId::new("acme-inc"));
+    let (quota, tenant) = (quota.unwrap(), tenant.unwrap());
+    let new = || NewKey::new(tenant.clone(), "limited", READ);
+    let counted = TestKey::issue_as(&keyward, new().quota(quota)).await;
+    let narrow = TestKey::issue_as(&keyward, new().concurrency(one)).await;
+    let mut site = Site::open(keyward, counted, Requirement::scope(READ)).await;
+
+    let bearer = site.key.bearer();
+    let granted = site.client.check(asking(Some(&bearer))).await.unwrap();
+    assert_eq!(
+        granted.metadata().get("x-ratelimit-remaining").unwrap(),
+        "0"
+    );
+    let status = site.check(Some(&bearer)).await.unwrap_err();
+    let delay = retry_delay(&status);
+    assert!(delay > hour - Duration::from_secs(600), "{delay:?}");
+    assert!(delay < hour + Duration::from_secs(600), "{delay:?}");
+    let retry_after = status.metadata().get("retry-after").unwrap();
+    assert_eq!(retry_after, &*delay.as_secs().to_string());
+    assert!(status.metadata().contains_key("ratelimit"));
+
+    let bearer = narrow.bearer();
+    let watch = site.client.watch(asking(Some(&bearer))).await.unwrap();
+    let status = site.check(Some(&bearer)).await.unwrap_err();
+    assert_eq!(retry_delay(&status), Duration::from_secs(1));
+    drop(watch);
+}
+
+/// The delay after which a client may retry, as the crate `tonic-types` reads it.
+fn retry_delay(status: &Status) -> Duration {
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let info = status.get_details_retry_info().unwrap();
+    info.retry_delay.unwrap()
 }
 
 #[tokio::test]

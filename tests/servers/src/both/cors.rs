@@ -1,8 +1,49 @@
 //! A layer for CORS around the application: it answers preflights, which bear no key, and nothing else.
 
 use super::EVERY;
-use super::site::{PAGE, Plan, Site};
+use super::site::{PAGE, Plan, Site, hourly};
 use crate::client::Ask;
+
+/// The headers that a page needs to keep within its limits, as the guide lists them.
+pub(super) const EXPOSED: [&str; 6] = [
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+];
+
+#[tokio::test]
+async fn pages_can_read_their_limits() {
+    for served in EVERY {
+        let plan = Plan {
+            cors: true,
+            ..Plan::default()
+        };
+        let site = Site::planned(served, plan).await;
+        let key = site.issue(|new| new.quota(hourly("hour", 1))).await;
+        let mut seen: Vec<String> = Vec::new();
+        for status in [200, 429] {
+            let ask = Ask::of("GET /projects").header("origin", PAGE).with(&key);
+            let reply = site.ask(ask).await;
+            assert_eq!(reply.status, status, "{served:?}");
+            let exposed = reply.headers("access-control-expose-headers").join(",");
+            let exposed: Vec<_> = exposed.split(',').map(str::trim).collect();
+            let names = reply.head.lines().filter_map(|line| line.split_once(": "));
+            let names = names.map(|(name, _)| name.to_ascii_lowercase());
+            for name in names.filter(|name| name.contains("ratelimit") || name == "retry-after") {
+                assert!(exposed.contains(&&*name), "{served:?} {name} {exposed:?}");
+                seen.push(name);
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        let mut all = EXPOSED;
+        all.sort_unstable();
+        assert_eq!(seen, all, "{served:?}");
+    }
+}
 
 #[tokio::test]
 async fn only_preflights_need_no_key() {

@@ -4,14 +4,15 @@ mod on_actix;
 mod on_axum;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use hyper::body::Bytes;
 use keyward::http::{Belongs, Caller, Edge, KeyIn};
-use keyward::key::{KeyId, Resource, TenantId};
+use keyward::key::{KeyId, Quota, Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::scope;
 use keyward::testkit::{TestKey, keyward_with_key};
@@ -230,6 +231,38 @@ impl Drop for Server {
 
 fn read() -> Requirement {
     Requirement::scope(READ)
+}
+
+/// A quota of an hour, which nothing leaves while a test runs.
+pub(super) fn hourly(name: &str, limit: u32) -> Quota {
+    let limit = NonZeroU32::new(limit).unwrap();
+    Quota::new(name, limit, Duration::from_secs(3_600)).unwrap()
+}
+
+/// What a request to `/rows` counts until its handler knows better.
+const ESTIMATE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+fn rows() -> Requirement {
+    read().estimate(ESTIMATE)
+}
+
+/// The requirement of the guards inside of those of `/twice`.
+fn inner() -> Requirement {
+    read().quota(hourly("inner", 20))
+}
+
+/// Brings rows, and tells how many they were at the end.
+fn counted_rows(
+    caller: Caller,
+    count: u32,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    let end = stream::once(async move {
+        caller.settle(count);
+        Ok(Bytes::from_static(b"end"))
+    });
+    stream::repeat_with(|| Ok(Bytes::from_static(b"row")))
+        .take(3)
+        .chain(end)
 }
 
 fn promising() -> Requirement {

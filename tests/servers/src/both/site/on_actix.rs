@@ -13,9 +13,10 @@ use keyward::actix::{Caller, KeyMiddleware, Permitted, path};
 use keyward::http::{Edge, lookup};
 use keyward::verifier::{Grant, Requirement, ResourceDenied};
 
+use super::super::cors::EXPOSED;
 use super::{
-    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, found, parts, project_of,
-    projects_of, promising, read,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, counted_rows, found, hourly,
+    inner, parts, project_of, projects_of, promising, read, rows,
 };
 
 type State = web::Data<Deeds>;
@@ -26,7 +27,8 @@ pub(super) fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
         let cors = Cors::default()
             .allowed_origin(PAGE)
             .allowed_methods(["GET"])
-            .allowed_header("authorization");
+            .allowed_header("authorization")
+            .expose_headers(EXPOSED);
         App::new()
             .app_data(State::clone(&deeds))
             .configure(routes(&edge, &deeds))
@@ -53,7 +55,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + 
     let nameless = lookup(path("edition"), move |_, edition| {
         found(nameless.clone(), edition)
     });
-    let edge = edge.clone();
+    let (edge, limited_deeds) = (edge.clone(), deeds.clone());
     move |app| {
         let keys = KeyMiddleware::new(edge.clone());
         let with = |change: fn(Edge) -> Edge| KeyMiddleware::new(change(edge.clone()));
@@ -169,7 +171,8 @@ fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + 
         )
         .service(keys.resource("/loaded/{id}").get(promising(), loaded))
         .route("/loaded-open/{id}", web::get().to(loaded))
-        .configure(nested(&edge));
+        .configure(nested(&edge))
+        .configure(limited(&edge, &limited_deeds));
     }
 }
 
@@ -229,6 +232,77 @@ fn nested(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
                 .wrap(keys.require(promising())),
         );
     }
+}
+
+/// Limits of routes, in guards inside of guards too.
+fn limited(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let (edge, lookups) = (edge.clone(), deeds.clone());
+    let looked_up = lookup(path("id"), move |_, edition| {
+        found(lookups.clone(), edition)
+    });
+    move |app| {
+        let keys = KeyMiddleware::new(edge.clone());
+        let bounded = KeyMiddleware::new(edge.clone().max_request_bytes(10));
+        let outer = keys.require(read().quota(hourly("outer", 50)));
+        let twice = web::scope("/twice")
+            .service(
+                keys.resource("/granted")
+                    .get(inner(), || async { "granted" }),
+            )
+            .service(
+                keys.resource("/full")
+                    .get(Requirement::full_access(), || async { "never" }),
+            )
+            .service(
+                keys.resource("/found/{id}")
+                    .post(inner().bind("project", looked_up), named),
+            )
+            .service(bounded.resource("/upload").post(inner(), upload))
+            .service(
+                keys.resource("/rows/{count}")
+                    .get(inner().estimate(super::ESTIMATE), settling),
+            )
+            .wrap(outer);
+        app.service(twice)
+            .service(
+                keys.resource("/limited")
+                    .get(read().quota(hourly("route", 30)), || async { "ok" }),
+            )
+            .service(keys.resource("/own-error").get(read(), own_error))
+            .service(keys.resource("/rows/{count}").get(rows(), settling))
+            .service(
+                keys.resource("/rows/{count}/streamed")
+                    .get(rows(), settling_at_end),
+            )
+            .service(
+                keys.resource("/rows/{count}/endless")
+                    .get(rows(), settling_first),
+            )
+            .service(keys.resource("/unknown-rows").get(rows(), endless));
+    }
+}
+
+/// An error of the handler, with headers that are not its own to set.
+async fn own_error() -> HttpResponse {
+    HttpResponse::ImATeapot()
+        .insert_header(("x-ratelimit-limit", "7"))
+        .insert_header(("ratelimit", "\"handler\";r=0;t=9"))
+        .insert_header(("x-own", "kept"))
+        .body("own")
+}
+
+async fn settling(caller: Caller, count: web::Path<u32>) -> String {
+    caller.settle(*count);
+    count.to_string()
+}
+
+async fn settling_at_end(caller: Caller, count: web::Path<u32>) -> HttpResponse {
+    HttpResponse::Ok().streaming(counted_rows(caller, *count))
+}
+
+async fn settling_first(caller: Caller, count: web::Path<u32>) -> HttpResponse {
+    caller.settle(*count);
+    HttpResponse::Ok().streaming(super::endless())
 }
 
 async fn projects(deeds: State, caller: Caller) -> String {

@@ -15,9 +15,10 @@ use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Requirement, ResourceDenied};
 use tower_http::cors::CorsLayer;
 
+use super::super::cors::EXPOSED;
 use super::{
-    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, found, parts, project_of,
-    projects_of, promising, read,
+    ADMIN, Deeds, Edition, Listening, PAGE, Plan, STALL, Seen, Server, counted_rows, found, hourly,
+    inner, parts, project_of, projects_of, promising, read, rows,
 };
 
 pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
@@ -25,7 +26,8 @@ pub(super) async fn serve(edge: Edge, deeds: &Deeds, plan: &Plan) -> Listening {
     if plan.cors {
         let cors = CorsLayer::new()
             .allow_origin(PAGE.parse::<HeaderValue>().unwrap())
-            .allow_headers([header::AUTHORIZATION]);
+            .allow_headers([header::AUTHORIZATION])
+            .expose_headers(EXPOSED.map(HeaderName::from_static));
         app = app.layer(cors);
     }
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
@@ -134,6 +136,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> Router {
         .route("/loaded/{id}", keys.get(promising(), loaded))
         .route("/loaded-open/{id}", get(loaded))
         .merge(nested(edge))
+        .merge(limited(edge, deeds))
         .with_state(deeds.clone())
 }
 
@@ -173,6 +176,67 @@ fn nested(edge: &Edge) -> Router<Deeds> {
         )
         .route_layer(keys.require(promising()));
     within.merge(promised)
+}
+
+/// Limits of routes, in guards inside of guards too.
+fn limited(edge: &Edge, deeds: &Deeds) -> Router<Deeds> {
+    let keys = KeyLayer::new(edge.clone());
+    let bounded = KeyLayer::new(edge.clone().max_request_bytes(10));
+    let lookups = deeds.clone();
+    let looked_up = lookup(path("id"), move |_, edition| {
+        found(lookups.clone(), edition)
+    });
+    let twice = Router::new()
+        .route("/twice/granted", keys.get(inner(), || async { "granted" }))
+        .route(
+            "/twice/full",
+            keys.get(Requirement::full_access(), || async { "never" }),
+        )
+        .route(
+            "/twice/found/{id}",
+            keys.post(inner().bind("project", looked_up), named),
+        )
+        .route("/twice/upload", bounded.post(inner(), upload))
+        .route(
+            "/twice/rows/{count}",
+            keys.get(inner().estimate(super::ESTIMATE), settling),
+        )
+        .route_layer(keys.require(read().quota(hourly("outer", 50))));
+    Router::new()
+        .route(
+            "/limited",
+            keys.get(read().quota(hourly("route", 30)), || async { "ok" }),
+        )
+        .route("/own-error", keys.get(read(), own_error))
+        .route("/rows/{count}", keys.get(rows(), settling))
+        .route("/rows/{count}/streamed", keys.get(rows(), settling_at_end))
+        .route("/rows/{count}/endless", keys.get(rows(), settling_first))
+        .route("/unknown-rows", keys.get(rows(), endless))
+        .merge(twice)
+}
+
+/// An error of the handler, with headers that are not its own to set.
+async fn own_error() -> (StatusCode, [(&'static str, &'static str); 3], &'static str) {
+    let headers = [
+        ("x-ratelimit-limit", "7"),
+        ("ratelimit", "\"handler\";r=0;t=9"),
+        ("x-own", "kept"),
+    ];
+    (StatusCode::IM_A_TEAPOT, headers, "own")
+}
+
+async fn settling(caller: Caller, Path(count): Path<u32>) -> String {
+    caller.settle(count);
+    count.to_string()
+}
+
+async fn settling_at_end(caller: Caller, Path(count): Path<u32>) -> Body {
+    Body::from_stream(counted_rows(caller, count))
+}
+
+async fn settling_first(caller: Caller, Path(count): Path<u32>) -> Body {
+    caller.settle(count);
+    Body::from_stream(super::endless())
 }
 
 async fn projects(State(deeds): State<Deeds>, caller: Caller) -> String {

@@ -22,9 +22,12 @@ CORE = [
     "parse",
     "parse and look up",
     "accept",
+    "accept: two quotas",
+    "accept: two quotas and a permit",
     "refuse: cut short",
     "refuse: wrong secret",
     "refuse: scope missing",
+    "refuse: quota used up",
 ]
 # Those of `tests/servers/benches/instructions.rs`: what stands behind keys, less the same without them.
 FRAMEWORKS = ["axum", "actix"]
@@ -70,7 +73,7 @@ def main():
         before = kept["instructions"].get(way)
         growth = (count - before) / before if before else float("inf")
         has_grown |= growth > MOST_GROWTH
-        print(f"{way:30} {count:7} instructions  {growth:+7.1%}")
+        print(f"{way:32} {count:7} instructions  {growth:+7.1%}")
     if not is_comparable:
         print(f"written down with rustc {kept['rustc']}, counted with {compiler}: not compared")
     elif has_grown:

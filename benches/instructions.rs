@@ -16,9 +16,10 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use keyward::key::{KeyFormat, PresentedKey, Scope, Secret, TenantId};
+use keyward::key::{KeyFormat, PresentedKey, Quota, Scope, Secret, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::SeededRandom;
@@ -44,18 +45,31 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .cache(KeyCache::new().lease(KeyCache::MAX_LEASE))
         .open()
         .await?;
-    let new = NewKey::new(TenantId::new("acme-inc")?, "counted", READ);
-    let new = new.expires_in(Duration::from_secs(365 * 86_400));
-    let issued = keyward
-        .manager()
-        .issue(&Actor::system("bench"), new)
-        .await?;
+    let tenant = TenantId::new("acme-inc")?;
+    let new = || {
+        let new = NewKey::new(tenant.clone(), "counted", READ);
+        new.expires_in(Duration::from_secs(365 * 86_400))
+    };
+    let (manager, actor) = (keyward.manager(), Actor::system("bench"));
+    let issued = manager.issue(&actor, new()).await?;
     let text = issued.api_key().expose();
     let (format, verifier) = (keyward.format(), keyward.verifier());
     let (read, write) = (Requirement::scope(READ), Requirement::scope(WRITE));
-    verifier
-        .verify(&Attempt::new(PresentedKey::text(text), &read))
+    let hour = |most| Quota::new("hour", most, Duration::from_secs(3_600));
+    let day = Quota::new("day", NonZeroU32::MAX, Duration::from_secs(86_400))?;
+    let two_quotas =
+        || Ok::<_, Box<dyn Error>>(new().quota(hour(NonZeroU32::MAX)?).quota(day.clone()));
+    let limited = manager.issue(&actor, two_quotas()?).await?;
+    let bounded = manager
+        .issue(&actor, two_quotas()?.concurrency(NonZeroU32::MAX))
         .await?;
+    let used_up = manager
+        .issue(&actor, new().quota(hour(NonZeroU32::MIN)?).quota(day))
+        .await?;
+    for key in [&issued, &limited, &bounded, &used_up] {
+        let attempt = Attempt::new(key.api_key().presented(), &read);
+        verifier.verify(&attempt).await?;
+    }
 
     let environment = format.environments().next().ok_or("no environment")?;
     let other = Secret::new("x".repeat(43))?;
@@ -70,9 +84,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "parse" => drop(black_box(format.parse(black_box(text.as_bytes())))),
             "parse and look up" => ask(unknown.expose(), &read),
             "accept" => ask(text, &read),
+            "accept: two quotas" => ask(limited.api_key().expose(), &read),
+            "accept: two quotas and a permit" => ask(bounded.api_key().expose(), &read),
             "refuse: cut short" => ask(&text[..text.len() - 1], &read),
             "refuse: wrong secret" => ask(wrong.expose(), &read),
             "refuse: scope missing" => ask(text, &write),
+            "refuse: quota used up" => ask(used_up.api_key().expose(), &read),
             _ => {}
         }
     }

@@ -59,7 +59,7 @@ impl Lease {
     ///
     /// An end that this process has seen pass is no part of the question: whatever read decides, `PassedEnds` refuses
     /// the key.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_decide(
         &self,
         slot: &Slot,

@@ -17,6 +17,7 @@ use std::collections::{BinaryHeap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 ///
 /// It is the default. Clones share their counters.
 ///
-/// A subject takes some 250 bytes, and 61 to 244 more for each of its quotas while that is in use. Subjects without use
-/// in their longest window take nothing.
+/// A subject takes some SUBJ bytes, and 80 for each of its quotas; a quota in steady use takes 61 to 244 more. Subjects
+/// without use in their longest window take nothing. A cached key with limits takes some 400 bytes more, which are
+/// counted, too.
 ///
 /// ```
 /// use keyward::limiter::{RateLimiting, LocalLimiter};
@@ -82,12 +84,13 @@ const PAUSE: u64 = 100_000_000;
 /// How long counters that a meter holds are left alone at least, in nanoseconds.
 const HELD: u64 = 60_000_000_000;
 
-/// About how many bytes a subject takes without quotas: its counters, its places in the set and in the queue, which are
-/// up to half empty, and the meter.
-const SUBJECT_BYTES: usize = size_of::<Counters>() + 16 + 2 * (size_of::<Due>() + 9) + 64;
+/// About how many bytes a subject takes without quotas: its counters, and its places in the set and in the queue, which
+/// are a quarter empty on average.
+const SUBJECT_BYTES: usize =
+    2 * size_of::<usize>() + size_of::<Counters>() + (size_of::<Due>() + 9) * 4 / 3;
 
-/// Bytes of a quota without its counters.
-const QUOTA_BYTES: usize = size_of::<Quantity>() + 16;
+/// Bytes of a quota without the counters of its past.
+const QUOTA_BYTES: usize = size_of::<Quantity>();
 
 /// Who is counted. The id of a key and of a lineage is unique in all tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,14 +112,19 @@ struct State {
     /// moved on.
     latest: u64,
     in_flight: u32,
+    /// Whether any two quantities are of one group.
+    has_groups: bool,
     quantities: Vec<Quantity>,
 }
 
 /// The use of one window. Quotas under one name, which differ in their windows as they do after a change, are one
 /// group: what is used counts in all of them.
+///
+/// INVARIANT: it keeps its place for as long as a meter uses it.
 struct Quantity {
     source: LimitSource,
-    /// A text of its own, shared with the meters that use it.
+    /// Number of windows of meters that use it.
+    users: u32,
     name: Arc<str>,
     seconds: u32,
     group: u32,
@@ -177,8 +185,10 @@ impl Limiter for LocalLimiter {
     fn meter(&self, limits: Vec<Limit>) -> Arc<dyn Meter> {
         let mut meter = LocalMeter {
             shared: Arc::clone(&self.shared),
-            parts: Vec::new(),
+            parts: Vec::with_capacity(1),
             is_complete: true,
+            has_places: false,
+            bytes: 0,
             limits: limits.into(),
         };
         for index in 0..meter.limits.len() {
@@ -190,6 +200,7 @@ impl Limiter for LocalLimiter {
         }
         // One order for all meters, so that no two wait for each other.
         meter.parts.sort_by_key(|part| Arc::as_ptr(&part.counters));
+        meter.count_bytes();
         Arc::new(meter)
     }
 
@@ -210,6 +221,12 @@ impl Shared {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         is_within
+    }
+
+    /// Counts memory that is taken even beyond the bound.
+    fn take_bytes(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn give_back(&self, bytes: usize) {
@@ -263,14 +280,13 @@ impl Shared {
         if is_mine.is_err() {
             return; // Another request sweeps.
         }
+        let mut left = SWEPT_AT_ONCE;
         for _ in 0..SHARDS {
             let next = self.next_shard.load(Ordering::Relaxed);
             let shard = usize::try_from(next).unwrap_or(0) % SHARDS;
-            let swept = self
-                .shards
-                .get(shard)
-                .map(|shard| self.sweep_shard(shard, now, SWEPT_AT_ONCE));
-            if swept == Some(SWEPT_AT_ONCE) {
+            let shard = self.shards.get(shard);
+            left -= shard.map_or(0, |shard| self.sweep_shard(shard, now, left));
+            if left == 0 {
                 // There may be more here: the next request goes on.
                 self.next_sweep.store(now, Ordering::Relaxed);
                 return;
@@ -330,11 +346,11 @@ impl State {
         let mut look_at = (self.in_flight > 0).then(|| now.saturating_add(HELD));
         self.latest = self.latest.max(now);
         for quantity in &mut self.quantities {
-            quantity.ring.advance(now);
-            if quantity.ring.used() == 0 {
+            let drained_at = quantity.ring.drops_to(0);
+            if drained_at <= now {
                 freed += quantity.ring.free();
             } else {
-                look_at = look_at.max(Some(quantity.ring.drops_to(0)));
+                look_at = look_at.max(Some(drained_at));
             }
         }
         (freed, look_at)
@@ -342,24 +358,23 @@ impl State {
 
     /// Returns the ring of a window.
     #[inline]
-    fn ring_mut(&mut self, window: &Window) -> Option<&mut Ring> {
-        let is_own = |quantity: &&mut Quantity| Arc::ptr_eq(&quantity.name, &window.name);
-        let mut own = self.quantities.iter_mut();
-        own.find(is_own).map(|quantity| &mut quantity.ring)
+    fn ring(&self, window: &Window) -> Option<&Ring> {
+        let quantity = self.quantities.get(window.place)?;
+        Some(&quantity.ring)
     }
 
-    /// Returns the rings in which the use of a window counts, moved on to an instant: its own, and those of the same
-    /// quota with another window.
+    /// Calls with each ring in which the use of a window counts: its own, and those of the same quota with another
+    /// window.
     #[inline]
-    fn rings_mut(&mut self, window: &Window, at: u64) -> impl Iterator<Item = &mut Ring> {
-        let group = window.group;
-        let quantities = self.quantities.iter_mut();
-        quantities
-            .filter(move |quantity| quantity.group == group)
-            .map(move |quantity| {
-                quantity.ring.advance(at);
-                &mut quantity.ring
-            })
+    fn each_ring(&mut self, window: &Window, mut call: impl FnMut(&mut Ring)) {
+        if self.has_groups {
+            let group = self.quantities.get(window.place).map(|own| own.group);
+            let same = self.quantities.iter_mut();
+            same.filter(|of| Some(of.group) == group)
+                .for_each(|of| call(&mut of.ring));
+        } else if let Some(own) = self.quantities.get_mut(window.place) {
+            call(&mut own.ring);
+        }
     }
 
     /// Returns the window in which a quota is counted, and adds its ring if there is none; `None` if there is no memory
@@ -372,33 +387,33 @@ impl State {
         quota: &Quota,
     ) -> Option<Window> {
         let seconds = u32::try_from(quota.window().as_secs()).unwrap_or(u32::MAX);
-        let is_of_quota = |of: &&Quantity| of.source == source && *of.name == *quota.name();
-        let group = self.quantities.iter().find(is_of_quota).map(|of| of.group);
-        let known = self
-            .quantities
-            .iter()
-            .filter(is_of_quota)
-            .find(|of| of.seconds == seconds);
-        let (name, group) = match (known, group) {
-            (Some(known), _) => (Arc::clone(&known.name), known.group),
-            (None, group) => self.add_quantity(shared, source, quota.name(), seconds, group)?,
+        let is_of_quota = |of: &Quantity| of.source == source && *of.name == *quota.name();
+        let known = |of: &Quantity| is_of_quota(of) && of.seconds == seconds;
+        let place = match self.quantities.iter().position(known) {
+            Some(place) => place,
+            None => {
+                let same = self.quantities.iter().find(|of| is_of_quota(of));
+                let group = same.map(|of| of.group);
+                self.add_quantity(shared, source, quota.shared_name(), seconds, group)?
+            }
         };
+        self.quantities.get_mut(place)?.users += 1;
         Some(Window {
             index,
-            name,
-            group,
+            place,
             limit: quota.limit().get(),
         })
     }
 
+    /// Adds the ring of a window, and returns its place.
     fn add_quantity(
         &mut self,
         shared: &Shared,
         source: LimitSource,
-        name: &str,
+        name: &Arc<str>,
         seconds: u32,
         group: Option<u32>,
-    ) -> Option<(Arc<str>, u32)> {
+    ) -> Option<usize> {
         // The quota's longest window knows most of what was used.
         let same = self.quantities.iter().filter(|of| Some(of.group) == group);
         let longest = same.max_by_key(|of| of.seconds);
@@ -410,35 +425,44 @@ impl State {
             return None;
         }
         let next = self.quantities.iter().map(|of| of.group + 1).max();
-        let group = group.or(next).unwrap_or(0);
-        // Of quotas that no meter uses any more, keep only what still counts.
-        self.quantities.retain(|of| {
-            let is_used = of.ring.used() > 0 || Arc::strong_count(&of.name) > 1;
-            if !is_used {
-                shared.give_back(QUOTA_BYTES + of.ring.bytes());
-            }
-            is_used
-        });
-        let name: Arc<str> = name.into();
-        self.quantities.push(Quantity {
+        let added = Quantity {
             source,
-            name: Arc::clone(&name),
+            users: 0,
+            name: Arc::clone(name),
             seconds,
-            group,
+            group: group.or(next).unwrap_or(0),
             ring,
-        });
-        Some((name, group))
+        };
+        let is_unused = |of: &Quantity| of.users == 0 && of.ring.drops_to(0) <= self.latest;
+        let unused = self.quantities.iter().position(is_unused);
+        let place = unused.unwrap_or(self.quantities.len());
+        match self.quantities.get_mut(place) {
+            Some(unused) => {
+                shared.give_back(QUOTA_BYTES + unused.ring.bytes());
+                *unused = added;
+            }
+            None => {
+                self.quantities.reserve_exact(1);
+                self.quantities.push(added);
+            }
+        }
+        let groups: HashSet<u32> = self.quantities.iter().map(|of| of.group).collect();
+        self.has_groups = groups.len() < self.quantities.len();
+        Some(place)
     }
 }
 
 /// The meter of some limits.
 struct LocalMeter {
     shared: Arc<Shared>,
-    limits: Box<[Limit]>,
     /// One for each subject, in the order in which they are locked.
     parts: Vec<Part>,
     /// Whether there was memory for all counters.
     is_complete: bool,
+    /// Whether there is a limit on concurrent requests.
+    has_places: bool,
+    bytes: usize,
+    limits: Box<[Limit]>,
 }
 
 /// The limits of one subject.
@@ -453,8 +477,8 @@ struct Part {
 struct Window {
     /// Its index among the limits.
     index: usize,
-    name: Arc<str>,
-    group: u32,
+    /// The index of its quantity.
+    place: usize,
     limit: u32,
 }
 
@@ -488,9 +512,27 @@ impl LocalMeter {
                 drop(state);
                 part.windows.push(window);
             }
-            LimitRule::Concurrency(most) => part.concurrency = Some((*most, index)),
+            LimitRule::Concurrency(most) => {
+                part.concurrency = Some((*most, index));
+                self.has_places = true;
+            }
         }
         Some(())
+    }
+
+    /// Counts the memory that the meter takes itself. It is of a subject that is counted, so it is never refused.
+    fn count_bytes(&mut self) {
+        for part in &mut self.parts {
+            part.windows.shrink_to_fit();
+        }
+        self.parts.shrink_to_fit();
+        let windows: usize = self.parts.iter().map(|part| part.windows.len()).sum();
+        self.bytes = 2 * size_of::<usize>()
+            + size_of::<Self>()
+            + self.parts.len() * size_of::<Part>()
+            + windows * size_of::<Window>()
+            + size_of_val(&*self.limits);
+        self.shared.take_bytes(self.bytes);
     }
 
     /// Locks all counters, and returns the instant at which the request counts: `now`, or the latest that was counted.
@@ -520,78 +562,145 @@ impl LocalMeter {
         if !self.is_complete {
             return Err(LimiterError::Full.into());
         }
-        let (mut locked, at) = self.lock(now);
-        let (mut is_exceeded, mut is_busy, mut more_bytes) = (false, false, 0);
-        for (part, state) in self.each(&mut locked) {
-            state.latest = at;
-            for window in &part.windows {
-                if charge.cost == 0 {
-                    break;
-                }
-                for ring in state.rings_mut(window, at) {
-                    more_bytes += ring.bytes_to_add(charge.cost);
-                }
-                let used = state.ring_mut(window).map_or(u64::MAX, |ring| ring.used());
-                is_exceeded |= used.saturating_add(charge.cost.into()) > window.limit.into();
-            }
-            let most = part.concurrency.filter(|_| charge.takes_place);
-            is_busy |= most.is_some_and(|(most, _)| state.in_flight >= most.get());
+        let charge = Charge::new(charge.cost, charge.takes_place && self.has_places);
+        // Most requests have one subject: their key.
+        let [part] = &*self.parts else {
+            return self.take_of_several(now, charge);
+        };
+        let mut state = lock(&part.counters.state);
+        let at = now.max(state.latest);
+        if !part.has(&self.shared, &mut state, at, charge)? {
+            return Err(refusal([(part, &*state)], at, charge));
         }
-        if is_exceeded || is_busy {
-            return Err(self.refusal(&mut locked, at, charge));
-        }
-        if more_bytes > 0 && !self.shared.reserve(more_bytes) {
-            return Err(LimiterError::Full.into());
-        }
-        for (part, state) in self.each(&mut locked) {
-            for window in &part.windows {
-                for ring in state.rings_mut(window, at).filter(|_| charge.cost > 0) {
-                    ring.add(charge.cost);
-                }
-            }
-            if part.concurrency.is_some() && charge.takes_place {
-                state.in_flight += 1;
-            }
-        }
+        part.count(&mut state, charge);
         Ok(Taken::new(Tick(at), charge, 0))
     }
 
-    /// Returns why a charge was refused.
-    fn refusal(&self, locked: &mut Locked<'_>, at: u64, charge: Charge) -> TakeError {
-        let (mut exceeded, mut too_costly, mut busy) = (
-            LimitSet::default(),
-            LimitSet::default(),
-            LimitSet::default(),
-        );
-        let mut until = at;
-        for (part, state) in self.each(locked) {
-            for window in part.windows.iter().filter(|_| charge.cost > 0) {
-                let Some(most) = window.limit.checked_sub(charge.cost) else {
-                    too_costly.insert(window.index);
-                    continue;
-                };
-                let Some(ring) = state.ring_mut(window) else {
-                    continue;
-                };
-                if ring.used() > most.into() {
-                    exceeded.insert(window.index);
-                    until = until.max(ring.drops_to(most.into()));
-                }
-            }
-            let most = part.concurrency.filter(|_| charge.takes_place);
-            if let Some((_, index)) = most.filter(|(most, _)| state.in_flight >= most.get()) {
-                busy.insert(index);
+    fn take_of_several(&self, now: u64, charge: Charge) -> Result<Taken, TakeError> {
+        let (mut locked, at) = self.lock(now);
+        let (mut has_all, mut failed) = (true, None);
+        for (part, state) in self.each(&mut locked) {
+            match part.has(&self.shared, state, at, charge) {
+                Ok(has) => has_all &= has,
+                Err(error) => failed = Some(error),
             }
         }
-        if !too_costly.is_empty() {
-            TakeError::TooCostly { limits: too_costly }
-        } else if !exceeded.is_empty() {
-            TakeError::Exceeded {
-                limits: exceeded,
-                retry_after: Duration::from_nanos(until - at),
+        if !has_all {
+            return Err(refusal(self.each(&mut locked), at, charge));
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        for (part, state) in self.each(&mut locked) {
+            part.count(state, charge);
+        }
+        Ok(Taken::new(Tick(at), charge, 0))
+    }
+}
+
+impl Part {
+    /// Returns whether all limits have a charge.
+    ///
+    /// # Errors
+    /// [`LimiterError::Full`] if they have, and there is no memory left to count it.
+    #[inline]
+    fn has(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        at: u64,
+        charge: Charge,
+    ) -> Result<bool, LimiterError> {
+        state.latest = at;
+        let most = self.concurrency.filter(|_| charge.takes_place);
+        let mut has_all = most.is_none_or(|(most, _)| state.in_flight < most.get());
+        let mut is_full = false;
+        if charge.cost > 0 {
+            for window in &self.windows {
+                state.each_ring(window, |ring| {
+                    is_full |= !ring.try_advance(at, |bytes| shared.reserve(bytes));
+                });
+                let used = state.ring(window).map_or(u64::MAX, |ring| ring.used_at(at));
+                has_all &= used.saturating_add(charge.cost.into()) <= window.limit.into();
             }
-        } else {
-            TakeError::Busy { limits: busy }
+        }
+        if has_all && is_full {
+            return Err(LimiterError::Full);
+        }
+        Ok(has_all)
+    }
+
+    /// Counts a charge that all limits [have](Self::has), in the part that the rings were moved on to.
+    #[inline]
+    fn count(&self, state: &mut State, charge: Charge) {
+        if charge.cost > 0 {
+            for window in &self.windows {
+                state.each_ring(window, |ring| ring.add(charge.cost));
+            }
+        }
+        if self.concurrency.is_some() && charge.takes_place {
+            state.in_flight += 1;
+        }
+    }
+}
+
+/// Returns why a charge was refused.
+#[cold]
+fn refusal<'a, S: Deref<Target = State>>(
+    each: impl IntoIterator<Item = (&'a Part, S)>,
+    at: u64,
+    charge: Charge,
+) -> TakeError {
+    let (mut exceeded, mut too_costly, mut busy) = (
+        LimitSet::default(),
+        LimitSet::default(),
+        LimitSet::default(),
+    );
+    let mut until = at;
+    for (part, state) in each {
+        for window in part.windows.iter().filter(|_| charge.cost > 0) {
+            let Some(most) = window.limit.checked_sub(charge.cost) else {
+                too_costly.insert(window.index);
+                continue;
+            };
+            let Some(ring) = state.ring(window) else {
+                continue;
+            };
+            if ring.used_at(at) > most.into() {
+                exceeded.insert(window.index);
+                until = until.max(ring.drops_to(most.into()));
+            }
+        }
+        let most = part.concurrency.filter(|_| charge.takes_place);
+        if let Some((_, index)) = most.filter(|(most, _)| state.in_flight >= most.get()) {
+            busy.insert(index);
+        }
+    }
+    if !too_costly.is_empty() {
+        TakeError::TooCostly { limits: too_costly }
+    } else if !exceeded.is_empty() {
+        TakeError::Exceeded {
+            limits: exceeded,
+            retry_after: Duration::from_nanos(until - at),
+        }
+    } else {
+        TakeError::Busy { limits: busy }
+    }
+}
+
+impl Drop for LocalMeter {
+    fn drop(&mut self) {
+        self.shared.give_back(self.bytes);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut state = lock(&self.counters.state);
+        for window in &self.windows {
+            if let Some(own) = state.quantities.get_mut(window.place) {
+                own.users = own.users.saturating_sub(1);
+            }
         }
     }
 }
@@ -613,16 +722,18 @@ impl Meter for LocalMeter {
         for (part, state) in self.each(&mut locked) {
             state.latest = at;
             for window in &part.windows {
-                for ring in state.rings_mut(window, at) {
+                state.each_ring(window, |ring| {
                     if cost > before {
                         // It has been used, so it is counted even beyond the bound of memory.
-                        let bytes = u64::try_from(ring.bytes_to_add(cost - before)).unwrap_or(0);
-                        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+                        ring.try_advance(at, |bytes| {
+                            self.shared.take_bytes(bytes);
+                            true
+                        });
                         ring.add(cost - before);
                     } else {
                         ring.take_back(taken.at.0, before - cost);
                     }
-                }
+                });
             }
         }
     }
@@ -652,11 +763,10 @@ impl Meter for LocalMeter {
         for (part, state) in self.each(&mut locked) {
             state.latest = at;
             for window in &part.windows {
-                let Some(ring) = state.ring_mut(window) else {
+                let Some(ring) = state.ring(window) else {
                     continue;
                 };
-                ring.advance(at);
-                let left = u64::from(window.limit).saturating_sub(ring.used());
+                let left = u64::from(window.limit).saturating_sub(ring.used_at(at));
                 let remaining = u32::try_from(left).unwrap_or(u32::MAX);
                 // At least one more than now, and enough for the cost if the limit has that much.
                 let wanted = remaining.saturating_add(1).max(cost).min(window.limit);

@@ -19,15 +19,21 @@ const SLOTS: usize = 61;
 const THIRDS: u64 = 50_000_000;
 
 /// The use of one window, in 61 parts.
+///
+/// The present part has a counter of its own. Most requests touch no other, and a subject that is used in one part only
+/// needs no other.
 #[derive(Debug)]
 pub(super) struct Ring {
     /// The length of the window in seconds.
     seconds: u32,
-    /// The part that has begun, and the first instant after it.
+    /// What was used in the present part.
+    present: u32,
+    /// The present part, and the first instant after it.
     part: u64,
     ends: u64,
     sum: u64,
-    counts: Counts,
+    /// What was used in the parts before.
+    past: Counts,
 }
 
 /// The counters, as wide as the largest count needs. Index `part % 61`.
@@ -44,36 +50,48 @@ impl Ring {
     pub(super) fn new(seconds: u32) -> Self {
         Self {
             seconds,
+            present: 0,
             part: 0,
             ends: start_of(seconds, 1),
             sum: 0,
-            counts: Counts::None,
+            past: Counts::None,
         }
     }
 
     /// Moves on to the part that this instant is in. An instant before the present part is in the present part: time
     /// does not run back.
-    #[inline]
     pub(super) fn advance(&mut self, now: u64) {
-        if now >= self.ends {
-            self.advance_to(part_of(self.seconds, now));
-        }
+        self.try_advance(now, |_| true);
     }
 
-    fn advance_to(&mut self, part: u64) {
+    /// Moves on to the part that this instant is in, if there is memory for the counters that it takes; returns whether
+    /// there is.
+    #[inline]
+    pub(super) fn try_advance(&mut self, now: u64, reserve: impl FnOnce(usize) -> bool) -> bool {
+        now < self.ends || self.advance_to(part_of(self.seconds, now), reserve)
+    }
+
+    #[cold]
+    fn advance_to(&mut self, part: u64, reserve: impl FnOnce(usize) -> bool) -> bool {
         let passed = part - self.part;
-        (self.part, self.ends) = (part, start_of(self.seconds, part + 1));
-        if self.sum == 0 {
-            return;
+        if passed == 0 {
+            return true; // The end of the present part is beyond what the clock can say.
         }
         if passed > PARTS {
-            self.sum = 0;
-            self.counts.clear();
-            return;
+            self.clear();
+        } else if self.sum > 0 {
+            let bytes = Counts::bytes_for(self.present).saturating_sub(self.past.bytes());
+            if bytes > 0 && !reserve(bytes) {
+                return false;
+            }
+            self.past.set(slot_of(self.part), self.present);
+            self.present = 0;
+            for gone in self.part + 1..=part {
+                self.sum -= u64::from(self.past.take(slot_of(gone)));
+            }
         }
-        for gone in part - passed + 1..=part {
-            self.sum -= u64::from(self.counts.take(slot_of(gone)));
-        }
+        (self.part, self.ends) = (part, start_of(self.seconds, part + 1));
+        true
     }
 
     /// Returns the ring of a window of another length, with all that this one counts. Nothing was added after `latest`.
@@ -82,8 +100,7 @@ impl Ring {
     pub(super) fn with_window(&self, seconds: u32, latest: u64) -> Self {
         let mut changed = Self::new(seconds);
         changed.advance(latest);
-        for part in self.part.saturating_sub(PARTS)..=self.part {
-            let used = self.counts.get(slot_of(part));
+        for (part, used) in self.parts() {
             let at = part_of(seconds, start_of(self.seconds, part + 1).min(latest));
             if used > 0 && at + PARTS >= changed.part {
                 changed.add_in(at, used);
@@ -92,65 +109,97 @@ impl Ring {
         changed
     }
 
-    /// Returns how much is used.
+    /// Returns the parts, oldest first, each with what was used in it.
+    fn parts(&self) -> impl Iterator<Item = (u64, u32)> {
+        let past = (self.part.saturating_sub(PARTS)..self.part)
+            .map(|part| (part, self.past.get(slot_of(part))));
+        past.chain([(self.part, self.present)])
+    }
+
+    /// Returns how much is used in the present part and those before.
+    #[inline]
     pub(super) fn used(&self) -> u64 {
         self.sum
     }
 
-    /// Returns how many bytes more the counters will take if this much is added.
-    pub(super) fn bytes_to_add(&self, cost: u32) -> usize {
-        let count = self.counts.get(slot_of(self.part)).saturating_add(cost);
-        Counts::bytes_for(count).saturating_sub(self.counts.bytes())
+    /// Returns how much is used at an instant that is not before the present part.
+    #[inline]
+    pub(super) fn used_at(&self, now: u64) -> u64 {
+        if now < self.ends {
+            return self.sum;
+        }
+        let first = part_of(self.seconds, now).saturating_sub(PARTS);
+        let counted = self.parts().filter(|(part, _)| *part >= first);
+        counted.map(|(_, used)| u64::from(used)).sum()
     }
 
     /// Returns the bytes of the counters.
     pub(super) fn bytes(&self) -> usize {
-        self.counts.bytes()
+        self.past.bytes()
     }
 
     /// Adds to the present part.
     #[inline]
     pub(super) fn add(&mut self, cost: u32) {
-        self.add_in(self.part, cost);
+        let after = self.present.saturating_add(cost);
+        self.sum += u64::from(after - self.present);
+        self.present = after;
     }
 
     fn add_in(&mut self, part: u64, cost: u32) {
-        self.sum += u64::from(self.counts.add(slot_of(part), cost));
+        if part == self.part {
+            self.add(cost);
+            return;
+        }
+        let before = self.past.get(slot_of(part));
+        let after = before.saturating_add(cost);
+        self.past.set(slot_of(part), after);
+        self.sum += u64::from(after - before);
     }
 
     /// Takes back what was added at an instant, as far as it is still counted there.
     pub(super) fn take_back(&mut self, at: u64, cost: u32) {
         let part = part_of(self.seconds, at);
-        if part <= self.part && part + PARTS >= self.part {
-            self.sum -= u64::from(self.counts.subtract(slot_of(part), cost));
+        if part == self.part {
+            let after = self.present.saturating_sub(cost);
+            self.sum -= u64::from(self.present - after);
+            self.present = after;
+        } else if part < self.part && part + PARTS >= self.part {
+            self.sum -= u64::from(self.past.subtract(slot_of(part), cost));
         }
     }
 
-    /// Returns the first instant at which at most this much is used, if nothing is added. The ring must have been
-    /// moved to the present part.
+    /// Returns the first instant at which at most this much is used, if nothing is added. It is in the past if that
+    /// much is not used any more.
     pub(super) fn drops_to(&self, most: u64) -> u64 {
         let mut used = self.sum;
-        let first = self.part.saturating_sub(PARTS);
-        for part in first..=self.part {
+        if used <= most {
+            return 0;
+        }
+        let after = |part| start_of(self.seconds, part + PARTS + 1);
+        if u64::from(self.present) > most {
+            return after(self.part);
+        }
+        for (part, count) in self.parts() {
+            used -= u64::from(count);
             if used <= most {
-                break;
-            }
-            used -= u64::from(self.counts.get(slot_of(part)));
-            if used <= most {
-                return start_of(self.seconds, part + PARTS + 1);
+                return after(part);
             }
         }
         0
     }
 
-    /// Frees the counters if they are all zero, and returns the number of bytes.
+    /// Forgets what was used, and returns the number of bytes that this frees.
     pub(super) fn free(&mut self) -> usize {
-        if self.sum > 0 {
-            return 0;
-        }
-        let bytes = self.counts.bytes();
-        self.counts = Counts::None;
+        let bytes = self.past.bytes();
+        self.clear();
+        self.past = Counts::None;
         bytes
+    }
+
+    fn clear(&mut self) {
+        (self.sum, self.present) = (0, 0);
+        self.past.clear();
     }
 }
 
@@ -190,7 +239,6 @@ impl Counts {
             }
     }
 
-    #[inline]
     fn get(&self, slot: usize) -> u32 {
         match self {
             Self::None => 0,
@@ -201,7 +249,6 @@ impl Counts {
     }
 
     /// Writes a count; returns whether it fits.
-    #[inline]
     fn put(&mut self, slot: usize, count: u32) -> bool {
         fn write<T: TryFrom<u32>>(place: Option<&mut T>, count: u32) -> bool {
             match (place, T::try_from(count)) {
@@ -220,16 +267,11 @@ impl Counts {
         }
     }
 
-    /// Adds, at most up to the largest number, and returns how much was added.
-    #[inline]
-    fn add(&mut self, slot: usize, cost: u32) -> u32 {
-        let before = self.get(slot);
-        let after = before.saturating_add(cost);
-        if !self.put(slot, after) {
-            self.widen(after);
-            self.put(slot, after);
+    fn set(&mut self, slot: usize, count: u32) {
+        if !self.put(slot, count) {
+            self.widen(count);
+            self.put(slot, count);
         }
-        after - before
     }
 
     /// Subtracts, at most down to zero, and returns how much was subtracted.
@@ -316,7 +358,9 @@ mod tests {
                 if draw(&random, 300) == 0 {
                     now += draw(&random, 3 * window);
                 }
+                let before = ring.used_at(now);
                 ring.advance(now);
+                assert_eq!(ring.used_at(now), before, "moving on changes nothing");
                 let least = log.used(now.saturating_sub(window));
                 let most = log.used((now + 1).saturating_sub(window + window.div_ceil(60)));
                 assert!(
@@ -396,6 +440,24 @@ mod tests {
         ring.take_back(100 * SECOND, 5);
         ring.take_back(300 * SECOND, 5);
         assert_eq!(ring.used(), 5);
+    }
+
+    #[test]
+    fn without_memory_nothing_moves() {
+        let mut ring = Ring::new(60);
+        ring.add(300);
+        let later = 30 * SECOND;
+        assert!(!ring.try_advance(later, |bytes| bytes < 122));
+        assert_eq!((ring.used_at(later), ring.bytes()), (300, 0));
+        assert!(ring.try_advance(later, |bytes| bytes == 122));
+        ring.add(5);
+        assert_eq!((ring.used_at(later), ring.bytes()), (305, 122));
+        assert_eq!(ring.used_at(62 * SECOND), 5);
+        assert!(
+            ring.try_advance(62 * SECOND, |_| false),
+            "it has the memory"
+        );
+        assert_eq!((ring.used(), ring.free(), ring.used()), (5, 122, 0));
     }
 
     #[test]

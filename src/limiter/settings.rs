@@ -221,7 +221,7 @@ impl Limiting {
         let parked = parked.get_or_insert_with(|| {
             Box::new(ParkedMeters {
                 plan: None,
-                made: Vec::new(),
+                made: Vec::with_capacity(1),
             })
         });
         if let Some(plans) = &self.plans {

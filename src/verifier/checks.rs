@@ -170,7 +170,7 @@ impl CheckInput<'_> {
     }
 
     /// Runs all checks, in order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
         // In the order of `Check::ALL`. A loop would cost a dispatch for each check.
         self.check(Check::Environment, compiled)?;

@@ -371,7 +371,16 @@ const UNSETTLED: u64 = u64::MAX;
 
 impl Duties {
     /// Creates the duties; `None` if there are none.
+    #[inline]
     fn new(attempt: &Attempt<'_>, cached: &CachedRecord) -> Option<Self> {
+        // Most routes settle no kind of resource.
+        if attempt.requirement.settled().is_empty() && !attempt.is_estimate {
+            return None;
+        }
+        Self::promised(attempt, cached)
+    }
+
+    fn promised(attempt: &Attempt<'_>, cached: &CachedRecord) -> Option<Self> {
         let kinds = attempt.requirement.handler_checks();
         let mut kinds = kinds
             .map(|kind| (Box::from(kind), AtomicBool::new(false)))

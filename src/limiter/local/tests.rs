@@ -189,6 +189,7 @@ fn memory_is_given_back_when_windows_have_drained() {
         .collect();
     for meter in &meters {
         let _ = take(meter, SECOND, 1).unwrap();
+        let _ = take(meter, 3 * SECOND, 1).unwrap();
     }
     drop(meters);
     let full = limiter.bytes();

@@ -8,12 +8,12 @@
 //!
 //! No two of these limiters do the same. All state is in memory:
 //!
-//! | | admits in any window of the quota's length | all or nothing | of which key |
+//! | | admits in any window | all quotas or none | finds the counters |
 //! |---|---|---|---|
-//! | keyward | at most the limit | yes | found with the key |
-//! | governor, direct | at most twice the limit | no: what the first has taken is lost if the second refuses | one limiter for each key and quota |
-//! | governor, keyed | at most twice the limit | no | looked up in each quota's map |
-//! | limitador | at most twice the limit | yes | looked up by each limit, in a context made for each request |
+//! | keyward | at most the limit | yes | with the key |
+//! | governor, direct | up to twice the limit | no | is given them |
+//! | governor, keyed | up to twice the limit | no | in a map for each quota |
+//! | limitador | up to twice the limit | yes | by a context made for each request |
 //!
 //! Each reads a clock of its own. Keyward's verifications read one anyway, so the row of its limiter alone reads the
 //! time as a verification does.
@@ -41,8 +41,8 @@ use std::time::{Duration, Instant};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, RateLimiter};
 use keyward::key::{KeyFormat, KeyId, PresentedKey, Quota, QuotaSubject, Scope, TenantId};
 use keyward::limiter::{
-    Charge, Limit, LimitRule, LimitSource, Limiter, LocalLimiter, Meter, PlanFallback, RateLimiting,
-    Subject, TenantPlan, Tick,
+    Charge, Limit, LimitRule, LimitSource, Limiter, LocalLimiter, Meter, PlanFallback,
+    RateLimiting, Subject, TenantPlan, Tick,
 };
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
@@ -93,7 +93,7 @@ impl Fixture {
                     .max_bytes(8 << 30)
                     .lease(KeyCache::MAX_LEASE),
             )
-            .limits(limits)
+            .rate_limiting(limits)
             .open()
             .await?;
         Ok(Self {
@@ -287,7 +287,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.row("a plan: one of the key, one of the tenant", None, plan);
     bench.row("eight quotas", None, fixture.row(&eight, &plain, true));
     let refused = fixture.row(&used_up, &plain, false);
-    bench.row("refused: used up", Some(Target::TimesRow(quotas, 1.1)), refused);
+    bench.row(
+        "refused: used up",
+        Some(Target::TimesRow(quotas, 1.1)),
+        refused,
+    );
     bench.row_timed("two threads, a key each", None, |iterations| {
         two(|thread| {
             let key = if thread == 0 { &counted } else { &other };
@@ -304,16 +308,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
     });
     for (count, text) in [(10_000, "10,000"), (MILLION, "1,000,000")] {
-        for (name, need) in [("no limits", &plain), ("two quotas of the route", &of_route)] {
+        for (name, need) in [
+            ("no limits", &plain),
+            ("two quotas of the route", &of_route),
+        ] {
             let (keys, fixture) = (&keys[..count], &fixture);
             bench.row_timed(&format!("{text} keys, {name}"), None, move |iterations| {
                 each(iterations, keys, |key| fixture.ask(key, need, true))
             });
         }
     }
-    let alone = alone(&mut bench, "limiter alone, two quotas and a permit", || ours.take());
+    let alone = alone(&mut bench, "limiter alone, two quotas and a permit", || {
+        ours.take()
+    });
     let direct = self::alone(&mut bench, "governor, direct ×2", || direct.take());
-    let keyed = self::alone(&mut bench, "governor, keyed ×2", || keyed.take(black_box(7)));
+    let keyed = self::alone(&mut bench, "governor, keyed ×2", || {
+        keyed.take(black_box(7))
+    });
     let limitador = self::alone(&mut bench, "limitador", || {
         limitador.take(black_box("0193f0c2-6a5b-7d3e-8f10-2b4c6d8e0f12"))
     });

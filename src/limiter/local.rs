@@ -620,8 +620,16 @@ impl Part {
                 state.each_ring(window, |ring| {
                     is_full |= !ring.try_advance(at, |bytes| shared.reserve(bytes));
                 });
-                let used = state.ring(window).map_or(u64::MAX, |ring| ring.used_at(at));
-                has_all &= used.saturating_add(charge.cost.into()) <= window.limit.into();
+                let ring = state.ring(window);
+                let used = ring.map(|ring| {
+                    if is_full {
+                        ring.used_at(at)
+                    } else {
+                        ring.used()
+                    }
+                });
+                has_all &=
+                    used.is_some_and(|used| used + u64::from(charge.cost) <= window.limit.into());
             }
         }
         if has_all && is_full {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -369,6 +369,76 @@ async fn who_waits_behind_failures_is_refused() {
         panic!("it waits for nothing");
     };
     assert!(is_limited(&reason(denied.unwrap_err())));
+}
+
+/// Three requests with good keys in progress, of which the first will be decided; and its key.
+async fn three_in_progress(node: &Node) -> (TestKey, Vec<Verifying<'_>>) {
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        keys.push(node.key().await);
+    }
+    let next = node.store.calls(Call::Get);
+    let store = node.store.clone();
+    let _ = store.on(Call::Get, next..next + 1, Fault::Yield(20)).on(
+        Call::Get,
+        next + 1..next + 3,
+        Fault::Hang,
+    );
+    let mut verifying = Vec::new();
+    for key in &keys {
+        verifying.push(pending(node, key));
+    }
+    (keys.swap_remove(0), verifying)
+}
+
+type Verifying<'a> = Pin<Box<dyn Future<Output = Result<Admitted, Denial>> + 'a>>;
+
+/// A verification that waits for something.
+fn pending<'a>(node: &'a Node, key: &TestKey) -> Verifying<'a> {
+    let text = key.text().to_owned();
+    let mut verifying: Verifying<'a> =
+        Box::pin(async move { node.verify_from(ATTACKER, PresentedKey::text(&text)).await });
+    assert!(is_pending(&mut verifying));
+    verifying
+}
+
+fn is_pending(verifying: &mut Verifying<'_>) -> bool {
+    let polled = verifying
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    match polled {
+        Poll::Pending => true,
+        Poll::Ready(verdict) => {
+            assert!(verdict.is_ok(), "{verdict:?}");
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_takes_the_place_that_is_free() {
+    let node = Node::new().await;
+    let others = [node.key().await, node.key().await];
+    let (_, mut in_progress) = three_in_progress(&node).await;
+    let mut waiting = others.each_ref().map(|key| pending(&node, key));
+    assert!(in_progress.remove(0).await.is_ok());
+    assert!(!is_pending(&mut waiting[0]));
+    // It has given the place back in its turn.
+    assert!(!is_pending(&mut waiting[1]));
+}
+
+#[tokio::test]
+async fn who_needs_no_place_wakes_the_next() {
+    let node = Node::new().await;
+    let other = node.key().await;
+    let (first, mut in_progress) = three_in_progress(&node).await;
+    let (mut same, given_up) = (pending(&node, &first), pending(&node, &other));
+    let mut last = pending(&node, &other);
+    assert!(in_progress.remove(0).await.is_ok());
+    // Its key is warm by now.
+    assert!(!is_pending(&mut same));
+    drop(given_up);
+    assert!(!is_pending(&mut last));
 }
 
 #[tokio::test]

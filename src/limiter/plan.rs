@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::key::{Quota, TenantId};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, within};
@@ -240,18 +240,29 @@ impl Plans {
         if now < entry.rests_until.load(Ordering::Acquire) {
             return true;
         }
+        match Arc::clone(&entry.reading).try_lock_owned() {
+            Ok(turn) => self.spawn_read(tenant, entry, now, turn),
+            Err(_) => Handle::try_current().is_ok(),
+        }
+    }
+
+    /// Reads the plan in a task that has the turn to read it. Returns `false` without a runtime.
+    fn spawn_read(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        entry: &Arc<KnownPlan>,
+        now: u64,
+        turn: OwnedMutexGuard<()>,
+    ) -> bool {
         let Ok(runtime) = Handle::try_current() else {
             return false;
-        };
-        let Ok(reading) = Arc::clone(&entry.reading).try_lock_owned() else {
-            return true;
         };
         self.rest(entry, now);
         let (plans, tenant, entry) = (Arc::clone(self), tenant.clone(), Arc::clone(entry));
         runtime.spawn(async move {
             // After an error, a request begins another read.
             let _ = within(LONGEST_READ, plans.read(&tenant, &entry, now)).await;
-            drop(reading);
+            drop(turn);
         });
         true
     }
@@ -279,25 +290,27 @@ impl Plans {
             self.fallback == PlanFallback::LastKnown
                 || now.saturating_sub(known.began) < self.max_age
         };
-        let mut failed = None;
-        // A plan may be forgotten as soon as it has been read.
+        let holds = || lock(&entry.state).as_ref().is_some_and(holds);
+        if !self.read_in_background(tenant, entry, now) {
+            self.rest(entry, now);
+            let read = self.read(tenant, entry, now).await;
+            return if holds() { Ok(()) } else { read };
+        }
         for _ in 0..TRIES {
-            let waited = if self.read_in_background(tenant, entry, now) {
-                within(self.deadline, entry.reading.lock()).await.map(drop)
-            } else {
-                self.rest(entry, now);
-                failed = self.read(tenant, entry, now).await.err();
-                Some(())
-            };
-            if lock(&entry.state).as_ref().is_some_and(holds) {
+            let turn = within(self.deadline, Arc::clone(&entry.reading).lock_owned()).await;
+            if holds() {
                 return Ok(());
             }
-            if waited.is_none() {
-                break;
-            }
+            // The plan may have been forgotten since it was read: then it is this request's turn to read it.
+            let is_resting = now < entry.rests_until.load(Ordering::Acquire);
+            match turn.filter(|_| !is_resting) {
+                Some(turn) => self.spawn_read(tenant, entry, now, turn),
+                None => break,
+            };
         }
-        let unknown = || PlanError::new("the source failed, or did not answer in time");
-        Err(failed.unwrap_or_else(unknown))
+        Err(PlanError::new(
+            "the source failed, or did not answer in time",
+        ))
     }
 
     async fn read(

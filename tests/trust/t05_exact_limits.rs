@@ -48,9 +48,11 @@ struct Case {
 }
 
 /// A Keyward that counts in this limiter, at one instant.
-async fn open(limiter: impl Limiter, plan: TenantPlan, cache: KeyCache) -> Keyward {
-    let limits = RateLimiting::new().limiter(limiter).deadline(HOUR);
-    let limits = limits.plans(plan, Duration::MAX, PlanFallback::Undecidable);
+async fn open(limiter: impl Limiter, plan: Option<TenantPlan>, cache: KeyCache) -> Keyward {
+    let mut limits = RateLimiting::new().limiter(limiter).deadline(HOUR);
+    if let Some(plan) = plan {
+        limits = limits.plans(plan, Duration::MAX, PlanFallback::Undecidable);
+    }
     builder(Store::default(), clock())
         .monotonic_clock(ManualMonotonicClock::new())
         .rate_limiting(limits)
@@ -147,7 +149,7 @@ const K: u32 = 50;
 
 /// A case for each way to say whose requests are counted together: `K` in all.
 async fn cases() -> Vec<(&'static str, Case)> {
-    let bare = || open(LocalLimiter::new(), TenantPlan::new(), KeyCache::new());
+    let bare = || open(LocalLimiter::new(), None, KeyCache::new());
     let any = Requirement::any_key;
     let mut cases = Vec::new();
 
@@ -190,7 +192,7 @@ async fn cases() -> Vec<(&'static str, Case)> {
         ("a plan, per tenant", QuotaSubject::Tenant, 3),
     ] {
         let plan = TenantPlan::new().quota(quota("q", K).per(subject));
-        let keyward = open(LocalLimiter::new(), plan, KeyCache::new()).await;
+        let keyward = open(LocalLimiter::new(), Some(plan), KeyCache::new()).await;
         let mut keys = Vec::new();
         for _ in 0..count {
             keys.push(issue(&keyward, new_key()).await);
@@ -242,7 +244,7 @@ async fn costs_add_up_to_exactly_k() {
 
 /// Storms on quotas that several keys share, beside wide ones of each key: an error says what is wrong.
 async fn shared_and_wide(limiter: impl Limiter) -> Result<Storm, String> {
-    let keyward = open(limiter, TenantPlan::new(), KeyCache::new()).await;
+    let keyward = open(limiter, None, KeyCache::new()).await;
     let mut keys = Vec::new();
     for _ in 0..4 {
         let key = new_key()
@@ -314,7 +316,7 @@ async fn changes_let_no_more_through() {
 }
 
 async fn changed_while_used(cache: KeyCache) {
-    let keyward = open(LocalLimiter::new(), TenantPlan::new(), cache).await;
+    let keyward = open(LocalLimiter::new(), None, cache).await;
     let mut keys = Vec::new();
     for _ in 0..3 {
         let key = new_key()
@@ -375,7 +377,7 @@ async fn changed_while_used(cache: KeyCache) {
 async fn no_more_are_in_flight_than_allowed() {
     const PLACES: u32 = 3;
     for _ in 0..storms() {
-        let keyward = open(LocalLimiter::new(), TenantPlan::new(), KeyCache::new()).await;
+        let keyward = open(LocalLimiter::new(), None, KeyCache::new()).await;
         let key = new_key()
             .concurrency(number(PLACES))
             .quota(quota("wide", 1_000_000));

@@ -190,6 +190,41 @@ async fn a_plan_forgotten_again_is_read_again() {
 }
 
 #[tokio::test]
+async fn a_plan_is_read_by_one_of_many_that_wait() {
+    let gate = Arc::new(Semaphore::new(0));
+    let book = Book::of(daily(100));
+    book.set(Mode::Gated(Arc::clone(&gate), daily(100)));
+    let limits = |limits: RateLimiting| {
+        let limits = limits.deadline(HOUR);
+        limits.plans(book.clone(), MINUTE, PlanFallback::Undecidable)
+    };
+    let world = World::with(limits, |builder| builder).await;
+    let key = Arc::new(world.issue(new_key("key")).await);
+    let requests = (0..20).map(|_| {
+        let (keyward, key) = (world.fixture.keyward.clone(), Arc::clone(&key));
+        tokio::spawn(async move {
+            let any = any();
+            let attempt = Attempt::new(key.presented(), &any);
+            keyward.verifier().verify(&attempt).await.map(drop)
+        })
+    });
+    let requests: Vec<_> = requests.collect();
+    settle().await;
+    assert_eq!(book.reads(), 1);
+    // Forgotten once it is read, while most still wait.
+    gate.add_permits(1);
+    let keyward = world.fixture.keyward.clone();
+    tokio::spawn(async move { keyward.verifier().forget_all() });
+    settle().await;
+    gate.add_permits(100);
+    for request in requests {
+        let verdict = request.await.unwrap();
+        assert!(verdict.is_ok(), "{verdict:?}");
+    }
+    assert!(book.reads() < 5, "{} reads", book.reads());
+}
+
+#[tokio::test]
 async fn a_plan_adds_to_keys_and_routes() {
     let plan = TenantPlan::new()
         .quota(quota("minute", 10, 60))

@@ -87,7 +87,8 @@ pub trait Meter: Debug + Send + Sync + 'static {
     ///
     /// # Cancellation
     /// The verifier drops the future at its [deadline](RateLimiting::deadline). If the limiter cannot tell then whether
-    /// the charge was taken, it counts as taken, but a place among the concurrent requests must not stay taken for ever.
+    /// the charge was taken, it counts as taken, but a place among the concurrent requests must not stay taken for
+    /// ever.
     async fn take(&self, now: Tick, charge: Charge) -> Result<Taken, TakeError> {
         let taken = self.try_take(now, charge);
         taken.unwrap_or_else(|| Err(TakeError::Failed(LimiterError::TimedOut)))

@@ -70,6 +70,10 @@ const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#qu
 const TEMPORARY_REDUCED_CAPACITY: &str =
     "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
+/// The type of a refusal for how the client behaves (draft-ietf-httpapi-ratelimit-headers §5.3).
+const ABNORMAL_USAGE_DETECTED: &str =
+    "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
+
 /// The code and the detail of a 403.
 pub(super) const FORBIDDEN: (&str, &str) =
     ("insufficient_access", "The API key does not permit this.");
@@ -177,6 +181,7 @@ impl Problem {
         match self.type_uri {
             QUOTA_EXCEEDED => return "Quota Exceeded",
             TEMPORARY_REDUCED_CAPACITY => return "Temporary Reduced Capacity",
+            ABNORMAL_USAGE_DETECTED => return "Abnormal Usage Detected",
             _ => {}
         }
         match self.status {
@@ -253,9 +258,12 @@ impl Problem {
                 violated_policies: Some(exceeded(denial, &Quota::CONCURRENCY.into())),
                 ..problem.retry_after(RETRY_WHEN_BUSY)
             },
-            DenialReason::TooManyFailures { retry_after } => {
-                problem.retry_after(seconds_up(*retry_after).max(1))
-            }
+            DenialReason::TooManyFailures { retry_after } => Self {
+                type_uri: ABNORMAL_USAGE_DETECTED,
+                // No limit that clients are told of.
+                violated_policies: Some(Vec::new()),
+                ..problem.retry_after(seconds_up(*retry_after).max(1))
+            },
             DenialReason::Limiter(_) | DenialReason::Plan(_) => Self {
                 type_uri: TEMPORARY_REDUCED_CAPACITY,
                 // It is not known which limits the request would exceed.

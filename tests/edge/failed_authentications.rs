@@ -574,6 +574,11 @@ async fn the_answer_is_one_whatever_the_key() {
         let found = answer.headers.iter().find(|(other, _)| *other == name);
         found.map(|(_, value)| value.as_str())
     };
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let draft = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
+    assert_eq!(body["type"], draft);
+    assert_eq!(body["code"], "too_many_failures");
+    assert_eq!(body["violated-policies"], serde_json::json!([]));
     // It is never early: what was counted at zero counts for 61 parts of a second each.
     assert_eq!(header("retry-after"), Some("61"));
     assert_eq!(header("www-authenticate"), None);

@@ -203,7 +203,6 @@ impl Ring {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "less than 61")]
 fn slot_of(part: u64) -> usize {
     (part % (PARTS + 1)) as usize
 }

@@ -11,7 +11,10 @@ async fn other_keys_requests_free_drained_counters() {
     let off = |builder: Builder| builder.cache(KeyCache::off());
     let world = World::with(|limits| limits, off).await;
     let clock = world.issue(new_key("clock").quota(quota("q", 9, 1))).await;
-    assert!(world.send(&clock, &any()).await.is_ok());
+    for _ in 0..3 {
+        world.elapsed.advance(SECOND);
+        assert!(world.send(&clock, &any()).await.is_ok());
+    }
     let alone = (world.limiter.subjects(), world.limiter.bytes());
     let need = any().quota(quota("route", 70_000, 10));
     for _ in 0..300 {
@@ -86,7 +89,9 @@ async fn a_full_limiter_refuses_only_the_new() {
         matches!(denial.reason(), DenialReason::Limiter(LimiterError::Full)),
         "{denial:?}"
     );
-    assert!(known.len() > 10 && limiter.bytes() <= 20_000);
+    let bytes = limiter.bytes();
+    // What cached keys hold of a counted subject is counted, and not refused.
+    assert!(known.len() > 10 && bytes <= 21_000, "{bytes}");
     assert!(is_undecidable(&world.send(&key, &any()).await));
     let stats = world.fixture.keyward.verifier().stats();
     assert_eq!(stats.limits_unknown, 2);

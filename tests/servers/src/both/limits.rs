@@ -291,3 +291,20 @@ async fn a_handler_settles_its_cost() {
         assert_eq!(self::left(&reply)["inner"], 16, "{served:?}");
     }
 }
+
+#[tokio::test]
+async fn an_inner_401_shows_no_limits() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.issue(limited).await;
+        let asking = site.get("POST /twice/found/e-waits", &key);
+        let revoking = async {
+            site.waits().begun.notified().await;
+            key.revoke(&site.keyward).await;
+            site.waits().released.notify_one();
+        };
+        let (reply, ()) = tokio::join!(asking, revoking);
+        assert_eq!(reply.status, 401, "{served:?}");
+        assert_eq!(limit_headers(&reply), [""; 0], "{served:?}");
+    }
+}

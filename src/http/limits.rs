@@ -58,8 +58,9 @@ impl LimitHeaders {
         now: Option<OffsetDateTime>,
     ) -> Vec<(&'static str, String)> {
         let shown = states.iter().cloned().map(|state| ShownLimit {
-            state,
             has_refused: false,
+            is_short: state.remaining == 0,
+            state,
         });
         self.fields(&distinct(shown), now)
     }
@@ -97,17 +98,20 @@ pub(super) struct Shown {
     pub(super) reset: u64,
 }
 
-/// A limit's state, and whether it has refused the request.
+/// A limit's state, as it is for one request.
 #[derive(Debug, Clone)]
 pub(super) struct ShownLimit {
     pub(super) state: LimitState,
+    /// Whether it has refused the request.
     pub(super) has_refused: bool,
+    /// Whether it would refuse the next request of this cost.
+    pub(super) is_short: bool,
 }
 
 impl ShownLimit {
-    /// Returns a key by which the tightest comes first. Of quotas that have refused, a client has to wait for the last.
+    /// Returns a key by which the tightest comes first. Of quotas that are short, a client has to wait for the last.
     fn tightness(&self) -> (Reverse<bool>, u32, Reverse<Duration>) {
-        let remaining = if self.has_refused {
+        let remaining = if self.is_short {
             0
         } else {
             self.state.remaining
@@ -300,7 +304,11 @@ mod tests {
 
     #[test]
     fn the_refusing_quota_comes_first() {
-        let shown = |state, has_refused| ShownLimit { state, has_refused };
+        let shown = |state, has_refused| ShownLimit {
+            state,
+            has_refused,
+            is_short: has_refused,
+        };
         let limit_of = |shown: &[ShownLimit]| {
             let headers = LimitHeaders::XRateLimit.fields(shown, None);
             value(&headers, "x-ratelimit-limit")

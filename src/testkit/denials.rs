@@ -84,7 +84,8 @@ fn kind() -> Arc<str> {
 /// Returns one denial for each [reason](DenialReason), for tests of middleware that answers denials itself.
 ///
 /// Within a [class](Denial::class) the answer must not reveal the reason, except for
-/// [`NoCredential`](DenialReason::NoCredential).
+/// [`NoCredential`](DenialReason::NoCredential) and for limits. The limits of a key are checked last, so that a caller
+/// has proven its key and may learn which of them it has reached.
 ///
 /// ```
 /// use keyward::testkit::every_denial;

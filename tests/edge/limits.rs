@@ -264,6 +264,43 @@ async fn a_client_that_waits_is_not_refused() {
     assert!(refusals > 20, "{refusals}");
 }
 
+#[tokio::test]
+async fn a_client_that_paces_itself_is_not_refused() {
+    let cost = 3;
+    let limits = |new: NewKey| {
+        let quotas = new
+            .quota(quota("minute", 7, 60))
+            .quota(quota("hour", 101, 3_600));
+        quotas.concurrency(number(1))
+    };
+    for follows_draft in [true, false] {
+        let limited = Limited::new(limits).await;
+        let need = Requirement::scope(READ).cost(number(cost));
+        let mut waits = 0;
+        for step in 0..80_u64 {
+            limited.advance(Duration::from_millis(step * 311 % 1_700));
+            let permit = limited.ask(&need).await;
+            let permit = permit.unwrap_or_else(|refused| panic!("{step}: {:?}", refused.answer));
+            let headers = limited.headers(&permit);
+            let wait = if follows_draft {
+                let states = parse(value(&headers, "ratelimit")).into_iter();
+                let short = states.filter(|(name, parameters)| {
+                    name != "concurrency" && parameters[0].1 < i64::from(cost)
+                });
+                let waits = short.map(|(_, parameters)| parameters[1].1.cast_unsigned());
+                waits.max().unwrap_or(0)
+            } else {
+                let [_, remaining, reset] = x(&headers);
+                let wait = reset - limited.wall_seconds();
+                if remaining < cost.into() { wait } else { 0 }
+            };
+            waits += u32::from(wait > 0);
+            limited.advance(Duration::from_secs(wait));
+        }
+        assert!(waits > 20, "{waits}");
+    }
+}
+
 impl Limited {
     /// The wall clock, in whole seconds.
     fn wall_seconds(&self) -> u64 {

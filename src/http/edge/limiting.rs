@@ -47,6 +47,7 @@ impl Edge {
             let states = self.verifier.states_of(&limited).into_iter();
             states.map(move |state| ShownLimit {
                 has_refused: limited.exceeded().any(|limit| *limit == state.limit),
+                is_short: state.remaining < limited.cost,
                 state,
             })
         });

@@ -35,9 +35,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 ///
 /// It is the default. Clones share their counters.
 ///
-/// A subject takes some SUBJ bytes, and 80 for each of its quotas; a quota in steady use takes 61 to 244 more. Subjects
-/// without use in their longest window take nothing. A cached key with limits takes some 400 bytes more, which are
-/// counted, too.
+/// A subject takes some 130 bytes, and 80 for each of its quotas; a quota in steady use takes 61 to 244 more. Subjects
+/// without use in their longest window take nothing. A cached key with two quotas takes some 370 bytes more, which
+/// count, too.
 ///
 /// ```
 /// use keyward::limiter::{RateLimiting, LocalLimiter};

@@ -10,7 +10,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[macro_use]
 mod refusals;
+mod limits;
 
 use std::alloc::System;
 use std::num::NonZeroU32;
@@ -21,9 +23,10 @@ use keyward::import::{ImportedKeys, LegacyFormat};
 use keyward::key::{
     Access, Environment, KeyFormat, Network, Networks, PresentedKey, Resources, Scope, TenantId,
 };
+use keyward::limiter::RateLimiting;
 use keyward::manager::{Actor, AllowAll, Issued, NewKey};
 use keyward::store::MemoryStore;
-use keyward::testkit::ManualClock;
+use keyward::testkit::{ManualClock, ManualMonotonicClock};
 use keyward::time::OffsetDateTime;
 use keyward::verifier::{Admitted, Attempt, Denial, KeyCache, Requirement};
 use keyward::{Builder, Keyward, scope};
@@ -43,20 +46,30 @@ struct Fixture {
     keyward: Keyward,
     store: MemoryStore,
     clock: ManualClock,
+    monotonic: ManualMonotonicClock,
 }
 
 impl Fixture {
     async fn new() -> Self {
+        Self::limited(RateLimiting::new()).await
+    }
+
+    async fn limited(limits: RateLimiting) -> Self {
+        let monotonic = ManualMonotonicClock::new();
         let store = MemoryStore::new();
         let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let clock = ManualClock::new(start);
         let imported = ImportedKeys::under(Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap());
         let legacy = LegacyFormat::with_id("legacy", '.').unwrap();
         let keyward = builder("acme", &store, &clock).imported_keys(imported.accept(legacy));
+        let keyward = keyward
+            .monotonic_clock(monotonic.clone())
+            .rate_limiting(limits);
         Self {
             keyward: keyward.open().await.unwrap(),
             store,
             clock,
+            monotonic,
         }
     }
 
@@ -66,10 +79,14 @@ impl Fixture {
 
     /// Verifies once the cold way, and then a few times the warm way, which must say the same and allocate nothing.
     async fn costs_nothing(&self, what: &str, attempt: &Attempt<'_>, says: fn(&Verdict) -> bool) {
-        let verifier = self.keyward.verifier();
-        let cold = verifier.verify(attempt).await;
+        let cold = self.keyward.verifier().verify(attempt).await;
         assert!(says(&cold), "{what}: {cold:?}");
         drop(cold);
+        self.warm_costs_nothing(what, attempt, says);
+    }
+
+    fn warm_costs_nothing(&self, what: &str, attempt: &Attempt<'_>, says: fn(&Verdict) -> bool) {
+        let verifier = self.keyward.verifier();
         for _ in 0..3 {
             let region = Region::new(ALLOCATOR);
             let verdict = verifier.try_verify(attempt);
@@ -136,6 +153,8 @@ async fn a_warm_verdict_allocates_nothing() {
     refusals::not_from_there(&fixture).await;
     refusals::not_for_this(&fixture).await;
     refusals::in_flight(&fixture).await;
+    limits::counted(&fixture).await;
+    limits::refused(&fixture).await;
     refusals::without_a_clock(&fixture).await;
 }
 

@@ -19,7 +19,7 @@ type Says = fn(&Verdict) -> bool;
 
 macro_rules! denied {
     ($reason:pat) => {
-        |verdict: &Verdict| {
+        |verdict: &crate::Verdict| {
             verdict
                 .as_ref()
                 .is_err_and(|denial| matches!(denial.reason(), $reason))

@@ -75,8 +75,8 @@ struct Shard {
 /// Number of shards.
 const SHARDS: usize = 64;
 
-/// Subjects that a request looks at, at most, when it sweeps.
-const SWEPT_AT_ONCE: usize = 32;
+/// Subjects that a request looks at, at most, when it sweeps: more than it can add.
+const SWEPT_AT_ONCE: usize = 8;
 
 /// How long requests pause after a sweep that found nothing more, in nanoseconds.
 const PAUSE: u64 = 100_000_000;
@@ -603,7 +603,7 @@ impl Part {
     ///
     /// # Errors
     /// [`LimiterError::Full`] if they have, and there is no memory left to count it.
-    #[inline]
+    #[inline(always)]
     fn has(
         &self,
         shared: &Shared,
@@ -614,23 +614,37 @@ impl Part {
         state.latest = at;
         let most = self.concurrency.filter(|_| charge.takes_place);
         let mut has_all = most.is_none_or(|(most, _)| state.in_flight < most.get());
-        let mut is_full = false;
         if charge.cost > 0 {
             for window in &self.windows {
-                state.each_ring(window, |ring| {
-                    is_full |= !ring.try_advance(at, |bytes| shared.reserve(bytes));
-                });
-                let ring = state.ring(window);
-                let used = ring.map(|ring| {
-                    if is_full {
-                        ring.used_at(at)
-                    } else {
-                        ring.used()
-                    }
-                });
-                has_all &=
-                    used.is_some_and(|used| used + u64::from(charge.cost) <= window.limit.into());
+                let ring = state.ring(window).filter(|_| !state.has_groups);
+                // Most requests come in the present part of each window.
+                let Some(used) = ring.and_then(|ring| ring.used_in_present(at)) else {
+                    return self.has_after_moving(shared, state, at, charge, has_all);
+                };
+                has_all &= used + u64::from(charge.cost) <= window.limit.into();
             }
+        }
+        Ok(has_all)
+    }
+
+    /// Moves all rings on, and returns whether all quotas have a charge, and `has_place`.
+    #[cold]
+    fn has_after_moving(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        at: u64,
+        charge: Charge,
+        has_place: bool,
+    ) -> Result<bool, LimiterError> {
+        let (mut has_all, mut is_full) = (has_place, false);
+        for window in &self.windows {
+            state.each_ring(window, |ring| {
+                is_full |= !ring.try_advance(at, |bytes| shared.reserve(bytes));
+            });
+            let used = state.ring(window).map(|ring| ring.used_at(at));
+            has_all &=
+                used.is_some_and(|used| used + u64::from(charge.cost) <= window.limit.into());
         }
         if has_all && is_full {
             return Err(LimiterError::Full);

@@ -122,8 +122,13 @@ impl Ring {
         self.sum
     }
 
+    /// Returns how much is used at an instant, unless that is after the present part.
+    #[inline(always)]
+    pub(super) fn used_in_present(&self, now: u64) -> Option<u64> {
+        (now < self.ends).then_some(self.sum)
+    }
+
     /// Returns how much is used at an instant that is not before the present part.
-    #[inline]
     pub(super) fn used_at(&self, now: u64) -> u64 {
         if now < self.ends {
             return self.sum;

@@ -183,7 +183,7 @@ impl Limiting {
     ///
     /// # Errors
     /// [`PlanMissing`] if the plan has to be [loaded](Self::load_plan) first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn meter<'a>(
         &self,
         parked: &'a mut Option<Box<ParkedMeters>>,
@@ -218,12 +218,7 @@ impl Limiting {
         is_inner: bool,
         now: u64,
     ) -> Result<Option<&'a Arc<dyn Meter>>, PlanMissing> {
-        let parked = parked.get_or_insert_with(|| {
-            Box::new(ParkedMeters {
-                plan: None,
-                made: Vec::with_capacity(1),
-            })
-        });
+        let parked = parked.get_or_insert_with(ParkedMeters::none);
         if let Some(plans) = &self.plans {
             if !parked.plan.as_ref().is_some_and(|plan| plan.holds(now)) {
                 parked.renew_plan(plans, record, now)?;
@@ -283,6 +278,14 @@ impl Limiting {
 }
 
 impl ParkedMeters {
+    #[cold]
+    fn none() -> Box<Self> {
+        Box::new(Self {
+            plan: None,
+            made: Vec::with_capacity(1),
+        })
+    }
+
     #[inline]
     fn index_of(&self, route: Option<&RouteQuotas>, is_inner: bool) -> Option<usize> {
         self.made.iter().position(|(made_for, _)| {

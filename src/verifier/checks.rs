@@ -106,6 +106,7 @@ impl CheckInput<'_> {
     }
 
     /// Returns the meter that counts the request.
+    #[inline(always)]
     fn meter<'a>(
         &self,
         compiled: &CompiledRecord,

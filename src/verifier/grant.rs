@@ -332,10 +332,17 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        let Some(settlement) = self.settlement.take() else {
-            return;
-        };
+        if let Some(settlement) = self.settlement.take() {
+            self.settle_by(&settlement);
+        }
+    }
+}
+
+impl Permit {
+    /// Settles the cost, if the true one was told.
+    fn settle_by(&self, settlement: &Duties) {
         let later = self.counted_later.as_deref();
         if let (Some(metered), Some(cost)) = (later.or(self.metered.as_ref()), settlement.settled())
         {

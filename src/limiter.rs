@@ -10,18 +10,17 @@
 //! together.
 //!
 //! # What is counted?
-//! The requests that are admitted, last of all checks. A request that is refused, for whatever reason, uses nothing of
-//! any limit. A request may [cost](crate::verifier::Requirement::cost) more than one. If its cost is known only when it
+//! The requests that are admitted, last of all checks. A request that is refused uses nothing of any limit (except that
+//! a limiter with I/O may have counted one that it did not answer in time). A request may [cost](crate::verifier::Requirement::cost) more than one. If its cost is known only when it
 //! is done, an [estimate](crate::verifier::Requirement::estimate) is taken and settled afterwards.
 //!
-//! # How strict is it?
-//! Never more than a quota's limit is admitted in any interval of its window's length. No request is refused later than
-//! a sixtieth of the window after an exact log of all requests would have admitted it. Time is that of the
-//! [monotonic clock](crate::Builder::monotonic_clock): a wall clock that is set changes nothing.
+//! # Where is it counted, and how strictly?
+//! In a [`Limiter`]. The default is [`LocalLimiter`], which counts in this process's memory: several nodes together admit
+//! several times as much. Never more than a quota's limit is admitted in any interval of its window's length, and no
+//! request is refused later than a sixtieth of the window after an exact log of all requests would have admitted it.
+//! Time is that of the [monotonic clock](crate::Builder::monotonic_clock): a wall clock that is set changes nothing.
 //!
-//! # Where is it counted?
-//! In a [`Limiter`]. [`LocalLimiter`] counts in this process's memory: several nodes together admit several times as
-//! much. A limiter of your own implements two small traits, [`Limiter`] and [`Meter`].
+//! A limiter of your own implements two small traits, [`Limiter`] and [`Meter`].
 
 mod failures;
 mod local;
@@ -72,7 +71,8 @@ pub trait Meter: Debug + Send + Sync + 'static {
     /// Returns the limits, in the order that [`LimitSet`]s refer to.
     fn limits(&self) -> &[Limit];
 
-    /// Takes a charge of all limits or of none; `None` if that takes I/O.
+    /// Takes a charge of all limits or of none; `None` if that takes I/O. A meter that may return `None` implements
+    /// [`take`](Self::take), too.
     ///
     /// The verifier calls with a lock held: the call must not wait.
     ///
@@ -95,10 +95,11 @@ pub trait Meter: Debug + Send + Sync + 'static {
     }
 
     /// Corrects the cost of a charge that was taken to what it turned out to be, which may be more than a limit has
-    /// left. It must not wait.
+    /// left. It is called at most once for a charge, before [`release`](Self::release), and must not wait.
     fn settle(&self, now: Tick, taken: Taken, cost: u32);
 
-    /// Gives back the place among the concurrent requests. It must not wait.
+    /// Gives back the place among the concurrent requests. It is called once for each charge that took one, and must
+    /// not wait.
     fn release(&self, taken: Taken);
 
     /// Returns the state of each limit, in their order, for a request of this cost. It takes nothing. A limiter that
@@ -240,7 +241,7 @@ pub struct Taken {
     pub at: Tick,
     /// What was taken.
     pub charge: Charge,
-    /// A number by which the limiter finds it again, if it needs one.
+    /// A number by which a limiter that counts elsewhere finds the charge again. Nobody else reads it.
     pub token: u64,
 }
 
@@ -295,7 +296,7 @@ pub enum TakeError {
     Exceeded {
         /// Those quotas.
         limits: LimitSet,
-        /// When all of them will have it, if nothing more is taken.
+        /// How long until all of them have it, if nothing more is taken.
         retry_after: Duration,
     },
     /// As many requests as allowed are in flight.

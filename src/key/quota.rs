@@ -33,7 +33,8 @@ const WINDOW: ValueError =
 ///
 /// A key may carry quotas, a route may ([`Requirement::quota`](crate::verifier::Requirement::quota)), and a tenant's
 /// [plan](crate::limiter::TenantPlan) may. All that apply to a request must hold. The name identifies the counter: a
-/// quota with another limit or window under the same name goes on with what was counted.
+/// quota with another limit or window under the same name goes on with what was counted. Another subject is another
+/// counter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "QuotaParts", into = "QuotaParts")]
 pub struct Quota {

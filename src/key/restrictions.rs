@@ -28,9 +28,9 @@ pub struct Restrictions {
     /// The key's own quotas.
     #[serde(deserialize_with = "deserialize_quotas")]
     pub quotas: Vec<Quota>,
-    /// Maximum number of requests in flight at once on one node; `None` if there is no limit.
+    /// Maximum number of requests in flight at once; `None` if there is no limit.
     ///
-    /// Each node counts for itself, so several nodes together admit several times as many.
+    /// With the default limiter, each node counts for itself: several nodes together admit several times as many.
     // This makes the field mandatory: without it, the restrictions are damaged, and do not mean a key without a limit.
     #[serde(deserialize_with = "Option::deserialize")]
     pub concurrency: Option<NonZeroU32>,

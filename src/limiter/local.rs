@@ -31,7 +31,8 @@ use super::{
 use crate::key::{KeyId, Quota};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// Counts in this process's memory, exactly and strictly.
+/// Counts in this process's memory: it never admits more than a limit, and may refuse for up to a sixtieth of the window
+/// longer than an exact log of all requests would.
 ///
 /// It is the default. Clones share their counters.
 ///
@@ -150,7 +151,7 @@ impl LocalLimiter {
 
     /// Creates a limiter that takes at most about this many bytes.
     ///
-    /// If the bound is reached, requests of subjects that are not counted yet are undecidable
+    /// If the bound is reached, requests that need more memory for their counters are undecidable
     /// ([`LimiterError::Full`]): counters that have not drained are never dropped.
     #[must_use]
     pub fn with_max_bytes(max_bytes: u64) -> Self {

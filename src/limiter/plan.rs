@@ -1,4 +1,4 @@
-//! What a tenant's plan grants all its keys, and how long this node believes it.
+//! What a tenant's plan grants all its keys, and how long this node uses it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use crate::key::{Quota, TenantId};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, within};
 
-/// The limits of all keys of a tenant, those of tomorrow included.
+/// The limits of all keys of a tenant, including keys that are issued later.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -54,7 +54,7 @@ impl TenantPlan {
     }
 
     /// Sets the quota of routes for this tenant: where a [route has a quota](crate::verifier::Requirement::quota) of
-    /// this name, this one takes its place.
+    /// this name, this one takes its place, with its limit, window and subject.
     #[must_use]
     pub fn route_quota(mut self, quota: Quota) -> Self {
         put(&mut self.routes, quota);

@@ -108,7 +108,8 @@ impl Limits {
         self
     }
 
-    /// Allows only keys with a quota at least as strict: no more requests, in a window that is no shorter.
+    /// Allows only keys with a quota at least as strict: no more requests, in a window that is no
+    /// shorter, counted for no fewer keys together.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.restrictions.quotas.push(quota);

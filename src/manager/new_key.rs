@@ -123,14 +123,15 @@ impl NewKey {
     }
 
     /// Adds a quota: at most 8, each under a name of its own, which the manager checks when it issues the key.
-    /// Quotas are stored and shown, but not counted yet.
+    /// See [limits](crate::manual::limits).
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         self.request.restrictions.quotas.push(quota);
         self
     }
 
-    /// Limits how many of the key's requests may be in flight at once, on one node.
+    /// Limits how many of the key's requests may be in flight at once. With the default limiter, each node counts for
+    /// itself.
     #[must_use]
     pub fn concurrency(mut self, limit: NonZeroU32) -> Self {
         self.request.restrictions.concurrency = Some(limit);

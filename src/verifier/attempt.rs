@@ -126,7 +126,8 @@ impl<'a> Attempt<'a> {
         self
     }
 
-    /// Sets what the request takes of each quota, in place of the requirement's [cost](Requirement::cost).
+    /// Sets what the request takes of each quota, in place of the requirement's [cost](Requirement::cost), for
+    /// middleware of your own.
     #[must_use]
     pub fn cost(mut self, cost: NonZeroU32) -> Self {
         (self.cost, self.is_estimate) = (Some(cost), false);

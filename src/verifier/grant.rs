@@ -157,7 +157,7 @@ impl Grant {
         self.duties.as_ref().and_then(|duties| duties.first_open())
     }
 
-    /// Tells the true cost of the request, in place of the [estimate](super::Requirement::estimate) that was taken.
+    /// Sets the true cost of the request, in place of the [estimate](super::Requirement::estimate) that was taken.
     ///
     /// The last call before the response has ended counts. It may be more than a quota has left: the key then waits
     /// until the quota has drained. Without an estimate the call does nothing.
@@ -263,7 +263,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Tells the true cost of the request, as [`Grant::settle`] does.
+    /// Sets the true cost of the request, as [`Grant::settle`] does.
     pub fn settle(&self, cost: u32) {
         if let Some(settlement) = &self.settlement {
             settlement.settle(cost);

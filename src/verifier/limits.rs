@@ -36,7 +36,7 @@ const TRIES: u32 = 3;
 impl Verifier {
     /// Takes what an admitted request costs of its quotas, if that was [put off](Attempt::count_later).
     ///
-    /// `permit` then stands for the cost, too. Middleware that decides whether to serve a request after it was
+    /// The cost is added to `permit`. Middleware that decides whether to serve a request after it was
     /// admitted, by a look-up for example, calls it last.
     ///
     /// # Errors

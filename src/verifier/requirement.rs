@@ -122,11 +122,11 @@ impl Requirement {
         self
     }
 
-    /// Adds a quota of the route. It replaces one of the same name.
+    /// Adds a quota of the route, at most 16. It replaces one of the same name.
     ///
     /// It holds together with those of the key and of the tenant's plan. Routes with a quota of the same name share its
     /// counter. A tenant's plan can put
-    /// [another number](crate::limiter::TenantPlan::route_quota) in its place.
+    /// [another quota](crate::limiter::TenantPlan::route_quota) in its place.
     ///
     /// Create a requirement once, not for each request: this node keeps the counters of a key by the requirement and
     /// its clones.
@@ -138,7 +138,8 @@ impl Requirement {
         self
     }
 
-    /// Sets what a request takes of each quota: 1 by default.
+    /// Sets what a request takes of each quota that applies: 1 by default. A request that costs more than the whole of
+    /// a quota is never admitted (403).
     ///
     /// With a guard inside another one, each takes its cost of its own route's quotas, and the outermost of the others.
     #[must_use]
@@ -147,11 +148,12 @@ impl Requirement {
         self
     }
 
-    /// Sets what a request takes of each quota until its true cost is known, such as the bytes, rows or tokens of its
-    /// response.
+    /// Sets what a request takes of each quota that applies until its true cost is known, such as the bytes, rows or
+    /// tokens of its response.
     ///
-    /// [`Grant::settle`](super::Grant::settle) tells the true cost, which may be more than a quota has left. If nobody
-    /// has told it when the response has ended, the estimate is what the request has cost.
+    /// [`Grant::settle`](super::Grant::settle) sets the true cost, which may be more than a quota has left. Without that
+    /// call, the estimate stands when the response has ended. An estimate above the whole of a quota is never admitted
+    /// (403): quotas of keys that use such a route count in the same unit.
     #[must_use]
     pub fn estimate(mut self, cost: NonZeroU32) -> Self {
         (self.cost, self.is_estimate) = (cost, true);

@@ -1,7 +1,7 @@
 //! The limits of endpoints, and customers with other ones.
 //!
-//! Each endpoint has a limit of requests per minute, which a partner's keys share, those that it has today and those of
-//! tomorrow. A file beside the keys gives customers other limits, and can be edited while the product runs:
+//! Each endpoint has a limit of requests per minute, which all keys of a partner share, including those that are issued
+//! later. A file beside the keys gives customers other limits, and can be edited while the product runs:
 //!
 //! ```json
 //! {"northwind": {"rollups": 300}}
@@ -22,7 +22,7 @@ pub(crate) const ROLLUPS: (&str, u32) = ("rollups", 60);
 pub(crate) const REPORTS: (&str, u32) = ("reports", 600);
 pub(crate) const USERS: (&str, u32) = ("users", 30_000);
 
-/// How long a customer's limits hold after they were read: a change takes effect within that time.
+/// How long a customer's limits hold after they were read.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
 /// Returns the limit of an endpoint.
@@ -47,8 +47,8 @@ impl PlanFile {
         &self.0
     }
 
-    /// Returns the limits of this file. If it cannot be read, for example since it is half edited, those that were read
-    /// last hold on.
+    /// Returns the limits of this file. If it cannot be read, for example since it is half edited, the last ones read
+    /// stay in force.
     pub(crate) fn rate_limiting(self) -> RateLimiting {
         RateLimiting::new().plans(self, MAX_AGE, PlanFallback::LastKnown)
     }

@@ -214,7 +214,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     bench.row(
         "bounded requests in flight",
-        Some(Target::AddedTo(accept, 0.3)),
+        Some(Target::AddedTo(accept, 0.4)),
         |iterations| {
             for _ in 0..iterations {
                 fixture.ask(&limited, &need, true);

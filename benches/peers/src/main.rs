@@ -9,7 +9,7 @@
 //!
 //! | | reads | proves by | looks up | expiry | scope | revocation | limits |
 //! |---|---|---|---|---|---|---|---|
-//! | keyward | five parts | a keyed tag, in constant time | by id | yes | yes | yes | no, or concurrency |
+//! | keyward | five parts | a keyed tag, in constant time | by id | yes | yes | yes | no, or two, strict |
 //! | armature-auth | nothing | HMAC-SHA-256 of the whole text | by hash | yes | yes | yes | one fixed window |
 //! | jsonwebtoken | header and claims | HMAC-SHA-256 or Ed25519 | no: in the claims | yes | by hand | no | no |
 //! | prefixed-api-key | three parts | SHA-256 of the last | no | no | no | no | no |
@@ -18,7 +18,8 @@
 //! | api-keys-simplified | parts and checksum | Argon2id, each time | no | in the text, if any | no | no | no |
 //!
 //! Moreover:
-//! - Keyward does not count quotas yet. Its fair peers are those without limits.
+//! - Keyward's quotas are strict, and taken together or not at all. `governor` admits up to twice the limit in a window,
+//!   and each quota by itself. `benches/limits.rs` compares limiters alone.
 //! - Keyward and `armature-auth` record the use of a key; the others do not.
 //! - `armature-auth` gets a store that costs as little as its trait permits: one lock, one clone of the record, one
 //!   atomic store for the time of use. A database would cost a thousand times as much.
@@ -73,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compare_fast(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     let ours = runtime.block_on(Ours::open(Hashing::recommended(), Limits::None))?;
-    let limited = runtime.block_on(Ours::open(Hashing::recommended(), Limits::Concurrency))?;
+    let limited = runtime.block_on(Ours::open(Hashing::recommended(), Limits::Quotas))?;
     let armature = runtime.block_on(Armature::open())?;
     jwt::choose_fastest_backends()?;
     let (hs256, eddsa) = (Jwt::hs256()?, Jwt::eddsa()?);
@@ -90,12 +91,9 @@ fn compare_fast(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
         ours.text(),
         async |text| ours.admits_awaited(text).await,
     )?;
-    let keyward_limited = row(
-        &mut bench,
-        "keyward, requests at once limited",
-        limited.text(),
-        |text| limited.admits(text),
-    )?;
+    let keyward_limited = row(&mut bench, "keyward, two quotas", limited.text(), |text| {
+        limited.admits(text)
+    })?;
     let armature = row_async(
         &mut bench,
         "armature-auth",
@@ -149,10 +147,7 @@ fn compare_slow(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     let slowly = Hashing::argon2id(Argon2Params::OWASP);
     let fast = runtime.block_on(Ours::open(Hashing::recommended(), Limits::None))?;
     let slow = runtime.block_on(Ours::open(slowly, Limits::None))?;
-    let (by_default, like_ours) = (
-        Simplified::by_default()?,
-        Simplified::like(19_456, 2, 1)?,
-    );
+    let (by_default, like_ours) = (Simplified::by_default()?, Simplified::like(19_456, 2, 1)?);
 
     let mut bench = bench();
     row(&mut bench, "keyward, SHA-256 key", fast.text(), |text| {

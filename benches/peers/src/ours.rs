@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::hashing::Hashing;
-use keyward::key::{KeyFormat, PresentedKey, Scope, TenantId};
+use keyward::key::{KeyFormat, PresentedKey, Quota, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
 use keyward::verifier::{Attempt, Requirement};
 use tokio::runtime::Handle;
 
-use crate::SCOPE;
+use crate::{PER_MINUTE, PER_SECOND, SCOPE};
 
 /// A key in use, with an expiry and a scope.
 pub(crate) struct Ours {
@@ -27,8 +27,8 @@ pub(crate) struct Ours {
 pub(crate) enum Limits {
     /// No limit.
     None,
-    /// A limit on concurrent requests that is never reached.
-    Concurrency,
+    /// Two quotas that are never used up.
+    Quotas,
 }
 
 impl Ours {
@@ -45,8 +45,11 @@ impl Ours {
         let tenant = TenantId::new("acme-inc")?;
         let year = Duration::from_hours(24 * 365);
         let mut key = NewKey::new(tenant, "measured", scope.clone()).expires_in(year);
-        if let Limits::Concurrency = limits {
-            key = key.concurrency(NonZeroU32::MAX);
+        if let Limits::Quotas = limits {
+            let most = |limit| NonZeroU32::new(limit).ok_or("a limit of nothing");
+            let second = Quota::new("second", most(PER_SECOND)?, Duration::from_secs(1))?;
+            let minute = Quota::new("minute", most(PER_MINUTE)?, Duration::from_secs(60))?;
+            key = key.quota(second).quota(minute);
         }
         let issued = keyward
             .manager()

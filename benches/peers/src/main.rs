@@ -18,8 +18,8 @@
 //! | api-keys-simplified | parts and checksum | Argon2id, each time | no | in the text, if any | no | no | no |
 //!
 //! Moreover:
-//! - Keyward's quotas are strict, and taken together or not at all. `governor` admits up to twice the limit in a window,
-//!   and each quota by itself. `benches/limits.rs` compares limiters alone.
+//! - Keyward's quotas are strict, and taken together or not at all. `governor` admits up to twice the limit in a
+//!   window, and each quota by itself. `benches/limits.rs` compares limiters alone.
 //! - Keyward and `armature-auth` record the use of a key; the others do not.
 //! - `armature-auth` gets a store that costs as little as its trait permits: one lock, one clone of the record, one
 //!   atomic store for the time of use. A database would cost a thousand times as much.

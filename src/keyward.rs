@@ -125,7 +125,9 @@ impl Keyward {
             let sweeping = async {
                 loop {
                     tokio::time::sleep(SWEEP).await;
-                    keyward.verifier.sweep_limits();
+                    while keyward.verifier.sweep_limits() {
+                        tokio::task::yield_now().await;
+                    }
                 }
             };
             tokio::join!(keyward.verifier.follow(), handing_on, sweeping);

@@ -58,10 +58,11 @@ pub trait Limiter: Debug + Send + Sync + 'static {
     /// calls with a lock held: the call must not wait.
     fn meter(&self, limits: Vec<Limit>) -> Arc<dyn Meter>;
 
-    /// Frees the memory of subjects without use in any window. The [background work](crate::Keyward::background) calls
-    /// it each second.
-    fn sweep(&self, now: Tick) {
+    /// Frees some memory of subjects without use in any window, and returns whether there may be more. The [background
+    /// work](crate::Keyward::background) calls it each second, again and again until there is none.
+    fn sweep(&self, now: Tick) -> bool {
         let _ = now;
+        false
     }
 }
 
@@ -163,12 +164,12 @@ impl Subject {
     }
 }
 
-/// Who set a limit.
+/// Who set a limit, as far as it is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LimitSource {
-    /// The key.
+    /// The key, or its tenant's plan for each key apart.
     Key,
-    /// The tenant's plan, for all its keys.
+    /// The tenant's plan, for several keys together.
     Plan,
     /// The route.
     Route,

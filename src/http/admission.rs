@@ -102,11 +102,13 @@ impl Admission {
             permit.refund();
         }
         let replaced = self.replace(edge, response, is_refused);
+        let is_unauthenticated = replaced.is_none() && response.status() == 401;
         if let Some(limited) = self.permit.as_ref().and_then(Permit::limited) {
             note.get_or_insert_default().limits.insert(0, limited);
         }
         let fields = match &mut note {
-            Some(note) if !self.is_inner && !note.hides_limits => {
+            // No 401 shows limits, and neither does a handler's own.
+            Some(note) if !self.is_inner && !note.hides_limits && !is_unauthenticated => {
                 edge.show(note.limits.drain(..)).fields
             }
             _ => Vec::new(),

@@ -37,8 +37,8 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 /// It is the default. Clones share their counters.
 ///
 /// A subject takes some 130 bytes, and 80 for each of its quotas; a quota in steady use takes 61 to 244 more. Subjects
-/// without use in their longest window take nothing. A cached key with two quotas takes some 370 bytes more, which
-/// count, too.
+/// without use in their longest window take nothing, unless their key is cached. A cached key with two quotas takes some
+/// 370 bytes more for its meter, and likewise for each route with quotas that it has used lately, at most sixteen.
 ///
 /// ```
 /// use keyward::limiter::{RateLimiting, LocalLimiter};
@@ -57,7 +57,10 @@ struct Shared {
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
     max_bytes: u64,
+    /// The bytes of counters, which are bounded.
     bytes: AtomicU64,
+    /// The bytes of meters, of which the cache of keys bounds the number.
+    meter_bytes: AtomicU64,
     subjects: AtomicU64,
     /// When requests go on sweeping, in nanoseconds.
     next_sweep: AtomicU64,
@@ -72,6 +75,9 @@ struct Shard {
     /// When to look at which counters again, in nanoseconds.
     due: BinaryHeap<Due>,
 }
+
+/// Windows of one subject, at most.
+const MOST_QUANTITIES: usize = 256;
 
 /// Number of shards.
 const SHARDS: usize = 64;
@@ -149,7 +155,8 @@ impl LocalLimiter {
         Self::with_max_bytes(Self::DEFAULT_MAX_BYTES)
     }
 
-    /// Creates a limiter that takes at most about this many bytes.
+    /// Creates a limiter whose counters take at most about this many bytes. The counters of cached keys that are idle are
+    /// among them: a key with two quotas takes 300.
     ///
     /// If the bound is reached, requests that need more memory for their counters are undecidable
     /// ([`LimiterError::Full`]): counters that have not drained are never dropped.
@@ -160,6 +167,7 @@ impl LocalLimiter {
             hasher: foldhash::fast::RandomState::default(),
             max_bytes,
             bytes: AtomicU64::new(0),
+            meter_bytes: AtomicU64::new(0),
             subjects: AtomicU64::new(0),
             next_sweep: AtomicU64::new(0),
             next_shard: AtomicU64::new(0),
@@ -175,10 +183,11 @@ impl LocalLimiter {
         self.shared.subjects.load(Ordering::Relaxed)
     }
 
-    /// Returns about how many bytes the counters take.
+    /// Returns about how many bytes the counters take, and the meters of cached keys.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shared.bytes.load(Ordering::Relaxed)
+        let meters = self.shared.meter_bytes.load(Ordering::Relaxed);
+        self.shared.bytes.load(Ordering::Relaxed) + meters
     }
 }
 
@@ -199,16 +208,23 @@ impl Limiter for LocalLimiter {
                 break;
             }
         }
+        // `lock` has no room for more; this crate asks for no more, either.
+        if meter.parts.len() > MAX_PARTS {
+            meter.is_complete = false;
+            meter.parts.clear();
+        }
         // One order for all meters, so that no two wait for each other.
         meter.parts.sort_by_key(|part| Arc::as_ptr(&part.counters));
         meter.count_bytes();
         Arc::new(meter)
     }
 
-    fn sweep(&self, now: Tick) {
+    fn sweep(&self, now: Tick) -> bool {
+        let mut may_go_on = false;
         for shard in &self.shared.shards {
-            while self.shared.sweep_shard(shard, now.0, SWEPT_AT_ONCE) == SWEPT_AT_ONCE {}
+            may_go_on |= self.shared.sweep_shard(shard, now.0, SWEPT_AT_ONCE) == SWEPT_AT_ONCE;
         }
+        may_go_on
     }
 }
 
@@ -434,9 +450,19 @@ impl State {
             group: group.or(next).unwrap_or(0),
             ring,
         };
-        let is_unused = |of: &Quantity| of.users == 0 && of.ring.drops_to(0) <= self.latest;
+        // A longer window of the same quota knows all that a shorter one does.
+        let is_covered = |of: &Quantity| {
+            let mut others = self.quantities.iter().chain([&added]);
+            others.any(|other| other.group == of.group && other.seconds > of.seconds)
+        };
+        let is_unused =
+            |of: &Quantity| of.users == 0 && (of.ring.drops_to(0) <= self.latest || is_covered(of));
         let unused = self.quantities.iter().position(is_unused);
         let place = unused.unwrap_or(self.quantities.len());
+        if place >= MOST_QUANTITIES {
+            shared.give_back(QUOTA_BYTES + added.ring.bytes());
+            return None;
+        }
         match self.quantities.get_mut(place) {
             Some(unused) => {
                 shared.give_back(QUOTA_BYTES + unused.ring.bytes());
@@ -521,7 +547,7 @@ impl LocalMeter {
         Some(())
     }
 
-    /// Counts the memory that the meter takes itself. It is of a subject that is counted, so it is never refused.
+    /// Counts the memory that the meter takes itself.
     fn count_bytes(&mut self) {
         for part in &mut self.parts {
             part.windows.shrink_to_fit();
@@ -533,7 +559,8 @@ impl LocalMeter {
             + self.parts.len() * size_of::<Part>()
             + windows * size_of::<Window>()
             + size_of_val(&*self.limits);
-        self.shared.take_bytes(self.bytes);
+        let bytes = u64::try_from(self.bytes).unwrap_or(0);
+        self.shared.meter_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Locks all counters, and returns the instant at which the request counts: `now`, or the latest that was counted.
@@ -713,7 +740,8 @@ fn refusal<'a, S: Deref<Target = State>>(
 
 impl Drop for LocalMeter {
     fn drop(&mut self) {
-        self.shared.give_back(self.bytes);
+        let bytes = u64::try_from(self.bytes).unwrap_or(0);
+        self.shared.meter_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

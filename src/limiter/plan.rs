@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,7 +44,7 @@ impl TenantPlan {
         Self::default()
     }
 
-    /// Adds a quota. It replaces one of the same name.
+    /// Adds a quota, at most 16. It replaces one of the same name.
     ///
     /// A quota that counts each key apart is a default: a key's own quota of the same name takes its place. A quota of
     /// a lineage, an owner or the tenant always holds.
@@ -121,14 +122,14 @@ impl PlanError {
     }
 }
 
-/// What happens to requests while a tenant's plan cannot be read again.
+/// What happens to requests while a tenant's plan is too old, and cannot be read again.
 ///
 /// While no plan of the tenant is known, they are undecidable in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PlanFallback {
-    /// The plan that was read last goes on to hold, however old it is.
+    /// The plan that was read last holds, however old it is.
     LastKnown,
-    /// A plan that is too old does not hold: requests are undecidable.
+    /// Requests are undecidable.
     Undecidable,
 }
 
@@ -140,7 +141,14 @@ pub(super) struct Plans {
     pub(super) fallback: PlanFallback,
     /// How long a request waits for a read.
     pub(super) deadline: Duration,
-    known: Mutex<HashMap<TenantId, Arc<KnownPlan>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    plans: HashMap<TenantId, Arc<KnownPlan>>,
+    /// At how many the unused ones are dropped.
+    dropped_at: usize,
 }
 
 /// A tenant's plan as this node last read it.
@@ -153,17 +161,29 @@ pub(super) struct KnownPlan {
     rests_until: AtomicU64,
     /// Held by the task that reads it.
     reading: Arc<AsyncMutex<()>>,
+    /// Whether the last read failed or was late: requests do not wait for the next one, as long as a plan is known.
+    is_failing: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
 struct Read {
     plan: Arc<TenantPlan>,
-    /// When the read began, in nanoseconds.
-    began: u64,
+    /// When the read began, in nanoseconds. `None`: it was to be forgotten since.
+    began: Option<u64>,
+}
+
+impl Read {
+    fn age(&self, now: u64) -> u64 {
+        self.began
+            .map_or(u64::MAX, |began| now.saturating_sub(began))
+    }
 }
 
 /// How long a read may take: requests do not wait for so long, but the next ones have its result.
 const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// Quotas that a plan can have beside those of routes, at most.
+const MOST_QUOTAS: usize = 16;
 
 /// Attempts of a request at a plan that is forgotten meanwhile.
 const TRIES: u32 = 4;
@@ -180,7 +200,8 @@ impl Plans {
     ) -> Self {
         Self {
             book,
-            max_age: u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX),
+            // A plan that took as long to read as a request waits has to hold for that request.
+            max_age: u64::try_from(max_age.max(deadline).as_nanos()).unwrap_or(u64::MAX),
             fallback,
             deadline,
             known: Mutex::default(),
@@ -190,21 +211,25 @@ impl Plans {
     /// Returns the tenant's entry.
     pub(super) fn entry(&self, tenant: &TenantId) -> Arc<KnownPlan> {
         let mut known = lock(&self.known);
-        if let Some(entry) = known.get(tenant) {
+        if let Some(entry) = known.plans.get(tenant) {
             return Arc::clone(entry);
         }
-        if known.len() >= MOST_UNUSED && known.len() == known.capacity() {
-            known.retain(|_, entry| Arc::strong_count(entry) > 1);
+        if known.plans.len() >= known.dropped_at.max(MOST_UNUSED) {
+            known.plans.retain(|_, entry| Arc::strong_count(entry) > 1);
+            known.dropped_at = 2 * known.plans.len();
         }
-        Arc::clone(known.entry(tenant.clone()).or_default())
+        Arc::clone(known.plans.entry(tenant.clone()).or_default())
     }
 
     /// Makes all plans be read again before their next use.
     pub(super) fn forget_all(&self) {
-        for entry in lock(&self.known).values() {
+        for entry in lock(&self.known).plans.values() {
             let mut state = lock(&entry.state);
-            *state = None;
+            if let Some(read) = &mut *state {
+                read.began = None;
+            }
             entry.rests_until.store(0, Ordering::Release);
+            entry.is_failing.store(false, Ordering::Release);
             // The meters made from it are made again, and a read in progress begins again.
             entry.version.fetch_add(1, Ordering::AcqRel);
         }
@@ -218,16 +243,20 @@ impl Plans {
         entry: &Arc<KnownPlan>,
         now: u64,
     ) -> Option<(Arc<TenantPlan>, u64)> {
-        let Read { plan, began } = lock(&entry.state).clone()?;
-        let age = now.saturating_sub(began);
+        let read = lock(&entry.state).clone()?;
+        let age = read.age(now);
         if age >= self.max_age / 2 {
             let is_begun = self.read_in_background(tenant, entry, now);
-            let may_hold = self.fallback == PlanFallback::LastKnown && is_begun;
+            // Requests wait for the source once, until its deadline.
+            let is_awaited =
+                !entry.is_failing.load(Ordering::Acquire) && entry.reading.try_lock().is_err();
+            let may_hold = self.fallback == PlanFallback::LastKnown && is_begun && !is_awaited;
             if age >= self.max_age && !may_hold {
                 return None;
             }
         }
-        Some((plan, began.saturating_add(self.max_age / 2)))
+        let looked_at_after = read.began.unwrap_or(0).saturating_add(self.max_age / 2);
+        Some((read.plan, looked_at_after))
     }
 
     /// Begins a read of the plan, unless one is in progress or ended a moment ago. Returns `false` without a runtime.
@@ -261,7 +290,10 @@ impl Plans {
         let (plans, tenant, entry) = (Arc::clone(self), tenant.clone(), Arc::clone(entry));
         runtime.spawn(async move {
             // After an error, a request begins another read.
-            let _ = within(LONGEST_READ, plans.read(&tenant, &entry, now)).await;
+            let read = within(LONGEST_READ, plans.read(&tenant, &entry, now)).await;
+            if !matches!(read, Some(Ok(()))) {
+                entry.is_failing.store(true, Ordering::Release);
+            }
             drop(turn);
         });
         true
@@ -287,17 +319,20 @@ impl Plans {
             return Ok(());
         }
         let holds = |known: &Read| {
-            self.fallback == PlanFallback::LastKnown
-                || now.saturating_sub(known.began) < self.max_age
+            self.fallback == PlanFallback::LastKnown || known.age(now) < self.max_age
         };
         let holds = || lock(&entry.state).as_ref().is_some_and(holds);
         if !self.read_in_background(tenant, entry, now) {
             self.rest(entry, now);
             let read = self.read(tenant, entry, now).await;
+            entry.is_failing.store(read.is_err(), Ordering::Release);
             return if holds() { Ok(()) } else { read };
         }
         for _ in 0..TRIES {
             let turn = within(self.deadline, Arc::clone(&entry.reading).lock_owned()).await;
+            if turn.is_none() {
+                entry.is_failing.store(true, Ordering::Release);
+            }
             if holds() {
                 return Ok(());
             }
@@ -322,6 +357,11 @@ impl Plans {
         loop {
             let version = entry.version();
             let plan = self.book.plan_of(tenant).await?;
+            if plan.quotas.len() > MOST_QUOTAS {
+                return Err(PlanError::new(format!(
+                    "a plan has at most {MOST_QUOTAS} quotas"
+                )));
+            }
             let mut state = lock(&entry.state);
             if entry.version() != version {
                 // It was forgotten meanwhile: the answer may be from before the change that it was forgotten for.
@@ -334,7 +374,9 @@ impl Plans {
                     Arc::new(plan)
                 }
             };
+            let began = Some(began);
             *state = Some(Read { plan, began });
+            entry.is_failing.store(false, Ordering::Release);
             return Ok(());
         }
     }

@@ -61,8 +61,10 @@ impl RateLimiting {
 
     /// Takes each tenant's plan from this source.
     ///
-    /// A plan holds for at most `max_age` after it was read, except as `fallback` says. From half of that on, the next
-    /// request begins to read it again in the background, and waits for nothing.
+    /// A plan holds for `max_age` after it was read, or for the [deadline](Self::deadline) if that is longer. From half of
+    /// that on, the next request begins to read it again in the background, and waits for nothing. A request that finds
+    /// it older waits for the read, until the deadline; after that, and until the source answers again, `fallback` says
+    /// what holds.
     pub fn plans(mut self, book: impl PlanBook, max_age: Duration, fallback: PlanFallback) -> Self {
         self.plans = Some((Arc::new(book), max_age, fallback));
         self
@@ -145,7 +147,7 @@ struct ParkedPlan {
     version: u64,
     /// The plan holds until then, in nanoseconds, without a look at it.
     holds_until: u64,
-    plan: Option<Arc<TenantPlan>>,
+    plan: Arc<TenantPlan>,
 }
 
 /// Meters that a cached key keeps, at most. A further route takes the place of the first.
@@ -237,7 +239,7 @@ impl Limiting {
         route: Option<&RouteQuotas>,
         is_inner: bool,
     ) -> usize {
-        let plan = parked.plan.as_ref().and_then(|plan| plan.plan.as_deref());
+        let plan = parked.plan.as_ref().map(|plan| &*plan.plan);
         let mut limits = limits_of(record, plan, route.map_or(&[], |route| route));
         limits.retain(|limit| !is_inner || limit.source == LimitSource::Route);
         let meter = (!limits.is_empty()).then(|| self.limiter.meter(limits));
@@ -316,12 +318,8 @@ impl ParkedMeters {
         let Some((plan, holds_until)) = plans.current(tenant, &entry, now) else {
             return Err(PlanMissing);
         };
-        let is_same = self.plan.as_ref().is_some_and(|parked| {
-            parked
-                .plan
-                .as_ref()
-                .is_some_and(|before| Arc::ptr_eq(before, &plan))
-        });
+        let parked = self.plan.as_ref();
+        let is_same = parked.is_some_and(|parked| Arc::ptr_eq(&parked.plan, &plan));
         if !is_same {
             self.made.clear();
         }
@@ -329,7 +327,7 @@ impl ParkedMeters {
             entry,
             version,
             holds_until,
-            plan: Some(plan),
+            plan,
         });
         Ok(())
     }
@@ -371,7 +369,11 @@ fn limits_of(record: &KeyRecord, plan: Option<&TenantPlan>, route: &[Quota]) -> 
             quota.subject() == QuotaSubject::Key && named.any(|name| name == quota.name())
         };
         let applied = plan.quotas().iter().filter(|quota| !is_replaced(quota));
-        limits.extend(applied.map(|quota| limit(LimitSource::Plan, quota)));
+        limits.extend(applied.map(|quota| match quota.subject() {
+            // As the key's own, whose place it can take: what was counted stays counted.
+            QuotaSubject::Key => limit(LimitSource::Key, quota),
+            _ => limit(LimitSource::Plan, quota),
+        }));
     }
     let of_route = |quota| plan.map_or(quota, |plan| plan.of_route(quota));
     limits.extend(

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -42,9 +41,6 @@ const REHASH_PAUSE: u32 = 60;
 /// It bounds the tasks that wait for a store that takes no writes; the digests of further keys are replaced later. The
 /// number of concurrent slow hashes is bounded by the free permits.
 const MAX_REHASHES: usize = 64;
-
-/// When a request may come again that has waited in vain for its turn.
-const RETRY_WHEN_WAITING: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Decides on a request that the warm path cannot decide on.
@@ -117,7 +113,10 @@ impl Shared {
             let notified = waits_for.as_deref().map(Notify::notified);
             let now = match lease.now() {
                 Ok(now) => now,
-                Err(error) => return Err(denied(DenialReason::Clock(error))),
+                Err(error) => {
+                    wake_next(waits_for.as_deref());
+                    return Err(denied(DenialReason::Clock(error)));
+                }
             };
             let begun = failures.begin(client, now);
             let (busy, is_same) = match begun {
@@ -136,7 +135,7 @@ impl Shared {
                 let is_woken = within(lease.patience(), notified).await.is_some();
                 if !is_woken || u128::from(waited) > lease.patience().as_nanos() {
                     wake_next(waits_for.as_deref());
-                    return Err(refused(RETRY_WHEN_WAITING));
+                    return Err(denied(DenialReason::StaleCache));
                 }
                 // The request that was waited for may have proven this very key.
                 if let Some(decided) = self.warm(credential, attempt) {
@@ -415,7 +414,11 @@ impl ColdRequest<'_> {
                 Some(Decision::NeedsPlan) => {
                     let record = snapshot.compiled.record();
                     let loaded = self.prover.limiting.load_plan(record, now).await;
-                    loaded.map_err(DenialReason::Plan)?;
+                    if let Err(error) = loaded {
+                        // A request that is refused in any case needs no plan.
+                        self.check_input(now)?.judge(&snapshot.compiled)?;
+                        return Err(DenialReason::Plan(error).into());
+                    }
                 }
                 Some(Decision::NeedsTake(meter)) => taken = Some(self.take(meter).await?),
                 None => {}

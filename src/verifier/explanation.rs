@@ -12,7 +12,9 @@ use crate::clock::{WallClockReading, rfc3339};
 use crate::credential::Credentials;
 use crate::hashing::{Possession, Purpose};
 use crate::key::{KeyId, KeyRecord};
-use crate::limiter::{Charge, LimitRule, LimitSet, LimitState, Limiting, Meter, TakeError, Tick};
+use crate::limiter::{
+    Charge, LimitRule, LimitSet, LimitState, Limiting, Meter, PlanMissing, TakeError, Tick,
+};
 
 /// The decision that a request would get, check by check.
 ///
@@ -136,14 +138,14 @@ impl Explanation {
             }
         };
         let compiled = compiler.compile(record);
-        let now = cache.slots.lease.now().unwrap_or_default();
+        let now = cache.slots.lease.now();
         let input = CheckInput {
             cache,
             limiting,
             credential: &credential,
             attempt,
             wall,
-            now,
+            now: now.unwrap_or_default(),
         };
         for check in Check::ALL {
             let (name, by) = shown(check, compiled.record(), attempt);
@@ -152,6 +154,13 @@ impl Explanation {
                 Err(reason) => explained.failed(name, reason),
             }
         }
+        let now = match now {
+            Ok(now) => now,
+            Err(error) => {
+                explained.failed("limits", DenialReason::Clock(error));
+                return explained;
+            }
+        };
         let record = compiled.record();
         if let Err(error) = limiting.load_plan(record, now).await {
             explained.failed("limits", DenialReason::Plan(error));
@@ -160,7 +169,8 @@ impl Explanation {
         let route = attempt.requirement.quotas();
         match limiting.meter(&mut None, record, route, now) {
             Ok(Some(meter)) => explained.limits(meter, Tick::from_nanos(now), attempt),
-            Ok(None) | Err(_) => explained.passed("limits", "none"),
+            Ok(None) => explained.passed("limits", "none"),
+            Err(PlanMissing) => explained.failed("limits", DenialReason::StaleCache),
         }
         explained
     }

@@ -11,9 +11,10 @@ use super::denial::{Denial, DenialReason, Limited};
 use super::grant::{Grant, Permit};
 use super::requirement::Requirement;
 use super::{Shared, Verifier};
+use crate::cache::Slot;
 use crate::key::{KeyId, KeyRecord, TenantId, Title};
 use crate::limiter::{
-    Charge, LimitState, Meter, Metered, ParkedMeters, PlanMissing, RouteQuotas, Tick,
+    Charge, LimitState, Meter, Metered, ParkedMeters, PlanMissing, RouteQuotas, TakeError, Tick,
 };
 use crate::sync::lock;
 
@@ -102,7 +103,8 @@ impl Verifier {
             .await
             .map_err(denied)?;
         let now = self.shared.now().map_err(denied)?;
-        Ok(meter.map_or_else(Vec::new, |meter| meter.states(now, 1)))
+        let cost = requirement.cost_of_quotas().get();
+        Ok(meter.map_or_else(Vec::new, |meter| meter.states(now, cost)))
     }
 
     /// Returns the keys that have used most of a quota, with that quota: those nearest to their limits first.
@@ -158,15 +160,18 @@ impl Verifier {
         self.shared.cache.clock.now().ok()
     }
 
-    /// Frees the memory of counters that are not needed any more.
-    pub(crate) fn sweep_limits(&self) {
-        if let Ok(now) = self.shared.now() {
-            let limiting = &self.shared.limiting;
-            limiting.limiter.sweep(now);
-            if let Some(failures) = &limiting.failures {
-                failures.sweep(now.as_nanos());
-            }
+    /// Frees some memory of counters that are not needed any more.
+    ///
+    /// Returns whether there may be more.
+    pub(crate) fn sweep_limits(&self) -> bool {
+        let Ok(now) = self.shared.now() else {
+            return false;
+        };
+        let limiting = &self.shared.limiting;
+        if let Some(failures) = &limiting.failures {
+            failures.sweep(now.as_nanos());
         }
+        limiting.limiter.sweep(now)
     }
 }
 
@@ -272,7 +277,19 @@ impl Shared {
         };
         match taken {
             Ok(taken) => Ok(Some(Metered::new(meter, taken))),
-            Err(error) => Err(Limited::refused(&meter, cost, error)),
+            Err(error) => {
+                if matches!(error, TakeError::Failed(_)) {
+                    // The limiter may make a better one for the next request.
+                    let unpark = |slot: &mut Slot| {
+                        if let Some(entry) = &mut slot.entry {
+                            entry.meters = None;
+                        }
+                    };
+                    let map = &self.cache.slots.map;
+                    map.find(grant.key_id(), || (), |(), slot| unpark(slot));
+                }
+                Err(Limited::refused(&meter, cost, error))
+            }
         }
     }
 }

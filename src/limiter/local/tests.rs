@@ -194,7 +194,7 @@ fn memory_is_given_back_when_windows_have_drained() {
     drop(meters);
     let full = limiter.bytes();
     assert_eq!(limiter.subjects(), 2_000);
-    limiter.sweep(Tick(3_600 * SECOND));
+    while limiter.sweep(Tick(3_600 * SECOND)) {}
     assert_eq!(limiter.subjects(), 2_000, "an hour has not drained");
     assert!(limiter.bytes() < full, "the minutes have");
     // One request after another, of one key, sweeps.
@@ -204,7 +204,7 @@ fn memory_is_given_back_when_windows_have_drained() {
     }
     assert_eq!(limiter.subjects(), 1);
     drop(other);
-    limiter.sweep(Tick(100_000 * SECOND));
+    while limiter.sweep(Tick(100_000 * SECOND)) {}
     assert_eq!((limiter.subjects(), limiter.bytes()), (0, 0));
 }
 
@@ -214,10 +214,10 @@ fn counters_outlive_their_meters_until_they_have_drained() {
     let of = || limiter.meter(vec![limit(key(1), quota("minute", 5, 60))]);
     assert_eq!(taken(&of(), SECOND), 5);
     for second in 1..61 {
-        limiter.sweep(Tick(second * SECOND));
+        while limiter.sweep(Tick(second * SECOND)) {}
         assert_eq!(taken(&of(), second * SECOND), 0);
     }
-    limiter.sweep(Tick(63 * SECOND));
+    while limiter.sweep(Tick(63 * SECOND)) {}
     assert_eq!(taken(&of(), 63 * SECOND), 5);
     let held = of();
     let meter = limiter.meter(vec![Limit::new(
@@ -226,14 +226,14 @@ fn counters_outlive_their_meters_until_they_have_drained() {
         LimitRule::Concurrency(NonZeroU32::MIN),
     )]);
     let place = take(&meter, 0, 0).unwrap();
-    limiter.sweep(Tick(1_000_000 * SECOND));
+    while limiter.sweep(Tick(1_000_000 * SECOND)) {}
     assert!(
         take(&meter, 1_000_000 * SECOND, 0).is_err(),
         "a request in flight stays counted"
     );
     meter.release(place);
     drop((held, meter));
-    limiter.sweep(Tick(2_000_000 * SECOND));
+    while limiter.sweep(Tick(2_000_000 * SECOND)) {}
     assert_eq!((limiter.subjects(), limiter.bytes()), (0, 0));
 }
 
@@ -270,7 +270,7 @@ fn renamed_quotas_leave_no_memory_behind() {
         let meter = limiter.meter(vec![limit(key(1), quota(&name, 5, 1))]);
         let _ = take(&meter, change * 3 * SECOND, 1).unwrap();
         most = most.max(limiter.bytes());
-        limiter.sweep(Tick(change * 3 * SECOND + 2 * SECOND));
+        while limiter.sweep(Tick(change * 3 * SECOND + 2 * SECOND)) {}
     }
     assert!(most < 6_000, "{most}");
 }
@@ -291,7 +291,7 @@ fn a_refund_finds_what_a_late_clock_took() {
     let meter = limiter.meter(vec![limit(key(1), quota("minute", 10, 60))]);
     let others: [&dyn Fn(u64); 3] = [
         &|at| drop(meter.states(Tick(at), 1)),
-        &|at| limiter.sweep(Tick(at)),
+        &|at| while limiter.sweep(Tick(at)) {},
         &|at| assert!(take(&meter, at, 10).is_err()),
     ];
     for (number, other) in (1..).zip(others) {
@@ -321,4 +321,66 @@ fn the_extremes_are_counted() {
         .map(|n| limit(key(3), quota(&format!("q{n}"), n, u64::from(n))))
         .collect();
     assert_eq!(taken(&limiter.meter(eight), 0), 1);
+}
+
+#[test]
+fn windows_that_changed_leave_little_behind() {
+    let limiter = LocalLimiter::new();
+    let mut held = limiter.meter(vec![limit(key(1), quota("q", 1_000, 60))]);
+    let mut most = 0;
+    for change in 0..200_u64 {
+        let seconds = if change % 2 == 0 {
+            61 + change
+        } else {
+            600 - change
+        };
+        let next = limiter.meter(vec![limit(key(1), quota("q", 1_000, seconds))]);
+        let _ = take(&next, change * SECOND, 1).unwrap();
+        let used = 1_000 - next.states(Tick(change * SECOND), 1)[0].remaining;
+        // Parts of the first windows are a second long, and those of the last are up to ten.
+        assert!(u64::from(used) > change.min(seconds), "{used} of {change}");
+        held = next;
+        most = most.max(limiter.bytes());
+    }
+    drop(held);
+    assert!(most < 3_000, "{most}");
+}
+
+#[test]
+fn meters_take_no_room_of_counters() {
+    let limiter = LocalLimiter::with_max_bytes(3_000);
+    let of = |id| limiter.meter(vec![limit(key(id), quota("minute", 2, 60))]);
+    let held: Vec<_> = (0..1_000).map(|_| of(1)).collect();
+    assert!(limiter.bytes() > 100_000);
+    for id in 1..=5 {
+        assert_eq!(taken(&of(id), SECOND), 2);
+    }
+    drop(held);
+    assert!(limiter.bytes() <= 3_000);
+}
+
+#[test]
+fn more_subjects_than_a_request_has_are_refused() {
+    let limiter = LocalLimiter::new();
+    let five = (1..=5).map(|id| limit(key(id), quota("minute", 2, 60)));
+    let meter = limiter.meter(five.collect());
+    assert!(matches!(
+        take(&meter, 0, 1),
+        Err(TakeError::Failed(LimiterError::Full))
+    ));
+}
+
+#[test]
+fn a_sweep_ends_and_says_what_is_left() {
+    let limiter = LocalLimiter::new();
+    for id in 0..20_000 {
+        let meter = limiter.meter(vec![limit(key(id), quota("minute", 2, 60))]);
+        let _ = take(&meter, SECOND, 1).unwrap();
+    }
+    let mut sweeps = 1;
+    while limiter.sweep(Tick(100 * SECOND)) {
+        sweeps += 1;
+    }
+    assert!(sweeps > 5, "{sweeps}");
+    assert_eq!(limiter.subjects(), 0);
 }

@@ -8,7 +8,7 @@ use keyward::verifier::KeyCache;
 use super::*;
 
 impl World {
-    async fn set_quotas(&self, key: &ApiKey, quotas: impl IntoIterator<Item = Quota>) {
+    pub(super) async fn set_quotas(&self, key: &ApiKey, quotas: impl IntoIterator<Item = Quota>) {
         let update = KeyUpdate::new().quotas(quotas);
         let manager = self.fixture.manager();
         manager

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use keyward::key::{QuotaSubject, TenantId};
 use keyward::limiter::{PlanBook, PlanError, PlanFallback, TenantPlan};
+use keyward::verifier::DenialClass;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -120,20 +121,64 @@ async fn a_changed_plan_holds_within_its_age() {
         assert_eq!(world.use_up(&key, &any()).await, 2, "raised");
         assert_eq!(book.reads(), 2);
         book.answer(daily(1));
-        // Nobody has asked for a long time: what is too old does not hold, unless it was so chosen.
+        // Nobody has asked for a long time: what is too old does not hold while the source answers.
         world.elapsed.advance(2 * DAY);
         settle().await;
-        let admitted = world.use_up(&key, &any()).await;
-        match fallback {
-            PlanFallback::Undecidable => assert_eq!(admitted, 1, "lowered"),
-            PlanFallback::LastKnown => assert!(admitted <= 5, "{admitted}"),
-        }
-        settle().await;
-        assert_eq!(world.use_up(&key, &any()).await, 0);
+        assert_eq!(world.use_up(&key, &any()).await, 1, "lowered");
         assert_eq!(world.left(&key, &any()).await, [0]);
         let later = world.issue(new_key("later")).await;
         assert_eq!(world.use_up(&later, &any()).await, 0, "keys of tomorrow");
     }
+}
+
+#[tokio::test]
+async fn a_refused_request_needs_no_plan() {
+    let book = Book::of(daily(3));
+    book.set(Mode::Fails);
+    let world = with(&book, PlanFallback::Undecidable).await;
+    let key = world.issue(new_key("key")).await;
+    let denial = world.send(&key, &Requirement::full_access()).await;
+    let denial = denial.unwrap_err();
+    assert_eq!(denial.class(), DenialClass::Forbidden, "{denial:?}");
+    assert!(is_undecidable(&world.send(&key, &any()).await));
+}
+
+#[tokio::test]
+async fn a_forgotten_plan_holds_if_the_source_fails() {
+    let book = Book::of(daily(3));
+    let world = with(&book, PlanFallback::LastKnown).await;
+    let key = world.issue(new_key("key")).await;
+    assert_eq!(world.use_up(&key, &any()).await, 3);
+    for mode in [Mode::Fails, Mode::Hangs] {
+        book.set(mode);
+        world.fixture.keyward.verifier().forget_all();
+        assert_eq!(world.left(&key, &any()).await, [0]);
+        assert_eq!(world.use_up(&key, &any()).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_with_too_many_quotas_is_refused() {
+    let many = |count| {
+        let quotas = (0..count).map(|number| quota(&format!("q{number}"), 5, 60));
+        quotas.fold(TenantPlan::new(), TenantPlan::quota)
+    };
+    for (count, is_accepted) in [(16, true), (17, false)] {
+        let world = with(&Book::of(many(count)), PlanFallback::LastKnown).await;
+        let key = world.issue(new_key("key")).await;
+        assert_eq!(world.send(&key, &any()).await.is_ok(), is_accepted);
+    }
+}
+
+#[tokio::test]
+async fn a_keys_own_quota_takes_over_the_count() {
+    let plan = TenantPlan::new().quota(quota("minute", 10, 60));
+    let world = with(&Book::of(plan), PlanFallback::LastKnown).await;
+    let key = world.issue(new_key("key")).await;
+    assert_eq!(world.use_up(&key, &any()).await, 10);
+    world.set_quotas(&key, [quota("minute", 5, 60)]).await;
+    assert_eq!(world.left(&key, &any()).await, [0]);
+    assert_eq!(world.use_up(&key, &any()).await, 0);
 }
 
 #[tokio::test]

@@ -141,10 +141,10 @@ impl ExactMeter {
                     exceeded.insert(index);
                     wait = wait.max(used.wait_for(bug, quota, now, charge.cost));
                 }
-                LimitRule::Concurrency(most) if charge.takes_place => {
-                    if used.in_flight >= most.get() {
-                        busy.insert(index);
-                    }
+                LimitRule::Concurrency(most)
+                    if charge.takes_place && used.in_flight >= most.get() =>
+                {
+                    busy.insert(index);
                 }
                 _ => {}
             });
@@ -185,13 +185,14 @@ impl Meter for ExactMeter {
         let at = now.as_nanos();
         let whole = WHOLE.lock().unwrap_or_else(PoisonError::into_inner);
         let checked = self.check(at, charge);
-        if self.of.bug == Bug::ForgottenRollback {
-            if let Err(TakeError::Exceeded { limits, .. }) = &checked {
+        match &checked {
+            Err(TakeError::Exceeded { limits, .. }) if self.of.bug == Bug::ForgottenRollback => {
                 let first = limits.first().unwrap();
                 for limit in &self.limits[..first] {
                     self.add(limit, at, charge);
                 }
             }
+            _ => {}
         }
         if let Err(error) = checked {
             return Some(Err(error));

@@ -117,7 +117,7 @@ struct FaultyBook {
 impl PlanBook for FaultyBook {
     async fn plan_of(&self, _: &TenantId) -> Result<TenantPlan, PlanError> {
         if self.hangs {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Err(PlanError::new("planted"))
     }

@@ -11,12 +11,13 @@
 //!
 //! # What is counted?
 //! The requests that are admitted, last of all checks. A request that is refused uses nothing of any limit (except that
-//! a limiter with I/O may have counted one that it did not answer in time). A request may [cost](crate::verifier::Requirement::cost) more than one. If its cost is known only when it
-//! is done, an [estimate](crate::verifier::Requirement::estimate) is taken and settled afterwards.
+//! a limiter with I/O may have counted one that it did not answer in time). A request may
+//! [cost](crate::verifier::Requirement::cost) more than one. If its cost is known only when it is done, an
+//! [estimate](crate::verifier::Requirement::estimate) is taken and settled afterwards.
 //!
 //! # Where is it counted, and how strictly?
-//! In a [`Limiter`]. The default is [`LocalLimiter`], which counts in this process's memory: several nodes together admit
-//! several times as much. Never more than a quota's limit is admitted in any interval of its window's length, and no
+//! In a [`Limiter`]. The default is [`LocalLimiter`], which counts in this process's memory: several nodes together
+//! admit several times as much. Never more than a quota's limit is admitted in any interval of its window's length, and no
 //! request is refused later than a sixtieth of the window after an exact log of all requests would have admitted it.
 //! Time is that of the [monotonic clock](crate::Builder::monotonic_clock): a wall clock that is set changes nothing.
 //!

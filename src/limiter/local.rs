@@ -31,8 +31,8 @@ use super::{
 use crate::key::{KeyId, Quota};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// Counts in this process's memory: it never admits more than a limit, and may refuse for up to a sixtieth of the window
-/// longer than an exact log of all requests would.
+/// Counts in this process's memory: it never admits more than a limit, and may refuse for up to a sixtieth of the
+/// window longer than an exact log of all requests would.
 ///
 /// It is the default. Clones share their counters.
 ///

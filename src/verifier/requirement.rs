@@ -151,8 +151,8 @@ impl Requirement {
     /// Sets what a request takes of each quota that applies until its true cost is known, such as the bytes, rows or
     /// tokens of its response.
     ///
-    /// [`Grant::settle`](super::Grant::settle) sets the true cost, which may be more than a quota has left. Without that
-    /// call, the estimate stands when the response has ended. An estimate above the whole of a quota is never admitted
+    /// [`Grant::settle`](super::Grant::settle) sets the true cost, which may be more than a quota has left. Without
+    /// that call, the estimate stands when the response has ended. An estimate above the whole of a quota is never admitted
     /// (403): quotas of keys that use such a route count in the same unit.
     #[must_use]
     pub fn estimate(mut self, cost: NonZeroU32) -> Self {

@@ -17,9 +17,10 @@
 //!
 //! # Where is it counted, and how strictly?
 //! In a [`Limiter`]. The default is [`LocalLimiter`], which counts in this process's memory: several nodes together
-//! admit several times as much. Never more than a quota's limit is admitted in any interval of its window's length, and no
-//! request is refused later than a sixtieth of the window after an exact log of all requests would have admitted it.
-//! Time is that of the [monotonic clock](crate::Builder::monotonic_clock): a wall clock that is set changes nothing.
+//! admit several times as much. Never more than a quota's limit is admitted in any interval of its window's length,
+//! and no request is refused later than a sixtieth of the window after an exact log of all requests would have
+//! admitted it. Time is that of the [monotonic clock](crate::Builder::monotonic_clock): a wall clock that is set
+//! changes nothing.
 //!
 //! A limiter of your own implements two small traits, [`Limiter`] and [`Meter`].
 

@@ -43,8 +43,8 @@ const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via
 /// [`RejectionEvent::is_by_unlisted_proxy`](super::RejectionEvent::is_by_unlisted_proxy) and
 /// [`VerifierStats::failures_not_limited`](crate::verifier::VerifierStats::failures_not_limited).
 ///
-/// Of several proxies in a row, list all: the address of one that is missing behind a listed one counts as the client's,
-/// without this warning.
+/// Of several proxies in a row, list all: the address of one that is missing behind a listed one counts as the
+/// client's, without this warning.
 ///
 /// A client can send such a header itself, and is not limited then. Once all proxies are known, say so: by
 /// [`and_no_others`](Self::and_no_others), or by [`none`](Self::none) if there are none.

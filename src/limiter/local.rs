@@ -37,8 +37,8 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 /// It is the default. Clones share their counters.
 ///
 /// A subject takes some 130 bytes, and 80 for each of its quotas; a quota in steady use takes 61 to 244 more. Subjects
-/// without use in their longest window take nothing, unless their key is cached. A cached key with two quotas takes some
-/// 370 bytes more for its meter, and likewise for each route with quotas that it has used lately, at most sixteen.
+/// without use in their longest window take nothing, unless their key is cached. A cached key with two quotas takes
+/// some 370 bytes more for its meter, and likewise for each route with quotas that it has used lately, at most sixteen.
 ///
 /// ```
 /// use keyward::limiter::{RateLimiting, LocalLimiter};
@@ -155,8 +155,8 @@ impl LocalLimiter {
         Self::with_max_bytes(Self::DEFAULT_MAX_BYTES)
     }
 
-    /// Creates a limiter whose counters take at most about this many bytes. The counters of cached keys that are idle are
-    /// among them: a key with two quotas takes 300.
+    /// Creates a limiter whose counters take at most about this many bytes. The counters of cached keys that are idle
+    /// are among them: a key with two quotas takes 300.
     ///
     /// If the bound is reached, requests that need more memory for their counters are undecidable
     /// ([`LimiterError::Full`]): counters that have not drained are never dropped.

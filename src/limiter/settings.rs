@@ -61,10 +61,10 @@ impl RateLimiting {
 
     /// Takes each tenant's plan from this source.
     ///
-    /// A plan holds for `max_age` after it was read, or for the [deadline](Self::deadline) if that is longer. From half of
-    /// that on, the next request begins to read it again in the background, and waits for nothing. A request that finds
-    /// it older waits for the read, until the deadline; after that, and until the source answers again, `fallback` says
-    /// what holds.
+    /// A plan holds for `max_age` after it was read, or for the [deadline](Self::deadline) if that is longer. From
+    /// half of that on, the next request begins to read it again in the background, and waits for nothing. A request
+    /// that finds it older waits for the read, until the deadline; after that, and until the source answers again,
+    /// `fallback` says what holds.
     pub fn plans(mut self, book: impl PlanBook, max_age: Duration, fallback: PlanFallback) -> Self {
         self.plans = Some((Arc::new(book), max_age, fallback));
         self

@@ -29,7 +29,7 @@ use super::{
     Subject, TakeError, Taken, Tick,
 };
 use crate::key::{KeyId, Quota};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 /// Counts in this process's memory: it never admits more than a limit, and may refuse for up to a sixtieth of the
 /// window longer than an exact log of all requests would.
@@ -110,7 +110,29 @@ enum SubjectId {
 /// The counters of one subject.
 struct Counters {
     id: SubjectId,
+    /// Beside the lock, so that a limit on concurrent requests alone takes none.
+    in_flight: AtomicU32,
     state: Mutex<State>,
+}
+
+impl Counters {
+    /// Takes a place among this many concurrent requests; returns whether there was one.
+    #[inline]
+    fn take_place(&self, most: NonZeroU32) -> bool {
+        let next = |count| (count < most.get()).then_some(count + 1);
+        let taken = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        taken.is_ok()
+    }
+
+    #[inline]
+    fn give_place_back(&self) {
+        let next = |count: u32| count.checked_sub(1);
+        let _ = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+    }
 }
 
 #[derive(Default)]
@@ -118,7 +140,6 @@ struct State {
     /// The latest instant at which anything was counted or looked at. Earlier ones count as this one, as the rings have
     /// moved on.
     latest: u64,
-    in_flight: u32,
     /// Whether any two quantities are of one group.
     has_groups: bool,
     quantities: Vec<Quantity>,
@@ -269,6 +290,7 @@ impl Shared {
         self.subjects.fetch_add(1, Ordering::Relaxed);
         let counters = Arc::new(Counters {
             id,
+            in_flight: AtomicU32::new(0),
             state: Mutex::default(),
         });
         shard.subjects.insert(Entry(Arc::clone(&counters)));
@@ -327,6 +349,8 @@ impl Shared {
             // Not held means: by the set and by this function alone. No meter gets it while the shard is locked.
             let is_held = Arc::strong_count(&counters) > 2;
             let (freed, look_at) = lock(&counters.state).free(now);
+            let is_in_flight = counters.in_flight.load(Ordering::Acquire) > 0;
+            let look_at = look_at.or(is_in_flight.then(|| now.saturating_add(HELD)));
             self.give_back(freed);
             if look_at.is_none() && !is_held {
                 shard.subjects.remove(&counters.id);
@@ -360,7 +384,7 @@ impl State {
     /// Frees what has drained. Returns the number of bytes, and when to look again; `None` if nothing is counted.
     fn free(&mut self, now: u64) -> (usize, Option<u64>) {
         let mut freed = 0;
-        let mut look_at = (self.in_flight > 0).then(|| now.saturating_add(HELD));
+        let mut look_at = None;
         self.latest = self.latest.max(now);
         for quantity in &mut self.quantities {
             let drained_at = quantity.ring.drops_to(0);
@@ -595,9 +619,15 @@ impl LocalMeter {
         let [part] = &*self.parts else {
             return self.take_of_several(now, charge);
         };
+        let is_counted = charge.cost > 0 && !part.windows.is_empty();
+        if !is_counted && part.takes_place(charge) {
+            return Ok(Taken::new(Tick(now), charge, 0));
+        }
         let mut state = lock(&part.counters.state);
         let at = now.max(state.latest);
-        if !part.has(&self.shared, &mut state, at, charge)? {
+        let has_all = part.has(&self.shared, &mut state, at, charge)?;
+        // Places are taken last: a quota that refuses leaves them as they are.
+        if !has_all || !is_counted || !part.takes_place(charge) {
             return Err(refusal([(part, &*state)], at, charge));
         }
         part.count(&mut state, charge);
@@ -619,6 +649,13 @@ impl LocalMeter {
         if let Some(error) = failed {
             return Err(error.into());
         }
+        let refused = self.parts.iter().position(|part| !part.takes_place(charge));
+        if let Some(refused) = refused {
+            for part in self.parts.iter().take(refused) {
+                part.gives_place_back(charge);
+            }
+            return Err(refusal(self.each(&mut locked), at, charge));
+        }
         for (part, state) in self.each(&mut locked) {
             part.count(state, charge);
         }
@@ -627,7 +664,21 @@ impl LocalMeter {
 }
 
 impl Part {
-    /// Returns whether all limits have a charge.
+    /// Takes the place of a charge; returns `false` if it needs one, and there is none.
+    #[inline]
+    fn takes_place(&self, charge: Charge) -> bool {
+        let most = self.concurrency.filter(|_| charge.takes_place);
+        most.is_none_or(|(most, _)| self.counters.take_place(most))
+    }
+
+    #[inline]
+    fn gives_place_back(&self, charge: Charge) {
+        if self.concurrency.is_some() && charge.takes_place {
+            self.counters.give_place_back();
+        }
+    }
+
+    /// Returns whether all quotas have a charge.
     ///
     /// # Errors
     /// [`LimiterError::Full`] if they have, and there is no memory left to count it.
@@ -640,14 +691,13 @@ impl Part {
         charge: Charge,
     ) -> Result<bool, LimiterError> {
         state.latest = at;
-        let most = self.concurrency.filter(|_| charge.takes_place);
-        let mut has_all = most.is_none_or(|(most, _)| state.in_flight < most.get());
+        let mut has_all = true;
         if charge.cost > 0 {
             for window in &self.windows {
                 let ring = state.ring(window).filter(|_| !state.has_groups);
                 // Most requests come in the present part of each window.
                 let Some(used) = ring.and_then(|ring| ring.used_in_present(at)) else {
-                    return self.has_after_moving(shared, state, at, charge, has_all);
+                    return self.has_after_moving(shared, state, at, charge);
                 };
                 has_all &= used + u64::from(charge.cost) <= window.limit.into();
             }
@@ -655,7 +705,7 @@ impl Part {
         Ok(has_all)
     }
 
-    /// Moves all rings on, and returns whether all quotas have a charge, and `has_place`.
+    /// Moves all rings on, and returns whether all quotas have a charge.
     #[cold]
     fn has_after_moving(
         &self,
@@ -663,9 +713,8 @@ impl Part {
         state: &mut State,
         at: u64,
         charge: Charge,
-        has_place: bool,
     ) -> Result<bool, LimiterError> {
-        let (mut has_all, mut is_full) = (has_place, false);
+        let (mut has_all, mut is_full) = (true, false);
         for window in &self.windows {
             state.each_ring(window, |ring| {
                 is_full |= !ring.try_advance(at, |bytes| shared.reserve(bytes));
@@ -680,16 +729,13 @@ impl Part {
         Ok(has_all)
     }
 
-    /// Counts a charge that all limits [have](Self::has), in the part that the rings were moved on to.
+    /// Counts a charge that all quotas [have](Self::has), in the part that the rings were moved on to.
     #[inline]
     fn count(&self, state: &mut State, charge: Charge) {
         if charge.cost > 0 {
             for window in &self.windows {
                 state.each_ring(window, |ring| ring.add(charge.cost));
             }
-        }
-        if self.concurrency.is_some() && charge.takes_place {
-            state.in_flight += 1;
         }
     }
 }
@@ -721,8 +767,8 @@ fn refusal<'a, S: Deref<Target = State>>(
                 until = until.max(ring.drops_to(most.into()));
             }
         }
-        let most = part.concurrency.filter(|_| charge.takes_place);
-        if let Some((_, index)) = most.filter(|(most, _)| state.in_flight >= most.get()) {
+        // The last place may have been given back since.
+        if let Some((_, index)) = part.concurrency.filter(|_| charge.takes_place) {
             busy.insert(index);
         }
     }
@@ -793,9 +839,8 @@ impl Meter for LocalMeter {
         if !taken.charge.takes_place {
             return;
         }
-        for part in self.parts.iter().filter(|part| part.concurrency.is_some()) {
-            let mut state = lock(&part.counters.state);
-            state.in_flight = state.in_flight.saturating_sub(1);
+        for part in &self.parts {
+            part.gives_place_back(taken.charge);
         }
     }
 
@@ -825,7 +870,8 @@ impl Meter for LocalMeter {
                 push(window.index, remaining, reset_at.saturating_sub(at));
             }
             if let Some((most, index)) = part.concurrency {
-                push(index, most.get().saturating_sub(state.in_flight), 0);
+                let in_flight = part.counters.in_flight.load(Ordering::Acquire);
+                push(index, most.get().saturating_sub(in_flight), 0);
             }
         }
         drop(locked);

@@ -224,14 +224,17 @@ pub struct Charge {
     /// What it takes of each quota; 0 takes nothing.
     pub cost: u32,
     /// Whether it takes a place among the concurrent requests.
-    pub takes_place: bool,
+    pub counts_in_flight: bool,
 }
 
 impl Charge {
     /// Creates a charge.
     #[must_use]
-    pub const fn new(cost: u32, takes_place: bool) -> Self {
-        Self { cost, takes_place }
+    pub const fn new(cost: u32, counts_in_flight: bool) -> Self {
+        Self {
+            cost,
+            counts_in_flight,
+        }
     }
 }
 
@@ -304,13 +307,13 @@ pub enum TakeError {
     },
     /// As many requests as allowed are in flight.
     #[error("the maximum number of requests is in flight")]
-    Busy {
+    TooManyInFlight {
         /// The limits on concurrent requests.
         limits: LimitSet,
     },
     /// The cost is above a quota's limit, so that it can never be taken.
     #[error("the cost of the request is above a quota's limit")]
-    TooCostly {
+    CostAboveLimit {
         /// Those quotas.
         limits: LimitSet,
     },

@@ -614,20 +614,20 @@ impl LocalMeter {
         if !self.is_complete {
             return Err(LimiterError::Full.into());
         }
-        let charge = Charge::new(charge.cost, charge.takes_place && self.has_places);
+        let charge = Charge::new(charge.cost, charge.counts_in_flight && self.has_places);
         // Most requests have one subject: their key.
         let [part] = &*self.parts else {
             return self.take_of_several(now, charge);
         };
         let is_counted = charge.cost > 0 && !part.windows.is_empty();
-        if !is_counted && part.takes_place(charge) {
+        if !is_counted && part.take_place(charge) {
             return Ok(Taken::new(Tick(now), charge, 0));
         }
         let mut state = lock(&part.counters.state);
         let at = now.max(state.latest);
         let has_all = part.has(&self.shared, &mut state, at, charge)?;
         // Places are taken last: a quota that refuses leaves them as they are.
-        if !has_all || !is_counted || !part.takes_place(charge) {
+        if !has_all || !is_counted || !part.take_place(charge) {
             return Err(refusal([(part, &*state)], at, charge));
         }
         part.count(&mut state, charge);
@@ -649,10 +649,10 @@ impl LocalMeter {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let refused = self.parts.iter().position(|part| !part.takes_place(charge));
+        let refused = self.parts.iter().position(|part| !part.take_place(charge));
         if let Some(refused) = refused {
             for part in self.parts.iter().take(refused) {
-                part.gives_place_back(charge);
+                part.give_place_back(charge);
             }
             return Err(refusal(self.each(&mut locked), at, charge));
         }
@@ -666,14 +666,14 @@ impl LocalMeter {
 impl Part {
     /// Takes the place of a charge; returns `false` if it needs one, and there is none.
     #[inline]
-    fn takes_place(&self, charge: Charge) -> bool {
-        let most = self.concurrency.filter(|_| charge.takes_place);
+    fn take_place(&self, charge: Charge) -> bool {
+        let most = self.concurrency.filter(|_| charge.counts_in_flight);
         most.is_none_or(|(most, _)| self.counters.take_place(most))
     }
 
     #[inline]
-    fn gives_place_back(&self, charge: Charge) {
-        if self.concurrency.is_some() && charge.takes_place {
+    fn give_place_back(&self, charge: Charge) {
+        if self.concurrency.is_some() && charge.counts_in_flight {
             self.counters.give_place_back();
         }
     }
@@ -768,19 +768,19 @@ fn refusal<'a, S: Deref<Target = State>>(
             }
         }
         // The last place may have been given back since.
-        if let Some((_, index)) = part.concurrency.filter(|_| charge.takes_place) {
+        if let Some((_, index)) = part.concurrency.filter(|_| charge.counts_in_flight) {
             busy.insert(index);
         }
     }
     if !too_costly.is_empty() {
-        TakeError::TooCostly { limits: too_costly }
+        TakeError::CostAboveLimit { limits: too_costly }
     } else if !exceeded.is_empty() {
         TakeError::Exceeded {
             limits: exceeded,
             retry_after: Duration::from_nanos(until - at),
         }
     } else {
-        TakeError::Busy { limits: busy }
+        TakeError::TooManyInFlight { limits: busy }
     }
 }
 
@@ -836,11 +836,11 @@ impl Meter for LocalMeter {
     }
 
     fn release(&self, taken: Taken) {
-        if !taken.charge.takes_place {
+        if !taken.charge.counts_in_flight {
             return;
         }
         for part in &self.parts {
-            part.gives_place_back(taken.charge);
+            part.give_place_back(taken.charge);
         }
     }
 

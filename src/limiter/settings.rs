@@ -432,7 +432,7 @@ impl Drop for Metered {
         if !self.is_served {
             self.refund();
         }
-        if self.taken.charge.takes_place {
+        if self.taken.charge.counts_in_flight {
             self.meter.release(self.taken);
         }
     }

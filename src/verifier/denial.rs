@@ -343,11 +343,11 @@ impl Limited {
                 let quota = quota(limits);
                 (DenialReason::QuotaExceeded { quota, retry_after }, limits)
             }
-            TakeError::TooCostly { limits } => {
+            TakeError::CostAboveLimit { limits } => {
                 let quota = quota(limits);
                 (DenialReason::CostAboveLimit { quota }, limits)
             }
-            TakeError::Busy { limits } => (DenialReason::TooManyInFlight, limits),
+            TakeError::TooManyInFlight { limits } => (DenialReason::TooManyInFlight, limits),
             TakeError::Failed(error) => return (DenialReason::Limiter(error), None),
         };
         let limited = Self {

@@ -295,14 +295,14 @@ fn refusal(states: &[LimitState], cost: u32) -> Option<TakeError> {
         }
     }
     if !too_costly.is_empty() {
-        Some(TakeError::TooCostly { limits: too_costly })
+        Some(TakeError::CostAboveLimit { limits: too_costly })
     } else if !exceeded.is_empty() {
         Some(TakeError::Exceeded {
             limits: exceeded,
             retry_after,
         })
     } else {
-        (!busy.is_empty()).then_some(TakeError::Busy { limits: busy })
+        (!busy.is_empty()).then_some(TakeError::TooManyInFlight { limits: busy })
     }
 }
 

@@ -326,8 +326,8 @@ impl Permit {
 
     /// Returns whether dropping the permit gives a place back, or settles a cost.
     pub(crate) fn is_held(&self) -> bool {
-        let takes_place = |metered: &Metered| metered.taken.charge.takes_place;
-        self.settlement.is_some() || self.metered.as_ref().is_some_and(takes_place)
+        let counts_in_flight = |metered: &Metered| metered.taken.charge.counts_in_flight;
+        self.settlement.is_some() || self.metered.as_ref().is_some_and(counts_in_flight)
     }
 }
 

@@ -67,7 +67,7 @@ impl Node {
         let id = id.to_string();
         let presented = PresentedKey::pair(&id, SECRET);
         let denied = self.verify_from(client, presented).await.unwrap_err();
-        reason(denied)
+        reason(&denied)
     }
 
     async fn use_up(&self, client: &str) {
@@ -87,7 +87,7 @@ impl Node {
 }
 
 /// The reasons that tests tell apart, out of a denial.
-fn reason(denial: Denial) -> DenialReason {
+fn reason(denial: &Denial) -> DenialReason {
     match *denial.reason() {
         DenialReason::UnknownKey => DenialReason::UnknownKey,
         DenialReason::WrongSecret => DenialReason::WrongSecret,
@@ -127,7 +127,7 @@ async fn a_cold_key_is_refused_until_the_minute_ends() {
     let denied = denied.unwrap_err();
     assert_eq!(denied.class().status(), 429);
     assert_eq!(denied.key_id(), Some(key.id()));
-    let DenialReason::TooManyFailures { retry_after } = reason(denied) else {
+    let DenialReason::TooManyFailures { retry_after } = reason(&denied) else {
         panic!("another reason");
     };
     assert!(retry_after <= Duration::from_secs(61), "{retry_after:?}");
@@ -165,7 +165,7 @@ async fn a_refused_request_costs_no_read_and_no_hash() {
     for key in &keys {
         assert!(is_limited(&node.guess_at(key.id(), ATTACKER).await));
         let denied = node.verify_from(ATTACKER, key.presented()).await;
-        assert!(is_limited(&reason(denied.unwrap_err())));
+        assert!(is_limited(&reason(&denied.unwrap_err())));
     }
     let after = node.stats();
     assert_eq!(after.store_reads, before.store_reads);
@@ -258,7 +258,7 @@ async fn without_an_address_nothing_is_limited() {
     for _ in 0..10 {
         let attempt = Attempt::new(PresentedKey::pair(&id, SECRET), &any);
         let denied = node.keyward.verifier().verify(&attempt).await.unwrap_err();
-        assert!(matches!(reason(denied), DenialReason::UnknownKey));
+        assert!(matches!(reason(&denied), DenialReason::UnknownKey));
     }
 }
 
@@ -283,7 +283,7 @@ async fn a_hundred_may_fail_by_default() {
         let attempt = Attempt::new(PresentedKey::pair(&id, SECRET), &any);
         let attempt = attempt.client(ATTACKER.parse().unwrap());
         let denied = keyward.verifier().verify(&attempt).await.unwrap_err();
-        failed += u32::from(!is_limited(&reason(denied)));
+        failed += u32::from(!is_limited(&reason(&denied)));
     }
     assert_eq!(failed, 100);
     assert_eq!(RateLimiting::DEFAULT_FAILED_AUTHENTICATIONS.get(), 100);
@@ -368,7 +368,7 @@ async fn who_waits_behind_failures_is_refused() {
     let Poll::Ready(denied) = waiting.as_mut().poll(&mut context) else {
         panic!("it waits for nothing");
     };
-    assert!(is_limited(&reason(denied.unwrap_err())));
+    assert!(is_limited(&reason(&denied.unwrap_err())));
 }
 
 /// Three requests with good keys in progress, of which the first will be decided; and its key.

@@ -142,7 +142,7 @@ impl ExactMeter {
                     wait = wait.max(used.wait_for(bug, quota, now, charge.cost));
                 }
                 LimitRule::Concurrency(most)
-                    if charge.takes_place && used.in_flight >= most.get() =>
+                    if charge.counts_in_flight && used.in_flight >= most.get() =>
                 {
                     busy.insert(index);
                 }
@@ -150,14 +150,14 @@ impl ExactMeter {
             });
         }
         if !too_costly.is_empty() {
-            Err(TakeError::TooCostly { limits: too_costly })
+            Err(TakeError::CostAboveLimit { limits: too_costly })
         } else if !exceeded.is_empty() {
             Err(TakeError::Exceeded {
                 limits: exceeded,
                 retry_after: Duration::from_nanos(wait),
             })
         } else if !busy.is_empty() {
-            Err(TakeError::Busy { limits: busy })
+            Err(TakeError::TooManyInFlight { limits: busy })
         } else {
             Ok(())
         }
@@ -166,7 +166,7 @@ impl ExactMeter {
     fn add(&self, limit: &Limit, now: u64, charge: Charge) {
         self.with(limit, |used| match &limit.rule {
             LimitRule::Quota(quota) if charge.cost > 0 => used.add(quota, now, charge.cost),
-            LimitRule::Concurrency(_) if charge.takes_place => used.in_flight += 1,
+            LimitRule::Concurrency(_) if charge.counts_in_flight => used.in_flight += 1,
             _ => {}
         });
     }
@@ -230,7 +230,7 @@ impl Meter for ExactMeter {
 
     fn release(&self, taken: Taken) {
         for limit in &self.limits {
-            if taken.charge.takes_place && matches!(limit.rule, LimitRule::Concurrency(_)) {
+            if taken.charge.counts_in_flight && matches!(limit.rule, LimitRule::Concurrency(_)) {
                 self.with(limit, |used| used.in_flight -= 1);
             }
         }

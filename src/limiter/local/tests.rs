@@ -45,7 +45,10 @@ fn a_refused_request_uses_nothing_of_any_limit() {
     ]);
     let held = take(&meter, 0, 1).unwrap();
     for _ in 0..5 {
-        assert!(matches!(take(&meter, 0, 1), Err(TakeError::Busy { .. })));
+        assert!(matches!(
+            take(&meter, 0, 1),
+            Err(TakeError::TooManyInFlight { .. })
+        ));
     }
     meter.release(held);
     assert_eq!(taken(&meter, 0), 2);
@@ -62,7 +65,7 @@ fn a_refused_request_uses_nothing_of_any_limit() {
         .collect();
     assert_eq!(remaining, [7, 0, 1]);
     assert!(
-        matches!(take(&meter, 0, 4), Err(TakeError::TooCostly { limits }) if limits.first() == Some(1))
+        matches!(take(&meter, 0, 4), Err(TakeError::CostAboveLimit { limits }) if limits.first() == Some(1))
     );
 }
 

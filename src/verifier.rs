@@ -133,9 +133,11 @@ impl Verifier {
     /// The call allocates nothing, unless the requirement
     /// - has checks [by the handler](Requirement::checked_by_handler),
     /// - is used for the first time, or is shared with another Keyward: it is then compiled,
-    /// - has quotas of its own, with which this key is counted for the first time, as it also is after a change of the
-    ///   key or of its tenant's plan,
     /// - or names an [undeclared scope](DenialReason::UndeclaredScope) that is not a constant.
+    ///
+    /// Counting allocates the first time that a key with limits is used on a route with quotas of its own, or after a
+    /// change of the key or of its tenant's plan, and when the counters of a window grow: once after its first
+    /// sixtieth, and where more than 255 or 65,535 are counted within one.
     #[must_use]
     pub fn try_verify(&self, attempt: &Attempt<'_>) -> Option<Result<Admitted, Denial>> {
         match self.shared.read(attempt) {

@@ -152,7 +152,7 @@ impl Requirement {
     /// tokens of its response.
     ///
     /// [`Grant::settle`](super::Grant::settle) sets the true cost, which may be more than a quota has left. Without
-    /// that call, the estimate stands when the response has ended. An estimate above the whole of a quota is never
+    /// that call, the estimate counts when the response has ended. An estimate above the whole of a quota is never
     /// admitted (403): quotas of keys that use such a route count in the same unit.
     #[must_use]
     pub fn estimate(mut self, cost: NonZeroU32) -> Self {

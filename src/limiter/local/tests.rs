@@ -1,5 +1,9 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use super::*;
-use crate::key::{QuotaSubject, TenantId};
+use crate::key::{KeyId, Quota, QuotaSubject, TenantId};
+use crate::limiter::{Charge, LimitRule, LimitSource, LimiterError, Subject, TakeError, Taken};
 
 const SECOND: u64 = 1_000_000_000;
 

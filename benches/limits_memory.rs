@@ -1,5 +1,5 @@
-//! Measures the memory of limiters at a million keys with two quotas each, and what is left when their windows have
-//! drained.
+//! Measures the memory of limiters at a million keys with two quotas each, and the memory that remains after their
+//! windows have drained.
 //!
 //! ```sh
 //! cargo run --release --locked --manifest-path benches/peers/Cargo.toml --bin limits_memory

@@ -9,7 +9,7 @@
 //! A quota counts each key apart, or all requests of a [lineage, an owner or a tenant](crate::key::QuotaSubject)
 //! together.
 //!
-//! # What is counted?
+//! # Which requests count?
 //! The requests that are admitted, last of all checks. A request that is refused uses nothing of any limit (except that
 //! a limiter with I/O may have counted one that it did not answer in time). A request may
 //! [cost](crate::verifier::Requirement::cost) more than one. If its cost is known only when it is done, an
@@ -52,7 +52,7 @@ use crate::key::{KeyId, Principal, Quota, TenantId};
 /// # Contract
 /// Two meters of limits with the same [subject](Limit::subject), [source](Limit::source) and
 /// [name](Limit::name) count together, whatever their numbers, and for as long as anything that one of them counted
-/// is in its window. A limit that changes applies at once, to what was counted before, too.
+/// is in its window. A limit that changes applies at once, also to earlier requests.
 pub trait Limiter: Debug + Send + Sync + 'static {
     /// Returns the meter of requests that these limits apply to.
     ///
@@ -97,7 +97,7 @@ pub trait Meter: Debug + Send + Sync + 'static {
         taken.unwrap_or_else(|| Err(TakeError::Failed(LimiterError::TimedOut)))
     }
 
-    /// Corrects the cost of a charge that was taken to what it turned out to be, which may be more than a limit has
+    /// Corrects the cost of a charge that was taken to the true cost, which may be more than a limit has
     /// left. It is called at most once for a charge, before [`release`](Self::release), and must not wait.
     fn settle(&self, now: Tick, taken: Taken, cost: u32);
 
@@ -132,7 +132,7 @@ impl Tick {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limit {
-    /// Whose requests are counted together.
+    /// The requests that are counted together.
     pub subject: Subject,
     /// Who set it. Limits of different sources count apart, even under the same name.
     pub source: LimitSource,
@@ -140,7 +140,7 @@ pub struct Limit {
     pub rule: LimitRule,
 }
 
-/// Whose requests a limit counts together.
+/// The requests that a limit counts together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Those of a key of this tenant.
@@ -217,11 +217,11 @@ impl Limit {
     }
 }
 
-/// What one request takes of its limits.
+/// The use that one request makes of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Charge {
-    /// What it takes of each quota; 0 takes nothing.
+    /// The cost, taken of each quota; 0 takes nothing.
     pub cost: u32,
     /// Whether it takes a place among the concurrent requests.
     pub counts_in_flight: bool,
@@ -245,9 +245,9 @@ impl Charge {
 pub struct Taken {
     /// The instant at which it counts.
     pub at: Tick,
-    /// What was taken.
+    /// The charge.
     pub charge: Charge,
-    /// A number by which a limiter that counts elsewhere finds the charge again. Nobody else reads it.
+    /// A number by which a limiter that counts elsewhere finds the charge again. Only the limiter reads it.
     pub token: u64,
 }
 

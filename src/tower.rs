@@ -17,7 +17,7 @@
 //! The guarded service finds the [`Grant`] in the request's extensions, and no credential. (In axum applications
 //! enable the feature `axum`: without it, a key that came in the query stays in axum's `OriginalUri`.) A layer inside
 //! another one of the same Keyward finds that grant, checks only its own requirement, and counts only its own route's
-//! quotas. If it refuses the request, the outer layer gives back what it has counted.
+//! quotas. If it refuses the request, the outer layer gives the cost back.
 //!
 //! # Refused requests with a body
 //! The layer reads and discards the body of a refused request, for at most two seconds and 16 MiB. A client that is

@@ -30,6 +30,7 @@ mod checks;
 mod cold;
 mod denial;
 mod explanation;
+mod failure_limit;
 mod grant;
 mod limits;
 mod requirement;

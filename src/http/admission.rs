@@ -35,7 +35,7 @@ pub(crate) trait Outgoing {
     fn leave_note(&mut self, note: Note);
 }
 
-/// What an inner guard leaves in its response for the outer guard, which completes the response.
+/// The note of an inner guard in its response, for the outer guard, which completes the response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Note {
     /// Whether it has refused the request, so that the request uses nothing.

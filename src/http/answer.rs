@@ -260,7 +260,7 @@ impl Problem {
             },
             DenialReason::TooManyFailures { retry_after } => Self {
                 type_uri: ABNORMAL_USAGE_DETECTED,
-                // No limit that clients are told of.
+                // A limit that clients do not see.
                 violated_policies: Some(Vec::new()),
                 ..problem.retry_after(seconds_up(*retry_after).max(1))
             },

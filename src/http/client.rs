@@ -35,9 +35,9 @@ const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via
 /// A trusted proxy must append to the header or overwrite it. A proxy that forwards the header unchanged lets anyone
 /// claim any address. With `X-Forwarded-*`, this applies to each of the two headers.
 ///
-/// # What if a proxy is missing here?
-/// Then all its clients have its address, and a few of them could use up what
-/// [may fail](crate::limiter::RateLimiting::failed_authentications) from there. So if a request has a `Forwarded`,
+/// # If a proxy is missing here
+/// Then all its clients have its address, and a few of them could use up
+/// [its limit of failures](crate::limiter::RateLimiting::failed_authentications). So if a request has a `Forwarded`,
 /// `X-Forwarded-For`, `X-Real-IP` or `Via` header, and its peer is not a trusted proxy, its failed authentication is
 /// not limited. Operators learn of it by
 /// [`RejectionEvent::is_by_unlisted_proxy`](super::RejectionEvent::is_by_unlisted_proxy) and

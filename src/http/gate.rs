@@ -275,7 +275,7 @@ fn announces_more<H: HeaderSource>(head: &Head<'_, H>, most: u64) -> bool {
     announced.is_some_and(|announced| announced > most)
 }
 
-/// Returns the attempt with what is counted when it is admitted.
+/// Sets whether the attempt counts when it is admitted, later, or not at all.
 #[inline]
 fn counted(attempt: Attempt<'_>, is_too_large: bool, looks_up: bool) -> Attempt<'_> {
     if is_too_large {

@@ -2,7 +2,7 @@
 //!
 //! There are two families. `X-RateLimit-*` is described by no standard, but most clients know it. `RateLimit` with
 //! `RateLimit-Policy` comes from draft-ietf-httpapi-ratelimit-headers, which is work in progress. Neither is a promise:
-//! other requests of the same client, or of another one that shares a quota, may use what is left.
+//! other requests of the same client, or of another one that shares a quota, may use the rest.
 
 use std::cmp::Reverse;
 use std::time::Duration;

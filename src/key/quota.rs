@@ -33,7 +33,7 @@ const WINDOW: ValueError =
 ///
 /// A key may carry quotas, a route may ([`Requirement::quota`](crate::verifier::Requirement::quota)), and a tenant's
 /// [plan](crate::limiter::TenantPlan) may. All that apply to a request must hold. The name identifies the counter: a
-/// quota with another limit or window under the same name goes on with what was counted. Another subject is another
+/// quota with another limit or window under the same name continues the count. Another subject is another
 /// counter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "QuotaParts", into = "QuotaParts")]
@@ -44,7 +44,7 @@ pub struct Quota {
     subject: QuotaSubject,
 }
 
-/// Whose requests a quota counts together.
+/// The requests that a quota counts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuotaSubject {
@@ -117,7 +117,7 @@ impl Quota {
         self.window
     }
 
-    /// Returns whose requests it counts together.
+    /// Returns which requests it counts together.
     #[must_use]
     pub fn subject(&self) -> QuotaSubject {
         self.subject

@@ -1,19 +1,19 @@
 //! Limits failed authentications by the client's address.
 //!
-//! # What is limited?
+//! # Which requests are limited?
 //! Requests that take a read of the store or a hash: a key that this node knows to be proven is decided before. An IPv4
 //! address and an IPv6 /64 have the limit itself, a /56 four times and a /48 sixteen times as much: a client can
 //! choose among all addresses of the network that its provider has given to it.
 //!
 //! # How is it strict?
-//! A request takes a place before the work, and gives it back unless its authentication fails. What has failed in the
-//! last minute and what is in progress are together never more than the limit. A request that finds no place although
+//! A request takes a place before the work, and gives it back unless its authentication fails. Failures of the
+//! last minute and requests in progress are together never more than the limit. A request that finds no place although
 //! fewer have failed waits until one of those in progress is decided: many good keys at once, as after a start, are
 //! none of them refused. Failures are counted in a [`Ring`], which lets each go at most a second late.
 //!
 //! # How is memory bounded, and freed?
 //! Each shard has room for a number of addresses and networks. If it is full, the one with the fewest failures makes
-//! room, and of several the one that failed longest ago: the worst offenders stay. Requests remove what has drained, a
+//! room, and of several the one that failed longest ago: the worst offenders stay. Requests remove drained entries, a
 //! shard at a time, and so does the background work.
 
 use std::collections::HashMap;
@@ -147,7 +147,7 @@ impl Failures {
         })
     }
 
-    /// Removes what has drained.
+    /// Removes drained entries.
     pub(crate) fn sweep(&self, now: u64) {
         for shard in &self.shards {
             lock(shard).sweep_if_due(now);
@@ -375,7 +375,7 @@ mod tests {
         }
         assert!(!fail(&failures, "203.0.113.7", SECOND));
         assert!(fail(&failures, "203.0.113.8", SECOND));
-        // What these stand for is the same address.
+        // Other forms of the same address.
         assert!(!fail(&failures, "::ffff:203.0.113.7", SECOND));
         assert!(!fail(&failures, "64:ff9b::203.0.113.7", SECOND));
         assert!(fail(&failures, "64:ff9b::203.0.113.9", SECOND));

@@ -8,8 +8,8 @@
 //! The counters of a subject are shared by all meters that count on them, and stay in the map until no meter holds them
 //! and all their windows have drained. Each shard of the map has a queue of instants at which to look at a subject
 //! again. Requests advance the queues, a few subjects at a time, and so does the background work: no task of its own is
-//! needed. A subject that finds no memory left is refused as undecidable, since to make room would be to forget what
-//! others have used.
+//! needed. A subject that finds no memory left is refused as undecidable, since to make room would be to forget
+//! the use of others.
 
 mod counters;
 mod meter;

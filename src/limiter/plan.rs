@@ -1,4 +1,4 @@
-//! What a tenant's plan grants all its keys, and how long this node uses it.
+//! The limits of all keys of a tenant, and how long this node uses them.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -26,13 +26,13 @@ const THIRDS: u64 = 50_000_000;
 pub(super) struct Ring {
     /// The length of the window in seconds.
     seconds: u32,
-    /// What was used in the present part.
+    /// The use in the present part.
     present: u32,
     /// The present part, and the first instant after it.
     part: u64,
     ends: u64,
     sum: u64,
-    /// What was used in the parts before.
+    /// The use in the parts before.
     past: Counts,
 }
 
@@ -75,7 +75,7 @@ impl Ring {
     fn advance_to(&mut self, part: u64, reserve: impl FnOnce(usize) -> bool) -> bool {
         let passed = part - self.part;
         if passed == 0 {
-            return true; // The end of the present part is beyond what the clock can say.
+            return true; // The end of the present part is beyond the range of the clock.
         }
         if passed > PARTS {
             self.clear();
@@ -96,7 +96,7 @@ impl Ring {
 
     /// Returns the ring of a window of another length, with all that this one counts. Nothing was added after `latest`.
     ///
-    /// What was used in a part counts as used at the end of the part, or at `latest` if that is earlier.
+    /// A use in a part counts as made at the end of the part, or at `latest` if that is earlier.
     pub(super) fn with_window(&self, seconds: u32, latest: u64) -> Self {
         let mut changed = Self::new(seconds);
         changed.advance(latest);
@@ -109,7 +109,7 @@ impl Ring {
         changed
     }
 
-    /// Returns the parts, oldest first, each with what was used in it.
+    /// Returns the parts, oldest first, each with its use.
     fn parts(&self) -> impl Iterator<Item = (u64, u32)> {
         let past = (self.part.saturating_sub(PARTS)..self.part)
             .map(|part| (part, self.past.get(slot_of(part))));
@@ -162,7 +162,7 @@ impl Ring {
         self.sum += u64::from(after - before);
     }
 
-    /// Takes back what was added at an instant, as far as it is still counted there.
+    /// Takes back an addition at an instant, as far as it is still counted there.
     pub(super) fn take_back(&mut self, at: u64, cost: u32) {
         let part = part_of(self.seconds, at);
         if part == self.part {
@@ -194,7 +194,7 @@ impl Ring {
         0
     }
 
-    /// Forgets what was used, and returns the number of bytes that this frees.
+    /// Forgets the use, and returns the number of bytes that this frees.
     pub(super) fn free(&mut self) -> usize {
         let bytes = self.past.bytes();
         self.clear();

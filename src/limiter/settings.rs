@@ -64,7 +64,7 @@ impl RateLimiting {
     /// A plan holds for `max_age` after it was read, or for the [deadline](Self::deadline) if that is longer. From
     /// half of that on, the next request begins to read it again in the background, and waits for nothing. A request
     /// that finds it older waits for the read, until the deadline; after that, and until the source answers again,
-    /// `fallback` says what holds.
+    /// `fallback` decides.
     pub fn plans(mut self, book: impl PlanBook, max_age: Duration, fallback: PlanFallback) -> Self {
         self.plans = Some((Arc::new(book), max_age, fallback));
         self
@@ -136,7 +136,7 @@ pub(crate) struct ParkedMeters {
     made: Vec<(MadeFor, Option<Arc<dyn Meter>>)>,
 }
 
-/// What a meter was made for.
+/// The requests that a meter was made for.
 struct MadeFor {
     route: Option<RouteQuotas>,
     is_inner: bool,
@@ -370,7 +370,7 @@ fn limits_of(record: &KeyRecord, plan: Option<&TenantPlan>, route: &[Quota]) -> 
         };
         let applied = plan.quotas().iter().filter(|quota| !is_replaced(quota));
         limits.extend(applied.map(|quota| match quota.subject() {
-            // As the key's own, whose place it can take: what was counted stays counted.
+            // As the key's own, whose place it can take: earlier requests still count.
             QuotaSubject::Key => limit(LimitSource::Key, quota),
             _ => limit(LimitSource::Plan, quota),
         }));

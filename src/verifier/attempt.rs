@@ -161,12 +161,12 @@ impl<'a> Attempt<'a> {
         self
     }
 
-    /// Returns what the request takes of a quota.
+    /// Returns the cost that the request takes of a quota.
     pub(crate) fn cost_of_quotas(&self) -> NonZeroU32 {
         self.cost.unwrap_or(self.requirement.cost_of_quotas())
     }
 
-    /// Returns what the request takes when it is admitted.
+    /// Returns the charge that the request takes when it is admitted.
     pub(super) fn charge(&self) -> Charge {
         match self.counted {
             Counted::Whole => Charge::new(self.cost_of_quotas().get(), true),

@@ -22,7 +22,7 @@ pub(super) struct CheckInput<'a> {
     pub(super) now: u64,
 }
 
-/// The verdict on a request: admitted, with what it took of its limits; or denied, with the limits that apply.
+/// The verdict on a request: admitted, with its charge; or denied, with the limits that apply.
 pub(super) enum Verdict {
     Admitted(Arc<CachedRecord>, Option<Metered>),
     Denied(DenialReason, Option<Limited>),
@@ -38,7 +38,7 @@ pub(super) enum Decision {
 }
 
 /// Decides on a request that has proven the key's secret, and counts it if it is admitted. `parked` are the meters of
-/// this very record. `taken` is what was taken already.
+/// this very record. `taken` is the charge that was taken already.
 #[inline(always)]
 pub(super) fn decide(
     compiled: &CompiledRecord,
@@ -117,7 +117,7 @@ impl CheckInput<'_> {
             .meter(parked, compiled.record(), route, self.now)
     }
 
-    /// Takes what the request costs of all limits that apply.
+    /// Takes the request's cost of all limits that apply.
     fn count(
         &self,
         compiled: &CompiledRecord,

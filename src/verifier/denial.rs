@@ -245,7 +245,7 @@ pub enum DenialReason {
     /// The key has as many requests in flight as it may have.
     #[error("the key has its maximum number of requests in flight")]
     TooManyInFlight,
-    /// A quota does not have what the request costs.
+    /// A quota has less left than the request costs.
     #[error("the quota `{quota}` is used up for another {retry_after:.1?}")]
     QuotaExceeded {
         /// The name of the quota, or of the first of several.

@@ -175,7 +175,7 @@ impl Explanation {
         explained
     }
 
-    /// Adds what each limit answers to the request.
+    /// Adds the answer of each limit to the request.
     fn limits(&mut self, meter: &Arc<dyn Meter>, now: Tick, attempt: &Attempt<'_>) {
         // A charge of nothing fails if the limiter cannot tell.
         if let Some(Err(TakeError::Failed(error))) = meter.try_take(now, Charge::new(0, false)) {

@@ -249,7 +249,7 @@ impl Only<'_> {
 #[error("the API key does not permit this")]
 pub struct ResourceDenied;
 
-/// What an admitted request has taken of its limits: the cost, and a place among the key's concurrent requests.
+/// The charge of an admitted request: its cost, and a place among the key's concurrent requests.
 ///
 /// Dropping the permit gives the place back, and settles a cost that was [estimated](super::Requirement::estimate):
 /// keep it until the response has been sent.
@@ -341,7 +341,7 @@ impl Drop for Permit {
 }
 
 impl Permit {
-    /// Settles the cost, if the true one was told.
+    /// Settles the cost, if the true one was set.
     fn settle_by(&self, settlement: &Duties) {
         let later = self.counted_later.as_deref();
         if let (Some(metered), Some(cost)) = (later.or(self.metered.as_ref()), settlement.settled())
@@ -416,7 +416,7 @@ impl Duties {
         }
     }
 
-    /// Returns the true cost, if it was told.
+    /// Returns the true cost, if it was set.
     fn settled(&self) -> Option<u32> {
         let cost = self.cost.as_ref()?.load(Ordering::Acquire);
         u32::try_from(cost).ok()

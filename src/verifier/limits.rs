@@ -11,10 +11,11 @@ use super::denial::{Denial, DenialReason, Limited};
 use super::grant::{Grant, Permit};
 use super::requirement::Requirement;
 use super::{Shared, Verifier};
-use crate::cache::Slot;
+use crate::cache::{Home as _, Slot};
 use crate::key::{KeyId, KeyRecord, TenantId, Title};
 use crate::limiter::{
-    Charge, LimitState, Meter, Metered, ParkedMeters, PlanMissing, RouteQuotas, TakeError, Tick,
+    Charge, LimitState, Meter, Metered, ParkedMeters, PlanMissing, RouteQuotas, TakeError, Taken,
+    Tick,
 };
 use crate::sync::lock;
 
@@ -35,7 +36,7 @@ type Uncounted = (DenialReason, Option<Limited>);
 const TRIES: u32 = 3;
 
 impl Verifier {
-    /// Takes what an admitted request costs of its quotas, if that was [put off](Attempt::count_later).
+    /// Takes the cost of an admitted request of its quotas, if that was [put off](Attempt::count_later).
     ///
     /// The cost is added to `permit`. Middleware that decides whether to serve a request after it was
     /// admitted, by a look-up for example, calls it last.
@@ -57,7 +58,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Takes what a request that an outer guard has admitted costs of the quotas of this route.
+    /// Takes the cost of a request that an outer guard has admitted of the quotas of this route.
     ///
     /// # Errors
     /// As for [`count`](Self::count).
@@ -271,10 +272,32 @@ impl Shared {
         let now = self.now().map_err(|reason| (reason, None))?;
         let cost = attempt.cost_of_quotas().get();
         let charge = Charge::new(cost, false);
-        let taken = match meter.try_take(now, charge) {
-            Some(taken) => taken,
-            None => self.limiting.take(&meter, now.as_nanos(), charge).await,
+        if let Some(taken) = meter.try_take(now, charge) {
+            return self.metered(grant, meter, charge, taken);
+        }
+        let taken = self.limiting.take(&meter, now.as_nanos(), charge).await;
+        let metered = self.metered(grant, meter, charge, taken)?;
+        // The key may have ended while the limiter took its time. The charge is given back then.
+        let id = grant.key_id();
+        let is_good = match self.cache.is_good(id) {
+            Some(is_good) => Ok(is_good),
+            None => self.cache.is_still_good(id).await,
         };
+        match is_good {
+            Ok(true) => Ok(metered),
+            Ok(false) => Err((DenialReason::Ended, None)),
+            Err(error) => Err((error.into(), None)),
+        }
+    }
+
+    /// Turns the answer of a meter into a charge that is given back unless the request is served.
+    fn metered(
+        &self,
+        grant: &Grant,
+        meter: Arc<dyn Meter>,
+        charge: Charge,
+        taken: Result<Taken, TakeError>,
+    ) -> Result<Option<Metered>, Uncounted> {
         match taken {
             Ok(taken) => Ok(Some(Metered::new(meter, taken))),
             Err(error) => {
@@ -288,7 +311,7 @@ impl Shared {
                     let map = &self.cache.slots.map;
                     map.find(grant.key_id(), || (), |(), slot| unpark(slot));
                 }
-                Err(Limited::refused(&meter, cost, error))
+                Err(Limited::refused(&meter, charge.cost, error))
             }
         }
     }

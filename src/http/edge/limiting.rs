@@ -1,4 +1,4 @@
-//! What an edge tells callers about their limits.
+//! The limits that an edge shows to callers.
 
 use super::Edge;
 use crate::http::caching::ResponseHeader;
@@ -15,7 +15,7 @@ impl Edge {
     ///
     /// Add them to the responses of handlers, errors included, and to the [answers](super::super::Rejection::answer) of
     /// rejections after the request was admitted, but not to a 401. The answers of [`admit`](Self::admit) have them
-    /// already. There are none if no limit applies to the request.
+    /// already. Empty if no limit applies to the request.
     pub fn limit_headers_of<'a>(
         &'a self,
         permit: &Permit,
@@ -60,7 +60,7 @@ impl Edge {
         }
     }
 
-    /// Counts an admitted request, and adds what it took to the permit. `is_inner` is whether an outer guard has
+    /// Counts an admitted request, and adds the charge to the permit. `is_inner` is whether an outer guard has
     /// counted it for all but the quotas of this route.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ pub(super) struct State {
 }
 
 /// The use of one window. Quotas under one name, which differ in their windows as they do after a change, are one
-/// group: what is used counts in all of them.
+/// group: a use counts in all of them.
 ///
 /// INVARIANT: it keeps its place for as long as a meter uses it.
 pub(super) struct Quantity {
@@ -142,7 +142,7 @@ pub(super) struct Quantity {
 }
 
 impl State {
-    /// Frees what has drained. Returns the number of bytes, and when to look again; `None` if nothing is counted.
+    /// Frees drained counters. Returns the number of bytes, and when to look again; `None` if nothing is counted.
     pub(super) fn free(&mut self, now: u64) -> (usize, Option<u64>) {
         let mut freed = 0;
         let mut look_at = None;
@@ -216,7 +216,7 @@ impl State {
         seconds: u32,
         group: Option<u32>,
     ) -> Option<usize> {
-        // The quota's longest window knows most of what was used.
+        // The quota's longest window knows most of the use.
         let same = self.quantities.iter().filter(|of| Some(of.group) == group);
         let longest = same.max_by_key(|of| of.seconds);
         let ring = match longest {

@@ -262,6 +262,35 @@ async fn a_revocation_during_the_wait_is_honoured() {
 }
 
 #[tokio::test]
+async fn a_revocation_while_counting_is_honoured() {
+    for cache in [KeyCache::new(), KeyCache::off()] {
+        let gate = Arc::new(Semaphore::new(1));
+        let gated = Answers::Gated(Arc::clone(&gate));
+        let (world, limiter) = slow(gated, |builder| builder.cache(cache)).await;
+        let key = world.issue(metered()).await;
+        let id = key.id();
+        let counting = tokio::spawn({
+            let keyward = world.fixture.keyward.clone();
+            async move {
+                let any = any();
+                let later = Attempt::new(key.presented(), &any).count_later();
+                let admitted = keyward.verifier().verify(&later).await.unwrap();
+                let (grant, mut permit) = admitted.into_parts();
+                keyward.verifier().count(&grant, &later, &mut permit).await
+            }
+        });
+        while limiter.calls.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        world.fixture.revoke(id).await;
+        gate.add_permits(1);
+        let denial = counting.await.unwrap().unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::Ended), "{denial:?}");
+        assert_eq!(known(&world, id), [100, 1], "the charge has come back");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_limiter_costs_no_read_of_the_store() {
     let (world, _) = slow(Answers::After(1), |builder| builder).await;
     let key = world.issue(metered()).await;

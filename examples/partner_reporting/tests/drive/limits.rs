@@ -119,7 +119,7 @@ fn a9_a_customers_limit_changes_at_runtime() {
         assert_eq!(
             (counted.status, more),
             (200, 28),
-            "what was counted stays counted"
+            "earlier requests still count"
         );
     }
     // A file that cannot be read changes nothing.

@@ -189,7 +189,7 @@ fn b8_each_authenticated_answer_shows_limits() {
     for (answer, status, left) in &answers {
         assert_eq!(answer.status, *status, "{answer:?}");
         let shown = remaining(answer);
-        // What is refused before it is served uses nothing.
+        // A request that is refused before it is served uses nothing.
         assert!(
             shown == *left || begun.elapsed() > Duration::from_secs(60),
             "{answer:?}"

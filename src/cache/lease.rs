@@ -333,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn lease_and_fence_say_which_read_decides() {
-        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let (keyward, key) = keyward_with_key([], Access::Full).await;
         let home = Weak::<Cache>::new();
         let compiler = Compiler::new(keyward.format().clone(), Arc::default(), home);
         let lease = lease(100);

@@ -314,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_resource_ends_the_chain() {
-        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let (keyward, key) = keyward_with_key([], Access::Full).await;
         let any = Requirement::any_key();
         let attempt = Attempt::new(key.presented(), &any);
         let admitted = keyward.verifier().verify(&attempt).await.unwrap();

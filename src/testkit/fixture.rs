@@ -3,48 +3,62 @@
 use std::fmt;
 
 use crate::key::{
-    Access, ApiKey, KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, Scope, TenantId,
+    Access, ApiKey, KeyFormat, KeyId, KeyRecord, PresentedKey, RevokeReason, Scope,
+    ScopeDeclaration, TenantId,
 };
 use crate::manager::{Actor, AllowAll, Issued, NewKey};
 use crate::store::{KeyStore, MemoryStore};
 use crate::{Builder, Keyward};
 
-/// Creates a Keyward in memory, and a key of it with this access.
+/// Creates a Keyward in memory that declares the application's scopes, and a key of it with this access.
+///
+/// Pass the declarations that the application itself passes to [`Builder::scopes`]: an application that
+/// [prepares](crate::verifier::Verifier::prepare) its requirements starts only if all their scopes are declared,
+/// whatever the key holds.
 ///
 /// ```
-/// use keyward::{key::Scope, scope, testkit, verifier::{Attempt, Requirement}};
+/// use keyward::{key::{Scope, ScopeDeclaration}, scope, testkit, verifier::{Attempt, Requirement}};
 ///
 /// const READ_EDITIONS: Scope = scope!("read:editions");
+/// const WRITE_EDITIONS: Scope = scope!("write:editions");
+///
+/// // Of the application, which opens its own Keyward with them.
+/// fn scopes() -> [ScopeDeclaration; 2] {
+///     [READ_EDITIONS.described("Read editions"), WRITE_EDITIONS.described("Write editions")]
+/// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let (keyward, key) = testkit::keyward_with_key([READ_EDITIONS]).await;
+/// let (keyward, key) = testkit::keyward_with_key(scopes(), READ_EDITIONS).await;
+/// let [read, write] = [READ_EDITIONS, WRITE_EDITIONS].map(|scope| {
+///     keyward.verifier().prepare(Requirement::scope(scope)).expect("a declared scope") // as the application does
+/// });
 ///
 /// let authorization = key.bearer(); // into a request's header
-/// let need = Requirement::scope(READ_EDITIONS);
-/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &need)).await.is_ok());
+/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &read)).await.is_ok());
+/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &write)).await.is_err());
 /// key.revoke(&keyward).await;
-/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &need)).await.is_err());
+/// assert!(keyward.verifier().verify(&Attempt::new(key.presented(), &read)).await.is_err());
 /// # assert!(authorization.starts_with("Bearer acme_test_"));
 /// # }
 /// ```
 ///
 /// # Panics
-/// If any step fails, since it is for tests.
-pub async fn keyward_with_key(access: impl Into<Access>) -> (Keyward, TestKey) {
-    let access = access.into();
-    let scopes: Vec<Scope> = match &access {
-        Access::Full => Vec::new(),
-        Access::Scopes(scopes) => scopes.iter().cloned().collect(),
-    };
-    let keyward = must(builder(MemoryStore::new(), scopes).open().await);
+/// If any step fails, since it is for tests: for instance, if a scope of the access is not declared.
+pub async fn keyward_with_key(
+    scopes: impl IntoIterator<Item = ScopeDeclaration>,
+    access: impl Into<Access>,
+) -> (Keyward, TestKey) {
+    let builder = builder(MemoryStore::new(), []).scopes(scopes);
+    let keyward = must(builder.open().await);
     let key = TestKey::issue(&keyward, access).await;
     (keyward, key)
 }
 
 /// Creates a builder for tests over this store.
 ///
-/// It accepts keys such as `acme_test_…`, declares these scopes, and allows every actor to manage keys.
+/// It accepts keys such as `acme_test_…`, declares these scopes without implications, and allows every actor to manage
+/// keys. [`Builder::scopes`] adds the declarations of an application.
 ///
 /// # Panics
 /// If the catalog rejects the description of a scope.

@@ -18,7 +18,7 @@ const METHODS: [&str; 10] = [
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let (keyward, _) = testkit::keyward_with_key(keyward::key::Access::Full).await;
+/// let (keyward, _) = testkit::keyward_with_key([], keyward::key::Access::Full).await;
 /// let keys = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()));
 /// let app: Router = Router::new().route("/v1/projects/{id}", keys.get(Requirement::full_access(), || async {}));
 ///
@@ -61,7 +61,7 @@ pub fn assert_guarded<'a>(
 ///
 /// # #[actix_web::main]
 /// # async fn main() {
-/// let (keyward, _) = testkit::keyward_with_key(keyward::key::Access::Full).await;
+/// let (keyward, _) = testkit::keyward_with_key([], keyward::key::Access::Full).await;
 /// let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));
 /// let project = keys.resource("/v1/projects/{id}").get(Requirement::full_access(), || async { "" });
 /// let app = test::init_service(App::new().service(project)).await;

@@ -456,7 +456,7 @@ mod tests {
     /// Another request, or an operator, may replace the digest again before the task reads it.
     #[tokio::test]
     async fn only_the_digest_it_made_is_proven() {
-        let (keyward, key) = keyward_with_key(Access::Full).await;
+        let (keyward, key) = keyward_with_key([], Access::Full).await;
         let shared = &keyward.verifier().shared;
         let prover = &shared.prover;
         let (digest, environment) = (key.record().digest(), key.record().environment());
@@ -494,7 +494,7 @@ mod tests {
             let runtime = runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_time().build().unwrap();
             runtime.block_on(async {
-                let (_, key) = keyward_with_key(Access::Full).await;
+                let (_, key) = keyward_with_key([], Access::Full).await;
                 let store = FaultyStore::over(MemoryStore::new());
                 let pepper = Pepper::new(1, (0..32).collect::<Vec<u8>>()).unwrap();
                 let peppered = testkit::builder(store.clone(), []);

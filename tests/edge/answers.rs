@@ -51,7 +51,8 @@ async fn refused_in_every_way(fixture: &Fixture) -> Vec<(&'static str, String)> 
     let network: keyward::key::Network = "198.51.100.0/24".parse().unwrap();
     let elsewhere = TestKey::issue_as(keyward, new().networks(network)).await;
     let unknown = {
-        let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
+        let (other, _) =
+            keyward::testkit::keyward_with_key([READ.described("For tests")], READ).await;
         TestKey::issue_as(&other, new()).await
     };
     let wrong = {
@@ -405,7 +406,7 @@ async fn quoted_cache_control_is_one_value() {
 
 #[tokio::test]
 async fn debug_of_a_revealed_key_hides_it() {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "new", READ);
     let issued = keyward.manager().issue(&Actor::system("tests"), new).await;
     let issued = issued.unwrap();

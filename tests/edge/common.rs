@@ -19,7 +19,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// With a key that may read, and the edge that `accept` makes.
     pub(crate) async fn new(accept: impl FnOnce(Edge) -> Edge) -> Self {
-        let (keyward, key) = keyward_with_key([READ]).await;
+        let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
         let edge = accept(Edge::new(&keyward));
         Self { keyward, key, edge }
     }

@@ -199,7 +199,7 @@ async fn reports_name_the_client_address() {
     // At once, after the store was asked, and in clear.
     fixture.ask(&[], None).await.unwrap_err();
     assert_eq!(client().as_deref(), Some("203.0.113.7"));
-    let (other, _) = keyward::testkit::keyward_with_key([READ]).await;
+    let (other, _) = keyward::testkit::keyward_with_key([READ.described("For tests")], READ).await;
     let unknown = TestKey::issue(&other, [READ]).await.bearer();
     let sent: [(&str, &[u8]); 1] = [("authorization", unknown.as_bytes())];
     let rejection = fixture.ask(&sent, None).await.unwrap_err();

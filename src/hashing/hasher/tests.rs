@@ -44,7 +44,7 @@ fn hasher(choice: Hashing) -> Hasher {
 
 /// Returns the key of the known answers, before it has a digest.
 async fn key(origin: SecretOrigin) -> KeyRecord {
-    let (_, key) = testkit::keyward_with_key(Access::Full).await;
+    let (_, key) = testkit::keyward_with_key([], Access::Full).await;
     KeyRecord {
         id: KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f),
         environment: Environment::new("live").unwrap(),

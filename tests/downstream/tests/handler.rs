@@ -26,7 +26,8 @@ async fn ask(keyward: &Keyward, authorization: &[String]) -> Response<String> {
 
 #[tokio::test]
 async fn a_key_with_the_scope_is_answered() {
-    let (keyward, key) = keyward_with_key([READ_EDITIONS]).await;
+    let (keyward, key) =
+        keyward_with_key([READ_EDITIONS.described("For tests")], READ_EDITIONS).await;
     let answer = ask(&keyward, &[key.bearer()]).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.body(), "the editions, for a key for tests");
@@ -37,7 +38,8 @@ async fn a_key_with_the_scope_is_answered() {
 
 #[tokio::test]
 async fn missing_and_invalid_keys_are_401() {
-    let (keyward, key) = keyward_with_key([READ_EDITIONS]).await;
+    let (keyward, key) =
+        keyward_with_key([READ_EDITIONS.described("For tests")], READ_EDITIONS).await;
     for (authorization, told) in [
         (vec![], "an API key is required"),
         (vec!["Basic YTpi".to_owned()], "an API key is required"),
@@ -60,14 +62,16 @@ async fn missing_and_invalid_keys_are_401() {
 
 #[tokio::test]
 async fn two_keys_are_a_bad_request() {
-    let (keyward, key) = keyward_with_key([READ_EDITIONS]).await;
+    let (keyward, key) =
+        keyward_with_key([READ_EDITIONS.described("For tests")], READ_EDITIONS).await;
     let answer = ask(&keyward, &[key.bearer(), key.bearer()]).await;
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
 async fn a_key_without_the_scope_is_403() {
-    let (keyward, key) = keyward_with_key([WRITE_EDITIONS]).await;
+    let (keyward, key) =
+        keyward_with_key([WRITE_EDITIONS.described("For tests")], WRITE_EDITIONS).await;
     let answer = ask(&keyward, &[key.bearer()]).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(answer.body(), "the API key does not permit this");

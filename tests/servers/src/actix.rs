@@ -44,7 +44,7 @@ impl Site {
         change: fn(Edge) -> Edge,
         routes: impl Fn(&KeyMiddleware, &mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Self {
-        let (keyward, key) = keyward_with_key([READ]).await;
+        let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
         let keys = KeyMiddleware::new(change(Edge::new(&keyward).accept(KeyIn::bearer())));
         let server = HttpServer::new(move || App::new().configure(|app| routes(&keys, app)));
         let server = server.workers(1).disable_signals();
@@ -87,7 +87,7 @@ impl Drop for Site {
 }
 
 async fn keys() -> KeyMiddleware {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()))
 }
 
@@ -248,7 +248,7 @@ impl Renderer for Loud {
 
 #[tokio::test]
 async fn a_renderer_cannot_crash_the_server() {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer()).renderer(Loud);
     let resource = KeyMiddleware::new(edge)
         .resource("/")
@@ -366,7 +366,7 @@ async fn early_refusals_are_answered() {
 
 /// Whether a key's only place is free while the handler of a client that has closed its connection still works.
 async fn is_freed_by_a_close(allow_half_closed: bool) -> bool {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
     let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
     let keys = KeyMiddleware::new(Edge::new(&keyward).accept(KeyIn::bearer()));

@@ -11,7 +11,7 @@ use keyward::verifier::Requirement;
 use crate::READ;
 
 async fn keys() -> KeyLayer {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()))
 }
 

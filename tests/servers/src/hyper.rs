@@ -33,7 +33,7 @@ async fn echo(request: Request<Limited<Incoming>>) -> Result<Response<Full<Bytes
 
 #[tokio::test]
 async fn hyper_is_guarded_on_both_protocols() {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer());
     let keys = KeyLayer::new(edge.max_request_bytes(10)).require(Requirement::scope(READ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

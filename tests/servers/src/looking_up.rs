@@ -23,7 +23,7 @@ struct Meeting {
 
 #[tokio::test]
 async fn a_key_revoked_meanwhile_is_refused() {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let keys = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()));
     let meeting = Arc::new(Meeting::default());
     let (looking, acting) = (Arc::clone(&meeting), Arc::clone(&meeting));

@@ -48,7 +48,7 @@ async fn errors_are_problems_kept_for_logs() {
 
 #[tokio::test]
 async fn a_new_key_is_created_uncached() {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let tenant = key.record().tenant().clone();
     let new = NewKey::new(tenant, "shown", READ);
     let issued = keyward

@@ -58,7 +58,7 @@ fn missing() -> poem::http::StatusCode {
 }
 
 async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Arc::new(accept(Edge::new(&keyward)));
     let any = || KeyMiddleware::new(&edge, Requirement::any_key());
     let promising = || {

@@ -95,7 +95,13 @@ impl Fixture {
                     "a".repeat(1_000),
                 ]
             }
-            DenialReason::UnknownKey => vec![keyward_with_key([READ]).await.1.text().to_owned()],
+            DenialReason::UnknownKey => vec![
+                keyward_with_key([READ.described("For tests")], READ)
+                    .await
+                    .1
+                    .text()
+                    .to_owned(),
+            ],
             DenialReason::WrongSecret => {
                 let key = self.used(|new| new).await;
                 vec![self.composed(key.id(), &"x".repeat(43))]

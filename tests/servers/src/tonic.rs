@@ -108,7 +108,7 @@ async fn denials_are_grpc_statuses() {
 
 #[tokio::test]
 async fn refusals_by_limits_say_when_to_retry() {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let hour = Duration::from_secs(3_600);
     let one = NonZeroU32::MIN;
     let (quota, tenant) = (Quota::new("hour", one, hour), TenantId::new("acme-inc"));
@@ -175,7 +175,7 @@ async fn refused_credentials_look_alike() {
 
 #[tokio::test]
 async fn a_stream_lasts_as_long_as_its_key() {
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "narrow", READ);
     let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
     let mut site = Site::open(keyward, key, Requirement::scope(READ)).await;

@@ -24,7 +24,7 @@ use crate::wire::{self, Site, bearer};
 
 /// Serves the routes that this makes of a layer that accepts bearers.
 async fn open(routes: impl FnOnce(KeyLayer) -> Router) -> Site {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     over(keyward, key, |edge| edge, routes).await
 }
 
@@ -68,7 +68,7 @@ async fn nested_routers_see_no_credential() {
         uri.0.to_string()
     }
     let accept = |edge: Edge| edge.accept(KeyIn::query_parameter("api_key").unwrap());
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let routes = |keys: KeyLayer| {
         let inner = Router::new().route("/a", get(original)).layer(keys);
         Router::new().nest("/v1", inner)
@@ -124,7 +124,7 @@ async fn a_resource_is_read_off_the_request() {
 
 #[tokio::test]
 async fn a_foreign_grant_opens_nothing() {
-    let (inner, inner_key) = keyward_with_key([READ]).await;
+    let (inner, inner_key) = keyward_with_key([READ.described("For tests")], READ).await;
     let need = Requirement::any_key();
     let attempt = Attempt::new(inner_key.presented(), &need);
     let granted = inner.verifier().verify(&attempt).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_foreign_grant_opens_nothing() {
 
 #[tokio::test]
 async fn an_inner_layer_still_requires_tls() {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let strict = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
     let connection = |is_tls| Connection { peer: None, is_tls };
     let routes = |keys: KeyLayer| {
@@ -168,7 +168,7 @@ async fn an_inner_layer_still_requires_tls() {
 
 #[tokio::test]
 async fn the_host_states_the_connection() {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
     let app = |connection: Option<Connection>| {
         let layer = KeyLayer::new(edge.clone());
@@ -242,7 +242,7 @@ async fn next(body: &mut (impl http_body_util::BodyExt<Error: std::fmt::Debug> +
 #[tokio::test]
 async fn only_the_client_stalls_a_response() {
     const STALL: Duration = Duration::from_millis(1);
-    let (keyward, _) = keyward_with_key([READ]).await;
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "another", READ);
     let key = TestKey::issue_as(&keyward, new.concurrency(NonZeroU32::MIN)).await;
     let edge = Edge::new(&keyward).accept(KeyIn::bearer());

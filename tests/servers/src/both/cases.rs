@@ -101,7 +101,7 @@ impl Words {
 /// Tries those of these that are sent to `/echo` at an edge without a server, which gets even the headers that no
 /// server passes on. Returns the counters of the verifier before and after.
 async fn run_at_edge(cases: &[Case]) -> [VerifierStats; 2] {
-    let (keyward, key) = keyward_with_key([READ]).await;
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = every_form(Edge::new(&keyward));
     let words = Words::new(&key, key.text());
     let need = Requirement::any_key();

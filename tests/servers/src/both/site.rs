@@ -113,7 +113,7 @@ impl Site {
     }
 
     pub(super) async fn planned(served: Served, plan: Plan) -> Self {
-        let (keyward, key) = keyward_with_key([READ]).await;
+        let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
         Self::over(served, keyward, key, plan).await
     }
 

@@ -38,7 +38,7 @@ mod stats;
 
 pub use attempt::Attempt;
 pub(crate) use denial::Limited;
-pub use denial::{Denial, DenialClass, DenialReason};
+pub use denial::{ClaimedKey, Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};
 pub use grant::{Admitted, Grant, Only, Permit, ResourceDenied};
 pub use limits::NearLimit;
@@ -52,6 +52,7 @@ use std::sync::Arc;
 
 use self::checks::{CheckInput, Decision, Verdict, decide, record_usage};
 use self::cold::Prover;
+use self::denial::DeniedKey;
 use self::stats::Counters;
 use crate::cache::{Cache, Home as _, Match, Slot, Tag, Tagger};
 use crate::clock::WallClockReading;
@@ -181,12 +182,13 @@ impl Verifier {
     /// ([`DenialReason::OtherKeyward`]), as its scopes and resources have other meanings.
     pub fn check_requirement(&self, grant: &Grant, attempt: &Attempt<'_>) -> Result<Grant, Denial> {
         if !self.has_admitted(grant) {
-            return Err(Denial::of_key(grant.key_id(), DenialReason::OtherKeyward));
+            // The other Keyward has proven the key, and this one has no key with that id.
+            return Err(Denial::naming(grant.key_id(), DenialReason::OtherKeyward));
         }
         let compiler = &self.shared.cache.reads.compiler;
         let compiled = compiler.compile_again(Arc::clone(grant.cached()));
         checks::check_again(&compiled, compiler, attempt)
-            .map_err(|reason| Denial::of_key(grant.key_id(), reason))?;
+            .map_err(|reason| Denial::of_key(grant.cached(), reason))?;
         Ok(grant.owing(attempt))
     }
 
@@ -204,13 +206,13 @@ impl Verifier {
             Some(is_good) => is_good,
             None => {
                 let read = cache.is_still_good(id).await;
-                read.map_err(|error| Denial::of_key(id, error.into()))?
+                read.map_err(|error| Denial::of_key(grant.cached(), error.into()))?
             }
         };
         if is_good {
             Ok(rechecked)
         } else {
-            Err(Denial::of_key(id, DenialReason::Ended))
+            Err(Denial::of_key(grant.cached(), DenialReason::Ended))
         }
     }
 
@@ -335,15 +337,18 @@ impl Shared {
             |tag, slot| match self.decide_warm(credential, attempt, tag, slot)? {
                 Verdict::Admitted(cached, metered) => Some(Some((cached, metered))),
                 Verdict::Denied(reason, limited) => {
-                    refused = Some((reason, limited));
+                    let key = match &slot.entry {
+                        Some(entry) => DeniedKey::cached(&entry.snapshot.compiled.cached, &reason),
+                        None => DeniedKey::Named(credential.id),
+                    };
+                    refused = Some(Denial::new(key, reason, limited));
                     Some(None)
                 }
             },
         );
         match (place??, refused) {
             (Some((cached, metered)), _) => Some(Ok(Admitted::new(cached, metered, attempt))),
-            (None, Some((reason, limited))) => {
-                let denial = Denial::of_limited(credential.id, reason, limited);
+            (None, Some(denial)) => {
                 self.note(&denial);
                 Some(Err(denial))
             }

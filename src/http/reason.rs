@@ -18,7 +18,7 @@ pub enum RejectionReason {
     InsecureTransport {
         /// The id of the key that the request carried, if it could be read. An eavesdropper has the whole key, so
         /// rotate it. The edge did not look up whether this key exists.
-        key: Option<KeyId>,
+        claimed_key: Option<KeyId>,
         /// Whether the request carried a credential of any kind. No id can be read from keys of another system.
         credential_sent: bool,
     },
@@ -84,11 +84,14 @@ impl fmt::Display for RejectionReason {
                 credential_sent: false,
                 ..
             } => f.write_str("the request came without TLS"),
-            Self::InsecureTransport { key: None, .. } => {
-                f.write_str("a credential came without TLS: if it is a key, rotate it")
-            }
-            Self::InsecureTransport { key: Some(key), .. } => {
-                write!(f, "the key {key} came without TLS: rotate it")
+            Self::InsecureTransport {
+                claimed_key: None, ..
+            } => f.write_str("a credential came without TLS: if it is a key, rotate it"),
+            Self::InsecureTransport {
+                claimed_key: Some(id),
+                ..
+            } => {
+                write!(f, "the key {id} came without TLS: rotate it")
             }
         }
     }

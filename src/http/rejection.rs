@@ -9,8 +9,8 @@ use super::key_in::KeyIn;
 use super::limits::Shown;
 use super::near_miss::NearMiss;
 use super::reason::RejectionReason;
-use crate::key::KeyId;
-use crate::verifier::{Grant, Requirement};
+use crate::key::KeyRecord;
+use crate::verifier::{ClaimedKey, Grant, Requirement};
 
 /// A rejected request: the answer to send, and the reason for the operator.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct RejectionEvent<'a> {
     pub reason: &'a RejectionReason,
     /// The client's address. `None` if it is unknown, or if a response is refused.
     pub client: Option<IpAddr>,
-    /// The grant, and so the key's owner and title, if the request had been admitted before. `None` if it had not.
+    /// The grant, if the request had been admitted before. `None` if it had not.
     ///
     /// The rejection has one of these causes: the request turned out to be too long or to name a missing resource,
     /// the look-up failed, the request did not meet a requirement after a look-up or at a second guard, or its
@@ -49,17 +49,29 @@ pub struct RejectionEvent<'a> {
 }
 
 impl RejectionEvent<'_> {
-    /// Returns the id of the presented key. `None` if no id could be read.
-    ///
-    /// A caller can present any id, unless there is a [grant](Self::grant).
+    /// Returns the record of the key, with its tenant, owner and title, for the operator and never for the caller.
+    /// `None` if the request did not prove the key's secret.
     #[must_use]
-    pub fn key_id(&self) -> Option<KeyId> {
-        if let Some(grant) = self.grant {
-            return Some(grant.key_id());
+    pub fn key(&self) -> Option<&KeyRecord> {
+        match (self.grant, self.reason) {
+            (Some(grant), _) => Some(grant.record()),
+            (None, RejectionReason::Denied(denial)) => denial.key(),
+            _ => None,
+        }
+    }
+
+    /// Returns the key that the request claimed to hold and did not prove, for the operator and never for the caller.
+    /// `None` if no id could be read, or the secret was proven: see [`key`](Self::key).
+    #[must_use]
+    pub fn claimed_key(&self) -> Option<ClaimedKey<'_>> {
+        if self.grant.is_some() {
+            return None;
         }
         match self.reason {
-            RejectionReason::Denied(denial) => denial.key_id(),
-            RejectionReason::InsecureTransport { key, .. } => *key,
+            RejectionReason::Denied(denial) => denial.claimed_key(),
+            RejectionReason::InsecureTransport { claimed_key, .. } => {
+                claimed_key.map(ClaimedKey::unknown)
+            }
             RejectionReason::NotFound
             | RejectionReason::LookupFailed(_)
             | RejectionReason::RequestTooLarge

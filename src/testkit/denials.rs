@@ -96,7 +96,7 @@ fn kind() -> Arc<str> {
 /// }
 ///
 /// for denial in every_denial() {
-///     if denial.class() == DenialClass::Unauthenticated && denial.key_id().is_some() {
+///     if denial.class() == DenialClass::Unauthenticated && denial.claimed_key().is_some() {
 ///         assert_eq!(answer(&denial), (401, "the API key is not valid".to_owned()));
 ///     }
 /// }
@@ -107,7 +107,7 @@ pub fn every_denial() -> Vec<Denial> {
         DenialReason::NoCredential
         | DenialReason::SeveralCredentials
         | DenialReason::Malformed(_) => Denial::unreadable(reason),
-        _ => Denial::of_key(KeyId::from_u128(1), reason),
+        _ => Denial::naming(KeyId::from_u128(1), reason),
     };
     one_of_each().into_iter().map(of).collect()
 }

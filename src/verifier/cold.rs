@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::attempt::Attempt;
 use super::checks::{CheckInput, Decision, Verdict, decide, record_usage};
-use super::denial::{Denial, DenialReason, Limited};
+use super::denial::{Denial, DenialReason, DeniedKey, Limited};
 use super::grant::Admitted;
 use crate::cache::{Cache, Entry, Proof, RequestEpochs, SlotGuard, Snapshot, Tag};
 use crate::clock::WallClockReading;
@@ -78,9 +78,9 @@ impl Prover {
             tag,
             guard: self.cache.reads.guard_slot(credential.id, Some(tag)),
         };
-        let decided = request.decide().await;
-        decided
-            .map_err(|Refused(reason, limited)| Denial::of_limited(credential.id, reason, limited))
+        let mut key = DeniedKey::Named(credential.id);
+        let decided = request.decide(&mut key).await;
+        decided.map_err(|Refused(reason, limited)| Denial::new(key, reason, limited))
     }
 
     /// Returns the numbers of digests that were replaced, and that were not.
@@ -213,7 +213,8 @@ impl<E: Into<DenialReason>> From<E> for Refused {
 }
 
 impl ColdRequest<'_> {
-    async fn decide(&self) -> Result<Admitted, Refused> {
+    /// Decides, and notes in `key` which record was read, and whether the secret was proven against it.
+    async fn decide(&self, key: &mut DeniedKey) -> Result<Admitted, Refused> {
         let cache = &self.prover.cache;
         let mut proven: Option<Proven> = None;
         let mut may_rehash = true;
@@ -223,6 +224,8 @@ impl ColdRequest<'_> {
         let mut hashed = self.guard.since;
         for tries in 0..TRIES {
             let snapshot = cache.reads.fetch(&self.guard, tries > 0).await?;
+            let cached = &snapshot.compiled.cached;
+            *key = DeniedKey::Claimed(Arc::clone(cached));
             let outdated = match &proven {
                 Some(proven) if proven.is_of(snapshot.compiled.record()) => proven.outdated,
                 _ => {
@@ -248,6 +251,7 @@ impl ColdRequest<'_> {
                     outdated
                 }
             };
+            *key = DeniedKey::Proven(Arc::clone(cached));
             let now = cache.slots.lease.now().map_err(DenialReason::Clock)?;
             let seconds = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX);
             let proof = Proof {

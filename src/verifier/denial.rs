@@ -6,25 +6,50 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::cache::ReadError;
+use crate::cache::{CachedRecord, ReadError};
 use crate::clock::{ClockError, rfc3339};
 use crate::hashing::HashingError;
-use crate::key::{DecodeError, KeyId, KeyTextError, RevokeReason, Scope};
+use crate::key::{DecodeError, KeyId, KeyRecord, KeyTextError, RevokeReason, Scope};
 use crate::limiter::{Limit, LimitRule, LimitSet, LimiterError, Meter, PlanError, TakeError};
 use crate::store::StoreError;
 
 /// A request that was denied: its class, and the reason for the operator.
 ///
 /// The caller may see its `Display`, which depends only on whether a credential came and on the class. The operator
-/// should see its [reason](Self::reason).
+/// should see its [reason](Self::reason), and the [key](Self::key) with its tenant, owner and title.
 ///
 /// # Security
 /// It has no `source`, so that an error report that follows sources cannot show a caller the reason.
 #[derive(Debug)]
 pub struct Denial {
     reason: DenialReason,
-    key: Option<KeyId>,
+    key: DeniedKey,
     limited: Option<Limited>,
+}
+
+/// A key that a denied request claimed to hold. For the operator, never for the caller.
+///
+/// Anyone can present any id: the request did not prove that it comes from the key's holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimedKey<'a> {
+    /// The presented id.
+    pub id: KeyId,
+    /// The record of the key with this id. `None` if there is no such key, or the verifier did not read it.
+    pub record: Option<&'a KeyRecord>,
+}
+
+/// The key of a denied request, as far as the verifier knows it.
+#[derive(Clone)]
+pub(super) enum DeniedKey {
+    /// No id could be read.
+    Unread,
+    /// The presented id. The record was not read.
+    Named(KeyId),
+    /// The record with the presented id. The secret was not proven.
+    Claimed(Arc<CachedRecord>),
+    /// The record of the key, with a proven secret.
+    Proven(Arc<CachedRecord>),
 }
 
 /// The limits that apply to a refused request, and those that it would have exceeded.
@@ -69,11 +94,7 @@ impl DenialClass {
 
 impl Denial {
     pub(crate) fn unreadable(reason: DenialReason) -> Self {
-        Self {
-            reason,
-            key: None,
-            limited: None,
-        }
+        Self::new(DeniedKey::Unread, reason, None)
     }
 
     /// Denies a request with a credential that cannot be read.
@@ -85,19 +106,21 @@ impl Denial {
         })
     }
 
-    pub(crate) fn of_key(key: KeyId, reason: DenialReason) -> Self {
-        Self {
-            reason,
-            key: Some(key),
-            limited: None,
-        }
+    /// Denies a request with this id, before the record was read.
+    pub(crate) fn naming(id: KeyId, reason: DenialReason) -> Self {
+        Self::new(DeniedKey::Named(id), reason, None)
     }
 
-    /// Denies a request with a key that has proven its secret, and that these limits apply to.
-    pub(super) fn of_limited(key: KeyId, reason: DenialReason, limited: Option<Limited>) -> Self {
+    /// Denies a request with a key that has proven its secret.
+    pub(super) fn of_key(cached: &Arc<CachedRecord>, reason: DenialReason) -> Self {
+        Self::new(DeniedKey::Proven(Arc::clone(cached)), reason, None)
+    }
+
+    /// Denies a request. The limits apply to it, and the caller may know them.
+    pub(super) fn new(key: DeniedKey, reason: DenialReason, limited: Option<Limited>) -> Self {
         Self {
             reason,
-            key: Some(key),
+            key,
             limited,
         }
     }
@@ -119,12 +142,73 @@ impl Denial {
         &self.reason
     }
 
-    /// Returns the presented id, for the operator; `None` if no id could be read.
-    ///
-    /// Anyone can present any id.
+    /// Returns the record of the key, with its tenant, owner and title, for the operator's log and never for the
+    /// caller. `None` if the request did not prove the key's secret.
     #[must_use]
-    pub fn key_id(&self) -> Option<KeyId> {
-        self.key
+    pub fn key(&self) -> Option<&KeyRecord> {
+        match &self.key {
+            DeniedKey::Proven(cached) => Some(&cached.record),
+            _ => None,
+        }
+    }
+
+    /// Returns the key that the request claimed to hold and did not prove, for the operator's log and never for the
+    /// caller. `None` if no id could be read, or the secret was proven: see [`key`](Self::key).
+    #[must_use]
+    pub fn claimed_key(&self) -> Option<ClaimedKey<'_>> {
+        match &self.key {
+            DeniedKey::Claimed(cached) => Some(ClaimedKey {
+                id: cached.record.id(),
+                record: Some(&cached.record),
+            }),
+            DeniedKey::Named(id) => Some(ClaimedKey::unknown(*id)),
+            DeniedKey::Unread | DeniedKey::Proven(_) => None,
+        }
+    }
+}
+
+impl ClaimedKey<'_> {
+    /// Creates the claim of an id without a record.
+    pub(crate) fn unknown(id: KeyId) -> Self {
+        Self { id, record: None }
+    }
+}
+
+impl DeniedKey {
+    /// Returns the key of a request that a cache entry has denied for this reason. The entry refutes a secret before
+    /// anything else.
+    #[cold]
+    pub(super) fn cached(cached: &Arc<CachedRecord>, reason: &DenialReason) -> Self {
+        let cached = Arc::clone(cached);
+        match reason {
+            DenialReason::WrongSecret => Self::Claimed(cached),
+            _ => Self::Proven(cached),
+        }
+    }
+
+    /// Returns the id; `None` if it could not be read.
+    pub(super) fn id(&self) -> Option<KeyId> {
+        match self {
+            Self::Unread => None,
+            Self::Named(id) => Some(*id),
+            Self::Claimed(cached) | Self::Proven(cached) => Some(cached.record.id()),
+        }
+    }
+}
+
+/// Shows the key's id, and the tenant and the title of a proven key only.
+impl fmt::Debug for DeniedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.id()) {
+            (Self::Proven(cached), _) => f
+                .debug_struct("Proven")
+                .field("key_id", &cached.record.id())
+                .field("tenant", cached.record.tenant())
+                .field("title", cached.record.title())
+                .finish_non_exhaustive(),
+            (_, Some(id)) => f.debug_tuple("Claimed").field(&id).finish(),
+            (_, None) => f.write_str("Unread"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::checks::{Check, CheckInput};
-use super::denial::{Denial, DenialReason, Limited};
+use super::denial::{Denial, DenialReason, DeniedKey, Limited};
 use crate::cache::Cache;
 use crate::clock::{WallClockReading, rfc3339};
 use crate::credential::Credentials;
@@ -24,7 +24,7 @@ use crate::limiter::{
 /// It contains no secret. Do not send it to callers: it shows whether a key exists.
 #[derive(Debug)]
 pub struct Explanation {
-    key: Option<KeyId>,
+    key: DeniedKey,
     steps: Vec<Step>,
     denial: Option<Denial>,
 }
@@ -54,7 +54,7 @@ impl Explanation {
     /// Returns the presented id; `None` if no id could be read.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
-        self.key
+        self.key.id()
     }
 
     /// Returns every check in its order.
@@ -77,7 +77,7 @@ impl Explanation {
         attempt: &Attempt<'_>,
     ) -> Self {
         let mut explained = Self {
-            key: None,
+            key: DeniedKey::Unread,
             steps: Vec::new(),
             denial: None,
         };
@@ -94,20 +94,22 @@ impl Explanation {
                 return explained.unreached(&AFTER);
             }
         };
-        explained.key = Some(credential.id);
+        explained.key = DeniedKey::Named(credential.id);
         let written = match (credential.legacy, credential.environment) {
             (Some(name), _) => format!("of the legacy format {name}"),
             (None, Some(environment)) => format!("of this format, for {environment}"),
             (None, None) => "an id and a secret".to_owned(),
         };
         explained.passed("credential", written);
-        let record = match cache.reads.read_record(credential.id).await {
-            Ok(record) => record,
+        let compiled = match cache.reads.read_record(credential.id).await {
+            Ok(record) => compiler.compile(record),
             Err(error) => {
                 explained.failed("key", error.into());
                 return explained.unreached(AFTER.get(1..).unwrap_or_default());
             }
         };
+        explained.key = DeniedKey::Claimed(Arc::clone(&compiled.cached));
+        let record = compiled.record();
         explained.passed(
             "key",
             format!(
@@ -117,7 +119,7 @@ impl Explanation {
                 record.revision()
             ),
         );
-        let proof = credentials.verify(&record, &credential, Purpose::Trial);
+        let proof = credentials.verify(record, &credential, Purpose::Trial);
         let secret = match proof.await {
             Ok(Possession::Proven { .. }) => Ok(()),
             Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
@@ -127,6 +129,7 @@ impl Explanation {
             explained.failed("secret", reason);
             return explained.unreached(AFTER.get(2..).unwrap_or_default());
         }
+        explained.key = DeniedKey::Proven(Arc::clone(&compiled.cached));
         explained.passed("secret", "it is the key's");
         let wall = match WallClockReading::read(&*cache.clock) {
             Ok(wall) => wall,
@@ -137,7 +140,6 @@ impl Explanation {
                 return explained.unreached(AFTER.get(6..).unwrap_or_default());
             }
         };
-        let compiled = compiler.compile(record);
         let now = cache.slots.lease.now();
         let input = CheckInput {
             cache,
@@ -161,7 +163,6 @@ impl Explanation {
                 return explained;
             }
         };
-        let record = compiled.record();
         if let Err(error) = limiting.load_plan(record, now).await {
             explained.failed("limits", DenialReason::Plan(error));
             return explained;
@@ -185,9 +186,9 @@ impl Explanation {
         let states = meter.states(now, cost);
         let refusal = refusal(&states, cost);
         // If several limits refuse the request, the denial is that of all together.
-        if let (None, Some(error), Some(key)) = (&self.denial, refusal, self.key) {
+        if let (None, Some(error)) = (&self.denial, refusal) {
             let (reason, _) = Limited::refused(meter, cost, error);
-            self.denial = Some(Denial::of_key(key, reason));
+            self.denial = Some(Denial::new(self.key.clone(), reason, None));
         }
         for state in &states {
             let (most, left) = (state.limit.most(), state.remaining);
@@ -209,11 +210,9 @@ impl Explanation {
     fn failed(&mut self, check: &'static str, reason: DenialReason) {
         let outcome = StepOutcome::Failed(reason.to_string());
         self.steps.push(Step { check, outcome });
-        let key = self.key;
-        self.denial.get_or_insert_with(|| match key {
-            Some(key) => Denial::of_key(key, reason),
-            None => Denial::unreadable(reason),
-        });
+        let key = &self.key;
+        self.denial
+            .get_or_insert_with(|| Denial::new(key.clone(), reason, None));
     }
 
     fn unreached(mut self, checks: &[&'static str]) -> Self {
@@ -229,7 +228,7 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key {
+        match self.key_id() {
             Some(key) => writeln!(f, "key {key}")?,
             None => writeln!(f, "no key")?,
         }

@@ -71,7 +71,7 @@ impl Shared {
     ) -> Result<Place<'a>, Result<Admitted, Denial>> {
         let lease = &self.cache.slots.lease;
         let denied = |reason| {
-            let denial = Denial::of_key(credential.id, reason);
+            let denial = Denial::naming(credential.id, reason);
             self.note(&denial);
             Err(denial)
         };

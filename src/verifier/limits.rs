@@ -7,7 +7,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::attempt::Attempt;
-use super::denial::{Denial, DenialReason, Limited};
+use super::denial::{Denial, DenialReason, DeniedKey, Limited};
 use super::grant::{Grant, Permit};
 use super::requirement::Requirement;
 use super::{Shared, Verifier};
@@ -80,7 +80,8 @@ impl Verifier {
 
     /// Denies an admitted request that was to be counted.
     fn refused(&self, grant: &Grant, (reason, limited): Uncounted) -> Denial {
-        let denial = Denial::of_limited(grant.key_id(), reason, limited);
+        let key = DeniedKey::Proven(Arc::clone(grant.cached()));
+        let denial = Denial::new(key, reason, limited);
         self.shared.note(&denial);
         denial
     }
@@ -97,7 +98,7 @@ impl Verifier {
         grant: &Grant,
         requirement: &Requirement,
     ) -> Result<Vec<LimitState>, Denial> {
-        let denied = |reason| Denial::of_key(grant.key_id(), reason);
+        let denied = |reason| Denial::of_key(grant.cached(), reason);
         let meter = self
             .shared
             .meter_of(grant, Applied::All(requirement.quotas()))

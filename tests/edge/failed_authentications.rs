@@ -126,7 +126,10 @@ async fn a_cold_key_is_refused_until_the_minute_ends() {
     let denied = node.verify_from(ATTACKER, key.presented()).await;
     let denied = denied.unwrap_err();
     assert_eq!(denied.class().status(), 429);
-    assert_eq!(denied.key_id(), Some(key.id()));
+    // Its secret was not looked at, nor its record.
+    assert!(denied.key().is_none());
+    let claimed = denied.claimed_key().unwrap();
+    assert_eq!((claimed.id, claimed.record), (key.id(), None));
     let DenialReason::TooManyFailures { retry_after } = reason(&denied) else {
         panic!("another reason");
     };

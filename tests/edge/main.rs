@@ -15,6 +15,7 @@ mod failed_authentications;
 mod forged;
 mod limits;
 mod near_misses;
+mod observed;
 mod problems;
 mod report_only;
 mod reverify;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use keyward::http::{Connection, Edge, Head, KeyIn, Proxies, Rejection, RejectionReason};
-use keyward::key::{KeyFormat, KeyId, Network, Resource, TenantId};
+use keyward::key::{KeyFormat, KeyId, KeyRecord, Network, Resource, TenantId};
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
@@ -255,7 +255,7 @@ async fn late_refusals_name_client_and_key() {
                     .grant
                     .is_some_and(|grant| grant.title().as_str() == "a key for tests");
                 let reason = event.reason.to_string();
-                let told = (reason, client, event.key_id(), is_granted);
+                let told = (reason, client, event.key().map(KeyRecord::id), is_granted);
                 into.lock().unwrap().push(told);
             })
     })

@@ -42,7 +42,11 @@ async fn keys_sent_in_clear_are_reported() {
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .require_tls()
-            .observe(move |event| into.lock().unwrap().push(event.key_id()))
+            .observe(move |event| {
+                into.lock()
+                    .unwrap()
+                    .push(event.claimed_key().map(|claimed| claimed.id))
+            })
     })
     .await;
     let good = [("authorization", fixture.key.bearer())];
@@ -188,7 +192,9 @@ async fn reports_name_the_client_address() {
         edge.accept(KeyIn::bearer())
             .require_tls()
             .observe(move |event| {
-                into.lock().unwrap().push(event.key_id());
+                into.lock()
+                    .unwrap()
+                    .push(event.claimed_key().map(|claimed| claimed.id));
                 let client = event.client.map(|client| client.to_string());
                 let reason = event.reason.to_string();
                 of.lock().unwrap().push((reason, client, vec![]));
@@ -207,8 +213,11 @@ async fn reports_name_the_client_address() {
     let RejectionReason::Denied(denial) = &rejection.reason else {
         panic!("{rejection:?}");
     };
-    assert_eq!(ids.lock().unwrap().pop().unwrap(), denial.key_id());
-    assert!(denial.key_id().is_some());
+    assert_eq!(
+        ids.lock().unwrap().pop().unwrap(),
+        denial.claimed_key().map(|claimed| claimed.id)
+    );
+    assert!(denial.claimed_key().is_some());
 
     let need = Requirement::scope(READ);
     let in_clear = Connection {

@@ -62,7 +62,8 @@ async fn agrees(fixture: &Fixture, attempt: &Attempt<'_>, fails: Option<&str>) -
         (Ok(_), None) => assert!(answer.starts_with("200 "), "{text}"),
         (Err(denial), Some(explained)) => {
             assert_eq!(denial.class(), explained.class(), "{text}");
-            assert_eq!(denial.key_id(), explained.key_id(), "{text}");
+            assert_eq!(denial.key(), explained.key(), "{text}");
+            assert_eq!(denial.claimed_key(), explained.claimed_key(), "{text}");
             assert_eq!(denial.to_string(), explained.to_string(), "{text}");
             let reasons = [&denial, explained].map(|denial| denial.reason().to_string());
             assert_eq!(reasons[0], reasons[1], "{text}");

@@ -58,10 +58,15 @@ pub fn tell_operator(event: &RejectionEvent<'_>) {
     let client = event
         .client
         .map_or_else(String::new, |client| format!(", from {client}"));
-    // The title is known only for keys that were valid.
-    let key = match (event.grant, event.key_id()) {
-        (Some(grant), _) => format!(", of key {} ({})", grant.key_id(), grant.title()),
-        (None, Some(id)) => format!(", of key {id}"),
+    // Anyone can present any id: a key without a proven secret is named as a claim.
+    let key = match (event.key(), event.claimed_key()) {
+        (Some(key), _) => format!(
+            ", of key {} ({}, of {})",
+            key.id(),
+            key.title(),
+            key.tenant()
+        ),
+        (None, Some(claimed)) => format!(", claiming to be of key {}", claimed.id),
         (None, None) => String::new(),
     };
     eprintln!("refused{client}{key}: {}", event.reason);

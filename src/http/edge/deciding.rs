@@ -72,7 +72,7 @@ impl Edge {
     ) -> Box<Rejection> {
         let parsed = self.verifier.format().parse_presented(found.presented());
         let reason = RejectionReason::InsecureTransport {
-            key: parsed.ok().map(|parsed| parsed.id()),
+            claimed_key: parsed.ok().map(|parsed| parsed.id()),
             credential_sent: !matches!(parsed, Err(KeyTextError::Absent)),
         };
         self.reject_about(reason, About::request(need, origin))
@@ -126,7 +126,7 @@ impl Edge {
         }
         // The outer guard has removed the credential, but it did come in clear.
         let reason = RejectionReason::InsecureTransport {
-            key: Some(grant.key_id()),
+            claimed_key: Some(grant.key_id()),
             credential_sent: true,
         };
         Err(self.reject_about(reason, about))

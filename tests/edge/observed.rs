@@ -158,14 +158,13 @@ async fn an_unproven_key_is_only_claimed() {
     claimed_record(shop.refused(&wrong, &need).await.1);
 
     // There is no record of a key that does not exist, and none was read without TLS.
-    let (other, stranger) = keyward::testkit::keyward_with_key([READ]).await;
-    let (_, seen) = shop.refused(stranger.text(), &need).await;
-    assert_eq!(seen, Seen::Claim(stranger.id(), None));
+    let elsewhere = Shop::new().await;
+    let (_, seen) = shop.refused(elsewhere.key.text(), &need).await;
+    assert_eq!(seen, Seen::Claim(elsewhere.key.id(), None));
     let (_, seen) = shop.refused_over(shop.key.text(), &need, false).await;
     assert_eq!(seen, Seen::Claim(shop.key.id(), None));
     let (_, seen) = shop.refused("hello", &need).await;
     assert_eq!(seen, Seen::Nothing);
-    drop(other);
 }
 
 #[tokio::test]

@@ -193,8 +193,8 @@ impl KeyManager {
 
     /// Issues a successor to a key, with the same title, owner, access, restrictions, quotas and metadata.
     ///
-    /// Unless you ask for another expiry, the successor expires when the key was issued to expire. Only the answer
-    /// contains the successor's text, which cannot be recovered later.
+    /// Unless you ask for another expiry, the successor expires when the key would have without a successor. Only the
+    /// answer contains the successor's text, which cannot be recovered later.
     ///
     /// Both keys change in one commit. When the overlap ends, the old key counts as revoked on every node, without a
     /// further call. To end it earlier, revoke it.
@@ -319,6 +319,11 @@ impl KeyManager {
     ///
     /// The manager checks the key against the actor's ceiling both before and after the change: an actor that may not
     /// issue such a key may not change it either. If nothing differs, nothing is done.
+    ///
+    /// The expiry of a key that has not ended moves both ways, within the actor's ceiling and the tenant's rules. A
+    /// rotated key still ends with its overlap at the latest ([`InvalidKey::BeyondOverlap`]). An end is never taken
+    /// back: if the old end comes while a later one is being committed, the manager revokes the key, and the answer is
+    /// [`ManageError::Ended`]. Other nodes go by the end that they know until they learn of the change.
     ///
     /// # Errors
     /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by

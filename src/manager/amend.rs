@@ -6,11 +6,14 @@ use super::issue::quota_text;
 use super::{Authorized, InvalidKey, ManageError, OnKey, broken_store};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::rfc3339;
-use crate::key::{KeyRecord, KeyStatus, StoredKey};
+use crate::key::{KeyRecord, KeyStatus, RevokeReason, StoredKey};
 use crate::store::{Change, Outcome, StoreError};
 
 /// Number of attempts at a change while other callers change the key at the same time.
 pub(super) const AMEND_TRIES: u32 = 8;
+
+/// Reason with which an update revokes a key that expired while its expiry was being put off.
+const EXPIRED: &str = "expired";
 
 /// The new record of a key, and the action and changes for its event.
 pub(super) struct Amendment {
@@ -95,16 +98,45 @@ impl Authorized<'_> {
         let event = self.event_of(now, action, &stored, changes);
         let replace = Change::Replace {
             expected: record.revision,
-            with: Box::new(stored),
+            with: Box::new(stored.clone()),
         };
         match self.commit_one(replace, event).await {
             Ok(Outcome::Replaced) => {
                 with.revision = record.revision.saturating_add(1);
+                self.end_if_late(record, &with, &stored).await?;
                 Ok(Some(with))
             }
             Ok(_) => Err(broken_store().into()),
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Revokes a key if its end came while a later end was being committed: an end that may have been seen to pass
+    /// stays one.
+    async fn end_if_late(
+        &self,
+        was: &KeyRecord,
+        with: &KeyRecord,
+        stored: &StoredKey,
+    ) -> Result<(), ManageError> {
+        let Some(end) = was
+            .end()
+            .filter(|end| with.end().is_none_or(|new| new > *end))
+        else {
+            return Ok(());
+        };
+        // Without a clock no node has seen the end pass.
+        let Some(now) = self.now().ok().filter(|now| self.has_passed(end, *now)) else {
+            return Ok(());
+        };
+        let reason = RevokeReason::from_stored(EXPIRED);
+        let (change, event) = self.revocation(now, stored, end.min(now), reason);
+        match self.commit_one(change, event).await? {
+            Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing => {
+                Err(ManageError::Ended(KeyStatus::Expired))
+            }
+            _ => Err(broken_store().into()),
         }
     }
 
@@ -123,6 +155,14 @@ impl Authorized<'_> {
             status @ (KeyStatus::Revoked | KeyStatus::Expired) => Err(ManageError::Ended(status)),
             KeyStatus::Active | KeyStatus::NotYetValid | KeyStatus::Suspended => Ok((record, now)),
         }
+    }
+}
+
+/// Sets the expiry of a key, also as the one that a further successor takes over.
+pub(super) fn set_expiry(record: &mut KeyRecord, end: Option<OffsetDateTime>) {
+    record.restrictions.expires_at = end;
+    if let Some(rotated) = &mut record.rotation {
+        rotated.own_end = end;
     }
 }
 

@@ -180,6 +180,12 @@ pub enum InvalidKey {
     /// A rotation's overlap would already have ended, as for [`Expired`](Self::Expired).
     #[error("the overlap has to end in the future; without one, the old key is revoked at once")]
     Overlap,
+    /// The key was rotated, and would expire after the overlap with its successor.
+    #[error("the key was rotated and ends by {}, with the overlap", rfc3339(*ends_at))]
+    BeyondOverlap {
+        /// First instant at which only the successor is valid.
+        ends_at: OffsetDateTime,
+    },
     /// The key would expire before it becomes valid.
     #[error("the key would expire before it becomes valid")]
     NeverValid,

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::amend::set_expiry;
 use super::draft::{check_sizes, normalize};
 use super::{InvalidKey, ManagerParts};
 use crate::clock::normalized;
@@ -120,6 +121,10 @@ impl Bound {
             } => {
                 let (narrowed, is_within) = with.restrictions.narrowed(restrictions, catalog);
                 with.restrictions = narrowed;
+                let end = with.restrictions.expires_at;
+                if end != record.restrictions.expires_at {
+                    set_expiry(&mut with, end);
+                }
                 let at = suspended_at.map(|at| normalized(at).map_or(now, |at| at.min(now)));
                 (is_within, at)
             }

@@ -338,7 +338,8 @@ impl Authorized<'_> {
     }
 }
 
-/// Returns the instant at which the key was issued to expire. The overlap of a rotation may have brought it forward.
+/// Returns the instant at which the key would expire without a successor. The overlap of a rotation may have brought it
+/// forward.
 fn own_end(record: &KeyRecord) -> Option<OffsetDateTime> {
     let own_end = record.rotation.map(|one| one.own_end);
     own_end.unwrap_or(record.restrictions.expires_at)

@@ -12,8 +12,8 @@ use crate::key::{Access, KeyRecord, ScopeCatalog, TenantId};
 
 /// Rules for a tenant's keys, independent of the actor: a ceiling bounds an actor, these bound the tenant.
 ///
-/// They apply to every key that is issued, imported, rotated, resumed or given other access from now on. An existing
-/// key that breaks a newer rule goes on working until one of these operations is done to it.
+/// They apply to every key that is issued, imported, rotated, resumed, or given other access or another expiry from
+/// now on. An existing key that breaks a newer rule goes on working until one of these operations is done to it.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -81,6 +81,11 @@ impl TenantRules {
 
     pub(super) fn check(&self, key: &KeyRecord, catalog: &ScopeCatalog) -> Result<(), InvalidKey> {
         self.check_access(&key.restrictions().access, catalog)?;
+        self.check_lifetime(key)
+    }
+
+    /// Checks the time from the key's issue to its expiry.
+    pub(super) fn check_lifetime(&self, key: &KeyRecord) -> Result<(), InvalidKey> {
         let Some(lifetime) = self.max_lifetime else {
             return Ok(());
         };

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::amend::{Amendment, differences};
+use time::{Date, OffsetDateTime};
+
+use super::amend::{Amendment, differences, set_expiry};
 use super::draft::check_sizes;
-use super::{InvalidKey, ManageError, ManagerParts, OnKey};
+use super::{Expiry, InvalidKey, ManageError, ManagerParts, OnKey};
 use crate::audit::EventAction;
 use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
 
 /// The fields of a key to change. Fields that are not named stay as they are.
-///
-/// A key's lifetime cannot be changed: issue another key, or [rotate](super::KeyManager::rotate) it.
 ///
 /// ```
 /// use keyward::{key::Resources, manager::KeyUpdate, scope};
@@ -41,6 +42,8 @@ pub struct KeyUpdate {
     pub quotas: Option<Vec<Quota>>,
     /// The new limit on requests in flight. `None`: unchanged, `Some(None)`: no limit any more.
     pub concurrency: Option<Option<NonZeroU32>>,
+    /// The new expiry, earlier or later than the old one. `None`: unchanged, `Some(None)`: never.
+    pub expiry: Option<Option<Expiry>>,
 }
 
 /// Shown in place of text that may hold a key.
@@ -93,6 +96,32 @@ impl KeyUpdate {
         self.concurrency = Some(limit);
         self
     }
+
+    /// Makes the key invalid from this instant on: earlier or later than before, while it has not ended.
+    ///
+    /// The overlap of a rotation is never lengthened: a key that has one ends with it, or earlier.
+    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
+        self.expiry = Some(Some(Expiry::At(instant)));
+        self
+    }
+
+    /// Makes the key invalid this long after the update, as [`expires_at`](Self::expires_at).
+    pub fn expires_in(mut self, duration: Duration) -> Self {
+        self.expiry = Some(Some(Expiry::In(duration)));
+        self
+    }
+
+    /// Makes the key valid to the end of this day in UTC, as [`expires_at`](Self::expires_at).
+    pub fn expires_on(mut self, day: Date) -> Self {
+        self.expiry = Some(Some(Expiry::On(day)));
+        self
+    }
+
+    /// Makes the key valid until it is revoked, unless it is in the overlap of a rotation.
+    pub fn never_expires(mut self) -> Self {
+        self.expiry = Some(None);
+        self
+    }
 }
 
 /// Omits unchecked text: it may hold a key.
@@ -106,6 +135,7 @@ impl fmt::Debug for KeyUpdate {
             .field("networks", &self.networks)
             .field("quotas", &self.quotas)
             .field("concurrency", &self.concurrency)
+            .field("expiry", &self.expiry)
             .finish()
     }
 }
@@ -114,9 +144,9 @@ impl OnKey<'_> {
     pub(super) async fn update(self, update: &KeyUpdate) -> Result<KeyRecord, ManageError> {
         let by = self.by;
         let rules = by.rules_of(&self.stored.tenant).await?;
-        self.amend(|record, _| {
+        self.amend(|record, now| {
             by.check_ceiling(record)?;
-            let with = by.updated(record, update)?;
+            let with = by.updated(record, update, now)?;
             let changes = differences(record, &with);
             if changes.is_empty() {
                 return Ok(None);
@@ -126,6 +156,9 @@ impl OnKey<'_> {
             if *access != record.restrictions().access {
                 by.check_declared(access)?;
                 rules.check_access(access, &by.catalog)?;
+            }
+            if with.restrictions.expires_at != record.restrictions.expires_at {
+                rules.check_lifetime(&with)?;
             }
             by.check_ceiling(&with)?;
             Ok(Some(Amendment {
@@ -140,7 +173,12 @@ impl OnKey<'_> {
 
 impl ManagerParts {
     /// Returns the record with the named fields changed.
-    fn updated(&self, record: &KeyRecord, update: &KeyUpdate) -> Result<KeyRecord, InvalidKey> {
+    fn updated(
+        &self,
+        record: &KeyRecord,
+        update: &KeyUpdate,
+        now: OffsetDateTime,
+    ) -> Result<KeyRecord, InvalidKey> {
         let mut with = record.clone();
         if let Some(title) = &update.title {
             with.title = self.title(title)?;
@@ -161,7 +199,27 @@ impl ManagerParts {
         if restrictions.resources != record.restrictions.resources {
             self.check_resource_texts(&restrictions.resources)?;
         }
+        if let Some(expiry) = update.expiry {
+            let end = expiry.map(|expiry| self.end_of(expiry, now)).transpose()?;
+            move_expiry(&mut with, end)?;
+        }
         Ok(with)
+    }
+}
+
+/// Moves the expiry of a key, not beyond the overlap of its rotation.
+fn move_expiry(record: &mut KeyRecord, end: Option<OffsetDateTime>) -> Result<(), InvalidKey> {
+    let overlap_ends = record.rotation.and_then(|rotated| rotated.overlap_ends);
+    if let Some(ends_at) = overlap_ends {
+        if end.is_none_or(|end| end > ends_at) {
+            return Err(InvalidKey::BeyondOverlap { ends_at });
+        }
+    }
+    set_expiry(record, end);
+    if record.restrictions.is_ever_valid() {
+        Ok(())
+    } else {
+        Err(InvalidKey::NeverValid)
     }
 }
 

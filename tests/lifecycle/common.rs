@@ -170,6 +170,22 @@ impl Fixture {
         [revoked, cut_off, superseded]
     }
 
+    /// Changes a key's expiry behind the manager's back, in its column and in its document.
+    pub(crate) async fn tamper_end(&self, id: KeyId, end: Option<OffsetDateTime>, text: &str) {
+        let mut stored = self.store.inner().get(id).await.unwrap().unwrap();
+        let expected = stored.revision;
+        let mut document: Value = serde_json::from_slice(&stored.document).unwrap();
+        document["restrictions"]["expires_at"] = text.into();
+        if document["rotation"].is_object() {
+            document["rotation"]["own_end"] = text.into();
+        }
+        stored.document = serde_json::to_vec(&document).unwrap().into();
+        stored.expires_at = end;
+        let with = Box::new(stored);
+        let replace = keyward::store::Change::Replace { expected, with };
+        self.store.change(replace).await;
+    }
+
     /// Changes a field of a key's document behind the manager's back.
     pub(crate) async fn tamper(&self, id: KeyId, field: &str, value: Value) {
         let mut stored = self.store.inner().get(id).await.unwrap().unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod common;
+mod expiry;
 mod explain;
 mod export;
 mod grants;

@@ -51,6 +51,16 @@ struct Parts {
     usage: Mutex<UsageMode>,
     stray: Mutex<Option<StoredKey>>,
     hidden: Mutex<Option<u64>>,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+/// What happens during a commit.
+struct Meanwhile(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 impl Shim {
@@ -79,6 +89,11 @@ impl Shim {
     /// What somebody else does just before the next commits, one each.
     pub(crate) fn first(&self, changes: impl IntoIterator<Item = Change>) {
         *self.0.first.lock().unwrap() = changes.into_iter().collect();
+    }
+
+    /// What happens during the next commit.
+    pub(crate) fn meanwhile(&self, what: impl FnOnce() + Send + 'static) {
+        *self.0.meanwhile.lock().unwrap() = Some(Meanwhile(Box::new(what)));
     }
 
     /// Lists fail once this many were answered.
@@ -133,6 +148,9 @@ impl KeyStore for Shim {
         let first = self.0.first.lock().unwrap().pop_front();
         if let Some(change) = first {
             self.change(change).await;
+        }
+        if let Some(Meanwhile(what)) = self.0.meanwhile.lock().unwrap().take() {
+            what();
         }
         let loss = self.0.losses.lock().unwrap().pop_front();
         match loss.unwrap_or(Loss::None) {

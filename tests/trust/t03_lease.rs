@@ -432,6 +432,34 @@ async fn an_unchanged_key_costs_no_read() {
 }
 
 #[tokio::test]
+async fn a_moved_end_is_heard_within_the_bound() {
+    for is_put_off in [false, true] {
+        let nodes = Nodes::new().await;
+        let hour = Duration::from_secs(3_600);
+        let there = nodes.there.manager();
+        let key = new_key().expires_in(hour);
+        let issued = there.issue(&actor(), key).await.unwrap();
+        let (key, id) = (issued.api_key(), issued.record().id());
+        let start = nodes.clock.now().unwrap();
+        assert!(nodes.is_granted(key).await);
+        let end = start + if is_put_off { hour * 2 } else { hour / 2 };
+        let update = KeyUpdate::new().expires_at(end);
+        let updated = there.update(&actor(), &tenant(), id, update).await;
+        updated.unwrap();
+
+        // Until it hears, this node goes by the end that it knows: at most for the bound.
+        nodes.clock.set(end.min(start + hour));
+        nodes.monotonic.advance(BOUND - INSTANT);
+        assert_eq!(nodes.is_granted(key).await, !is_put_off);
+        nodes.monotonic.advance(INSTANT);
+        assert_eq!(nodes.is_granted(key).await, is_put_off);
+        nodes.clock.set(end);
+        let denial = nodes.verify(key).await.unwrap_err();
+        assert!(matches!(denial.reason(), DenialReason::Expired));
+    }
+}
+
+#[tokio::test]
 async fn a_managers_read_causes_no_other() {
     let nodes = Nodes::cached(KeyCache::off()).await;
     let key = nodes.issue().await;

@@ -6,15 +6,18 @@
 
 mod world;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{Fixture, READ, actor, class, new_key, tenant};
 use crate::store::{IS_ON_DISK, Store};
 use keyward::clock::Clock;
 use keyward::key::KeyStatus;
-use keyward::manager::{InvalidKey, Issued, KeyQuery, ManageError, NewKey, Overlap};
+use keyward::manager::{InvalidKey, Issued, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap};
 use keyward::time::{Date, Duration as Span, Month, OffsetDateTime, UtcOffset};
 use keyward::verifier::{Attempt, DenialClass, DenialReason, Requirement};
+use tokio::sync::Barrier;
 
 fn at(fixture: &Fixture) -> OffsetDateTime {
     fixture.clock.now().unwrap()
@@ -370,5 +373,51 @@ async fn a_never_valid_key_is_not_issued() {
             refusal,
             Err(ManageError::Invalid(InvalidKey::NeverValid))
         ));
+    }
+}
+
+/// That no verification that begins after the end of a shortened life is granted, while other tasks verify the key and
+/// this node reads it again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_fill_outlives_a_shortened_life() {
+    const READERS: usize = 3;
+    for _ in 0..if IS_ON_DISK { 40 } else { 200 } {
+        let fixture = Arc::new(Fixture::new().await);
+        let key = new_key().expires_in(Duration::from_secs(3_600));
+        let issued = Arc::new(fixture.issue(key).await);
+        let is_over = Arc::new(AtomicBool::new(false));
+        // Each reader has verified the key once before its life is shortened: they meet on every machine.
+        let are_at_work = Arc::new(Barrier::new(READERS + 1));
+        let readers = (0..READERS).map(|_| {
+            let (fixture, issued) = (Arc::clone(&fixture), Arc::clone(&issued));
+            let (is_over, are_at_work) = (Arc::clone(&is_over), Arc::clone(&are_at_work));
+            tokio::spawn(async move {
+                let key = issued.api_key();
+                assert!(fixture.verify(key.presented()).await.is_ok());
+                are_at_work.wait().await;
+                loop {
+                    let was_over = is_over.load(Ordering::SeqCst);
+                    fixture.keyward.verifier().forget_all();
+                    let is_granted = fixture.verify(key.presented()).await.is_ok();
+                    assert!(!(was_over && is_granted), "granted after its new end");
+                    if was_over {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        are_at_work.wait().await;
+        let update = KeyUpdate::new().expires_in(MICRO);
+        let (manager, id) = (fixture.keyward.manager(), issued.record().id());
+        let shortened = manager.update(&actor(), &tenant(), id, update).await;
+        fixture
+            .clock
+            .set(shortened.unwrap().restrictions().expires_at.unwrap());
+        is_over.store(true, Ordering::SeqCst);
+        for reader in readers {
+            reader.await.unwrap();
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward::clock::Clock;
 use keyward::key::{ApiKey, KeyId, KeyStatus};
-use keyward::manager::{KeyQuery, ManageError, NewKey, Overlap};
+use keyward::manager::{InvalidKey, KeyQuery, KeyUpdate, ManageError, NewKey, Overlap};
 use keyward::random::RandomSource;
 use keyward::store::KeyStore;
 use keyward::testkit::{ManualClock, SeededRandom};
@@ -257,6 +257,8 @@ impl World {
 
     fn is_alive(&self, index: usize, status: KeyStatus) -> Result<bool, String> {
         let ended = match self.keys[index].ends_by_rotation {
+            // Brought forward, it expires within its overlap.
+            true if status == KeyStatus::Expired => KeyStatus::Expired,
             true => KeyStatus::Revoked,
             false => KeyStatus::Expired,
         };
@@ -270,9 +272,12 @@ impl World {
     /// Looks at one key in some of the ways there are. All that follow the first must agree with it.
     async fn look_at_key(&mut self, index: usize) -> Result<(), String> {
         let mut expected = self.expected(index);
-        let first = self.below(6);
+        let first = self.below(7);
         for way in first..first + 1 + self.below(3) {
-            let (by, is_alive) = self.look(index, way % 6).await?;
+            let (by, is_alive) = match way % 7 {
+                6 => self.move_end(index).await?,
+                way => self.look(index, way).await?,
+            };
             self.check(index, expected, is_alive, by)?;
             expected = if is_alive {
                 Expected::Alive
@@ -281,6 +286,34 @@ impl World {
             };
         }
         Ok(())
+    }
+
+    /// Moves a key's end, forward or back.
+    async fn move_end(&mut self, index: usize) -> Result<(&'static str, bool), String> {
+        let latest = self.now().max(self.keys[index].end);
+        let end = match self.below(2) {
+            0 => latest + self.micros(0, 300_000),
+            _ => self.now() + self.micros(1, 300_000),
+        };
+        let watched = &mut self.keys[index];
+        let update = KeyUpdate::new().expires_at(end);
+        let manager = self.keyward.manager();
+        let moved = manager
+            .update(&actor(), &tenant(), watched.id, update)
+            .await;
+        let is_alive = match moved {
+            Ok(_) => {
+                watched.end = end;
+                true
+            }
+            Err(ManageError::Ended(_)) => false,
+            // Ends until then were seen to pass, or the key's overlap is over by then: the key stays as it was.
+            Err(ManageError::Invalid(InvalidKey::Expired | InvalidKey::BeyondOverlap { .. })) => {
+                true
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(("update", is_alive))
     }
 
     async fn look(&mut self, index: usize, way: u64) -> Result<(&'static str, bool), String> {

@@ -9,10 +9,12 @@
 //! | `commit.rs` | making a set of changes |
 //! | `list.rs`, `feed.rs`, `events.rs`, `usage.rs` | reading, and merging usage |
 //! | `readers.rs` | connections that read, in parallel |
+//! | `checkpoint.rs` | emptying the write-ahead log |
 //! | `work.rs` | running reads and write transactions off the executor |
 //! | `turns.rs` | queues per tenant for lists and writes |
 //! | `fault.rs` | private errors, and their mapping to the public one |
 
+mod checkpoint;
 mod commit;
 mod connect;
 mod events;
@@ -106,8 +108,15 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// # Security
 /// The file holds no secret, but it holds names, and digests from which an attacker could guess a weak secret. Protect
-/// it, and the files beside it, as you would a table of passwords. [`vacuum`](Self::vacuum) removes the last copies of
-/// removed data. SQLite creates the file with the permissions that the process's `umask` leaves.
+/// it, and the files beside it, as you would a table of passwords.
+///
+/// On Unix a new file, and the files that SQLite puts beside it, are readable and writable by the process's user only
+/// (mode 600, or [another](SqliteOptions::mode)). A file that exists keeps its permissions.
+///
+/// SQLite overwrites a digest that was replaced, and a key that was purged, at once. Its write-ahead log has copies:
+/// the store empties the log about a second after such a commit, or as soon as no process reads an older state. A
+/// process that is killed before that leaves them until the next such commit, or until the last process closes the
+/// file in an orderly way. [`vacuum`](Self::vacuum) also removes copies that are left where SQLite moved rows.
 ///
 /// # Which versions open a file?
 /// This version opens a file of a later version if that file allows it (`oldest_reader`).
@@ -129,7 +138,12 @@ pub struct SqliteOptions {
     readers: usize,
     patience: Duration,
     is_to_exist: bool,
+    #[cfg(unix)]
+    mode: u32,
 }
+
+/// Time limit of a vacuum.
+const VACUUM_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// Interval at which a waiting call looks for commits of other processes.
 const LOOK: Duration = Duration::from_millis(25);
@@ -142,6 +156,8 @@ impl SqliteOptions {
             readers: 4,
             patience: Duration::from_secs(5),
             is_to_exist: false,
+            #[cfg(unix)]
+            mode: 0o600,
         }
     }
 
@@ -153,6 +169,18 @@ impl SqliteOptions {
     #[must_use]
     pub fn must_exist(mut self) -> Self {
         self.is_to_exist = true;
+        self
+    }
+
+    /// Sets the permissions of a file that [`open`](Self::open) creates, of which the process's `umask` may take some
+    /// away. The default is 600: no other user reads it.
+    ///
+    /// For processes of different users, for instance, 660 in a folder of their common group. SQLite gives the files
+    /// beside it the same permissions.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -189,6 +217,10 @@ impl SqliteOptions {
 
     fn open_file(self, path: &Path) -> Result<SqliteStore, Fault> {
         let file = File::new(path, self.patience)?;
+        if !self.is_to_exist {
+            #[cfg(unix)]
+            file.create(self.mode)?;
+        }
         let writer = file.prepare(self.is_to_exist)?;
         let shared = Shared::new(file, writer, self.readers, self.patience)?;
         Ok(SqliteStore {
@@ -247,7 +279,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if another process writes, or reads for longer than the patience; call it again
     /// then. Other [`StoreError`]s as for a commit.
     pub async fn vacuum(&self) -> Result<(), StoreError> {
-        self.shared.vacuum().await
+        self.shared.maintain(VACUUM_LIMIT, purge::vacuum).await
     }
 
     async fn try_commit(
@@ -267,6 +299,7 @@ impl SqliteStore {
                         *position = committed.position.max(*position);
                         moved
                     });
+                    shared.empty_log_after(committed);
                 },
             )
             .await

@@ -1,7 +1,10 @@
 //! Connections to the file, and its schema.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,6 +88,26 @@ impl File {
         Ok(connection)
     }
 
+    /// Creates an empty file with these permissions, unless the path exists: SQLite's own files are readable by all
+    /// users.
+    #[cfg(unix)]
+    pub(super) fn create(&self, mode: u32) -> Result<(), Fault> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        /// Closing a descriptor drops all locks that the process has on the file (`fcntl(2)`), those of SQLite
+        /// included: no other thread may open the file before this one has closed it.
+        static CREATING: Mutex<()> = Mutex::new(());
+
+        let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        if fs::exists(&self.path)? {
+            return Ok(());
+        }
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(mode);
+        options.open(&self.path)?;
+        Ok(())
+    }
+
     /// Creates the file if it does not exist, and brings it to this version's schema. Several processes may do so at
     /// the same time.
     pub(super) fn prepare(&self, is_to_exist: bool) -> Result<Connection, Fault> {
@@ -129,7 +152,7 @@ impl File {
     pub(super) fn identity(&self) -> Result<Identity, Fault> {
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(Fault::Replaced);
             }
             Err(error) => return Err(error.into()),

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use time::OffsetDateTime;
 
 use super::fault::Fault;
-use super::{feed, meta, row};
+use super::{checkpoint, feed, meta, row};
 use crate::key::{KeyId, TenantId};
 use crate::store::{Changed, CutoffScope, Outcome};
 
@@ -75,12 +75,7 @@ pub(super) fn remove_tenant(
 pub(super) fn vacuum(connection: &Connection) -> Result<(), Fault> {
     meta::check(connection)?;
     connection.execute_batch("VACUUM")?;
-    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let is_in_use: bool = connection.query_row(truncate, [], |row| row.get(0))?;
-    if is_in_use {
-        return Err(Fault::LogInUse);
-    }
-    Ok(())
+    checkpoint::truncate(connection)
 }
 
 /// Returns whether a key with this id was purged.

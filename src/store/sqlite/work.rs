@@ -1,6 +1,7 @@
 //! The work of a store: reads and write transactions that run off the executor, each in its turn.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -10,14 +11,11 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{File, Identity};
 use super::fault::Fault;
+use super::meta;
 use super::readers::Readers;
 use super::turns::{Turns, WriteQueue};
-use super::{meta, purge};
 use crate::key::TenantId;
 use crate::store::StoreError;
-
-/// Time limit of a vacuum.
-const VACUUM_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// Number of connections that read lists, events and usage.
 pub(super) const LISTS: usize = 2;
@@ -38,6 +36,8 @@ pub(super) struct Shared {
     commit_turns: Turns<WriteQueue>,
     /// The position after this process's last commit, for calls that wait for one.
     pub(super) position: watch::Sender<u64>,
+    /// Whether a task is about to empty the write-ahead log.
+    pub(super) empties_log: AtomicBool,
 }
 
 impl Shared {
@@ -59,6 +59,7 @@ impl Shared {
             patience,
             writer: Arc::new(Mutex::new(Some(writer))),
             position: watch::Sender::new(position),
+            empties_log: AtomicBool::new(false),
         })
     }
 
@@ -104,7 +105,7 @@ impl Shared {
         self: &Arc<Self>,
         line: Option<WriteQueue>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T, Fault> + Send + 'static,
-        on_change: impl FnOnce(&Shared, &T) + Send + 'static,
+        on_change: impl FnOnce(&Arc<Shared>, &T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(self);
         let turn = timeout(shared.patience, async {
@@ -163,23 +164,27 @@ impl Shared {
         }
     }
 
-    /// Rewrites the file on a connection of its own, while no call of this process writes.
-    pub(super) async fn vacuum(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Does maintenance off the executor on a connection of its own, while no call of this process writes. The
+    /// connection that commits keeps its prepared statements and its settings.
+    pub(super) async fn maintain(
+        self: &Arc<Self>,
+        limit: Duration,
+        work: fn(&Connection) -> Result<(), Fault>,
+    ) -> Result<(), StoreError> {
         let shared = Arc::clone(self);
         let turn = timeout(shared.patience, Arc::clone(&shared.writer).lock_owned()).await;
         let turn = turn.map_err(|late| StoreError::Unavailable(late.into()))?;
         let work = move || {
             let _turn = turn;
             shared.check_file()?;
-            // A separate connection, so that the one that commits keeps its prepared statements.
             let connection = shared.file.writer()?;
             shared.check_file()?;
-            purge::vacuum(&connection)
+            work(&connection)
         };
-        match off_executor(VACUUM_LIMIT, work).await? {
+        match off_executor(limit, work).await? {
             Ended::Done(()) => Ok(()),
-            Ended::Panicked => Err(StoreError::Unavailable("the vacuum panicked".into())),
-            Ended::Late => Err(StoreError::Unavailable("the vacuum takes too long".into())),
+            Ended::Panicked => Err(StoreError::Unavailable("the work panicked".into())),
+            Ended::Late => Err(StoreError::Unavailable("the work takes too long".into())),
         }
     }
 

@@ -6,6 +6,7 @@
 //! verifies.
 
 mod chain;
+mod hex;
 
 pub use chain::{ChainBreak, ChainHead, LogCheck, SealedEvent, verify_chain, verify_log};
 
@@ -127,9 +128,7 @@ impl Event {
         if self.action != EventAction::EventsCut {
             return None;
         }
-        let mut hash = [0; 32];
-        let decoded = base16ct::lower::decode(field(HASH)?, &mut hash).ok()?;
-        (decoded.len() == 32).then_some(())?;
+        let hash = hex::read(field(HASH)?)?;
         let events = field(THROUGH)?.parse().ok()?;
         Some(ChainHead { events, hash })
     }
@@ -139,7 +138,7 @@ impl Event {
         vec![
             FieldChange::set("from", from.to_string()),
             FieldChange::set(THROUGH, through.events.to_string()),
-            FieldChange::set(HASH, base16ct::lower::encode_string(&through.hash)),
+            FieldChange::set(HASH, hex::text(&through.hash)),
         ]
     }
 

@@ -19,7 +19,8 @@ const DOMAIN: &[u8] = b"keyward/event/v1";
 pub struct ChainHead {
     /// The number of events.
     pub events: u64,
-    /// SHA-256 of the last event; zeros before the first.
+    /// SHA-256 of the last event; zeros before the first. In JSON it is lower-case hex.
+    #[serde(with = "super::hex")]
     pub hash: [u8; 32],
 }
 
@@ -55,7 +56,8 @@ pub struct SealedEvent {
     /// The event.
     pub event: Event,
     /// SHA-256 of `keyward/event/v1`, the number (8 bytes, big-endian), the hash of the event before, and the event's
-    /// [line](Event::to_line).
+    /// [line](Event::to_line). In JSON it is lower-case hex.
+    #[serde(with = "super::hex")]
     pub hash: [u8; 32],
 }
 

@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::choice_form;
 use super::{NonEmpty, Scope, ScopeCatalog, ScopeSet, ValueError};
 
 /// The access that a key grants: everything, or its scopes.
 ///
-/// There is no default.
+/// There is no default. In JSON: `{"type":"full"}`, or `{"type":"scopes","scopes":["read:editions"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "AccessForm", into = "AccessForm")]
 pub enum Access {
     /// Every route, including routes that are added later.
     Full,
@@ -55,6 +56,11 @@ impl Access {
         Self::scopes(kept.chain(cut).cloned()).ok()
     }
 }
+
+choice_form!(
+    Access, AccessForm, AccessType { Full, Scopes { scopes: Scope } },
+    "access", r#"`{"type":"full"}` or `{"type":"scopes","scopes":[…]}`"#
+);
 
 /// `full access`, which no list of scopes can spell because lists are sorted, or the list of scopes.
 impl fmt::Display for Access {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
+use super::choice::choice_form;
 use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
@@ -77,8 +78,10 @@ impl fmt::Display for Network {
 text_form!(Network);
 
 /// The networks from which a key may be used: any, or only the listed ones.
+///
+/// In JSON: `{"type":"any"}`, or `{"type":"only","networks":["203.0.113.0/24"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "NetworksForm", into = "NetworksForm")]
 pub enum Networks {
     /// A key that may be used from any address.
     #[default]
@@ -152,6 +155,11 @@ impl Networks {
         }
     }
 }
+
+choice_form!(
+    Networks, NetworksForm, NetworksType { Any, Only { networks: Network } },
+    "networks", r#"`{"type":"any"}` or `{"type":"only","networks":[…]}`"#
+);
 
 /// A restriction to this one network.
 impl From<Network> for Networks {

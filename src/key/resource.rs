@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::choice_form;
 use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
@@ -96,9 +97,10 @@ text_form!(Resource);
 
 /// The resources that a key may access: any, or in each listed kind only the listed ones.
 ///
-/// A key restricted to projects is not restricted in any other kind.
+/// A key restricted to projects is not restricted in any other kind. In JSON: `{"type":"any"}`, or
+/// `{"type":"only","resources":["project:p-17"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "ResourcesForm", into = "ResourcesForm")]
 pub enum Resources {
     /// No restriction in any kind.
     #[default]
@@ -190,6 +192,11 @@ impl Resources {
         })
     }
 }
+
+choice_form!(
+    Resources, ResourcesForm, ResourcesType { Any, Only { resources: Resource } },
+    "resources", r#"`{"type":"any"}` or `{"type":"only","resources":[…]}`"#
+);
 
 /// A restriction to this one resource.
 impl From<Resource> for Resources {

@@ -96,7 +96,7 @@ impl fmt::Debug for Secret {
 
 /// The origin of a key's secret, kept with the key so that a weak secret is never moved to a fast hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "OriginForm", into = "OriginForm")]
 #[non_exhaustive]
 pub enum SecretOrigin {
     /// Keyward drew it from a random source.
@@ -107,7 +107,6 @@ pub enum SecretOrigin {
     /// The secret was imported from another system.
     Imported {
         /// Entropy in bits, as declared at the import; `None` (unknown) counts as weak.
-        #[serde(rename = "declared_bits")]
         entropy_bits: Option<u16>,
     },
 }
@@ -138,6 +137,47 @@ impl SecretOrigin {
             Self::Imported { entropy_bits } => {
                 entropy_bits.is_some_and(|bits| bits >= Self::STRONG_BITS)
             }
+        }
+    }
+}
+
+/// The stored form of an origin. An entropy that is not there is damage, and does not mean an unknown one.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginForm {
+    r#type: OriginType,
+    #[serde(deserialize_with = "Option::deserialize")]
+    entropy_bits: Option<u16>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OriginType {
+    Generated,
+    Imported,
+}
+
+impl TryFrom<OriginForm> for SecretOrigin {
+    type Error = ValueError;
+
+    fn try_from(form: OriginForm) -> Result<Self, Self::Error> {
+        match (form.r#type, form.entropy_bits) {
+            (OriginType::Generated, Some(entropy_bits)) => Ok(Self::Generated { entropy_bits }),
+            (OriginType::Generated, None) => Err(ValueError::Empty { value: "entropy" }),
+            (OriginType::Imported, entropy_bits) => Ok(Self::Imported { entropy_bits }),
+        }
+    }
+}
+
+impl From<SecretOrigin> for OriginForm {
+    fn from(origin: SecretOrigin) -> Self {
+        let (r#type, entropy_bits) = match origin {
+            SecretOrigin::Generated { entropy_bits } => (OriginType::Generated, Some(entropy_bits)),
+            SecretOrigin::Imported { entropy_bits } => (OriginType::Imported, entropy_bits),
+        };
+        Self {
+            r#type,
+            entropy_bits,
         }
     }
 }

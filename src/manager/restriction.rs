@@ -10,7 +10,10 @@ use super::amend::set_expiry;
 use super::draft::{check_sizes, normalize};
 use super::{InvalidKey, ManagerParts};
 use crate::clock::normalized;
-use crate::key::{KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, StoredKey, TenantId};
+use crate::key::{
+    KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, StoredKey, TenantId, ValueError,
+    present,
+};
 
 /// The most that a key may do, as exported, to be kept apart from the store: one line of JSON, and no secret.
 ///
@@ -28,15 +31,15 @@ pub struct KeyBound {
 
 /// The most that a key may do.
 ///
-/// Deserializes only if every field is present and there is no other, as [`Restrictions`].
+/// In JSON it is an object with a `type`: `revoked`, `limited` or `unreadable`. Deserializes only if every field of the
+/// type is present and there is no other, as [`Restrictions`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "BoundForm", into = "BoundForm")]
 #[non_exhaustive]
 pub enum Bound {
     /// Nothing: the key was revoked, or a kill switch has ended it.
     Revoked {
         /// Instant of the revocation.
-        #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
         /// Reason for the revocation.
         reason: RevokeReason,
@@ -46,12 +49,120 @@ pub enum Bound {
         /// The key's restrictions. They expire when the key does, by its expiry or a rotation.
         restrictions: Box<Restrictions>,
         /// Instant of the suspension. `None`: not suspended.
-        #[serde(with = "time::serde::rfc3339::option")]
         suspended_at: Option<OffsetDateTime>,
     },
     /// Nothing: the stored key could not be read.
     Unreadable,
 }
+
+/// The JSON form of a bound: an object with a `type`, and the members of that type.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundForm {
+    r#type: BoundType,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    at: Option<Instant>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    reason: Option<RevokeReason>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    restrictions: Option<Box<Restrictions>>,
+    /// An outer `None` if there is no such member.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    suspended_at: Option<Option<Instant>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Instant(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BoundType {
+    Revoked,
+    Limited,
+    Unreadable,
+}
+
+impl BoundForm {
+    const fn new(r#type: BoundType) -> Self {
+        Self {
+            r#type,
+            at: None,
+            reason: None,
+            restrictions: None,
+            suspended_at: None,
+        }
+    }
+}
+
+impl From<Bound> for BoundForm {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Revoked { at, reason } => Self {
+                at: Some(Instant(at)),
+                reason: Some(reason),
+                ..Self::new(BoundType::Revoked)
+            },
+            Bound::Limited {
+                restrictions,
+                suspended_at,
+            } => Self {
+                restrictions: Some(restrictions),
+                suspended_at: Some(suspended_at.map(Instant)),
+                ..Self::new(BoundType::Limited)
+            },
+            Bound::Unreadable => Self::new(BoundType::Unreadable),
+        }
+    }
+}
+
+impl TryFrom<BoundForm> for Bound {
+    type Error = ValueError;
+
+    fn try_from(form: BoundForm) -> Result<Self, Self::Error> {
+        let BoundForm {
+            r#type,
+            at,
+            reason,
+            restrictions,
+            suspended_at,
+        } = form;
+        match (r#type, at, reason, restrictions, suspended_at) {
+            (BoundType::Revoked, Some(Instant(at)), Some(reason), None, None) => {
+                Ok(Self::Revoked { at, reason })
+            }
+            (BoundType::Limited, None, None, Some(restrictions), Some(suspended_at)) => {
+                let suspended_at = suspended_at.map(|Instant(at)| at);
+                Ok(Self::Limited {
+                    restrictions,
+                    suspended_at,
+                })
+            }
+            (BoundType::Unreadable, None, None, None, None) => Ok(Self::Unreadable),
+            _ => Err(BOUND),
+        }
+    }
+}
+
+const BOUND: ValueError = ValueError::malformed(
+    "bound",
+    "of a type `revoked`, `limited` or `unreadable`, with the members of that type",
+);
 
 /// Reason with which a replay revokes a key that a kill switch had ended.
 const CUT_OFF: &str = "cut off";

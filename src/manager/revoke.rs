@@ -78,10 +78,11 @@ impl RevokeAll {
 }
 
 /// The result of revoking many keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RevokedAll {
     /// Every key issued before this instant has ended.
+    #[serde(with = "time::serde::rfc3339")]
     pub before: OffsetDateTime,
     /// Number of keys that this call revoked.
     pub revoked: u64,
@@ -90,7 +91,8 @@ pub struct RevokedAll {
 }
 
 /// The effect of a call on a cutoff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CutoffChange {
     /// The cutoff is now at the requested instant.
     Set,

@@ -6,11 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::CutoffScope;
-use crate::key::{KeyId, TenantId, ValueError};
+use crate::key::{KeyId, TenantId, ValueError, present};
 
 const MALFORMED: ValueError = ValueError::malformed(
     "feed cursor",
     "two numbers of 16 hexadecimal digits, joined by `-`",
+);
+const CHANGED: ValueError = ValueError::malformed(
+    "change",
+    "of a type `key`, `cutoff` or `events_cut`, with the members of that type",
 );
 
 /// A place in a store's history of changes.
@@ -76,8 +80,10 @@ pub enum FeedPage {
 }
 
 /// One published change.
+///
+/// In JSON it is an object with a `type`, such as `{"type":"key","id":"0b9c1f5e-…","revision":3}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "ChangedForm", into = "ChangedForm")]
 #[non_exhaustive]
 pub enum Changed {
     /// A key was added, replaced, revoked or purged.
@@ -97,6 +103,101 @@ pub enum Changed {
         /// The number of the last removed event.
         through: u64,
     },
+}
+
+/// The JSON form of a change, in which each type has its own members.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangedForm {
+    r#type: ChangedType,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    id: Option<KeyId>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    revision: Option<u64>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    scope: Option<CutoffScope>,
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    through: Option<u64>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ChangedType {
+    Key,
+    Cutoff,
+    EventsCut,
+}
+
+impl ChangedForm {
+    const fn new(r#type: ChangedType) -> Self {
+        Self {
+            r#type,
+            id: None,
+            revision: None,
+            scope: None,
+            through: None,
+        }
+    }
+}
+
+impl From<Changed> for ChangedForm {
+    fn from(changed: Changed) -> Self {
+        match changed {
+            Changed::Key { id, revision } => Self {
+                id: Some(id),
+                revision: Some(revision),
+                ..Self::new(ChangedType::Key)
+            },
+            Changed::Cutoff { scope } => Self {
+                scope: Some(scope),
+                ..Self::new(ChangedType::Cutoff)
+            },
+            Changed::EventsCut { through } => Self {
+                through: Some(through),
+                ..Self::new(ChangedType::EventsCut)
+            },
+        }
+    }
+}
+
+impl TryFrom<ChangedForm> for Changed {
+    type Error = ValueError;
+
+    fn try_from(form: ChangedForm) -> Result<Self, Self::Error> {
+        let ChangedForm {
+            r#type,
+            id,
+            revision,
+            scope,
+            through,
+        } = form;
+        match (r#type, id, revision, scope, through) {
+            (ChangedType::Key, Some(id), Some(revision), None, None) => {
+                Ok(Self::Key { id, revision })
+            }
+            (ChangedType::Cutoff, None, None, Some(scope), None) => Ok(Self::Cutoff { scope }),
+            (ChangedType::EventsCut, None, None, None, Some(through)) => {
+                Ok(Self::EventsCut { through })
+            }
+            _ => Err(CHANGED),
+        }
+    }
 }
 
 impl Changed {

@@ -20,8 +20,10 @@ pub struct Committed {
 }
 
 /// The outcome of one change.
+///
+/// In JSON it is an object with a `type`, such as `{"type":"inserted"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The key was added.

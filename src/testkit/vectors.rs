@@ -17,13 +17,12 @@ pub struct TestVector {
     /// The text to parse.
     pub text: String,
     /// The required result.
-    #[serde(flatten)]
     pub outcome: VectorOutcome,
 }
 
 /// The required result of parsing a [`TestVector`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum VectorOutcome {
     /// The text is a key text with these parts.
@@ -35,8 +34,11 @@ pub enum VectorOutcome {
         /// The secret, which is public: no key is issued with it.
         secret: String,
     },
-    /// The text is refused with this [code](crate::key::KeyTextError::code).
-    Refused(&'static str),
+    /// The text is refused.
+    Refused {
+        /// The [code](crate::key::KeyTextError::code) of the refusal.
+        code: &'static str,
+    },
 }
 
 /// Returns texts with the result that each must give, to test parsers of a format in other languages.
@@ -166,7 +168,7 @@ fn refused(format: &KeyFormat, environment: &Environment, vectors: &mut Vec<Test
         vectors.push(TestVector {
             name: name.to_owned(),
             text,
-            outcome: VectorOutcome::Refused(code),
+            outcome: VectorOutcome::Refused { code },
         });
     }
 }
@@ -240,7 +242,7 @@ mod tests {
                         assert_eq!(parsed.expose_secret(), secret.as_bytes());
                         Secret::new(secret).unwrap();
                     }
-                    VectorOutcome::Refused(code) => {
+                    VectorOutcome::Refused { code } => {
                         assert_eq!(parsed.unwrap_err().code(), code, "{}", vector.name);
                     }
                 }

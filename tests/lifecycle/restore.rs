@@ -50,8 +50,8 @@ async fn stored(fixture: &Fixture, id: KeyId) -> StoredKey {
 
 fn limited(id: KeyId, changed: &Value) -> KeyBound {
     let mut restrictions = json!({
-        "access": "full", "resources": "any", "networks": "any", "quotas": [], "concurrency": null,
-        "not_before": null, "expires_at": null,
+        "access": { "type": "full" }, "resources": { "type": "any" }, "networks": { "type": "any" },
+        "quotas": [], "concurrency": null, "not_before": null, "expires_at": null,
     });
     let mut suspended_at = Value::Null;
     for (field, value) in changed.as_object().unwrap() {
@@ -61,7 +61,7 @@ fn limited(id: KeyId, changed: &Value) -> KeyBound {
         }
     }
     let bound =
-        json!({ "limited": { "restrictions": restrictions, "suspended_at": suspended_at } });
+        json!({ "type": "limited", "restrictions": restrictions, "suspended_at": suspended_at });
     let record = json!({ "id": id.to_string(), "tenant": "acme-inc", "bound": bound });
     serde_json::from_value(record).unwrap()
 }
@@ -113,55 +113,55 @@ async fn each_axis_keeps_the_intersection() {
             new(both.clone()),
             update().access(READ),
             "access",
-            json!({ "scopes": ["read:editions"] }),
+            json!({ "type": "scopes", "scopes": ["read:editions"] }),
         ),
         (
             new(Access::Full),
             update().access(READ),
             "access",
-            json!({ "scopes": ["read:editions"] }),
+            json!({ "type": "scopes", "scopes": ["read:editions"] }),
         ),
         (
             new(read.clone()),
             update().access(both.clone()),
             "access",
-            json!({ "scopes": ["read:editions"] }),
+            json!({ "type": "scopes", "scopes": ["read:editions"] }),
         ),
         (
             new(read.clone()),
             update().access(Access::Full),
             "access",
-            json!({ "scopes": ["read:editions"] }),
+            json!({ "type": "scopes", "scopes": ["read:editions"] }),
         ),
         (
             new(read.clone()),
             update().resources(resources(["project:a"])),
             "resources",
-            json!({ "only": ["project:a"] }),
+            json!({ "type": "only", "resources": ["project:a"] }),
         ),
         (
             new(read.clone()).resources(resources(["client:x", "project:a", "project:b"])),
             update().resources(resources(["project:b", "project:c", "region:eu"])),
             "resources",
-            json!({ "only": ["client:x", "project:b", "region:eu"] }),
+            json!({ "type": "only", "resources": ["client:x", "project:b", "region:eu"] }),
         ),
         (
             new(read.clone()).resources(resources(["project:a"])),
             update().resources(Resources::Any),
             "resources",
-            json!({ "only": ["project:a"] }),
+            json!({ "type": "only", "resources": ["project:a"] }),
         ),
         (
             new(read.clone()),
             update().networks(networks(["10.0.0.0/8"])),
             "networks",
-            json!({ "only": ["10.0.0.0/8"] }),
+            json!({ "type": "only", "networks": ["10.0.0.0/8"] }),
         ),
         (
             new(read.clone()).networks(networks(["10.0.0.0/8", "192.168.1.0/24", "::/0"])),
             update().networks(networks(["10.1.0.0/16", "172.16.0.0/12", "192.168.0.0/16"])),
             "networks",
-            json!({ "only": ["10.1.0.0/16", "192.168.1.0/24"] }),
+            json!({ "type": "only", "networks": ["10.1.0.0/16", "192.168.1.0/24"] }),
         ),
         (
             new(read.clone()),
@@ -246,7 +246,7 @@ async fn a_suspended_key_stays_reported() {
     let id = key.record().id();
     let list = [limited(
         id,
-        &json!({ "access": { "scopes": ["write:editions"] } }),
+        &json!({ "access": { "type": "scopes", "scopes": ["write:editions"] } }),
     )];
     for narrowed in [1, 0] {
         let replayed = replay(&fixture, &list).await.unwrap();
@@ -520,11 +520,11 @@ async fn impossible_limits_are_refused_first() {
     let pasted = format!("project:{}", key.api_key().expose());
     let cases = [
         (
-            json!({ "resources": { "only": many } }),
+            json!({ "resources": { "type": "only", "resources": many } }),
             "restricted to at most 1000 resources",
         ),
         (
-            json!({ "resources": { "only": [pasted] } }),
+            json!({ "resources": { "type": "only", "resources": [pasted] } }),
             "the resource holds the text of a key",
         ),
         (

@@ -373,7 +373,11 @@ async fn undeclared_scopes_block_no_rename() {
     let fixture = Fixture::new().await;
     let id = fixture.issue("key").await.record().id();
     fixture
-        .tamper(id, "restrictions/access", json!({"scopes": ["gone:since"]}))
+        .tamper(
+            id,
+            "restrictions/access",
+            json!({"type": "scopes", "scopes": ["gone:since"]}),
+        )
         .await;
     let renamed = KeyUpdate::new().title("renamed");
     let record = fixture

@@ -68,7 +68,7 @@ def check_counters():
     news = defaultdict(list)
     for row in rows("SELECT committed FROM keyward_commits"):
         committed = json.loads(row["committed"])
-        of = sum(1 for outcome in committed["outcomes"] if isinstance(outcome, str) and outcome in NEWS)
+        of = sum(1 for outcome in committed["outcomes"] if outcome["type"] in NEWS)
         if of:
             news[committed["position"]].append(of)
         else:
@@ -104,11 +104,11 @@ def check_events(events, keys):
     histories = defaultdict(list)
     for number, event in enumerate(events):
         if event["action"] == "keys_cut_off":
-            expected = {"cutoff": {"scope": "tenant " + event["tenant"]}}
+            expected = {"type": "cutoff", "scope": "tenant " + event["tenant"]}
         else:
             revisions[event["key"]] += 1
             histories[event["key"]].append(event)
-            expected = {"key": {"id": event["key"], "revision": revisions[event["key"]]}}
+            expected = {"type": "key", "id": event["key"], "revision": revisions[event["key"]]}
         if 0 <= number - recent < len(feed):
             told = feed[number - recent]
             at[number] = told["position"]

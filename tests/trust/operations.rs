@@ -232,13 +232,14 @@ pub(crate) fn new_key(title: &str) -> NewKey {
 /// That a key was suspended when it was exported.
 fn suspended(id: KeyId) -> KeyBound {
     let record = serde_json::json!({
-        "id": id, "tenant": tenant(), "bound": { "limited": {
+        "id": id, "tenant": tenant(), "bound": {
+            "type": "limited",
             "restrictions": {
-                "access": "full", "resources": "any", "networks": "any", "quotas": [],
-                "concurrency": null, "not_before": null, "expires_at": null,
+                "access": { "type": "full" }, "resources": { "type": "any" }, "networks": { "type": "any" },
+                "quotas": [], "concurrency": null, "not_before": null, "expires_at": null,
             },
             "suspended_at": "2027-01-01T00:00:00Z",
-        } },
+        },
     });
     serde_json::from_value(record).unwrap()
 }

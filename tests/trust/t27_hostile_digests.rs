@@ -212,12 +212,59 @@ async fn broken_documents_are_undecidable() {
         ("restrictions", json!(null)),
         ("restrictions/unknown", json!(true)),
         ("restrictions/access", json!("everything")),
-        ("restrictions/access", json!({"scopes": []})),
-        ("restrictions/access", json!({"scopes": ["a b"]})),
-        ("restrictions/resources", json!({"only": []})),
-        ("restrictions/resources", json!({"only": ["Project:a"]})),
-        ("restrictions/networks", json!({"only": []})),
-        ("restrictions/networks", json!({"only": ["10.0.0.1/8"]})),
+        (
+            "restrictions/access",
+            json!({"type": "scopes", "scopes": []}),
+        ),
+        (
+            "restrictions/access",
+            json!({"type": "scopes", "scopes": ["a b"]}),
+        ),
+        ("restrictions/access", json!({"type": "scopes"})),
+        (
+            "restrictions/access",
+            json!({"type": "scopes", "scopes": null}),
+        ),
+        ("restrictions/access", json!({"scopes": ["read"]})),
+        (
+            "restrictions/access",
+            json!({"type": "full", "scopes": ["read"]}),
+        ),
+        ("restrictions/access", json!({"type": "full", "unknown": 1})),
+        ("restrictions/access", json!("full")),
+        ("restrictions/resources", json!("any")),
+        (
+            "restrictions/resources",
+            json!({"type": "any", "resources": ["project:a"]}),
+        ),
+        (
+            "restrictions/resources",
+            json!({"type": "any", "unknown": 1}),
+        ),
+        (
+            "restrictions/networks",
+            json!({"type": "any", "networks": null}),
+        ),
+        (
+            "restrictions/networks",
+            json!({"type": "any", "unknown": 1}),
+        ),
+        (
+            "restrictions/resources",
+            json!({"type": "only", "resources": []}),
+        ),
+        (
+            "restrictions/resources",
+            json!({"type": "only", "resources": ["Project:a"]}),
+        ),
+        (
+            "restrictions/networks",
+            json!({"type": "only", "networks": []}),
+        ),
+        (
+            "restrictions/networks",
+            json!({"type": "only", "networks": ["10.0.0.1/8"]}),
+        ),
         ("restrictions/networks", json!(null)),
         ("environment", json!("")),
         ("environment", json!("TEST")),
@@ -238,8 +285,10 @@ async fn broken_documents_are_undecidable() {
         ("origin", json!("unheard-of")),
         (
             "origin",
-            json!({"generated": {"entropy_bits": 256, "unknown": 1}}),
+            json!({"type": "generated", "entropy_bits": 256, "unknown": 1}),
         ),
+        ("origin", json!({"type": "generated", "entropy_bits": null})),
+        ("origin", json!({"type": "imported"})),
         ("metadata", json!([])),
     ] {
         let mut changed = document.clone();

@@ -9,8 +9,8 @@ use crate::{COUNTS, PROGRAM};
 fn a1_the_form_asks_for_a_title_only() {
     let product = PROGRAM.start();
     let first = product.key("Power BI dashboard");
-    assert_eq!(first["access"], "full");
-    assert_eq!(first["resources"], "any");
+    assert_eq!(first["access"], json!({ "type": "full" }));
+    assert_eq!(first["resources"], json!({ "type": "any" }));
     assert_eq!(first["expires_at"], json!(null));
     // The lost key is replaced by one with the same title, then revoked.
     let second = product.key("Power BI dashboard");

@@ -25,7 +25,10 @@ fn printed_commands_work() {
             "{what}"
         );
     }
-    assert_eq!(issued.body["resources"], json!({ "only": ["project:p-1"] }));
+    assert_eq!(
+        issued.body["resources"],
+        json!({ "type": "only", "resources": ["project:p-1"] })
+    );
     assert!(issued.text("/expires_at").ends_with("T00:00:00Z"));
     assert_eq!(reply("scopes to choose").items("").len(), 7);
 

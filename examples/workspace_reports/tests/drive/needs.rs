@@ -16,11 +16,11 @@ fn b1_the_form_issues_a_key_shown_once() {
     assert_eq!(key["expires_at"], "2100-01-01T00:00:00Z");
     assert_eq!(
         key["resources"],
-        json!({ "only": ["project:p-1", "project:p-2"] })
+        json!({ "type": "only", "resources": ["project:p-1", "project:p-2"] })
     );
     let plain = product.key("read:editions");
     assert_eq!(plain["expires_at"], Value::Null);
-    assert_eq!(plain["resources"], "any");
+    assert_eq!(plain["resources"], json!({ "type": "any" }));
 
     let list = product.admin.get("/admin/keys");
     assert_eq!(list.text("/keys/1/title"), "Nightly sync");
@@ -117,7 +117,10 @@ fn b2_only_requested_scopes_are_granted() {
         json!({ "name": " ", "scopes": ["read:editions"] }),
     ]);
     let key = product.key("read:editions");
-    assert_eq!(key["access"], json!({ "scopes": ["read:editions"] }));
+    assert_eq!(
+        key["access"],
+        json!({ "type": "scopes", "scopes": ["read:editions"] })
+    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Answers to callers, in standard formats.
 //!
 //! An answer depends on the class of a denial, and on its reason only where the caller may know it: no credential came,
-//! or a caller that has proven its key lacks scopes or has reached a limit. `http/rejection.rs` builds it and reports
-//! the reason to the operator. An admitted request is answered by its handler; `http/managing.rs` has the answers of
-//! endpoints that manage keys.
+//! or a caller that has proven its key lacks a scope or a resource, or has reached a limit. `http/rejection.rs` builds
+//! it and reports the reason to the operator. An admitted request is answered by its handler; `http/managing.rs` has
+//! the answers of endpoints that manage keys.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -56,6 +56,13 @@ pub struct Problem {
     pub type_uri: &'static str,
     /// The names of the limits that the request would exceed. `None` if the problem's type has no such list.
     pub violated_policies: Option<Vec<Arc<str>>>,
+    /// Lists of scopes: a key with all scopes of any one list would do. Empty if only a key with full access would do.
+    /// `None` unless the key lacks a scope.
+    ///
+    /// There are at most 16 lists. A rule that more lists would meet names the first ones.
+    pub sufficient_scopes: Option<Vec<Vec<Scope>>>,
+    /// The kind of resource that the key is restricted in, if it was refused for that.
+    pub resource_kind: Option<Arc<str>>,
     /// Seconds after which the caller may try again, as in `Retry-After`. `None` if the answer has no such header.
     pub retry_after: Option<u64>,
 }
@@ -74,9 +81,11 @@ const TEMPORARY_REDUCED_CAPACITY: &str =
 const ABNORMAL_USAGE_DETECTED: &str =
     "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
 
-/// The code and the detail of a 403.
-pub(super) const FORBIDDEN: (&str, &str) =
-    ("insufficient_access", "The API key does not permit this.");
+/// The code and the detail of a 403 for a resource.
+pub(super) const RESOURCE_NOT_PERMITTED: (&str, &str) = (
+    "resource_not_permitted",
+    "The API key does not permit this resource.",
+);
 
 /// Writes problems in the format that the host application's callers expect.
 pub trait Renderer: fmt::Debug + Send + Sync + 'static {
@@ -90,7 +99,9 @@ pub trait Renderer: fmt::Debug + Send + Sync + 'static {
 /// Problem details (RFC 9457), with the problem's name as the member `code`.
 ///
 /// A refusal by limits has a type of draft-ietf-httpapi-ratelimit-headers, with the names of the exceeded limits as
-/// `violated-policies`.
+/// `violated-policies`. A 403 for a missing scope has `sufficient_scopes`, lists of scopes as in
+/// `[["read:editions","read:projects"],["admin"]]`: a key with all scopes of one list would do. A 403 for a resource
+/// has its kind as `resource_kind`, and no value that the request did not send.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProblemJson;
 
@@ -105,7 +116,9 @@ impl Renderer for ProblemJson {
 /// Answers for gRPC clients: status 200, with the failure in `grpc-status` and `grpc-message`.
 ///
 /// The gRPC protocol calls this a response of trailers alone. Where a caller may try again later, as over its limits,
-/// `grpc-status-details-bin` says when, in a `google.rpc.RetryInfo`.
+/// `grpc-status-details-bin` says when, in a `google.rpc.RetryInfo`. If a key does not permit the request, it says why,
+/// in a `google.rpc.ErrorInfo` of the domain `keyward`: the problem's code in upper case, as in `INSUFFICIENT_SCOPE`,
+/// and in the metadata `sufficient_scopes`, as in `read:editions read:projects, admin`, or `resource_kind`.
 ///
 /// Over gRPC every response of a handler has status 200, including its errors. A handler that [promised a
 /// check](crate::verifier::Requirement::checked_by_handler) therefore has to make the check before it answers with an
@@ -132,29 +145,67 @@ impl Renderer for GrpcStatus {
         answer
             .headers
             .push(("grpc-message", problem.detail.to_owned()));
-        if let Some(seconds) = problem.retry_after {
-            let details = grpc_details(code, problem.detail, seconds);
+        let details = match problem {
+            Problem {
+                retry_after: Some(seconds),
+                ..
+            } => Some(("RetryInfo", retry_info(*seconds))),
+            Problem { status: 403, .. } => Some(("ErrorInfo", error_info(problem))),
+            _ => None,
+        };
+        if let Some((kind, details)) = details {
+            let details = grpc_details(code, problem.detail, kind, &details);
             let details = Base64Unpadded::encode_string(&details);
             answer.headers.push(("grpc-status-details-bin", details));
         }
     }
 }
 
-/// Encodes a `google.rpc.Status` with a `google.rpc.RetryInfo`.
-fn grpc_details(code: u8, message: &str, seconds: u64) -> Vec<u8> {
-    let mut duration = vec![0x08]; // Duration.seconds
-    varint(&mut duration, seconds);
-    let mut retry_info = Vec::new();
-    field(&mut retry_info, 1, &duration); // RetryInfo.retry_delay
+/// Encodes a `google.rpc.Status` with details of this type.
+fn grpc_details(code: u8, message: &str, kind: &str, details: &[u8]) -> Vec<u8> {
     let mut any = Vec::new();
-    let type_url = b"type.googleapis.com/google.rpc.RetryInfo";
-    field(&mut any, 1, type_url); // Any.type_url
-    field(&mut any, 2, &retry_info); // Any.value
+    let type_url = format!("type.googleapis.com/google.rpc.{kind}");
+    field(&mut any, 1, type_url.as_bytes()); // Any.type_url
+    field(&mut any, 2, details); // Any.value
     let mut status = vec![0x08]; // Status.code
     varint(&mut status, code.into());
     field(&mut status, 2, message.as_bytes()); // Status.message
     field(&mut status, 3, &any); // Status.details
     status
+}
+
+fn retry_info(seconds: u64) -> Vec<u8> {
+    let mut duration = vec![0x08]; // Duration.seconds
+    varint(&mut duration, seconds);
+    let mut retry_info = Vec::new();
+    field(&mut retry_info, 1, &duration); // RetryInfo.retry_delay
+    retry_info
+}
+
+fn error_info(problem: &Problem) -> Vec<u8> {
+    let mut error_info = Vec::new();
+    let reason = problem.code.to_ascii_uppercase();
+    field(&mut error_info, 1, reason.as_bytes()); // ErrorInfo.reason
+    field(&mut error_info, 2, b"keyward"); // ErrorInfo.domain
+    let scopes = problem.sufficient_scopes.as_ref().map(|alternatives| {
+        let alternatives = alternatives.iter().map(|scopes| joined(scopes));
+        alternatives.collect::<Vec<_>>().join(", ")
+    });
+    let kind = problem.resource_kind.as_deref().map(str::to_owned);
+    for (key, value) in [("sufficient_scopes", scopes), ("resource_kind", kind)] {
+        let Some(value) = value else { continue };
+        let mut entry = Vec::new();
+        field(&mut entry, 1, key.as_bytes());
+        field(&mut entry, 2, value.as_bytes());
+        field(&mut error_info, 3, &entry); // ErrorInfo.metadata
+    }
+    error_info
+}
+
+/// Joins scopes that are needed together, as RFC 6749 §3.3 writes them.
+fn joined(scopes: &[Scope]) -> String {
+    let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+    scopes.join(" ")
 }
 
 /// Appends a field of bytes, in the encoding of protocol buffers.
@@ -207,13 +258,16 @@ impl Problem {
             detail,
             type_uri: ABOUT_BLANK,
             violated_policies: None,
+            sufficient_scopes: None,
+            resource_kind: None,
             retry_after: None,
         }
     }
 
     /// Serializes the problem as RFC 9457 specifies.
     fn to_json(&self) -> Vec<u8> {
-        // These texts are constants without quotes, and a limit's name has none, so nothing has to be escaped.
+        // These texts are constants without quotes, and names of limits, scopes and kinds have none: nothing has to be
+        // escaped.
         let title = self.title();
         let Self {
             status,
@@ -221,15 +275,25 @@ impl Problem {
             detail,
             type_uri,
             violated_policies,
+            sufficient_scopes,
+            resource_kind,
             ..
         } = self;
         let mut text = format!(
             r#"{{"type":"{type_uri}","title":"{title}","status":{status},"detail":"{detail}","code":"{code}""#
         );
         if let Some(names) = violated_policies {
-            let names: Vec<_> = names.iter().map(|name| format!(r#""{name}""#)).collect();
-            let names = names.join(",");
-            text.push_str(&format!(r#","violated-policies":[{names}]"#));
+            let names = json_list(names.iter().map(|name| format!(r#""{name}""#)));
+            text.push_str(&format!(r#","violated-policies":{names}"#));
+        }
+        if let Some(alternatives) = sufficient_scopes {
+            let list =
+                |scopes: &Vec<Scope>| json_list(scopes.iter().map(|scope| format!(r#""{scope}""#)));
+            let alternatives = json_list(alternatives.iter().map(list));
+            text.push_str(&format!(r#","sufficient_scopes":{alternatives}"#));
+        }
+        if let Some(kind) = resource_kind {
+            text.push_str(&format!(r#","resource_kind":"{kind}""#));
         }
         text.push('}');
         text.into_bytes()
@@ -237,8 +301,9 @@ impl Problem {
 
     /// Returns the problem for a rejection: everything that the caller learns about it.
     ///
-    /// `reset` is in how many seconds the quotas that have refused the request reset.
-    pub(super) fn of(reason: &RejectionReason, reset: u64) -> Self {
+    /// `reset` is in how many seconds the quotas that have refused the request reset, and `need` is the route's
+    /// requirement, if it is known.
+    pub(super) fn of(reason: &RejectionReason, reset: u64, need: Option<&Requirement>) -> Self {
         let problem = Self::without_limits(reason);
         let denial = match reason {
             RejectionReason::Denied(denial) => denial,
@@ -264,6 +329,16 @@ impl Problem {
                 violated_policies: Some(Vec::new()),
                 ..problem.retry_after(seconds_up(*retry_after).max(1))
             },
+            DenialReason::MissingAccess | DenialReason::UndeclaredScope(_) => {
+                problem.insufficient_scope(need)
+            }
+            // The kind is of the key's own restrictions.
+            DenialReason::ResourceRefused { kind } | DenialReason::ResourceUnsettled { kind } => {
+                Self {
+                    resource_kind: Some(Arc::clone(kind)),
+                    ..problem
+                }
+            }
             DenialReason::Limiter(_) | DenialReason::Plan(_) => Self {
                 type_uri: TEMPORARY_REDUCED_CAPACITY,
                 // It is not known which limits the request would exceed.
@@ -285,6 +360,20 @@ impl Problem {
         }
     }
 
+    /// Adds the scopes that would do.
+    fn insufficient_scope(self, need: Option<&Requirement>) -> Self {
+        let sufficient_scopes = need.map(Requirement::sufficient_scopes);
+        let detail = match sufficient_scopes.as_deref() {
+            Some([]) => "This needs an API key with full access.",
+            _ => self.detail,
+        };
+        Self {
+            sufficient_scopes,
+            detail,
+            ..self
+        }
+    }
+
     fn without_limits(reason: &RejectionReason) -> Self {
         let (status, code, detail) = match reason {
             RejectionReason::Denied(denial) => match (denial.class(), denial.reason()) {
@@ -297,12 +386,7 @@ impl Problem {
                 (DenialClass::Unauthenticated, _) => {
                     (401, "invalid_credential", "The API key is not valid.")
                 }
-                (DenialClass::Forbidden, DenialReason::CostAboveLimit { .. }) => (
-                    403,
-                    "cost_above_limit",
-                    "The request costs more than a quota's whole limit. It will not be accepted later.",
-                ),
-                (DenialClass::Forbidden, _) => (403, FORBIDDEN.0, FORBIDDEN.1),
+                (DenialClass::Forbidden, reason) => forbidden(reason),
                 (DenialClass::Throttled, DenialReason::TooManyFailures { .. }) => (
                     429,
                     "too_many_failures",
@@ -332,6 +416,39 @@ impl Problem {
     }
 }
 
+/// Returns the answer to a proven key that may not do this.
+fn forbidden(reason: &DenialReason) -> (u16, &'static str, &'static str) {
+    let (code, detail) = match reason {
+        DenialReason::CostAboveLimit { .. } => (
+            "cost_above_limit",
+            "The request costs more than a quota's whole limit. It will not be accepted later.",
+        ),
+        DenialReason::ResourceUnsettled { .. } => (
+            "restricted_key",
+            "An API key that is restricted to some resources cannot be used for this.",
+        ),
+        DenialReason::ResourceUnbound { .. } => (
+            "resource_not_named",
+            "The request names no resource that the API key could be checked for.",
+        ),
+        DenialReason::TooManyResources => (
+            "too_many_resources",
+            "The request names too many resources.",
+        ),
+        DenialReason::ResourceRefused { .. } => RESOURCE_NOT_PERMITTED,
+        _ => (
+            "insufficient_scope",
+            "The API key lacks a scope that this needs.",
+        ),
+    };
+    (403, code, detail)
+}
+
+/// Writes a list of values that are JSON already.
+fn json_list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(","))
+}
+
 /// Returns the names of the limits that a request would exceed, each once; `name` if the denial does not list them.
 fn exceeded(denial: &Denial, name: &Arc<str>) -> Vec<Arc<str>> {
     let limits = denial.limited().into_iter().flat_map(Limited::exceeded);
@@ -359,7 +476,6 @@ pub(super) fn headers(
     problem: &Problem,
     forms: &[KeyIn],
     realm: &str,
-    requirement: Option<&Requirement>,
 ) -> Vec<(&'static str, String)> {
     let mut headers = vec![("cache-control", "no-store".to_owned())];
     if let Some(seconds) = problem.retry_after {
@@ -372,14 +488,12 @@ pub(super) fn headers(
         (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
         (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
         (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
-        // Names the required scopes only if scopes are missing, declared or not.
         (
             DenialClass::Forbidden,
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
-        ) => Some(Cow::Owned(insufficient_scope(requirement))),
-        // No other key would do.
-        (DenialClass::Forbidden, DenialReason::CostAboveLimit { .. }) => None,
-        (DenialClass::Forbidden, _) => Some(Cow::Owned(insufficient_scope(None))),
+        ) => Some(Cow::Owned(insufficient_scope(problem))),
+        // Other scopes would change nothing (RFC 6750 §3.1).
+        (DenialClass::Forbidden, _) => None,
         (DenialClass::Throttled | DenialClass::Undecidable, _) => None,
     };
     let Some(bearer_error) = bearer_error else {
@@ -402,14 +516,14 @@ pub(super) fn headers(
     headers
 }
 
-/// Formats the error of RFC 6750 §3.1, with the required scopes if the requirement names any.
-fn insufficient_scope(requirement: Option<&Requirement>) -> String {
+/// Formats the error of RFC 6750 §3.1, with scopes that would do, if any would.
+///
+/// The scopes of a challenge are needed together, so it names one alternative: the first.
+fn insufficient_scope(problem: &Problem) -> String {
     let mut error = r#", error="insufficient_scope""#.to_owned();
-    let scopes = requirement.into_iter().flat_map(Requirement::scopes);
-    let scopes: Vec<_> = scopes.map(Scope::as_str).collect();
-    let scopes = scopes.join(" ");
-    if !scopes.is_empty() {
-        error.push_str(&format!(r#", scope="{scopes}""#));
+    let mut alternatives = problem.sufficient_scopes.iter().flatten();
+    if let Some(scopes) = alternatives.next() {
+        error.push_str(&format!(r#", scope="{}""#, joined(scopes)));
     }
     error
 }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use super::answer::{Answer, FORBIDDEN, Problem, ProblemJson, Renderer as _};
+use super::answer::{Answer, Problem, ProblemJson, RESOURCE_NOT_PERMITTED, Renderer as _};
 use crate::verifier::{Grant, ResourceDenied};
 
 /// The grant of the key that the request was admitted with.
@@ -54,7 +54,7 @@ impl<T: Belongs> Permitted<T> {
 
 /// Returns the answer of handlers that refuse by themselves.
 pub(crate) fn forbidden() -> Answer {
-    let (code, detail) = FORBIDDEN;
+    let (code, detail) = RESOURCE_NOT_PERMITTED;
     let problem = Problem::plain(403, code, detail);
     let mut answer = Answer {
         status: 403,

@@ -133,8 +133,8 @@ impl Rejecting {
                 is_report_only,
             });
         }
-        let problem = Problem::of(&reason, shown.reset);
-        let mut headers = answer::headers(&reason, &problem, forms, &self.realm, about.need);
+        let problem = Problem::of(&reason, shown.reset, about.need);
+        let mut headers = answer::headers(&reason, &problem, forms, &self.realm);
         headers.extend(shown.fields.iter().cloned());
         let mut answer = Answer {
             status: problem.status,
@@ -301,19 +301,42 @@ mod tests {
                     assert_eq!(answer.status, class.status(), "{why}");
                 }
             }
-            // The required scopes depend on the route.
+        }
+    }
+
+    /// The caller has proven its key by then.
+    #[test]
+    fn each_kind_of_403_has_its_own_code() {
+        for edge in edges() {
             let is_meant =
                 |denial: &Denial| denial.class() == DenialClass::Forbidden && !is_by_limits(denial);
-            let mut forbidden = answers(&edge, is_meant);
-            for (_, answer) in &mut forbidden {
-                answer
+            let answers = answers(&edge, is_meant);
+            let codes = answers.iter().map(|(_, answer)| {
+                let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+                let asks = answer
                     .headers
-                    .retain(|(name, _)| *name != "www-authenticate");
-            }
-            for (why, answer) in &forbidden {
-                assert_eq!(answer, &forbidden[0].1, "{why}");
-                assert_eq!(answer.status, 403, "{why}");
-            }
+                    .iter()
+                    .any(|(name, _)| *name == "www-authenticate");
+                (
+                    answer.status,
+                    body["code"].as_str().unwrap().to_owned(),
+                    asks,
+                )
+            });
+            let accepts_bearers = !edge.1.is_empty();
+            let expected = [
+                ("insufficient_scope", accepts_bearers), // a scope that keys lack
+                ("insufficient_scope", accepts_bearers), // a scope that is not declared
+                ("restricted_key", false),
+                ("too_many_resources", false),
+                ("resource_not_named", false),
+                ("resource_not_permitted", false),
+            ];
+            let expected = expected.map(|(code, asks)| (403, code.to_owned(), asks));
+            assert_eq!(
+                codes.collect::<Vec<_>>(),
+                [expected.clone(), expected].concat()
+            );
         }
     }
 }

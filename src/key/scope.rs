@@ -192,13 +192,6 @@ impl ScopeRule {
     pub(crate) fn find(&self, mut is_wanted: impl FnMut(&Scope) -> bool) -> Option<&Scope> {
         self.0.find(&mut is_wanted)
     }
-
-    /// Returns the scopes in the rule, as often as it names them.
-    pub(crate) fn scopes(&self) -> Vec<&Scope> {
-        let mut scopes = Vec::new();
-        self.0.collect(&mut scopes);
-        scopes
-    }
 }
 
 impl<T> Rule<T> {
@@ -216,16 +209,6 @@ impl<T> Rule<T> {
             Self::One(one) => Some(one).filter(|one| is_wanted(one)),
             Self::Both(a, b) | Self::Either(a, b) => {
                 a.find(is_wanted).or_else(|| b.find(is_wanted))
-            }
-        }
-    }
-
-    fn collect<'a>(&'a self, all: &mut Vec<&'a T>) {
-        match self {
-            Self::One(one) => all.push(one),
-            Self::Both(a, b) | Self::Either(a, b) => {
-                a.collect(all);
-                b.collect(all);
             }
         }
     }

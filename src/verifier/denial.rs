@@ -15,8 +15,9 @@ use crate::store::StoreError;
 
 /// A request that was denied: its class, and the reason for the operator.
 ///
-/// The caller may see its `Display`, which depends only on whether a credential came and on the class. The operator
-/// should see its [reason](Self::reason), and the [key](Self::key) with its tenant, owner and title.
+/// The caller may see its `Display`. Unless the caller has proven its key, it depends only on whether a credential came
+/// and on the class. The operator should see its [reason](Self::reason), and the [key](Self::key) with its tenant, owner
+/// and title.
 ///
 /// # Security
 /// It has no `source`, so that an error report that follows sources cannot show a caller the reason.
@@ -218,6 +219,13 @@ impl fmt::Display for Denial {
             (DenialClass::Unauthenticated, DenialReason::NoCredential) => "an API key is required",
             (DenialClass::Unauthenticated, _) => "the API key is not valid",
             (DenialClass::BadRequest, _) => "more than one API key was sent",
+            (
+                DenialClass::Forbidden,
+                DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
+            ) => "the API key lacks a scope that this needs",
+            (DenialClass::Forbidden, DenialReason::ResourceRefused { .. }) => {
+                "the API key does not permit this resource"
+            }
             (DenialClass::Forbidden, _) => "the API key does not permit this",
             (DenialClass::Throttled, DenialReason::TooManyFailures { .. }) => {
                 "too many API keys from this address were not valid"

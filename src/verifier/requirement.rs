@@ -172,9 +172,12 @@ impl Requirement {
         self.is_estimate
     }
 
-    /// Returns the scopes that the requirement names, in the order of the rule.
-    pub(crate) fn scopes(&self) -> impl Iterator<Item = &Scope> {
-        self.scope_rule().into_iter().flat_map(|rule| rule.scopes())
+    /// Returns lists of scopes, each of which is enough, in the order of the rule. Empty unless scopes are required.
+    ///
+    /// If a rule has more than 16 alternatives, these are some of them.
+    pub(crate) fn sufficient_scopes(&self) -> Vec<Vec<Scope>> {
+        let rule = self.scope_rule().map(|rule| rule.map(Scope::clone));
+        rule.map_or_else(Vec::new, Rule::alternatives)
     }
 
     pub(crate) fn scope_rule(&self) -> Option<&ScopeRule> {
@@ -253,6 +256,47 @@ impl Rule<Option<usize>> {
     }
 }
 
+/// Maximum number of alternatives of a rule: a conjunction of disjunctions has exponentially many.
+const MAX_ALTERNATIVES: usize = 16;
+
+impl Rule<Scope> {
+    /// Returns sets of scopes that meet the rule, none of which contains another.
+    fn alternatives(self) -> Vec<Vec<Scope>> {
+        let mut all = Vec::new();
+        match self {
+            Self::One(scope) => all.push(vec![scope]),
+            Self::Either(a, b) => {
+                let both = a.alternatives().into_iter().chain(b.alternatives());
+                both.for_each(|set| add_alternative(&mut all, set));
+            }
+            Self::Both(a, b) => {
+                let (a, b) = (a.alternatives(), b.alternatives());
+                for one in &a {
+                    for other in &b {
+                        let mut set = one.clone();
+                        let more = other.iter().filter(|scope| !one.contains(scope));
+                        set.extend(more.cloned());
+                        add_alternative(&mut all, set);
+                    }
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Adds a set of scopes, unless there are enough sets or a part of it is enough.
+fn add_alternative(all: &mut Vec<Vec<Scope>>, set: Vec<Scope>) {
+    let is_part = |part: &[Scope], of: &[Scope]| part.iter().all(|scope| of.contains(scope));
+    if all.iter().any(|known| is_part(known, &set)) {
+        return;
+    }
+    all.retain(|known| !is_part(&set, known));
+    if all.len() < MAX_ALTERNATIVES {
+        all.push(set);
+    }
+}
+
 /// Error for a requirement that no key can meet as intended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -270,7 +314,37 @@ pub enum RequirementError {
 
 #[cfg(test)]
 mod tests {
+    use super::{MAX_ALTERNATIVES, Requirement, ScopeRule};
+    use crate::key::Scope;
     use crate::scope;
+
+    fn sufficient(rule: impl Into<ScopeRule>) -> Vec<String> {
+        let all = Requirement::scope(rule).sufficient_scopes().into_iter();
+        all.map(|set| set.iter().map(Scope::as_str).collect())
+            .collect()
+    }
+
+    #[test]
+    fn each_alternative_is_enough() {
+        let (a, b, c) = (|| scope!("a"), || scope!("b"), || scope!("c"));
+        assert_eq!(sufficient(a()), ["a"]);
+        assert_eq!(sufficient(a().and(b()).or(c())), ["ab", "c"]);
+        assert_eq!(sufficient(a().or(b()).and(c())), ["ac", "bc"]);
+        // Not named twice, and not where less is enough.
+        assert_eq!(sufficient(a().and(b()).or(a())), ["a"]);
+        assert_eq!(sufficient(a().or(a().and(b()))), ["a"]);
+        assert_eq!(sufficient(a().and(a())), ["a"]);
+        assert!(Requirement::full_access().sufficient_scopes().is_empty());
+        let two = |n: u32| {
+            let scope = |side| format!("{side}{n}").parse::<Scope>().unwrap();
+            scope("x").or(scope("y"))
+        };
+        let many = (1..40).fold(two(0), |rule, n| rule.and(two(n)));
+        assert_eq!(
+            Requirement::scope(many).sufficient_scopes().len(),
+            MAX_ALTERNATIVES
+        );
+    }
 
     #[test]
     fn rules_are_met_as_written() {

@@ -177,9 +177,10 @@ async fn a_403_names_the_missing_scope() {
         parameter(&asked[0], "error").as_deref(),
         Some("insufficient_scope")
     );
+    // The scopes of a challenge are needed together (RFC 6750 §3), so it names one alternative.
     assert_eq!(
         parameter(&asked[0], "scope").as_deref(),
-        Some("write:editions admin")
+        Some("write:editions")
     );
 
     let rejection = fixture
@@ -190,7 +191,7 @@ async fn a_403_names_the_missing_scope() {
     assert_eq!(parameter(&asked[0], "scope"), None);
     assert_eq!(
         problem(&rejection.answer).detail.as_deref(),
-        Some("The API key does not permit this.")
+        Some("This needs an API key with full access.")
     );
 }
 
@@ -211,10 +212,15 @@ async fn a_resource_not_permitted_is_a_403() {
         let attempt = Attempt::of(&need).resource("project", project);
         let rejection = fixture.edge.admit(&head, attempt).await.err();
         assert_eq!(
-            rejection.map(|rejection| rejection.answer.status),
+            rejection.as_ref().map(|rejection| rejection.answer.status),
             status,
             "{project}"
         );
+        // Another key would do, but no other scope.
+        let challenges = rejection
+            .iter()
+            .flat_map(|rejection| values(rejection, "www-authenticate"));
+        assert_eq!(challenges.count(), 0);
     }
 }
 

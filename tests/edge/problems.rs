@@ -2,15 +2,16 @@
 
 use std::num::NonZeroU32;
 
-use keyward::http::{Answer, Edge, GrpcStatus, KeyIn};
-use keyward::key::TenantId;
+use keyward::http::{Answer, Edge, GrpcStatus, Head, KeyIn};
+use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
+use keyward::scope;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
-use keyward::verifier::Requirement;
+use keyward::verifier::{Attempt, Requirement};
 use serde_json::{Value, json};
 
-use crate::common::{Fixture, READ, admit, values};
+use crate::common::{Fixture, READ, admit, over_tls, values};
 
 pub(crate) fn body(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap()
@@ -57,7 +58,6 @@ async fn of_each_class(accept: impl Fn(Edge) -> Edge) -> Vec<Answer> {
 async fn each_problem_has_a_title_and_code() {
     let answers = of_each_class(|edge| edge.accept(KeyIn::bearer())).await;
     let problems: Vec<_> = answers.iter().map(body).collect();
-    let denied = "The API key does not permit this.";
     assert_eq!(
         problems,
         [
@@ -79,7 +79,14 @@ async fn each_problem_has_a_title_and_code() {
                 "The API key is not valid.",
                 "invalid_credential"
             ),
-            problem(403, "Forbidden", denied, "insufficient_access"),
+            json!({
+                "type": "about:blank",
+                "title": "Forbidden",
+                "status": 403,
+                "detail": "This needs an API key with full access.",
+                "code": "insufficient_scope",
+                "sufficient_scopes": [],
+            }),
             json!({
                 "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
                 "title": "Quota Exceeded",
@@ -124,6 +131,80 @@ async fn each_problem_has_a_grpc_status() {
                 .bytes()
                 .all(|byte| matches!(byte, b' '..=b'~') && byte != b'%')
         );
+    }
+}
+
+#[tokio::test]
+async fn a_403_says_scope_or_resource() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let project: Resource = "project:p-1".parse().unwrap();
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "restricted", READ);
+    let key = TestKey::issue_as(&fixture.keyward, new.resources(project)).await;
+    let refused = async |need: Requirement, resources: &[(&str, &str)]| {
+        let headers = [("authorization", key.bearer())];
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let attempt = resources
+            .iter()
+            .fold(Attempt::of(&need), |attempt, (kind, value)| {
+                attempt.resource(kind, value)
+            });
+        let rejection = fixture.edge.admit(&head, attempt).await.unwrap_err();
+        let body = body(&rejection.answer);
+        assert_eq!(rejection.answer.status, 403, "{body}");
+        (
+            json!([
+                body["code"],
+                body["sufficient_scopes"],
+                body["resource_kind"]
+            ]),
+            values(&rejection, "www-authenticate").concat(),
+        )
+    };
+    let rule = scope!("write:editions").and(READ).or(scope!("admin"));
+    let challenge =
+        r#"Bearer realm="api", error="insufficient_scope", scope="write:editions read:editions""#;
+    assert_eq!(
+        refused(Requirement::scope(rule), &[]).await,
+        (
+            json!([
+                "insufficient_scope",
+                [["write:editions", "read:editions"], ["admin"]],
+                null
+            ]),
+            challenge.to_owned()
+        )
+    );
+    let project = || Requirement::scope(READ).resource("project");
+    let many = [("project", "p-1"); 5];
+    for (need, resources, code, kind) in [
+        (
+            project(),
+            &[("project", "p-2")][..],
+            "resource_not_permitted",
+            json!("project"),
+        ),
+        (
+            Requirement::scope(READ),
+            &[],
+            "restricted_key",
+            json!("project"),
+        ),
+        (project(), &[], "resource_not_named", Value::Null),
+        (project(), &many, "too_many_resources", Value::Null),
+        // A kind that the key is not restricted in, and that the route forgot to bind.
+        (
+            project().resource("region"),
+            &[("project", "p-1")],
+            "resource_not_named",
+            Value::Null,
+        ),
+    ] {
+        let expected = (json!([code, null, kind]), String::new());
+        assert_eq!(refused(need, resources).await, expected);
     }
 }
 

@@ -90,7 +90,7 @@ async fn denials_are_grpc_statuses() {
         (
             Some(&*another.bearer()),
             Code::PermissionDenied,
-            "The API key does not permit this.",
+            "The API key lacks a scope that this needs.",
         ),
         (
             Some(&*twice),
@@ -101,6 +101,13 @@ async fn denials_are_grpc_statuses() {
         let status = site.check(sent).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (code, message));
     }
+    let status = site.check(Some(&another.bearer())).await.unwrap_err();
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(
+        (&*info.reason, &*info.domain),
+        ("INSUFFICIENT_SCOPE", "keyward")
+    );
+    assert_eq!(info.metadata["sufficient_scopes"], "read:editions");
     site.key.revoke(&site.keyward).await;
     let status = site.check(Some(&bearer)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

@@ -44,7 +44,10 @@ fn printed_commands_work() {
     let (short, revoked) = (reply("cut short"), reply("refused from now on"));
     assert_eq!(short.body, revoked.body, "only the operator sees why");
     assert_eq!(short.text("/code"), "invalid_credential");
-    assert_eq!(reply("another client").text("/code"), "insufficient_access");
+    assert_eq!(
+        reply("another client").text("/code"),
+        "resource_not_permitted"
+    );
 
     let list = reply("the list");
     let titles = list.each("/keys", "title");

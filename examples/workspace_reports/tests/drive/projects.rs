@@ -29,7 +29,7 @@ fn b3_a_key_reaches_its_project_only() {
                 _ => asking.get(path),
             };
             assert_eq!(refused.status, 403, "{path}: {refused:?}");
-            assert_eq!(refused.text("/code"), "insufficient_access");
+            assert_eq!(refused.text("/code"), "resource_not_permitted");
         }
         let projects = asking.get("/v1/projects");
         assert_eq!(projects.each("/items", "id"), ["p-1"]);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`rotate`](KeyManager::rotate) |
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`][events] |
+//! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
 //! | end one or many | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all) |
 //! | end keys by date of issue | [`deny_issued_before`][deny], [`lower_cutoff`](KeyManager::lower_cutoff) |
@@ -32,6 +33,7 @@ mod ceiling;
 mod draft;
 mod error;
 mod events;
+mod find;
 mod import;
 mod issue;
 mod leaked;
@@ -245,6 +247,19 @@ impl KeyManager {
         let key = KeyRef::new(tenant, id);
         let key = self.authorize_on_key(actor, Operation::Get { key });
         key.await?.get()
+    }
+
+    /// Finds a key by its id alone, as an operator has it from a log, and returns its record with tenant and owner.
+    ///
+    /// The manager asks the policy twice, about an operation of its own, [`Operation::FindById`]: before it reads
+    /// anything, whether the actor may look up ids at all, and then whether it may know of this key. A key of a tenant
+    /// that is not the actor's, one that the policy refuses, and one that does not exist give the same answer.
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] if the policy refuses look-ups by id; [`ManageError::NotFound`];
+    /// [`ManageError::Store`] and [`ManageError::Unreadable`].
+    pub async fn find_by_id(&self, actor: &Actor, id: KeyId) -> Result<KeyRecord, ManageError> {
+        self.look_up_id(actor, id).await
     }
 
     /// Lists a page of a tenant's keys, each with its usage.

@@ -99,7 +99,13 @@ fn check_tenant(actor: &Actor, operation: &Operation<'_>) -> Result<(), ManageEr
     let is_own = match operation.tenant() {
         Some(tenant) => actor.acts_for(tenant),
         // A look-up only finds keys of the actor's tenants.
-        None => actor.acts_for_all() || matches!(operation, Operation::FindOwner { .. }),
+        None => {
+            actor.acts_for_all()
+                || matches!(
+                    operation,
+                    Operation::FindOwner { .. } | Operation::FindById { .. }
+                )
+        }
     };
     match operation.key() {
         _ if is_own => Ok(()),

@@ -17,7 +17,7 @@ use crate::store::CutoffScope;
 /// a key that does not exist the owner is `None`, and a refusal looks the same: [`ManageError::Refused`]. If another
 /// call changes the key meanwhile, the manager reads it again and asks again. It asks about every other operation
 /// before it reads the store. [`find_owner`] and [`revoke_leaked`] ask twice: before they read anything, and once the
-/// text's secret is proven.
+/// text's secret is proven. [`find_by_id`] asks twice as well: before it reads anything, and once it has found the key.
 ///
 /// Neither an update nor a rotation changes a key's owner. The owner that the policy sees is therefore the owner
 /// before and after the operation; for a new key, it is the requested owner.
@@ -63,6 +63,7 @@ use crate::store::CutoffScope;
 /// # }
 /// ```
 ///
+/// [`find_by_id`]: super::KeyManager::find_by_id
 /// [`find_owner`]: super::KeyManager::find_owner
 /// [`revoke_leaked`]: super::KeyManager::revoke_leaked
 /// [`ManageError::Refused`]: super::ManageError::Refused
@@ -177,6 +178,14 @@ pub enum Operation<'a> {
         /// look up texts at all?
         found: Option<&'a KeyRecord>,
     },
+    /// Find a key by its id, among the tenants that the actor acts for.
+    FindById {
+        /// The id.
+        id: KeyId,
+        /// The key with this id. `None` the first time, before the manager reads anything: may the actor look up ids
+        /// at all?
+        found: Option<KeyRef<'a>>,
+    },
     /// Read the events of a tenant's keys.
     ReadEvents {
         /// Tenant of the keys.
@@ -265,6 +274,7 @@ impl<'a> Operation<'a> {
             | Self::Rotate { key, .. }
             | Self::Revoke { key, .. } => Some(*key),
             Self::FindOwner { found } => found.map(KeyRef::from),
+            Self::FindById { found, .. } => *found,
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ mod common;
 mod expiry;
 mod explain;
 mod export;
+mod find_by_id;
 mod grants;
 mod issue;
 mod kill_switch;

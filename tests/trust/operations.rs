@@ -42,6 +42,7 @@ pub(crate) enum Op {
     Replay,
     Narrow,
     FindOwner,
+    FindById,
     RevokeLeaked,
     Purge,
     RemoveTenant,
@@ -67,7 +68,7 @@ pub(crate) enum Done {
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Issue,
         Self::Import,
         Self::Get,
@@ -84,6 +85,7 @@ impl Op {
         Self::Replay,
         Self::Narrow,
         Self::FindOwner,
+        Self::FindById,
         Self::RevokeLeaked,
         Self::Purge,
         Self::RemoveTenant,
@@ -174,6 +176,7 @@ impl Op {
                 let found = manager.find_owner(actor, world.live.api_key().presented());
                 found.await.map(|found| Done::Found(Box::new(found)))
             }
+            Self::FindById => manager.find_by_id(actor, live).await.map(record),
             Self::RevokeLeaked => {
                 let revoked = manager.revoke_leaked(actor, world.live.api_key().presented());
                 revoked.await.map(Done::Revoked)
@@ -198,7 +201,9 @@ impl Op {
     pub(crate) fn telling(self) -> (Vec<EventAction>, &'static [usize]) {
         use EventAction as A;
         match self {
-            Self::Get | Self::List | Self::Export | Self::FindOwner => (Vec::new(), &[0]),
+            Self::Get | Self::List | Self::Export | Self::FindOwner | Self::FindById => {
+                (Vec::new(), &[0])
+            }
             Self::Issue => (vec![A::KeyIssued], &[0, 1]),
             Self::Import => (vec![A::KeyImported], &[0, 1]),
             Self::Update => (vec![A::KeyUpdated], &[0, 1]),

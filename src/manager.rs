@@ -47,6 +47,7 @@ mod purge;
 mod query;
 mod remove_tenant;
 mod replay;
+mod request_id;
 mod restriction;
 mod revoke;
 mod rotate;
@@ -129,16 +130,23 @@ impl KeyManager {
     /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`]. An
     /// expiry that no key can have is refused before the policy is asked, as the policy sees its instant.
     ///
-    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, the list may contain a
-    /// key that no client has the text of, and the text is lost. [Revoke](Self::revoke) that key, or
-    /// [rotate](Self::rotate) it with [`Overlap::None`], which ends it and returns a successor.
+    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, and if the answer is lost
+    /// on its way to the client, the list may contain a key that no client has the text of. With a
+    /// [request id](NewKey::request_id) make the same request again: [`ManageError::AlreadyIssued`] names that key, and
+    /// otherwise the key is issued now. [Revoke](Self::revoke) the key, or [rotate](Self::rotate) it with
+    /// [`Overlap::None`], which ends it and returns a successor.
+    ///
+    /// [`ManageError::RequestIdReused`] if the request id was used for a key with other fields.
     ///
     /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
     pub async fn issue(&self, actor: &Actor, key: NewKey) -> Result<Issued, ManageError> {
         let now = self.parts.now()?;
+        let (expiry, request_id) = (key.expiry, key.request_id.clone());
         let key = self.parts.request(actor, key, now)?;
-        let by = self.authorize(actor, Operation::Issue { key: &key });
-        by.await?.issue(key, now).await
+        let by = self
+            .authorize(actor, Operation::Issue { key: &key })
+            .await?;
+        by.issue(key, expiry, request_id.as_deref(), now).await
     }
 
     /// Imports a key that another system issued: its client goes on using the text it has.
@@ -211,7 +219,8 @@ impl KeyManager {
     /// such key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
     /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
     /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
-    /// the text of: rotate that one.
+    /// the text of: with a [request id](Rotation::request_id) make the same request again, and rotate the successor that
+    /// [`ManageError::AlreadyIssued`] names.
     ///
     /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
     pub async fn rotate(

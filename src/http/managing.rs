@@ -22,7 +22,7 @@ use crate::store::StoreError;
 /// | 403 | the policy, the actor's tenants or its ceiling forbid it |
 /// | 404 | there is no such key |
 /// | 409 | the key is not in a state for it, or was just changed by another request; the tenant is full |
-/// | 422 | the requested key is not possible |
+/// | 422 | the requested key is not possible; the request id was used for another |
 /// | 429 | too many look-ups found nothing |
 /// | 500, 501 | the stored data cannot be read; the store cannot do this |
 /// | 503 | try again; after `outcome_unknown` look first |
@@ -95,12 +95,14 @@ fn status_and_code(error: &ManageError) -> (u16, &'static str) {
         ManageError::NotSuspended => (409, "not_suspended"),
         ManageError::Suspended => (409, "suspended"),
         ManageError::AlreadyRotated { .. } => (409, "already_rotated"),
+        ManageError::AlreadyIssued { .. } => (409, "already_issued"),
         ManageError::AlreadyImported { .. } => (409, "already_imported"),
         ManageError::ImportedOtherwise { .. } => (409, "imported_otherwise"),
         ManageError::IdTaken { .. } => (409, "id_taken"),
         ManageError::CutOff | ManageError::ClockBehindCutoff { .. } => (409, "cut_off"),
         ManageError::WouldRevive => (409, "would_revive"),
         ManageError::TenantFull => (409, "tenant_full"),
+        ManageError::RequestIdReused { .. } => (422, "request_id_reused"),
         ManageError::Import(_) => (422, "invalid_import"),
         ManageError::InTheFuture => (422, "in_the_future"),
         ManageError::Invalid(_) => (422, "invalid_key"),
@@ -146,9 +148,10 @@ fn member(error: &ManageError) -> Option<(&'static str, String)> {
         }
         ManageError::Unfinished { before, .. } => Some(("before", rfc3339(*before))),
         ManageError::AlreadyRotated { successor } => Some(("successor", successor.to_string())),
-        ManageError::AlreadyImported { id } | ManageError::ImportedOtherwise { id } => {
-            Some(("id", id.to_string()))
-        }
+        ManageError::AlreadyIssued { id }
+        | ManageError::RequestIdReused { id }
+        | ManageError::AlreadyImported { id }
+        | ManageError::ImportedOtherwise { id } => Some(("id", id.to_string())),
         _ => None,
     }
 }

@@ -52,6 +52,22 @@ pub enum ManageError {
         /// Id of the successor.
         successor: KeyId,
     },
+    /// A key was issued for this request already. Its secret was shown once, and cannot be shown again: if the answer
+    /// was lost, [rotate](super::KeyManager::rotate) the key with [`Overlap::None`](super::Overlap::None), under a
+    /// request id of its own, which ends it and returns another secret.
+    #[error(
+        "the key {id} was issued for this request already; rotate it without an overlap if its text is lost"
+    )]
+    AlreadyIssued {
+        /// Id of the key.
+        id: KeyId,
+    },
+    /// The request id was used for a key with other fields. Each key takes a request id of its own.
+    #[error("the request id was used already, for the key {id}, with other fields")]
+    RequestIdReused {
+        /// Id of the key.
+        id: KeyId,
+    },
     /// The tenant already has the imported key.
     #[error("the key was imported already, as {id}")]
     AlreadyImported {
@@ -65,7 +81,7 @@ pub enum ManageError {
         /// The key's id in Keyward.
         id: KeyId,
     },
-    /// The id of the key to import belongs to another key.
+    /// The id of the key to import, or the one of a request id, belongs to another key.
     #[error("the id {id} belongs to another key")]
     IdTaken {
         /// The id, which another key already has.
@@ -155,6 +171,9 @@ pub enum InvalidKey {
     /// The title is empty, too long, or holds a character that is refused.
     #[error(transparent)]
     Title(ValueError),
+    /// The request id is not 1 to 255 visible ASCII characters.
+    #[error(transparent)]
+    RequestId(ValueError),
     /// A field holds the text of a key, or of one with at least half of its secret, which every list would show.
     #[error("the {field} holds the text of a key")]
     HoldsKey {

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use time::OffsetDateTime;
 
-use super::{Authorized, InvalidKey, KeyRequest, ManageError, TenantRules, broken_store};
+use super::request_id::Cause;
+use super::{Authorized, Expiry, InvalidKey, KeyRequest, ManageError, TenantRules, broken_store};
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::rfc3339;
 use crate::key::{
-    ApiKey, KeyId, KeyRecord, KeyView, Principal, Quota, QuotaSubject, Secret, SecretOrigin,
-    TenantId,
+    ApiKey, KeyRecord, KeyView, Principal, Quota, QuotaSubject, Secret, SecretOrigin, TenantId,
 };
 use crate::store::{Change, ChangeSet, CutoffScope, Outcome, Precondition, StoreError};
 
@@ -29,19 +29,25 @@ impl Authorized<'_> {
     pub(super) async fn issue(
         &self,
         key: KeyRequest,
+        expiry: Option<Expiry>,
+        request_id: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Issued, ManageError> {
-        let rules = self.rules_of(&key.tenant).await?;
-        let draft = self.draft(key, now)?;
+        let (tenant, cause) = (&key.tenant, Cause::Issue { key: &key, expiry });
+        let derived = self.derived_id(tenant, cause, request_id)?;
+        self.refuse_repetition(tenant, derived, cause).await?;
+        let rules = self.rules_of(tenant).await?;
+        let draft = self.draft(key.clone(), now)?;
         rules.check(&draft, &self.catalog)?;
         self.check_ceiling(&draft)?;
         for _ in 0..ID_DRAWS {
             let mut record = draft.clone();
-            let id = KeyId::generate(&*self.random)?;
+            let id = self.id_of_new(derived)?;
             (record.id, record.lineage) = (id, id);
             let api_key = self.draw_secret(&mut record).await?;
             let addition = self.addition(EventAction::KeyIssued, &record, &rules, Vec::new())?;
-            if self.insert(addition).await? {
+            let inserted = self.insert(addition).await;
+            if self.answered(tenant, derived, cause, inserted).await? {
                 return Ok(Issued { api_key, record });
             }
         }

@@ -8,6 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use super::draft::normalize;
 use super::{Actor, InvalidKey, ManagerParts};
+use crate::clock::{later, normalized};
 use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Restrictions, TenantId};
 
 /// A request for a new key. Title and access are required.
@@ -26,10 +27,21 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Restri
 /// # let _ = key;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewKey {
     request: KeyRequest,
-    expiry: Option<Expiry>,
+    pub(super) expiry: Option<Expiry>,
+    pub(super) request_id: Option<String>,
+}
+
+/// Omits unchecked text: it may hold a key.
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey")
+            .field("request", &self.request)
+            .field("expiry", &self.expiry)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A [`NewKey`] as an actor asks for it, for a [`Policy`](super::Policy) to judge. Its texts are not yet checked.
@@ -72,6 +84,19 @@ pub enum Expiry {
     On(Date),
 }
 
+impl Expiry {
+    /// Returns the first instant at which a key issued at `issued_at` is invalid. `None` outside the years 0000 to
+    /// 9999.
+    pub(super) fn instant(self, issued_at: OffsetDateTime) -> Option<OffsetDateTime> {
+        let end = match self {
+            Self::At(instant) => Some(instant),
+            Self::In(duration) => later(issued_at, duration),
+            Self::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
+        };
+        end.and_then(normalized)
+    }
+}
+
 impl NewKey {
     /// Creates a request for a key of this tenant, under this title, with this access. Unless you restrict it, the key
     /// never expires and may be used from anywhere.
@@ -89,7 +114,23 @@ impl NewKey {
                 metadata: Metadata::default(),
             },
             expiry: None,
+            request_id: None,
         }
+    }
+
+    /// Issues at most one key for this request, however often it is made: 1 to 255 visible ASCII characters, such as
+    /// the value of an `Idempotency-Key` header.
+    ///
+    /// The request id is the caller's, and another one for each key that the caller wants. If the answer to a request
+    /// is lost, make the same request again with the same id: [`ManageError::AlreadyIssued`] names the key that was
+    /// issued for it, and otherwise the key is issued now. Ids of different principals, tenants or operations do not
+    /// meet. [`import`](super::KeyManager::import) needs no request id, as the imported key has an id.
+    ///
+    /// [`ManageError::AlreadyIssued`]: super::ManageError::AlreadyIssued
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
     }
 
     /// Issues the key to this user, integration or part of the system rather than to the actor.
@@ -195,6 +236,7 @@ impl ManagerParts {
         let NewKey {
             mut request,
             expiry,
+            request_id: _,
         } = key;
         let owner = || actor.principal().clone();
         request.owner.get_or_insert_with(owner);

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::authorize::StoreAccess;
 use super::{Expiry, InvalidKey, Lookups, ManageError, RuleBook, TenantRules};
-use crate::clock::{Clock, PassedEnds, later, normalized, unix_micros};
+use crate::clock::{Clock, PassedEnds, normalized, unix_micros};
 use crate::credential::Credentials;
 use crate::key::{HasPassed, KeyFormat, KeyRecord, ScopeCatalog, TenantId};
 use crate::random::RandomSource;
@@ -49,12 +49,7 @@ impl ManagerParts {
         expiry: Expiry,
         now: OffsetDateTime,
     ) -> Result<OffsetDateTime, InvalidKey> {
-        let end = match expiry {
-            Expiry::At(instant) => Some(instant),
-            Expiry::In(duration) => later(now, duration),
-            Expiry::On(day) => day.next_day().map(|next| next.midnight().assume_utc()),
-        };
-        let end = end.and_then(normalized).ok_or(InvalidKey::Instant)?;
+        let end = expiry.instant(now).ok_or(InvalidKey::Instant)?;
         if self.has_passed(end, now) {
             return Err(InvalidKey::Expired);
         }

@@ -1,11 +1,13 @@
 //! Rotating a key to a successor.
 
+use std::fmt;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use super::amend::AMEND_TRIES;
 use super::issue::{Addition, ID_DRAWS, not_cut_off};
+use super::request_id::Cause;
 use super::{
     Authorized, Expiry, InvalidKey, Issued, ManageError, OnKey, TenantRules, broken_store,
 };
@@ -41,14 +43,15 @@ pub enum Overlap {
 /// let rotation = Rotation::new(Overlap::For(week)).expires_in(week * 52);
 /// # let _ = rotation;
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rotation {
     overlap: Overlap,
-    expiry: Asked,
+    pub(super) expiry: Asked,
+    request_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Asked {
+pub(super) enum Asked {
     AsBefore,
     Never,
     Expires(Expiry),
@@ -61,7 +64,16 @@ impl Rotation {
         Self {
             overlap,
             expiry: Asked::AsBefore,
+            request_id: None,
         }
+    }
+
+    /// Issues at most one successor for this request, however often it is made, as
+    /// [`NewKey::request_id`](super::NewKey::request_id).
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
     }
 
     /// Makes the successor invalid from this instant on.
@@ -107,6 +119,16 @@ impl Rotation {
     }
 }
 
+/// Omits unchecked text: it may hold a key.
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rotation")
+            .field("overlap", &self.overlap)
+            .field("expiry", &self.expiry)
+            .finish_non_exhaustive()
+    }
+}
+
 impl From<Overlap> for Rotation {
     fn from(overlap: Overlap) -> Self {
         Self::new(overlap)
@@ -117,8 +139,15 @@ impl OnKey<'_> {
     pub(super) async fn rotate(self, rotation: &Rotation) -> Result<Issued, ManageError> {
         let (by, mut stored) = (self.by, self.stored);
         let rules = by.rules_of(&stored.tenant).await?;
+        let cause = Cause::Rotate {
+            predecessor: stored.id,
+            rotation,
+        };
+        let request_id = rotation.request_id.as_deref();
+        let derived = by.derived_id(&stored.tenant, cause, request_id)?;
         let mut draws = 0;
         for _ in 0..AMEND_TRIES {
+            by.refuse_repetition(&stored.tenant, derived, cause).await?;
             let (record, now) = by.live(stored)?;
             by.check_may_rotate(&record, now).await?;
             let ends_at = by.overlap_end(rotation, &record, now)?;
@@ -127,11 +156,11 @@ impl OnKey<'_> {
             by.check_ceiling(&successor)?;
             by.retire_ancestors(&record, now).await?;
 
-            let new_id = KeyId::generate(&*by.random)?;
-            successor.id = new_id;
+            successor.id = by.id_of_new(derived)?;
             let api_key = by.draw_secret(&mut successor).await?;
             let addition = by.succession(&record, &successor, rotation, ends_at, &rules)?;
-            match by.insert(addition).await {
+            let inserted = by.insert(addition).await;
+            match by.answered(&record.tenant, derived, cause, inserted).await {
                 Ok(true) => {
                     return Ok(Issued {
                         api_key,

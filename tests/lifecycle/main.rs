@@ -24,6 +24,7 @@ mod purge;
 mod refusals;
 mod removal;
 mod replay;
+mod request_ids;
 mod restore;
 mod retention;
 mod revoke;

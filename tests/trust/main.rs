@@ -11,6 +11,7 @@ mod common;
 mod exact_limiter;
 mod held_up;
 mod operations;
+mod request_ids;
 mod t01_revoked_is_refused;
 mod t03_lease;
 mod t04_fill_races;

@@ -14,6 +14,7 @@
 
 mod common;
 mod operations;
+mod request_ids;
 mod t01_revoked_is_refused;
 mod t03_lease;
 mod t04_fill_races;

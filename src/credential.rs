@@ -85,6 +85,14 @@ impl Credentials {
         })
     }
 
+    /// Returns the forms of the texts that could be keys.
+    pub(crate) fn forms<'a>(&'a self, format: &'a KeyFormat) -> KeyForms<'a> {
+        KeyForms {
+            format,
+            imported: self.imported.as_ref(),
+        }
+    }
+
     /// Compares a credential with a key's digest, in time that does not depend on where they differ.
     pub(crate) async fn verify(
         &self,
@@ -124,5 +132,29 @@ impl Credentials {
     pub(crate) fn pepper_checks(&self) -> impl Iterator<Item = (String, String)> {
         let lookup = self.imported.iter().map(ImportedKeys::pepper_check);
         self.hasher.pepper_checks().chain(lookup)
+    }
+}
+
+/// The forms of the texts that could be keys. Nothing is hashed or looked up, and a text may be of two formats.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyForms<'a> {
+    pub(crate) format: &'a KeyFormat,
+    pub(crate) imported: Option<&'a ImportedKeys>,
+}
+
+impl KeyForms<'_> {
+    /// Returns whether the text could be a key of the application's own format, even if damaged.
+    pub(crate) fn is_own(&self, text: &[u8]) -> bool {
+        self.format.resembles(text)
+    }
+
+    /// Returns whether these could be the id and the secret of a key.
+    pub(crate) fn is_pair(&self, id: &[u8], secret: &[u8]) -> bool {
+        self.format.parse_pair(id, secret).is_ok()
+    }
+
+    /// Returns the place of the first accepted format of another system that can read the text. `None` if none can.
+    pub(crate) fn legacy_rank(&self, text: &[u8]) -> Option<usize> {
+        self.imported?.rank(text, self.format)
     }
 }

@@ -118,6 +118,14 @@ impl ImportedKeys {
         })
     }
 
+    /// Returns the place of the first format that can read a text, by its form alone. `None` if there is no such
+    /// format, or the text could be of the application's own format.
+    pub(crate) fn rank(&self, text: &[u8], own: &KeyFormat) -> Option<usize> {
+        let mut formats = self.formats.iter();
+        let rank = formats.position(|format| format.parse(text).is_some());
+        rank.filter(|_| !own.resembles(text))
+    }
+
     /// Returns the first contradiction; `None` if the configuration is consistent.
     pub(crate) fn fault(&self) -> Option<String> {
         let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();

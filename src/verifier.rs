@@ -56,7 +56,7 @@ use self::denial::DeniedKey;
 use self::stats::Counters;
 use crate::cache::{Cache, Home as _, Match, Slot, Tag, Tagger};
 use crate::clock::WallClockReading;
-use crate::credential::{Credential, Credentials};
+use crate::credential::{Credential, Credentials, KeyForms};
 use crate::key::KeyFormat;
 use crate::limiter::Limiting;
 use crate::random::{RandomError, RandomSource};
@@ -263,6 +263,11 @@ impl Verifier {
     #[must_use]
     pub(crate) fn format(&self) -> &KeyFormat {
         &self.shared.cache.reads.compiler.format
+    }
+
+    /// Returns the forms of the texts that could be keys.
+    pub(crate) fn key_forms(&self) -> KeyForms<'_> {
+        self.shared.credentials.forms(self.format())
     }
 
     /// Returns the counters since this verifier was created.

@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
 use actix_web::http::Uri;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::http::{Admission, Decided, Edge, Gate, Passage, Refused, WithoutGrant};
-use crate::verifier::Grant;
+use crate::http::{Admission, Decided, Edge, Gate, Refused};
 
 /// Prepares a decided request for the handler: hides its credential, adds the grant and bounds its body.
 ///
@@ -23,23 +23,11 @@ pub(super) fn prepare(
     decided: Decided,
     request: &mut ServiceRequest,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    let admission = match decided? {
-        Passage::Granted(grant, admission) => {
-            hide_credential(gate, request);
-            request.extensions_mut().insert(grant);
-            Some(admission)
-        }
-        Passage::Guest(admission) => {
-            // That of another Keyward would make the guest its caller.
-            request.extensions_mut().remove::<Grant>();
-            request.extensions_mut().insert(WithoutGrant);
-            Some(admission)
-        }
-        Passage::Reported => {
-            request.extensions_mut().insert(WithoutGrant);
-            None
-        }
-    };
+    let admission = decided?.map(|(grant, admission)| {
+        hide_credential(gate, request);
+        request.extensions_mut().insert(grant);
+        admission
+    });
     if let Some(most) = gate.edge.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
@@ -60,10 +48,30 @@ fn hide_credential(gate: &Gate<HttpRequest>, request: &mut ServiceRequest) {
             }
         }
     }
-    if !gate.edge.hides_parameters() {
+    if gate.edge.reads_parts() {
+        hide_parts(&gate.edge, request);
+    }
+}
+
+/// Removes the credential from a list of sub-protocols and from the target, or marks the list as sensitive.
+fn hide_parts(edge: &Edge, request: &mut ServiceRequest) {
+    let name = header::SEC_WEBSOCKET_PROTOCOL;
+    let lines: Vec<_> = request.headers_mut().remove(&name).collect();
+    for mut line in lines {
+        if edge.keeps_credential() {
+            line.set_sensitive(true);
+        } else if let Some(rest) = edge.protocols_without_credential(line.as_bytes()) {
+            // A line that cannot be written again is dropped: the credential must not pass.
+            line = HeaderValue::from_bytes(&rest).unwrap_or(HeaderValue::from_static(""));
+        }
+        if !line.is_empty() {
+            request.headers_mut().append(name.clone(), line);
+        }
+    }
+    if edge.keeps_credential() {
         return;
     }
-    if let Some(uri) = without_credential(&gate.edge, request.uri()) {
+    if let Some(uri) = without_credential(edge, request.uri()) {
         // The router keeps a copy of the URI.
         request.match_info_mut().get_mut().update(&uri);
         request.head_mut().uri = uri;

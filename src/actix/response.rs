@@ -78,10 +78,8 @@ fn monitor<B: MessageBody>(
     gate: &Gate<HttpRequest>,
     response: &mut HttpResponse<B>,
 ) -> Result<Option<BodyMonitor>, Refused> {
-    let is_guest = admission.is_guest();
-    let add_headers = |response: &mut HttpResponse<B>, fields| {
-        add_headers(gate, response.headers_mut(), fields, is_guest);
-    };
+    let add_headers =
+        |response: &mut HttpResponse<B>, fields| add_headers(gate, response.headers_mut(), fields);
     admission.finish(&gate.edge, response, add_headers)
 }
 
@@ -108,17 +106,12 @@ impl<B: MessageBody> Outgoing for HttpResponse<B> {
     }
 }
 
-/// Adds to a response the headers of limits, and those that keep it out of shared caches. A guest's only gets `Vary`.
+/// Adds to a granted response the headers of limits, and those that keep it out of shared caches.
 ///
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-fn add_headers(
-    gate: &Gate<HttpRequest>,
-    headers: &mut HeaderMap,
-    fields: Vec<Field>,
-    is_guest: bool,
-) {
+fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap, fields: Vec<Field>) {
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
@@ -127,9 +120,7 @@ fn add_headers(
     if gate.edge.may_be_cached() {
         return;
     }
-    if is_guest {
-        // It is the same for every guest.
-    } else if !headers.contains_key(CACHE_CONTROL) {
+    if !headers.contains_key(CACHE_CONTROL) {
         // Most responses have no `Cache-Control`. To append a header is cheaper than to insert one.
         headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
     } else if let Some(value) = gate.edge.cache_control(headers) {

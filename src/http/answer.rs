@@ -61,7 +61,7 @@ pub struct Problem {
     ///
     /// There are at most 16 lists. A rule that more lists would meet names the first ones.
     pub sufficient_scopes: Option<Vec<Vec<Scope>>>,
-    /// A kind of resource that the key is restricted in, if no key restricted in this kind is accepted.
+    /// The kind of resource that the key is restricted in, if it was refused for that.
     pub resource_kind: Option<Arc<str>>,
     /// Seconds after which the caller may try again, as in `Retry-After`. `None` if the answer has no such header.
     pub retry_after: Option<u64>,
@@ -100,8 +100,8 @@ pub trait Renderer: fmt::Debug + Send + Sync + 'static {
 ///
 /// A refusal by limits has a type of draft-ietf-httpapi-ratelimit-headers, with the names of the exceeded limits as
 /// `violated-policies`. A 403 for a missing scope has `sufficient_scopes`, lists of scopes as in
-/// `[["read:editions","read:projects"],["admin"]]`: a key with all scopes of one list would do. A 403 for a key that
-/// is restricted to some resources, where no such key is accepted, has the kind of these as `resource_kind`.
+/// `[["read:editions","read:projects"],["admin"]]`: a key with all scopes of one list would do. A 403 for a resource
+/// has its kind as `resource_kind`, and no value that the request did not send.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProblemJson;
 
@@ -332,10 +332,13 @@ impl Problem {
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_) => {
                 problem.insufficient_scope(need)
             }
-            DenialReason::ResourceUnsettled { kind } => Self {
-                resource_kind: Some(Arc::clone(kind)),
-                ..problem
-            },
+            // The kind is of the key's own restrictions.
+            DenialReason::ResourceRefused { kind } | DenialReason::ResourceUnsettled { kind } => {
+                Self {
+                    resource_kind: Some(Arc::clone(kind)),
+                    ..problem
+                }
+            }
             DenialReason::Limiter(_) | DenialReason::Plan(_) => Self {
                 type_uri: TEMPORARY_REDUCED_CAPACITY,
                 // It is not known which limits the request would exceed.
@@ -502,7 +505,7 @@ pub(super) fn headers(
         headers.push(("www-authenticate", format!(r#"ApiKey realm="{realm}""#)));
     }
     for form in forms {
-        let is_bearer = form.scheme() == Some(AuthScheme::Bearer);
+        let is_bearer = form.auth_scheme() == Some(&AuthScheme::Bearer);
         // RFC 6750 defines the errors for Bearer. Other schemes define none, so their challenge can only ask for a
         // key.
         if is_bearer || is_unauthenticated {
@@ -533,6 +536,13 @@ fn challenge(form: &KeyIn, realm: &str, error: &str) -> String {
         Location::Scheme(AuthScheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),
         Location::Scheme(AuthScheme::ApiKey) => format!(r#"ApiKey realm="{realm}""#),
         Location::Scheme(AuthScheme::Basic) => format!(r#"Basic realm="{realm}", charset="UTF-8""#),
+        Location::Scheme(AuthScheme::Other(name)) => format!(r#"{} realm="{realm}""#, name.written),
+        Location::Scheme(AuthScheme::Bare) => {
+            format!(r#"ApiKey realm="{realm}", in="header", name="Authorization""#)
+        }
+        Location::SubProtocol(_) => {
+            format!(r#"ApiKey realm="{realm}", in="header", name="Sec-WebSocket-Protocol""#)
+        }
         Location::Header(name) => {
             format!(
                 r#"ApiKey realm="{realm}", in="header", name="{}""#,

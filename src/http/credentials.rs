@@ -7,7 +7,10 @@
 //! as malformed, even if one of the keys is valid: a service behind the edge might use the other one (RFC 6750 §2 and
 //! §3.1). Intermediaries may join lines of one name with commas (RFC 9110 §5.3), and no key in an application's own
 //! format contains a comma, so a comma means two keys. A key of another system that does contain one can be sent only
-//! in Basic or in a query.
+//! in Basic or in a query. Lists are different: of the sub-protocols of a WebSocket, each is a value of its own.
+//!
+//! Where a form has several values (the user and the password of Basic), the form of each says which is the key, before
+//! any hash and any read of the store.
 
 use base64ct::{Base64, Encoding};
 use percent_encoding::percent_decode_str;
@@ -15,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::key_in::{AuthScheme, KeyIn, Location};
 use super::{Head, HeaderSource};
+use crate::credential::KeyForms;
 use crate::key::KeyTextError::{self, Absent, Ambiguous, HalfPair, Undecodable};
 use crate::key::{KeyId, PresentedKey};
 
@@ -58,9 +62,13 @@ impl Found<'_> {
     }
 }
 
-/// Reads the credential of a request, in any of these forms.
-pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a, H>) -> Found<'a> {
-    let mut found = authorization(forms, head.headers);
+/// Reads the credential of a request, in any of these forms. `keys` says which texts could be keys.
+pub(super) fn read<'a, 'k, H: HeaderSource + ?Sized>(
+    forms: &[KeyIn],
+    keys: impl Fn() -> KeyForms<'k>,
+    head: &Head<'a, H>,
+) -> Found<'a> {
+    let mut found = authorization(forms, keys, head.headers);
     for form in forms {
         let other = match &form.0 {
             // All schemes share one header, which `authorization` has read.
@@ -80,6 +88,7 @@ pub(super) fn read<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], head: &Head<'a
                 }
             }
             Location::Query(name) => parameter(head.query.unwrap_or_default(), name),
+            Location::SubProtocol(prefix) => sub_protocol(head.headers, prefix),
         };
         found = found.and(other);
     }
@@ -102,13 +111,20 @@ fn only_one<'a, H: HeaderSource + ?Sized>(
 }
 
 /// Reads the `Authorization` header. Of several lines, one with an accepted scheme makes the request ambiguous.
-fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) -> Found<'a> {
+fn authorization<'a, 'k, H: HeaderSource + ?Sized>(
+    forms: &[KeyIn],
+    keys: impl Fn() -> KeyForms<'k>,
+    headers: &'a H,
+) -> Found<'a> {
     let accepted = |value: &'a [u8]| {
         let (name, rest) = split_scheme(value);
-        let mut schemes = forms.iter().filter_map(KeyIn::scheme);
+        let mut schemes = forms.iter().filter_map(KeyIn::auth_scheme);
+        let is_bare = |scheme: &AuthScheme| {
+            *scheme == AuthScheme::Bare && rest.is_empty() && !name.is_empty()
+        };
         schemes
-            .find(|scheme| scheme.is_named(name))
-            .map(|scheme| (scheme, rest))
+            .find(|scheme| scheme.is_named(name) || is_bare(scheme))
+            .map(|scheme| (scheme, name, rest))
     };
     let mut lines = headers.values("authorization");
     let (first, second) = (lines.next(), lines.next());
@@ -124,10 +140,76 @@ fn authorization<'a, H: HeaderSource + ?Sized>(forms: &[KeyIn], headers: &'a H) 
     }
     match first.and_then(accepted) {
         None => Found::Unread(Absent),
-        Some((_, rest)) if has_comma(rest) => Found::Unread(Ambiguous),
-        Some((AuthScheme::Bearer | AuthScheme::ApiKey, key)) => Found::Text(key),
-        Some((AuthScheme::Basic, encoded)) => user_and_password(encoded),
+        Some((AuthScheme::Other(_), _, rest)) => token(rest),
+        Some((_, _, rest)) if has_comma(rest) => Found::Unread(Ambiguous),
+        Some((AuthScheme::Bearer, _, key)) => Found::Text(key),
+        Some((AuthScheme::ApiKey, _, key)) if keys().is_own(key) => Found::Text(key),
+        Some((AuthScheme::ApiKey, _, key)) => encoded_pair(key).unwrap_or(Found::Text(key)),
+        Some((AuthScheme::Basic, _, encoded)) => user_and_password(encoded, keys()),
+        Some((AuthScheme::Bare, key, _)) if has_comma(key) => Found::Unread(Ambiguous),
+        Some((AuthScheme::Bare, key, _)) => Found::Text(key),
     }
+}
+
+/// Reads the key after a scheme of the host's: alone, or as the only parameter `token` (RFC 9110 §11.4).
+fn token(rest: &[u8]) -> Found<'_> {
+    let is_token = |name: &[u8]| name.eq_ignore_ascii_case(b"token");
+    if parameter_of_scheme(rest).is_none_or(|(name, _)| !is_token(name)) {
+        return match has_comma(rest) {
+            true => Found::Unread(Ambiguous),
+            false => Found::Text(rest),
+        };
+    }
+    let mut found = Found::Unread(Absent);
+    for part in rest.split(|byte| *byte == b',') {
+        found = match parameter_of_scheme(trim(part)) {
+            Some((name, key)) if is_token(name) => found.and(Found::Text(key)),
+            Some(_) => found,
+            // This may be another credential, which an intermediary has joined to this one.
+            None => Found::Unread(Ambiguous),
+        };
+    }
+    found
+}
+
+/// Splits a parameter of a scheme into its name and its value, without quotation marks around that. `None` if it is no
+/// parameter.
+pub(super) fn parameter_of_scheme(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = part.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (part.get(..equals)?, part.get(equals + 1..)?);
+    let value = match value {
+        [b'"', value @ .., b'"'] => value,
+        value => value,
+    };
+    name.iter()
+        .all(u8::is_ascii_alphabetic)
+        .then_some((name, value))
+}
+
+/// Finds the key among the sub-protocols that a WebSocket client offers.
+fn sub_protocol<'a, H: HeaderSource + ?Sized>(headers: &'a H, prefix: &str) -> Found<'a> {
+    let lines = headers.values("sec-websocket-protocol");
+    let protocols = lines.flat_map(protocols);
+    protocols
+        .filter_map(|protocol| protocol.strip_prefix(prefix.as_bytes()))
+        .map(Found::Text)
+        .fold(Found::Unread(Absent), Found::and)
+}
+
+/// Splits a line of `Sec-WebSocket-Protocol`.
+pub(super) fn protocols(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let parts = line.split(|byte| *byte == b',').map(trim);
+    parts.filter(|protocol| !protocol.is_empty())
+}
+
+/// Removes the sub-protocols that keys are accepted in from a line. `None` if the line has no such sub-protocol.
+pub(super) fn without_protocols(forms: &[KeyIn], line: &[u8]) -> Option<Vec<u8>> {
+    let is_credential = |protocol: &&[u8]| {
+        let mut prefixes = forms.iter().filter_map(KeyIn::sub_protocol_prefix);
+        prefixes.any(|prefix| protocol.starts_with(prefix.as_bytes()))
+    };
+    let (taken, kept): (Vec<_>, Vec<_>) = protocols(line).partition(is_credential);
+    (!taken.is_empty()).then(|| kept.join(&b", "[..]))
 }
 
 /// Splits a value into the scheme and the rest.
@@ -141,28 +223,102 @@ pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, trim(rest))
 }
 
-/// Decodes a user and a password (RFC 7617 §2).
-fn user_and_password(encoded: &[u8]) -> Found<'static> {
+/// Decodes base64. `None` if it is none, or longer than any key needs.
+pub(super) fn decoded_base64(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     if encoded.len() > MAX_BASE64 {
-        return Found::Unread(Undecodable);
+        return None;
     }
-    let mut both = Zeroizing::new(vec![0; encoded.len()]);
-    let Ok(length) = Base64::decode(encoded, &mut both).map(<[u8]>::len) else {
+    let mut decoded = Zeroizing::new(vec![0; encoded.len()]);
+    let length = Base64::decode(encoded, &mut decoded).ok()?.len();
+    decoded.truncate(length);
+    Some(decoded)
+}
+
+/// Splits a decoded user and password.
+pub(super) fn split_user(both: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = both.iter().position(|byte| *byte == b':')?;
+    both.get(..colon).zip(both.get(colon + 1..))
+}
+
+/// Decodes an id and a secret, as Elasticsearch's clients encode them after `ApiKey`. `None` if it is no such pair.
+fn encoded_pair(encoded: &[u8]) -> Option<Found<'static>> {
+    let mut both = decoded_base64(encoded)?;
+    let (id, _) = split_user(&both).filter(|(id, _)| is_id(id))?;
+    let length = id.len();
+    both.remove(length);
+    Some(Found::Decoded(both, Some(length)))
+}
+
+/// Which part of a user and a password is the credential.
+enum Part {
+    User,
+    Password,
+    /// The id of a key, and its secret.
+    Pair,
+    /// A key that contains a colon, without the colon of an empty password.
+    Whole,
+}
+
+/// Reads the key from a user and a password (RFC 7617 §2).
+fn user_and_password(encoded: &[u8], keys: KeyForms<'_>) -> Found<'static> {
+    let Some(mut both) = decoded_base64(encoded) else {
         return Found::Unread(Undecodable);
     };
-    both.truncate(length);
-    let Some(colon) = both.iter().position(|byte| *byte == b':') else {
+    let Some((user, password)) = split_user(&both) else {
         return Found::Unread(Undecodable);
     };
-    if colon == KeyId::TEXT_LENGTH && colon + 1 < both.len() {
-        both.remove(colon);
-        return Found::Decoded(both, Some(colon));
-    }
-    // A key of another system may contain a colon. An empty password leaves a colon at the end.
-    if both.last() == Some(&b':') {
-        both.pop();
+    let (colon, part) = (user.len(), credential_part(&both, user, password, keys));
+    match part {
+        None => return Found::Unread(Ambiguous),
+        Some(Part::User) => both.truncate(colon),
+        // The moved bytes stay within the buffer, all of which is wiped.
+        Some(Part::Password) => drop(both.drain(..=colon)),
+        Some(Part::Pair) => {
+            both.remove(colon);
+            return Found::Decoded(both, Some(colon));
+        }
+        Some(Part::Whole) if both.last() == Some(&b':') => drop(both.pop()),
+        Some(Part::Whole) => {}
     }
     Found::Decoded(both, None)
+}
+
+/// Returns the part that is the credential, by its form; `None` if there are two.
+fn credential_part(both: &[u8], user: &[u8], password: &[u8], keys: KeyForms<'_>) -> Option<Part> {
+    match (keys.is_own(user), keys.is_own(password)) {
+        (true, true) => return None,
+        (true, false) => return Some(Part::User),
+        // The id may be that of another key.
+        (false, true) => return (!is_id(user)).then_some(Part::Password),
+        (false, false) => {}
+    }
+    if keys.is_pair(user, password) {
+        return Some(Part::Pair);
+    }
+    if password.is_empty() {
+        return Some(Part::User);
+    }
+    // The first of the formats of other systems that can read a text reads it.
+    let whole = both.strip_suffix(b":").unwrap_or(both);
+    let whole = keys.legacy_rank(whole);
+    let is_whole = |part: usize| whole.is_some_and(|whole| whole < part);
+    match (keys.legacy_rank(user), keys.legacy_rank(password)) {
+        (Some(user), Some(password)) => is_whole(user.min(password)).then_some(Part::Whole),
+        (Some(user), None) if !is_whole(user) => Some(Part::User),
+        (None, Some(password)) if !is_whole(password) => Some(Part::Password),
+        (None, None) if whole.is_none() => Some(match user.len() {
+            // For the operator, the error of that form.
+            KeyId::TEXT_LENGTH => Part::Pair,
+            0 => Part::Password,
+            _ => Part::Whole,
+        }),
+        _ => Some(Part::Whole),
+    }
+}
+
+fn is_id(text: &[u8]) -> bool {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.parse::<KeyId>().is_ok()
 }
 
 /// Finds the parameter of this name in a query.
@@ -260,6 +416,7 @@ fn is_space(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KeyFormat;
     use crate::testkit::SeededRandom;
 
     #[test]
@@ -275,6 +432,17 @@ mod tests {
             });
             let theirs = form_urlencoded::parse(query.as_bytes()).into_owned();
             assert!(ours.eq(theirs), "{query}");
+        }
+    }
+
+    fn format() -> KeyFormat {
+        KeyFormat::new("acme").unwrap().environment("test").unwrap()
+    }
+
+    fn keys(format: &KeyFormat) -> KeyForms<'_> {
+        KeyForms {
+            format,
+            imported: None,
         }
     }
 
@@ -296,9 +464,19 @@ mod tests {
     fn decoded_credentials_are_wiped() {
         use crate::wiping::leaves_no_trace;
 
-        let id = "0".repeat(KeyId::TEXT_LENGTH);
-        leaves_no_trace(|secret| user_and_password(basic(&id, secret).as_bytes()));
-        leaves_no_trace(|secret| user_and_password(basic("user", secret).as_bytes()));
+        let format = format();
+        let keys = keys(&format);
+        let id = KeyId::from_u128(7).to_string();
+        leaves_no_trace(|secret| user_and_password(basic(&id, secret).as_bytes(), keys));
+        leaves_no_trace(|secret| user_and_password(basic("user", secret).as_bytes(), keys));
+        leaves_no_trace(|secret| user_and_password(basic("", secret).as_bytes(), keys));
+        leaves_no_trace(|secret| encoded_pair(basic(&id, secret).as_bytes()));
+        // Behind a key that is taken, and as the key itself.
+        leaves_no_trace(|secret| user_and_password(basic("acme_test_0", secret).as_bytes(), keys));
+        leaves_no_trace(|secret| {
+            let head = Zeroizing::new(["acme_test_", secret].concat());
+            user_and_password(basic("user", &head).as_bytes(), keys)
+        });
         leaves_no_trace(|secret| {
             let key = escaped(secret);
             parameter(&format!("a=b&key={key}"), "key")
@@ -309,10 +487,10 @@ mod tests {
     #[test]
     fn credentials_that_are_not_taken_are_wiped() {
         use crate::http::near_miss;
-        use crate::key::KeyFormat;
         use crate::wiping::leaves_no_trace;
 
-        let format = KeyFormat::new("acme").unwrap().environment("test").unwrap();
+        let format = format();
+        let keys = keys(&format);
         leaves_no_trace(|secret| {
             let (key, own) = (escaped(secret), Zeroizing::new(secret.to_owned()));
             let query = format!("key={key}&key={key}&other={key}");
@@ -322,12 +500,12 @@ mod tests {
                 connection: Default::default(),
                 query: Some(&query),
             };
-            let found = read(&forms, &head);
+            let found = read(&forms, || keys, &head);
             assert!(matches!(found, Found::Unread(Ambiguous)));
             assert!(without_parameters(&forms, &query).is_some());
-            assert!(near_miss::find(&forms, &format, &head).is_empty());
+            assert!(near_miss::find(&forms, keys, &head).is_empty());
             let broken = format!("{}!", basic("user", secret));
-            let broken = user_and_password(broken.as_bytes());
+            let broken = user_and_password(broken.as_bytes(), keys);
             assert!(matches!(broken, Found::Unread(Undecodable)));
             own
         });

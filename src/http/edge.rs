@@ -97,7 +97,14 @@ impl Edge {
     pub fn accept(mut self, form: KeyIn) -> Self {
         if !self.forms.contains(&form) {
             self.forms.push(form);
-            let headers: Vec<_> = self.credential_headers().collect();
+            let mut headers: Vec<_> = self.credential_headers().collect();
+            if self
+                .forms
+                .iter()
+                .any(|form| form.sub_protocol_prefix().is_some())
+            {
+                headers.push("sec-websocket-protocol");
+            }
             self.vary = headers.join(", ").into();
         }
         self
@@ -292,27 +299,6 @@ impl Edge {
         }
     }
 
-    /// Decides on a request to a route that guests may use. `None`: the request is a guest's, and has no credential.
-    ///
-    /// [`Requirement::or_guest`](crate::verifier::Requirement) says which requests are guests'. Add
-    /// [`guest_response_headers`](Self::guest_response_headers) to their responses.
-    ///
-    /// # Errors
-    /// As for [`admit`](Self::admit): a credential that is refused or cannot be read never makes a guest.
-    pub fn admit_or_guest<'a, 'h, H: HeaderSource + ?Sized>(
-        &'a self,
-        head: &Head<'h, H>,
-        attempt: Attempt<'a>,
-    ) -> impl Future<Output = Result<Option<Admitted>, Box<Rejection>>> + use<'a, 'h, H> {
-        let admitting = (!self.is_guest(head)).then(|| self.admit(head, attempt));
-        async move {
-            match admitting {
-                Some(admitting) => admitting.await.map(Some),
-                None => Ok(None),
-            }
-        }
-    }
-
     /// Decides on a request that an outer guard has already admitted.
     ///
     /// It checks that the grant meets the attempt's requirement, that it is for the tenant and environment that the
@@ -383,20 +369,12 @@ impl Edge {
             value,
             replaces: true,
         });
-        cache_control
-            .into_iter()
-            .chain(self.guest_response_headers())
-    }
-
-    /// Returns the headers to add to the response of a [guest](Self::admit_or_guest), so that no cache serves it to the
-    /// holder of a key: `Vary`, with the headers that credentials are read from.
-    pub fn guest_response_headers(&self) -> impl Iterator<Item = ResponseHeader<'_>> + use<'_> {
         let vary = self.vary().map(|value| ResponseHeader {
             name: "vary",
             value: value.into(),
             replaces: false,
         });
-        vary.into_iter()
+        cache_control.into_iter().chain(vary)
     }
 
     /// Returns the new `Cache-Control` for a granted response with these headers. `None` if it need not change.
@@ -415,12 +393,12 @@ impl Edge {
         Some(&*self.vary).filter(|vary| !vary.is_empty() && !self.may_be_cached)
     }
 
-    /// Returns the headers that credentials are read from, in lower case.
+    /// Returns the headers that hold nothing but a credential, in lower case.
     ///
     /// An adapter removes them from the request before the handler sees it, so that neither the handler nor a log
     /// behind it holds a key.
     pub fn credential_headers(&self) -> impl Iterator<Item = &str> {
-        let is_any_scheme = self.forms.iter().any(|form| form.scheme().is_some());
+        let is_any_scheme = self.forms.iter().any(|form| form.auth_scheme().is_some());
         let headers = self.forms.iter().flat_map(KeyIn::headers);
         is_any_scheme
             .then_some("authorization")
@@ -432,6 +410,15 @@ impl Edge {
     #[must_use]
     pub fn query_without_credential(&self, query: &str) -> Option<String> {
         credentials::without_parameters(&self.forms, query)
+    }
+
+    /// Removes the sub-protocols that credentials are read from, from a line of `Sec-WebSocket-Protocol`. `None` if the
+    /// line has no such sub-protocol; nothing remains if it has no other.
+    ///
+    /// See [`KeyIn::web_socket_protocol`].
+    #[must_use]
+    pub fn protocols_without_credential(&self, line: &[u8]) -> Option<Vec<u8>> {
+        credentials::without_protocols(&self.forms, line)
     }
 
     /// Rejects a request for a reason of the middleware's own, such as the length of its body.

@@ -7,16 +7,13 @@ use std::time::Duration;
 use bytes::Buf as _;
 use http::header::{self, Entry};
 use http::request::Parts;
-use http::{Request, Uri};
+use http::{HeaderValue, Request, Uri};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{
-    Admission, Decided, Decision, Edge, Gate, Passage, Refused, Values, WithoutGrant,
-};
-use crate::verifier::Grant;
+use crate::http::{Admission, Decided, Decision, Edge, Gate, Refused, Values};
 
 /// Decides on a request at once, if possible.
 ///
@@ -63,23 +60,11 @@ pub(crate) fn prepare<B>(
     decided: Decided,
     request: &mut Request<B>,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    match decided? {
-        Passage::Granted(grant, admission) => {
-            hide_credential(gate, request);
-            request.extensions_mut().insert(grant);
-            Ok(Some(admission))
-        }
-        Passage::Guest(admission) => {
-            // That of another Keyward would make the guest its caller.
-            request.extensions_mut().remove::<Grant>();
-            request.extensions_mut().insert(WithoutGrant);
-            Ok(Some(admission))
-        }
-        Passage::Reported => {
-            request.extensions_mut().insert(WithoutGrant);
-            Ok(None)
-        }
-    }
+    Ok(decided?.map(|(grant, admission)| {
+        hide_credential(gate, request);
+        request.extensions_mut().insert(grant);
+        admission
+    }))
 }
 
 /// Removes the credential from a request, or marks it as sensitive.
@@ -93,10 +78,31 @@ fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
                 .for_each(|value| value.set_sensitive(true));
         }
     }
-    if !gate.edge.hides_parameters() {
+    if gate.edge.reads_parts() {
+        hide_parts(&gate.edge, request);
+    }
+}
+
+/// Removes the credential from a list of sub-protocols and from the target, or marks the list as sensitive.
+fn hide_parts<B>(edge: &Edge, request: &mut Request<B>) {
+    let name = header::SEC_WEBSOCKET_PROTOCOL;
+    let mut lines: Vec<_> = request.headers().get_all(&name).iter().cloned().collect();
+    request.headers_mut().remove(&name);
+    for line in &mut lines {
+        if edge.keeps_credential() {
+            line.set_sensitive(true);
+        } else if let Some(rest) = edge.protocols_without_credential(line.as_bytes()) {
+            // A line that cannot be written again is dropped: the credential must not pass.
+            *line = HeaderValue::from_bytes(&rest).unwrap_or(HeaderValue::from_static(""));
+        }
+        if !line.is_empty() {
+            request.headers_mut().append(&name, line.clone());
+        }
+    }
+    if edge.keeps_credential() {
         return;
     }
-    if let Some(uri) = without_credential(&gate.edge, request.uri()) {
+    if let Some(uri) = without_credential(edge, request.uri()) {
         *request.uri_mut() = uri;
     }
     #[cfg(feature = "axum")]
@@ -104,7 +110,7 @@ fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
         .extensions_mut()
         .get_mut::<axum::extract::OriginalUri>()
     {
-        if let Some(uri) = without_credential(&gate.edge, &original.0) {
+        if let Some(uri) = without_credential(edge, &original.0) {
             original.0 = uri;
         }
     }

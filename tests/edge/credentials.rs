@@ -13,7 +13,7 @@ use keyward::store::MemoryStore;
 use keyward::testkit::builder;
 use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{Fixture, READ, over_tls};
+use crate::common::{Events, Fixture, READ, over_tls, recording, values};
 
 async fn status(fixture: &Fixture, name: &str, value: impl AsRef<[u8]>) -> u16 {
     match fixture.ask(&[(name, value.as_ref())], None).await {
@@ -32,6 +32,249 @@ async fn both_spellings_of_apikey_are_read() {
 }
 
 #[tokio::test]
+async fn apikey_takes_an_encoded_pair() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::api_key())).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
+    for (decoded, expected) in [
+        (format!("{id}:{secret}"), 200),
+        (format!("{id}:{}", &secret[1..]), 401),
+        (format!("{}:{secret}", &id[1..]), 401),
+        (format!("{key}:"), 401),
+        (key, 401),
+    ] {
+        let value = format!("ApiKey {}", BASE64_STANDARD.encode(&decoded));
+        let status = status(&fixture, "authorization", value).await;
+        assert_eq!(status, expected, "{decoded}");
+    }
+}
+
+#[tokio::test]
+async fn a_scheme_of_the_host_is_read() {
+    let token = KeyIn::scheme("Token").unwrap();
+    let fixture = Fixture::new(|edge| edge.accept(token)).await;
+    let key = fixture.text();
+    for (value, expected) in [
+        (format!("Token {key}"), 200),
+        (format!("TOKEN  {key}"), 200),
+        (format!("Token token={key}"), 200),
+        (format!("Token token=\"{key}\""), 200),
+        (format!("Token Token=\"{key}\", nonce=\"x\""), 200),
+        (format!("Token key={key}"), 401),
+        (format!("Token token={key}\""), 401),
+        (format!("Token{key}"), 401),
+        (format!("Bearer {key}"), 401),
+        (key.clone(), 401),
+        (format!("Token token={key}, token={key}"), 400),
+        (format!("Token token={key}, Token token={key}"), 400),
+        (format!("Token token={key}, Bearer {key}"), 400),
+        (format!("Token token={key},{key}"), 400),
+        (format!("Token token={key},"), 400),
+        (format!("Token nonce=x, token={key}"), 400),
+        (format!("Token {key},{key}"), 400),
+    ] {
+        let status = status(&fixture, "authorization", &value).await;
+        assert_eq!(status, expected, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_bare_authorization_is_read() {
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::bearer())
+            .accept(KeyIn::authorization())
+            .accept(KeyIn::header("X-API-Key").unwrap())
+    })
+    .await;
+    let key = fixture.text();
+    for (value, expected) in [
+        (key.clone(), 200),
+        (format!("  {key} "), 200),
+        (format!("Bearer {key}"), 200),
+        (format!("Token {key}"), 401),
+        (format!("{key} {key}"), 401),
+        (format!("\"{key}\""), 401),
+        ("Bearer".to_owned(), 401),
+        (String::new(), 401),
+        (format!("{key},{key}"), 400),
+        (format!("{key},"), 400),
+        (format!("Bearer {key},{key}"), 400),
+    ] {
+        let status = status(&fixture, "authorization", &value).await;
+        assert_eq!(status, expected, "{value}");
+    }
+    let twice = [("authorization", key.as_bytes()); 2];
+    let other = [
+        ("authorization", b"x".as_slice()),
+        ("x-api-key", key.as_bytes()),
+    ];
+    for sent in [&twice, &other] {
+        let rejection = fixture.ask(sent, None).await.unwrap_err();
+        assert_eq!(rejection.answer.status, 400, "{sent:?}");
+    }
+    // A scheme that is not accepted disturbs no other form.
+    let digest = [
+        ("authorization", b"Digest x".as_slice()),
+        ("x-api-key", key.as_bytes()),
+    ];
+    assert!(fixture.ask(&digest, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn basic_takes_the_part_that_is_a_key() {
+    let told = Events::default();
+    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::basic()), &told)).await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
+    let other = key.replace("_test_", "_live_");
+    let two = "more than one credential was presented";
+    for (user, expected) in [
+        (format!("{key}:"), ""),
+        (format!("{key}:x"), ""),
+        (format!("{key}:x-oauth-basic"), ""),
+        (format!("{key}:x:y"), ""),
+        (format!("{key}:\n"), ""),
+        (format!(":{key}"), ""),
+        (format!("api:{key}"), ""),
+        (format!("alice@example.com:{key}"), ""),
+        (format!("{id}:{secret}"), ""),
+        (format!("{key}:{key}"), two),
+        (format!("{key}:{other}"), two),
+        (format!("{other}:{key}"), two),
+        (format!("{}:{key}", &key[..20]), two),
+        (format!("{id}:{key}"), two),
+        (format!("{key}:{secret}"), ""),
+        (
+            format!("x:{}", &key[..60]),
+            "the text is 21 characters short",
+        ),
+        (
+            format!("{}:x", &key[..60]),
+            "the text is 21 characters short",
+        ),
+        (format!(":{key}:"), "the text is 1 characters too long"),
+        (
+            format!("api:{key}\n"),
+            "there is white space around the key",
+        ),
+        (
+            format!("api:{other}"),
+            "the text names an environment that is not accepted here",
+        ),
+        (
+            format!("{id}:{}", &secret[1..]),
+            "the text is 1 characters short",
+        ),
+        (
+            format!("{}:{secret}", id.replace('-', "_")),
+            "the id is not one, or not in its one spelling",
+        ),
+        (
+            "alice:secret".to_owned(),
+            "the text does not begin with this application's prefix",
+        ),
+        (":".to_owned(), "the credential is empty"),
+        (
+            "x".to_owned(),
+            "the credential is not encoded as its scheme asks",
+        ),
+    ] {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(&user));
+        let status = status(&fixture, "authorization", value).await;
+        let expected_status = match expected {
+            "" => 200,
+            expected if expected == two => 400,
+            _ => 401,
+        };
+        assert_eq!(status, expected_status, "{user}");
+        let reason = told.lock().unwrap().pop().map(|(reason, ..)| reason);
+        assert_eq!(reason.unwrap_or_default(), expected, "{user}");
+    }
+}
+
+/// Returns the status of a request with these lines of `Sec-WebSocket-Protocol`.
+async fn web_socket(fixture: &Fixture, lines: &[String]) -> u16 {
+    let name = "Sec-WebSocket-Protocol";
+    let sent: Vec<_> = lines.iter().map(|line| (name, line.as_bytes())).collect();
+    let admitted = fixture.ask(&sent, None).await;
+    admitted.map_or_else(|rejection| rejection.answer.status, |_| 200)
+}
+
+#[tokio::test]
+async fn a_web_socket_key_is_read() {
+    let form = KeyIn::web_socket_protocol("acme.key.").unwrap();
+    let fixture = Fixture::new(|edge| edge.accept(form).accept(KeyIn::bearer())).await;
+    let key = fixture.text();
+    let line = |text: &str| text.replace("<key>", &key);
+    for (lines, expected) in [
+        (&["acme.key.<key>"][..], 200),
+        (&["acme.v1, acme.key.<key>"], 200),
+        (&["acme.key.<key>,acme.v1"], 200),
+        (&[" , acme.v1 ,\tacme.key.<key> ,, acme.v2"], 200),
+        (&["acme.v1", "acme.v2,acme.key.<key>"], 200),
+        (&["acme.v1, acme.v2"], 401),
+        (&["<key>"], 401),
+        (&["ACME.KEY.<key>"], 401),
+        (&["acme.key.<key> x"], 401),
+        (&["acme.key.", "acme.v1"], 401),
+        (&["acme.key.<key>, acme.key.<key>"], 400),
+        (&["acme.key.<key>", "acme.key.<key>"], 400),
+        (&["acme.key., acme.key.<key>"], 400),
+    ] {
+        let lines: Vec<_> = lines.iter().map(|text| line(text)).collect();
+        assert_eq!(web_socket(&fixture, &lines).await, expected, "{lines:?}");
+    }
+    let both = [
+        ("authorization", fixture.key.bearer()),
+        ("sec-websocket-protocol", line("acme.key.<key>")),
+    ];
+    let both = both
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_bytes()));
+    let rejection = fixture.ask(&both, None).await.unwrap_err();
+    assert_eq!(rejection.answer.status, 400);
+}
+
+#[tokio::test]
+async fn web_socket_keys_are_cut_from_lists() {
+    let form = KeyIn::web_socket_protocol("acme.key.").unwrap();
+    let fixture = Fixture::new(|edge| edge.accept(form)).await;
+    let without = |line: &str| {
+        let rest = fixture.edge.protocols_without_credential(line.as_bytes());
+        rest.map(|rest| String::from_utf8(rest).unwrap())
+    };
+    assert_eq!(without("acme.v1, acme.key"), None);
+    assert_eq!(without(""), None);
+    assert_eq!(without("acme.key.x").as_deref(), Some(""));
+    let all = without("acme.key.x,, acme.v1,\tacme.key. ,acme.v2 ");
+    assert_eq!(all.as_deref(), Some("acme.v1, acme.v2"));
+    // The rest of the header is the application's.
+    assert_eq!(fixture.edge.credential_headers().count(), 0);
+    let headers = fixture.edge.response_headers(&[("a", "b")]);
+    let vary = headers.filter(|header| header.name == "vary");
+    let vary: Vec<_> = vary.map(|header| header.value.into_owned()).collect();
+    assert_eq!(vary, ["sec-websocket-protocol"]);
+}
+
+#[tokio::test]
+async fn the_forms_of_a_host_have_challenges() {
+    let fixture = Fixture::new(|edge| {
+        edge.accept(KeyIn::scheme("Token").unwrap())
+            .accept(KeyIn::scheme("token").unwrap())
+            .accept(KeyIn::authorization())
+            .accept(KeyIn::web_socket_protocol("acme.key.").unwrap())
+    })
+    .await;
+    let rejection = fixture.ask(&[], None).await.unwrap_err();
+    assert_eq!(
+        values(&rejection, "www-authenticate"),
+        [
+            r#"Token realm="api""#,
+            r#"ApiKey realm="api", in="header", name="Authorization""#,
+            r#"ApiKey realm="api", in="header", name="Sec-WebSocket-Protocol""#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn other_forms_are_no_credential() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
@@ -41,6 +284,7 @@ async fn other_forms_are_no_credential() {
         ("authorization", &key),
         ("proxy-authorization", &format!("Bearer {key}")),
         ("cookie", &format!("authorization=Bearer {key}")),
+        ("sec-websocket-protocol", &key),
     ] {
         assert_eq!(status(&fixture, name, value).await, 401, "{name}: {value}");
     }
@@ -251,6 +495,11 @@ async fn imported_keys_come_in_every_form() {
         if text == colon {
             // As `curl -u` sends it.
             all.push(("authorization", basic(text.to_owned())));
+        } else {
+            // A UUID could be the id of a key, and `x` is no secret.
+            all.push(("authorization", basic(format!("{text}:x"))));
+            all.push(("authorization", basic(format!("api:{text}"))));
+            all.push(("authorization", basic(format!(":{text}"))));
         }
         for sent in all {
             let headers = [sent.clone()];
@@ -264,4 +513,57 @@ async fn imported_keys_come_in_every_form() {
             assert!(admitted.is_ok(), "{sent:?}: {admitted:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn two_imported_texts_are_ambiguous() {
+    let uuid = "550e8400-e29b-41d4-a716-446655440000";
+    let (_keyward, edge) = imported(LegacyFormat::opaque("old").unwrap(), uuid).await;
+    for (user, expected) in [
+        (format!("{uuid}:{uuid}"), 400),
+        (format!("a-name-of-16-chars:{uuid}"), 400),
+        (format!("short-name:{uuid}"), 200),
+        // A text of the other system may contain a colon, if neither part could be a whole text.
+        ("key-17:aa1bb2cc3".to_owned(), 401),
+    ] {
+        let value = format!("Basic {}", BASE64_STANDARD.encode(&user));
+        let headers = [("authorization", value)];
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let need = Requirement::scope(READ);
+        let admitted = edge.admit(&head, Attempt::of(&need)).await;
+        let status = admitted.map_or_else(|rejection| rejection.answer.status, |_| 200);
+        assert_eq!(status, expected, "{user}");
+    }
+}
+
+/// The format that is given first reads a text, as in any other form.
+#[tokio::test]
+async fn the_first_format_reads_a_basic_text() {
+    let lookup = Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
+    let text = "key-17:k9aa1bb2cc3dd4ee5ff6";
+    let imported = ImportedKeys::under(lookup)
+        .accept(LegacyFormat::with_id("old", ':').unwrap())
+        .accept(LegacyFormat::opaque("older").unwrap());
+    let keyward = builder(MemoryStore::new(), [READ]).imported_keys(imported);
+    let keyward = keyward.open().await.unwrap();
+    let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "imported", READ);
+    let key = ImportedKey::text("old", text).entropy_bits(122);
+    let manager = keyward.manager();
+    manager
+        .import(&Actor::system("tests"), new, key)
+        .await
+        .unwrap();
+    let edge = Edge::new(&keyward).accept(KeyIn::basic());
+    let value = format!("Basic {}", BASE64_STANDARD.encode(text));
+    let head = Head {
+        headers: &[("authorization", value)],
+        connection: over_tls(),
+        query: None,
+    };
+    let need = Requirement::scope(READ);
+    assert!(edge.admit(&head, Attempt::of(&need)).await.is_ok());
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use keyward::http::{KeyIn, NearMiss};
 
 use crate::common::{Events, Fixture, recording};
@@ -155,6 +157,13 @@ fn a_near_miss_is_one_line() {
             "perhaps to be `X-API-Key`",
         ),
         (NearMiss::InQuery { parameter: name() }, r"\r\nforged"),
+        (NearMiss::SchemeDoubled, "two schemes"),
+        (NearMiss::SchemeMalformed, "not just a space"),
+        (
+            NearMiss::SchemeInHeader { name: name() },
+            r"\r\nforged: line` holds a scheme",
+        ),
+        (NearMiss::Repeated { name: name() }, "came twice"),
     ] {
         let line = near_miss.to_string();
         assert!(line.contains(expected), "{line}");
@@ -283,4 +292,191 @@ async fn a_near_miss_is_near() {
             },
         ]
     );
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_accepted_is_named() {
+    let (fixture, told) = fixture().await;
+    let (key, (id, secret)) = (fixture.text(), fixture.pair());
+    let basic = |user: &str| format!("Basic {}", BASE64_STANDARD.encode(user));
+    let other = |name: &str| vec![NearMiss::OtherHeader { name: name.into() }];
+    let misspelt = |name: &str| {
+        vec![NearMiss::MisspeltHeader {
+            name: name.into(),
+            meant: "Authorization".into(),
+        }]
+    };
+    let in_header = NearMiss::SchemeInHeader {
+        name: "x-api-key".into(),
+    };
+    let (doubled, malformed) = (NearMiss::SchemeDoubled, NearMiss::SchemeMalformed);
+    let other_scheme = || vec![NearMiss::OtherScheme];
+    for (name, value, expected) in [
+        ("authorization", basic(&format!("{key}:")), other_scheme()),
+        (
+            "authorization",
+            basic(&format!("api:{key}")),
+            other_scheme(),
+        ),
+        ("authorization", basic("alice:secret"), vec![]),
+        // These could be anybody's id and secret.
+        ("authorization", basic(&format!("{id}:{secret}")), vec![]),
+        (
+            "authorization",
+            format!("Token token=\"{key}\""),
+            other_scheme(),
+        ),
+        (
+            "authorization",
+            format!("Bearer Bearer {key}"),
+            vec![doubled.clone()],
+        ),
+        (
+            "authorization",
+            format!("bearer Token {key}"),
+            vec![doubled],
+        ),
+        (
+            "authorization",
+            format!("Bearer: {key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("Bearer : {key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("Bearer:{key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("Bearer={key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("Bearer{key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("bearer%20{key}"),
+            vec![malformed.clone()],
+        ),
+        (
+            "authorization",
+            format!("\"Bearer {key}\""),
+            vec![malformed.clone()],
+        ),
+        ("authorization", format!("'Bearer {key}'"), vec![malformed]),
+        ("authorization", "Bearer x".to_owned(), vec![]),
+        ("authorization", format!("Bearer {}", &key[..60]), vec![]),
+        ("authorization", format!("Bearer \"{key}\""), vec![]),
+        (
+            "x-api-key",
+            format!("Bearer {key}"),
+            vec![in_header.clone()],
+        ),
+        ("x-api-key", format!("ApiKey {key}"), vec![in_header]),
+        (
+            "authorisation",
+            format!("Bearer {key}"),
+            misspelt("authorisation"),
+        ),
+        (
+            "x-authorization",
+            "x".to_owned(),
+            misspelt("x-authorization"),
+        ),
+        (
+            "authentication",
+            format!("Bearer {key}"),
+            other("authentication"),
+        ),
+        (
+            "proxy-authorization",
+            format!("Bearer {key}"),
+            other("proxy-authorization"),
+        ),
+        (
+            "sec-websocket-protocol",
+            format!("acme.v1, acme.key.{key}"),
+            other("sec-websocket-protocol"),
+        ),
+        ("sec-websocket-protocol", "acme.v1".to_owned(), vec![]),
+    ] {
+        let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
+        fixture.ask(&sent, None).await.unwrap_err();
+        let (_, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(found, expected, "{name}: {value}");
+        let shown = format!("{found:?}");
+        assert!(!shown.contains(&secret[..8]), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_form_is_no_near_miss() {
+    let told = Events::default();
+    let fixture = Fixture::new(|edge| {
+        let edge = edge
+            .accept(KeyIn::authorization())
+            .accept(KeyIn::basic())
+            .accept(KeyIn::web_socket_protocol("acme.key.").unwrap());
+        recording(edge, &told)
+    })
+    .await;
+    let short = &fixture.text()[..60];
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("api:{short}")));
+    let protocol = format!("acme.v1, acme.key.{short}");
+    for (name, value) in [
+        ("authorization", short),
+        ("authorization", &basic),
+        ("sec-websocket-protocol", &protocol),
+    ] {
+        let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
+        fixture.ask(&sent, None).await.unwrap_err();
+        let (reason, _, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(
+            (&*reason, found),
+            ("the text is 21 characters short", vec![])
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_header_is_named() {
+    let (fixture, told) = fixture().await;
+    let (key, bearer) = (fixture.text(), fixture.key.bearer());
+    let joined = format!("{key}, {key}");
+    let both = format!("{bearer}, {bearer}");
+    let digest = "Digest username=\"a\", realm=\"b\"".to_owned();
+    let repeated = |name: &str| vec![NearMiss::Repeated { name: name.into() }];
+    for (sent, expected) in [
+        (
+            vec![("X-API-Key", &key), ("x-api-key", &key)],
+            repeated("x-api-key"),
+        ),
+        (vec![("x-api-key", &joined)], repeated("x-api-key")),
+        (
+            vec![("authorization", &bearer), ("Authorization", &bearer)],
+            repeated("authorization"),
+        ),
+        (vec![("authorization", &both)], repeated("authorization")),
+        (
+            vec![("authorization", &bearer), ("x-api-key", &key)],
+            vec![],
+        ),
+        (vec![("authorization", &digest)], vec![]),
+    ] {
+        let sent: Vec<_> = sent
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        fixture.ask(&sent, None).await.unwrap_err();
+        let (_, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(found, expected);
+    }
 }

@@ -185,7 +185,7 @@ async fn a_403_says_scope_or_resource() {
             project(),
             &[("project", "p-2")][..],
             "resource_not_permitted",
-            Value::Null,
+            json!("project"),
         ),
         (
             Requirement::scope(READ),

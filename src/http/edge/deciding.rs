@@ -21,19 +21,8 @@ impl Edge {
         &self,
         head: &Head<'h, H>,
     ) -> (Found<'h>, Origin) {
-        let found = credentials::read(&self.forms, head);
+        let found = credentials::read(&self.forms, || self.verifier.key_forms(), head);
         (found, self.proxies.origin(head.connection, head.headers))
-    }
-
-    /// Returns whether a request has no credential at all: none where keys are accepted, and nothing elsewhere that was
-    /// perhaps meant to be one.
-    ///
-    /// A request that is refused in any case, since it came without TLS, is not a guest's.
-    pub(in crate::http) fn is_guest<H: HeaderSource + ?Sized>(&self, head: &Head<'_, H>) -> bool {
-        let (found, origin) = self.read(head);
-        matches!(found, Found::Unread(KeyTextError::Absent))
-            && (origin.is_tls || !self.requires_tls)
-            && near_miss::find(&self.forms, self.verifier.format(), head).is_empty()
     }
 
     /// Decides at once, if that requires neither the store nor a slow hash.
@@ -56,7 +45,7 @@ impl Edge {
         attempt.present(found.presented(), origin.client);
         let decided = self.verifier.try_verify(&attempt)?;
         let by_unlisted = || self.is_by_unlisted_proxy(head);
-        let near_misses = || near_miss::find(&self.forms, self.verifier.format(), head);
+        let near_misses = || near_miss::find(&self.forms, self.verifier.key_forms(), head);
         Some(self.answered(
             decided,
             attempt.requirement,
@@ -105,7 +94,13 @@ impl Edge {
                 DenialReason::NoCredential | DenialReason::Malformed(KeyTextError::HalfPair)
             );
             let is_observed = self.rejecting.observer.is_some();
-            let is_asked = names_no_key && is_observed;
+            let is_unread = matches!(
+                denial.reason(),
+                DenialReason::NoCredential
+                    | DenialReason::SeveralCredentials
+                    | DenialReason::Malformed(_)
+            );
+            let is_asked = is_unread && is_observed;
             let near_misses = is_asked.then(near_misses).unwrap_or_default();
             let is_refused = denial.class() == DenialClass::Unauthenticated && !names_no_key;
             let about = About {
@@ -181,9 +176,9 @@ impl Edge {
         self.adapters.keeps_credential
     }
 
-    /// Whether a request's target may hold a credential that has to be removed.
-    pub(crate) fn hides_parameters(&self) -> bool {
-        !self.adapters.keeps_credential && self.forms.iter().any(KeyIn::is_in_query)
+    /// Whether a part of the target or of a header may be a credential.
+    pub(crate) fn reads_parts(&self) -> bool {
+        self.forms.iter().any(KeyIn::is_a_part)
     }
 
     /// Whether cache headers are left to the application.

@@ -8,7 +8,6 @@ mod cors;
 mod costs;
 mod denials;
 mod faults;
-mod guests;
 mod limits;
 mod origins;
 mod raw;

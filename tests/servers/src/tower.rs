@@ -79,6 +79,18 @@ async fn nested_routers_see_no_credential() {
 }
 
 #[tokio::test]
+async fn each_header_with_keys_is_in_vary() {
+    let accept = |edge: Edge| edge.accept(KeyIn::web_socket_protocol("acme.key.").unwrap());
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
+    let routes = |keys: KeyLayer| Router::new().route("/", get(echo)).layer(keys);
+    let site = over(keyward, key, accept, routes).await;
+    let protocol = format!("sec-websocket-protocol: acme.key.{}", site.key.text());
+    let reply = site.ask("GET /", &[protocol]).await;
+    let vary = reply.header("vary");
+    assert_eq!(vary, Some("authorization, sec-websocket-protocol"));
+}
+
+#[tokio::test]
 async fn a_resource_is_read_off_the_request() {
     let site = open(|keys| {
         let of_path = |parts: &axum::http::request::Parts| {
@@ -147,19 +159,6 @@ async fn a_foreign_grant_opens_nothing() {
             .is_ok()
     };
     assert_eq!((again(&inner), again(&site.keyward)), (true, false));
-}
-
-#[tokio::test]
-async fn a_foreign_grant_makes_no_caller() {
-    let (inner, _) = keyward_with_key([READ.described("For tests")], READ).await;
-    let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
-    let site = open(|keys| {
-        let inner = KeyLayer::new(edge).require(Requirement::any_key().or_guest());
-        Router::new().route("/", get(echo)).layer(inner).layer(keys)
-    })
-    .await;
-    let guest = site.ask("GET /", &site.bearer()).await;
-    assert_eq!((guest.status, &guest.body[..4]), (200, "None"));
 }
 
 #[tokio::test]

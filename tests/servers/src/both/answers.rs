@@ -9,7 +9,8 @@ use super::EVERY;
 use super::site::{Plan, Site, Told};
 use crate::client::{Ask, Protocol, Sent, over_one_connection};
 
-const CREDENTIAL_HEADERS: &str = "authorization, x-api-key, x-key-id, x-key-secret";
+const CREDENTIAL_HEADERS: &str =
+    "authorization, x-api-key, x-key-id, x-key-secret, sec-websocket-protocol";
 
 #[tokio::test]
 async fn answers_are_private_or_no_store() {
@@ -186,6 +187,46 @@ async fn handlers_see_only_kept_credentials() {
             assert!(is_there, "{served:?} {seen}");
             let marked = lines[2].matches('*').count();
             assert_eq!(marked, kept.matches('*').count(), "no other is marked");
+        }
+    }
+}
+
+#[tokio::test]
+async fn handlers_see_the_other_sub_protocols() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = format!("acme.key.{}", site.key.text());
+        for (lines, left) in [
+            (
+                vec![format!("v1, {key},v2")],
+                "sec-websocket-protocol=v1, v2",
+            ),
+            (
+                vec!["v1,v2".to_owned(), format!("{key}, v3")],
+                "sec-websocket-protocol=v1,v2 sec-websocket-protocol=v3",
+            ),
+            (
+                vec![key.clone(), "v1".to_owned()],
+                "sec-websocket-protocol=v1",
+            ),
+            (vec![key.clone()], ""),
+        ] {
+            let ask = lines.iter().fold(Ask::of("GET /echo"), |ask, line| {
+                ask.header("sec-websocket-protocol", line)
+            });
+            let seen = site.ask(ask.clone()).await;
+            assert_eq!(seen.status, 200, "{served:?} {lines:?}");
+            let headers: Vec<_> = seen.body.lines().collect();
+            let protocols = headers[2].split_once("sec-").map(|(_, rest)| rest);
+            let expected = left.split_once("sec-").map(|(_, rest)| rest);
+            assert_eq!(protocols, expected, "{served:?}");
+            assert!(!seen.body.contains(site.key.text()), "{}", seen.body);
+            let sent_back = format!("{:?}", seen.headers("sec-websocket-protocol"));
+            assert_eq!(sent_back, "[]", "{served:?}");
+
+            let kept = site.ask(ask.to("/kept")).await.body;
+            assert!(kept.contains(&format!("{key}*")) || kept.contains(&format!("{key},")));
+            assert_eq!(kept.matches('*').count(), lines.len(), "{kept}");
         }
     }
 }

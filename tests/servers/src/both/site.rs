@@ -217,6 +217,8 @@ pub(super) fn every_form(edge: Edge) -> Edge {
         .accept(KeyIn::header("X-API-Key").unwrap())
         .accept(KeyIn::pair("X-Key-Id", "X-Key-Secret").unwrap())
         .accept(KeyIn::query_parameter("api_key").unwrap())
+        .accept(KeyIn::scheme("Token").unwrap())
+        .accept(KeyIn::web_socket_protocol("acme.key.").unwrap())
 }
 
 impl Drop for Server {
@@ -319,8 +321,8 @@ fn projects_of(caller: &Caller) -> String {
 struct Seen<'a> {
     method: &'a str,
     targets: Vec<String>,
-    /// Names, and whether the value is marked as sensitive.
-    headers: Vec<(&'a str, bool)>,
+    /// Names, as [`shown`], and whether the value is marked as sensitive.
+    headers: Vec<(String, bool)>,
     grant: Option<&'a Grant>,
 }
 
@@ -338,6 +340,14 @@ impl Seen<'_> {
             title.unwrap_or_else(|| "nobody".to_owned()),
         ]
         .join("\n")
+    }
+}
+
+/// The name of a header, and the list of sub-protocols.
+fn shown(name: &str, value: &[u8]) -> String {
+    match name {
+        "sec-websocket-protocol" => format!("{name}={}", String::from_utf8_lossy(value)),
+        name => name.to_owned(),
     }
 }
 

@@ -35,6 +35,22 @@ const FOUND: &[Case] = &[
     sent(&[("AUTHORIZATION", "Bearer \t <any> ")], Status(200)),
     sent(&[("authorization", "Basic <basic>")], Status(200)),
     sent(&[("authorization", "basic <basic pair>")], Status(200)),
+    sent(&[("authorization", "Basic <basic password>")], Status(200)),
+    sent(&[("authorization", "Basic <basic both>")], Status(200)),
+    sent(&[("authorization", "Basic <basic user>")], Status(200)),
+    sent(&[("authorization", "Token <any>")], Status(200)),
+    sent(&[("authorization", "token token=\"<any>\"")], Status(200)),
+    sent(
+        &[("sec-websocket-protocol", "v1, acme.key.<any>")],
+        Status(200),
+    ),
+    sent(
+        &[
+            ("Sec-WebSocket-Protocol", "v1,v2"),
+            ("sec-websocket-protocol", "acme.key.<any>, v3"),
+        ],
+        Status(200),
+    ),
     sent(&[("x-api-key", "<any>")], Status(200)),
     sent(&[("X-Api-Key", " <any>\t")], Status(200)),
     sent(
@@ -143,7 +159,43 @@ const TWO: &[Case] = &[
     ("GET /echo?api_key=<any>&api_key=<any>", &[], Status(400)),
     ("GET /echo?api_key=<any>&api%5fkey=", &[], Status(400)),
     ("GET /echo?api_key=<p-1>&api_key=<any>", &[], Status(400)),
+    sent(&[("authorization", "Basic <basic two>")], Status(400)),
+    sent(&[("authorization", "Basic <basic id key>")], Status(400)),
+    sent(
+        &[("authorization", "Token token=\"<any>\", token=\"<p-1>\"")],
+        Status(400),
+    ),
+    sent(
+        &[("authorization", "Token <any>, Token <any>")],
+        Status(400),
+    ),
+    sent(
+        &[("authorization", "Token token=<any>, Bearer <any>")],
+        Status(400),
+    ),
+    sent(
+        &[("authorization", "Token <any>"), ("authorization", "x")],
+        Status(400),
+    ),
+    sent(
+        &[("sec-websocket-protocol", "acme.key.<any>, acme.key.<any>")],
+        Status(400),
+    ),
+    sent(
+        &[
+            ("sec-websocket-protocol", "acme.key.<any>"),
+            ("Sec-WebSocket-Protocol", "v1, acme.key.<p-1>"),
+        ],
+        Status(400),
+    ),
     // In two forms.
+    sent(
+        &[
+            ("authorization", "Bearer <any>"),
+            ("sec-websocket-protocol", "v1, acme.key.<any>"),
+        ],
+        Status(400),
+    ),
     sent(
         &[("authorization", "Bearer <any>"), ("x-api-key", "<any>")],
         Status(400),
@@ -223,8 +275,17 @@ const RUBBISH: &[Case] = &[
     sent(&[("authorization", "Basic <basic>=")], Status(401)),
     sent(&[("authorization", "Basic <basic> <basic>")], Status(401)),
     sent(&[("authorization", "Basic <basic bare>")], Status(401)),
-    sent(&[("authorization", "Basic <basic password>")], Status(401)),
-    sent(&[("authorization", "Basic <basic both>")], Status(401)),
+    sent(&[("authorization", "Token token=")], Status(401)),
+    sent(&[("authorization", "Token key=<any>")], Status(401)),
+    sent(&[("sec-websocket-protocol", "acme.key.")], Status(401)),
+    sent(
+        &[("sec-websocket-protocol", "acme.key.<start>")],
+        Status(401),
+    ),
+    sent(
+        &[("sec-websocket-protocol", "acme.key.<any> <any>")],
+        Status(401),
+    ),
     sent(&[("authorization", "Basic <basic id>")], Status(401)),
     sent(&[("authorization", "Bearer <basic>")], Status(401)),
     sent(&[("x-api-key", "")], Status(401)),

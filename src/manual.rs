@@ -5,6 +5,9 @@
 #[doc = include_str!("manual/http.md")]
 pub mod http {}
 
+#[doc = include_str!("manual/clients.md")]
+pub mod clients {}
+
 #[cfg(any(feature = "axum", not(doctest)))]
 #[doc = include_str!("manual/management.md")]
 pub mod management {}

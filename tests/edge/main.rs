@@ -9,11 +9,11 @@
 )]
 
 mod answers;
+mod clients;
 mod common;
 mod credentials;
 mod failed_authentications;
 mod forged;
-mod guests;
 mod limits;
 mod near_misses;
 mod observed;

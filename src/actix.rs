@@ -105,13 +105,15 @@ use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Responder, ResponseError, web,
 };
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess};
 
 pub use self::resource::KeyResource;
 use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};
-use crate::http::{Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, at_once};
-pub use crate::http::{Belongs, Caller, Permitted, ResponseBody};
+use crate::http::{
+    Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, WithoutGrant, at_once,
+};
+pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Visitor};
 use crate::manager::{ManageError, Revealed};
 use crate::verifier::{Grant, ResourceDenied};
 
@@ -257,7 +259,7 @@ impl<'de> Deserialize<'de> for Parameters {
 
 struct Collect;
 
-impl<'de> Visitor<'de> for Collect {
+impl<'de> de::Visitor<'de> for Collect {
     type Value = Parameters;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -284,7 +286,7 @@ impl<'de> Deserialize<'de> for ParameterName {
 
 struct ParameterNameVisitor;
 
-impl Visitor<'_> for ParameterNameVisitor {
+impl de::Visitor<'_> for ParameterNameVisitor {
     type Value = ParameterName;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -302,6 +304,21 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(request.admitted().map(Self).ok_or_else(unguarded))
+    }
+}
+
+impl FromRequest for Visitor {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.admitted().map(Caller);
+        let is_decided = caller.is_some() || request.extensions().contains::<WithoutGrant>();
+        ready(if is_decided {
+            Ok(Self(caller))
+        } else {
+            Err(unguarded())
+        })
     }
 }
 

@@ -69,7 +69,6 @@
 
 mod guarded;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -81,8 +80,8 @@ use http::StatusCode;
 use http::request::Parts;
 
 use self::guarded::Guarded;
-use crate::http::{Answer, Guard, Source, at_once};
-pub use crate::http::{Belongs, Caller, Permitted};
+use crate::http::{Answer, Guard, Source, WithoutGrant, at_once};
+pub use crate::http::{Belongs, Caller, Permitted, Visitor};
 use crate::manager::{ManageError, Revealed};
 use crate::tower::{KeyLayer, answer};
 use crate::verifier::{Grant, ResourceDenied};
@@ -184,7 +183,7 @@ impl KeyLayer {
             "a requirement that leaves a check to the handler is for GET and HEAD only"
         );
         // Methods that the route lacks go to the fallback that was merged last.
-        let others = self.require(guard.clone().without_lookups());
+        let others = self.require(guard.clone().for_other_methods());
         let others = MethodRouter::<S>::new().layer(others);
         let keys = self.require(guard);
         on(methods, Guarded::new(keys.gate, handler)).merge(others)
@@ -222,11 +221,26 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// `None` for a guest. Without a guard the answer is 500, so that a route that lost its guard serves no one.
 impl<S: Sync> OptionalFromRequestParts<S> for Caller {
-    type Rejection = Infallible;
+    type Rejection = StatusCode;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<Grant>().cloned().map(Self))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, StatusCode> {
+        let extensions = &parts.extensions;
+        match extensions.get::<Grant>() {
+            Some(grant) => Ok(Some(Self(grant.clone()))),
+            None if extensions.get::<WithoutGrant>().is_some() => Ok(None),
+            None => Err(UNGUARDED),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
+        let caller = <Caller as OptionalFromRequestParts<S>>::from_request_parts(parts, state);
+        caller.await.map(Self)
     }
 }
 

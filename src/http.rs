@@ -71,7 +71,7 @@ mod response_body;
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::caller::{Belongs, Caller, Permitted};
+pub use self::caller::{Belongs, Caller, Permitted, Visitor};
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::caller::{at_once, forbidden};
 pub use self::client::{Origin, Proxies};
@@ -91,7 +91,7 @@ pub use self::response_body::{BodyCut, ResponseBody};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::{
     admission::{Admission, Answering, Field, Note, Outgoing, Refused},
-    gate::{Decided, Decision, Gate, Incoming},
+    gate::{Decided, Decision, Gate, Incoming, Passage, WithoutGrant},
     guard::Values,
     response_body::BodyMonitor,
 };

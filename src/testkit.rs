@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
 //! | that no route of it is open | `assert_guarded`, with the feature `axum`; `assert_app_guarded`, with `actix` |
+//! | that only routes for guests are | `assert_guarded_except`; `assert_app_guarded_except`, with `actix` |
 //! | the answers of your own middleware | [`every_denial`] |
 //! | expiry, age, failed randomness | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | failures of the store | [`FaultyStore`] |
@@ -32,8 +33,8 @@ pub use denials::every_denial;
 pub use faulty_store::{Call, Fault, FaultyStore};
 pub use fixture::{TestKey, builder, keyward_with_key};
 #[cfg(feature = "actix")]
-pub use guarded::assert_app_guarded;
+pub use guarded::{assert_app_guarded, assert_app_guarded_except};
 #[cfg(feature = "axum")]
-pub use guarded::assert_guarded;
+pub use guarded::{assert_guarded, assert_guarded_except};
 pub use random::{FailingRandom, SeededRandom};
 pub use vectors::{TestVector, VectorOutcome, test_vectors};

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::http::{Admission, Decided, Edge, Gate, Refused};
+use crate::http::{Admission, Decided, Edge, Gate, Passage, Refused, WithoutGrant};
+use crate::verifier::Grant;
 
 /// Prepares a decided request for the handler: hides its credential, adds the grant and bounds its body.
 ///
@@ -23,11 +24,23 @@ pub(super) fn prepare(
     decided: Decided,
     request: &mut ServiceRequest,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    let admission = decided?.map(|(grant, admission)| {
-        hide_credential(gate, request);
-        request.extensions_mut().insert(grant);
-        admission
-    });
+    let admission = match decided? {
+        Passage::Granted(grant, admission) => {
+            hide_credential(gate, request);
+            request.extensions_mut().insert(grant);
+            Some(admission)
+        }
+        Passage::Guest(admission) => {
+            // That of another Keyward would make the guest its caller.
+            request.extensions_mut().remove::<Grant>();
+            request.extensions_mut().insert(WithoutGrant);
+            Some(admission)
+        }
+        Passage::Reported => {
+            request.extensions_mut().insert(WithoutGrant);
+            None
+        }
+    };
     if let Some(most) = gate.edge.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));

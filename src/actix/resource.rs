@@ -170,7 +170,7 @@ impl HttpServiceFactory for KeyResource {
             async { answer }
         };
         let guard = self.first.unwrap_or_else(|| Requirement::any_key().into());
-        let others = guarded(self.keys.require(guard.without_lookups()).gate, refuse);
+        let others = guarded(self.keys.require(guard.for_other_methods()).gate, refuse);
         self.resource.default_service(others).register(config);
     }
 }

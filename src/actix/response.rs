@@ -78,8 +78,10 @@ fn monitor<B: MessageBody>(
     gate: &Gate<HttpRequest>,
     response: &mut HttpResponse<B>,
 ) -> Result<Option<BodyMonitor>, Refused> {
-    let add_headers =
-        |response: &mut HttpResponse<B>, fields| add_headers(gate, response.headers_mut(), fields);
+    let is_guest = admission.is_guest();
+    let add_headers = |response: &mut HttpResponse<B>, fields| {
+        add_headers(gate, response.headers_mut(), fields, is_guest);
+    };
     admission.finish(&gate.edge, response, add_headers)
 }
 
@@ -106,12 +108,17 @@ impl<B: MessageBody> Outgoing for HttpResponse<B> {
     }
 }
 
-/// Adds to a granted response the headers of limits, and those that keep it out of shared caches.
+/// Adds to a response the headers of limits, and those that keep it out of shared caches. A guest's only gets `Vary`.
 ///
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap, fields: Vec<Field>) {
+fn add_headers(
+    gate: &Gate<HttpRequest>,
+    headers: &mut HeaderMap,
+    fields: Vec<Field>,
+    is_guest: bool,
+) {
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
@@ -120,7 +127,9 @@ fn add_headers(gate: &Gate<HttpRequest>, headers: &mut HeaderMap, fields: Vec<Fi
     if gate.edge.may_be_cached() {
         return;
     }
-    if !headers.contains_key(CACHE_CONTROL) {
+    if is_guest {
+        // It is the same for every guest.
+    } else if !headers.contains_key(CACHE_CONTROL) {
         // Most responses have no `Cache-Control`. To append a header is cheaper than to insert one.
         headers.append(CACHE_CONTROL, const { HeaderValue::from_static("private") });
     } else if let Some(value) = gate.edge.cache_control(headers) {

@@ -19,6 +19,7 @@ pub(crate) struct Admission {
     /// The permit. `None` if no limit applies.
     permit: Option<Permit>,
     is_inner: bool,
+    is_guest: bool,
 }
 
 /// A response, as an adapter represents it.
@@ -44,9 +45,17 @@ pub(crate) struct Note {
     hides_limits: bool,
     /// Further limits that apply to the request.
     limits: Vec<Limited>,
+    /// Whether a guest was served.
+    is_of_guest: bool,
 }
 
 impl Note {
+    /// Whether a guard has let the request through as a guest's.
+    #[cfg(feature = "testkit")]
+    pub(crate) fn is_of_guest(&self) -> bool {
+        self.is_of_guest
+    }
+
     pub(super) fn of_refused(reason: &RejectionReason) -> Self {
         let limited = match reason {
             RejectionReason::Denied(denial) => denial.limited().cloned(),
@@ -56,6 +65,7 @@ impl Note {
             is_refused: true,
             hides_limits: reason.hides_limits(),
             limits: limited.into_iter().collect(),
+            is_of_guest: false,
         }
     }
 }
@@ -79,8 +89,24 @@ impl Admission {
         Self {
             grant: is_needed.then(|| grant.clone()),
             is_inner,
+            is_guest: false,
             permit: Some(permit).filter(Permit::is_limited),
         }
+    }
+
+    /// Creates the admission of a guest's request.
+    pub(super) fn guest() -> Self {
+        Self {
+            grant: None,
+            permit: None,
+            is_inner: false,
+            is_guest: true,
+        }
+    }
+
+    /// Whether the response is a guest's, which caches may keep.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.is_guest
     }
 
     /// Completes the handler's response. Returns the monitor of its body, if it needs one.
@@ -113,7 +139,10 @@ impl Admission {
             }
             _ => Vec::new(),
         };
-        let note = note.filter(|_| self.is_inner);
+        let mut note = note.filter(|_| self.is_inner);
+        if self.is_guest {
+            note.get_or_insert_default().is_of_guest = true;
+        }
         if let Some(Rejection { mut answer, .. }) = replaced.map(|rejection| *rejection) {
             answer.headers.extend(fields);
             return Err(Refused { answer, note });
@@ -125,7 +154,7 @@ impl Admission {
             add_headers(response, fields);
         }
         let permit = self.permit.filter(Permit::is_held);
-        if self.grant.is_none() && permit.is_none() {
+        if self.grant.is_none() && permit.is_none() && !self.is_guest {
             return Ok(None);
         }
         Ok(BodyMonitor::new(edge, self.grant, permit))

@@ -61,7 +61,7 @@ pub struct Problem {
     ///
     /// There are at most 16 lists. A rule that more lists would meet names the first ones.
     pub sufficient_scopes: Option<Vec<Vec<Scope>>>,
-    /// The kind of resource that the key is restricted in, if it was refused for that.
+    /// A kind of resource that the key is restricted in, if no key restricted in this kind is accepted.
     pub resource_kind: Option<Arc<str>>,
     /// Seconds after which the caller may try again, as in `Retry-After`. `None` if the answer has no such header.
     pub retry_after: Option<u64>,
@@ -100,8 +100,8 @@ pub trait Renderer: fmt::Debug + Send + Sync + 'static {
 ///
 /// A refusal by limits has a type of draft-ietf-httpapi-ratelimit-headers, with the names of the exceeded limits as
 /// `violated-policies`. A 403 for a missing scope has `sufficient_scopes`, lists of scopes as in
-/// `[["read:editions","read:projects"],["admin"]]`: a key with all scopes of one list would do. A 403 for a resource
-/// has its kind as `resource_kind`, and no value that the request did not send.
+/// `[["read:editions","read:projects"],["admin"]]`: a key with all scopes of one list would do. A 403 for a key that
+/// is restricted to some resources, where no such key is accepted, has the kind of these as `resource_kind`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProblemJson;
 
@@ -332,13 +332,10 @@ impl Problem {
             DenialReason::MissingAccess | DenialReason::UndeclaredScope(_) => {
                 problem.insufficient_scope(need)
             }
-            // The kind is of the key's own restrictions.
-            DenialReason::ResourceRefused { kind } | DenialReason::ResourceUnsettled { kind } => {
-                Self {
-                    resource_kind: Some(Arc::clone(kind)),
-                    ..problem
-                }
-            }
+            DenialReason::ResourceUnsettled { kind } => Self {
+                resource_kind: Some(Arc::clone(kind)),
+                ..problem
+            },
             DenialReason::Limiter(_) | DenialReason::Plan(_) => Self {
                 type_uri: TEMPORARY_REDUCED_CAPACITY,
                 // It is not known which limits the request would exceed.

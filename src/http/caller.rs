@@ -9,8 +9,9 @@ use crate::verifier::{Grant, ResourceDenied};
 
 /// The grant of the key that the request was admitted with.
 ///
-/// The response is 500 on a route without a guard. It is also 500 for a request that
-/// [`report_only`](crate::http::Edge::report_only) let through without a grant: take an `Option<Caller>` there.
+/// The response is 500 on a route without a guard. It is also 500 for a request that was let through without a grant, a
+/// [guest's](crate::verifier::Requirement::or_guest) or one that is [only reported](crate::http::Edge::report_only):
+/// take a [`Visitor`] there.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Grant);
 
@@ -21,6 +22,16 @@ impl Deref for Caller {
         &self.0
     }
 }
+
+/// The caller, on a route that [guests](crate::verifier::Requirement::or_guest) may use: `None` for a guest.
+///
+/// The response is 500 on a route without a guard, so that a route that has lost its guard does not take everyone for a
+/// guest. In axum an `Option<Caller>` is the same. In actix it is not: there an `Option` of any extractor takes every
+/// error for `None`.
+///
+/// Requests that are [only reported](crate::http::Edge::report_only) come without a caller, too.
+#[derive(Debug, Clone)]
+pub struct Visitor(pub Option<Caller>);
 
 /// An object that belongs to a resource that keys may be restricted to, as an edition belongs to its project.
 #[diagnostic::on_unimplemented(
@@ -41,7 +52,7 @@ pub trait Belongs {
 /// It is for handlers of a route that leaves the check to them: such a handler cannot forget the check.
 ///
 /// If the key is not permitted the resource, the answer is 403. If the extractor finds nothing, its own answer is
-/// used. In both cases the handler is not called. Without a guard the answer is 500, as for a [`Caller`].
+/// used. In both cases the handler is not called. Without a grant the answer is 500, as for a [`Caller`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permitted<T>(pub T);
 

@@ -299,6 +299,27 @@ impl Edge {
         }
     }
 
+    /// Decides on a request to a route that guests may use. `None`: the request is a guest's, and has no credential.
+    ///
+    /// [`Requirement::or_guest`](crate::verifier::Requirement) says which requests are guests'. Add
+    /// [`guest_response_headers`](Self::guest_response_headers) to their responses.
+    ///
+    /// # Errors
+    /// As for [`admit`](Self::admit): a credential that is refused or cannot be read never makes a guest.
+    pub fn admit_or_guest<'a, 'h, H: HeaderSource + ?Sized>(
+        &'a self,
+        head: &Head<'h, H>,
+        attempt: Attempt<'a>,
+    ) -> impl Future<Output = Result<Option<Admitted>, Box<Rejection>>> + use<'a, 'h, H> {
+        let admitting = (!self.is_guest(head)).then(|| self.admit(head, attempt));
+        async move {
+            match admitting {
+                Some(admitting) => admitting.await.map(Some),
+                None => Ok(None),
+            }
+        }
+    }
+
     /// Decides on a request that an outer guard has already admitted.
     ///
     /// It checks that the grant meets the attempt's requirement, that it is for the tenant and environment that the
@@ -369,12 +390,20 @@ impl Edge {
             value,
             replaces: true,
         });
+        cache_control
+            .into_iter()
+            .chain(self.guest_response_headers())
+    }
+
+    /// Returns the headers to add to the response of a [guest](Self::admit_or_guest), so that no cache serves it to the
+    /// holder of a key: `Vary`, with the headers that credentials are read from.
+    pub fn guest_response_headers(&self) -> impl Iterator<Item = ResponseHeader<'_>> + use<'_> {
         let vary = self.vary().map(|value| ResponseHeader {
             name: "vary",
             value: value.into(),
             replaces: false,
         });
-        cache_control.into_iter().chain(vary)
+        vary.into_iter()
     }
 
     /// Returns the new `Cache-Control` for a granted response with these headers. `None` if it need not change.

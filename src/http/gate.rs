@@ -52,8 +52,21 @@ pub(crate) enum Decision {
     Pending(Values),
 }
 
-/// The grant for the handler, and the admission to finish afterwards. `None` if a rejection is only reported.
-pub(crate) type Decided = Result<Option<(Grant, Admission)>, Box<Refused>>;
+pub(crate) type Decided = Result<Passage, Box<Refused>>;
+
+/// How a request passes to the handler.
+pub(crate) enum Passage {
+    /// With this grant. The admission is finished afterwards.
+    Granted(Grant, Admission),
+    /// As a guest's.
+    Guest(Admission),
+    /// Unchanged, since its rejection is only reported.
+    Reported,
+}
+
+/// Marks a request that a guard has let through without a grant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WithoutGrant;
 
 /// The grant and the permit. With an outer guard, the permit is of the quotas of this guard's route alone.
 type Granted = Result<(Grant, Permit), Box<Rejection>>;
@@ -105,11 +118,15 @@ impl<R: Incoming> Gate<R> {
 
     /// Decides at once, if that requires neither the store, nor a slow hash, nor a look-up.
     pub(crate) fn begin(&self, request: &mut R) -> Decision {
+        let connection = self.connection_of(request);
+        if let Some(guest) = self.admit_guest(request, connection) {
+            return Decision::Made(guest);
+        }
         let values = self.guard.named(request);
         if self.guard.looks_up() {
             return Decision::Pending(values);
         }
-        self.begin_on(request, self.connection_of(request), values)
+        self.begin_on(request, connection, values)
     }
 
     /// Whether a function of the host has to inspect requests.
@@ -126,7 +143,28 @@ impl<R: Incoming> Gate<R> {
     where
         W: Incoming<Headers = R::Headers>,
     {
-        self.begin_on(request, request.connection(), Values::default())
+        let connection = request.connection();
+        if let Some(guest) = self.admit_guest(request, connection) {
+            return Decision::Made(guest);
+        }
+        self.begin_on(request, connection, Values::default())
+    }
+
+    /// Lets a guest's request through, if the route is for guests. `None`: the request needs a key.
+    #[inline]
+    fn admit_guest<W>(&self, request: &W, connection: Connection) -> Option<Decided>
+    where
+        W: Incoming<Headers = R::Headers>,
+    {
+        if !self.guard.admits_guests() || self.admitted_outside(request).is_some() {
+            return None;
+        }
+        let head = head(request, connection);
+        self.edge.is_guest(&head).then(|| {
+            let checked = self.check_length(&head, None);
+            checked.map_err(|rejection| refused(*rejection, false))?;
+            Ok(Passage::Guest(Admission::guest()))
+        })
     }
 
     #[inline]
@@ -235,10 +273,13 @@ impl<R: Incoming> Gate<R> {
             let checked = self.check_length(&head(), granted.as_ref());
             checked.map_err(|rejection| refused(*rejection, is_inner))?;
         }
-        Ok(granted.map(|(grant, permit)| {
-            let admission = Admission::new(&self.edge, &grant, permit, is_inner);
-            (grant, admission)
-        }))
+        Ok(match granted {
+            Some((grant, permit)) => {
+                let admission = Admission::new(&self.edge, &grant, permit, is_inner);
+                Passage::Granted(grant, admission)
+            }
+            None => Passage::Reported,
+        })
     }
 
     fn check_length(

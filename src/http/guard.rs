@@ -29,6 +29,7 @@ pub struct Guard<R> {
     /// The requirement after the look-ups. The same as `first` if nothing is looked up.
     then: Requirement,
     sources: Vec<(Arc<str>, Source<R>)>,
+    admits_guests: bool,
 }
 
 /// The source of a resource's value.
@@ -56,6 +57,32 @@ impl Requirement {
     pub fn bind<R>(self, kind: &str, source: impl Into<Source<R>>) -> Guard<R> {
         Guard::from(self).bind(kind, source)
     }
+
+    /// Lets guests in as well: requests without any credential. A request with a key has to meet the requirement.
+    ///
+    /// The handler gets the [`Grant`] of a key's holder, and nothing of a guest: with axum and actix it takes a
+    /// `Visitor`. Each resource that the route serves is then for everyone, whatever the requirement binds, and so is each request
+    /// without quotas: limit guests by their address, in front of the application.
+    ///
+    /// A credential that is refused, or cannot be read, is never taken for a guest's request: a wrong, revoked or
+    /// malformed key, half of a pair, two credentials, and a [near miss](super::NearMiss), such as a key in a header
+    /// with a misspelt name, after a scheme that is not accepted, or in the query. The answer is 400 or 401. A token of
+    /// another kind is no credential where no key is accepted: with keys in `X-API-Key` alone, a session's `Bearer`
+    /// token leaves the request a guest's.
+    ///
+    /// Responses to guests may be cached, unless the handler says otherwise. `Vary` keeps them from holders of keys.
+    ///
+    /// ```
+    /// use keyward::http::Guard;
+    /// use keyward::{scope, verifier::Requirement};
+    ///
+    /// # struct Request;
+    /// let catalogue: Guard<Request> = Requirement::scope(scope!("read:catalogue")).or_guest();
+    /// # let _ = catalogue;
+    /// ```
+    pub fn or_guest<R>(self) -> Guard<R> {
+        Guard::from(self).or_guest()
+    }
 }
 
 impl<R> Guard<R> {
@@ -73,13 +100,26 @@ impl<R> Guard<R> {
         self
     }
 
-    /// Returns the guard without its look-ups, for routes that perform no action. It keeps the requirement before
-    /// them.
+    /// Lets guests in as well, as [`Requirement::or_guest`] does.
+    #[must_use]
+    pub fn or_guest(mut self) -> Self {
+        self.admits_guests = true;
+        self
+    }
+
+    #[inline]
+    pub(super) fn admits_guests(&self) -> bool {
+        self.admits_guests
+    }
+
+    /// Returns the guard for methods that the route lacks. It keeps the requirement before any look-up, and admits no
+    /// guests.
     #[cfg(any(feature = "actix", feature = "axum"))]
-    pub(crate) fn without_lookups(mut self) -> Self {
+    pub(crate) fn for_other_methods(mut self) -> Self {
         let is_read = |source: &Source<R>| matches!(source.0, SourceKind::Request(_));
         self.sources.retain(|(_, source)| is_read(source));
         self.then = self.first.clone();
+        self.admits_guests = false;
         self
     }
 
@@ -189,6 +229,7 @@ impl<R> From<Requirement> for Guard<R> {
             first: need.clone(),
             then: need,
             sources: Vec::new(),
+            admits_guests: false,
         }
     }
 }
@@ -270,6 +311,7 @@ impl<R> Clone for Guard<R> {
             first: self.first.clone(),
             then: self.then.clone(),
             sources: self.sources.clone(),
+            admits_guests: self.admits_guests,
         }
     }
 }
@@ -289,6 +331,7 @@ impl<R> fmt::Debug for Guard<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard")
             .field("need", &self.then)
+            .field("admits_guests", &self.admits_guests)
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::panic::Location;
 
+use crate::http::Note;
+
 /// The methods that an application may have opened by itself, and one that no application has.
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "KEYWARD",
@@ -27,28 +29,67 @@ const METHODS: [&str; 10] = [
 /// ```
 ///
 /// # Panics
-/// If any answer is not 401. The message lists these requests.
+/// If any answer is not 401. The message lists these requests. Name those that guests may send with
+/// [`assert_guarded_except`].
 #[cfg(feature = "axum")]
 #[track_caller]
 pub fn assert_guarded<'a>(
+    app: axum::Router,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> impl Future<Output = ()> {
+    assert_guarded_except(app, paths, [])
+}
+
+/// Requests paths as [`assert_guarded`] does, of an application with routes for
+/// [guests](crate::verifier::Requirement::or_guest). Each request that a guest may send is named, and all others are
+/// answered 401.
+///
+/// A guest may send a request if a guard lets it through: a route without a guard fails although it is named. A GET
+/// names the HEAD too.
+///
+/// ```
+/// use axum::Router;
+/// use keyward::{http::{Edge, KeyIn}, testkit, tower::KeyLayer, verifier::Requirement};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (keyward, _) = testkit::keyward_with_key([], keyward::key::Access::Full).await;
+/// let keys = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()));
+/// let catalogue = keys.get(Requirement::any_key().or_guest(), || async {})
+///     .merge(keys.post(Requirement::full_access(), || async {}));
+/// let app: Router = Router::new().route("/v1/catalogue", catalogue);
+///
+/// testkit::assert_guarded_except(app, ["/v1/catalogue"], ["GET /v1/catalogue"]).await;
+/// # }
+/// ```
+///
+/// # Panics
+/// If any other answer is not 401, or no guard lets a named request through as a guest's. The message lists these
+/// requests.
+#[cfg(feature = "axum")]
+#[track_caller]
+pub fn assert_guarded_except<'a>(
     mut app: axum::Router,
     paths: impl IntoIterator<Item = &'a str>,
+    for_guests: impl IntoIterator<Item = &'a str>,
 ) -> impl Future<Output = ()> {
     use tower_service::Service as _;
 
-    let (paths, caller) = (owned(paths), Location::caller());
+    let (mut tried, caller) = (Tried::new(paths, for_guests), Location::caller());
     async move {
-        let mut open = Vec::new();
-        for (method, path) in requests(&paths) {
-            let request = http::Request::builder().method(method).uri(path);
+        for (method, path) in tried.requests() {
+            let request = http::Request::builder().method(method).uri(&path);
             let Ok(request) = request.body(axum::body::Body::empty()) else {
-                open.push(format!("{method} {path}: this is no path"));
+                tried
+                    .wrong
+                    .push(format!("{method} {path}: this is no path"));
                 continue;
             };
             let Ok(response) = app.call(request).await;
-            note(&mut open, method, path, response.status().as_u16());
+            let note = response.extensions().get::<Note>();
+            tried.note(method, &path, response.status().as_u16(), note);
         }
-        assert_none(&open, caller);
+        tried.assert_none_is_wrong(caller);
     }
 }
 
@@ -71,7 +112,8 @@ pub fn assert_guarded<'a>(
 /// ```
 ///
 /// # Panics
-/// If any answer is not 401. The message lists these requests.
+/// If any answer is not 401. The message lists these requests. Name those that guests may send with
+/// [`assert_app_guarded_except`].
 #[cfg(feature = "actix")]
 #[track_caller]
 pub fn assert_app_guarded<'a, S, B>(
@@ -85,49 +127,119 @@ where
             Error = actix_web::Error,
         >,
 {
-    use actix_web::http::Method;
+    assert_app_guarded_except(app, paths, [])
+}
+
+/// Requests paths as [`assert_app_guarded`] does, of an application with routes for
+/// [guests](crate::verifier::Requirement::or_guest). Each request that a guest may send is named, as in
+/// `GET /v1/catalogue`, and all others are answered 401.
+///
+/// A guest may send a request if a guard lets it through: a route without a guard fails although it is named. A GET
+/// names the HEAD too.
+///
+/// # Panics
+/// If any other answer is not 401, or no guard lets a named request through as a guest's. The message lists these
+/// requests.
+#[cfg(feature = "actix")]
+#[track_caller]
+pub fn assert_app_guarded_except<'a, S, B>(
+    app: &'a S,
+    paths: impl IntoIterator<Item = &'a str>,
+    for_guests: impl IntoIterator<Item = &'a str>,
+) -> impl Future<Output = ()>
+where
+    S: actix_web::dev::Service<
+            actix_http::Request,
+            Response = actix_web::dev::ServiceResponse<B>,
+            Error = actix_web::Error,
+        >,
+{
+    use actix_web::dev::Extensions;
+    use actix_web::http::{Method, StatusCode};
     use actix_web::test::TestRequest;
 
-    let (paths, caller) = (owned(paths), Location::caller());
+    let (mut tried, caller) = (Tried::new(paths, for_guests), Location::caller());
     async move {
-        let mut open = Vec::new();
-        for (method, path) in requests(&paths) {
+        for (method, path) in tried.requests() {
             let Ok(uri) = path.parse::<actix_web::http::Uri>() else {
-                open.push(format!("{method} {path}: this is no path"));
+                tried
+                    .wrong
+                    .push(format!("{method} {path}: this is no path"));
                 continue;
             };
             let name = Method::from_bytes(method.as_bytes()).unwrap_or_default();
             let request = TestRequest::default().method(name).uri(&uri.to_string());
-            let status = match app.call(request.to_request()).await {
-                Ok(response) => response.status(),
-                Err(error) => error.as_response_error().status_code(),
+            let mut note = |status: StatusCode, extensions: &Extensions| {
+                tried.note(method, &path, status.as_u16(), extensions.get::<Note>());
             };
-            note(&mut open, method, path, status.as_u16());
+            match app.call(request.to_request()).await {
+                Ok(response) => note(response.status(), &response.response().extensions()),
+                Err(error) => {
+                    let response = error.error_response();
+                    note(response.status(), &response.extensions());
+                }
+            }
         }
-        assert_none(&open, caller);
+        tried.assert_none_is_wrong(caller);
     }
 }
 
-fn owned<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    paths.into_iter().map(str::to_owned).collect()
+/// The requests of an application that are tried without a key.
+struct Tried {
+    paths: Vec<String>,
+    /// Those that guests may send, as `GET /path`.
+    for_guests: Vec<String>,
+    /// Those that were not answered as they should be.
+    wrong: Vec<String>,
 }
 
-fn requests(paths: &[String]) -> impl Iterator<Item = (&'static str, &str)> {
-    paths
-        .iter()
-        .flat_map(|path| METHODS.map(|method| (method, &**path)))
-}
-
-fn note(open: &mut Vec<String>, method: &str, path: &str, status: u16) {
-    if status != 401 {
-        open.push(format!("{method} {path}: {status}"));
+impl Tried {
+    fn new<'a>(
+        paths: impl IntoIterator<Item = &'a str>,
+        for_guests: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let for_guests: Vec<String> = for_guests.into_iter().map(str::to_owned).collect();
+        let guests_paths = for_guests.iter().map(|line| match line.split_once(' ') {
+            Some((_, path)) => path.to_owned(),
+            None => line.clone(),
+        });
+        let mut all: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+        all.extend(guests_paths);
+        all.sort();
+        all.dedup();
+        Self {
+            paths: all,
+            for_guests,
+            wrong: Vec::new(),
+        }
     }
-}
 
-fn assert_none(open: &[String], caller: &Location<'_>) {
-    assert!(
-        open.is_empty(),
-        "{caller}: without a key, not all routes are answered 401:\n{}",
-        open.join("\n")
-    );
+    fn requests(&self) -> Vec<(&'static str, String)> {
+        let paths = self.paths.iter();
+        let requests = paths.flat_map(|path| METHODS.map(|method| (method, path.clone())));
+        requests.collect()
+    }
+
+    fn note(&mut self, method: &str, path: &str, status: u16, note: Option<&Note>) {
+        let named = if method == "HEAD" { "GET" } else { method };
+        let is_named = |name: &str| self.for_guests.contains(&format!("{name} {path}"));
+        let is_for_guests = is_named(method) || is_named(named);
+        let is_of_guest = note.is_some_and(Note::is_of_guest);
+        let why = match (is_for_guests, is_of_guest) {
+            (true, true) => return,
+            (false, _) if status == 401 => return,
+            (true, false) => "not let through by a guard as a guest's",
+            (false, true) => "to a guest: name it among those for guests",
+            (false, false) => "not 401",
+        };
+        self.wrong.push(format!("{method} {path}: {status}, {why}"));
+    }
+
+    fn assert_none_is_wrong(&self, caller: &Location<'_>) {
+        assert!(
+            self.wrong.is_empty(),
+            "{caller}: without a key, not all routes are answered as they should be:\n{}",
+            self.wrong.join("\n")
+        );
+    }
 }

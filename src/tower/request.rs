@@ -13,7 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{Admission, Decided, Decision, Edge, Gate, Refused, Values};
+use crate::http::{
+    Admission, Decided, Decision, Edge, Gate, Passage, Refused, Values, WithoutGrant,
+};
+use crate::verifier::Grant;
 
 /// Decides on a request at once, if possible.
 ///
@@ -60,11 +63,23 @@ pub(crate) fn prepare<B>(
     decided: Decided,
     request: &mut Request<B>,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    Ok(decided?.map(|(grant, admission)| {
-        hide_credential(gate, request);
-        request.extensions_mut().insert(grant);
-        admission
-    }))
+    match decided? {
+        Passage::Granted(grant, admission) => {
+            hide_credential(gate, request);
+            request.extensions_mut().insert(grant);
+            Ok(Some(admission))
+        }
+        Passage::Guest(admission) => {
+            // That of another Keyward would make the guest its caller.
+            request.extensions_mut().remove::<Grant>();
+            request.extensions_mut().insert(WithoutGrant);
+            Ok(Some(admission))
+        }
+        Passage::Reported => {
+            request.extensions_mut().insert(WithoutGrant);
+            Ok(None)
+        }
+    }
 }
 
 /// Removes the credential from a request, or marks it as sensitive.

@@ -26,8 +26,10 @@ pub(crate) fn monitor<B: Body>(
     (admission, gate): After,
     response: &mut Response<B>,
 ) -> Result<Option<BodyMonitor>, Refused> {
-    let add_headers =
-        |response: &mut Response<B>, fields| add_headers(&gate, response.headers_mut(), fields);
+    let is_guest = admission.is_guest();
+    let add_headers = |response: &mut Response<B>, fields| {
+        add_headers(&gate, response.headers_mut(), fields, is_guest);
+    };
     admission.finish(&gate.edge, response, add_headers)
 }
 
@@ -71,12 +73,12 @@ pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Resp
     response
 }
 
-/// Adds to a granted response the headers of limits, and those that keep it out of shared caches.
+/// Adds to a response the headers of limits, and those that keep it out of shared caches. A guest's only gets `Vary`.
 ///
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 ///
 /// [`Edge::response_headers`]: crate::http::Edge::response_headers
-fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap, fields: Vec<Field>) {
+fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap, fields: Vec<Field>, is_guest: bool) {
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
@@ -85,8 +87,10 @@ fn add_headers(gate: &Gate<Parts>, headers: &mut HeaderMap, fields: Vec<Field>) 
     if gate.edge.may_be_cached() {
         return;
     }
-    // Most responses have no `Cache-Control`.
-    if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
+    if is_guest {
+        // It is the same for every guest.
+    } else if let Entry::Vacant(none) = headers.entry(CACHE_CONTROL) {
+        // Most responses have no `Cache-Control`.
         none.insert(const { HeaderValue::from_static("private") });
     } else if let Some(value) = gate.edge.cache_control(headers) {
         let value = match value {

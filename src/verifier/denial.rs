@@ -16,8 +16,8 @@ use crate::store::StoreError;
 /// A request that was denied: its class, and the reason for the operator.
 ///
 /// The caller may see its `Display`. Unless the caller has proven its key, it depends only on whether a credential came
-/// and on the class. The operator should see its [reason](Self::reason), and the [key](Self::key) with its tenant, owner
-/// and title.
+/// and on the class. The operator should see its [reason](Self::reason), and the [key](Self::key) with its tenant,
+/// owner and title.
 ///
 /// # Security
 /// It has no `source`, so that an error report that follows sources cannot show a caller the reason.

@@ -14,6 +14,7 @@ mod common;
 mod credentials;
 mod failed_authentications;
 mod forged;
+mod guests;
 mod limits;
 mod near_misses;
 mod observed;

@@ -25,6 +25,17 @@ impl Edge {
         (found, self.proxies.origin(head.connection, head.headers))
     }
 
+    /// Returns whether a request has no credential at all: none where keys are accepted, and nothing elsewhere that was
+    /// perhaps meant to be one.
+    ///
+    /// A request that is refused in any case, since it came without TLS, is not a guest's.
+    pub(in crate::http) fn is_guest<H: HeaderSource + ?Sized>(&self, head: &Head<'_, H>) -> bool {
+        let (found, origin) = self.read(head);
+        matches!(found, Found::Unread(KeyTextError::Absent))
+            && (origin.is_tls || !self.requires_tls)
+            && near_miss::find(&self.forms, self.verifier.key_forms(), head).is_empty()
+    }
+
     /// Decides at once, if that requires neither the store nor a slow hash.
     #[inline]
     pub(super) fn begin<'a, H: HeaderSource + ?Sized>(

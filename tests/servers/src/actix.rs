@@ -16,7 +16,7 @@ use keyward::actix::{Caller, KeyMiddleware, path};
 use keyward::http::{Answer, Edge, KeyIn, Problem, Renderer};
 use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
-use keyward::testkit::{TestKey, assert_app_guarded, keyward_with_key};
+use keyward::testkit::{TestKey, assert_app_guarded, assert_app_guarded_except, keyward_with_key};
 use keyward::verifier::{Attempt, Requirement};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -126,6 +126,25 @@ async fn an_open_method_is_found() {
         .route(web::post().to(perhaps));
     let app = test::init_service(App::new().service(open)).await;
     assert_app_guarded(&app, ["/open"]).await;
+}
+
+#[tokio::test]
+async fn routes_for_guests_are_named() {
+    let keys = keys().await;
+    let catalogue = keys.resource("/catalogue").get(read().or_guest(), named);
+    let fails = keys.resource("/fails").get(read().or_guest(), || async {
+        Err::<String, _>(actix_web::error::ErrorNotFound("no such page"))
+    });
+    let app = test::init_service(App::new().service(catalogue).service(fails)).await;
+    assert_app_guarded_except(&app, [], ["GET /catalogue", "GET /fails"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "GET /open: 200, not let through by a guard")]
+async fn a_named_route_still_needs_a_guard() {
+    let open = web::resource("/open").route(web::get().to(perhaps));
+    let app = test::init_service(App::new().service(open)).await;
+    assert_app_guarded_except(&app, [], ["GET /open"]).await;
 }
 
 #[tokio::test]

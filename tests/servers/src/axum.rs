@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, get, post};
 use keyward::axum::{Caller, path};
 use keyward::http::{Edge, KeyIn};
-use keyward::testkit::{assert_guarded, keyward_with_key};
+use keyward::testkit::{assert_guarded, assert_guarded_except, keyward_with_key};
 use keyward::tower::KeyLayer;
 use keyward::verifier::Requirement;
 
@@ -15,8 +15,8 @@ async fn keys() -> KeyLayer {
     KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()))
 }
 
-async fn perhaps(caller: Option<Caller>) -> String {
-    caller.map_or_else(|| "nobody".to_owned(), |caller| caller.title().to_string())
+async fn perhaps() -> &'static str {
+    "anyone"
 }
 
 fn read() -> Requirement {
@@ -44,6 +44,54 @@ async fn every_route_needs_a_key() {
 async fn late_methods_are_found() {
     let app = Router::new().route("/open", get(perhaps).layer(keys().await).post(perhaps));
     assert_guarded(app, ["/open"]).await;
+}
+
+#[tokio::test]
+async fn routes_for_guests_are_named() {
+    let keys = keys().await;
+    let app = || {
+        let catalogue = keys
+            .get(read().or_guest(), perhaps)
+            .merge(keys.put(read(), perhaps));
+        Router::new()
+            .route("/projects", keys.get(read(), perhaps))
+            .route("/catalogue", catalogue)
+    };
+    assert_guarded_except(app(), ["/projects"], ["GET /catalogue"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "GET /catalogue: 200, to a guest")]
+async fn an_unnamed_route_for_guests_is_found() {
+    let route = keys().await.get(read().or_guest(), perhaps);
+    assert_guarded(Router::new().route("/catalogue", route), ["/catalogue"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "GET /open: 200, not let through by a guard")]
+async fn a_named_route_still_needs_a_guard() {
+    let app = Router::new().route("/open", get(perhaps));
+    assert_guarded_except(app, [], ["GET /open"]).await;
+}
+
+#[tokio::test]
+async fn an_unguarded_route_has_no_guests() {
+    async fn optional(_: Option<Caller>) -> &'static str {
+        "anyone"
+    }
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let reporting = KeyLayer::new(Edge::new(&keyward).accept(KeyIn::bearer()).report_only());
+    let mut app: Router = Router::new()
+        .route("/open", get(optional))
+        .route("/reported", reporting.get(read(), optional))
+        .route("/guests", keys().await.get(read().or_guest(), optional));
+    for (path, status) in [("/open", 500), ("/reported", 200), ("/guests", 200)] {
+        let request = axum::extract::Request::get(path).body(axum::body::Body::empty());
+        let response = tower_service::Service::call(&mut app, request.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod cors;
 mod costs;
 mod denials;
 mod faults;
+mod guests;
 mod limits;
 mod origins;
 mod raw;

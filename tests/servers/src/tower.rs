@@ -162,6 +162,19 @@ async fn a_foreign_grant_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_foreign_grant_makes_no_caller() {
+    let (inner, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
+    let site = open(|keys| {
+        let inner = KeyLayer::new(edge).require(Requirement::any_key().or_guest());
+        Router::new().route("/", get(echo)).layer(inner).layer(keys)
+    })
+    .await;
+    let guest = site.ask("GET /", &site.bearer()).await;
+    assert_eq!((guest.status, &guest.body[..4]), (200, "None"));
+}
+
+#[tokio::test]
 async fn an_inner_layer_still_requires_tls() {
     let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let strict = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();

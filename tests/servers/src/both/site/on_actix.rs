@@ -9,7 +9,7 @@ use actix_web::middleware::Condition;
 use actix_web::{
     App, Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web,
 };
-use keyward::actix::{Caller, KeyMiddleware, Permitted, path};
+use keyward::actix::{Caller, KeyMiddleware, Permitted, Visitor, path};
 use keyward::http::{Edge, lookup};
 use keyward::verifier::{Grant, Requirement, ResourceDenied};
 
@@ -172,6 +172,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + 
         .service(keys.resource("/loaded/{id}").get(promising(), loaded))
         .route("/loaded-open/{id}", web::get().to(loaded))
         .configure(nested(&edge))
+        .configure(for_guests(&edge))
         .configure(limited(&edge, &limited_deeds));
     }
 }
@@ -232,6 +233,58 @@ fn nested(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
                 .wrap(keys.require(promising())),
         );
     }
+}
+
+/// Routes that guests may use.
+fn for_guests(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let keys = KeyMiddleware::new(edge.clone());
+    let bounded = KeyMiddleware::new(edge.clone().max_response_bytes(10).max_request_bytes(10));
+    move |app| {
+        let within =
+            |path: &str| web::resource(path).wrap(keys.require(Requirement::any_key().or_guest()));
+        app.service(
+            web::scope("/guests/guarded")
+                .service(keys.resource("").get(read(), echo))
+                .wrap(keys.require(Requirement::any_key().or_guest())),
+        )
+        .service(within("/guests/open").route(web::get().to(echo)))
+        .service(
+            keys.resource("/guests/{id}")
+                .get(read().bind("project", path("id")).or_guest(), echo)
+                .post(read().bind("project", path("id")), echo),
+        )
+        .service(
+            keys.resource("/guests/{id}/looked-up").get(
+                read()
+                    .bind(
+                        "project",
+                        lookup(path("id"), |_, _| async { Err("never asked") }),
+                    )
+                    .or_guest(),
+                echo,
+            ),
+        )
+        .service(
+            keys.resource("/guests/{id}/perhaps")
+                .get(Requirement::any_key().or_guest(), perhaps),
+        )
+        .service(
+            keys.resource("/guests/{id}/caller")
+                .get(read().or_guest(), projects),
+        )
+        .service(
+            bounded
+                .resource("/guests/{id}/long")
+                .post(read().or_guest(), |body: String| async move {
+                    body + "0123456789x"
+                }),
+        );
+    }
+}
+
+async fn perhaps(visitor: Visitor) -> String {
+    let title = |caller: Caller| caller.title().to_string();
+    visitor.0.map_or_else(|| "nobody".to_owned(), title)
 }
 
 /// Limits of routes, in guards inside of guards too.
@@ -358,8 +411,9 @@ async fn caching(request: HttpRequest) -> HttpResponse {
     response.finish()
 }
 
-async fn echo(deeds: State, caller: Option<Caller>, request: HttpRequest) -> String {
+async fn echo(deeds: State, visitor: Visitor, request: HttpRequest) -> String {
     deeds.act();
+    let Visitor(caller) = visitor;
     assert_eq!(
         caller.is_some(),
         request.extensions().get::<Grant>().is_some()

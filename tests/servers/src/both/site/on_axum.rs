@@ -9,7 +9,7 @@ use axum::extract::{Extension, FromRequestParts, OriginalUri, Path, Request, Sta
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::routing::{any, get};
-use keyward::axum::{Caller, Permitted, path};
+use keyward::axum::{Caller, Permitted, Visitor, path};
 use keyward::http::{Edge, lookup};
 use keyward::tower::KeyLayer;
 use keyward::verifier::{Grant, Requirement, ResourceDenied};
@@ -136,6 +136,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> Router {
         .route("/loaded/{id}", keys.get(promising(), loaded))
         .route("/loaded-open/{id}", get(loaded))
         .merge(nested(edge))
+        .merge(for_guests(edge))
         .merge(limited(edge, deeds))
         .with_state(deeds.clone())
 }
@@ -176,6 +177,50 @@ fn nested(edge: &Edge) -> Router<Deeds> {
         )
         .route_layer(keys.require(promising()));
     within.merge(promised)
+}
+
+/// Routes that guests may use.
+fn for_guests(edge: &Edge) -> Router<Deeds> {
+    let keys = KeyLayer::new(edge.clone());
+    let bounded = KeyLayer::new(edge.clone().max_response_bytes(10).max_request_bytes(10));
+    let within = Router::new()
+        .route("/guests/guarded", keys.get(read(), echo))
+        .route("/guests/open", get(echo))
+        .route_layer(keys.require(Requirement::any_key().or_guest()));
+    Router::new()
+        .route(
+            "/guests/{id}",
+            keys.get(read().bind("project", path("id")).or_guest(), echo)
+                .merge(keys.post(read().bind("project", path("id")), echo)),
+        )
+        .route(
+            "/guests/{id}/looked-up",
+            keys.get(
+                read()
+                    .bind(
+                        "project",
+                        lookup(path("id"), |_, _| async { Err("never asked") }),
+                    )
+                    .or_guest(),
+                echo,
+            ),
+        )
+        .route(
+            "/guests/{id}/perhaps",
+            keys.get(Requirement::any_key().or_guest(), perhaps),
+        )
+        .route("/guests/{id}/caller", keys.get(read().or_guest(), projects))
+        .route(
+            "/guests/{id}/long",
+            bounded.post(read().or_guest(), |body: String| async {
+                body + "0123456789x"
+            }),
+        )
+        .merge(within)
+}
+
+async fn perhaps(caller: Option<Caller>) -> String {
+    caller.map_or_else(|| "nobody".to_owned(), |caller| caller.title().to_string())
 }
 
 /// Limits of routes, in guards inside of guards too.
@@ -298,7 +343,7 @@ async fn caching(uri: OriginalUri) -> HeaderMap {
 async fn echo(
     State(deeds): State<Deeds>,
     OriginalUri(original): OriginalUri,
-    caller: Option<Caller>,
+    Visitor(caller): Visitor,
     grant: Option<Extension<Grant>>,
     request: Request,
 ) -> String {

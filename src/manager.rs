@@ -212,12 +212,13 @@ impl KeyManager {
     /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
     /// rotating the key itself returns [`ManageError::AlreadyRotated`], which names that successor. A rotation also
     /// stores as revoked those predecessors with an overlap that is over, so that they no longer count towards a
-    /// tenant's cap.
+    /// tenant's [cap](TenantRules::max_keys). At the cap, a rotation succeeds without an overlap, and with one that ends
+    /// within 90 days.
     ///
     /// # Errors
-    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`]; [`ManageError::NotFound`] if the tenant has no
-    /// such key or is not the actor's; [`ManageError::Refused`] by policy; [`ManageError::AlreadyRevoked`] and
-    /// [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
+    /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`], [`ManageError::OverlapNeedsPlace`];
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by policy;
+    /// [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
     /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
     /// the text of: with a [request id](Rotation::request_id) make the same request again, and rotate the successor that
     /// [`ManageError::AlreadyIssued`] names.

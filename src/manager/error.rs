@@ -1,5 +1,7 @@
 //! Errors of management operations.
 
+use std::num::NonZeroU32;
+
 use time::OffsetDateTime;
 
 use super::{Axis, PageCursorError, PolicyError};
@@ -138,12 +140,26 @@ pub enum ManageError {
     #[error("the key exceeds what the actor may grant: {0}")]
     AboveCeiling(Axis),
     /// The tenant has reached its limit of keys. Keys that have expired, or that a kill switch or a rotation has
-    /// ended, count until they are revoked: [`revoke_all`](super::KeyManager::revoke_all) revokes them after a kill
-    /// switch.
+    /// ended, count until they are revoked, and so do old keys in the overlap of a rotation:
+    /// [`revoke_all`](super::KeyManager::revoke_all) revokes the ended ones after a kill switch.
     #[error(
-        "the tenant has reached its maximum number of keys; keys that have ended count until they are revoked"
+        "the tenant has reached its maximum of {limit} keys; keys that have ended, or are in the overlap of a \
+         rotation, count until they are revoked"
     )]
-    TenantFull,
+    TenantFull {
+        /// The tenant's limit.
+        limit: NonZeroU32,
+    },
+    /// The tenant has reached its limit of keys, and a rotation with this overlap needs a place under it. See
+    /// [`TenantRules::max_keys`](super::TenantRules::max_keys).
+    #[error(
+        "the tenant has reached its maximum of {limit} keys; a rotation needs no further place if its overlap ends \
+         within 90 days and the key's own predecessors are revoked, or without an overlap"
+    )]
+    OverlapNeedsPlace {
+        /// The tenant's limit.
+        limit: NonZeroU32,
+    },
     /// All generated key ids already existed: the random source repeats itself. Nothing was issued.
     #[error("all generated key ids exist already; the random source repeats itself")]
     IdCollision,

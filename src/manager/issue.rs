@@ -115,7 +115,9 @@ impl Authorized<'_> {
                     Some(Precondition::NotCutOff { tenant, owner, .. }) => {
                         self.why_cut_off(tenant, owner).await
                     }
-                    Some(Precondition::UnrevokedKeysBelow { .. }) => ManageError::TenantFull,
+                    Some(Precondition::UnrevokedKeysBelow { limit, .. }) => {
+                        ManageError::TenantFull { limit: *limit }
+                    }
                     None => broken_store().into(),
                 })
             }

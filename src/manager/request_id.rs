@@ -131,7 +131,7 @@ impl Authorized<'_> {
             Ok(is_inserted) => !is_inserted,
             Err(error) => matches!(
                 error,
-                ManageError::TenantFull
+                ManageError::TenantFull { .. }
                     | ManageError::CutOff
                     | ManageError::ClockBehindCutoff { .. }
             ),

@@ -1,6 +1,7 @@
 //! Rotating a key to a successor.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -18,6 +19,9 @@ use crate::store::{Change, Outcome, Precondition, StoreError};
 
 /// Most keys of a line of rotations that a call follows. In a longer line, it retires only the youngest ancestors.
 const LONGEST_LINE: usize = 64;
+
+/// Longest overlap that needs no place under a tenant's cap.
+const FREE_OVERLAP: Duration = Duration::from_secs(90 * 86_400);
 
 /// How long a key and its successor are both valid. A rotation never extends the old key's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +139,23 @@ impl From<Overlap> for Rotation {
     }
 }
 
+/// The place of a successor under the tenant's cap.
+///
+/// INVARIANT: [`Shared`](Self::Shared) adds no line of keys that lives on: the old key ends at a fixed time, and no other
+/// key of the line is unrevoked. All keys together are at most twice the cap, which the commit checks.
+#[derive(Clone, Copy)]
+enum Place {
+    /// The old key's, which is revoked in the same commit.
+    Own,
+    /// The old key's too, until its overlap ends.
+    Shared,
+    /// One of its own.
+    New,
+}
+
+/// Most unrevoked keys with shared places, in times the cap.
+const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
 impl OnKey<'_> {
     pub(super) async fn rotate(self, rotation: &Rotation) -> Result<Issued, ManageError> {
         let (by, mut stored) = (self.by, self.stored);
@@ -154,11 +175,18 @@ impl OnKey<'_> {
             let mut successor = by.successor(&record, rotation, now)?;
             rules.check(&successor, &by.catalog)?;
             by.check_ceiling(&successor)?;
-            by.retire_ancestors(&record, now).await?;
+            let is_first_overlap = by.retire_ancestors(&record, now).await?;
+            let is_bounded = ends_at
+                .is_some_and(|end| later(now, FREE_OVERLAP).is_some_and(|longest| end <= longest));
+            let place = match rotation.overlap {
+                Overlap::None => Place::Own,
+                _ if is_first_overlap && is_bounded => Place::Shared,
+                _ => Place::New,
+            };
 
             successor.id = by.id_of_new(derived)?;
             let api_key = by.draw_secret(&mut successor).await?;
-            let addition = by.succession(&record, &successor, rotation, ends_at, &rules)?;
+            let addition = by.succession(&record, &successor, place, ends_at, &rules)?;
             let inserted = by.insert(addition).await;
             match by.answered(&record.tenant, derived, cause, inserted).await {
                 Ok(true) => {
@@ -174,6 +202,13 @@ impl OnKey<'_> {
                     }
                 }
                 Err(ManageError::Store(StoreError::Conflict)) => {}
+                Err(ManageError::TenantFull { limit }) => {
+                    let limit = rules.cap().unwrap_or(limit);
+                    return Err(match place {
+                        Place::New => ManageError::OverlapNeedsPlace { limit },
+                        Place::Own | Place::Shared => ManageError::TenantFull { limit },
+                    });
+                }
                 Err(error) => return Err(error),
             }
             stored = by.again(self.operation).await?;
@@ -262,7 +297,7 @@ impl Authorized<'_> {
         &self,
         record: &KeyRecord,
         successor: &KeyRecord,
-        rotation: &Rotation,
+        place: Place,
         ends_at: Option<OffsetDateTime>,
         rules: &TenantRules,
     ) -> Result<Addition, ManageError> {
@@ -299,22 +334,31 @@ impl Authorized<'_> {
             with: Box::new(old),
         };
         addition.changes.push((replace, rotated));
-        if rotation.overlap == Overlap::None {
-            addition.changes.push(revocation);
-            // Replacing a key does not change the tenant's key count.
-            let is_cap =
-                |one: &Precondition| matches!(one, Precondition::UnrevokedKeysBelow { .. });
-            addition.conditions.retain(|one| !is_cap(one));
+        let is_cap = |one: &Precondition| matches!(one, Precondition::UnrevokedKeysBelow { .. });
+        match place {
+            Place::Own => {
+                addition.changes.push(revocation);
+                addition.conditions.retain(|one| !is_cap(one));
+            }
+            Place::Shared => {
+                for condition in &mut addition.conditions {
+                    if let Precondition::UnrevokedKeysBelow { limit, .. } = condition {
+                        *limit = limit.saturating_mul(TWO);
+                    }
+                }
+            }
+            Place::New => {}
         }
         Ok(addition)
     }
 
-    /// Revokes the ancestors that are past their overlap.
+    /// Revokes the ancestors that are past their overlap. Returns whether no other is left that is not revoked.
     async fn retire_ancestors(
         &self,
         record: &KeyRecord,
         now: OffsetDateTime,
-    ) -> Result<(), ManageError> {
+    ) -> Result<bool, ManageError> {
+        let mut are_all_revoked = true;
         let mut ancestor = record.predecessor;
         for _ in 0..LONGEST_LINE {
             let Some(id) = ancestor else { break };
@@ -337,8 +381,9 @@ impl Authorized<'_> {
                     _ => return Err(broken_store().into()),
                 }
             }
+            are_all_revoked &= is_over;
         }
-        Ok(())
+        Ok(are_all_revoked)
     }
 
     /// Returns the instant from which only the successor is valid. `None` if the old key is valid until revoked.

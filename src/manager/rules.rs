@@ -56,6 +56,11 @@ impl TenantRules {
 
     /// Limits how many keys of the tenant are not revoked. Keys that have expired, or that a kill switch has ended,
     /// count until they are revoked.
+    ///
+    /// A [rotation](super::KeyManager::rotate) needs no further place if it has no overlap, and if its overlap ends
+    /// within 90 days and no predecessor of the key is unrevoked: until it ends, a key and its successor take one place
+    /// together. The old keys count for every other new key, and all unrevoked keys together are never more than twice
+    /// the limit. A rotation with a longer overlap, or one without an end, needs a place of its own.
     #[must_use]
     pub fn max_keys(mut self, limit: NonZeroU32) -> Self {
         self.max_keys = Some(limit);

@@ -199,11 +199,11 @@ async fn imports_count_towards_the_cap() {
     manager.issue(&actor(), new_key()).await.unwrap();
     assert!(matches!(
         fixture.try_import(by_text("2")).await,
-        Err(ManageError::TenantFull)
+        Err(ManageError::TenantFull { .. })
     ));
     assert!(matches!(
         manager.issue(&actor(), new_key()).await,
-        Err(ManageError::TenantFull)
+        Err(ManageError::TenantFull { .. })
     ));
     assert_eq!(fixture.status(&text("2")).await, 401);
 }

@@ -200,7 +200,10 @@ async fn the_last_place_is_the_requests_own() {
     let id = fixture.ask(request("r")).await.unwrap().record().id();
     assert_eq!(issued_before(fixture.ask(request("r")).await), id);
     let full = fixture.ask(request("other")).await;
-    assert!(matches!(full, Err(ManageError::TenantFull)), "{full:?}");
+    assert!(
+        matches!(full, Err(ManageError::TenantFull { .. })),
+        "{full:?}"
+    );
 
     // Another node does the same request, between this one's read and its commit.
     let elsewhere = Fixture::new().await;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use keyward::key::RevokeReason;
-use keyward::manager::{KeyQuery, ManageError, Overlap, TenantRules};
+use keyward::manager::{Issued, KeyQuery, ManageError, Overlap, Rotation, TenantRules};
 use keyward::store::{Change, CutoffScope, StoreError};
 
 use crate::common::*;
@@ -12,6 +12,96 @@ use crate::store::Loss;
 async fn capped(most: u32) -> Fixture {
     let rules = TenantRules::new().max_keys(NonZeroU32::new(most).unwrap());
     Fixture::with(|builder| builder.tenant_rules(rules)).await
+}
+
+#[track_caller]
+fn needs_place(refused: &Result<Issued, ManageError>, most: u32) {
+    let is_so =
+        matches!(refused, Err(ManageError::OverlapNeedsPlace { limit }) if limit.get() == most);
+    assert!(is_so, "{refused:?}");
+}
+
+#[track_caller]
+fn is_full(refused: &Result<Issued, ManageError>, most: u32) {
+    let is_so = matches!(refused, Err(ManageError::TenantFull { limit }) if limit.get() == most);
+    assert!(is_so, "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_ending_overlap_shares_its_place() {
+    let fixture = capped(2).await;
+    let old = [fixture.issue("a").await, fixture.issue("b").await];
+    let mut new = Vec::new();
+    for (key, overlap) in old
+        .iter()
+        .zip([Overlap::For(DAY * 90), Overlap::Until(fixture.now() + HOUR)])
+    {
+        new.push(fixture.rotate(key.record().id(), overlap).await.unwrap());
+    }
+    for key in old.iter().chain(&new) {
+        assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);
+    }
+    let one_more = async || fixture.manager().issue(&system(), new_key("new")).await;
+    is_full(&one_more().await, 2);
+    // One more for each key, not for each rotation.
+    let id = new[1].record().id();
+    needs_place(&fixture.rotate(id, Overlap::For(SECOND)).await, 2);
+    fixture.later(HOUR);
+    let third = fixture.rotate(id, Overlap::For(SECOND)).await.unwrap();
+    is_full(&one_more().await, 2);
+    fixture.later(DAY * 90);
+    for key in old.iter().chain(&new[1..]) {
+        assert_ne!(fixture.answer(key.api_key()).await, Answer::Admitted);
+    }
+    for key in [&new[0], &third] {
+        let id = key.record().id();
+        fixture.rotate(id, Overlap::None).await.unwrap();
+    }
+    assert_eq!(titles(&fixture, all()).await, ["a", "b"]);
+    is_full(&one_more().await, 2);
+}
+
+#[tokio::test]
+async fn no_tenant_has_twice_its_keys_and_more() {
+    let fixture = capped(1).await;
+    let old = fixture.issue("key").await.record().id();
+    let brief = || Rotation::new(Overlap::For(DAY)).expires_in(HOUR);
+    fixture.rotate(old, brief()).await.unwrap();
+    // The successor ends first: the old key may be rotated again, but ended keys count.
+    fixture.later(HOUR);
+    let refused = fixture.rotate(old, brief()).await;
+    is_full(&refused, 1);
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("maximum of 1 keys"), "{said}");
+    assert!(fixture.rotate(old, Overlap::None).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_overlaps_obey_the_cap() {
+    for _ in 0..50 {
+        let fixture = capped(2).await;
+        let mut ids = Vec::new();
+        for title in ["a", "b"] {
+            ids.push(fixture.issue(title).await.record().id());
+        }
+        let mut tasks = Vec::new();
+        for id in ids.into_iter().cycle().take(6) {
+            let other = fixture.clone();
+            let rotated = async move { other.rotate(id, Overlap::For(HOUR)).await };
+            tasks.push(tokio::spawn(rotated));
+            let other = fixture.clone();
+            let key = new_key("new");
+            let issued = async move { other.manager().issue(&system(), key).await };
+            tasks.push(tokio::spawn(issued));
+        }
+        let mut added = 0;
+        for task in tasks {
+            added += usize::from(task.await.unwrap().is_ok());
+        }
+        let list = fixture.manager().list(&system(), &all()).await.unwrap();
+        let heads = list.keys.iter().filter(|key| key.rotation().is_none());
+        assert_eq!((added, list.keys.len(), heads.count()), (2, 4, 2));
+    }
 }
 
 #[tokio::test]
@@ -26,11 +116,14 @@ async fn rotation_never_exceeds_the_cap() {
     }
     let (commits, told) = (fixture.store.commits(), fixture.told().await.len());
     assert_eq!(told, 4);
-    for overlap in [Overlap::For(HOUR), Overlap::UntilRevoked] {
+    let too_long = Overlap::For(DAY * 90 + SECOND);
+    for overlap in [too_long, Overlap::UntilRevoked] {
         let refused = fixture.rotate(ids[0], overlap).await;
+        needs_place(&refused, 3);
+        let said = refused.unwrap_err().to_string();
         assert!(
-            matches!(refused, Err(ManageError::TenantFull)),
-            "{overlap:?}"
+            said.contains("3 keys") && said.contains("90 days"),
+            "{said}"
         );
     }
     assert_eq!(
@@ -51,16 +144,14 @@ async fn rotation_never_exceeds_the_cap() {
         .issue(&system(), new_key("one more"))
         .await;
     assert!(
-        matches!(full, Err(ManageError::TenantFull)),
+        matches!(full, Err(ManageError::TenantFull { .. })),
         "not one more than the cap"
     );
     fixture.revoke(ids[0]).await;
     let next = fixture.rotate(ids[1], Overlap::UntilRevoked).await.unwrap();
     let refused = fixture.rotate(ids[2], Overlap::UntilRevoked).await;
-    assert!(
-        matches!(refused, Err(ManageError::TenantFull)),
-        "both count until one is revoked"
-    );
+    // Both count until one is revoked.
+    needs_place(&refused, 3);
     fixture.revoke(ids[1]).await;
     assert!(
         fixture

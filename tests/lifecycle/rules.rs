@@ -256,13 +256,13 @@ async fn the_cap_counts_all_unrevoked_keys() {
             .issue(&system(), new_key("one more"))
             .await
     };
-    assert!(matches!(issue().await, Err(ManageError::TenantFull)));
+    assert!(matches!(issue().await, Err(ManageError::TenantFull { .. })));
     fixture.revoke(expired).await;
     assert!(issue().await.is_ok());
     // Lowered under what there is: nothing ends, and nothing comes.
     table.put(most(1));
     fixture.revoke(third).await;
-    assert!(matches!(issue().await, Err(ManageError::TenantFull)));
+    assert!(matches!(issue().await, Err(ManageError::TenantFull { .. })));
     assert!(
         fixture
             .manager()
@@ -287,7 +287,7 @@ async fn the_cap_holds_under_concurrency() {
     for task in tasks.collect::<Vec<_>>() {
         match task.await.unwrap() {
             Ok(_) => issued += 1,
-            Err(error) => assert!(matches!(error, ManageError::TenantFull)),
+            Err(error) => assert!(matches!(error, ManageError::TenantFull { .. })),
         }
     }
     assert_eq!(issued, 3);

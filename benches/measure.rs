@@ -24,6 +24,7 @@
 //! `KEYWARD_BENCH_ROUNDS` lowers the number of rounds, to check that a benchmark runs at all.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -239,9 +240,17 @@ impl Results {
         self.verdict(row).map(|verdict| verdict.is_held())
     }
 
-    /// Whether every row keeps its target.
-    pub(crate) fn all_held(&self) -> bool {
-        (0..self.rows.len()).all(|row| self.is_held(Row(row)) != Some(false))
+    /// With the option `--check-targets`, fails if a row misses its target. Without it, the table alone says so.
+    ///
+    /// # Errors
+    /// A sentence for the one who runs the benchmark.
+    pub(crate) fn check_targets(&self) -> Result<(), Box<dyn Error>> {
+        let is_asked = std::env::args().any(|argument| argument == "--check-targets");
+        let mut rows = (0..self.rows.len()).map(Row);
+        if is_asked && rows.any(|row| self.is_held(row) == Some(false)) {
+            return Err("a target is missed: see the table".into());
+        }
+        Ok(())
     }
 
     /// Prints the speed-up of our row over a peer's row, and whether it meets the target, if there is one.

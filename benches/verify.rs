@@ -1,4 +1,5 @@
 //! Measures verifications against SHA-256 of 64 bytes in the same run: `cargo bench -p keyward_tests --bench verify`.
+//! With `-- --check-targets` a target that is missed is an error.
 //!
 //! Keys have an expiry and one scope, and the route requires that scope. Each request builds its attempt anew, as a
 //! host does. The table of a million keys takes some 3 GB, most of it for their store.
@@ -289,11 +290,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let results = bench.run();
     runtime.shutdown_background();
-    if results.all_held() {
-        Ok(())
-    } else {
-        Err("not all targets are held: see the table".into())
-    }
+    results.check_targets()
 }
 
 /// Returns each kind of refusal that is decided at once: its name, the key, the route's requirement, and the target.

@@ -276,14 +276,18 @@ impl PassedEnds {
 const YEAR_0: i64 = -62_167_219_200;
 
 /// Returns the instant in microseconds of Unix time, rounded down, before 1970 too.
-pub(crate) fn unix_micros(at: OffsetDateTime) -> i64 {
+///
+/// A backend keeps instants in this form where its database has no type for them.
+#[must_use]
+pub fn unix_micros(at: OffsetDateTime) -> i64 {
     at.unix_timestamp()
         .saturating_mul(1_000_000)
         .saturating_add(i64::from(at.microsecond()))
 }
 
 /// Returns the instant at these microseconds of Unix time; `None` outside the years 0000 to 9999.
-pub(crate) fn from_unix_micros(micros: i64) -> Option<OffsetDateTime> {
+#[must_use]
+pub fn from_unix_micros(micros: i64) -> Option<OffsetDateTime> {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
     normalized(at)
 }

@@ -109,6 +109,11 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// filter, or a value that the backend cannot keep, is [`Unsupported`](StoreError::Unsupported); a backend never
 /// ignores it. Data that cannot be read is [`Corrupt`](StoreError::Corrupt), never missing.
 ///
+/// **Damage.** Damage to one key affects no other, nor a list. Where the row of a key is damaged, but its id, tenant,
+/// creation, revocation and revision can be read, [`get`](Self::get) and [`list`](Self::list) return
+/// [`StoredKey::damaged`], and a revocation succeeds. A key of which less is readable is
+/// [`Corrupt`](StoreError::Corrupt).
+///
 /// **Following.** [`changes`](Self::changes) reads published changes in commit order after a cursor: for each commit
 /// its keys and cutoffs, all of them on one page. A page without `has_more` holds, with the pages before it, every
 /// change that was committed before the call began; a [`get`](Self::get) that begins later sees the changes on the

@@ -23,7 +23,8 @@ keyward::testkit::conformance!(
         let store = MemoryStore::new();
         Ok((store.clone(), store))
     },
-    forget: forget
+    forget: forget,
+    damages_nothing
 );
 
 /// The feed keeps 65,536 changes: commits, until those up to the position are pushed out.
@@ -57,7 +58,11 @@ fn wrapped_stores_conform() -> Result<(), Failure> {
         Ok((store.clone(), FaultyStore::over(store)))
     };
     for suite in [Suite::new(shared), Suite::new(boxed), Suite::new(wrapped)] {
-        suite.sequences(4).forgetting(forget).run_all()?;
+        suite
+            .sequences(4)
+            .forgetting(forget)
+            .damaging_nothing()
+            .run_all()?;
     }
     Ok(())
 }

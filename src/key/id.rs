@@ -48,13 +48,19 @@ impl KeyId {
         ))
     }
 
-    /// Creates the id with this value, read as a big-endian number, for backends that keep 16 bytes.
+    /// Creates the id with these bytes, most significant first, for backends that keep 16 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// Creates the id with this value, for backends that keep a number of 128 bits.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
 
-    /// Returns the id as a big-endian number.
+    /// Returns the id as a number.
     #[must_use]
     pub const fn as_u128(&self) -> u128 {
         self.0

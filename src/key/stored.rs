@@ -58,6 +58,36 @@ pub struct StoredKey {
 impl StoredKey {
     /// Most bytes of a document.
     pub const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
+
+    /// Returns what a store reads in place of a key that is damaged: an empty document, which no version can read, and
+    /// placeholders for the other columns.
+    ///
+    /// Such a key is never granted. Lists report it as unreadable. It can be revoked, and not changed otherwise. The
+    /// store puts in the revocation and the revision that it has read:
+    /// `StoredKey { revocation, revision, ..StoredKey::damaged(id, tenant, created_at) }`.
+    #[must_use]
+    pub fn damaged(id: KeyId, tenant: TenantId, created_at: OffsetDateTime) -> Self {
+        Self {
+            id,
+            tenant,
+            owner: Principal::unnamed_system(),
+            title: Title::unreadable(),
+            created_at,
+            revocation: None,
+            expires_at: None,
+            predecessor: None,
+            lineage: id,
+            digest: Digest::none(),
+            revision: 1,
+            schema: u16::MAX,
+            document: Box::default(),
+            cutoff: None,
+        }
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.schema == u16::MAX && self.document.is_empty()
+    }
 }
 
 impl fmt::Debug for StoredKey {
@@ -70,11 +100,14 @@ impl fmt::Debug for StoredKey {
             .field("created_at", &self.created_at)
             .field("revocation", &self.revocation)
             .field("expires_at", &self.expires_at)
+            .field("predecessor", &self.predecessor)
+            .field("lineage", &self.lineage)
             .field("digest", &self.digest)
             .field("revision", &self.revision)
             .field("schema", &self.schema)
             .field("document", &format_args!("{} bytes", self.document.len()))
-            .finish_non_exhaustive()
+            .field("cutoff", &self.cutoff)
+            .finish()
     }
 }
 

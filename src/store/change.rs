@@ -122,7 +122,8 @@ impl Change {
     /// the key, locks it against others until the commit, calls this function, and writes.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`] and [`StoreError::Conflict`], after which the backend must discard the whole set;
+    /// [`StoreError::AlreadyExists`], [`StoreError::Conflict`], and [`StoreError::Corrupt`] for the replacement of a
+    /// [damaged](StoredKey::damaged) key, after which the backend must discard the whole set;
     /// [`StoreError::Unsupported`] for a purge, which [`Outcome::of_purge`] decides, and for a change that is not about
     /// a key.
     pub fn apply(&self, stored: Option<&StoredKey>, position: u64) -> Result<Applied, StoreError> {
@@ -136,6 +137,10 @@ impl Change {
                     applied(Outcome::Inserted, Some(key))
                 }
             },
+            // What is left of its row would be lost.
+            Self::Replace { .. } if stored.is_some_and(StoredKey::is_damaged) => {
+                Err(StoreError::Corrupt("the key is damaged".into()))
+            }
             Self::Replace { expected, with } => {
                 let stored = stored
                     .filter(|stored| stored.revision == *expected && stored.revocation.is_none())

@@ -313,7 +313,7 @@ impl KeyStore for SqliteStore {
             .look(
                 |shared| &shared.lookups,
                 None,
-                move |connection| Ok(row::find(connection, id)?.map(|read| read.key)),
+                move |connection| row::find(connection, id),
             )
             .await
     }

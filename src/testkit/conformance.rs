@@ -10,8 +10,9 @@
 //! opens an empty one, and returns it after a value that must outlive it, such as its folder. Any error converts with
 //! `?`.
 //!
-//! One case needs a feed that has forgotten its oldest changes. It fails until the suite knows how a store does that:
-//! see [`Suite::forgetting`] and [`Suite::forgetting_nothing`].
+//! Two cases fail until the suite knows how to bring a store into the state that they need: a feed that has forgotten
+//! its oldest changes ([`Suite::forgetting`] or [`Suite::forgetting_nothing`]), and a damaged key
+//! ([`Suite::damaging`] or [`Suite::damaging_nothing`]).
 //!
 //! If a store keeps no events or no usage, the cases about them pass. The last two cases are model-based: they run
 //! random sequences of operations, in one task and in several tasks at once, and compare each answer with a
@@ -37,6 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::key::KeyId;
 use crate::store::KeyStore;
 
 /// Maximum duration of a case. A longer one counts as a store that hangs.
@@ -91,6 +93,7 @@ macro_rules! __keyward_conformance {
             lists a_search_finds_every_match,
             lists ids_are_ordered_unsigned,
             lists a_list_shows_every_commit,
+            lists a_damaged_key_spoils_no_other,
             feed changes_come_in_commit_order,
             feed a_commit_comes_whole,
             feed the_last_page_is_complete,
@@ -124,18 +127,20 @@ macro_rules! __keyward_conformance {
             }
         )*
     };
-    ($build:expr, forget: $forget:expr $(,)?) => {
-        $crate::__keyward_conformance! { @suite
-            $crate::testkit::conformance::Suite::new($build).forgetting($forget)
-        }
+    (@with $suite:expr, forget: $forget:expr $(, $($more:tt)*)?) => {
+        $crate::__keyward_conformance! { @with $suite.forgetting($forget) $(, $($more)*)? }
     };
-    ($build:expr, forgets_nothing $(,)?) => {
-        $crate::__keyward_conformance! { @suite
-            $crate::testkit::conformance::Suite::new($build).forgetting_nothing()
-        }
+    (@with $suite:expr, forgets_nothing $(, $($more:tt)*)?) => {
+        $crate::__keyward_conformance! { @with $suite.forgetting_nothing() $(, $($more)*)? }
     };
-    ($build:expr $(,)?) => {
-        $crate::__keyward_conformance! { @suite $crate::testkit::conformance::Suite::new($build) }
+    (@with $suite:expr, damage: $damage:expr $(, $($more:tt)*)?) => {
+        $crate::__keyward_conformance! { @with $suite.damaging($damage) $(, $($more)*)? }
+    };
+    (@with $suite:expr, damages_nothing $(, $($more:tt)*)?) => {
+        $crate::__keyward_conformance! { @with $suite.damaging_nothing() $(, $($more)*)? }
+    };
+    (@with $suite:expr $(,)?) => {
+        $crate::__keyward_conformance! { @suite $suite }
     };
     (@suite $suite:expr) => {
         // Beside the module and not in it, so that it sees the items around it.
@@ -145,6 +150,11 @@ macro_rules! __keyward_conformance {
 
         mod conformance {
             $crate::__keyward_conformance! { @cases @tests }
+        }
+    };
+    ($build:expr $(, $($options:tt)*)?) => {
+        $crate::__keyward_conformance! {
+            @with $crate::testkit::conformance::Suite::new($build) $(, $($options)*)?
         }
     };
 }
@@ -158,20 +168,50 @@ type Building = Pin<Box<dyn Future<Output = Result<Fixture, Failure>> + Send>>;
 /// The conformance suite: its cases, and a function that opens an empty store for each.
 pub struct Suite {
     build: Box<dyn Fn() -> Building + Send + Sync>,
-    forget: Forget,
+    forget: Ability<u64>,
+    damage: Ability<KeyId>,
     pub(crate) sequences: u32,
 }
 
-type Forgetting = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+type Doing = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// Takes the value that a store was returned with, and a position.
-type Forgetter = dyn Fn(&dyn Any, u64) -> Forgetting + Send + Sync;
+/// Takes the value that a store was returned with, and what to do it to.
+type Doer<On> = dyn Fn(&dyn Any, On) -> Doing + Send + Sync;
 
-/// The way in which a store's feed forgets changes.
-enum Forget {
+/// How the suite brings a store into a state that no call of the store does.
+enum Ability<On> {
     Unknown,
     Never,
-    By(Box<Forgetter>),
+    By(Box<Doer<On>>),
+}
+
+impl<On: 'static> Ability<On> {
+    fn by<G, F, Done>(name: &'static str, act: F) -> Self
+    where
+        G: Send + 'static,
+        F: Fn(&G, On) -> Done + Send + Sync + 'static,
+        Done: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        Self::By(Box::new(move |guard, on| match guard.downcast_ref() {
+            Some(guard) => Box::pin(act(guard, on)),
+            None => failed(format!(
+                "`{name}` takes another type than the stores are returned with"
+            )),
+        }))
+    }
+
+    /// Does it to the store. `None` if that is never done to such a store.
+    fn act(&self, fixture: &Fixture, on: On, unknown: &str) -> Option<Doing> {
+        match self {
+            Self::Unknown => Some(failed(unknown)),
+            Self::Never => None,
+            Self::By(act) => Some(act(&*fixture.guard, on)),
+        }
+    }
+}
+
+fn failed(explanation: impl Into<String>) -> Doing {
+    Box::pin(std::future::ready(Err(Failure::new(explanation))))
 }
 
 /// A store, and the value that must outlive it. The order matters: the store is dropped first.
@@ -209,7 +249,8 @@ impl Suite {
                     })
                 })
             }),
-            forget: Forget::Unknown,
+            forget: Ability::Unknown,
+            damage: Ability::Unknown,
             sequences: SEQUENCES,
         }
     }
@@ -224,22 +265,37 @@ impl Suite {
         F: Fn(&G, u64) -> Done + Send + Sync + 'static,
         Done: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        self.forget = Forget::By(Box::new(move |guard, position| {
-            match guard.downcast_ref() {
-                Some(guard) => Box::pin(forget(guard, position)),
-                None => {
-                    let other = "`forget` takes another type than the stores are returned with";
-                    Box::pin(std::future::ready(Err(Failure::new(other))))
-                }
-            }
-        }));
+        self.forget = Ability::by("forget", forget);
         self
     }
 
     /// States that the feed keeps every change for as long as the store exists.
     #[must_use]
     pub fn forgetting_nothing(mut self) -> Self {
-        self.forget = Forget::Never;
+        self.forget = Ability::Never;
+        self
+    }
+
+    /// Sets a function that damages the stored key with this id: it puts nonsense in the place of its title, or of the
+    /// document, behind the store's back.
+    ///
+    /// It leaves the columns that [`StoredKey::damaged`](crate::key::StoredKey::damaged) asks for. It gets the value
+    /// that the store was returned with.
+    #[must_use]
+    pub fn damaging<G, F, Done>(mut self, damage: F) -> Self
+    where
+        G: Send + 'static,
+        F: Fn(&G, KeyId) -> Done + Send + Sync + 'static,
+        Done: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        self.damage = Ability::by("damage", damage);
+        self
+    }
+
+    /// States that keys cannot be damaged, since the store keeps them in the memory of its process.
+    #[must_use]
+    pub fn damaging_nothing(mut self) -> Self {
+        self.damage = Ability::Never;
         self
     }
 
@@ -294,14 +350,15 @@ impl Suite {
     }
 
     /// Makes the store's feed forget. `None` if it never forgets.
-    fn forget(&self, fixture: &Fixture, position: u64) -> Option<Forgetting> {
-        match &self.forget {
-            Forget::Unknown => Some(Box::pin(std::future::ready(Err(Failure::new(
-                "say how the feed forgets: `conformance!(…, forget: |guard, position| …)`, or `forgets_nothing`",
-            ))))),
-            Forget::Never => None,
-            Forget::By(forget) => Some(forget(&*fixture.guard, position)),
-        }
+    fn forget(&self, fixture: &Fixture, position: u64) -> Option<Doing> {
+        let unknown = "say how the feed forgets: `conformance!(…, forget: |guard, position| …)`, or `forgets_nothing`";
+        self.forget.act(fixture, position, unknown)
+    }
+
+    /// Damages a key. `None` if keys cannot be damaged.
+    fn damage(&self, fixture: &Fixture, id: KeyId) -> Option<Doing> {
+        let unknown = "say how to damage a key: `conformance!(…, damage: |guard, id| …)`, or `damages_nothing`";
+        self.damage.act(fixture, id, unknown)
     }
 }
 
@@ -320,6 +377,18 @@ impl Failure {
     /// Creates a failure with this explanation.
     pub fn new(explanation: impl Into<String>) -> Self {
         Self(explanation.into())
+    }
+
+    /// Describes two values that differ. `Debug` of a key shows neither its digest nor its document.
+    fn of_difference(explanation: String, found: String, expected: String) -> Self {
+        let hidden = if found == expected {
+            "\n  They differ in a digest or in the bytes of a document, which are not shown."
+        } else {
+            ""
+        };
+        Self(format!(
+            "{explanation}\n  found:    {found}\n  expected: {expected}{hidden}"
+        ))
     }
 }
 
@@ -357,10 +426,11 @@ macro_rules! check_eq {
         match (&$left, &$right) {
             (left, right) => {
                 if *left != *right {
-                    return Err($crate::testkit::conformance::Failure::new(format!(
-                        "{}\n  found:    {left:?}\n  expected: {right:?}",
-                        format_args!($($text)+)
-                    )));
+                    return Err($crate::testkit::conformance::Failure::of_difference(
+                        format!($($text)+),
+                        format!("{left:?}"),
+                        format!("{right:?}"),
+                    ));
                 }
             }
         }

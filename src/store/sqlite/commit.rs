@@ -181,12 +181,7 @@ fn change_key(
     position: u64,
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
-    let read = row::find(transaction, id)?;
-    // A row that can be read only in part can be revoked, and accepts no other change.
-    let stored = match change {
-        Change::Revoke { .. } => read.map(|read| read.key),
-        _ => read.map(row::Read::whole).transpose()?,
-    };
+    let stored = row::find(transaction, id)?;
     if matches!(change, Change::Insert(_)) && purge::is_purged(transaction, id)? {
         return Err(StoreError::AlreadyExists.into());
     }

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::Fault;
 use super::meta::unsigned;
-use super::row::{columns, id, read};
+use super::row::{columns, read};
 use crate::clock::unix_micros;
-use crate::key::StoredKey;
+use crate::key::{KeyId, StoredKey};
 use crate::store::query::MOST_SCANNED;
 use crate::store::{KeyFilter, ListPosition, ListQuery, Page, StoreError};
 
@@ -134,7 +134,7 @@ impl Segment {
         let sql = format!("{sql} LIMIT 1 OFFSET {skipped}");
         let mut statement = connection.prepare_cached(&sql)?;
         let place = statement.query_row(params_from_iter(&values), |row| {
-            Ok((row.get::<_, i64>(0)?, id(row.get(1)?)))
+            Ok((row.get::<_, i64>(0)?, KeyId::from_bytes(row.get(1)?)))
         });
         let Some((at, id)) = place.optional()? else {
             return Ok(None);
@@ -212,7 +212,7 @@ impl BoundSelect {
         let mut rows = statement.query(params_from_iter(&self.values))?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
-            keys.push(read(row)?.key);
+            keys.push(read(row)?);
         }
         Ok(keys)
     }

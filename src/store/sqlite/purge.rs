@@ -19,7 +19,7 @@ pub(super) fn purge(
     news: &mut Vec<Changed>,
 ) -> Result<Outcome, Fault> {
     // The end of a key can be read even if its row can be read only in part, and such a key must be removable too.
-    let stored = row::find(transaction, id)?.map(|read| read.key);
+    let stored = row::find(transaction, id)?;
     let outcome = Outcome::of_purge(stored.as_ref(), ended_before);
     let Some(key) = stored.filter(|_| outcome == Outcome::Purged) else {
         return Ok(outcome);

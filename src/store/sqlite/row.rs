@@ -1,7 +1,7 @@
 //! One key as its row stores it.
 //!
 //! A row that was edited by hand into nonsense is not read as if it were whole, and does not break the list that
-//! contains it: defaults replace its unreadable columns. Its document becomes an empty one, which makes no valid key.
+//! contains it: it is read as [`StoredKey::damaged`].
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use time::OffsetDateTime;
@@ -22,25 +22,8 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// A key as it was read, and whether all of it was readable.
-pub(super) struct Read {
-    pub(super) key: StoredKey,
-    pub(super) is_whole: bool,
-}
-
-impl Read {
-    /// Returns the key, if all of it was readable.
-    pub(super) fn whole(self) -> Result<StoredKey, Fault> {
-        if self.is_whole {
-            Ok(self.key)
-        } else {
-            Err(Fault::Unreadable("the row of a key"))
-        }
-    }
-}
-
 /// Reads the key with this id; `None` if the id is unknown.
-pub(super) fn find(connection: &Connection, id: KeyId) -> Result<Option<Read>, Fault> {
+pub(super) fn find(connection: &Connection, id: KeyId) -> Result<Option<StoredKey>, Fault> {
     let sql = concat!("SELECT ", columns!(), " FROM keyward_keys WHERE id = ?1");
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_row([id.to_bytes()], |row| Ok(read(row)));
@@ -48,7 +31,7 @@ pub(super) fn find(connection: &Connection, id: KeyId) -> Result<Option<Read>, F
 }
 
 /// Reads the key from a row of `columns!`.
-pub(super) fn read(row: &Row<'_>) -> Result<Read, Fault> {
+pub(super) fn read(row: &Row<'_>) -> Result<StoredKey, Fault> {
     let text = |column| row.get_ref(column).ok()?.as_str().ok();
     let tenant = text(1).and_then(|tenant| TenantId::new(tenant).ok());
     // Without the tenant, the key cannot be attributed.
@@ -57,7 +40,6 @@ pub(super) fn read(row: &Row<'_>) -> Result<Read, Fault> {
     let title = text(3).and_then(|title| Title::new(title).ok());
     let digest = text(11).and_then(|digest| Digest::new(digest).ok());
     let schema = u16::try_from(row.get::<_, i64>(13)?).ok();
-    let is_whole = owner.is_some() && title.is_some() && digest.is_some() && schema.is_some();
     let revocation = match (row.get(5)?, row.get(7)?) {
         (None, None) => None,
         (Some(at), Some(position)) => Some(Revocation {
@@ -67,28 +49,32 @@ pub(super) fn read(row: &Row<'_>) -> Result<Read, Fault> {
         }),
         _ => return Err(Fault::Unreadable("the revocation of a key")),
     };
-    let document = row.get_ref(14)?.as_blob().unwrap_or_default();
-    let key = StoredKey {
-        id: id(row.get(0)?),
-        tenant,
-        owner: owner.unwrap_or_else(Principal::unnamed_system),
-        title: title.unwrap_or_else(Title::unreadable),
-        created_at: instant(row.get(4)?)?,
+    let damaged = StoredKey {
         revocation,
         expires_at: row.get::<_, Option<i64>>(8)?.map(instant).transpose()?,
-        predecessor: row.get::<_, Option<[u8; 16]>>(9)?.map(id),
-        lineage: id(row.get(10)?),
-        digest: digest.unwrap_or_else(Digest::none),
+        predecessor: row.get::<_, Option<[u8; 16]>>(9)?.map(KeyId::from_bytes),
+        lineage: KeyId::from_bytes(row.get(10)?),
         revision: unsigned(row.get(12)?)?,
-        schema: schema.unwrap_or(u16::MAX),
-        document: if is_whole {
-            document.into()
-        } else {
-            Box::default()
-        },
         cutoff: row.get::<_, Option<i64>>(15)?.map(instant).transpose()?,
+        ..StoredKey::damaged(
+            KeyId::from_bytes(row.get(0)?),
+            tenant,
+            instant(row.get(4)?)?,
+        )
     };
-    Ok(Read { key, is_whole })
+    let (Some(owner), Some(title), Some(digest), Some(schema)) = (owner, title, digest, schema)
+    else {
+        return Ok(damaged);
+    };
+    let document = row.get_ref(14)?.as_blob().unwrap_or_default().into();
+    Ok(StoredKey {
+        owner,
+        title,
+        digest,
+        schema,
+        document,
+        ..damaged
+    })
 }
 
 /// Inserts a new row for the key.
@@ -159,8 +145,4 @@ fn write(connection: &Connection, sql: &str, key: &StoredKey) -> Result<(), Faul
 /// Converts from microseconds since the Unix epoch.
 pub(super) fn instant(micros: i64) -> Result<OffsetDateTime, Fault> {
     from_unix_micros(micros).ok_or(Fault::Unreadable("an instant"))
-}
-
-pub(super) fn id(bytes: [u8; 16]) -> KeyId {
-    KeyId::from_u128(u128::from_be_bytes(bytes))
 }

@@ -97,6 +97,18 @@ impl RedbStore {
         .await
     }
 
+    /// Edits the row of a key behind the store's back, for tests: a file that is open in a process opens in no other.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn edit_row(&self, id: KeyId, edit: fn(&[u8]) -> Vec<u8>) -> Result<(), StoreError> {
+        self.change(
+            move |transaction| row::edit(transaction, id, edit),
+            |_, ()| {},
+        )
+        .await
+    }
+
     /// Runs a read transaction off the executor.
     async fn look<T: Send + 'static>(
         &self,

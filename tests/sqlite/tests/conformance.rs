@@ -1,5 +1,6 @@
 //! The backend keeps the store's contract.
 
+use keyward::key::KeyId;
 use keyward::store::SqliteStore;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -15,6 +16,14 @@ keyward::testkit::conformance!(
         async move {
             let sql = "DELETE FROM keyward_feed WHERE position <= ?1";
             Connection::open(path)?.execute(sql, [i64::try_from(position)?])?;
+            Ok(())
+        }
+    },
+    damage: |dir: &TempDir, id: KeyId| {
+        let path = dir.path().join("keys.db");
+        async move {
+            let sql = "UPDATE keyward_keys SET title = CAST(x'ff' AS TEXT) WHERE id = ?1";
+            Connection::open(path)?.execute(sql, [id.to_bytes()])?;
             Ok(())
         }
     }

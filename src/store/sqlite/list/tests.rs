@@ -96,7 +96,7 @@ fn pages_of_any_size_list_every_key() {
     connection.execute_batch(crowded).unwrap();
     let all = format!("SELECT {} FROM keyward_keys", columns!());
     let mut statement = connection.prepare(&all).unwrap();
-    let rows = statement.query_map([], |row| Ok(read(row).unwrap().key));
+    let rows = statement.query_map([], |row| Ok(read(row).unwrap()));
     let mut keys: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
     keys.sort_by_key(ListPosition::of);
 

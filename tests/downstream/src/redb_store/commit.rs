@@ -3,6 +3,7 @@
 //! One transaction at a time writes, and it reads what it wrote: the changes are made as they come, and a set that
 //! fails is undone by dropping the transaction.
 
+use keyward::clock::unix_micros;
 use keyward::key::{KeyId, TenantId};
 use keyward::store::{
     Change, ChangeSet, Changed, Committed, CutoffScope, ListPosition, Outcome, Precondition,
@@ -222,7 +223,7 @@ impl<'t> State<'t> {
     }
 
     fn cut_off(&mut self, scope: &CutoffScope, before: OffsetDateTime) -> Result<Outcome, Fault> {
-        let (name, before) = (scope.to_string(), row::micros(before)?);
+        let (name, before) = (scope.to_string(), unix_micros(before));
         let stands = self.cutoffs.get(name.as_str())?.map(|at| at.value());
         if stands >= Some(before) {
             return Ok(Outcome::AlreadyCutOff);
@@ -250,7 +251,7 @@ impl<'t> State<'t> {
         }
         let outcome = Outcome::of_lowering(scope, (from, to), stands, &keys);
         if outcome == Outcome::CutoffLowered {
-            self.cutoffs.insert(name.as_str(), row::micros(to)?)?;
+            self.cutoffs.insert(name.as_str(), unix_micros(to))?;
             self.news.push(Changed::Cutoff {
                 scope: scope.clone(),
             });

@@ -1,13 +1,15 @@
 //! One key, as the file has it: its columns as a line of JSON, then the unchanged document.
 
+use keyward::clock::{from_unix_micros, unix_micros};
 use keyward::key::{
     Digest, KeyId, Principal, Revocation, RevokeReason, StoredKey, TenantId, Title,
 };
 use keyward::time::OffsetDateTime;
+use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
-use super::tables::{decode, encode};
+use super::tables::{KEYS, decode, encode};
 
 const WHAT: &str = "the row of a key";
 
@@ -42,23 +44,31 @@ struct Revoked {
     position: u64,
 }
 
+impl Revoked {
+    fn read(self) -> Result<Revocation, Fault> {
+        Ok(Revocation {
+            at: instant(self.at)?,
+            reason: self.reason,
+            position: self.position,
+        })
+    }
+}
+
 /// The row of this key.
 pub(super) fn write(key: &StoredKey) -> Result<Vec<u8>, Fault> {
-    let revocation = key.revocation.as_ref().map(|revocation| {
-        Ok::<_, Fault>(Revoked {
-            at: micros(revocation.at)?,
-            reason: revocation.reason.clone(),
-            position: revocation.position,
-        })
+    let revocation = key.revocation.as_ref().map(|revocation| Revoked {
+        at: unix_micros(revocation.at),
+        reason: revocation.reason.clone(),
+        position: revocation.position,
     });
     let columns = Columns {
         id: key.id,
         tenant: key.tenant.clone(),
         owner: key.owner.clone(),
         title: key.title.clone(),
-        created_at: micros(key.created_at)?,
-        revocation: revocation.transpose()?,
-        expires_at: key.expires_at.map(micros).transpose()?,
+        created_at: unix_micros(key.created_at),
+        revocation,
+        expires_at: key.expires_at.map(unix_micros),
         predecessor: key.predecessor,
         lineage: key.lineage,
         digest: key.digest.expose().into(),
@@ -72,8 +82,35 @@ pub(super) fn write(key: &StoredKey) -> Result<Vec<u8>, Fault> {
     Ok(row)
 }
 
-/// Returns the key of this row, which has this id. The row does not contain its cutoff.
+/// The columns without which a damaged key could not be listed and revoked.
+#[derive(Deserialize)]
+struct Essentials {
+    id: KeyId,
+    tenant: TenantId,
+    created_at: i64,
+    revocation: Option<Revoked>,
+    revision: u64,
+}
+
+/// Returns the key of this row, which has this id, or [`StoredKey::damaged`]. The row does not contain its cutoff.
 pub(super) fn read(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
+    read_whole(id, row).or_else(|_| read_damaged(id, row))
+}
+
+fn read_damaged(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
+    let columns = row.split(|byte| *byte == END).next().unwrap_or_default();
+    let columns: Essentials = decode(WHAT, columns)?;
+    if columns.id != id {
+        return Err(Fault::unreadable(WHAT));
+    }
+    Ok(StoredKey {
+        revocation: columns.revocation.map(Revoked::read).transpose()?,
+        revision: columns.revision,
+        ..StoredKey::damaged(id, columns.tenant, instant(columns.created_at)?)
+    })
+}
+
+fn read_whole(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
     let mut parts = row.splitn(2, |byte| *byte == END);
     let (Some(columns), Some(document)) = (parts.next(), parts.next()) else {
         return Err(Fault::unreadable(WHAT));
@@ -83,20 +120,13 @@ pub(super) fn read(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
     if columns.id != id || columns.document_bytes != document.len() {
         return Err(Fault::unreadable(WHAT));
     }
-    let revocation = columns.revocation.map(|revoked| {
-        Ok::<_, Fault>(Revocation {
-            at: instant(revoked.at)?,
-            reason: revoked.reason,
-            position: revoked.position,
-        })
-    });
     Ok(StoredKey {
         id,
         tenant: columns.tenant,
         owner: columns.owner,
         title: columns.title,
         created_at: instant(columns.created_at)?,
-        revocation: revocation.transpose()?,
+        revocation: columns.revocation.map(Revoked::read).transpose()?,
         expires_at: columns.expires_at.map(instant).transpose()?,
         predecessor: columns.predecessor,
         lineage: columns.lineage,
@@ -108,14 +138,21 @@ pub(super) fn read(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
     })
 }
 
-/// Microseconds since the Unix epoch.
-pub(super) fn micros(at: OffsetDateTime) -> Result<i64, Fault> {
-    let micros = at.unix_timestamp_nanos().div_euclid(1_000);
-    i64::try_from(micros).map_err(|_| Fault::Unwritable { what: "an instant" })
+/// Writes the row of this key anew, as `edit` leaves it.
+pub(super) fn edit(
+    transaction: &WriteTransaction,
+    id: KeyId,
+    edit: fn(&[u8]) -> Vec<u8>,
+) -> Result<(), Fault> {
+    let mut keys = transaction.open_table(KEYS)?;
+    let row = keys.get(id.as_u128())?.map(|row| edit(row.value()));
+    if let Some(row) = row {
+        keys.insert(id.as_u128(), row.as_slice())?;
+    }
+    Ok(())
 }
 
 /// The instant so many microseconds after the Unix epoch.
 pub(super) fn instant(micros: i64) -> Result<OffsetDateTime, Fault> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
-        .map_err(|_| Fault::unreadable("an instant"))
+    from_unix_micros(micros).ok_or_else(|| Fault::unreadable("an instant"))
 }

@@ -1,11 +1,12 @@
 //! How keys are used.
 
+use keyward::clock::unix_micros;
 use keyward::key::KeyId;
 use keyward::store::{ChangeId, Usage};
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::fault::Fault;
-use super::row::{instant, micros};
+use super::row::instant;
 use super::tables::{KEYS, MERGED, USAGE};
 
 /// Merges a batch, once.
@@ -27,7 +28,7 @@ pub(super) fn merge(
         }
         let before = of(&table, key)?;
         let usage = before.map_or(*more, |usage| usage.merged(*more));
-        let used = micros(usage.last_used_at)?;
+        let used = unix_micros(usage.last_used_at);
         table.insert(key, (used, usage.granted, usage.refused))?;
     }
     Ok(())

@@ -297,7 +297,7 @@ async fn a_row_writer_can_widen_a_held_key() {
             admitted.grant().record().clone()
         };
         let full = "document = CAST(json_set(CAST(document AS TEXT), \
-            '$.restrictions.access', 'full') AS BLOB)";
+            '$.restrictions.access', json('{\"type\":\"full\"}')) AS BLOB)";
         assert_eq!(grant(full).await.restrictions().access, Access::Full);
         let of_another = grant("tenant = 'victim', owner = 'user:admin'").await;
         assert_eq!(of_another.tenant().as_str(), "victim");

@@ -8,13 +8,17 @@ use std::fmt;
 
 use crate::hashing::{Hasher, HashingError, Possession, Purpose};
 use crate::import::{self, ImportedKeys};
-use crate::key::{Digest, Environment, KeyFormat, KeyId, KeyRecord, KeyTextError, PresentedKey};
+use crate::key::{
+    Digest, Environment, KeyFormat, KeyId, KeyRecord, KeyTextError, PrefixIndex, PresentedKey,
+};
 
 /// A presented credential with the id of the key that it claims to be, in the application's own format or in a legacy
 /// one.
 #[derive(Clone, Copy)]
 pub(crate) struct Credential<'a> {
     pub(crate) id: KeyId,
+    /// The prefix of the text; `None` for a pair and for a legacy format.
+    pub(crate) prefix: Option<PrefixIndex>,
     /// The environment in the text; `None` if the text names no environment.
     pub(crate) environment: Option<&'a Environment>,
     /// The part that Keyward's own digests cover.
@@ -60,6 +64,7 @@ impl Credentials {
         match format.parse_presented(presented) {
             Ok(parsed) => Ok(Credential {
                 id: parsed.id(),
+                prefix: parsed.prefix(),
                 environment: parsed.environment(),
                 secret: parsed.expose_secret(),
                 text: parsed.expose_secret(),
@@ -78,6 +83,7 @@ impl Credentials {
         let (format, id, parts) = imported.read(presented.whole_text()?, own)?;
         Some(Credential {
             id,
+            prefix: None,
             environment: None,
             secret: parts.secret,
             text: parts.text,

@@ -41,6 +41,7 @@ pub use catalog::{CatalogError, ScopeDeclaration};
 pub(crate) use choice::present;
 pub use codec::{DecodeError, EncodeError};
 pub use digest::Digest;
+pub(crate) use format::PrefixIndex;
 pub use format::{Environment, FormatError, KeyFormat, KeyPrefix};
 pub use id::KeyId;
 pub use metadata::Metadata;

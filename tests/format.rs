@@ -46,6 +46,21 @@ fn the_key_text_is_the_published_one() {
 }
 
 #[test]
+fn the_pattern_finds_accepted_prefixes() {
+    let format = KeyFormat::new("beta").unwrap().environment("live").unwrap();
+    let format = format.accept_prefix("acme").unwrap();
+    let regex = regex_lite::Regex::new(&format.scanner_pattern()).unwrap();
+    let mut found = Vec::new();
+    for vector in test_vectors(&format) {
+        if matches!(vector.outcome, VectorOutcome::Parts { .. }) {
+            assert_eq!(regex.find(&vector.text).unwrap().as_str(), vector.text);
+            found.push(vector.text[..4].to_owned());
+        }
+    }
+    assert!(found.contains(&"beta".to_owned()) && found.contains(&"acme".to_owned()));
+}
+
+#[test]
 fn the_scanner_pattern_finds_every_key() {
     let format = acme();
     let pattern = format.scanner_pattern();

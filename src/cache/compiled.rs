@@ -8,7 +8,9 @@ use async_trait::async_trait;
 
 use super::weight;
 use crate::clock::{ClockError, PassedEnds, WallClockReading, unix_micros};
-use crate::key::{Access, Bits, KeyFormat, KeyId, KeyRecord, Networks, Resources, ScopeCatalog};
+use crate::key::{
+    Access, Bits, KeyFormat, KeyId, KeyRecord, Networks, PrefixIndex, Resources, ScopeCatalog,
+};
 
 /// How far this node's clock may lag behind the clock that dated a key, before a key with an expiry is undecidable: a
 /// clock earlier than the key's issue cannot show that the key has expired.
@@ -56,6 +58,8 @@ pub(crate) struct CompiledRecord {
     pub(crate) environment: u8,
     /// Whether the key is of the application's own format.
     pub(crate) is_ours: bool,
+    /// The prefix of the key among those of the format.
+    pub(crate) prefix: PrefixIndex,
     pub(crate) is_restricted: bool,
     pub(crate) has_networks: bool,
     /// Whether guesses at the secret could succeed, and so are throttled.
@@ -133,6 +137,7 @@ impl Compiler {
         let mut environments = self.format.environments();
         let environment = environments.position(|accepted| accepted == record.environment());
         let environment = environment.and_then(|index| u8::try_from(index).ok());
+        let prefix = self.format.index_of(record.prefix());
         let standing = if environment.is_none() {
             Standing::OtherEnvironment
         } else if record.revocation().is_some() || record.is_cut_off() {
@@ -159,7 +164,8 @@ impl Compiler {
             standing,
             environment: environment.unwrap_or(u8::MAX),
             has_networks: record.restrictions().networks != Networks::Any,
-            is_ours: record.prefix() == self.format.prefix() && record.legacy_format().is_none(),
+            is_ours: prefix != PrefixIndex::NONE && record.legacy_format().is_none(),
+            prefix,
             is_restricted: record.restrictions().resources != Resources::Any,
             is_weak: !record.origin().is_strong(),
             cached,

@@ -234,8 +234,7 @@ fn looks_like_key(keys: KeyForms<'_>, value: &[u8]) -> bool {
         .strip_prefix(b"\"")
         .or(value.strip_prefix(b"'"))
         .unwrap_or(value);
-    let rest = value.strip_prefix(keys.format.prefix().as_bytes());
-    rest.is_some_and(|rest| rest.first() == Some(&b'_'))
+    keys.format.strip_any_prefix(value).is_some()
 }
 
 /// Returns whether a key begins anywhere in this value.

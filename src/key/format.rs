@@ -18,6 +18,7 @@ pub(super) const DISPLAYED_ID_DIGITS: usize = 8;
 pub(super) const OVERHEAD: usize = base62::ID_DIGITS + base62::CHECKSUM_DIGITS;
 
 const MAX_NAME: usize = 16;
+const MAX_ACCEPTED: usize = 16;
 const DEFAULT_SECRET_LENGTH: usize = 43;
 
 /// The format of an application's key texts: `{prefix}_{environment}_{id}{secret}{checksum}`.
@@ -34,7 +35,29 @@ pub struct KeyFormat {
     prefix: KeyPrefix,
     /// Never empty; each environment with its head, `{prefix}_{environment}_`.
     environments: Vec<(Environment, Box<str>)>,
+    /// Prefixes that are accepted, and not issued.
+    accepted: Vec<KeyPrefix>,
+    /// Each environment with its head under each of those prefixes.
+    accepted_heads: Vec<Head>,
     secret_length: usize,
+}
+
+/// The beginning of a key text, `{prefix}_{environment}_`, with a prefix that is accepted and not issued.
+#[derive(Clone, PartialEq, Eq)]
+struct Head {
+    prefix: PrefixIndex,
+    environment: Environment,
+    text: Box<str>,
+}
+
+/// One of a format's prefixes: 0 for the one that it issues, then those that it accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PrefixIndex(u8);
+
+impl PrefixIndex {
+    pub(super) const ISSUED: Self = Self(0);
+    /// The index of no prefix of the format.
+    pub(crate) const NONE: Self = Self(u8::MAX);
 }
 
 impl KeyFormat {
@@ -72,7 +95,60 @@ impl KeyFormat {
             return Err(FormatError::Repeated);
         }
         self.environments.push(self.prefix.head(environment));
+        self.compose_accepted_heads();
         Ok(self)
+    }
+
+    /// Accepts keys with this prefix too, without issuing any: the one before a change of prefix, or the next one.
+    ///
+    /// A key goes on in the text that its client has. Redactors and the scanner pattern find keys of either prefix, and
+    /// [`rotate`](crate::manager::KeyManager::rotate) gives a key a successor with the prefix that is issued. To change
+    /// a prefix, roll it out as a pepper: first every node accepts the new one, then every node issues it and accepts
+    /// the old one.
+    ///
+    /// An environment is renamed by declaring both names, the new one first. Keys of the two are keys of different
+    /// environments, because digests bind the name.
+    ///
+    /// ```
+    /// use keyward::key::KeyFormat;
+    ///
+    /// let first = KeyFormat::new("acme")?.environment("live")?.accept_prefix("beta")?;
+    /// let then = KeyFormat::new("beta")?.environment("live")?.accept_prefix("acme")?;
+    /// assert_eq!(then.scanner_pattern(), r"\b(?:beta|acme)_(?:live)_[0-9A-Za-z]{71}\b");
+    /// # let _ = first;
+    /// # Ok::<(), keyward::key::FormatError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`FormatError::Name`] as [`new`](Self::new), [`FormatError::Repeated`] if it is the format's prefix or accepted
+    /// already, [`FormatError::TooManyPrefixes`] beyond 16.
+    pub fn accept_prefix(mut self, prefix: &str) -> Result<Self, FormatError> {
+        let accepted = Self::new(prefix)?;
+        if self.prefixes().any(|known| known == prefix) {
+            return Err(FormatError::Repeated);
+        }
+        if self.accepted.len() >= MAX_ACCEPTED {
+            return Err(FormatError::TooManyPrefixes);
+        }
+        self.accepted.push(accepted);
+        self.compose_accepted_heads();
+        Ok(self)
+    }
+
+    fn compose_accepted_heads(&mut self) {
+        let indexed = (1_u8..).map(PrefixIndex).zip(&self.accepted);
+        self.accepted_heads = indexed
+            .flat_map(|(index, prefix)| {
+                self.environments.iter().map(move |(environment, _)| {
+                    let (environment, text) = prefix.head(environment.clone());
+                    Head {
+                        prefix: index,
+                        environment,
+                        text,
+                    }
+                })
+            })
+            .collect();
     }
 
     /// Sets the length of the secret in characters: 22 to 128, by default 43 (256 bits).
@@ -90,10 +166,23 @@ impl KeyFormat {
         Ok(self)
     }
 
-    /// Returns the prefix of every key of this format.
+    /// Returns the prefix with which this format issues keys.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix.0
+    }
+
+    /// Iterates over the prefix with which keys are issued, and those that are accepted.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let accepted = self.accepted.iter().map(|prefix| &*prefix.0);
+        std::iter::once(self.prefix()).chain(accepted)
+    }
+
+    /// Finds a prefix of the format; [`PrefixIndex::NONE`] if the format has no such prefix.
+    pub(crate) fn index_of(&self, prefix: &str) -> PrefixIndex {
+        let mut indexed = (0_u8..).zip(self.prefixes());
+        let found = indexed.find(|(_, known)| *known == prefix);
+        found.map_or(PrefixIndex::NONE, |(index, _)| PrefixIndex(index))
     }
 
     /// Iterates over the environments that this format accepts, starting with the one it issues for.
@@ -135,9 +224,9 @@ impl KeyFormat {
         id: KeyId,
         secret: &Secret,
     ) -> Result<ApiKey, FormatError> {
-        let mut heads = self.heads();
-        let (_, head) = heads
-            .find(|(known, _)| *known == environment)
+        let mut issued = self.environments.iter();
+        let (_, head) = issued
+            .find(|(known, _)| known == environment)
             .ok_or(FormatError::UnknownEnvironment)?;
         let (length, expected) = (secret.length(), self.secret_length);
         if length != expected {
@@ -159,9 +248,13 @@ impl KeyFormat {
     #[must_use]
     pub fn scanner_pattern(&self) -> String {
         let environments: Vec<_> = self.environments().map(Environment::as_str).collect();
+        let prefixes: Vec<_> = self.prefixes().collect();
+        let prefix = match prefixes.as_slice() {
+            [only] => (*only).to_owned(),
+            several => format!("(?:{})", several.join("|")),
+        };
         format!(
-            r"\b{}_(?:{})_[0-9A-Za-z]{{{}}}\b",
-            self.prefix(),
+            r"\b{prefix}_(?:{})_[0-9A-Za-z]{{{}}}\b",
             environments.join("|"),
             OVERHEAD + self.secret_length,
         )
@@ -170,13 +263,16 @@ impl KeyFormat {
     /// Returns a redactor that masks keys of this format in any text.
     #[must_use]
     pub fn redactor(&self) -> Redactor {
-        Redactor::new(self.prefix(), self.secret_length)
+        Redactor::new(self.prefixes(), self.secret_length)
     }
 
-    pub(super) fn heads(&self) -> impl Iterator<Item = (&Environment, &str)> {
-        self.environments
-            .iter()
-            .map(|(environment, head)| (environment, &**head))
+    /// Iterates over the heads of key texts: first those with which keys are issued.
+    #[inline(always)]
+    pub(super) fn heads(&self) -> impl Iterator<Item = (PrefixIndex, &Environment, &str)> {
+        let issued = self.environments.iter();
+        let issued = issued.map(|(environment, head)| (PrefixIndex::ISSUED, environment, &**head));
+        let accepted = self.accepted_heads.iter();
+        issued.chain(accepted.map(|head| (head.prefix, &head.environment, &*head.text)))
     }
 }
 
@@ -185,6 +281,7 @@ impl fmt::Debug for KeyFormat {
         f.debug_struct("KeyFormat")
             .field("prefix", &self.prefix())
             .field("environments", &self.environments().collect::<Vec<_>>())
+            .field("accepted_prefixes", &self.accepted)
             .field("secret_length", &self.secret_length)
             .finish()
     }
@@ -204,6 +301,8 @@ impl KeyPrefix {
         Ok(KeyFormat {
             prefix: self,
             environments: vec![first],
+            accepted: Vec::new(),
+            accepted_heads: Vec::new(),
             secret_length: DEFAULT_SECRET_LENGTH,
         })
     }
@@ -272,9 +371,12 @@ pub enum FormatError {
         /// The part's minimum length in characters.
         least: usize,
     },
-    /// The environment is declared already.
-    #[error("the environment is declared twice")]
+    /// The environment or prefix is declared already.
+    #[error("the environment or prefix is declared twice")]
     Repeated,
+    /// Too many prefixes are accepted.
+    #[error("a format accepts at most {MAX_ACCEPTED} prefixes beside its own")]
+    TooManyPrefixes,
     /// The format does not have this environment.
     #[error("the format has no such environment")]
     UnknownEnvironment,
@@ -335,6 +437,31 @@ mod tests {
     fn an_environment_is_declared_once() {
         let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         assert_eq!(format.environment("live"), Err(FormatError::Repeated));
+    }
+
+    #[test]
+    fn accepted_prefixes_are_distinct() {
+        let format = KeyFormat::new("acme").unwrap().environment("live").unwrap();
+        let both = format.clone().accept_prefix("beta").unwrap();
+        for repeated in ["acme", "beta"] {
+            let again = both.clone().accept_prefix(repeated);
+            assert_eq!(again, Err(FormatError::Repeated));
+        }
+        assert!(format.clone().accept_prefix("a_b").is_err());
+        let accepting = |count: usize| {
+            let mut names = (0..count).map(|n| format!("old{n}"));
+            names.try_fold(format.clone(), |format, name| format.accept_prefix(&name))
+        };
+        assert!(accepting(16).is_ok());
+        assert_eq!(accepting(17), Err(FormatError::TooManyPrefixes));
+        // The order of the declarations does not matter.
+        let later = format.accept_prefix("beta").unwrap().environment("test");
+        let heads = later.unwrap();
+        let heads: Vec<_> = heads.heads().map(|(_, _, head)| head.to_owned()).collect();
+        assert_eq!(
+            heads,
+            ["acme_live_", "acme_test_", "beta_live_", "beta_test_"]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::base62::{CHECKSUM_DIGITS, ID_DIGITS, is_digit};
-use super::format::{DISPLAYED_ID_DIGITS, OVERHEAD, is_name};
+use super::format::{DISPLAYED_ID_DIGITS, OVERHEAD, PrefixIndex, is_name};
 use super::presented::Presentation;
 use super::{Environment, KeyFormat, KeyId, KeyTextError, PresentedKey};
 
@@ -14,12 +14,18 @@ pub(crate) const MAX_TEXT: usize = 256;
 /// The parts of a key text, before any check whether the key exists.
 #[derive(Clone, Copy)]
 pub struct ParsedKey<'a> {
+    /// `None` for the two-value form, which has no prefix.
+    prefix: Option<PrefixIndex>,
     environment: Option<&'a Environment>,
     id: KeyId,
     secret: &'a [u8],
 }
 
 impl<'a> ParsedKey<'a> {
+    pub(crate) fn prefix(&self) -> Option<PrefixIndex> {
+        self.prefix
+    }
+
     /// Returns the environment in the text; `None` for the two-value form, which names no environment.
     #[must_use]
     pub fn environment(&self) -> Option<&'a Environment> {
@@ -81,9 +87,9 @@ impl KeyFormat {
     #[inline(always)]
     pub fn parse<'a>(&'a self, text: &'a [u8]) -> Result<ParsedKey<'a>, KeyTextError> {
         check_size(text)?;
-        let Some((environment, head)) = self
+        let Some((prefix, environment, head)) = self
             .heads()
-            .find(|(_, head)| text.starts_with(head.as_bytes()))
+            .find(|(_, _, head)| text.starts_with(head.as_bytes()))
         else {
             return Err(self.diagnose_head(text));
         };
@@ -103,6 +109,7 @@ impl KeyFormat {
         let (id, rest) = body.split_first_chunk::<{ ID_DIGITS }>().ok_or(malformed)?;
         let id = decode(id).ok_or(KeyTextError::Id)?;
         Ok(ParsedKey {
+            prefix: Some(prefix),
             environment: Some(environment),
             id: KeyId::from_u128(id),
             secret: rest.get(..secret_length).ok_or(malformed)?,
@@ -126,6 +133,7 @@ impl KeyFormat {
         check_length(secret, self.secret_characters())?;
         check_digits(secret, 0)?;
         Ok(ParsedKey {
+            prefix: None,
             environment: None,
             id,
             secret,
@@ -138,12 +146,12 @@ impl KeyFormat {
     /// Ids do not depend on the readable head: the caller must also compare the head with the record's.
     pub(crate) fn ids_displayed_as(&self, start: &str) -> Option<(KeyId, KeyId)> {
         let every = (KeyId::from_u128(0), KeyId::from_u128(u128::MAX));
-        if self.heads().any(|(_, head)| head.starts_with(start)) {
+        if self.heads().any(|(_, _, head)| head.starts_with(start)) {
             return Some(every);
         }
         let digits = self
             .heads()
-            .find_map(|(_, head)| start.strip_prefix(head))?;
+            .find_map(|(_, _, head)| start.strip_prefix(head))?;
         if digits.len() > DISPLAYED_ID_DIGITS || !are_digits(digits.as_bytes()) {
             return None;
         }
@@ -172,8 +180,7 @@ impl KeyFormat {
 
     /// Returns whether the text has the shape of a key of this format, in any environment.
     fn is_shaped_as(&self, text: &[u8]) -> bool {
-        let rest = text.strip_prefix(self.prefix().as_bytes());
-        let Some([b'_', rest @ ..]) = rest else {
+        let Some(rest) = self.strip_any_prefix(text) else {
             return false;
         };
         let mut parts = rest.splitn(2, |byte| *byte == b'_');
@@ -184,12 +191,28 @@ impl KeyFormat {
             && body.iter().all(|byte| is_digit(*byte))
     }
 
+    /// Returns the text after a prefix of the format and its `_`.
+    pub(crate) fn strip_any_prefix<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        self.prefixes().find_map(|prefix| {
+            let rest = text.strip_prefix(prefix.as_bytes())?;
+            rest.strip_prefix(b"_")
+        })
+    }
+
     /// Returns whether the text begins with a head of this format, in upper or lower case.
     fn begins_in_any_case(&self, text: &[u8]) -> bool {
-        self.heads().any(|(_, head)| {
+        self.length_of_those_like(text).is_some()
+    }
+
+    /// Returns the length of a key with the head with which the text begins, in upper or lower case; `None` if it
+    /// begins with no head.
+    pub(crate) fn length_of_those_like(&self, text: &[u8]) -> Option<usize> {
+        let mut heads = self.heads();
+        let (_, _, head) = heads.find(|(_, _, head)| {
             let start = text.get(..head.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(head.as_bytes()))
-        })
+        })?;
+        Some(head.len() + OVERHEAD + self.secret_characters())
     }
 
     /// Returns the fault in the head of a text that begins with no head of the format.
@@ -198,17 +221,17 @@ impl KeyFormat {
             return KeyTextError::Recased;
         }
         // A key that is cut within its head is truncated, not of another prefix.
-        if let Some((_, head)) = self
+        if let Some((_, _, head)) = self
             .heads()
-            .find(|(_, head)| head.as_bytes().starts_with(text))
+            .find(|(_, _, head)| head.as_bytes().starts_with(text))
         {
             let whole = head.len() + OVERHEAD + self.secret_characters();
             let missing = whole - text.len();
             return KeyTextError::Truncated { missing };
         }
-        match text.strip_prefix(self.prefix().as_bytes()) {
-            Some([b'_', ..]) => KeyTextError::Environment,
-            _ => KeyTextError::Prefix,
+        match self.strip_any_prefix(text) {
+            Some(_) => KeyTextError::Environment,
+            None => KeyTextError::Prefix,
         }
     }
 }

@@ -39,15 +39,15 @@ const MAX_BREAKS: usize = 4;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Redactor {
-    prefix: Box<str>,
+    prefixes: Box<[Box<str>]>,
     /// Number of digits of an id, a secret and a checksum.
     body_length: usize,
 }
 
 impl Redactor {
-    pub(super) fn new(prefix: &str, secret_length: usize) -> Self {
+    pub(super) fn new<'a>(prefixes: impl Iterator<Item = &'a str>, secret_length: usize) -> Self {
         Self {
-            prefix: prefix.into(),
+            prefixes: prefixes.map(Box::from).collect(),
             body_length: OVERHEAD + secret_length,
         }
     }
@@ -128,11 +128,13 @@ impl Redactor {
     }
 
     fn strip_prefix<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let (prefix, rest) = bytes.split_at_checked(self.prefix.len())?;
-        match rest {
-            [b'_', rest @ ..] if prefix.eq_ignore_ascii_case(self.prefix.as_bytes()) => Some(rest),
-            _ => None,
-        }
+        self.prefixes.iter().find_map(|known| {
+            let (prefix, rest) = bytes.split_at_checked(known.len())?;
+            match rest {
+                [b'_', rest @ ..] if prefix.eq_ignore_ascii_case(known.as_bytes()) => Some(rest),
+                _ => None,
+            }
+        })
     }
 }
 
@@ -177,6 +179,23 @@ mod tests {
             redactor.redact(&two),
             format!("{prefix}[redacted] and {prefix}[redacted]")
         );
+    }
+
+    #[test]
+    fn keys_of_accepted_prefixes_are_masked() {
+        let then = KeyFormat::new("beta").unwrap().environment("live").unwrap();
+        let then = then.accept_prefix("acme").unwrap();
+        let (key, text) = (key(), key().expose().to_owned());
+        let both = format!("{text} {}", text.replacen("acme", "beta", 1));
+        let shown = key.display_prefix();
+        assert_eq!(
+            then.redactor().redact(&both),
+            format!(
+                "{shown}[redacted] {}[redacted]",
+                shown.replacen("acme", "beta", 1)
+            )
+        );
+        assert!(then.redactor().finds_key(&text));
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl Authorized<'_> {
         };
         let credential = Credential {
             id: there.id,
+            prefix: None,
             environment: None,
             secret,
             text,

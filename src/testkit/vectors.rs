@@ -64,6 +64,24 @@ pub fn test_vectors(format: &KeyFormat) -> Vec<TestVector> {
             });
         }
     }
+    for prefix in format.prefixes().skip(1) {
+        for environment in format.environments() {
+            let id = KeyId::from_u128(0x0b9c_1f5e_6d0a_4c1e_9f52_3a8b_7c6d_5e4f);
+            let issued = key_text(format, environment, id);
+            let start = format.prefix().len() + environment.as_str().len() + 2;
+            let digits = issued.get(start..start + ID_DIGITS).unwrap_or_default();
+            let head = format!("{prefix}_{environment}_");
+            vectors.push(TestVector {
+                name: format!("the accepted prefix {prefix}, {environment}"),
+                text: text(&head, digits, &public_secret(format)),
+                outcome: VectorOutcome::Parts {
+                    environment: environment.as_str().to_owned(),
+                    id: id.to_string(),
+                    secret: public_secret(format),
+                },
+            });
+        }
+    }
     if let Some(environment) = format.environments().next() {
         refused(format, environment, &mut vectors);
     }
@@ -223,6 +241,12 @@ mod tests {
                 .environment("live")
                 .unwrap()
                 .secret_length(22)
+                .unwrap(),
+            KeyFormat::new("beta")
+                .unwrap()
+                .environment("live")
+                .unwrap()
+                .accept_prefix("acme")
                 .unwrap(),
         ] {
             let vectors = test_vectors(&format);

@@ -8,7 +8,7 @@ use super::requirement::Settled;
 use crate::cache::{Cache, CachedRecord, CompiledRecord, Compiler, Reach, Slot, Standing};
 use crate::clock::{WallClockReading, from_unix_micros};
 use crate::credential::Credential;
-use crate::key::{Environment, KeyRecord, Resource, Resources};
+use crate::key::{Environment, KeyRecord, PrefixIndex, Resource, Resources};
 use crate::limiter::{Limiting, Meter, Metered, ParkedMeters, PlanMissing, TakeError, Tick};
 
 /// The input of a key's checks: one request, and the time.
@@ -219,12 +219,16 @@ impl CheckInput<'_> {
     /// Checks that the key is presented in its one form: the text that its client was given.
     #[inline]
     fn check_format(&self, compiled: &CompiledRecord) -> Result<(), DenialReason> {
-        let presented = self.credential.legacy;
-        let is_as_given = if compiled.is_ours {
-            presented.is_none()
-        } else {
-            let (record, format) = (compiled.record(), &self.cache.reads.compiler.format);
-            record.prefix() == format.prefix() && record.legacy_format() == presented
+        let is_as_given = match self.credential.legacy {
+            // A pair has no prefix.
+            None => {
+                let is_same = |named| named == compiled.prefix;
+                compiled.is_ours && self.credential.prefix.is_none_or(is_same)
+            }
+            legacy => {
+                let is_known = compiled.prefix != PrefixIndex::NONE;
+                is_known && compiled.record().legacy_format() == legacy
+            }
         };
         if is_as_given {
             Ok(())

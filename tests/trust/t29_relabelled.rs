@@ -169,3 +169,83 @@ async fn another_tenants_key_is_refused() {
         assert!(matches!(denial.reason(), DenialReason::OtherTenant));
     }
 }
+
+/// Opens the store under a format that also accepts another prefix.
+async fn accepting(store: &MemoryStore, prefix: &str, accepted: &str) -> Keyward {
+    let format = KeyFormat::new(prefix).unwrap().environment("live").unwrap();
+    Keyward::builder(store.clone())
+        .format(format.accept_prefix(accepted).unwrap())
+        .scopes([scope!("read:editions").described("Read")])
+        .policy(AllowAll)
+        .open()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_prefix() {
+    let store = MemoryStore::new();
+    let before = keyward(&store, "acme", &["live"]).await;
+    let old = before.manager().issue(&actor(), new_key()).await.unwrap();
+    let now = accepting(&store, "beta", "acme").await;
+    let new = now.manager().issue(&actor(), new_key()).await.unwrap();
+    assert!(new.api_key().expose().starts_with("beta_live_"));
+
+    // Before and after the key is in memory, and as two values.
+    for (issued, other) in [(&old, "beta"), (&new, "acme")] {
+        let id = issued.api_key().id().to_string();
+        let pair = PresentedKey::pair(&id, issued.api_key().expose_secret());
+        for _ in 0..2 {
+            let relabelled = relabelled(issued, other, "live");
+            let denial = refused(&now, PresentedKey::text(&relabelled)).await;
+            assert!(matches!(denial.reason(), DenialReason::OtherFormat));
+            let key = admitted(&now, issued.api_key().presented()).await;
+            assert_eq!(key, issued.record().id());
+            assert_eq!(admitted(&now, pair).await, key);
+        }
+    }
+    refused(&before, new.api_key().presented()).await;
+    let first = accepting(&store, "acme", "beta").await;
+    for issued in [&old, &new] {
+        admitted(&first, issued.api_key().presented()).await;
+    }
+    let shown = old.record().display_prefix();
+    assert!(shown.starts_with("acme_live_"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_old_prefix_names_an_environment() {
+    let store = MemoryStore::new();
+    let testing = keyward(&store, "acme", &["test"]).await;
+    let issued = testing.manager().issue(&actor(), new_key()).await.unwrap();
+    let live = accepting(&store, "beta", "acme").await;
+    for prefix in ["acme", "beta"] {
+        let as_live = relabelled(&issued, prefix, "live");
+        let denial = refused(&live, PresentedKey::text(&as_live)).await;
+        assert!(matches!(denial.reason(), DenialReason::OtherEnvironment));
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_issues_the_new_prefix() {
+    let store = MemoryStore::new();
+    let before = keyward(&store, "acme", &["live"]).await;
+    let old = before.manager().issue(&actor(), new_key()).await.unwrap();
+    let now = accepting(&store, "beta", "acme").await;
+    let (manager, id) = (now.manager(), old.record().id());
+    let overlap = keyward::manager::Overlap::For(std::time::Duration::from_secs(60));
+    let rotated = manager.rotate(&actor(), &tenant(), id, overlap).await;
+    let successor = rotated.unwrap();
+    assert!(successor.api_key().expose().starts_with("beta_live_"));
+    for issued in [&old, &successor] {
+        admitted(&now, issued.api_key().presented()).await;
+    }
+    // The list finds a key by what was shown of it, whatever its prefix.
+    for issued in [&old, &successor] {
+        let shown = issued.record().display_prefix();
+        let query = keyward::manager::KeyQuery::of(&tenant());
+        let found = manager.list(&actor(), &query.display_prefix(&shown)).await;
+        let found = found.unwrap().keys;
+        assert_eq!(found.len(), 1, "{shown}");
+    }
+}

@@ -185,8 +185,10 @@ fn default_permits() -> NonZeroUsize {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HashingError {
-    /// The stored digest's algorithm is unknown to this version.
-    #[error("the stored digest is of an unknown algorithm")]
+    /// The stored digest's algorithm is unknown to this version, or needs the feature `legacy-digests`.
+    #[error(
+        "the stored digest is of an unknown algorithm, or of one that needs the feature `legacy-digests`"
+    )]
     UnknownAlgorithm,
     /// The stored digest was made under a pepper that is not configured here.
     #[error("the stored digest was made under pepper {version}, which is not configured here")]
@@ -194,10 +196,10 @@ pub enum HashingError {
         /// The pepper's version.
         version: u32,
     },
-    /// The stored digest was made under a key of another system that is not configured here.
-    #[error("the stored digest was made under the HMAC key `{name}`, which is not configured here")]
-    UnknownHmacKey {
-        /// The name of the HMAC key.
+    /// The stored digest was made by another system with a secret of its site that is not configured here.
+    #[error("the stored digest needs the site secret `{name}`, which is not configured here")]
+    UnknownSiteSecret {
+        /// The name of the site secret.
         name: Box<str>,
     },
     /// A digest without a pepper is not accepted here.

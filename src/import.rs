@@ -13,6 +13,7 @@ mod digest;
 mod encoding;
 mod error;
 mod format;
+mod hash;
 #[cfg(feature = "legacy-digests")]
 mod heavy;
 mod imported_key;
@@ -21,17 +22,18 @@ pub use digest::LegacyDigest;
 pub use error::{ImportError, LegacyError};
 pub use format::LegacyFormat;
 pub(crate) use format::{Coverage, LegacyParts};
+pub use hash::LegacyHash;
 pub use imported_key::ImportedKey;
 pub(crate) use imported_key::{Identified, Kept};
 
 use std::fmt;
 use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest as _, Sha256, Sha512};
+use hmac::Mac;
+use zeroize::Zeroizing;
 
 use self::encoding::hex;
-use self::format::{Lookup, is_name};
+use self::format::is_name;
 use crate::hashing::{
     Argon2Params, Binding, Hasher, HashingError, Output, Pepper, Possession, Purpose,
 };
@@ -55,7 +57,7 @@ const NAME: &str = "$keyward-foreign$v=1$";
 pub struct ImportedKeys {
     lookup: Pepper,
     formats: Vec<LegacyFormat>,
-    hmac_keys: Vec<(Box<str>, Arc<Hmac<Sha256>>)>,
+    site_secrets: Vec<(Box<str>, Arc<Zeroizing<Vec<u8>>>)>,
 }
 
 impl ImportedKeys {
@@ -68,7 +70,7 @@ impl ImportedKeys {
         Self {
             lookup,
             formats: Vec::new(),
-            hmac_keys: Vec::new(),
+            site_secrets: Vec::new(),
         }
     }
 
@@ -81,17 +83,24 @@ impl ImportedKeys {
         self
     }
 
-    /// Adds the key under which another system created its HMAC-SHA-256 digests, under a name of the host's choice.
+    /// Adds a secret with which another system made its digests, under a name of the host's choice: the key of its
+    /// HMAC, or the salt of the site that it hashed before or after each token.
+    ///
+    /// A [`LegacyHash`] names it. The store keeps the name and never the secret.
     ///
     /// # Errors
-    /// [`LegacyError::HmacKey`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the key
-    /// is empty.
-    pub fn hmac_key(mut self, name: &str, key: &[u8]) -> Result<Self, LegacyError> {
-        if key.is_empty() || !is_name(name) {
-            return Err(LegacyError::HmacKey);
+    /// [`LegacyError::SiteSecret`] if the name is not 1 to 32 lower-case ASCII letters, digits and hyphens, or the
+    /// secret is empty.
+    pub fn site_secret(
+        mut self,
+        name: &str,
+        secret: impl Into<Vec<u8>>,
+    ) -> Result<Self, LegacyError> {
+        let secret = Zeroizing::new(secret.into());
+        if secret.is_empty() || !is_name(name) {
+            return Err(LegacyError::SiteSecret);
         }
-        let keyed = Hmac::new_from_slice(key).map_err(|_| LegacyError::HmacKey)?;
-        self.hmac_keys.push((name.into(), Arc::new(keyed)));
+        self.site_secrets.push((name.into(), Arc::new(secret)));
         Ok(self)
     }
 
@@ -109,12 +118,23 @@ impl ImportedKeys {
         text: &'a [u8],
         own: &KeyFormat,
     ) -> Option<(&LegacyFormat, KeyId, LegacyParts<'a>)> {
-        if own.resembles(text) {
-            return None;
-        }
+        let (format, parts) = self.parse(text, own)?;
+        Some((format, self.id_of(format, &parts)?, parts))
+    }
+
+    /// Splits a text by the first format that can read it.
+    fn parse<'a>(
+        &self,
+        text: &'a [u8],
+        own: &KeyFormat,
+    ) -> Option<(&LegacyFormat, LegacyParts<'a>)> {
+        // No damaged key of the application's own is taken for a legacy one, unless a format has texts like these only.
+        let resembles = own.resembles(text);
         self.formats.iter().find_map(|format| {
-            let parts = format.parse(text)?;
-            Some((format, self.id_of(format, &parts)?, parts))
+            if resembles && !format.begins_as(own) {
+                return None;
+            }
+            Some((format, format.parse(text)?))
         })
     }
 
@@ -127,12 +147,12 @@ impl ImportedKeys {
     }
 
     /// Returns the first contradiction; `None` if the configuration is consistent.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let mut names: Vec<_> = self.hmac_keys.iter().map(|(name, _)| name).collect();
+    pub(crate) fn fault(&self, own: &KeyFormat) -> Option<String> {
+        let mut names: Vec<_> = self.site_secrets.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         let mut pairs = names.iter().zip(names.iter().skip(1));
         if let Some((name, _)) = pairs.find(|(a, b)| a == b) {
-            return Some(format!("the HMAC key `{name}` is given twice"));
+            return Some(format!("the site secret `{name}` is given twice"));
         }
         let formats = self.formats.iter().enumerate();
         for (index, format) in formats {
@@ -143,9 +163,31 @@ impl ImportedKeys {
                     format.name()
                 ));
             }
-            match format.lookup() {
-                Lookup::HmacSha256 { key } if self.hmac_key_named(key).is_none() => {
-                    return Some(format!("there is no HMAC key named `{key}`"));
+            if let Some(length) = format.confusable_length(own) {
+                return Some(format!(
+                    "the texts of the legacy format `{}` begin as the application's own keys and can be as long, \
+                     {length} characters: set its `secret_length` to the lengths that the old generator made",
+                    format.name()
+                ));
+            }
+            let (name, hash) = (format.name(), format.lookup());
+            if !hash.function().is_available() {
+                return Some(format!(
+                    "the legacy format `{name}` needs the feature `legacy-digests`"
+                ));
+            }
+            match hash.site_secret() {
+                // The name is not shown: it may be the secret itself, given by mistake.
+                Some(secret) if !is_name(secret) => {
+                    return Some(format!(
+                        "the legacy format `{name}` names a site secret that is not 1 to 32 lower-case letters, \
+                         digits and hyphens"
+                    ));
+                }
+                Some(secret) if self.site_secret_named(secret).is_none() => {
+                    return Some(format!(
+                        "the legacy format `{name}` needs a site secret named `{secret}`"
+                    ));
                 }
                 _ => {}
             }
@@ -158,26 +200,24 @@ impl ImportedKeys {
         ("pepper.lookup".to_owned(), self.lookup.check_value())
     }
 
-    fn hmac_key_named(&self, name: &str) -> Option<&Hmac<Sha256>> {
-        let mut keys = self.hmac_keys.iter();
-        keys.find(|(known, _)| **known == *name)
-            .map(|(_, key)| &**key)
+    fn site_secret_named(&self, name: &str) -> Option<&Arc<Zeroizing<Vec<u8>>>> {
+        let mut secrets = self.site_secrets.iter();
+        secrets
+            .find(|(known, _)| **known == *name)
+            .map(|(_, secret)| secret)
     }
 
-    /// Returns the id of the key with these parts; `None` if the HMAC key that is needed for it is missing.
+    /// Returns the id of the key with these parts; `None` if the site secret that is needed for it is missing.
     fn id_of(&self, format: &LegacyFormat, parts: &LegacyParts<'_>) -> Option<KeyId> {
         if let Some(id) = parts.id {
             return Some(self.id_named(format, id.as_bytes()));
         }
-        Some(match format.lookup() {
-            Lookup::Sha256 => self.id_named(format, &Sha256::digest(parts.text)),
-            Lookup::Sha512 => self.id_named(format, &Sha512::digest(parts.text)),
-            Lookup::HmacSha256 { key } => {
-                let mut mac = self.hmac_key_named(key)?.clone();
-                mac.update(parts.text);
-                self.id_named(format, &mac.finalize().into_bytes())
-            }
-        })
+        let hash = format.lookup();
+        let secret: &[u8] = match hash.site_secret() {
+            Some(name) => self.site_secret_named(name)?,
+            None => b"",
+        };
+        Some(self.id_named(format, &hash.of(parts.text, secret)?))
     }
 
     /// Returns the id of the key with this id in a format with ids inside.
@@ -214,22 +254,27 @@ impl ImportedKeys {
         KeyId::from_u128(u128::from_be_bytes(first))
     }
 
-    /// Encodes a legacy digest in the form that is stored until the key's first use; fails if its parameters are above
-    /// the accepted limits.
+    /// Encodes a legacy digest in the form that is stored until the key's first use.
+    ///
+    /// # Errors
+    /// [`ImportError`] if no key could be verified with it here.
     pub(crate) fn keep(
         &self,
         binding: Binding<'_>,
         coverage: Coverage,
         digest: &LegacyDigest,
         most: Argon2Params,
-    ) -> Result<Digest, HashingError> {
+    ) -> Result<Digest, ImportError> {
         digest.check_bounds(most)?;
-        self.mac_for(digest)?;
+        self.secret_for(digest)
+            .map_err(|name| ImportError::UnknownSiteSecret { name })?;
         let covers = coverage_name(coverage);
         let text = digest.to_text();
         let tag = self.tag(binding, covers, &text);
         let tag = tag.expose();
-        Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| HashingError::Malformed)
+        Digest::new(format!("{NAME}{covers}${tag}${text}")).map_err(|_| ImportError::Unverifiable {
+            reason: "its digest is too long to be stored",
+        })
     }
 
     /// Returns whether the record's digest may come from this legacy digest. A digest that has since replaced it does
@@ -240,7 +285,7 @@ impl ImportedKeys {
         coverage: Coverage,
         digest: &LegacyDigest,
         most: Argon2Params,
-    ) -> Result<bool, HashingError> {
+    ) -> Result<bool, ImportError> {
         let kept = record.digest();
         Ok(!is_legacy(kept) || self.keep(Binding::of(record), coverage, digest, most)? == *kept)
     }
@@ -259,10 +304,15 @@ impl ImportedKeys {
             Coverage::Secret => secret,
             Coverage::Text => text,
         };
-        let mac = self.mac_for(&digest)?;
+        let secret = self
+            .secret_for(&digest)
+            .map_err(|name| HashingError::UnknownSiteSecret { name })?
+            .cloned();
         let is_slow = digest.is_slow();
-        let compare =
-            move |presented: &[u8], memory: &mut _| digest.is_of(presented, mac, most, memory);
+        let compare = move |presented: &[u8], memory: &mut _| {
+            let secret = secret.as_ref().map(|secret| secret.as_slice());
+            digest.is_of(presented, secret.unwrap_or_default(), most, memory)
+        };
         let compared = hasher.verify_by(record, presented, purpose, is_slow, compare);
         compared.await
     }
@@ -305,21 +355,27 @@ impl ImportedKeys {
         Output::new(hex(&mac.finalize().into_bytes()))
     }
 
-    /// Returns the keyed hash that the digest needs; `None` if it needs no key.
-    fn mac_for(&self, digest: &LegacyDigest) -> Result<Option<Hmac<Sha256>>, HashingError> {
-        match digest.key_name() {
-            None => Ok(None),
-            Some(name) => match self.hmac_key_named(name) {
-                Some(key) => Ok(Some(key.clone())),
-                None => Err(HashingError::UnknownHmacKey { name: name.into() }),
-            },
-        }
+    /// Returns the site secret that the digest needs; `None` if it needs none.
+    ///
+    /// # Errors
+    /// The name of the secret, if it is not configured.
+    fn secret_for(
+        &self,
+        digest: &LegacyDigest,
+    ) -> Result<Option<&Arc<Zeroizing<Vec<u8>>>>, Box<str>> {
+        let Some(name) = digest.site_secret() else {
+            return Ok(None);
+        };
+        let secret = self.site_secret_named(name);
+        secret.map(Some).ok_or_else(|| name.into())
     }
 }
 
-/// Without the feature `legacy-digests`, a stored digest of a scheme that needs it is of an unknown algorithm.
+/// Without the feature `legacy-digests`, no digest of a scheme that needs it can be made, and a stored one is of an
+/// unknown algorithm.
 #[cfg(not(feature = "legacy-digests"))]
 mod heavy {
+    use super::LegacyError;
     use crate::hashing::HashingError;
     use crate::hashing::argon2id::Memory;
 
@@ -331,11 +387,34 @@ mod heavy {
             Err(HashingError::UnknownAlgorithm)
         }
 
+        pub(super) fn bcrypt(_: &str) -> Result<Self, LegacyError> {
+            Err(LegacyError::NeedsFeature { scheme: "bcrypt" })
+        }
+
+        pub(super) fn django(_: &str) -> Result<Self, LegacyError> {
+            let scheme = "Django's hashers except Argon2";
+            Err(LegacyError::NeedsFeature { scheme })
+        }
+
+        pub(super) fn passlib(_: &str) -> Result<Self, LegacyError> {
+            let scheme = "passlib except Argon2";
+            Err(LegacyError::NeedsFeature { scheme })
+        }
+
+        pub(super) fn werkzeug(_: &str) -> Result<Self, LegacyError> {
+            let scheme = "Werkzeug's PBKDF2 and scrypt";
+            Err(LegacyError::NeedsFeature { scheme })
+        }
+
         pub(super) fn scheme(&self) -> &'static str {
             match *self {}
         }
 
         pub(super) fn text(&self) -> &str {
+            match *self {}
+        }
+
+        pub(super) fn most_bytes(&self) -> Option<usize> {
             match *self {}
         }
 
@@ -359,11 +438,11 @@ const fn coverage_name(coverage: Coverage) -> &'static str {
 
 impl fmt::Debug for ImportedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.hmac_keys.iter().map(|(name, _)| name);
+        let names = self.site_secrets.iter().map(|(name, _)| name);
         f.debug_struct("ImportedKeys")
             .field("lookup", &self.lookup)
             .field("formats", &self.formats)
-            .field("hmac_keys", &names.collect::<Vec<_>>())
+            .field("site_secrets", &names.collect::<Vec<_>>())
             .finish()
     }
 }
@@ -414,8 +493,8 @@ mod tests {
             environment: &environment,
             id,
         };
-        let digest = hex(&Sha256::digest(SECRET));
-        let digest = LegacyDigest::sha256(&digest).unwrap();
+        let digest = LegacyHash::SHA256.of(SECRET.as_bytes(), b"").unwrap();
+        let digest = LegacyDigest::sha256(&hex(&digest)).unwrap();
         let most = Argon2Params::MOST_OBEYED;
         let kept = imported.keep(binding, Coverage::Secret, &digest, most);
         let kept = kept.unwrap();
@@ -435,7 +514,7 @@ mod tests {
             environment,
             id: KeyId::from_u128(id),
         };
-        let digest = LegacyDigest::sha512(&"ab".repeat(64)).unwrap();
+        let digest = LegacyDigest::hex(&LegacyHash::SHA512, &"ab".repeat(64)).unwrap();
         let most = Argon2Params::MOST_OBEYED;
         let kept = imported.keep(binding(&live, 7), Coverage::Text, &digest, most);
         let kept = kept.unwrap();
@@ -455,24 +534,26 @@ mod tests {
 
     #[test]
     fn invalid_settings_fail_at_opening() {
-        let by_mac = LegacyFormat::opaque("a").unwrap().found_by_hmac_sha256("k");
+        let by_mac = LegacyFormat::opaque("a").unwrap();
+        let by_mac = by_mac.found_by(LegacyHash::SHA256.hmac("k"));
+        let own = KeyFormat::new("acme").unwrap().environment("live").unwrap();
         let keys = ImportedKeys::under(pepper()).accept(by_mac);
-        assert!(keys.fault().unwrap().contains("`k`"));
-        let keys = keys.hmac_key("k", b"key").unwrap();
-        assert_eq!(keys.fault(), None);
+        assert!(keys.fault(&own).unwrap().contains("`k`"));
+        let keys = keys.site_secret("k", "key").unwrap();
+        assert_eq!(keys.fault(&own), None);
         let again = keys.accept(LegacyFormat::opaque("a").unwrap());
-        assert!(again.fault().unwrap().contains("twice"));
+        assert!(again.fault(&own).unwrap().contains("twice"));
         let keys = ImportedKeys::under(pepper());
-        let twice = keys.clone().hmac_key("k", b"a").unwrap();
+        let twice = keys.clone().site_secret("k", "a").unwrap();
         assert!(
             twice
-                .hmac_key("k", b"b")
+                .site_secret("k", "b")
                 .unwrap()
-                .fault()
+                .fault(&own)
                 .unwrap()
                 .contains("twice")
         );
-        assert!(keys.clone().hmac_key("K", b"key").is_err());
-        assert!(keys.hmac_key("k", b"").is_err());
+        assert!(keys.clone().site_secret("K", "key").is_err());
+        assert!(keys.site_secret("k", "").is_err());
     }
 }

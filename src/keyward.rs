@@ -292,7 +292,8 @@ impl Builder {
             return Err(OpenError::LeaseTooLong { lease });
         }
         let catalog = Arc::new(ScopeCatalog::new(self.scopes)?);
-        if let Some(fault) = self.imported.as_ref().and_then(ImportedKeys::fault) {
+        let imported = self.imported.as_ref();
+        if let Some(fault) = imported.and_then(|imported| imported.fault(&format)) {
             return Err(OpenError::ImportedKeys(fault));
         }
         let credentials = Arc::new(Credentials {

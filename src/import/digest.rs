@@ -3,13 +3,12 @@
 use std::fmt;
 
 use argon2::{Argon2, Version};
-use hmac::{Hmac, Mac};
-use sha2::{Digest as _, Sha256, Sha512};
 
-use super::LegacyError;
 use super::encoding::{from_base64, from_hex, hex, read_argon2};
-use super::format::{Lookup, is_name};
+use super::format::is_name;
+use super::hash::{Function, LegacyHash};
 use super::heavy::Heavy;
+use super::{ImportError, LegacyError};
 use crate::hashing::argon2id::{self, Memory};
 use crate::hashing::{Argon2Params, HashingError, Output};
 
@@ -19,10 +18,11 @@ use crate::hashing::{Argon2Params, HashingError, Output};
 /// [format](super::LegacyFormat) says whether the digest covers the secret or the whole text.
 ///
 /// ```
-/// use keyward::import::LegacyDigest;
+/// use keyward::import::{LegacyDigest, LegacyHash};
 ///
 /// let digest = LegacyDigest::sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")?;
-/// assert_eq!(digest, LegacyDigest::sha256_base64("LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?);
+/// let same = LegacyDigest::base64(&LegacyHash::SHA256, "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=")?;
+/// assert_eq!(digest, same);
 /// assert!(LegacyDigest::sha256("d41d8cd98f00b204e9800998ecf8427e").is_err());
 /// # Ok::<(), keyward::import::LegacyError>(())
 /// ```
@@ -31,11 +31,15 @@ pub struct LegacyDigest(LegacyScheme);
 
 #[derive(Clone)]
 enum LegacyScheme {
-    Sha256(Output<[u8; 32]>),
-    Sha512(Output<[u8; 64]>),
-    HmacSha256 {
-        key: Box<str>,
-        output: Output<[u8; 32]>,
+    Plain {
+        hash: LegacyHash,
+        output: Output<Vec<u8>>,
+    },
+    /// HMAC with the salt as its key.
+    Salted {
+        function: Function,
+        salt: Box<str>,
+        output: Output<Vec<u8>>,
     },
     /// A PHC string of argon2d, argon2i or argon2id.
     Argon2(Box<str>),
@@ -48,59 +52,38 @@ impl LegacyDigest {
     /// # Errors
     /// [`LegacyError::MalformedDigest`].
     pub fn sha256(hex: &str) -> Result<Self, LegacyError> {
-        Ok(Self(LegacyScheme::Sha256(output(from_hex(hex))?)))
+        Self::hex(&LegacyHash::SHA256, hex)
     }
 
-    /// Parses SHA-256 in base64: standard or URL-safe alphabet, padded or not.
+    /// Parses a digest by this hash in hex digits.
+    ///
+    /// # Errors
+    /// [`LegacyError::MalformedDigest`]; [`LegacyError::SiteSecret`] if the name of the hash's site secret is invalid;
+    /// [`LegacyError::NeedsFeature`] for SHA-1 without the feature `legacy-digests`.
+    pub fn hex(hash: &LegacyHash, text: &str) -> Result<Self, LegacyError> {
+        Self::plain(hash, from_hex(text))
+    }
+
+    /// Parses a digest by this hash in base64: standard or URL-safe alphabet, padded or not.
     ///
     /// # Security
-    /// 32 random bytes in base64, a common form of token, look the same. Make sure that you read the column of
-    /// digests: otherwise the store keeps the tokens themselves.
+    /// 32 random bytes in base64, a common form of token, look the same as a digest of that length. Make sure that you
+    /// read the column of digests: otherwise the store keeps the tokens themselves.
     ///
     /// # Errors
-    /// [`LegacyError::MalformedDigest`].
-    pub fn sha256_base64(text: &str) -> Result<Self, LegacyError> {
-        Ok(Self(LegacyScheme::Sha256(output(from_base64(text))?)))
+    /// [`LegacyError::MalformedDigest`]; [`LegacyError::SiteSecret`] if the name of the hash's site secret is invalid;
+    /// [`LegacyError::NeedsFeature`] for SHA-1 without the feature `legacy-digests`.
+    pub fn base64(hash: &LegacyHash, text: &str) -> Result<Self, LegacyError> {
+        Self::plain(hash, from_base64(text))
     }
 
-    /// Parses SHA-512 in 128 hex digits.
-    ///
-    /// # Errors
-    /// [`LegacyError::MalformedDigest`].
-    pub fn sha512(hex: &str) -> Result<Self, LegacyError> {
-        Ok(Self(LegacyScheme::Sha512(output(from_hex(hex))?)))
-    }
-
-    /// Parses SHA-512 in base64, as [`sha256_base64`](Self::sha256_base64).
-    ///
-    /// # Errors
-    /// [`LegacyError::MalformedDigest`].
-    pub fn sha512_base64(text: &str) -> Result<Self, LegacyError> {
-        Ok(Self(LegacyScheme::Sha512(output(from_base64(text))?)))
-    }
-
-    /// Parses HMAC-SHA-256 in 64 hex digits, under the [HMAC key](super::ImportedKeys::hmac_key) of this name.
-    ///
-    /// # Errors
-    /// [`LegacyError::MalformedDigest`], [`LegacyError::HmacKey`].
-    pub fn hmac_sha256(key: &str, hex: &str) -> Result<Self, LegacyError> {
-        Self::hmac_of(key, output(from_hex(hex))?)
-    }
-
-    /// Parses HMAC-SHA-256 in base64, as [`sha256_base64`](Self::sha256_base64).
-    ///
-    /// # Errors
-    /// [`LegacyError::MalformedDigest`], [`LegacyError::HmacKey`].
-    pub fn hmac_sha256_base64(key: &str, text: &str) -> Result<Self, LegacyError> {
-        Self::hmac_of(key, output(from_base64(text))?)
-    }
-
-    fn hmac_of(key: &str, output: Output<[u8; 32]>) -> Result<Self, LegacyError> {
-        if !is_name(key) {
-            return Err(LegacyError::HmacKey);
+    fn plain(hash: &LegacyHash, output: Option<Vec<u8>>) -> Result<Self, LegacyError> {
+        if !hash.site_secret().is_none_or(is_name) {
+            return Err(LegacyError::SiteSecret);
         }
-        let key = key.into();
-        Ok(Self(LegacyScheme::HmacSha256 { key, output }))
+        let output = output_of(hash.function(), output)?;
+        let hash = hash.clone();
+        Ok(Self(LegacyScheme::Plain { hash, output }))
     }
 
     /// Parses Argon2 in its PHC string, as written by argon2-cffi and PHP: `$argon2id$v=19$m=65536,t=3,p=4$…$…`.
@@ -114,8 +97,12 @@ impl LegacyDigest {
     pub fn argon2(text: &str) -> Result<Self, LegacyError> {
         match read_argon2(text, Argon2Params::MOST_READ) {
             Ok(_) => Ok(Self(LegacyScheme::Argon2(text.into()))),
-            Err(HashingError::Excessive) => Err(LegacyError::ExcessiveDigest),
-            Err(_) => Err(LegacyError::MalformedDigest),
+            Err(HashingError::Excessive) => Err(LegacyError::ExcessiveDigest {
+                limit: "2 GiB of memory, 64 passes and 16 lanes of Argon2",
+            }),
+            Err(_) => Err(LegacyError::MalformedDigest {
+                expected: "Argon2 of version 19 as a PHC string, with a salt of 8 to 48 bytes",
+            }),
         }
     }
 
@@ -125,8 +112,8 @@ impl LegacyDigest {
     /// match.
     ///
     /// # Errors
-    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`].
-    #[cfg(feature = "legacy-digests")]
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`]; [`LegacyError::UnsupportedScheme`] for
+    /// `$2x$`; [`LegacyError::NeedsFeature`] without the feature `legacy-digests`.
     pub fn bcrypt(text: &str) -> Result<Self, LegacyError> {
         Heavy::bcrypt(text).map(LegacyScheme::Heavy).map(Self)
     }
@@ -138,66 +125,135 @@ impl LegacyDigest {
     /// a parallelization of 16.
     ///
     /// # Errors
-    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`].
-    #[cfg(feature = "legacy-digests")]
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`]; [`LegacyError::UnsupportedScheme`] for
+    /// another hasher; [`LegacyError::NeedsFeature`] without the feature `legacy-digests`.
     pub fn django(text: &str) -> Result<Self, LegacyError> {
         let (algorithm, rest) = text.split_once('$').unwrap_or_default();
         match algorithm {
             "argon2" => Self::argon2(&format!("${rest}")),
-            "sha512" => match rest.strip_prefix('$') {
-                Some(hex) if hex.len() == 128 => Self::sha512(hex),
-                _ => Err(LegacyError::MalformedDigest),
-            },
+            "sha512" => {
+                let digest = rest.strip_prefix('$').unwrap_or_default();
+                Self::hex(&LegacyHash::SHA512, digest)
+            }
             _ => Heavy::django(text).map(LegacyScheme::Heavy).map(Self),
         }
+    }
+
+    /// Parses the output of one of passlib's hashes: `$pbkdf2-sha256$…`, `$pbkdf2-sha512$…`, `$pbkdf2$…` (SHA-1),
+    /// `$argon2id$…` and `$2b$…`.
+    ///
+    /// Source: passlib's documentation, `passlib.hash.pbkdf2_{digest}`. Up to 4,000,000 rounds.
+    ///
+    /// # Errors
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`]; [`LegacyError::UnsupportedScheme`] for
+    /// another hash; [`LegacyError::NeedsFeature`] without the feature `legacy-digests`.
+    pub fn passlib(text: &str) -> Result<Self, LegacyError> {
+        if text.starts_with("$argon2") {
+            return Self::argon2(text);
+        }
+        Heavy::passlib(text).map(LegacyScheme::Heavy).map(Self)
+    }
+
+    /// Parses the output of Werkzeug's `generate_password_hash`, as in Flask: `pbkdf2:sha256:…`, `scrypt:…`, and the
+    /// `sha256$…` of versions before 2.3, which is HMAC under a salt. The others with `sha1`, `sha384` and `sha512`,
+    /// too.
+    ///
+    /// Source: Werkzeug's `werkzeug.security`. Up to 4,000,000 iterations, and for scrypt up to 64 MiB and a
+    /// parallelization of 16.
+    ///
+    /// # Errors
+    /// [`LegacyError::MalformedDigest`], [`LegacyError::ExcessiveDigest`]; [`LegacyError::UnsupportedScheme`] for
+    /// another method; [`LegacyError::NeedsFeature`] without the feature `legacy-digests`.
+    pub fn werkzeug(text: &str) -> Result<Self, LegacyError> {
+        let (method, rest) = text.split_once('$').unwrap_or_default();
+        let mut functions = Function::ALL.into_iter();
+        let function = functions.find(|function| {
+            let [plain, ..] = function.schemes();
+            *function != Function::Sha512Half && plain == method
+        });
+        match (function, rest.split_once('$')) {
+            (Some(function), Some((salt, digest))) => Self::salted(function, salt, digest),
+            (Some(function), None) => Err(malformed(function)),
+            (None, _) => Heavy::werkzeug(text).map(LegacyScheme::Heavy).map(Self),
+        }
+    }
+
+    fn salted(function: Function, salt: &str, digest: &str) -> Result<Self, LegacyError> {
+        is_salt(salt)?;
+        let output = output_of(function, from_hex(digest))?;
+        let salt = salt.into();
+        Ok(Self(LegacyScheme::Salted {
+            function,
+            salt,
+            output,
+        }))
     }
 
     /// Returns the scheme's name, for the audit log.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         match &self.0 {
-            LegacyScheme::Sha256(_) => "sha256",
-            LegacyScheme::Sha512(_) => "sha512",
-            LegacyScheme::HmacSha256 { .. } => "hmac-sha256",
+            LegacyScheme::Plain { hash, .. } => hash.scheme(),
+            LegacyScheme::Salted { function, .. } => {
+                let [.., salted] = function.schemes();
+                salted
+            }
             LegacyScheme::Argon2(_) => "argon2",
             LegacyScheme::Heavy(heavy) => heavy.scheme(),
         }
     }
 
-    pub(super) fn key_name(&self) -> Option<&str> {
+    /// Returns the name of the site secret that the digest needs.
+    pub(super) fn site_secret(&self) -> Option<&str> {
         match &self.0 {
-            LegacyScheme::HmacSha256 { key, .. } => Some(key),
+            LegacyScheme::Plain { hash, .. } => hash.site_secret(),
             _ => None,
         }
     }
 
     /// Returns the bytes by which a text is found; `None` if the format does not find it by such a digest.
-    pub(super) fn as_lookup(&self, lookup: &Lookup) -> Option<&[u8]> {
-        match (&self.0, lookup) {
-            (LegacyScheme::Sha256(output), Lookup::Sha256) => Some(output.expose()),
-            (LegacyScheme::Sha512(output), Lookup::Sha512) => Some(output.expose()),
-            (LegacyScheme::HmacSha256 { key, output }, Lookup::HmacSha256 { key: wanted })
-                if key == wanted =>
-            {
-                Some(output.expose())
-            }
+    pub(super) fn as_lookup(&self, lookup: &LegacyHash) -> Option<&[u8]> {
+        match &self.0 {
+            LegacyScheme::Plain { hash, output } if hash == lookup => Some(output.expose()),
             _ => None,
         }
     }
 
     /// Returns whether a comparison with the digest needs a slow hash.
     pub(super) fn is_slow(&self) -> bool {
-        !matches!(
-            self.0,
-            LegacyScheme::Sha256(_) | LegacyScheme::Sha512(_) | LegacyScheme::HmacSha256 { .. }
-        )
+        matches!(self.0, LegacyScheme::Argon2(_) | LegacyScheme::Heavy(_))
+    }
+
+    /// Returns whether only the entropy of the secret protects it, since the digest's function is broken otherwise.
+    pub(crate) fn is_weak(&self) -> bool {
+        match &self.0 {
+            LegacyScheme::Plain { hash, .. } => hash.function() == Function::Sha1,
+            LegacyScheme::Salted { function, .. } => *function == Function::Sha1,
+            LegacyScheme::Argon2(_) | LegacyScheme::Heavy(_) => false,
+        }
+    }
+
+    /// Returns the most bytes of a secret that the digest's scheme reads.
+    pub(super) fn most_bytes(&self) -> Option<usize> {
+        match &self.0 {
+            LegacyScheme::Heavy(heavy) => heavy.most_bytes(),
+            _ => None,
+        }
     }
 
     /// Checks that the digest's Argon2 parameters are within `most`.
-    pub(super) fn check_bounds(&self, most: Argon2Params) -> Result<(), HashingError> {
-        match &self.0 {
-            LegacyScheme::Argon2(text) => read_argon2(text, most).map(|_| ()),
-            _ => Ok(()),
+    pub(super) fn check_bounds(&self, most: Argon2Params) -> Result<(), ImportError> {
+        let LegacyScheme::Argon2(text) = &self.0 else {
+            return Ok(());
+        };
+        let asked = read_argon2(text, Argon2Params::MOST_READ).map(|read| read.params);
+        match (read_argon2(text, most), asked) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Ok(asked)) => Err(ImportError::Excessive { asked, most }),
+            // INVARIANT: a digest was parsed within those bounds.
+            (Err(_), Err(_)) => Err(ImportError::Unverifiable {
+                reason: "its Argon2 string is malformed",
+            }),
         }
     }
 
@@ -205,10 +261,15 @@ impl LegacyDigest {
     pub(super) fn to_text(&self) -> String {
         let name = self.scheme();
         match &self.0 {
-            LegacyScheme::Sha256(output) => format!("{name}:{}", hex(output.expose())),
-            LegacyScheme::Sha512(output) => format!("{name}:{}", hex(output.expose())),
-            LegacyScheme::HmacSha256 { key, output } => {
-                format!("{name}:{key}:{}", hex(output.expose()))
+            LegacyScheme::Plain { hash, output } => {
+                let output = hex(output.expose());
+                match hash.site_secret() {
+                    Some(secret) => format!("{name}:{secret}:{output}"),
+                    None => format!("{name}:{output}"),
+                }
+            }
+            LegacyScheme::Salted { salt, output, .. } => {
+                format!("{name}:{salt}:{}", hex(output.expose()))
             }
             LegacyScheme::Argon2(text) => format!("{name}:{text}"),
             LegacyScheme::Heavy(heavy) => format!("{name}:{}", heavy.text()),
@@ -216,19 +277,16 @@ impl LegacyDigest {
     }
 
     pub(super) fn from_text(text: &str, most: Argon2Params) -> Result<Self, HashingError> {
-        let malformed = |_| HashingError::Malformed;
         let (scheme, rest) = text.split_once(':').ok_or(HashingError::Malformed)?;
-        let read = match scheme {
-            "sha256" => Self::sha256(rest).map_err(malformed)?,
-            "sha512" => Self::sha512(rest).map_err(malformed)?,
-            "hmac-sha256" => {
-                let (key, output) = rest.split_once(':').ok_or(HashingError::Malformed)?;
-                Self::hmac_sha256(key, output).map_err(malformed)?
-            }
-            "argon2" => Self::argon2(rest).map_err(malformed)?,
-            _ => Self(LegacyScheme::Heavy(Heavy::stored(scheme, rest)?)),
+        let read = match Self::read_stored(scheme, rest) {
+            Some(read) => read.map_err(|error| match error {
+                LegacyError::NeedsFeature { .. } => HashingError::UnknownAlgorithm,
+                _ => HashingError::Malformed,
+            })?,
+            None => Self(LegacyScheme::Heavy(Heavy::stored(scheme, rest)?)),
         };
-        read.check_bounds(most)?;
+        read.check_bounds(most)
+            .map_err(|_| HashingError::Excessive)?;
         if read.to_text() == text {
             Ok(read)
         } else {
@@ -236,23 +294,51 @@ impl LegacyDigest {
         }
     }
 
+    /// Reads a stored digest of a scheme that needs no slow hash but Argon2's; `None` if it is of another scheme.
+    fn read_stored(scheme: &str, rest: &str) -> Option<Result<Self, LegacyError>> {
+        if scheme == "argon2" {
+            return Some(Self::argon2(rest));
+        }
+        let mut functions = Function::ALL.into_iter();
+        let salted = functions.find(|function| {
+            let [.., salted] = function.schemes();
+            salted == scheme
+        });
+        if let Some(function) = salted {
+            let (salt, digest) = rest.rsplit_once(':').unwrap_or_default();
+            return Some(Self::salted(function, salt, digest));
+        }
+        let (name, digest) = match rest.split_once(':') {
+            Some((name, digest)) => (Some(name), digest),
+            None => (None, rest),
+        };
+        let hash = LegacyHash::of_scheme(scheme, name)?;
+        Some(Self::hex(&hash, digest))
+    }
+
     /// Returns whether the digest was made from these bytes, in time that does not depend on where they differ.
     ///
-    /// The parameters were bounded when the digest was parsed.
+    /// The parameters were bounded when the digest was parsed. `secret` is the site secret, or empty if none is needed.
     pub(super) fn is_of(
         &self,
         presented: &[u8],
-        mac: Option<Hmac<Sha256>>,
+        secret: &[u8],
         most: Argon2Params,
         memory: &mut Memory,
     ) -> Result<bool, HashingError> {
+        let unavailable = HashingError::UnknownAlgorithm;
         match &self.0 {
-            LegacyScheme::Sha256(output) => Ok(output.is(&Sha256::digest(presented))),
-            LegacyScheme::Sha512(output) => Ok(output.is(&Sha512::digest(presented))),
-            LegacyScheme::HmacSha256 { output, .. } => {
-                let mut mac = mac.ok_or(HashingError::UnknownAlgorithm)?;
-                mac.update(presented);
-                Ok(output.is(&mac.finalize().into_bytes()))
+            LegacyScheme::Plain { hash, output } => {
+                let computed = hash.of(presented, secret).ok_or(unavailable)?;
+                Ok(output.is(&computed))
+            }
+            LegacyScheme::Salted {
+                function,
+                salt,
+                output,
+            } => {
+                let computed = function.hmac(salt.as_bytes(), presented);
+                Ok(output.is(&computed.ok_or(unavailable)?))
             }
             LegacyScheme::Argon2(text) => {
                 let read = read_argon2(text, most)?;
@@ -284,7 +370,30 @@ impl fmt::Debug for LegacyDigest {
     }
 }
 
-fn output<const N: usize>(bytes: Option<Vec<u8>>) -> Result<Output<[u8; N]>, LegacyError> {
-    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Output::new).ok_or(LegacyError::MalformedDigest)
+fn output_of(function: Function, bytes: Option<Vec<u8>>) -> Result<Output<Vec<u8>>, LegacyError> {
+    let bytes = bytes.filter(|bytes| bytes.len() == function.length());
+    let output = bytes.ok_or(malformed(function))?;
+    if function.is_available() {
+        Ok(Output::new(output))
+    } else {
+        Err(LegacyError::NeedsFeature { scheme: "SHA-1" })
+    }
+}
+
+const fn malformed(function: Function) -> LegacyError {
+    LegacyError::MalformedDigest {
+        expected: function.expected(),
+    }
+}
+
+/// Checks a salt that is written as text.
+pub(super) fn is_salt(salt: &str) -> Result<(), LegacyError> {
+    let is_salt = (1..=64).contains(&salt.len()) && salt.bytes().all(|b| b.is_ascii_graphic());
+    if is_salt {
+        Ok(())
+    } else {
+        Err(LegacyError::MalformedDigest {
+            expected: "salted with 1 to 64 visible ASCII characters",
+        })
+    }
 }

@@ -22,6 +22,15 @@ pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
         .ok()
 }
 
+/// Decodes passlib's base64: `.` in place of `+`, without padding.
+#[cfg(feature = "legacy-digests")]
+pub(super) fn from_adapted_base64(text: &str) -> Option<Vec<u8>> {
+    if text.contains('+') {
+        return None;
+    }
+    Base64Unpadded::decode_vec(&text.replace('.', "+")).ok()
+}
+
 /// The parts of an Argon2 digest.
 pub(super) struct Argon2Parts {
     pub(super) algorithm: argon2::Algorithm,

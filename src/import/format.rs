@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::LegacyError;
-use crate::key::MAX_TEXT;
+use super::{LegacyError, LegacyHash};
+use crate::key::{KeyFormat, MAX_TEXT};
 
 /// The text format of keys that another system issued.
 ///
@@ -31,7 +31,7 @@ pub struct LegacyFormat {
     ids_are_numbers: bool,
     secret_length: RangeInclusive<usize>,
     coverage: Coverage,
-    lookup: Lookup,
+    lookup: LegacyHash,
 }
 
 /// The part of a text that a legacy digest covers.
@@ -39,14 +39,6 @@ pub struct LegacyFormat {
 pub(crate) enum Coverage {
     Secret,
     Text,
-}
-
-/// The digest by which a text without an id is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Lookup {
-    Sha256,
-    Sha512,
-    HmacSha256 { key: Box<str> },
 }
 
 /// The parts of a legacy text.
@@ -139,7 +131,7 @@ impl LegacyFormat {
             ids_are_numbers: false,
             secret_length: 16..=MAX_TEXT,
             coverage: Coverage::Secret,
-            lookup: Lookup::Sha256,
+            lookup: LegacyHash::SHA256,
         }
     }
 
@@ -178,18 +170,11 @@ impl LegacyFormat {
         self
     }
 
-    /// Finds a text without an id by its SHA-512, for an old table that holds that digest.
+    /// Finds a text without an id by this hash of the whole text, for an old table that holds such a digest; by
+    /// default by its SHA-256.
     #[must_use]
-    pub fn found_by_sha512(mut self) -> Self {
-        self.lookup = Lookup::Sha512;
-        self
-    }
-
-    /// Finds a text without an id by its HMAC-SHA-256 under the [HMAC key](super::ImportedKeys::hmac_key) of
-    /// this name, for an old table that holds that digest.
-    #[must_use]
-    pub fn found_by_hmac_sha256(mut self, key: &str) -> Self {
-        self.lookup = Lookup::HmacSha256 { key: key.into() };
+    pub fn found_by(mut self, hash: LegacyHash) -> Self {
+        self.lookup = hash;
         self
     }
 
@@ -203,7 +188,7 @@ impl LegacyFormat {
         self.coverage
     }
 
-    pub(super) fn lookup(&self) -> &Lookup {
+    pub(super) fn lookup(&self) -> &LegacyHash {
         &self.lookup
     }
 
@@ -234,16 +219,46 @@ impl LegacyFormat {
             })
     }
 
-    /// Returns the shortest and the longest text with this id, or without an id, to check which other formats would
-    /// read such texts.
-    pub(super) fn samples(&self, id: Option<&str>) -> [String; 2] {
-        let head = match (id, self.separator) {
+    /// Returns the longest text with this id, or without an id, and the lengths of such texts, to check which other
+    /// formats would read them.
+    pub(super) fn sample(&self, id: Option<&str>) -> (String, RangeInclusive<usize>) {
+        let mut text = match (id, self.separator) {
             (Some(id), Some(separator)) => format!("{}{id}{separator}", self.prefix),
             _ => self.prefix.to_string(),
         };
-        let room = MAX_TEXT.saturating_sub(head.len());
-        [self.secret_length.start(), self.secret_length.end()]
-            .map(|length| format!("{head}{}", "x".repeat((*length).min(room))))
+        let head = text.len();
+        let longest = (head + self.secret_length.end()).min(MAX_TEXT);
+        let shortest = head + self.secret_length.start();
+        text.extend(std::iter::repeat_n('x', longest.saturating_sub(head)));
+        (text, shortest..=longest)
+    }
+
+    /// Returns the least number of bytes that a digest of a text with this id covers.
+    pub(super) fn least_covered(&self, id: Option<&str>) -> usize {
+        match (self.coverage, id) {
+            (Coverage::Secret, Some(_)) => *self.secret_length.start(),
+            _ => *self.sample(id).1.start(),
+        }
+    }
+
+    /// Returns whether every text of this format begins as the application's own keys, up to upper and lower case.
+    pub(super) fn begins_as(&self, own: &KeyFormat) -> bool {
+        own.length_of_those_like(self.prefix.as_bytes()).is_some()
+    }
+
+    /// Returns the length of the application's own keys, if a text of this format could be taken for one of them.
+    ///
+    /// Texts are told apart by their length, or by a separator that no key of the application's own contains.
+    pub(super) fn confusable_length(&self, own: &KeyFormat) -> Option<usize> {
+        let length = own.length_of_those_like(self.prefix.as_bytes())?;
+        let ids = match self.separator {
+            Some(separator) if !separator.is_ascii_alphanumeric() => return None,
+            Some(_) => 2..=Self::MAX_ID + 1,
+            None => 0..=0,
+        };
+        let shortest = self.prefix.len() + ids.start() + self.secret_length.start();
+        let longest = self.prefix.len() + ids.end() + self.secret_length.end();
+        (shortest..=longest).contains(&length).then_some(length)
     }
 
     /// Splits a text of this format into its parts; `None` if it is not of this format.
@@ -272,7 +287,7 @@ impl LegacyFormat {
     }
 }
 
-/// Returns whether this is a valid name of a legacy format or an HMAC key.
+/// Returns whether this is a valid name of a legacy format or a site secret.
 pub(super) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     (1..=32).contains(&name.len())

@@ -1,15 +1,18 @@
-//! Digests of bcrypt and of Django's hashers, which need the crates of the feature `legacy-digests`.
+//! Digests of bcrypt, PBKDF2 and scrypt, which need the crates of the feature `legacy-digests`.
 
+mod pbkdf2;
 mod scrypt;
 
 use sha2::{Digest as _, Sha256};
 
+use self::pbkdf2::Pbkdf2;
 use super::LegacyError;
-use super::encoding::{from_base64, hex};
+use super::digest::is_salt;
+use super::encoding::{from_base64, from_hex, hex};
 use crate::hashing::argon2id::Memory;
 use crate::hashing::{HashingError, Output};
 
-/// A digest of bcrypt or of one of Django's hashers, in its own encoding.
+/// A digest of bcrypt, PBKDF2 or scrypt, in the encoding of the library that made it.
 #[derive(Clone)]
 pub(super) struct Heavy {
     scheme: Scheme,
@@ -21,9 +24,20 @@ enum Scheme {
     Bcrypt,
     /// Django's `bcrypt_sha256`: bcrypt of the SHA-256 in hex.
     BcryptSha256,
-    Pbkdf2,
-    Scrypt,
+    Pbkdf2(Writer),
+    Scrypt(Writer),
 }
+
+/// The library that encoded a digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Django,
+    Passlib,
+    Werkzeug,
+}
+
+/// Number of bytes that bcrypt reads: two longer secrets with the same beginning would match.
+const BCRYPT_BYTES: usize = 72;
 
 impl Heavy {
     /// Checks a digest of the scheme with this name.
@@ -34,8 +48,11 @@ impl Heavy {
         let schemes = [
             Scheme::Bcrypt,
             Scheme::BcryptSha256,
-            Scheme::Pbkdf2,
-            Scheme::Scrypt,
+            Scheme::Pbkdf2(Writer::Django),
+            Scheme::Pbkdf2(Writer::Passlib),
+            Scheme::Pbkdf2(Writer::Werkzeug),
+            Scheme::Scrypt(Writer::Django),
+            Scheme::Scrypt(Writer::Werkzeug),
         ];
         let scheme = schemes.into_iter().find(|known| known.name() == scheme);
         let scheme = scheme.ok_or(HashingError::UnknownAlgorithm)?;
@@ -52,20 +69,46 @@ impl Heavy {
         match algorithm {
             "bcrypt" => Self::new(Scheme::Bcrypt, rest),
             "bcrypt_sha256" => Self::new(Scheme::BcryptSha256, rest),
-            "pbkdf2_sha256" | "pbkdf2_sha1" => Self::new(Scheme::Pbkdf2, text),
-            "scrypt" => Self::new(Scheme::Scrypt, text),
-            _ => Err(LegacyError::MalformedDigest),
+            "pbkdf2_sha256" | "pbkdf2_sha1" => Self::new(Scheme::Pbkdf2(Writer::Django), text),
+            "scrypt" => Self::new(Scheme::Scrypt(Writer::Django), text),
+            other => Err(unsupported(other)),
+        }
+    }
+
+    /// Checks the output of one of passlib's hashes that needs this module.
+    pub(super) fn passlib(text: &str) -> Result<Self, LegacyError> {
+        match text.split('$').nth(1).unwrap_or_default() {
+            "2a" | "2b" | "2y" | "2x" | "2" => Self::bcrypt(text),
+            "pbkdf2" | "pbkdf2-sha256" | "pbkdf2-sha512" => {
+                Self::new(Scheme::Pbkdf2(Writer::Passlib), text)
+            }
+            other => Err(unsupported(other)),
+        }
+    }
+
+    /// Checks the output of one of Werkzeug's methods that needs this module.
+    pub(super) fn werkzeug(text: &str) -> Result<Self, LegacyError> {
+        let (method, _) = text.split_once('$').unwrap_or_default();
+        match method.split(':').next().unwrap_or_default() {
+            "pbkdf2" => Self::new(Scheme::Pbkdf2(Writer::Werkzeug), text),
+            "scrypt" => Self::new(Scheme::Scrypt(Writer::Werkzeug), text),
+            other => Err(unsupported(other)),
         }
     }
 
     fn new(scheme: Scheme, text: &str) -> Result<Self, LegacyError> {
         match scheme {
             Scheme::Bcrypt | Scheme::BcryptSha256 => check_bcrypt(text)?,
-            Scheme::Pbkdf2 => drop(Pbkdf2::read(text)?),
-            Scheme::Scrypt => drop(Scrypt::read(text)?),
+            Scheme::Pbkdf2(writer) => drop(Pbkdf2::read(writer, text)?),
+            Scheme::Scrypt(writer) => drop(Scrypt::read(writer, text)?),
         }
         let text = text.into();
         Ok(Self { scheme, text })
+    }
+
+    /// Returns the most bytes of a secret that the scheme reads.
+    pub(super) fn most_bytes(&self) -> Option<usize> {
+        matches!(self.scheme, Scheme::Bcrypt).then_some(BCRYPT_BYTES)
     }
 
     pub(super) fn scheme(&self) -> &'static str {
@@ -88,8 +131,11 @@ impl Heavy {
                 let hashed = hex(&Sha256::digest(presented));
                 bcrypt(text, hashed.as_bytes())
             }
-            Scheme::Pbkdf2 => pbkdf2(text, presented),
-            Scheme::Scrypt => scrypt(text, presented, memory),
+            Scheme::Pbkdf2(writer) => {
+                let read = Pbkdf2::read(writer, text).map_err(|_| HashingError::Malformed)?;
+                Ok(read.is_of(presented))
+            }
+            Scheme::Scrypt(writer) => scrypt(writer, text, presented, memory),
         }
     }
 }
@@ -99,15 +145,49 @@ impl Scheme {
         match self {
             Self::Bcrypt => "bcrypt",
             Self::BcryptSha256 => "bcrypt-sha256",
-            Self::Pbkdf2 => "pbkdf2",
-            Self::Scrypt => "scrypt",
+            Self::Pbkdf2(Writer::Django) => "pbkdf2",
+            Self::Pbkdf2(Writer::Passlib) => "passlib-pbkdf2",
+            Self::Pbkdf2(Writer::Werkzeug) => "werkzeug-pbkdf2",
+            Self::Scrypt(Writer::Werkzeug) => "werkzeug-scrypt",
+            Self::Scrypt(_) => "scrypt",
         }
+    }
+}
+
+/// Returns the error for a scheme of this name. The text may be anything, even a token, so the error names only schemes
+/// of this list.
+fn unsupported(name: &str) -> LegacyError {
+    const KNOWN: [(&str, &str); 13] = [
+        ("1", "md5-crypt (`$1$`)"),
+        ("2", "the bcrypt variant `$2$`"),
+        ("2x", "the bcrypt variant `$2x$`"),
+        ("5", "sha256-crypt (`$5$`)"),
+        ("6", "sha512-crypt (`$6$`)"),
+        ("bcrypt-sha256", "passlib's `$bcrypt-sha256$`"),
+        ("md5", "MD5"),
+        ("unsalted_md5", "MD5"),
+        ("sha1", "Django's salted SHA-1"),
+        ("unsalted_sha1", "Django's unsalted SHA-1"),
+        ("plain", "plain text: import it as the key's text"),
+        ("scrypt", "passlib's `$scrypt$`"),
+        ("sha224", "SHA-224"),
+    ];
+    let mut known = KNOWN.iter();
+    let scheme = known.find(|(known, _)| *known == name);
+    LegacyError::UnsupportedScheme {
+        scheme: scheme.map_or("an unknown scheme", |(_, shown)| shown),
     }
 }
 
 fn check_bcrypt(text: &str) -> Result<(), LegacyError> {
     const MOST_COST: u32 = 15;
-    let malformed = LegacyError::MalformedDigest;
+    let malformed = LegacyError::MalformedDigest {
+        expected: "bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, a cost, a salt and an output",
+    };
+    match text.split('$').nth(1) {
+        Some(variant @ ("2" | "2x")) => return Err(unsupported(variant)),
+        _ => {}
+    }
     let rest = ["$2a$", "$2b$", "$2y$"]
         .iter()
         .find_map(|start| text.strip_prefix(start));
@@ -130,51 +210,14 @@ fn check_bcrypt(text: &str) -> Result<(), LegacyError> {
     }
     match cost.parse::<u32>() {
         Ok(4..=MOST_COST) => Ok(()),
-        Ok(16..=31) => Err(LegacyError::ExcessiveDigest),
+        Ok(16..=31) => Err(LegacyError::ExcessiveDigest {
+            limit: "a cost of 15 of bcrypt",
+        }),
         _ => Err(malformed),
     }
 }
 
-/// Django's PBKDF2: `pbkdf2_sha256$iterations$salt$base64`.
-struct Pbkdf2 {
-    is_sha1: bool,
-    iterations: u32,
-    salt: Vec<u8>,
-    output: Output<Vec<u8>>,
-}
-
-impl Pbkdf2 {
-    const MOST_ITERATIONS: u32 = 4_000_000;
-
-    fn read(text: &str) -> Result<Self, LegacyError> {
-        let malformed = LegacyError::MalformedDigest;
-        let [algorithm, iterations, salt, output] = fields(text)?;
-        let is_sha1 = match algorithm {
-            "pbkdf2_sha1" => true,
-            "pbkdf2_sha256" => false,
-            _ => return Err(malformed),
-        };
-        let iterations = number(iterations)?;
-        if iterations == 0 {
-            return Err(malformed);
-        }
-        if iterations > Self::MOST_ITERATIONS {
-            return Err(LegacyError::ExcessiveDigest);
-        }
-        let output = from_base64(output).ok_or(malformed)?;
-        if output.len() != if is_sha1 { 20 } else { 32 } {
-            return Err(malformed);
-        }
-        Ok(Self {
-            is_sha1,
-            iterations,
-            salt: salt_bytes(salt)?,
-            output: Output::new(output),
-        })
-    }
-}
-
-/// Django's scrypt: `scrypt$n$salt$r$p$base64`.
+/// scrypt, as Django (`scrypt$n$salt$r$p$base64`) or Werkzeug (`scrypt:n:r:p$salt$hex`) writes it.
 struct Scrypt {
     n: usize,
     r: usize,
@@ -189,10 +232,20 @@ impl Scrypt {
     const MOST_BLOCKS: u64 = 64 * 1024 * 1024 / 128;
     const MOST_P: u32 = 16;
 
-    fn read(text: &str) -> Result<Self, LegacyError> {
-        let malformed = LegacyError::MalformedDigest;
+    fn read(writer: Writer, text: &str) -> Result<Self, LegacyError> {
+        let malformed = LegacyError::MalformedDigest {
+            expected: "scrypt with a power of two, a salt of 1 to 64 characters and 64 bytes of output",
+        };
         let size = |number| usize::try_from(number).map_err(|_| malformed);
-        let [algorithm, n, salt, r, p, output] = fields(text)?;
+        let (algorithm, [n, r, p], salt, output) = if writer == Writer::Werkzeug {
+            let [method, salt, output] = fields(text, '$').ok_or(malformed)?;
+            let [algorithm, n, r, p] = fields(method, ':').ok_or(malformed)?;
+            (algorithm, [n, r, p], salt, from_hex(output))
+        } else {
+            let [algorithm, n, salt, r, p, output] = fields(text, '$').ok_or(malformed)?;
+            (algorithm, [n, r, p], salt, from_base64(output))
+        };
+        let number = |text| number(text).ok_or(malformed);
         let (n, r, p) = (number(n)?, number(r)?, number(p)?);
         if algorithm != "scrypt" || n < 2 || !n.is_power_of_two() || r == 0 || p == 0 {
             return Err(malformed);
@@ -203,68 +256,47 @@ impl Scrypt {
         }
         let blocks = u64::from(r).saturating_mul(u64::from(n) + u64::from(p) + 2);
         if blocks > Self::MOST_BLOCKS || p > Self::MOST_P {
-            return Err(LegacyError::ExcessiveDigest);
+            return Err(LegacyError::ExcessiveDigest {
+                limit: "64 MiB of memory and a parallelization of 16 of scrypt",
+            });
         }
-        let output = from_base64(output).ok_or(malformed)?;
-        if output.len() != 64 {
-            return Err(malformed);
-        }
+        is_salt(salt)?;
+        let output = output.filter(|output| output.len() == 64);
         Ok(Self {
             n: size(n)?,
             r: size(r)?,
             p: size(p)?,
-            salt: salt_bytes(salt)?,
-            output: Output::new(output),
+            salt: salt.as_bytes().to_vec(),
+            output: Output::new(output.ok_or(malformed)?),
         })
     }
 }
 
-fn fields<const N: usize>(text: &str) -> Result<[&str; N], LegacyError> {
-    let fields: Vec<_> = text.split('$').collect();
-    fields.try_into().map_err(|_| LegacyError::MalformedDigest)
+fn fields<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
+    let fields: Vec<_> = text.split(separator).collect();
+    fields.try_into().ok()
 }
 
 /// Parses a number in its canonical spelling.
-fn number(text: &str) -> Result<u32, LegacyError> {
-    let number: u32 = text.parse().map_err(|_| LegacyError::MalformedDigest)?;
-    if number.to_string() == text {
-        Ok(number)
-    } else {
-        Err(LegacyError::MalformedDigest)
-    }
-}
-
-fn salt_bytes(salt: &str) -> Result<Vec<u8>, LegacyError> {
-    let is_salt = (1..=64).contains(&salt.len()) && salt.bytes().all(|b| b.is_ascii_graphic());
-    if is_salt {
-        Ok(salt.as_bytes().to_vec())
-    } else {
-        Err(LegacyError::MalformedDigest)
-    }
+fn number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 fn bcrypt(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    /// Number of bytes that bcrypt reads: two longer secrets with the same beginning would match.
-    const MOST_BYTES: usize = 72;
-    if presented.len() > MOST_BYTES {
+    if presented.len() > BCRYPT_BYTES {
         return Ok(false);
     }
     bcrypt::verify(presented, text).map_err(|_| HashingError::Malformed)
 }
 
-fn pbkdf2(text: &str, presented: &[u8]) -> Result<bool, HashingError> {
-    let read = Pbkdf2::read(text).map_err(|_| HashingError::Malformed)?;
-    let mut output = vec![0; read.output.expose().len()];
-    if read.is_sha1 {
-        pbkdf2::pbkdf2_hmac::<sha1::Sha1>(presented, &read.salt, read.iterations, &mut output);
-    } else {
-        pbkdf2::pbkdf2_hmac::<Sha256>(presented, &read.salt, read.iterations, &mut output);
-    }
-    Ok(read.output.is(&output))
-}
-
-fn scrypt(text: &str, presented: &[u8], memory: &mut Memory) -> Result<bool, HashingError> {
-    let read = Scrypt::read(text).map_err(|_| HashingError::Malformed)?;
+fn scrypt(
+    writer: Writer,
+    text: &str,
+    presented: &[u8],
+    memory: &mut Memory,
+) -> Result<bool, HashingError> {
+    let read = Scrypt::read(writer, text).map_err(|_| HashingError::Malformed)?;
     let mut output = vec![0; read.output.expose().len()];
     scrypt::fill(
         (read.n, read.r, read.p),

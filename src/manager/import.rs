@@ -6,7 +6,7 @@ use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::credential::Credential;
-use crate::hashing::{Binding, HashingError, Possession, Purpose};
+use crate::hashing::{Binding, Possession, Purpose};
 use crate::import::{Identified, ImportError, ImportedKey, Kept};
 use crate::key::{KeyId, KeyRecord, SecretOrigin};
 
@@ -49,11 +49,10 @@ impl Authorized<'_> {
             }
             Kept::Digest(by, coverage, digest) => {
                 let most = credentials.hasher.most_obeyed();
-                let kept = by.keep(Binding::of(&record), *coverage, digest, most);
-                let kept = kept.map_err(|error| match error {
-                    HashingError::Excessive => ManageError::Import(ImportError::Excessive),
-                    error => error.into(),
-                })?;
+                if digest.is_weak() && !record.origin.is_strong() {
+                    return Err(ImportError::Weak.into());
+                }
+                let kept = by.keep(Binding::of(&record), *coverage, digest, most)?;
                 (kept, digest.scheme())
             }
         };
@@ -107,13 +106,13 @@ impl Authorized<'_> {
 
     /// Returns whether the imported secret or digest may be that of the stored key, as far as the comparison is
     /// possible.
-    async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, HashingError> {
+    async fn may_be_of(&self, there: &KeyRecord, kept: &Kept<'_>) -> Result<bool, ManageError> {
         let credentials = &self.credentials;
         let (secret, text) = match kept {
             Kept::Secret { secret, text } => (secret, text),
             Kept::Digest(by, coverage, digest) => {
                 let most = credentials.hasher.most_obeyed();
-                return by.may_be_kept_as(there, *coverage, digest, most);
+                return Ok(by.may_be_kept_as(there, *coverage, digest, most)?);
             }
         };
         let credential = Credential {

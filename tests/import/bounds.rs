@@ -15,6 +15,10 @@ fn django_argon2() -> LegacySample {
     samples.remove(0)
 }
 
+fn is_excessive(read: Result<LegacyDigest, LegacyError>) -> bool {
+    matches!(read, Err(LegacyError::ExcessiveDigest { .. }))
+}
+
 fn accepting_django() -> Hashing {
     let params = Argon2Params::new(102_400, 2, 8).unwrap();
     Hashing::recommended().accept_argon2id(params)
@@ -27,7 +31,7 @@ async fn accepted_django_argon2_is_imported() {
     let refused = fixture.try_import(sample.as_key("1")).await.unwrap_err();
     assert!(matches!(
         refused,
-        ManageError::Import(ImportError::Excessive)
+        ManageError::Import(ImportError::Excessive { .. })
     ));
     assert!(refused.to_string().contains("accept_argon2id"));
     assert_eq!(fixture.status(&sample.sent("1")).await, 401);
@@ -67,30 +71,17 @@ fn excessive_digests_are_refused() {
         "m=4294967295,t=4294967295,p=4294967295",
     ] {
         let text = format!("$argon2id$v=19${params}{rest}");
-        assert_eq!(
-            LegacyDigest::argon2(&text),
-            Err(LegacyError::ExcessiveDigest),
-            "{params}"
-        );
+        assert!(is_excessive(LegacyDigest::argon2(&text)), "{params}");
         let text = format!("argon2{text}");
-        assert_eq!(
-            LegacyDigest::django(&text),
-            Err(LegacyError::ExcessiveDigest)
-        );
+        assert!(is_excessive(LegacyDigest::django(&text)));
     }
     let bcrypt =
         |cost: &str| format!("$2b${cost}$/zO2.Q5ALLwB..359U2pSuE.rAbiVsglyD2WKxk8G.fhFHTdvOwfG");
     for cost in ["16", "20", "31"] {
-        assert_eq!(
-            LegacyDigest::bcrypt(&bcrypt(cost)),
-            Err(LegacyError::ExcessiveDigest)
-        );
+        assert!(is_excessive(LegacyDigest::bcrypt(&bcrypt(cost))));
         for hasher in ["bcrypt", "bcrypt_sha256"] {
             let text = format!("{hasher}${}", bcrypt(cost));
-            assert_eq!(
-                LegacyDigest::django(&text),
-                Err(LegacyError::ExcessiveDigest)
-            );
+            assert!(is_excessive(LegacyDigest::django(&text)));
         }
     }
     for cost in ["00", "03", "32", "99", "4", "012", "+4", "-4", " 4"] {
@@ -98,10 +89,7 @@ fn excessive_digests_are_refused() {
     }
     let pbkdf2 = |times: &str| format!("pbkdf2_sha1${times}$salt$v0/fTmolNoF6Rr3Nfju+QmchYe0=");
     for times in ["4000001", "4294967295"] {
-        assert_eq!(
-            LegacyDigest::django(&pbkdf2(times)),
-            Err(LegacyError::ExcessiveDigest)
-        );
+        assert!(is_excessive(LegacyDigest::django(&pbkdf2(times))));
     }
     for times in ["0", "4294967296", "01", "-1", "1e3", ""] {
         assert!(LegacyDigest::django(&pbkdf2(times)).is_err(), "{times}");
@@ -112,9 +100,8 @@ fn excessive_digests_are_refused() {
         (16_384, 8, 17),
         (2, 262_145, 1),
     ] {
-        assert_eq!(
-            LegacyDigest::django(&scrypt(params)),
-            Err(LegacyError::ExcessiveDigest),
+        assert!(
+            is_excessive(LegacyDigest::django(&scrypt(params))),
             "{params:?}"
         );
     }
@@ -137,9 +124,8 @@ fn scrypt((n, r, p): (u32, u32, u32)) -> String {
 #[test]
 fn scrypt_memory_is_bounded() {
     for params in [(2, 262_144, 16), (2, 262_144, 2), (4, 131_072, 8)] {
-        assert_eq!(
-            LegacyDigest::django(&scrypt(params)),
-            Err(LegacyError::ExcessiveDigest),
+        assert!(
+            is_excessive(LegacyDigest::django(&scrypt(params))),
             "{params:?}"
         );
     }

@@ -2,7 +2,7 @@
 
 use keyward::Keyward;
 use keyward::hashing::Hashing;
-use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::import::{ImportError, ImportedKey, LegacyDigest, LegacyFormat, LegacyHash};
 use keyward::key::{KeyRecord, PresentedKey, TenantId};
 use keyward::manager::{Actor, Ceiling, ManageError, NewKey};
 
@@ -11,25 +11,24 @@ use crate::samples::LegacySample;
 
 fn format_for(sample: &LegacySample) -> LegacyFormat {
     let format = LegacyFormat::opaque("opaque").unwrap();
-    match &*sample.scheme {
-        "sha512-hex" | "sha512-base64" => format.found_by_sha512(),
-        "hmac-sha256-hex" | "hmac-sha256-base64" => format.found_by_hmac_sha256("old"),
-        _ => format,
+    match sample.hash() {
+        Some(hash) => format.found_by(hash),
+        None => format,
     }
 }
 
 async fn fixture(sample: &LegacySample) -> Fixture {
     let mut imported = imported([format_for(sample)]);
     if let Some(key) = &sample.hmac_key {
-        imported = imported.hmac_key("old", key).unwrap();
+        imported = imported.site_secret("old", key.clone()).unwrap();
     }
     Fixture::with(Hashing::recommended(), imported).await
 }
 
 fn unsalted() -> Vec<LegacySample> {
     let mut all = LegacySample::all();
-    all.retain(|sample| sample.scheme.starts_with("sha") || sample.scheme.starts_with("hmac"));
-    assert_eq!(all.len(), 6);
+    all.retain(|sample| sample.hash().is_some());
+    assert_eq!(all.len(), 15);
     all
 }
 
@@ -59,7 +58,8 @@ async fn unsalted_digests_find_their_text() {
 async fn a_digest_and_its_text_are_one_key() {
     for sample in unsalted() {
         let (by_digest, by_text) = (fixture(&sample).await, fixture(&sample).await);
-        let digest = || ImportedKey::opaque_digest("opaque", sample.read_digest());
+        let digest =
+            || ImportedKey::opaque_digest("opaque", sample.read_digest()).entropy_bits(112);
         let text = || ImportedKey::text("opaque", sample.secret.clone()).entropy_bits(112);
         let id = by_digest.import(digest()).await.id();
         assert_eq!(by_text.import(text()).await.id(), id);
@@ -143,13 +143,16 @@ async fn unfindable_digests_are_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_hmac_key_is_reported() {
+async fn a_missing_site_secret_is_reported() {
     let (store, clock) = (keyward::store::MemoryStore::new(), crate::common::clock());
     let format = LegacyFormat::opaque("opaque").unwrap();
-    let imported = imported([format.found_by_hmac_sha256("old")]);
+    let imported = imported([format.found_by(LegacyHash::SHA256.hmac("old"))]);
     let builder = crate::common::builder(&store, &clock).imported_keys(imported);
     let error = builder.open().await.unwrap_err().to_string();
-    assert_eq!(error, "there is no HMAC key named `old`");
+    assert_eq!(
+        error,
+        "the legacy format `opaque` needs a site secret named `old`"
+    );
 
     let fixture = Fixture::new().await;
     let sample = LegacySample::of("hmac-sha256-hex").remove(0);
@@ -178,12 +181,15 @@ async fn a_fixed_prefix_is_part_of_the_text() {
 }
 
 #[test]
-fn hmac_keys_and_names_are_checked() {
+fn site_secrets_are_checked() {
     let digest = "a".repeat(64);
     let long = "a".repeat(33);
     for name in ["", "A", "a_b", "a:b", "a$b", "é", &long] {
-        assert!(imported([]).hmac_key(name, b"key").is_err(), "{name}");
-        assert!(LegacyDigest::hmac_sha256(name, &digest).is_err(), "{name}");
+        assert!(imported([]).site_secret(name, "key").is_err(), "{name}");
+        assert!(
+            LegacyDigest::hex(&LegacyHash::SHA256.hmac(name), &digest).is_err(),
+            "{name}"
+        );
     }
-    assert!(imported([]).hmac_key("old", b"").is_err());
+    assert!(imported([]).site_secret("old", "").is_err());
 }

@@ -20,7 +20,7 @@ const TAG: &str = "0000000000000000000000000000000000000000000000000000000000000
 async fn victim(sample: &LegacySample) -> (Fixture, KeyId, String) {
     let mut imported = imported([legacy()]);
     if let Some(key) = &sample.hmac_key {
-        imported = imported.hmac_key("old", key).unwrap();
+        imported = imported.site_secret("old", key.clone()).unwrap();
     }
     let fixture = Fixture::with(Hashing::recommended(), imported).await;
     let id = fixture.import(sample.as_key("1").entropy_bits(112)).await;
@@ -286,7 +286,7 @@ async fn a_raw_legacy_digest_is_undecidable() {
 }
 
 #[tokio::test]
-async fn a_missing_hmac_key_is_undecidable() {
+async fn a_missing_site_secret_is_undecidable() {
     let sample = LegacySample::of("hmac-sha256-hex").remove(0);
     let (fixture, id, sent) = victim(&sample).await;
     let accepting = imported([legacy()]);
@@ -297,11 +297,11 @@ async fn a_missing_hmac_key_is_undecidable() {
     let denial = without.verify(presented).await.unwrap_err();
     assert!(matches!(
         denial.reason(),
-        DenialReason::Hashing(HashingError::UnknownHmacKey { name }) if **name == *"old"
+        DenialReason::Hashing(HashingError::UnknownSiteSecret { name }) if **name == *"old"
     ));
     assert_eq!(denial.class().status(), 503);
     // Another key under the same name refutes, and replaces nothing.
-    let other = imported([legacy()]).hmac_key("old", b"another key");
+    let other = imported([legacy()]).site_secret("old", "another key");
     let mistaken = fixture
         .reopened(|builder| builder.imported_keys(other.unwrap()))
         .await;

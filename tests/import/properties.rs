@@ -4,7 +4,7 @@
 //! bcrypt digest taken with any last digit, of which the crate that checks it takes one in four; hex and base64 told
 //! apart by their length, so that a token in base64 is taken for a digest.
 
-use keyward::import::{ImportedKey, LegacyDigest, LegacyError};
+use keyward::import::{ImportedKey, LegacyDigest, LegacyError, LegacyHash};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::runtime::{Builder, Runtime};
@@ -15,16 +15,24 @@ use crate::samples::LegacySample;
 type Read = Result<LegacyDigest, LegacyError>;
 
 /// Every constructor, by number.
-const READERS: [fn(&str) -> Read; 9] = [
+const READERS: [fn(&str) -> Read; 17] = [
     LegacyDigest::sha256,
-    LegacyDigest::sha256_base64,
-    LegacyDigest::sha512,
-    LegacyDigest::sha512_base64,
-    |text| LegacyDigest::hmac_sha256("old", text),
-    |text| LegacyDigest::hmac_sha256_base64("old", text),
+    |text| LegacyDigest::base64(&LegacyHash::SHA256, text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA1, text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA384, text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA512, text),
+    |text| LegacyDigest::base64(&LegacyHash::SHA512, text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA512_256, text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA1.secret_first("old"), text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA512_256.secret_last("old"), text),
+    |text| LegacyDigest::base64(&LegacyHash::SHA384.hmac("old"), text),
+    |text| LegacyDigest::hex(&LegacyHash::SHA256.hmac("old"), text),
+    |text| LegacyDigest::base64(&LegacyHash::SHA256.hmac("old"), text),
     LegacyDigest::argon2,
     LegacyDigest::bcrypt,
     LegacyDigest::django,
+    LegacyDigest::passlib,
+    LegacyDigest::werkzeug,
 ];
 
 /// What may be done to a text.
@@ -106,7 +114,7 @@ fn hostile() -> impl Strategy<Value = String> {
 
 /// What is kept of a digest, behind its tag: the scheme's name and a text.
 async fn kept(fixture: &Fixture, id: &str, digest: &LegacyDigest) -> Option<(String, String)> {
-    let key = ImportedKey::digest("legacy", id, digest.clone());
+    let key = ImportedKey::digest("legacy", id, digest.clone()).entropy_bits(112);
     let record = fixture.try_import(key).await.ok()?;
     let stored = fixture.digest(record.id()).await;
     let (scheme, text) = stored.splitn(6, '$').nth(5)?.split_once(':')?;
@@ -114,15 +122,36 @@ async fn kept(fixture: &Fixture, id: &str, digest: &LegacyDigest) -> Option<(Str
 }
 
 fn read_kept(scheme: &str, text: &str) -> Read {
+    let plain = |hash: LegacyHash| LegacyDigest::hex(&hash, text);
+    let keyed = |hash: LegacyHash| {
+        let digest = text.strip_prefix("old:").unwrap();
+        LegacyDigest::hex(&hash, digest)
+    };
     match scheme {
-        "sha256" => LegacyDigest::sha256(text),
-        "sha512" => LegacyDigest::sha512(text),
-        "hmac-sha256" => LegacyDigest::hmac_sha256("old", text.strip_prefix("old:").unwrap()),
+        "sha1" => plain(LegacyHash::SHA1),
+        "sha256" => plain(LegacyHash::SHA256),
+        "sha384" => plain(LegacyHash::SHA384),
+        "sha512" => plain(LegacyHash::SHA512),
+        "sha512-256" => plain(LegacyHash::SHA512_256),
+        "hmac-sha1" => keyed(LegacyHash::SHA1.hmac("old")),
+        "hmac-sha256" => keyed(LegacyHash::SHA256.hmac("old")),
+        "hmac-sha384" => keyed(LegacyHash::SHA384.hmac("old")),
+        "hmac-sha512" => keyed(LegacyHash::SHA512.hmac("old")),
+        "secret-sha1" => keyed(LegacyHash::SHA1.secret_first("old")),
+        "secret-sha256" => keyed(LegacyHash::SHA256.secret_first("old")),
+        "sha256-secret" => keyed(LegacyHash::SHA256.secret_last("old")),
+        "sha512-256-secret" => keyed(LegacyHash::SHA512_256.secret_last("old")),
         "argon2" => LegacyDigest::argon2(text),
         "bcrypt" => LegacyDigest::bcrypt(text),
         "bcrypt-sha256" => LegacyDigest::django(&format!("bcrypt_sha256${text}")),
         "pbkdf2" | "scrypt" => LegacyDigest::django(text),
-        other => panic!("{other}"),
+        "passlib-pbkdf2" => LegacyDigest::passlib(text),
+        "werkzeug-pbkdf2" | "werkzeug-scrypt" => LegacyDigest::werkzeug(text),
+        salted => {
+            let method = salted.strip_prefix("salted-").unwrap();
+            let (salt, digest) = text.rsplit_once(':').unwrap();
+            LegacyDigest::werkzeug(&format!("{method}${salt}${digest}"))
+        }
     }
 }
 
@@ -135,7 +164,7 @@ async fn fixture() -> Fixture {
     let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
     let hashing = keyward::hashing::Hashing::recommended().accept_argon2id(params);
     let imported = crate::common::imported([crate::common::legacy()]);
-    Fixture::with(hashing, imported.hmac_key("old", b"key").unwrap()).await
+    Fixture::with(hashing, imported.site_secret("old", "key").unwrap()).await
 }
 
 fn runtime() -> Runtime {
@@ -181,13 +210,13 @@ proptest! {
         let standard = base64(&bytes);
         let url = standard.replace('+', "-").replace('/', "_");
         for text in [&standard, &url] {
-            prop_assert_eq!(&LegacyDigest::sha256_base64(text).unwrap(), &read);
+            prop_assert_eq!(&LegacyDigest::base64(&LegacyHash::SHA256, text).unwrap(), &read);
             // 32 random bytes in base64 are what many tokens look like: only who asks for base64 gets it.
             prop_assert!(LegacyDigest::sha256(text).is_err());
             let unpadded = text.trim_end_matches('=');
-            prop_assert_eq!(&LegacyDigest::sha256_base64(unpadded).unwrap(), &read);
+            prop_assert_eq!(&LegacyDigest::base64(&LegacyHash::SHA256, unpadded).unwrap(), &read);
             for wrong in [format!("{unpadded}=="), format!(" {text}"), format!("{text}\n")] {
-                prop_assert!(LegacyDigest::sha256_base64(&wrong).is_err());
+                prop_assert!(LegacyDigest::base64(&LegacyHash::SHA256, &wrong).is_err());
             }
         }
     }
@@ -254,7 +283,7 @@ proptest! {
             let Ok(digest) = read(&text) else { continue };
             let status = runtime.block_on(async {
                 let fixture = fixture().await;
-                fixture.import(ImportedKey::digest("legacy", "1", digest)).await;
+                fixture.import(ImportedKey::digest("legacy", "1", digest).entropy_bits(112)).await;
                 fixture.status(&format!("1.{SECRET}")).await
             });
             prop_assert_eq!(status, 401, "{}", text);

@@ -1,6 +1,6 @@
 //! The digests that other libraries made, read from the files that the scripts beside them printed.
 
-use keyward::import::{ImportedKey, LegacyDigest, LegacyFormat};
+use keyward::import::{ImportedKey, LegacyDigest, LegacyFormat, LegacyHash};
 use serde_json::Value;
 
 const DIGESTS: &str = include_str!("../fixtures/legacy_digests.json");
@@ -22,7 +22,7 @@ impl LegacySample {
         let entries = file["digests"].as_array().unwrap();
         let mut all: Vec<Self> = entries.iter().map(Self::read).collect();
         all.push(Self::read(&serde_json::from_str(PREFIXED_API_KEY).unwrap()));
-        assert!(all.len() > 30, "the samples were not read");
+        assert!(all.len() > 50, "the samples were not read");
         all
     }
 
@@ -51,19 +51,49 @@ impl LegacySample {
         }
     }
 
+    /// The plain hash that made the digest; `None` if it is salted.
+    pub(crate) fn hash(&self) -> Option<LegacyHash> {
+        let scheme = self.scheme.strip_suffix("-hex");
+        Some(match scheme.or(self.scheme.strip_suffix("-base64"))? {
+            "sha1" => LegacyHash::SHA1,
+            "sha256" => LegacyHash::SHA256,
+            "sha384" => LegacyHash::SHA384,
+            "sha512" => LegacyHash::SHA512,
+            "sha512-256" => LegacyHash::SHA512_256,
+            "hmac-sha1" => LegacyHash::SHA1.hmac("old"),
+            "hmac-sha256" => LegacyHash::SHA256.hmac("old"),
+            "hmac-sha384" => LegacyHash::SHA384.hmac("old"),
+            "hmac-sha512" => LegacyHash::SHA512.hmac("old"),
+            "sha256-secret" => LegacyHash::SHA256.secret_last("old"),
+            "secret-sha1" => LegacyHash::SHA1.secret_first("old"),
+            "secret-sha256" => LegacyHash::SHA256.secret_first("old"),
+            other => panic!("no hash for {other}"),
+        })
+    }
+
+    /// Whether the digest is of SHA-1, which only a strong secret may have.
+    pub(crate) fn is_sha1(&self) -> bool {
+        let is_salted = self.scheme == "werkzeug" && self.digest.starts_with("sha1$");
+        is_salted || self.scheme.contains("sha1")
+    }
+
     pub(crate) fn read_digest(&self) -> LegacyDigest {
         let text = &*self.digest;
         match &*self.scheme {
-            "sha256-hex" | "sanctum" | "prefixed-api-key" => LegacyDigest::sha256(text),
-            "sha256-base64" => LegacyDigest::sha256_base64(text),
-            "sha512-hex" => LegacyDigest::sha512(text),
-            "sha512-base64" => LegacyDigest::sha512_base64(text),
-            "hmac-sha256-hex" => LegacyDigest::hmac_sha256("old", text),
-            "hmac-sha256-base64" => LegacyDigest::hmac_sha256_base64("old", text),
+            "sanctum" | "prefixed-api-key" => LegacyDigest::sha256(text),
             "argon2" => LegacyDigest::argon2(text),
             "bcrypt" => LegacyDigest::bcrypt(text),
             "django" | "drf-api-key" => LegacyDigest::django(text),
-            other => panic!("no constructor for {other}"),
+            "passlib" => LegacyDigest::passlib(text),
+            "werkzeug" => LegacyDigest::werkzeug(text),
+            plain => {
+                let hash = self.hash().unwrap();
+                if plain.ends_with("-hex") {
+                    LegacyDigest::hex(&hash, text)
+                } else {
+                    LegacyDigest::base64(&hash, text)
+                }
+            }
         }
         .unwrap_or_else(|error| panic!("{}: {error}", self.made_by))
     }
@@ -95,18 +125,27 @@ impl LegacySample {
             "drf-api-key" => sent.split('.').next(),
             _ => Some(id),
         };
-        ImportedKey::digest(format.name(), id.unwrap(), self.read_digest())
+        let key = ImportedKey::digest(format.name(), id.unwrap(), self.read_digest());
+        if self.is_sha1() {
+            key.entropy_bits(112)
+        } else {
+            key
+        }
     }
 
     /// Whether a slow hash at a cost of today is between a secret and its digest: it takes from a tenth of a second to
     /// several.
     pub(crate) fn is_slow(&self) -> bool {
-        let is_fast = ["sha", "hmac", "sanctum", "prefixed", "drf"]
+        let is_fast = ["sha", "secret", "hmac", "sanctum", "prefixed", "drf"]
             .iter()
             .any(|start| self.scheme.starts_with(start));
-        let is_cheap = ["$04$", "$1000$", "$1024$", "m=1024,", "m=8192,"]
-            .iter()
-            .any(|sign| self.digest.contains(sign));
+        let is_salted = self.scheme == "werkzeug" && !self.digest.contains(':');
+        let is_fast = is_fast || is_salted;
+        let is_cheap = [
+            "$04$", "$1000$", "$1024$", "m=1024,", "m=8192,", ":1000$", ":1024:",
+        ]
+        .iter()
+        .any(|sign| self.digest.contains(sign));
         !is_fast && !is_cheap
     }
 }

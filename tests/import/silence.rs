@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use keyward::audit::EventAction;
 use keyward::hashing::Hashing;
-use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
+use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat, LegacyHash};
 use keyward::key::{KeyId, Metadata, PresentedKey, Principal, Resource};
 use keyward::manager::{InvalidKey, ManageError, NewKey};
 use keyward::store::KeyStore;
@@ -56,8 +56,8 @@ fn parts_of(digest: &str) -> Vec<&str> {
 
 fn accepting() -> ImportedKeys {
     let opaque = LegacyFormat::opaque("opaque").unwrap();
-    let imported = imported([legacy(), opaque.found_by_hmac_sha256("old")]);
-    imported.hmac_key("old", HMAC_KEY).unwrap()
+    let imported = imported([legacy(), opaque.found_by(LegacyHash::SHA256.hmac("old"))]);
+    imported.site_secret("old", HMAC_KEY).unwrap()
 }
 
 #[test]
@@ -138,9 +138,11 @@ async fn errors_show_no_secret_or_digest() {
     for bad in [&format!("{SHA256}0"), SECRET, &format!("$2b$10${SECRET}")] {
         for error in [
             LegacyDigest::sha256(bad),
-            LegacyDigest::sha512(bad),
-            LegacyDigest::hmac_sha256("old", bad),
-            LegacyDigest::hmac_sha256(SECRET, SHA256),
+            LegacyDigest::hex(&LegacyHash::SHA512, bad),
+            LegacyDigest::hex(&LegacyHash::SHA256.hmac("old"), bad),
+            LegacyDigest::hex(&LegacyHash::SHA256.hmac(SECRET), SHA256),
+            LegacyDigest::passlib(bad),
+            LegacyDigest::werkzeug(bad),
             LegacyDigest::argon2(bad),
             LegacyDigest::bcrypt(bad),
             LegacyDigest::django(bad),
@@ -152,7 +154,7 @@ async fn errors_show_no_secret_or_digest() {
         }
     }
     written.error(&LegacyFormat::opaque(SECRET).unwrap_err());
-    written.error(&accepting().hmac_key(SECRET, HMAC_KEY).unwrap_err());
+    written.error(&accepting().site_secret(SECRET, HMAC_KEY).unwrap_err());
     assert!(written.0.len() > 1_000, "something was written");
     // An id that somebody mistook for the secret is an id, and shown: the record is not among these.
     written.assert_without(SECRET);
@@ -169,7 +171,7 @@ async fn events_tell_the_origin_and_no_secret() {
             imported = crate::common::imported([sanctum.clone()]);
         }
         if let Some(key) = &sample.hmac_key {
-            imported = imported.hmac_key("old", key).unwrap();
+            imported = imported.site_secret("old", key.clone()).unwrap();
         }
         let params = keyward::hashing::Argon2Params::new(102_400, 2, 8).unwrap();
         let fixture = Fixture::with(Hashing::recommended().accept_argon2id(params), imported).await;

@@ -53,6 +53,7 @@ mod caller;
 mod client;
 mod credentials;
 mod edge;
+mod expiry;
 mod forwarded;
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod gate;

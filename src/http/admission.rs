@@ -85,7 +85,9 @@ impl Admission {
     pub(super) fn new(edge: &Edge, grant: &Grant, permit: Permit, is_inner: bool) -> Self {
         let settings = &edge.adapters;
         let is_bounded = settings.max_response_bytes < u64::MAX;
-        let is_needed = settings.ends_with_key || is_bounded || grant.unchecked().is_some();
+        let is_shown = edge.shows_expiry() && !is_inner;
+        let is_needed =
+            settings.ends_with_key || is_bounded || is_shown || grant.unchecked().is_some();
         Self {
             grant: is_needed.then(|| grant.clone()),
             is_inner,
@@ -132,11 +134,10 @@ impl Admission {
         if let Some(limited) = self.permit.as_ref().and_then(Permit::limited) {
             note.get_or_insert_default().limits.insert(0, limited);
         }
-        let fields = match &mut note {
-            // No 401 shows limits, and neither does a handler's own.
-            Some(note) if !self.is_inner && !note.hides_limits && !is_unauthenticated => {
-                edge.show(note.limits.drain(..)).fields
-            }
+        // No 401 shows limits, and neither does a handler's own.
+        let hides = is_unauthenticated || note.as_ref().is_some_and(|note| note.hides_limits);
+        let mut fields = match &mut note {
+            Some(note) if !self.is_inner && !hides => edge.show(note.limits.drain(..)).fields,
             _ => Vec::new(),
         };
         let mut note = note.filter(|_| self.is_inner);
@@ -151,6 +152,9 @@ impl Admission {
             response.leave_note(note);
         }
         if !self.is_inner {
+            if let Some(grant) = self.grant.as_ref().filter(|_| !hides) {
+                fields.extend(edge.expiry_of(grant.record()));
+            }
             add_headers(response, fields);
         }
         let permit = self.permit.filter(Permit::is_held);

@@ -401,6 +401,11 @@ impl Problem {
                 ),
             },
             RejectionReason::InsecureTransport { .. } => (403, "https_required", "Use HTTPS."),
+            RejectionReason::FromBrowser { .. } => (
+                403,
+                "from_browser",
+                "API keys are not accepted from web browsers. Send them from a server.",
+            ),
             RejectionReason::NotFound => (404, "not_found", "There is no such thing."),
             RejectionReason::LookupFailed(_) => (503, "unavailable", "Try again later."),
             RejectionReason::RequestTooLarge => (413, "too_large", "The request is too large."),

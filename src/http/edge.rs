@@ -44,8 +44,10 @@ pub struct Edge {
     proxies: Proxies,
     rejecting: Rejecting,
     requires_tls: bool,
+    refuses_browsers: bool,
     may_be_cached: bool,
     limit_headers: LimitHeaders,
+    shows_expiry: bool,
     vary: Box<str>,
     #[cfg(any(feature = "actix", feature = "tower"))]
     pub(super) adapters: AdapterSettings,
@@ -78,8 +80,10 @@ impl Edge {
                 is_report_only: false,
             },
             requires_tls: false,
+            refuses_browsers: false,
             may_be_cached: false,
             limit_headers: LimitHeaders::All,
+            shows_expiry: false,
             vary: Box::default(),
             #[cfg(any(feature = "actix", feature = "tower"))]
             adapters: AdapterSettings {
@@ -126,6 +130,20 @@ impl Edge {
     #[must_use]
     pub fn require_tls(mut self) -> Self {
         self.requires_tls = true;
+        self
+    }
+
+    /// Refuses credentials that come from a web browser (403): everyone who can open a page can read the keys in it.
+    ///
+    /// A browser shows by `Sec-Fetch-Site` (W3C Fetch Metadata) or by `Origin` (Fetch Standard): pages can neither set
+    /// nor remove these headers. The edge looks at them before it looks at the credential, so the answer reveals nothing
+    /// about a key. It is a guard against mistakes, since any other client can omit the headers: a page that calls its
+    /// own origin without TLS by GET sends neither, and some libraries for WebSockets send an `Origin` from servers.
+    ///
+    /// Requests without a credential are treated as before.
+    #[must_use]
+    pub fn refuse_browsers(mut self) -> Self {
+        self.refuses_browsers = true;
         self
     }
 
@@ -181,6 +199,22 @@ impl Edge {
     #[must_use]
     pub fn limit_headers(mut self, families: LimitHeaders) -> Self {
         self.limit_headers = families;
+        self
+    }
+
+    /// Tells the holder of a key when the key ends, in two headers of responses. They are off by default.
+    ///
+    /// - `API-Key-Expires`: the instant at which the key expires, or at which the overlap after its rotation ends,
+    ///   whichever is earlier. A key without an end has no such header.
+    /// - `API-Key-Rotated`: the instant at which the key's successor was issued. It says that the client has to change
+    ///   to the successor.
+    ///
+    /// Both are dates as in `Expires` (RFC 9110 §5.6.7), in whole seconds and never later than the instant. They are on
+    /// responses of handlers, and on refusals once the caller has proven its key (403, 429 and the edge's others), but
+    /// never on a 401. No standard defines such headers; GitHub sends `GitHub-Authentication-Token-Expiration`.
+    #[must_use]
+    pub fn expiry_headers(mut self) -> Self {
+        self.shows_expiry = true;
         self
     }
 
@@ -480,7 +514,7 @@ impl Edge {
     }
 
     fn reject_about(&self, reason: RejectionReason, about: About<'_>) -> Box<Rejection> {
-        let shown = self.show_refused(&reason);
+        let shown = self.show_refused(&reason, about.grant);
         self.rejecting.reject(&self.forms, reason, about, &shown)
     }
 }
@@ -493,6 +527,7 @@ impl fmt::Debug for Edge {
             .field("realm", &self.rejecting.realm)
             .field("renderer", &self.rejecting.renderer)
             .field("requires_tls", &self.requires_tls)
+            .field("refuses_browsers", &self.refuses_browsers)
             .field("is_report_only", &self.rejecting.is_report_only)
             .finish_non_exhaustive()
     }

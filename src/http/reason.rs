@@ -22,6 +22,12 @@ pub enum RejectionReason {
         /// Whether the request carried a credential of any kind. No id can be read from keys of another system.
         credential_sent: bool,
     },
+    /// The credential came from a web browser, and the edge [refuses these](super::Edge::refuse_browsers).
+    FromBrowser {
+        /// The id of the key that the request carried, if it could be read. Everyone who can open the page probably has
+        /// the whole key, so rotate it. The edge did not look up whether this key exists.
+        claimed_key: Option<KeyId>,
+    },
     /// The request body exceeds the maximum.
     RequestTooLarge,
     /// The application's look-up found no resource with the name in the request.
@@ -80,6 +86,12 @@ impl fmt::Display for RejectionReason {
                     "the handler never asked whether the key is permitted the `{kind}`"
                 )
             }
+            Self::FromBrowser { claimed_key: None } => {
+                f.write_str("a credential came from a web browser: if it is a key, rotate it")
+            }
+            Self::FromBrowser {
+                claimed_key: Some(id),
+            } => write!(f, "the key {id} came from a web browser: rotate it"),
             Self::InsecureTransport {
                 credential_sent: false,
                 ..

@@ -69,9 +69,8 @@ impl RejectionEvent<'_> {
         }
         match self.reason {
             RejectionReason::Denied(denial) => denial.claimed_key(),
-            RejectionReason::InsecureTransport { claimed_key, .. } => {
-                claimed_key.map(ClaimedKey::unknown)
-            }
+            RejectionReason::InsecureTransport { claimed_key, .. }
+            | RejectionReason::FromBrowser { claimed_key } => claimed_key.map(ClaimedKey::unknown),
             RejectionReason::NotFound
             | RejectionReason::LookupFailed(_)
             | RejectionReason::RequestTooLarge

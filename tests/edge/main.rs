@@ -9,9 +9,11 @@
 )]
 
 mod answers;
+mod browsers;
 mod clients;
 mod common;
 mod credentials;
+mod expiry;
 mod failed_authentications;
 mod forged;
 mod guests;

@@ -53,6 +53,12 @@ impl Edge {
                 attempt.requirement,
             )));
         }
+        if self.refuses_browsers && is_from_browser(head) {
+            if let Some(reason) = self.refuse_from_browser(found) {
+                let about = About::request(attempt.requirement, origin);
+                return Some(Err(self.reject_about(reason, about)));
+            }
+        }
         attempt.present(found.presented(), origin.client);
         let decided = self.verifier.try_verify(&attempt)?;
         let by_unlisted = || self.is_by_unlisted_proxy(head);
@@ -87,6 +93,15 @@ impl Edge {
             credential_sent: !matches!(parsed, Err(KeyTextError::Absent)),
         };
         self.reject_about(reason, About::request(need, origin))
+    }
+
+    /// Returns the reason to refuse a request from a browser. `None` if it has no credential.
+    fn refuse_from_browser(&self, found: &Found<'_>) -> Option<RejectionReason> {
+        let parsed = self.verifier.format().parse_presented(found.presented());
+        let is_absent = matches!(found, Found::Unread(KeyTextError::Absent));
+        (!is_absent).then(|| RejectionReason::FromBrowser {
+            claimed_key: parsed.ok().map(|parsed| parsed.id()),
+        })
     }
 
     /// Turns a denial into a rejection.
@@ -126,7 +141,7 @@ impl Edge {
     /// Describes a request that was already admitted, for its rejection: its grant, requirement and origin.
     ///
     /// # Errors
-    /// A rejection if the request came without TLS and TLS is required.
+    /// A rejection if the request came without TLS and TLS is required, or from a browser that is refused.
     pub(super) fn about_admitted<'a, H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
@@ -138,16 +153,26 @@ impl Edge {
             grant: Some(grant),
             ..About::request(need, origin)
         };
-        if !self.requires_tls || origin.is_tls {
+        // The outer guard has removed the credential, but it did come in this way.
+        let claimed_key = Some(grant.key_id());
+        let reason = if self.requires_tls && !origin.is_tls {
+            RejectionReason::InsecureTransport {
+                claimed_key,
+                credential_sent: true,
+            }
+        } else if self.refuses_browsers && is_from_browser(head) {
+            RejectionReason::FromBrowser { claimed_key }
+        } else {
             return Ok(about);
-        }
-        // The outer guard has removed the credential, but it did come in clear.
-        let reason = RejectionReason::InsecureTransport {
-            claimed_key: Some(grant.key_id()),
-            credential_sent: true,
         };
         Err(self.reject_about(reason, about))
     }
+}
+
+/// Returns whether a web browser sent the request. A page can set neither header.
+fn is_from_browser<H: HeaderSource + ?Sized>(head: &Head<'_, H>) -> bool {
+    let has = |name| head.headers.values(name).next().is_some();
+    has("sec-fetch-site") || has("origin")
 }
 
 /// What the adapters ask beside.
@@ -190,6 +215,11 @@ impl Edge {
     /// Whether a part of the target or of a header may be a credential.
     pub(crate) fn reads_parts(&self) -> bool {
         self.forms.iter().any(KeyIn::is_a_part)
+    }
+
+    /// Whether responses show when keys end.
+    pub(in crate::http) fn shows_expiry(&self) -> bool {
+        self.shows_expiry
     }
 
     /// Whether cache headers are left to the application.

@@ -1,14 +1,16 @@
-//! The limits that an edge shows to callers.
+//! The limits that an edge shows to callers, and the ends of their keys.
 
 use super::Edge;
 use crate::http::caching::ResponseHeader;
+use crate::http::expiry;
 use crate::http::limits::{LimitHeaders, Shown, ShownLimit, distinct, latest_reset};
 use crate::http::reason::RejectionReason;
 #[cfg(any(feature = "actix", feature = "tower"))]
 use crate::http::rejection::Rejection;
+use crate::key::KeyRecord;
 #[cfg(any(feature = "actix", feature = "tower"))]
-use crate::verifier::{Attempt, Denial, Grant};
-use crate::verifier::{Limited, Permit};
+use crate::verifier::{Attempt, Denial};
+use crate::verifier::{DenialClass, Grant, Limited, Permit};
 
 impl Edge {
     /// Returns the headers to add to the response of an admitted request, by which its client can slow down.
@@ -29,12 +31,50 @@ impl Edge {
         })
     }
 
-    /// Returns the limits that a rejection names, if the caller has proven its key.
-    pub(super) fn show_refused(&self, reason: &RejectionReason) -> Shown {
-        match reason {
-            RejectionReason::Denied(denial) => self.show(denial.limited().cloned()),
-            _ => Shown::default(),
+    /// Returns the headers by which the holder of an admitted key learns when it ends: see
+    /// [`expiry_headers`](Self::expiry_headers). Empty unless they are on.
+    ///
+    /// Add them to the responses of handlers, errors included, but not to a 401. Answers of the edge have them already.
+    pub fn expiry_headers_of<'a>(
+        &'a self,
+        grant: &Grant,
+    ) -> impl Iterator<Item = ResponseHeader<'a>> + use<'a> {
+        let fields = self.expiry_of(grant.record()).into_iter();
+        fields.map(|(name, value)| ResponseHeader {
+            name,
+            value: value.into(),
+            replaces: true,
+        })
+    }
+
+    /// Returns the headers that show when this key ends, if they are on.
+    pub(in crate::http) fn expiry_of(&self, record: &KeyRecord) -> Vec<(&'static str, String)> {
+        let shown = self.shows_expiry.then(|| expiry::fields(record));
+        shown.into_iter().flatten().collect()
+    }
+
+    /// Returns the limits that a rejection names, and when the key ends, if the caller has proven its key.
+    pub(super) fn show_refused(&self, reason: &RejectionReason, grant: Option<&Grant>) -> Shown {
+        let granted = grant.map(Grant::record);
+        let (mut shown, proven) = match reason {
+            RejectionReason::Denied(denial) => {
+                let is_proven = matches!(
+                    denial.class(),
+                    DenialClass::Forbidden | DenialClass::Throttled
+                );
+                let proven = granted.or(denial.key()).filter(|_| is_proven);
+                (self.show(denial.limited().cloned()), proven)
+            }
+            // The answer would be the same without the proof.
+            RejectionReason::InsecureTransport { .. } | RejectionReason::FromBrowser { .. } => {
+                return Shown::default();
+            }
+            _ => (Shown::default(), granted),
+        };
+        if let Some(record) = proven {
+            shown.fields.extend(self.expiry_of(record));
         }
+        shown
     }
 
     /// Returns these limits as an answer shows them.

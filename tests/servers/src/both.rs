@@ -7,6 +7,7 @@ mod cases;
 mod cors;
 mod costs;
 mod denials;
+mod expiry;
 mod faults;
 mod guests;
 mod limits;

@@ -46,6 +46,32 @@ async fn pages_can_read_their_limits() {
 }
 
 #[tokio::test]
+async fn a_page_reads_why_its_key_is_refused() {
+    for served in EVERY {
+        let plan = Plan {
+            cors: true,
+            edge: |edge| edge.refuse_browsers(),
+            ..Plan::default()
+        };
+        let site = Site::planned(served, plan).await;
+        let ask = || Ask::of("GET /projects").with(&site.key);
+        let refused = site.ask(ask().header("origin", PAGE)).await;
+        assert_eq!(refused.status, 403, "{served:?}");
+        assert!(
+            refused.body.contains(r#""code":"from_browser""#),
+            "{}",
+            refused.body
+        );
+        assert_eq!(refused.headers("access-control-allow-origin"), [PAGE]);
+        assert_eq!(
+            (site.acts(), site.ask(ask()).await.status),
+            (0, 200),
+            "{served:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn only_preflights_need_no_key() {
     for served in EVERY {
         let plan = Plan {

@@ -29,7 +29,7 @@ use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Restri
 /// ```
 #[derive(Clone)]
 pub struct NewKey {
-    request: KeyRequest,
+    pub(super) request: KeyRequest,
     pub(super) expiry: Option<Expiry>,
     pub(super) request_id: Option<String>,
 }

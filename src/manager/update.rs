@@ -12,7 +12,8 @@ use super::{Expiry, InvalidKey, ManageError, ManagerParts, OnKey};
 use crate::audit::EventAction;
 use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
 
-/// The fields of a key to change. Fields that are not named stay as they are.
+/// The fields of a key to change. Fields that are not named stay as they are. It deserializes from JSON, where a member
+/// that is absent leaves its field as it is.
 ///
 /// ```
 /// use keyward::{key::Resources, manager::KeyUpdate, scope};

@@ -14,6 +14,8 @@ mod export;
 mod find_by_id;
 mod grants;
 mod issue;
+mod json;
+mod json_forms;
 mod kill_switch;
 mod leaked;
 mod limits;

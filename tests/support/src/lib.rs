@@ -30,6 +30,11 @@ pub const SFV: Tool = Tool::new(
     "python3 with the package http-sfv",
     &["python3", "-c", "import http_sfv"],
 );
+/// Python with a validator of JSON Schema, which checks the published schema.
+pub const JSON_SCHEMA: Tool = Tool::new(
+    "python3 with the package jsonschema",
+    &["python3", "-c", "import jsonschema"],
+);
 /// A mount namespace of the test's own.
 pub const OWN_MOUNTS: Tool = Tool::new(
     "unshare and mount in a user namespace",

@@ -51,6 +51,7 @@ pub(crate) use parse::MAX_TEXT;
 pub use parse::ParsedKey;
 pub use presented::{KeyTextError, PresentedKey};
 pub use principal::Principal;
+pub(crate) use principal::refused_in_name;
 pub use quota::{Quota, QuotaSubject};
 pub(crate) use record::{HasPassed, LegacyText};
 pub use record::{KeyRecord, KeyStatus, KeyView, Rotated};

@@ -6,18 +6,36 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::tenant::is_name;
+use super::title::{is_joiner, refusal};
 use super::value_error::text_form;
 use super::{Redactor, ValueError};
 
 const MALFORMED: ValueError = ValueError::malformed(
     "principal",
-    "`user:`, `integration:` or `system:` and 1 to 128 visible ASCII characters",
+    "`user:`, `integration:` or `system:` and a name",
 );
+const EMPTY: ValueError = ValueError::Empty {
+    value: "principal's name",
+};
+const TOO_LONG: ValueError = ValueError::TooLarge {
+    value: "principal's name",
+    limit: Principal::MAX_CHARACTERS,
+    unit: "characters",
+};
 
 /// A user, an integration or a part of the system, under the host's name for it.
 ///
-/// It is written `user:alice`, `integration:power-bi`, `system:setup`. The name is 1 to 128 visible ASCII characters.
+/// It is written `user:alice`, `integration:power-bi`, `system:setup`. The name is 1 to 255 characters (Unicode scalar
+/// values), as in a directory: `jörg@example.com`, `CN=Jörg Müller,OU=Sales,DC=example`,
+/// `arn:aws:iam::123456789012:user/anna`, the `sub` of an identity provider, the id of a row.
+///
+/// Refused are control characters, characters that are invisible or change the direction of text, white space other
+/// than single characters U+0020 inside, and joiners. The error names the character.
+///
+/// Names are compared byte by byte. They are not normalized: where names come in different forms of Unicode or cases,
+/// bring them into one (NFC, lower case) before you make a principal. Two forms are two principals, which have no access
+/// to the keys of one another. Letters of different scripts may look alike; a stable id is a better name than what a
+/// person may choose.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Principal {
@@ -45,10 +63,13 @@ impl Kind {
 }
 
 impl Principal {
+    /// Longest name in characters.
+    pub(crate) const MAX_CHARACTERS: usize = 255;
+
     /// Creates a principal for a person.
     ///
     /// # Errors
-    /// [`ValueError`] unless the name is 1 to 128 visible ASCII characters.
+    /// [`ValueError`] if the name is empty, longer than 255 characters or contains a refused character.
     pub fn user(name: &str) -> Result<Self, ValueError> {
         Self::of(Kind::User, name)
     }
@@ -70,14 +91,29 @@ impl Principal {
     }
 
     fn of(kind: Kind, name: &str) -> Result<Self, ValueError> {
-        if is_name(name) {
-            Ok(Self {
-                kind,
-                name: name.into(),
-            })
-        } else {
-            Err(MALFORMED)
+        // Check the size in bytes first, so that an enormous text costs nothing.
+        if name.len() > 4 * Self::MAX_CHARACTERS || name.chars().count() > Self::MAX_CHARACTERS {
+            return Err(TOO_LONG);
         }
+        if name.is_empty() {
+            return Err(EMPTY);
+        }
+        let last = name.chars().count();
+        for (position, character) in (1..).zip(name.chars()) {
+            let is_outer = position == 1 || position == last;
+            if let Some(refused) = refused_in_name(character, is_outer) {
+                return Err(ValueError::Character {
+                    value: "principal's name",
+                    character,
+                    position,
+                    refused,
+                });
+            }
+        }
+        Ok(Self {
+            kind,
+            name: name.into(),
+        })
     }
 
     pub(crate) fn unnamed_system() -> Self {
@@ -124,6 +160,18 @@ impl Principal {
     }
 }
 
+/// Returns why a name cannot have this character, as its first or last one or inside. `None` if it can.
+pub(crate) fn refused_in_name(character: char, is_outer: bool) -> Option<&'static str> {
+    match character {
+        ' ' if is_outer => Some("a space at an end"),
+        ' ' => None,
+        character if is_joiner(character) => Some("an invisible character"),
+        character => refusal(character).or(character
+            .is_whitespace()
+            .then_some("white space other than a space")),
+    }
+}
+
 impl FromStr for Principal {
     type Err = ValueError;
 
@@ -149,13 +197,54 @@ mod tests {
 
     #[test]
     fn principals_read_back() {
-        for text in ["user:alice", "integration:power-bi", "system:a:b"] {
+        let longest = format!("user:{}", "é".repeat(255));
+        for text in [
+            "user:alice",
+            "integration:power-bi",
+            "system:a:b",
+            "user:jörg@example.com",
+            "user:CN=Jörg Müller\\, Jr.,OU=Sales,DC=example,DC=com",
+            "user:arn:aws:iam::123456789012:user/division/anna",
+            "user:auth0|5f7c8ec7c33c6c004bbafe82",
+            "user:李雷",
+            &longest,
+        ] {
             assert_eq!(text.parse::<Principal>().unwrap().to_string(), text);
         }
-        for bad in [
-            "", "alice", "user:", ":a", "User:a", "robot:a", "user:a b", "user:a\n",
-        ] {
+        for bad in ["", "alice", ":a", "User:a", "robot:a"] {
             assert_eq!(bad.parse::<Principal>(), Err(MALFORMED), "{bad:?}");
+        }
+        assert_eq!("user:".parse::<Principal>(), Err(EMPTY));
+        for size in [256, 1 << 20] {
+            assert_eq!(Principal::user(&"é".repeat(size)), Err(TOO_LONG));
+        }
+    }
+
+    #[test]
+    fn a_refused_character_is_named() {
+        for (name, named, at) in [
+            ("a\n", '\n', 2),
+            ("a\tb", '\t', 2),
+            (" a", ' ', 1),
+            ("a ", ' ', 2),
+            (" ", ' ', 1),
+            ("ö\u{a0}b", '\u{a0}', 2),
+            ("a\u{3000}b", '\u{3000}', 2),
+            ("a\u{200d}b", '\u{200d}', 2),
+            ("a\u{fe0f}", '\u{fe0f}', 2),
+            ("a\u{ad}b", '\u{ad}', 2),
+            ("a\u{202e}b", '\u{202e}', 2),
+            ("\u{1f3f4}\u{e0067}", '\u{e0067}', 2),
+        ] {
+            let Err(ValueError::Character {
+                character,
+                position,
+                ..
+            }) = Principal::user(name)
+            else {
+                panic!("{name:?}");
+            };
+            assert_eq!((character, position), (named, at), "{name:?}");
         }
     }
 }

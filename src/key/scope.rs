@@ -9,21 +9,24 @@ use serde::{Deserialize, Serialize};
 use super::catalog::ScopeDeclaration;
 use super::{NonEmpty, ValueError};
 
-const MALFORMED: ValueError = ValueError::malformed(
-    "scope",
-    "segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most",
-);
+const EMPTY: ValueError = ValueError::Empty { value: "scope" };
+const TOO_LONG: ValueError = ValueError::TooLarge {
+    value: "scope",
+    limit: Scope::MAX_LENGTH,
+    unit: "characters",
+};
 
 /// A permission, such as `read:editions`.
 ///
 /// # Grammar
 /// ```text
-/// scope   = segment *( ":" segment )          ; at most 64 characters in all
-/// segment = 1*( ALPHA / DIGIT / "_" / "." / "-" )
+/// scope = 1*128( %x21 / %x23-5B / %x5D-7E )
 /// ```
-/// Scopes are case-sensitive and compared byte by byte. The grammar is a subset of OAuth's `scope-token` (RFC 6749
-/// §3.3), so that a `WWW-Authenticate` header can contain a scope as it is. No part of the text has a meaning to
-/// Keyward: its [declaration](ScopeDeclaration) lists the implications of a scope, and they never follow from its name.
+/// That is OAuth's `scope-token` (RFC 6749 §3.3), so that a `WWW-Authenticate` header can contain a scope as it is: visible
+/// ASCII characters except `"` and `\`. `repo:status` and `https://www.googleapis.com/auth/drive.readonly` are scopes.
+///
+/// Scopes are case-sensitive and compared byte by byte. No part of the text has a meaning to Keyward, a `*` as little as
+/// any other: the [declaration](ScopeDeclaration) of a scope lists its implications, and they never follow from its name.
 ///
 /// A scope is created by [`scope!`](crate::scope) from a literal, or parsed at run time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,7 +60,7 @@ macro_rules! scope {
 
 impl Scope {
     /// Longest scope in characters.
-    pub(crate) const MAX_LENGTH: usize = 64;
+    pub(crate) const MAX_LENGTH: usize = 128;
 
     /// Creates a scope from a text known at compile time.
     ///
@@ -69,7 +72,7 @@ impl Scope {
     pub const fn from_static(text: &'static str) -> Self {
         assert!(
             is_well_formed_scope(text),
-            "malformed scope: segments of letters, digits, `_`, `.` and `-`, joined by `:`, 64 characters at most"
+            "malformed scope: 1 to 128 visible ASCII characters, except `\"` and `\\`"
         );
         Self(Cow::Borrowed(text))
     }
@@ -101,21 +104,39 @@ impl Scope {
 
 const fn is_well_formed_scope(text: &str) -> bool {
     let mut bytes = text.as_bytes();
-    if bytes.len() > Scope::MAX_LENGTH {
+    if bytes.is_empty() || bytes.len() > Scope::MAX_LENGTH {
         return false;
     }
-    let mut segment_is_empty = true;
     while let Some((byte, rest)) = bytes.split_first() {
-        match byte {
-            b':' if segment_is_empty => return false,
-            b':' => segment_is_empty = true,
-            b'_' | b'.' | b'-' => segment_is_empty = false,
-            byte if byte.is_ascii_alphanumeric() => segment_is_empty = false,
-            _ => return false,
+        if !is_scope_byte(*byte) {
+            return false;
         }
         bytes = rest;
     }
-    !segment_is_empty
+    true
+}
+
+const fn is_scope_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
+}
+
+/// Returns why a text is no scope.
+fn why_malformed(text: &str) -> ValueError {
+    if text.len() > 4 * Scope::MAX_LENGTH {
+        return TOO_LONG;
+    }
+    let is_refused = |character: &char| !u8::try_from(*character).is_ok_and(is_scope_byte);
+    let mut characters = (1..).zip(text.chars());
+    match characters.find(|(_, character)| is_refused(character)) {
+        Some((position, character)) => ValueError::Character {
+            value: "scope",
+            character,
+            position,
+            refused: "a scope has only visible ASCII characters, and neither `\"` nor `\\`",
+        },
+        None if text.is_empty() => EMPTY,
+        None => TOO_LONG,
+    }
 }
 
 impl FromStr for Scope {
@@ -133,7 +154,7 @@ impl TryFrom<String> for Scope {
         if is_well_formed_scope(&text) {
             Ok(Self(Cow::Owned(text)))
         } else {
-            Err(MALFORMED)
+            Err(why_malformed(&text))
         }
     }
 }
@@ -248,17 +269,54 @@ mod tests {
 
     #[test]
     fn the_grammar_is_the_documented_one() {
-        let longest = "a".repeat(64);
-        for good in ["a", "read:editions", "A.b-c_1:x:y", "_", "-", &longest] {
-            assert_eq!(good.parse::<Scope>().unwrap().as_str(), good);
-        }
-        let too_long = "a".repeat(65);
-        for bad in [
-            "", ":", "a:", ":a", "a::b", "a b", " a", "a\n", "a/b", "a*", "é", "a,b", "\"a\"",
-            "a\\b", &too_long,
+        let longest = "a".repeat(128);
+        for good in [
+            "a",
+            "read:editions",
+            "repo:status",
+            "https://www.googleapis.com/auth/admin.directory.device.chromeos.readonly",
+            "https://graph.microsoft.com/.default",
+            "patient/*.rs?category=vital-signs|x",
+            "arn:aws:s3:::bucket/*",
+            &longest,
         ] {
-            assert_eq!(bad.parse::<Scope>(), Err(MALFORMED), "{bad:?}");
+            assert_eq!(good.parse::<Scope>().unwrap().as_str(), good);
+            assert!(is_well_formed_scope(good));
         }
+        for byte in 0..=0x7f_u8 {
+            // As the RFC writes it.
+            let is_token = matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            let text = format!("a{}", char::from(byte));
+            assert_eq!(text.parse::<Scope>().is_ok(), is_token, "{text:?}");
+        }
+        let too_long = "a".repeat(129);
+        assert_eq!(too_long.parse::<Scope>(), Err(TOO_LONG));
+        assert_eq!("é".repeat(1 << 20).parse::<Scope>(), Err(TOO_LONG));
+        assert_eq!("".parse::<Scope>(), Err(EMPTY));
+        for (text, named, at) in [
+            ("a b", ' ', 2),
+            (" a", ' ', 1),
+            ("a\n", '\n', 2),
+            ("lesen:ü", 'ü', 7),
+            ("\"a\"", '"', 1),
+            ("a\\b", '\\', 2),
+        ] {
+            let Err(ValueError::Character {
+                character,
+                position,
+                ..
+            }) = text.parse::<Scope>()
+            else {
+                panic!("{text:?}");
+            };
+            assert_eq!((character, position), (named, at));
+            assert!(!is_well_formed_scope(text));
+        }
+        let error = "read editions".parse::<Scope>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("scope contains U+0020 at position 5"),
+            "{error}"
+        );
     }
 
     #[test]

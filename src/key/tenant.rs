@@ -42,7 +42,7 @@ impl TenantId {
 }
 
 /// Returns whether the text is 1 to 128 visible ASCII characters: safe in logs, headers and columns of any database.
-pub(super) fn is_name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -14,18 +14,25 @@ const TOO_LONG: ValueError = ValueError::TooLarge {
     limit: Title::MAX_CHARACTERS,
     unit: "characters",
 };
-const CHARACTER: ValueError = ValueError::Character {
-    value: "title",
-    refused: "a control, invisible or direction-turning character",
-};
+
+/// The flags of England, Scotland and Wales, the only emoji made of tags that Unicode recommends for interchange
+/// (Unicode Technical Standard #51, annex C). Any other text in tags is invisible.
+const TAG_FLAGS: [&str; 3] = [
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0077}\u{e006c}\u{e0073}\u{e007f}",
+];
 
 /// A key's name for people, such as `Power BI dashboard`.
 ///
 /// A title need not be unique, and Keyward decides nothing by it.
 ///
-/// It is 1 to 100 characters of text in one line; outer white space is removed. Control characters are refused, and so
-/// are characters that are invisible or change the direction of text, with which one title can imitate another
-/// (Unicode Technical Report #36). A title is still text that a person typed: escape it where you show it.
+/// It is 1 to 100 characters (Unicode scalar values) of text in one line; outer white space is removed. Control
+/// characters are refused, tabs among them, and so are characters that are invisible or change the direction of text,
+/// with which one title can imitate another (Unicode Technical Report #36). The error names the character.
+///
+/// Other characters are kept as given. The text is not normalized, and letters of different scripts may look alike: a
+/// title identifies nothing. It is still text that a person typed: escape it where you show it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Title(Arc<str>);
@@ -44,6 +51,7 @@ impl Title {
         if text.len() > 16 * Self::MAX_CHARACTERS {
             return Err(TOO_LONG);
         }
+        let first = text.chars().take_while(|c| c.is_whitespace()).count() + 1;
         let text = text.trim();
         if text.chars().all(is_joiner) {
             return Err(EMPTY);
@@ -51,10 +59,15 @@ impl Title {
         if text.chars().count() > Self::MAX_CHARACTERS {
             return Err(TOO_LONG);
         }
-        if text.chars().any(is_refused) {
-            return Err(CHARACTER);
+        match find_refused(text) {
+            Some((index, character, refused)) => Err(ValueError::Character {
+                value: "title",
+                character,
+                position: first + index,
+                refused,
+            }),
+            None => Ok(Self(text.into())),
         }
-        Ok(Self(text.into()))
     }
 
     /// Returns the placeholder for stored words that cannot be read.
@@ -69,41 +82,64 @@ impl Title {
     }
 }
 
+/// Returns the index, in characters, of the first character that is refused, the character and the reason.
+fn find_refused(text: &str) -> Option<(usize, char, &'static str)> {
+    let (mut rest, mut index) = (text, 0);
+    while let Some(character) = rest.chars().next() {
+        let flag = TAG_FLAGS.iter().find(|flag| rest.starts_with(**flag));
+        let taken = match (flag, refusal(character)) {
+            (Some(flag), _) => flag,
+            (None, Some(refused)) => return Some((index, character, refused)),
+            (None, None) => rest.get(..character.len_utf8()).unwrap_or(rest),
+        };
+        index += taken.chars().count();
+        rest = rest.strip_prefix(taken).unwrap_or_default();
+    }
+    None
+}
+
 /// Returns whether the character only alters its neighbours: joiners and variation selectors.
-fn is_joiner(character: char) -> bool {
+pub(super) fn is_joiner(character: char) -> bool {
     matches!(
         character,
         '\u{200c}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
     )
 }
 
-/// Returns whether the character is refused: control characters, line and paragraph separators, direction marks,
-/// blanks that are not white space, and Unicode's default ignorable characters. Joiners are allowed, since some
-/// scripts and emoji need them.
-fn is_refused(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{34f}'
-                | '\u{61c}'
-                | '\u{115f}'..='\u{1160}'
-                | '\u{17b4}'..='\u{17b5}'
-                | '\u{180b}'..='\u{180f}'
-                | '\u{200b}'
-                | '\u{200e}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{2800}'
-                | '\u{3164}'
-                | '\u{ffa0}'
-                | '\u{feff}'
-                | '\u{fff0}'..='\u{fffb}'
-                | '\u{1bca0}'..='\u{1bca3}'
-                | '\u{1d173}'..='\u{1d17a}'
-                | '\u{e0000}'..='\u{e00ff}'
-                | '\u{e01f0}'..='\u{e0fff}'
-        )
+/// Returns why the character is refused. `None` if it is allowed.
+///
+/// Refused are control characters, line and paragraph separators, direction marks, blanks that are not white space, and
+/// Unicode's default ignorable characters. Joiners are allowed, since some scripts and emoji need them.
+pub(super) fn refusal(character: char) -> Option<&'static str> {
+    Some(match character {
+        '\t' => "a tab",
+        '\n' | '\r' | '\u{85}' | '\u{2028}'..='\u{2029}' => "a line break",
+        character if character.is_control() => "a control character",
+        '\u{ad}' => "a soft hyphen, which is invisible",
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            "a character that changes the direction of text"
+        }
+        '\u{e0000}'..='\u{e007f}' => {
+            "a tag, which is invisible outside the flags of England, Scotland and Wales"
+        }
+        '\u{34f}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'
+        | '\u{2060}'..='\u{2065}'
+        | '\u{206a}'..='\u{206f}'
+        | '\u{2800}'
+        | '\u{3164}'
+        | '\u{ffa0}'
+        | '\u{feff}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0080}'..='\u{e00ff}'
+        | '\u{e01f0}'..='\u{e0fff}' => "an invisible character",
+        _ => return None,
+    })
 }
 
 impl FromStr for Title {
@@ -157,21 +193,55 @@ mod tests {
         for (text, error) in [
             ("", EMPTY),
             (" \n\t ", EMPTY),
-            ("a\nb", CHARACTER),
-            ("a\u{0}b", CHARACTER),
-            ("a\u{1b}[31mb", CHARACTER),
-            ("a\u{85}b", CHARACTER),
-            ("a\u{202e}b", CHARACTER),
-            ("a\u{2066}b", CHARACTER),
-            ("a\u{200b}b", CHARACTER),
-            ("\u{200b}", CHARACTER),
-            ("\u{3164}", CHARACTER),
-            ("\u{2800}", CHARACTER),
-            ("\u{115f}", CHARACTER),
             ("\u{200d}", EMPTY),
             ("\u{fe0f}\u{200c}", EMPTY),
         ] {
             assert_eq!(Title::new(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_character_is_named() {
+        for (text, named, at) in [
+            ("a\nb", '\n', 2),
+            (" a\tb", '\t', 3),
+            ("a\u{0}b", '\0', 2),
+            ("a\u{1b}[31mb", '\u{1b}', 2),
+            ("a\u{85}b", '\u{85}', 2),
+            ("é\u{ad}b", '\u{ad}', 2),
+            ("a\u{202e}b", '\u{202e}', 2),
+            ("a\u{2066}b", '\u{2066}', 2),
+            ("a\u{200b}b", '\u{200b}', 2),
+            ("\u{200b}", '\u{200b}', 1),
+            ("\u{3164}", '\u{3164}', 1),
+            ("\u{2800}", '\u{2800}', 1),
+            ("\u{115f}", '\u{115f}', 1),
+            ("a\u{e0067}", '\u{e0067}', 2),
+            // A flag without its end, of another region, and with more hidden in it.
+            (&TAG_FLAGS[0][..24], '\u{e0067}', 2),
+            ("\u{1f3f4}\u{e0075}\u{e0073}\u{e007f}", '\u{e0075}', 2),
+            (&format!("{}\u{e0067}", TAG_FLAGS[1]), '\u{e0067}', 8),
+        ] {
+            let Err(ValueError::Character {
+                character,
+                position,
+                ..
+            }) = Title::new(text)
+            else {
+                panic!("{text:?}");
+            };
+            assert_eq!((character, position), (named, at), "{text:?}");
+        }
+        let error = Title::new("soft\u{ad}ly").unwrap_err().to_string();
+        let said = "title contains U+00AD at position 5: a soft hyphen, which is invisible";
+        assert_eq!(error, said);
+    }
+
+    #[test]
+    fn flags_made_of_tags_are_kept() {
+        for flag in TAG_FLAGS {
+            let text = format!("{flag} office {flag}{flag}");
+            assert_eq!(Title::new(&text).unwrap().as_str(), text);
         }
     }
 

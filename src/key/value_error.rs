@@ -5,7 +5,8 @@ use std::net::IpAddr;
 /// Why a value, such as a title, a scope or a pepper, cannot be created.
 ///
 /// # Security
-/// It names the kind of value and the rule that is broken. It does not contain the refused text, which may be a secret.
+/// It names the kind of value, the rule that is broken, and at most one character. It does not contain the refused text,
+/// which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
@@ -26,11 +27,15 @@ pub enum ValueError {
         unit: &'static str,
     },
     /// The text contains a character that is not allowed in it.
-    #[error("{value} contains {refused}")]
+    #[error("{value} contains U+{:04X} at position {position}: {refused}", u32::from(*.character))]
     Character {
         /// The kind of value, such as `title`.
         value: &'static str,
-        /// The kinds of characters that are refused.
+        /// The character, the first that is refused.
+        character: char,
+        /// The position of the character in the text, in characters (Unicode scalar values) and counted from 1.
+        position: usize,
+        /// The reason, such as `a control character`.
         refused: &'static str,
     },
     /// The value does not have the required form.

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::Ceiling;
 use crate::audit::{Event, EventAction, FieldChange};
-use crate::key::{NonEmpty, Principal, Redactor, TenantId, ValueError};
+use crate::key::{NonEmpty, Principal, Redactor, TenantId, ValueError, refused_in_name};
 
 /// The caller of a management operation: its principal, the tenants it acts for, and the most it may grant.
 ///
@@ -56,16 +56,22 @@ impl Actor {
     /// A name that is not valid for a [`Principal`] is kept as far as a valid one can hold it.
     #[must_use]
     pub fn system(name: &str) -> Self {
-        let name: String = visible(name).take(Self::MAX_REQUEST).collect();
+        let valid = |character: char| match refused_in_name(character, false) {
+            Some(_) => '?',
+            None => character,
+        };
+        let name = name.trim().chars().map(valid);
+        let name: String = name.take(Principal::MAX_CHARACTERS).collect();
+        let name = name.trim_end();
         // Only an empty name is still invalid here.
-        let principal = Principal::system(&name).unwrap_or_else(|_| Principal::unnamed_system());
+        let principal = Principal::system(name).unwrap_or_else(|_| Principal::unnamed_system());
         Self::new(principal, Tenants::All, Ceiling::Unlimited)
     }
 
     /// Creates the actor of a person, who acts for these tenants and may grant no more than the ceiling.
     ///
     /// # Errors
-    /// [`ValueError`] unless the name is 1 to 128 visible ASCII characters.
+    /// As [`Principal::user`].
     pub fn user(
         name: &str,
         tenants: impl Into<Tenants>,
@@ -201,13 +207,14 @@ mod tests {
         for (name, kept) in [
             ("setup", "system:setup"),
             ("", "system:unnamed"),
-            ("a b\n", "system:a?b?"),
+            (" a b\n", "system:a b"),
+            ("Jörg\n\u{202e}b", "system:Jörg??b"),
         ] {
             assert_eq!(Actor::system(name).principal().to_string(), kept);
         }
         assert_eq!(
             Actor::system(&"x".repeat(1_000)).principal().name().len(),
-            128
+            255
         );
     }
 

@@ -110,7 +110,8 @@ impl FromStr for CutoffScope {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let tenant = |name: &str| TenantId::new(name).map_err(|_| MALFORMED);
-        match text.split(' ').collect::<Vec<_>>().as_slice() {
+        // Tenants hold no space, and owners may.
+        match text.splitn(3, ' ').collect::<Vec<_>>().as_slice() {
             ["all"] => Ok(Self::All),
             ["tenant", name] => Ok(Self::Tenant(tenant(name)?)),
             ["owner", name, owner] => Ok(Self::Owner {
@@ -144,7 +145,7 @@ mod tests {
     fn scopes_read_back_in_one_spelling() {
         let (tenant, owner) = (
             TenantId::new("a:b").unwrap(),
-            Principal::user("c:d").unwrap(),
+            Principal::user("Jörg  c:d e").unwrap(),
         );
         for scope in CutoffScope::binding(&tenant, &owner) {
             assert_eq!(scope.to_string().parse::<CutoffScope>(), Ok(scope));

@@ -39,12 +39,15 @@ pub(super) fn forget_owners(transaction: &Transaction<'_>, tenant: &TenantId) ->
     let unwritable = |_| Fault::Unwritable(WHAT);
     let scope = CutoffScope::from(tenant);
     let whole = serde_json::to_string(&Changed::Cutoff { scope }).map_err(unwritable)?;
-    // As the text of a scope begins, without the quotation mark that ends it.
+    // As the text of a scope begins, without the quotation mark that ends it. The name of an owner may hold such a text
+    // too, so it has to be in the scope's place.
+    let place = whole.split("\"tenant ").next().unwrap_or_default();
     let owners = serde_json::to_string(&format!("owner {tenant} ")).map_err(unwritable)?;
     let owners = owners.strip_suffix('"').unwrap_or(&owners);
+    let owners = format!("{place}{owners}");
     transaction
-        .prepare_cached("UPDATE keyward_feed SET news = ?1 WHERE instr(news, ?2) > 0")?
-        .execute([&*whole, owners])?;
+        .prepare_cached("UPDATE keyward_feed SET news = ?1 WHERE substr(news, 1, length(?2)) = ?2")?
+        .execute([&whole, &owners])?;
     Ok(())
 }
 

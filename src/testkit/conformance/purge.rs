@@ -256,6 +256,9 @@ pub(super) async fn only_an_empty_tenant_is_removed(suite: &Suite) -> Verdict {
     Ok(())
 }
 
+/// An owner with a name that holds the text of the scope of another tenant's owner.
+const QUOTING: &str = "Jörg \"owner t x";
+
 pub(super) async fn removal_leaves_the_latest_cutoff(suite: &Suite) -> Verdict {
     let cutoff = |of: &str, by: Option<&str>, second| -> Result<Change, Failure> {
         let tenant = tenant(of)?;
@@ -273,6 +276,7 @@ pub(super) async fn removal_leaves_the_latest_cutoff(suite: &Suite) -> Verdict {
         for other in others {
             commit(&store, cutoff(other, Some("alice"), 600)?).await?;
         }
+        commit(&store, cutoff("s", Some(QUOTING), 600)?).await?;
         commit(&store, cutoff("t", Some("alice"), 700)?).await?;
         commit(&store, cutoff("t", Some("bob"), 800)?).await?;
         if let Some(own) = own {
@@ -296,14 +300,21 @@ pub(super) async fn removal_leaves_the_latest_cutoff(suite: &Suite) -> Verdict {
             (6, "s", "alice", Some(600)),
             (7, "T", "alice", Some(600)),
             (8, "t!", "bob", None),
+            (9, "s", QUOTING, Some(600)),
         ] {
             commit(&store, insert(key_of(id, of, by)?)).await?;
             let bound = bound.map(at).transpose()?;
             let found = existing(&store, id).await?.cutoff;
             check_eq!(found, bound, "{by} of {of}, where the tenant's was {own:?}");
         }
+        let quoting = CutoffScope::Owner {
+            tenant: tenant("s")?,
+            owner: owner(QUOTING)?,
+        };
+        let mut is_quoting_there = false;
         for item in news(&store, &before).await? {
             if let Changed::Cutoff { scope } = item {
+                is_quoting_there |= scope == quoting;
                 let is_others = others.iter().any(|other| {
                     scope
                         .tenant()
@@ -315,6 +326,7 @@ pub(super) async fn removal_leaves_the_latest_cutoff(suite: &Suite) -> Verdict {
                 check!(is_owners == is_others, "the feed names {scope}");
             }
         }
+        check!(is_quoting_there, "the feed names another tenant's owner");
         // No owner's cutoff is left that could come back.
         let again = commit(&store, cutoff("t", Some("alice"), 1)?).await?;
         check_eq!(again, Outcome::CutOff, "an owner's cutoff is set anew");

@@ -71,7 +71,6 @@ mod guarded;
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
@@ -83,7 +82,7 @@ use self::guarded::Guarded;
 use crate::http::{Answer, Guard, Source, WithoutGrant, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Visitor};
 use crate::manager::{ManageError, Revealed};
-use crate::tower::{KeyLayer, answer};
+use crate::tower::KeyLayer;
 use crate::verifier::{Grant, ResourceDenied};
 
 impl KeyLayer {
@@ -263,7 +262,7 @@ where
 /// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
 impl IntoResponse for ResourceDenied {
     fn into_response(self) -> Response {
-        answer(crate::http::forbidden(), Body::from)
+        Response::from(crate::http::forbidden())
     }
 }
 
@@ -271,7 +270,7 @@ impl IntoResponse for ResourceDenied {
 /// for the host's log.
 impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
-        let mut response = answer(Answer::from(&self), Body::from);
+        let mut response = Response::from(Answer::from(&self));
         response.extensions_mut().insert(Arc::new(self));
         response
     }
@@ -280,6 +279,6 @@ impl IntoResponse for ManageError {
 /// 201 with the key, which no cache keeps.
 impl IntoResponse for Revealed<'_> {
     fn into_response(self) -> Response {
-        answer(Answer::from(&self), Body::from)
+        Response::from(Answer::from(&self))
     }
 }

@@ -68,6 +68,8 @@ mod reason;
 mod rejection;
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod response_body;
+#[cfg(feature = "http")]
+mod types;
 
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;

@@ -48,7 +48,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 #[cfg(feature = "axum")]
 pub(crate) use self::request::{begin, decide, drain, prepare};
 #[cfg(feature = "axum")]
-pub(crate) use self::response::{After, answer, monitor, refuse};
+pub(crate) use self::response::{After, monitor, refuse};
 pub use self::service::{KeyService, ResponseFuture};
 pub use crate::http::ResponseBody;
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};

@@ -46,7 +46,7 @@ pub struct Connection {
 /// look like one.
 #[diagnostic::on_unimplemented(
     message = "Keyward cannot read request headers from `{Self}`",
-    note = "use `http::HeaderMap` (feature `tower`), a slice of `(&str, &str)`, or implement `HeaderSource`"
+    note = "use `http::HeaderMap` (feature `http`), a slice of `(&str, &str)`, or implement `HeaderSource`"
 )]
 pub trait HeaderSource {
     /// Returns all headers: each line's name, in any case, and its value without surrounding white space.
@@ -82,26 +82,6 @@ impl<H: HeaderSource + ?Sized> HeaderSource for &H {
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         (**self).values(name)
-    }
-}
-
-#[cfg(feature = "tower")]
-impl HeaderSource for http::HeaderMap {
-    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let headers = self.iter();
-        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
-    }
-
-    #[inline]
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        // Uses the map's own look-up: the default would scan all headers for each name.
-        let values = match name {
-            // A known name need not be parsed.
-            "authorization" => self.get_all(http::header::AUTHORIZATION),
-            "cache-control" => self.get_all(http::header::CACHE_CONTROL),
-            other => self.get_all(other),
-        };
-        values.into_iter().map(http::HeaderValue::as_bytes)
     }
 }
 

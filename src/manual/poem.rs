@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use keyward::http::{Answer, Connection, Edge, Head, HeaderSource, KeyIn};
+use keyward::http::{Answer, Connection, Edge, Head, KeyIn};
 use keyward::key::{KeyFormat, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
 use keyward::verifier::{Attempt, Grant, Requirement};
 use keyward::{Keyward, scope};
-use poem::http::header::HeaderValue;
-use poem::http::{HeaderMap, StatusCode, Uri};
+use poem::http::Response as Http;
 use poem::listener::TcpListener;
 use poem::web::{Data, Path};
 use poem::{
@@ -85,7 +84,7 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
                 attempt.resource(kind, value)
             });
         let head = Head {
-            headers: &Headers(request.headers()),
+            headers: request.headers(),
             connection: Connection {
                 peer: request.remote_addr().as_socket_addr().map(|peer| peer.ip()),
                 is_tls: *request.scheme() == poem::http::uri::Scheme::HTTPS,
@@ -104,13 +103,10 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         };
 
         // 3. The handler gets the grant and no credential.
-        for name in edge.credential_headers() {
-            request.headers_mut().remove(name);
-        }
-        // poem keeps the address as it came, too: with keys in queries, do not log its `original_uri`.
-        if let Some(uri) = without_credential(edge, request.uri()) {
-            *request.uri_mut() = uri;
-        }
+        //    poem keeps the address as it came, too: with keys in queries, do not log its `original_uri`.
+        let mut uri = request.uri().clone();
+        edge.remove_credential(request.headers_mut(), &mut uri);
+        *request.uri_mut() = uri;
         let (grant, permit) = admission.into_parts();
         request.set_data(grant.clone());
         let mut response = self.inner.get_response(request).await;
@@ -121,16 +117,9 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         }
 
         // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left.
-        let private = edge.response_headers(&Headers(response.headers()));
-        let added: Vec<_> = private.chain(edge.limit_headers_of(&permit)).collect();
-        for header in added {
-            if let Ok(value) = HeaderValue::try_from(&*header.value) {
-                if header.replaces {
-                    response.headers_mut().insert(header.name, value);
-                } else {
-                    response.headers_mut().append(header.name, value);
-                }
-            }
+        let private = edge.response_headers(response.headers());
+        for header in private.chain(edge.limit_headers_of(&permit)) {
+            header.add_to(response.headers_mut());
         }
 
         // 6. The request is in flight until its response has been sent, or given up.
@@ -143,36 +132,10 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 }
 
 fn answered(answer: Answer) -> Response {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::builder().status(status).body(answer.body);
-    for (name, value) in answer.headers {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().append(name, value);
-        }
-    }
+    let (head, body) = Http::<Vec<u8>>::from(answer).into_parts();
+    let mut response = Response::builder().status(head.status).body(body);
+    *response.headers_mut() = head.headers;
     response
-}
-
-fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
-    let query = edge.query_without_credential(uri.query()?)?;
-    let target = if query.is_empty() {
-        uri.path().to_owned()
-    } else {
-        format!("{}?{query}", uri.path())
-    };
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = target.try_into().ok();
-    Uri::from_parts(parts).ok()
-}
-
-/// Both the trait and the map are others', so that a type of one's own stands between them.
-struct Headers<'a>(&'a HeaderMap);
-
-impl HeaderSource for Headers<'_> {
-    fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let headers = self.0.iter();
-        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
-    }
 }
 
 pub(crate) const READ: Scope = scope!("read:blueprints");

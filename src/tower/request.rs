@@ -5,17 +5,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Buf as _;
+use http::Request;
 use http::header::{self, Entry};
 use http::request::Parts;
-use http::{HeaderValue, Request, Uri};
 use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{
-    Admission, Decided, Decision, Edge, Gate, Passage, Refused, Values, WithoutGrant,
-};
+use crate::http::{Admission, Decided, Decision, Gate, Passage, Refused, Values, WithoutGrant};
 use crate::verifier::Grant;
 
 /// Decides on a request at once, if possible.
@@ -84,60 +82,35 @@ pub(crate) fn prepare<B>(
 
 /// Removes the credential from a request, or marks it as sensitive.
 fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
-    for name in gate.credential_headers.iter() {
-        if !gate.edge.keeps_credential() {
-            request.headers_mut().remove(name);
-        } else if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
-            values
-                .iter_mut()
-                .for_each(|value| value.set_sensitive(true));
-        }
-    }
-    if gate.edge.reads_parts() {
-        hide_parts(&gate.edge, request);
-    }
-}
-
-/// Removes the credential from a list of sub-protocols and from the target, or marks the list as sensitive.
-fn hide_parts<B>(edge: &Edge, request: &mut Request<B>) {
-    let name = header::SEC_WEBSOCKET_PROTOCOL;
-    let mut lines: Vec<_> = request.headers().get_all(&name).iter().cloned().collect();
-    request.headers_mut().remove(&name);
-    for line in &mut lines {
-        if edge.keeps_credential() {
-            line.set_sensitive(true);
-        } else if let Some(rest) = edge.protocols_without_credential(line.as_bytes()) {
-            // A line that cannot be written again is dropped: the credential must not pass.
-            *line = HeaderValue::from_bytes(&rest).unwrap_or(HeaderValue::from_static(""));
-        }
-        if !line.is_empty() {
-            request.headers_mut().append(&name, line.clone());
-        }
-    }
+    let edge = &gate.edge;
     if edge.keeps_credential() {
+        let protocol = edge
+            .reads_parts()
+            .then_some(&header::SEC_WEBSOCKET_PROTOCOL);
+        for name in gate.credential_headers.iter().chain(protocol) {
+            if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
+                values
+                    .iter_mut()
+                    .for_each(|value| value.set_sensitive(true));
+            }
+        }
         return;
     }
-    if let Some(uri) = without_credential(edge, request.uri()) {
-        *request.uri_mut() = uri;
+    for name in gate.credential_headers.iter() {
+        request.headers_mut().remove(name);
     }
+    if !edge.reads_parts() {
+        return;
+    }
+    edge.remove_protocol(request.headers_mut());
+    edge.remove_parameter(request.uri_mut());
     #[cfg(feature = "axum")]
     if let Some(original) = request
         .extensions_mut()
         .get_mut::<axum::extract::OriginalUri>()
     {
-        if let Some(uri) = without_credential(edge, &original.0) {
-            original.0 = uri;
-        }
+        edge.remove_parameter(&mut original.0);
     }
-}
-
-/// Removes the parameters that keys are accepted in from the target. `None` if it has no such parameter.
-fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
-    let target = edge.target_without_credential(uri.path(), uri.query()?)?;
-    let mut parts = uri.clone().into_parts();
-    // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
-    parts.path_and_query = target.try_into().ok();
-    Some(Uri::from_parts(parts).unwrap_or_default())
 }
 
 /// Maximum number of bytes read from one body.

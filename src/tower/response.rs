@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
+use http::Response;
 use http::header::{CACHE_CONTROL, Entry, HeaderMap, HeaderName, HeaderValue, VARY};
 use http::request::Parts;
-use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::http::{
-    Admission, Answer, BodyMonitor, BoxError, Field, Gate, Note, Outgoing, Refused, ResponseBody,
+    Admission, BodyMonitor, BoxError, Field, Gate, Note, Outgoing, Refused, ResponseBody,
 };
 
 /// The admission to finish once the handler has responded, and the gate that finishes it.
@@ -53,22 +53,9 @@ impl<B: Body> Outgoing for Response<B> {
 
 /// Builds the answer of a refused request. `body` makes a body of the bytes.
 pub(crate) fn refuse<B>(refused: Refused, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
-    let mut response = answer(refused.answer, body);
+    let mut response = Response::from(refused.answer).map(body);
     if let Some(note) = refused.note {
         response.extensions_mut().insert(note);
-    }
-    response
-}
-
-/// Builds the response of an answer. `body` makes a body of the bytes.
-pub(crate) fn answer<B>(answer: Answer, body: impl FnOnce(Vec<u8>) -> B) -> Response<B> {
-    let mut response = Response::new(body(answer.body));
-    *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in answer.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            response.headers_mut().append(name, value);
-        }
     }
     response
 }

@@ -226,7 +226,10 @@ impl Edge {
     pub(crate) fn may_be_cached(&self) -> bool {
         self.may_be_cached
     }
+}
 
+#[cfg(any(feature = "actix", feature = "http"))]
+impl Edge {
     /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
     /// before it. `None` if the query has no such parameter.
     pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {

@@ -105,3 +105,88 @@ impl Edge {
         *uri = Uri::from_parts(parts).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::KeyIn;
+    use crate::key::Access;
+    use crate::testkit::keyward_with_key;
+
+    #[tokio::test]
+    async fn a_credential_is_removed_from_a_request() {
+        let (keyward, key) = keyward_with_key([], Access::Full).await;
+        let key = key.expose();
+        let edge = Edge::new(&keyward)
+            .accept(KeyIn::bearer())
+            .accept(KeyIn::header("X-API-Key").unwrap())
+            .accept(KeyIn::query_parameter("api_key").unwrap())
+            .accept(KeyIn::web_socket_protocol("acme.key.").unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", format!("Bearer {key}")),
+            ("x-api-key", key.to_owned()),
+            ("sec-websocket-protocol", format!("acme.v1, acme.key.{key}")),
+            ("sec-websocket-protocol", "acme.v2".to_owned()),
+            ("accept", "text/html".to_owned()),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let mut uri: Uri = format!("/v1/editions?a=b&api_key={key}&c=d")
+            .parse()
+            .unwrap();
+        edge.remove_credential(&mut headers, &mut uri);
+        assert_eq!(uri, "/v1/editions?a=b&c=d");
+        let left: Vec<_> = headers.all().collect();
+        let expected = [
+            ("accept", b"text/html".as_slice()),
+            ("sec-websocket-protocol", b"acme.v1"),
+            ("sec-websocket-protocol", b"acme.v2"),
+        ];
+        assert_eq!(left.len(), expected.len(), "{left:?}");
+        assert!(expected.iter().all(|line| left.contains(line)), "{left:?}");
+    }
+
+    #[test]
+    fn an_answer_becomes_a_response() {
+        let answer = Answer {
+            status: 401,
+            headers: vec![
+                ("www-authenticate", "Bearer".to_owned()),
+                ("www-authenticate", "Basic".to_owned()),
+                ("X Not A Name", "dropped".to_owned()),
+                ("x-not-a-value", "a\nb".to_owned()),
+            ],
+            body: b"no".to_vec(),
+        };
+        let response = Response::<Vec<u8>>::from(answer);
+        assert_eq!(response.status(), 401);
+        let challenges: Vec<_> = response.headers().all().collect();
+        let challenge = "www-authenticate";
+        let expected = [(challenge, b"Bearer".as_slice()), (challenge, b"Basic")];
+        assert_eq!(challenges, expected);
+        assert_eq!(response.body(), b"no");
+    }
+
+    #[test]
+    fn a_header_replaces_or_is_added() {
+        let mut headers = HeaderMap::new();
+        headers.insert("vary", HeaderValue::from_static("accept"));
+        headers.insert("cache-control", HeaderValue::from_static("public"));
+        for (name, value, replaces) in [
+            ("vary", "authorization", false),
+            ("cache-control", "private", true),
+        ] {
+            let value = value.into();
+            let header = ResponseHeader {
+                name,
+                value,
+                replaces,
+            };
+            header.add_to(&mut headers);
+        }
+        let lines = |name| headers.values(name).collect::<Vec<_>>();
+        assert_eq!(lines("vary"), [b"accept".as_slice(), b"authorization"]);
+        assert_eq!(lines("cache-control"), [b"private"]);
+    }
+}

@@ -26,7 +26,7 @@ async fn guests_and_holders_are_served() {
             assert_eq!(caller(&guest), (200, "nobody"), "{served:?} {path}");
             // A cache may keep it, and gives it to no holder.
             assert_eq!(guest.headers("cache-control"), [""; 0], "{served:?} {path}");
-            let varies = "authorization, x-api-key, x-key-id, x-key-secret";
+            let varies = "authorization, x-api-key, x-key-id, x-key-secret, sec-websocket-protocol";
             assert_eq!(guest.headers("vary"), [varies], "{served:?} {path}");
             assert!(!guest.head.to_ascii_lowercase().contains("ratelimit"));
 
@@ -82,7 +82,9 @@ async fn a_bad_credential_makes_no_guest() {
                 (with("x-api-key", &format!("{good}, {good}")), 400),
                 // Near misses, with a good key.
                 (with("authorization", good), 401),
-                (with("authorization", &format!("Token {good}")), 401),
+                (with("authorization", &format!("GenieKey {good}")), 401),
+                (with("authorisation", &format!("Bearer {good}")), 401),
+                (with("sec-websocket-protocol", &format!("v1, {good}")), 401),
                 (with("x-apikey", good), 401),
                 (with("x_api_key", good), 401),
                 (with("x-custom", good), 401),

@@ -298,12 +298,18 @@ impl de::Visitor<'_> for ParameterNameVisitor {
     }
 }
 
+/// Returns the grant. `None` if there is none, or an inner guard has yet to decide.
+fn decided(request: &HttpRequest) -> Option<Grant> {
+    let grant = request.admitted();
+    grant.filter(|grant| !grant.awaits_inner_guard())
+}
+
 impl FromRequest for Caller {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.admitted().map(Self).ok_or_else(unguarded))
+        ready(decided(request).map(Self).ok_or_else(unguarded))
     }
 }
 
@@ -312,9 +318,11 @@ impl FromRequest for Visitor {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = request.admitted().map(Caller);
-        let is_decided = caller.is_some() || request.extensions().contains::<WithoutGrant>();
-        ready(if is_decided {
+        let caller = decided(request).map(Caller);
+        let extensions = request.extensions();
+        let is_without_grant =
+            extensions.contains::<WithoutGrant>() && !extensions.contains::<Grant>();
+        ready(if caller.is_some() || is_without_grant {
             Ok(Self(caller))
         } else {
             Err(unguarded())
@@ -330,7 +338,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let grant = request.admitted();
+        let grant = decided(request);
         let loading = grant.map(|grant| (grant, T::from_request(request, payload)));
         Box::pin(async move {
             let (grant, loading) = loading.ok_or_else(unguarded)?;

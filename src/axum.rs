@@ -157,8 +157,9 @@ impl KeyLayer {
     /// # Panics
     /// If the requirement leaves a check to the handler and a method is not GET or HEAD: a handler that forgets the
     /// check has already acted when the guard notices. Bind the resource instead, with
-    /// [`lookup`](crate::http::lookup) if need be. The panic occurs when the application starts, as it does for
-    /// axum's own invalid routes.
+    /// [`lookup`](crate::http::lookup) if need be. Also if the requirement leaves the decision to [an inner
+    /// guard](crate::verifier::Requirement::checked_by_inner_guard), which a handler has not. The panic occurs when the
+    /// application starts, as it does for axum's own invalid routes.
     #[track_caller]
     pub fn on<H, T, S>(
         &self,
@@ -180,6 +181,10 @@ impl KeyLayer {
         assert!(
             only_reads.contains(&methods) || !guard.leaves_checks(),
             "a requirement that leaves a check to the handler is for GET and HEAD only"
+        );
+        assert!(
+            !guard.is_checked_inside(),
+            "a requirement that an inner guard checks is for a layer around other guards"
         );
         // Methods that the route lacks go to the fallback that was merged last.
         let others = self.require(guard.clone().for_other_methods());
@@ -211,12 +216,17 @@ pub fn path(parameter: &str) -> Source<Parts> {
 /// The answer if a handler takes a [`Caller`] although no guard admitted the request. The caller need not know why.
 const UNGUARDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
+/// Returns the grant. `None` if there is none, or an inner guard has yet to decide.
+fn decided(parts: &Parts) -> Option<Grant> {
+    let grant = parts.extensions.get::<Grant>();
+    grant.filter(|grant| !grant.awaits_inner_guard()).cloned()
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
-        let grant = parts.extensions.get::<Grant>();
-        grant.cloned().map(Self).ok_or(UNGUARDED)
+        decided(parts).map(Self).ok_or(UNGUARDED)
     }
 }
 
@@ -226,9 +236,10 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, StatusCode> {
         let extensions = &parts.extensions;
-        match extensions.get::<Grant>() {
-            Some(grant) => Ok(Some(Self(grant.clone()))),
-            None if extensions.get::<WithoutGrant>().is_some() => Ok(None),
+        let is_without_grant = extensions.get::<WithoutGrant>().is_some();
+        match decided(parts) {
+            Some(grant) => Ok(Some(Self(grant))),
+            None if is_without_grant && extensions.get::<Grant>().is_none() => Ok(None),
             None => Err(UNGUARDED),
         }
     }
@@ -251,8 +262,7 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let grant = parts.extensions.get::<Grant>().cloned();
-        let grant = grant.ok_or_else(|| UNGUARDED.into_response())?;
+        let grant = decided(parts).ok_or_else(|| UNGUARDED.into_response())?;
         let loading = T::from_request_parts(parts, state).await;
         let loaded = loading.map_err(IntoResponse::into_response)?;
         Self::new(loaded, &grant).map_err(IntoResponse::into_response)

@@ -1,7 +1,7 @@
 //! Guides that are longer than an item's own documentation; the tests compile and run their examples.
 
-// Their programs use axum; without that feature they are included as plain text.
-#[cfg(any(feature = "axum", not(doctest)))]
+// Their programs use axum or actix; without these features they are included as plain text.
+#[cfg(any(all(feature = "actix", feature = "axum"), not(doctest)))]
 #[doc = include_str!("manual/http.md")]
 pub mod http {}
 

@@ -17,7 +17,9 @@
 //! The guarded service finds the [`Grant`] in the request's extensions, and no credential. (In axum applications
 //! enable the feature `axum`: without it, a key that came in the query stays in axum's `OriginalUri`.) A layer inside
 //! another one of the same Keyward finds that grant, checks only its own requirement, and counts only its own route's
-//! quotas. If it refuses the request, the outer layer gives the cost back.
+//! quotas. If it refuses the request, the outer layer gives the cost back. A layer around others leaves resources to
+//! them by [`checked_by_inner_guard`](crate::verifier::Requirement::checked_by_inner_guard): [middleware for each
+//! key](crate::manual::http) goes between them.
 //!
 //! # Refused requests with a body
 //! The layer reads and discards the body of a refused request, for at most two seconds and 16 MiB. A client that is

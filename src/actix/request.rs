@@ -33,7 +33,9 @@ pub(super) fn prepare(
         Passage::Guest(admission) => {
             // That of another Keyward would make the guest its caller.
             request.extensions_mut().remove::<Grant>();
-            request.extensions_mut().insert(WithoutGrant);
+            if !admission.awaits_inner_guard() {
+                request.extensions_mut().insert(WithoutGrant);
+            }
             Some(admission)
         }
         Passage::Reported => {

@@ -120,8 +120,9 @@ impl KeyResource {
     /// # Panics
     /// If a method has a handler already, which would get all its requests. Also if the requirement leaves a check to
     /// the handler and a method is not GET or HEAD: a handler that forgets the check has already acted when the guard
-    /// notices. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be. The panic occurs when the
-    /// application starts.
+    /// notices. Bind the resource instead, with [`lookup`](crate::http::lookup) if need be. Also if the requirement
+    /// leaves the decision to [an inner guard](crate::verifier::Requirement::checked_by_inner_guard), which a handler
+    /// has not. The panic occurs when the application starts.
     #[track_caller]
     pub fn on<F, Args>(
         mut self,
@@ -146,6 +147,10 @@ impl KeyResource {
         assert!(
             acts.next().is_none() || !guard.leaves_checks(),
             "{path}: a requirement that leaves a check to the handler is for GET and HEAD only"
+        );
+        assert!(
+            !guard.is_checked_inside(),
+            "{path}: a requirement that an inner guard checks is for a middleware around other guards"
         );
         self.methods.extend(methods.iter().cloned());
         self.first.get_or_insert_with(|| guard.clone());

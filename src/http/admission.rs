@@ -20,6 +20,8 @@ pub(crate) struct Admission {
     permit: Option<Permit>,
     is_inner: bool,
     is_guest: bool,
+    /// Whether a guest's request is still to be decided on by an inner guard. A grant knows it of its own.
+    awaits_inner_guard: bool,
 }
 
 /// A response, as an adapter represents it.
@@ -86,24 +88,31 @@ impl Admission {
         let settings = &edge.adapters;
         let is_bounded = settings.max_response_bytes < u64::MAX;
         let is_shown = edge.shows_expiry() && !is_inner;
-        let is_needed =
-            settings.ends_with_key || is_bounded || is_shown || grant.unchecked().is_some();
+        let is_checked = grant.unchecked().is_some() || grant.awaits_inner_guard();
+        let is_needed = settings.ends_with_key || is_bounded || is_shown || is_checked;
         Self {
             grant: is_needed.then(|| grant.clone()),
             is_inner,
             is_guest: false,
+            awaits_inner_guard: false,
             permit: Some(permit).filter(Permit::is_limited),
         }
     }
 
     /// Creates the admission of a guest's request.
-    pub(super) fn guest() -> Self {
+    pub(super) fn guest(awaits_inner_guard: bool) -> Self {
         Self {
             grant: None,
             permit: None,
             is_inner: false,
             is_guest: true,
+            awaits_inner_guard,
         }
+    }
+
+    /// Whether a guest's request is still to be decided on by an inner guard.
+    pub(crate) fn awaits_inner_guard(&self) -> bool {
+        self.awaits_inner_guard
     }
 
     /// Whether the response is a guest's, which caches may keep.
@@ -126,6 +135,9 @@ impl Admission {
     ) -> Result<Option<BodyMonitor>, Refused> {
         let mut note = response.take_note();
         let is_refused = note.as_ref().is_some_and(|note| note.is_refused);
+        if note.as_ref().is_some_and(|note| note.is_of_guest) {
+            self.awaits_inner_guard = false;
+        }
         if let Some(permit) = self.permit.as_mut().filter(|_| is_refused) {
             permit.refund();
         }
@@ -177,6 +189,9 @@ impl Admission {
             if let Err(rejection) = reviewed {
                 return Some(rejection);
             }
+        }
+        if self.awaits_inner_guard && !(400..600).contains(&response.status()) {
+            return Some(edge.reject(RejectionReason::NoInnerGuard, None));
         }
         let is_too_large = response.announced() > edge.adapters.max_response_bytes;
         is_too_large.then(|| edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref()))

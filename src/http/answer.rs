@@ -410,7 +410,9 @@ impl Problem {
             RejectionReason::LookupFailed(_) => (503, "unavailable", "Try again later."),
             RejectionReason::RequestTooLarge => (413, "too_large", "The request is too large."),
             // The caller can do nothing about these, and need not know the reason.
-            RejectionReason::ResponseTooLarge | RejectionReason::Unchecked { .. } => {
+            RejectionReason::ResponseTooLarge
+            | RejectionReason::NoInnerGuard
+            | RejectionReason::Unchecked { .. } => {
                 (500, "internal", "The request could not be served.")
             }
         };

@@ -396,17 +396,24 @@ impl Edge {
     ///
     /// # Errors
     /// [`Rejection`] to send instead, if the response is not a failure (4xx or 5xx) and the handler never made a
-    /// check that it promised: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). It is
-    /// never [only reported](Self::report_only): reporting is for callers, and this is the handler's mistake.
+    /// check that it promised: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Or if the
+    /// decision was left to an inner guard and there was none: see
+    /// [`checked_by_inner_guard`](crate::verifier::Requirement::checked_by_inner_guard). It is never [only
+    /// reported](Self::report_only): reporting is for callers, and this is the application's mistake.
     pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Rejection>> {
-        match grant.unchecked() {
-            // Switching protocols (101) counts as a success too.
-            Some(kind) if !(400..600).contains(&status) => {
-                let kind = kind.into();
-                Err(self.reject(RejectionReason::Unchecked { kind }, Some(grant)))
-            }
-            _ => Ok(()),
+        // Switching protocols (101) counts as a success too.
+        if (400..600).contains(&status) {
+            return Ok(());
         }
+        let reason = if grant.awaits_inner_guard() {
+            RejectionReason::NoInnerGuard
+        } else if let Some(kind) = grant.unchecked() {
+            let kind = kind.into();
+            RejectionReason::Unchecked { kind }
+        } else {
+            return Ok(());
+        };
+        Err(self.reject(reason, Some(grant)))
     }
 
     /// Returns the headers to add to a granted response with these headers, so that no cache serves it to another

@@ -163,7 +163,8 @@ impl<R: Incoming> Gate<R> {
         self.edge.is_guest(&head).then(|| {
             let checked = self.check_length(&head, None);
             checked.map_err(|rejection| refused(*rejection, false))?;
-            Ok(Passage::Guest(Admission::guest()))
+            let awaits_inner_guard = self.guard.is_checked_inside();
+            Ok(Passage::Guest(Admission::guest(awaits_inner_guard)))
         })
     }
 
@@ -190,7 +191,7 @@ impl<R: Incoming> Gate<R> {
                 None => return Decision::Pending(values),
             },
         };
-        Decision::Made(self.settle(granted, outer.is_some(), || head))
+        Decision::Made(self.settle(granted, outer.as_ref(), || head))
     }
 
     /// Decides a pending request.
@@ -198,7 +199,7 @@ impl<R: Incoming> Gate<R> {
         let outer = self.admitted_outside(request);
         let granted = self.wait(request, values, outer.as_ref()).await;
         let head = || head(request, self.connection_of(request));
-        self.settle(granted, outer.is_some(), head)
+        self.settle(granted, outer.as_ref(), head)
     }
 
     async fn wait(&self, request: &mut R, mut values: Values, outer: Option<&Grant>) -> Granted {
@@ -258,12 +259,13 @@ impl<R: Incoming> Gate<R> {
     fn settle<'h>(
         &self,
         granted: Granted,
-        is_inner: bool,
+        outer: Option<&Grant>,
         head: impl FnOnce() -> Head<'h, R::Headers>,
     ) -> Decided
     where
         R::Headers: 'h,
     {
+        let is_inner = outer.is_some();
         let granted = match granted {
             Ok(granted) => Some(granted),
             Err(rejection) if rejection.is_report_only => None,
@@ -278,7 +280,11 @@ impl<R: Incoming> Gate<R> {
                 let admission = Admission::new(&self.edge, &grant, permit, is_inner);
                 Passage::Granted(grant, admission)
             }
-            None => Passage::Reported,
+            None => {
+                // This guard has decided, even if only to report.
+                outer.into_iter().for_each(Grant::inner_guard_decided);
+                Passage::Reported
+            }
         })
     }
 

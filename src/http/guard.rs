@@ -190,6 +190,11 @@ impl<R> Guard<R> {
         values.attempt(&self.then)
     }
 
+    /// Whether a guard inside of this one has to decide.
+    pub(crate) fn is_checked_inside(&self) -> bool {
+        self.then.is_checked_inside()
+    }
+
     /// Whether the requirement leaves any check to the handler.
     #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn leaves_checks(&self) -> bool {

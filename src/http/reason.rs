@@ -36,6 +36,10 @@ pub enum RejectionReason {
     LookupFailed(Box<dyn Error + Send + Sync>),
     /// The response exceeded the maximum.
     ResponseTooLarge,
+    /// The outer guard leaves the decision to [an inner
+    /// one](crate::verifier::Requirement::checked_by_inner_guard), and none has decided. This is a mistake of the
+    /// application, whatever the key.
+    NoInnerGuard,
     /// The handler responded without a check that it had promised. This is a mistake of the application, whatever the
     /// key.
     Unchecked {
@@ -64,6 +68,7 @@ impl RejectionReason {
             self,
             Self::NotFound
                 | Self::LookupFailed(_)
+                | Self::NoInnerGuard
                 | Self::Unchecked { .. }
                 | Self::ResponseTooLarge
         )
@@ -80,6 +85,7 @@ impl fmt::Display for RejectionReason {
             }
             Self::RequestTooLarge => f.write_str("the request body exceeds its limit"),
             Self::ResponseTooLarge => f.write_str("the response body exceeds its limit"),
+            Self::NoInnerGuard => f.write_str("the route has no guard inside of the outer one"),
             Self::Unchecked { kind } => {
                 write!(
                     f,

@@ -75,6 +75,7 @@ impl RejectionEvent<'_> {
             | RejectionReason::LookupFailed(_)
             | RejectionReason::RequestTooLarge
             | RejectionReason::ResponseTooLarge
+            | RejectionReason::NoInnerGuard
             | RejectionReason::Unchecked { .. } => None,
         }
     }

@@ -70,7 +70,9 @@ pub(crate) fn prepare<B>(
         Passage::Guest(admission) => {
             // That of another Keyward would make the guest its caller.
             request.extensions_mut().remove::<Grant>();
-            request.extensions_mut().insert(WithoutGrant);
+            if !admission.awaits_inner_guard() {
+                request.extensions_mut().insert(WithoutGrant);
+            }
             Ok(Some(admission))
         }
         Passage::Reported => {

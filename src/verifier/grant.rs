@@ -70,6 +70,7 @@ impl Grant {
 
     /// Returns the same grant with the further checks that the handler promised for this attempt.
     pub(super) fn owing(&self, attempt: &Attempt<'_>) -> Self {
+        self.inner_guard_decided();
         let duties = match Duties::new(attempt, &self.cached) {
             Some(mut more) => {
                 more.before.clone_from(&self.duties);
@@ -155,6 +156,20 @@ impl Grant {
     #[must_use]
     pub fn unchecked(&self) -> Option<&str> {
         self.duties.as_ref().and_then(|duties| duties.first_open())
+    }
+
+    /// Returns whether the request was admitted on the condition that [an inner
+    /// guard](super::Requirement::checked_by_inner_guard) decides on it, and none has.
+    pub(crate) fn awaits_inner_guard(&self) -> bool {
+        let duties = self.duties.as_ref();
+        duties.is_some_and(|duties| duties.awaits_inner_guard.load(Ordering::Acquire))
+    }
+
+    /// Records that an inner guard has decided on the request.
+    pub(crate) fn inner_guard_decided(&self) {
+        if let Some(duties) = &self.duties {
+            duties.awaits_inner_guard.store(false, Ordering::Release);
+        }
     }
 
     /// Sets the true cost of the request, in place of the [estimate](super::Requirement::estimate) that was taken.
@@ -366,6 +381,8 @@ impl fmt::Debug for Permit {
 /// Shared by the clones of a grant.
 struct Duties {
     kinds: Vec<(Box<str>, AtomicBool)>,
+    /// Whether an inner guard has to decide, and none has.
+    awaits_inner_guard: AtomicBool,
     /// The duties towards an outer guard.
     before: Option<Arc<Self>>,
     /// The true cost. `None` if the cost is no estimate.
@@ -381,7 +398,9 @@ impl Duties {
     #[inline]
     fn new(attempt: &Attempt<'_>, cached: &CachedRecord) -> Option<Self> {
         // Most routes settle no kind of resource.
-        if attempt.requirement.settled().is_empty() && !attempt.is_estimate {
+        let requirement = attempt.requirement;
+        let is_whole = requirement.settled().is_empty() && !requirement.is_checked_inside();
+        if is_whole && !attempt.is_estimate {
             return None;
         }
         Self::promised(attempt, cached)
@@ -392,11 +411,13 @@ impl Duties {
         let mut kinds = kinds
             .map(|kind| (Box::from(kind), AtomicBool::new(false)))
             .peekable();
-        if kinds.peek().is_none() && !attempt.is_estimate {
+        let is_checked_inside = attempt.requirement.is_checked_inside();
+        if kinds.peek().is_none() && !attempt.is_estimate && !is_checked_inside {
             return None;
         }
         Some(Self {
             kinds: kinds.collect(),
+            awaits_inner_guard: AtomicBool::new(is_checked_inside),
             before: None,
             cost: attempt.is_estimate.then(|| AtomicU64::new(UNSETTLED)),
             home: Weak::clone(&cached.home),

@@ -23,6 +23,7 @@ pub struct Requirement {
     access: Needed,
     /// In the order of the calls. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
+    is_checked_inside: bool,
     /// `None` if there are none.
     quotas: Option<RouteQuotas>,
     cost: NonZeroU32,
@@ -62,7 +63,10 @@ impl Requirement {
     /// Quotas that a requirement can have, at most.
     const MAX_QUOTAS: usize = 16;
 
-    /// Requires any valid key.
+    /// Requires any valid key, unless it is restricted to some resources: the requirement settles no kind of these.
+    ///
+    /// A layer around routes with guards of their own leaves that to them, by
+    /// [`checked_by_inner_guard`](Self::checked_by_inner_guard).
     #[must_use]
     pub fn any_key() -> Self {
         Self::of(Needed::AnyKey)
@@ -84,6 +88,7 @@ impl Requirement {
         Self {
             access,
             settled: Vec::new(),
+            is_checked_inside: false,
             quotas: None,
             cost: NonZeroU32::MIN,
             is_estimate: false,
@@ -115,6 +120,32 @@ impl Requirement {
     #[must_use]
     pub fn checked_by_handler(self, kind: &str) -> Self {
         self.settle(kind, Settled::Handler)
+    }
+
+    /// Leaves all kinds of resources to a guard inside of this one, which decides on the request.
+    ///
+    /// It is for a layer around a whole application, with middleware between it and the guards of the routes that does
+    /// something for each key. The middleware finds the [`Grant`](super::Grant) in the request's extensions.
+    ///
+    /// A route without a guard of its own then answers 500 in place of a success, whatever the key, and its handler gets
+    /// no `Caller`. The code that calls it asks [`Edge::review`](crate::http::Edge::review) when it is done. Handlers that
+    /// take no `Caller` have acted by then, so guard each route.
+    ///
+    /// ```
+    /// use keyward::verifier::Requirement;
+    ///
+    /// let outer = Requirement::any_key().checked_by_inner_guard();
+    /// # let _ = outer;
+    /// ```
+    #[must_use]
+    pub fn checked_by_inner_guard(mut self) -> Self {
+        self.is_checked_inside = true;
+        self
+    }
+
+    /// Returns whether a guard inside of the requirement's has to decide.
+    pub(crate) fn is_checked_inside(&self) -> bool {
+        self.is_checked_inside
     }
 
     fn settle(mut self, kind: &str, settled: Settled) -> Self {

@@ -108,6 +108,13 @@ async fn a_dead_path_is_found() {
 }
 
 #[tokio::test]
+#[should_panic(expected = "is for a")]
+async fn a_handler_has_no_inner_guard() {
+    let need = read().checked_by_inner_guard();
+    let _: Router = Router::new().route("/", keys().await.get(need, perhaps));
+}
+
+#[tokio::test]
 #[should_panic(expected = "for GET and HEAD only")]
 async fn only_reading_routes_may_check_late() {
     let need = read().checked_by_handler("project");

@@ -10,6 +10,7 @@ mod denials;
 mod expiry;
 mod faults;
 mod guests;
+mod inner_guards;
 mod limits;
 mod origins;
 mod raw;

@@ -3,9 +3,11 @@
 use std::future::{Ready, ready};
 
 use actix_cors::Cors;
-use actix_web::dev::Payload;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::ErrorNotFound;
-use actix_web::middleware::Condition;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::{
     App, Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, HttpServer, web,
 };
@@ -173,6 +175,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> impl FnOnce(&mut web::ServiceConfig) + 
         .route("/loaded-open/{id}", web::get().to(loaded))
         .configure(nested(&edge))
         .configure(for_guests(&edge))
+        .configure(within(&edge))
         .configure(limited(&edge, &limited_deeds));
     }
 }
@@ -280,6 +283,44 @@ fn for_guests(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
                 }),
         );
     }
+}
+
+/// Guards inside of one that leaves the decision to them, with middleware between.
+fn within(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
+    let keys = KeyMiddleware::new(edge.clone());
+    move |app| {
+        let outer = Requirement::any_key().checked_by_inner_guard();
+        let within = web::scope("/within")
+            .service(
+                keys.resource("/{id}")
+                    .get(read().bind("project", path("id")), echo),
+            )
+            .service(keys.resource("/{id}/unsettled").get(read(), echo))
+            .route("/{id}/plain", web::get().to(|| async { "plain" }))
+            .route("/{id}/caller", web::get().to(projects))
+            .wrap(from_fn(named_tenant))
+            .wrap(keys.require(outer.clone()));
+        let with_guests = web::scope("/within-guests")
+            .service(keys.resource("/guarded").get(read(), echo))
+            .service(keys.resource("/guests").get(read().or_guest(), echo))
+            .route("/plain", web::get().to(|| async { "plain" }))
+            .route("/visitor", web::get().to(echo))
+            .wrap(keys.require(outer.or_guest()));
+        app.service(within).service(with_guests);
+    }
+}
+
+/// Middleware of the application: it does something for each key.
+async fn named_tenant(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let grant = request.extensions().get::<Grant>().cloned().unwrap();
+    let mut response = next.call(request).await?;
+    let tenant = HeaderValue::try_from(grant.tenant().as_str()).unwrap();
+    let name = HeaderName::from_static("x-tenant");
+    response.headers_mut().insert(name, tenant);
+    Ok(response)
 }
 
 async fn perhaps(visitor: Visitor) -> String {

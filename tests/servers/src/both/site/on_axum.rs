@@ -8,6 +8,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, FromRequestParts, OriginalUri, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{any, get};
 use keyward::axum::{Caller, Permitted, Visitor, path};
 use keyward::http::{Edge, lookup};
@@ -137,6 +139,7 @@ fn routes(edge: &Edge, deeds: &Deeds) -> Router {
         .route("/loaded-open/{id}", get(loaded))
         .merge(nested(edge))
         .merge(for_guests(edge))
+        .merge(within(edge))
         .merge(limited(edge, deeds))
         .with_state(deeds.clone())
 }
@@ -217,6 +220,41 @@ fn for_guests(edge: &Edge) -> Router<Deeds> {
             }),
         )
         .merge(within)
+}
+
+/// Guards inside of one that leaves the decision to them, with middleware between.
+fn within(edge: &Edge) -> Router<Deeds> {
+    let keys = KeyLayer::new(edge.clone());
+    let outer = Requirement::any_key().checked_by_inner_guard();
+    let within = Router::new()
+        .route(
+            "/within/{id}",
+            keys.get(read().bind("project", path("id")), echo),
+        )
+        .route("/within/{id}/unsettled", keys.get(read(), echo))
+        .route("/within/{id}/plain", get(|| async { "plain" }))
+        .route("/within/{id}/caller", get(projects))
+        .route_layer(from_fn(named_tenant))
+        .route_layer(keys.require(outer.clone()));
+    let with_guests = Router::new()
+        .route("/within-guests/guarded", keys.get(read(), echo))
+        .route("/within-guests/guests", keys.get(read().or_guest(), echo))
+        .route("/within-guests/plain", get(|| async { "plain" }))
+        .route("/within-guests/visitor", get(echo))
+        .route_layer(keys.require(outer.or_guest()));
+    within.merge(with_guests)
+}
+
+/// Middleware of the application: it does something for each key.
+async fn named_tenant(
+    Extension(grant): Extension<Grant>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    let tenant = HeaderValue::try_from(grant.tenant().as_str()).unwrap();
+    response.headers_mut().insert("x-tenant", tenant);
+    response
 }
 
 async fn perhaps(caller: Option<Caller>) -> String {

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+use crate::codes::codes;
+
 /// A source of the current time.
 ///
 /// # Contract
@@ -64,6 +66,11 @@ pub trait MonotonicClock: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the clock cannot tell the time")]
 pub struct ClockError;
+
+codes! {
+    ClockError;
+    Self => "clock_failed",
+}
 
 /// The operating system's real-time clock.
 #[derive(Debug, Clone, Copy, Default)]

@@ -43,6 +43,8 @@ use std::num::NonZeroUsize;
 
 use pepper::Peppers;
 
+use crate::codes::codes;
+
 /// The way an application hashes its secrets, by default the [recommended](Self::recommended) one.
 ///
 /// ```
@@ -220,4 +222,17 @@ pub enum HashingError {
     /// The random source gave no salt.
     #[error(transparent)]
     Random(#[from] crate::random::RandomError),
+}
+
+codes! {
+    HashingError, inside "hashing_";
+    Self::UnknownAlgorithm => "unknown_algorithm",
+    Self::UnknownPepper { .. } => "unknown_pepper",
+    Self::UnknownSiteSecret { .. } => "unknown_site_secret",
+    Self::Unpeppered => "unpeppered",
+    Self::Malformed => "malformed_digest",
+    Self::Excessive => "excessive_digest",
+    Self::Saturated => "saturated",
+    Self::Unfinished => "unfinished",
+    Self::Random(_) => "random_failed",
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::cache::{Cache, FencedStore, Slots};
 use crate::clock::{BootClock, Clock, ClockError, MonotonicClock, PassedEnds, SystemClock};
+use crate::codes::codes;
 use crate::credential::Credentials;
 use crate::hashing::{Hasher, Hashing};
 use crate::import::ImportedKeys;
@@ -428,4 +429,18 @@ pub enum OpenError {
     /// If it was [unavailable](StoreError::Unavailable), open again later.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+codes! {
+    OpenError;
+    Self::NoFormat => "no_format",
+    Self::NoPolicy => "no_policy",
+    Self::TestPartsOutsideTest(_) => "test_parts_outside_test",
+    Self::Catalog(_) => "invalid_scopes",
+    Self::WrongPepper { .. } => "wrong_pepper",
+    Self::ImportedKeys(_) => "invalid_imported_keys",
+    Self::NoPepper => "no_pepper",
+    Self::LeaseTooLong { .. } => "lease_too_long",
+    Self::Random(_) => "random_failed",
+    @ Self::Store(error) => error.code_inside(), of StoreError::codes_inside(),
 }

@@ -102,6 +102,7 @@ pub mod audit;
 pub mod axum;
 mod cache;
 pub mod clock;
+mod codes;
 mod credential;
 pub mod hashing;
 pub mod http;

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::codes::codes;
 use crate::key::{KeyId, Principal, Quota, TenantId};
 
 /// Counts requests against limits.
@@ -322,6 +323,14 @@ pub enum TakeError {
     Failed(#[from] LimiterError),
 }
 
+codes! {
+    TakeError;
+    Self::Exceeded { .. } => "quota_exceeded",
+    Self::TooManyInFlight { .. } => "too_many_in_flight",
+    Self::CostAboveLimit { .. } => "cost_above_limit",
+    @ Self::Failed(error) => error.code_inside(), of LimiterError::codes_inside(),
+}
+
 /// Why a limiter cannot tell whether a request is within its limits.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -335,6 +344,13 @@ pub enum LimiterError {
     /// Its server cannot be reached, or failed.
     #[error("the limiter is unavailable")]
     Unavailable(#[source] Arc<dyn Error + Send + Sync>),
+}
+
+codes! {
+    LimiterError, inside "limiter_";
+    Self::Full => "full",
+    Self::TimedOut => "timed_out",
+    Self::Unavailable(_) => "unavailable",
 }
 
 /// The state of one limit.

@@ -7,6 +7,8 @@ use std::fmt::Debug;
 
 use rand_core::TryRng;
 
+use crate::codes::codes;
+
 /// A source of random bytes.
 ///
 /// # Contract
@@ -31,6 +33,11 @@ pub trait RandomSource: Debug + Send + Sync + 'static {
 pub struct RandomError {
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+codes! {
+    RandomError;
+    Self { .. } => "random_failed",
 }
 
 impl RandomError {

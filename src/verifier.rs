@@ -77,7 +77,7 @@ use crate::sync::{Count, Striped};
 /// match verifier.verify(&attempt).await {
 ///     Ok(admitted) => println!("200, for {}", admitted.grant().title()),
 ///     Err(denial) => {
-///         eprintln!("{}", denial.reason()); // for the operator
+///         eprintln!("{}: {}", denial.reason().code(), denial.reason()); // for the operator
 ///         println!("{} {denial}", denial.class().status()); // for the caller
 ///     }
 /// }

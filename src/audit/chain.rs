@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::Event;
 
+use crate::codes::codes;
+
 const DOMAIN: &[u8] = b"keyward/event/v1";
 
 /// The end of the chain: the number of events so far and the hash of the last one.
@@ -179,6 +181,11 @@ impl LogCheck {
 pub struct ChainBreak {
     /// The number of the event at which the chain breaks.
     pub number: u64,
+}
+
+codes! {
+    ChainBreak;
+    Self { .. } => "broken_chain",
 }
 
 #[cfg(test)]

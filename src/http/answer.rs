@@ -408,7 +408,9 @@ impl Problem {
             ),
             RejectionReason::NotFound => (404, "not_found", "There is no such thing."),
             RejectionReason::LookupFailed(_) => (503, "unavailable", "Try again later."),
-            RejectionReason::RequestTooLarge => (413, "too_large", "The request is too large."),
+            RejectionReason::RequestTooLarge => {
+                (413, "request_too_large", "The request is too large.")
+            }
             // The caller can do nothing about these, and need not know the reason.
             RejectionReason::ResponseTooLarge
             | RejectionReason::NoInnerGuard

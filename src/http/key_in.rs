@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::codes::codes;
+
 /// A form in which a client may send a key. An [`Edge`](super::Edge) accepts only the forms added to it.
 ///
 /// ```
@@ -264,6 +266,11 @@ impl fmt::Debug for FieldName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no key can be sent under the name `{0}`")]
 pub struct KeyInError(Box<str>);
+
+codes! {
+    KeyInError;
+    Self(_) => "invalid_name",
+}
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,9 @@ use crate::store::StoreError;
 
 /// Problem details (RFC 9457) that no cache keeps.
 ///
-/// Beside `code`, the member `at` gives the time if the operation was already done, `successor` or `id` the key to
-/// continue with, and `before` the instant to retry with.
+/// `code` is the error's [code](ManageError::code). For a failure of the store, the clock or the host it only says
+/// `unreadable` or `unavailable`. Beside it, the member `at` gives the time if the operation was already done,
+/// `successor` or `id` the key to continue with, and `before` the instant to retry with.
 ///
 /// | status | when |
 /// |---|---|
@@ -28,7 +29,8 @@ use crate::store::StoreError;
 /// | 503 | try again; after `outcome_unknown` look first |
 impl From<&ManageError> for Answer {
     fn from(error: &ManageError) -> Self {
-        let (status, code) = status_and_code(error);
+        let status = status(error);
+        let code = shown_code(error, status);
         let mut headers = no_store("application/problem+json");
         match status {
             429 => headers.push(("retry-after", "60".to_owned())),
@@ -83,47 +85,58 @@ fn no_store(content_type: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn status_and_code(error: &ManageError) -> (u16, &'static str) {
+fn status(error: &ManageError) -> u16 {
     match error {
-        ManageError::Cursor(_) => (400, "bad_cursor"),
-        ManageError::Refused => (403, "refused"),
-        ManageError::AboveCeiling(_) => (403, "above_ceiling"),
-        ManageError::NotFound => (404, "not_found"),
-        ManageError::AlreadyRevoked { .. } => (409, "already_revoked"),
-        ManageError::Ended(_) => (409, "ended"),
-        ManageError::AlreadySuspended { .. } => (409, "already_suspended"),
-        ManageError::NotSuspended => (409, "not_suspended"),
-        ManageError::Suspended => (409, "suspended"),
-        ManageError::AlreadyRotated { .. } => (409, "already_rotated"),
-        ManageError::AlreadyIssued { .. } => (409, "already_issued"),
-        ManageError::AlreadyImported { .. } => (409, "already_imported"),
-        ManageError::ImportedOtherwise { .. } => (409, "imported_otherwise"),
-        ManageError::IdTaken { .. } => (409, "id_taken"),
-        ManageError::CutOff | ManageError::ClockBehindCutoff { .. } => (409, "cut_off"),
-        ManageError::WouldRevive => (409, "would_revive"),
-        ManageError::TenantFull { .. } => (409, "tenant_full"),
-        ManageError::OverlapNeedsPlace { .. } => (409, "overlap_needs_place"),
-        ManageError::RequestIdReused { .. } => (422, "request_id_reused"),
-        ManageError::Import(_) => (422, "invalid_import"),
-        ManageError::InTheFuture => (422, "in_the_future"),
-        ManageError::Invalid(_) => (422, "invalid_key"),
-        ManageError::TooManyLookups => (429, "too_many_lookups"),
-        ManageError::Unreadable(_) => (500, "unreadable"),
+        ManageError::Cursor(_) => 400,
+        ManageError::Refused | ManageError::AboveCeiling(_) => 403,
+        ManageError::NotFound => 404,
+        ManageError::AlreadyRevoked { .. }
+        | ManageError::Ended(_)
+        | ManageError::AlreadySuspended { .. }
+        | ManageError::NotSuspended
+        | ManageError::Suspended
+        | ManageError::AlreadyRotated { .. }
+        | ManageError::AlreadyImported { .. }
+        | ManageError::ImportedOtherwise { .. }
+        | ManageError::IdTaken { .. }
+        | ManageError::CutOff
+        | ManageError::ClockBehindCutoff { .. }
+        | ManageError::WouldRevive
+        | ManageError::AlreadyIssued { .. }
+        | ManageError::TenantFull { .. }
+        | ManageError::OverlapNeedsPlace { .. } => 409,
+        ManageError::RequestIdReused { .. }
+        | ManageError::Import(_)
+        | ManageError::InTheFuture
+        | ManageError::Invalid(_) => 422,
+        ManageError::TooManyLookups => 429,
+        ManageError::Unreadable(_) => 500,
         ManageError::Policy(_)
         | ManageError::IdCollision
         | ManageError::Random(_)
         | ManageError::Clock
-        | ManageError::Hashing(_) => (503, "unavailable"),
-        ManageError::Unfinished { .. } => (503, "unfinished"),
+        | ManageError::Hashing(_)
+        | ManageError::Unfinished { .. } => 503,
         ManageError::Store(error) => match error {
             StoreError::AlreadyExists
             | StoreError::Conflict
-            | StoreError::PreconditionFailed { .. } => (409, "conflict"),
-            StoreError::Corrupt(_) => (500, "unreadable"),
-            StoreError::Unsupported => (501, "unsupported"),
-            StoreError::Unavailable(_) => (503, "unavailable"),
-            StoreError::Indeterminate(_) => (503, "outcome_unknown"),
+            | StoreError::PreconditionFailed { .. } => 409,
+            StoreError::Corrupt(_) => 500,
+            StoreError::Unsupported => 501,
+            StoreError::Unavailable(_) | StoreError::Indeterminate(_) => 503,
         },
+    }
+}
+
+/// Returns the code that the user may see: that of the error, unless it says which part of the host has failed.
+fn shown_code(error: &ManageError, status: u16) -> &'static str {
+    match (error, status) {
+        (ManageError::Unfinished { .. } | ManageError::Store(StoreError::Indeterminate(_)), _) => {
+            error.code()
+        }
+        (_, 500) => "unreadable",
+        (_, 503) => "unavailable",
+        _ => error.code(),
     }
 }
 
@@ -197,6 +210,47 @@ mod tests {
         let (status, body) = told(&quoted.into());
         assert_eq!(status, 422);
         assert_eq!(body["detail"], "Two quotas are named `a\"b\n`.");
+    }
+
+    #[test]
+    fn answers_have_the_errors_code() {
+        let store = |error| ManageError::Store(error);
+        for (error, shown) in [
+            (ManageError::NotFound, "not_found"),
+            (InvalidKey::Expired.into(), "invalid_key"),
+            (ManageError::CutOff, "cut_off"),
+            (store(StoreError::AlreadyExists), "already_exists"),
+            (store(StoreError::Unsupported), "unsupported"),
+            (
+                store(StoreError::Indeterminate("".into())),
+                "outcome_unknown",
+            ),
+        ] {
+            assert_eq!(told(&error).1["code"], shown);
+            assert_eq!(error.code(), shown);
+        }
+        // The part of the host that has failed is for the operator.
+        for (error, shown, code) in [
+            (ManageError::Clock, "unavailable", "clock_failed"),
+            (
+                store(StoreError::Unavailable("".into())),
+                "unavailable",
+                "unavailable",
+            ),
+            (
+                store(StoreError::Corrupt("".into())),
+                "unreadable",
+                "corrupt",
+            ),
+            (
+                ManageError::Hashing(crate::hashing::HashingError::Saturated),
+                "unavailable",
+                "hashing_saturated",
+            ),
+        ] {
+            assert_eq!(told(&error).1["code"], shown);
+            assert_eq!(error.code(), code);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::credentials::{
 };
 use super::key_in::{AuthScheme, FieldName, KeyIn};
 use super::{Head, HeaderSource};
+use crate::codes::codes;
 use crate::credential::KeyForms;
 
 /// A hint at how a request without a readable credential nearly had one. For the operator, never for the caller.
@@ -54,6 +55,19 @@ pub enum NearMiss {
         /// The parameter's name.
         parameter: Box<str>,
     },
+}
+
+codes! {
+    NearMiss;
+    Self::SchemeMissing => "scheme_missing",
+    Self::OtherScheme => "other_scheme",
+    Self::SchemeDoubled => "scheme_doubled",
+    Self::SchemeMalformed => "scheme_malformed",
+    Self::SchemeInHeader { .. } => "scheme_in_header",
+    Self::Repeated { .. } => "repeated_header",
+    Self::OtherHeader { .. } => "other_header",
+    Self::MisspeltHeader { .. } => "misspelt_header",
+    Self::InQuery { .. } => "in_query",
 }
 
 /// Writes one line, with the caller's text escaped.

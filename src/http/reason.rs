@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::codes::codes;
 use crate::key::KeyId;
 use crate::verifier::Denial;
 #[cfg(any(feature = "actix", feature = "tower"))]
@@ -46,6 +47,18 @@ pub enum RejectionReason {
         /// The kind of resource that the handler never checked.
         kind: Box<str>,
     },
+}
+
+codes! {
+    RejectionReason;
+    Self::InsecureTransport { .. } => "https_required",
+    Self::FromBrowser { .. } => "from_browser",
+    Self::RequestTooLarge => "request_too_large",
+    Self::NotFound => "not_found",
+    Self::LookupFailed(_) => "lookup_failed",
+    Self::ResponseTooLarge => "response_too_large",
+    Self::Unchecked { .. } => "unchecked_resource",
+    @ Self::Denied(denial) => denial.reason().code(), of crate::verifier::DenialReason::codes(),
 }
 
 impl RejectionReason {
@@ -111,6 +124,48 @@ impl fmt::Display for RejectionReason {
             } => {
                 write!(f, "the key {id} came without TLS: rotate it")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Problem;
+    use crate::testkit::every_denial;
+
+    /// An answer names the reason by its own code, or by one that covers several reasons.
+    #[test]
+    fn answers_and_reasons_share_codes() {
+        let of_the_edge = [
+            RejectionReason::InsecureTransport {
+                claimed_key: None,
+                credential_sent: false,
+            },
+            RejectionReason::FromBrowser { claimed_key: None },
+            RejectionReason::RequestTooLarge,
+            RejectionReason::NotFound,
+            RejectionReason::LookupFailed("planted".into()),
+            RejectionReason::ResponseTooLarge,
+            RejectionReason::Unchecked {
+                kind: "project".into(),
+            },
+        ];
+        let denied = every_denial().into_iter().map(RejectionReason::Denied);
+        for reason in denied.chain(of_the_edge) {
+            let (shown, code) = (Problem::of(&reason, 0, None).code, reason.code());
+            let covers = match shown {
+                "insufficient_scope" => code == "undeclared_scope",
+                shown => [
+                    "invalid_credential",
+                    "too_many_requests",
+                    "undecidable",
+                    "unavailable",
+                    "internal",
+                ]
+                .contains(&shown),
+            };
+            assert!(shown == code || covers, "{shown} for {code}");
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::edge::Edge;
 use super::reason::RejectionReason;
 use super::rejection::{Observer, RejectionEvent};
+use crate::codes::codes;
 use crate::sync::{Mutex, lock};
 use crate::verifier::{Grant, Permit};
 
@@ -120,6 +121,13 @@ pub enum BodyCut {
     /// The client did not read for longer than the stall timeout.
     #[error("the client stopped reading for too long")]
     Stalled,
+}
+
+codes! {
+    BodyCut;
+    Self::KeyEnded => "key_ended",
+    Self::TooLong => "response_too_large",
+    Self::Stalled => "stalled",
 }
 
 /// Holds a request's place while its response is sent, and cuts the response at its limits.

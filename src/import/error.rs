@@ -1,5 +1,6 @@
 //! Why a key of another system cannot be described or imported.
 
+use crate::codes::codes;
 use crate::hashing::Argon2Params;
 
 /// Why a legacy format, a legacy digest or a key for digests is invalid.
@@ -47,6 +48,19 @@ pub enum LegacyError {
         "a site secret has a name of 1 to 32 lower-case letters, digits and hyphens, and is not empty"
     )]
     SiteSecret,
+}
+
+codes! {
+    LegacyError;
+    Self::Name => "invalid_name",
+    Self::Separator => "invalid_separator",
+    Self::Prefix => "invalid_prefix",
+    Self::SecretLength => "invalid_secret_length",
+    Self::MalformedDigest { .. } => "malformed_digest",
+    Self::UnsupportedScheme { .. } => "unsupported_scheme",
+    Self::ExcessiveDigest { .. } => "excessive_digest",
+    Self::NeedsFeature { .. } => "needs_feature",
+    Self::SiteSecret => "invalid_site_secret",
 }
 
 /// Why a key cannot be imported.
@@ -107,4 +121,20 @@ pub enum ImportError {
     /// The declared entropy is more than so short a secret can hold.
     #[error("more entropy is declared than so short a secret can hold")]
     Overstated,
+}
+
+codes! {
+    ImportError;
+    Self::NotAccepted => "not_accepted",
+    Self::UnknownFormat => "unknown_format",
+    Self::Text => "invalid_text",
+    Self::OtherFormat => "other_format",
+    Self::OwnFormat => "own_format",
+    Self::Id => "invalid_id",
+    Self::Unfindable => "unfindable",
+    Self::Excessive { .. } => "excessive_digest",
+    Self::UnknownSiteSecret { .. } => "unknown_site_secret",
+    Self::Unverifiable { .. } => "unverifiable",
+    Self::Weak => "weak_digest",
+    Self::Overstated => "overstated_entropy",
 }

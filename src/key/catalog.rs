@@ -4,6 +4,8 @@ use std::fmt;
 
 use super::{Scope, ScopeSet};
 
+use crate::codes::codes;
+
 /// The declaration of a scope: its text, its description for people, and its implications.
 ///
 /// A scope that is not declared can be neither issued nor held. At most 256 can be declared.
@@ -181,6 +183,13 @@ pub enum CatalogError {
         /// The number of declared scopes.
         declared: usize,
     },
+}
+
+codes! {
+    CatalogError;
+    Self::Repeated(_) => "repeated_scope",
+    Self::Undeclared { .. } => "undeclared_scope",
+    Self::TooMany { .. } => "too_many_scopes",
 }
 
 /// A set of indices below [`ScopeCatalog::MAX_SCOPES`].

@@ -10,6 +10,8 @@ use time::OffsetDateTime;
 use super::record::{HasPassed, LegacyText, Rotated};
 use super::{Environment, KeyRecord, Metadata, Principal, Restrictions, SecretOrigin, StoredKey};
 
+use crate::codes::codes;
+
 /// The schema that this version writes, and the newest that it can read.
 const SCHEMA: u16 = 1;
 
@@ -137,6 +139,12 @@ pub enum EncodeError {
     Unwritable(#[source] serde_json::Error),
 }
 
+codes! {
+    EncodeError;
+    Self::TooLarge { .. } => "too_large",
+    Self::Unwritable(_) => "unwritable",
+}
+
 /// Why a stored key cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -154,4 +162,10 @@ pub enum DecodeError {
         #[source]
         source: Option<serde_json::Error>,
     },
+}
+
+codes! {
+    DecodeError, inside "unreadable_";
+    Self::TooNew { .. } => "too_new",
+    Self::Corrupt { .. } => "corrupt",
 }

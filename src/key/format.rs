@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::{ApiKey, KeyId, Redactor, Secret, base62};
+use crate::codes::codes;
 use crate::random::{RandomError, RandomSource};
 
 /// Characters of the id in the display prefix: 47 random bits, enough to tell keys apart.
@@ -394,6 +395,16 @@ pub enum FormatError {
         /// The format's length in characters.
         expected: usize,
     },
+}
+
+codes! {
+    FormatError;
+    Self::Name { .. } => "invalid_name",
+    Self::Repeated => "repeated_name",
+    Self::TooManyPrefixes => "too_many_prefixes",
+    Self::UnknownEnvironment => "unknown_environment",
+    Self::SecretLength { .. } => "invalid_secret_length",
+    Self::OtherSecretLength { .. } => "other_secret_length",
 }
 
 /// Returns whether the text is a valid prefix or environment. It has no `_`: otherwise `a_b` + `live` and `a` +

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::codes::codes;
+
 /// A credential as received: one text, an id and a secret, no credential, or too many.
 ///
 /// It accepts bytes as well as text, since header values need not be UTF-8. `Debug` shows the form only.
@@ -179,27 +181,22 @@ pub enum KeyTextError {
     Id,
 }
 
-impl KeyTextError {
-    /// Returns a short stable name, as used in the published test vectors.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Ambiguous => "ambiguous",
-            Self::HalfPair => "half_pair",
-            Self::Undecodable => "undecodable",
-            Self::Empty => "empty",
-            Self::Oversize => "oversize",
-            Self::Padded => "padded",
-            Self::Quoted => "quoted",
-            Self::Prefix => "prefix",
-            Self::Recased => "recased",
-            Self::Environment => "environment",
-            Self::Truncated { .. } => "truncated",
-            Self::Extended { .. } => "extended",
-            Self::Character { .. } => "character",
-            Self::Checksum => "checksum",
-            Self::Id => "id",
-        }
-    }
+codes! {
+    KeyTextError, inside "malformed_";
+    Self::Absent => "absent",
+    Self::Ambiguous => "ambiguous",
+    Self::HalfPair => "half_pair",
+    Self::Undecodable => "undecodable",
+    Self::Empty => "empty",
+    Self::Oversize => "oversize",
+    Self::Padded => "padded",
+    Self::Quoted => "quoted",
+    Self::Prefix => "prefix",
+    Self::Recased => "recased",
+    Self::Environment => "environment",
+    Self::Truncated { .. } => "truncated",
+    Self::Extended { .. } => "extended",
+    Self::Character { .. } => "character",
+    Self::Checksum => "checksum",
+    Self::Id => "id",
 }

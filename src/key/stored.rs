@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 
 use super::{Digest, KeyId, Principal, Redactor, TenantId, Title, ValueError};
 
+use crate::codes::codes;
+
 /// A key as a backend keeps it: a few columns that it may index, and a document that it does not interpret.
 ///
 /// All parts are public, so that a backend can write and read a key column by column. A later version of Keyward puts
@@ -139,6 +141,15 @@ pub enum RevokeReason {
     Decommissioned,
     /// Another reason in the host's own words.
     Other(Title),
+}
+
+codes! {
+    RevokeReason;
+    Self::Requested => "requested",
+    Self::Leaked => "leaked",
+    Self::Rotated => "rotated",
+    Self::Decommissioned => "decommissioned",
+    Self::Other(_) => "other",
 }
 
 impl RevokeReason {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::codes::codes;
+
 /// Why a value, such as a title, a scope or a pepper, cannot be created.
 ///
 /// # Security
@@ -54,6 +56,15 @@ pub enum ValueError {
         /// The length of the prefix in bits.
         prefix_length: u8,
     },
+}
+
+codes! {
+    ValueError;
+    Self::Empty { .. } => "empty",
+    Self::TooLarge { .. } => "too_large",
+    Self::Character { .. } => "refused_character",
+    Self::Malformed { .. } => "malformed",
+    Self::HostBits { .. } => "host_bits",
 }
 
 impl ValueError {

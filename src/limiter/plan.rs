@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
+use crate::codes::codes;
 use crate::key::{Quota, TenantId};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock, within};
 
@@ -114,6 +115,11 @@ impl PlanBook for TenantPlan {
 #[derive(Debug, thiserror::Error)]
 #[error("the tenant's plan cannot be read")]
 pub struct PlanError(#[source] Box<dyn Error + Send + Sync>);
+
+codes! {
+    PlanError;
+    Self(_) => "plan_unavailable",
+}
 
 impl PlanError {
     /// Creates an error with the host application's cause.

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Axis, PageCursorError, PolicyError};
 use crate::clock::rfc3339;
+use crate::codes::codes;
 use crate::hashing::HashingError;
 use crate::import::ImportError;
 use crate::key::{
@@ -180,6 +181,42 @@ pub enum ManageError {
     Store(#[from] StoreError),
 }
 
+codes! {
+    ManageError;
+    Self::Refused => "refused",
+    Self::Policy(_) => "policy_failed",
+    Self::NotFound => "not_found",
+    Self::AlreadyRevoked { .. } => "already_revoked",
+    Self::Ended(_) => "ended",
+    Self::AlreadySuspended { .. } => "already_suspended",
+    Self::NotSuspended => "not_suspended",
+    Self::Suspended => "suspended",
+    Self::AlreadyRotated { .. } => "already_rotated",
+    Self::AlreadyImported { .. } => "already_imported",
+    Self::ImportedOtherwise { .. } => "imported_otherwise",
+    Self::IdTaken { .. } => "id_taken",
+    Self::Import(_) => "invalid_import",
+    Self::CutOff => "cut_off",
+    Self::ClockBehindCutoff { .. } => "clock_behind_cutoff",
+    Self::WouldRevive => "would_revive",
+    Self::InTheFuture => "in_the_future",
+    Self::Unfinished { .. } => "unfinished",
+    Self::TooManyLookups => "too_many_lookups",
+    Self::Cursor(_) => "bad_cursor",
+    Self::Invalid(_) => "invalid_key",
+    Self::AboveCeiling(_) => "above_ceiling",
+    Self::AlreadyIssued { .. } => "already_issued",
+    Self::RequestIdReused { .. } => "request_id_reused",
+    Self::TenantFull { .. } => "tenant_full",
+    Self::OverlapNeedsPlace { .. } => "overlap_needs_place",
+    Self::IdCollision => "id_collision",
+    Self::Random(_) => "random_failed",
+    Self::Clock => "clock_failed",
+    @ Self::Hashing(error) => error.code_inside(), of HashingError::codes_inside(),
+    @ Self::Unreadable(error) => error.code_inside(), of DecodeError::codes_inside(),
+    @ Self::Store(error) => error.code(), of StoreError::codes(),
+}
+
 /// Why a requested key is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -242,4 +279,25 @@ pub enum InvalidKey {
     /// The record cannot be encoded.
     #[error(transparent)]
     Unwritable(#[from] EncodeError),
+}
+
+codes! {
+    InvalidKey;
+    Self::Title(_) => "invalid_title",
+    Self::RequestId(_) => "invalid_request_id",
+    Self::HoldsKey { .. } => "holds_key",
+    Self::UndeclaredScope(_) => "undeclared_scope",
+    Self::AccessBarred => "access_barred",
+    Self::LifetimeTooLong => "lifetime_too_long",
+    Self::Format(_) => "invalid_environment",
+    Self::Expired => "expired",
+    Self::Overlap => "overlap_ended",
+    Self::BeyondOverlap { .. } => "beyond_overlap",
+    Self::NeverValid => "never_valid",
+    Self::Instant => "invalid_instant",
+    Self::RepeatedQuota(_) => "repeated_quota",
+    Self::TooManyQuotas => "too_many_quotas",
+    Self::TooManyResources => "too_many_resources",
+    Self::TooManyNetworks => "too_many_networks",
+    Self::Unwritable(_) => "unwritable",
 }

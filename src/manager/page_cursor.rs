@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codes::codes;
 use crate::key::KeyId;
 use crate::store::ListPosition;
 
@@ -97,6 +98,12 @@ pub enum PageCursorError {
     /// The cursor belongs to another query.
     #[error("the cursor belongs to another list")]
     OtherQuery,
+}
+
+codes! {
+    PageCursorError;
+    Self::Malformed => "malformed",
+    Self::OtherQuery => "other_query",
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{Actor, KeyRequest, KeyUpdate, Rotation};
+use crate::codes::codes;
 use crate::import::ImportedKey;
 use crate::key::{KeyId, KeyRecord, Principal, RevokeReason, TenantId};
 use crate::store::CutoffScope;
@@ -317,6 +318,11 @@ impl<'a> Operation<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("the policy failed to decide")]
 pub struct PolicyError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+codes! {
+    PolicyError;
+    Self(_) => "policy_failed",
+}
 
 impl PolicyError {
     /// Creates an error with the host application's cause.

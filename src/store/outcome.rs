@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::CutoffScope;
+use crate::codes::codes;
 use crate::key::StoredKey;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -173,4 +174,15 @@ pub enum StoreError {
     /// The stored data cannot be read.
     #[error("the stored data cannot be read")]
     Corrupt(#[source] Source),
+}
+
+codes! {
+    StoreError, inside "store_";
+    Self::AlreadyExists => "already_exists",
+    Self::Conflict => "conflict",
+    Self::PreconditionFailed { .. } => "precondition_failed",
+    Self::Unsupported => "unsupported",
+    Self::Indeterminate(_) => "outcome_unknown",
+    Self::Unavailable(_) => "unavailable",
+    Self::Corrupt(_) => "corrupt",
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::cache::{CachedRecord, ReadError};
 use crate::clock::{ClockError, rfc3339};
+use crate::codes::codes;
 use crate::hashing::HashingError;
 use crate::key::{DecodeError, KeyId, KeyRecord, KeyTextError, RevokeReason, Scope};
 use crate::limiter::{Limit, LimitRule, LimitSet, LimiterError, Meter, PlanError, TakeError};
@@ -383,6 +384,46 @@ pub enum DenialReason {
     /// The clock is earlier than the key's issue, and cannot show whether the key has expired.
     #[error("the clock is earlier than the instant at which the key was issued")]
     ClockBehind,
+}
+
+codes! {
+    DenialReason;
+    Self::NoCredential => "missing_credential",
+    Self::SeveralCredentials => "several_credentials",
+    Self::UnknownKey => "unknown_key",
+    Self::OtherKeyward => "other_keyward",
+    Self::WrongSecret => "wrong_secret",
+    Self::OtherEnvironment => "other_environment",
+    Self::OtherFormat => "other_format",
+    Self::OtherTenant => "other_tenant",
+    Self::Revoked { .. } => "revoked",
+    Self::CutOff => "cut_off",
+    Self::Superseded => "superseded",
+    Self::Suspended => "suspended",
+    Self::NotYetValid => "not_yet_valid",
+    Self::Expired => "expired",
+    Self::Ended => "ended",
+    Self::OutsideNetworks => "outside_networks",
+    Self::AddressUnknown => "address_unknown",
+    Self::MissingAccess => "insufficient_scope",
+    Self::UndeclaredScope(_) => "undeclared_scope",
+    Self::ResourceUnsettled { .. } => "restricted_key",
+    Self::TooManyResources => "too_many_resources",
+    Self::ResourceUnbound { .. } => "resource_not_named",
+    Self::ResourceRefused { .. } => "resource_not_permitted",
+    Self::TooManyInFlight => "too_many_in_flight",
+    Self::QuotaExceeded { .. } => "quota_exceeded",
+    Self::CostAboveLimit { .. } => "cost_above_limit",
+    Self::TooManyFailures { .. } => "too_many_failures",
+    Self::Plan(_) => "plan_unavailable",
+    Self::Clock(_) => "clock_failed",
+    Self::StaleCache => "stale_cache",
+    Self::ClockBehind => "clock_behind",
+    @ Self::Malformed(error) => error.code_inside(), of KeyTextError::codes_inside(),
+    @ Self::Limiter(error) => error.code_inside(), of LimiterError::codes_inside(),
+    @ Self::Store(error) => error.code_inside(), of StoreError::codes_inside(),
+    @ Self::Unreadable(error) => error.code_inside(), of DecodeError::codes_inside(),
+    @ Self::Hashing(error) => error.code_inside(), of HashingError::codes_inside(),
 }
 
 impl From<ReadError> for DenialReason {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::attempt::Attempt;
 use super::denial::Limited;
 use crate::cache::{CachedRecord, Home};
+use crate::codes::codes;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
 use crate::limiter::{Metered, Tick};
 
@@ -263,6 +264,11 @@ impl Only<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the API key does not permit this")]
 pub struct ResourceDenied;
+
+codes! {
+    ResourceDenied;
+    Self => "resource_not_permitted",
+}
 
 /// The charge of an admitted request: its cost, and a place among the key's concurrent requests.
 ///

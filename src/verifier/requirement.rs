@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 
 use crate::cache::CatalogId;
+use crate::codes::codes;
 use crate::key::{Quota, Resource, Rule, Scope, ScopeCatalog, ScopeRule};
 use crate::limiter::{RouteQuotas, put};
 
@@ -341,6 +342,13 @@ pub enum RequirementError {
     /// The requirement has too many quotas.
     #[error("a requirement has at most {} quotas", Requirement::MAX_QUOTAS)]
     TooManyQuotas,
+}
+
+codes! {
+    RequirementError;
+    Self::UndeclaredScope(_) => "undeclared_scope",
+    Self::Kind(_) => "invalid_kind",
+    Self::TooManyQuotas => "too_many_quotas",
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ pub fn tell_operator(event: &RejectionEvent<'_>) {
         (None, Some(claimed)) => format!(", claiming to be of key {}", claimed.id),
         (None, None) => String::new(),
     };
-    eprintln!("refused{client}{key}: {}", event.reason);
+    let (code, reason) = (event.reason.code(), event.reason);
+    eprintln!("refused{client}{key}: {code}: {reason}");
     for near_miss in event.near_misses {
         eprintln!("  perhaps: {near_miss}");
     }

@@ -69,7 +69,7 @@ fn printed_commands_work() {
         None,
         "no scope would do"
     );
-    assert_eq!(reply("more than 5 MB").text("/code"), "too_large");
+    assert_eq!(reply("more than 5 MB").text("/code"), "request_too_large");
     assert_eq!(reply("more than 10 MB").text("/code"), "internal");
     let clear = reply("plain HTTP");
     assert_eq!(clear.text("/code"), "https_required");

@@ -28,7 +28,10 @@ fn b7_size_caps_of_requests() {
     // The request states its length, so it is refused before its body is read.
     for asking in [&asking, &asking.with("expect", "100-continue")] {
         let refused = asking.send_bytes("POST", CREATE, json(5_000_001));
-        assert_eq!((refused.status, refused.text("/code")), (413, "too_large"));
+        assert_eq!(
+            (refused.status, refused.text("/code")),
+            (413, "request_too_large")
+        );
     }
     // The request states no length, so it is refused at the bound.
     let streamed = |bytes| asking.post_reader(CREATE, Cursor::new(edition_of(bytes)));

@@ -75,7 +75,7 @@ impl KeyIn {
     ///
     /// # Security
     /// The user beside a key proves nothing: never read a name from it. The adapters remove the header, unless
-    /// [`keep_credential`](super::Edge::keep_credential) is set.
+    /// `Edge::keep_credential` is set.
     #[must_use]
     pub const fn basic() -> Self {
         Self(Location::Scheme(AuthScheme::Basic))

@@ -82,7 +82,7 @@ pub use self::edge::Edge;
 #[cfg(feature = "tower")]
 pub(crate) use self::guard::BoxError;
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub use self::guard::{Guard, Source, lookup};
+pub use self::guard::{Guard, IntoSource, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::LimitHeaders;

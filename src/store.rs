@@ -129,7 +129,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `KeyStore`",
     note = "`MemoryStore` and `SqliteStore` (feature `sqlite`) are stores",
-    note = "the guide `keyward::manual::writing_a_backend` shows how to implement `KeyStore`"
+    note = "the guide `keyward::manual::writing_a_backend` shows how to implement `KeyStore`",
+    note = "its `impl` needs `#[keyward::async_trait]`"
 )]
 #[async_trait]
 pub trait KeyStore: Debug + Send + Sync + 'static {

@@ -54,7 +54,7 @@ impl Requirement {
     ///
     /// The source must return the value that the handler will use, decoded in the same way. A request without a value
     /// is refused.
-    pub fn bind<R>(self, kind: &str, source: impl Into<Source<R>>) -> Guard<R> {
+    pub fn bind<R>(self, kind: &str, source: impl IntoSource<R>) -> Guard<R> {
         Guard::from(self).bind(kind, source)
     }
 
@@ -88,8 +88,8 @@ impl Requirement {
 impl<R> Guard<R> {
     /// Requires one more resource, as [`Requirement::bind`] does.
     #[must_use]
-    pub fn bind(mut self, kind: &str, source: impl Into<Source<R>>) -> Self {
-        let source = source.into();
+    pub fn bind(mut self, kind: &str, source: impl IntoSource<R>) -> Self {
+        let source = source.into_source();
         self.first = match source.0 {
             SourceKind::Request(_) => self.first.resource(kind),
             // A restricted key passes before the look-up, but not after it.
@@ -239,13 +239,31 @@ impl<R> From<Requirement> for Guard<R> {
     }
 }
 
+/// A [`Source`], or a function that reads the value from the request.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say where a request names the resource",
+    label = "write `path(\"id\")`",
+    note = "`keyward::axum::path` and `keyward::actix::path` read a parameter of the route's path",
+    note = "other sources are `keyward::http::lookup`, and functions of the request such as `|parts: &Parts| …`"
+)]
+pub trait IntoSource<R> {
+    /// Returns the source.
+    fn into_source(self) -> Source<R>;
+}
+
+impl<R> IntoSource<R> for Source<R> {
+    fn into_source(self) -> Self {
+        self
+    }
+}
+
 /// Reads the value from the request.
-impl<R, F> From<F> for Source<R>
+impl<R, F> IntoSource<R> for F
 where
     F: Fn(&R) -> Option<String> + Send + Sync + 'static,
 {
-    fn from(read: F) -> Self {
-        Self::reading(move |request| read(request))
+    fn into_source(self) -> Source<R> {
+        Source::reading(move |request| self(request))
     }
 }
 
@@ -281,7 +299,7 @@ impl<R> Source<R> {
 /// let guard: Guard<Request> = Requirement::any_key().bind("project", project);
 /// # let _ = guard;
 /// ```
-pub fn lookup<R, F, Looking, E>(named: impl Into<Source<R>>, look: F) -> Source<R>
+pub fn lookup<R, F, Looking, E>(named: impl IntoSource<R>, look: F) -> Source<R>
 where
     F: Fn(&Grant, String) -> Looking + Send + Sync + 'static,
     Looking: Future<Output = Result<Option<String>, E>> + Send + 'static,
@@ -291,7 +309,7 @@ where
         let looking = look(grant, name);
         Box::pin(async move { looking.await.map_err(Into::into) })
     });
-    let look = match named.into().0 {
+    let look = match named.into_source().0 {
         SourceKind::Request(read) => SourceKind::Lookup(read, look),
         // The second look-up uses the result of the first.
         SourceKind::Lookup(read, first) => {

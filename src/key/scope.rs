@@ -91,13 +91,13 @@ impl Scope {
 
     /// Creates a rule that needs this scope and everything `other` needs.
     #[must_use]
-    pub fn and(self, other: impl Into<ScopeRule>) -> ScopeRule {
+    pub fn and(self, other: impl IntoScopeRule) -> ScopeRule {
         ScopeRule::from(self).and(other)
     }
 
     /// Creates a rule that needs this scope or everything `other` needs.
     #[must_use]
-    pub fn or(self, other: impl Into<ScopeRule>) -> ScopeRule {
+    pub fn or(self, other: impl IntoScopeRule) -> ScopeRule {
         ScopeRule::from(self).or(other)
     }
 }
@@ -194,14 +194,17 @@ pub(crate) enum Rule<T> {
 impl ScopeRule {
     /// Creates a rule that needs everything this rule and `other` need.
     #[must_use]
-    pub fn and(self, other: impl Into<Self>) -> Self {
-        Self(Rule::Both(Box::new(self.0), Box::new(other.into().0)))
+    pub fn and(self, other: impl IntoScopeRule) -> Self {
+        Self(Rule::Both(Box::new(self.0), Box::new(other.into_rule().0)))
     }
 
     /// Creates a rule that needs everything this rule or `other` needs.
     #[must_use]
-    pub fn or(self, other: impl Into<Self>) -> Self {
-        Self(Rule::Either(Box::new(self.0), Box::new(other.into().0)))
+    pub fn or(self, other: impl IntoScopeRule) -> Self {
+        Self(Rule::Either(
+            Box::new(self.0),
+            Box::new(other.into_rule().0),
+        ))
     }
 
     /// Returns the same rule over the representation of each scope.
@@ -238,6 +241,29 @@ impl<T> Rule<T> {
 impl From<Scope> for ScopeRule {
     fn from(scope: Scope) -> Self {
         Self(Rule::One(scope))
+    }
+}
+
+/// A scope, or a rule of scopes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a scope",
+    label = "write `scope!(\"read:editions\")`",
+    note = "`keyward::scope!` checks a scope when it compiles, `text.parse::<Scope>()` when it runs"
+)]
+pub trait IntoScopeRule {
+    /// Returns the rule.
+    fn into_rule(self) -> ScopeRule;
+}
+
+impl IntoScopeRule for Scope {
+    fn into_rule(self) -> ScopeRule {
+        self.into()
+    }
+}
+
+impl IntoScopeRule for ScopeRule {
+    fn into_rule(self) -> ScopeRule {
+        self
     }
 }
 

@@ -70,7 +70,7 @@ use crate::store::CutoffScope;
 /// [`ManageError::Refused`]: super::ManageError::Refused
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Policy`",
-    note = "implement `Policy` to decide who may manage keys",
+    note = "implement `Policy` to decide who may manage keys, with `#[keyward::async_trait]` on the `impl`",
     note = "where your own code decides before it calls Keyward, use `AllowAll`"
 )]
 #[async_trait]
@@ -79,7 +79,8 @@ pub trait Policy: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`PolicyError`] if the policy cannot decide. The operation is then not done.
-    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError>;
+    // rustc shows the next line, with its comment, for an `impl` without the attribute.
+    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError>; // #[async_trait]
 }
 
 /// A policy's decision.

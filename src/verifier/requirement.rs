@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cache::CatalogId;
 use crate::codes::codes;
-use crate::key::{Quota, Resource, Rule, Scope, ScopeCatalog, ScopeRule};
+use crate::key::{IntoScopeRule, Quota, Resource, Rule, Scope, ScopeCatalog, ScopeRule};
 use crate::limiter::{RouteQuotas, put};
 
 /// A route's requirement: access, and the way to settle each kind of resource that keys may be restricted in.
@@ -81,8 +81,8 @@ impl Requirement {
 
     /// Requires a scope, or scopes combined: `Requirement::scope(READ.or(WRITE))`.
     #[must_use]
-    pub fn scope(rule: impl Into<ScopeRule>) -> Self {
-        Self::of(Needed::Scopes(rule.into()))
+    pub fn scope(rule: impl IntoScopeRule) -> Self {
+        Self::of(Needed::Scopes(rule.into_rule()))
     }
 
     fn of(access: Needed) -> Self {
@@ -353,11 +353,11 @@ codes! {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_ALTERNATIVES, Requirement, ScopeRule};
+    use super::{IntoScopeRule, MAX_ALTERNATIVES, Requirement};
     use crate::key::Scope;
     use crate::scope;
 
-    fn sufficient(rule: impl Into<ScopeRule>) -> Vec<String> {
+    fn sufficient(rule: impl IntoScopeRule) -> Vec<String> {
         let all = Requirement::scope(rule).sufficient_scopes().into_iter();
         all.map(|set| set.iter().map(Scope::as_str).collect())
             .collect()

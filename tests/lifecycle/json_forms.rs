@@ -261,7 +261,10 @@ fn texts_and_lists_are_bounded() {
     let (scopes, resources) = (|count| vec!["a"; count], |count| vec!["project:a"; count]);
     let networks = |count| vec!["10.0.0.0/8"; count];
     let quotas = |count: usize| {
-        let quota = |index: usize| json!({ "name": index.to_string(), "limit": 1, "window_seconds": 1, "subject": "key" });
+        let quota = |index: usize| {
+            let name = index.to_string();
+            json!({ "name": name, "limit": 1, "window_seconds": 1, "subject": "key" })
+        };
         (0..count).map(quota).collect::<Vec<_>>()
     };
     for (most, more) in [

@@ -57,6 +57,7 @@ codes! {
     Self::NotFound => "not_found",
     Self::LookupFailed(_) => "lookup_failed",
     Self::ResponseTooLarge => "response_too_large",
+    Self::NoInnerGuard => "no_inner_guard",
     Self::Unchecked { .. } => "unchecked_resource",
     @ Self::Denied(denial) => denial.reason().code(), of crate::verifier::DenialReason::codes(),
 }
@@ -147,6 +148,7 @@ mod tests {
             RejectionReason::NotFound,
             RejectionReason::LookupFailed("planted".into()),
             RejectionReason::ResponseTooLarge,
+            RejectionReason::NoInnerGuard,
             RejectionReason::Unchecked {
                 kind: "project".into(),
             },

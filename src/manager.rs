@@ -2,7 +2,7 @@
 //!
 //! | to | call |
 //! |---|---|
-//! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`rotate`](KeyManager::rotate) |
+//! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`import_all`][all], [`rotate`](KeyManager::rotate) |
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`][events] |
 //! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
@@ -21,6 +21,7 @@
 //! If the store keeps events, each change commits together with its [`Event`](crate::audit::Event), or not at all. A
 //! revocation is the one exception: it commits even if the event log cannot take its event.
 //!
+//! [all]: KeyManager::import_all
 //! [events]: KeyManager::events
 //! [deny]: KeyManager::deny_issued_before
 //! [export]: KeyManager::export_restrictions
@@ -185,14 +186,33 @@ impl KeyManager {
         key: NewKey,
         imported: ImportedKey,
     ) -> Result<KeyRecord, ManageError> {
-        let now = self.parts.now()?;
-        let key = self.parts.request(actor, key, now)?;
-        let operation = Operation::Import {
-            key: &key,
-            imported: &imported,
-        };
-        let by = self.authorize(actor, operation).await?;
-        by.import(key, imported, now).await
+        self.import_one(actor, key, &imported).await
+    }
+
+    /// Imports many keys, up to 16 in a commit, and returns the answer to each row in the order of the rows.
+    ///
+    /// Each row passes the checks of [`import`](Self::import), among them a call of the policy of its own, and gets the
+    /// answer that it would get there: a row that is refused keeps no other from being imported. The cap of a tenant
+    /// counts the rows before it. Give some hundreds of rows a call, from a loop over the old table: the call holds them
+    /// in memory, and the guide [Migrating to Keyward](crate::manual::migrating) shows the loop.
+    ///
+    /// To resume an import that stopped, repeat it: rows that are imported already are answered by
+    /// [`ManageError::AlreadyImported`], and nothing changes. So is a row that repeats an earlier one of the same call.
+    ///
+    /// # Errors
+    /// Each row's are those of [`import`](Self::import). If the store is
+    /// [unavailable](crate::store::StoreError::Unavailable) or a commit's outcome
+    /// [unknown](crate::store::StoreError::Indeterminate), the rows of that commit get this error, and the rows after
+    /// them are answered by [`StoreError::Unavailable`](crate::store::StoreError::Unavailable) without being tried.
+    ///
+    /// # Security
+    /// As [`import`](Self::import). The limit on failed look-ups counts each row.
+    pub async fn import_all(
+        &self,
+        actor: &Actor,
+        rows: Vec<(NewKey, ImportedKey)>,
+    ) -> Vec<Result<KeyRecord, ManageError>> {
+        self.import_rows(actor, rows).await
     }
 
     /// Returns Keyward's id of the key with this id in a legacy format, to revoke here the keys revoked there.

@@ -144,6 +144,10 @@ impl Deref for Authorized<'_> {
 }
 
 impl<'a> Authorized<'a> {
+    pub(super) fn parts(&self) -> &'a ManagerParts {
+        &self.manager.parts
+    }
+
     pub(super) fn actor(&self) -> &'a Actor {
         self.actor
     }

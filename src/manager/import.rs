@@ -1,8 +1,15 @@
 //! Importing keys that another system issued.
 
+mod many;
+
 use time::OffsetDateTime;
 
-use super::{Authorized, InvalidKey, KeyRequest, ManageError, ManagerParts};
+use super::issue::Addition;
+use super::lookups::Lookup;
+use super::{
+    Actor, Authorized, InvalidKey, KeyManager, KeyRequest, ManageError, ManagerParts, NewKey,
+    Operation,
+};
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
 use crate::credential::Credential;
@@ -10,13 +17,50 @@ use crate::hashing::{Binding, Possession, Purpose};
 use crate::import::{Identified, ImportError, ImportedKey, Kept};
 use crate::key::{KeyId, KeyRecord, SecretOrigin};
 
-impl Authorized<'_> {
-    pub(super) async fn import(
+/// A key that passed every check, ready to be committed.
+struct Prepared<'a> {
+    record: KeyRecord,
+    addition: Addition,
+    kept: Kept<'a>,
+}
+
+impl KeyManager {
+    pub(super) async fn import_one(
+        &self,
+        actor: &Actor,
+        key: NewKey,
+        imported: &ImportedKey,
+    ) -> Result<KeyRecord, ManageError> {
+        let (by, prepared) = self.prepare_import(actor, key, imported).await?;
+        by.add_imported(prepared).await
+    }
+
+    /// Authorizes an import and makes every check that needs no commit.
+    async fn prepare_import<'a>(
+        &'a self,
+        actor: &'a Actor,
+        key: NewKey,
+        imported: &'a ImportedKey,
+    ) -> Result<(Authorized<'a>, Prepared<'a>), ManageError> {
+        let now = self.parts.now()?;
+        let key = self.parts.request(actor, key, now)?;
+        let operation = Operation::Import {
+            key: &key,
+            imported,
+        };
+        let by = self.authorize(actor, operation).await?;
+        let prepared = by.prepare(key, imported, now).await?;
+        Ok((by, prepared))
+    }
+}
+
+impl<'a> Authorized<'a> {
+    async fn prepare(
         &self,
         key: KeyRequest,
-        imported: ImportedKey,
+        imported: &'a ImportedKey,
         now: OffsetDateTime,
-    ) -> Result<KeyRecord, ManageError> {
+    ) -> Result<Prepared<'a>, ManageError> {
         let rules = self.rules_of(&key.tenant).await?;
         let mut record = self.draft(key, now)?;
         if let Some(issued_at) = imported.issued_at {
@@ -29,8 +73,8 @@ impl Authorized<'_> {
         rules.check(&record, &self.catalog)?;
         self.check_ceiling(&record)?;
 
-        let credentials = &self.credentials;
-        let identified = imported.identify(&self.format, credentials.imported.as_ref())?;
+        let credentials = &self.parts().credentials;
+        let identified = imported.identify(&self.parts().format, credentials.imported.as_ref())?;
         let Identified { id, legacy, kept } = identified;
         if let Some(legacy) = &legacy {
             self.refuse_keys("id", &legacy.shown)?;
@@ -65,19 +109,43 @@ impl Authorized<'_> {
             fields.push(FieldChange::set("issued_at", rfc3339(record.created_at)));
         }
         let addition = self.addition(EventAction::KeyImported, &record, &rules, fields)?;
+        Ok(Prepared {
+            record,
+            addition,
+            kept,
+        })
+    }
+
+    /// Commits one prepared key.
+    async fn add_imported(&self, prepared: Prepared<'_>) -> Result<KeyRecord, ManageError> {
+        let Prepared {
+            record,
+            addition,
+            kept,
+        } = prepared;
         // A taken id reveals that the text is a key, so these answers are limited.
         let lookup = self.lookups.begin(self.actor()).await?;
         if self.insert(addition).await? {
             return Ok(record);
         }
-        let error = match self.compare_taken(&record, &kept).await {
+        Err(self.why_taken(lookup, &record, &kept).await)
+    }
+
+    /// Returns the answer for a record with an id that is taken, and counts it unless it reveals nothing.
+    async fn why_taken(
+        &self,
+        lookup: Lookup<'_>,
+        record: &KeyRecord,
+        kept: &Kept<'_>,
+    ) -> ManageError {
+        let error = match self.compare_taken(record, kept).await {
             Ok(error) | Err(error) => error,
         };
         // A repeated import of the tenant's own key, with its own secret, is no guess: a migration may be run again.
         if !matches!(error, ManageError::AlreadyImported { .. }) {
             lookup.missed();
         }
-        Err(error)
+        error
     }
 
     /// Returns the answer for a record with an id that is taken.

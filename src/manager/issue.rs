@@ -19,7 +19,8 @@ use crate::store::{Change, ChangeSet, CutoffScope, Outcome, Precondition, StoreE
 /// by chance.
 pub(super) const ID_DRAWS: u32 = 4;
 
-/// The changes that add a key, each with its event, and their preconditions.
+/// The changes that add keys, each with its event, and their preconditions.
+#[derive(Clone)]
 pub(super) struct Addition {
     pub(super) changes: Vec<(Change, Event)>,
     pub(super) conditions: Vec<Precondition>,

@@ -14,6 +14,7 @@ mod every_sample;
 mod forms;
 mod identity;
 mod leaks;
+mod many;
 mod opaque;
 mod own_beginning;
 mod permission;

@@ -1,11 +1,14 @@
 //! What the tests in `tests/`, and the program that they kill, have in common.
 
+use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use keyward::hashing::Pepper;
+use keyward::import::{ImportedKey, ImportedKeys, LegacyFormat};
 use keyward::key::TenantId;
 use keyward::manager::{Issued, NewKey};
 use keyward::random::OsRandom;
@@ -37,6 +40,31 @@ pub fn tenant(name: &str) -> Option<TenantId> {
 #[must_use]
 pub fn new_key(tenant: &TenantId, title: &str) -> NewKey {
     NewKey::new(tenant.clone(), title, READ)
+}
+
+/// Accepts the keys of an old table.
+///
+/// # Errors
+/// Never.
+pub fn old_keys(builder: Builder) -> Result<Builder, Box<dyn Error + Send + Sync>> {
+    let lookup: Vec<u8> = (0..32).collect();
+    let imported = ImportedKeys::under(Pepper::new(1, lookup)?);
+    let imported = imported.accept(LegacyFormat::with_id("old", '.')?);
+    Ok(builder.imported_keys(imported))
+}
+
+/// What the client of a row of the old table sends.
+#[must_use]
+pub fn old_text(row: usize) -> String {
+    format!("{row}.{row:0>40}")
+}
+
+/// A row of the old table.
+#[must_use]
+pub fn old_row(row: usize) -> Option<(NewKey, ImportedKey)> {
+    let key = new_key(&tenant("migrated")?, TITLE);
+    let old = ImportedKey::text("old", old_text(row)).entropy_bits(128);
+    Some((key, old))
 }
 
 /// Whether this node admits a request that bears the key.

@@ -2,7 +2,7 @@
 //!
 //! `crash_program open FILE` waits for a line, opens the file, and ends. `crash_program write FILE SEED OPERATIONS` has
 //! each of three tasks do so many things to the keys in it. `crash_program delete FILE SEED` issues, purges and
-//! removes, and cuts the log, without end. Each line that they write is of something that had returned before.
+//! removes, and cuts the log, without end. `crash_program import FILE ROWS` imports so many keys. Each line that they write is of something that had returned before.
 
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};
@@ -14,7 +14,9 @@ use keyward::key::{KeyId, Principal, RevokeReason, TenantId};
 use keyward::manager::{Actor, KeyQuery, ManageError, Overlap, RevokeAll};
 use keyward::store::{SqliteOptions, SqliteStore, StoreError};
 use keyward::time::OffsetDateTime;
-use sqlite_store::{Choices, OWNER, TITLE, actor, builder, is_granted, new_key, tenant};
+use sqlite_store::{
+    Choices, OWNER, TITLE, actor, builder, is_granted, new_key, old_keys, old_row, tenant,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -35,7 +37,11 @@ async fn main() -> Result<(), Failure> {
         }
         ["write", file, seed, operations] => write(file, seed.parse()?, operations.parse()?).await,
         ["delete", file, seed] => delete(file, Choices::new(seed.parse()?)).await,
-        _ => Err("crash_program open FILE | write FILE SEED OPERATIONS | delete FILE SEED".into()),
+        ["import", file, rows] => import(file, rows.parse()?).await,
+        _ => Err(
+            "crash_program open FILE | write FILE SEED OPERATIONS | delete FILE SEED | import FILE ROWS"
+                .into(),
+        ),
     }
 }
 
@@ -109,6 +115,27 @@ async fn delete(file: &str, mut choices: Choices) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Imports the rows of an old table from its beginning, as a migration that may have been stopped before.
+async fn import(file: &str, rows: usize) -> Result<(), Failure> {
+    let keyward = old_keys(builder(open(file)?))?.open().await?;
+    let (manager, actor) = (keyward.manager(), actor());
+    say("opened")?;
+    let all: Vec<usize> = (0..rows).collect();
+    for batch in all.chunks(100) {
+        let table = batch.iter().map(|row| old_row(*row));
+        let table = table.collect::<Option<Vec<_>>>().ok_or("no row")?;
+        for (row, answer) in batch.iter().zip(manager.import_all(&actor, table).await) {
+            match answer {
+                Ok(_) | Err(ManageError::AlreadyImported { .. }) => {
+                    say(&format!("imported {row}"))?
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Writer {

@@ -2,8 +2,9 @@
 //!
 //! | to | call |
 //! |---|---|
-//! | make keys | [`issue`](KeyManager::issue), [`import`](KeyManager::import), [`import_all`][all], [`rotate`](KeyManager::rotate) |
+//! | make keys | [`issue`](KeyManager::issue), [`import`][import], [`import_all`][all], [`rotate`][rotate] |
 //! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`][events] |
+//! | look at the tenants | [`tenants`](KeyManager::tenants) |
 //! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
 //! | end one or many | [`revoke`](KeyManager::revoke), [`revoke_all`](KeyManager::revoke_all) |
@@ -23,6 +24,8 @@
 //!
 //! [all]: KeyManager::import_all
 //! [events]: KeyManager::events
+//! [rotate]: KeyManager::rotate
+//! [import]: KeyManager::import
 //! [deny]: KeyManager::deny_issued_before
 //! [export]: KeyManager::export_restrictions
 //! [replay]: KeyManager::replay_restrictions
@@ -133,9 +136,9 @@ impl KeyManager {
     /// [`ManageError::IdCollision`], [`ManageError::Clock`], [`ManageError::Hashing`], [`ManageError::Store`]. An
     /// expiry that no key can have is refused before the policy is asked, as the policy sees its instant.
     ///
-    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, and if the answer is lost
-    /// on its way to the client, the list may contain a key that no client has the text of. With a
-    /// [request id](NewKey::request_id) make the same request again: [`ManageError::AlreadyIssued`] names that key, and
+    /// After any of them but [`StoreError::Indeterminate`], nothing is issued. After that one, and if the answer is
+    /// lost on its way to the client, the list may contain a key that no client has the text of. With a [request
+    /// id](NewKey::request_id) make the same request again: [`ManageError::AlreadyIssued`] names that key, and
     /// otherwise the key is issued now. [Revoke](Self::revoke) the key, or [rotate](Self::rotate) it with
     /// [`Overlap::None`], which ends it and returns a successor.
     ///
@@ -191,10 +194,10 @@ impl KeyManager {
 
     /// Imports many keys, up to 16 in a commit, and returns the answer to each row in the order of the rows.
     ///
-    /// Each row passes the checks of [`import`](Self::import), among them a call of the policy of its own, and gets the
-    /// answer that it would get there: a row that is refused keeps no other from being imported. The cap of a tenant
-    /// counts the rows before it. Give some hundreds of rows a call, from a loop over the old table: the call holds them
-    /// in memory, and the guide [Migrating to Keyward](crate::manual::migrating) shows the loop.
+    /// Each row passes the checks of [`import`](Self::import), among them a call of the policy of its own, and gets
+    /// the answer that it would get there: a row that is refused keeps no other from being imported. The cap of a
+    /// tenant counts the rows before it. Give some hundreds of rows a call, from a loop over the old table: the call
+    /// holds them in memory, and the guide [Migrating to Keyward](crate::manual::migrating) shows the loop.
     ///
     /// To resume an import that stopped, repeat it: rows that are imported already are answered by
     /// [`ManageError::AlreadyImported`], and nothing changes. So is a row that repeats an earlier one of the same call.
@@ -234,16 +237,16 @@ impl KeyManager {
     /// A key is rotated once: to rotate again, rotate its successor. While a successor of a key has not ended,
     /// rotating the key itself returns [`ManageError::AlreadyRotated`], which names that successor. A rotation also
     /// stores as revoked those predecessors with an overlap that is over, so that they no longer count towards a
-    /// tenant's [cap](TenantRules::max_keys). At the cap, a rotation succeeds without an overlap, and with one that ends
-    /// within 90 days.
+    /// tenant's [cap](TenantRules::max_keys). At the cap, a rotation succeeds without an overlap, and with one that
+    /// ends within 90 days.
     ///
     /// # Errors
     /// [`ManageError::AlreadyRotated`], [`ManageError::Suspended`], [`ManageError::OverlapNeedsPlace`];
-    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by policy;
-    /// [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the key as it is and for the successor; and as
-    /// [`issue`](Self::issue). After [`StoreError::Indeterminate`] the list may contain a successor that no client has
-    /// the text of: with a [request id](Rotation::request_id) make the same request again, and rotate the successor that
-    /// [`ManageError::AlreadyIssued`] names.
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
+    /// policy; [`ManageError::AlreadyRevoked`] and [`ManageError::Ended`]; [`ManageError::AboveCeiling`] both for the
+    /// key as it is and for the successor; and as [`issue`](Self::issue). After [`StoreError::Indeterminate`] the
+    /// list may contain a successor that no client has the text of: with a [request id](Rotation::request_id) make
+    /// the same request again, and rotate the successor that [`ManageError::AlreadyIssued`] names.
     ///
     /// [`StoreError::Indeterminate`]: crate::store::StoreError::Indeterminate
     pub async fn rotate(
@@ -334,6 +337,65 @@ impl KeyManager {
         let (tenant, owner) = (query.tenant(), query.only_owner());
         let by = self.authorize(actor, Operation::List { tenant, owner });
         by.await?.list(query).await
+    }
+
+    /// Lists the tenants that have keys, revoked ones included, in the order of the bytes of their ids: those after the
+    /// given one, at most `limit` of them, and at most 1,000.
+    ///
+    /// To read all of them, begin without one, and pass the last tenant of a page as `after` of the next, until a
+    /// page is empty. An actor that acts for certain tenants sees only these. With [`list`](Self::list), which asks
+    /// the policy about each tenant, it lists the keys of all tenants:
+    ///
+    /// ```
+    /// # use keyward::{Keyward, key::{Access, KeyFormat, TenantId}, store::MemoryStore};
+    /// use keyward::manager::{Actor, KeyManager, KeyQuery, ManageError};
+    /// # use keyward::manager::{AllowAll, NewKey};
+    ///
+    /// async fn print_all(manager: &KeyManager, operator: &Actor) -> Result<(), ManageError> {
+    ///     let mut last = None;
+    ///     loop {
+    ///         let tenants = manager.tenants(operator, last.as_ref(), 100).await?;
+    ///         for tenant in &tenants {
+    ///             let query = KeyQuery::of(tenant).live_first();
+    ///             let mut page = manager.list(operator, &query).await?;
+    ///             loop {
+    ///                 for key in &page.keys {
+    ///                     println!("{tenant}: {} {}", key.display_prefix(), key.title());
+    ///                 }
+    ///                 let Some(next) = page.next else { break };
+    ///                 page = manager.list(operator, &query.clone().after(next)?).await?;
+    ///             }
+    ///         }
+    ///         last = tenants.last().cloned();
+    ///         if last.is_none() {
+    ///             return Ok(());
+    ///         }
+    ///     }
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let format = KeyFormat::new("acme")?.environment("live")?;
+    /// # let keyward = Keyward::builder(MemoryStore::new()).format(format).policy(AllowAll).open().await?;
+    /// # let key = NewKey::new(TenantId::new("acme-inc")?, "key", Access::Full);
+    /// # keyward.manager().issue(&Actor::system("docs"), key).await?;
+    /// # print_all(keyward.manager(), &Actor::system("docs")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManageError::Refused`] by policy; [`ManageError::Store`], with [`StoreError::Unsupported`] from a store that
+    /// does not list tenants, if the actor acts for all.
+    ///
+    /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported
+    pub async fn tenants(
+        &self,
+        actor: &Actor,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, ManageError> {
+        let by = self.authorize(actor, Operation::ListTenants).await?;
+        by.tenants(after, limit).await
     }
 
     /// Reads the tenant's events with a number above `after`, in commit order: at most `limit` of them, and at most

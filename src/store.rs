@@ -60,6 +60,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// delays no other call: a page may then hold fewer keys than asked for, or zero, and still have a `next`, which lies
 /// beyond the given position. The bound is more than 1,000 keys.
 ///
+/// [`tenants`](Self::tenants) is optional. It must not take longer the more keys a tenant has.
+///
 /// **Committing.** A [`ChangeSet`] lands whole or not at all, under serializable isolation: the backend checks
 /// preconditions and assigns positions inside the commit. It makes changes in their order, each on the state that the
 /// changes before it left.
@@ -146,6 +148,22 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// [`StoreError`].
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError>;
 
+    /// Returns the tenants that have keys, revoked ones included, in the order of the bytes of their ids: those after
+    /// the given one, the next `limit` of them, and fewer only at the end. It may lag.
+    ///
+    /// By default it is [`Unsupported`](StoreError::Unsupported).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let _ = (after, limit);
+        Err(StoreError::Unsupported)
+    }
+
     /// Commits a set of changes.
     ///
     /// # Errors
@@ -198,6 +216,14 @@ macro_rules! forward {
 
             async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
                 (**self).list(query).await
+            }
+
+            async fn tenants(
+                &self,
+                after: Option<&TenantId>,
+                limit: usize,
+            ) -> Result<Vec<TenantId>, StoreError> {
+                (**self).tenants(after, limit).await
             }
 
             async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::slots::Slots;
-use crate::key::{KeyId, StoredKey};
+use crate::key::{KeyId, StoredKey, TenantId};
 use crate::store::{
     Change, ChangeId, ChangeSet, Committed, Cursor, CutoffScope, EventLog, FeedPage, KeyStore,
     ListQuery, Page, StoreError, UsageStore,
@@ -175,6 +175,14 @@ impl KeyStore for FencedStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         self.store.list(query).await
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        self.store.tenants(after, limit).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {

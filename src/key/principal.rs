@@ -33,8 +33,8 @@ const TOO_LONG: ValueError = ValueError::TooLarge {
 /// than single characters U+0020 inside, and joiners. The error names the character.
 ///
 /// Names are compared byte by byte. They are not normalized: where names come in different forms of Unicode or cases,
-/// bring them into one (NFC, lower case) before you make a principal. Two forms are two principals, which have no access
-/// to the keys of one another. Letters of different scripts may look alike; a stable id is a better name than what a
+/// bring them into one (NFC, lower case) before you make a principal. Two forms are two principals, neither of which
+/// owns the keys of the other. Letters of different scripts may look alike; a stable id is a better name than what a
 /// person may choose.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -22,11 +22,13 @@ const TOO_LONG: ValueError = ValueError::TooLarge {
 /// ```text
 /// scope = 1*128( %x21 / %x23-5B / %x5D-7E )
 /// ```
-/// That is OAuth's `scope-token` (RFC 6749 §3.3), so that a `WWW-Authenticate` header can contain a scope as it is: visible
-/// ASCII characters except `"` and `\`. `repo:status` and `https://www.googleapis.com/auth/drive.readonly` are scopes.
+/// That is OAuth's `scope-token` (RFC 6749 §3.3), so that a `WWW-Authenticate` header can contain a scope as it is:
+/// visible ASCII characters except `"` and `\`. `repo:status` and `https://www.googleapis.com/auth/drive.readonly` are
+/// scopes.
 ///
-/// Scopes are case-sensitive and compared byte by byte. No part of the text has a meaning to Keyward, a `*` as little as
-/// any other: the [declaration](ScopeDeclaration) of a scope lists its implications, and they never follow from its name.
+/// Scopes are case-sensitive and compared byte by byte. No part of the text has a meaning to Keyward, a `*` as little
+/// as any other: the [declaration](ScopeDeclaration) of a scope lists its implications, and they never follow from its
+/// name.
 ///
 /// A scope is created by [`scope!`](crate::scope) from a literal, or parsed at run time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use crate::codes::codes;
 /// Why a value, such as a title, a scope or a pepper, cannot be created.
 ///
 /// # Security
-/// It names the kind of value, the rule that is broken, and at most one character. It does not contain the refused text,
-/// which may be a secret.
+/// It names the kind of value, the rule that is broken, and at most one character. It does not contain the refused
+/// text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {

@@ -98,12 +98,14 @@ fn may_be_missing(error: &ManageError) -> bool {
 fn check_tenant(actor: &Actor, operation: &Operation<'_>) -> Result<(), ManageError> {
     let is_own = match operation.tenant() {
         Some(tenant) => actor.acts_for(tenant),
-        // A look-up only finds keys of the actor's tenants.
+        // A look-up only finds keys of the actor's tenants, and the list of tenants names only these.
         None => {
             actor.acts_for_all()
                 || matches!(
                     operation,
-                    Operation::FindOwner { .. } | Operation::FindById { .. }
+                    Operation::FindOwner { .. }
+                        | Operation::FindById { .. }
+                        | Operation::ListTenants
                 )
         }
     };
@@ -188,6 +190,25 @@ impl<'a> Authorized<'a> {
             ));
         }
         Ok(page)
+    }
+
+    /// Reads the tenants that have keys, after one.
+    pub(super) async fn read_tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let tenants = self.access.store.tenants(after, limit).await?;
+        let mut reached = after;
+        for tenant in &tenants {
+            if reached.is_some_and(|reached| tenant <= reached) {
+                return Err(StoreError::Corrupt(
+                    "the store's tenants do not go on".into(),
+                ));
+            }
+            reached = Some(tenant);
+        }
+        Ok(tenants)
     }
 
     /// Reads a page of all of a tenant's keys, from the latest state.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Authorized, KeyQuery, ManageError, ManagerParts, OnKey, PageCursor};
-use crate::key::{KeyId, KeyRecord, KeyView, StoredKey};
+use super::{Authorized, KeyQuery, ManageError, ManagerParts, OnKey, PageCursor, Tenants};
+use crate::key::{KeyId, KeyRecord, KeyView, StoredKey, TenantId};
 use crate::store::{ListPosition, StoreError, Usage};
 
 /// Most pages of the store that make up one page of a list. A store bounds how many keys it looks at for a page, and
@@ -56,6 +56,30 @@ impl Authorized<'_> {
             }
         }
         Ok(list)
+    }
+
+    pub(super) async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, ManageError> {
+        let limit = limit.min(usize::from(KeyQuery::MAX_LIMIT));
+        let Tenants::Only(own) = self.actor().tenants() else {
+            return Ok(self.read_tenants(after, limit).await?);
+        };
+        let mut own: Vec<_> = own.iter().filter(|tenant| after < Some(tenant)).collect();
+        own.sort_unstable();
+        let mut tenants = Vec::new();
+        for tenant in own {
+            if tenants.len() == limit {
+                break;
+            }
+            let page = self.read_all(tenant, 1, None).await?;
+            if !page.items.is_empty() {
+                tenants.push(tenant.clone());
+            }
+        }
+        Ok(tenants)
     }
 
     /// Reads the usage of a page's keys. If the usage is only shown, a store that cannot read it does not fail the

@@ -113,6 +113,8 @@ pub enum Operation<'a> {
         /// Owner of the listed keys. `None`: all owners.
         owner: Option<&'a Principal>,
     },
+    /// List the tenants that have keys, among those that the actor acts for.
+    ListTenants,
     /// Change fields of a key.
     Update {
         /// The key.

@@ -141,8 +141,8 @@ impl From<Overlap> for Rotation {
 
 /// The place of a successor under the tenant's cap.
 ///
-/// INVARIANT: [`Shared`](Self::Shared) adds no line of keys that lives on: the old key ends at a fixed time, and no other
-/// key of the line is unrevoked. All keys together are at most twice the cap, which the commit checks.
+/// INVARIANT: [`Shared`](Self::Shared) adds no line of keys that lives on: the old key ends at a fixed time, and no
+/// other key of the line is unrevoked. All keys together are at most twice the cap, which the commit checks.
 #[derive(Clone, Copy)]
 enum Place {
     /// The old key's, which is revoked in the same commit.

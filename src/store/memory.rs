@@ -67,6 +67,14 @@ impl KeyStore for MemoryStore {
         Ok(self.read().list(query))
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        Ok(self.read().tenants(after, limit))
+    }
+
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let committed = self.write(|state| state.commit(set))?;
         self.position.send_if_modified(|position| {

@@ -324,6 +324,19 @@ impl KeyStore for SqliteStore {
         self.shared.look(|shared| &shared.lists, tenant, list).await
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let after = after.cloned();
+        let tenants =
+            move |connection: &Connection| list::tenants(connection, after.as_ref(), limit);
+        self.shared
+            .look(|shared| &shared.lists, None, tenants)
+            .await
+    }
+
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let log_undid_all = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&log_undid_all);

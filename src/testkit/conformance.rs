@@ -79,6 +79,7 @@ macro_rules! __keyward_conformance {
             cutoffs a_cutoff_binds_its_scope,
             cutoffs inserts_can_require_no_cutoff,
             cutoffs no_insert_slips_past_a_new_cutoff,
+            lists tenants_are_listed_in_order,
             purge a_living_key_is_not_purged,
             purge a_purged_key_is_gone_and_published,
             purge a_purged_id_stays_taken,

@@ -22,7 +22,7 @@ use crate::testkit::SeededRandom;
 pub enum Call {
     /// [`KeyStore::get`].
     Get,
-    /// [`KeyStore::list`].
+    /// [`KeyStore::list`] and [`KeyStore::tenants`].
     List,
     /// [`KeyStore::commit`].
     Commit,
@@ -252,6 +252,15 @@ impl KeyStore for FaultyStore {
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         let fault = self.begin(Call::List).await?;
         Self::end(fault, self.store.list(query).await).await
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let fault = self.begin(Call::List).await?;
+        Self::end(fault, self.store.tenants(after, limit).await).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {

@@ -39,6 +39,7 @@ mod shown;
 mod store;
 mod succession;
 mod suspend;
+mod tenants;
 mod update;
 mod update_races;
 mod usage;

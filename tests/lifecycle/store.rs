@@ -52,6 +52,16 @@ struct Parts {
     stray: Mutex<Option<StoredKey>>,
     hidden: Mutex<Option<u64>>,
     meanwhile: Mutex<Option<Meanwhile>>,
+    tenants: Mutex<TenantsMode>,
+}
+
+/// How the store lists tenants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum TenantsMode {
+    #[default]
+    Listed,
+    NotListed,
+    Repeated,
 }
 
 /// What happens during a commit.
@@ -89,6 +99,18 @@ impl Shim {
     /// What somebody else does just before the next commits, one each.
     pub(crate) fn first(&self, changes: impl IntoIterator<Item = Change>) {
         *self.0.first.lock().unwrap() = changes.into_iter().collect();
+    }
+
+    pub(crate) fn list_tenants(&self, is_listed: bool) {
+        *self.0.tenants.lock().unwrap() = match is_listed {
+            true => TenantsMode::Listed,
+            false => TenantsMode::NotListed,
+        };
+    }
+
+    /// The list of tenants begins anew on each page.
+    pub(crate) fn repeat_tenants(&self) {
+        *self.0.tenants.lock().unwrap() = TenantsMode::Repeated;
     }
 
     /// What happens during the next commit.
@@ -141,6 +163,20 @@ impl KeyStore for Shim {
         let mut page = self.0.inner.list(query).await?;
         page.items.extend(self.0.stray.lock().unwrap().clone());
         Ok(page)
+    }
+
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        self.0.lists.fetch_add(1, Ordering::SeqCst);
+        let mode = *self.0.tenants.lock().unwrap();
+        match mode {
+            TenantsMode::Listed => self.0.inner.tenants(after, limit).await,
+            TenantsMode::NotListed => Err(StoreError::Unsupported),
+            TenantsMode::Repeated => self.0.inner.tenants(None, limit).await,
+        }
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {

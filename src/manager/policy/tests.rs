@@ -40,6 +40,7 @@ kinds!(
     Issue,
     Get,
     List,
+    ListTenants,
     Update,
     Suspend,
     Resume,
@@ -120,7 +121,8 @@ impl Kind {
     fn can_be_of_one_owner(self) -> bool {
         !matches!(
             self,
-            Self::ReadEvents
+            Self::ListTenants
+                | Self::ReadEvents
                 | Self::Purge
                 | Self::RemoveTenant
                 | Self::CutEvents
@@ -156,6 +158,7 @@ impl Kind {
                 let query = KeyQuery::of(&tenant).owner(&owner);
                 manager.list(by, &query).await.map(drop)
             }
+            Self::ListTenants => manager.tenants(by, None, 9).await.map(drop),
             Self::Update => {
                 let update = KeyUpdate::new().title("updated");
                 manager.update(by, &tenant, key, update).await.map(drop)

@@ -1,6 +1,6 @@
 //! State of a memory store, and the effect of a commit on it.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -28,7 +28,7 @@ pub(super) struct State {
     keys: HashMap<KeyId, StoredKey>,
     /// The ids of purged keys: they stay taken.
     purged: HashSet<KeyId>,
-    tenants: HashMap<TenantId, Lists>,
+    tenants: BTreeMap<TenantId, Lists>,
     cutoffs: HashMap<CutoffScope, OffsetDateTime>,
     settings: HashMap<String, String>,
     commits: HashMap<ChangeId, Committed>,
@@ -138,6 +138,15 @@ impl State {
             looked_at = Some(ListPosition::of(key));
         }
         page
+    }
+
+    pub(super) fn tenants(&self, after: Option<&TenantId>, limit: usize) -> Vec<TenantId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tenants = self.tenants.range((start, Bound::Unbounded));
+        tenants
+            .take(limit)
+            .map(|(tenant, _)| tenant.clone())
+            .collect()
     }
 
     pub(super) fn commit(&mut self, set: &ChangeSet) -> Result<Committed, StoreError> {

@@ -4,20 +4,53 @@
 //! connection, and keeps the write-ahead log from being reset. If few keys of all tenants lie in a range of ids, they
 //! are read by id.
 
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::fault::Fault;
 use super::meta::unsigned;
 use super::row::{columns, read};
 use crate::clock::unix_micros;
-use crate::key::{KeyId, StoredKey};
+use crate::key::{KeyId, StoredKey, TenantId};
 use crate::store::query::MOST_SCANNED;
 use crate::store::{KeyFilter, ListPosition, ListQuery, Page, StoreError};
 
 /// Reads one page. The caller provides a transaction: the page must show the store at one moment.
 pub(super) fn list(connection: &Connection, query: &ListQuery) -> Result<Page<StoredKey>, Fault> {
     list_within(connection, query, MOST_SCANNED)
+}
+
+/// The first text above a tenant, by the index of each segment.
+const NEXT_TENANT: &str = "SELECT min(tenant) FROM (\
+    SELECT * FROM (SELECT tenant FROM keyward_keys WHERE revoked_position IS NULL AND tenant > CAST(?1 AS TEXT) \
+    ORDER BY tenant LIMIT 1) UNION ALL \
+    SELECT * FROM (SELECT tenant FROM keyward_keys WHERE revoked_position IS NOT NULL AND tenant > CAST(?1 AS TEXT) \
+    ORDER BY tenant LIMIT 1))";
+
+/// Reads the tenants after one, each by a search in the index: it skips the keys of a tenant, however many they are.
+pub(super) fn tenants(
+    connection: &Connection,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Fault> {
+    let mut statement = connection.prepare_cached(NEXT_TENANT)?;
+    // Bytes, as a damaged row may hold no text.
+    let mut reached = after.map_or("", TenantId::as_str).as_bytes().to_vec();
+    let mut tenants = Vec::new();
+    while tenants.len() < limit {
+        let next = statement.query_row([&reached], |row| {
+            Ok(match row.get_ref(0)? {
+                ValueRef::Text(next) => Some(next.to_vec()),
+                _ => None,
+            })
+        });
+        let Some(next) = next? else { break };
+        // A row with an unreadable tenant is in no tenant's list.
+        let text = std::str::from_utf8(&next);
+        tenants.extend(text.ok().and_then(|text| TenantId::new(text).ok()));
+        reached = next;
+    }
+    Ok(tenants)
 }
 
 /// Reads one page, and scans no more than `most` keys of each segment for it.

@@ -50,8 +50,8 @@ pub(super) fn remove_tenant(
         return Ok(Outcome::TenantHasKeys);
     }
     let scope = CutoffScope::from(tenant);
-    // Names of tenants hold no space: these scopes are those of the tenant's owners, and no others. `!` is the character
-    // after the space.
+    // Names of tenants hold no space: these scopes are those of the tenant's owners, and no others. `!` is the
+    // character after the space.
     let (first, end) = (format!("owner {tenant} "), format!("owner {tenant}!"));
     transaction
         .prepare_cached(

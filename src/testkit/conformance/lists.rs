@@ -5,12 +5,74 @@ use super::material::{
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::{KeyId, StoredKey, Title};
-use crate::store::{ChangeSet, KeyFilter, ListPosition, ListQuery, Outcome, Segments};
+use crate::store::{
+    Change, ChangeSet, KeyFilter, ListPosition, ListQuery, Outcome, Segments, StoreError,
+};
 
 fn all() -> Result<ListQuery, Failure> {
     Ok(ListQuery::of(&tenant("t")?)
         .listing(Segments::LiveThenRevoked)
         .at_latest())
+}
+
+async fn tenants_of(
+    store: &Store,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, Failure> {
+    let after = after.map(tenant).transpose()?;
+    let tenants = store.tenants(after.as_ref(), limit).await?;
+    Ok(tenants.iter().map(ToString::to_string).collect())
+}
+
+/// Checks the list of tenants, unless the store does not support it.
+pub(super) async fn tenants_are_listed_in_order(suite: &Suite) -> Verdict {
+    let store = suite.store().await?;
+    match store.tenants(None, 1).await {
+        Err(StoreError::Unsupported) => return Ok(()),
+        none => check_eq!(none?, [], "the tenants of an empty store"),
+    }
+    // By bytes: capital letters before small ones, and a name before one that it begins.
+    let names = ["T", "a", "a!", "a-b", "a:b", "b", "~"];
+    for (id, name) in (1..).zip(names.iter().rev()) {
+        for id in [id, id + 100] {
+            commit(&store, insert(key_of(id, name, "alice")?)).await?;
+        }
+    }
+    check_eq!(tenants_of(&store, None, 100).await?, names, "all tenants");
+    for limit in [0, 1, 3] {
+        let first = tenants_of(&store, None, limit).await?;
+        check_eq!(
+            first,
+            names.get(..limit).unwrap_or_default(),
+            "the first {limit}"
+        );
+    }
+    // Whether or not there is such a tenant.
+    for (after, from) in [("A", 0), ("Z", 1), ("a", 2), ("a!!", 3), ("~", 7)] {
+        let rest: Vec<_> = names.into_iter().skip(from).take(2).collect();
+        check_eq!(
+            tenants_of(&store, Some(after), 2).await?,
+            rest,
+            "after {after}"
+        );
+    }
+    // Revoked keys count, and purged ones do not.
+    let last = store.list(&ListQuery::of(&tenant("T")?)).await?.items;
+    for (index, key) in last.iter().enumerate() {
+        let id = key.id.as_u128();
+        commit(&store, revoke(id)?).await?;
+        check_eq!(
+            tenants_of(&store, None, 1).await?,
+            ["T"],
+            "a tenant with revoked keys"
+        );
+        let (id, ended_before) = (key.id, at(2_001)?);
+        commit(&store, Change::Purge { id, ended_before }).await?;
+        let first = if index + 1 == last.len() { "a" } else { "T" };
+        check_eq!(tenants_of(&store, None, 1).await?, [first], "after a purge");
+    }
+    Ok(())
 }
 
 /// Returns the ids of all keys that the query lists, page by page.

@@ -264,3 +264,47 @@ fn a_narrow_id_range_is_read_by_id() {
         assert_eq!(path(&connection, &wide, 100).unwrap(), Path::InOrder);
     }
 }
+
+#[test]
+fn tenants_are_found_by_searches() {
+    for (tenants, is_analyzed) in [(1, true), (20, false), (20, true), (1_000, true)] {
+        let connection = database(tenants, is_analyzed);
+        let sql = format!("EXPLAIN QUERY PLAN {NEXT_TENANT}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let steps = statement.query_map([""], |row| row.get::<_, String>(3));
+        let plan: Vec<_> = steps.unwrap().map(Result::unwrap).collect();
+        for index in ["keyward_keys_live", "keyward_keys_revoked"] {
+            let search = format!("INDEX {index} (tenant>?)");
+            let is_search = |step: &String| step.starts_with("SEARCH") && step.ends_with(&search);
+            assert!(plan.iter().any(is_search), "{plan:?}");
+        }
+        let is_scan = |step: &&String| step.contains("SCAN keyward_keys") || step.contains("TEMP");
+        assert_eq!(plan.iter().find(is_scan), None, "{plan:?}");
+
+        let mut expected: Vec<_> = (0..tenants).map(|n| format!("tenant-{n}")).collect();
+        expected.sort_unstable();
+        let mut found: Vec<TenantId> = Vec::new();
+        loop {
+            let page = super::tenants(&connection, found.last(), 7).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        let found: Vec<_> = found.iter().map(TenantId::as_str).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_damaged_tenant_hides_no_other() {
+    let connection = database(20, false);
+    for damaged in ["''", "'tenant 1'", "CAST(x'7aff' AS TEXT)"] {
+        let sql = format!("UPDATE keyward_keys SET tenant = {damaged} WHERE tenant = 'tenant-1'");
+        connection.execute_batch(&sql).unwrap();
+        let found = tenants(&connection, None, 100).unwrap();
+        assert_eq!(found.len(), 19, "{damaged}");
+        let sql = format!("UPDATE keyward_keys SET tenant = 'tenant-1' WHERE tenant = {damaged}");
+        connection.execute_batch(&sql).unwrap();
+    }
+}

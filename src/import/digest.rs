@@ -397,3 +397,46 @@ pub(super) fn is_salt(salt: &str) -> Result<(), LegacyError> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_feature_is_named() {
+        for (read, scheme) in [
+            (LegacyDigest::bcrypt("$2b$04$…"), "bcrypt"),
+            (LegacyDigest::django("scrypt$…"), "Django"),
+            (LegacyDigest::passlib("$pbkdf2$…"), "passlib"),
+            (LegacyDigest::werkzeug("scrypt:…$…"), "Werkzeug"),
+            (
+                LegacyDigest::hex(&LegacyHash::SHA1, &"a".repeat(40)),
+                "SHA-1",
+            ),
+        ] {
+            let is_missing = matches!(read, Err(LegacyError::NeedsFeature { .. }));
+            assert_eq!(is_missing, !cfg!(feature = "legacy-digests"), "{scheme}");
+            if let Err(error @ LegacyError::NeedsFeature { .. }) = read {
+                let error = error.to_string();
+                let names = error.contains(scheme) && error.contains("`legacy-digests`");
+                assert!(names, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn needless_features_are_not_asked_for() {
+        let hex = |bytes: usize| "ab".repeat(bytes);
+        for (hash, bytes) in [
+            (LegacyHash::SHA256, 32),
+            (LegacyHash::SHA384, 48),
+            (LegacyHash::SHA512.hmac("site"), 64),
+            (LegacyHash::SHA512_256.secret_last("site"), 32),
+        ] {
+            assert!(LegacyDigest::hex(&hash, &hex(bytes)).is_ok());
+            assert!(LegacyDigest::hex(&hash, &hex(bytes + 1)).is_err());
+        }
+        let salted = format!("sha256$salt${}", hex(32));
+        assert!(LegacyDigest::werkzeug(&salted).is_ok());
+    }
+}

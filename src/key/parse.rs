@@ -371,6 +371,26 @@ mod tests {
     }
 
     #[test]
+    fn accepted_prefixes_are_the_formats_own() {
+        let format = KeyFormat::new("beta").unwrap().environment("live").unwrap();
+        let format = format.accept_prefix("acme").unwrap();
+        for (text, expected) in [
+            (&b"acme_live_x"[..], KeyTextError::Truncated { missing: 70 }),
+            (b"acme_test_x", KeyTextError::Environment),
+            (b"ACME_live_x", KeyTextError::Recased),
+            (b"acme_l", KeyTextError::Truncated { missing: 75 }),
+            (b"acm_live_x", KeyTextError::Prefix),
+        ] {
+            assert_eq!(format.parse(text).unwrap_err(), expected);
+        }
+        // What near misses, and legacy formats, go by.
+        assert_eq!(format.strip_any_prefix(b"acme_x"), Some(&b"x"[..]));
+        assert_eq!(format.strip_any_prefix(b"beta_x"), Some(&b"x"[..]));
+        assert_eq!(format.strip_any_prefix(b"other_x"), None);
+        assert!(format.resembles(b"\"acme_live_x") && format.resembles(b"beta_live_x"));
+    }
+
+    #[test]
     fn every_value_reads_back() {
         let mut value: u128 = 1;
         for _ in 0..2_000 {

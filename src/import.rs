@@ -39,6 +39,9 @@ use crate::hashing::{
 };
 use crate::key::{Digest, KeyFormat, KeyId, KeyRecord};
 
+/// A secret of another system's site.
+type SharedSecret = Arc<Zeroizing<Vec<u8>>>;
+
 const LOOKUP: &[u8] = b"keyward/lookup/v1";
 const TAG: &[u8] = b"keyward/foreign-digest/v1";
 const NAME: &str = "$keyward-foreign$v=1$";
@@ -57,7 +60,7 @@ const NAME: &str = "$keyward-foreign$v=1$";
 pub struct ImportedKeys {
     lookup: Pepper,
     formats: Vec<LegacyFormat>,
-    site_secrets: Vec<(Box<str>, Arc<Zeroizing<Vec<u8>>>)>,
+    site_secrets: Vec<(Box<str>, SharedSecret)>,
 }
 
 impl ImportedKeys {
@@ -200,7 +203,7 @@ impl ImportedKeys {
         ("pepper.lookup".to_owned(), self.lookup.check_value())
     }
 
-    fn site_secret_named(&self, name: &str) -> Option<&Arc<Zeroizing<Vec<u8>>>> {
+    fn site_secret_named(&self, name: &str) -> Option<&SharedSecret> {
         let mut secrets = self.site_secrets.iter();
         secrets
             .find(|(known, _)| **known == *name)
@@ -359,10 +362,7 @@ impl ImportedKeys {
     ///
     /// # Errors
     /// The name of the secret, if it is not configured.
-    fn secret_for(
-        &self,
-        digest: &LegacyDigest,
-    ) -> Result<Option<&Arc<Zeroizing<Vec<u8>>>>, Box<str>> {
+    fn secret_for(&self, digest: &LegacyDigest) -> Result<Option<&SharedSecret>, Box<str>> {
         let Some(name) = digest.site_secret() else {
             return Ok(None);
         };

@@ -184,9 +184,8 @@ fn check_bcrypt(text: &str) -> Result<(), LegacyError> {
     let malformed = LegacyError::MalformedDigest {
         expected: "bcrypt in 60 characters: `$2a$`, `$2b$` or `$2y$`, a cost, a salt and an output",
     };
-    match text.split('$').nth(1) {
-        Some(variant @ ("2" | "2x")) => return Err(unsupported(variant)),
-        _ => {}
+    if let Some(variant @ ("2" | "2x")) = text.split('$').nth(1) {
+        return Err(unsupported(variant));
     }
     let rest = ["$2a$", "$2b$", "$2y$"]
         .iter()

@@ -57,7 +57,7 @@ use self::stats::Counters;
 use crate::cache::{Cache, Home as _, Match, Slot, Tag, Tagger};
 use crate::clock::WallClockReading;
 use crate::credential::{Credential, Credentials, KeyForms};
-use crate::key::KeyFormat;
+use crate::key::{KeyFormat, KeyId};
 use crate::limiter::Limiting;
 use crate::random::{RandomError, RandomSource};
 use crate::sync::{Count, Striped};
@@ -236,6 +236,34 @@ impl Verifier {
             ..
         } = &*self.shared;
         Explanation::of(cache, credentials, limiting, attempt).await
+    }
+
+    /// Explains what would be decided on a request with the key of this id, for an operator who has the id from a log
+    /// and no secret.
+    ///
+    /// It takes the secret for proven, and says that it did not check it. It ignores the credential of the attempt:
+    /// use [`Attempt::of`] with the requirement of the route, the client's address and the resources that the request
+    /// names. Otherwise it works as [`explain`](Self::explain).
+    ///
+    /// ```
+    /// use keyward::{key::KeyId, scope, verifier::{Attempt, Requirement, Verifier}};
+    ///
+    /// # async fn f(verifier: &Verifier, id: KeyId) -> Result<(), std::net::AddrParseError> {
+    /// let requirement = Requirement::scope(scope!("read:editions"));
+    /// let attempt = Attempt::of(&requirement).client("203.0.113.7".parse()?);
+    /// println!("{}", verifier.explain_key(id, &attempt).await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Security
+    /// It asks no policy and no proof: show its result only to operators who may see every tenant's keys. For others
+    /// let [`KeyManager::find_by_id`](crate::manager::KeyManager::find_by_id) decide first.
+    pub async fn explain_key(&self, id: KeyId, attempt: &Attempt<'_>) -> Explanation {
+        let Shared {
+            cache, limiting, ..
+        } = &*self.shared;
+        Explanation::of_key(cache, limiting, id, attempt).await
     }
 
     /// Checks at start that a requirement can be met, and returns it.

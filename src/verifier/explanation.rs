@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::attempt::Attempt;
 use super::checks::{Check, CheckInput};
 use super::denial::{Denial, DenialReason, DeniedKey, Limited};
-use crate::cache::Cache;
-use crate::clock::{WallClockReading, rfc3339};
-use crate::credential::Credentials;
+use crate::cache::{Cache, CompiledRecord};
+use crate::clock::{WallClockReading, from_unix_micros, rfc3339};
+use crate::credential::{Credential, Credentials};
 use crate::hashing::{Possession, Purpose};
-use crate::key::{KeyId, KeyRecord};
+use crate::key::{KeyFormat, KeyId, KeyRecord, Scope};
 use crate::limiter::{
     Charge, LimitRule, LimitSet, LimitState, Limiting, Meter, PlanMissing, TakeError, Tick,
 };
@@ -44,8 +44,10 @@ pub struct Step {
 pub enum StepOutcome {
     /// The check passed; the text names the value that met it.
     Passed(String),
-    /// The check failed; the text says why. The first failed check decides.
+    /// The check failed; the text says why, with the values that it compares. The first failed check decides.
     Failed(String),
+    /// The check was left out: [`Verifier::explain_key`](super::Verifier::explain_key) has no credential.
+    Unchecked,
     /// The check was not reached: an earlier one ended the decision.
     Unreached,
 }
@@ -76,11 +78,7 @@ impl Explanation {
         limiting: &Limiting,
         attempt: &Attempt<'_>,
     ) -> Self {
-        let mut explained = Self {
-            key: DeniedKey::Unread,
-            steps: Vec::new(),
-            denial: None,
-        };
+        let mut explained = Self::new(DeniedKey::Unread);
         let compiler = &cache.reads.compiler;
         let credential = match credentials.read(attempt.presented, &compiler.format) {
             Ok(credential) => credential,
@@ -101,25 +99,10 @@ impl Explanation {
             (None, None) => "an id and a secret".to_owned(),
         };
         explained.passed("credential", written);
-        let compiled = match cache.reads.read_record(credential.id).await {
-            Ok(record) => compiler.compile(record),
-            Err(error) => {
-                explained.failed("key", error.into());
-                return explained.unreached(AFTER.get(1..).unwrap_or_default());
-            }
+        let Some(compiled) = explained.read(cache, credential.id).await else {
+            return explained.unreached(AFTER.get(1..).unwrap_or_default());
         };
-        explained.key = DeniedKey::Claimed(Arc::clone(&compiled.cached));
-        let record = compiled.record();
-        explained.passed(
-            "key",
-            format!(
-                "{} of {}, revision {}",
-                record.display_prefix(),
-                record.tenant(),
-                record.revision()
-            ),
-        );
-        let proof = credentials.verify(record, &credential, Purpose::Trial);
+        let proof = credentials.verify(compiled.record(), &credential, Purpose::Trial);
         let secret = match proof.await {
             Ok(Possession::Proven { .. }) => Ok(()),
             Ok(Possession::Refuted) => Err(DenialReason::WrongSecret),
@@ -131,6 +114,80 @@ impl Explanation {
         }
         explained.key = DeniedKey::Proven(Arc::clone(&compiled.cached));
         explained.passed("secret", "it is the key's");
+        let checked = explained.check(cache, limiting, attempt, &compiled, &credential);
+        checked.await
+    }
+
+    /// Explains the decision on a request that proves the secret of the key with this id.
+    pub(super) async fn of_key(
+        cache: &Cache,
+        limiting: &Limiting,
+        id: KeyId,
+        attempt: &Attempt<'_>,
+    ) -> Self {
+        let mut explained = Self::new(DeniedKey::Named(id));
+        explained.unchecked("credential");
+        let Some(compiled) = explained.read(cache, id).await else {
+            return explained.unreached(AFTER.get(1..).unwrap_or_default());
+        };
+        explained.unchecked("secret");
+        // In the form that the key's client was given.
+        let credential = Credential {
+            id,
+            prefix: None,
+            environment: None,
+            secret: b"",
+            text: b"",
+            legacy: compiled.record().legacy_format(),
+        };
+        let checked = explained.check(cache, limiting, attempt, &compiled, &credential);
+        checked.await
+    }
+
+    fn new(key: DeniedKey) -> Self {
+        Self {
+            key,
+            steps: Vec::new(),
+            denial: None,
+        }
+    }
+
+    /// Reads the key's record. `None` if that failed.
+    async fn read(&mut self, cache: &Cache, id: KeyId) -> Option<CompiledRecord> {
+        let compiled = match cache.reads.read_record(id).await {
+            Ok(record) => cache.reads.compiler.compile(record),
+            Err(error) => {
+                self.failed("key", error.into());
+                return None;
+            }
+        };
+        self.key = DeniedKey::Claimed(Arc::clone(&compiled.cached));
+        let record = compiled.record();
+        self.passed(
+            "key",
+            format!(
+                "{}, `{}` of {}, owner {}, revision {}",
+                record.display_prefix(),
+                record.title(),
+                record.tenant(),
+                record.owner(),
+                record.revision()
+            ),
+        );
+        Some(compiled)
+    }
+
+    /// Runs the checks that follow the proof of the secret.
+    async fn check(
+        self,
+        cache: &Cache,
+        limiting: &Limiting,
+        attempt: &Attempt<'_>,
+        compiled: &CompiledRecord,
+        credential: &Credential<'_>,
+    ) -> Self {
+        let mut explained = self;
+        let record = compiled.record();
         let wall = match WallClockReading::read(&*cache.clock) {
             Ok(wall) => wall,
             Err(error) => {
@@ -144,16 +201,19 @@ impl Explanation {
         let input = CheckInput {
             cache,
             limiting,
-            credential: &credential,
+            credential,
             attempt,
             wall,
             now: now.unwrap_or_default(),
         };
         for check in Check::ALL {
-            let (name, by) = shown(check, compiled.record(), attempt);
-            match input.check(check, &compiled) {
+            let (name, by) = shown(check, record, attempt);
+            match input.check(check, compiled) {
                 Ok(()) => explained.passed(name, by),
-                Err(reason) => explained.failed(name, reason),
+                Err(reason) => {
+                    let values = compared(check, &reason, record, &input);
+                    explained.failed_by(name, reason, values);
+                }
             }
         }
         let now = match now {
@@ -193,7 +253,10 @@ impl Explanation {
         for state in &states {
             let (most, left) = (state.limit.most(), state.remaining);
             match answer_of(state, cost) {
-                Some(reason) => self.failed("limits", reason),
+                Some(reason) => {
+                    let values = format!("{left} of {most} left, and the request takes {cost}");
+                    self.failed_by("limits", reason, Some(values));
+                }
                 None => self.passed(
                     "limits",
                     format!("{}: {left} of {most} left", state.limit.name()),
@@ -207,8 +270,22 @@ impl Explanation {
         self.steps.push(Step { check, outcome });
     }
 
+    fn unchecked(&mut self, check: &'static str) {
+        let outcome = StepOutcome::Unchecked;
+        self.steps.push(Step { check, outcome });
+    }
+
     fn failed(&mut self, check: &'static str, reason: DenialReason) {
-        let outcome = StepOutcome::Failed(reason.to_string());
+        self.failed_by(check, reason, None);
+    }
+
+    /// Adds a failed check, with the values that it compares.
+    fn failed_by(&mut self, check: &'static str, reason: DenialReason, values: Option<String>) {
+        let text = match values {
+            Some(values) => format!("{reason}: {values}"),
+            None => reason.to_string(),
+        };
+        let outcome = StepOutcome::Failed(text);
         self.steps.push(Step { check, outcome });
         let key = &self.key;
         self.denial
@@ -236,11 +313,14 @@ impl fmt::Display for Explanation {
             match outcome {
                 StepOutcome::Passed(by) => writeln!(f, "  pass  {check:<12} {by}")?,
                 StepOutcome::Failed(why) => writeln!(f, "  FAIL  {check:<12} {why}")?,
+                StepOutcome::Unchecked => writeln!(f, "   ?    {check:<12} not checked")?,
                 StepOutcome::Unreached => writeln!(f, "   -    {check}")?,
             }
         }
+        let is_checked = |step: &Step| step.outcome != StepOutcome::Unchecked;
         match &self.denial {
-            None => write!(f, "200 the request is admitted"),
+            None if self.steps.iter().all(is_checked) => write!(f, "200 the request is admitted"),
+            None => write!(f, "200 the request is admitted if it carries this key"),
             Some(denial) => write!(f, "{} {denial}", denial.class().status()),
         }
     }
@@ -302,6 +382,120 @@ fn refusal(states: &[LimitState], cost: u32) -> Option<TakeError> {
         })
     } else {
         (!busy.is_empty()).then_some(TakeError::TooManyInFlight { limits: busy })
+    }
+}
+
+/// Returns the values for which a check has failed. `None` if the reason names them.
+fn compared(
+    check: Check,
+    reason: &DenialReason,
+    record: &KeyRecord,
+    input: &CheckInput<'_>,
+) -> Option<String> {
+    let (attempt, format) = (input.attempt, &input.cache.reads.compiler.format);
+    let restrictions = record.restrictions();
+    Some(match check {
+        Check::Environment => {
+            let named = [input.credential.environment, attempt.environment];
+            let named: Vec<_> = named.iter().flatten().map(|name| name.as_str()).collect();
+            let accepted: Vec<_> = format.environments().map(|name| name.as_str()).collect();
+            format!(
+                "it is of {}, the request names {}, and accepted here are {}",
+                record.environment(),
+                listed(&named),
+                listed(&accepted)
+            )
+        }
+        Check::Format => {
+            let of_key = record.legacy_format().unwrap_or(record.prefix());
+            let presented = input.credential.legacy.unwrap_or("the application's own");
+            format!("it is of `{of_key}`, and the text is of {presented}")
+        }
+        Check::Tenant => {
+            let addressed = attempt.tenant?;
+            format!(
+                "it is of {}, the request addresses {addressed}",
+                record.tenant()
+            )
+        }
+        Check::Status => return status(reason, record, &input.wall),
+        Check::Network => match attempt.client {
+            Some(client) => format!("{client} is not in {}", restrictions.networks),
+            None => format!("the networks are {}", restrictions.networks),
+        },
+        Check::Access => {
+            let lists = attempt.requirement.sufficient_scopes();
+            let lists = lists.iter().map(|scopes| {
+                let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+                scopes.join(" and ")
+            });
+            let lists: Vec<_> = lists.collect();
+            let needed = match lists.as_slice() {
+                [] => "full access".to_owned(),
+                lists => lists.join(", or "),
+            };
+            format!("needed: {needed}; held: {}", restrictions.access)
+        }
+        Check::Resources => {
+            let named = attempt.named_resources();
+            let named: Vec<_> = named.map(|named| resource(named, format)).collect();
+            let named: Vec<_> = named.iter().map(String::as_str).collect();
+            format!(
+                "the request names {}; permitted: {}",
+                listed(&named),
+                restrictions.resources
+            )
+        }
+    })
+}
+
+/// Returns the instants for which a key's status refuses it.
+fn status(
+    reason: &DenialReason,
+    record: &KeyRecord,
+    wall: &WallClockReading<'_>,
+) -> Option<String> {
+    let now = wall.exact().ok().and_then(from_unix_micros).map(rfc3339);
+    let now = now.unwrap_or_else(|| "unknown".to_owned());
+    let restrictions = record.restrictions();
+    Some(match reason {
+        DenialReason::Expired => {
+            let end = rfc3339(restrictions.expires_at?);
+            format!("its end was {end}, and it is {now}")
+        }
+        DenialReason::Superseded => {
+            let rotated = record.rotation()?;
+            let end = rfc3339(rotated.overlap_ends?);
+            let successor = rotated.successor;
+            format!("{successor}, the overlap ended at {end}, and it is {now}")
+        }
+        DenialReason::Suspended => format!("since {}", rfc3339(record.suspended_at()?)),
+        DenialReason::NotYetValid => {
+            let start = rfc3339(restrictions.not_before?);
+            format!("it begins at {start}, and it is {now}")
+        }
+        DenialReason::CutOff => {
+            let (issued, cutoff) = (rfc3339(record.created_at()), rfc3339(record.cutoff?));
+            format!("it was issued at {issued}, and the cutoff is {cutoff}")
+        }
+        DenialReason::ClockBehind => {
+            let issued = rfc3339(record.created_at());
+            format!("it was issued at {issued}, and the clock says {now}")
+        }
+        _ => return None,
+    })
+}
+
+/// Returns a resource as the request names it, on one line and without the text of a key.
+fn resource((kind, value): (&str, &str), format: &KeyFormat) -> String {
+    let named = format!("{kind}:{value}");
+    format.redactor().redact(&named).escape_debug().to_string()
+}
+
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
     }
 }
 

@@ -138,6 +138,90 @@ async fn no_secret_means_no_details() {
 }
 
 #[tokio::test]
+async fn it_shows_the_values_without_a_secret() {
+    let fixture = Fixture::new().await;
+    let network: Network = "203.0.113.0/24".parse().unwrap();
+    let key = new_key("Quarterly figures")
+        .networks(Networks::from(network))
+        .resources(Resources::only(["project:p1".parse().unwrap()]).unwrap())
+        .quota(Quota::new("minute", NonZeroU32::MIN, Duration::from_secs(60)).unwrap())
+        .expires_in(HOUR);
+    let issued = fixture.issue_key(key).await;
+    let (id, verifier) = (issued.record().id(), fixture.keyward.verifier());
+    let (here, there) = (
+        "203.0.113.7".parse().unwrap(),
+        "198.51.100.7".parse().unwrap(),
+    );
+    let read = Requirement::scope(READ).resource("project");
+    let write = Requirement::scope(WRITE).resource("project");
+    let of = |need| Attempt::of(need).resource("project", "p1");
+    let theirs = TenantId::new("beta-inc").unwrap();
+    let failing = async |attempt: &Attempt<'_>| {
+        let before = verifier.stats();
+        let told = verifier.explain_key(id, attempt).await;
+        assert_eq!(verifier.stats(), before);
+        assert!(told.denial().is_none_or(|denial| denial.key().is_none()));
+        let named = told.steps().iter().map(|step| step.check);
+        assert!(named.eq(CHECKS), "{told}");
+        for unchecked in [0, 2] {
+            assert_eq!(told.steps()[unchecked].outcome, StepOutcome::Unchecked);
+        }
+        assert!(!told.to_string().contains(issued.api_key().expose_secret()));
+        let failed = told.steps().iter().find_map(|step| match &step.outcome {
+            StepOutcome::Failed(why) => Some((step.check, why.clone())),
+            _ => None,
+        });
+        failed.unwrap_or_else(|| ("", told.to_string()))
+    };
+    let (check, text) = failing(&of(&read).client(here)).await;
+    assert_eq!(check, "");
+    assert!(text.contains("`Quarterly figures`"), "{text}");
+    assert!(text.ends_with("if it carries this key"), "{text}");
+    let other = Attempt::of(&read).client(here).resource("project", "p2\n");
+    for (attempt, fails, values) in [
+        (
+            of(&read).client(there),
+            "network",
+            vec!["198.51.100.7", "203.0.113.0/24"],
+        ),
+        (of(&read), "network", vec!["203.0.113.0/24"]),
+        (
+            of(&write).client(here),
+            "access",
+            vec![WRITE.as_str(), READ.as_str()],
+        ),
+        (other, "resources", vec!["project:p2\\n", "project:p1"]),
+        (
+            of(&read).client(here).tenant(&theirs),
+            "tenant",
+            vec!["beta-inc"],
+        ),
+    ] {
+        let (check, why) = failing(&attempt).await;
+        assert_eq!(check, fails, "{why}");
+        for value in values {
+            assert!(why.contains(value), "{value}: {why}");
+        }
+    }
+    // One request is counted, and then there is none left.
+    let attempt = Attempt::new(self::text(&issued), &read).client(here);
+    let attempt = attempt.resource("project", "p1");
+    verifier.verify(&attempt).await.unwrap();
+    let (check, why) = failing(&of(&read).client(here)).await;
+    assert_eq!(check, "limits");
+    assert!(why.contains("0 of 1 left"), "{why}");
+
+    let end = issued.record().restrictions().expires_at.unwrap();
+    fixture.clock.set(end);
+    let (check, why) = failing(&of(&read).client(here)).await;
+    assert_eq!(check, "status");
+    assert!(why.contains(&crate::common::text(end)), "{why}");
+    let (nobody, attempt) = (keyward::key::KeyId::from_u128(7), of(&read));
+    let unknown = verifier.explain_key(nobody, &attempt).await;
+    assert!(matches!(unknown.steps()[1].outcome, StepOutcome::Failed(_)));
+}
+
+#[tokio::test]
 async fn it_agrees_on_permissions() {
     let fixture = Fixture::new().await;
     let network: Network = "203.0.113.0/24".parse().unwrap();

@@ -10,6 +10,7 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 
+use actix_web::web::get;
 use actix_web::{App, HttpServer};
 use keyward::actix::{Caller, KeyMiddleware};
 use keyward::http::{Edge, KeyIn};
@@ -20,9 +21,15 @@ use keyward::verifier::Requirement;
 use keyward::{Keyward, scope};
 
 const READ_HELLO: Scope = scope!("read:hello");
+const HELP: &str = "issue TITLE, revoke ID, or serve ADDRESS, such as 127.0.0.1:3000";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    if let ["--help" | "-h"] = *arguments {
+        return Ok(writeln!(stdout(), "{HELP}")?);
+    }
     let keyward = Keyward::builder(SqliteStore::open("hello.db")?)
         .format(KeyFormat::new("hello")?.environment("live")?)
         .scopes([READ_HELLO.described("Be greeted")])
@@ -30,8 +37,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .open()
         .await?;
     let (operator, tenant) = (Actor::system("operator"), TenantId::new("everybody")?);
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match *arguments {
         ["issue", title] => {
             let new = NewKey::new(tenant, title, READ_HELLO);
@@ -45,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             manager.revoke(&operator, &tenant, id, reason).await?;
         }
         ["serve", address] => serve(&keyward, address).await?,
-        _ => return Err("say: issue TITLE, revoke ID, or serve ADDRESS".into()),
+        _ => return Err(HELP.into()),
     }
     Ok(())
 }
@@ -63,16 +68,24 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     });
     let read = keyward.verifier().prepare(Requirement::scope(READ_HELLO))?;
     let keys = KeyMiddleware::new(edge);
-    let app = move || App::new().service(keys.resource("/hello").get(read.clone(), hello));
+    let app = move || {
+        let hello = keys.resource("/hello").get(read.clone(), hello);
+        App::new().route("/", get().to(root)).service(hello)
+    };
 
     tokio::spawn(keyward.background()); // learns of revocations by other processes
-    let server = HttpServer::new(app).bind(address)?;
+    let server = HttpServer::new(app).bind(address);
+    let server = server.map_err(|error| format!("{address}: {error}; name another address"))?;
     for address in server.addrs() {
         writeln!(stdout(), "http://{address}")?;
     }
     server.run().await?; // until Ctrl-C
     keyward.flush_usage().await?;
     Ok(())
+}
+
+async fn root() -> &'static str {
+    "GET /hello with a key"
 }
 
 async fn hello(caller: Caller) -> String {

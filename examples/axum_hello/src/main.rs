@@ -23,9 +23,15 @@ use keyward::{Keyward, scope};
 use tokio::net::TcpListener;
 
 const READ_HELLO: Scope = scope!("read:hello");
+const HELP: &str = "issue TITLE, revoke ID, or serve ADDRESS, such as 127.0.0.1:3000";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    if let ["--help" | "-h"] = *arguments {
+        return Ok(writeln!(stdout(), "{HELP}")?);
+    }
     let keyward = Keyward::builder(SqliteStore::open("hello.db")?)
         .format(KeyFormat::new("hello")?.environment("live")?)
         .scopes([READ_HELLO.described("Be greeted")])
@@ -33,8 +39,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .open()
         .await?;
     let (operator, tenant) = (Actor::system("operator"), TenantId::new("everybody")?);
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match *arguments {
         ["issue", title] => {
             let new = NewKey::new(tenant, title, READ_HELLO);
@@ -48,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             manager.revoke(&operator, &tenant, id, reason).await?;
         }
         ["serve", address] => serve(&keyward, address).await?,
-        _ => return Err("say: issue TITLE, revoke ID, or serve ADDRESS".into()),
+        _ => return Err(HELP.into()),
     }
     Ok(())
 }
@@ -67,9 +71,11 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     let read = keyward.verifier().prepare(Requirement::scope(READ_HELLO))?;
     let keys = KeyLayer::new(edge);
     let app = Router::new().route("/hello", keys.get(read, hello));
+    let app = app.route("/", axum::routing::get(root));
 
     tokio::spawn(keyward.background()); // learns of revocations by other processes
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| format!("{address}: {error}; name another address"))?;
     writeln!(stdout(), "http://{}", listener.local_addr()?)?;
     // The connect info gives the address of the client, which keys with network restrictions need.
     axum::serve(
@@ -80,6 +86,10 @@ async fn serve(keyward: &Keyward, address: &str) -> Result<(), Box<dyn Error>> {
     .await?;
     keyward.flush_usage().await?;
     Ok(())
+}
+
+async fn root() -> &'static str {
+    "GET /hello with a key"
 }
 
 async fn hello(caller: Caller) -> String {

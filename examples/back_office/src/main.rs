@@ -14,8 +14,11 @@ mod payment;
 
 use std::error::Error;
 
+use actix_web::web::get;
 use actix_web::{App, HttpServer};
-use example_support::{Office, Person, keys_file, listen_address, print, stopped};
+use example_support::{
+    OPTIONS, Office, Person, ROOT, helped, keys_file, listen_address, occupied, print, stopped,
+};
 use keyward::Keyward;
 use keyward::key::KeyFormat;
 use keyward::store::SqliteStore;
@@ -32,6 +35,9 @@ const KEY: &str =
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    if helped(&OPTIONS)? {
+        return Ok(());
+    }
     let file = keys_file("back_office.db");
     let format = KeyFormat::new("bofc")?.environment("live")?;
     let keyward = Keyward::builder(SqliteStore::open(&file)?)
@@ -49,13 +55,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let office = office::routes(desk);
     let app = move || {
         App::new()
+            .route("/", get().to(async || ROOT))
             .app_data(api::bodies())
             .configure(api.clone())
             .configure(office.clone())
     };
     // This program handles stop signals itself, so that requests in flight finish first.
     let server = HttpServer::new(app).disable_signals();
-    let server = server.bind(listen_address("127.0.0.1:8002")?)?;
+    let address = listen_address("127.0.0.1:8002")?;
+    let server = server.bind(address);
+    let server = server.map_err(|error| occupied(address, &error, "--listen"))?;
     let address = server.addrs().into_iter().next();
     let url = format!("http://{}", address.ok_or("it listens nowhere")?);
     let server = server.run();

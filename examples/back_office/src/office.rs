@@ -136,8 +136,13 @@ async fn resume(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<
     Ok(Json(Row::from(&resumed)))
 }
 
-async fn revoke(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Ended>, NotDone> {
-    let revoked = office.revoke(&session, *id).await?;
+async fn revoke(
+    office: Desk,
+    session: Session,
+    id: Path<KeyId>,
+    body: web::Bytes,
+) -> Result<Json<Ended>, NotDone> {
+    let revoked = office.revoke(&session, *id, &body).await?;
     Ok(Json(Ended {
         name: revoked.title,
         id: revoked.id,

@@ -22,10 +22,46 @@ pub fn hello(program: &str) {
     let printed = String::from_utf8(run(&["issue", "Power BI"]).stdout).unwrap();
     let (id, key) = printed.trim().split_once('\n').unwrap();
 
+    for unknown in [
+        &[][..],
+        &["serve"],
+        &["start"],
+        &["issue", "a", "b"],
+        &["--port", "1"],
+    ] {
+        let refused = run(unknown);
+        let says = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            !refused.status.success() && says.contains("serve ADDRESS"),
+            "{says}"
+        );
+    }
+    let elsewhere = TempDir::new().unwrap();
+    let help = command(program, elsewhere.path(), &["--help"])
+        .output()
+        .unwrap();
+    assert!(help.status.success());
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("serve ADDRESS")
+    );
+    assert_eq!(elsewhere.path().read_dir().unwrap().count(), 0);
+
     let mut serve = call(&["serve", "127.0.0.1:0"]);
     let mut server = Running(serve.stdout(Stdio::piped()).spawn().unwrap());
     let mut printed = BufReader::new(server.0.stdout.take().unwrap()).lines();
-    let client = Client::new(&printed.next().unwrap().unwrap(), None);
+    let base = printed.next().unwrap().unwrap();
+    let client = Client::new(&base, None);
+    assert!(client.get("/").text("").contains("/hello"));
+    let taken = base.strip_prefix("http://").unwrap();
+    let refused = run(&["serve", taken]);
+    let says = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        says.contains(taken) && says.contains("name another address"),
+        "{says}"
+    );
     let bearer = client.with("Authorization", &format!("Bearer {key}"));
 
     let reply = bearer.get("/hello");
@@ -41,7 +77,6 @@ pub fn hello(program: &str) {
         thread::sleep(Duration::from_millis(10));
     }
     assert!(!run(&["revoke", id]).status.success());
-    assert!(!run(&["serve"]).status.success());
 }
 
 fn command(program: &str, folder: &Path, arguments: &[&str]) -> Command {

@@ -158,6 +158,43 @@ impl Product {
         act(&self.admin, key, action, &json!({}))
     }
 
+    /// Checks `--help`, an unknown argument, an address that is taken, and what is at `/`.
+    pub fn helps_a_person(&self) {
+        let run = |arguments: &[&str]| {
+            let folder = tempfile::TempDir::new().unwrap();
+            let mut command = std::process::Command::new(self.program.path);
+            let output = command
+                .current_dir(&folder)
+                .args(arguments)
+                .output()
+                .unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8(said).unwrap())
+        };
+        let (is_success, help) = run(&["--help"]);
+        assert!(is_success && help.contains("--listen VALUE"), "{help}");
+        for unknown in [&["--port", "1"][..], &["--listen"], &["serve"]] {
+            let (is_success, says) = run(unknown);
+            assert!(!is_success && says.contains("--listen VALUE"), "{says}");
+        }
+        let base = self.server.base();
+        let taken = base
+            .split_once("://")
+            .unwrap()
+            .1
+            .replace("localhost", "127.0.0.1");
+        let (is_success, says) = run(&["--listen", &taken]);
+        assert!(
+            !is_success && says.contains("choose another address with --listen"),
+            "{says}"
+        );
+        let root = self.client().get("/");
+        assert!(
+            root.status == 200 && root.text("").contains("/v1"),
+            "{root:?}"
+        );
+    }
+
     /// Rotates a key with this form, as the administrator.
     #[must_use]
     pub fn rotate(&self, key: &Value, form: &Value) -> Reply {
@@ -224,6 +261,15 @@ impl Product {
     #[must_use]
     pub fn revokes_at_once(&self, key: &Value) -> Reply {
         let asking = self.asking(key);
+        for body in [
+            json!({ "reason": "leeked" }),
+            json!({ "reason": null }),
+            json!({ "because": "leaked" }),
+            json!([]),
+        ] {
+            let refused = act(&self.admin, key, "revoke", &body);
+            assert_eq!(refused.status, 422, "{body}: {refused:?}");
+        }
         let is_revoked = AtomicBool::new(false);
         let (begin, begun) = channel();
         let watch = || {
@@ -248,11 +294,23 @@ impl Product {
         let revoked = thread::scope(|scope| {
             scope.spawn(watch);
             begun.recv_timeout(Duration::from_secs(10)).unwrap();
-            let revoked = self.act(key, "revoke");
+            let revoked = act(&self.admin, key, "revoke", &json!({ "reason": "leaked" }));
             is_revoked.store(true, Ordering::SeqCst);
             revoked
         });
         assert_eq!(revoked.status, 200, "{revoked:?}");
+        let events = self.admin.get("/admin/events").body;
+        let is_revocation = |event: &&Value| event["event"]["action"] == "key_revoked";
+        let last = events
+            .as_array()
+            .unwrap()
+            .iter()
+            .rfind(is_revocation)
+            .unwrap();
+        assert!(
+            last["event"]["changes"].to_string().contains("\"leaked\""),
+            "{last}"
+        );
         let at = revoked.body.get("at").or(revoked.body.get("revoked_on"));
         for action in self.program.actions {
             let refused = self.act(key, action);

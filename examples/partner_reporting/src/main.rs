@@ -20,7 +20,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use example_support::{Office, Person, keys_file, listen_address, print, stopped};
+use example_support::{
+    OPTIONS, Office, Person, helped, keys_file, listen_address, occupied, print, stopped,
+};
 use keyward::Keyward;
 use keyward::key::KeyFormat;
 use keyward::store::SqliteStore;
@@ -32,6 +34,9 @@ use crate::plans::PlanFile;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    if helped(&OPTIONS)? {
+        return Ok(());
+    }
     let file = keys_file("partner_reporting.db");
     let plans = PlanFile::beside(&file);
     let plans_path = plans.path().display().to_string();
@@ -54,7 +59,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .merge(office::routes(desk));
     digest::run(&keyward, app.clone()).await?;
 
-    let listener = TcpListener::bind(listen_address("127.0.0.1:8001")?).await?;
+    let address = listen_address("127.0.0.1:8001")?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| occupied(address, &error, "--listen"))?;
     let url = format!("http://{}", listener.local_addr()?);
     let stop = stopped()?;
     print(

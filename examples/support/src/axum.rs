@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,7 +17,7 @@ use keyward::key::KeyId;
 use keyward::manager::Revoked;
 
 use crate::office::CHALLENGE;
-use crate::{CodeForm, EventQuery, LoggedIn, NotDone, Office, RotateForm, Session};
+use crate::{CodeForm, EventQuery, LoggedIn, NotDone, Office, ROOT, RotateForm, Session};
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Infallible;
@@ -39,6 +40,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
 /// Returns a product's office: these routes, and those that all products have.
 pub fn office_routes(office: Office, own: Router) -> Router {
     Router::new()
+        .route("/", get(async || ROOT))
         .route("/admin/login", post(log_in))
         .route("/admin/keys/{id}/rotate", post(rotate))
         .route("/admin/keys/{id}/revoke", post(revoke))
@@ -82,8 +84,9 @@ async fn revoke(
     State(office): Desk,
     session: Session,
     Path(id): Path<KeyId>,
+    body: Bytes,
 ) -> Result<Json<Revoked>, NotDone> {
-    Ok(Json(office.revoke(&session, id).await?))
+    Ok(Json(office.revoke(&session, id, &body).await?))
 }
 
 async fn events(

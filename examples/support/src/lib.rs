@@ -28,6 +28,51 @@ use std::path::PathBuf;
 
 use keyward::http::RejectionEvent;
 
+/// The options that each product has, with what they set.
+pub const OPTIONS: [(&str, &str); 2] = [
+    ("--listen", "the address to listen on, such as 127.0.0.1:0"),
+    ("--keys", "the file of the keys"),
+];
+
+/// What is at `/` of each product.
+pub const ROOT: &str =
+    "The API is under /v1 and needs a key. The office is under /admin and needs a login.";
+
+/// Prints the help if the command line asks for it, and returns whether it did.
+///
+/// # Errors
+/// If an argument is none of these options, or an option has no value. The help is on standard error then.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is what a person is to see"
+)]
+pub fn helped(options: &[(&str, &str)]) -> Result<bool, &'static str> {
+    let lines = options
+        .iter()
+        .map(|(name, sets)| format!("  {name} VALUE  {sets}\n"));
+    let help = format!("Options:\n{}  --help  this text", lines.collect::<String>());
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if matches!(&*argument, "--help" | "-h") {
+            println!("{help}");
+            return Ok(true);
+        }
+        let is_known = options.iter().any(|(name, _)| *name == argument);
+        if !is_known || arguments.next().is_none() {
+            eprintln!("{help}");
+            return Err("unknown argument, or an option without a value");
+        }
+    }
+    Ok(false)
+}
+
+/// Returns the error of an address that cannot be listened on, with the way to another.
+#[must_use]
+pub fn occupied(address: SocketAddr, error: &io::Error, option: &str) -> String {
+    format!("cannot listen on {address}: {error}; choose another address with {option}")
+}
+
 /// Returns the address to listen on: the value of `--listen` on the command line, or this default.
 ///
 /// # Errors

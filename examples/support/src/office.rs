@@ -14,6 +14,7 @@ use keyward::manager::{
 };
 use keyward::time::OffsetDateTime;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::login::Logins;
 
@@ -73,8 +74,44 @@ pub struct Session {
     pub client: Option<IpAddr>,
 }
 
+/// The reason that a person gives for a revocation. If it names none: [`RevokeReason::Requested`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeForm {
+    #[serde(default)]
+    reason: Reason,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reason {
+    #[default]
+    Requested,
+    Leaked,
+    Decommissioned,
+}
+
+impl RevokeForm {
+    /// Reads the body of a request. A body that is not understood is refused: the log must not name another reason.
+    fn read(body: &[u8]) -> Result<RevokeReason, NotDone> {
+        if body.is_empty() {
+            return Ok(RevokeReason::Requested);
+        }
+        let wrong = |_| NotDone::form("the reason is requested, leaked or decommissioned");
+        // An object: serde would also read a struct from a list.
+        let members: Map<String, Value> = serde_json::from_slice(body).map_err(wrong)?;
+        let form: Self = serde_json::from_value(members.into()).map_err(wrong)?;
+        Ok(match form.reason {
+            Reason::Requested => RevokeReason::Requested,
+            Reason::Leaked => RevokeReason::Leaked,
+            Reason::Decommissioned => RevokeReason::Decommissioned,
+        })
+    }
+}
+
 /// The code that a person logs in with.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CodeForm {
     code: String,
 }
@@ -258,14 +295,19 @@ impl Office {
         Ok(resumed.view(OffsetDateTime::now_utc()))
     }
 
-    /// Revokes a key for good.
+    /// Revokes a key for good, for the reason in the body, such as `{"reason":"leaked"}`.
     ///
     /// # Errors
     /// [`NotDone`].
-    pub async fn revoke(&self, session: &Session, id: KeyId) -> Result<Revoked, NotDone> {
+    pub async fn revoke(
+        &self,
+        session: &Session,
+        id: KeyId,
+        body: &[u8],
+    ) -> Result<Revoked, NotDone> {
         let person = self.person(session)?;
+        let reason = RevokeForm::read(body)?;
         let (manager, actor) = (self.keyward.manager(), acting(&person, session));
-        let reason = RevokeReason::Requested;
         Ok(manager.revoke(&actor, person.tenant(), id, reason).await?)
     }
 

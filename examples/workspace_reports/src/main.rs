@@ -27,7 +27,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
-use example_support::{Office, Person, argument, keys_file, listen_address, print, stopped};
+use example_support::{
+    OPTIONS, Office, Person, argument, helped, keys_file, listen_address, occupied, print, stopped,
+};
 use keyward::Keyward;
 use keyward::http::Proxies;
 use keyward::key::KeyFormat;
@@ -40,6 +42,13 @@ use crate::office::{ADMINISTRATOR, Administrators, Desk, MEMBER};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let more = [
+        ("--listen-plain", "the address to listen on without TLS"),
+        ("--behind", "the addresses of the proxy that ends TLS"),
+    ];
+    if helped(&[&OPTIONS[..], &more].concat())? {
+        return Ok(());
+    }
     let file = keys_file("workspace_reports.db");
     let workspaces = Arc::new(Workspaces::made_up());
     let keyward = Keyward::builder(SqliteStore::open(&file)?)
@@ -65,9 +74,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .merge(office::routes(desk, proxies));
 
     let (certificate, config) = Certificate::make().await?;
-    let secure = TcpListener::bind(listen_address("127.0.0.1:8443")?)?;
+    let address = listen_address("127.0.0.1:8443")?;
+    let secure = TcpListener::bind(address);
+    let secure = secure.map_err(|error| occupied(address, &error, "--listen"))?;
     let plain = argument("--listen-plain").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let plain = TcpListener::bind(plain.parse::<SocketAddr>()?)?;
+    let address = plain.parse::<SocketAddr>()?;
+    let plain = TcpListener::bind(address);
+    let plain = plain.map_err(|error| occupied(address, &error, "--listen-plain"))?;
     let url = format!("https://{}", secure.local_addr()?);
     let plain_url = format!("http://{}", plain.local_addr()?);
     let curl = format!("curl -s -i --cacert '{}'", certificate.path().display());

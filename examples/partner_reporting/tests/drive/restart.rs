@@ -47,3 +47,8 @@ fn a_revoked_integration_gets_no_new_key() {
     let product = PROGRAM.start_over(&file);
     assert!(product.admin.get("/admin/keys").items("/keys").is_empty());
 }
+
+#[test]
+fn a_person_is_helped() {
+    PROGRAM.start().helps_a_person();
+}

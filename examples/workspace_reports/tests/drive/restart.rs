@@ -29,3 +29,8 @@ fn restrictions_and_overlaps_survive_restarts() {
         assert_eq!(product.asking(key).get(PROJECTS).status, 200);
     }
 }
+
+#[test]
+fn a_person_is_helped() {
+    PROGRAM.start().helps_a_person();
+}

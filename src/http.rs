@@ -57,7 +57,6 @@ mod expiry;
 mod forwarded;
 #[cfg(any(feature = "actix", feature = "tower"))]
 mod gate;
-#[cfg(any(feature = "actix", feature = "tower"))]
 mod guard;
 mod head;
 mod key_in;
@@ -81,7 +80,6 @@ pub use self::client::{Origin, Proxies};
 pub use self::edge::Edge;
 #[cfg(feature = "tower")]
 pub(crate) use self::guard::BoxError;
-#[cfg(any(feature = "actix", feature = "tower"))]
 pub use self::guard::{Guard, IntoSource, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};

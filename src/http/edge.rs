@@ -1,6 +1,7 @@
 //! Connects a framework to the verifier: takes the head of a request and admits or rejects it.
 
 mod deciding;
+mod guarded;
 mod limiting;
 
 use std::borrow::Cow;
@@ -8,6 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 #[cfg(any(feature = "actix", feature = "tower"))]
 use std::time::Duration;
+
+#[cfg(any(feature = "actix", feature = "tower"))]
+pub(super) use guarded::Granted;
 
 use super::answer::{ProblemJson, Renderer};
 use super::caching::{self, ResponseHeader};

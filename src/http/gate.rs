@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::admission::{Admission, Note, Refused};
-use super::edge::Edge;
+use super::edge::{Edge, Granted};
 use super::guard::{Guard, Values};
 use super::head::{Connection, Head, HeaderSource};
 use super::reason::RejectionReason;
 use super::rejection::Rejection;
-use crate::verifier::{Admitted, Attempt, Grant, Permit, Requirement};
+use crate::verifier::{Admitted, Grant, Permit, Requirement};
 
 /// A request, as an adapter represents it.
 pub(crate) trait Incoming {
@@ -67,9 +67,6 @@ pub(crate) enum Passage {
 /// Marks a request that a guard has let through without a grant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WithoutGrant;
-
-/// The grant and the permit. With an outer guard, the permit is of the quotas of this guard's route alone.
-type Granted = Result<(Grant, Permit), Box<Rejection>>;
 
 impl<R: Incoming> Gate<R> {
     /// Creates a gate that admits any key.
@@ -177,7 +174,11 @@ impl<R: Incoming> Gate<R> {
         let is_too_large = self.is_too_large(&head);
         let attempt = || {
             let attempt = self.guard.first_attempt(&values);
-            counted(attempt, is_too_large, false)
+            if is_too_large {
+                attempt.count_nothing()
+            } else {
+                attempt
+            }
         };
         let outer = self.admitted_outside(request);
         let granted = match &outer {
@@ -197,47 +198,19 @@ impl<R: Incoming> Gate<R> {
     /// Decides a pending request.
     pub(crate) async fn decide(&self, request: &mut R, values: Values) -> Decided {
         let outer = self.admitted_outside(request);
-        let granted = self.wait(request, values, outer.as_ref()).await;
-        let head = || head(request, self.connection_of(request));
-        self.settle(granted, outer.as_ref(), head)
-    }
-
-    async fn wait(&self, request: &mut R, mut values: Values, outer: Option<&Grant>) -> Granted {
-        let head = head(request, self.connection_of(request));
-        let (is_too_large, looks_up) = (self.is_too_large(&head), self.guard.looks_up());
-        let attempt = counted(self.guard.first_attempt(&values), is_too_large, looks_up);
-        let (mut grant, mut permit) = match outer {
-            Some(outer) => {
-                let grant = self.edge.check_requirement(&head, outer, attempt)?;
-                (grant, Permit::empty())
-            }
-            None => self.edge.admit(&head, attempt).await?.into_parts(),
-        };
-        if looks_up {
-            let looked_up = self.guard.look_up(request, &grant, &mut values).await;
-            let head = self::head(request, self.connection_of(request));
-            let again = match looked_up {
-                Err(reason) => Err(self.edge.reject_request(&head, reason, Some(&grant))),
-                Ok(()) => {
-                    let attempt = self.guard.last_attempt(&values);
-                    // The key may have ended during the look-up.
-                    self.edge.reverify(&head, &grant, attempt).await
-                }
-            };
-            grant = again.map_err(|rejection| self.edge.with_limits(rejection, &permit))?;
-        }
-        // Counted last: a request that was refused by now has used nothing.
-        if !is_too_large && (looks_up || outer.is_some()) {
-            let attempt = self.guard.last_attempt(&values);
-            let is_inner = outer.is_some();
-            let counting = self.edge.count(&grant, &attempt, &mut permit, is_inner);
-            if let Err(denial) = counting.await {
-                let head = self::head(request, self.connection_of(request));
-                let reason = RejectionReason::Denied(denial);
-                return Err(self.edge.reject_request(&head, reason, Some(&grant)));
-            }
-        }
-        Ok((grant, permit))
+        let is_too_large = self.is_too_large(&self.head(request));
+        let (edge, guard) = (&self.edge, &self.guard);
+        let outer_grant = outer.as_ref();
+        let deciding = edge.decide(
+            guard,
+            request,
+            values,
+            outer_grant,
+            is_too_large,
+            |request| self.head(request),
+        );
+        let granted = deciding.await;
+        self.settle(granted, outer.as_ref(), || self.head(request))
     }
 
     /// Returns the grant of an outer guard of the same Keyward. `None` if there is no such guard.
@@ -245,6 +218,10 @@ impl<R: Incoming> Gate<R> {
     fn admitted_outside<W: Incoming>(&self, request: &W) -> Option<Grant> {
         let grant = request.admitted()?;
         self.edge.has_admitted(&grant).then_some(grant)
+    }
+
+    fn head<'r>(&self, request: &'r R) -> Head<'r, R::Headers> {
+        head(request, self.connection_of(request))
     }
 
     fn connection_of(&self, request: &R) -> Connection {
@@ -320,18 +297,6 @@ fn announces_more<H: HeaderSource>(head: &Head<'_, H>, most: u64) -> bool {
     let length = length.and_then(|length| std::str::from_utf8(length).ok());
     let announced: Option<u64> = length.and_then(|length| length.parse().ok());
     announced.is_some_and(|announced| announced > most)
-}
-
-/// Sets whether the attempt counts when it is admitted, later, or not at all.
-#[inline]
-fn counted(attempt: Attempt<'_>, is_too_large: bool, looks_up: bool) -> Attempt<'_> {
-    if is_too_large {
-        attempt.count_nothing()
-    } else if looks_up {
-        attempt.count_later()
-    } else {
-        attempt
-    }
 }
 
 /// Refuses a request. An inner guard leaves a note for the outer one.

@@ -130,6 +130,7 @@ impl<R> Guard<R> {
     }
 
     /// Whether the route has quotas of its own.
+    #[cfg(any(feature = "actix", feature = "tower"))]
     #[inline]
     pub(super) fn has_quotas(&self) -> bool {
         self.then.quotas().is_some()
@@ -191,6 +192,7 @@ impl<R> Guard<R> {
     }
 
     /// Whether a guard inside of this one has to decide.
+    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn is_checked_inside(&self) -> bool {
         self.then.is_checked_inside()
     }

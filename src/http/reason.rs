@@ -6,7 +6,6 @@ use std::fmt;
 use crate::codes::codes;
 use crate::key::KeyId;
 use crate::verifier::Denial;
-#[cfg(any(feature = "actix", feature = "tower"))]
 use crate::verifier::DenialClass;
 
 /// The reason for a rejection. For operators; contains no secret.
@@ -64,7 +63,6 @@ codes! {
 
 impl RejectionReason {
     /// Whether the answer shows no limits, because the credential is refused.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(super) fn hides_limits(&self) -> bool {
         let is_refused = |denial: &Denial| {
             let class = denial.class();

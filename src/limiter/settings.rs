@@ -200,7 +200,6 @@ impl Limiting {
     ///
     /// # Errors
     /// As for [`meter`](Self::meter).
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn inner_meter<'a>(
         &self,
         parked: &'a mut Option<Box<ParkedMeters>>,

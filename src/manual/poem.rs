@@ -1,6 +1,6 @@
 //! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: a minimal
-//! middleware. Not included are guards inside of guards, bounds of bodies, look-ups before the handler, and cutting a
-//! response when its key ends. Run it with `cargo run -p poem_middleware`; it prints what to try.
+//! middleware. Not included are bounds of bodies, and cutting a response when its key ends. Run it with
+//! `cargo run -p poem_middleware`; it prints what to try.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -11,41 +11,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use keyward::http::{Answer, Connection, Edge, Head, KeyIn};
+use keyward::http::{Answer, Connection, Edge, Guard, Head, KeyIn};
 use keyward::key::{KeyFormat, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
-use keyward::verifier::{Attempt, Grant, Requirement};
+use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, scope};
-use poem::http::Response as Http;
+use poem::http::uri::Scheme;
+use poem::http::{HeaderMap, Response as Http};
 use poem::listener::TcpListener;
 use poem::web::{Data, Path};
 use poem::{
     Body, Endpoint, EndpointExt, Middleware, Request, Response, Route, Server, get, handler,
 };
 
-/// Lets requests through to an endpoint that bear a key which meets a requirement.
+/// Lets requests through to an endpoint that bear a key which meets the guard's requirement.
 #[derive(Clone)]
 pub(crate) struct KeyMiddleware {
     edge: Arc<Edge>,
-    need: Arc<Requirement>,
-    /// The parameters of the path that name resources: their names, and the kinds of what they name.
-    paths: Vec<(&'static str, &'static str)>,
+    guard: Arc<Guard<Request>>,
 }
 
 impl KeyMiddleware {
-    pub(crate) fn new(edge: &Arc<Edge>, need: Requirement) -> Self {
+    pub(crate) fn new(edge: &Arc<Edge>, guard: impl Into<Guard<Request>>) -> Self {
         Self {
             edge: Arc::clone(edge),
-            need: Arc::new(need),
-            paths: Vec::new(),
+            guard: Arc::new(guard.into()),
         }
     }
+}
 
-    /// The resource of this kind is the one that a parameter of the path names.
-    pub(crate) fn path(mut self, kind: &'static str, parameter: &'static str) -> Self {
-        self.paths.push((kind, parameter));
-        self
+/// The value of a parameter of the path, as the handler gets it.
+pub(crate) fn path(parameter: &'static str) -> impl Fn(&Request) -> Option<String> {
+    move |request| request.raw_path_param(parameter).map(str::to_owned)
+}
+
+/// What Keyward has to know about a request: its headers, its connection, its query.
+fn head(request: &Request) -> Head<'_, HeaderMap> {
+    Head {
+        headers: request.headers(),
+        connection: Connection {
+            peer: request.remote_addr().as_socket_addr().map(|peer| peer.ip()),
+            is_tls: *request.scheme() == Scheme::HTTPS,
+        },
+        query: request.original_uri().query(),
     }
 }
 
@@ -64,37 +73,29 @@ pub(crate) struct Guarded<E> {
     inner: E,
 }
 
+impl<E: Endpoint> Guarded<E> {
+    /// Serves a request without a key, where the guard admits guests.
+    async fn guest(&self, request: Request) -> Response {
+        let mut response = self.inner.get_response(request).await;
+        for header in self.middleware.edge.guest_response_headers() {
+            header.add_to(response.headers_mut());
+        }
+        response
+    }
+}
+
 impl<E: Endpoint> Endpoint for Guarded<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let KeyMiddleware { edge, need, paths } = &self.middleware;
+        let KeyMiddleware { edge, guard } = &self.middleware;
 
-        // 1. What the request says: its credential, where it comes from, and which resources it names. Where the path
-        //    lacks one of its parameters nothing is named, and the request is refused: else a route that names a kind
-        //    twice, once by a typo, would be decided on by half of what its handler acts on.
-        let values: Option<Vec<_>> = paths
-            .iter()
-            .map(|(kind, parameter)| Some((*kind, request.raw_path_param(parameter)?)))
-            .collect();
-        let attempt = values
-            .unwrap_or_default()
-            .into_iter()
-            .fold(Attempt::of(need), |attempt, (kind, value)| {
-                attempt.resource(kind, value)
-            });
-        let head = Head {
-            headers: request.headers(),
-            connection: Connection {
-                peer: request.remote_addr().as_socket_addr().map(|peer| peer.ip()),
-                is_tls: *request.scheme() == poem::http::uri::Scheme::HTTPS,
-            },
-            query: request.original_uri().query(),
-        };
-
-        // 2. The decision.
-        let admission = match edge.admit(&head, attempt).await {
-            Ok(admission) => admission,
+        // 1. and 2. What the request says, and the decision. An outer guard of this kind has left its grant.
+        let outer = request.data::<Grant>().cloned();
+        let deciding = edge.admit_guarded(guard, &mut request, outer.as_ref(), head);
+        let admission = match deciding.await {
+            Ok(Some(admission)) => admission,
+            Ok(None) => return Ok(self.guest(request).await),
             // What is only reported goes on as it came.
             Err(rejection) if rejection.is_report_only => {
                 return Ok(self.inner.get_response(request).await);
@@ -147,8 +148,8 @@ fn blueprints(Path(project): Path<String>, Data(grant): Data<&Grant>) -> String 
 
 /// The application: one route, for keys that may read blueprints, of their own projects if they are restricted.
 pub(crate) fn app(edge: &Arc<Edge>) -> impl Endpoint + use<> {
-    let need = Requirement::scope(READ).resource("project");
-    let keys = KeyMiddleware::new(edge, need).path("project", "id");
+    let need = Requirement::scope(READ).bind("project", path("id"));
+    let keys = KeyMiddleware::new(edge, need);
     Route::new().at("/v1/projects/:id/blueprints", get(blueprints).with(keys))
 }
 

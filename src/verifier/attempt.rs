@@ -41,7 +41,6 @@ enum Counted {
     Whole,
     /// Its place among the concurrent requests. Its cost is counted later.
     Place,
-    #[cfg(any(feature = "actix", feature = "tower"))]
     Nothing,
 }
 
@@ -155,7 +154,6 @@ impl<'a> Attempt<'a> {
     }
 
     /// Takes nothing of any limit: the request will be refused even if its key is good.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn count_nothing(mut self) -> Self {
         self.counted = Counted::Nothing;
         self
@@ -171,7 +169,6 @@ impl<'a> Attempt<'a> {
         match self.counted {
             Counted::Whole => Charge::new(self.cost_of_quotas().get(), true),
             Counted::Place => Charge::new(0, true),
-            #[cfg(any(feature = "actix", feature = "tower"))]
             Counted::Nothing => Charge::new(0, false),
         }
     }

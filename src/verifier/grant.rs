@@ -40,6 +40,10 @@ impl Admitted {
         Self { grant, permit }
     }
 
+    pub(crate) fn from_parts(grant: Grant, permit: Permit) -> Self {
+        Self { grant, permit }
+    }
+
     /// Returns the grant.
     ///
     /// Keep the whole `Admitted` until the response has been sent: dropping it gives the permit back.
@@ -318,7 +322,6 @@ impl Permit {
     }
 }
 
-#[cfg(any(feature = "actix", feature = "tower"))]
 impl Permit {
     /// Creates the permit of a request at a guard inside another one, which took this of its route's quotas.
     pub(super) fn inner(metered: Option<Metered>, grant: &Grant, attempt: &Attempt<'_>) -> Self {
@@ -340,12 +343,14 @@ impl Permit {
     }
 
     /// Returns whether any limit applies to the request.
+    #[cfg(any(feature = "actix", feature = "tower"))]
     #[inline]
     pub(crate) fn is_limited(&self) -> bool {
         self.metered.is_some() || self.counted_later.is_some()
     }
 
     /// Returns whether dropping the permit gives a place back, or settles a cost.
+    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn is_held(&self) -> bool {
         let counts_in_flight = |metered: &Metered| metered.taken.charge.counts_in_flight;
         self.settlement.is_some() || self.metered.as_ref().is_some_and(counts_in_flight)

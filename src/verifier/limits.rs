@@ -25,7 +25,6 @@ enum Applied<'a> {
     /// All, with these quotas of its route.
     All(Option<&'a RouteQuotas>),
     /// The quotas of its route alone.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     Inner(&'a RouteQuotas),
 }
 
@@ -62,7 +61,6 @@ impl Verifier {
     ///
     /// # Errors
     /// As for [`count`](Self::count).
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) async fn count_inner(
         &self,
         grant: &Grant,
@@ -231,7 +229,6 @@ impl Shared {
             let meter_of = |parked: &mut Option<Box<ParkedMeters>>, record: &KeyRecord| {
                 let meter = match applied {
                     Applied::All(route) => self.limiting.meter(parked, record, route, now),
-                    #[cfg(any(feature = "actix", feature = "tower"))]
                     Applied::Inner(route) => self.limiting.inner_meter(parked, record, route, now),
                 };
                 meter.map(Option::<&Arc<_>>::cloned)

@@ -5,10 +5,8 @@ use crate::http::caching::ResponseHeader;
 use crate::http::expiry;
 use crate::http::limits::{LimitHeaders, Shown, ShownLimit, distinct, latest_reset};
 use crate::http::reason::RejectionReason;
-#[cfg(any(feature = "actix", feature = "tower"))]
 use crate::http::rejection::Rejection;
 use crate::key::KeyRecord;
-#[cfg(any(feature = "actix", feature = "tower"))]
 use crate::verifier::{Attempt, Denial};
 use crate::verifier::{DenialClass, Grant, Limited, Permit};
 
@@ -105,7 +103,6 @@ impl Edge {
     ///
     /// # Errors
     /// [`Denial`] if a quota does not have it, or the limiter cannot tell.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(in crate::http) async fn count(
         &self,
         grant: &Grant,
@@ -122,7 +119,6 @@ impl Edge {
     }
 
     /// Adds the limits of an admitted request to its rejection, unless the caller must not learn of them.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(in crate::http) fn with_limits(
         &self,
         mut rejection: Box<Rejection>,

@@ -20,7 +20,7 @@ use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::web::Data;
 use poem::{Body, EndpointExt as _, Request, Response, Route, Server, get, handler};
 
-use self::program::{KeyMiddleware, READ};
+use self::program::{KeyMiddleware, READ, path};
 use crate::wire::{self, Site, bearer};
 
 #[handler]
@@ -66,8 +66,8 @@ async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
         KeyMiddleware::new(&edge, need)
     };
     // Its second parameter is misspelt.
-    let misbound = KeyMiddleware::new(&edge, Requirement::any_key().resource("project"));
-    let misbound = misbound.path("project", "from").path("project", "too");
+    let misbound = Requirement::any_key().bind("project", path("from"));
+    let misbound = KeyMiddleware::new(&edge, misbound.bind("project", path("too")));
     let site = Route::new()
         .at("/echo", get(echo).with(any()))
         .at("/original", get(original).with(any()))

@@ -119,7 +119,10 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 
         // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left.
         let private = edge.response_headers(response.headers());
-        for header in private.chain(edge.limit_headers_of(&permit)) {
+        let shown = edge
+            .limit_headers_of(&permit)
+            .chain(edge.expiry_headers_of(&grant));
+        for header in private.chain(shown) {
             header.add_to(response.headers_mut());
         }
 

@@ -16,6 +16,7 @@ mod credentials;
 mod expiry;
 mod failed_authentications;
 mod forged;
+mod guarded;
 mod guests;
 mod limits;
 mod near_misses;

@@ -4,8 +4,8 @@
 //! cargo run --release --locked --manifest-path benches/peers/Cargo.toml --bin limits
 //! ```
 //!
-//! With `-- --check-targets` a target that is missed is an error. It is a program of `benches/peers`, so that a build of
-//! Keyward fetches no peer. The million keys take some 3 GB.
+//! With `-- --check-targets` a target that is missed is an error. It is a program of `benches/peers`, so that a build
+//! of Keyward fetches no peer. The million keys take some 3 GB.
 //!
 //! No two of these limiters do the same. All state is in memory:
 //!

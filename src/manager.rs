@@ -558,7 +558,8 @@ impl KeyManager {
 
     /// Ends every key in a scope that was issued before an instant: at once, in one commit.
     ///
-    /// This is the kill switch, and the way back from a restored backup that has revived revoked keys.
+    /// Such a cutoff ends all keys of a leak at once. It is also the way back from a restored backup that has revived
+    /// revoked keys.
     ///
     /// The dates are those of the nodes that issued the keys: a node with a clock that ran ahead may have dated a key
     /// later. The keys are listed as revoked without being written to. Until [`revoke_all`](Self::revoke_all) writes
@@ -619,7 +620,7 @@ impl KeyManager {
 impl KeyManager {
     /// Removes keys of a tenant that ended before an instant, with their usage: one page of the tenant's keys a call.
     ///
-    /// A key has ended if it was revoked or has expired. Keys that only a kill switch ended are removed once they have
+    /// A key has ended if it was revoked or has expired. Keys that only a cutoff ended are removed once they have
     /// expired or are stored as revoked, which [`revoke_all`](Self::revoke_all) does. Keys of a line of rotations are
     /// removed oldest first, so a long line may take several runs over the list, and a successor stays while its
     /// predecessor is stored.
@@ -795,7 +796,7 @@ impl KeyManager {
     /// export: it returns the keys that were revoked since. Keys that were suspended or narrowed since need a new
     /// export.
     ///
-    /// Each key is exported as it is when its page is read. Keys that a kill switch has ended are exported as revoked.
+    /// Each key is exported as it is when its page is read. Keys that a cutoff has ended are exported as revoked.
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::Cursor`] if the cursor

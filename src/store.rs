@@ -89,8 +89,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// - *A setting* is written once: the first value under a name stays.
 /// - *Preconditions* are checked against the state before the first change: [`StoreError::PreconditionFailed`] names
 ///   the first that does not hold.
-/// - *A change is published* if [`Outcome::is_news`] says so. If a commit publishes at least one change, the position
-///   is one higher than before; otherwise it stays.
+/// - *A change is published* if [`Outcome::is_published`] says so. If a commit publishes at least one change, the
+///   position is one higher than before; otherwise it stays.
 /// - *Positions* follow the order of commits: a reader that sees position *n* in [`changes`](Self::changes) never later
 ///   sees one below it. Assign them from one counter row inside the commit, as a database sequence does not keep that
 ///   order.

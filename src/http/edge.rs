@@ -140,9 +140,10 @@ impl Edge {
     /// Refuses credentials that come from a web browser (403): everyone who can open a page can read the keys in it.
     ///
     /// A browser shows by `Sec-Fetch-Site` (W3C Fetch Metadata) or by `Origin` (Fetch Standard): pages can neither set
-    /// nor remove these headers. The edge looks at them before it looks at the credential, so the answer reveals nothing
-    /// about a key. It is a guard against mistakes, since any other client can omit the headers: a page that calls its
-    /// own origin without TLS by GET sends neither, and some libraries for WebSockets send an `Origin` from servers.
+    /// nor remove these headers. The edge looks at them before it looks at the credential, so the answer reveals
+    /// nothing about a key. It is a guard against mistakes, since any other client can omit the headers: a page that
+    /// calls its own origin without TLS by GET sends neither, and some libraries for WebSockets send an `Origin` from
+    /// servers.
     ///
     /// Requests without a credential are treated as before.
     #[must_use]

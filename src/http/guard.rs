@@ -61,8 +61,8 @@ impl Requirement {
     /// Lets guests in as well: requests without any credential. A request with a key has to meet the requirement.
     ///
     /// The handler gets the [`Grant`] of a key's holder, and nothing of a guest: with axum and actix it takes a
-    /// `Visitor`. The requirement, its resources and its quotas apply to holders only. Limit guests by their address, in
-    /// front of the application.
+    /// `Visitor`. The requirement, its resources and its quotas apply to holders only. Limit guests by their address,
+    /// in front of the application.
     ///
     /// A credential that is refused, or cannot be read, is never taken for a guest's request: a wrong, revoked or
     /// malformed key, half of a pair, two credentials, and a [near miss](super::NearMiss), such as a key in a header

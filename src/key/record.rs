@@ -227,7 +227,7 @@ impl KeyRecord {
         self.revision
     }
 
-    /// Returns whether a kill switch has ended this key: a cutoff at an instant after the key was issued.
+    /// Returns whether a cutoff has ended this key: one at an instant after the key was issued.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.cutoff.is_some_and(|cutoff| self.created_at < cutoff)
@@ -260,7 +260,7 @@ impl KeyRecord {
 
     /// Returns the key's state at an instant.
     ///
-    /// A key that a kill switch or a rotation has ended counts as revoked.
+    /// A key that a cutoff or a rotation has ended counts as revoked.
     ///
     /// A key that the [`Keyward`](crate::Keyward) had seen expired when it read the record is expired at any instant:
     /// a clock that runs back revives neither the key nor its status. For a clock that had leapt ahead, see

@@ -34,7 +34,7 @@ pub enum ManageError {
         /// Instant of the revocation.
         at: OffsetDateTime,
     },
-    /// The key has expired, or a rotation or a kill switch has ended it.
+    /// The key has expired, or a rotation or a cutoff has ended it.
     #[error("the key has ended: it is {0}")]
     Ended(KeyStatus),
     /// The key is already suspended.
@@ -93,10 +93,10 @@ pub enum ManageError {
     /// The key cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// A kill switch that was thrown meanwhile has ended everything issued at that instant. Try again.
+    /// A cutoff that was set meanwhile has ended everything issued at that instant. Try again.
     #[error("a cutoff ends all keys issued at that instant")]
     CutOff,
-    /// A kill switch was thrown at an instant that this node's clock has not reached: a key issued now would have
+    /// A cutoff was set at an instant that this node's clock has not reached: a key issued now would have
     /// ended. One of the two clocks is wrong. If this node's clock is behind, correct it and wait until it has reached
     /// the instant; if the other clock was ahead, [lower the cutoff](super::KeyManager::lower_cutoff).
     #[error(
@@ -140,9 +140,9 @@ pub enum ManageError {
     /// The requested key exceeds the actor's ceiling.
     #[error("the key exceeds what the actor may grant: {0}")]
     AboveCeiling(Axis),
-    /// The tenant has reached its limit of keys. Keys that have expired, or that a kill switch or a rotation has
+    /// The tenant has reached its limit of keys. Keys that have expired, or that a cutoff or a rotation has
     /// ended, count until they are revoked, and so do old keys in the overlap of a rotation:
-    /// [`revoke_all`](super::KeyManager::revoke_all) revokes the ended ones after a kill switch.
+    /// [`revoke_all`](super::KeyManager::revoke_all) revokes those that a cutoff has ended.
     #[error(
         "the tenant has reached its maximum of {limit} keys; keys that have ended, or are in the overlap of a \
          rotation, count until they are revoked"

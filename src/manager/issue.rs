@@ -139,7 +139,7 @@ impl Authorized<'_> {
     }
 }
 
-/// The precondition that no kill switch has ended the key.
+/// The precondition that no cutoff has ended the key.
 pub(super) fn not_cut_off(record: &KeyRecord) -> Precondition {
     Precondition::NotCutOff {
         tenant: record.tenant.clone(),

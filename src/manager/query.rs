@@ -45,7 +45,7 @@ impl KeyQuery {
 
     /// Creates a query for the keys of a tenant that are not revoked, newest first, 50 to a page.
     ///
-    /// It also leaves out keys that a rotation or a kill switch has ended.
+    /// It also leaves out keys that a rotation or a cutoff has ended.
     #[must_use]
     pub fn of(tenant: &TenantId) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl KeyQuery {
 
     /// Lists the revoked keys too, after all others, in the order in which they were revoked.
     ///
-    /// A key that a rotation or a kill switch has ended shows the status `revoked`, and keeps its place among the
+    /// A key that a rotation or a cutoff has ended shows the status `revoked`, and keeps its place among the
     /// others.
     #[must_use]
     pub fn live_first(mut self) -> Self {

@@ -118,7 +118,7 @@ impl Authorized<'_> {
 
     /// Returns whether the key was added; `false` if another id has to be drawn.
     ///
-    /// If the same request was answered meanwhile, its key may also have taken the last place, or a kill switch may
+    /// If the same request was answered meanwhile, its key may also have taken the last place, or a cutoff may
     /// have ended it: the answer is still that it was issued.
     pub(super) async fn answered(
         &self,

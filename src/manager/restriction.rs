@@ -37,7 +37,7 @@ pub struct KeyBound {
 #[serde(try_from = "BoundForm", into = "BoundForm")]
 #[non_exhaustive]
 pub enum Bound {
-    /// Nothing: the key was revoked, or a kill switch has ended it.
+    /// Nothing: the key was revoked, or a cutoff has ended it.
     Revoked {
         /// Instant of the revocation.
         at: OffsetDateTime,
@@ -164,7 +164,7 @@ const BOUND: ValueError = ValueError::malformed(
     "of a type `revoked`, `limited` or `unreadable`, with the members of that type",
 );
 
-/// Reason with which a replay revokes a key that a kill switch had ended.
+/// Reason with which a replay revokes a key that a cutoff had ended.
 const CUT_OFF: &str = "cut off";
 
 impl KeyBound {

@@ -304,7 +304,7 @@ impl Authorized<'_> {
         let now = successor.created_at;
         let action = EventAction::KeyIssued;
         let mut addition = self.addition(action, successor, rules, Vec::new())?;
-        // If a kill switch ends the key meanwhile, its successor must not be added.
+        // If a cutoff ends the key meanwhile, its successor must not be added.
         addition.conditions.insert(0, not_cut_off(record));
 
         let mut old = record.clone();

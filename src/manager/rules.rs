@@ -54,7 +54,7 @@ impl TenantRules {
         self
     }
 
-    /// Limits how many keys of the tenant are not revoked. Keys that have expired, or that a kill switch has ended,
+    /// Limits how many keys of the tenant are not revoked. Keys that have expired, or that a cutoff has ended,
     /// count until they are revoked.
     ///
     /// A [rotation](super::KeyManager::rotate) needs no further place if it has no overlap, and if its overlap ends

@@ -118,8 +118,8 @@ impl Change {
     /// Computes the effect of the change on its key.
     ///
     /// `stored` is the key as the transaction reads it, and `position` the position that the commit will have if it is
-    /// [published](Outcome::is_news). The contract's rules for each key are here, for every backend: the backend reads
-    /// the key, locks it against others until the commit, calls this function, and writes.
+    /// [published](Outcome::is_published). The contract's rules for each key are here, for every backend: the backend
+    /// reads the key, locks it against others until the commit, calls this function, and writes.
     ///
     /// # Errors
     /// [`StoreError::AlreadyExists`], [`StoreError::Conflict`], and [`StoreError::Corrupt`] for the replacement of a

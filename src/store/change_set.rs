@@ -108,7 +108,7 @@ impl ChangeSet {
 
     /// Adds the event that records one of the changes, counted from 0.
     ///
-    /// The store records the event if that change [is published](Outcome::is_news), and not otherwise.
+    /// The store records the event if that change [is published](Outcome::is_published), and not otherwise.
     #[must_use]
     pub fn with_event_of(mut self, change: usize, event: Event) -> Self {
         self.events.push((change, event));
@@ -145,10 +145,15 @@ impl ChangeSet {
     /// order.
     #[must_use]
     pub fn seal(&self, head: ChainHead, outcomes: &[Outcome]) -> (Vec<SealedEvent>, ChainHead) {
-        let is_news = |change: &usize| outcomes.get(*change).is_some_and(Outcome::is_news);
+        let is_published =
+            |change: &usize| outcomes.get(*change).is_some_and(Outcome::is_published);
         let mut head = head;
         let mut sealed = Vec::with_capacity(self.events.len());
-        for (_, event) in self.events.iter().filter(|(change, _)| is_news(change)) {
+        for (_, event) in self
+            .events
+            .iter()
+            .filter(|(change, _)| is_published(change))
+        {
             let (event, next) = head.seal(event.clone());
             sealed.push(event);
             head = next;

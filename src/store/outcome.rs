@@ -84,7 +84,7 @@ impl Outcome {
     /// Published changes are those that other nodes must learn of. A rehash is not one: it changes neither the powers
     /// of a key nor its holder.
     #[must_use]
-    pub fn is_news(&self) -> bool {
+    pub fn is_published(&self) -> bool {
         matches!(
             self,
             Self::Inserted

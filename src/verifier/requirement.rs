@@ -128,9 +128,9 @@ impl Requirement {
     /// It is for a layer around a whole application, with middleware between it and the guards of the routes that does
     /// something for each key. The middleware finds the [`Grant`](super::Grant) in the request's extensions.
     ///
-    /// A route without a guard of its own then answers 500 in place of a success, whatever the key, and its handler gets
-    /// no `Caller`. The code that calls it asks [`Edge::review`](crate::http::Edge::review) when it is done. Handlers that
-    /// take no `Caller` have acted by then, so guard each route.
+    /// A route without a guard of its own then answers 500 in place of a success, whatever the key, and its handler
+    /// gets no `Caller`. The code that calls it asks [`Edge::review`](crate::http::Edge::review) when it is done.
+    /// Handlers that take no `Caller` have acted by then, so guard each route.
     ///
     /// ```
     /// use keyward::verifier::Requirement;

@@ -209,8 +209,8 @@ fn any_row(choices: &mut Choices) -> Row {
     )
 }
 
-/// Planted bugs that this catches: a cap that leaves a place for one row of a commit; one row's answer for all rows of its
-/// commit.
+/// Planted bugs that this catches: a cap that leaves a place for one row of a commit; one row's answer for all rows
+/// of its commit.
 #[tokio::test]
 async fn answers_are_those_of_single_imports() {
     let limited = Ceiling::Limited(Limits::new(READ));

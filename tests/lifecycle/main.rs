@@ -8,6 +8,7 @@
 )]
 
 mod common;
+mod cutoffs;
 mod expiry;
 mod explain;
 mod export;
@@ -16,7 +17,6 @@ mod grants;
 mod issue;
 mod json;
 mod json_forms;
-mod kill_switch;
 mod leaked;
 mod limits;
 mod list;

@@ -165,7 +165,7 @@ impl State {
             .iter()
             .map(|change| self.stage(change, position, &mut staged))
             .collect::<Result<Vec<_>, _>>()?;
-        if outcomes.iter().any(Outcome::is_news) {
+        if outcomes.iter().any(Outcome::is_published) {
             let (sealed, head) = set.seal(self.head, &outcomes);
             self.events.extend(sealed);
             self.head = head;
@@ -265,7 +265,7 @@ impl State {
                 let stored = id.and_then(|id| self.current(id, staged));
                 let applied = of_a_key.apply(stored, position)?;
                 if let Some(key) = applied.key {
-                    if applied.outcome.is_news() {
+                    if applied.outcome.is_published() {
                         staged.news.push(Changed::Key {
                             id: key.id,
                             revision: key.revision,

@@ -47,7 +47,7 @@ pub(super) fn commit(
     let outcomes = changes
         .map(|change| make(transaction, change, position, &mut news))
         .collect::<Result<Vec<_>, _>>()?;
-    if outcomes.iter().any(Outcome::is_news) {
+    if outcomes.iter().any(Outcome::is_published) {
         meta.position = position;
         if events == Events::Appended {
             meta.head = events::append(transaction, set, meta.head, &outcomes)?;
@@ -194,7 +194,7 @@ fn change_key(
         Change::Revoke { .. } => row::revoke(transaction, &key)?,
         _ => row::replace(transaction, &key)?,
     }
-    if applied.outcome.is_news() {
+    if applied.outcome.is_published() {
         let revision = key.revision;
         news.push(Changed::Key { id, revision });
     }

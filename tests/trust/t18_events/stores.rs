@@ -190,12 +190,15 @@ impl KeyStore for Broken {
         let is_first = log.committed.insert(set.id());
         for (change, event) in set.events() {
             let mut event = event.clone();
-            let is_news = committed.outcomes.get(change).is_some_and(Outcome::is_news);
+            let is_published = committed
+                .outcomes
+                .get(change)
+                .is_some_and(Outcome::is_published);
             let is_told = match self.bug {
                 Bug::UpdateIsSilent if event.action == EventAction::KeyUpdated => false,
                 Bug::NothingIsTold => is_first,
-                Bug::RetryIsToldAgain | Bug::RetryIsAnew => is_news,
-                _ => is_first && is_news,
+                Bug::RetryIsToldAgain | Bug::RetryIsAnew => is_published,
+                _ => is_first && is_published,
             };
             if self.bug == Bug::WrongAction && event.action == EventAction::KeyRotated {
                 event.action = EventAction::KeyUpdated;

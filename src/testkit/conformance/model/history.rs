@@ -87,7 +87,7 @@ impl History {
                 None => commits.push((set, committed)),
             }
         }
-        commits.retain(|(_, committed)| committed.outcomes.iter().any(Outcome::is_news));
+        commits.retain(|(_, committed)| committed.outcomes.iter().any(Outcome::is_published));
         commits.sort_by_key(|(_, committed)| committed.position);
         // The state after each position, beginning with the start.
         let mut states = vec![Reference::new(self.start)];
@@ -114,10 +114,10 @@ impl History {
         let mut possible = states.iter().skip(since);
         let is_right = match (&entry.set, &entry.answer) {
             (Some(set), Answer::Committed(Ok(committed))) => {
-                let is_news = committed.outcomes.iter().any(Outcome::is_news);
+                let is_published = committed.outcomes.iter().any(Outcome::is_published);
                 // Commits that added to the feed are compared above. Any other commit leaves the state at its
                 // position unchanged.
-                is_news
+                is_published
                     || states.iter().any(|state| {
                         let decided = state.after(set);
                         state.position == committed.position

@@ -97,7 +97,7 @@ impl Reference {
         }
         let mut moved = false;
         for (index, outcome) in outcomes.iter().enumerate() {
-            let is_news = matches!(
+            let is_published = matches!(
                 outcome,
                 Outcome::Inserted
                     | Outcome::Replaced
@@ -107,7 +107,7 @@ impl Reference {
                     | Outcome::CutOff
                     | Outcome::CutoffLowered
             );
-            if !is_news {
+            if !is_published {
                 continue;
             }
             moved = true;

@@ -47,7 +47,7 @@ pub(super) fn commit(transaction: &WriteTransaction, set: &ChangeSet) -> Result<
             change => state.make(change, position),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    if outcomes.iter().any(Outcome::is_news) {
+    if outcomes.iter().any(Outcome::is_published) {
         meta.position = position;
         meta.head = events::append(transaction, set, meta.head, &outcomes)?;
         meta.write(&mut table)?;
@@ -154,7 +154,7 @@ impl<'t> State<'t> {
         }
         self.keys
             .insert(id.as_u128(), row::write(&key)?.as_slice())?;
-        if applied.outcome.is_news() {
+        if applied.outcome.is_published() {
             let revision = key.revision;
             self.news.push(Changed::Key { id, revision });
         }

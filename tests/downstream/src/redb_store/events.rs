@@ -60,7 +60,7 @@ pub(super) fn cut(
 }
 
 fn only_revokes(outcomes: &[Outcome]) -> bool {
-    let mut news = outcomes.iter().filter(|outcome| outcome.is_news());
+    let mut news = outcomes.iter().filter(|outcome| outcome.is_published());
     news.all(|outcome| *outcome == Outcome::Revoked)
 }
 

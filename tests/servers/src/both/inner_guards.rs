@@ -1,5 +1,5 @@
-//! A guard around an application that leaves the decision to those of its routes, with middleware between them that does
-//! something for each key.
+//! A guard around an application that leaves the decision to those of its routes, with middleware between them that
+//! does something for each key.
 
 use super::EVERY;
 use super::site::{Plan, Site};

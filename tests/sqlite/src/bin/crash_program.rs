@@ -2,7 +2,8 @@
 //!
 //! `crash_program open FILE` waits for a line, opens the file, and ends. `crash_program write FILE SEED OPERATIONS` has
 //! each of three tasks do so many things to the keys in it. `crash_program delete FILE SEED` issues, purges and
-//! removes, and cuts the log, without end. `crash_program import FILE ROWS` imports so many keys. Each line that they write is of something that had returned before.
+//! removes, and cuts the log, without end. `crash_program import FILE ROWS` imports so many keys. Each line that they
+//! write is of something that had returned before.
 
 use std::error::Error;
 use std::io::{Write as _, stdin, stdout};

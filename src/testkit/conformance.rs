@@ -381,7 +381,7 @@ impl Failure {
     }
 
     /// Describes two values that differ. `Debug` of a key shows neither its digest nor its document.
-    fn of_difference(explanation: String, found: String, expected: String) -> Self {
+    fn of_difference(explanation: &str, found: &str, expected: &str) -> Self {
         let hidden = if found == expected {
             "\n  They differ in a digest or in the bytes of a document, which are not shown."
         } else {
@@ -428,9 +428,9 @@ macro_rules! check_eq {
             (left, right) => {
                 if *left != *right {
                     return Err($crate::testkit::conformance::Failure::of_difference(
-                        format!($($text)+),
-                        format!("{left:?}"),
-                        format!("{right:?}"),
+                        &format!($($text)+),
+                        &format!("{left:?}"),
+                        &format!("{right:?}"),
                     ));
                 }
             }

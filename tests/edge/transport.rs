@@ -45,7 +45,7 @@ async fn keys_sent_in_clear_are_reported() {
             .observe(move |event| {
                 into.lock()
                     .unwrap()
-                    .push(event.claimed_key().map(|claimed| claimed.id))
+                    .push(event.claimed_key().map(|claimed| claimed.id));
             })
     })
     .await;

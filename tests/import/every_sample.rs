@@ -116,7 +116,7 @@ async fn quick_digests_are_replaced_on_use() {
     for kept in [Kept::Sha256, Kept::HmacSha256, Kept::Argon2id] {
         let is_weak = matches!(kept, Kept::Argon2id);
         all_live(kept, |sample| {
-            !sample.is_slow() && !(is_weak && sample.is_sha1())
+            !(sample.is_slow() || is_weak && sample.is_sha1())
         })
         .await;
     }

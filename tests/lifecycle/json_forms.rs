@@ -381,7 +381,7 @@ fn no_error_quotes_a_text_of_the_request() {
                 }
             }
             Value::Array(list) => {
-                pointers.extend((0..list.len()).map(|index| format!("{pointer}/{index}")))
+                pointers.extend((0..list.len()).map(|index| format!("{pointer}/{index}")));
             }
             _ => {}
         }

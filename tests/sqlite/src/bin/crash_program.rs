@@ -130,7 +130,7 @@ async fn import(file: &str, rows: usize) -> Result<(), Failure> {
         for (row, answer) in batch.iter().zip(manager.import_all(&actor, table).await) {
             match answer {
                 Ok(_) | Err(ManageError::AlreadyImported { .. }) => {
-                    say(&format!("imported {row}"))?
+                    say(&format!("imported {row}"))?;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -42,7 +42,7 @@ fn a(length: usize) -> String {
 
 #[test]
 fn names_and_texts_are_bounded() {
-    takes(1, 128, |length| {
+    takes(1, 255, |length| {
         let tenant = TenantId::new("acme-inc").unwrap();
         Actor::user(&a(length), tenant, Ceiling::Unlimited).is_ok()
     });

@@ -74,7 +74,7 @@ async fn a_key_without_the_scope_is_403() {
         keyward_with_key([WRITE_EDITIONS.described("For tests")], WRITE_EDITIONS).await;
     let answer = ask(&keyward, &[key.bearer()]).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer.body(), "the API key does not permit this");
+    assert_eq!(answer.body(), "the API key lacks a scope that this needs");
 }
 
 #[tokio::test]

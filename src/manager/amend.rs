@@ -1,6 +1,10 @@
 //! Changing an existing key; suspending and resuming one.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 
 use super::issue::quota_text;
 use super::{Authorized, InvalidKey, ManageError, OnKey, broken_store};
@@ -14,6 +18,16 @@ pub(super) const AMEND_TRIES: u32 = 8;
 
 /// Reason with which an update revokes a key that expired while its expiry was being put off.
 const EXPIRED: &str = "expired";
+
+/// Times to wait before that revocation is tried again: half a minute together.
+const REVOCATION_DELAYS: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(10),
+    Duration::from_secs(15),
+];
 
 /// The new record of a key, and the action and changes for its event.
 pub(super) struct Amendment {
@@ -83,7 +97,89 @@ impl OnKey<'_> {
 
 impl Authorized<'_> {
     /// Commits a change of a key on the condition that it is still as it was read. `None` if it is not.
+    ///
+    /// If the change puts off the key's end, the call runs to its end even if the caller goes away: the end may come
+    /// meanwhile, and must then be brought about.
     pub(super) async fn replace(
+        &self,
+        record: &KeyRecord,
+        amendment: Amendment,
+        now: OffsetDateTime,
+    ) -> Result<Option<KeyRecord>, ManageError> {
+        let new_end = amendment.record.end();
+        let Some(end) = record
+            .end()
+            .filter(|end| new_end.is_none_or(|new| new > *end))
+        else {
+            return self.replace_in_one(record, amendment, now).await;
+        };
+        let (by, record) = (self.detached(), record.clone());
+        let putting_off = async move {
+            let by = by.authorized();
+            by.put_off(&record, end, amendment, now).await
+        };
+        match Handle::try_current() {
+            Ok(runtime) => match runtime.spawn(putting_off).await {
+                Ok(answer) => answer,
+                Err(stopped) => Err(StoreError::Indeterminate(stopped.into()).into()),
+            },
+            Err(_) => putting_off.await,
+        }
+    }
+
+    /// Puts off the end of a key. If that end comes during the commit, some node may have seen it pass, so it stays the
+    /// end: the key is revoked.
+    async fn put_off(
+        &self,
+        record: &KeyRecord,
+        end: OffsetDateTime,
+        amendment: Amendment,
+        now: OffsetDateTime,
+    ) -> Result<Option<KeyRecord>, ManageError> {
+        let replaced = self.replace_in_one(record, amendment, now).await;
+        let may_be_stored = matches!(
+            replaced,
+            Ok(Some(_)) | Err(ManageError::Store(StoreError::Indeterminate(_)))
+        );
+        // Without a clock no node has seen the end pass.
+        let is_late = |now: &OffsetDateTime| self.has_passed(end, *now);
+        match self.now().ok().filter(is_late) {
+            Some(now) if may_be_stored => Err(self.end_late(record, end, now).await),
+            _ => replaced,
+        }
+    }
+
+    /// Revokes a key that has expired while its end was put off. Returns the answer to the call that put it off.
+    async fn end_late(
+        &self,
+        record: &KeyRecord,
+        end: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> ManageError {
+        let stored = match record.encode() {
+            Ok(stored) => stored,
+            Err(error) => return InvalidKey::Unwritable(error).into(),
+        };
+        let mut delays = REVOCATION_DELAYS.iter();
+        loop {
+            let reason = RevokeReason::from_stored(EXPIRED);
+            let (change, event) = self.revocation(now, &stored, end.min(now), reason);
+            let error = match self.commit_one(change, event).await {
+                Ok(Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing) => {
+                    return ManageError::Ended(KeyStatus::Expired);
+                }
+                Ok(_) => broken_store(),
+                Err(error) => error,
+            };
+            match delays.next() {
+                Some(delay) => sleep(*delay).await,
+                None => return StoreError::Indeterminate(error.into()).into(),
+            }
+        }
+    }
+
+    /// Commits a change of a key on the condition that it is still as it was read. `None` if it is not.
+    async fn replace_in_one(
         &self,
         record: &KeyRecord,
         amendment: Amendment,
@@ -98,45 +194,16 @@ impl Authorized<'_> {
         let event = self.event_of(now, action, &stored, changes);
         let replace = Change::Replace {
             expected: record.revision,
-            with: Box::new(stored.clone()),
+            with: Box::new(stored),
         };
         match self.commit_one(replace, event).await {
             Ok(Outcome::Replaced) => {
                 with.revision = record.revision.saturating_add(1);
-                self.end_if_late(record, &with, &stored).await?;
                 Ok(Some(with))
             }
             Ok(_) => Err(broken_store().into()),
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Revokes a key if its end came while a later end was being committed: an end that may have been seen to pass
-    /// stays one.
-    async fn end_if_late(
-        &self,
-        was: &KeyRecord,
-        with: &KeyRecord,
-        stored: &StoredKey,
-    ) -> Result<(), ManageError> {
-        let Some(end) = was
-            .end()
-            .filter(|end| with.end().is_none_or(|new| new > *end))
-        else {
-            return Ok(());
-        };
-        // Without a clock no node has seen the end pass.
-        let Some(now) = self.now().ok().filter(|now| self.has_passed(end, *now)) else {
-            return Ok(());
-        };
-        let reason = RevokeReason::from_stored(EXPIRED);
-        let (change, event) = self.revocation(now, stored, end.min(now), reason);
-        match self.commit_one(change, event).await? {
-            Outcome::Revoked | Outcome::AlreadyRevoked { .. } | Outcome::Missing => {
-                Err(ManageError::Ended(KeyStatus::Expired))
-            }
-            _ => Err(broken_store().into()),
         }
     }
 

@@ -30,6 +30,19 @@ pub(super) struct Authorized<'a> {
     actor: &'a Actor,
 }
 
+/// The same, for work that goes on if the caller goes away.
+pub(super) struct Detached {
+    manager: KeyManager,
+    actor: Actor,
+}
+
+impl Detached {
+    pub(super) fn authorized(&self) -> Authorized<'_> {
+        let Self { manager, actor } = self;
+        Authorized { manager, actor }
+    }
+}
+
 /// An actor whose operation on one key is authorized, and that key as stored.
 pub(super) struct OnKey<'a> {
     pub(super) by: Authorized<'a>,
@@ -234,6 +247,13 @@ impl<'a> Authorized<'a> {
     pub(super) fn event_log(&self) -> Result<&'a dyn EventLog, StoreError> {
         let log = self.manager.parts.access.store.events();
         log.ok_or(StoreError::Unsupported)
+    }
+
+    pub(super) fn detached(&self) -> Detached {
+        Detached {
+            manager: self.manager.clone(),
+            actor: self.actor.clone(),
+        }
     }
 
     /// Builds the event of an action, without a key.

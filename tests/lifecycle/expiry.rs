@@ -326,6 +326,54 @@ async fn an_update_that_comes_late_ends_the_key() {
 }
 
 #[tokio::test]
+async fn a_late_end_outlives_a_store_that_is_away() {
+    let fixture = Fixture::new().await;
+    let key = fixture.mortal().await;
+    fixture.later(HOUR - SECOND);
+    let clock = fixture.clock.clone();
+    fixture.store.meanwhile(move || clock.advance(SECOND));
+    // The update is committed. Its revocation is not, at first.
+    fixture.store.lose([Loss::None, Loss::Away, Loss::Away]);
+    let refused = fixture.moved(&key, update().never_expires()).await;
+    assert!(
+        matches!(refused, Err(ManageError::Ended(KeyStatus::Expired))),
+        "{refused:?}"
+    );
+    let reason = RevokeReason::from_stored("expired");
+    assert_eq!(fixture.answer(key.api_key()).await, Answer::Revoked(reason));
+}
+
+#[tokio::test]
+async fn a_late_end_comes_though_the_caller_goes() {
+    let fixture = Fixture::new().await;
+    let key = fixture.mortal().await;
+    let id = key.record().id();
+    fixture.later(HOUR - SECOND);
+    let clock = fixture.clock.clone();
+    fixture.store.meanwhile(move || clock.advance(SECOND));
+    fixture.store.lose([Loss::None, Loss::Away]);
+    let before = fixture.store.commits();
+    {
+        let (by, of) = (system(), tenant());
+        let updating = fixture
+            .manager()
+            .update(&by, &of, id, update().never_expires());
+        let mut updating = std::pin::pin!(updating);
+        // Polled until the update is committed, and then dropped.
+        while fixture.store.commits() == before {
+            let waited = tokio::time::timeout(Duration::from_millis(1), &mut updating);
+            assert!(waited.await.is_err(), "the revocation takes longer");
+        }
+    }
+    let begun = std::time::Instant::now();
+    while fixture.record(id).await.revocation().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never revoked");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(fixture.record(id).await.revocation().unwrap().at, end(&key));
+}
+
+#[tokio::test]
 async fn a_purge_keeps_a_key_that_was_put_off() {
     let fixture = Fixture::new().await;
     let (kept, gone) = (fixture.mortal().await, fixture.mortal().await);

@@ -2,8 +2,7 @@
 //!
 //! SQLite overwrites the old row in the file, but the log holds earlier versions of its pages until it is emptied.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -26,35 +25,56 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Time limit of a checkpoint.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Whether the log is to be emptied, and by which task.
+#[derive(Default)]
+pub(super) struct Emptying {
+    is_needed: bool,
+    /// Alive as long as the task. A task also ends with its runtime.
+    task: Weak<()>,
+}
+
 impl Shared {
     /// Empties the log in a moment if the commit replaced or removed a digest.
     pub(super) fn empty_log_after(self: &Arc<Self>, committed: &Committed) {
         let is_old = |outcome: &Outcome| matches!(outcome, Outcome::Rehashed | Outcome::Purged);
-        // A commit runs on a thread of the runtime.
-        let Ok(runtime) = Handle::try_current() else {
+        if !committed.outcomes.iter().any(is_old) {
             return;
-        };
-        if committed.outcomes.iter().any(is_old) && !self.empties_log.swap(true, Ordering::AcqRel) {
-            runtime.spawn(empty_log(Arc::downgrade(self)));
         }
+        let mut emptying = self.emptying();
+        emptying.is_needed = true;
+        // A commit runs on a thread of the runtime.
+        if let (None, Ok(runtime)) = (emptying.task.upgrade(), Handle::try_current()) {
+            let task = Arc::new(());
+            emptying.task = Arc::downgrade(&task);
+            runtime.spawn(empty_log(Arc::downgrade(self), task));
+        }
+    }
+
+    fn emptying(&self) -> MutexGuard<'_, Emptying> {
+        self.emptying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tries until the log is empty. Ends with the store.
-async fn empty_log(shared: Weak<Shared>) {
+async fn empty_log(shared: Weak<Shared>, _task: Arc<()>) {
     let mut delay = DELAY;
     loop {
         sleep(delay).await;
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        // Before the attempt: a commit that follows it has the log emptied again.
-        shared.empties_log.store(false, Ordering::Release);
+        // Before the attempt: a commit that follows it needs another one.
+        shared.emptying().is_needed = false;
         let is_emptied = shared.maintain(LIMIT, empty_at_once).await.is_ok();
-        if is_emptied || shared.empties_log.swap(true, Ordering::AcqRel) {
+        let mut emptying = shared.emptying();
+        if is_emptied && !emptying.is_needed {
+            emptying.task = Weak::new();
             return;
         }
-        delay = (delay * 2).min(LONGEST_DELAY);
+        delay = match is_emptied {
+            true => DELAY,
+            false => (delay * 2).min(LONGEST_DELAY),
+        };
     }
 }
 

@@ -99,13 +99,18 @@ impl File {
         static CREATING: Mutex<()> = Mutex::new(());
 
         let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
-        if fs::exists(&self.path)? {
-            return Ok(());
-        }
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(mode);
-        options.open(&self.path)?;
-        Ok(())
+        // Never opens a file that exists: another library of this process may have locks on it.
+        options.write(true).create_new(true).mode(mode);
+        // A link to a file that does not exist yet.
+        let target = match fs::read_link(&self.path) {
+            Ok(target) => self.path.with_file_name("").join(target),
+            Err(_) => self.path.clone(),
+        };
+        match options.open(target) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Creates the file if it does not exist, and brings it to this version's schema. Several processes may do so at

@@ -1,7 +1,6 @@
 //! The work of a store: reads and write transactions that run off the executor, each in its turn.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -9,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
+use super::checkpoint::Emptying;
 use super::connect::{File, Identity};
 use super::fault::Fault;
 use super::meta;
@@ -36,8 +36,7 @@ pub(super) struct Shared {
     commit_turns: Turns<WriteQueue>,
     /// The position after this process's last commit, for calls that wait for one.
     pub(super) position: watch::Sender<u64>,
-    /// Whether a task is about to empty the write-ahead log.
-    pub(super) empties_log: AtomicBool,
+    pub(super) emptying: std::sync::Mutex<Emptying>,
 }
 
 impl Shared {
@@ -59,7 +58,7 @@ impl Shared {
             patience,
             writer: Arc::new(Mutex::new(Some(writer))),
             position: watch::Sender::new(position),
-            empties_log: AtomicBool::new(false),
+            emptying: std::sync::Mutex::default(),
         })
     }
 

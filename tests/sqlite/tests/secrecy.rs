@@ -59,6 +59,36 @@ async fn a_replaced_digest_leaves_the_log() {
     drop(store);
 }
 
+#[test]
+fn another_runtime_goes_on_emptying_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path().join("keys.db")).unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    // It ends before the log is emptied.
+    runtime().block_on(async {
+        insert_old(&store, dir.path()).await;
+        rehash(&store).await;
+    });
+    runtime().block_on(async {
+        let more = StoredKey {
+            digest: Digest::new("$another").unwrap(),
+            ..stored_key(KeyId::from_u128(2))
+        };
+        let id = more.id;
+        commit(&store, Change::Insert(Box::new(more))).await;
+        let change = Change::Rehash {
+            id,
+            from: Digest::new("$another").unwrap(),
+            to: Digest::new("$other").unwrap(),
+        };
+        assert_eq!(commit(&store, change).await, Outcome::Rehashed);
+        assert_forgotten(dir.path()).await;
+    });
+}
+
 #[tokio::test]
 async fn a_reader_delays_emptying_the_log() {
     let dir = tempfile::tempdir().unwrap();

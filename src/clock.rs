@@ -2,6 +2,31 @@
 //!
 //! Keyward's logic never reads the operating system's time directly: it uses the clock that it was given, so that
 //! tests can set it. A clock may fail. A request that needs the time is then undecidable, not granted.
+//!
+//! # Which types of instants does Keyward take, and return?
+//! Keyward returns instants as [`OffsetDateTime`] of the crate [`time`], which it exports. Methods that take an instant
+//! take `impl Into<`[`Timestamp`](crate::key::Timestamp)`>`: an [`OffsetDateTime`], a [`SystemTime`], or a parsed text
+//! of RFC 3339. An instant that was returned converts with `SystemTime::from`, which holds every instant since 1970 on
+//! each platform:
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use keyward::{key::KeyRecord, manager::Overlap};
+//!
+//! fn ends(record: &KeyRecord) -> Option<SystemTime> {
+//!     record.restrictions().expires_at.map(SystemTime::from)
+//! }
+//!
+//! let in_a_week = SystemTime::now() + Duration::from_secs(7 * 86_400);
+//! let Overlap::Until(end) = Overlap::until(in_a_week) else { unreachable!() };
+//! assert_eq!(SystemTime::from(end), in_a_week);
+//! # let _ = ends;
+//! ```
+//! The types of chrono and jiff convert from and into [`SystemTime`]:
+//! ```text
+//! let key = key.expires_at(SystemTime::from(end));                       // chrono::DateTime, jiff::Timestamp
+//! let created = chrono::DateTime::<Utc>::from(SystemTime::from(record.created_at()));
+//! let created = jiff::Timestamp::try_from(SystemTime::from(record.created_at()))?;
+//! ```
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -78,14 +103,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Result<OffsetDateTime, ClockError> {
-        // `OffsetDateTime::now_utc` panics if the machine's clock is outside the years it can hold.
-        let now = SystemTime::now();
-        let nanos = match now.duration_since(UNIX_EPOCH) {
-            Ok(after) => i128::try_from(after.as_nanos()),
-            Err(before) => i128::try_from(before.duration().as_nanos()).map(|nanos| -nanos),
-        };
-        OffsetDateTime::from_unix_timestamp_nanos(nanos.map_err(|_| ClockError)?)
-            .map_err(|_| ClockError)
+        of_system_time(SystemTime::now()).ok_or(ClockError)
     }
 
     fn is_for_tests(&self) -> bool {
@@ -309,6 +327,16 @@ pub(crate) fn normalized(at: OffsetDateTime) -> Option<OffsetDateTime> {
     }
     utc.replace_nanosecond(utc.microsecond().checked_mul(1_000)?)
         .ok()
+}
+
+/// Returns the instant; `None` if it is outside the years that [`OffsetDateTime`] can hold, where the conversion of
+/// `time` panics.
+pub(crate) fn of_system_time(at: SystemTime) -> Option<OffsetDateTime> {
+    let nanos = match at.duration_since(UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()),
+        Err(before) => i128::try_from(before.duration().as_nanos()).map(|nanos| -nanos),
+    };
+    OffsetDateTime::from_unix_timestamp_nanos(nanos.ok()?).ok()
 }
 
 /// Returns `at + duration`; `None` past the last instant that can be represented.

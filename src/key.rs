@@ -6,6 +6,7 @@
 //! | a key's permissions and restrictions | [`Restrictions`], [`Access`], [`Resources`], [`Networks`], [`Scope`] |
 //! | a key as the store keeps it | [`KeyRecord`], [`StoredKey`] |
 //! | a key as a host may show it | [`KeyView`] |
+//! | an instant as a host has it | [`Timestamp`] |
 
 mod access;
 mod api_key;
@@ -31,6 +32,7 @@ mod scope;
 mod secret;
 mod stored;
 mod tenant;
+mod timestamp;
 mod title;
 mod value_error;
 
@@ -63,5 +65,7 @@ pub(crate) use scope::{Rule, ScopeSet};
 pub use secret::{Secret, SecretOrigin};
 pub use stored::{Revocation, RevokeReason, StoredKey};
 pub use tenant::TenantId;
+pub use timestamp::Timestamp;
+pub(crate) use timestamp::instant_of;
 pub use title::Title;
 pub use value_error::ValueError;

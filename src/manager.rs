@@ -88,7 +88,9 @@ use time::OffsetDateTime;
 
 use crate::audit::SealedEvent;
 use crate::import::{ImportError, ImportedKey};
-use crate::key::{KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeDeclaration, TenantId};
+use crate::key::{
+    KeyId, KeyRecord, PresentedKey, RevokeReason, ScopeDeclaration, TenantId, Timestamp, instant_of,
+};
 use crate::store::CutoffScope;
 
 /// Issues, changes and ends keys. Cheap to clone.
@@ -538,7 +540,7 @@ impl KeyManager {
     /// [`ManageError::Unfinished`] if all these keys have ended, but not all are listed as revoked yet: call it again
     /// with the instant in the error. After any other error some keys may still be valid: repeat the call unchanged.
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`],
-    /// [`ManageError::Clock`], [`ManageError::Store`].
+    /// [`InvalidKey::Instant`], [`ManageError::Clock`], [`ManageError::Store`].
     pub async fn revoke_all(
         &self,
         actor: &Actor,
@@ -572,14 +574,15 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's (for [`CutoffScope::All`], unless it acts for all),
-    /// or by policy; [`ManageError::InTheFuture`], [`ManageError::Clock`], [`ManageError::Store`].
+    /// or by policy; [`ManageError::InTheFuture`], [`InvalidKey::Instant`], [`ManageError::Clock`],
+    /// [`ManageError::Store`].
     pub async fn deny_issued_before(
         &self,
         actor: &Actor,
-        instant: OffsetDateTime,
+        instant: impl Into<Timestamp>,
         scope: impl Into<CutoffScope>,
     ) -> Result<CutoffChange, ManageError> {
-        let scope = scope.into();
+        let (instant, scope) = (instant_of(instant), scope.into());
         let operation = Operation::DenyIssuedBefore {
             scope: &scope,
             instant,
@@ -656,17 +659,18 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] if the tenant is not the actor's, or by policy; [`ManageError::InTheFuture`] if the
-    /// instant has not come; [`ManageError::Cursor`] if the cursor belongs to another list; [`ManageError::Clock`];
-    /// [`ManageError::Store`], after which some of the page's keys may have been removed.
+    /// instant has not come; [`InvalidKey::Instant`]; [`ManageError::Cursor`] if the cursor belongs to another list;
+    /// [`ManageError::Clock`]; [`ManageError::Store`], after which some of the page's keys may have been removed.
     ///
     /// [`EventAction::KeyPurged`]: crate::audit::EventAction::KeyPurged
     pub async fn purge(
         &self,
         actor: &Actor,
         tenant: &TenantId,
-        ended_before: OffsetDateTime,
+        ended_before: impl Into<Timestamp>,
         after: Option<PageCursor>,
     ) -> Result<Purged, ManageError> {
+        let ended_before = instant_of(ended_before);
         let operation = Operation::Purge {
             tenant,
             ended_before,
@@ -721,9 +725,9 @@ impl KeyManager {
     ///
     /// # Errors
     /// [`ManageError::Refused`] unless the actor acts for all tenants, or by policy; [`ManageError::InTheFuture`] if
-    /// the instant has not come; [`ManageError::Clock`]; [`ManageError::Store`], with [`StoreError::Corrupt`] if the
-    /// log does not verify, in which case nothing is removed, and [`StoreError::Unsupported`] from a store that keeps
-    /// no events.
+    /// the instant has not come; [`InvalidKey::Instant`]; [`ManageError::Clock`]; [`ManageError::Store`], with
+    /// [`StoreError::Corrupt`] if the log does not verify, in which case nothing is removed, and
+    /// [`StoreError::Unsupported`] from a store that keeps no events.
     ///
     /// [head]: crate::audit::ChainHead
     /// [`EventAction::EventsCut`]: crate::audit::EventAction::EventsCut
@@ -732,8 +736,9 @@ impl KeyManager {
     pub async fn cut_events(
         &self,
         actor: &Actor,
-        before: OffsetDateTime,
+        before: impl Into<Timestamp>,
     ) -> Result<u64, ManageError> {
+        let before = instant_of(before);
         let by = self.authorize(actor, Operation::CutEvents { before });
         by.await?.cut_events(before).await
     }

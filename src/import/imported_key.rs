@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{Coverage, ImportError, ImportedKeys, LegacyDigest, LegacyFormat, LegacyParts};
-use crate::key::{KeyFormat, KeyId, LegacyText};
+use crate::key::{KeyFormat, KeyId, LegacyText, Timestamp, instant_of};
 
 /// A key that another system issued: its text or digest, and how strong its secret is.
 ///
@@ -140,8 +140,8 @@ impl ImportedKey {
     /// Sets the instant at which the key was issued, from which its age counts. By default its age counts from the
     /// import.
     #[must_use]
-    pub fn issued_at(mut self, instant: OffsetDateTime) -> Self {
-        self.issued_at = Some(instant);
+    pub fn issued_at(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.issued_at = Some(instant_of(instant));
         self
     }
 

@@ -9,7 +9,7 @@ use super::format::DISPLAYED_ID_DIGITS;
 use super::restrictions::least;
 use super::{
     Digest, Environment, KeyId, Metadata, Principal, Restrictions, Revocation, RevokeReason,
-    SecretOrigin, TenantId, Title,
+    SecretOrigin, TenantId, Timestamp, Title, instant_of,
 };
 
 /// All data of a key except its secret.
@@ -266,7 +266,8 @@ impl KeyRecord {
     /// a clock that runs back revives neither the key nor its status. For a clock that had leapt ahead, see
     /// [`forget_future_ends`](crate::Keyward::forget_future_ends).
     #[must_use]
-    pub fn status(&self, now: OffsetDateTime) -> KeyStatus {
+    pub fn status(&self, now: impl Into<Timestamp>) -> KeyStatus {
+        let now = instant_of(now);
         let Restrictions {
             not_before,
             expires_at,
@@ -302,7 +303,7 @@ impl KeyRecord {
 
     /// Returns the view that a host may send to a browser: the record without its digest.
     #[must_use]
-    pub fn view(&self, now: OffsetDateTime) -> KeyView {
+    pub fn view(&self, now: impl Into<Timestamp>) -> KeyView {
         let revocation = self.revocation();
         KeyView {
             id: self.id,

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use time::OffsetDateTime;
-
 use crate::key::{
     Access, Environment, KeyRecord, Networks, NonEmpty, Quota, Resources, Restrictions,
-    ScopeCatalog,
+    ScopeCatalog, Timestamp, instant_of,
 };
 
 /// The most that an actor may grant. Every actor names its ceiling, even [`Unlimited`](Self::Unlimited): otherwise a
@@ -103,8 +101,8 @@ impl Limits {
 
     /// Allows only keys that expire, at this instant or earlier.
     #[must_use]
-    pub fn expires_by(mut self, instant: OffsetDateTime) -> Self {
-        self.restrictions.expires_at = Some(instant);
+    pub fn expires_by(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.restrictions.expires_at = Some(instant_of(instant));
         self
     }
 

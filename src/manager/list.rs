@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{Authorized, KeyQuery, ManageError, ManagerParts, OnKey, PageCursor, Tenants};
-use crate::key::{KeyId, KeyRecord, KeyView, StoredKey, TenantId};
+use crate::key::{KeyId, KeyRecord, KeyView, StoredKey, TenantId, Timestamp};
 use crate::store::{ListPosition, StoreError, Usage};
 
 /// Most pages of the store that make up one page of a list. A store bounds how many keys it looks at for a page, and
@@ -123,7 +123,8 @@ pub struct KeyList {
 impl KeyList {
     /// Returns the page as a host application may send it to a browser, with each key's state at an instant.
     #[must_use]
-    pub fn view(&self, now: OffsetDateTime) -> KeyListView {
+    pub fn view(&self, now: impl Into<Timestamp>) -> KeyListView {
+        let now = now.into();
         let listed = self.keys.iter().map(|record| ListedKey {
             view: record.view(now),
             usage: self.usage.get(&record.id()).copied(),

@@ -9,7 +9,10 @@ use time::{Date, OffsetDateTime};
 use super::draft::normalize;
 use super::{Actor, InvalidKey, ManagerParts};
 use crate::clock::{later, normalized};
-use crate::key::{Access, Metadata, Networks, Principal, Quota, Resources, Restrictions, TenantId};
+use crate::key::{
+    Access, Metadata, Networks, Principal, Quota, Resources, Restrictions, TenantId, Timestamp,
+    instant_of,
+};
 
 /// A request for a new key. Title and access are required.
 ///
@@ -189,15 +192,15 @@ impl NewKey {
 
     /// Makes the key valid from this instant on.
     #[must_use]
-    pub fn not_before(mut self, instant: OffsetDateTime) -> Self {
-        self.request.restrictions.not_before = Some(instant);
+    pub fn not_before(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.request.restrictions.not_before = Some(instant_of(instant));
         self
     }
 
     /// Makes the key invalid from this instant on.
     #[must_use]
-    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
-        self.expiry = Some(Expiry::At(instant));
+    pub fn expires_at(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.expiry = Some(Expiry::At(instant_of(instant)));
         self
     }
 

@@ -10,9 +10,10 @@
 
 use time::OffsetDateTime;
 
-use super::{Authorized, InvalidKey, KeyQuery, ManageError, PageCursor, broken_store};
+use super::revoke::past;
+use super::{Authorized, KeyQuery, ManageError, PageCursor, broken_store};
 use crate::audit::{Event, EventAction, FieldChange};
-use crate::clock::{normalized, rfc3339};
+use crate::clock::rfc3339;
 use crate::key::{KeyId, StoredKey, TenantId};
 use crate::store::{Change, ChangeSet, Outcome, StoreError};
 
@@ -37,10 +38,7 @@ impl Authorized<'_> {
         after: Option<PageCursor>,
     ) -> Result<Purged, ManageError> {
         let now = self.now()?;
-        let ended_before = normalized(ended_before).ok_or(InvalidKey::Instant)?;
-        if ended_before > now {
-            return Err(ManageError::InTheFuture);
-        }
+        let ended_before = past(ended_before, now)?;
         let listed = KeyQuery::exporting(tenant);
         let after = after.map(|cursor| listed.position_of(cursor)).transpose()?;
         let page = self.read_all(tenant, PAGE, after).await?;

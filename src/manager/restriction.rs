@@ -11,8 +11,8 @@ use super::draft::{check_sizes, normalize};
 use super::{InvalidKey, ManagerParts};
 use crate::clock::normalized;
 use crate::key::{
-    KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, StoredKey, TenantId, ValueError,
-    present,
+    KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, StoredKey, TenantId, Timestamp,
+    ValueError, instant_of, present,
 };
 
 /// The most that a key may do, as exported, to be kept apart from the store: one line of JSON, and no secret.
@@ -171,7 +171,13 @@ impl KeyBound {
     /// Records that this key of this tenant was revoked at an instant, for a reason: for host applications that keep
     /// records of their own.
     #[must_use]
-    pub fn revoked(id: KeyId, tenant: TenantId, at: OffsetDateTime, reason: RevokeReason) -> Self {
+    pub fn revoked(
+        id: KeyId,
+        tenant: TenantId,
+        at: impl Into<Timestamp>,
+        reason: RevokeReason,
+    ) -> Self {
+        let at = instant_of(at);
         let bound = Bound::Revoked { at, reason };
         Self { id, tenant, bound }
     }

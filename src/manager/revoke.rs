@@ -13,10 +13,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::amend::AMEND_TRIES;
-use super::{Authorized, ManageError, broken_store};
+use super::{Authorized, InvalidKey, ManageError, broken_store};
 use crate::audit::{Event, EventAction, FieldChange};
 use crate::clock::{normalized, rfc3339};
-use crate::key::{KeyId, Principal, RevokeReason, StoredKey, TenantId, Title};
+use crate::key::{
+    KeyId, Principal, RevokeReason, StoredKey, TenantId, Timestamp, Title, instant_of,
+};
 use crate::store::{Change, ChangeSet, CutoffScope, KeyFilter, ListQuery, Outcome, StoreError};
 
 /// A newly revoked key.
@@ -71,8 +73,8 @@ impl RevokeAll {
 
     /// Selects only keys issued before this instant, to continue an [interrupted](ManageError::Unfinished) call.
     #[must_use]
-    pub fn issued_before(mut self, instant: OffsetDateTime) -> Self {
-        self.before = Some(instant);
+    pub fn issued_before(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.before = Some(instant_of(instant));
         self
     }
 }
@@ -326,8 +328,11 @@ pub(super) fn past(
     instant: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<OffsetDateTime, ManageError> {
-    let instant = normalized(instant).filter(|instant| *instant <= now);
-    instant.ok_or(ManageError::InTheFuture)
+    let instant = normalized(instant).ok_or(InvalidKey::Instant)?;
+    if instant > now {
+        return Err(ManageError::InTheFuture);
+    }
+    Ok(instant)
 }
 
 /// The outcomes of several revocations.

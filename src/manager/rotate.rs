@@ -14,7 +14,9 @@ use super::{
 };
 use crate::audit::{EventAction, FieldChange};
 use crate::clock::{later, normalized, rfc3339};
-use crate::key::{FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated};
+use crate::key::{
+    FormatError, KeyId, KeyRecord, KeyStatus, RevokeReason, Rotated, Timestamp, instant_of,
+};
 use crate::store::{Change, Outcome, Precondition, StoreError};
 
 /// Most keys of a line of rotations that a call follows. In a longer line, it retires only the youngest ancestors.
@@ -35,6 +37,14 @@ pub enum Overlap {
     For(Duration),
     /// Both keys are valid until a caller revokes the old one.
     UntilRevoked,
+}
+
+impl Overlap {
+    /// Returns the overlap that ends at this instant: [`Until`](Self::Until), of any form of an instant.
+    #[must_use]
+    pub fn until(instant: impl Into<Timestamp>) -> Self {
+        Self::Until(instant_of(instant))
+    }
 }
 
 /// The terms of a rotation: an [`Overlap`], and another expiry of the successor, if requested.
@@ -82,8 +92,8 @@ impl Rotation {
 
     /// Makes the successor invalid from this instant on.
     #[must_use]
-    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
-        self.expiry = Asked::Expires(Expiry::At(instant));
+    pub fn expires_at(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.expiry = Asked::Expires(Expiry::At(instant_of(instant)));
         self
     }
 

@@ -10,7 +10,7 @@ use super::amend::{Amendment, differences, set_expiry};
 use super::draft::check_sizes;
 use super::{Expiry, InvalidKey, ManageError, ManagerParts, OnKey};
 use crate::audit::EventAction;
-use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources};
+use crate::key::{Access, KeyRecord, Metadata, Networks, Quota, Resources, Timestamp, instant_of};
 
 /// The fields of a key to change. Fields that are not named stay as they are. It deserializes from JSON, where a member
 /// that is absent leaves its field as it is.
@@ -101,8 +101,8 @@ impl KeyUpdate {
     /// Makes the key invalid from this instant on: earlier or later than before, while it has not ended.
     ///
     /// The overlap of a rotation is never lengthened: a key that has one ends with it, or earlier.
-    pub fn expires_at(mut self, instant: OffsetDateTime) -> Self {
-        self.expiry = Some(Some(Expiry::At(instant)));
+    pub fn expires_at(mut self, instant: impl Into<Timestamp>) -> Self {
+        self.expiry = Some(Some(Expiry::At(instant_of(instant))));
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::clock::{Clock, ClockError, MonotonicClock, later, unix_micros};
+use crate::key::{Timestamp, instant_of};
 
 /// A clock that does not move until a test sets it. Clones share their time.
 ///
@@ -31,15 +32,16 @@ struct Shown {
 impl ManualClock {
     /// Creates a clock at this instant.
     #[must_use]
-    pub fn new(now: OffsetDateTime) -> Self {
+    pub fn new(now: impl Into<Timestamp>) -> Self {
         Self(Arc::new(Mutex::new(Shown {
-            now: Ok(now),
+            now: Ok(instant_of(now)),
             coarse_lag: time::Duration::ZERO,
         })))
     }
 
     /// Sets the clock, forwards or back.
-    pub fn set(&self, now: OffsetDateTime) {
+    pub fn set(&self, now: impl Into<Timestamp>) {
+        let now = instant_of(now);
         self.replace(|_| Ok(now));
     }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyward::Keyward;
 use keyward::clock::Clock;
@@ -254,8 +254,19 @@ async fn future_issue_dates_are_refused() {
             Err(ManageError::InTheFuture)
         ));
     }
+    for year_10000 in [253_402_300_800, u64::MAX / 2].map(Duration::from_secs) {
+        let Some(year_10000) = UNIX_EPOCH.checked_add(year_10000) else {
+            continue;
+        };
+        assert!(matches!(
+            fixture.try_import(by_text("1").issued_at(year_10000)).await,
+            Err(ManageError::Invalid(InvalidKey::Instant))
+        ));
+    }
     assert!(is_empty(&fixture.store).await);
-    let record = fixture.import(by_text("1").issued_at(now)).await;
+    let record = fixture
+        .import(by_text("1").issued_at(SystemTime::from(now)))
+        .await;
     assert_eq!(record.created_at(), now);
 }
 

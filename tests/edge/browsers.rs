@@ -1,5 +1,7 @@
 //! Keys that come from web browsers, where they are refused.
 
+use std::sync::{Arc, Mutex};
+
 use keyward::http::{Edge, Head, KeyIn};
 use keyward::verifier::{Attempt, Requirement};
 
@@ -99,7 +101,12 @@ async fn an_inner_edge_refuses_browsers_too() {
     let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
     let need = Requirement::scope(READ);
     let grant = fixture.granted(&need, &fixture.key).await;
-    let strict = refusing(Edge::new(&fixture.keyward));
+    let proven: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let into = Arc::clone(&proven);
+    let strict = refusing(Edge::new(&fixture.keyward)).observe(move |event| {
+        let is_proven = event.key().is_some() && event.claimed_key().is_none();
+        into.lock().unwrap().push(is_proven);
+    });
     // The outer edge has removed the credential.
     let asked = |headers: &[(&str, &[u8])]| {
         let head = Head {
@@ -120,4 +127,5 @@ async fn an_inner_edge_refuses_browsers_too() {
         ),
         (403, true)
     );
+    assert_eq!(*proven.lock().unwrap(), [true]);
 }

@@ -175,6 +175,9 @@ async fn a_grant_of_an_outer_guard_is_enough() {
         ..guests()
     };
     assert_eq!(inside(edge, &guard, other, Some(&grant)).await, 403);
+    // The holder's request has no credential any more, and is no guest's.
+    let open = guard.clone().or_guest();
+    assert_eq!(inside(edge, &open, guests(), Some(&grant)).await, 200);
     // The grant of another Keyward is worth nothing.
     let (stranger, strangers_key) = self::fixture().await;
     let foreign = stranger.granted(&outer, &strangers_key).await;

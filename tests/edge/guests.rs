@@ -51,6 +51,39 @@ async fn a_foreign_token_is_no_credential() {
 }
 
 #[tokio::test]
+async fn an_unreadable_credential_is_no_guest() {
+    let fixture = Fixture::new(|edge| {
+        let pair = KeyIn::pair("X-Key-Id", "X-Key-Secret").unwrap();
+        edge.accept(pair).accept(KeyIn::basic())
+    })
+    .await;
+    for (sent, status) in [
+        (&[("authorization", "Basic ???")][..], 401),
+        (&[("authorization", "Basic")], 401),
+        (
+            &[
+                ("authorization", "Basic YTpi"),
+                ("x-key-id", "a"),
+                ("x-key-secret", "b"),
+            ],
+            400,
+        ),
+        (&[("x-key-id", "a")], 401),
+        (&[("x-key-secret", "b")], 401),
+        (
+            &[("x-key-id", "a"), ("x-key-id", "a"), ("x-key-secret", "b")],
+            400,
+        ),
+    ] {
+        assert_eq!(
+            visits(&fixture.edge, sent, true).await,
+            Err(status),
+            "{sent:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_operator_sees_a_misplaced_key() {
     let told = Events::default();
     let fixture = Fixture::new(|edge| {

@@ -226,6 +226,13 @@ async fn near_misses_are_few_and_secret_free() {
     assert!(!seen.contains(&secret[..12]), "{seen}");
     assert!(!seen.contains(&secret[..12].to_ascii_lowercase()), "{seen}");
 
+    let names: Vec<String> = (0..100).map(|n| format!("x-flood-{n}")).collect();
+    let flood = names.iter().map(|name| (&**name, text.as_bytes()));
+    let flood: Vec<_> = flood.collect();
+    assert!(fixture.ask(&flood, None).await.is_err());
+    let seen = told.lock().unwrap().pop().unwrap();
+    assert_eq!(seen.matches("OtherHeader").count(), 8, "{seen}");
+
     let flood: Vec<String> = (0..5_000).map(|n| format!("a{n}=acme_")).collect();
     assert!(fixture.ask(&[], Some(&flood.join("&"))).await.is_err());
     let seen = told.lock().unwrap().pop().unwrap();

@@ -4,6 +4,7 @@ use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat};
 use keyward::key::{Access, KeyId, PresentedKey, TenantId};
 use keyward::manager::{ManageError, NewKey};
 use keyward::store::KeyStore;
+use keyward::verifier::{Attempt, Requirement};
 use keyward::{Keyward, OpenError};
 
 use crate::common::{
@@ -279,4 +280,17 @@ async fn a_purged_key_is_not_reimported() {
         assert!(is_taken, "{again:?}");
     }
     assert_eq!(fixture.status(&text("7")).await, 401);
+}
+
+#[tokio::test]
+async fn a_legacy_key_is_explained_by_its_id() {
+    let fixture = Fixture::new().await;
+    let id = fixture.import(by_digest("7")).await.id();
+    let need = Requirement::scope(READ);
+    let explained = fixture
+        .keyward
+        .verifier()
+        .explain_key(id, &Attempt::of(&need))
+        .await;
+    assert!(explained.denial().is_none(), "{explained}");
 }

@@ -3,15 +3,17 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keyward::Keyward;
+use keyward::clock::Clock;
 use keyward::import::{ImportError, ImportedKey, LegacyDigest};
 use keyward::key::{KeyRecord, TenantId};
 use keyward::manager::{
     Actor, Ceiling, Limits, ManageError, NewKey, Operation, Policy, PolicyError, Ruling,
     TenantRules,
 };
-use keyward::store::{KeyStore, MemoryStore, StoreError};
+use keyward::store::{CutoffScope, KeyStore, MemoryStore, StoreError};
 use keyward::testkit::{Call, Fault, FaultyStore};
 use test_support::fixture::{self, Choices};
 
@@ -248,4 +250,26 @@ async fn answers_are_those_of_single_imports() {
         let counts = [asked_one, asked_many].map(|asked| asked.0.load(Ordering::SeqCst));
         assert_eq!(counts[0], counts[1], "the policy is asked for each row");
     }
+}
+
+#[tokio::test]
+async fn no_row_hides_behind_a_later_one() {
+    let store = MemoryStore::new();
+    let keyward = open(store.clone()).await;
+    let now = clock().now().unwrap();
+    let at = |seconds: u64| now - Duration::from_secs(seconds);
+    let (manager, actor) = (keyward.manager(), actor());
+    let cutoff = manager.deny_issued_before(&actor, at(500), CutoffScope::All);
+    cutoff.await.unwrap();
+    let issued = [10, 1_000, 20].into_iter().enumerate();
+    let rows = issued.map(|(id, age)| {
+        let imported = by_digest(&id.to_string()).issued_at(at(age));
+        (new_key(), imported)
+    });
+    let answers = import(&keyward, rows.collect()).await;
+    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    assert!(
+        matches!(answers[1], Err(ManageError::CutOff)),
+        "{answers:?}"
+    );
 }

@@ -9,7 +9,7 @@ use keyward::manager::{
     Actor, Ceiling, InvalidKey, Issued, KeyUpdate, ManageError, NewKey, Overlap, Rotation,
     TenantRules,
 };
-use keyward::store::{Change, StoreError};
+use keyward::store::{Change, CutoffScope, StoreError};
 use serde_json::json;
 
 use crate::common::*;
@@ -211,6 +211,21 @@ async fn the_last_place_is_the_requests_own() {
     fixture.revoke(id).await;
     let insert = Change::Insert(Box::new(key.record().encode().unwrap()));
     fixture.store.first([insert]);
+    let answer = fixture.ask(request("late")).await;
+    assert_eq!(issued_before(answer), key.record().id());
+}
+
+#[tokio::test]
+async fn a_cutoff_hides_no_earlier_answer() {
+    let (fixture, elsewhere) = (Fixture::new().await, Fixture::new().await);
+    let key = elsewhere.ask(request("late")).await.unwrap();
+    // Another node does the same request, and a cutoff ends its key, between this one's read and its commit.
+    let insert = Change::Insert(Box::new(key.record().encode().unwrap()));
+    let cutoff = Change::Cutoff {
+        scope: CutoffScope::All,
+        before: fixture.now() + SECOND,
+    };
+    fixture.store.first([insert, cutoff]);
     let answer = fixture.ask(request("late")).await;
     assert_eq!(issued_before(answer), key.record().id());
 }

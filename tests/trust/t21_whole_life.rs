@@ -9,7 +9,8 @@
 //! that they could not do before and that no actor's ceiling lets happen.
 //!
 //! Planted bugs that it catches, each for what it is: an update that sees only what is to be, only what is, or only the
-//! fields named, or that changes another key too; a rotation that sees only one of the two keys, forgets the expiry
+//! fields named, that forgets the expiry axis, revives what has ended or lengthens an overlap, or that changes another
+//! key too; a rotation that sees only one of the two keys, forgets the expiry
 //! axis, revives what was suspended, gives the successor a longer life or an earlier start or the old key a longer
 //! life, leaves the old key be, or is done twice; an issue, a resumption or an import that skips the ceiling; an import
 //! that overwrites; an issue that makes two keys; a suspension that asks the ceiling; a refusal that does it all the
@@ -91,6 +92,8 @@ enum Wrong {
     StartsEarlier,
     /// The key that was rotated lives longer than before.
     OldLivesLonger,
+    /// A key lives on beyond the overlap with its successor.
+    OverlapLengthened,
     /// A second successor was made while the first one's line goes on.
     RotatedTwice,
     /// Something else came of it than was asked.
@@ -115,6 +118,8 @@ struct Held {
     is_suspended: bool,
     is_revoked: bool,
     successor: Option<KeyId>,
+    /// When the overlap with the successor ends.
+    overlap_end: Option<u64>,
     /// When it would end if it had not been rotated.
     own_end: Option<u64>,
     revision: u64,
@@ -123,6 +128,7 @@ struct Held {
 impl Held {
     fn of(record: &KeyRecord, start: OffsetDateTime) -> Self {
         let powers = Powers::of(record, start);
+        let overlap_end = record.rotation().and_then(|rotated| rotated.overlap_ends);
         let own_end = record.rotation().map(|rotated| rotated.own_end);
         Self {
             id: record.id(),
@@ -130,6 +136,7 @@ impl Held {
             is_suspended: record.suspended_at().is_some(),
             is_revoked: record.revocation().is_some(),
             successor: record.rotation().map(|rotated| rotated.successor),
+            overlap_end: overlap_end.map(|end| after(end, start)),
             own_end: own_end.map_or(powers.expires_after, |end| end.map(|end| after(end, start))),
             revision: record.revision(),
         }
@@ -142,6 +149,7 @@ impl Held {
             is_suspended: false,
             is_revoked: false,
             successor: None,
+            overlap_end: None,
             own_end: powers.expires_after,
             revision: 1,
         }

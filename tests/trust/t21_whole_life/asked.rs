@@ -26,11 +26,11 @@ pub(super) enum Asked {
     Revoke(KeyId),
 }
 
-/// Which of access, resources, networks, quotas and concurrency.
-pub(super) type Fields = [bool; 5];
+/// Which of access, resources, networks, quotas, concurrency and expiry.
+pub(super) type Fields = [bool; 6];
 
 /// The axes of [`Powers::mixed_with`] that these are.
-const FIELD_AXES: [usize; 5] = [0, 1, 2, 4, 6];
+const FIELD_AXES: [usize; 6] = [0, 1, 2, 4, 6, 3];
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Imported {
@@ -109,7 +109,7 @@ impl Asked {
                     1 => Powers::unlimited(),
                     _ => near(choices, ceiling),
                 };
-                Self::Update(any, [(); 5].map(|()| choices.chance(3)), to)
+                Self::Update(any, [(); 6].map(|()| choices.chance(3)), to)
             }
             12..=17 => {
                 let how = match choices.below(4) {
@@ -201,7 +201,13 @@ impl Asked {
             let mut left = *was;
             match self {
                 Self::Issue(_) | Self::Import(..) => {}
-                Self::Update(..) => left.powers = intended,
+                Self::Update(_, [.., expiry], _) => {
+                    left.powers = intended;
+                    // An update that changes nothing is none.
+                    if *expiry && left.powers != was.powers {
+                        left.own_end = intended.expires_after;
+                    }
+                }
                 Self::Suspend(_) => left.is_suspended = true,
                 Self::Resume(_) => left.is_suspended = false,
                 Self::Revoke(_) => left.is_revoked = true,
@@ -216,6 +222,7 @@ impl Asked {
                     };
                     let ends = [was.powers.expires_after, overlap].into_iter().flatten();
                     left.powers.expires_after = ends.min();
+                    left.overlap_end = overlap.and(left.powers.expires_after);
                     // It is revoked in the same commit, which is one more change.
                     left.revision += u64::from(left.is_revoked);
                 }
@@ -237,8 +244,8 @@ pub(super) fn updated(mut powers: Powers, fields: Fields, to: &Powers) -> Powers
     powers
 }
 
-fn update(fields: Fields, to: &Powers) -> KeyUpdate {
-    let [access, resources, networks, quotas, concurrency] = fields;
+fn update(fields: Fields, to: &Powers, start: OffsetDateTime) -> KeyUpdate {
+    let [access, resources, networks, quotas, concurrency, expiry] = fields;
     // What gives no power may come with it or not.
     let mut update = KeyUpdate::new().title("drawn");
     if access {
@@ -255,6 +262,12 @@ fn update(fields: Fields, to: &Powers) -> KeyUpdate {
     }
     if concurrency {
         update = update.concurrency(to.concurrency);
+    }
+    if expiry {
+        update = match to.expires_after {
+            Some(seconds) => update.expires_at(start + Duration::from_secs(seconds)),
+            None => update.never_expires(),
+        };
     }
     update
 }
@@ -311,7 +324,7 @@ impl<'a> Library<'a> {
                 now(manager.import(actor, self.new_key(&powers), imported))?
             }
             Asked::Update(id, fields, to) => {
-                now(manager.update(actor, tenant, id, update(fields, &to)))?
+                now(manager.update(actor, tenant, id, update(fields, &to, self.start)))?
             }
             Asked::Rotate(id, how, until) => {
                 let rotation = self.rotation(how, until);

@@ -4,7 +4,7 @@
 //! done is changed in the store.
 
 use keyward::key::{KeyRecord, RevokeReason};
-use keyward::manager::{Actor, ManageError};
+use keyward::manager::{Actor, InvalidKey, ManageError};
 use serde_json::Value;
 
 use super::asked::{Asked, How, Library, Until, updated};
@@ -19,6 +19,9 @@ pub(super) enum Bug {
     UpdateSeesOnlyWhatIsToBe,
     UpdateSeesOnlyWhatIs,
     UpdateSeesOnlyTheFieldsNamed,
+    UpdateForgetsTheExpiryAxis,
+    UpdateRevives,
+    UpdateLengthensTheOverlap,
     UpdateChangesAnotherKeyToo,
     RotateSeesOnlyTheSuccessor,
     RotateSeesOnlyWhatIs,
@@ -38,12 +41,15 @@ pub(super) enum Bug {
 
 impl Bug {
     /// All of them, and as what each is caught.
-    pub(super) const ALL: [(Self, Wrong); 20] = [
+    pub(super) const ALL: [(Self, Wrong); 23] = [
         (Self::IssueForgetsTheCeiling, Wrong::IsAbove),
         (Self::IssueMakesTwo, Wrong::OtherKeys),
         (Self::UpdateSeesOnlyWhatIsToBe, Wrong::WasAbove),
         (Self::UpdateSeesOnlyWhatIs, Wrong::IsAbove),
         (Self::UpdateSeesOnlyTheFieldsNamed, Wrong::WasAbove),
+        (Self::UpdateForgetsTheExpiryAxis, Wrong::IsAbove),
+        (Self::UpdateRevives, Wrong::Revived),
+        (Self::UpdateLengthensTheOverlap, Wrong::OverlapLengthened),
         (Self::UpdateChangesAnotherKeyToo, Wrong::Grown),
         (Self::RotateSeesOnlyTheSuccessor, Wrong::WasAbove),
         (Self::RotateSeesOnlyWhatIs, Wrong::IsAbove),
@@ -101,11 +107,39 @@ impl Library<'_> {
                 self.judge(actor, &updated(*ceiling, *fields, to))?;
                 as_root()
             }
+            (Bug::UpdateForgetsTheExpiryAxis, Asked::Update(..)) => {
+                let blind = Powers {
+                    expires_after: None,
+                    ..*ceiling
+                };
+                let blind = blind.ceiling(self.start);
+                let actor = Actor::user("blind", self.tenant.clone(), blind).unwrap();
+                self.ask(&actor, asked)
+            }
+            (Bug::UpdateRevives, Asked::Update(id, [.., true], _)) => {
+                match self.ask(actor, asked) {
+                    Err(ManageError::Ended(_)) => {
+                        let record = now(self.manager().get(&self.root, &self.tenant, *id))?;
+                        Ok(Some(record))
+                    }
+                    answer => answer,
+                }
+            }
+            (Bug::UpdateLengthensTheOverlap, Asked::Update(id, fields, to)) => {
+                match self.ask(actor, asked) {
+                    Err(ManageError::Invalid(InvalidKey::BeyondOverlap { .. })) => {
+                        let field = "rotation/overlap_ends";
+                        now(self.fixture.tamper_document(*id, field, Value::Null));
+                        self.ask(actor, &Asked::Update(*id, *fields, *to))
+                    }
+                    answer => answer,
+                }
+            }
             (Bug::UpdateChangesAnotherKeyToo, Asked::Update(..)) => {
                 let answer = self.ask(actor, asked)?;
                 let mut others = keys.iter().filter(|held| Some(held.id) != asked.key());
                 if let Some(other) = others.find(|held| !held.has_ended(self.second())) {
-                    let all = [true; 5];
+                    let all = [true; 6];
                     self.ask(
                         &self.root,
                         &Asked::Update(other.id, all, Powers::unlimited()),
@@ -173,7 +207,7 @@ impl Library<'_> {
             }
             (Bug::ImportOverwrites, Asked::Import(powers, _)) => match self.ask(actor, asked) {
                 Err(ManageError::AlreadyImported { id } | ManageError::IdTaken { id }) => {
-                    self.ask(&self.root, &Asked::Update(id, [true; 5], *powers))
+                    self.ask(&self.root, &Asked::Update(id, [true; 6], *powers))
                 }
                 answer => answer,
             },

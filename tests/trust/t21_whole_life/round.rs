@@ -176,6 +176,11 @@ impl<'a> Round<'a> {
             if was.has_ended(second) || (was.is_suspended && is_rotation) {
                 return Err(Wrong::Revived);
             }
+            if let (Asked::Update(..), Some(end)) = (asked, was.overlap_end)
+                && !ends_by(self.read(was.id).powers.expires_after, Some(end))
+            {
+                return Err(Wrong::OverlapLengthened);
+            }
             if is_rotation && self.youngest_of(was).is_some() {
                 return Err(Wrong::RotatedTwice);
             }
@@ -250,6 +255,13 @@ impl<'a> Round<'a> {
             }
             ManageError::Invalid(InvalidKey::Overlap) => {
                 matches!(asked, Asked::Rotate(_, How::Until(at), _) if *at <= second)
+            }
+            ManageError::Invalid(InvalidKey::BeyondOverlap { .. }) => {
+                let overlap_end = was.and_then(|was| was.overlap_end);
+                let end = intended.and_then(|intended| intended.expires_after);
+                matches!(asked, Asked::Update(_, [.., true], _))
+                    && overlap_end.is_some()
+                    && !ends_by(end, overlap_end)
             }
             ManageError::Invalid(InvalidKey::NeverValid) => intended
                 .is_some_and(|intended| ends_by(intended.expires_after, intended.starts_after)),

@@ -195,6 +195,16 @@ impl KeyStore for RedbStore {
             .await
     }
 
+    async fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        limit: usize,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let after = after.cloned();
+        self.look(move |transaction| list::tenants(transaction, after.as_ref(), limit))
+            .await
+    }
+
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let set = set.clone();
         self.change(

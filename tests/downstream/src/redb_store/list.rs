@@ -80,6 +80,47 @@ pub(super) fn list(
     Ok(page)
 }
 
+/// The tenants that have keys, live or revoked, in the order of their names.
+pub(super) fn tenants(
+    transaction: &ReadTransaction,
+    after: Option<&TenantId>,
+    limit: usize,
+) -> Result<Vec<TenantId>, Fault> {
+    let live = transaction.open_table(LIVE)?;
+    let revoked = transaction.open_table(REVOKED)?;
+    let mut tenants: Vec<TenantId> = Vec::new();
+    while tenants.len() < limit {
+        let last = tenants
+            .last()
+            .or(after)
+            .map(|last| last.as_str().as_bytes());
+        // Over all keys of the last one at once.
+        let start = |last| Bound::Excluded((last, i64::MAX, u128::MAX));
+        let start = last.map_or(Bound::Unbounded, start);
+        let next_live = match live.range((start, Bound::Unbounded))?.next() {
+            Some(place) => Some(tenant(place?.0.value().0)?),
+            None => None,
+        };
+        let start = |last| Bound::Excluded((last, u64::MAX, u128::MAX));
+        let start = last.map_or(Bound::Unbounded, start);
+        let next_revoked = match revoked.range((start, Bound::Unbounded))?.next() {
+            Some(place) => Some(tenant(place?.0.value().0)?),
+            None => None,
+        };
+        let Some(next) = next_live.into_iter().chain(next_revoked).min() else {
+            break;
+        };
+        tenants.push(next);
+    }
+    Ok(tenants)
+}
+
+fn tenant(name: &[u8]) -> Result<TenantId, Fault> {
+    let name = std::str::from_utf8(name).ok();
+    let tenant = name.and_then(|name| TenantId::new(name).ok());
+    tenant.ok_or(Fault::unreadable("a tenant"))
+}
+
 /// Whether this version knows what the filter means.
 fn is_known(filter: &KeyFilter) -> bool {
     matches!(

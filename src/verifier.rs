@@ -37,6 +37,7 @@ mod requirement;
 mod stats;
 
 pub use attempt::Attempt;
+pub(crate) use checks::KeyUse;
 pub(crate) use denial::Limited;
 pub use denial::{ClaimedKey, Denial, DenialClass, DenialReason};
 pub use explanation::{Explanation, Step, StepOutcome};

@@ -5,8 +5,7 @@ use std::fmt;
 
 use crate::codes::codes;
 use crate::key::KeyId;
-use crate::verifier::Denial;
-use crate::verifier::DenialClass;
+use crate::verifier::{Denial, DenialClass, KeyUse};
 
 /// The reason for a rejection. For operators; contains no secret.
 #[derive(Debug)]
@@ -72,6 +71,16 @@ impl RejectionReason {
             )
         };
         matches!(self, Self::Denied(denial) if is_refused(denial))
+    }
+
+    /// Returns how a request that is rejected for this reason used the key that it proved to hold. `None` if it did
+    /// not.
+    pub(super) fn key_use(&self) -> Option<KeyUse> {
+        match self {
+            Self::Denied(denial) => KeyUse::of_denied(denial.class()),
+            Self::LookupFailed(_) => None,
+            _ => Some(KeyUse::Refused),
+        }
     }
 
     /// Whether the caller is not at fault, so that report-only mode does not apply.

@@ -14,11 +14,12 @@ pub struct Usage {
     /// The instant of the last use.
     #[serde(with = "time::serde::rfc3339")]
     pub last_used_at: OffsetDateTime,
-    /// The number of granted requests.
+    /// The number of requests that their guard granted, after its look-ups.
     pub granted: u64,
-    /// The number of requests that proved possession of the key and were still refused: the key was not valid then, or
-    /// did not permit the request, or had too many requests in flight. It does not count wrong secrets, undecidable
-    /// requests (503), or requests that a second guard or the handler refused after the key was admitted.
+    /// The number of requests that proved possession of the key and that their guard still refused: the key was not
+    /// valid then, or did not permit the request, or had reached a limit; or the request's body was announced as too
+    /// long, or a look-up of the guard found no resource. It does not count wrong secrets, undecidable requests (503),
+    /// or requests that a second guard or the handler refused after the key was admitted: these are granted.
     pub refused: u64,
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use super::checks::KeyUse;
 use super::requirement::Requirement;
 use crate::key::{Environment, PresentedKey, TenantId};
 use crate::limiter::Charge;
@@ -146,7 +147,8 @@ impl<'a> Attempt<'a> {
     /// Takes nothing of the quotas yet, only a place among the key's concurrent requests.
     ///
     /// Once it is known that the request will be served, as after a look-up,
-    /// [`Verifier::count`](super::Verifier::count) takes its cost.
+    /// [`Verifier::count`](super::Verifier::count) takes its cost. The key's [usage](crate::store::Usage) records the
+    /// request then too, and not at all if you refuse it before.
     #[must_use]
     pub fn count_later(mut self) -> Self {
         self.counted = Counted::Place;
@@ -170,6 +172,16 @@ impl<'a> Attempt<'a> {
             Counted::Whole => Charge::new(self.cost_of_quotas().get(), true),
             Counted::Place => Charge::new(0, true),
             Counted::Nothing => Charge::new(0, false),
+        }
+    }
+
+    /// Returns how the request uses the key if it is admitted. `None` if that is decided later.
+    #[inline(always)]
+    pub(super) fn use_if_admitted(&self) -> Option<KeyUse> {
+        match self.counted {
+            Counted::Whole => Some(KeyUse::Granted),
+            Counted::Place => None,
+            Counted::Nothing => Some(KeyUse::Refused),
         }
     }
 

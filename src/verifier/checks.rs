@@ -8,7 +8,7 @@ use super::requirement::Settled;
 use crate::cache::{Cache, CachedRecord, CompiledRecord, Compiler, Reach, Slot, Standing};
 use crate::clock::{WallClockReading, from_unix_micros};
 use crate::credential::Credential;
-use crate::key::{Environment, KeyRecord, PrefixIndex, Resource, Resources};
+use crate::key::{Environment, KeyId, KeyRecord, PrefixIndex, Resource, Resources};
 use crate::limiter::{Limiting, Meter, Metered, ParkedMeters, PlanMissing, TakeError, Tick};
 
 /// The input of a key's checks: one request, and the time.
@@ -59,17 +59,48 @@ pub(super) fn decide(
     }
 }
 
-/// Records the use of the key. The caller holds the slot's lock.
+/// How a request used a key that it proved to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyUse {
+    Granted,
+    Refused,
+}
+
+impl KeyUse {
+    /// Returns the use of a denied request. `None`: an undecidable request did not use the key.
+    pub(crate) fn of_denied(class: DenialClass) -> Option<Self> {
+        (class != DenialClass::Undecidable).then_some(Self::Refused)
+    }
+
+    #[inline(always)]
+    fn record(self, slot: &mut Slot, now: i64) {
+        match self {
+            Self::Granted => slot.granted = slot.granted.saturating_add(1),
+            Self::Refused => slot.refused = slot.refused.saturating_add(1),
+        }
+        slot.last_used = now;
+        slot.is_referenced = true;
+    }
+
+    /// Records the use of a key after the verdict. It is lost if the key has no slot by now.
+    pub(super) fn record_later(self, cache: &Cache, id: KeyId) {
+        if let Ok(now) = cache.clock.coarse_micros() {
+            let record = |(), slot: &mut Slot| self.record(slot, now);
+            cache.slots.map.find(id, || (), record);
+        }
+    }
+}
+
+/// Records the use of the key, unless the decision on the request is still to come. The caller holds the slot's lock.
 #[inline(always)]
 pub(super) fn record_usage(slot: &mut Slot, input: &CheckInput<'_>, verdict: &Verdict) {
-    match verdict {
-        Verdict::Admitted(..) => slot.granted = slot.granted.saturating_add(1),
-        // An undecidable request did not use the key.
-        Verdict::Denied(reason, _) if reason.class() == DenialClass::Undecidable => return,
-        Verdict::Denied(..) => slot.refused = slot.refused.saturating_add(1),
+    let used = match verdict {
+        Verdict::Admitted(..) => input.attempt.use_if_admitted(),
+        Verdict::Denied(reason, _) => KeyUse::of_denied(reason.class()),
+    };
+    if let Some(used) = used {
+        used.record(slot, input.wall.coarse());
     }
-    slot.last_used = input.wall.coarse();
-    slot.is_referenced = true;
 }
 
 /// A check that follows the proof of the secret, in the order of the variants.

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::attempt::Attempt;
-use super::checks::{CheckInput, Decision, Verdict, decide, record_usage};
+use super::checks::{CheckInput, Decision, KeyUse, Verdict, decide, record_usage};
 use super::denial::{Denial, DenialReason, DeniedKey, Limited};
 use super::grant::Admitted;
 use crate::cache::{Cache, Entry, Proof, RequestEpochs, SlotGuard, Snapshot, Tag};
@@ -318,6 +318,9 @@ impl ColdRequest<'_> {
             Ok(taken) => Ok(Metered::new(meter, taken)),
             Err(error) => {
                 let (reason, limited) = Limited::refused(&meter, charge.cost, error);
+                if let Some(used) = KeyUse::of_denied(reason.class()) {
+                    used.record_later(&self.prover.cache, self.credential.id);
+                }
                 Err(Refused(reason, limited))
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::attempt::Attempt;
+use super::checks::KeyUse;
 use super::denial::{Denial, DenialReason, DeniedKey, Limited};
 use super::grant::{Grant, Permit};
 use super::requirement::Requirement;
@@ -38,7 +39,8 @@ impl Verifier {
     /// Takes the cost of an admitted request of its quotas, if that was [put off](Attempt::count_later).
     ///
     /// The cost is added to `permit`. Middleware that decides whether to serve a request after it was
-    /// admitted, by a look-up for example, calls it last.
+    /// admitted, by a look-up for example, calls it last. It records the request in the key's
+    /// [usage](crate::store::Usage).
     ///
     /// # Errors
     /// [`Denial`] if a quota does not have it, or the limiter cannot tell: nothing is taken.
@@ -50,11 +52,26 @@ impl Verifier {
     ) -> Result<(), Denial> {
         let applied = Applied::All(attempt.requirement.quotas());
         let counted = self.shared.count(grant, attempt, applied).await;
-        let counted = counted.map_err(|refused| self.refused(grant, refused))?;
-        if let Some(metered) = counted {
+        let counted = counted.map_err(|refused| self.refused(grant, refused));
+        self.record_use(
+            grant,
+            match &counted {
+                Ok(_) => Some(KeyUse::Granted),
+                Err(denial) => KeyUse::of_denied(denial.class()),
+            },
+        );
+        if let Some(metered) = counted? {
             permit.add_cost(metered, grant);
         }
         Ok(())
+    }
+
+    /// Records how a request used its key, if it was admitted to be [counted later](Attempt::count_later). `None` if
+    /// it did not.
+    pub(crate) fn record_use(&self, grant: &Grant, used: Option<KeyUse>) {
+        if let Some(used) = used {
+            used.record_later(&self.shared.cache, grant.key_id());
+        }
     }
 
     /// Takes the cost of a request that an outer guard has admitted of the quotas of this route.

@@ -88,7 +88,12 @@ impl Edge {
                     self.reverify(&head, &grant, attempt).await
                 }
             };
-            grant = again.map_err(|rejection| self.with_limits(rejection, &permit))?;
+            grant = again.map_err(|rejection| {
+                if !is_too_large && outer.is_none() {
+                    self.verifier.record_use(&grant, rejection.reason.key_use());
+                }
+                self.with_limits(rejection, &permit)
+            })?;
         }
         // Counted last: a request that was refused by now has used nothing.
         if !is_too_large && (looks_up || outer.is_some()) {

@@ -15,6 +15,7 @@ mod limits;
 mod origins;
 mod raw;
 mod site;
+mod usage;
 
 use self::site::Framework;
 use crate::client::Protocol;

@@ -70,6 +70,10 @@ impl Requirement {
     /// another kind is no credential where no key is accepted: with keys in `X-API-Key` alone, a session's `Bearer`
     /// token leaves the request a guest's.
     ///
+    /// A key that is restricted to some resources is refused (403) as on any route that settles no kind of these,
+    /// although a guest would be served. If the route serves nothing that belongs to a resource, add
+    /// [`serves_no_resource`](Requirement::serves_no_resource).
+    ///
     /// Responses to guests may be cached, unless the handler says otherwise. `Vary` keeps them from holders of keys.
     ///
     /// ```

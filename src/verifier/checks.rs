@@ -365,9 +365,9 @@ fn check_resources(compiled: &CompiledRecord, attempt: &Attempt<'_>) -> Result<(
 
 fn check_each_resource(resources: &Resources, attempt: &Attempt<'_>) -> Result<(), DenialReason> {
     let settled = attempt.requirement.settled();
-    let is_checked_inside = attempt.requirement.is_checked_inside();
+    let settles_all = attempt.requirement.settles_all();
     for first in resources.first_of_each_kind() {
-        if !is_checked_inside && !settled.iter().any(|(kind, _)| **kind == *first.kind()) {
+        if !settles_all && !settled.iter().any(|(kind, _)| **kind == *first.kind()) {
             let kind = first.shared_kind();
             return Err(DenialReason::ResourceUnsettled { kind });
         }

@@ -25,6 +25,7 @@ pub struct Requirement {
     /// In the order of the calls. A kind may be settled in several ways; each must hold.
     settled: Vec<(Arc<str>, Settled)>,
     is_checked_inside: bool,
+    serves_no_resource: bool,
     /// `None` if there are none.
     quotas: Option<RouteQuotas>,
     cost: NonZeroU32,
@@ -67,7 +68,8 @@ impl Requirement {
     /// Requires any valid key, unless it is restricted to some resources: the requirement settles no kind of these.
     ///
     /// A layer around routes with guards of their own leaves that to them, by
-    /// [`checked_by_inner_guard`](Self::checked_by_inner_guard).
+    /// [`checked_by_inner_guard`](Self::checked_by_inner_guard). A route that serves nothing of any resource says so,
+    /// by [`serves_no_resource`](Self::serves_no_resource).
     #[must_use]
     pub fn any_key() -> Self {
         Self::of(Needed::AnyKey)
@@ -90,6 +92,7 @@ impl Requirement {
             access,
             settled: Vec::new(),
             is_checked_inside: false,
+            serves_no_resource: false,
             quotas: None,
             cost: NonZeroU32::MIN,
             is_estimate: false,
@@ -142,6 +145,33 @@ impl Requirement {
     pub fn checked_by_inner_guard(mut self) -> Self {
         self.is_checked_inside = true;
         self
+    }
+
+    /// States that the route serves nothing that belongs to any resource, such as a status page or a public catalogue.
+    ///
+    /// Keys that are restricted to some resources then use it too, whatever the kind. Resources that the request names
+    /// are checked nevertheless.
+    ///
+    /// ```
+    /// use keyward::http::Guard;
+    /// use keyward::verifier::Requirement;
+    ///
+    /// # struct Request;
+    /// let status: Guard<Request> = Requirement::any_key().serves_no_resource().or_guest();
+    /// # let _ = status;
+    /// ```
+    ///
+    /// # Security
+    /// Nothing stops the handler from serving the data of a project to a key of another one.
+    #[must_use]
+    pub fn serves_no_resource(mut self) -> Self {
+        self.serves_no_resource = true;
+        self
+    }
+
+    /// Returns whether kinds of resources may be left unsettled.
+    pub(super) fn settles_all(&self) -> bool {
+        self.is_checked_inside || self.serves_no_resource
     }
 
     /// Returns whether a guard inside of the requirement's has to decide.

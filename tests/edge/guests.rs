@@ -1,6 +1,8 @@
 //! Which requests are guests', and which are refused.
 
 use keyward::http::{Connection, Edge, Head, KeyIn};
+use keyward::key::Resource;
+use keyward::manager::NewKey;
 use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
@@ -133,4 +135,37 @@ async fn caches_tell_guests_from_holders() {
     assert_eq!(added, [("vary", "authorization, x-api-key".to_owned())]);
     let fixture = Fixture::new(|edge| accept(edge).without_cache_headers()).await;
     assert_eq!(fixture.edge.guest_response_headers().count(), 0);
+}
+
+#[tokio::test]
+async fn a_status_page_is_for_restricted_keys_too() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::bearer())).await;
+    let project = "project:p-1".parse::<Resource>().unwrap();
+    let tenant = fixture.key.record().tenant().clone();
+    let new = NewKey::new(tenant, "restricted", READ).resources(project);
+    let key = TestKey::issue_as(&fixture.keyward, new).await;
+    let status = async |need: Requirement, resource: Option<&str>| {
+        let headers = [("authorization", key.bearer())];
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let attempt = match resource {
+            Some(value) => Attempt::of(&need).resource("project", value),
+            None => Attempt::of(&need),
+        };
+        let admitted = fixture.edge.admit_or_guest(&head, attempt).await;
+        admitted.map_or_else(|rejection| rejection.answer.status, |_| 200)
+    };
+    let any = Requirement::any_key;
+    assert_eq!(status(any(), None).await, 403);
+    let of_none = || any().serves_no_resource();
+    assert_eq!(status(of_none(), None).await, 200);
+    // It loosens nothing else.
+    assert_eq!(status(of_none(), Some("p-1")).await, 200);
+    assert_eq!(status(of_none(), Some("p-2")).await, 403);
+    assert_eq!(status(of_none().resource("project"), None).await, 403);
+    let full = Requirement::full_access().serves_no_resource();
+    assert_eq!(status(full, None).await, 403);
 }

@@ -2,6 +2,8 @@
 
 use std::panic::Location;
 
+#[cfg(feature = "axum")]
+use crate::http::Connection;
 use crate::http::Note;
 
 /// The methods that an application may have opened by itself, and one that no application has.
@@ -9,10 +11,18 @@ const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "KEYWARD",
 ];
 
+/// The connection of the requests, for edges that require TLS.
+#[cfg(feature = "axum")]
+const OVER_TLS: Connection = Connection {
+    peer: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+    is_tls: true,
+};
+
 /// Requests each of these paths with every method and without a key, and panics unless every answer is 401.
 ///
 /// Pass the application as it is served, and a path for each of its routes: `/v1/projects/p-1` for
-/// `/v1/projects/{id}`. A path without a route fails too.
+/// `/v1/projects/{id}`. A path without a route fails too. The requests have a
+/// [`Connection`](crate::http::Connection) over TLS.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -79,12 +89,13 @@ pub fn assert_guarded_except<'a>(
     async move {
         for (method, path) in tried.requests() {
             let request = http::Request::builder().method(method).uri(&path);
-            let Ok(request) = request.body(axum::body::Body::empty()) else {
+            let Ok(mut request) = request.body(axum::body::Body::empty()) else {
                 tried
                     .wrong
                     .push(format!("{method} {path}: this is no path"));
                 continue;
             };
+            request.extensions_mut().insert(OVER_TLS);
             let Ok(response) = app.call(request).await;
             let note = response.extensions().get::<Note>();
             tried.note(method, &path, response.status().as_u16(), note);
@@ -230,6 +241,9 @@ impl Tried {
             (false, _) if status == 401 => return,
             (true, false) => "not let through by a guard as a guest's",
             (false, true) => "to a guest: name it among those for guests",
+            (false, false) if status == 403 => {
+                "not 401: if the edge requires TLS, the request did not count as over TLS"
+            }
             (false, false) => "not 401",
         };
         self.wrong.push(format!("{method} {path}: {status}, {why}"));

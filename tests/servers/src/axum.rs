@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, get, post};
 use keyward::axum::{Caller, path};
-use keyward::http::{Edge, KeyIn};
+use keyward::http::{Connection, Edge, KeyIn};
 use keyward::testkit::{assert_guarded, assert_guarded_except, keyward_with_key};
 use keyward::tower::KeyLayer;
 use keyward::verifier::Requirement;
@@ -58,6 +58,28 @@ async fn routes_for_guests_are_named() {
             .route("/catalogue", catalogue)
     };
     assert_guarded_except(app(), ["/projects"], ["GET /catalogue"]).await;
+}
+
+#[tokio::test]
+async fn routes_are_tried_over_tls() {
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
+    let keys = KeyLayer::new(edge);
+    let app = || Router::new().route("/open", keys.get(read().or_guest(), perhaps));
+    assert_guarded_except(app(), [], ["GET /open"]).await;
+}
+
+#[tokio::test]
+#[should_panic(expected = "GET /open: 403, not 401: if the edge requires TLS")]
+async fn a_connection_without_tls_is_named() {
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer()).require_tls();
+    let keys = KeyLayer::new(edge).connection(|_| Connection::default());
+    assert_guarded(
+        Router::new().route("/open", keys.get(read(), perhaps)),
+        ["/open"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -173,8 +173,15 @@ impl Edge {
     ///
     /// The edge calls it before the answer is sent, so it must not block.
     ///
-    /// It is also called for rejections that are [only reported](Self::report_only). It is not called if a request
-    /// body turns out to be too long while a handler reads it, since the handler answers that.
+    /// It is also called for rejections that are [only reported](Self::report_only), and for a handler's own 403 or 404
+    /// after [`Grant::permits`] has refused a resource that the route [leaves to the
+    /// handler](crate::verifier::Requirement::checked_by_handler). It is not called for other answers of handlers: not
+    /// if a request body turns out to be too long while a handler reads it, not for such a refusal with another status,
+    /// as in gRPC, and not if the route did not promise the check.
+    ///
+    /// The event does not name the route. The function is called on the request's task, so an event of `tracing` that
+    /// it emits is in the span of a layer [outside of Keyward's](crate::manual::operations#what-should-i-log), which
+    /// knows it.
     #[must_use]
     pub fn observe(
         mut self,
@@ -399,6 +406,9 @@ impl Edge {
 
     /// Reviews a handler's response.
     ///
+    /// If it is a 403 or 404 after [`Grant::permits`] has refused a resource of a kind that the route [leaves to the
+    /// handler](crate::verifier::Requirement::checked_by_handler), the observer hears of it, once.
+    ///
     /// # Errors
     /// [`Rejection`] to send instead, if the response is not a failure (4xx or 5xx) and the handler never made a
     /// check that it promised: see [`checked_by_handler`](crate::verifier::Requirement::checked_by_handler). Or if the
@@ -408,6 +418,9 @@ impl Edge {
     pub fn review(&self, grant: &Grant, status: u16) -> Result<(), Box<Rejection>> {
         // Switching protocols (101) counts as a success too.
         if (400..600).contains(&status) {
+            if matches!(status, 403 | 404) {
+                self.observe_refusal(grant);
+            }
             return Ok(());
         }
         let reason = if grant.awaits_inner_guard() {
@@ -523,6 +536,18 @@ impl Edge {
             ..About::default()
         };
         self.reject_about(reason, about)
+    }
+
+    /// Reports a resource that the handler has refused.
+    fn observe_refusal(&self, grant: &Grant) {
+        if let Some(denial) = grant.take_refusal() {
+            let about = About {
+                grant: Some(grant),
+                ..About::default()
+            };
+            let reason = RejectionReason::Denied(denial);
+            self.rejecting.observe(&reason, about, false);
+        }
     }
 
     fn reject_about(&self, reason: RejectionReason, about: About<'_>) -> Box<Rejection> {

@@ -31,13 +31,13 @@ pub struct Rejection {
 pub struct RejectionEvent<'a> {
     /// The reason.
     pub reason: &'a RejectionReason,
-    /// The client's address. `None` if it is unknown, or if a response is refused.
+    /// The client's address. `None` if it is unknown, or if a response is refused or was the handler's refusal.
     pub client: Option<IpAddr>,
     /// The grant, if the request had been admitted before. `None` if it had not.
     ///
     /// The rejection has one of these causes: the request turned out to be too long or to name a missing resource,
-    /// the look-up failed, the request did not meet a requirement after a look-up or at a second guard, or its
-    /// response is refused.
+    /// the look-up failed, the request did not meet a requirement after a look-up or at a second guard, its response is
+    /// refused, or the handler itself refused a resource.
     pub grant: Option<&'a Grant>,
     /// The near misses, if the caller sent no accepted credential.
     pub near_misses: &'a [NearMiss],
@@ -123,16 +123,7 @@ impl Rejecting {
         shown: &Shown,
     ) -> Box<Rejection> {
         let is_report_only = self.is_report_only && !reason.is_of_the_handler();
-        if let Some(observer) = &self.observer {
-            observer(&RejectionEvent {
-                reason: &reason,
-                client: about.client,
-                grant: about.grant,
-                near_misses: about.near_misses,
-                is_by_unlisted_proxy: about.is_by_unlisted_proxy,
-                is_report_only,
-            });
-        }
+        self.observe(&reason, about, is_report_only);
         let problem = Problem::of(&reason, shown.reset, about.need);
         let mut headers = answer::headers(&reason, &problem, forms, &self.realm);
         headers.extend(shown.fields.iter().cloned());
@@ -147,6 +138,22 @@ impl Rejecting {
             reason,
             is_report_only,
         })
+    }
+}
+
+impl Rejecting {
+    /// Calls the observer, if there is one.
+    pub(super) fn observe(&self, reason: &RejectionReason, about: About<'_>, is_report_only: bool) {
+        if let Some(observer) = &self.observer {
+            observer(&RejectionEvent {
+                reason,
+                client: about.client,
+                grant: about.grant,
+                near_misses: about.near_misses,
+                is_by_unlisted_proxy: about.is_by_unlisted_proxy,
+                is_report_only,
+            });
+        }
     }
 }
 

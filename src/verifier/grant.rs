@@ -6,7 +6,7 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::attempt::Attempt;
-use super::denial::Limited;
+use super::denial::{Denial, DenialReason, Limited};
 use crate::cache::{CachedRecord, Home};
 use crate::codes::codes;
 use crate::key::{Environment, KeyId, KeyRecord, Resource, TenantId, Title};
@@ -136,10 +136,12 @@ impl Grant {
             .resources
             .permit(kind, value)
         {
-            Ok(())
-        } else {
-            Err(ResourceDenied)
+            return Ok(());
         }
+        if let Some(duties) = &self.duties {
+            duties.refused(kind);
+        }
+        Err(ResourceDenied)
     }
 
     /// Returns the filter for a list of resources of this kind.
@@ -161,6 +163,14 @@ impl Grant {
     #[must_use]
     pub fn unchecked(&self) -> Option<&str> {
         self.duties.as_ref().and_then(|duties| duties.first_open())
+    }
+
+    /// Returns the denial by the handler, if [`permits`](Self::permits) has refused a resource of a kind that the
+    /// handler promised to check. `None` if there is none, or it was taken before.
+    pub(crate) fn take_refusal(&self) -> Option<Denial> {
+        let kind = self.duties.as_ref()?.take_refused()?.into();
+        let reason = DenialReason::ResourceRefused { kind };
+        Some(Denial::of_key(&self.cached, reason))
     }
 
     /// Returns whether the request was admitted on the condition that [an inner
@@ -391,7 +401,7 @@ impl fmt::Debug for Permit {
 /// What the handler owes: the checks that it promised, and the true cost of a request that was counted by an estimate.
 /// Shared by the clones of a grant.
 struct Duties {
-    kinds: Vec<(Box<str>, AtomicBool)>,
+    promises: Vec<Promise>,
     /// Whether an inner guard has to decide, and none has.
     awaits_inner_guard: AtomicBool,
     /// The duties towards an outer guard.
@@ -399,6 +409,15 @@ struct Duties {
     /// The true cost. `None` if the cost is no estimate.
     cost: Option<AtomicU64>,
     home: Weak<dyn Home>,
+}
+
+/// A kind of resource that the handler promised to check.
+#[derive(Debug)]
+struct Promise {
+    kind: Box<str>,
+    is_checked: AtomicBool,
+    /// Whether a check has refused a resource, and the observer has not heard of it.
+    is_refused: AtomicBool,
 }
 
 /// The true cost is not known.
@@ -419,15 +438,19 @@ impl Duties {
 
     fn promised(attempt: &Attempt<'_>, cached: &CachedRecord) -> Option<Self> {
         let kinds = attempt.requirement.handler_checks();
-        let mut kinds = kinds
-            .map(|kind| (Box::from(kind), AtomicBool::new(false)))
+        let mut promises = kinds
+            .map(|kind| Promise {
+                kind: kind.into(),
+                is_checked: AtomicBool::new(false),
+                is_refused: AtomicBool::new(false),
+            })
             .peekable();
         let is_checked_inside = attempt.requirement.is_checked_inside();
-        if kinds.peek().is_none() && !attempt.is_estimate && !is_checked_inside {
+        if promises.peek().is_none() && !attempt.is_estimate && !is_checked_inside {
             return None;
         }
         Some(Self {
-            kinds: kinds.collect(),
+            promises: promises.collect(),
             awaits_inner_guard: AtomicBool::new(is_checked_inside),
             before: None,
             cost: attempt.is_estimate.then(|| AtomicU64::new(UNSETTLED)),
@@ -455,32 +478,53 @@ impl Duties {
     }
 
     fn done(&self, kind: &str) {
-        let promised = self
-            .kinds
-            .iter()
-            .filter(|(promised, _)| **promised == *kind);
-        for (_, done) in promised {
-            done.store(true, Ordering::Release);
+        self.mark(kind, |promise| &promise.is_checked);
+    }
+
+    fn refused(&self, kind: &str) {
+        self.mark(kind, |promise| &promise.is_refused);
+    }
+
+    /// Sets this mark of a kind, for the outer guards too.
+    fn mark(&self, kind: &str, mark: fn(&Promise) -> &AtomicBool) {
+        let promised = self.promises.iter().filter(|of| *of.kind == *kind);
+        for promise in promised {
+            mark(promise).store(true, Ordering::Release);
         }
         if let Some(before) = &self.before {
-            before.done(kind);
+            before.mark(kind, mark);
         }
+    }
+
+    /// Returns a kind with a refused resource, and takes all such marks: several guards report one refusal once.
+    fn take_refused(&self) -> Option<&str> {
+        let before = self
+            .before
+            .as_ref()
+            .and_then(|before| before.take_refused());
+        let mut first = None;
+        for promise in &self.promises {
+            if promise.is_refused.swap(false, Ordering::AcqRel) {
+                first = first.or(Some(&*promise.kind));
+            }
+        }
+        first.or(before)
     }
 
     fn first_open(&self) -> Option<&str> {
         let mut open = self
-            .kinds
+            .promises
             .iter()
-            .filter(|(_, done)| !done.load(Ordering::Acquire));
+            .filter(|promise| !promise.is_checked.load(Ordering::Acquire));
         // An outer guard asks after its own promises itself.
-        open.next().map(|(kind, _)| &**kind)
+        open.next().map(|promise| &*promise.kind)
     }
 }
 
 impl fmt::Debug for Duties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Duties")
-            .field("kinds", &self.kinds)
+            .field("promises", &self.promises)
             .field("cost", &self.cost)
             .finish_non_exhaustive()
     }

@@ -353,3 +353,25 @@ async fn refusals_are_reported_with_the_key() {
         assert_eq!(told.holder, None, "{served:?}");
     }
 }
+
+#[tokio::test]
+async fn the_observer_hears_of_handlers_refusals() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let key = site.restricted().await;
+        // The last has two guards that left the check to the handler.
+        for path in ["/editions", "/loaded", "/promised"] {
+            let line = format!("GET {path}/e-2-7");
+            assert_eq!(site.status(&line, &key).await, 403, "{served:?} {path}");
+            let told = Told {
+                reason: "the key is not permitted this `project`".to_owned(),
+                client: None,
+                holder: Some(key.id()),
+            };
+            assert_eq!(site.told_in_full(), [told], "{served:?} {path}");
+            let line = format!("GET {path}/e-1-7");
+            assert_eq!(site.status(&line, &key).await, 200, "{served:?} {path}");
+            assert_eq!(site.told(), [""; 0], "{served:?} {path}");
+        }
+    }
+}

@@ -3,6 +3,8 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384, Sha512, Sha512_256};
 
+use super::format::is_name;
+
 /// A plain hash by which another system kept its tokens, with or without a secret of the site.
 ///
 /// The secret itself is given to [`ImportedKeys::site_secret`](super::ImportedKeys::site_secret) and never stored.
@@ -20,6 +22,12 @@ use sha2::{Sha256, Sha384, Sha512, Sha512_256};
 pub struct LegacyHash {
     function: Function,
     secret: SiteSecret,
+}
+
+/// Returns the name as errors and `Debug` may show it. A text that is no name is perhaps the secret itself.
+fn shown(name: &str) -> Box<str> {
+    let name = if is_name(name) { name } else { "[not a name]" };
+    name.into()
 }
 
 /// A hash function.
@@ -69,7 +77,7 @@ impl LegacyHash {
     /// as the key.
     #[must_use]
     pub fn hmac(mut self, site_secret: &str) -> Self {
-        self.secret = SiteSecret::Hmac(site_secret.into());
+        self.secret = SiteSecret::Hmac(shown(site_secret));
         self
     }
 
@@ -77,7 +85,7 @@ impl LegacyHash {
     /// CakePHP's `Security::hash` with a salt. A separator is part of the secret.
     #[must_use]
     pub fn secret_first(mut self, site_secret: &str) -> Self {
-        self.secret = SiteSecret::First(site_secret.into());
+        self.secret = SiteSecret::First(shown(site_secret));
         self
     }
 
@@ -85,7 +93,7 @@ impl LegacyHash {
     /// GitLab's personal access tokens. A separator is part of the secret.
     #[must_use]
     pub fn secret_last(mut self, site_secret: &str) -> Self {
-        self.secret = SiteSecret::Last(site_secret.into());
+        self.secret = SiteSecret::Last(shown(site_secret));
         self
     }
 

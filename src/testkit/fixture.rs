@@ -158,7 +158,7 @@ fn actor() -> Actor {
 
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 #[track_caller]
-fn must<T, E: fmt::Display>(result: Result<T, E>) -> T {
+pub(super) fn must<T, E: fmt::Display>(result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("the testkit's set-up failed: {error}"),

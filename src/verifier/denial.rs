@@ -114,7 +114,7 @@ impl Denial {
     }
 
     /// Denies a request with a key that has proven its secret.
-    pub(super) fn of_key(cached: &Arc<CachedRecord>, reason: DenialReason) -> Self {
+    pub(crate) fn of_key(cached: &Arc<CachedRecord>, reason: DenialReason) -> Self {
         Self::new(DeniedKey::Proven(Arc::clone(cached)), reason, None)
     }
 

@@ -1,6 +1,8 @@
 //! Promise 20: a canary secret is in nothing that the crate writes. This version writes no log and no metrics:
 //! what is left are Debug, Display, serde, errors, panics, events and the store.
 
+mod operators;
+
 use std::error::Error;
 use std::fmt::{Debug, Display};
 

@@ -94,7 +94,7 @@ impl From<&TenantId> for CutoffScope {
     }
 }
 
-/// Writes `all`, `tenant acme-inc` or `owner acme-inc user:alice`: names hold no spaces.
+/// Writes `all`, `tenant acme-inc` or `owner acme-inc user:alice`. A tenant holds no space; an owner may.
 impl fmt::Display for CutoffScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

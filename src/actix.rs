@@ -114,7 +114,7 @@ use crate::http::{
     Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, WithoutGrant, at_once,
 };
 pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Visitor};
-use crate::manager::{ManageError, Revealed};
+use crate::manager::{Issued, ManageError};
 use crate::verifier::{Grant, ResourceDenied};
 
 /// A middleware that lets a request through if its key meets a requirement. Cheap to clone; one serves all workers.
@@ -378,7 +378,7 @@ impl ResponseError for ManageError {
 }
 
 /// 201 with the key, which no cache keeps.
-impl Responder for Revealed<'_> {
+impl Responder for Issued {
     type Body = BoxBody;
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {

@@ -81,7 +81,7 @@ use http::request::Parts;
 use self::guarded::Guarded;
 use crate::http::{Answer, Guard, Source, WithoutGrant, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Visitor};
-use crate::manager::{ManageError, Revealed};
+use crate::manager::{Issued, ManageError};
 use crate::tower::KeyLayer;
 use crate::verifier::{Grant, ResourceDenied};
 
@@ -287,7 +287,7 @@ impl IntoResponse for ManageError {
 }
 
 /// 201 with the key, which no cache keeps.
-impl IntoResponse for Revealed<'_> {
+impl IntoResponse for Issued {
     fn into_response(self) -> Response {
         Response::from(Answer::from(&self))
     }

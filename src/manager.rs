@@ -64,7 +64,7 @@ pub(crate) use authorize::StoreAccess;
 use authorize::{Authorized, OnKey, broken_store};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use error::{InvalidKey, ManageError};
-pub use form::NewKeyForm;
+pub use form::{KeyQueryForm, NewKeyForm, RevokeForm};
 pub use issue::{Issued, Revealed};
 pub use leaked::FoundKey;
 pub use list::{KeyList, KeyListView, ListedKey};
@@ -119,6 +119,14 @@ impl KeyManager {
         Self {
             parts: Arc::new(parts),
         }
+    }
+
+    /// Returns the current instant of the manager's clock, for [`KeyRecord::view`] and [`KeyList::view`].
+    ///
+    /// # Errors
+    /// [`ManageError::Clock`].
+    pub fn now(&self) -> Result<OffsetDateTime, ManageError> {
+        self.parts.now()
     }
 
     /// Returns the scopes that can be granted, for user interfaces that offer them.

@@ -19,7 +19,7 @@ use crate::verifier::{Denial, DenialClass, DenialReason, Limited, Requirement};
 
 /// An answer ready to be sent: everything about it that the caller may see.
 ///
-/// `Debug` leaves out the body, which may contain a [new key](crate::manager::Revealed).
+/// `Debug` leaves out the body, which may contain a [new key](crate::manager::Issued).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {

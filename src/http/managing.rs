@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Problem};
 use crate::clock::rfc3339;
-use crate::manager::{ManageError, Revealed};
+use crate::manager::{Issued, ManageError};
 use crate::store::StoreError;
 
 /// Problem details (RFC 9457) that no cache keeps.
@@ -60,9 +60,9 @@ impl From<&ManageError> for Answer {
 ///
 /// # Security
 /// The body contains the key.
-impl From<&Revealed<'_>> for Answer {
-    fn from(revealed: &Revealed<'_>) -> Self {
-        match serde_json::to_vec(revealed) {
+impl From<&Issued> for Answer {
+    fn from(issued: &Issued) -> Self {
+        match serde_json::to_vec(&issued.reveal()) {
             Ok(body) => Self {
                 status: 201,
                 headers: no_store("application/json"),

@@ -3,6 +3,9 @@
 //! The forms hold nothing that decides whose key it is: tenant, owner and actor come from the host's session.
 
 mod members;
+mod query;
+
+pub use query::KeyQueryForm;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,8 +14,9 @@ use serde::{Deserialize, Deserializer, de};
 use time::OffsetDateTime;
 
 use self::members::{Members, Problem};
-use super::{Expiry, KeyUpdate, NewKey};
-use crate::key::{Access, Metadata, Networks, Quota, Resources, TenantId, Title};
+use super::rotate::Asked;
+use super::{Expiry, KeyUpdate, NewKey, Rotation};
+use crate::key::{Access, Metadata, Networks, Quota, Resources, RevokeReason, TenantId, Title};
 
 /// A request for a new key as JSON, such as the body of a `POST`. It names neither tenant nor owner.
 ///
@@ -174,6 +178,65 @@ fn read_update(mut members: Members) -> Result<KeyUpdate, Problem> {
         concurrency: members.concurrency()?,
         expiry: members.expiry()?,
     })
+}
+
+/// The members of which one names the overlap.
+const OVERLAP: [&str; 2] = ["overlap_seconds", "overlap_until"];
+
+/// A rotation as JSON, such as the body of a `POST`.
+///
+/// One of `overlap_seconds` (0: no overlap) and `overlap_until` (RFC 3339, `null`: until the old key is revoked) is
+/// required. The expiry of the successor is one of the members of a [`NewKeyForm`]; `null` for `expires_at` means
+/// never, and without one the successor expires when the key would have. Errors are as there.
+///
+/// ```
+/// use keyward::manager::{Overlap, Rotation};
+///
+/// let rotation: Rotation = serde_json::from_str(r#"{"overlap_seconds": 604800, "expires_on": "2027-03-31"}"#)?;
+/// assert!(matches!(rotation.overlap(), Overlap::For(_)));
+/// let rotation: Rotation = serde_json::from_str(r#"{"overlap_seconds": 0}"#)?;
+/// assert_eq!(rotation.overlap(), Overlap::None);
+/// assert!(serde_json::from_str::<Rotation>("{}").is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+impl<'de> Deserialize<'de> for Rotation {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let members = Members::deserialize(source)?;
+        read_rotation(members).map_err(de::Error::custom)
+    }
+}
+
+fn read_rotation(mut members: Members) -> Result<Rotation, Problem> {
+    members.only(&[OVERLAP[0], OVERLAP[1], EXPIRY[0], EXPIRY[1], EXPIRY[2]])?;
+    let mut rotation = Rotation::new(members.overlap()?);
+    rotation.expiry = match members.expiry()? {
+        None => Asked::AsBefore,
+        Some(None) => Asked::Never,
+        Some(Some(expiry)) => Asked::Expires(expiry),
+    };
+    Ok(rotation)
+}
+
+/// The reason of a revocation as JSON, such as `{"reason": "leaked"}`. Errors are as those of a [`NewKeyForm`].
+///
+/// `reason` is required: `requested`, `leaked`, `rotated`, `decommissioned`, or other words of one line, up to 100
+/// characters.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RevokeForm {
+    /// Reason for the revocation.
+    pub reason: RevokeReason,
+}
+
+impl<'de> Deserialize<'de> for RevokeForm {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let mut members = Members::deserialize(source)?;
+        let read = members.only(&["reason"]).and_then(|()| members.reason());
+        let reason = read.and_then(|reason| reason.ok_or(Problem::missing("reason")));
+        reason
+            .map(|reason| Self { reason })
+            .map_err(de::Error::custom)
+    }
 }
 
 /// Omits the texts: they may hold a key.

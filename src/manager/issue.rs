@@ -192,6 +192,8 @@ pub(super) fn quota_text(quota: &Quota) -> String {
 
 /// A newly issued key: its record and its text.
 ///
+/// In axum and actix it is a response: 201 with the JSON of [`reveal`](Self::reveal), which caches must not store.
+///
 /// # Security
 /// The only value that ever holds both. `Debug` shows neither the text nor the digest.
 #[derive(Debug)]
@@ -219,7 +221,8 @@ impl Issued {
         (self.api_key, self.record)
     }
 
-    /// Returns the key's text and its displayable fields, for the one answer that contains both.
+    /// Returns the key's text and its displayable fields as JSON, for a host that does not answer with the value
+    /// itself.
     ///
     /// # Security
     /// See [`Revealed`].
@@ -237,7 +240,7 @@ impl Issued {
 /// A newly issued key, to send to the client that asked for it.
 ///
 /// Serializes as its [`KeyView`] with two more members: `api_key`, the key as one text, and `secret`, which with `id`
-/// is the key as two. In axum and actix it is a response with status 201 that caches must not store.
+/// is the key as two.
 ///
 /// # Security
 /// The serialized form contains the key: send it once, over TLS, and store it nowhere. `Debug` shows neither member.

@@ -417,7 +417,7 @@ async fn debug_of_a_revealed_key_hides_it() {
     let issued = keyward.manager().issue(&Actor::system("tests"), new).await;
     let issued = issued.unwrap();
     let revealed = issued.reveal();
-    let answer = Answer::from(&revealed);
+    let answer = Answer::from(&issued);
     let (text, secret) = (issued.api_key().expose(), issued.api_key().expose_secret());
     assert!(String::from_utf8_lossy(&answer.body).contains(text));
     for shown in [

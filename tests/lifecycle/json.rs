@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use keyward::audit::{ChainHead, SealedEvent, verify_log};
 use keyward::key::{Access, Metadata, Network, Quota, Resource, RevokeReason};
-use keyward::manager::{KeyBound, KeyUpdate, NewKey, NewKeyForm, RevokeAll};
+use keyward::manager::{KeyBound, KeyUpdate, NewKey, NewKeyForm, RevokeAll, RevokeForm, Rotation};
 use keyward::store::KeyStore;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -213,6 +213,8 @@ fn documented_examples_are_readable() {
             let is_read = match &**name {
                 "NewKeyForm" => serde_json::from_value::<NewKeyForm>(example).map(drop),
                 "KeyUpdate" => serde_json::from_value::<KeyUpdate>(example).map(drop),
+                "Rotation" => serde_json::from_value::<Rotation>(example).map(drop),
+                "RevokeForm" => serde_json::from_value::<RevokeForm>(example).map(drop),
                 "KeyBound" => serde_json::from_value::<KeyBound>(example).map(drop),
                 "SealedEvent" => serde_json::from_value::<SealedEvent>(example).map(drop),
                 "ChainHead" => serde_json::from_value::<ChainHead>(example).map(drop),
@@ -223,6 +225,11 @@ fn documented_examples_are_readable() {
         }
     }
     read.dedup();
+    let guide = include_str!("../../src/manual/management.md");
+    let (_, after) = guide.split_once("```json\n").unwrap();
+    let body: Value = serde_json::from_str(after.split_once("```").unwrap().0).unwrap();
+    assert!(serde_json::from_value::<NewKeyForm>(body.clone()).is_ok());
+    samples.good("NewKeyForm", body);
     assert_eq!(
         read,
         [
@@ -230,6 +237,8 @@ fn documented_examples_are_readable() {
             "KeyBound",
             "KeyUpdate",
             "NewKeyForm",
+            "RevokeForm",
+            "Rotation",
             "SealedEvent"
         ]
     );

@@ -27,6 +27,7 @@ mod purge;
 mod refusals;
 mod removal;
 mod replay;
+mod request_forms;
 mod request_ids;
 mod restore;
 mod retention;

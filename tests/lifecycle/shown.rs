@@ -22,7 +22,7 @@ async fn revealing_shows_key_and_view() {
     let more = shown.as_object().unwrap().len() - view.as_object().unwrap().len();
     assert_eq!(more, 2, "{shown}");
 
-    let answer = Answer::from(&issued.reveal());
+    let answer = Answer::from(&issued);
     assert_eq!(answer.status, 201);
     let no_store = ("cache-control", "no-store".to_owned());
     assert!(answer.headers.contains(&no_store));

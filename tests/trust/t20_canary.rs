@@ -92,7 +92,7 @@ async fn a_secret_is_never_written() {
     let text = issued.api_key().expose().to_owned();
     scan.debug(&issued);
     scan.debug(&issued.reveal());
-    scan.debug(&Answer::from(&issued.reveal()));
+    scan.debug(&Answer::from(&issued));
     scan.debug(issued.api_key());
     scan.debug(issued.record());
     let view = issued.record().view(issued.record().created_at());

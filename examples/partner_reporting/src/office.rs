@@ -1,13 +1,14 @@
 //! The people who manage keys, and their permissions.
 
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use example_support::{ListQuery, NotDone, Office, Person, Session, has_role, office_routes};
 use keyward::async_trait;
 use keyward::key::{Access, Resource};
-use keyward::manager::{Actor, KeyListView, NewKey, Operation, Policy, PolicyError, Ruling};
+use keyward::manager::{
+    Actor, Issued, KeyListView, NewKey, Operation, Policy, PolicyError, Ruling,
+};
 use serde::Deserialize;
 
 /// The roles of people.
@@ -65,7 +66,7 @@ async fn issue(
     State(office): State<Office>,
     session: Session,
     Json(form): Json<IssueForm>,
-) -> Result<Response, NotDone> {
+) -> Result<Issued, NotDone> {
     let new = |person: &Person| {
         let new = NewKey::new(person.tenant().clone(), form.title, Access::Full);
         Ok(match form.client {
@@ -73,6 +74,5 @@ async fn issue(
             None => new,
         })
     };
-    let issued = office.issue(&session, new).await?;
-    Ok(issued.reveal().into_response())
+    office.issue(&session, new).await
 }

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use keyward::audit::SealedEvent;
 use keyward::http::Connection;
 use keyward::key::KeyId;
-use keyward::manager::Revoked;
+use keyward::manager::{Issued, Revoked};
 
 use crate::office::CHALLENGE;
 use crate::{CodeForm, EventQuery, LoggedIn, NotDone, Office, ROOT, RotateForm, Session};
@@ -74,10 +74,9 @@ async fn rotate(
     session: Session,
     Path(id): Path<KeyId>,
     Json(form): Json<RotateForm>,
-) -> Result<Response, NotDone> {
+) -> Result<Issued, NotDone> {
     // The successor ends when the old key would have, and the form has no field to change that.
-    let issued = office.rotate(&session, id, &form).await?;
-    Ok(issued.reveal().into_response())
+    office.rotate(&session, id, &form).await
 }
 
 async fn revoke(

@@ -13,7 +13,7 @@ use example_support::{ListQuery, NotDone, Office, Person, Session, has_role, off
 use keyward::async_trait;
 use keyward::http::{Connection, Proxies};
 use keyward::manager::{
-    Actor, KeyListView, ManageError, Operation, PageCursor, Policy, PolicyError, Ruling,
+    Actor, Issued, KeyListView, ManageError, Operation, PageCursor, Policy, PolicyError, Ruling,
 };
 use serde::Deserialize;
 
@@ -123,8 +123,7 @@ async fn issue(
     State(desk): State<Desk>,
     session: Session,
     Json(form): Json<IssueForm>,
-) -> Result<Response, NotDone> {
+) -> Result<Issued, NotDone> {
     let new = |person: &Person| form.key(person.tenant(), &desk.workspaces);
-    let issued = desk.office.issue(&session, new).await?;
-    Ok(issued.reveal().into_response())
+    desk.office.issue(&session, new).await
 }

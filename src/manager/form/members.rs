@@ -13,12 +13,12 @@ use serde_json::{Map, Number, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
 
-use super::EXPIRY;
+use super::{EXPIRY, OVERLAP};
 use crate::key::{
-    Access, Environment, Metadata, Networks, NonEmpty, Quota, QuotaSubject, Resources,
-    ScopeCatalog, Title,
+    Access, Environment, KeyStatus, Metadata, Networks, NonEmpty, Principal, Quota, QuotaSubject,
+    Resources, RevokeReason, ScopeCatalog, Title,
 };
-use crate::manager::Expiry;
+use crate::manager::{Expiry, KeyQuery, Overlap, PageCursor};
 
 /// A rule that a member breaks.
 pub(super) struct Problem {
@@ -197,16 +197,108 @@ impl Members {
         })
     }
 
+    /// Reads how long a key and its successor are both valid, which one of two members names.
+    pub(super) fn overlap(&mut self) -> Result<Overlap, Problem> {
+        let [seconds, until] = OVERLAP;
+        let seconds = self.read(seconds, seconds_in)?.map(|time| match time {
+            Duration::ZERO => Overlap::None,
+            time => Overlap::For(time),
+        });
+        let until = self.instant(until)?;
+        let until = until.map(|until| until.map_or(Overlap::UntilRevoked, Overlap::Until));
+        match (seconds, until) {
+            (Some(overlap), None) | (None, Some(overlap)) => Ok(overlap),
+            _ => {
+                let rule = format!("it must have one of `{}`", OVERLAP.join("`, `"));
+                Err(Problem::new("", rule))
+            }
+        }
+    }
+
+    pub(super) fn reason(&mut self) -> Result<Option<RevokeReason>, Problem> {
+        self.read("reason", |path, value| {
+            let name: Title = parsed(path, value)?;
+            Ok(RevokeReason::from_stored(name.as_str()))
+        })
+    }
+
+    /// Takes out the members without a text, as browsers send them for the fields of a form that are left empty.
+    pub(super) fn skip_empty(&mut self) {
+        self.left.retain(|_, value| *value != "");
+    }
+
+    pub(super) fn cursor(&mut self) -> Result<Option<PageCursor>, Problem> {
+        self.read("after", parsed)
+    }
+
+    /// Reads the size of a page.
+    pub(super) fn limit(&mut self) -> Result<Option<u16>, Problem> {
+        self.read("limit", |path, value| {
+            let limit = digits(&value).and_then(|limit| u16::try_from(limit).ok());
+            let limit = limit.filter(|limit| (1..=KeyQuery::MAX_LIMIT).contains(limit));
+            let rule = format!("must be a whole number from 1 to {}", KeyQuery::MAX_LIMIT);
+            limit.ok_or_else(|| Problem::new(path, rule))
+        })
+    }
+
+    pub(super) fn owner(&mut self) -> Result<Option<Principal>, Problem> {
+        self.read("owner", parsed)
+    }
+
+    /// Reads the beginning of a text.
+    pub(super) fn start(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        self.read(name, |path, value| {
+            let start = text(path, value)?;
+            if start.chars().count() <= Title::MAX_CHARACTERS {
+                return Ok(start);
+            }
+            let rule = format!("has more than {} characters", Title::MAX_CHARACTERS);
+            Err(Problem::new(path, rule))
+        })
+    }
+
+    pub(super) fn status(&mut self) -> Result<Option<KeyStatus>, Problem> {
+        const STATES: [(&str, KeyStatus); 5] = [
+            ("active", KeyStatus::Active),
+            ("not_yet_valid", KeyStatus::NotYetValid),
+            ("suspended", KeyStatus::Suspended),
+            ("expired", KeyStatus::Expired),
+            ("revoked", KeyStatus::Revoked),
+        ];
+        self.read("status", |path, value| {
+            let wanted = text(path, value)?;
+            let known = STATES.iter().find(|(name, _)| *name == wanted);
+            let rule = "must be `active`, `not_yet_valid`, `suspended`, `expired` or `revoked`";
+            let (_, status) = known.ok_or_else(|| Problem::new(path, rule))?;
+            Ok(*status)
+        })
+    }
+
+    /// Reads yes or no.
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+        self.read(name, |path, value| match value {
+            Value::Bool(is_set) => Ok(is_set),
+            Value::String(text) if text == "true" => Ok(true),
+            Value::String(text) if text == "false" => Ok(false),
+            _ => Err(Problem::new(path, "must be `true` or `false`")),
+        })
+    }
+
+    pub(super) fn seconds(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+        self.read(name, |path, value| {
+            let rule = "must be a whole number of seconds";
+            let seconds = digits(&value).ok_or_else(|| Problem::new(path, rule))?;
+            Ok(Duration::from_secs(seconds))
+        })
+    }
+
     /// Reads the member that names the expiry. `Some(None)` if it is `null`.
     pub(super) fn expiry(&mut self) -> Result<Option<Option<Expiry>>, Problem> {
         let [at, on, within] = EXPIRY;
         let at = self.instant(at)?.map(|at| at.map(Expiry::At));
         let on = self.read(on, day)?.map(|day| Some(Expiry::On(day)));
-        let within = self.read(within, |path, value| {
-            let seconds = value.as_u64();
-            seconds.ok_or_else(|| Problem::new(path, "must be a whole number of seconds"))
-        })?;
-        let within = within.map(|seconds| Some(Expiry::In(Duration::from_secs(seconds))));
+        let within = self.read(within, seconds_in)?;
+        let within = within.map(|time| Some(Expiry::In(time)));
         let mut named = [at, on, within].into_iter().flatten();
         let expiry = named.next();
         if named.next().is_some() {
@@ -214,6 +306,20 @@ impl Members {
             return Err(Problem::new("", rule));
         }
         Ok(expiry)
+    }
+}
+
+fn seconds_in(path: &str, value: Value) -> Result<Duration, Problem> {
+    let rule = "must be a whole number of seconds";
+    let seconds = value.as_u64().map(Duration::from_secs);
+    seconds.ok_or_else(|| Problem::new(path, rule))
+}
+
+/// Reads a whole number, which a URL query holds as text.
+fn digits(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        value => value.as_u64(),
     }
 }
 
@@ -318,14 +424,16 @@ fn quota(path: &str, value: Value) -> Result<Quota, Problem> {
     let limit = positive(&at, &limit)?;
     let (at, window) = members.required("window_seconds")?;
     let window = positive(&at, &window)?;
-    let (at, subject) = members.required("subject")?;
-    let subject = text(&at, subject)?;
-    let known = SUBJECTS.iter().find(|(name, _)| *name == subject);
-    let rule = "must be `key`, `lineage`, `owner` or `tenant`";
-    let (_, subject) = known.ok_or_else(|| Problem::new(at, rule))?;
+    let subject = members.read("subject", |at, subject| {
+        let subject = text(at, subject)?;
+        let known = SUBJECTS.iter().find(|(name, _)| *name == subject);
+        let rule = "must be `key`, `lineage`, `owner` or `tenant`";
+        let (_, subject) = known.ok_or_else(|| Problem::new(at, rule))?;
+        Ok(*subject)
+    })?;
     let window = Duration::from_secs(window.get().into());
     let quota = Quota::new(&name, limit, window).map_err(|error| is_malformed(path, error))?;
-    Ok(quota.per(*subject))
+    Ok(quota.per(subject.unwrap_or(QuotaSubject::Key)))
 }
 
 /// A JSON value in which no object has two members of the same name. Of two, one reader believes the first, and another

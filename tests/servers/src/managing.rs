@@ -51,21 +51,20 @@ async fn a_new_key_is_created_uncached() {
     let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let tenant = key.record().tenant().clone();
     let new = NewKey::new(tenant, "shown", READ);
-    let issued = keyward
-        .manager()
-        .issue(&Actor::system("test"), new)
-        .await
-        .unwrap();
-    let answer = Answer::from(&issued.reveal());
+    let (manager, actor) = (keyward.manager(), Actor::system("test"));
+    let issued = manager.issue(&actor, new.clone()).await.unwrap();
+    let answer = Answer::from(&issued);
 
-    let response = issued.reveal().into_response();
+    let response = issued.into_response();
     assert_eq!(response.status().as_u16(), 201);
     assert_eq!(response.headers()["cache-control"], "no-store");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, answer.body);
 
     let request: HttpRequest = TestRequest::default().to_http_request();
-    let response = issued.reveal().respond_to(&request);
+    let issued = manager.issue(&actor, new).await.unwrap();
+    let answer = Answer::from(&issued);
+    let response = issued.respond_to(&request);
     assert_eq!(response.status().as_u16(), 201);
     assert_eq!(response.headers().get("cache-control").unwrap(), "no-store");
     let body = actix_web::body::to_bytes(response.into_body()).await;

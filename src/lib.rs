@@ -59,7 +59,7 @@
 //! | `actix` | the same for actix (feature `actix`) |
 //! | [`audit`] | the events that are recorded |
 //! | [`clock`], [`random`] | time and randomness, which you can replace |
-//! | [`manual`] | guides: HTTP, managing keys, operations, hashing, limits, migrating, backends, middleware |
+//! | [`manual`] | guides: HTTP, clients, managing keys, operations, hashing, limits, migrating, backends, middleware |
 //! | `testkit` | test clocks, failing stores, the suite for backends (feature `testkit`) |
 //!
 //! # Features
@@ -71,9 +71,10 @@
 //! | `axum` | guarded routes and extractors for axum; includes `tower` |
 //! | `tower` | a layer for any tower service that uses the `http` crate's types |
 //! | `actix` | guarded resources and middleware for actix |
+//! | `http` | the types of the `http` crate, for middleware of your own |
 //! | `sqlite-bundled` | `store::SqliteStore`, with SQLite built from source: needs a C compiler |
 //! | `sqlite` | `store::SqliteStore` on the SQLite library that the program links already |
-//! | `legacy-digests` | importing digests made by bcrypt and by Django's hashers |
+//! | `legacy-digests` | importing digests made by bcrypt, passlib, Werkzeug and Django's hashers |
 //! | `testkit` | test clocks, failing stores, the suite for backends; for `[dev-dependencies]` |
 //!
 //! # Runtime

@@ -320,8 +320,9 @@ impl FromRequest for Visitor {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = decided(request).map(Caller);
         let extensions = request.extensions();
+        let mark = extensions.get::<WithoutGrant>();
         let is_without_grant =
-            extensions.contains::<WithoutGrant>() && !extensions.contains::<Grant>();
+            mark.is_some_and(|mark| !mark.awaits_inner_guard()) && !extensions.contains::<Grant>();
         ready(if caller.is_some() || is_without_grant {
             Ok(Self(caller))
         } else {

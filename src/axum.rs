@@ -236,7 +236,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, StatusCode> {
         let extensions = &parts.extensions;
-        let is_without_grant = extensions.get::<WithoutGrant>().is_some();
+        let mark = extensions.get::<WithoutGrant>();
+        let is_without_grant = mark.is_some_and(|mark| !mark.awaits_inner_guard());
         match decided(parts) {
             Some(grant) => Ok(Some(Self(grant))),
             None if is_without_grant && extensions.get::<Grant>().is_none() => Ok(None),

@@ -91,8 +91,8 @@ pub use self::rejection::{Rejection, RejectionEvent};
 pub use self::response_body::{BodyCut, ResponseBody};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::{
-    admission::{Admission, Answering, Field, Note, Outgoing, Refused},
-    gate::{Decided, Decision, Gate, Incoming, Passage, WithoutGrant},
+    admission::{Admission, Answering, Field, Note, Outgoing, Refused, WithoutGrant},
+    gate::{Decided, Decision, Extensions, Gate, Incoming, Passage, extensions},
     guard::Values,
     response_body::BodyMonitor,
 };

@@ -6,14 +6,15 @@ use std::task::{Context, Poll, ready};
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
 use actix_web::http::Uri;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::http::{Admission, Decided, Edge, Gate, Passage, Refused, WithoutGrant};
-use crate::verifier::Grant;
+use crate::http::{Admission, Decided, Edge, Gate, Passage, Refused, extensions};
+
+extensions!(actix_web::dev::Extensions);
 
 /// Prepares a decided request for the handler: hides its credential, adds the grant and bounds its body.
 ///
@@ -24,25 +25,11 @@ pub(super) fn prepare(
     decided: Decided,
     request: &mut ServiceRequest,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    let admission = match decided? {
-        Passage::Granted(grant, admission) => {
-            hide_credential(gate, request);
-            request.extensions_mut().insert(grant);
-            Some(admission)
-        }
-        Passage::Guest(admission) => {
-            // That of another Keyward would make the guest its caller.
-            request.extensions_mut().remove::<Grant>();
-            if !admission.awaits_inner_guard() {
-                request.extensions_mut().insert(WithoutGrant);
-            }
-            Some(admission)
-        }
-        Passage::Reported => {
-            request.extensions_mut().insert(WithoutGrant);
-            None
-        }
-    };
+    let passage = decided?;
+    if let Passage::Granted(..) = &passage {
+        hide_credential(gate, request);
+    }
+    let admission = passage.enter(&gate.edge, &mut *request.extensions_mut());
     if let Some(most) = gate.edge.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
@@ -73,13 +60,13 @@ fn hide_parts(edge: &Edge, request: &mut ServiceRequest) {
     let name = header::SEC_WEBSOCKET_PROTOCOL;
     let lines: Vec<_> = request.headers_mut().remove(&name).collect();
     for mut line in lines {
-        if edge.keeps_credential() {
+        let left = if edge.keeps_credential() {
             line.set_sensitive(true);
-        } else if let Some(rest) = edge.protocols_without_credential(line.as_bytes()) {
-            // A line that cannot be written again is dropped: the credential must not pass.
-            line = HeaderValue::from_bytes(&rest).unwrap_or(HeaderValue::from_static(""));
-        }
-        if !line.is_empty() {
+            Some(line)
+        } else {
+            edge.remaining_protocols(line)
+        };
+        if let Some(line) = left {
             request.headers_mut().append(name.clone(), line);
         }
     }

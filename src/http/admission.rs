@@ -1,6 +1,8 @@
 //! The response of an admitted request: it is reviewed, kept out of caches, limited and monitored until it ends.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -19,9 +21,36 @@ pub(crate) struct Admission {
     /// The permit. `None` if no limit applies.
     permit: Option<Permit>,
     is_inner: bool,
-    is_guest: bool,
-    /// Whether a guest's request is still to be decided on by an inner guard. A grant knows it of its own.
-    awaits_inner_guard: bool,
+    /// The mark of a guest's request. `None` for a holder's.
+    guest: Option<WithoutGrant>,
+}
+
+/// Marks a request that a guard has let through without a grant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WithoutGrant {
+    /// Whether an inner guard is still to decide on it, which a [`Grant`] knows of its own. `None` if none has to.
+    awaits_inner_guard: Option<Arc<AtomicBool>>,
+}
+
+impl WithoutGrant {
+    fn awaiting() -> Self {
+        Self {
+            awaits_inner_guard: Some(Arc::new(AtomicBool::new(true))),
+        }
+    }
+
+    /// Returns whether an inner guard is still to decide on the request.
+    pub(crate) fn awaits_inner_guard(&self) -> bool {
+        let awaits = self.awaits_inner_guard.as_ref();
+        awaits.is_some_and(|awaits| awaits.load(Ordering::Acquire))
+    }
+
+    /// Records that an inner guard has decided on the request.
+    pub(super) fn inner_guard_decided(&self) {
+        if let Some(awaits) = &self.awaits_inner_guard {
+            awaits.store(false, Ordering::Release);
+        }
+    }
 }
 
 /// A response, as an adapter represents it.
@@ -93,8 +122,7 @@ impl Admission {
         Self {
             grant: is_needed.then(|| grant.clone()),
             is_inner,
-            is_guest: false,
-            awaits_inner_guard: false,
+            guest: None,
             permit: Some(permit).filter(Permit::is_limited),
         }
     }
@@ -105,19 +133,22 @@ impl Admission {
             grant: None,
             permit: None,
             is_inner: false,
-            is_guest: true,
-            awaits_inner_guard,
+            guest: Some(if awaits_inner_guard {
+                WithoutGrant::awaiting()
+            } else {
+                WithoutGrant::default()
+            }),
         }
     }
 
-    /// Whether a guest's request is still to be decided on by an inner guard.
-    pub(crate) fn awaits_inner_guard(&self) -> bool {
-        self.awaits_inner_guard
+    /// Returns the mark of a guest's request. `None` for a holder's.
+    pub(super) fn guest_mark(&self) -> Option<&WithoutGrant> {
+        self.guest.as_ref()
     }
 
     /// Whether the response is a guest's, which caches may keep.
     pub(crate) fn is_guest(&self) -> bool {
-        self.is_guest
+        self.guest.is_some()
     }
 
     /// Completes the handler's response. Returns the monitor of its body, if it needs one.
@@ -135,9 +166,6 @@ impl Admission {
     ) -> Result<Option<BodyMonitor>, Refused> {
         let mut note = response.take_note();
         let is_refused = note.as_ref().is_some_and(|note| note.is_refused);
-        if note.as_ref().is_some_and(|note| note.is_of_guest) {
-            self.awaits_inner_guard = false;
-        }
         if let Some(permit) = self.permit.as_mut().filter(|_| is_refused) {
             permit.refund();
         }
@@ -153,7 +181,7 @@ impl Admission {
             _ => Vec::new(),
         };
         let mut note = note.filter(|_| self.is_inner);
-        if self.is_guest {
+        if self.is_guest() {
             note.get_or_insert_default().is_of_guest = true;
         }
         if let Some(Rejection { mut answer, .. }) = replaced.map(|rejection| *rejection) {
@@ -170,7 +198,7 @@ impl Admission {
             add_headers(response, fields);
         }
         let permit = self.permit.filter(Permit::is_held);
-        if self.grant.is_none() && permit.is_none() && !self.is_guest {
+        if self.grant.is_none() && permit.is_none() && self.guest.is_none() {
             return Ok(None);
         }
         Ok(BodyMonitor::new(edge, self.grant, permit))
@@ -190,7 +218,9 @@ impl Admission {
                 return Some(rejection);
             }
         }
-        if self.awaits_inner_guard && !(400..600).contains(&response.status()) {
+        let guest = self.guest.as_ref();
+        let is_open = guest.is_some_and(WithoutGrant::awaits_inner_guard);
+        if is_open && !(400..600).contains(&response.status()) {
             return Some(edge.reject(RejectionReason::NoInnerGuard, None));
         }
         let is_too_large = response.announced() > edge.adapters.max_response_bytes;

@@ -351,17 +351,23 @@ impl Edge {
     /// [`guest_response_headers`](Self::guest_response_headers) to their responses.
     ///
     /// # Errors
-    /// As for [`admit`](Self::admit): a credential that is refused or cannot be read never makes a guest.
+    /// As for [`admit`](Self::admit): a credential that is refused or cannot be read never makes a guest. Also (500)
+    /// for a guest if the requirement [leaves the decision to an inner
+    /// guard](crate::verifier::Requirement::checked_by_inner_guard).
     pub fn admit_or_guest<'a, 'h, H: HeaderSource + ?Sized>(
         &'a self,
         head: &Head<'h, H>,
         attempt: Attempt<'a>,
     ) -> impl Future<Output = Result<Option<Admitted>, Box<Rejection>>> + use<'a, 'h, H> {
-        let admitting = (!self.is_guest(head)).then(|| self.admit(head, attempt));
+        let admitting = if self.is_guest(head) {
+            Err(self.pass_guest(head, attempt.requirement.is_checked_inside()))
+        } else {
+            Ok(self.admit(head, attempt))
+        };
         async move {
             match admitting {
-                Some(admitting) => admitting.await.map(Some),
-                None => Ok(None),
+                Ok(admitting) => admitting.await.map(Some),
+                Err(guest) => guest,
             }
         }
     }

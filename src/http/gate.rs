@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::admission::{Admission, Note, Refused};
+use super::admission::{Admission, Note, Refused, WithoutGrant};
 use super::edge::{Edge, Granted};
 use super::guard::{Guard, Values};
 use super::head::{Connection, Head, HeaderSource};
@@ -64,9 +64,78 @@ pub(crate) enum Passage {
     Reported,
 }
 
-/// Marks a request that a guard has let through without a grant.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WithoutGrant;
+/// The values that guards leave in a request for each other and for handlers.
+pub(crate) trait Extensions {
+    fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T>;
+
+    fn find<T: Send + Sync + 'static>(&self) -> Option<&T>;
+
+    fn take<T: Send + Sync + 'static>(&mut self) -> Option<T>;
+}
+
+/// Implements [`Extensions`] for a framework's type.
+macro_rules! extensions {
+    ($type:ty) => {
+        impl $crate::http::Extensions for $type {
+            #[inline]
+            fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
+                self.insert(value)
+            }
+
+            #[inline]
+            fn find<T: Send + Sync + 'static>(&self) -> Option<&T> {
+                self.get()
+            }
+
+            #[inline]
+            fn take<T: Send + Sync + 'static>(&mut self) -> Option<T> {
+                self.remove()
+            }
+        }
+    };
+}
+pub(crate) use extensions;
+
+impl Passage {
+    /// Leaves in the request whether it passes with a grant. An outer guard that let it through as a guest's learns
+    /// that this guard has decided.
+    ///
+    /// The grant of another Keyward would make its holder the caller of a request that this guard has let through
+    /// without one: it is removed.
+    #[inline]
+    pub(crate) fn enter(self, edge: &Edge, extensions: &mut impl Extensions) -> Option<Admission> {
+        match self {
+            Self::Granted(grant, admission) => {
+                extensions.leave(grant);
+                if let Some(outer) = extensions.find::<WithoutGrant>() {
+                    outer.inner_guard_decided();
+                }
+                Some(admission)
+            }
+            Self::Guest(admission) => {
+                extensions.take::<Grant>();
+                pass_without_grant(extensions, admission.guest_mark().cloned());
+                Some(admission)
+            }
+            Self::Reported => {
+                match extensions.find::<Grant>() {
+                    // This guard has decided, even if only to report.
+                    Some(outer) if edge.has_admitted(outer) => outer.inner_guard_decided(),
+                    _ => drop(extensions.take::<Grant>()),
+                }
+                pass_without_grant(extensions, None);
+                None
+            }
+        }
+    }
+}
+
+fn pass_without_grant(extensions: &mut impl Extensions, mark: Option<WithoutGrant>) {
+    let outer = extensions.leave(mark.unwrap_or_default());
+    if let Some(outer) = outer {
+        outer.inner_guard_decided();
+    }
+}
 
 impl<R: Incoming> Gate<R> {
     /// Creates a gate that admits any key.
@@ -257,11 +326,7 @@ impl<R: Incoming> Gate<R> {
                 let admission = Admission::new(&self.edge, &grant, permit, is_inner);
                 Passage::Granted(grant, admission)
             }
-            None => {
-                // This guard has decided, even if only to report.
-                outer.into_iter().for_each(Grant::inner_guard_decided);
-                Passage::Reported
-            }
+            None => Passage::Reported,
         })
     }
 

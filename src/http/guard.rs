@@ -196,7 +196,6 @@ impl<R> Guard<R> {
     }
 
     /// Whether a guard inside of this one has to decide.
-    #[cfg(any(feature = "actix", feature = "tower"))]
     pub(crate) fn is_checked_inside(&self) -> bool {
         self.then.is_checked_inside()
     }

@@ -78,14 +78,7 @@ impl Edge {
         let lines: Vec<_> = headers.get_all(&name).iter().cloned().collect();
         headers.remove(&name);
         for line in lines {
-            let line = match self.protocols_without_credential(line.as_bytes()) {
-                // A line that cannot be written again is dropped: the credential must not pass.
-                Some(rest) => {
-                    HeaderValue::from_bytes(&rest).unwrap_or(HeaderValue::from_static(""))
-                }
-                None => line,
-            };
-            if !line.is_empty() {
+            if let Some(line) = self.remaining_protocols(line) {
                 headers.append(&name, line);
             }
         }

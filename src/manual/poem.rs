@@ -18,7 +18,7 @@ use keyward::store::MemoryStore;
 use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, scope};
 use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, Response as Http};
+use poem::http::{HeaderMap, Response as Http, StatusCode};
 use poem::listener::TcpListener;
 use poem::web::{Data, Path};
 use poem::{
@@ -95,9 +95,13 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         let deciding = edge.admit_guarded(guard, &mut request, outer.as_ref(), head);
         let admission = match deciding.await {
             Ok(Some(admission)) => admission,
-            Ok(None) => return Ok(self.guest(request).await),
-            // What is only reported goes on as it came.
+            // Neither has a caller: a grant that is still there may be another Keyward's.
+            Ok(None) => {
+                request.extensions_mut().remove::<Grant>();
+                return Ok(self.guest(request).await);
+            }
             Err(rejection) if rejection.is_report_only => {
+                request.extensions_mut().remove::<Grant>();
                 return Ok(self.inner.get_response(request).await);
             }
             Err(rejection) => return Ok(answered(rejection.answer)),
@@ -117,12 +121,13 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             response = answered(rejection.answer);
         }
 
-        // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left.
+        // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left, unless
+        //    a guard or a handler inside has answered 401.
         let private = edge.response_headers(response.headers());
-        let shown = edge
-            .limit_headers_of(&permit)
-            .chain(edge.expiry_headers_of(&grant));
-        for header in private.chain(shown) {
+        let limits = edge.limit_headers_of(&permit);
+        let shown = limits.chain(edge.expiry_headers_of(&grant));
+        let is_shown = response.status() != StatusCode::UNAUTHORIZED;
+        for header in private.chain(shown.filter(|_| is_shown)) {
             header.add_to(response.headers_mut());
         }
 

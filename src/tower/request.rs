@@ -13,8 +13,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{Admission, Decided, Decision, Gate, Passage, Refused, Values, WithoutGrant};
-use crate::verifier::Grant;
+use crate::http::{Admission, Decided, Decision, Gate, Passage, Refused, Values, extensions};
+
+extensions!(http::Extensions);
 
 /// Decides on a request at once, if possible.
 ///
@@ -61,25 +62,11 @@ pub(crate) fn prepare<B>(
     decided: Decided,
     request: &mut Request<B>,
 ) -> Result<Option<Admission>, Box<Refused>> {
-    match decided? {
-        Passage::Granted(grant, admission) => {
-            hide_credential(gate, request);
-            request.extensions_mut().insert(grant);
-            Ok(Some(admission))
-        }
-        Passage::Guest(admission) => {
-            // That of another Keyward would make the guest its caller.
-            request.extensions_mut().remove::<Grant>();
-            if !admission.awaits_inner_guard() {
-                request.extensions_mut().insert(WithoutGrant);
-            }
-            Ok(Some(admission))
-        }
-        Passage::Reported => {
-            request.extensions_mut().insert(WithoutGrant);
-            Ok(None)
-        }
+    let passage = decided?;
+    if let Passage::Granted(..) = &passage {
+        hide_credential(gate, request);
     }
+    Ok(passage.enter(&gate.edge, request.extensions_mut()))
 }
 
 /// Removes the credential from a request, or marks it as sensitive.

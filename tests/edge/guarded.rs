@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use keyward::http::{Edge, Guard, Head, KeyIn, lookup};
+use keyward::http::{Edge, Guard, Head, KeyIn, RejectionReason, lookup};
 use keyward::key::{Quota, Resource};
 use keyward::manager::NewKey;
 use keyward::testkit::TestKey;
-use keyward::verifier::{Grant, Requirement};
+use keyward::verifier::{Attempt, Grant, Requirement};
 
 use crate::common::{Fixture, READ, over_tls};
 
@@ -182,4 +182,39 @@ async fn a_grant_of_an_outer_guard_is_enough() {
     let (stranger, strangers_key) = self::fixture().await;
     let foreign = stranger.granted(&outer, &strangers_key).await;
     assert_eq!(inside(edge, &guard, guests(), Some(&foreign)).await, 401);
+}
+
+#[tokio::test]
+async fn no_guest_passes_to_a_missing_guard() {
+    let (Fixture { edge, key, .. }, _) = fixture().await;
+    let outer = Requirement::any_key().checked_by_inner_guard();
+    let guard = Guard::from(outer.clone()).or_guest();
+    assert_eq!(status(&edge, &guard, Request::with(&key)).await, 200);
+    for edge in [edge.clone(), edge.report_only()] {
+        let mut request = Request::guests();
+        let admitting = edge.admit_guarded(&guard, &mut request, None, head);
+        let guarded = admitting.await.map(|_| ());
+        let admitting = edge.admit_or_guest(&head(&request), Attempt::of(&outer));
+        for admitted in [guarded, admitting.await.map(|_| ())] {
+            let rejection = admitted.unwrap_err();
+            assert!(matches!(rejection.reason, RejectionReason::NoInnerGuard));
+            assert_eq!(rejection.answer.status, 500);
+            assert!(!rejection.is_report_only);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reported_refusal_is_a_decision() {
+    let (Fixture { edge, key, .. }, _) = fixture().await;
+    let edge = edge.report_only();
+    let mut request = Request::with(&key);
+    let outer = Guard::from(Requirement::any_key().checked_by_inner_guard());
+    let admitting = edge.admit_guarded(&outer, &mut request, None, head);
+    let (grant, _permit) = admitting.await.unwrap().unwrap().into_parts();
+    assert!(edge.review(&grant, 200).is_err());
+    let inner = Requirement::full_access().into();
+    let deciding = edge.admit_guarded(&inner, &mut request, Some(&grant), head);
+    assert!(deciding.await.unwrap_err().is_report_only);
+    assert!(edge.review(&grant, 200).is_ok());
 }

@@ -240,4 +240,17 @@ impl Edge {
             format!("{path}?{query}")
         })
     }
+
+    /// Removes the credential from a line of sub-protocols. `None` if nothing else is left.
+    pub(crate) fn remaining_protocols<V>(&self, line: V) -> Option<V>
+    where
+        V: AsRef<[u8]> + for<'a> TryFrom<&'a [u8]>,
+    {
+        let line = match self.protocols_without_credential(line.as_ref()) {
+            // A line that cannot be written again is dropped: the credential must not pass.
+            Some(rest) => V::try_from(&rest).ok()?,
+            None => line,
+        };
+        (!line.as_ref().is_empty()).then_some(line)
+    }
 }

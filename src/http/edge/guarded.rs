@@ -39,7 +39,9 @@ impl Edge {
     /// ```
     ///
     /// # Errors
-    /// As for [`admit`](Self::admit), and if a look-up finds nothing or fails.
+    /// As for [`admit`](Self::admit), and if a look-up finds nothing or fails. Also (500) for a guest if the guard
+    /// [leaves the decision to an inner one](crate::verifier::Requirement::checked_by_inner_guard), which is for
+    /// holders of keys only here: the layers of the features `tower` and `actix` do that for guests too.
     pub async fn admit_guarded<R, H: HeaderSource + ?Sized>(
         &self,
         guard: &Guard<R>,
@@ -49,12 +51,30 @@ impl Edge {
     ) -> Result<Option<Admitted>, Box<Rejection>> {
         let outer = outer.filter(|outer| self.verifier.has_admitted(outer));
         if guard.admits_guests() && outer.is_none() && self.is_guest(&head(request)) {
-            return Ok(None);
+            return self.pass_guest(&head(request), guard.is_checked_inside());
         }
         let values = guard.named(request);
         let granted = self.decide(guard, request, values, outer, false, head);
-        let (grant, permit) = granted.await?;
+        let (grant, permit) = granted.await.inspect_err(|rejection| {
+            if rejection.is_report_only {
+                // This guard has decided, even if only to report.
+                outer.into_iter().for_each(Grant::inner_guard_decided);
+            }
+        })?;
         Ok(Some(Admitted::from_parts(grant, permit)))
+    }
+
+    /// Lets a guest's request through, unless the decision is left to an inner guard: a guest has no grant, by which
+    /// [`review`](Self::review) could find that none has decided.
+    pub(super) fn pass_guest<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        is_checked_inside: bool,
+    ) -> Result<Option<Admitted>, Box<Rejection>> {
+        if is_checked_inside {
+            return Err(self.reject_request(head, RejectionReason::NoInnerGuard, None));
+        }
+        Ok(None)
     }
 
     /// Decides by a guard, with the resources that the request itself names. A request that will be refused for the

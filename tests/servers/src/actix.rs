@@ -17,7 +17,7 @@ use keyward::http::{Answer, Edge, KeyIn, Problem, Renderer};
 use keyward::key::{Resource, TenantId};
 use keyward::manager::NewKey;
 use keyward::testkit::{TestKey, assert_app_guarded, assert_app_guarded_except, keyward_with_key};
-use keyward::verifier::{Attempt, Requirement};
+use keyward::verifier::{Attempt, Grant, Requirement};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -444,4 +444,39 @@ async fn is_freed_by_a_close(allow_half_closed: bool) -> bool {
 async fn a_close_frees_a_place_if_configured() {
     assert!(is_freed_by_a_close(false).await);
     assert!(!is_freed_by_a_close(true).await, "actix's default");
+}
+
+/// The title of the caller's key.
+async fn titled(grant: Option<web::ReqData<Grant>>) -> String {
+    let title = grant.map(|grant| grant.title().to_string());
+    title.unwrap_or_default()
+}
+
+#[actix_web::test]
+async fn a_foreign_grant_makes_no_caller() {
+    let (inner, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
+    let site = Site::open(move |keys, app| {
+        let any = Requirement::any_key;
+        let guests = KeyMiddleware::new(edge.clone()).require(any().or_guest());
+        let reporting = KeyMiddleware::new(edge.clone().report_only());
+        let routes = web::scope("")
+            .service(
+                web::resource("/guests")
+                    .route(web::get().to(titled))
+                    .wrap(guests),
+            )
+            .service(
+                web::resource("/reported")
+                    .route(web::get().to(titled))
+                    .wrap(reporting),
+            )
+            .wrap(keys.require(any()));
+        app.service(routes);
+    })
+    .await;
+    for line in ["GET /guests", "GET /reported"] {
+        let reply = site.ask(line, Some(&site.key)).await;
+        assert_eq!((reply.status, &*reply.body), (200, ""), "{line}");
+    }
 }

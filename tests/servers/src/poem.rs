@@ -57,6 +57,16 @@ fn missing() -> poem::http::StatusCode {
     poem::http::StatusCode::NOT_FOUND
 }
 
+#[handler]
+fn expired() -> poem::http::StatusCode {
+    poem::http::StatusCode::UNAUTHORIZED
+}
+
+#[handler]
+fn titled(grant: Option<Data<&Grant>>) -> String {
+    grant.map_or_else(String::new, |Data(grant)| grant.title().to_string())
+}
+
 async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
     let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Arc::new(accept(Edge::new(&keyward)));
@@ -68,7 +78,19 @@ async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
     // Its second parameter is misspelt.
     let misbound = Requirement::any_key().bind("project", path("from"));
     let misbound = KeyMiddleware::new(&edge, misbound.bind("project", path("too")));
+    // Another Keyward, of which no caller has a key.
+    let (other, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let other = Edge::new(&other).accept(KeyIn::header("X-Inner-Key").unwrap());
+    let for_guests = Requirement::any_key().or_guest();
+    let guests = KeyMiddleware::new(&Arc::new(other.clone()), for_guests);
+    let reporting = KeyMiddleware::new(&Arc::new(other.report_only()), Requirement::any_key());
+    let outer = Requirement::any_key().checked_by_inner_guard();
+    let outer = KeyMiddleware::new(&edge, outer.or_guest());
     let site = Route::new()
+        .at("/guests", get(titled).with(guests).with(any()))
+        .at("/reported", get(titled).with(reporting).with(any()))
+        .at("/plain", get(titled).with(outer))
+        .at("/expired", get(expired).with(any()))
         .at("/echo", get(echo).with(any()))
         .at("/original", get(original).with(any()))
         .at("/endless", get(endless).with(any()))
@@ -302,4 +324,36 @@ async fn a_client_sees_its_limits() {
     }
     let reply = site.ask("GET /echo", &site.bearer()).await;
     assert_eq!(reply.header("ratelimit"), None, "a key without limits");
+}
+
+#[tokio::test]
+async fn no_401_shows_limits_or_expiry() {
+    let site = open(|edge| edge.accept(KeyIn::bearer()).expiry_headers()).await;
+    let day = Duration::from_secs(86_400);
+    let quota = Quota::new("day", NonZeroU32::new(9).unwrap(), day).unwrap();
+    let key = site.issue(|new| new.quota(quota).expires_in(day)).await;
+    for (line, status, shown) in [("GET /echo", 200, true), ("GET /expired", 401, false)] {
+        let reply = site.ask(line, &[bearer(&key)]).await;
+        assert_eq!(reply.status, status, "{line}");
+        for name in ["ratelimit", "x-ratelimit-limit", "api-key-expires"] {
+            assert_eq!(reply.header(name).is_some(), shown, "{line} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_grant_makes_no_caller() {
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
+    for line in ["GET /guests", "GET /reported"] {
+        let reply = site.ask(line, &site.bearer()).await;
+        assert_eq!((reply.status, &*reply.body), (200, ""), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn no_guest_passes_to_a_missing_guard() {
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
+    for headers in [vec![], vec![bearer(&site.key)]] {
+        assert_eq!(site.status("GET /plain", &headers).await, 500);
+    }
 }

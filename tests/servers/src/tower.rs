@@ -166,12 +166,33 @@ async fn a_foreign_grant_makes_no_caller() {
     let (inner, _) = keyward_with_key([READ.described("For tests")], READ).await;
     let edge = Edge::new(&inner).accept(KeyIn::header("X-Inner-Key").unwrap());
     let site = open(|keys| {
-        let inner = KeyLayer::new(edge).require(Requirement::any_key().or_guest());
-        Router::new().route("/", get(echo)).layer(inner).layer(keys)
+        let guests = KeyLayer::new(edge.clone()).require(Requirement::any_key().or_guest());
+        let reporting = KeyLayer::new(edge.report_only());
+        Router::new()
+            .route("/guests", get(echo).layer(guests))
+            .route("/reported", get(echo).layer(reporting))
+            .layer(keys)
     })
     .await;
-    let guest = site.ask("GET /", &site.bearer()).await;
-    assert_eq!((guest.status, &guest.body[..4]), (200, "None"));
+    for line in ["GET /guests", "GET /reported"] {
+        let guest = site.ask(line, &site.bearer()).await;
+        assert_eq!((guest.status, &guest.body[..4]), (200, "None"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_reporting_layer_keeps_its_callers() {
+    let (keyward, key) = keyward_with_key([READ.described("For tests")], READ).await;
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer()).report_only();
+    let reporting = KeyLayer::new(edge).require(Requirement::full_access());
+    let routes = |keys| {
+        Router::new()
+            .route("/", get(echo).layer(reporting))
+            .layer(keys)
+    };
+    let site = over(keyward, key, |edge| edge, routes).await;
+    let reported = site.ask("GET /", &site.bearer()).await;
+    assert_eq!((reported.status, &reported.body[..4]), (200, "Some"));
 }
 
 #[tokio::test]

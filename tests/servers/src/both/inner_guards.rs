@@ -82,6 +82,27 @@ async fn inner_guards_decide_on_guests_too() {
 }
 
 #[tokio::test]
+async fn a_holder_may_be_known_inside_only() {
+    for served in EVERY {
+        let site = Site::open(served).await;
+        let (id, secret) = site.key.pair();
+        let ask = |secret| {
+            Ask::of("GET /within-guests/paired")
+                .header("x-inner-id", &id)
+                .header("x-inner-secret", secret)
+        };
+        let holder = site.ask(ask(secret)).await;
+        let last = holder.body.lines().last();
+        assert_eq!(
+            (holder.status, last),
+            (200, Some("a key for tests")),
+            "{served:?}"
+        );
+        assert_eq!(site.ask(ask("wrong")).await.status, 401, "{served:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_inner_guard_may_only_report() {
     for served in EVERY {
         let plan = Plan {
@@ -105,5 +126,15 @@ async fn an_inner_guard_may_only_report() {
             500,
             "{served:?}"
         );
+        // Guests pass to a guard that only reports, and to none else.
+        for (line, status) in [
+            ("GET /within-guests/guarded", 200),
+            ("GET /within-guests/guests", 200),
+            ("GET /within-guests/plain", 500),
+            ("GET /within-guests/visitor", 500),
+        ] {
+            let reply = site.ask(Ask::of(line)).await;
+            assert_eq!(reply.status, status, "{served:?} {line}");
+        }
     }
 }

@@ -288,6 +288,7 @@ fn for_guests(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
 /// Guards inside of one that leaves the decision to them, with middleware between.
 fn within(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
     let keys = KeyMiddleware::new(edge.clone());
+    let paired = KeyMiddleware::new(super::paired(edge));
     move |app| {
         let outer = Requirement::any_key().checked_by_inner_guard();
         let within = web::scope("/within")
@@ -303,6 +304,7 @@ fn within(edge: &Edge) -> impl FnOnce(&mut web::ServiceConfig) + use<> {
         let with_guests = web::scope("/within-guests")
             .service(keys.resource("/guarded").get(read(), echo))
             .service(keys.resource("/guests").get(read().or_guest(), echo))
+            .service(paired.resource("/paired").get(read(), echo))
             .route("/plain", web::get().to(|| async { "plain" }))
             .route("/visitor", web::get().to(echo))
             .wrap(keys.require(outer.or_guest()));

@@ -225,6 +225,7 @@ fn for_guests(edge: &Edge) -> Router<Deeds> {
 /// Guards inside of one that leaves the decision to them, with middleware between.
 fn within(edge: &Edge) -> Router<Deeds> {
     let keys = KeyLayer::new(edge.clone());
+    let paired = KeyLayer::new(super::paired(edge));
     let outer = Requirement::any_key().checked_by_inner_guard();
     let within = Router::new()
         .route(
@@ -239,6 +240,7 @@ fn within(edge: &Edge) -> Router<Deeds> {
     let with_guests = Router::new()
         .route("/within-guests/guarded", keys.get(read(), echo))
         .route("/within-guests/guests", keys.get(read().or_guest(), echo))
+        .route("/within-guests/paired", paired.get(read(), echo))
         .route("/within-guests/plain", get(|| async { "plain" }))
         .route("/within-guests/visitor", get(echo))
         .route_layer(keys.require(outer.or_guest()));

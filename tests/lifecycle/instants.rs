@@ -41,7 +41,7 @@ fn before_0000() -> impl Iterator<Item = SystemTime> {
         .filter_map(|before| UNIX_EPOCH.checked_sub(before))
 }
 
-fn is_out_of_range<T>(result: Result<T, ManageError>) -> bool {
+fn is_out_of_range<T>(result: &Result<T, ManageError>) -> bool {
     matches!(result, Err(ManageError::Invalid(InvalidKey::Instant)))
 }
 
@@ -137,26 +137,26 @@ async fn instants_out_of_range_are_refused() {
     let (id, commits) = (key.record().id(), fixture.store.commits());
     for at in after_9999().chain(before_0000()) {
         let starts = manager.issue(&actor, new_key("new").not_before(at)).await;
-        assert!(is_out_of_range(starts), "not before {at:?}");
+        assert!(is_out_of_range(&starts), "not before {at:?}");
         let ends = manager.issue(&actor, new_key("new").expires_at(at)).await;
-        assert!(is_out_of_range(ends), "expires at {at:?}");
+        assert!(is_out_of_range(&ends), "expires at {at:?}");
         let update = KeyUpdate::new().expires_at(at);
         let updated = manager.update(&actor, &tenant, id, update).await;
-        assert!(is_out_of_range(updated), "updated to {at:?}");
+        assert!(is_out_of_range(&updated), "updated to {at:?}");
         let rotated = fixture.rotate(id, Overlap::until(at)).await;
-        assert!(is_out_of_range(rotated), "both until {at:?}");
+        assert!(is_out_of_range(&rotated), "both until {at:?}");
         let rotation = Rotation::new(Overlap::None).expires_at(at);
         let rotated = fixture.rotate(id, rotation).await;
-        assert!(is_out_of_range(rotated), "successor expires at {at:?}");
+        assert!(is_out_of_range(&rotated), "successor expires at {at:?}");
         let all = RevokeAll::new(RevokeReason::Leaked).issued_before(at);
         let revoked = manager.revoke_all(&actor, &tenant, all).await;
-        assert!(is_out_of_range(revoked), "revoked before {at:?}");
+        assert!(is_out_of_range(&revoked), "revoked before {at:?}");
         let denied = manager.deny_issued_before(&actor, at, &tenant).await;
-        assert!(is_out_of_range(denied), "denied before {at:?}");
+        assert!(is_out_of_range(&denied), "denied before {at:?}");
         let purged = manager.purge(&actor, &tenant, at, None).await;
-        assert!(is_out_of_range(purged), "purged before {at:?}");
+        assert!(is_out_of_range(&purged), "purged before {at:?}");
         let cut = manager.cut_events(&actor, at).await;
-        assert!(is_out_of_range(cut), "events cut before {at:?}");
+        assert!(is_out_of_range(&cut), "events cut before {at:?}");
     }
     assert_eq!(fixture.store.commits(), commits);
     assert_eq!(fixture.answer(key.api_key()).await, Answer::Admitted);

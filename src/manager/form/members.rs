@@ -310,9 +310,11 @@ impl Members {
 }
 
 fn seconds_in(path: &str, value: Value) -> Result<Duration, Problem> {
-    let rule = "must be a whole number of seconds";
-    let seconds = value.as_u64().map(Duration::from_secs);
-    seconds.ok_or_else(|| Problem::new(path, rule))
+    match value {
+        Value::Number(number) => number.as_u64().map(Duration::from_secs),
+        _ => None,
+    }
+    .ok_or_else(|| Problem::new(path, "must be a whole number of seconds"))
 }
 
 /// Reads a whole number, which a URL query holds as text.

@@ -159,6 +159,18 @@ impl KeyForms<'_> {
         self.format.parse_pair(id, secret).is_ok()
     }
 
+    /// Returns whether the text holds a key of the application's own format in any case, or most of one.
+    pub(crate) fn are_in(&self, text: &[u8]) -> bool {
+        self.format.is_in(text)
+    }
+
+    /// Returns whether the text is likely a key of an accepted format of another system, one with a prefix or a
+    /// separator. `is_place_of_keys` says whether the place of the text makes a key likely.
+    pub(crate) fn is_imported(&self, text: &[u8], is_place_of_keys: bool) -> bool {
+        self.imported
+            .is_some_and(|imported| imported.recognize(text, is_place_of_keys))
+    }
+
     /// Returns the place of the first accepted format of another system that can read the text. `None` if none can.
     pub(crate) fn legacy_rank(&self, text: &[u8]) -> Option<usize> {
         self.imported?.rank(text, self.format)

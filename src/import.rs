@@ -149,6 +149,13 @@ impl ImportedKeys {
         rank.filter(|_| !own.resembles(text))
     }
 
+    /// Returns whether a format with a prefix or a separator can read the text, and nothing else is likely to be such a
+    /// text. `is_place_of_keys` says whether the place of the text makes a key likely.
+    pub(crate) fn recognize(&self, text: &[u8], is_place_of_keys: bool) -> bool {
+        let mut formats = self.formats.iter();
+        formats.any(|format| format.recognizes(text, is_place_of_keys))
+    }
+
     /// Returns the first contradiction; `None` if the configuration is consistent.
     pub(crate) fn fault(&self, own: &KeyFormat) -> Option<String> {
         let mut names: Vec<_> = self.site_secrets.iter().map(|(name, _)| name).collect();

@@ -139,6 +139,7 @@ fn authorization<'a, 'k, H: HeaderSource + ?Sized>(
         };
     }
     match first.and_then(accepted) {
+        None if first.is_some_and(|line| joins_accepted(forms, line)) => Found::Unread(Ambiguous),
         None => Found::Unread(Absent),
         Some((AuthScheme::Other(_), _, rest)) => token(rest),
         Some((_, _, rest)) if has_comma(rest) => Found::Unread(Ambiguous),
@@ -149,6 +150,15 @@ fn authorization<'a, 'k, H: HeaderSource + ?Sized>(
         Some((AuthScheme::Bare, key, _)) if has_comma(key) => Found::Unread(Ambiguous),
         Some((AuthScheme::Bare, key, _)) => Found::Text(key),
     }
+}
+
+/// Returns whether one of the lines that an intermediary may have joined with commas has an accepted scheme.
+pub(super) fn joins_accepted(forms: &[KeyIn], value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|line| {
+        let (name, _) = split_scheme(line);
+        let mut schemes = forms.iter().filter_map(KeyIn::auth_scheme);
+        schemes.any(|scheme| scheme.is_named(name))
+    })
 }
 
 /// Reads the key after a scheme of the host's: alone, or as the only parameter `token` (RFC 9110 §11.4).
@@ -287,9 +297,12 @@ fn user_and_password(encoded: &[u8], keys: KeyForms<'_>) -> Found<'static> {
 fn credential_part(both: &[u8], user: &[u8], password: &[u8], keys: KeyForms<'_>) -> Option<Part> {
     match (keys.is_own(user), keys.is_own(password)) {
         (true, true) => return None,
-        (true, false) => return Some(Part::User),
-        // The id may be that of another key.
-        (false, true) => return (!is_id(user)).then_some(Part::Password),
+        (true, false) => return (!keys.is_imported(password, true)).then_some(Part::User),
+        // The id may be that of another key. A format that takes any text must not take a user's name.
+        (false, true) => {
+            let is_other = is_id(user) || keys.is_imported(user, true);
+            return (!is_other).then_some(Part::Password);
+        }
         (false, false) => {}
     }
     if keys.is_pair(user, password) {

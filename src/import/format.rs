@@ -52,6 +52,8 @@ pub(crate) struct LegacyParts<'a> {
 impl LegacyFormat {
     const MAX_PREFIX: usize = 64;
     const MAX_ID: usize = 64;
+    /// Minimum length of a prefix that no other text is likely to begin with.
+    const DISTINCT_PREFIX: usize = 3;
 
     /// Creates a format of texts with an id: `{prefix}{id}{separator}{secret}`.
     ///
@@ -259,6 +261,19 @@ impl LegacyFormat {
         let shortest = self.prefix.len() + ids.start() + self.secret_length.start();
         let longest = self.prefix.len() + ids.end() + self.secret_length.end();
         (shortest..=longest).contains(&length).then_some(length)
+    }
+
+    /// Returns whether the text is surely of this format, by its prefix or the number before its separator. Where keys
+    /// are expected (`is_place_of_keys`), a separator or a short prefix is enough, except in signed tokens and e-mail
+    /// addresses. A format with neither prefix nor separator recognizes no text.
+    pub(super) fn recognizes(&self, text: &[u8], is_place_of_keys: bool) -> bool {
+        let is_distinct = self.prefix.len() >= Self::DISTINCT_PREFIX || self.ids_are_numbers;
+        let is_marked = self.separator.is_some() || !self.prefix.is_empty();
+        let is_other = || {
+            let dots = text.iter().filter(|byte| **byte == b'.').count();
+            dots > 1 || text.contains(&b'@')
+        };
+        (is_distinct || is_place_of_keys && is_marked && !is_other()) && self.parse(text).is_some()
     }
 
     /// Splits a text of this format into its parts; `None` if it is not of this format.

@@ -21,6 +21,10 @@ pub struct ParsedKey<'a> {
     secret: &'a [u8],
 }
 
+/// Minimum number of letters and digits after a head for a text to be taken for a key in a place where none is
+/// expected. A cookie may have the application's name before its own.
+const LEAST_DIGITS: usize = 16;
+
 impl<'a> ParsedKey<'a> {
     pub(crate) fn prefix(&self) -> Option<PrefixIndex> {
         self.prefix
@@ -197,6 +201,31 @@ impl KeyFormat {
             let rest = text.strip_prefix(prefix.as_bytes())?;
             rest.strip_prefix(b"_")
         })
+    }
+
+    /// Returns whether a key of this format begins anywhere in the text: in upper or lower case, in any environment,
+    /// and with [`LEAST_DIGITS`] letters and digits or more.
+    pub(crate) fn is_in(&self, text: &[u8]) -> bool {
+        let begins_at = |at: usize| {
+            let (before, rest) = text.split_at_checked(at).unwrap_or_default();
+            let mut prefixes = self.prefixes();
+            let is_after_prefix = prefixes.any(|prefix| {
+                let start = before.len().checked_sub(prefix.len());
+                let last = start.and_then(|start| before.get(start..));
+                last.is_some_and(|last| last.eq_ignore_ascii_case(prefix.as_bytes()))
+            });
+            is_after_prefix && {
+                let mut parts = rest.splitn(3, |byte| *byte == b'_').skip(1);
+                let environment = parts.next().unwrap_or_default();
+                let digits = parts.next().unwrap_or_default().iter();
+                let count = digits.take(LEAST_DIGITS).filter(|byte| is_digit(**byte));
+                !environment.is_empty()
+                    && environment.iter().all(|byte| is_digit(*byte))
+                    && count.count() == LEAST_DIGITS
+            }
+        };
+        let mut bytes = text.iter().enumerate();
+        bytes.any(|(at, byte)| *byte == b'_' && begins_at(at))
     }
 
     /// Returns whether the text begins with a head of this format, in upper or lower case.

@@ -10,7 +10,7 @@ use keyward::import::{ImportedKey, ImportedKeys, LegacyFormat};
 use keyward::key::TenantId;
 use keyward::manager::{Actor, NewKey};
 use keyward::store::MemoryStore;
-use keyward::testkit::builder;
+use keyward::testkit::{TestKey, builder};
 use keyward::verifier::{Attempt, Requirement};
 
 use crate::common::{Events, Fixture, READ, over_tls, recording, values};
@@ -566,4 +566,35 @@ async fn the_first_format_reads_a_basic_text() {
     };
     let need = Requirement::scope(READ);
     assert!(edge.admit(&head, Attempt::of(&need)).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_own_and_an_imported_key_are_two() {
+    let lookup = || Pepper::new(1, (1..33).collect::<Vec<u8>>()).unwrap();
+    let any = ImportedKeys::under(lookup()).accept(LegacyFormat::opaque("old").unwrap());
+    let sanctum = ImportedKeys::under(lookup()).accept(LegacyFormat::sanctum());
+    let token = "12|x7Hqk9aa1bb2cc3dd4ee5ff6";
+    for (imported, with_token) in [(sanctum, 400), (any, 200)] {
+        let keyward = builder(MemoryStore::new(), [READ]).imported_keys(imported);
+        let keyward = keyward.open().await.unwrap();
+        let key = TestKey::issue(&keyward, [READ]).await;
+        let (edge, key) = (Edge::new(&keyward).accept(KeyIn::basic()), key.text());
+        for (user, expected) in [
+            (format!("{key}:{token}"), with_token),
+            (format!("{token}:{key}"), with_token),
+            (format!("{key}:x-oauth-basic"), 200),
+            (format!("alice.of-the-north@example.com:{key}"), 200),
+        ] {
+            let value = format!("Basic {}", BASE64_STANDARD.encode(&user));
+            let head = Head {
+                headers: &[("authorization", value)],
+                connection: over_tls(),
+                query: None,
+            };
+            let need = Requirement::scope(READ);
+            let admitted = edge.admit(&head, Attempt::of(&need)).await;
+            let status = admitted.map_or_else(|rejection| rejection.answer.status, |_| 200);
+            assert_eq!(status, expected, "{user}");
+        }
+    }
 }

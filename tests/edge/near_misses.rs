@@ -326,8 +326,11 @@ async fn a_form_that_is_not_accepted_is_named() {
             other_scheme(),
         ),
         ("authorization", basic("alice:secret"), vec![]),
-        // These could be anybody's id and secret.
-        ("authorization", basic(&format!("{id}:{secret}")), vec![]),
+        (
+            "authorization",
+            basic(&format!("{id}:{secret}")),
+            other_scheme(),
+        ),
         (
             "authorization",
             format!("Token token=\"{key}\""),

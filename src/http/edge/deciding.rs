@@ -33,7 +33,7 @@ impl Edge {
         let (found, origin) = self.read(head);
         matches!(found, Found::Unread(KeyTextError::Absent))
             && (origin.is_tls || !self.requires_tls)
-            && near_miss::find(&self.forms, self.verifier.key_forms(), head).is_empty()
+            && !near_miss::holds_credential(&self.forms, self.verifier.key_forms(), head)
     }
 
     /// Decides at once, if that requires neither the store nor a slow hash.

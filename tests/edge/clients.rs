@@ -14,7 +14,7 @@ use keyward::http::{Connection, Edge, Head, KeyIn, Proxies};
 use keyward::verifier::{Attempt, Requirement};
 use test_support::{CURL, REQUESTS, Tool, has};
 
-use crate::common::{Events, Fixture, READ, recording};
+use crate::common::{Events, Fixture, READ, filled, recording};
 
 /// Node.js with `fetch`, which has been in it since version 18.
 const NODE: Tool = Tool::new("node with fetch", &["node", "-e", "fetch; 0"]);
@@ -551,11 +551,9 @@ fn form(setting: &str) -> KeyIn {
 /// The bytes of a head, with the fixture's key in it.
 fn bytes(fixture: &Fixture, head: &str) -> Vec<u8> {
     let (id, secret) = fixture.pair();
-    let fill = |text: &str| {
-        let text = text.replace("KEY", &fixture.text());
-        text.replace("ID:", &format!("{id}:"))
-            .replace("SECRET", &secret)
-    };
+    let id = format!("{id}:");
+    let values = [("KEY", fixture.text()), ("ID:", id), ("SECRET", secret)];
+    let fill = |text: &str| filled(text, &values);
     let lines = head.lines().map(|line| match line.split_once("base64(") {
         Some((before, inner)) => {
             let inner = fill(inner.strip_suffix(')').unwrap());

@@ -112,3 +112,19 @@ pub(crate) fn recording(edge: Edge, told: &Events) -> Edge {
         ));
     })
 }
+
+/// Puts the values in the places of their names, in one pass: a key may hold a name by chance.
+pub(crate) fn filled(template: &str, values: &[(&str, String)]) -> String {
+    let mut filled = String::new();
+    let mut rest = template;
+    while let Some(first) = rest.chars().next() {
+        let name = values.iter().find(|(name, _)| rest.starts_with(name));
+        let (value, length) = match name {
+            Some((name, value)) => (value.clone(), name.len()),
+            None => (first.to_string(), first.len_utf8()),
+        };
+        filled.push_str(&value);
+        rest = &rest[length..];
+    }
+    filled
+}

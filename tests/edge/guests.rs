@@ -11,7 +11,7 @@ use keyward::store::MemoryStore;
 use keyward::testkit::{Call, Fault, FaultyStore, TestKey, builder};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 
-use crate::common::{Events, Fixture, READ, over_tls, recording};
+use crate::common::{Events, Fixture, READ, filled, over_tls, recording};
 
 /// Returns who comes in with these headers: a guest, or a holder; or the status of the refusal.
 async fn visits(edge: &Edge, headers: &[(&str, &str)], is_tls: bool) -> Result<&'static str, u16> {
@@ -178,14 +178,15 @@ async fn a_status_page_is_for_restricted_keys_too() {
 /// encoded, and `?` is the query.
 async fn assert_no_guest(edge: &Edge, fixture: &Fixture, lines: &[&str]) {
     let (text, (id, secret)) = (fixture.text(), fixture.pair());
+    let recased = text.to_uppercase();
+    let values = [
+        ("RECASED", recased),
+        ("KEY", text),
+        ("ID", id),
+        ("SECRET", secret),
+    ];
+    let fill = |template: &str| filled(template, &values);
     for line in lines {
-        let fill = |text_in: &str| {
-            text_in
-                .replace("RECASED", &text.to_uppercase())
-                .replace("KEY", &text)
-                .replace("ID", &id)
-                .replace("SECRET", &secret)
-        };
         let line = match line.split_once("base64(") {
             Some((before, inner)) => {
                 let inner = fill(inner.strip_suffix(')').unwrap());

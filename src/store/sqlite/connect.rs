@@ -98,6 +98,8 @@ impl File {
         /// included: no other thread may open the file before this one has closed it.
         static CREATING: Mutex<()> = Mutex::new(());
 
+        // No file is made for a SQLite that cannot use it.
+        check_version(rusqlite::version_number())?;
         let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = fs::OpenOptions::new();
         // Never opens a file that exists: another library of this process may have locks on it.

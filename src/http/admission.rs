@@ -82,7 +82,7 @@ pub(crate) struct Note {
 
 impl Note {
     /// Whether a guard has let the request through as a guest's.
-    #[cfg(feature = "testkit")]
+    #[allow(dead_code, reason = "the testkit asks")]
     pub(crate) fn is_of_guest(&self) -> bool {
         self.is_of_guest
     }

@@ -70,6 +70,8 @@ mod response_body;
 #[cfg(feature = "http")]
 mod types;
 
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::admission::WithoutGrant;
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;
 #[cfg(any(feature = "actix", feature = "axum"))]
@@ -91,7 +93,7 @@ pub use self::rejection::{Rejection, RejectionEvent};
 pub use self::response_body::{BodyCut, ResponseBody};
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::{
-    admission::{Admission, Answering, Field, Note, Outgoing, Refused, WithoutGrant},
+    admission::{Admission, Answering, Field, Note, Outgoing, Refused},
     gate::{Decided, Decision, Extensions, Gate, Incoming, Passage, extensions},
     guard::Values,
     response_body::BodyMonitor,

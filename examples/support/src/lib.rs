@@ -34,7 +34,7 @@ pub const OPTIONS: [(&str, &str); 2] = [
     ("--keys", "the file of the keys"),
 ];
 
-/// What is at `/` of each product.
+/// The page at `/` of each product.
 pub const ROOT: &str =
     "The API is under /v1 and needs a key. The office is under /admin and needs a login.";
 

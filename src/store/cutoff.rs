@@ -60,6 +60,12 @@ impl CutoffScope {
         self.binds(&key.tenant, &key.owner)
     }
 
+    /// Returns whether the scope holds this key, or may hold it: the owner of a damaged key is unknown.
+    pub(super) fn may_hold(&self, key: &StoredKey) -> bool {
+        let is_unowned = key.is_damaged() && self.tenant() == Some(&key.tenant);
+        is_unowned || self.holds(key)
+    }
+
     /// Returns whether the scope holds the keys of this tenant and owner.
     pub(crate) fn binds(&self, whose: &TenantId, by: &Principal) -> bool {
         match self {

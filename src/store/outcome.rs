@@ -101,8 +101,9 @@ impl Outcome {
     /// Decides whether a cutoff [moves back](crate::store::Change::LowerCutoff).
     ///
     /// `stands` is the stored cutoff, and `unrevoked` yields keys that are not revoked as stored: at least those in the
-    /// scope issued from `to` on. The move would revive the keys issued from `to` on and before `from`. The backend
-    /// moves the cutoff if the outcome is [`CutoffLowered`](Self::CutoffLowered).
+    /// scope issued from `to` on and before `from`, or the first of them, as one such key decides. The move would
+    /// revive these keys. A [damaged](StoredKey::damaged) key counts for each owner of its tenant. The backend moves
+    /// the cutoff if the outcome is [`CutoffLowered`](Self::CutoffLowered).
     pub fn of_lowering<'a>(
         scope: &CutoffScope,
         (from, to): (OffsetDateTime, OffsetDateTime),
@@ -114,7 +115,7 @@ impl Outcome {
         }
         let is_revived = |key: &StoredKey| {
             let is_ended = to <= key.created_at && key.created_at < from;
-            is_ended && key.revocation.is_none() && scope.holds(key)
+            is_ended && key.revocation.is_none() && scope.may_hold(key)
         };
         if unrevoked.into_iter().any(is_revived) {
             Self::WouldRevive

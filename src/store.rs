@@ -99,7 +99,8 @@ use crate::key::{KeyId, StoredKey, TenantId};
 /// - *If the log cannot take an event*, a set that publishes only revocations is committed without it, and any other
 ///   set fails whole.
 ///
-/// **Instants** that reach a store are UTC, in whole microseconds, of the years 0 to 9999.
+/// **Values.** Instants that reach a store are UTC, in whole microseconds, of the years 0 to 9999. Documents are bytes,
+/// and may be any bytes. Texts, including those in events, do not contain U+0000.
 ///
 /// **Ending.** Every call ends, within a time that the backend documents. A commit has ended after ten minutes at most,
 /// even if its caller has gone; a commit that the backend gives up for lack of time is
@@ -113,8 +114,10 @@ use crate::key::{KeyId, StoredKey, TenantId};
 ///
 /// **Damage.** Damage to one key affects no other, nor a list. Where the row of a key is damaged, but its id, tenant,
 /// creation, revocation and revision can be read, [`get`](Self::get) and [`list`](Self::list) return
-/// [`StoredKey::damaged`], and a revocation succeeds. A key of which less is readable is
-/// [`Corrupt`](StoreError::Corrupt).
+/// [`StoredKey::damaged`]. Such a key counts as one in preconditions, for [`tenants`](Self::tenants), and for cutoffs
+/// and removals of its tenant. It can be revoked, and then purged, and is not changed otherwise. The revocation writes
+/// its own columns and the revision: it neither repairs nor overwrites the rest of the row, which is evidence. A key of
+/// which less is readable is [`Corrupt`](StoreError::Corrupt).
 ///
 /// **Following.** [`changes`](Self::changes) reads published changes in commit order after a cursor: for each commit
 /// its keys and cutoffs, all of them on one page. A page without `has_more` holds, with the pages before it, every

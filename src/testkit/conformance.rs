@@ -10,7 +10,7 @@
 //! opens an empty one, and returns it after a value that must outlive it, such as its folder. Any error converts with
 //! `?`.
 //!
-//! Two cases fail until the suite knows how to bring a store into the state that they need: a feed that has forgotten
+//! Some cases fail until the suite knows how to bring a store into the state that they need: a feed that has forgotten
 //! its oldest changes ([`Suite::forgetting`] or [`Suite::forgetting_nothing`]), and a damaged key
 //! ([`Suite::damaging`] or [`Suite::damaging_nothing`]).
 //!
@@ -20,6 +20,7 @@
 
 mod commits;
 mod cutoffs;
+mod damage;
 mod drops;
 mod events;
 mod feed;
@@ -94,7 +95,11 @@ macro_rules! __keyward_conformance {
             lists a_search_finds_every_match,
             lists ids_are_ordered_unsigned,
             lists a_list_shows_every_commit,
-            lists a_damaged_key_spoils_no_other,
+            damage a_damaged_key_spoils_no_other,
+            damage a_damaged_key_is_not_changed,
+            damage revocation_keeps_a_damaged_row,
+            damage a_damaged_key_counts_as_a_key,
+            damage a_damaged_key_can_be_purged,
             feed changes_come_in_commit_order,
             feed a_commit_comes_whole,
             feed the_last_page_is_complete,
@@ -170,7 +175,7 @@ type Building = Pin<Box<dyn Future<Output = Result<Fixture, Failure>> + Send>>;
 pub struct Suite {
     build: Box<dyn Fn() -> Building + Send + Sync>,
     forget: Ability<u64>,
-    damage: Ability<KeyId>,
+    damage: Ability<(KeyId, String)>,
     pub(crate) sequences: u32,
 }
 
@@ -277,18 +282,20 @@ impl Suite {
         self
     }
 
-    /// Sets a function that damages the stored key with this id: it puts nonsense in the place of its title, or of the
-    /// document, behind the store's back.
+    /// Sets a function that damages the stored key with this id: it writes this text in the place of the key's title,
+    /// behind the store's back, and nothing else.
     ///
-    /// It leaves the columns that [`StoredKey::damaged`](crate::key::StoredKey::damaged) asks for. It gets the value
-    /// that the store was returned with.
+    /// The suite passes a control character first, which is not a title. After a revocation it passes the key's own
+    /// title, to see if the rest of the row is still there. The function gets the value that the store was returned
+    /// with.
     #[must_use]
     pub fn damaging<G, F, Done>(mut self, damage: F) -> Self
     where
         G: Send + 'static,
-        F: Fn(&G, KeyId) -> Done + Send + Sync + 'static,
+        F: Fn(&G, KeyId, String) -> Done + Send + Sync + 'static,
         Done: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        let damage = move |guard: &G, (id, title)| damage(guard, id, title);
         self.damage = Ability::by("damage", damage);
         self
     }
@@ -356,10 +363,10 @@ impl Suite {
         self.forget.act(fixture, position, unknown)
     }
 
-    /// Damages a key. `None` if keys cannot be damaged.
-    fn damage(&self, fixture: &Fixture, id: KeyId) -> Option<Doing> {
-        let unknown = "say how to damage a key: `conformance!(…, damage: |guard, id| …)`, or `damages_nothing`";
-        self.damage.act(fixture, id, unknown)
+    /// Writes a text in the place of a key's title. `None` if keys cannot be damaged.
+    fn damage(&self, fixture: &Fixture, id: KeyId, title: &str) -> Option<Doing> {
+        let unknown = "say how to damage a key: `conformance!(…, damage: |guard, id, title| …)`, or `damages_nothing`";
+        self.damage.act(fixture, (id, title.to_owned()), unknown)
     }
 }
 

@@ -7,15 +7,17 @@
 //! cutoff that is checked before the transaction; conditions that are passed over; reads that are answered from a
 //! cache, or from a replica that lags; a cutoff that lists or owners' keys do not learn of; a feed that skips; one that
 //! says too early that this was all; a list that shows a key twice where pages meet; revoked keys listed by date;
-//! events that are lost or doubled.
+//! events that are lost or doubled; and 19 ways to treat a damaged row.
 
 mod broken;
+mod damaged;
 
 use keyward::store::MemoryStore;
 use keyward::testkit::conformance::{Failure, Suite};
 use test_support::size;
 
 use self::broken::Broken;
+use self::damaged::{Damageable, Treatment, WRONG};
 
 #[test]
 fn memory_agrees_with_the_model() -> Result<(), Failure> {
@@ -106,6 +108,32 @@ fn an_early_last_page_is_caught() {
     let broken = || async { Ok(((), Broken::new(Bug::SaysThatWasAll))) };
     let case = Suite::new(broken).run("the_last_page_is_complete");
     assert!(case.is_err());
+}
+
+/// Runs the cases in which a key is damaged.
+fn damage_cases(treatment: Treatment) -> Result<(), Failure> {
+    let suite = Suite::new(move || async move {
+        let store = Damageable::new(treatment);
+        Ok((store.clone(), store))
+    });
+    let suite = suite.damaging(|store: &Damageable, id, title| {
+        store.retitle(id, title);
+        async { Ok(()) }
+    });
+    let mut cases = Suite::cases().filter(|case| case.contains("damaged"));
+    cases.try_for_each(|case| suite.run(case))
+}
+
+#[test]
+fn damaged_rows_are_treated_right() -> Result<(), Failure> {
+    damage_cases(Treatment::Right)
+}
+
+#[test]
+fn wrong_treatment_of_damage_is_caught() {
+    let is_missed = |wrong: &Treatment| damage_cases(*wrong).is_ok();
+    let missed: Vec<_> = WRONG.into_iter().filter(is_missed).collect();
+    assert_eq!(missed, []);
 }
 
 #[test]

@@ -5,17 +5,15 @@ use super::material::{
 };
 use super::{Failure, Suite, check, check_eq};
 use crate::key::{KeyId, StoredKey, Title};
-use crate::store::{
-    Change, ChangeSet, KeyFilter, ListPosition, ListQuery, Outcome, Segments, StoreError,
-};
+use crate::store::{Change, ChangeSet, KeyFilter, ListPosition, ListQuery, Segments, StoreError};
 
-fn all() -> Result<ListQuery, Failure> {
+pub(super) fn all() -> Result<ListQuery, Failure> {
     Ok(ListQuery::of(&tenant("t")?)
         .listing(Segments::LiveThenRevoked)
         .at_latest())
 }
 
-async fn tenants_of(
+pub(super) async fn tenants_of(
     store: &Store,
     after: Option<&str>,
     limit: usize,
@@ -76,7 +74,7 @@ pub(super) async fn tenants_are_listed_in_order(suite: &Suite) -> Verdict {
 }
 
 /// Returns the ids of all keys that the query lists, page by page.
-async fn ids(store: &Store, query: ListQuery) -> Result<Vec<u128>, Failure> {
+pub(super) async fn ids(store: &Store, query: ListQuery) -> Result<Vec<u128>, Failure> {
     let mut query = query;
     let mut ids = Vec::new();
     loop {
@@ -462,42 +460,5 @@ pub(super) async fn ids_are_ordered_unsigned(suite: &Suite) -> Verdict {
             "revoked ones of one commit, pages of {size}"
         );
     }
-    Ok(())
-}
-
-pub(super) async fn a_damaged_key_spoils_no_other(suite: &Suite) -> Verdict {
-    let store = suite.store().await?;
-    for id in [1, 2, 3] {
-        commit(&store, insert(key(id)?)).await?;
-    }
-    let whole = existing(&store, 2).await?;
-    let Some(damaging) = suite.damage(&store, KeyId::from_u128(2)) else {
-        return Ok(());
-    };
-    damaging.await?;
-    let damaged = existing(&store, 2).await?;
-    check!(damaged != whole, "the key reads as if nothing had happened");
-    check_eq!(damaged.id, whole.id, "the id of the damaged key");
-    check_eq!(
-        damaged.tenant,
-        whole.tenant,
-        "the tenant of the damaged key"
-    );
-    for id in [1, 3] {
-        check_eq!(existing(&store, id).await?, key(id)?, "key {id} is whole");
-    }
-    let live = ids(&store, all()?.listing(Segments::Live)).await?;
-    check_eq!(live, [3, 2, 1], "the list of the tenant's keys");
-    let outcome = commit(&store, revoke(2)?).await?;
-    check_eq!(outcome, Outcome::Revoked, "a damaged key can be revoked");
-    let revoked = existing(&store, 2).await?;
-    check!(revoked.revocation.is_some(), "the revocation is stored");
-    check_eq!(revoked.revision, 2, "the revocation raises the revision");
-    let again = commit(&store, revoke(2)?).await?;
-    check!(
-        matches!(again, Outcome::AlreadyRevoked { .. }),
-        "a revocation is final"
-    );
-    check_eq!(ids(&store, all()?).await?, [3, 1, 2], "the list afterwards");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::{Failure, check_eq};
-use crate::audit::{Event, EventAction};
+use crate::audit::{Event, EventAction, FieldChange};
 use crate::key::{Digest, KeyId, Principal, RevokeReason, StoredKey, TenantId, Title};
 use crate::random::OsRandom;
 use crate::store::{
@@ -116,7 +116,8 @@ pub(super) fn event(id: u128) -> Result<Event, Failure> {
         action: EventAction::KeyIssued,
         key: Some(KeyId::from_u128(id)),
         title: Some(Title::new("title")?),
-        changes: Vec::new(),
+        // An escape, and not the character: no text contains that.
+        changes: vec![FieldChange::set("metadata", r#"{"🔑'":"\u0000"}"#)],
         request: Some("request".into()),
         client: None,
     })

@@ -14,7 +14,7 @@ use crate::store::{
     Usage,
 };
 
-fn purge(id: u128, second: i64) -> Result<Change, Failure> {
+pub(super) fn purge(id: u128, second: i64) -> Result<Change, Failure> {
     Ok(Change::Purge {
         id: KeyId::from_u128(id),
         ended_before: at(second)?,

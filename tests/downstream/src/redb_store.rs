@@ -101,7 +101,11 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn edit_row(&self, id: KeyId, edit: fn(&[u8]) -> Vec<u8>) -> Result<(), StoreError> {
+    pub async fn edit_row(
+        &self,
+        id: KeyId,
+        edit: impl FnOnce(&[u8]) -> Vec<u8> + Send + 'static,
+    ) -> Result<(), StoreError> {
         self.change(
             move |transaction| row::edit(transaction, id, edit),
             |_, ()| {},

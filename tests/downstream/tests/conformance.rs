@@ -12,13 +12,17 @@ keyward::testkit::conformance!(
         let store = store.clone();
         async move { Ok(store.forget_changes(position).await?) }
     },
-    damage: |(store, _dir): &(RedbStore, tempfile::TempDir), id| {
+    damage: |(store, _dir): &(RedbStore, tempfile::TempDir), id, title: String| {
         let store = store.clone();
-        // No title holds a control character.
-        let edit = |row: &[u8]| {
-            let row = String::from_utf8_lossy(row);
-            row.replacen("\"title\":\"", "\"title\":\"\\u0007", 1).into()
-        };
-        async move { Ok(store.edit_row(id, edit).await?) }
+        async move { Ok(store.edit_row(id, |row| retitled(row, title)).await?) }
     }
 );
+
+/// The row with this title in its first line, which holds the columns.
+fn retitled(row: &[u8], title: String) -> Vec<u8> {
+    let end = row.iter().position(|byte| *byte == b'\n').unwrap();
+    let (columns, document) = row.split_at(end);
+    let mut columns: serde_json::Value = serde_json::from_slice(columns).unwrap();
+    columns["title"] = title.into();
+    [columns.to_string().as_bytes(), document].concat()
+}

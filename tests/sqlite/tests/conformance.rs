@@ -2,7 +2,7 @@
 
 use keyward::key::KeyId;
 use keyward::store::SqliteStore;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 keyward::testkit::conformance!(
@@ -19,11 +19,11 @@ keyward::testkit::conformance!(
             Ok(())
         }
     },
-    damage: |dir: &TempDir, id: KeyId| {
+    damage: |dir: &TempDir, id: KeyId, title: String| {
         let path = dir.path().join("keys.db");
         async move {
-            let sql = "UPDATE keyward_keys SET title = CAST(x'ff' AS TEXT) WHERE id = ?1";
-            Connection::open(path)?.execute(sql, [id.to_bytes()])?;
+            let sql = "UPDATE keyward_keys SET title = ?2 WHERE id = ?1";
+            Connection::open(path)?.execute(sql, params![id.to_bytes(), title])?;
             Ok(())
         }
     }

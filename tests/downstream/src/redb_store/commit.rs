@@ -152,8 +152,14 @@ impl<'t> State<'t> {
                 self.revoked.insert((tenant, position, id.as_u128()), ())?;
             }
         }
-        self.keys
-            .insert(id.as_u128(), row::write(&key)?.as_slice())?;
+        let row = match change {
+            Change::Revoke { .. } => {
+                let row = self.keys.get(id.as_u128())?;
+                row::revoke(row.as_ref().map_or(&[], |row| row.value()), &key)?
+            }
+            _ => row::write(&key)?,
+        };
+        self.keys.insert(id.as_u128(), row.as_slice())?;
         if applied.outcome.is_published() {
             let revision = key.revision;
             self.news.push(Changed::Key { id, revision });

@@ -7,6 +7,7 @@ use keyward::key::{
 use keyward::time::OffsetDateTime;
 use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::fault::Fault;
 use super::tables::{KEYS, decode, encode};
@@ -54,13 +55,19 @@ impl Revoked {
     }
 }
 
+impl From<&Revocation> for Revoked {
+    fn from(revocation: &Revocation) -> Self {
+        Self {
+            at: unix_micros(revocation.at),
+            reason: revocation.reason.clone(),
+            position: revocation.position,
+        }
+    }
+}
+
 /// The row of this key.
 pub(super) fn write(key: &StoredKey) -> Result<Vec<u8>, Fault> {
-    let revocation = key.revocation.as_ref().map(|revocation| Revoked {
-        at: unix_micros(revocation.at),
-        reason: revocation.reason.clone(),
-        position: revocation.position,
-    });
+    let revocation = key.revocation.as_ref().map(Revoked::from);
     let columns = Columns {
         id: key.id,
         tenant: key.tenant.clone(),
@@ -82,6 +89,25 @@ pub(super) fn write(key: &StoredKey) -> Result<Vec<u8>, Fault> {
     Ok(row)
 }
 
+/// The row with the revocation and the revision of this key, and with all else as it is, readable or not.
+pub(super) fn revoke(row: &[u8], key: &StoredKey) -> Result<Vec<u8>, Fault> {
+    let (columns, document) = row.split_at(columns_bytes(row));
+    let mut columns: Map<String, Value> = decode(WHAT, columns)?;
+    let revocation = key.revocation.as_ref().map(Revoked::from);
+    let unwritable = |_| Fault::unreadable(WHAT);
+    let revocation = serde_json::to_value(revocation).map_err(unwritable)?;
+    columns.insert("revocation".into(), revocation);
+    columns.insert("revision".into(), key.revision.into());
+    let mut row = encode(WHAT, &columns)?;
+    row.extend_from_slice(document);
+    Ok(row)
+}
+
+fn columns_bytes(row: &[u8]) -> usize {
+    let end = row.iter().position(|byte| *byte == END);
+    end.unwrap_or(row.len())
+}
+
 /// The columns without which a damaged key could not be listed and revoked.
 #[derive(Deserialize)]
 struct Essentials {
@@ -98,7 +124,7 @@ pub(super) fn read(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
 }
 
 fn read_damaged(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
-    let columns = row.split(|byte| *byte == END).next().unwrap_or_default();
+    let (columns, _document) = row.split_at(columns_bytes(row));
     let columns: Essentials = decode(WHAT, columns)?;
     if columns.id != id {
         return Err(Fault::unreadable(WHAT));
@@ -142,7 +168,7 @@ fn read_whole(id: KeyId, row: &[u8]) -> Result<StoredKey, Fault> {
 pub(super) fn edit(
     transaction: &WriteTransaction,
     id: KeyId,
-    edit: fn(&[u8]) -> Vec<u8>,
+    edit: impl FnOnce(&[u8]) -> Vec<u8>,
 ) -> Result<(), Fault> {
     let mut keys = transaction.open_table(KEYS)?;
     let row = keys.get(id.as_u128())?.map(|row| edit(row.value()));

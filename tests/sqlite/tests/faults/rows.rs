@@ -55,6 +55,18 @@ impl Edited {
         self.node.forget();
     }
 
+    /// The columns that a revocation does not write.
+    fn unrevoked_columns(&self) -> Vec<u8> {
+        let columns = "id tenant owner title created_at expires_at predecessor lineage digest schema document";
+        let quoted = columns.split(' ').map(|column| format!("quote({column})"));
+        let all = quoted.collect::<Vec<_>>().join(" || ',' || ");
+        // Bytes, as a damaged text may not be UTF-8.
+        let sql = format!("SELECT CAST({all} AS BLOB) FROM keyward_keys WHERE id = ?1");
+        let id = [self.key.id().to_bytes()];
+        let row = behind(&self.path).query_row(&sql, id, |row| row.get(0));
+        row.unwrap()
+    }
+
     async fn others_are_granted(&self) {
         for other in &self.others {
             assert!(self.node.is_granted(other).await);
@@ -104,7 +116,12 @@ async fn an_unreadable_row_is_quarantined() {
         let manager = node.keyward.manager();
         let suspended = manager.suspend(&actor(), &tenant(), key.id()).await;
         assert!(suspended.is_err(), "{what}");
+        let before = edited.unrevoked_columns();
         node.revoke(key.id()).await.unwrap();
+        assert!(
+            edited.unrevoked_columns() == before,
+            "{what}: evidence is lost"
+        );
         assert!(node.verify(key).await.is_err(), "{what}");
         assert!(node.list().await.unwrap().unreadable.is_empty(), "{what}");
         let revoked = KeyQuery::of(&tenant()).live_first();

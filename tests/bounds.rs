@@ -13,13 +13,15 @@ use std::time::Duration;
 use keyward::hashing::{Argon2Params, Pepper};
 use keyward::import::LegacyFormat;
 use keyward::key::{
-    Digest, KeyFormat, Network, Networks, Quota, Resource, Resources, Scope, TenantId,
+    Digest, KeyFormat, Metadata, Network, Networks, Principal, Quota, Resource, Resources,
+    RevokeReason, Scope, TenantId, Title,
 };
-use keyward::manager::{Actor, Ceiling, InvalidKey, ManageError, NewKey};
+use keyward::manager::{Actor, Ceiling, InvalidKey, KeyUpdate, ManageError, NewKey};
 use keyward::random::OsRandom;
 use keyward::scope;
-use keyward::store::{Change, ChangeId, ChangeSet, MemoryStore};
+use keyward::store::{Change, ChangeId, ChangeSet, KeyStore as _, MemoryStore};
 use keyward::testkit::builder;
+use serde_json::{Value, json};
 
 const READ: Scope = scope!("read:editions");
 
@@ -113,6 +115,51 @@ fn change_sets_are_bounded() {
         };
         ChangeSet::new(ChangeId::generate(&OsRandom), (0..count).map(change)).is_some()
     });
+}
+
+/// The contract of a store says so: some databases cannot keep a zero in a text.
+#[tokio::test]
+async fn only_documents_can_hold_a_zero() {
+    const ZERO: &str = "a\0b";
+    assert!(TenantId::new(ZERO).is_err() && Principal::user(ZERO).is_err());
+    assert!(Title::new(ZERO).is_err() && RevokeReason::other(ZERO).is_err());
+    assert!(Digest::new(ZERO).is_err());
+
+    let store = MemoryStore::new();
+    let keyward = builder(store.clone(), [READ]).open().await.unwrap();
+    let by = Actor::system(ZERO).in_request(ZERO);
+    let tenant = TenantId::new("acme-inc").unwrap();
+    let metadata = Metadata::try_from(json!({ ZERO: ZERO })).unwrap();
+    let issued = keyward
+        .manager()
+        .issue(&by, NewKey::new(tenant.clone(), "a key", READ));
+    let id = issued.await.unwrap().record().id();
+    let update = KeyUpdate::new().metadata(metadata);
+    let updated = keyward.manager().update(&by, &tenant, id, update).await;
+    let stored = updated.unwrap().encode().unwrap();
+    let document = String::from_utf8(stored.document.into()).unwrap();
+    assert!(
+        document.contains(r"\u0000") && !document.contains('\0'),
+        "{document}"
+    );
+
+    let log = store.events().unwrap();
+    let events = log.read(None, 0, 10).await.unwrap();
+    assert_eq!(events.len(), 2);
+    for sealed in events {
+        let text = serde_json::to_string(&sealed).unwrap();
+        assert_eq!(zeros(&serde_json::from_str(&text).unwrap()), 0, "{text}");
+    }
+}
+
+/// The number of texts in which there is a zero.
+fn zeros(json: &Value) -> usize {
+    match json {
+        Value::String(text) => usize::from(text.contains('\0')),
+        Value::Array(items) => items.iter().map(zeros).sum(),
+        Value::Object(members) => members.values().map(zeros).sum(),
+        _ => 0,
+    }
 }
 
 #[tokio::test]

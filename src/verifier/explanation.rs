@@ -476,7 +476,9 @@ fn status(
         }
         DenialReason::CutOff => {
             let (issued, cutoff) = (rfc3339(record.created_at()), rfc3339(record.cutoff?));
-            format!("it was issued at {issued}, and the cutoff is {cutoff}")
+            format!(
+                "it was issued at {issued}, and the latest cutoff of its owner, tenant or all tenants is at {cutoff}"
+            )
         }
         DenialReason::ClockBehind => {
             let issued = rfc3339(record.created_at());

@@ -8,7 +8,7 @@ use keyward::key::{
 };
 use keyward::limiter::{LocalLimiter, RateLimiting};
 use keyward::manager::{Issued, Overlap};
-use keyward::store::{KeyStore, MemoryStore};
+use keyward::store::{CutoffScope, KeyStore, MemoryStore};
 use keyward::testkit::{Call, Fault, FaultyStore, ManualMonotonicClock};
 use keyward::verifier::{Attempt, DenialClass, Explanation, Requirement, StepOutcome};
 
@@ -414,6 +414,42 @@ async fn it_agrees_on_the_keys_status() {
     assert_eq!(told.denial().unwrap().class(), DenialClass::Undecidable);
     fixture.clock.set(mortal.record().created_at() + HOUR);
     agrees(&fixture, &attempt, Some("status")).await;
+}
+
+#[tokio::test]
+async fn a_cutoff_shows_its_instants() {
+    let fixture = Fixture::new().await;
+    let key = fixture.issue("key").await;
+    let issued = key.record().created_at();
+    let any = Requirement::any_key();
+    let owner = CutoffScope::Owner {
+        tenant: tenant(),
+        owner: key.record().owner().clone(),
+    };
+    // Of several cutoffs the latest ended it last.
+    for scope in [owner, CutoffScope::from(&tenant()), CutoffScope::All] {
+        fixture.later(SECOND);
+        let cutoff = fixture.now();
+        let manager = fixture.manager();
+        manager
+            .deny_issued_before(&system(), cutoff, scope)
+            .await
+            .unwrap();
+        let verifier = fixture.keyward.verifier();
+        let whole = agrees(&fixture, &Attempt::new(text(&key), &any), Some("status")).await;
+        let by_id = verifier
+            .explain_key(key.record().id(), &Attempt::of(&any))
+            .await;
+        for told in [whole, by_id] {
+            let [issued, cutoff] = [issued, cutoff].map(crate::common::text);
+            let values = format!(
+                "it was issued at {issued}, and the latest cutoff of its owner, tenant or all tenants is at {cutoff}"
+            );
+            let outcome = &told.steps()[6].outcome;
+            let shows = matches!(outcome, StepOutcome::Failed(why) if why.ends_with(&values));
+            assert!(shows, "{told}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -110,9 +110,8 @@ use serde::de::{self, Deserializer, MapAccess};
 pub use self::resource::KeyResource;
 use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};
-use crate::http::{
-    Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, WithoutGrant, at_once,
-};
+use crate::http::in_flight::WithoutGrant;
+use crate::http::{Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Visitor};
 use crate::manager::{Issued, ManageError};
 use crate::verifier::{Grant, ResourceDenied};

@@ -79,7 +79,8 @@ use http::StatusCode;
 use http::request::Parts;
 
 use self::guarded::Guarded;
-use crate::http::{Answer, Guard, Source, WithoutGrant, at_once};
+use crate::http::in_flight::WithoutGrant;
+use crate::http::{Answer, Guard, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Visitor};
 use crate::manager::{Issued, ManageError};
 use crate::tower::KeyLayer;

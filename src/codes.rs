@@ -101,7 +101,7 @@ mod tests {
             verifier::ResourceDenied,
         ];
         types.push(("OpenError", crate::OpenError::codes()));
-        #[cfg(any(feature = "actix", feature = "tower"))]
+        #[cfg(any(feature = "actix", feature = "http"))]
         types.push(("BodyCut", http::BodyCut::codes()));
         types
     }
@@ -154,7 +154,7 @@ mod tests {
             }
         }
         assert!(errors.len() > 20, "{errors:?}");
-        #[cfg(not(any(feature = "actix", feature = "tower")))]
+        #[cfg(not(any(feature = "actix", feature = "http")))]
         errors.remove("BodyCut");
         let listed: BTreeSet<_> = types().iter().map(|(name, _)| (*name).to_owned()).collect();
         let missing: Vec<_> = errors.difference(&listed).collect();

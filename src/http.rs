@@ -44,7 +44,6 @@
 //!
 //! Details for the operator go to the [observer](Edge::observe).
 
-#[cfg(any(feature = "actix", feature = "tower"))]
 mod admission;
 mod answer;
 mod caching;
@@ -59,19 +58,22 @@ mod forwarded;
 mod gate;
 mod guard;
 mod head;
+#[cfg(any(feature = "actix", feature = "http"))]
+pub(crate) mod in_flight;
 mod key_in;
 mod limits;
 mod managing;
 mod near_miss;
 mod reason;
 mod rejection;
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 mod response_body;
+#[cfg(feature = "http")]
+mod serving;
 #[cfg(feature = "http")]
 mod types;
 
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::admission::WithoutGrant;
+pub use self::admission::{Admission, Refused};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;
 #[cfg(any(feature = "actix", feature = "axum"))]
@@ -89,12 +91,21 @@ pub use self::limits::LimitHeaders;
 pub use self::near_miss::NearMiss;
 pub use self::reason::RejectionReason;
 pub use self::rejection::{Rejection, RejectionEvent};
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(feature = "actix")]
+pub(crate) use self::response_body::BodyMonitor;
+#[cfg(any(feature = "actix", feature = "http"))]
 pub use self::response_body::{BodyCut, ResponseBody};
+#[cfg(feature = "http")]
+pub use self::serving::Serving;
+#[cfg(feature = "tower")]
+pub(crate) use self::serving::finish;
+#[cfg(feature = "axum")]
+pub(crate) use self::serving::monitor;
 #[cfg(any(feature = "actix", feature = "tower"))]
 pub(crate) use self::{
-    admission::{Admission, Answering, Field, Note, Outgoing, Refused},
-    gate::{Decided, Decision, Extensions, Gate, Incoming, Passage, extensions},
+    admission::Passage,
+    edge::Decided,
+    gate::{Answering, Decision, Gate, Incoming},
     guard::Values,
-    response_body::BodyMonitor,
+    in_flight::InFlight,
 };

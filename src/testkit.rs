@@ -5,6 +5,7 @@
 //! | a handler of your application | [`keyward_with_key`], [`builder`], [`TestKey`] |
 //! | that no route of it is open | `assert_guarded`, with the feature `axum`; `assert_app_guarded`, with `actix` |
 //! | that only routes for guests are | `assert_guarded_except`; `assert_app_guarded_except`, with `actix` |
+//! | that no route behind your own middleware is | `assert_requests_guarded`, with the feature `http` |
 //! | the answers of your own middleware | [`every_denial`] |
 //! | expiry, age, failed randomness | [`ManualClock`], [`ManualMonotonicClock`], [`SeededRandom`], [`FailingRandom`] |
 //! | failures of the store | [`FaultyStore`] |
@@ -21,7 +22,7 @@ pub mod conformance;
 mod denials;
 mod faulty_store;
 mod fixture;
-#[cfg(any(feature = "actix", feature = "axum"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 mod guarded;
 mod random;
 mod vectors;
@@ -32,6 +33,8 @@ pub use clock::{ManualClock, ManualMonotonicClock};
 pub use denials::every_denial;
 pub use faulty_store::{Call, Fault, FaultyStore};
 pub use fixture::{TestKey, builder, keyward_with_key};
+#[cfg(feature = "http")]
+pub use guarded::assert_requests_guarded;
 #[cfg(feature = "actix")]
 pub use guarded::{assert_app_guarded, assert_app_guarded_except};
 #[cfg(feature = "axum")]

@@ -38,7 +38,6 @@
 //! key; without it, `OPTIONS` gets 401 like any other request.
 
 mod request;
-mod response;
 mod service;
 
 use std::fmt;
@@ -49,8 +48,6 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 
 #[cfg(feature = "axum")]
 pub(crate) use self::request::{begin, decide, drain, prepare};
-#[cfg(feature = "axum")]
-pub(crate) use self::response::{After, monitor, refuse};
 pub use self::service::{KeyService, ResponseFuture};
 pub use crate::http::ResponseBody;
 use crate::http::{Connection, Edge, Gate, Guard, Incoming};

@@ -13,7 +13,7 @@ use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, Responder};
 
 use super::request::prepare;
 use super::response::{finish_boxed, refuse};
-use crate::http::{Admission, Decision, Gate, Refused, Values};
+use crate::http::{Decision, Gate, InFlight, Refused, Values};
 
 /// Creates a service that calls this handler for requests that the gate lets through.
 pub(super) fn guarded<F, Args>(
@@ -48,16 +48,16 @@ where
                 // Boxed to keep it out of this future, which moves in every request.
                 Err(values) => Box::pin(wait(gate, values, &mut request)).await,
             };
-            let admission = match prepared {
-                Ok(admission) => admission,
+            let in_flight = match prepared {
+                Ok(in_flight) => in_flight,
                 Err(refused) => {
                     let response = refuse(*refused, BoxBody::new);
                     return Ok(request.into_response(response));
                 }
             };
             let response = handle(handler, request).await;
-            Ok(match admission {
-                Some(admission) => finish_boxed(admission, gate, response),
+            Ok(match in_flight {
+                Some(in_flight) => finish_boxed(in_flight, gate, response),
                 None => response,
             })
         }
@@ -69,7 +69,7 @@ async fn wait(
     gate: &Gate<HttpRequest>,
     values: Values,
     request: &mut ServiceRequest,
-) -> Result<Option<Admission>, Box<Refused>> {
+) -> Result<Option<InFlight>, Box<Refused>> {
     let decided = gate.decide(request.parts_mut().0, values).await;
     prepare(gate, decided, request)
 }

@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
-use actix_web::http::Uri;
 use actix_web::http::header;
 use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::http::{Admission, Decided, Edge, Gate, Passage, Refused, extensions};
+use crate::http::in_flight::{InFlight, extensions};
+use crate::http::{Decided, Edge, Gate, Passage, Refused};
 
 extensions!(actix_web::dev::Extensions);
 
@@ -24,17 +24,17 @@ pub(super) fn prepare(
     gate: &Gate<HttpRequest>,
     decided: Decided,
     request: &mut ServiceRequest,
-) -> Result<Option<Admission>, Box<Refused>> {
+) -> Result<Option<InFlight>, Box<Refused>> {
     let passage = decided?;
-    if let Passage::Granted(..) = &passage {
+    if let Passage::Granted { .. } = &passage {
         hide_credential(gate, request);
     }
-    let admission = passage.enter(&gate.edge, &mut *request.extensions_mut());
+    let in_flight = passage.enter(&gate.edge, &mut *request.extensions_mut());
     if let Some(most) = gate.edge.request_bound() {
         let payload: Payload = request.take_payload();
         request.set_payload(bounded(payload, most));
     }
-    Ok(admission)
+    Ok(in_flight)
 }
 
 /// Removes the credential from a request, or marks it as sensitive.
@@ -58,35 +58,21 @@ fn hide_credential(gate: &Gate<HttpRequest>, request: &mut ServiceRequest) {
 /// Removes the credential from a list of sub-protocols and from the target, or marks the list as sensitive.
 fn hide_parts(edge: &Edge, request: &mut ServiceRequest) {
     let name = header::SEC_WEBSOCKET_PROTOCOL;
-    let lines: Vec<_> = request.headers_mut().remove(&name).collect();
-    for mut line in lines {
-        let left = if edge.keeps_credential() {
-            line.set_sensitive(true);
-            Some(line)
-        } else {
-            edge.remaining_protocols(line)
-        };
-        if let Some(line) = left {
-            request.headers_mut().append(name.clone(), line);
+    let mut lines: Vec<_> = request.headers_mut().remove(&name).collect();
+    if edge.keeps_credential() {
+        lines.iter_mut().for_each(|line| line.set_sensitive(true));
+    } else {
+        lines = edge.remaining_protocols(lines).collect();
+        let uri = request.uri();
+        if let Some(uri) = edge.target_without_credential(uri, uri.query()) {
+            // The router keeps a copy of the URI.
+            request.match_info_mut().get_mut().update(&uri);
+            request.head_mut().uri = uri;
         }
     }
-    if edge.keeps_credential() {
-        return;
+    for line in lines {
+        request.headers_mut().append(name.clone(), line);
     }
-    if let Some(uri) = without_credential(edge, request.uri()) {
-        // The router keeps a copy of the URI.
-        request.match_info_mut().get_mut().update(&uri);
-        request.head_mut().uri = uri;
-    }
-}
-
-/// Removes the parameters that keys are accepted in from the target. `None` if it has no such parameter.
-fn without_credential(edge: &Edge, uri: &Uri) -> Option<Uri> {
-    let target = edge.target_without_credential(uri.path(), uri.query()?)?;
-    let mut parts = uri.clone().into_parts();
-    // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
-    parts.path_and_query = target.try_into().ok();
-    Some(Uri::from_parts(parts).unwrap_or_default())
 }
 
 pin_project! {

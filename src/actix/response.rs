@@ -13,32 +13,31 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue,
 use actix_web::{Error, HttpRequest, HttpResponse};
 use bytes::Bytes;
 
-use crate::http::{
-    Admission, Answer, BodyMonitor, Field, Gate, Note, Outgoing, Refused, ResponseBody,
-};
+use crate::http::in_flight::{Field, InFlight, Note, Outgoing, ServedGuest};
+use crate::http::{Answer, BodyMonitor, Gate, Refused, ResponseBody};
 
-/// The admission to finish once the handler has responded, and the gate that finishes it.
-pub(super) type After = (Admission, Arc<Gate<HttpRequest>>);
+/// The request to finish once the handler has responded, and the gate that finishes it.
+pub(super) type After = (InFlight, Arc<Gate<HttpRequest>>);
 
 /// Completes the handler's response. `after` is `None` if the request was let through without a decision.
 pub(super) fn finish<B: MessageBody>(
     after: Option<After>,
     response: ServiceResponse<B>,
 ) -> ServiceResponse<ResponseBody<B>> {
-    let Some((admission, gate)) = after else {
+    let Some((in_flight, gate)) = after else {
         return response.map_body(|_, body| ResponseBody::free(body));
     };
     let (request, response) = response.into_parts();
-    ServiceResponse::new(request, finished(admission, &gate, response))
+    ServiceResponse::new(request, finished(in_flight, &gate, response))
 }
 
 /// Completes as [`finish`] does, but keeps the body's type and only wraps a body that needs a monitor.
 pub(super) fn finish_boxed(
-    admission: Admission,
+    in_flight: InFlight,
     gate: &Gate<HttpRequest>,
     mut response: ServiceResponse,
 ) -> ServiceResponse {
-    match monitor(admission, gate, response.response_mut()) {
+    match monitor(in_flight, gate, response.response_mut()) {
         Ok(None) => response,
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor).boxed()),
         Err(refused) => {
@@ -50,22 +49,22 @@ pub(super) fn finish_boxed(
 
 /// Completes the response of an error, in which some middleware carries its answer.
 pub(super) fn finish_error(after: Option<After>, error: Error) -> Error {
-    let Some((admission, gate)) = after else {
+    let Some((in_flight, gate)) = after else {
         return error;
     };
-    let response = finished(admission, &gate, error.error_response());
+    let response = finished(in_flight, &gate, error.error_response());
     // The response of an error can be taken only once.
     InternalError::from_response(error, response.map_into_boxed_body()).into()
 }
 
 fn finished<B: MessageBody>(
-    admission: Admission,
+    in_flight: InFlight,
     gate: &Gate<HttpRequest>,
     mut response: HttpResponse<B>,
 ) -> HttpResponse<ResponseBody<B>> {
-    match monitor(admission, gate, &mut response) {
+    match monitor(in_flight, gate, &mut response) {
         Ok(monitor) => response.map_body(|_, body| ResponseBody::granted(body, monitor)),
-        Err(refused) => refuse(refused, ResponseBody::answer),
+        Err(refused) => refuse(refused, ResponseBody::from),
     }
 }
 
@@ -74,15 +73,15 @@ fn finished<B: MessageBody>(
 /// # Errors
 /// The answer to send instead.
 fn monitor<B: MessageBody>(
-    admission: Admission,
+    in_flight: InFlight,
     gate: &Gate<HttpRequest>,
     response: &mut HttpResponse<B>,
 ) -> Result<Option<BodyMonitor>, Refused> {
-    let is_guest = admission.is_guest();
+    let is_guest = in_flight.is_guest();
     let add_headers = |response: &mut HttpResponse<B>, fields| {
         add_headers(gate, response.headers_mut(), fields, is_guest);
     };
-    admission.finish(&gate.edge, response, add_headers)
+    in_flight.finish(&gate.edge, response, add_headers)
 }
 
 impl<B: MessageBody> Outgoing for HttpResponse<B> {
@@ -105,6 +104,10 @@ impl<B: MessageBody> Outgoing for HttpResponse<B> {
 
     fn leave_note(&mut self, note: Note) {
         self.extensions_mut().insert(note);
+    }
+
+    fn mark_guest(&mut self) {
+        self.extensions_mut().insert(ServedGuest);
     }
 }
 
@@ -141,7 +144,9 @@ fn add_headers(
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    if let Some(vary) = &gate.vary {
+    // Two guards may let a guest through, one inside of the other.
+    let vary = gate.vary.as_ref();
+    if let Some(vary) = vary.filter(|vary| headers.get_all(VARY).all(|line| line != *vary)) {
         headers.append(VARY, vary.clone());
     }
 }

@@ -66,9 +66,9 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     let answering = match prepare(gate, decided, &mut request) {
-        Ok(admission) => Answering::Serving {
+        Ok(in_flight) => Answering::Serving {
             serving: inner.call(request),
-            admission: admission.map(|admission| (admission, Arc::clone(gate))),
+            after: in_flight.map(|in_flight| (in_flight, Arc::clone(gate))),
         },
         Err(refused) => Answering::Refused {
             refusal: Some((request, refused)),
@@ -98,7 +98,7 @@ where
         self.project().answering.poll_response(
             context,
             |(request, refused)| {
-                let response = refuse(*refused, ResponseBody::answer);
+                let response = refuse(*refused, ResponseBody::from);
                 Ok(request.into_response(response))
             },
             |served, after| match served {

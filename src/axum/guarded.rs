@@ -15,8 +15,8 @@ use http::request::Parts;
 use http_body_util::Limited;
 use pin_project_lite::pin_project;
 
-use crate::http::{Answering, Decided, Decision, Gate, Refused, ResponseBody};
-use crate::tower::{After, begin, decide, drain, monitor, prepare, refuse};
+use crate::http::{Answering, Decided, Decision, Gate, InFlight, Refused, ResponseBody, monitor};
+use crate::tower::{begin, decide, drain, prepare};
 
 /// A handler that is called only for requests that its guard lets through.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl<H> Guarded<H> {
         H: Handler<T, S>,
     {
         let answering = match prepare(&self.gate, decided, &mut request) {
-            Ok(admission) => {
+            Ok(in_flight) => {
                 if let Some(most) = self.gate.edge.request_bound() {
                     let most = usize::try_from(most).unwrap_or(usize::MAX);
                     let body = std::mem::take(request.body_mut());
@@ -50,7 +50,7 @@ impl<H> Guarded<H> {
                 }
                 Answering::Serving {
                     serving: self.handler.call(request, state),
-                    admission: admission.map(|admission| (admission, self.gate)),
+                    after: in_flight.map(|in_flight| (in_flight, self.gate)),
                 }
             }
             Err(refused) => {
@@ -96,6 +96,9 @@ pin_project! {
     }
 }
 
+/// The request to finish once the handler has responded, and the gate that finishes it.
+type After = (InFlight, Arc<Gate<Parts>>);
+
 type Deciding = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
@@ -104,17 +107,18 @@ impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         self.project().answering.poll_response(
             context,
-            |refused| refuse(*refused, Body::from),
+            |refused| Response::from(*refused),
             |mut response, after| {
-                match after.map(|after| monitor(after, &mut response)) {
-                    None | Some(Ok(None)) => {}
-                    Some(Ok(monitor)) => {
-                        let body = std::mem::take(response.body_mut());
-                        *response.body_mut() = Body::new(ResponseBody::granted(body, monitor));
+                let Some((in_flight, gate)) = after else {
+                    return response;
+                };
+                match monitor(in_flight, &gate.edge, || gate.vary.clone(), &mut response) {
+                    Ok(None) => response,
+                    Ok(monitor) => {
+                        response.map(|body| Body::new(ResponseBody::granted(body, monitor)))
                     }
-                    Some(Err(refused)) => response = refuse(refused, Body::from),
+                    Err(refused) => refused.into(),
                 }
-                response
             },
         )
     }

@@ -7,11 +7,11 @@ mod limiting;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 use std::time::Duration;
 
 #[cfg(any(feature = "actix", feature = "tower"))]
-pub(super) use guarded::Granted;
+pub(crate) use guarded::Decided;
 
 use super::answer::{ProblemJson, Renderer};
 use super::caching::{self, ResponseHeader};
@@ -53,12 +53,12 @@ pub struct Edge {
     limit_headers: LimitHeaders,
     shows_expiry: bool,
     vary: Box<str>,
-    #[cfg(any(feature = "actix", feature = "tower"))]
+    #[cfg(any(feature = "actix", feature = "http"))]
     pub(super) adapters: AdapterSettings,
 }
 
-/// The settings that only the adapters apply.
-#[cfg(any(feature = "actix", feature = "tower"))]
+/// The settings that the core does not apply.
+#[cfg(any(feature = "actix", feature = "http"))]
 #[derive(Clone, Copy)]
 pub(super) struct AdapterSettings {
     pub(super) max_request_bytes: u64,
@@ -89,7 +89,7 @@ impl Edge {
             limit_headers: LimitHeaders::All,
             shows_expiry: false,
             vary: Box::default(),
-            #[cfg(any(feature = "actix", feature = "tower"))]
+            #[cfg(any(feature = "actix", feature = "http"))]
             adapters: AdapterSettings {
                 max_request_bytes: u64::MAX,
                 max_response_bytes: u64::MAX,
@@ -241,14 +241,15 @@ impl Edge {
     }
 }
 
-/// What the adapters do with requests and responses, beside deciding: the layers and routes of the features `tower`,
-/// `axum` and `actix`. Middleware of your own has to do it itself.
-#[cfg(any(feature = "actix", feature = "tower"))]
+/// What Keyward does with requests and responses, beside deciding: in the layers and routes of the features `tower`,
+/// `axum` and `actix`, and in middleware of your own with the feature `http`.
+#[cfg(any(feature = "actix", feature = "http"))]
 impl Edge {
     /// Refuses requests with a larger body (413). By default there is no such bound.
     ///
     /// If the request states the length of its body, it is refused before the body is read. Otherwise the reader of
-    /// the body gets an error at the bound and has to answer: the extractors of axum and actix answer 413.
+    /// the body gets an error at the bound and has to answer: the extractors of axum and actix answer 413. Middleware
+    /// of your own has to bound such a body by itself.
     ///
     /// This raises no other bound. axum's extractors read at most 2 MiB, unless `DefaultBodyLimit` says otherwise;
     /// those of actix have bounds of their own, which `PayloadConfig`, `FormConfig` and `JsonConfig` set.
@@ -326,23 +327,7 @@ impl Edge {
         attempt: Attempt<'a>,
     ) -> impl Future<Output = Result<Admitted, Box<Rejection>>> + use<'a, 'h, H> {
         let (found, origin) = self.read(head);
-        let begun = match self.begin(head, &found, origin, || attempt) {
-            Some(decided) => Ok(decided),
-            None => Err((found, origin, self.is_by_unlisted_proxy(head))),
-        };
-        async move {
-            match begun {
-                Ok(decided) => decided,
-                Err((found, origin, is_by_unlisted)) => {
-                    let mut attempt = attempt;
-                    attempt.present(found.presented(), origin.client);
-                    attempt.by_unlisted_proxy(is_by_unlisted);
-                    let decided = self.verifier.verify(&attempt).await;
-                    let requirement = attempt.requirement;
-                    self.answered(decided, requirement, origin, || is_by_unlisted, Vec::new)
-                }
-            }
-        }
+        self.admit_found(head, found, origin, attempt)
     }
 
     /// Decides on a request to a route that guests may use. `None`: the request is a guest's, and has no credential.
@@ -359,10 +344,18 @@ impl Edge {
         head: &Head<'h, H>,
         attempt: Attempt<'a>,
     ) -> impl Future<Output = Result<Option<Admitted>, Box<Rejection>>> + use<'a, 'h, H> {
-        let admitting = if self.is_guest(head) {
-            Err(self.pass_guest(head, attempt.requirement.is_checked_inside()))
+        let (found, origin) = self.read(head);
+        let admitting = if !self.is_guests(head, &found, origin) {
+            Ok(self.admit_found(head, found, origin, attempt))
+        } else if attempt.requirement.is_checked_inside() {
+            // A guest has no grant, by which `review` could find that no inner guard has decided.
+            Err(Err(self.reject_request(
+                head,
+                RejectionReason::NoInnerGuard,
+                None,
+            )))
         } else {
-            Ok(self.admit(head, attempt))
+            Err(Ok(None))
         };
         async move {
             match admitting {

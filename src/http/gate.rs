@@ -1,15 +1,16 @@
 //! Decides on requests, for every adapter alike.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use super::admission::{Admission, Note, Refused, WithoutGrant};
-use super::edge::{Edge, Granted};
+use pin_project_lite::pin_project;
+
+use super::edge::{Decided, Edge};
 use super::guard::{Guard, Values};
 use super::head::{Connection, Head, HeaderSource};
-use super::reason::RejectionReason;
-use super::rejection::Rejection;
-use crate::verifier::{Admitted, Grant, Permit, Requirement};
+use crate::verifier::{Grant, Permit, Requirement};
 
 /// A request, as an adapter represents it.
 pub(crate) trait Incoming {
@@ -50,91 +51,6 @@ pub(crate) enum Decision {
     Made(Decided),
     /// [`Gate::decide`] has to make it, with the resources that the request itself names.
     Pending(Values),
-}
-
-pub(crate) type Decided = Result<Passage, Box<Refused>>;
-
-/// How a request passes to the handler.
-pub(crate) enum Passage {
-    /// With this grant. The admission is finished afterwards.
-    Granted(Grant, Admission),
-    /// As a guest's.
-    Guest(Admission),
-    /// Unchanged, since its rejection is only reported.
-    Reported,
-}
-
-/// The values that guards leave in a request for each other and for handlers.
-pub(crate) trait Extensions {
-    fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T>;
-
-    fn find<T: Send + Sync + 'static>(&self) -> Option<&T>;
-
-    fn take<T: Send + Sync + 'static>(&mut self) -> Option<T>;
-}
-
-/// Implements [`Extensions`] for a framework's type.
-macro_rules! extensions {
-    ($type:ty) => {
-        impl $crate::http::Extensions for $type {
-            #[inline]
-            fn leave<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
-                self.insert(value)
-            }
-
-            #[inline]
-            fn find<T: Send + Sync + 'static>(&self) -> Option<&T> {
-                self.get()
-            }
-
-            #[inline]
-            fn take<T: Send + Sync + 'static>(&mut self) -> Option<T> {
-                self.remove()
-            }
-        }
-    };
-}
-pub(crate) use extensions;
-
-impl Passage {
-    /// Leaves in the request whether it passes with a grant. An outer guard that let it through as a guest's learns
-    /// that this guard has decided.
-    ///
-    /// The grant of another Keyward would make its holder the caller of a request that this guard has let through
-    /// without one: it is removed.
-    #[inline]
-    pub(crate) fn enter(self, edge: &Edge, extensions: &mut impl Extensions) -> Option<Admission> {
-        match self {
-            Self::Granted(grant, admission) => {
-                extensions.leave(grant);
-                if let Some(outer) = extensions.find::<WithoutGrant>() {
-                    outer.inner_guard_decided();
-                }
-                Some(admission)
-            }
-            Self::Guest(admission) => {
-                extensions.take::<Grant>();
-                pass_without_grant(extensions, admission.guest_mark().cloned());
-                Some(admission)
-            }
-            Self::Reported => {
-                match extensions.find::<Grant>() {
-                    // This guard has decided, even if only to report.
-                    Some(outer) if edge.has_admitted(outer) => outer.inner_guard_decided(),
-                    _ => drop(extensions.take::<Grant>()),
-                }
-                pass_without_grant(extensions, None);
-                None
-            }
-        }
-    }
-}
-
-fn pass_without_grant(extensions: &mut impl Extensions, mark: Option<WithoutGrant>) {
-    let outer = extensions.leave(mark.unwrap_or_default());
-    if let Some(outer) = outer {
-        outer.inner_guard_decided();
-    }
 }
 
 impl<R: Incoming> Gate<R> {
@@ -184,15 +100,11 @@ impl<R: Incoming> Gate<R> {
 
     /// Decides at once, if that requires neither the store, nor a slow hash, nor a look-up.
     pub(crate) fn begin(&self, request: &mut R) -> Decision {
-        let connection = self.connection_of(request);
-        if let Some(guest) = self.admit_guest(request, connection) {
-            return Decision::Made(guest);
-        }
         let values = self.guard.named(request);
         if self.guard.looks_up() {
             return Decision::Pending(values);
         }
-        self.begin_on(request, connection, values)
+        self.begin_on(request, self.connection_of(request), values)
     }
 
     /// Whether a function of the host has to inspect requests.
@@ -209,29 +121,7 @@ impl<R: Incoming> Gate<R> {
     where
         W: Incoming<Headers = R::Headers>,
     {
-        let connection = request.connection();
-        if let Some(guest) = self.admit_guest(request, connection) {
-            return Decision::Made(guest);
-        }
-        self.begin_on(request, connection, Values::default())
-    }
-
-    /// Lets a guest's request through, if the route is for guests. `None`: the request needs a key.
-    #[inline]
-    fn admit_guest<W>(&self, request: &W, connection: Connection) -> Option<Decided>
-    where
-        W: Incoming<Headers = R::Headers>,
-    {
-        if !self.guard.admits_guests() || self.admitted_outside(request).is_some() {
-            return None;
-        }
-        let head = head(request, connection);
-        self.edge.is_guest(&head).then(|| {
-            let checked = self.check_length(&head, None);
-            checked.map_err(|rejection| refused(*rejection, false))?;
-            let awaits_inner_guard = self.guard.is_checked_inside();
-            Ok(Passage::Guest(Admission::guest(awaits_inner_guard)))
-        })
+        self.begin_on(request, request.connection(), Values::default())
     }
 
     #[inline]
@@ -240,7 +130,7 @@ impl<R: Incoming> Gate<R> {
         W: Incoming<Headers = R::Headers>,
     {
         let head = head(request, connection);
-        let is_too_large = self.is_too_large(&head);
+        let is_too_large = self.edge.is_too_large(&head);
         let attempt = || {
             let attempt = self.guard.first_attempt(&values);
             if is_too_large {
@@ -254,32 +144,28 @@ impl<R: Incoming> Gate<R> {
             Some(outer) => match self.edge.check_requirement(&head, outer, attempt()) {
                 // Its route's quotas are counted.
                 Ok(_) if self.guard.has_quotas() => return Decision::Pending(values),
-                again => again.map(|grant| (grant, Permit::empty())),
+                again => again.map(|grant| Some((grant, Permit::empty()))),
             },
-            None => match self.edge.try_admit(&head, attempt) {
-                Some(decided) => decided.map(Admitted::into_parts),
-                None => return Decision::Pending(values),
-            },
+            None => {
+                let admits_guests = self.guard.admits_guests();
+                match self.edge.try_admit(&head, admits_guests, attempt) {
+                    Some(decided) => decided,
+                    None => return Decision::Pending(values),
+                }
+            }
         };
-        Decision::Made(self.settle(granted, outer.as_ref(), || head))
+        let (guard, outer) = (&self.guard, outer.as_ref());
+        Decision::Made(self.edge.settle(guard, granted, outer, || head))
     }
 
     /// Decides a pending request.
     pub(crate) async fn decide(&self, request: &mut R, values: Values) -> Decided {
         let outer = self.admitted_outside(request);
-        let is_too_large = self.is_too_large(&self.head(request));
-        let (edge, guard) = (&self.edge, &self.guard);
-        let outer_grant = outer.as_ref();
-        let deciding = edge.decide(
-            guard,
-            request,
-            values,
-            outer_grant,
-            is_too_large,
-            |request| self.head(request),
-        );
-        let granted = deciding.await;
-        self.settle(granted, outer.as_ref(), || self.head(request))
+        let (guard, outer) = (&self.guard, outer.as_ref());
+        let deciding = self
+            .edge
+            .decide(guard, request, values, outer, |request| self.head(request));
+        deciding.await
     }
 
     /// Returns the grant of an outer guard of the same Keyward. `None` if there is no such guard.
@@ -299,78 +185,6 @@ impl<R: Incoming> Gate<R> {
             None => request.connection(),
         }
     }
-
-    /// Completes a decision: refuses a request that would pass, but announces a body beyond the bound.
-    #[inline]
-    fn settle<'h>(
-        &self,
-        granted: Granted,
-        outer: Option<&Grant>,
-        head: impl FnOnce() -> Head<'h, R::Headers>,
-    ) -> Decided
-    where
-        R::Headers: 'h,
-    {
-        let is_inner = outer.is_some();
-        let granted = match granted {
-            Ok(granted) => Some(granted),
-            Err(rejection) if rejection.is_report_only => None,
-            Err(rejection) => return Err(refused(*rejection, is_inner)),
-        };
-        if self.edge.adapters.max_request_bytes < u64::MAX {
-            let checked = self.check_length(&head(), granted.as_ref());
-            checked.map_err(|rejection| refused(*rejection, is_inner))?;
-        }
-        Ok(match granted {
-            Some((grant, permit)) => {
-                let admission = Admission::new(&self.edge, &grant, permit, is_inner);
-                Passage::Granted(grant, admission)
-            }
-            None => Passage::Reported,
-        })
-    }
-
-    fn check_length(
-        &self,
-        head: &Head<'_, R::Headers>,
-        granted: Option<&(Grant, Permit)>,
-    ) -> Result<(), Box<Rejection>> {
-        if !announces_more(head, self.edge.adapters.max_request_bytes) {
-            return Ok(());
-        }
-        let reason = RejectionReason::RequestTooLarge;
-        let grant = granted.map(|(grant, _)| grant);
-        let rejection = self.edge.reject_request(head, reason, grant);
-        match granted {
-            _ if rejection.is_report_only => Ok(()),
-            Some((_, permit)) => Err(self.edge.with_limits(rejection, permit)),
-            None => Err(rejection),
-        }
-    }
-
-    /// Returns whether the request will be refused for the length of its body, so that it is not counted.
-    #[inline]
-    fn is_too_large(&self, head: &Head<'_, R::Headers>) -> bool {
-        let bound = self.edge.request_bound();
-        bound.is_some_and(|most| announces_more(head, most))
-    }
-}
-
-/// Returns whether a request announces a body of more bytes than these.
-fn announces_more<H: HeaderSource>(head: &Head<'_, H>, most: u64) -> bool {
-    let length = head.headers.values("content-length").next();
-    let length = length.and_then(|length| std::str::from_utf8(length).ok());
-    let announced: Option<u64> = length.and_then(|length| length.parse().ok());
-    announced.is_some_and(|announced| announced > most)
-}
-
-/// Refuses a request. An inner guard leaves a note for the outer one.
-fn refused(rejection: Rejection, is_inner: bool) -> Box<Refused> {
-    let note = is_inner.then(|| Note::of_refused(&rejection.reason));
-    Box::new(Refused {
-        answer: rejection.answer,
-        note,
-    })
 }
 
 fn head<R: Incoming>(request: &R, connection: Connection) -> Head<'_, R::Headers> {
@@ -387,5 +201,41 @@ impl<R: Incoming> fmt::Debug for Gate<R> {
             .field("edge", &self.edge)
             .field("guard", &self.guard)
             .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of a guarded response: it is refused, or still being decided on, or in the hands of the handler.
+    #[project = Stage]
+    pub(crate) enum Answering<X, D, F, A> {
+        Refused { refusal: Option<X> },
+        Deciding { deciding: D },
+        // `after` finishes the response. It is `None` if the request was let through without a decision.
+        Serving { #[pin] serving: F, after: Option<A> },
+    }
+}
+
+impl<X, D, F: Future, A> Answering<X, D, F, A> {
+    /// Polls for the response. `refuse` answers a refused request, and `finish` completes the handler's response.
+    pub(crate) fn poll_response<O>(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        refuse: impl FnOnce(X) -> O,
+        finish: impl FnOnce(F::Output, Option<A>) -> O,
+    ) -> Poll<O>
+    where
+        D: Future<Output = O> + Unpin,
+    {
+        match self.project() {
+            // If it is polled again after it has completed, it stays pending.
+            Stage::Refused { refusal } => match refusal.take() {
+                Some(refusal) => Poll::Ready(refuse(refusal)),
+                None => Poll::Pending,
+            },
+            Stage::Deciding { deciding } => Pin::new(deciding).poll(context),
+            Stage::Serving { serving, after } => serving
+                .poll(context)
+                .map(|served| finish(served, after.take())),
+        }
     }
 }

@@ -179,7 +179,7 @@ impl KeyIn {
     }
 
     /// Returns whether the key is only a part of the target or of a header, and the rest is the application's.
-    #[cfg(any(feature = "actix", feature = "tower"))]
+    #[cfg(any(feature = "actix", feature = "http"))]
     pub(super) fn is_a_part(&self) -> bool {
         matches!(self.0, Location::Query(_) | Location::SubProtocol(_))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -45,14 +45,6 @@ impl<B> ResponseBody<B> {
     /// Creates a body that holds no resources.
     pub(crate) fn free(inner: B) -> Self {
         Self::granted(inner, None)
-    }
-
-    pub(crate) fn answer(body: Vec<u8>) -> Self {
-        Self {
-            inner: None,
-            answer: Some(body.into()).filter(|body: &Bytes| !body.is_empty()),
-            monitor: None,
-        }
     }
 
     /// Polls for the next part, in the framework's own types.
@@ -108,6 +100,17 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// The body of an answer.
+impl<B> From<Vec<u8>> for ResponseBody<B> {
+    fn from(answer: Vec<u8>) -> Self {
+        Self {
+            inner: None,
+            answer: Some(answer.into()).filter(|body: &Bytes| !body.is_empty()),
+            monitor: None,
+        }
+    }
+}
+
 /// The reason why the rest of a response was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -136,12 +139,16 @@ pub(crate) struct BodyMonitor {
     /// The grant that the response belongs to, if the response may turn out too long.
     grant: Option<Grant>,
     /// A future that completes when the key ends. `None` if the response is not cut then.
-    ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    ///
+    /// Frameworks ask for bodies that are `Sync`, which the future is not: the mutex makes it so, and is never locked.
+    ended: Option<Mutex<Ended>>,
     /// The number of bytes that may still be sent.
     left: u64,
     /// Learns that the response was cut for its length, since it can no longer be replaced by an answer.
     observer: Option<Observer>,
 }
+
+type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl BodyMonitor {
     /// Creates the monitor of a response. `None` if it holds no permit and has no limit.
@@ -149,8 +156,7 @@ impl BodyMonitor {
         let settings = &edge.adapters;
         let is_bounded = settings.max_response_bytes < u64::MAX;
         let ended = grant.as_ref().filter(|_| settings.ends_with_key);
-        let ended = ended
-            .map(|grant| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(grant.ended()) });
+        let ended = ended.map(|grant| Mutex::new(Box::pin(grant.ended()) as Ended));
         if ended.is_none() && !is_bounded && permit.is_none() {
             return None;
         }
@@ -169,6 +175,7 @@ impl BodyMonitor {
             return Err(BodyCut::Stalled);
         }
         let ended = self.ended.as_mut();
+        let ended = ended.map(|ended| ended.get_mut().unwrap_or_else(PoisonError::into_inner));
         match ended.map(|ended| ended.as_mut().poll(context)) {
             Some(Poll::Ready(())) => Err(BodyCut::KeyEnded),
             _ => Ok(()),

@@ -1,5 +1,4 @@
-//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for: a minimal
-//! middleware. Not included are bounds of bodies, and cutting a response when its key ends. Run it with
+//! Keyward in front of [poem](https://docs.rs/poem), a framework that Keyward has no adapter for. Run it with
 //! `cargo run -p poem_middleware`; it prints what to try.
 #![expect(
     clippy::print_stdout,
@@ -7,23 +6,23 @@
     reason = "an example is run for what it prints"
 )]
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use keyward::http::{Answer, Connection, Edge, Guard, Head, KeyIn};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::BoxBody;
+use keyward::http::{Connection, Edge, Guard, Head, KeyIn, ResponseBody};
 use keyward::key::{KeyFormat, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
 use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, scope};
 use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, Response as Http, StatusCode};
+use poem::http::{HeaderMap, Response as Http};
 use poem::listener::TcpListener;
 use poem::web::{Data, Path};
-use poem::{
-    Body, Endpoint, EndpointExt, Middleware, Request, Response, Route, Server, get, handler,
-};
+use poem::{Endpoint, EndpointExt, Middleware, Request, Response, Route, Server, get, handler};
 
 /// Lets requests through to an endpoint that bear a key which meets the guard's requirement.
 #[derive(Clone)]
@@ -73,17 +72,6 @@ pub(crate) struct Guarded<E> {
     inner: E,
 }
 
-impl<E: Endpoint> Guarded<E> {
-    /// Serves a request without a key, where the guard admits guests.
-    async fn guest(&self, request: Request) -> Response {
-        let mut response = self.inner.get_response(request).await;
-        for header in self.middleware.edge.guest_response_headers() {
-            header.add_to(response.headers_mut());
-        }
-        response
-    }
-}
-
 impl<E: Endpoint> Endpoint for Guarded<E> {
     type Output = Response;
 
@@ -93,58 +81,22 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
         // 1. and 2. What the request says, and the decision. An outer guard of this kind has left its grant.
         let outer = request.data::<Grant>().cloned();
         let deciding = edge.admit_guarded(guard, &mut request, outer.as_ref(), head);
-        let admission = match deciding.await {
-            Ok(Some(admission)) => admission,
-            // Neither has a caller: a grant that is still there may be another Keyward's.
-            Ok(None) => {
-                request.extensions_mut().remove::<Grant>();
-                return Ok(self.guest(request).await);
+        let response: Http<ResponseBody<BoxBody<_, io::Error>>> = match deciding.await {
+            Ok(admission) => {
+                // 3. The handler gets the grant and no credential.
+                let serving = admission.enter(
+                    &mut request,
+                    Request::headers_mut,
+                    Request::uri_mut,
+                    Request::extensions_mut,
+                );
+                // 4. Its response is finished, and holds the request's place until it has been sent.
+                serving.finish(self.inner.get_response(request).await.into())
             }
-            Err(rejection) if rejection.is_report_only => {
-                request.extensions_mut().remove::<Grant>();
-                return Ok(self.inner.get_response(request).await);
-            }
-            Err(rejection) => return Ok(answered(rejection.answer)),
+            Err(refused) => Http::from(*refused),
         };
-
-        // 3. The handler gets the grant and no credential.
-        //    poem keeps the address as it came, too: with keys in queries, do not log its `original_uri`.
-        let mut uri = request.uri().clone();
-        edge.remove_credential(request.headers_mut(), &mut uri);
-        *request.uri_mut() = uri;
-        let (grant, permit) = admission.into_parts();
-        request.set_data(grant.clone());
-        let mut response = self.inner.get_response(request).await;
-
-        // 4. A handler that forgot what it promised answers nothing.
-        if let Err(rejection) = edge.review(&grant, response.status().as_u16()) {
-            response = answered(rejection.answer);
-        }
-
-        // 5. No cache hands the answer to somebody else, and the client learns how much of its limits is left, unless
-        //    a guard or a handler inside has answered 401.
-        let private = edge.response_headers(response.headers());
-        let limits = edge.limit_headers_of(&permit);
-        let shown = limits.chain(edge.expiry_headers_of(&grant));
-        let is_shown = response.status() != StatusCode::UNAUTHORIZED;
-        for header in private.chain(shown.filter(|_| is_shown)) {
-            header.add_to(response.headers_mut());
-        }
-
-        // 6. The request is in flight until its response has been sent, or given up.
-        let body = response.take_body().into_bytes_stream();
-        response.set_body(Body::from_bytes_stream(body.inspect(move |_| {
-            let _until_the_end = &permit;
-        })));
-        Ok(response)
+        Ok(response.map(|body| body.map_err(io::Error::other)).into())
     }
-}
-
-fn answered(answer: Answer) -> Response {
-    let (head, body) = Http::<Vec<u8>>::from(answer).into_parts();
-    let mut response = Response::builder().status(head.status).body(body);
-    *response.headers_mut() = head.headers;
-    response
 }
 
 pub(crate) const READ: Scope = scope!("read:blueprints");

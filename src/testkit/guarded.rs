@@ -2,9 +2,9 @@
 
 use std::panic::Location;
 
-#[cfg(feature = "axum")]
+#[cfg(feature = "http")]
 use crate::http::Connection;
-use crate::http::Note;
+use crate::http::in_flight::ServedGuest;
 
 /// The methods that an application may have opened by itself, and one that no application has.
 const METHODS: [&str; 10] = [
@@ -12,7 +12,7 @@ const METHODS: [&str; 10] = [
 ];
 
 /// The connection of the requests, for edges that require TLS.
-#[cfg(feature = "axum")]
+#[cfg(feature = "http")]
 const OVER_TLS: Connection = Connection {
     peer: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
     is_tls: true,
@@ -79,26 +79,85 @@ pub fn assert_guarded<'a>(
 #[cfg(feature = "axum")]
 #[track_caller]
 pub fn assert_guarded_except<'a>(
-    mut app: axum::Router,
+    app: axum::Router,
     paths: impl IntoIterator<Item = &'a str>,
     for_guests: impl IntoIterator<Item = &'a str>,
 ) -> impl Future<Output = ()> {
     use tower_service::Service as _;
 
+    let send = move |request: http::Request<()>| {
+        let mut app = app.clone();
+        async move {
+            let Ok(response) = app.call(request.map(|()| axum::body::Body::empty())).await;
+            response
+        }
+    };
+    assert_requests_guarded(send, paths, for_guests)
+}
+
+/// Requests each of these paths with every method and without a key, of an application that this function calls: one
+/// of a framework for which you have written the middleware.
+///
+/// The function sends the request to the application as it is served, and returns its response with its extensions: in
+/// these Keyward leaves a mark of guests. The request has a [`Connection`](crate::http::Connection) over TLS in its
+/// extensions. Each request that a [guest](crate::verifier::Requirement::or_guest) may send is named, as in
+/// `GET /v1/catalogue`, and all others are answered 401.
+///
+/// ```
+/// use http::{Request, Response};
+/// use keyward::{http::{Edge, Guard, Head, KeyIn, ResponseBody}, testkit, verifier::Requirement};
+///
+/// type Answer = Response<ResponseBody<String>>;
+///
+/// fn head(request: &Request<()>) -> Head<'_, http::HeaderMap> {
+///     Head { headers: request.headers(), connection: Default::default(), query: request.uri().query() }
+/// }
+///
+/// async fn app(edge: &Edge, guard: &Guard<Request<()>>, mut request: Request<()>) -> Answer {
+///     match edge.admit_guarded(guard, &mut request, None, head).await {
+///         Ok(admission) => admission
+///             .enter(&mut request, Request::headers_mut, Request::uri_mut, Request::extensions_mut)
+///             .finish(Response::default()),
+///         Err(refused) => Response::from(*refused),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (keyward, _) = testkit::keyward_with_key([], keyward::key::Access::Full).await;
+/// let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+/// let guard = Requirement::full_access().into();
+///
+/// testkit::assert_requests_guarded(|request| app(&edge, &guard, request), ["/v1/projects/p-1"], []).await;
+/// # }
+/// ```
+///
+/// # Panics
+/// If any other answer is not 401, or no guard lets a named request through as a guest's. The message lists these
+/// requests.
+#[cfg(feature = "http")]
+#[track_caller]
+pub fn assert_requests_guarded<'a, Sending, B>(
+    mut send: impl FnMut(http::Request<()>) -> Sending,
+    paths: impl IntoIterator<Item = &'a str>,
+    for_guests: impl IntoIterator<Item = &'a str>,
+) -> impl Future<Output = ()>
+where
+    Sending: Future<Output = http::Response<B>>,
+{
     let (mut tried, caller) = (Tried::new(paths, for_guests), Location::caller());
     async move {
         for (method, path) in tried.requests() {
             let request = http::Request::builder().method(method).uri(&path);
-            let Ok(mut request) = request.body(axum::body::Body::empty()) else {
+            let Ok(request) = request.extension(OVER_TLS).body(()) else {
                 tried
                     .wrong
                     .push(format!("{method} {path}: this is no path"));
                 continue;
             };
-            request.extensions_mut().insert(OVER_TLS);
-            let Ok(response) = app.call(request).await;
-            let note = response.extensions().get::<Note>();
-            tried.note(method, &path, response.status().as_u16(), note);
+            let response = send(request).await;
+            let is_of_guest = response.extensions().get::<ServedGuest>().is_some();
+            tried.note(method, &path, response.status().as_u16(), is_of_guest);
         }
         tried.assert_none_is_wrong(caller);
     }
@@ -181,7 +240,12 @@ where
             let name = Method::from_bytes(method.as_bytes()).unwrap_or_default();
             let request = TestRequest::default().method(name).uri(&uri.to_string());
             let mut note = |status: StatusCode, extensions: &Extensions| {
-                tried.note(method, &path, status.as_u16(), extensions.get::<Note>());
+                tried.note(
+                    method,
+                    &path,
+                    status.as_u16(),
+                    extensions.contains::<ServedGuest>(),
+                );
             };
             match app.call(request.to_request()).await {
                 Ok(response) => note(response.status(), &response.response().extensions()),
@@ -231,11 +295,10 @@ impl Tried {
         requests.collect()
     }
 
-    fn note(&mut self, method: &str, path: &str, status: u16, note: Option<&Note>) {
+    fn note(&mut self, method: &str, path: &str, status: u16, is_of_guest: bool) {
         let named = if method == "HEAD" { "GET" } else { method };
         let is_named = |name: &str| self.for_guests.contains(&format!("{name} {path}"));
         let is_for_guests = is_named(method) || is_named(named);
-        let is_of_guest = note.is_some_and(Note::is_of_guest);
         let why = match (is_for_guests, is_of_guest) {
             (true, true) => return,
             (false, _) if status == 401 => return,

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use http::Request;
-use http::header::{self, Entry};
+use http::header;
 use http::request::Parts;
 use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::http::{Admission, Decided, Decision, Gate, Passage, Refused, Values, extensions};
-
-extensions!(http::Extensions);
+use crate::http::{Decided, Decision, Gate, InFlight, Passage, Refused, Values};
 
 /// Decides on a request at once, if possible.
 ///
@@ -61,9 +59,9 @@ pub(crate) fn prepare<B>(
     gate: &Gate<Parts>,
     decided: Decided,
     request: &mut Request<B>,
-) -> Result<Option<Admission>, Box<Refused>> {
+) -> Result<Option<InFlight>, Box<Refused>> {
     let passage = decided?;
-    if let Passage::Granted(..) = &passage {
+    if let Passage::Granted { .. } = &passage {
         hide_credential(gate, request);
     }
     Ok(passage.enter(&gate.edge, request.extensions_mut()))
@@ -71,34 +69,15 @@ pub(crate) fn prepare<B>(
 
 /// Removes the credential from a request, or marks it as sensitive.
 fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
-    let edge = &gate.edge;
-    if edge.keeps_credential() {
-        let protocol = edge
-            .reads_parts()
-            .then_some(&header::SEC_WEBSOCKET_PROTOCOL);
-        for name in gate.credential_headers.iter().chain(protocol) {
-            if let Entry::Occupied(mut values) = request.headers_mut().entry(name) {
-                values
-                    .iter_mut()
-                    .for_each(|value| value.set_sensitive(true));
-            }
-        }
-        return;
-    }
-    for name in gate.credential_headers.iter() {
-        request.headers_mut().remove(name);
-    }
-    if !edge.reads_parts() {
-        return;
-    }
-    edge.remove_protocol(request.headers_mut());
-    edge.remove_parameter(request.uri_mut());
+    let (edge, names) = (&gate.edge, gate.credential_headers.iter());
+    edge.hide_in_headers(names, request.headers_mut());
+    edge.hide_in_target(request.uri_mut());
     #[cfg(feature = "axum")]
-    if let Some(original) = request
-        .extensions_mut()
-        .get_mut::<axum::extract::OriginalUri>()
-    {
-        edge.remove_parameter(&mut original.0);
+    if edge.reads_parts() {
+        let extensions = request.extensions_mut();
+        if let Some(original) = extensions.get_mut::<axum::extract::OriginalUri>() {
+            edge.hide_in_target(&mut original.0);
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::request::{begin, decide, drain, prepare};
-use super::response::{After, monitor, refuse};
-use crate::http::{Answering, BoxError, Decided, Decision, Gate, Refused, ResponseBody};
+use crate::http::{
+    Answering, BoxError, Decided, Decision, Gate, InFlight, Refused, ResponseBody, finish,
+};
 
 /// A service behind a [`KeyLayer`](super::KeyLayer).
 #[derive(Debug, Clone)]
@@ -77,14 +78,14 @@ impl<S> KeyService<S> {
         B: Body + Send + 'static,
     {
         let answering = match prepare(&self.gate, decided, &mut request) {
-            Ok(admission) => {
+            Ok(in_flight) => {
                 let most = self.gate.edge.request_bound().unwrap_or(u64::MAX);
                 let most = usize::try_from(most).unwrap_or(usize::MAX);
                 Answering::Serving {
                     serving: self
                         .inner
                         .call(request.map(|body| Limited::new(body, most))),
-                    admission: admission.map(|admission| (admission, Arc::clone(&self.gate))),
+                    after: in_flight.map(|in_flight| (in_flight, Arc::clone(&self.gate))),
                 }
             }
             Err(refused) => {
@@ -106,6 +107,9 @@ pin_project! {
     }
 }
 
+/// The request to finish once the handler has responded, and the gate that finishes it.
+type After = (InFlight, Arc<Gate<Parts>>);
+
 type Deciding<R, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<R>>, E>> + Send>>;
 
 impl<F, R, E> Future for ResponseFuture<F, R, E>
@@ -118,13 +122,15 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().answering.poll_response(
             context,
-            |refused| Ok(refuse(*refused, ResponseBody::answer)),
+            |refused| Ok(Response::from(*refused)),
             |served, after| {
-                let mut response = served?;
-                Ok(match after.map(|after| monitor(after, &mut response)) {
+                let response = served?;
+                Ok(match after {
                     None => response.map(ResponseBody::free),
-                    Some(Ok(monitor)) => response.map(|body| ResponseBody::granted(body, monitor)),
-                    Some(Err(refused)) => refuse(refused, ResponseBody::answer),
+                    Some((in_flight, gate)) => {
+                        let vary = || gate.vary.clone();
+                        finish(in_flight, &gate.edge, vary, response)
+                    }
                 })
             },
         )

@@ -353,14 +353,14 @@ impl Permit {
     }
 
     /// Returns whether any limit applies to the request.
-    #[cfg(any(feature = "actix", feature = "tower"))]
+    #[cfg(any(feature = "actix", feature = "http"))]
     #[inline]
     pub(crate) fn is_limited(&self) -> bool {
         self.metered.is_some() || self.counted_later.is_some()
     }
 
     /// Returns whether dropping the permit gives a place back, or settles a cost.
-    #[cfg(any(feature = "actix", feature = "tower"))]
+    #[cfg(any(feature = "actix", feature = "http"))]
     pub(crate) fn is_held(&self) -> bool {
         let counts_in_flight = |metered: &Metered| metered.taken.charge.counts_in_flight;
         self.settlement.is_some() || self.metered.as_ref().is_some_and(counts_in_flight)

@@ -132,10 +132,8 @@ impl Requirement {
     /// something for each key. The middleware finds the [`Grant`](super::Grant) in the request's extensions.
     ///
     /// A route without a guard of its own then answers 500 in place of a success, whatever the key, and its handler
-    /// gets no `Caller`. The code that calls it asks [`Edge::review`](crate::http::Edge::review) when it is done.
-    /// Handlers that take no `Caller` have acted by then, so guard each route. A guest has no grant to ask about:
-    /// [`Edge::admit_guarded`](crate::http::Edge::admit_guarded) answers guests of such a guard with 500, while the
-    /// layers of Keyward let an inner guard decide on guests, too.
+    /// gets no `Caller`. Handlers that take no `Caller` have acted by then, so guard each route. Inner guards decide on
+    /// guests, too.
     ///
     /// ```
     /// use keyward::verifier::Requirement;

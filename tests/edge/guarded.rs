@@ -58,9 +58,9 @@ async fn inside(
     outer: Option<&Grant>,
 ) -> u16 {
     match edge.admit_guarded(guard, &mut request, outer, head).await {
-        Ok(Some(_)) => 200,
-        Ok(None) => 204,
-        Err(rejection) => rejection.answer.status,
+        Ok(admission) if admission.is_guest() => 204,
+        Ok(_) => 200,
+        Err(refused) => refused.answer.status,
     }
 }
 
@@ -193,9 +193,11 @@ async fn no_guest_passes_to_a_missing_guard() {
     for edge in [edge.clone(), edge.report_only()] {
         let mut request = Request::guests();
         let admitting = edge.admit_guarded(&guard, &mut request, None, head);
-        let guarded = admitting.await.map(|_| ());
+        let admission = admitting.await.unwrap();
+        assert!(admission.is_guest());
+        let guarded = admission.into_admitted();
         let admitting = edge.admit_or_guest(&head(&request), Attempt::of(&outer));
-        for admitted in [guarded, admitting.await.map(|_| ())] {
+        for admitted in [guarded, admitting.await] {
             let rejection = admitted.unwrap_err();
             assert!(matches!(rejection.reason, RejectionReason::NoInnerGuard));
             assert_eq!(rejection.answer.status, 500);
@@ -211,10 +213,11 @@ async fn a_reported_refusal_is_a_decision() {
     let mut request = Request::with(&key);
     let outer = Guard::from(Requirement::any_key().checked_by_inner_guard());
     let admitting = edge.admit_guarded(&outer, &mut request, None, head);
-    let (grant, _permit) = admitting.await.unwrap().unwrap().into_parts();
+    let admitted = admitting.await.unwrap().into_admitted().unwrap();
+    let (grant, _permit) = admitted.unwrap().into_parts();
     assert!(edge.review(&grant, 200).is_err());
     let inner = Requirement::full_access().into();
     let deciding = edge.admit_guarded(&inner, &mut request, Some(&grant), head);
-    assert!(deciding.await.unwrap_err().is_report_only);
+    assert!(deciding.await.unwrap().into_admitted().unwrap().is_none());
     assert!(edge.review(&grant, 200).is_ok());
 }

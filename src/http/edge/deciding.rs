@@ -1,14 +1,16 @@
 //! How an edge decides on a request.
 
 use super::Edge;
+#[cfg(any(feature = "actix", feature = "tower"))]
+use super::guarded::Granted;
 use crate::http::client::Origin;
 use crate::http::credentials::{self, Found};
 use crate::http::head::{Head, HeaderSource};
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 use crate::http::key_in::KeyIn;
 use crate::http::near_miss::{self, NearMiss};
 use crate::http::reason::RejectionReason;
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 use crate::http::rejection::Observer;
 use crate::http::rejection::{About, Rejection};
 use crate::key::KeyTextError;
@@ -29,16 +31,47 @@ impl Edge {
     /// perhaps meant to be one.
     ///
     /// A request that is refused in any case, since it came without TLS, is not a guest's.
-    pub(in crate::http) fn is_guest<H: HeaderSource + ?Sized>(&self, head: &Head<'_, H>) -> bool {
-        let (found, origin) = self.read(head);
+    pub(super) fn is_guests<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        found: &Found<'_>,
+        origin: Origin,
+    ) -> bool {
         matches!(found, Found::Unread(KeyTextError::Absent))
             && (origin.is_tls || !self.requires_tls)
             && !near_miss::holds_credential(&self.forms, self.verifier.key_forms(), head)
     }
 
+    /// Decides as [`admit`](Self::admit) does, on a request that was read.
+    pub(super) fn admit_found<'a, 'h, H: HeaderSource + ?Sized>(
+        &'a self,
+        head: &Head<'h, H>,
+        found: Found<'h>,
+        origin: Origin,
+        attempt: Attempt<'a>,
+    ) -> impl Future<Output = Result<Admitted, Box<Rejection>>> + use<'a, 'h, H> {
+        let begun = match self.begin(head, &found, origin, || attempt) {
+            Some(decided) => Ok(decided),
+            None => Err((found, origin, self.is_by_unlisted_proxy(head))),
+        };
+        async move {
+            match begun {
+                Ok(decided) => decided,
+                Err((found, origin, is_by_unlisted)) => {
+                    let mut attempt = attempt;
+                    attempt.present(found.presented(), origin.client);
+                    attempt.by_unlisted_proxy(is_by_unlisted);
+                    let decided = self.verifier.verify(&attempt).await;
+                    let requirement = attempt.requirement;
+                    self.answered(decided, requirement, origin, || is_by_unlisted, Vec::new)
+                }
+            }
+        }
+    }
+
     /// Decides at once, if that requires neither the store nor a slow hash.
     #[inline]
-    pub(super) fn begin<'a, H: HeaderSource + ?Sized>(
+    fn begin<'a, H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
         found: &Found<'_>,
@@ -176,19 +209,25 @@ fn is_from_browser<H: HeaderSource + ?Sized>(head: &Head<'_, H>) -> bool {
 }
 
 /// What the adapters ask beside.
-#[cfg(any(feature = "actix", feature = "tower"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 impl Edge {
-    /// Decides as [`admit`](Self::admit) does, if that can be done at once. `None`: `admit` must decide.
+    /// Decides as [`admit`](Self::admit) does, if that can be done at once, or lets a guest in. `None`: it cannot.
     ///
     /// It creates the attempt in its final place, since moving it is costly.
+    #[cfg(any(feature = "actix", feature = "tower"))]
     #[inline]
     pub(in crate::http) fn try_admit<'a, H: HeaderSource + ?Sized>(
         &self,
         head: &Head<'_, H>,
+        admits_guests: bool,
         attempt: impl FnOnce() -> Attempt<'a>,
-    ) -> Option<Result<Admitted, Box<Rejection>>> {
+    ) -> Option<Granted> {
         let (found, origin) = self.read(head);
-        self.begin(head, &found, origin, attempt)
+        if admits_guests && self.is_guests(head, &found, origin) {
+            return Some(Ok(None));
+        }
+        let decided = self.begin(head, &found, origin, attempt)?;
+        Some(decided.map(|admitted| Some(admitted.into_parts())))
     }
 
     /// Whether the Keyward behind this edge issued this grant.
@@ -230,27 +269,38 @@ impl Edge {
 
 #[cfg(any(feature = "actix", feature = "http"))]
 impl Edge {
-    /// Removes the credential as [`query_without_credential`](Self::query_without_credential) does, with the path
-    /// before it. `None` if the query has no such parameter.
-    pub(crate) fn target_without_credential(&self, path: &str, query: &str) -> Option<String> {
-        let query = self.query_without_credential(query)?;
-        Some(if query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{query}")
-        })
+    /// Removes the parameters that keys are accepted in from a target with this query. `None` if it has no such
+    /// parameter.
+    pub(crate) fn target_without_credential<U>(&self, target: &U, query: Option<&str>) -> Option<U>
+    where
+        U: ToString + TryFrom<String> + Default,
+    {
+        let rest = self.query_without_credential(query?)?;
+        let mut text = target.to_string();
+        text.truncate(text.find('?')?);
+        if !rest.is_empty() {
+            text.push('?');
+            text.push_str(&rest);
+        }
+        // Removing parameters should leave a valid target. If it does not, drop it: the credential must not pass.
+        Some(U::try_from(text).unwrap_or_default())
     }
 
-    /// Removes the credential from a line of sub-protocols. `None` if nothing else is left.
-    pub(crate) fn remaining_protocols<V>(&self, line: V) -> Option<V>
+    /// Removes the credential from these lines of sub-protocols. A line of nothing else is dropped.
+    pub(crate) fn remaining_protocols<V>(
+        &self,
+        lines: impl IntoIterator<Item = V>,
+    ) -> impl Iterator<Item = V>
     where
         V: AsRef<[u8]> + for<'a> TryFrom<&'a [u8]>,
     {
-        let line = match self.protocols_without_credential(line.as_ref()) {
-            // A line that cannot be written again is dropped: the credential must not pass.
-            Some(rest) => V::try_from(&rest).ok()?,
-            None => line,
-        };
-        (!line.as_ref().is_empty()).then_some(line)
+        let lines = lines.into_iter().filter_map(|line| {
+            match self.protocols_without_credential(line.as_ref()) {
+                // A line that cannot be written again is dropped: the credential must not pass.
+                Some(rest) => V::try_from(&rest).ok(),
+                None => Some(line),
+            }
+        });
+        lines.filter(|line| !line.as_ref().is_empty())
     }
 }

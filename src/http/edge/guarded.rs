@@ -1,25 +1,32 @@
 //! Deciding on a request by a guard: before, during and after its look-ups.
 
 use super::Edge;
+use crate::http::admission::{Admission, Passage, Refused};
 use crate::http::guard::{Guard, Values};
 use crate::http::head::{Head, HeaderSource};
 use crate::http::reason::RejectionReason;
 use crate::http::rejection::Rejection;
-use crate::verifier::{Admitted, Attempt, Grant, Permit};
+use crate::verifier::{Attempt, Grant, Permit};
 
-/// The grant and the permit. With an outer guard, the permit is of the quotas of this guard's route alone.
-pub(in crate::http) type Granted = Result<(Grant, Permit), Box<Rejection>>;
+/// The grant and the permit. `None` for a guest. With an outer guard, the permit is of the quotas of this guard's route
+/// alone.
+pub(in crate::http) type Granted = Result<Option<(Grant, Permit)>, Box<Rejection>>;
+
+pub(crate) type Decided = Result<Passage, Box<Refused>>;
 
 impl Edge {
-    /// Decides on a request by a guard: what a middleware does in front of a handler, with the resources that the
-    /// request names and the application's look-ups. `None`: a guest may pass.
+    /// Decides on a request by a guard, with the resources that the request names and the application's look-ups.
+    ///
+    /// It is what a middleware calls in front of a handler, in any framework: see the guide on [writing
+    /// middleware](crate::manual::writing_middleware). A guest, or a request that is refused but [only
+    /// reported](Self::report_only), is admitted without a grant.
     ///
     /// `head` describes the request. It is called again after a look-up, which may have changed the request. `outer` is
     /// the grant that an outer guard has put into the request, if there is one: the request then needs no credential.
     ///
     /// ```
-    /// use keyward::http::{Connection, Edge, Guard, Head, Rejection, lookup};
-    /// use keyward::verifier::{Admitted, Requirement};
+    /// use keyward::http::{Admission, Connection, Edge, Guard, Head, Refused, lookup};
+    /// use keyward::verifier::Requirement;
     ///
     /// struct Request { headers: Vec<(String, String)>, edition: String }
     ///
@@ -33,69 +40,67 @@ impl Edge {
     ///     Requirement::any_key().bind("project", project)
     /// }
     ///
-    /// async fn admit(edge: &Edge, request: &mut Request) -> Result<Option<Admitted>, Box<Rejection>> {
+    /// async fn admit<'e>(edge: &'e Edge, request: &mut Request) -> Result<Admission<'e>, Box<Refused>> {
     ///     edge.admit_guarded(&guard(), request, None, head).await
     /// }
     /// ```
     ///
     /// # Errors
-    /// As for [`admit`](Self::admit), and if a look-up finds nothing or fails. Also (500) for a guest if the guard
-    /// [leaves the decision to an inner one](crate::verifier::Requirement::checked_by_inner_guard), which is for
-    /// holders of keys only here: the layers of the features `tower` and `actix` do that for guests too.
+    /// [`Refused`], with the answer to send: as for [`admit`](Self::admit), and if a look-up finds nothing or fails, or
+    /// the request announces more than [`max_request_bytes`].
+    ///
+    /// [`max_request_bytes`]: crate::manual::limits
     pub async fn admit_guarded<R, H: HeaderSource + ?Sized>(
         &self,
         guard: &Guard<R>,
         request: &mut R,
         outer: Option<&Grant>,
         head: impl for<'r> Fn(&'r R) -> Head<'r, H>,
-    ) -> Result<Option<Admitted>, Box<Rejection>> {
+    ) -> Result<Admission<'_>, Box<Refused>> {
         let outer = outer.filter(|outer| self.verifier.has_admitted(outer));
-        if guard.admits_guests() && outer.is_none() && self.is_guest(&head(request)) {
-            return self.pass_guest(&head(request), guard.is_checked_inside());
-        }
         let values = guard.named(request);
-        let granted = self.decide(guard, request, values, outer, false, head);
-        let (grant, permit) = granted.await.inspect_err(|rejection| {
-            if rejection.is_report_only {
-                // This guard has decided, even if only to report.
-                outer.into_iter().for_each(Grant::inner_guard_decided);
-            }
-        })?;
-        Ok(Some(Admitted::from_parts(grant, permit)))
+        let passage = self.decide(guard, request, values, outer, head).await?;
+        Ok(Admission::new(self, passage))
     }
 
-    /// Lets a guest's request through, unless the decision is left to an inner guard: a guest has no grant, by which
-    /// [`review`](Self::review) could find that none has decided.
-    pub(super) fn pass_guest<H: HeaderSource + ?Sized>(
-        &self,
-        head: &Head<'_, H>,
-        is_checked_inside: bool,
-    ) -> Result<Option<Admitted>, Box<Rejection>> {
-        if is_checked_inside {
-            return Err(self.reject_request(head, RejectionReason::NoInnerGuard, None));
-        }
-        Ok(None)
-    }
-
-    /// Decides by a guard, with the resources that the request itself names. A request that will be refused for the
-    /// length of its body is not counted.
+    /// Decides by a guard, with the resources that the request itself names.
     pub(in crate::http) async fn decide<R, H: HeaderSource + ?Sized>(
+        &self,
+        guard: &Guard<R>,
+        request: &mut R,
+        values: Values,
+        outer: Option<&Grant>,
+        head: impl for<'r> Fn(&'r R) -> Head<'r, H>,
+    ) -> Decided {
+        let granted = self.grant(guard, request, values, outer, &head).await;
+        self.settle(guard, granted, outer, || head(request))
+    }
+
+    /// Grants a request. One that will be refused for the length of its body is not counted.
+    async fn grant<R, H: HeaderSource + ?Sized>(
         &self,
         guard: &Guard<R>,
         request: &mut R,
         mut values: Values,
         outer: Option<&Grant>,
-        is_too_large: bool,
-        head: impl for<'r> Fn(&'r R) -> Head<'r, H>,
+        head: &impl for<'r> Fn(&'r R) -> Head<'r, H>,
     ) -> Granted {
-        let looks_up = guard.looks_up();
+        let (looks_up, is_too_large) = (guard.looks_up(), self.is_too_large(&head(request)));
         let attempt = counted(guard.first_attempt(&values), is_too_large, looks_up);
         let (mut grant, mut permit) = match outer {
             Some(outer) => {
                 let grant = self.check_requirement(&head(request), outer, attempt)?;
                 (grant, Permit::empty())
             }
-            None => self.admit(&head(request), attempt).await?.into_parts(),
+            None => {
+                let head = head(request);
+                let (found, origin) = self.read(&head);
+                if guard.admits_guests() && self.is_guests(&head, &found, origin) {
+                    return Ok(None);
+                }
+                let admitting = self.admit_found(&head, found, origin, attempt);
+                admitting.await?.into_parts()
+            }
         };
         if looks_up {
             let looked_up = guard.look_up(request, &grant, &mut values).await;
@@ -124,8 +129,101 @@ impl Edge {
                 return Err(self.reject_request(&head(request), reason, Some(&grant)));
             }
         }
-        Ok((grant, permit))
+        Ok(Some((grant, permit)))
     }
+
+    /// Completes a decision: refuses a request that would pass, but announces a body beyond the bound.
+    #[inline]
+    pub(in crate::http) fn settle<'h, R, H: HeaderSource + ?Sized + 'h>(
+        &self,
+        guard: &Guard<R>,
+        granted: Granted,
+        outer: Option<&Grant>,
+        head: impl FnOnce() -> Head<'h, H>,
+    ) -> Decided {
+        let is_inner = outer.is_some();
+        let passage = match granted {
+            Ok(Some((grant, permit))) => Passage::Granted {
+                grant,
+                permit,
+                is_inner,
+            },
+            Ok(None) => Passage::Guest {
+                awaits_inner_guard: guard.is_checked_inside(),
+            },
+            Err(rejection) if rejection.is_report_only => {
+                // This guard has decided, even if only to report.
+                outer.into_iter().for_each(Grant::inner_guard_decided);
+                Passage::Reported
+            }
+            Err(rejection) => return Err(Box::new(Refused::new(*rejection, is_inner))),
+        };
+        match self.check_length(head, &passage) {
+            Ok(()) => Ok(passage),
+            Err(rejection) => Err(Box::new(Refused::new(*rejection, is_inner))),
+        }
+    }
+
+    /// Checks that a request that passes announces a body within the bound.
+    #[cfg(any(feature = "actix", feature = "http"))]
+    #[inline]
+    fn check_length<'h, H: HeaderSource + ?Sized + 'h>(
+        &self,
+        head: impl FnOnce() -> Head<'h, H>,
+        passage: &Passage,
+    ) -> Result<(), Box<Rejection>> {
+        let most = self.adapters.max_request_bytes;
+        if most == u64::MAX {
+            return Ok(());
+        }
+        let head = head();
+        if !announces_more(&head, most) {
+            return Ok(());
+        }
+        let granted = match passage {
+            Passage::Granted { grant, permit, .. } => Some((grant, permit)),
+            Passage::Guest { .. } | Passage::Reported => None,
+        };
+        let grant = granted.map(|(grant, _)| grant);
+        let rejection = self.reject_request(&head, RejectionReason::RequestTooLarge, grant);
+        match granted {
+            _ if rejection.is_report_only => Ok(()),
+            Some((_, permit)) => Err(self.with_limits(rejection, permit)),
+            None => Err(rejection),
+        }
+    }
+
+    /// Returns whether the request will be refused for the length of its body, so that it is not counted.
+    #[cfg(any(feature = "actix", feature = "http"))]
+    #[inline]
+    pub(in crate::http) fn is_too_large<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+    ) -> bool {
+        let bound = self.request_bound();
+        bound.is_some_and(|most| announces_more(head, most))
+    }
+}
+
+/// Without these features there is no bound.
+#[cfg(not(any(feature = "actix", feature = "http")))]
+impl Edge {
+    fn check_length<T>(&self, _: T, _: &Passage) -> Result<(), Box<Rejection>> {
+        Ok(())
+    }
+
+    fn is_too_large<T>(&self, _: &T) -> bool {
+        false
+    }
+}
+
+/// Returns whether a request announces a body of more bytes than these.
+#[cfg(any(feature = "actix", feature = "http"))]
+fn announces_more<H: HeaderSource + ?Sized>(head: &Head<'_, H>, most: u64) -> bool {
+    let length = head.headers.values("content-length").next();
+    let length = length.and_then(|length| std::str::from_utf8(length).ok());
+    let announced: Option<u64> = length.and_then(|length| length.parse().ok());
+    announced.is_some_and(|announced| announced > most)
 }
 
 /// Sets whether the attempt counts when it is admitted, later, or not at all.

@@ -85,6 +85,7 @@
 //! `testkit::assert_app_guarded` tries all routes of an application without a key.
 
 mod guarded;
+mod management;
 mod request;
 mod resource;
 mod response;
@@ -107,6 +108,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess};
 
+pub use self::management::management_scope;
 pub use self::resource::KeyResource;
 use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};

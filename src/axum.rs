@@ -68,6 +68,7 @@
 //! - `testkit::assert_guarded` tries all routes of an application without a key.
 
 mod guarded;
+mod management;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use self::guarded::Guarded;
+pub use self::management::management_routes;
 use crate::http::in_flight::WithoutGrant;
 use crate::http::{Answer, Guard, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Visitor};

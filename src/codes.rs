@@ -76,6 +76,7 @@ mod tests {
             clock::ClockError,
             hashing::HashingError,
             http::KeyInError,
+            http::ManagementFailure,
             http::NearMiss,
             http::RejectionReason,
             import::ImportError,

@@ -62,7 +62,7 @@ mod head;
 pub(crate) mod in_flight;
 mod key_in;
 mod limits;
-mod managing;
+mod management;
 mod near_miss;
 mod reason;
 mod rejection;
@@ -88,6 +88,11 @@ pub use self::guard::{Guard, IntoSource, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::LimitHeaders;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::management::Refusal;
+pub use self::management::{
+    ManagementApi, ManagementFailure, ManagementRequest, ManagementSession,
+};
 pub use self::near_miss::NearMiss;
 pub use self::reason::RejectionReason;
 pub use self::rejection::{Rejection, RejectionEvent};

@@ -2,8 +2,8 @@
 //!
 //! An answer depends on the class of a denial, and on its reason only where the caller may know it: no credential came,
 //! or a caller that has proven its key lacks a scope or a resource, or has reached a limit. `http/rejection.rs` builds
-//! it and reports the reason to the operator. An admitted request is answered by its handler; `http/managing.rs` has
-//! the answers of endpoints that manage keys.
+//! it and reports the reason to the operator. An admitted request is answered by its handler; `http/management`
+//! has the answers of endpoints that manage keys.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -240,8 +240,10 @@ impl Problem {
             401 => "Unauthorized",
             403 => "Forbidden",
             404 => "Not Found",
+            405 => "Method Not Allowed",
             409 => "Conflict",
             413 => "Content Too Large",
+            415 => "Unsupported Media Type",
             422 => "Unprocessable Content",
             429 => "Too Many Requests",
             501 => "Not Implemented",

@@ -1,4 +1,8 @@
-//! What endpoints that manage keys answer, in axum and in actix.
+//! What endpoints that manage keys answer, in axum and in actix: the ready-made ones, and those that a host writes.
+
+mod endpoints;
+mod refusals;
+mod site;
 
 use std::sync::Arc;
 

@@ -4,10 +4,11 @@
 //! the words of [`ManageError`]. For a failure of the store, the clock or the host the words are constant, and the
 //! error itself is for the operator.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Problem};
 use crate::clock::rfc3339;
+use crate::http::{Answer, Problem};
 use crate::manager::{Issued, ManageError};
 use crate::store::StoreError;
 
@@ -31,28 +32,39 @@ impl From<&ManageError> for Answer {
     fn from(error: &ManageError) -> Self {
         let status = status(error);
         let code = shown_code(error, status);
-        let mut headers = no_store("application/problem+json");
-        match status {
-            429 => headers.push(("retry-after", "60".to_owned())),
-            503 => headers.push(("retry-after", "5".to_owned())),
-            _ => {}
-        }
         let detail = match status {
             500.. => constant(code).to_owned(),
-            _ => sentence(&error.to_string()),
+            _ => error.to_string(),
         };
-        let problem = Problem::plain(status, code, "");
-        let mut body = json!({
-            "type": "about:blank", "title": problem.title(), "status": status, "detail": detail, "code": code,
-        });
-        if let (Some((name, value)), Some(members)) = (member(error), body.as_object_mut()) {
-            members.insert(name.to_owned(), Value::String(value));
+        let mut answer = problem(status, code, &detail, member(error));
+        match status {
+            429 => answer.headers.push(("retry-after", "60".to_owned())),
+            503 => answer.headers.push(("retry-after", "5".to_owned())),
+            _ => {}
         }
-        Self {
-            status,
-            headers,
-            body: body.to_string().into_bytes(),
-        }
+        answer
+    }
+}
+
+/// Returns a problem document that no cache keeps. The words become a sentence.
+pub(super) fn problem(
+    status: u16,
+    code: &'static str,
+    words: &str,
+    member: Option<(&'static str, String)>,
+) -> Answer {
+    let title = Problem::plain(status, code, "").title();
+    let detail = sentence(words);
+    let mut body = json!({
+        "type": "about:blank", "title": title, "status": status, "detail": detail, "code": code,
+    });
+    if let (Some((name, value)), Some(members)) = (member, body.as_object_mut()) {
+        members.insert(name.to_owned(), Value::String(value));
+    }
+    Answer {
+        status,
+        headers: no_store("application/problem+json"),
+        body: body.to_string().into_bytes(),
     }
 }
 
@@ -62,19 +74,21 @@ impl From<&ManageError> for Answer {
 /// The body contains the key.
 impl From<&Issued> for Answer {
     fn from(issued: &Issued) -> Self {
-        match serde_json::to_vec(&issued.reveal()) {
-            Ok(body) => Self {
-                status: 201,
-                headers: no_store("application/json"),
-                body,
-            },
-            // Only years beyond 9999 cannot be serialized, and no key has one.
-            Err(_) => Self {
-                status: 500,
-                headers: no_store("application/json"),
-                body: Vec::new(),
-            },
-        }
+        json_answer(201, &issued.reveal())
+    }
+}
+
+/// Returns this value as JSON that no cache keeps.
+pub(super) fn json_answer(status: u16, value: &impl Serialize) -> Answer {
+    // Only years beyond 9999 cannot be serialized, and no key or event has one.
+    let (status, body) = match serde_json::to_vec(value) {
+        Ok(body) => (status, body),
+        Err(_) => (500, Vec::new()),
+    };
+    Answer {
+        status,
+        headers: no_store("application/json"),
+        body,
     }
 }
 
@@ -172,7 +186,7 @@ fn member(error: &ManageError) -> Option<(&'static str, String)> {
 
 /// Turns an error's words into a sentence.
 fn sentence(words: &str) -> String {
-    let mut characters = words.chars();
+    let mut characters = words.trim_end_matches('.').chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(characters).chain(['.']).collect()
 }

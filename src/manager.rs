@@ -3,7 +3,8 @@
 //! | to | call |
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`][import], [`import_all`][all], [`rotate`][rotate] |
-//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`], [`events`][events] |
+//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`] |
+//! | read their events | [`events`](KeyManager::events) of a tenant, [`events_of`](KeyManager::events_of) a key |
 //! | look at the tenants | [`tenants`](KeyManager::tenants) |
 //! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
 //! | change them | [`update`](KeyManager::update), [`suspend`](KeyManager::suspend), [`resume`](KeyManager::resume) |
@@ -23,7 +24,6 @@
 //! revocation is the one exception: it commits even if the event log cannot take its event.
 //!
 //! [all]: KeyManager::import_all
-//! [events]: KeyManager::events
 //! [rotate]: KeyManager::rotate
 //! [import]: KeyManager::import
 //! [deny]: KeyManager::deny_issued_before
@@ -64,6 +64,7 @@ pub(crate) use authorize::StoreAccess;
 use authorize::{Authorized, OnKey, broken_store};
 pub use ceiling::{Axis, Ceiling, Limits};
 pub use error::{InvalidKey, ManageError};
+pub use events::KeyEvents;
 pub use form::{KeyQueryForm, NewKeyForm, RevokeForm};
 pub use issue::{Issued, Revealed};
 pub use leaked::FoundKey;
@@ -429,6 +430,55 @@ impl KeyManager {
     ) -> Result<Vec<SealedEvent>, ManageError> {
         let by = self.authorize(actor, Operation::ReadEvents { tenant });
         by.await?.events(tenant, after, limit).await
+    }
+
+    /// Reads the events of one key with a number above `after`, in commit order: at most `limit` of them, and at most
+    /// 1,000. A `limit` of 0 counts as 1.
+    ///
+    /// To read all of them, begin with 0, and pass [`KeyEvents::next`] as `after` of the next call until it is `None`.
+    /// A page may hold fewer events than requested, even zero, and still have a next page: a call searches at most
+    /// 10,000 of the tenant's events.
+    ///
+    /// The events of a key are those that name it. An event of all keys of a tenant or an owner, such as a cutoff, is
+    /// among the tenant's [events](Self::events) only, and so are the events of a key that was
+    /// [purged](Self::purge), since its owner is no longer known.
+    ///
+    /// ```
+    /// # use keyward::{audit::SealedEvent, key::{KeyId, TenantId}};
+    /// # use keyward::manager::{Actor, KeyManager, ManageError};
+    /// # async fn history(
+    /// #     manager: &KeyManager, actor: &Actor, tenant: &TenantId, id: KeyId,
+    /// # ) -> Result<Vec<SealedEvent>, ManageError> {
+    /// let (mut history, mut after) = (Vec::new(), Some(0));
+    /// while let Some(number) = after {
+    ///     let page = manager.events_of(actor, tenant, id, number, 1_000).await?;
+    ///     history.extend(page.events);
+    ///     after = page.next;
+    /// }
+    /// # Ok(history)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ManageError::NotFound`] if the tenant has no such key or is not the actor's; [`ManageError::Refused`] by
+    /// policy; [`ManageError::Store`], with [`StoreError::Unsupported`] from a store that keeps no events.
+    ///
+    /// # Security
+    /// Events name their actors and the addresses that these came from. A policy that allows owners to read the
+    /// events of their keys shows them those of administrators.
+    ///
+    /// [`StoreError::Unsupported`]: crate::store::StoreError::Unsupported
+    pub async fn events_of(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+        after: u64,
+        limit: usize,
+    ) -> Result<KeyEvents, ManageError> {
+        let key = KeyRef::new(tenant, id);
+        let key = self.authorize_on_key(actor, Operation::ReadEventsOf { key });
+        key.await?.events(after, limit).await
     }
 }
 

@@ -1,13 +1,14 @@
-//! Reading a tenant's events, and removing old ones.
+//! Reading the events of a tenant and of a key, and removing old ones.
 //!
 //! Before it removes any, the manager verifies the log from its first event to its last, so that a cut hides no
 //! tampering. Each commit removes at most a thousand events and adds the one that records it: the write transactions
 //! are short, and an interrupted call leaves a log that verifies.
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::revoke::past;
-use super::{Authorized, ManageError, broken_store};
+use super::{Authorized, ManageError, OnKey, broken_store};
 use crate::audit::{ChainBreak, ChainHead, Event, EventAction, FieldChange, LogCheck, SealedEvent};
 use crate::clock::rfc3339;
 use crate::key::TenantId;
@@ -16,8 +17,53 @@ use crate::store::{Change, EventLog, Outcome, StoreError};
 /// Most events in one read.
 const PAGE: usize = 1_000;
 
+/// Most pages of a tenant's events that one call searches for those of a key.
+const MOST_PAGES: u32 = 10;
+
 /// Most events that one commit removes, not counting those dated after now.
 const MOST_CUT: u64 = 1_000;
+
+/// A page of the events of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyEvents {
+    /// The events, in commit order.
+    pub events: Vec<SealedEvent>,
+    /// The number after which to continue. `None` if there are no further events.
+    pub next: Option<u64>,
+}
+
+impl OnKey<'_> {
+    pub(super) async fn events(self, after: u64, limit: usize) -> Result<KeyEvents, ManageError> {
+        let Self { by, stored, .. } = self;
+        let limit = limit.clamp(1, PAGE);
+        let (mut events, mut reached) = (Vec::new(), after);
+        for _ in 0..MOST_PAGES {
+            let page = by.events(&stored.tenant, reached, PAGE).await?;
+            if page.is_empty() {
+                return Ok(KeyEvents { events, next: None });
+            }
+            for sealed in page {
+                if sealed.number <= reached {
+                    let cause = "the store's events do not go on";
+                    return Err(ManageError::Store(StoreError::Corrupt(cause.into())));
+                }
+                reached = sealed.number;
+                if sealed.event.key == Some(stored.id) {
+                    events.push(sealed);
+                }
+                if events.len() == limit {
+                    let next = Some(reached);
+                    return Ok(KeyEvents { events, next });
+                }
+            }
+            // Lets other tasks run.
+            tokio::task::yield_now().await;
+        }
+        let next = Some(reached);
+        Ok(KeyEvents { events, next })
+    }
+}
 
 impl Authorized<'_> {
     pub(super) async fn events(

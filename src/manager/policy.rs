@@ -195,6 +195,11 @@ pub enum Operation<'a> {
         /// Tenant of the keys.
         tenant: &'a TenantId,
     },
+    /// Read the events of a key.
+    ReadEventsOf {
+        /// The key.
+        key: KeyRef<'a>,
+    },
     /// Remove a tenant's keys that ended before an instant.
     Purge {
         /// Tenant of the keys.
@@ -257,6 +262,7 @@ impl<'a> Operation<'a> {
     /// Returns the same operation on a key of this owner.
     pub(super) fn on_key_of(mut self, owner: &'a Principal) -> Self {
         if let Self::Get { key }
+        | Self::ReadEventsOf { key }
         | Self::Update { key, .. }
         | Self::Suspend { key }
         | Self::Resume { key }
@@ -272,6 +278,7 @@ impl<'a> Operation<'a> {
     pub(super) fn key(&self) -> Option<KeyRef<'a>> {
         match self {
             Self::Get { key }
+            | Self::ReadEventsOf { key }
             | Self::Update { key, .. }
             | Self::Suspend { key }
             | Self::Resume { key }

@@ -146,6 +146,11 @@ async fn all_that_is_written_is_in_the_schema() {
             .await
             .unwrap(),
     );
+    for after in [0, 999] {
+        let tenant = tenant();
+        let events = manager.events_of(&alice, &tenant, rotated, after, 2);
+        written.good("KeyEvents", events.await.unwrap());
+    }
     for event in manager
         .events(&system(), &tenant(), 0, 1_000)
         .await

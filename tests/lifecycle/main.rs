@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod find_by_id;
 mod grants;
+mod history;
 mod instants;
 mod issue;
 mod json;

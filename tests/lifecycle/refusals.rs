@@ -24,6 +24,10 @@ async fn on_a_key(
     let leaked = RevokeReason::Leaked;
     vec![
         manager.get(actor, tenant, id).await.unwrap_err(),
+        manager
+            .events_of(actor, tenant, id, 0, 100)
+            .await
+            .unwrap_err(),
         manager.revoke(actor, tenant, id, leaked).await.unwrap_err(),
         manager.update(actor, tenant, id, update).await.unwrap_err(),
         manager.suspend(actor, tenant, id).await.unwrap_err(),
@@ -157,6 +161,7 @@ async fn the_policy_is_asked_first() {
                 Operation::ReplayRestrictions { .. } => "replay",
                 Operation::List { .. } => "list",
                 Operation::ReadEvents { .. } => "read events",
+                Operation::ReadEventsOf { .. } => "read its events",
                 Operation::Purge { .. } => "purge",
                 Operation::RemoveTenant { .. } => "remove",
                 other => panic!("{other:?}"),
@@ -197,6 +202,7 @@ async fn the_policy_is_asked_first() {
         assert!(open.told().await.is_empty(), "nothing is done");
         let on_a_key = [
             "get",
+            "read its events",
             "revoke",
             "update",
             "suspend",

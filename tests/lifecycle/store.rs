@@ -1,7 +1,7 @@
 //! A memory store that counts its calls, loses answers, and lets others in between two calls.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ struct Parts {
     hidden: Mutex<Option<u64>>,
     meanwhile: Mutex<Option<Meanwhile>>,
     tenants: Mutex<TenantsMode>,
+    repeats_events: AtomicBool,
 }
 
 /// How the store lists tenants.
@@ -111,6 +112,11 @@ impl Shim {
     /// The list of tenants begins anew on each page.
     pub(crate) fn repeat_tenants(&self) {
         *self.0.tenants.lock().unwrap() = TenantsMode::Repeated;
+    }
+
+    /// Each page of events begins anew.
+    pub(crate) fn repeat_events(&self) {
+        self.0.repeats_events.store(true, Ordering::SeqCst);
     }
 
     /// What happens during the next commit.
@@ -227,6 +233,8 @@ impl EventLog for Shim {
         limit: usize,
     ) -> Result<Vec<SealedEvent>, StoreError> {
         let hidden = *self.0.hidden.lock().unwrap();
+        let repeats = self.0.repeats_events.load(Ordering::SeqCst);
+        let after = if repeats { 0 } else { after };
         let events = EventLog::read(&self.0.inner, tenant, after, limit).await?;
         let shown = events.into_iter();
         Ok(shown

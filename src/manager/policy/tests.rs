@@ -53,6 +53,7 @@ kinds!(
     FindOwner,
     FindById,
     ReadEvents,
+    ReadEventsOf,
     Purge,
     RemoveTenant,
     CutEvents,
@@ -132,8 +133,11 @@ impl Kind {
     }
 
     fn is_on_one_key(self) -> bool {
-        use Kind::{Get, Resume, Revoke, Rotate, Suspend, Update};
-        matches!(self, Get | Update | Suspend | Resume | Rotate | Revoke)
+        use Kind::{Get, ReadEventsOf, Resume, Revoke, Rotate, Suspend, Update};
+        matches!(
+            self,
+            Get | ReadEventsOf | Update | Suspend | Resume | Rotate | Revoke
+        )
     }
 
     /// Runs the operation on Alice's keys, or on the key of this id.
@@ -191,6 +195,10 @@ impl Kind {
             Self::FindOwner => manager.find_owner(by, text).await.map(drop),
             Self::FindById => manager.find_by_id(by, key).await.map(drop),
             Self::ReadEvents => manager.events(by, &tenant, 0, 1).await.map(drop),
+            Self::ReadEventsOf => {
+                let read = manager.events_of(by, &tenant, key, 0, 1);
+                read.await.map(drop)
+            }
             Self::Purge => manager.purge(by, &tenant, now, None).await.map(drop),
             Self::RemoveTenant => manager.remove_tenant(by, &tenant).await.map(drop),
             Self::CutEvents => {

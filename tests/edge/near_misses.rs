@@ -490,3 +490,47 @@ async fn a_repeated_header_is_named() {
         assert_eq!(found, expected);
     }
 }
+
+/// Some gateways and languages write names with underscores.
+#[tokio::test]
+async fn underscores_are_read_as_hyphens() {
+    let told = Events::default();
+    let fixture = Fixture::new(|edge| {
+        let edge = edge
+            .accept(KeyIn::header("X-Acme-My-API-Key").unwrap())
+            .accept(KeyIn::pair("X-Acme-Own-Key-Id", "X-Acme-Own-Key-Secret").unwrap());
+        recording(edge, &told)
+    })
+    .await;
+    for (name, meant) in [
+        ("x_acme_my_api_key", Some("X-Acme-My-API-Key")),
+        ("X_ACME_MY_API_KEY", Some("X-Acme-My-API-Key")),
+        ("x_acme-my_api-key", Some("X-Acme-My-API-Key")),
+        // With two slips more, and with three.
+        ("x_acme_my_api_keyss", Some("X-Acme-My-API-Key")),
+        ("x_acme_my_api_keysss", None),
+        ("x_acme_own_key_secret", Some("X-Acme-Own-Key-Secret")),
+        ("xacmemyapikey", None),
+    ] {
+        fixture.ask(&[(name, b"1")], None).await.unwrap_err();
+        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        let expected = meant.map(|meant| NearMiss::MisspeltHeader {
+            name: name.to_ascii_lowercase().into(),
+            meant: meant.into(),
+        });
+        assert_eq!(found, Vec::from_iter(expected), "{name}");
+    }
+}
+
+/// As Okta's SDK for Python 3.4.6 sends it.
+#[tokio::test]
+async fn a_scheme_without_a_space_is_named() {
+    let told = Events::default();
+    let fixture =
+        Fixture::new(|edge| recording(edge.accept(KeyIn::scheme("SSWS").unwrap()), &told)).await;
+    let sent = format!("SSWS{}", fixture.text());
+    let sent: [(&str, &[u8]); 1] = [("Authorization", sent.as_bytes())];
+    assert!(fixture.ask(&sent, None).await.is_err());
+    let (_, _, found) = told.lock().unwrap().pop().unwrap();
+    assert_eq!(found, [NearMiss::SchemeMalformed]);
+}

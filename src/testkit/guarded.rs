@@ -92,7 +92,7 @@ pub fn assert_guarded_except<'a>(
             response
         }
     };
-    assert_requests_guarded(send, paths, for_guests)
+    assert_all_guarded(send, Tried::new(paths, for_guests), Location::caller())
 }
 
 /// Requests each of these paths with every method and without a key, of an application that this function calls: one
@@ -101,7 +101,8 @@ pub fn assert_guarded_except<'a>(
 /// The function sends the request to the application as it is served, and returns its response with its extensions: in
 /// these Keyward leaves a mark of guests. The request has a [`Connection`](crate::http::Connection) over TLS in its
 /// extensions. Each request that a [guest](crate::verifier::Requirement::or_guest) may send is named, as in
-/// `GET /v1/catalogue`, and all others are answered 401.
+/// `GET /v1/catalogue`, and all others are answered 401; or 405, as many frameworks answer methods that a route lacks
+/// before any middleware of the route is asked.
 ///
 /// ```
 /// use http::{Request, Response};
@@ -133,34 +134,46 @@ pub fn assert_guarded_except<'a>(
 /// ```
 ///
 /// # Panics
-/// If any other answer is not 401, or no guard lets a named request through as a guest's. The message lists these
+/// If any other answer is neither, or no guard lets a named request through as a guest's. The message lists these
 /// requests.
 #[cfg(feature = "http")]
 #[track_caller]
 pub fn assert_requests_guarded<'a, Sending, B>(
-    mut send: impl FnMut(http::Request<()>) -> Sending,
+    send: impl FnMut(http::Request<()>) -> Sending,
     paths: impl IntoIterator<Item = &'a str>,
     for_guests: impl IntoIterator<Item = &'a str>,
 ) -> impl Future<Output = ()>
 where
     Sending: Future<Output = http::Response<B>>,
 {
-    let (mut tried, caller) = (Tried::new(paths, for_guests), Location::caller());
-    async move {
-        for (method, path) in tried.requests() {
-            let request = http::Request::builder().method(method).uri(&path);
-            let Ok(request) = request.extension(OVER_TLS).body(()) else {
-                tried
-                    .wrong
-                    .push(format!("{method} {path}: this is no path"));
-                continue;
-            };
-            let response = send(request).await;
-            let is_of_guest = response.extensions().get::<ServedGuest>().is_some();
-            tried.note(method, &path, response.status().as_u16(), is_of_guest);
-        }
-        tried.assert_none_is_wrong(caller);
+    let tried = Tried {
+        may_lack_methods: true,
+        ..Tried::new(paths, for_guests)
+    };
+    assert_all_guarded(send, tried, Location::caller())
+}
+
+#[cfg(feature = "http")]
+async fn assert_all_guarded<Sending, B>(
+    mut send: impl FnMut(http::Request<()>) -> Sending,
+    mut tried: Tried,
+    caller: &Location<'_>,
+) where
+    Sending: Future<Output = http::Response<B>>,
+{
+    for (method, path) in tried.requests() {
+        let request = http::Request::builder().method(method).uri(&path);
+        let Ok(request) = request.extension(OVER_TLS).body(()) else {
+            tried
+                .wrong
+                .push(format!("{method} {path}: this is no path"));
+            continue;
+        };
+        let response = send(request).await;
+        let is_of_guest = response.extensions().get::<ServedGuest>().is_some();
+        tried.note(method, &path, response.status().as_u16(), is_of_guest);
     }
+    tried.assert_none_is_wrong(caller);
 }
 
 /// Requests paths as [`assert_guarded`] does, of an actix application. Pass the result of
@@ -264,6 +277,8 @@ struct Tried {
     paths: Vec<String>,
     /// Those that guests may send, as `GET /path`.
     for_guests: Vec<String>,
+    /// Whether a method that a route lacks may be answered 405 without a key.
+    may_lack_methods: bool,
     /// Those that were not answered as they should be.
     wrong: Vec<String>,
 }
@@ -285,6 +300,7 @@ impl Tried {
         Self {
             paths: all,
             for_guests,
+            may_lack_methods: false,
             wrong: Vec::new(),
         }
     }
@@ -302,6 +318,7 @@ impl Tried {
         let why = match (is_for_guests, is_of_guest) {
             (true, true) => return,
             (false, _) if status == 401 => return,
+            (_, false) if status == 405 && self.may_lack_methods && !is_named(method) => return,
             (true, false) => "not let through by a guard as a guest's",
             (false, true) => "to a guest: name it among those for guests",
             (false, false) if status == 403 => {

@@ -16,6 +16,7 @@ mod client;
 mod hyper;
 mod looking_up;
 mod managing;
+mod nested;
 mod poem;
 mod refused;
 mod tonic;

@@ -5,13 +5,14 @@
 //! it and reports the reason to the operator. An admitted request is answered by its handler; `http/management`
 //! has the answers of endpoints that manage keys.
 
-use std::borrow::Cow;
+mod challenge;
+mod grpc;
+
 use std::fmt;
 use std::sync::Arc;
 
-use base64ct::{Base64Unpadded, Encoding as _};
-
-use super::key_in::{AuthScheme, KeyIn, Location};
+pub(super) use self::challenge::headers;
+pub use self::grpc::GrpcStatus;
 use super::limits::seconds_up;
 use super::reason::RejectionReason;
 use crate::key::{Quota, Scope};
@@ -111,117 +112,6 @@ impl Renderer for ProblemJson {
         let content_type = "application/problem+json".to_owned();
         answer.headers.push(("content-type", content_type));
     }
-}
-
-/// Answers for gRPC clients: status 200, with the failure in `grpc-status` and `grpc-message`.
-///
-/// The gRPC protocol calls this a response of trailers alone. Where a caller may try again later, as over its limits,
-/// `grpc-status-details-bin` says when, in a `google.rpc.RetryInfo`. If a key does not permit the request, it says why,
-/// in a `google.rpc.ErrorInfo` of the domain `keyward`: the problem's code in upper case, as in `INSUFFICIENT_SCOPE`,
-/// and in the metadata `sufficient_scopes`, as in `read:editions read:projects, admin`, or `resource_kind`.
-///
-/// Over gRPC every response of a handler has status 200, including its errors. A handler that [promised a
-/// check](crate::verifier::Requirement::checked_by_handler) therefore has to make the check before it answers with an
-/// error. Looking the resource up before the handler is called is the better way.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GrpcStatus;
-
-impl Renderer for GrpcStatus {
-    fn render(&self, problem: &Problem, answer: &mut Answer) {
-        let code: u8 = match problem.status {
-            400 => 3,       // INVALID_ARGUMENT
-            401 => 16,      // UNAUTHENTICATED
-            403 => 7,       // PERMISSION_DENIED
-            404 => 5,       // NOT_FOUND
-            413 | 429 => 8, // RESOURCE_EXHAUSTED
-            503 => 14,      // UNAVAILABLE
-            _ => 13,        // INTERNAL
-        };
-        answer.status = 200;
-        answer
-            .headers
-            .push(("content-type", "application/grpc".to_owned()));
-        answer.headers.push(("grpc-status", code.to_string()));
-        answer
-            .headers
-            .push(("grpc-message", problem.detail.to_owned()));
-        let details = match problem {
-            Problem {
-                retry_after: Some(seconds),
-                ..
-            } => Some(("RetryInfo", retry_info(*seconds))),
-            Problem { status: 403, .. } => Some(("ErrorInfo", error_info(problem))),
-            _ => None,
-        };
-        if let Some((kind, details)) = details {
-            let details = grpc_details(code, problem.detail, kind, &details);
-            let details = Base64Unpadded::encode_string(&details);
-            answer.headers.push(("grpc-status-details-bin", details));
-        }
-    }
-}
-
-/// Encodes a `google.rpc.Status` with details of this type.
-fn grpc_details(code: u8, message: &str, kind: &str, details: &[u8]) -> Vec<u8> {
-    let mut any = Vec::new();
-    let type_url = format!("type.googleapis.com/google.rpc.{kind}");
-    field(&mut any, 1, type_url.as_bytes()); // Any.type_url
-    field(&mut any, 2, details); // Any.value
-    let mut status = vec![0x08]; // Status.code
-    varint(&mut status, code.into());
-    field(&mut status, 2, message.as_bytes()); // Status.message
-    field(&mut status, 3, &any); // Status.details
-    status
-}
-
-fn retry_info(seconds: u64) -> Vec<u8> {
-    let mut duration = vec![0x08]; // Duration.seconds
-    varint(&mut duration, seconds);
-    let mut retry_info = Vec::new();
-    field(&mut retry_info, 1, &duration); // RetryInfo.retry_delay
-    retry_info
-}
-
-fn error_info(problem: &Problem) -> Vec<u8> {
-    let mut error_info = Vec::new();
-    let reason = problem.code.to_ascii_uppercase();
-    field(&mut error_info, 1, reason.as_bytes()); // ErrorInfo.reason
-    field(&mut error_info, 2, b"keyward"); // ErrorInfo.domain
-    let scopes = problem.sufficient_scopes.as_ref().map(|alternatives| {
-        let alternatives = alternatives.iter().map(|scopes| joined(scopes));
-        alternatives.collect::<Vec<_>>().join(", ")
-    });
-    let kind = problem.resource_kind.as_deref().map(str::to_owned);
-    for (key, value) in [("sufficient_scopes", scopes), ("resource_kind", kind)] {
-        let Some(value) = value else { continue };
-        let mut entry = Vec::new();
-        field(&mut entry, 1, key.as_bytes());
-        field(&mut entry, 2, value.as_bytes());
-        field(&mut error_info, 3, &entry); // ErrorInfo.metadata
-    }
-    error_info
-}
-
-/// Joins scopes that are needed together, as RFC 6749 §3.3 writes them.
-fn joined(scopes: &[Scope]) -> String {
-    let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
-    scopes.join(" ")
-}
-
-/// Appends a field of bytes, in the encoding of protocol buffers.
-fn field(message: &mut Vec<u8>, number: u8, value: &[u8]) {
-    message.push(number << 3 | 2);
-    varint(message, u64::try_from(value.len()).unwrap_or(u64::MAX));
-    message.extend_from_slice(value);
-}
-
-/// Appends an integer, in the encoding of protocol buffers.
-fn varint(message: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        message.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    message.push(value.to_le_bytes()[0]);
 }
 
 impl Problem {
@@ -478,89 +368,8 @@ const RETRY_WHEN_BUSY: u64 = 1;
 /// Seconds until a caller may retry a request that could not be decided.
 const RETRY_WHEN_UNDECIDABLE: u64 = 5;
 
-/// Returns the headers of a rejection, except those of its body.
-pub(super) fn headers(
-    reason: &RejectionReason,
-    problem: &Problem,
-    forms: &[KeyIn],
-    realm: &str,
-) -> Vec<(&'static str, String)> {
-    let mut headers = vec![("cache-control", "no-store".to_owned())];
-    if let Some(seconds) = problem.retry_after {
-        headers.push(("retry-after", seconds.to_string()));
-    }
-    let RejectionReason::Denied(denial) = reason else {
-        return headers;
-    };
-    let bearer_error = match (denial.class(), denial.reason()) {
-        (DenialClass::Unauthenticated, DenialReason::NoCredential) => Some(Cow::Borrowed("")),
-        (DenialClass::Unauthenticated, _) => Some(Cow::Borrowed(r#", error="invalid_token""#)),
-        (DenialClass::BadRequest, _) => Some(Cow::Borrowed(r#", error="invalid_request""#)),
-        (
-            DenialClass::Forbidden,
-            DenialReason::MissingAccess | DenialReason::UndeclaredScope(_),
-        ) => Some(Cow::Owned(insufficient_scope(problem))),
-        // Other scopes would change nothing (RFC 6750 §3.1).
-        (DenialClass::Forbidden, _) => None,
-        (DenialClass::Throttled | DenialClass::Undecidable, _) => None,
-    };
-    let Some(bearer_error) = bearer_error else {
-        return headers;
-    };
-    let is_unauthenticated = denial.class() == DenialClass::Unauthenticated;
-    if forms.is_empty() && is_unauthenticated {
-        // A 401 carries a challenge (RFC 9110 §15.5.2), even if the edge accepts no form of key.
-        headers.push(("www-authenticate", format!(r#"ApiKey realm="{realm}""#)));
-    }
-    for form in forms {
-        let is_bearer = form.auth_scheme() == Some(&AuthScheme::Bearer);
-        // RFC 6750 defines the errors for Bearer. Other schemes define none, so their challenge can only ask for a
-        // key.
-        if is_bearer || is_unauthenticated {
-            let error = if is_bearer { &bearer_error } else { "" };
-            headers.push(("www-authenticate", challenge(form, realm, error)));
-        }
-    }
-    headers
-}
-
-/// Formats the error of RFC 6750 §3.1, with scopes that would do, if any would.
-///
-/// The scopes of a challenge are needed together, so it names one alternative: the first.
-fn insufficient_scope(problem: &Problem) -> String {
-    let mut error = r#", error="insufficient_scope""#.to_owned();
-    let mut alternatives = problem.sufficient_scopes.iter().flatten();
-    if let Some(scopes) = alternatives.next() {
-        error.push_str(&format!(r#", scope="{}""#, joined(scopes)));
-    }
-    error
-}
-
-/// Formats the challenge for one form of sending a key (RFC 9110 §11.6.1).
-///
-/// For a key outside `Authorization`, the scheme `ApiKey` says where, in parameters named as OpenAPI names them.
-fn challenge(form: &KeyIn, realm: &str, error: &str) -> String {
-    match &form.0 {
-        Location::Scheme(AuthScheme::Bearer) => format!(r#"Bearer realm="{realm}"{error}"#),
-        Location::Scheme(AuthScheme::ApiKey) => format!(r#"ApiKey realm="{realm}""#),
-        Location::Scheme(AuthScheme::Basic) => format!(r#"Basic realm="{realm}", charset="UTF-8""#),
-        Location::Scheme(AuthScheme::Other(name)) => format!(r#"{} realm="{realm}""#, name.written),
-        Location::Scheme(AuthScheme::Bare) => {
-            format!(r#"ApiKey realm="{realm}", in="header", name="Authorization""#)
-        }
-        Location::SubProtocol(_) => {
-            format!(r#"ApiKey realm="{realm}", in="header", name="Sec-WebSocket-Protocol""#)
-        }
-        Location::Header(name) => {
-            format!(
-                r#"ApiKey realm="{realm}", in="header", name="{}""#,
-                name.written
-            )
-        }
-        Location::Pair { id, secret } => format!(
-            r#"ApiKey realm="{realm}", in="header", name="{} {}""#,
-            id.written, secret.written
-        ),
-        Location::Query(name) => format!(r#"ApiKey realm="{realm}", in="query", name="{name}""#),
-    }
+/// Joins scopes that are needed together, as RFC 6749 §3.3 writes them.
+fn joined(scopes: &[Scope]) -> String {
+    let scopes: Vec<_> = scopes.iter().map(Scope::as_str).collect();
+    scopes.join(" ")
 }

@@ -17,6 +17,98 @@ use crate::key::KeyTextError;
 use crate::verifier::{Admitted, Attempt, Denial, DenialClass, DenialReason, Grant, Requirement};
 
 impl Edge {
+    /// Decides on a request.
+    ///
+    /// If neither the store nor a slow hash is needed, it decides at once, even if the future is never polled. The
+    /// credential and the address in the attempt are replaced by those of the head.
+    ///
+    /// # Errors
+    /// [`Rejection`] contains the answer to send. Do not process the request further, unless the rejection [is only
+    /// reported](Rejection::is_report_only): then let the request through, without a grant.
+    pub fn admit<'a, 'h, H: HeaderSource + ?Sized>(
+        &'a self,
+        head: &Head<'h, H>,
+        attempt: Attempt<'a>,
+    ) -> impl Future<Output = Result<Admitted, Box<Rejection>>> + use<'a, 'h, H> {
+        let (found, origin) = self.read(head);
+        self.admit_found(head, found, origin, attempt)
+    }
+
+    /// Decides on a request to a route that guests may use. `None`: the request is a guest's, and has no credential.
+    ///
+    /// [`Requirement::or_guest`](crate::verifier::Requirement) says which requests are guests'. Add
+    /// [`guest_response_headers`](Self::guest_response_headers) to their responses.
+    ///
+    /// # Errors
+    /// As for [`admit`](Self::admit): a credential that is refused or cannot be read never makes a guest. Also (500)
+    /// for a guest if the requirement [leaves the decision to an inner
+    /// guard](crate::verifier::Requirement::checked_by_inner_guard).
+    pub fn admit_or_guest<'a, 'h, H: HeaderSource + ?Sized>(
+        &'a self,
+        head: &Head<'h, H>,
+        attempt: Attempt<'a>,
+    ) -> impl Future<Output = Result<Option<Admitted>, Box<Rejection>>> + use<'a, 'h, H> {
+        let (found, origin) = self.read(head);
+        let admitting = if !self.is_guests(head, &found, origin) {
+            Ok(self.admit_found(head, found, origin, attempt))
+        } else if attempt.requirement.is_checked_inside() {
+            // A guest has no grant, by which `review` could find that no inner guard has decided.
+            Err(Err(self.reject_request(
+                head,
+                RejectionReason::NoInnerGuard,
+                None,
+            )))
+        } else {
+            Err(Ok(None))
+        };
+        async move {
+            match admitting {
+                Ok(admitting) => admitting.await.map(Some),
+                Err(guest) => guest,
+            }
+        }
+    }
+
+    /// Decides on a request that an outer guard has already admitted.
+    ///
+    /// It checks that the grant meets the attempt's requirement, that it is for the tenant and environment that the
+    /// attempt addresses, and that the request came over TLS if this edge [requires it](Self::require_tls). See
+    /// [`Verifier::check_requirement`].
+    ///
+    /// # Errors
+    /// As for [`admit`](Self::admit).
+    pub fn check_requirement<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        grant: &Grant,
+        attempt: Attempt<'_>,
+    ) -> Result<Grant, Box<Rejection>> {
+        let about = self.about_admitted(head, grant, attempt.requirement)?;
+        let decided = self.verifier.check_requirement(grant, &attempt);
+        decided.map_err(|denial| self.reject_about(RejectionReason::Denied(denial), about))
+    }
+
+    /// Decides as [`check_requirement`](Self::check_requirement) does, for a request that has waited since it was
+    /// admitted.
+    ///
+    /// A look-up of a resource that the request names is such a wait. If the key has ended meanwhile, the request is
+    /// refused. See [`Verifier::reverify`].
+    ///
+    /// # Errors
+    /// As for [`admit`](Self::admit).
+    pub async fn reverify<H: HeaderSource + ?Sized>(
+        &self,
+        head: &Head<'_, H>,
+        grant: &Grant,
+        attempt: Attempt<'_>,
+    ) -> Result<Grant, Box<Rejection>> {
+        let about = self.about_admitted(head, grant, attempt.requirement)?;
+        let decided = self.verifier.reverify(grant, &attempt).await;
+        decided.map_err(|denial| self.reject_about(RejectionReason::Denied(denial), about))
+    }
+}
+
+impl Edge {
     /// Returns the credential of a request, and where it came from.
     #[inline]
     pub(super) fn read<'h, H: HeaderSource + ?Sized>(

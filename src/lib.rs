@@ -71,7 +71,7 @@
 //! | `axum` | guarded routes and extractors for axum; includes `tower` |
 //! | `tower` | a layer for any tower service that uses the `http` crate's types |
 //! | `actix` | guarded resources and middleware for actix |
-//! | `http` | the types of the `http` crate, for middleware of your own |
+//! | `http` | the steps of the layers, for middleware of your own with the types of the `http` crate |
 //! | `sqlite-bundled` | `store::SqliteStore`, with SQLite built from source: needs a C compiler |
 //! | `sqlite` | `store::SqliteStore` on the SQLite library that the program links already |
 //! | `legacy-digests` | importing digests made by bcrypt, passlib, Werkzeug and Django's hashers |

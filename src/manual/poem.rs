@@ -22,7 +22,10 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, Response as Http};
 use poem::listener::TcpListener;
 use poem::web::{Data, Path};
-use poem::{Endpoint, EndpointExt, Middleware, Request, Response, Route, Server, get, handler};
+use poem::{
+    Endpoint, EndpointExt, Middleware, Request, Response, ResponseParts, Route, Server, get,
+    handler,
+};
 
 /// Lets requests through to an endpoint that bear a key which meets the guard's requirement.
 #[derive(Clone)]
@@ -95,7 +98,17 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
             }
             Err(refused) => Http::from(*refused),
         };
-        Ok(response.map(|body| body.map_err(io::Error::other)).into())
+
+        // poem has a conversion of its own, which hides how long the body is.
+        let (head, body) = response.into_parts();
+        let parts = ResponseParts {
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
+            extensions: head.extensions,
+        };
+        let body = body.map_err(io::Error::other).boxed();
+        Ok(Response::from_parts(parts, body.into()))
     }
 }
 

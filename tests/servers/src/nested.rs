@@ -448,6 +448,28 @@ async fn a_mistake_of_the_handler_is_a_500() {
     }
 }
 
+#[actix_web::test]
+async fn a_long_request_uses_nothing() {
+    let short = |edge: Edge| edge.max_request_bytes(10);
+    for by in EVERY {
+        let outer = || Rule::Quota("outer", 5);
+        let inside = Site::new(by, outer(), Rule::Read, Handler::Ok).await;
+        let outside = Site::new(by, outer(), Rule::Read, Handler::Ok).await;
+        for site in [inside.inner(short), outside.outer(short)] {
+            for (length, status, left) in [(11, 413, 9), (10, 200, 8), (11, 413, 8)] {
+                let mut request = site.request(true);
+                request
+                    .headers_mut()
+                    .insert("content-length", length.into());
+                let response = site.respond(request).await;
+                assert_eq!(response.status(), status, "{by:?}");
+                let shown = response.headers()["ratelimit"].to_str().unwrap();
+                assert!(shown.contains(&format!("\"hour\";r={left};")), "{shown}");
+            }
+        }
+    }
+}
+
 async fn with_one_place(by: By, handler: Handler) -> Site {
     let mut site = Site::new(by, Rule::Read, Rule::Read, handler).await;
     let new = NewKey::new(TenantId::new("acme-inc").unwrap(), "limited", READ);

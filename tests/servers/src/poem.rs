@@ -84,13 +84,19 @@ async fn open(accept: impl FnOnce(Edge) -> Edge) -> Site {
     let for_guests = Requirement::any_key().or_guest();
     let guests = KeyMiddleware::new(&Arc::new(other.clone()), for_guests);
     let reporting = KeyMiddleware::new(&Arc::new(other.report_only()), Requirement::any_key());
-    let outer = Requirement::any_key().checked_by_inner_guard();
-    let outer = KeyMiddleware::new(&edge, outer.or_guest());
+    let outer = || {
+        let outer = Requirement::any_key().checked_by_inner_guard();
+        KeyMiddleware::new(&edge, outer.or_guest())
+    };
+    let within_outer = || KeyMiddleware::new(&edge, Requirement::any_key().or_guest());
+    let full = || KeyMiddleware::new(&edge, Requirement::full_access());
     let site = Route::new()
         .at("/guests", get(titled).with(guests).with(any()))
         .at("/reported", get(titled).with(reporting).with(any()))
-        .at("/plain", get(titled).with(outer))
+        .at("/plain", get(titled).with(outer()))
         .at("/expired", get(expired).with(any()))
+        .at("/twice", get(titled).with(within_outer()).with(outer()))
+        .at("/refused-twice", get(titled).with(full()).with(any()))
         .at("/echo", get(echo).with(any()))
         .at("/original", get(original).with(any()))
         .at("/endless", get(endless).with(any()))
@@ -355,5 +361,40 @@ async fn no_guest_passes_to_a_missing_guard() {
     let site = open(|edge| edge.accept(KeyIn::bearer())).await;
     for headers in [vec![], vec![bearer(&site.key)]] {
         assert_eq!(site.status("GET /plain", &headers).await, 500);
+    }
+}
+
+#[tokio::test]
+async fn guards_inside_of_guards_work() {
+    let site = open(|edge| edge.accept(KeyIn::bearer())).await;
+    let day = Duration::from_secs(86_400);
+    let quota = Quota::new("day", NonZeroU32::new(9).unwrap(), day).unwrap();
+    let key = site.issue(|new| new.quota(quota)).await;
+    for (line, headers, status, body, left) in [
+        (
+            "GET /refused-twice",
+            vec![bearer(&key)],
+            403,
+            None,
+            Some("9"),
+        ),
+        (
+            "GET /twice",
+            vec![bearer(&key)],
+            200,
+            Some("another"),
+            Some("8"),
+        ),
+        ("GET /twice", vec![], 200, Some(""), None),
+    ] {
+        let reply = site.ask(line, &headers).await;
+        assert_eq!(reply.status, status, "{line}");
+        assert_eq!(reply.header("x-ratelimit-remaining"), left, "{line}");
+        assert_eq!(reply.headers("vary"), ["authorization"], "{line}");
+        if let Some(body) = body {
+            assert_eq!(reply.body, body, "{line}");
+            let length = body.len().to_string();
+            assert_eq!(reply.header("content-length"), Some(&*length), "{line}");
+        }
     }
 }

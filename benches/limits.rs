@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, RateLimiter};
 use keyward::key::{KeyFormat, KeyId, PresentedKey, Quota, QuotaSubject, Scope, TenantId};
 use keyward::limiter::{
-    Charge, Limit, LimitRule, LimitSource, Limiter, LocalLimiter, Meter, PlanFallback,
+    Charge, Limit, LimitRule, LimitSource, Limiter, LocalLimiter, Meter,
     RateLimiting, Subject, TenantPlan, Tick,
 };
 use keyward::manager::{Actor, AllowAll, NewKey};
@@ -248,7 +248,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = TenantPlan::new()
         .quota(minute())
         .quota(hour().per(QuotaSubject::Tenant));
-    let limits = RateLimiting::new().plans(plan, HOUR, PlanFallback::LastKnown);
+    let limits = RateLimiting::new().plan_for_all(plan);
     let planned = runtime.block_on(Fixture::open(limits))?;
     let warm = |fixture: &Fixture, key: NewKey| runtime.block_on(fixture.warm(key, &plain));
     let two_quotas = || fixture.key().quota(minute()).quota(hour());

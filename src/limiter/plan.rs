@@ -47,8 +47,8 @@ impl TenantPlan {
 
     /// Adds a quota, at most 16. It replaces one of the same name.
     ///
-    /// A quota that counts each key apart is a default: a key's own quota of the same name takes its place. A quota of
-    /// a lineage, an owner or the tenant always holds.
+    /// A quota that counts each key apart is a default: a key's own quota of the same name takes its place. If a key's
+    /// own quota has another name, both hold. A quota of a lineage, an owner or the tenant always holds.
     #[must_use]
     pub fn quota(mut self, quota: Quota) -> Self {
         put(&mut self.quotas, quota);
@@ -63,7 +63,7 @@ impl TenantPlan {
         self
     }
 
-    /// Sets how many requests may be in flight at once with each key that states no number of its own.
+    /// Sets how many requests may be in flight at once with each key that has no such number of its own.
     #[must_use]
     pub fn concurrency(mut self, most: NonZeroU32) -> Self {
         self.concurrency = Some(most);
@@ -94,7 +94,7 @@ pub(crate) fn put(quotas: &mut Vec<Quota>, quota: Quota) {
 
 /// A source of each tenant's plan, such as a table of the host application.
 ///
-/// [`TenantPlan`] is a source itself: the same plan for all tenants.
+/// One plan for all tenants needs no source: [`RateLimiting::plan_for_all`](super::RateLimiting::plan_for_all).
 #[async_trait]
 pub trait PlanBook: fmt::Debug + Send + Sync + 'static {
     /// Returns the plan of this tenant.
@@ -102,13 +102,6 @@ pub trait PlanBook: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`PlanError`] if the source cannot read it: see [`PlanFallback`].
     async fn plan_of(&self, tenant: &TenantId) -> Result<TenantPlan, PlanError>;
-}
-
-#[async_trait]
-impl PlanBook for TenantPlan {
-    async fn plan_of(&self, _: &TenantId) -> Result<TenantPlan, PlanError> {
-        Ok(self.clone())
-    }
 }
 
 /// A tenant's plan could not be read.
@@ -139,8 +132,34 @@ pub enum PlanFallback {
     Undecidable,
 }
 
+/// Where plans come from.
+#[derive(Debug)]
+pub(super) enum PlanSource {
+    /// The same plan for all tenants.
+    Same(TenantPlan),
+    /// A source that is read again.
+    Book {
+        book: Arc<dyn PlanBook>,
+        max_age: Duration,
+        fallback: PlanFallback,
+    },
+}
+
+/// The source of a plan that is the same for all tenants.
+#[derive(Debug)]
+struct SameForAll(TenantPlan);
+
+#[async_trait]
+impl PlanBook for SameForAll {
+    async fn plan_of(&self, _: &TenantId) -> Result<TenantPlan, PlanError> {
+        Ok(self.0.clone())
+    }
+}
+
 /// The plans that this node knows.
 pub(super) struct Plans {
+    /// The plan of all tenants. `None`: it is read for each.
+    same_for_all: Option<Arc<TenantPlan>>,
     pub(super) book: Arc<dyn PlanBook>,
     /// How long a plan holds, in nanoseconds.
     pub(super) max_age: u64,
@@ -198,13 +217,23 @@ const TRIES: u32 = 4;
 const MOST_UNUSED: usize = 1_024;
 
 impl Plans {
-    pub(super) fn new(
-        book: Arc<dyn PlanBook>,
-        max_age: Duration,
-        fallback: PlanFallback,
-        deadline: Duration,
-    ) -> Self {
+    pub(super) fn new(source: PlanSource, deadline: Duration) -> Self {
+        let (same_for_all, book, max_age, fallback): (_, Arc<dyn PlanBook>, _, _) = match source {
+            PlanSource::Same(plan) => {
+                // A plan with too many quotas is read, which is an error as it is from any source.
+                let is_valid = plan.quotas.len() <= MOST_QUOTAS;
+                let same = is_valid.then(|| Arc::new(plan.clone()));
+                let book = Arc::new(SameForAll(plan));
+                (same, book, Duration::MAX, PlanFallback::Undecidable)
+            }
+            PlanSource::Book {
+                book,
+                max_age,
+                fallback,
+            } => (None, book, max_age, fallback),
+        };
         Self {
+            same_for_all,
             book,
             // A plan that took as long to read as a request waits has to hold for that request.
             max_age: u64::try_from(max_age.max(deadline).as_nanos()).unwrap_or(u64::MAX),
@@ -249,6 +278,9 @@ impl Plans {
         entry: &Arc<KnownPlan>,
         now: u64,
     ) -> Option<(Arc<TenantPlan>, u64)> {
+        if let Some(plan) = &self.same_for_all {
+            return Some((Arc::clone(plan), u64::MAX));
+        }
         let read = lock(&entry.state).clone()?;
         let age = read.age(now);
         if age >= self.max_age / 2 {

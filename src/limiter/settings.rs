@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failures::Failures;
-use super::plan::{KnownPlan, PlanBook, PlanError, PlanFallback, Plans, TenantPlan};
+use super::plan::{KnownPlan, PlanBook, PlanError, PlanFallback, PlanSource, Plans, TenantPlan};
 use super::{
     Charge, Limit, LimitRule, LimitSource, Limiter, LimiterError, LocalLimiter, Meter, Subject,
     TakeError, Taken, Tick,
@@ -17,18 +17,21 @@ use crate::sync::within;
 /// How requests are counted against limits, and the source of tenants' plans.
 ///
 /// ```
-/// use std::time::Duration;
-/// use keyward::limiter::{RateLimiting, PlanFallback, TenantPlan};
+/// use std::{num::NonZeroU32, time::Duration};
+/// use keyward::{key::Quota, limiter::{RateLimiting, TenantPlan}};
 ///
-/// let same_for_all = TenantPlan::new();
-/// let limited = RateLimiting::new().plans(same_for_all, Duration::from_secs(60), PlanFallback::LastKnown);
+/// // 100 requests a minute for each key that has no quota of its own named `minute`.
+/// let hundred = NonZeroU32::new(100).ok_or("zero")?;
+/// let default = Quota::new("minute", hundred, Duration::from_secs(60))?;
+/// let limited = RateLimiting::new().plan_for_all(TenantPlan::new().quota(default));
 /// # let _ = limited;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "settings do nothing until a builder has them"]
 pub struct RateLimiting {
     limiter: Arc<dyn Limiter>,
     deadline: Duration,
-    plans: Option<(Arc<dyn PlanBook>, Duration, PlanFallback)>,
+    plans: Option<PlanSource>,
     failures: Option<NonZeroU32>,
 }
 
@@ -59,6 +62,15 @@ impl RateLimiting {
         self
     }
 
+    /// Gives all tenants this plan, such as a default quota for each key that has none of its own.
+    ///
+    /// A quota of the plan is a default [by its name](TenantPlan::quota).
+    #[doc(alias = "default_quota")]
+    pub fn plan_for_all(mut self, plan: TenantPlan) -> Self {
+        self.plans = Some(PlanSource::Same(plan));
+        self
+    }
+
     /// Takes each tenant's plan from this source.
     ///
     /// A plan holds for `max_age` after it was read, or for the [deadline](Self::deadline) if that is longer. From
@@ -66,7 +78,12 @@ impl RateLimiting {
     /// that finds it older waits for the read, until the deadline; after that, and until the source answers again,
     /// `fallback` decides.
     pub fn plans(mut self, book: impl PlanBook, max_age: Duration, fallback: PlanFallback) -> Self {
-        self.plans = Some((Arc::new(book), max_age, fallback));
+        let book = Arc::new(book);
+        self.plans = Some(PlanSource::Book {
+            book,
+            max_age,
+            fallback,
+        });
         self
     }
 
@@ -165,8 +182,7 @@ impl Limiting {
             plans,
             failures,
         } = limits;
-        let plans =
-            plans.map(|(book, max_age, fallback)| Plans::new(book, max_age, fallback, deadline));
+        let plans = plans.map(|source| Plans::new(source, deadline));
         Self {
             limiter,
             failures: failures.map(Failures::new),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use keyward::key::{Quota, QuotaSubject};
-use keyward::limiter::{PlanFallback, RateLimiting, TenantPlan};
+use keyward::limiter::{RateLimiting, TenantPlan};
 use keyward::verifier::{Attempt, DenialReason, Requirement};
 
 use crate::{Fixture, HOUR, READ, WRITE, new_key, text};
@@ -22,7 +22,7 @@ fn plan(limit: u32) -> RateLimiting {
         .quota(quota("hour", limit, HOUR))
         .quota(quota("all-keys", limit, DAY).per(QuotaSubject::Tenant))
         .concurrency(NonZeroU32::MAX);
-    RateLimiting::new().plans(plan, HOUR, PlanFallback::LastKnown)
+    RateLimiting::new().plan_for_all(plan)
 }
 
 fn of_route(limit: u32) -> Requirement {

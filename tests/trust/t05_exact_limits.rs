@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyward::Keyward;
 use keyward::key::{ApiKey, KeyId, Principal, Quota, QuotaSubject};
-use keyward::limiter::{Limiter, LocalLimiter, PlanFallback, RateLimiting, TenantPlan};
+use keyward::limiter::{Limiter, LocalLimiter, RateLimiting, TenantPlan};
 use keyward::manager::{KeyUpdate, NewKey, Overlap};
 use keyward::testkit::ManualMonotonicClock;
 use keyward::verifier::{Attempt, DenialReason, KeyCache, Requirement};
@@ -51,7 +51,7 @@ struct Case {
 async fn open(limiter: impl Limiter, plan: Option<TenantPlan>, cache: KeyCache) -> Keyward {
     let mut limits = RateLimiting::new().limiter(limiter).deadline(HOUR);
     if let Some(plan) = plan {
-        limits = limits.plans(plan, Duration::MAX, PlanFallback::Undecidable);
+        limits = limits.plan_for_all(plan);
     }
     builder(Store::default(), clock())
         .monotonic_clock(ManualMonotonicClock::new())

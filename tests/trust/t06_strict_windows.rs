@@ -15,7 +15,7 @@ use std::time::Duration;
 use keyward::Keyward;
 use keyward::clock::Clock as _;
 use keyward::key::{ApiKey, Quota, QuotaSubject};
-use keyward::limiter::{LimitState, Limiter, LocalLimiter, PlanFallback, RateLimiting, TenantPlan};
+use keyward::limiter::{LimitState, Limiter, LocalLimiter, RateLimiting, TenantPlan};
 use keyward::testkit::{ManualClock, ManualMonotonicClock};
 use keyward::verifier::{Attempt, DenialReason, Grant, Requirement};
 use test_support::size;
@@ -125,7 +125,7 @@ impl Episode {
         let limits = RateLimiting::new().limiter(limiter);
         let keyward = builder(Store::default(), wall.clone())
             .monotonic_clock(elapsed.clone())
-            .rate_limiting(limits.plans(plan, Duration::MAX, PlanFallback::Undecidable));
+            .rate_limiting(limits.plan_for_all(plan));
         let keyward = now(keyward.open()).unwrap();
         let at = choices.next() % (1_000 * 86_400 * SECOND);
         elapsed.set(Duration::from_nanos(at));

@@ -410,3 +410,40 @@ fn the_last_plan_holds_without_a_runtime() {
         ));
     }
 }
+
+#[tokio::test]
+async fn a_plan_for_all_is_a_default_by_name() {
+    let plan = TenantPlan::new().quota(quota("minute", 3, 60));
+    // No source is read, so there is nothing to wait for.
+    let limits = |limits: RateLimiting| limits.deadline(Duration::ZERO).plan_for_all(plan);
+    let world = World::with(limits, |builder| builder).await;
+    let [plain, same, other] = [
+        new_key("plain"),
+        new_key("same name").quota(quota("minute", 5, 60)),
+        new_key("another name").quota(quota("other", 2, 60)),
+    ];
+    let mut allowed = Vec::new();
+    for key in [plain, same, other] {
+        let key = world.issue(key).await;
+        assert!(at_once(world.send(&key, &any())).is_some());
+        allowed.push(1 + world.use_up(&key, &any()).await);
+    }
+    assert_eq!(allowed, [3, 5, 2]);
+    let elsewhere = NewKey::new(named("elsewhere"), "key", READ);
+    let elsewhere = world.issue(elsewhere).await;
+    assert_eq!(world.use_up(&elsewhere, &any()).await, 3);
+    world.fixture.keyward.verifier().forget_all();
+    assert_eq!(world.use_up(&elsewhere, &any()).await, 0, "still counted");
+    world.elapsed.advance(300 * DAY);
+    assert_eq!(world.use_up(&elsewhere, &any()).await, 3, "it never ages");
+}
+
+#[tokio::test]
+async fn a_plan_for_all_with_too_much_is_undecidable() {
+    let quotas = (0..17).map(|n| quota(&format!("quota-{n}"), 9, 60));
+    let plan = quotas.fold(TenantPlan::new(), TenantPlan::quota);
+    let limits = |limits: RateLimiting| limits.plan_for_all(plan);
+    let world = World::with(limits, |builder| builder).await;
+    let key = world.issue(new_key("key")).await;
+    assert!(is_undecidable(&world.send(&key, &any()).await));
+}

@@ -3,7 +3,7 @@
 //! | to | call |
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`][import], [`import_all`][all], [`rotate`][rotate] |
-//! | look at them | [`get`](KeyManager::get), [`list`](KeyManager::list) by a [`KeyQuery`] |
+//! | look at them | [`get`](KeyManager::get), [`view`](KeyManager::view), [`list`](KeyManager::list) by a [`KeyQuery`] |
 //! | read their events | [`events`](KeyManager::events) of a tenant, [`events_of`](KeyManager::events_of) a key |
 //! | look at the tenants | [`tenants`](KeyManager::tenants) |
 //! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
@@ -293,6 +293,24 @@ impl KeyManager {
         let key = KeyRef::new(tenant, id);
         let key = self.authorize_on_key(actor, Operation::Get { key });
         key.await?.get()
+    }
+
+    /// Reads one key of a tenant as an item of a [list's view](KeyList::view): its displayable fields as of now, and its
+    /// usage.
+    ///
+    /// The policy is asked as for [`get`](Self::get).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ManageError::Clock`].
+    pub async fn view(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: KeyId,
+    ) -> Result<ListedKey, ManageError> {
+        let key = KeyRef::new(tenant, id);
+        let key = self.authorize_on_key(actor, Operation::Get { key });
+        key.await?.view().await
     }
 
     /// Finds a key by its id alone, as an operator has it from a log, and returns its record with tenant and owner.

@@ -21,6 +21,15 @@ impl OnKey<'_> {
         let record = KeyRecord::decode(self.stored).map_err(ManageError::Unreadable)?;
         Ok(self.by.judge(record, self.by.now().ok()))
     }
+
+    pub(super) async fn view(self) -> Result<ListedKey, ManageError> {
+        let now = self.by.now()?;
+        // As in a list: a store that cannot read usage does not fail the call.
+        let usage = self.by.usage.read(&[self.stored.id]).await;
+        let usage = usage.ok().flatten().and_then(|mut usage| usage.pop()?);
+        let view = self.get()?.view(now);
+        Ok(ListedKey { view, usage })
+    }
 }
 
 impl Authorized<'_> {
@@ -182,7 +191,7 @@ pub struct KeyListView {
     pub next: Option<PageCursor>,
 }
 
-/// A key in a list: its [`KeyView`] and its usage.
+/// A key in a list, or [alone](super::KeyManager::view): its [`KeyView`] and its usage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ListedKey {

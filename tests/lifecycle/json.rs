@@ -122,6 +122,10 @@ async fn all_that_is_written_is_in_the_schema() {
             .unwrap()
             .view(now),
     );
+    for view in page.view(now).keys {
+        let one = manager.view(&alice, &tenant(), view.view.id).await;
+        written.good("ListedKey", one.unwrap());
+    }
     let exported = manager
         .export_restrictions(&system(), &tenant(), None)
         .await

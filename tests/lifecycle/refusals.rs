@@ -24,6 +24,7 @@ async fn on_a_key(
     let leaked = RevokeReason::Leaked;
     vec![
         manager.get(actor, tenant, id).await.unwrap_err(),
+        manager.view(actor, tenant, id).await.unwrap_err(),
         manager
             .events_of(actor, tenant, id, 0, 100)
             .await
@@ -201,6 +202,7 @@ async fn the_policy_is_asked_first() {
         assert_eq!(fixture.store.calls(), calls + reads, "nothing else is read");
         assert!(open.told().await.is_empty(), "nothing is done");
         let on_a_key = [
+            "get",
             "get",
             "read its events",
             "revoke",

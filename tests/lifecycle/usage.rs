@@ -197,3 +197,30 @@ async fn an_old_lost_batch_is_not_retried() {
         assert_eq!(usage[0].unwrap().granted, 1, "counted once");
     }
 }
+
+#[tokio::test]
+async fn one_key_looks_as_it_does_in_a_list() {
+    let fixture = Fixture::new().await;
+    let used = fixture.issue("used").await;
+    let (by, own) = (system(), tenant());
+    let unused = fixture.issue("unused").await.record().id();
+    assert_eq!(fixture.answer(used.api_key()).await, Answer::Admitted);
+    let manager = fixture.manager();
+    for is_flushed in [false, true] {
+        if is_flushed {
+            fixture.keyward.flush_usage().await.unwrap();
+        }
+        let list = manager.list(&by, &all()).await.unwrap();
+        for listed in list.view(fixture.now()).keys {
+            let one = manager.view(&by, &own, listed.view.id).await.unwrap();
+            assert_eq!(one, listed);
+            assert_eq!(one.usage.is_some(), one.view.id != unused);
+        }
+    }
+    // Without usage, the key is shown all the same.
+    for mode in [UsageMode::NotKept, UsageMode::Failing] {
+        fixture.store.keep_usage(mode);
+        let one = manager.view(&by, &own, unused).await.unwrap();
+        assert_eq!((one.view.id, one.usage), (unused, None));
+    }
+}

@@ -1,7 +1,9 @@
 //! The actor that asks for a management operation.
 
+use std::any::Any;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -29,6 +31,7 @@ pub struct Actor {
     ceiling: Ceiling,
     request: Option<String>,
     client: Option<IpAddr>,
+    data: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The tenants that an actor acts for.
@@ -103,6 +106,7 @@ impl Actor {
             ceiling,
             request: None,
             client: None,
+            data: None,
         }
     }
 
@@ -119,6 +123,50 @@ impl Actor {
     pub fn from_address(mut self, client: IpAddr) -> Self {
         self.client = Some(client.to_canonical());
         self
+    }
+
+    /// Attaches the host application's own data about the actor, such as a role or a list of groups, for its
+    /// [`Policy`](super::Policy).
+    ///
+    /// An actor carries one value, and a second one replaces it. Keyward passes the value to the policy and does
+    /// nothing else with it: it is neither stored nor in events, nor in the actor's `Debug`.
+    ///
+    /// ```
+    /// use keyward::manager::{Actor, Operation, Policy, PolicyError, Ruling};
+    ///
+    /// #[derive(PartialEq)]
+    /// enum Role { Admin, Member }
+    ///
+    /// #[derive(Debug)]
+    /// struct ByRole;
+    ///
+    /// #[keyward::async_trait]
+    /// impl Policy for ByRole {
+    ///     async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+    ///         let is_allowed = match actor.data() {
+    ///             Some(Role::Admin) => true,
+    ///             Some(Role::Member) => operation.owner() == Some(actor.principal()),
+    ///             None => false,
+    ///         };
+    ///         Ok(if is_allowed { Ruling::Allow } else { Ruling::Refuse })
+    ///     }
+    /// }
+    /// let actor = Actor::system("setup").with_data(Role::Admin);
+    /// assert!(actor.data() == Some(&Role::Admin));
+    /// ```
+    #[doc(alias = "role")]
+    #[must_use]
+    pub fn with_data(mut self, data: impl Any + Send + Sync) -> Self {
+        self.data = Some(Arc::new(data));
+        self
+    }
+
+    /// Returns the data that the host application [attached](Self::with_data). `None` if there is none of exactly this
+    /// type.
+    #[doc(alias = "role")]
+    #[must_use]
+    pub fn data<T: Any>(&self) -> Option<&T> {
+        self.data.as_deref()?.downcast_ref()
     }
 
     /// Returns the actor's principal.
@@ -176,7 +224,7 @@ impl Actor {
     }
 }
 
-/// Omits the request name: a client may have sent any text for it.
+/// Omits the request name, for which a client may have sent any text, and the host application's data.
 impl fmt::Debug for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Actor")
@@ -216,6 +264,19 @@ mod tests {
             Actor::system(&"x".repeat(1_000)).principal().name().len(),
             255
         );
+    }
+
+    #[test]
+    fn data_is_found_by_its_type_and_not_shown() {
+        let actor = Actor::system("a");
+        assert_eq!(actor.data::<&str>(), None);
+        let actor = actor.with_data("admin");
+        assert_eq!(actor.clone().data(), Some(&"admin"));
+        assert_eq!(actor.data::<String>(), None, "another type");
+        assert!(!format!("{actor:?}").contains("admin"));
+        let actor = actor.with_data(7_u8);
+        assert_eq!(actor.data::<&str>(), None, "replaced");
+        assert_eq!(actor.data(), Some(&7_u8));
     }
 
     #[test]

@@ -225,7 +225,7 @@ async fn a_cutoff_hides_no_earlier_answer() {
         scope: CutoffScope::All,
         before: fixture.now() + SECOND,
     };
-    fixture.store.first([insert, cutoff]);
+    fixture.store.first_all([insert, cutoff]);
     let answer = fixture.ask(request("late")).await;
     assert_eq!(issued_before(answer), key.record().id());
 }

@@ -46,7 +46,7 @@ struct Parts {
     lists: AtomicU64,
     commits: AtomicU64,
     losses: Mutex<VecDeque<Loss>>,
-    first: Mutex<VecDeque<Change>>,
+    first: Mutex<VecDeque<Vec<Change>>>,
     lists_left: Mutex<Option<u64>>,
     usage: Mutex<UsageMode>,
     stray: Mutex<Option<StoredKey>>,
@@ -99,7 +99,13 @@ impl Shim {
 
     /// What somebody else does just before the next commits, one each.
     pub(crate) fn first(&self, changes: impl IntoIterator<Item = Change>) {
-        *self.0.first.lock().unwrap() = changes.into_iter().collect();
+        let each = changes.into_iter().map(|change| vec![change]);
+        *self.0.first.lock().unwrap() = each.collect();
+    }
+
+    /// What somebody else does just before the next commit.
+    pub(crate) fn first_all(&self, changes: impl IntoIterator<Item = Change>) {
+        *self.0.first.lock().unwrap() = [changes.into_iter().collect()].into();
     }
 
     pub(crate) fn list_tenants(&self, is_listed: bool) {
@@ -188,7 +194,7 @@ impl KeyStore for Shim {
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         self.0.commits.fetch_add(1, Ordering::SeqCst);
         let first = self.0.first.lock().unwrap().pop_front();
-        if let Some(change) = first {
+        for change in first.into_iter().flatten() {
             self.change(change).await;
         }
         if let Some(Meanwhile(what)) = self.0.meanwhile.lock().unwrap().take() {

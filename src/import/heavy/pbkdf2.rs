@@ -7,9 +7,28 @@ use sha2::{Sha256, Sha384, Sha512};
 use super::super::LegacyError;
 use super::super::digest::is_salt;
 use super::super::encoding::{from_adapted_base64, from_base64, from_hex};
-use super::super::hash::Function;
 use super::{Writer, fields, number};
 use crate::hashing::Output;
+
+/// The hash functions with which these libraries use PBKDF2.
+#[derive(Clone, Copy)]
+enum Function {
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Function {
+    fn length(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
 
 /// The parts of a PBKDF2 digest.
 pub(super) struct Pbkdf2 {
@@ -55,11 +74,9 @@ impl Pbkdf2 {
         let (salt, iterations) = (&self.salt, self.iterations);
         match self.function {
             Function::Sha1 => pbkdf2_hmac::<Sha1>(presented, salt, iterations, &mut output),
+            Function::Sha256 => pbkdf2_hmac::<Sha256>(presented, salt, iterations, &mut output),
             Function::Sha384 => pbkdf2_hmac::<Sha384>(presented, salt, iterations, &mut output),
             Function::Sha512 => pbkdf2_hmac::<Sha512>(presented, salt, iterations, &mut output),
-            Function::Sha256 | Function::Sha512Half => {
-                pbkdf2_hmac::<Sha256>(presented, salt, iterations, &mut output);
-            }
         }
         self.output.is(&output)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::choice_form;
+use super::tagged::tagged_form;
 use super::{NonEmpty, Scope, ScopeCatalog, ScopeSet, ValueError};
 
 /// The access that a key grants: everything, or its scopes.
@@ -57,9 +57,9 @@ impl Access {
     }
 }
 
-choice_form!(
-    Access, AccessForm, AccessType { Full, Scopes { scopes: Scope } },
-    "access", r#"`{"type":"full"}` or `{"type":"scopes","scopes":[…]}`"#
+tagged_form!(
+    Access, AccessForm, AccessType { Full {}, Scopes { 0 => scopes: NonEmpty<Scope> } },
+    ValueError::malformed("access", r#"`{"type":"full"}` or `{"type":"scopes","scopes":[…]}`"#)
 );
 
 /// `full access`, which no list of scopes can spell because lists are sorted, or the list of scopes.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use super::choice::choice_form;
+use super::tagged::tagged_form;
 use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
@@ -156,9 +156,9 @@ impl Networks {
     }
 }
 
-choice_form!(
-    Networks, NetworksForm, NetworksType { Any, Only { networks: Network } },
-    "networks", r#"`{"type":"any"}` or `{"type":"only","networks":[…]}`"#
+tagged_form!(
+    Networks, NetworksForm, NetworksType { Any {}, Only { 0 => networks: NonEmpty<Network> } },
+    ValueError::malformed("networks", r#"`{"type":"any"}` or `{"type":"only","networks":[…]}`"#)
 );
 
 /// A restriction to this one network.

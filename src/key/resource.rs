@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::choice_form;
+use super::tagged::tagged_form;
 use super::value_error::text_form;
 use super::{NonEmpty, ValueError};
 
@@ -193,9 +193,9 @@ impl Resources {
     }
 }
 
-choice_form!(
-    Resources, ResourcesForm, ResourcesType { Any, Only { resources: Resource } },
-    "resources", r#"`{"type":"any"}` or `{"type":"only","resources":[…]}`"#
+tagged_form!(
+    Resources, ResourcesForm, ResourcesType { Any {}, Only { 0 => resources: NonEmpty<Resource> } },
+    ValueError::malformed("resources", r#"`{"type":"any"}` or `{"type":"only","resources":[…]}`"#)
 );
 
 /// A restriction to this one resource.

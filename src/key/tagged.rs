@@ -1,4 +1,4 @@
-//! The JSON form of a choice between everything and a list.
+//! The JSON form of an enum: an object with a `type`, and the members of that type.
 
 use serde::{Deserialize, Deserializer};
 
@@ -9,63 +9,73 @@ pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(source).map(Some)
 }
 
-/// Implements the JSON form of an enum with a variant for everything and one for a list: an object with a `type` and,
-/// for the list, one other member.
+/// Implements the JSON form of an enum: an object with a `type`, the variant's name, and one member for each of its
+/// fields (`0 => scopes: …` for a field without a name). A member belongs to one variant.
 ///
 /// It is a struct with optional members rather than serde's own tagged enum, which ignores unknown members beside a
 /// variant without fields. That one also reads members through a buffer, which holds no numbers in a program where any
 /// crate enables `serde_json/arbitrary_precision`.
-macro_rules! choice_form {
+macro_rules! tagged_form {
     (
-        $type:ident, $form:ident, $tag:ident { $all:ident, $some:ident { $list:ident: $element:ty } },
-        $value:literal, $shape:literal
+        $type:ident, $form:ident, $tag:ident {
+            $( $variant:ident { $( $field:tt => $member:ident: $content:ty ),* } ),+ $(,)?
+        },
+        $error:expr
     ) => {
         #[derive(serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct $form {
             r#type: $tag,
-            #[serde(
-                default,
-                deserialize_with = "crate::key::choice::present",
-                skip_serializing_if = "Option::is_none"
-            )]
-            $list: Option<$crate::key::NonEmpty<$element>>,
+            $( $(
+                #[serde(
+                    default,
+                    deserialize_with = "crate::key::present",
+                    skip_serializing_if = "Option::is_none"
+                )]
+                $member: Option<$content>,
+            )* )+
         }
 
-        #[derive(serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         enum $tag {
-            $all,
-            $some,
+            $( $variant ),+
         }
 
         impl TryFrom<$form> for $type {
             type Error = $crate::key::ValueError;
 
-            fn try_from(form: $form) -> Result<Self, Self::Error> {
-                match (form.r#type, form.$list) {
-                    ($tag::$all, None) => Ok(Self::$all),
-                    ($tag::$some, Some(list)) => Ok(Self::$some(list)),
-                    _ => Err($crate::key::ValueError::malformed($value, $shape)),
+            fn try_from(mut form: $form) -> Result<Self, Self::Error> {
+                let value = match form.r#type {
+                    $( $tag::$variant => Self::$variant {
+                        $( $field: form.$member.take().ok_or($error)?.into(), )*
+                    }, )+
+                };
+                let are_left = [ $( $( form.$member.is_some(), )* )+ ];
+                if are_left.contains(&true) {
+                    return Err($error);
                 }
+                Ok(value)
             }
         }
 
         impl From<$type> for $form {
             fn from(value: $type) -> Self {
+                let mut form = Self {
+                    r#type: match &value {
+                        $( $type::$variant { .. } => $tag::$variant, )+
+                    },
+                    $( $( $member: None, )* )+
+                };
                 match value {
-                    $type::$all => Self {
-                        r#type: $tag::$all,
-                        $list: None,
-                    },
-                    $type::$some(list) => Self {
-                        r#type: $tag::$some,
-                        $list: Some(list),
-                    },
+                    $( $type::$variant { $( $field: $member ),* } => {
+                        $( form.$member = Some($member.into()); )*
+                    } )+
                 }
+                form
             }
         }
     };
 }
 
-pub(super) use choice_form;
+pub(crate) use tagged_form;

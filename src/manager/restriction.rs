@@ -12,7 +12,7 @@ use super::{InvalidKey, ManagerParts};
 use crate::clock::normalized;
 use crate::key::{
     KeyId, KeyRecord, Restrictions, RevokeReason, ScopeCatalog, StoredKey, TenantId, Timestamp,
-    ValueError, instant_of, present,
+    ValueError, instant_of, tagged_form,
 };
 
 /// The most that a key may do, as exported, to be kept apart from the store: one line of JSON, and no secret.
@@ -55,107 +55,42 @@ pub enum Bound {
     Unreadable,
 }
 
-/// The JSON form of a bound: an object with a `type`, and the members of that type.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BoundForm {
-    r#type: BoundType,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    at: Option<Instant>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    reason: Option<RevokeReason>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    restrictions: Option<Box<Restrictions>>,
-    /// An outer `None` if there is no such member.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    suspended_at: Option<Option<Instant>>,
-}
+tagged_form!(
+    Bound, BoundForm, BoundType {
+        Revoked { at => at: Instant, reason => reason: RevokeReason },
+        Limited { restrictions => restrictions: Box<Restrictions>, suspended_at => suspended_at: MaybeInstant },
+        Unreadable {},
+    },
+    BOUND
+);
 
 #[derive(Serialize, Deserialize)]
 struct Instant(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum BoundType {
-    Revoked,
-    Limited,
-    Unreadable,
-}
-
-impl BoundForm {
-    const fn new(r#type: BoundType) -> Self {
-        Self {
-            r#type,
-            at: None,
-            reason: None,
-            restrictions: None,
-            suspended_at: None,
-        }
+impl From<Instant> for OffsetDateTime {
+    fn from(at: Instant) -> Self {
+        at.0
     }
 }
 
-impl From<Bound> for BoundForm {
-    fn from(bound: Bound) -> Self {
-        match bound {
-            Bound::Revoked { at, reason } => Self {
-                at: Some(Instant(at)),
-                reason: Some(reason),
-                ..Self::new(BoundType::Revoked)
-            },
-            Bound::Limited {
-                restrictions,
-                suspended_at,
-            } => Self {
-                restrictions: Some(restrictions),
-                suspended_at: Some(suspended_at.map(Instant)),
-                ..Self::new(BoundType::Limited)
-            },
-            Bound::Unreadable => Self::new(BoundType::Unreadable),
-        }
+impl From<OffsetDateTime> for Instant {
+    fn from(at: OffsetDateTime) -> Self {
+        Self(at)
     }
 }
 
-impl TryFrom<BoundForm> for Bound {
-    type Error = ValueError;
+#[derive(Serialize, Deserialize)]
+struct MaybeInstant(#[serde(with = "time::serde::rfc3339::option")] Option<OffsetDateTime>);
 
-    fn try_from(form: BoundForm) -> Result<Self, Self::Error> {
-        let BoundForm {
-            r#type,
-            at,
-            reason,
-            restrictions,
-            suspended_at,
-        } = form;
-        match (r#type, at, reason, restrictions, suspended_at) {
-            (BoundType::Revoked, Some(Instant(at)), Some(reason), None, None) => {
-                Ok(Self::Revoked { at, reason })
-            }
-            (BoundType::Limited, None, None, Some(restrictions), Some(suspended_at)) => {
-                let suspended_at = suspended_at.map(|Instant(at)| at);
-                Ok(Self::Limited {
-                    restrictions,
-                    suspended_at,
-                })
-            }
-            (BoundType::Unreadable, None, None, None, None) => Ok(Self::Unreadable),
-            _ => Err(BOUND),
-        }
+impl From<MaybeInstant> for Option<OffsetDateTime> {
+    fn from(at: MaybeInstant) -> Self {
+        at.0
+    }
+}
+
+impl From<Option<OffsetDateTime>> for MaybeInstant {
+    fn from(at: Option<OffsetDateTime>) -> Self {
+        Self(at)
     }
 }
 

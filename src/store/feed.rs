@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::CutoffScope;
-use crate::key::{KeyId, TenantId, ValueError, present};
+use crate::key::{KeyId, TenantId, ValueError, tagged_form};
 
 const MALFORMED: ValueError = ValueError::malformed(
     "feed cursor",
@@ -105,100 +105,14 @@ pub enum Changed {
     },
 }
 
-/// The JSON form of a change, in which each type has its own members.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChangedForm {
-    r#type: ChangedType,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    id: Option<KeyId>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    revision: Option<u64>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    scope: Option<CutoffScope>,
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    through: Option<u64>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ChangedType {
-    Key,
-    Cutoff,
-    EventsCut,
-}
-
-impl ChangedForm {
-    const fn new(r#type: ChangedType) -> Self {
-        Self {
-            r#type,
-            id: None,
-            revision: None,
-            scope: None,
-            through: None,
-        }
-    }
-}
-
-impl From<Changed> for ChangedForm {
-    fn from(changed: Changed) -> Self {
-        match changed {
-            Changed::Key { id, revision } => Self {
-                id: Some(id),
-                revision: Some(revision),
-                ..Self::new(ChangedType::Key)
-            },
-            Changed::Cutoff { scope } => Self {
-                scope: Some(scope),
-                ..Self::new(ChangedType::Cutoff)
-            },
-            Changed::EventsCut { through } => Self {
-                through: Some(through),
-                ..Self::new(ChangedType::EventsCut)
-            },
-        }
-    }
-}
-
-impl TryFrom<ChangedForm> for Changed {
-    type Error = ValueError;
-
-    fn try_from(form: ChangedForm) -> Result<Self, Self::Error> {
-        let ChangedForm {
-            r#type,
-            id,
-            revision,
-            scope,
-            through,
-        } = form;
-        match (r#type, id, revision, scope, through) {
-            (ChangedType::Key, Some(id), Some(revision), None, None) => {
-                Ok(Self::Key { id, revision })
-            }
-            (ChangedType::Cutoff, None, None, Some(scope), None) => Ok(Self::Cutoff { scope }),
-            (ChangedType::EventsCut, None, None, None, Some(through)) => {
-                Ok(Self::EventsCut { through })
-            }
-            _ => Err(CHANGED),
-        }
-    }
-}
+tagged_form!(
+    Changed, ChangedForm, ChangedType {
+        Key { id => id: KeyId, revision => revision: u64 },
+        Cutoff { scope => scope: CutoffScope },
+        EventsCut { through => through: u64 },
+    },
+    CHANGED
+);
 
 impl Changed {
     /// Replaces the owner by its tenant if the change names an owner of it. Readers then discard more than necessary,

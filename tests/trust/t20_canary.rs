@@ -10,7 +10,8 @@ use keyward::hashing::{Hashing, Pepper};
 use keyward::http::Answer;
 use keyward::import::ImportedKey;
 use keyward::key::{
-    Digest, KeyFormat, KeyId, PresentedKey, Resource, RevokeReason, Scope, Secret, TenantId,
+    Digest, KeyFormat, KeyId, PresentedKey, Resource, RevokeReason, Scope, Secret, StoredKey,
+    TenantId,
 };
 use keyward::manager::{Actor, KeyQuery, KeyUpdate, NewKey, Overlap, RevokeAll};
 use keyward::store::{KeyStore, ListQuery, Segments};
@@ -46,6 +47,22 @@ impl Scan {
             self.display(&error);
             self.debug(&error);
             next = error.source();
+        }
+    }
+
+    /// A row, byte by byte, digest and document included.
+    fn row(&mut self, stored: &StoredKey) {
+        self.debug(stored);
+        self.display(&stored.digest.expose());
+        self.display(&String::from_utf8_lossy(&stored.document));
+    }
+
+    async fn events(&mut self, fixture: &Fixture) {
+        let log = fixture.store.events().unwrap();
+        for sealed in log.read(None, 0, 100).await.unwrap() {
+            self.debug(&sealed);
+            self.display(&sealed.event.to_line());
+            self.json(&sealed);
         }
     }
 
@@ -164,29 +181,15 @@ async fn a_secret_is_never_written() {
             .unwrap_err(),
     );
 
-    // What is kept, byte by byte, digest and document included.
     let stored = fixture.stored(key).await;
-    scan.debug(&stored);
-    scan.display(&stored.digest.expose());
-    scan.display(&String::from_utf8(stored.document.to_vec()).unwrap());
+    scan.row(&stored);
     let page = fixture
         .store
         .list(&ListQuery::of(&tenant()).listing(Segments::LiveThenRevoked))
         .await
         .unwrap();
     scan.debug(&page);
-    for sealed in fixture
-        .store
-        .events()
-        .unwrap()
-        .read(None, 0, 100)
-        .await
-        .unwrap()
-    {
-        scan.debug(&sealed);
-        scan.display(&sealed.event.to_line());
-        scan.json(&sealed);
-    }
+    scan.events(&fixture).await;
     scan.debug(&fixture.store);
     scan.debug(&fixture.keyward);
     scan.debug(manager);
@@ -282,17 +285,7 @@ async fn a_keys_life_writes_no_secret() {
         scan.json(&record);
     }
     scan.debug(&fixture.keyward.flush_usage().await.unwrap());
-    for sealed in fixture
-        .store
-        .events()
-        .unwrap()
-        .read(None, 0, 100)
-        .await
-        .unwrap()
-    {
-        scan.debug(&sealed);
-        scan.display(&sealed.event.to_line());
-    }
+    scan.events(&fixture).await;
     scan.debug(&fixture.keyward);
     scan.assert_without(canary);
     scan.assert_without(second);
@@ -316,16 +309,7 @@ async fn a_digest_is_never_shown() {
     scan.debug(&stored.digest);
     scan.debug(issued.record());
     scan.json(&issued.record().view(issued.record().created_at()));
-    for sealed in fixture
-        .store
-        .events()
-        .unwrap()
-        .read(None, 0, 100)
-        .await
-        .unwrap()
-    {
-        scan.display(&sealed.event.to_line());
-    }
+    scan.events(&fixture).await;
     scan.debug(&fixture.store);
     scan.debug(&fixture.keyward);
     scan.assert_without(&hash);

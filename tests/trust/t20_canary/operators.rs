@@ -8,7 +8,6 @@ use keyward::hashing::Pepper;
 use keyward::http::{Connection, Edge, Head, KeyIn};
 use keyward::import::{ImportedKey, ImportedKeys, LegacyDigest, LegacyFormat, LegacyHash};
 use keyward::key::{Network, PresentedKey, Resource};
-use keyward::store::KeyStore;
 use keyward::verifier::{Attempt, Requirement};
 use sha2::{Digest as _, Sha256};
 
@@ -228,9 +227,7 @@ async fn a_site_secret_is_never_written() {
     scan.debug(&record);
     scan.debug(&manager.find_by_id(&actor(), record.id()).await.unwrap());
     let stored = fixture.stored(record.id()).await;
-    scan.debug(&stored);
-    scan.display(&stored.digest.expose());
-    scan.display(&String::from_utf8(stored.document.to_vec()).unwrap());
+    scan.row(&stored);
 
     let text = format!("legacy-8.{secret}");
     for sent in [format!("8.{secret}x"), text, format!("8.{secret}")] {
@@ -240,17 +237,7 @@ async fn a_site_secret_is_never_written() {
         }
     }
     assert!(scan.written.contains("Admitted"), "the secret was used");
-    for sealed in fixture
-        .store
-        .events()
-        .unwrap()
-        .read(None, 0, 100)
-        .await
-        .unwrap()
-    {
-        scan.debug(&sealed);
-        scan.display(&sealed.event.to_line());
-    }
+    scan.events(&fixture).await;
     scan.debug(&fixture.keyward);
     scan.debug(manager);
     scan.assert_without(SITE_SECRET);

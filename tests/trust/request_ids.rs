@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::Keyward;
-use keyward::key::{KeyId, StoredKey};
+use keyward::key::KeyId;
 use keyward::manager::{Issued, KeyQuery, ManageError, Overlap, Rotation};
-use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page, StoreError,
-    UsageStore,
-};
+use keyward::store::{ChangeSet, Committed, KeyStore, StoreError};
 use keyward::testkit::{Call, Fault, FaultyStore};
 use keyward::verifier::{Attempt, Requirement};
 use tokio::sync::Barrier;
@@ -31,13 +27,7 @@ struct Meeting {
 
 #[async_trait]
 impl KeyStore for Meeting {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.store.get(id).await
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.store.list(query).await
-    }
+    test_support::passes_on!(store: get list tenants changes events usage);
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let one_less = |left: usize| left.checked_sub(1);
@@ -46,22 +36,6 @@ impl KeyStore for Meeting {
             self.door.wait().await;
         }
         self.store.commit(set).await
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.store.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.store.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.store.usage()
     }
 }
 

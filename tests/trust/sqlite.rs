@@ -31,12 +31,7 @@ mod store {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use keyward::async_trait;
-    use keyward::key::{KeyId, StoredKey};
-    use keyward::store::{
-        ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page, SqliteStore,
-        StoreError, UsageStore,
-    };
+    use keyward::store::{KeyStore, SqliteStore};
     use rusqlite::Connection;
     use sqlite_store::{assert_nothing_is_open, fast_folder, open_patiently};
     use tempfile::TempDir;
@@ -105,34 +100,7 @@ mod store {
         assert_eq!(agree, Ok(true), "feed, log and counters differ");
     }
 
-    #[async_trait]
     impl KeyStore for Store {
-        async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-            self.store.get(id).await
-        }
-
-        async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-            self.store.list(query).await
-        }
-
-        async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-            self.store.commit(set).await
-        }
-
-        async fn changes(
-            &self,
-            after: Option<&Cursor>,
-            wait: Duration,
-        ) -> Result<FeedPage, StoreError> {
-            self.store.changes(after, wait).await
-        }
-
-        fn events(&self) -> Option<&dyn EventLog> {
-            self.store.events()
-        }
-
-        fn usage(&self) -> Option<&dyn UsageStore> {
-            self.store.usage()
-        }
+        test_support::passes_on!(store: get list tenants commit changes events usage);
     }
 }

@@ -6,14 +6,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use keyward::key::{ApiKey, KeyId, StoredKey};
 use keyward::manager::{KeyUpdate, Overlap};
-use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page, StoreError,
-    UsageStore,
-};
+use keyward::store::{KeyStore, StoreError};
 use keyward::verifier::{Attempt, KeyCache, Requirement};
 use keyward::{Keyward, async_trait};
 use test_support::size;
@@ -126,6 +122,8 @@ struct Overtaken {
 
 #[async_trait]
 impl KeyStore for Overtaken {
+    test_support::passes_on!(inner: list tenants commit changes events usage);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let answer = self.inner.get(id).await;
         // The update reads the key too.
@@ -143,30 +141,6 @@ impl KeyStore for Overtaken {
             self.is_updating.store(false, Ordering::SeqCst);
         }
         answer
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.inner.list(query).await
-    }
-
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        self.inner.commit(set).await
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.inner.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.inner.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.inner.usage()
     }
 }
 

@@ -19,8 +19,8 @@ use keyward::key::{KeyId, Principal, RevokeReason, StoredKey, TenantId};
 use keyward::manager::{Issued, NewKey, Overlap, RevokeAll};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, Changed, Committed, Cursor, EventLog, FeedPage, KeyStore,
-    ListQuery, Outcome, Page, Segments, StoreError, UsageStore,
+    Change, ChangeId, ChangeSet, Changed, Committed, FeedPage, KeyStore, ListQuery, Outcome, Page,
+    Segments, StoreError,
 };
 use keyward::testkit::{Fault, FaultyStore, ManualClock};
 use keyward::verifier::{Attempt, Requirement};
@@ -99,9 +99,7 @@ impl Broken {
 
 #[async_trait]
 impl KeyStore for Broken {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.inner.get(id).await
-    }
+    test_support::passes_on!(inner: get tenants changes events usage);
 
     async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
         let mut page = self.inner.list(query).await?;
@@ -122,22 +120,6 @@ impl KeyStore for Broken {
             }
         }
         Ok(committed)
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.inner.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.inner.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.inner.usage()
     }
 }
 

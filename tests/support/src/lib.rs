@@ -1,4 +1,5 @@
-//! What tests share: a [`fixture`], sizes, and tools outside of Rust that may be missing.
+//! What tests share: a [`fixture`], stores [around](passes_on) others, sizes, and tools outside of Rust that may be
+//! missing.
 //!
 //! A test that needs a tool begins with `if !has(&[CURL]) { return; }`. Where a tool is missing, the test is left out
 //! and standard error says so, past the harness, which hides what a passing test prints. If `KEYWARD_REQUIRE_ALL` is
@@ -9,6 +10,8 @@ use std::panic::Location;
 use std::process::{Command, Stdio};
 use std::{env, thread};
 
+#[doc(hidden)]
+pub mod around;
 pub mod fixture;
 
 /// The shell in which the printed lines of the examples run.

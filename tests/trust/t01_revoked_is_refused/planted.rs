@@ -3,15 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::random::OsRandom;
-use keyward::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
-    Outcome, Page, StoreError, UsageStore,
-};
+use keyward::store::{Change, ChangeId, ChangeSet, Committed, KeyStore, Outcome, StoreError};
 
 use crate::store::{Store, opened_again};
 
@@ -82,6 +78,8 @@ impl Broken {
 
 #[async_trait]
 impl KeyStore for Broken {
+    test_support::passes_on!(inner: list tenants changes events usage);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let row = self.inner.get(id).await?;
         let mut seen = self.seen.lock().unwrap();
@@ -97,10 +95,6 @@ impl KeyStore for Broken {
             Bug::StaleReads | Bug::CacheToldLate => first.or(row),
             _ => self.shown.lock().unwrap().get(&id).cloned().or(row),
         })
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.inner.list(query).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
@@ -148,21 +142,5 @@ impl KeyStore for Broken {
             (Bug::SetIsTorn, _) => self.tear(set).await,
             _ => self.inner.commit(set).await,
         }
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.inner.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.inner.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.inner.usage()
     }
 }

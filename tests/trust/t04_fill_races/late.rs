@@ -3,14 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
-use keyward::store::{
-    Change, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
-    StoreError, UsageStore,
-};
+use keyward::store::{Change, ChangeSet, Committed, KeyStore, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::store::Store;
@@ -85,6 +81,8 @@ impl Late {
 
 #[async_trait]
 impl KeyStore for Late {
+    test_support::passes_on!(store: list tenants changes events usage);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         self.dawdle().await;
         let mut answer = self.store.get(id).await?;
@@ -97,10 +95,6 @@ impl KeyStore for Late {
         Ok(answer)
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.store.list(query).await
-    }
-
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let landing = self.clone().land(set.clone());
@@ -109,21 +103,5 @@ impl KeyStore for Late {
         } else {
             landing.await
         }
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.store.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.store.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.store.usage()
     }
 }

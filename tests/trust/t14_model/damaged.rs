@@ -2,13 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey, TenantId, Title};
 use keyward::store::{
-    Change, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore,
-    Outcome, Page, Precondition, StoreError, UsageStore,
+    Change, ChangeSet, Committed, KeyStore, ListQuery, MemoryStore, Outcome, Page, Precondition,
+    StoreError,
 };
 
 /// A way to treat a damaged row.
@@ -183,6 +182,8 @@ impl Damageable {
 
 #[async_trait]
 impl KeyStore for Damageable {
+    test_support::passes_on!(store: changes events usage);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         if self.treatment == Treatment::IsMissing && self.is_damaged(id) {
             return Ok(None);
@@ -243,21 +244,5 @@ impl KeyStore for Damageable {
             }
         }
         Ok(committed)
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.store.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.store.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.store.usage()
     }
 }

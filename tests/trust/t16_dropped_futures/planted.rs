@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, Page,
-    StoreError, Usage, UsageStore,
+    Change, ChangeId, ChangeSet, Committed, KeyStore, StoreError, Usage, UsageStore,
 };
 
 use crate::store::Store;
@@ -65,6 +63,8 @@ impl Broken {
 
 #[async_trait]
 impl KeyStore for Broken {
+    test_support::passes_on!(inner: list tenants changes events);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let row = self.inner.get(id).await?;
         if self.bug != Bug::CacheToldLate {
@@ -72,10 +72,6 @@ impl KeyStore for Broken {
         }
         let mut cache = self.cache.lock().unwrap();
         Ok(row.map(|row| cache.entry(id).or_insert(row).clone()))
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.inner.list(query).await
     }
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
@@ -100,18 +96,6 @@ impl KeyStore for Broken {
             }
             Bug::None | Bug::UsageCountsTwice => self.inner.commit(set).await,
         }
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.inner.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.inner.events()
     }
 
     fn usage(&self) -> Option<&dyn UsageStore> {

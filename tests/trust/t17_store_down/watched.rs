@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyward::key::{KeyId, StoredKey};
-use keyward::store::{
-    ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery, MemoryStore, Page,
-    StoreError, UsageStore,
-};
+use keyward::store::{KeyStore, MemoryStore, StoreError};
 
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
@@ -83,6 +79,8 @@ impl Watched {
 
 #[async_trait]
 impl KeyStore for Watched {
+    test_support::passes_on!(store: list tenants commit changes events usage);
+
     async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
         let _under_way = UnderWay::begin(&self.counts);
         while self.counts.holds.load(Ordering::SeqCst) {
@@ -96,29 +94,5 @@ impl KeyStore for Watched {
             std::future::pending::<()>().await;
         }
         Ok(answer)
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.store.list(query).await
-    }
-
-    async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
-        self.store.commit(set).await
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.store.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.store.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.store.usage()
     }
 }

@@ -9,8 +9,7 @@ use keyward::audit::{ChainHead, EventAction, SealedEvent};
 use keyward::key::{KeyId, KeyRecord, SecretOrigin, StoredKey, TenantId};
 use keyward::random::OsRandom;
 use keyward::store::{
-    Change, ChangeId, ChangeSet, Committed, Cursor, EventLog, FeedPage, KeyStore, ListQuery,
-    Outcome, Page, StoreError, UsageStore,
+    Change, ChangeId, ChangeSet, Committed, EventLog, FeedPage, KeyStore, Outcome, StoreError,
 };
 use tokio::sync::Mutex;
 
@@ -76,13 +75,7 @@ fn steps(before: Option<StoredKey>, after: Option<StoredKey>) -> Vec<Step> {
 
 #[async_trait]
 impl KeyStore for Recorder {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.inner.get(id).await
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.inner.list(query).await
-    }
+    test_support::passes_on!(inner: get list tenants changes events usage);
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let mut written = self.steps.lock().await;
@@ -99,22 +92,6 @@ impl KeyStore for Recorder {
         let is_cutoff = matches!(set.changes(), [Change::Cutoff { .. }]);
         written.extend((has_moved && is_cutoff).then_some((None, EventAction::KeysCutOff)));
         committed
-    }
-
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.inner.changes(after, wait).await
-    }
-
-    fn events(&self) -> Option<&dyn EventLog> {
-        self.inner.events()
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.inner.usage()
     }
 }
 
@@ -167,13 +144,7 @@ impl Broken {
 
 #[async_trait]
 impl KeyStore for Broken {
-    async fn get(&self, id: KeyId) -> Result<Option<StoredKey>, StoreError> {
-        self.recorder.get(id).await
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page<StoredKey>, StoreError> {
-        self.recorder.list(query).await
-    }
+    test_support::passes_on!(recorder: get list tenants changes usage);
 
     async fn commit(&self, set: &ChangeSet) -> Result<Committed, StoreError> {
         let mut log = self.log.lock().await;
@@ -212,20 +183,8 @@ impl KeyStore for Broken {
         Ok(committed)
     }
 
-    async fn changes(
-        &self,
-        after: Option<&Cursor>,
-        wait: Duration,
-    ) -> Result<FeedPage, StoreError> {
-        self.recorder.changes(after, wait).await
-    }
-
     fn events(&self) -> Option<&dyn EventLog> {
         Some(self)
-    }
-
-    fn usage(&self) -> Option<&dyn UsageStore> {
-        self.recorder.usage()
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use keyward::http::{KeyIn, NearMiss};
+use keyward::http::{Head, KeyIn, NearMiss};
+use keyward::verifier::{Attempt, Requirement};
 
-use crate::common::{Events, Fixture, recording};
+use crate::common::{Events, Fixture, READ, over_tls, recording};
 
 /// A report to an observer: the reason and the near misses.
 type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
@@ -233,14 +234,77 @@ async fn near_misses_are_few_and_secret_free() {
     let seen = told.lock().unwrap().pop().unwrap();
     assert_eq!(seen.matches("OtherHeader").count(), 8, "{seen}");
 
-    let flood: Vec<String> = (0..5_000).map(|n| format!("a{n}=acme_")).collect();
-    assert!(fixture.ask(&[], Some(&flood.join("&"))).await.is_err());
-    let seen = told.lock().unwrap().pop().unwrap();
-    assert!(
-        seen.len() < 4_096,
-        "{} bytes of log for one request",
-        seen.len()
-    );
+    let query: Vec<String> = (0..5_000).map(|n| format!("a{n}={text}")).collect();
+    let query = query.join("&");
+    for sent in [&flood[..0], &flood[..5], &flood[..]] {
+        assert!(fixture.ask(sent, Some(&query)).await.is_err());
+        let seen = told.lock().unwrap().pop().unwrap();
+        let in_headers = sent.len().min(8);
+        assert_eq!(seen.matches("OtherHeader").count(), in_headers, "{seen}");
+        assert_eq!(seen.matches("InQuery").count(), 8 - in_headers, "{seen}");
+    }
+}
+
+/// Anyone can cause a search, so it ends soon. The last place in which a key is found, and the first in which none is.
+#[tokio::test]
+async fn a_search_ends_where_it_should() {
+    let told = Events::default();
+    let name = |length: usize| format!("x-{}", "a".repeat(length - 2));
+    let fixture = Fixture::new(|edge| {
+        let edge = edge
+            .accept(KeyIn::bearer())
+            .accept(KeyIn::header(&name(64)).unwrap())
+            .accept(KeyIn::header(&name(68)).unwrap());
+        recording(edge, &told)
+    })
+    .await;
+    let text = fixture.text();
+    let after = |length: usize| format!("{} {text}", "x".repeat(length - 1));
+    let cookies = |count: usize| format!("{}key={text}", "a=b; ".repeat(count - 1));
+    let between = |between: &str| format!("Bearer{between}{text}");
+    let longest = name(63) + "b";
+    let too_long = name(67) + "b";
+    let many = 8 * 1_024;
+    for (name, value, is_found) in [
+        ("x-other", after(many - text.len()), true),
+        ("x-other", after(many), false),
+        ("cookie", cookies(64), true),
+        ("cookie", cookies(65), false),
+        ("authorization", between(" :::"), true),
+        ("authorization", between(" ::::"), false),
+        (&longest, "1".to_owned(), true),
+        (&too_long, "1".to_owned(), false),
+    ] {
+        let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
+        fixture.ask(&sent, None).await.unwrap_err();
+        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(!found.is_empty(), is_found, "{name}: {value}");
+    }
+    for (count, is_found) in [(64, true), (65, false)] {
+        let query = format!("{}key={text}", "a=b&".repeat(count - 1));
+        fixture.ask(&[], Some(&query)).await.unwrap_err();
+        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        assert_eq!(!found.is_empty(), is_found, "{count}");
+    }
+}
+
+/// Under a nearly right name, a value as long as an id or a secret is perhaps one.
+#[tokio::test]
+async fn a_short_value_under_a_near_name_is_no_key() {
+    let fixture = Fixture::new(|edge| edge.accept(KeyIn::header("X-API-Key").unwrap())).await;
+    let need = Requirement::scope(READ);
+    for (length, is_guest) in [(15, true), (16, false)] {
+        let value = "k".repeat(length);
+        let headers: [(&str, &[u8]); 1] = [("x-api-kye", value.as_bytes())];
+        let head = Head {
+            headers: headers.as_slice(),
+            connection: over_tls(),
+            query: None,
+        };
+        let attempt = Attempt::of(&need);
+        let admitted = fixture.edge.admit_or_guest(&head, attempt).await;
+        assert_eq!(matches!(admitted, Ok(None)), is_guest, "{length}");
+    }
 }
 
 #[tokio::test]

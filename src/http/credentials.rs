@@ -12,18 +12,20 @@
 //! Where a form has several values (the user and the password of Basic), the form of each says which is the key, before
 //! any hash and any read of the store.
 
-use base64ct::{Base64, Encoding};
-use percent_encoding::percent_decode_str;
+mod encoded;
+mod query;
+
 use zeroize::Zeroizing;
 
+pub(super) use self::encoded::{decoded_base64, split_user};
+use self::encoded::{encoded_pair, user_and_password};
+use self::query::parameter;
+pub(super) use self::query::{decoded, parameters, without_parameters};
 use super::key_in::{AuthScheme, KeyIn, Location};
 use super::{Head, HeaderSource};
 use crate::credential::KeyForms;
-use crate::key::KeyTextError::{self, Absent, Ambiguous, HalfPair, Undecodable};
-use crate::key::{KeyId, PresentedKey};
-
-/// Maximum length of a base64 pair that is decoded: more than any key needs.
-const MAX_BASE64: usize = 1_024;
+use crate::key::KeyTextError::{self, Absent, Ambiguous, HalfPair};
+use crate::key::PresentedKey;
 
 /// The credential found in a request.
 pub(super) enum Found<'a> {
@@ -233,158 +235,6 @@ pub(super) fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     (scheme, trim(rest))
 }
 
-/// Decodes base64. `None` if it is none, or longer than any key needs.
-pub(super) fn decoded_base64(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    if encoded.len() > MAX_BASE64 {
-        return None;
-    }
-    let mut decoded = Zeroizing::new(vec![0; encoded.len()]);
-    let length = Base64::decode(encoded, &mut decoded).ok()?.len();
-    decoded.truncate(length);
-    Some(decoded)
-}
-
-/// Splits a decoded user and password.
-pub(super) fn split_user(both: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = both.iter().position(|byte| *byte == b':')?;
-    both.get(..colon).zip(both.get(colon + 1..))
-}
-
-/// Decodes an id and a secret, as Elasticsearch's clients encode them after `ApiKey`. `None` if it is no such pair.
-fn encoded_pair(encoded: &[u8]) -> Option<Found<'static>> {
-    let mut both = decoded_base64(encoded)?;
-    let (id, _) = split_user(&both).filter(|(id, _)| is_id(id))?;
-    let length = id.len();
-    both.remove(length);
-    Some(Found::Decoded(both, Some(length)))
-}
-
-/// Which part of a user and a password is the credential.
-enum Part {
-    User,
-    Password,
-    /// The id of a key, and its secret.
-    Pair,
-    /// A key that contains a colon, without the colon of an empty password.
-    Whole,
-}
-
-/// Reads the key from a user and a password (RFC 7617 §2).
-fn user_and_password(encoded: &[u8], keys: KeyForms<'_>) -> Found<'static> {
-    let Some(mut both) = decoded_base64(encoded) else {
-        return Found::Unread(Undecodable);
-    };
-    let Some((user, password)) = split_user(&both) else {
-        return Found::Unread(Undecodable);
-    };
-    let (colon, part) = (user.len(), credential_part(&both, user, password, keys));
-    match part {
-        None => return Found::Unread(Ambiguous),
-        Some(Part::User) => both.truncate(colon),
-        // The moved bytes stay within the buffer, all of which is wiped.
-        Some(Part::Password) => drop(both.drain(..=colon)),
-        Some(Part::Pair) => {
-            both.remove(colon);
-            return Found::Decoded(both, Some(colon));
-        }
-        Some(Part::Whole) if both.last() == Some(&b':') => drop(both.pop()),
-        Some(Part::Whole) => {}
-    }
-    Found::Decoded(both, None)
-}
-
-/// Returns the part that is the credential, by its form; `None` if there are two.
-fn credential_part(both: &[u8], user: &[u8], password: &[u8], keys: KeyForms<'_>) -> Option<Part> {
-    match (keys.is_own(user), keys.is_own(password)) {
-        (true, true) => return None,
-        (true, false) => return (!keys.is_imported(password, true)).then_some(Part::User),
-        // The id may be that of another key. A format that takes any text must not take a user's name.
-        (false, true) => {
-            let is_other = is_id(user) || keys.is_imported(user, true);
-            return (!is_other).then_some(Part::Password);
-        }
-        (false, false) => {}
-    }
-    if keys.is_pair(user, password) {
-        return Some(Part::Pair);
-    }
-    if password.is_empty() {
-        return Some(Part::User);
-    }
-    // The first of the formats of other systems that can read a text reads it.
-    let whole = both.strip_suffix(b":").unwrap_or(both);
-    let whole = keys.legacy_rank(whole);
-    let is_whole = |part: usize| whole.is_some_and(|whole| whole < part);
-    match (keys.legacy_rank(user), keys.legacy_rank(password)) {
-        (Some(user), Some(password)) => is_whole(user.min(password)).then_some(Part::Whole),
-        (Some(user), None) if !is_whole(user) => Some(Part::User),
-        (None, Some(password)) if !is_whole(password) => Some(Part::Password),
-        (None, None) if whole.is_none() => Some(match user.len() {
-            // For the operator, the error of that form.
-            KeyId::TEXT_LENGTH => Part::Pair,
-            0 => Part::Password,
-            _ => Part::Whole,
-        }),
-        _ => Some(Part::Whole),
-    }
-}
-
-fn is_id(text: &[u8]) -> bool {
-    let text = std::str::from_utf8(text).unwrap_or_default();
-    text.parse::<KeyId>().is_ok()
-}
-
-/// Finds the parameter of this name in a query.
-fn parameter(query: &str, name: &str) -> Found<'static> {
-    let mut values = parameters(query).filter(|(other, _)| is_named(other, name));
-    match (values.next(), values.next()) {
-        (None, _) => Found::Unread(Absent),
-        (Some((_, value)), None) => Found::Decoded(decoded(value), None),
-        (Some(_), Some(_)) => Found::Unread(Ambiguous),
-    }
-}
-
-/// Splits a query into its parameters (the URL Standard's `application/x-www-form-urlencoded`): names and values, as
-/// written.
-pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    let parts = query.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
-}
-
-/// Decodes the name or the value of a parameter. Either may hold a secret: the buffer is wiped, and is large enough
-/// never to be moved.
-pub(super) fn decoded(written: &str) -> Zeroizing<Vec<u8>> {
-    let mut decoded = Zeroizing::new(Vec::with_capacity(written.len()));
-    for (index, piece) in written.split('+').enumerate() {
-        if index > 0 {
-            decoded.push(b' ');
-        }
-        decoded.extend(percent_decode_str(piece));
-    }
-    decoded
-}
-
-fn is_named(written: &str, name: &str) -> bool {
-    if written.contains(['%', '+']) {
-        **decoded(written) == *name.as_bytes()
-    } else {
-        written == name
-    }
-}
-
-/// Removes the parameters that keys are accepted in from a query. `None` if the query has no such parameter. The
-/// remaining parameters are unchanged.
-pub(super) fn without_parameters(forms: &[KeyIn], query: &str) -> Option<String> {
-    let is_credential = |part: &&str| {
-        let (written, _) = parameters(part).next().unwrap_or_default();
-        forms
-            .iter()
-            .any(|form| matches!(&form.0, Location::Query(name) if is_named(written, name)))
-    };
-    let (taken, kept): (Vec<_>, Vec<_>) = query.split('&').partition(is_credential);
-    (!taken.is_empty()).then(|| kept.join("&"))
-}
-
 /// Trims the white space that HTTP defines: spaces and tabs (RFC 9110 §5.6.3).
 #[inline]
 pub(super) fn trim(value: &[u8]) -> &[u8] {
@@ -428,25 +278,11 @@ fn is_space(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::key::KeyFormat;
-    use crate::testkit::SeededRandom;
+    use base64ct::{Base64, Encoding};
 
-    #[test]
-    fn queries_are_read_as_the_url_standard_says() {
-        let random = SeededRandom::new(1);
-        let pieces = ["a", "k", "%", "&", "=", "+", "2", "f", "F", "é", "-"];
-        for _ in 0..2_000 {
-            let piece = |_| pieces[random.below(pieces.len())];
-            let query: String = (0..random.below(25)).map(piece).collect();
-            let ours = parameters(&query).map(|(name, value)| {
-                let text = |written| String::from_utf8_lossy(&decoded(written)).into_owned();
-                (text(name), text(value))
-            });
-            let theirs = form_urlencoded::parse(query.as_bytes()).into_owned();
-            assert!(ours.eq(theirs), "{query}");
-        }
-    }
+    use super::*;
+    use crate::key::KeyTextError::Undecodable;
+    use crate::key::{KeyFormat, KeyId};
 
     fn format() -> KeyFormat {
         KeyFormat::new("acme").unwrap().environment("test").unwrap()

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use keyward::audit::{ChainHead, SealedEvent, verify_log};
 use keyward::key::{Access, Metadata, Network, Quota, Resource, RevokeReason};
-use keyward::manager::{KeyBound, KeyUpdate, NewKey, NewKeyForm, RevokeAll, RevokeForm, Rotation};
+use keyward::manager::{
+    KeyBound, KeyQueryForm, KeyUpdate, NewKey, NewKeyForm, RevokeAll, RevokeForm, Rotation,
+};
 use keyward::store::KeyStore;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -211,6 +213,74 @@ fn a_choice_is_an_object_in_one_form_only() {
 }
 
 #[test]
+fn a_query_is_read_as_in_the_schema() {
+    let cursor = format!("a{}", "0".repeat(64));
+    let members = [
+        ("after", json!([cursor, "", "a", null, 1])),
+        (
+            "limit",
+            json!([
+                1, 1000, 0, 1001, -1, "7", "007", "1000", "0", "1001", "", "+1", null
+            ]),
+        ),
+        (
+            "owner",
+            json!(["user:alice", "system:x", "", "alice", "group:a", null]),
+        ),
+        (
+            "title_prefix",
+            json!(["ETL", "", "x".repeat(100), "x".repeat(101), null, 1]),
+        ),
+        (
+            "display_prefix",
+            json!(["acme_", "", "x".repeat(101), true]),
+        ),
+        (
+            "status",
+            json!([
+                "active",
+                "not_yet_valid",
+                "suspended",
+                "expired",
+                "revoked",
+                "",
+                "Active",
+                null
+            ]),
+        ),
+        (
+            "with_revoked",
+            json!([true, false, "true", "false", "", "yes", 1, null]),
+        ),
+        (
+            "due_for_rotation_seconds",
+            json!([0, 3600, "3600", "", -1, 0.5, "1h", null]),
+        ),
+        ("expiring_within_seconds", json!([60, "60", "-60", [60]])),
+        ("unused_for_seconds", json!([60, "60", "٣", {}])),
+        ("tenant", json!(["acme-inc", ""])),
+    ];
+    let mut samples = Samples::default();
+    for (name, values) in members {
+        let (mut accepted, mut refused) = (0, 0);
+        for value in values.as_array().unwrap() {
+            let query = json!({ name: value });
+            if serde_json::from_value::<KeyQueryForm>(query.clone()).is_ok() {
+                accepted += 1;
+                samples.good("KeyQueryForm", query);
+            } else {
+                refused += 1;
+                samples.bad("KeyQueryForm", query);
+            }
+        }
+        assert!(refused > 0 && (accepted > 0 || name == "tenant"), "{name}");
+    }
+    if has(&[JSON_SCHEMA]) {
+        samples.judge();
+    }
+}
+
+#[test]
 fn documented_examples_are_readable() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let mut samples = Samples::default();
@@ -222,6 +292,7 @@ fn documented_examples_are_readable() {
             let is_read = match &**name {
                 "NewKeyForm" => serde_json::from_value::<NewKeyForm>(example).map(drop),
                 "KeyUpdate" => serde_json::from_value::<KeyUpdate>(example).map(drop),
+                "KeyQueryForm" => serde_json::from_value::<KeyQueryForm>(example).map(drop),
                 "Rotation" => serde_json::from_value::<Rotation>(example).map(drop),
                 "RevokeForm" => serde_json::from_value::<RevokeForm>(example).map(drop),
                 "KeyBound" => serde_json::from_value::<KeyBound>(example).map(drop),
@@ -244,6 +315,7 @@ fn documented_examples_are_readable() {
         [
             "ChainHead",
             "KeyBound",
+            "KeyQueryForm",
             "KeyUpdate",
             "NewKeyForm",
             "RevokeForm",

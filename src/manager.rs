@@ -3,7 +3,7 @@
 //! | to | call |
 //! |---|---|
 //! | make keys | [`issue`](KeyManager::issue), [`import`][import], [`import_all`][all], [`rotate`][rotate] |
-//! | look at them | [`get`](KeyManager::get), [`view`](KeyManager::view), [`list`](KeyManager::list) by a [`KeyQuery`] |
+//! | look at them | [`get`][get], [`view`](KeyManager::view), [`list`](KeyManager::list) by a [`KeyQuery`] |
 //! | read their events | [`events`](KeyManager::events) of a tenant, [`events_of`](KeyManager::events_of) a key |
 //! | look at the tenants | [`tenants`](KeyManager::tenants) |
 //! | find one without its tenant | [`find_by_id`](KeyManager::find_by_id) |
@@ -24,6 +24,7 @@
 //! revocation is the one exception: it commits even if the event log cannot take its event.
 //!
 //! [all]: KeyManager::import_all
+//! [get]: KeyManager::get
 //! [rotate]: KeyManager::rotate
 //! [import]: KeyManager::import
 //! [deny]: KeyManager::deny_issued_before
@@ -295,8 +296,8 @@ impl KeyManager {
         key.await?.get()
     }
 
-    /// Reads one key of a tenant as an item of a [list's view](KeyList::view): its displayable fields as of now, and its
-    /// usage.
+    /// Reads one key of a tenant as an item of a [list's view](KeyList::view): its displayable fields as of now, and
+    /// its usage.
     ///
     /// The policy is asked as for [`get`](Self::get).
     ///

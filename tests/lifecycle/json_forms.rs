@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use keyward::key::{Access, Principal, Resources};
-use keyward::manager::{Expiry, KeyUpdate, ManageError, NewKeyForm};
+use keyward::manager::{Expiry, KeyQueryForm, KeyUpdate, ManageError, NewKeyForm};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use test_support::{JSON_SCHEMA, has};
 
@@ -402,4 +403,42 @@ fn numbers_of_any_precision_are_read() {
     let number = json!({ "$serde_json::private::Number": "5" });
     let form = form(&with(&json!({ "concurrency": number }))).unwrap();
     assert_eq!(form.concurrency, NonZeroU32::new(5));
+    // Metadata keeps no more than a process without the feature can read.
+    let metadata = |value: Value| form_with_metadata(json!({ "value": value }));
+    let digits = |digits: &str| json!({ "$serde_json::private::Number": digits });
+    for (text, kept) in [
+        ("5", json!(5)),
+        ("-5", json!(-5)),
+        ("1.50", json!(1.5)),
+        ("18446744073709551616", json!(18_446_744_073_709_551_616.0)),
+        ("-0", json!(-0.0)),
+    ] {
+        let read = metadata(digits(text)).unwrap();
+        assert_eq!(read["value"].to_string(), kept.to_string());
+    }
+    let large = serde::de::value::MapDeserializer::<_, serde_json::Error>::new(
+        [("limit", u128::from(u64::MAX) + 1)].into_iter(),
+    );
+    let says = KeyQueryForm::deserialize(large).unwrap_err();
+    assert!(says.to_string().starts_with("`limit` must be"), "{says}");
+    for unreadable in [
+        digits("1e400"),
+        digits("NaN"),
+        digits("007"),
+        digits(""),
+        json!({ "$serde_json::private::Number": 5 }),
+        json!({ "$serde_json::private::Number": "5", "more": 1 }),
+        json!({ "$serde_json::private::RawValue": "5" }),
+    ] {
+        let says = metadata(unreadable).unwrap_err();
+        assert_eq!(
+            says,
+            "a number is out of range, or a member has a reserved name"
+        );
+    }
+}
+
+fn form_with_metadata(metadata: Value) -> Result<serde_json::Map<String, Value>, String> {
+    let form = form(&with(&json!({ "metadata": metadata })))?;
+    Ok(form.metadata.as_object().clone())
 }

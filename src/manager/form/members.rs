@@ -469,6 +469,14 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(value.into())
     }
 
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
+        plain_number(&value.to_string()).ok_or_else(unreadable)
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
+        plain_number(&value.to_string()).ok_or_else(unreadable)
+    }
+
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
         Ok(value.into())
     }
@@ -500,14 +508,36 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 return Err(de::Error::custom("a member is given twice"));
             }
         }
-        Ok(as_number(&object).unwrap_or(Value::Object(object)))
+        without_features(object).ok_or_else(unreadable)
     }
 }
 
-/// Returns the number that `serde_json` hands over as an object, if any crate of the program enables its feature
-/// `arbitrary_precision`.
-fn as_number(object: &Map<String, Value>) -> Option<Value> {
+fn unreadable<E: de::Error>() -> E {
+    E::custom("a number is out of range, or a member has a reserved name")
+}
+
+/// Returns the value of this object in a program that enables no feature of `serde_json`.
+///
+/// With `arbitrary_precision`, numbers come as objects. `None` if the number cannot be read without it, or if other
+/// programs take a member for such a number: stored, it would make the key unreadable there.
+fn without_features(object: Map<String, Value>) -> Option<Value> {
+    if !object.keys().any(|name| name.starts_with("$serde_json::")) {
+        return Some(Value::Object(object));
+    }
     let digits = object.get("$serde_json::private::Number")?.as_str()?;
+    (object.len() == 1).then(|| plain_number(digits))?
+}
+
+fn plain_number(digits: &str) -> Option<Value> {
     let number: Number = digits.parse().ok()?;
-    (object.len() == 1).then_some(Value::Number(number))
+    if let Some(whole) = number.as_u64() {
+        return Some(whole.into());
+    }
+    if let Some(negative) = number.as_i64().filter(|number| *number < 0) {
+        return Some(negative.into());
+    }
+    number
+        .as_f64()
+        .and_then(Number::from_f64)
+        .map(Value::Number)
 }

@@ -3,6 +3,8 @@
 
     python3 capture.py clients.txt            all rows
     python3 capture.py proxies.txt nginx      the rows with "nginx" in their first line
+    python3 capture.py --redirects clients.txt
+                                              whether a redirect to another path, port, host or scheme keeps the key
 
 It runs each row's command against a recorder on loopback, and prints the row with the head that arrived. Compare with
 the file (`| diff clients.txt -`), or paste the row into it. The project's CI does not run this, since the programs must
@@ -13,6 +15,7 @@ HttpCore and Commons) and DOTNET_ROOT for those that need them. A row is
     setting: the setting that takes its key
     answer: 200 {"object": "list"}            optional: the status and the body that it wants
     run: a line of bash
+    follow: such a line that follows redirects    optional: where `run` does not
 
     the head
 
@@ -59,6 +62,10 @@ def decoded(match):
     return f"base64({text})" if KEY in text or SECRET in text else match.group()
 
 
+def has_key(head):
+    return any(part in BASE64.sub(decoded, head) for part in (KEY, SECRET))
+
+
 def shown(head, values):
     head = BASE64.sub(decoded, head)
     pattern = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
@@ -67,6 +74,7 @@ def shown(head, values):
 
 class Recorder:
     def __init__(self, answer, certificate):
+        self.redirect_to = None
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.tls.load_cert_chain(certificate)
         status, _, self.body = (answer or "200 {}").partition(" ")
@@ -104,9 +112,13 @@ class Recorder:
                 stream.read(int(fields.get("content-length", 0)))
             head = "\n".join(lines)
             self.heads.append(head)
-            has_key = any(part in BASE64.sub(decoded, head) for part in (KEY, SECRET))
-            status = self.status if has_key else "401"
+            status = self.status if has_key(head) else "401"
             answer = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(self.body)}\r\n"
+            if " /to" in lines[0]:
+                status = "200"
+            elif has_key(head) and self.redirect_to:
+                client.sendall(f"HTTP/1.1 302 X\r\nLocation: {self.redirect_to}\r\nContent-Length: 0\r\n\r\n".encode())
+                continue
             if "access-control-request-method" in fields:
                 allowed = "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: *"
                 client.sendall(f"HTTP/1.1 204 X\r\n{allowed}\r\n\r\n".encode())
@@ -117,10 +129,7 @@ class Recorder:
             client.sendall(f"{answer}\r\n{body}".encode())
 
     def with_key(self):
-        for head in self.heads:
-            if any(part in BASE64.sub(decoded, head) for part in (KEY, SECRET)):
-                return head
-        return None
+        return next(filter(has_key, self.heads), None)
 
 
 def free_port():
@@ -156,6 +165,12 @@ def capture(client, settings):
 def captured(client, settings, folder):
     pem = certificate(folder, settings.get("hosts", "").split())
     recorder, front = Recorder(settings.get("answer"), pem), str(free_port())
+    output = run(settings["run"], recorder, folder, pem, front)
+    head = recorder.with_key()
+    if head is None:
+        print(f"{client}: no request with the key came\n{recorder.heads}\n{output}", file=sys.stderr)
+    for own, other in [(socket.gethostname(), "proxy-1"), (platform.release(), "6.12.0")]:
+        head = re.sub(rf"\b{re.escape(own)}\b", other, head or "")
     host = f"127.0.0.1:{recorder.port}"
     values = {
         host: "api.example.com",
@@ -168,6 +183,30 @@ def captured(client, settings, folder):
         ID: "ID",
         SECRET: "SECRET",
     }
+    return shown(head, values)
+
+
+def redirected(settings):
+    """What a client does at a redirect to another path, port, host or scheme."""
+    for kind in ("path", "port", "host", "scheme"):
+        with tempfile.TemporaryDirectory() as folder:
+            pem = certificate(folder, settings.get("hosts", "").split())
+            recorder, other = Recorder(settings.get("answer"), pem), Recorder(settings.get("answer"), pem)
+            recorder.redirect_to = {
+                "path": f"http://127.0.0.1:{recorder.port}/to",
+                "port": f"http://127.0.0.1:{other.port}/to",
+                "host": f"http://localhost:{recorder.port}/to",
+                "scheme": f"https://127.0.0.1:{other.port}/to",
+            }[kind]
+            run(settings.get("follow", settings["run"]), recorder, folder, pem, str(free_port()))
+            followed = [head for head in recorder.heads + other.heads if " /to" in head.splitlines()[0]]
+            outcome = "not followed" if not followed else "kept" if has_key(followed[0]) else "dropped"
+            yield f"{kind} {outcome}"
+
+
+def run(line, recorder, folder, pem, front):
+    """Runs a line of bash against a recorder, and returns its output."""
+    host = f"127.0.0.1:{recorder.port}"
     conf = os.path.join(folder, "conf")
     os.mkdir(conf)
     places = {"HOST": host, "PORT": str(recorder.port), "FRONT": front, "CONF": conf, "CERTIFICATE": pem}
@@ -187,27 +226,26 @@ def captured(client, settings, folder):
     for name, default in [("RUSTUP_HOME", "~/.rustup"), ("CARGO_HOME", "~/.cargo")]:
         environment.setdefault(name, os.path.expanduser(default))
     try:
-        run = subprocess.run(["bash", "-c", settings["run"]], cwd=folder, env=environment, capture_output=True,
-                             text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
-        output = run.stdout + run.stderr
+        ended = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True,
+                               stdin=subprocess.DEVNULL, timeout=120, check=False)
+        return ended.stdout + ended.stderr
     except subprocess.TimeoutExpired as error:
-        output = f"{error.stdout}{error.stderr}"
-    head = recorder.with_key()
-    if head is None:
-        print(f"{client}: no request with the key came\n{recorder.heads}\n{output}", file=sys.stderr)
-    for own, other in [(socket.gethostname(), "proxy-1"), (platform.release(), "6.12.0")]:
-        head = re.sub(rf"\b{re.escape(own)}\b", other, head or "")
-    return shown(head, values)
+        return f"{error.stdout}{error.stderr}"
 
 
 def main():
-    name, *parts = sys.argv[1:]
+    asks_redirects = sys.argv[1] == "--redirects"
+    name, *parts = sys.argv[1 + asks_redirects :]
     for client, settings, _ in rows(name):
-        if "run" in settings and all(part in client for part in parts):
-            print(f"# {client}")
-            for setting, value in settings.items():
-                print(f"{setting}: {value}")
-            print(f"\n{capture(client, settings)}\n", flush=True)
+        if "run" not in settings or not all(part in client for part in parts):
+            continue
+        if asks_redirects:
+            print(f"{client}: {', '.join(redirected(settings))}", flush=True)
+            continue
+        print(f"# {client}")
+        for setting, value in settings.items():
+            print(f"{setting}: {value}")
+        print(f"\n{capture(client, settings)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ impl Edge {
     ///
     /// It checks that the grant meets the attempt's requirement, that it is for the tenant and environment that the
     /// attempt addresses, and that the request came over TLS if this edge [requires it](Self::require_tls). See
-    /// [`Verifier::check_requirement`].
+    /// [`Verifier::check_requirement`](crate::verifier::Verifier::check_requirement).
     ///
     /// # Errors
     /// As for [`admit`](Self::admit).
@@ -92,7 +92,7 @@ impl Edge {
     /// admitted.
     ///
     /// A look-up of a resource that the request names is such a wait. If the key has ended meanwhile, the request is
-    /// refused. See [`Verifier::reverify`].
+    /// refused. See [`Verifier::reverify`](crate::verifier::Verifier::reverify).
     ///
     /// # Errors
     /// As for [`admit`](Self::admit).

@@ -74,7 +74,7 @@ impl Edge {
         self
     }
 
-    /// Answers in a format other than [problem details](ProblemJson).
+    /// Answers in a format other than [problem details](crate::http::ProblemJson).
     #[must_use]
     pub fn renderer(mut self, renderer: impl Renderer) -> Self {
         self.rejecting.renderer = Arc::new(renderer);
@@ -86,7 +86,7 @@ impl Edge {
     /// The edge calls it before the answer is sent, so it must not block.
     ///
     /// It is also called for rejections that are [only reported](Self::report_only), and for a handler's own 403 or 404
-    /// after [`Grant::permits`] has refused a resource that the route [leaves to the
+    /// after [`Grant::permits`](crate::verifier::Grant::permits) has refused a resource that the route [leaves to the
     /// handler](crate::verifier::Requirement::checked_by_handler). It is not called for other answers of handlers: not
     /// if a request body turns out to be too long while a handler reads it, not for such a refusal with another status,
     /// as in gRPC, and not if the route did not promise the check.
@@ -103,8 +103,8 @@ impl Edge {
         self
     }
 
-    /// Marks rejections as [only reported](Rejection::is_report_only), so that the host can see which requests would
-    /// be refused before any is.
+    /// Marks rejections as [only reported](crate::http::Rejection::is_report_only), so that the host can see which
+    /// requests would be refused before any is.
     ///
     /// Adapters then let the request pass.
     ///
@@ -174,7 +174,7 @@ impl Edge {
     /// Limits the length of responses.
     ///
     /// A response that announces more bytes is replaced by a 500. Any other longer response is cut
-    /// ([`BodyCut::TooLong`](super::BodyCut::TooLong)). Both are reported to the [observer](Self::observe).
+    /// ([`BodyCut::TooLong`](crate::http::BodyCut::TooLong)). Both are reported to the [observer](Self::observe).
     #[must_use]
     pub fn max_response_bytes(mut self, max: u64) -> Self {
         self.adapters.max_response_bytes = max;
@@ -184,8 +184,8 @@ impl Edge {
     /// Gives back a key's place among its concurrent requests if the client has not read for this long while the
     /// response is sent.
     ///
-    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](super::BodyCut::Stalled)). By default
-    /// there is no such bound, and a client that stops reading keeps its places until its connection closes.
+    /// If the client reads on later, the response is cut ([`BodyCut::Stalled`](crate::http::BodyCut::Stalled)). By
+    /// default there is no such bound, and a client that stops reading keeps its places until its connection closes.
     ///
     /// Only time in which the server cannot send counts, not time in which the handler prepares the next part. The
     /// timeout applies to keys with a limit of concurrent requests; set it on the outermost of nested guards. Servers
@@ -199,14 +199,14 @@ impl Edge {
     }
 
     /// Cuts a response if its key ends while the response is being sent
-    /// ([`BodyCut::KeyEnded`](super::BodyCut::KeyEnded)). See [`Grant::ended`].
+    /// ([`BodyCut::KeyEnded`](crate::http::BodyCut::KeyEnded)). See [`Grant::ended`](crate::verifier::Grant::ended).
     ///
     /// This costs one task wake-up per response.
     ///
     /// In tower and axum, an upgraded connection (101, such as a WebSocket, or CONNECT over HTTP/2) is not a response
     /// that can be cut. Its response ends as it begins, and so does the key's place among its requests in flight. Let
-    /// the task that serves the connection stop at [`Grant::ended`], and hold anything else that bounds the connection
-    /// in that task.
+    /// the task that serves the connection stop at [`Grant::ended`](crate::verifier::Grant::ended), and hold anything
+    /// else that bounds the connection in that task.
     #[must_use]
     pub fn end_with_key(mut self) -> Self {
         self.adapters.ends_with_key = true;

@@ -4,15 +4,16 @@
 //! A verdict does not depend on the new digest. If the replacement takes a slow hash, or the store does not commit it
 //! at once, a task on tokio's runtime continues it, and the request is decided.
 
-use std::collections::HashSet;
+mod rehashing;
+
 use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
+use self::rehashing::{Rehashing, Turn};
 use super::attempt::Attempt;
 use super::checks::{CheckInput, Decision, KeyUse, Verdict, decide, record_usage};
 use super::denial::{Denial, DenialReason, DeniedKey, Limited};
@@ -32,12 +33,6 @@ const TRIES: u32 = 4;
 
 /// Seconds until the next attempt at a digest that was not improved.
 const REHASH_PAUSE: u32 = 60;
-
-/// Maximum number of keys with a digest being replaced at the same time.
-///
-/// It bounds the tasks that wait for a store that takes no writes; the digests of further keys are replaced later. The
-/// number of concurrent slow hashes is bounded by the free permits.
-const MAX_REHASHES: usize = 64;
 
 /// Decides on requests that the cache cannot decide on, and replaces outdated digests.
 pub(super) struct Prover {
@@ -85,13 +80,7 @@ impl Prover {
 
     /// Returns the numbers of digests that were replaced, and that were not.
     pub(super) fn rehashes(&self) -> (u64, u64) {
-        let Rehashing {
-            replaced, failed, ..
-        } = &*self.rehashing;
-        (
-            replaced.load(Ordering::Relaxed),
-            failed.load(Ordering::Relaxed),
-        )
+        self.rehashing.counts()
     }
 
     /// Replaces an outdated digest.
@@ -400,57 +389,6 @@ impl ColdRequest<'_> {
 impl Proven {
     fn is_of(&self, record: &KeyRecord) -> bool {
         self.digest == *record.digest() && self.environment == *record.environment()
-    }
-}
-
-/// The keys with a digest being replaced. One request at a time replaces a key's digest: many at once would each
-/// compute the same slow hash.
-#[derive(Debug, Default)]
-struct Rehashing {
-    keys: Mutex<HashSet<KeyId>>,
-    replaced: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Rehashing {
-    /// Takes the turn to replace this key's digest; `None` if another request has it, or if too many keys' digests are
-    /// being replaced.
-    fn begin(self: &Arc<Self>, key: KeyId) -> Option<Turn> {
-        let is_first = {
-            let mut keys = self.keys();
-            keys.len() < MAX_REHASHES && keys.insert(key)
-        };
-        // Created only if this request has the turn: dropping a turn ends it, whichever request holds it.
-        is_first.then(|| Turn {
-            of: Arc::clone(self),
-            key,
-        })
-    }
-
-    fn count(&self, is_replaced: bool) {
-        let counter = if is_replaced {
-            &self.replaced
-        } else {
-            &self.failed
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashSet<KeyId>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The turn to replace one key's digest, given back when all its holders have dropped it. The work holds it as well as
-/// the request: if the request goes away, the work continues, and no other request begins it again.
-struct Turn {
-    of: Arc<Rehashing>,
-    key: KeyId,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.of.keys().remove(&self.key);
     }
 }
 

@@ -139,6 +139,25 @@ async fn an_unreadable_row_is_quarantined() {
 }
 
 #[tokio::test]
+async fn a_tenant_with_a_damaged_key_is_removed() {
+    for what in UNREADABLE {
+        let edited = Edited::new().await;
+        let (node, key) = (&edited.node, &edited.key);
+        edited.set(what);
+        let manager = node.keyward.manager();
+        assert_eq!(
+            manager.tenants(&actor(), None, 9).await.unwrap(),
+            [tenant()]
+        );
+        let removed = manager.remove_tenant(&actor(), &tenant()).await;
+        assert_eq!(removed.unwrap(), 3, "{what}");
+        let tenants = manager.tenants(&actor(), None, 9).await.unwrap();
+        assert_eq!(tenants, [], "{what}");
+        assert!(node.store.get(key.id()).await.unwrap().is_none(), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_copied_digest_grants_no_secret() {
     let edited = Edited::new().await;
     let (node, key, other) = (&edited.node, &edited.key, &edited.others[0]);

@@ -243,6 +243,27 @@ async fn no_proxy_passes_on_a_forged_address() {
     }
 }
 
+/// The client named the headers of proxies in its `Connection`, for a proxy to remove them (RFC 9110 §7.6.1).
+#[tokio::test]
+async fn no_client_removes_what_a_proxy_wrote() {
+    let told = Events::default();
+    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &told)).await;
+    let rows: Vec<_> = rows(include_str!("../clients/hop_by_hop.txt")).collect();
+    assert_eq!(rows.len() + 2, captured_proxies().len());
+    for row in rows {
+        if row.sender.starts_with("Apache") {
+            // It removes the scheme that it wrote: the request counts as one without TLS.
+            let proxies = Proxies::x_forwarded(["198.51.100.0/24".parse().unwrap()]);
+            let edge = fixture.edge.clone().require_tls().trust_proxies(proxies);
+            let bytes = bytes(&fixture, row.head);
+            assert_eq!(status(&edge, &bytes).await, 403);
+            continue;
+        }
+        let client = client_behind(&row, &fixture, &told).await;
+        assert_eq!(client.as_deref(), Some("203.0.113.7"), "{}", row.sender);
+    }
+}
+
 /// The client sent a header with its key twice: some proxies join the two.
 #[tokio::test]
 async fn through_each_proxy_two_keys_are_refused() {

@@ -116,8 +116,8 @@ pub enum DenialReason {
     #[error("the key's access does not meet the requirement")]
     MissingAccess,
     /// The key's access does not meet the requirement, which names a scope that is not declared: only keys with full
-    /// access could meet it. It is most likely a typo; [`Verifier::prepare`](super::Verifier::prepare) finds it at
-    /// start.
+    /// access could meet it. It is most likely a typo; [`Verifier::prepare`](crate::verifier::Verifier::prepare) finds
+    /// it at start.
     #[error("the requirement names `{0}`, a scope that is not declared")]
     UndeclaredScope(Scope),
     /// The key is restricted in a kind of resource that the route does not settle.

@@ -1,4 +1,9 @@
 //! The backend keeps the store's contract.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use downstream::RedbStore;
 

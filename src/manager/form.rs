@@ -4,6 +4,7 @@
 
 mod members;
 mod query;
+mod unrepeated;
 
 pub use query::KeyQueryForm;
 

@@ -2,21 +2,25 @@
 //!
 //! Serde's own errors quote what they found. Here no error quotes a text of the request, which may hold a key.
 
+mod values;
+
 use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Number, Value};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use time::{Date, OffsetDateTime};
 
+use self::values::{
+    choice, day, digits, is_malformed, list, parsed, positive, quota, seconds_in, text,
+};
+use super::unrepeated::Unrepeated;
 use super::{EXPIRY, OVERLAP};
 use crate::key::{
-    Access, Environment, KeyStatus, Metadata, Networks, NonEmpty, Principal, Quota, QuotaSubject,
-    Resources, RevokeReason, ScopeCatalog, Title,
+    Access, Environment, KeyStatus, Metadata, Networks, Principal, Quota, Resources, RevokeReason,
+    ScopeCatalog, Title,
 };
 use crate::manager::{Expiry, KeyQuery, Overlap, PageCursor};
 
@@ -307,237 +311,4 @@ impl Members {
         }
         Ok(expiry)
     }
-}
-
-fn seconds_in(path: &str, value: Value) -> Result<Duration, Problem> {
-    match value {
-        Value::Number(number) => number.as_u64().map(Duration::from_secs),
-        _ => None,
-    }
-    .ok_or_else(|| Problem::new(path, "must be a whole number of seconds"))
-}
-
-/// Reads a whole number, which a URL query holds as text.
-fn digits(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
-        value => value.as_u64(),
-    }
-}
-
-fn text(path: &str, value: Value) -> Result<String, Problem> {
-    match value {
-        Value::String(text) => Ok(text),
-        _ => Err(Problem::new(path, "must be a text")),
-    }
-}
-
-fn is_malformed(path: &str, error: impl fmt::Display) -> Problem {
-    Problem::new(path, format_args!("is refused: {error}"))
-}
-
-fn parsed<T: FromStr<Err: fmt::Display>>(path: &str, value: Value) -> Result<T, Problem> {
-    let parsed = text(path, value)?.parse();
-    parsed.map_err(|error| is_malformed(path, error))
-}
-
-fn positive(path: &str, value: &Value) -> Result<NonZeroU32, Problem> {
-    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-    let rule = "must be a whole number from 1 to 4294967295";
-    let number = number.and_then(NonZeroU32::new);
-    number.ok_or_else(|| Problem::new(path, rule))
-}
-
-/// Reads the last day of a key, written as `full-date` of RFC 3339.
-fn day(path: &str, value: Value) -> Result<Date, Problem> {
-    let rule = "must be a day, such as `2027-03-31`";
-    let midnight = format!("{}T00:00:00Z", text(path, value)?);
-    let midnight = OffsetDateTime::parse(&midnight, &Rfc3339);
-    midnight
-        .map(OffsetDateTime::date)
-        .map_err(|_| Problem::new(path, rule))
-}
-
-/// Returns the elements of a list, each with its path.
-fn list(
-    path: &str,
-    value: Value,
-    most: usize,
-) -> Result<impl Iterator<Item = (String, Value)>, Problem> {
-    let Value::Array(elements) = value else {
-        return Err(Problem::new(path, "must be a list"));
-    };
-    if elements.len() > most {
-        return Err(Problem::new(
-            path,
-            format_args!("has more than {most} elements"),
-        ));
-    }
-    let numbered = elements.into_iter().enumerate();
-    Ok(numbered.map(move |(index, element)| (format!("{path}[{index}]"), element)))
-}
-
-/// Reads a choice between everything and a list, such as [`Access`]. `None`: everything.
-fn choice<T: FromStr<Err: fmt::Display> + Ord>(
-    path: &str,
-    value: Value,
-    [all, some]: [&str; 2],
-    name: &str,
-    most: usize,
-) -> Result<Option<NonEmpty<T>>, Problem> {
-    let mut members = Members::of(path, value)?;
-    members.only(&["type", name])?;
-    let (at, r#type) = members.required("type")?;
-    let r#type = text(&at, r#type)?;
-    if r#type == all {
-        return match members.left.is_empty() {
-            true => Ok(None),
-            false => Err(Problem::new(
-                path,
-                format_args!("of type `{all}` has no `{name}`"),
-            )),
-        };
-    }
-    if r#type != some {
-        return Err(Problem::new(
-            at,
-            format_args!("must be `{all}` or `{some}`"),
-        ));
-    }
-    let (path, value) = members.required(name)?;
-    let elements = list(&path, value, most)?.map(|(path, value)| parsed(&path, value));
-    let elements = elements.collect::<Result<Vec<T>, _>>()?;
-    let set = NonEmpty::new(elements);
-    set.map(Some).map_err(|_| Problem::new(path, "is empty"))
-}
-
-fn quota(path: &str, value: Value) -> Result<Quota, Problem> {
-    const SUBJECTS: [(&str, QuotaSubject); 4] = [
-        ("key", QuotaSubject::Key),
-        ("lineage", QuotaSubject::Lineage),
-        ("owner", QuotaSubject::Owner),
-        ("tenant", QuotaSubject::Tenant),
-    ];
-    let mut members = Members::of(path, value)?;
-    members.only(&["name", "limit", "window_seconds", "subject"])?;
-    let (at, name) = members.required("name")?;
-    let name = text(&at, name)?;
-    let (at, limit) = members.required("limit")?;
-    let limit = positive(&at, &limit)?;
-    let (at, window) = members.required("window_seconds")?;
-    let window = positive(&at, &window)?;
-    let subject = members.read("subject", |at, subject| {
-        let subject = text(at, subject)?;
-        let known = SUBJECTS.iter().find(|(name, _)| *name == subject);
-        let rule = "must be `key`, `lineage`, `owner` or `tenant`";
-        let (_, subject) = known.ok_or_else(|| Problem::new(at, rule))?;
-        Ok(*subject)
-    })?;
-    let window = Duration::from_secs(window.get().into());
-    let quota = Quota::new(&name, limit, window).map_err(|error| is_malformed(path, error))?;
-    Ok(quota.per(subject.unwrap_or(QuotaSubject::Key)))
-}
-
-/// A JSON value in which no object has two members of the same name. Of two, one reader believes the first, and another
-/// the last.
-struct Unrepeated(Value);
-
-impl<'de> Deserialize<'de> for Unrepeated {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(ValueVisitor).map(Self)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
-        plain_number(&value.to_string()).ok_or_else(unreadable)
-    }
-
-    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
-        plain_number(&value.to_string()).ok_or_else(unreadable)
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Unrepeated(element)) = elements.next_element()? {
-            list.push(element);
-        }
-        Ok(list.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Unrepeated(value))) = members.next_entry::<String, _>()? {
-            if object.insert(name, value).is_some() {
-                return Err(de::Error::custom("a member is given twice"));
-            }
-        }
-        without_features(object).ok_or_else(unreadable)
-    }
-}
-
-fn unreadable<E: de::Error>() -> E {
-    E::custom("a number is out of range, or a member has a reserved name")
-}
-
-/// Returns the value of this object in a program that enables no feature of `serde_json`.
-///
-/// With `arbitrary_precision`, numbers come as objects. `None` if the number cannot be read without it, or if other
-/// programs take a member for such a number: stored, it would make the key unreadable there.
-fn without_features(object: Map<String, Value>) -> Option<Value> {
-    if !object.keys().any(|name| name.starts_with("$serde_json::")) {
-        return Some(Value::Object(object));
-    }
-    let digits = object.get("$serde_json::private::Number")?.as_str()?;
-    (object.len() == 1).then(|| plain_number(digits))?
-}
-
-fn plain_number(digits: &str) -> Option<Value> {
-    let number: Number = digits.parse().ok()?;
-    if let Some(whole) = number.as_u64() {
-        return Some(whole.into());
-    }
-    if let Some(negative) = number.as_i64().filter(|number| *number < 0) {
-        return Some(negative.into());
-    }
-    number
-        .as_f64()
-        .and_then(Number::from_f64)
-        .map(Value::Number)
 }

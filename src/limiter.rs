@@ -26,16 +26,17 @@
 
 mod failures;
 mod local;
+mod metering;
 mod plan;
 mod ring;
 mod settings;
 
 pub(crate) use self::failures::{Begun, Failures, Place};
 pub use self::local::LocalLimiter;
+pub(crate) use self::metering::{Limiting, Metered, ParkedMeters, PlanMissing, RouteQuotas};
 pub(crate) use self::plan::put;
 pub use self::plan::{PlanBook, PlanError, PlanFallback, TenantPlan};
 pub use self::settings::RateLimiting;
-pub(crate) use self::settings::{Limiting, Metered, ParkedMeters, PlanMissing, RouteQuotas};
 
 use std::error::Error;
 use std::fmt::Debug;

@@ -404,7 +404,7 @@ fn numbers_of_any_precision_are_read() {
     let form = form(&with(&json!({ "concurrency": number }))).unwrap();
     assert_eq!(form.concurrency, NonZeroU32::new(5));
     // Metadata keeps no more than a process without the feature can read.
-    let metadata = |value: Value| form_with_metadata(json!({ "value": value }));
+    let metadata = |value: Value| form_with_metadata(&json!({ "value": value }));
     let digits = |digits: &str| json!({ "$serde_json::private::Number": digits });
     for (text, kept) in [
         ("5", json!(5)),
@@ -438,7 +438,7 @@ fn numbers_of_any_precision_are_read() {
     }
 }
 
-fn form_with_metadata(metadata: Value) -> Result<serde_json::Map<String, Value>, String> {
+fn form_with_metadata(metadata: &Value) -> Result<serde_json::Map<String, Value>, String> {
     let form = form(&with(&json!({ "metadata": metadata })))?;
     Ok(form.metadata.as_object().clone())
 }

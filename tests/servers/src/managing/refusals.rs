@@ -17,7 +17,7 @@ async fn without_a_session_the_host_answers() {
             ("GET", format!("/keys/{id}/no/such")),
             ("DELETE", "/keys".to_owned()),
         ] {
-            let guest = site.send(Sent::new("", method, &target).as_guest()).await;
+            let guest = site.send(Sent::new("", method, &target).by_guest()).await;
             assert_eq!((guest.status, &*guest.text), (401, LOG_IN), "{target}");
             assert_eq!(guest.failure, None);
         }

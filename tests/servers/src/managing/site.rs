@@ -318,7 +318,7 @@ impl Sent {
         }
     }
 
-    pub(super) fn as_guest(mut self) -> Self {
+    pub(super) fn by_guest(mut self) -> Self {
         self.user = None;
         self
     }

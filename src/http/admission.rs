@@ -61,8 +61,8 @@ impl<'e> Admission<'e> {
     /// Returns the grant and the permit, for middleware that takes the next steps by itself since its framework does
     /// not use the crate `http`. `None` for a guest, and if the rejection is only reported.
     ///
-    /// Do what the guide on [writing middleware](crate::manual::writing_middleware) lists. Remove the grant of another
-    /// guard from a request that passes without one: another Keyward's would make its holder the caller.
+    /// Take the further steps of the guide on [writing middleware](crate::manual::writing_middleware). Remove the grant
+    /// of another guard from a request that passes without one: another Keyward's would make its holder the caller.
     ///
     /// # Errors
     /// [`Rejection`] (500) for a guest if the guard [leaves the decision to an inner

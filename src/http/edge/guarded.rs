@@ -17,7 +17,7 @@ pub(crate) type Decided = Result<Passage, Box<Refused>>;
 impl Edge {
     /// Decides on a request by a guard, with the resources that the request names and the application's look-ups.
     ///
-    /// It is what a middleware calls in front of a handler, in any framework: see the guide on [writing
+    /// Middleware of any framework calls it in front of a handler: see the guide on [writing
     /// middleware](crate::manual::writing_middleware). A guest, or a request that is refused but [only
     /// reported](Self::report_only), is admitted without a grant.
     ///

@@ -144,10 +144,11 @@ fn add_headers(
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    // Two guards may let a guest through, one inside of the other.
-    let vary = gate.vary.as_ref();
-    if let Some(vary) = vary.filter(|vary| headers.get_all(VARY).all(|line| line != *vary)) {
-        headers.append(VARY, vary.clone());
+    if let Some(vary) = &gate.vary {
+        // Two guards may let a guest through, one inside of the other.
+        if !is_guest || headers.get_all(VARY).all(|line| line != vary) {
+            headers.append(VARY, vary.clone());
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl<F: Future<Output = Response>> Future for GuardedFuture<F> {
                 let Some((in_flight, gate)) = after else {
                     return response;
                 };
-                match monitor(in_flight, &gate.edge, || gate.vary.clone(), &mut response) {
+                match monitor(in_flight, &gate.edge, gate.vary.as_ref(), &mut response) {
                     Ok(None) => response,
                     Ok(monitor) => {
                         response.map(|body| Body::new(ResponseBody::granted(body, monitor)))

@@ -54,8 +54,12 @@ impl<'e> Admission<'e> {
     ) -> Serving<'e> {
         let Self { edge, passage } = self;
         if let Passage::Granted { .. } = &passage {
-            edge.hide_in_headers(edge.credential_headers(), headers(request));
-            edge.hide_in_target(uri(request));
+            let headers = headers(request);
+            edge.hide_in_headers(edge.credential_headers(), headers);
+            if edge.reads_parts() {
+                edge.hide_in_protocols(headers);
+                edge.hide_in_target(uri(request));
+            }
         }
         let in_flight = passage.enter(edge, extensions(request));
         Serving { edge, in_flight }
@@ -82,45 +86,44 @@ impl Serving<'_> {
             return response.map(ResponseBody::free);
         };
         let vary = self.edge.vary();
-        let vary = || vary.and_then(|vary| HeaderValue::try_from(vary).ok());
-        finish(in_flight, self.edge, vary, response)
+        let vary = vary.and_then(|vary| HeaderValue::try_from(vary).ok());
+        finish(in_flight, self.edge, vary.as_ref(), response)
     }
 }
 
 impl Edge {
-    /// Removes the credential from the headers of a request, or marks it as sensitive. `names` are the headers that
-    /// hold nothing else.
+    /// Removes the headers of these names, which hold nothing but a credential, or marks them as sensitive.
+    #[inline]
     pub(crate) fn hide_in_headers<N: AsHeaderName>(
         &self,
         names: impl Iterator<Item = N>,
         headers: &mut HeaderMap,
     ) {
-        let protocols = header::SEC_WEBSOCKET_PROTOCOL;
-        if self.keeps_credential() {
-            for name in names {
-                mark_sensitive(headers, name);
-            }
-            if self.reads_parts() {
-                mark_sensitive(headers, protocols);
-            }
-            return;
-        }
         for name in names {
-            headers.remove(name);
+            if self.keeps_credential() {
+                mark_sensitive(headers, name);
+            } else {
+                headers.remove(name);
+            }
         }
-        if self.reads_parts() {
-            if let Entry::Occupied(lines) = headers.entry(&protocols) {
-                let lines: Vec<_> = lines.remove_entry_mult().1.collect();
-                for line in self.remaining_protocols(lines) {
-                    headers.append(&protocols, line);
-                }
+    }
+
+    /// Removes the credential from the list of sub-protocols, or marks the list as sensitive.
+    pub(crate) fn hide_in_protocols(&self, headers: &mut HeaderMap) {
+        let name = header::SEC_WEBSOCKET_PROTOCOL;
+        if self.keeps_credential() {
+            mark_sensitive(headers, name);
+        } else if let Entry::Occupied(lines) = headers.entry(&name) {
+            let lines: Vec<_> = lines.remove_entry_mult().1.collect();
+            for line in self.remaining_protocols(lines) {
+                headers.append(&name, line);
             }
         }
     }
 
     /// Removes the credential from the target of a request, unless it is kept.
     pub(crate) fn hide_in_target(&self, uri: &mut Uri) {
-        if self.reads_parts() && !self.keeps_credential() {
+        if !self.keeps_credential() {
             if let Some(without) = self.uri_without_credential(uri) {
                 *uri = without;
             }
@@ -145,11 +148,11 @@ fn mark_sensitive<N: AsHeaderName>(headers: &mut HeaderMap, name: N) {
     }
 }
 
-/// Finishes a handler's response. `vary` returns the header of granted responses.
+/// Finishes a handler's response. `vary` is the header of granted responses.
 pub(crate) fn finish<B: Body>(
     in_flight: InFlight,
     edge: &Edge,
-    vary: impl FnOnce() -> Option<HeaderValue>,
+    vary: Option<&HeaderValue>,
     mut response: Response<B>,
 ) -> Response<ResponseBody<B>> {
     match monitor(in_flight, edge, vary, &mut response) {
@@ -165,7 +168,7 @@ pub(crate) fn finish<B: Body>(
 pub(crate) fn monitor<B: Body>(
     in_flight: InFlight,
     edge: &Edge,
-    vary: impl FnOnce() -> Option<HeaderValue>,
+    vary: Option<&HeaderValue>,
     response: &mut Response<B>,
 ) -> Result<Option<BodyMonitor>, Refused> {
     let is_guest = in_flight.is_guest();
@@ -213,7 +216,7 @@ impl<B: From<Vec<u8>>> From<Refused> for Response<B> {
 /// They are those of [`Edge::response_headers`], but values that never change are not rebuilt.
 fn add_headers(
     edge: &Edge,
-    vary: impl FnOnce() -> Option<HeaderValue>,
+    vary: Option<&HeaderValue>,
     headers: &mut HeaderMap,
     fields: Vec<Field>,
     is_guest: bool,
@@ -240,18 +243,17 @@ fn add_headers(
             headers.insert(CACHE_CONTROL, value);
         }
     }
-    let Some(vary) = vary() else { return };
-    match headers.entry(VARY) {
-        Entry::Vacant(none) => {
-            none.insert(vary);
-        }
+    if let Some(vary) = vary {
         // Two guards may let a guest through, one inside of the other.
-        Entry::Occupied(mut lines) => {
-            if lines.iter().all(|line| *line != vary) {
-                lines.append(vary);
-            }
+        if !is_guest || !has_vary(headers, vary) {
+            headers.append(VARY, vary.clone());
         }
     }
+}
+
+#[cold]
+fn has_vary(headers: &HeaderMap, vary: &HeaderValue) -> bool {
+    headers.get_all(VARY).iter().any(|line| line == vary)
 }
 
 impl<B> Body for ResponseBody<B>
@@ -333,6 +335,7 @@ mod tests {
             .parse()
             .unwrap();
         edge.hide_in_headers(edge.credential_headers(), &mut headers);
+        edge.hide_in_protocols(&mut headers);
         edge.hide_in_target(&mut uri);
         assert_eq!(uri, "/v1/editions?a=b&c=d");
         let left: Vec<_> = headers.all().collect();

@@ -71,13 +71,17 @@ pub(crate) fn prepare<B>(
 fn hide_credential<B>(gate: &Gate<Parts>, request: &mut Request<B>) {
     let (edge, names) = (&gate.edge, gate.credential_headers.iter());
     edge.hide_in_headers(names, request.headers_mut());
+    if !edge.reads_parts() {
+        return;
+    }
+    edge.hide_in_protocols(request.headers_mut());
     edge.hide_in_target(request.uri_mut());
     #[cfg(feature = "axum")]
-    if edge.reads_parts() {
-        let extensions = request.extensions_mut();
-        if let Some(original) = extensions.get_mut::<axum::extract::OriginalUri>() {
-            edge.hide_in_target(&mut original.0);
-        }
+    if let Some(original) = request
+        .extensions_mut()
+        .get_mut::<axum::extract::OriginalUri>()
+    {
+        edge.hide_in_target(&mut original.0);
     }
 }
 

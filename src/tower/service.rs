@@ -128,8 +128,7 @@ where
                 Ok(match after {
                     None => response.map(ResponseBody::free),
                     Some((in_flight, gate)) => {
-                        let vary = || gate.vary.clone();
-                        finish(in_flight, &gate.edge, vary, response)
+                        finish(in_flight, &gate.edge, gate.vary.as_ref(), response)
                     }
                 })
             },

@@ -142,50 +142,48 @@ impl Edge {
         head: impl FnOnce() -> Head<'h, H>,
     ) -> Decided {
         let is_inner = outer.is_some();
-        let passage = match granted {
-            Ok(Some((grant, permit))) => Passage::Granted {
+        // `None` if the rejection is only reported.
+        let granted = match granted {
+            Ok(granted) => Some(granted),
+            Err(rejection) if rejection.is_report_only => {
+                // This guard has decided, even if only to report.
+                outer.into_iter().for_each(Grant::inner_guard_decided);
+                None
+            }
+            Err(rejection) => return Err(Box::new(Refused::new(*rejection, is_inner))),
+        };
+        #[cfg(any(feature = "actix", feature = "http"))]
+        if self.adapters.max_request_bytes < u64::MAX {
+            let checked = self.check_length(&head(), granted.as_ref().and_then(Option::as_ref));
+            checked.map_err(|rejection| Box::new(Refused::new(*rejection, is_inner)))?;
+        }
+        #[cfg(not(any(feature = "actix", feature = "http")))]
+        drop(head);
+        Ok(match granted {
+            Some(Some((grant, permit))) => Passage::Granted {
                 grant,
                 permit,
                 is_inner,
             },
-            Ok(None) => Passage::Guest {
+            Some(None) => Passage::Guest {
                 awaits_inner_guard: guard.is_checked_inside(),
             },
-            Err(rejection) if rejection.is_report_only => {
-                // This guard has decided, even if only to report.
-                outer.into_iter().for_each(Grant::inner_guard_decided);
-                Passage::Reported
-            }
-            Err(rejection) => return Err(Box::new(Refused::new(*rejection, is_inner))),
-        };
-        match self.check_length(head, &passage) {
-            Ok(()) => Ok(passage),
-            Err(rejection) => Err(Box::new(Refused::new(*rejection, is_inner))),
-        }
+            None => Passage::Reported,
+        })
     }
 
     /// Checks that a request that passes announces a body within the bound.
     #[cfg(any(feature = "actix", feature = "http"))]
-    #[inline]
-    fn check_length<'h, H: HeaderSource + ?Sized + 'h>(
+    fn check_length<H: HeaderSource + ?Sized>(
         &self,
-        head: impl FnOnce() -> Head<'h, H>,
-        passage: &Passage,
+        head: &Head<'_, H>,
+        granted: Option<&(Grant, Permit)>,
     ) -> Result<(), Box<Rejection>> {
-        let most = self.adapters.max_request_bytes;
-        if most == u64::MAX {
+        if !announces_more(head, self.adapters.max_request_bytes) {
             return Ok(());
         }
-        let head = head();
-        if !announces_more(&head, most) {
-            return Ok(());
-        }
-        let granted = match passage {
-            Passage::Granted { grant, permit, .. } => Some((grant, permit)),
-            Passage::Guest { .. } | Passage::Reported => None,
-        };
         let grant = granted.map(|(grant, _)| grant);
-        let rejection = self.reject_request(&head, RejectionReason::RequestTooLarge, grant);
+        let rejection = self.reject_request(head, RejectionReason::RequestTooLarge, grant);
         match granted {
             _ if rejection.is_report_only => Ok(()),
             Some((_, permit)) => Err(self.with_limits(rejection, permit)),
@@ -208,10 +206,6 @@ impl Edge {
 /// Without these features there is no bound.
 #[cfg(not(any(feature = "actix", feature = "http")))]
 impl Edge {
-    fn check_length<T>(&self, _: T, _: &Passage) -> Result<(), Box<Rejection>> {
-        Ok(())
-    }
-
     fn is_too_large<T>(&self, _: &T) -> bool {
         false
     }

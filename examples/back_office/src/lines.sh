@@ -31,7 +31,7 @@ curl -s -i {url}/payments -H "X-AuthenticationKeyId: $KEY_ID" -H "X-Authenticati
 # 200: the list before, with one active key
 curl -s -i {url}/admin/keys {admin}
 # 201: give the key a successor; both work until the old one is revoked
-curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{}' => id NEXT_ID, secret NEXT_VALUE
+curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{"overlap_until":null}' => id NEXT_ID, secret NEXT_VALUE
 # 200: revoke the old one
 curl -s -i {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
 # 401: it is refused from now on
@@ -41,13 +41,13 @@ curl -s -i '{url}/payments?limit=2' -H "X-AuthenticationKeyId: $NEXT_ID" -H "X-A
 # 409: a key is revoked only once
 curl -s -i {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
 # 409: it gets no successor
-curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{}'
+curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{"overlap_until":null}'
 # 409: it cannot be resumed
 curl -s -i {url}/admin/keys/$KEY_ID/resume {admin} -X POST
 # 200: the list after, with the revoked key at the bottom
 curl -s -i {url}/admin/keys {admin}
 # 200: what was done, and by whom
-curl -s -i {url}/admin/events {admin}
+curl -s -i {url}/admin/keys/events {admin}
 # 200: log in as a support agent
 curl -s -i {url}/admin/login {json} -d '{"code":"{agent}"}' => session AGENT
 # 403: who may not even see the list

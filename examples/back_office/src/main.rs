@@ -47,12 +47,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     tokio::spawn(keyward.background());
 
-    let desk = Office::new(&keyward);
+    let desk = Office::default();
     let administrator = desk.invite(Person::new(SYSTEM_ADMINISTRATOR, "ada", TENANT)?)?;
     let agent = desk.invite(Person::new(SUPPORT_AGENT, "sam", TENANT)?)?;
 
     let api = api::routes(&keyward, Payments::made_up())?;
-    let office = office::routes(desk);
+    let office = office::routes(desk, keyward.clone());
     let app = move || {
         App::new()
             .route("/", get().to(async || ROOT))

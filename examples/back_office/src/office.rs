@@ -1,18 +1,22 @@
 //! The people who manage keys, and their permissions.
+//!
+//! This product does not use the library's endpoints (`keyward::actix::management_scope`): its form asks for a name
+//! only, and a key has neither the form nor the list that these show. Its own are a few lines each.
 
-use actix_web::HttpResponse;
+use actix_web::error::ErrorUnprocessableEntity;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::middleware::DefaultHeaders;
-use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
-use example_support::{
-    CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
-    has_role,
-};
-use keyward::async_trait;
+use actix_web::web::{self, Bytes, Data, Json, Path, Query, ServiceConfig};
+use actix_web::{Error, HttpResponse};
+use example_support::{CodeForm, LoggedIn, LoginError, Office, Person, has_role};
 use keyward::audit::SealedEvent;
-use keyward::key::{Access, KeyId, Title};
-use keyward::manager::{Actor, Issued, KeyQuery, NewKey, Operation, Policy, PolicyError, Ruling};
+use keyward::key::{Access, KeyId, RevokeReason, Title};
+use keyward::manager::{
+    Actor, Issued, KeyQuery, ManageError, NewKey, Operation, PageCursor, Policy, PolicyError,
+    RevokeForm, Rotation, Ruling,
+};
 use keyward::time::OffsetDateTime;
+use keyward::{Keyward, async_trait};
 use serde::{Deserialize, Serialize};
 
 use crate::listed::{Listed, Row};
@@ -46,6 +50,30 @@ struct IssueForm {
     name: String,
 }
 
+/// The page of the list that begins at another page's `next`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    after: Option<PageCursor>,
+}
+
+/// The events to read: those after a number.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    #[serde(default)]
+    after: u64,
+}
+
+/// Maximum number of events in one response.
+const EVENTS: usize = 100;
+
+/// A page of events.
+#[derive(Serialize)]
+struct Events {
+    events: Vec<SealedEvent>,
+}
+
 /// A new key, shown once.
 ///
 /// This is not [`Issued::reveal`], which also contains the key as one text: a caller that finds a second form of a
@@ -66,83 +94,105 @@ struct Ended {
     revoked_on: OffsetDateTime,
 }
 
-type Desk = Data<Office>;
+type Keys = Data<Keyward>;
 
-pub(crate) fn routes(office: Office) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
-    let office = Desk::new(office);
+pub(crate) fn routes(
+    office: Office,
+    keyward: Keyward,
+) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + use<> {
+    let (office, keyward) = (Data::new(office), Keys::new(keyward));
     move |app: &mut ServiceConfig| {
         // The responses include sessions and secrets, so no cache may keep them.
         let no_store = DefaultHeaders::new().add((CACHE_CONTROL, "no-store"));
         let desk = web::scope("/admin")
             .app_data(office)
+            .app_data(keyward)
             .service(web::resource("/login").post(log_in))
             .service(web::resource("/keys").get(list).post(issue))
+            .service(web::resource("/keys/events").get(events))
             .service(web::resource("/keys/{id}/rotate").post(rotate))
             .service(web::resource("/keys/{id}/suspend").post(suspend))
             .service(web::resource("/keys/{id}/resume").post(resume))
-            .service(web::resource("/keys/{id}/revoke").post(revoke))
-            .service(web::resource("/events").get(events));
+            .service(web::resource("/keys/{id}/revoke").post(revoke));
         app.service(desk.wrap(no_store));
     }
 }
 
-async fn log_in(office: Desk, Json(form): Json<CodeForm>) -> Result<Json<LoggedIn>, NotDone> {
+async fn log_in(
+    office: Data<Office>,
+    Json(form): Json<CodeForm>,
+) -> Result<Json<LoggedIn>, LoginError> {
     Ok(Json(office.log_in(&form)?))
 }
 
 async fn list(
-    office: Desk,
-    session: Session,
+    keys: Keys,
+    person: Person,
     Query(page): Query<ListQuery>,
-) -> Result<Json<Listed>, NotDone> {
+) -> Result<Json<Listed>, ManageError> {
     // A new key is at the top, and a key just revoked is at the bottom.
-    let keys = office.list(&session, &page, KeyQuery::live_first).await?;
-    Ok(Json(keys.into()))
+    let mut query = KeyQuery::of(person.tenant()).live_first();
+    if let Some(cursor) = page.after {
+        query = query.after(cursor)?;
+    }
+    let manager = keys.manager();
+    let list = manager.list(person.actor(), &query).await?;
+    Ok(Json(list.view(manager.now()?).into()))
 }
 
 async fn issue(
-    office: Desk,
-    session: Session,
+    keys: Keys,
+    person: Person,
     Json(form): Json<IssueForm>,
-) -> Result<HttpResponse, NotDone> {
-    let new = |person: &Person| {
-        Ok(NewKey::new(
-            person.tenant().clone(),
-            form.name,
-            Access::Full,
-        ))
-    };
-    let issued = office.issue(&session, new).await?;
+) -> Result<HttpResponse, ManageError> {
+    let new = NewKey::new(person.tenant().clone(), form.name, Access::Full);
+    let issued = keys.manager().issue(person.actor(), new).await?;
     Ok(reveal(&issued))
 }
 
 async fn rotate(
-    office: Desk,
-    session: Session,
+    keys: Keys,
+    person: Person,
     id: Path<KeyId>,
-    Json(form): Json<RotateForm>,
-) -> Result<HttpResponse, NotDone> {
-    let issued = office.rotate(&session, *id, &form).await?;
+    Json(rotation): Json<Rotation>,
+) -> Result<HttpResponse, ManageError> {
+    let (manager, tenant) = (keys.manager(), person.tenant());
+    let issued = manager
+        .rotate(person.actor(), tenant, *id, rotation)
+        .await?;
     Ok(reveal(&issued))
 }
 
-async fn suspend(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Row>, NotDone> {
-    let suspended = office.suspend(&session, *id).await?;
-    Ok(Json(Row::from(&suspended)))
+async fn suspend(keys: Keys, person: Person, id: Path<KeyId>) -> Result<Json<Row>, ManageError> {
+    let manager = keys.manager();
+    let suspended = manager
+        .suspend(person.actor(), person.tenant(), *id)
+        .await?;
+    Ok(Json(Row::from(&suspended.view(manager.now()?))))
 }
 
-async fn resume(office: Desk, session: Session, id: Path<KeyId>) -> Result<Json<Row>, NotDone> {
-    let resumed = office.resume(&session, *id).await?;
-    Ok(Json(Row::from(&resumed)))
+async fn resume(keys: Keys, person: Person, id: Path<KeyId>) -> Result<Json<Row>, ManageError> {
+    let manager = keys.manager();
+    let resumed = manager.resume(person.actor(), person.tenant(), *id).await?;
+    Ok(Json(Row::from(&resumed.view(manager.now()?))))
 }
 
 async fn revoke(
-    office: Desk,
-    session: Session,
+    keys: Keys,
+    person: Person,
     id: Path<KeyId>,
-    body: web::Bytes,
-) -> Result<Json<Ended>, NotDone> {
-    let revoked = office.revoke(&session, *id, &body).await?;
+    body: Bytes,
+) -> Result<Json<Ended>, Error> {
+    let reason = match &body[..] {
+        [] => RevokeReason::Requested,
+        // A body that is not understood is refused: the log must not name another reason.
+        body => match serde_json::from_slice(body) {
+            Ok(RevokeForm { reason, .. }) => reason,
+            Err(error) => return Err(ErrorUnprocessableEntity(error)),
+        },
+    };
+    let (manager, tenant) = (keys.manager(), person.tenant());
+    let revoked = manager.revoke(person.actor(), tenant, *id, reason).await?;
     Ok(Json(Ended {
         name: revoked.title,
         id: revoked.id,
@@ -151,11 +201,15 @@ async fn revoke(
 }
 
 async fn events(
-    office: Desk,
-    session: Session,
+    keys: Keys,
+    person: Person,
     Query(query): Query<EventQuery>,
-) -> Result<Json<Vec<SealedEvent>>, NotDone> {
-    Ok(Json(office.events(&session, &query).await?))
+) -> Result<Json<Events>, ManageError> {
+    let (manager, tenant) = (keys.manager(), person.tenant());
+    let events = manager.events(person.actor(), tenant, query.after, EVENTS);
+    Ok(Json(Events {
+        events: events.await?,
+    }))
 }
 
 fn reveal(issued: &Issued) -> HttpResponse {

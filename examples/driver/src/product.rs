@@ -155,7 +155,7 @@ impl Product {
     /// Sends an action on a key, as the administrator.
     #[must_use]
     pub fn act(&self, key: &Value, action: &str) -> Reply {
-        act(&self.admin, key, action, &json!({}))
+        act(&self.admin, key, action)
     }
 
     /// Checks `--help`, an unknown argument, an address that is taken, and what is at `/`.
@@ -198,7 +198,7 @@ impl Product {
     /// Rotates a key with this form, as the administrator.
     #[must_use]
     pub fn rotate(&self, key: &Value, form: &Value) -> Reply {
-        act(&self.admin, key, "rotate", form)
+        self.admin.post(&at(key, "rotate"), form)
     }
 
     /// Runs a customer's program in Python with these environment variables, if this machine can.
@@ -210,12 +210,13 @@ impl Product {
         }
     }
 
-    /// Checks that the form issues no key from any of these values.
+    /// Checks that no key is issued from any of these forms.
     pub fn refuses_forms(&self, forms: &[Value]) {
         let before = self.admin.get("/admin/keys");
         for form in forms {
             let refused = self.admin.post("/admin/keys", form);
-            assert_eq!(refused.status, 422, "{form}: {refused:?}");
+            let is_refused = [403, 422].contains(&refused.status);
+            assert!(is_refused, "{form}: {refused:?}");
         }
         assert_eq!(self.admin.get("/admin/keys").body, before.body);
     }
@@ -262,12 +263,11 @@ impl Product {
     pub fn revokes_at_once(&self, key: &Value) -> Reply {
         let asking = self.asking(key);
         for body in [
-            json!({ "reason": "leeked" }),
             json!({ "reason": null }),
             json!({ "because": "leaked" }),
             json!([]),
         ] {
-            let refused = act(&self.admin, key, "revoke", &body);
+            let refused = self.admin.post(&at(key, "revoke"), &body);
             assert_eq!(refused.status, 422, "{body}: {refused:?}");
         }
         let is_revoked = AtomicBool::new(false);
@@ -294,19 +294,16 @@ impl Product {
         let revoked = thread::scope(|scope| {
             scope.spawn(watch);
             begun.recv_timeout(Duration::from_secs(10)).unwrap();
-            let revoked = act(&self.admin, key, "revoke", &json!({ "reason": "leaked" }));
+            let leaked = json!({ "reason": "leaked" });
+            let revoked = self.admin.post(&at(key, "revoke"), &leaked);
             is_revoked.store(true, Ordering::SeqCst);
             revoked
         });
         assert_eq!(revoked.status, 200, "{revoked:?}");
-        let events = self.admin.get("/admin/events").body;
+        let events = self.admin.get("/admin/keys/events");
         let is_revocation = |event: &&Value| event["event"]["action"] == "key_revoked";
-        let last = events
-            .as_array()
-            .unwrap()
-            .iter()
-            .rfind(is_revocation)
-            .unwrap();
+        let mut events = events.items("/events").iter();
+        let last = events.rfind(is_revocation).unwrap();
         assert!(
             last["event"]["changes"].to_string().contains("\"leaked\""),
             "{last}"
@@ -336,13 +333,10 @@ impl Product {
         assert_eq!(client.post("/admin/keys", &form).status, status);
         let unknown = json!({ "id": "00000000-0000-4000-8000-000000000000" });
         for action in self.program.actions {
-            let refused = act(client, &key, action, &json!({}));
+            let refused = act(client, &key, action);
             assert_eq!(refused.status, status, "{action}: {refused:?}");
-            assert_eq!(
-                act(client, &unknown, action, &json!({})).body,
-                refused.body,
-                "{action}"
-            );
+            let unknown = act(client, &unknown, action);
+            assert_eq!(unknown.body, refused.body, "{action}");
         }
         assert_eq!(self.asking(&key).get(self.program.readable).status, 200);
     }
@@ -351,9 +345,10 @@ impl Product {
     pub fn hides_keys_from(&self, other: &Client, what: &str) {
         let key = self.key(what);
         assert!(other.get("/admin/keys").items("/keys").is_empty());
-        assert!(other.get("/admin/events").items("").is_empty());
+        let events = other.get("/admin/keys/events");
+        assert!(events.items("/events").is_empty());
         for action in self.program.actions {
-            assert_eq!(act(other, &key, action, &json!({})).status, 404, "{action}");
+            assert_eq!(act(other, &key, action).status, 404, "{action}");
         }
         assert_eq!(self.asking(&key).get(self.program.readable).status, 200);
     }
@@ -401,11 +396,7 @@ impl Product {
             let code = json!({ "code": secret });
             assert_eq!(client.post("/admin/login", &code).status, 401);
             for action in self.program.actions {
-                assert_eq!(
-                    act(client, &key, action, &json!({})).status,
-                    401,
-                    "{action}"
-                );
+                assert_eq!(act(client, &key, action).status, 401, "{action}");
             }
         }
         assert_eq!(listed(), before);
@@ -456,6 +447,14 @@ pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
     object[member].as_str().unwrap()
 }
 
-fn act(client: &Client, key: &Value, action: &str, form: &Value) -> Reply {
-    client.post(&format!("/admin/keys/{}/{action}", text(key, "id")), form)
+/// Sends an action on a key. A rotation is one until the old key is revoked.
+fn act(client: &Client, key: &Value, action: &str) -> Reply {
+    let until_revoked = json!({ "overlap_until": null });
+    let form = (action == "rotate").then_some(&until_revoked);
+    client.send("POST", &at(key, action), form)
+}
+
+/// Returns the path of an action on a key.
+fn at(key: &Value, action: &str) -> String {
+    format!("/admin/keys/{}/{action}", text(key, "id"))
 }

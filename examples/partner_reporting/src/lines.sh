@@ -1,9 +1,9 @@
 # 200: log in as Northwind's administrator, once
 curl -s -i {url}/admin/login {json} -d '{"code":"{northwind}"}' => session ADMIN
 # 201: issue a key for all clients; it is shown this once
-curl -s -i {url}/admin/keys {admin} {json} -d '{"title":"Power BI dashboard"}' => api_key KEY, id KEY_ID
+curl -s -i {url}/admin/keys {admin} {json} -d '{"title":"Power BI dashboard","access":{"type":"full"}}' => api_key KEY, id KEY_ID
 # 201: issue a key for one client
-curl -s -i {url}/admin/keys {admin} {json} -d '{"title":"Nightly Snowflake ETL","client":"nw-003"}' => api_key ONE
+curl -s -i {url}/admin/keys {admin} {json} -d '{"title":"Nightly Snowflake ETL","access":{"type":"full"},"resources":{"type":"only","resources":["client:nw-003"]}}' => api_key ONE
 # 200: counts of the whole partner
 curl -s -i {url}/v1/rollups/counts -H "X-API-Key: $KEY"
 # 200: who completed which training, at one client
@@ -17,7 +17,7 @@ curl -s -i {url}/v1/rollups/counts -H "X-API-Key: ${KEY%???}"
 # 200: the list, with the key that an integration owns
 curl -s -i {url}/admin/keys {admin}
 # 201: give the key a successor; both work until the old one is revoked
-curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{}' => api_key NEXT
+curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{"overlap_until":null}' => api_key NEXT
 # 200: revoke the old one
 curl -s -i {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
 # 401: it is refused from now on
@@ -27,7 +27,7 @@ curl -s -i {url}/v1/rollups/counts -H "X-API-Key: $NEXT"
 # 409: a key is revoked only once
 curl -s -i {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
 # 200: what was done, and by whom
-curl -s -i {url}/admin/events {admin}
+curl -s -i {url}/admin/keys/events {admin}
 # 200: log in as the administrator of a client
 curl -s -i {url}/admin/login {json} -d '{"code":"{client}"}' => session CLIENT
 # 403: who may not even see the list

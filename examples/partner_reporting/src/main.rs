@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use example_support::{
-    OPTIONS, Office, Person, helped, keys_file, listen_address, occupied, print, stopped,
+    OPTIONS, Office, Person, helped, keys_file, listen_address, occupied, office_routes, print,
+    stopped,
 };
 use keyward::Keyward;
 use keyward::key::KeyFormat;
@@ -49,14 +50,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     tokio::spawn(keyward.background());
 
-    let desk = Office::new(&keyward);
+    let desk = Office::default();
     let northwind = desk.invite(Person::new(PARTNER_ADMIN, "ada", NORTHWIND)?)?;
     let contoso = desk.invite(Person::new(PARTNER_ADMIN, "grace", CONTOSO)?)?;
     let client = desk.invite(Person::new(CLIENT_ADMIN, "carl", NORTHWIND)?)?;
 
     let app = Router::new()
         .merge(api::routes(&keyward, &partners)?)
-        .merge(office::routes(desk));
+        .merge(office_routes(desk, &keyward));
     digest::run(&keyward, app.clone()).await?;
 
     let address = listen_address("127.0.0.1:8001")?;

@@ -1,47 +1,42 @@
-//! The office's extractors and responses for actix.
+//! The office's extractor and responses for actix.
 
-use std::convert::Infallible;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 
 use crate::office::CHALLENGE;
-use crate::{NotDone, Session};
+use crate::{LoginError, Office, Person};
 
-impl FromRequest for Session {
-    type Error = Infallible;
-    type Future = Ready<Result<Self, Infallible>>;
+/// The person of the session that `X-Session` names.
+impl FromRequest for Person {
+    type Error = LoginError;
+    type Future = Ready<Result<Self, LoginError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let text = request.headers().get("x-session");
-        let text = text.and_then(|text| text.to_str().ok());
-        ready(Ok(Self {
-            text: text.map(str::to_owned),
-            client: request.peer_addr().map(|address| address.ip()),
-        }))
+        let session = request.headers().get("x-session");
+        let session = session.and_then(|text| text.to_str().ok());
+        let client = request.peer_addr().map(|address| address.ip());
+        let office = request.app_data::<Data<Office>>();
+        let office = office.ok_or(LoginError::NotLoggedIn);
+        ready(office.and_then(|office| office.person(session, client)))
     }
 }
 
-impl ResponseError for NotDone {
+impl ResponseError for LoginError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Manage(error) => error.status_code(),
             Self::NotLoggedIn => StatusCode::UNAUTHORIZED,
-            Self::Form(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
-        match self {
-            Self::Manage(error) => error.error_response(),
-            Self::Form(text) => HttpResponse::UnprocessableEntity().body(text.clone()),
-            _ => HttpResponse::build(self.status_code())
-                .insert_header((header::CACHE_CONTROL, "no-store"))
-                .insert_header((header::WWW_AUTHENTICATE, CHALLENGE))
-                .finish(),
-        }
+        HttpResponse::build(self.status_code())
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((header::WWW_AUTHENTICATE, CHALLENGE))
+            .finish()
     }
 }

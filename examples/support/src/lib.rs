@@ -1,8 +1,7 @@
 //! Code that the three products share and that is not about keys: a small login, [pages](Paging) of made-up
 //! data, the [lines](print()) that are printed at start, and a clean [stop](stopped).
 //!
-//! [`Office`] connects a product's management endpoints to the [`KeyManager`](keyward::manager::KeyManager): it
-//! determines which person sent the request.
+//! In the [`Office`] of a product persons log in. The library's endpoints manage the keys of a [`Person`]'s tenant.
 
 #[cfg(feature = "actix")]
 mod actix;
@@ -16,10 +15,7 @@ mod paging;
 #[cfg(feature = "axum")]
 pub use self::axum::office_routes;
 pub use lines::print;
-pub use office::{
-    CodeForm, EventQuery, ListQuery, LoggedIn, NotDone, Office, Person, RotateForm, Session,
-    has_role,
-};
+pub use office::{CodeForm, LoggedIn, LoginError, Office, Person, has_role};
 pub use paging::{Paged, Paging};
 
 use std::io;

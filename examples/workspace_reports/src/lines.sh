@@ -1,13 +1,13 @@
 # 200: log in as an administrator of Meridian, once
 {curl} {url}/admin/login {json} -d '{"code":"{administrator}"}' => session ADMIN
 # 200: the scopes to choose from
-{curl} {url}/admin/scopes {admin}
-# 422: a key without any scope
-{curl} {url}/admin/keys {admin} {json} -d '{"name":"Nightly sync"}'
+{curl} {url}/admin/keys/scopes {admin}
+# 422: a key that says nothing about its access
+{curl} {url}/admin/keys {admin} {json} -d '{"title":"Nightly sync"}'
 # 201: a key with three scopes, for one project, that ends in 90 days; it is shown this once
-{curl} {url}/admin/keys {admin} {json} -d '{"name":"Nightly sync","scopes":["read:workspace","read:editions","write:editions"],"projects":["p-1"],"expires_on":"{day}"}' => api_key KEY, id KEY_ID
+{curl} {url}/admin/keys {admin} {json} -d '{"title":"Nightly sync","access":{"type":"scopes","scopes":["read:workspace","read:editions","write:editions"]},"resources":{"type":"only","resources":["project:p-1"]},"expires_on":"{day}"}' => api_key KEY, id KEY_ID
 # 201: a key for the outputs of all projects
-{curl} {url}/admin/keys {admin} {json} -d '{"name":"Archive","scopes":["read:outputs"]}' => api_key OUTPUTS
+{curl} {url}/admin/keys {admin} {json} -d '{"title":"Archive","access":{"type":"scopes","scopes":["read:outputs"]}}' => api_key OUTPUTS
 # 200: the projects, of which the key sees one
 {curl} {url}/v1/projects {key}
 # 200: editions, in pages
@@ -45,11 +45,11 @@ head -c 5000001 /dev/zero | {curl} '{url}/v1/editions?project=p-1' {key} {json} 
 # 409: a key is revoked only once
 {curl} {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
 # 200: keys that are older than a year
-{curl} '{url}/admin/keys/due?days=365' {admin}
+{curl} '{url}/admin/keys?due_for_rotation_seconds=31536000' {admin}
 # 200: all keys, the revoked ones last
-{curl} {url}/admin/keys {admin}
+{curl} '{url}/admin/keys?with_revoked=true' {admin}
 # 200: what was done, and by whom
-{curl} {url}/admin/events {admin}
+{curl} {url}/admin/keys/events {admin}
 # 200: log in as a member of Meridian
 {curl} {url}/admin/login {json} -d '{"code":"{member}"}' => session MEMBER
 # 403: who may not even see the list

@@ -3,9 +3,9 @@
 //! ```text
 //! cargo run -p workspace_reports
 //! ```
-//! A key holds the scopes that the form requested, and reaches all projects of its workspace, or some. Administrators
-//! of the workspace manage the keys; ordinary members cannot even see them. A key that comes without TLS is refused
-//! and never redirected.
+//! A key holds the scopes that its administrator chose, and reaches all projects of its workspace, or some.
+//! Administrators of the workspace manage the keys; ordinary members cannot even see them. A key that comes without
+//! TLS is refused and never redirected.
 //!
 //! `--listen` and `--listen-plain` set the addresses with and without TLS. Behind a proxy that terminates TLS,
 //! `--behind` names the proxy's addresses. The product then believes `X-Forwarded-For` and `X-Forwarded-Proto` from
@@ -17,8 +17,8 @@ mod api;
 mod certificate;
 mod content;
 mod data;
-mod form;
 mod office;
+mod plan;
 mod scopes;
 mod serve;
 
@@ -38,7 +38,7 @@ use keyward::time::{Duration, OffsetDateTime};
 
 use crate::certificate::Certificate;
 use crate::data::{BOREALIS, MERIDIAN, Workspaces};
-use crate::office::{ADMINISTRATOR, Administrators, Desk, MEMBER};
+use crate::office::{ADMINISTRATOR, Administrators, MEMBER};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -54,24 +54,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let keyward = Keyward::builder(SqliteStore::open(&file)?)
         .format(KeyFormat::new("wsrp")?.environment("live")?)
         .scopes(scopes::declared())
-        .policy(Administrators)
+        .policy(Administrators(Arc::clone(&workspaces)))
+        .rate_limiting(plan::rate_limiting())
         .open()
         .await?;
     tokio::spawn(keyward.background());
 
-    let office = Office::new(&keyward);
+    let office = Office::default();
     let administrator = office.invite(Person::new(ADMINISTRATOR, "ines", MERIDIAN)?)?;
     let member = office.invite(Person::new(MEMBER, "max", MERIDIAN)?)?;
     let other = office.invite(Person::new(ADMINISTRATOR, "olga", BOREALIS)?)?;
 
-    let desk = Desk {
-        office,
-        workspaces: Arc::clone(&workspaces),
-    };
     let proxies = proxies()?;
     let app = Router::new()
         .merge(api::routes(&keyward, &workspaces, proxies.clone()))
-        .merge(office::routes(desk, proxies));
+        .merge(office::routes(office, &keyward, proxies));
 
     let (certificate, config) = Certificate::make().await?;
     let address = listen_address("127.0.0.1:8443")?;

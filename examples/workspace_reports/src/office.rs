@@ -1,39 +1,51 @@
 //! The people who manage keys, and their permissions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Query, Request, State};
+use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use example_support::{ListQuery, NotDone, Office, Person, Session, has_role, office_routes};
-use keyward::async_trait;
+use example_support::{Office, has_role, office_routes};
 use keyward::http::{Connection, Proxies};
-use keyward::manager::{
-    Actor, Issued, KeyListView, ManageError, Operation, PageCursor, Policy, PolicyError, Ruling,
-};
-use serde::Deserialize;
+use keyward::key::{Resources, TenantId};
+use keyward::manager::{Actor, Operation, Policy, PolicyError, Ruling};
+use keyward::{Keyward, async_trait};
 
+use crate::api::PROJECT;
 use crate::data::Workspaces;
-use crate::form::IssueForm;
-use crate::scopes::{Choice, choices};
 
 /// The roles of people.
 pub(crate) const ADMINISTRATOR: &str = "workspace-admin";
 pub(crate) const MEMBER: &str = "workspace-member";
 
-/// A policy under which workspace administrators may do everything with their workspace's keys, and all others may do
-/// nothing, not even list keys.
+/// A policy under which workspace administrators manage their workspace's keys, and all others may do nothing, not even
+/// list keys.
+///
+/// An administrator chooses everything about a key but its limits, which the product sets, and restricts it to projects
+/// that exist.
 #[derive(Debug)]
-pub(crate) struct Administrators;
+pub(crate) struct Administrators(pub(crate) Arc<Workspaces>);
 
 #[async_trait]
 impl Policy for Administrators {
-    async fn rule(&self, actor: &Actor, _: &Operation<'_>) -> Result<Ruling, PolicyError> {
-        Ok(if has_role(actor, ADMINISTRATOR) {
+    async fn rule(&self, actor: &Actor, operation: &Operation<'_>) -> Result<Ruling, PolicyError> {
+        let is_offered = match operation {
+            Operation::Issue { key } => {
+                let wanted = &key.restrictions;
+                let has_limits = !wanted.quotas.is_empty() || wanted.concurrency.is_some();
+                !has_limits && self.exist(&wanted.resources, &key.tenant)
+            }
+            Operation::Update { key, update } => {
+                let has_limits = update.quotas.is_some() || update.concurrency.is_some();
+                let resources = update.resources.as_ref();
+                let exist = resources.is_none_or(|wanted| self.exist(wanted, key.tenant));
+                !has_limits && exist
+            }
+            _ => true,
+        };
+        Ok(if is_offered && has_role(actor, ADMINISTRATOR) {
             Ruling::Allow
         } else {
             Ruling::Refuse
@@ -41,36 +53,22 @@ impl Policy for Administrators {
     }
 }
 
-/// The page of keys that are at least this many days old.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DueQuery {
-    #[serde(default = "DueQuery::year")]
-    days: u32,
-    #[serde(default)]
-    after: Option<PageCursor>,
-}
-
-impl DueQuery {
-    const fn year() -> u32 {
-        365
+impl Administrators {
+    /// Returns whether these are projects of the workspace.
+    fn exist(&self, resources: &Resources, workspace: &TenantId) -> bool {
+        let Resources::Only(resources) = resources else {
+            return true;
+        };
+        resources.iter().all(|resource| {
+            let project = self.0.project(workspace, resource.value());
+            resource.kind() == PROJECT && project.is_some()
+        })
     }
 }
 
-#[derive(Clone)]
-pub(crate) struct Desk {
-    pub(crate) office: Office,
-    pub(crate) workspaces: Arc<Workspaces>,
-}
-
 /// Returns the endpoints that manage keys. They trust the same proxies as the routes for keys.
-pub(crate) fn routes(desk: Desk, proxies: Proxies) -> Router {
-    let keys = Router::new()
-        .route("/admin/scopes", get(scopes))
-        .route("/admin/keys", get(list).post(issue))
-        .route("/admin/keys/due", get(due))
-        .with_state(desk.clone());
-    office_routes(desk.office, keys).route_layer(from_fn_with_state(proxies, require_tls))
+pub(crate) fn routes(office: Office, keyward: &Keyward, proxies: Proxies) -> Router {
+    office_routes(office, keyward).layer(from_fn_with_state(proxies, require_tls))
 }
 
 /// Refuses requests without TLS, including those with codes and sessions, and adds the client's address to all
@@ -86,44 +84,4 @@ async fn require_tls(State(proxies): State<Proxies>, mut request: Request, next:
         is_tls: true,
     });
     next.run(request).await
-}
-
-async fn scopes(State(desk): State<Desk>, session: Session) -> Result<Json<Vec<Choice>>, NotDone> {
-    let person = desk.office.person(&session)?;
-    // No manager operation is called here that would ask the policy.
-    if !has_role(person.actor(), ADMINISTRATOR) {
-        return Err(ManageError::Refused.into());
-    }
-    Ok(Json(choices()))
-}
-
-async fn list(
-    State(desk): State<Desk>,
-    session: Session,
-    Query(page): Query<ListQuery>,
-) -> Result<Json<KeyListView>, NotDone> {
-    let keys = desk.office.list(&session, &page, |all| all.live_first());
-    Ok(Json(keys.await?))
-}
-
-async fn due(
-    State(desk): State<Desk>,
-    session: Session,
-    Query(query): Query<DueQuery>,
-) -> Result<Json<KeyListView>, NotDone> {
-    let age = Duration::from_hours(24) * query.days;
-    let page = ListQuery { after: query.after };
-    let due = desk
-        .office
-        .list(&session, &page, |all| all.due_for_rotation(age));
-    Ok(Json(due.await?))
-}
-
-async fn issue(
-    State(desk): State<Desk>,
-    session: Session,
-    Json(form): Json<IssueForm>,
-) -> Result<Issued, NotDone> {
-    let new = |person: &Person| form.key(person.tenant(), &desk.workspaces);
-    desk.office.issue(&session, new).await
 }

@@ -2,7 +2,6 @@
 
 use keyward::key::{Scope, ScopeDeclaration};
 use keyward::scope;
-use serde::Serialize;
 
 pub(crate) const READ_EDITIONS: Scope = scope!("read:editions");
 pub(crate) const WRITE_EDITIONS: Scope = scope!("write:editions");
@@ -11,13 +10,6 @@ pub(crate) const READ_OUTPUTS: Scope = scope!("read:outputs");
 pub(crate) const WRITE_OUTPUTS: Scope = scope!("write:outputs");
 pub(crate) const READ_WORKSPACE: Scope = scope!("read:workspace");
 const ADMIN: Scope = scope!("admin");
-
-/// A scope, as the form shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Choice {
-    scope: Scope,
-    description: String,
-}
 
 /// Returns all scopes. Only one implies others: a caller that may write editions need not be able to read them.
 pub(crate) fn declared() -> [ScopeDeclaration; 7] {
@@ -32,13 +24,4 @@ pub(crate) fn declared() -> [ScopeDeclaration; 7] {
             .described("Everything that the others allow, within the key's projects")
             .implies_all(),
     ]
-}
-
-/// Returns the scopes to choose from.
-pub(crate) fn choices() -> Vec<Choice> {
-    let choice = |declared: &ScopeDeclaration| Choice {
-        scope: declared.scope().clone(),
-        description: declared.description().to_owned(),
-    };
-    declared().iter().map(choice).collect()
 }

@@ -37,7 +37,7 @@ static PROGRAM: Program = Program {
             .with(VALUE, text(key, "secret"))
     },
     readable: PAYMENTS,
-    pages: &["keys", "events"],
+    pages: &["keys", "keys/events"],
     actions: &["suspend", "resume", "rotate", "revoke"],
 };
 

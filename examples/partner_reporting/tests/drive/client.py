@@ -82,7 +82,7 @@ assert requests.post(BASE + "/admin/login", json=code).status_code == 401, "a co
 office = requests.Session()
 office.headers["X-Session"] = login.json()["session"]
 assert office.get(BASE + "/admin/keys").json()["keys"] == []
-issued = office.post(BASE + "/admin/keys", json={"title": "Contoso's"})
+issued = office.post(BASE + "/admin/keys", json={"title": "Contoso's", "access": {"type": "full"}})
 assert issued.status_code == 201 and issued.headers["Cache-Control"] == "no-store"
 theirs = session(issued.json()["api_key"])
 assert pages(theirs, "/v1/clients")[0][0]["id"] == "co-001"

@@ -8,7 +8,7 @@ use example_driver::{Client, Product, Reply};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{COUNTS, PROGRAM};
+use crate::{COUNTS, PROGRAM, form};
 
 const TRENDS: &str = "/v1/rollups/trends";
 const CLIENTS: &str = "/v1/clients";
@@ -87,7 +87,7 @@ fn a9_each_endpoint_has_its_own_limit() {
     let elsewhere = one.get(CLIENTS);
     assert_eq!((elsewhere.status, limit(&elsewhere)), (200, 600));
     let contoso = product.person("Contoso");
-    let issued = contoso.post("/admin/keys", &json!({ "title": "Theirs" }));
+    let issued = contoso.post("/admin/keys", &form("Theirs"));
     let theirs = product.asking(&issued.body).get(COUNTS);
     assert_eq!((theirs.status, limit(&theirs)), (200, 60));
     assert_eq!(remaining(&theirs), 59);
@@ -129,6 +129,6 @@ fn a9_a_customers_limit_changes_at_runtime() {
     edited.write("{}");
     await_limit(&before, COUNTS, 60);
     let contoso = product.person("Contoso");
-    let issued = contoso.post("/admin/keys", &json!({ "title": "Theirs" }));
+    let issued = contoso.post("/admin/keys", &form("Theirs"));
     assert_eq!(limit(&product.asking(&issued.body).get(COUNTS)), 60);
 }

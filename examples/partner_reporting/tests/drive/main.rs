@@ -11,7 +11,7 @@ mod needs;
 mod restart;
 
 use example_driver::{Program, text};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A rollup, which each key may read.
 const COUNTS: &str = "/v1/rollups/counts";
@@ -21,18 +21,31 @@ static PROGRAM: Program = Program {
     path: env!("CARGO_BIN_EXE_partner_reporting"),
     arguments: &["--listen", "127.0.0.1:0"],
     administrator: "Northwind",
-    form: |title| json!({ "title": title }),
+    form: |title| form(title),
     authorize: |client, key| client.with("x-api-key", text(key, "api_key")),
     readable: COUNTS,
-    pages: &["keys", "events"],
+    pages: &["keys", "keys/events"],
     actions: &["rotate", "revoke"],
 };
+
+/// The form of a key for all clients.
+fn form(title: &str) -> Value {
+    json!({ "title": title, "access": { "type": "full" } })
+}
+
+/// The form of a key for one client.
+fn of_client(title: &str, client: &str) -> Value {
+    let mut form = form(title);
+    let client = format!("client:{client}");
+    form["resources"] = json!({ "type": "only", "resources": [client] });
+    form
+}
 
 #[test]
 fn a_python_client_reads_all_pages() {
     let product = PROGRAM.start();
     let all = product.key("Nightly Snowflake ETL");
-    let one = product.issue(&json!({ "title": "One client", "client": "nw-002" }));
+    let one = product.issue(&of_client("One client", "nw-002"));
     product.run_python(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drive/client.py"),
         &[

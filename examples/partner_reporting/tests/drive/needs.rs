@@ -3,7 +3,7 @@
 use example_driver::text;
 use serde_json::json;
 
-use crate::{COUNTS, PROGRAM};
+use crate::{COUNTS, PROGRAM, form, of_client};
 
 #[test]
 fn a1_the_form_asks_for_a_title_only() {
@@ -20,8 +20,9 @@ fn a1_the_form_asks_for_a_title_only() {
     assert_eq!(product.asking(&second).get(COUNTS).status, 200);
     product.refuses_forms(&[
         json!({}),
-        json!({ "title": "" }),
-        json!({ "title": "a\nb" }),
+        form(""),
+        form("a\nb"),
+        json!({ "title": "x" }),
         json!({ "title": "x", "scopes": [] }),
     ]);
 }
@@ -104,7 +105,7 @@ fn a5_revoking_is_immediate_and_final() {
 fn a6_keys_reach_only_their_clients() {
     let product = PROGRAM.start();
     let all = product.with_key("All");
-    let one = product.asking(&product.issue(&json!({ "title": "One", "client": "nw-002" })));
+    let one = product.asking(&product.issue(&of_client("One", "nw-002")));
     assert_eq!(all.get("/v1/clients").items("/items").len(), 12);
     assert_eq!(one.get("/v1/clients").each("/items", "id"), ["nw-002"]);
     for (path, for_all, for_one) in [
@@ -161,8 +162,8 @@ fn a8_an_integration_owns_its_key() {
         digest["metadata"]["serves"],
         json!(["weekly-digest", "board-report"])
     );
-    let events = product.admin.get("/admin/events");
-    let issued = &events.items("")[0]["event"];
+    let events = product.admin.get("/admin/keys/events");
+    let issued = &events.items("/events")[0]["event"];
     assert_eq!(issued["action"], "key_issued");
     assert_eq!(issued["actor"], "integration:weekly-digest");
     assert_eq!(issued["key"], digest["id"]);

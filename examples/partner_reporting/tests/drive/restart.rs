@@ -29,8 +29,8 @@ fn usage_owners_and_events_survive_restarts() {
     assert_ne!(digest["predecessor"], json!(null));
     // One request before the stop, and one since.
     assert_eq!(used["usage"]["granted"], 2, "{used}");
-    let events = product.admin.get("/admin/events");
-    let events = events.items("").iter();
+    let events = product.admin.get("/admin/keys/events");
+    let events = events.items("/events").iter();
     let actions: Vec<_> = events.map(|one| &one["event"]["action"]).collect();
     assert_eq!(actions[..2], ["key_issued", "key_issued"]);
     assert_eq!(actions[2..], ["key_issued", "key_rotated", "key_revoked"]);

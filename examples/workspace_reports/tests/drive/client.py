@@ -90,9 +90,10 @@ login = answered(office, "/admin/login", 200, "POST", json={"code": os.environ["
 answered(office, "/admin/login", 401, "POST", json={"code": os.environ["CODE"]})
 office.headers["X-Session"] = login.json()["session"]
 assert answered(office, "/admin/keys").json()["keys"] == []
-choices = answered(office, "/admin/scopes").json()
+choices = answered(office, "/admin/keys/scopes").json()["scopes"]
 issued = answered(office, "/admin/keys", 201, "POST",
-                  json={"name": "Borealis's", "scopes": [choice["scope"] for choice in choices]})
+                  json={"title": "Borealis's",
+                        "access": {"type": "scopes", "scopes": [choice["scope"] for choice in choices]}})
 assert issued.headers["Cache-Control"] == "no-store"
 theirs = session(issued.json()["api_key"])
 assert pages(theirs, "/v1/projects")[0][0]["id"] == "p-91"

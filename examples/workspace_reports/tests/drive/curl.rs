@@ -30,7 +30,7 @@ fn printed_commands_work() {
         json!({ "type": "only", "resources": ["project:p-1"] })
     );
     assert!(issued.text("/expires_at").ends_with("T00:00:00Z"));
-    assert_eq!(reply("scopes to choose").items("").len(), 7);
+    assert_eq!(reply("scopes to choose").items("/scopes").len(), 7);
 
     let projects = reply("of which the key sees one");
     assert_eq!(projects.each("/items", "id"), ["p-1"]);

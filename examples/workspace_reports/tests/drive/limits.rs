@@ -4,10 +4,10 @@ use std::io::Cursor;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use example_driver::{Reply, SFV, has, text};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::PROGRAM;
 use crate::slow::Slow;
+use crate::{PROGRAM, form};
 
 const CREATE: &str = "/v1/editions?project=p-1";
 
@@ -93,17 +93,17 @@ fn b7_size_caps_of_responses() {
 fn b7_at_most_five_requests_at_once() {
     let product = PROGRAM.start();
     let key = product.key("write:editions read:workspace");
-    assert_eq!(key["concurrency"], 5);
-    let quotas: Vec<(&Value, &Value)> = key["quotas"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(limit)
-        .collect();
-    assert_eq!(
-        quotas,
-        [(&json!(60), &json!(60)), (&json!(1_000), &json!(3_600))]
-    );
+    // The product sets the limits, and administrators cannot.
+    let mut own = form("Nightly sync", &["read:workspace"]);
+    own["concurrency"] = json!(50);
+    let mut quota = form("Nightly sync", &["read:workspace"]);
+    quota["quotas"] = json!([{ "name": "minute", "limit": 6_000, "window_seconds": 60 }]);
+    product.refuses_forms(&[own, quota]);
+    let path = format!("/admin/keys/{}", text(&key, "id"));
+    for change in [json!({ "concurrency": 50 }), json!({ "quotas": [] })] {
+        let refused = product.admin.send("PATCH", &path, Some(&change));
+        assert_eq!(refused.status, 403, "{change}: {refused:?}");
+    }
 
     // Five requests with endless bodies, each of which holds a place.
     let asking = product.asking(&key);
@@ -214,8 +214,4 @@ fn b8_each_authenticated_answer_shows_limits() {
         let names = unauthenticated.headers.iter().map(|(name, _)| name);
         assert_eq!(names.filter(|name| name.contains("ratelimit")).count(), 0);
     }
-}
-
-fn limit(quota: &Value) -> (&Value, &Value) {
-    (&quota["limit"], &quota["window_seconds"])
 }

@@ -38,13 +38,26 @@ static PROGRAM: Program = Program {
     administrator: "Meridian",
     form: |scopes| {
         let scopes: Vec<_> = scopes.split(' ').collect();
-        json!({ "name": "Nightly sync", "scopes": scopes })
+        form("Nightly sync", &scopes)
     },
     authorize: |client, key| client.with("authorization", &bearer(key)),
     readable: PROJECTS,
-    pages: &["scopes", "keys", "keys/due", "events"],
+    pages: &["keys", "keys?with_revoked=true", "keys/events"],
     actions: &["rotate", "revoke"],
 };
+
+/// The form of a key with these scopes.
+fn form(title: &str, scopes: &[&str]) -> Value {
+    json!({ "title": title, "access": { "type": "scopes", "scopes": scopes } })
+}
+
+/// The form of a key for these projects only.
+fn restricted(title: &str, scopes: &[&str], projects: &[&str]) -> Value {
+    let projects: Vec<_> = projects.iter().map(|id| format!("project:{id}")).collect();
+    let mut form = form(title, scopes);
+    form["resources"] = json!({ "type": "only", "resources": projects });
+    form
+}
 
 fn bearer(key: &Value) -> String {
     format!("Bearer {}", text(key, "api_key"))
@@ -61,8 +74,8 @@ fn plain_base(server: &Server) -> String {
 fn a_python_client_stays_in_its_projects() {
     let product = PROGRAM.start();
     let all = product.key("admin");
-    let form = json!({ "name": "One project", "scopes": ["read:editions", "write:editions"], "projects": ["p-2"] });
-    let one = product.issue(&form);
+    let scopes = ["read:editions", "write:editions"];
+    let one = product.issue(&restricted("One project", &scopes, &["p-2"]));
     product.run_python(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drive/client.py"),
         &[

@@ -3,14 +3,13 @@
 use example_driver::text;
 use serde_json::{Value, json};
 
-use crate::{PROGRAM, SCOPES, bearer};
+use crate::{PROGRAM, SCOPES, bearer, form, restricted};
 
 #[test]
 fn b1_the_form_issues_a_key_shown_once() {
     let product = PROGRAM.start();
-    let form = json!({
-        "name": "Nightly sync", "scopes": ["read:editions"], "expires_on": "2099-12-31", "projects": ["p-2", "p-1"],
-    });
+    let mut form = restricted("Nightly sync", &["read:editions"], &["p-2", "p-1"]);
+    form["expires_on"] = json!("2099-12-31");
     let key = product.issue(&form);
     // The first instant at which the key is no longer valid.
     assert_eq!(key["expires_at"], "2100-01-01T00:00:00Z");
@@ -24,7 +23,7 @@ fn b1_the_form_issues_a_key_shown_once() {
 
     let list = product.admin.get("/admin/keys");
     assert_eq!(list.text("/keys/1/title"), "Nightly sync");
-    for event in product.admin.get("/admin/events").items("") {
+    for event in product.admin.get("/admin/keys/events").items("/events") {
         assert_eq!(event["event"]["title"], "Nightly sync");
     }
     product.shows_secrets_once("read:workspace");
@@ -32,7 +31,11 @@ fn b1_the_form_issues_a_key_shown_once() {
 
 #[test]
 fn b1_an_invalid_last_day_is_an_error() {
-    let form = |day| json!({ "name": "x", "scopes": ["read:editions"], "expires_on": day });
+    let form = |day| {
+        let mut form = form("x", &["read:editions"]);
+        form["expires_on"] = json!(day);
+        form
+    };
     let forms = ["2020-01-01", "2026-02-30", "tomorrow", ""].map(form);
     PROGRAM.start().refuses_forms(&forms);
 }
@@ -40,13 +43,13 @@ fn b1_an_invalid_last_day_is_an_error() {
 #[test]
 fn b2_only_admin_implies_other_scopes() {
     let product = PROGRAM.start();
-    let choices = product.admin.get("/admin/scopes");
-    let mut offered = choices.each("", "scope");
+    let choices = product.admin.get("/admin/keys/scopes");
+    let mut offered = choices.each("/scopes", "scope");
     offered.sort_unstable();
     let mut expected = [&SCOPES[..], &["admin"]].concat();
     expected.sort_unstable();
     assert_eq!(offered, expected);
-    let descriptions = choices.each("", "description");
+    let descriptions = choices.each("/scopes", "description");
     assert!(descriptions.iter().all(|text| text.len() > 10));
 
     let routes = routes();
@@ -107,14 +110,15 @@ pub(crate) fn routes() -> [(&'static str, &'static str, &'static str); 11] {
 fn b2_only_requested_scopes_are_granted() {
     let product = PROGRAM.start();
     product.refuses_forms(&[
-        json!({ "name": "x" }),
-        json!({ "name": "x", "scopes": [] }),
-        json!({ "name": "x", "scopes": ["read:everything"] }),
-        json!({ "name": "x", "scopes": ["read:editions", "read editions"] }),
-        json!({ "name": "x", "scopes": ["*"] }),
-        json!({ "name": "x", "access": "full" }),
-        json!({ "scopes": ["read:editions"] }),
-        json!({ "name": " ", "scopes": ["read:editions"] }),
+        json!({ "title": "x" }),
+        json!({ "title": "x", "scopes": ["read:editions"] }),
+        json!({ "title": "x", "access": "full" }),
+        json!({ "title": "x", "access": { "type": "scopes" } }),
+        form("x", &[]),
+        form("x", &["read:everything"]),
+        form("x", &["read:editions", "read editions"]),
+        form("x", &["*"]),
+        form(" ", &["read:editions"]),
     ]);
     let key = product.key("read:editions");
     assert_eq!(

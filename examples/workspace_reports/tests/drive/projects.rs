@@ -1,9 +1,10 @@
 //! Keys restricted to projects, on each route.
 
+use example_driver::text;
 use serde_json::json;
 
 use crate::needs::routes;
-use crate::{PROGRAM, SCOPES};
+use crate::{PROGRAM, SCOPES, form, restricted};
 
 #[test]
 fn b3_a_key_reaches_its_project_only() {
@@ -17,7 +18,7 @@ fn b3_a_key_reaches_its_project_only() {
         of_blueprint(),
     );
     for scopes in [&SCOPES[..], &["admin"]] {
-        let form = json!({ "name": "For p-1", "scopes": scopes, "projects": ["p-1"] });
+        let form = restricted("For p-1", scopes, &["p-1"]);
         let asking = product.asking(&product.issue(&form));
         for (method, path, _) in routes() {
             if ["/v1/projects", "/v1/editions"].contains(&path) {
@@ -63,7 +64,7 @@ fn b3_a_key_reaches_its_project_only() {
 #[test]
 fn b3_a_key_may_have_several_projects() {
     let product = PROGRAM.start();
-    let form = json!({ "name": "For two", "scopes": ["admin"], "projects": ["p-2", "p-8"] });
+    let form = restricted("For two", &["admin"], &["p-2", "p-8"]);
     let asking = product.asking(&product.issue(&form));
     for (method, path, _) in routes() {
         let status = asking.send(method, path, None).status;
@@ -79,24 +80,39 @@ fn b3_a_key_may_have_several_projects() {
 #[test]
 fn b3_an_empty_restriction_is_an_error() {
     let product = PROGRAM.start();
-    let form = |projects| json!({ "name": "x", "scopes": ["admin"], "projects": projects });
+    let only = |resources| json!({ "type": "only", "resources": resources });
     let forms = [
-        json!([]),
-        json!(null),
-        json!("p-1"),
-        json!([""]),
-        json!(["p-1", "p-99"]),
+        only(json!([])),
+        only(json!(null)),
+        only(json!("project:p-1")),
+        only(json!([""])),
+        only(json!(["region:eu"])),
+        only(json!(["project:p-1", "project:p-99"])),
         // Another workspace's.
-        json!(["p-91"]),
+        only(json!(["project:p-91"])),
+        json!(null),
     ];
-    product.refuses_forms(&forms.map(form));
+    product.refuses_forms(&forms.map(|resources| {
+        let mut form = form("x", &["admin"]);
+        form["resources"] = resources;
+        form
+    }));
+    // Nor can a key be moved to a project that does not exist.
+    let key = product.key("admin");
+    let path = format!("/admin/keys/{}", text(&key, "id"));
+    let moved = json!({ "resources": only(json!(["project:p-91"])) });
+    let refused = product.admin.send("PATCH", &path, Some(&moved));
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let moved = json!({ "resources": only(json!(["project:p-2"])) });
+    let changed = product.admin.send("PATCH", &path, Some(&moved));
+    assert_eq!(changed.body["resources"], moved["resources"], "{changed:?}");
 }
 
 #[test]
 fn b3_workspaces_are_isolated() {
     let product = PROGRAM.start();
     let other = product.person("Borealis");
-    let form = json!({ "name": "Theirs", "scopes": ["admin"] });
+    let form = form("Theirs", &["admin"]);
     let theirs = other.post("/admin/keys", &form);
     assert_eq!(theirs.status, 201, "{theirs:?}");
     let asking = product.asking(&theirs.body);
@@ -114,7 +130,7 @@ fn b3_workspaces_are_isolated() {
         assert_eq!(asking.send(method, path, body).status, 404, "{path}");
     }
     // A restricted key cannot distinguish another workspace's objects from nonexistent ones.
-    let form = json!({ "name": "One", "scopes": ["admin"], "projects": ["p-91"] });
+    let form = restricted("One", &["admin"], &["p-91"]);
     let restricted = product.asking(&other.post("/admin/keys", &form).body);
     for (method, path, _) in routes() {
         let body = json!({ "blueprint": "p-2-b1", "title": "x" });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{PROGRAM, PROJECTS};
+use crate::{PROGRAM, PROJECTS, restricted};
 
 #[test]
 fn answered_changes_survive_restarts() {
@@ -14,8 +14,7 @@ fn restrictions_and_overlaps_survive_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.db");
     let product = PROGRAM.start_over(&file);
-    let form = json!({ "name": "One project", "scopes": ["read:workspace"], "projects": ["p-1"] });
-    let restricted = product.issue(&form);
+    let restricted = product.issue(&restricted("One project", &["read:workspace"], &["p-1"]));
     let old = product.key("read:workspace");
     let week = json!({ "overlap_seconds": 604_800 });
     let new = product.rotate(&old, &week).body;

@@ -6,7 +6,7 @@ use example_driver::{Client, Server, office, text};
 use serde_json::json;
 
 use crate::needs::routes;
-use crate::{PROGRAM, bearer, plain_base};
+use crate::{PROGRAM, bearer, form, plain_base};
 
 #[test]
 fn b5_plain_http_is_refused() {
@@ -59,7 +59,7 @@ fn b5_keys_are_managed_over_tls_only() {
     for path in ["scopes", "keys", "keys/due", "events"] {
         assert_eq!(asking.get(&format!("/admin/{path}")).status, 403, "{path}");
     }
-    let form = json!({ "name": "x", "scopes": ["admin"] });
+    let form = form("x", &["admin"]);
     assert_eq!(asking.post("/admin/keys", &form).status, 403);
 }
 
@@ -74,7 +74,7 @@ fn b5_only_named_proxies_may_end_tls() {
             .with("x-forwarded-proto", proto)
     };
     let admin = office(&by_proxy("https"), &server.code_of("Meridian"));
-    let form = json!({ "name": "Nightly sync", "scopes": ["read:workspace"] });
+    let form = form("Nightly sync", &["read:workspace"]);
     let key = admin.post("/admin/keys", &form);
     assert_eq!(key.status, 201, "{key:?}");
     let asking = |client: &Client| {
@@ -85,8 +85,8 @@ fn b5_only_named_proxies_may_end_tls() {
     assert_eq!(asking(&by_proxy("http")), 403);
     assert_eq!(asking(&plain), 403);
     // The event names the client in front of the proxy.
-    let events = admin.get("/admin/events");
-    assert_eq!(events.text("/0/event/client"), "203.0.113.7");
+    let events = admin.get("/admin/keys/events");
+    assert_eq!(events.text("/events/0/event/client"), "203.0.113.7");
 }
 
 #[test]

@@ -70,7 +70,8 @@ use crate::manager::{Actor, KeyManager, KeyQueryForm, ManageError};
 /// | `POST /` | [`NewKeyForm`](crate::manager::NewKeyForm) | 201 with the key, the only time: [`Revealed`][r] |
 /// | `GET /scopes` | | 200 with `{"scopes": [{"scope", "description"}]}`, the declared scopes |
 /// | `GET /events` | `after`, `limit` | 200 with `{"events": […], "next"}`: the tenant's events, oldest first |
-/// | `GET /{id}` | | 200 with the key |
+/// | `GET /{id}` | | 200 with the key, as the list has it |
+/// | `GET /{id}/events` | `after`, `limit` | 200 with [`KeyEvents`](crate::manager::KeyEvents) |
 /// | `PATCH /{id}` | [`KeyUpdate`](crate::manager::KeyUpdate) | 200 with the key |
 /// | `POST /{id}/rotate` | [`Rotation`](crate::manager::Rotation) | 201 with the successor, as from `POST /` |
 /// | `POST /{id}/suspend` | | 200 with the key |
@@ -201,6 +202,11 @@ impl ManagementApi {
                 let next = last.filter(|_| is_full);
                 Ok(json_answer(200, &EventPage { events, next }))
             }
+            Call::EventsOf(id, after, limit) => {
+                let limit = limit.into();
+                let events = manager.events_of(actor, tenant, id, after, limit).await?;
+                Ok(json_answer(200, &events))
+            }
             Call::List(form) => {
                 let query = session.query(form).for_tenant(tenant)?;
                 let page = manager.list(actor, &query).await?;
@@ -215,8 +221,8 @@ impl ManagementApi {
                 Ok(Answer::from(&issued))
             }
             Call::Get(id) => {
-                let record = manager.get(actor, tenant, id).await?;
-                Ok(json_answer(200, &record.view(manager.now()?)))
+                let key = manager.view(actor, tenant, id).await?;
+                Ok(json_answer(200, &key))
             }
             Call::Update(id, update) => {
                 let record = manager.update(actor, tenant, id, update).await?;

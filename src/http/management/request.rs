@@ -20,6 +20,7 @@ pub(super) enum Call {
     List(KeyQueryForm),
     Issue(NewKeyForm, Option<String>),
     Get(KeyId),
+    EventsOf(KeyId, u64, u16),
     Update(KeyId, KeyUpdate),
     Rotate(KeyId, Rotation, Option<String>),
     Suspend(KeyId),
@@ -35,6 +36,7 @@ enum Endpoint {
     Scopes,
     Events,
     Key,
+    EventsOfKey,
     Rotate,
     Suspend,
     Resume,
@@ -46,7 +48,7 @@ impl Endpoint {
     const fn allowed(self) -> &'static str {
         match self {
             Self::Keys => "GET, HEAD, POST",
-            Self::Scopes | Self::Events => "GET, HEAD",
+            Self::Scopes | Self::Events | Self::EventsOfKey => "GET, HEAD",
             Self::Key => "GET, HEAD, PATCH",
             Self::Rotate | Self::Suspend | Self::Resume | Self::Revoke => "POST",
         }
@@ -81,6 +83,7 @@ impl<H: HeaderSource + ?Sized> ManagementRequest<'_, H> {
             (Some("scopes"), None) => Endpoint::Scopes,
             (Some("events"), None) => Endpoint::Events,
             (Some(_), None) => Endpoint::Key,
+            (Some(_), Some("events")) => Endpoint::EventsOfKey,
             (Some(_), Some("rotate")) => Endpoint::Rotate,
             (Some(_), Some("suspend")) => Endpoint::Suspend,
             (Some(_), Some("resume")) => Endpoint::Resume,
@@ -221,12 +224,17 @@ impl ManagementApi {
                 let (after, limit) = request.events_query()?;
                 return Ok(Call::Events { after, limit });
             }
+            Endpoint::EventsOfKey => {
+                let (after, limit) = request.events_query()?;
+                let id = request.key();
+                return Ok(id.map_or(Call::NoSuchKey, |id| Call::EventsOf(id, after, limit)));
+            }
             _ => request.no_query()?,
         }
         let id = request.key().ok_or(());
         Ok(match (endpoint, id) {
             (Endpoint::Scopes, _) => Call::Scopes,
-            (Endpoint::Keys | Endpoint::Events, _) => {
+            (Endpoint::Keys | Endpoint::Events | Endpoint::EventsOfKey, _) => {
                 Call::Issue(request.json()?, request.idempotency_key()?)
             }
             (_, Err(())) => Call::NoSuchKey,

@@ -41,6 +41,10 @@ async fn a_key_lives_from_issue_to_revocation() {
             assert!(!one.is_null() && one == listed, "{name}: {one} {listed}");
         }
 
+        // The last use too, as in the list.
+        assert_eq!(one["usage"], list["keys"][0]["usage"]);
+        assert_eq!(one["usage"]["granted"], 1, "{one}");
+
         let suspended = site.alice("POST", &at("/suspend"), "").await.json();
         assert_eq!(suspended["status"], "suspended");
         assert!(!is_granted(&key).await);
@@ -140,6 +144,36 @@ async fn events_are_read_in_pages() {
         assert_eq!(second["next"], Value::Null);
         let refused = site.alice("GET", "/keys/events", "").await;
         assert_eq!(refused.problem(), (403, "refused".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_keys_own_events_are_read_in_pages() {
+    Site::each(async |site| {
+        let (key, other) = (site.issue().await, site.issue().await);
+        let at = |key: &Value, rest: &str| format!("/keys/{}{rest}", key["id"].as_str().unwrap());
+        for key in [&key, &other] {
+            site.alice("POST", &at(key, "/suspend"), "").await;
+        }
+        // A key's owner may read them, and nobody else but an administrator.
+        let first = site
+            .alice("GET", &at(&key, "/events?limit=1"), "")
+            .await
+            .json();
+        assert_eq!(
+            first["events"][0]["event"]["action"], "key_issued",
+            "{first}"
+        );
+        let next = format!("/events?limit=10&after={}", first["next"]);
+        let second = site.alice("GET", &at(&key, &next), "").await.json();
+        assert_eq!(second["events"].as_array().unwrap().len(), 1, "{second}");
+        assert_eq!(second["events"][0]["event"]["action"], "key_suspended");
+        assert_eq!(second["events"][0]["event"]["key"], key["id"]);
+        let bob = Sent::new("bob@acme-inc", "GET", &at(&key, "/events"));
+        assert_eq!(site.send(bob).await.problem(), (403, "refused".to_owned()));
+        let wrong = site.alice("GET", &at(&key, "/events?from=1"), "").await;
+        assert_eq!(wrong.problem(), (400, "invalid_query".to_owned()));
     })
     .await;
 }

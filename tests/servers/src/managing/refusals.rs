@@ -33,6 +33,7 @@ async fn another_tenants_key_looks_unknown() {
         let rotation = r#"{"overlap_seconds": 0}"#;
         for (method, action, body) in [
             ("GET", "", ""),
+            ("GET", "/events", ""),
             ("PATCH", "", r#"{"title": "x"}"#),
             ("POST", "/rotate", rotation),
             ("POST", "/suspend", ""),
@@ -89,6 +90,7 @@ async fn other_methods_and_paths_are_problems() {
             ("DELETE", format!("/keys/{id}"), "GET, HEAD, PATCH"),
             ("POST", format!("/keys/{id}"), "GET, HEAD, PATCH"),
             ("GET", format!("/keys/{id}/rotate"), "POST"),
+            ("POST", format!("/keys/{id}/events"), "GET, HEAD"),
             ("PATCH", format!("/keys/{id}/revoke"), "POST"),
             ("POST", "/keys/scopes".to_owned(), "GET, HEAD"),
             ("POST", "/keys/events".to_owned(), "GET, HEAD"),

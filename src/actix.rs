@@ -364,7 +364,7 @@ impl ResponseError for ResourceDenied {
     }
 
     fn error_response(&self) -> HttpResponse {
-        answer(crate::http::forbidden(), BoxBody::new)
+        answer(Answer::from(self), BoxBody::new)
     }
 }
 

@@ -81,12 +81,11 @@ use http::request::Parts;
 
 use self::guarded::Guarded;
 pub use self::management::management_routes;
-use crate::http::in_flight::WithoutGrant;
 use crate::http::{Answer, Guard, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, Visitor};
 use crate::manager::{Issued, ManageError};
 use crate::tower::KeyLayer;
-use crate::verifier::{Grant, ResourceDenied};
+use crate::verifier::ResourceDenied;
 
 impl KeyLayer {
     /// Routes GET and HEAD to a handler behind this requirement.
@@ -219,17 +218,11 @@ pub fn path(parameter: &str) -> Source<Parts> {
 /// The answer if a handler takes a [`Caller`] although no guard admitted the request. The caller need not know why.
 const UNGUARDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
-/// Returns the grant. `None` if there is none, or an inner guard has yet to decide.
-fn decided(parts: &Parts) -> Option<Grant> {
-    let grant = parts.extensions.get::<Grant>();
-    grant.filter(|grant| !grant.awaits_inner_guard()).cloned()
-}
-
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
-        decided(parts).map(Self).ok_or(UNGUARDED)
+        Self::find(&parts.extensions).ok_or(UNGUARDED)
     }
 }
 
@@ -238,23 +231,16 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, StatusCode> {
-        let extensions = &parts.extensions;
-        let mark = extensions.get::<WithoutGrant>();
-        let is_without_grant = mark.is_some_and(|mark| !mark.awaits_inner_guard());
-        match decided(parts) {
-            Some(grant) => Ok(Some(Self(grant))),
-            None if is_without_grant && extensions.get::<Grant>().is_none() => Ok(None),
-            None => Err(UNGUARDED),
-        }
+        let visitor = Visitor::find(&parts.extensions).ok_or(UNGUARDED)?;
+        Ok(visitor.0)
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Visitor {
     type Rejection = StatusCode;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
-        let caller = <Caller as OptionalFromRequestParts<S>>::from_request_parts(parts, state);
-        caller.await.map(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        Self::find(&parts.extensions).ok_or(UNGUARDED)
     }
 }
 
@@ -266,7 +252,8 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let grant = decided(parts).ok_or_else(|| UNGUARDED.into_response())?;
+        let caller = Caller::find(&parts.extensions);
+        let Caller(grant) = caller.ok_or_else(|| UNGUARDED.into_response())?;
         let loading = T::from_request_parts(parts, state).await;
         let loaded = loading.map_err(IntoResponse::into_response)?;
         Self::new(loaded, &grant).map_err(IntoResponse::into_response)
@@ -276,7 +263,7 @@ where
 /// Answers 403 in the words of an edge that uses [problem details](crate::http::ProblemJson).
 impl IntoResponse for ResourceDenied {
     fn into_response(self) -> Response {
-        Response::from(crate::http::forbidden())
+        Response::from(Answer::from(&self))
     }
 }
 

@@ -47,7 +47,7 @@
 mod admission;
 mod answer;
 mod caching;
-#[cfg(any(feature = "actix", feature = "axum"))]
+#[cfg(any(feature = "actix", feature = "http"))]
 mod caller;
 mod client;
 mod credentials;
@@ -77,9 +77,11 @@ pub use self::admission::{Admission, Refused};
 pub use self::answer::{Answer, GrpcStatus, Problem, ProblemJson, Renderer};
 pub use self::caching::ResponseHeader;
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub use self::caller::{Belongs, Caller, Permitted, Visitor};
+pub(crate) use self::caller::at_once;
 #[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::caller::{at_once, forbidden};
+pub use self::caller::{Belongs, Permitted};
+#[cfg(any(feature = "actix", feature = "http"))]
+pub use self::caller::{Caller, Visitor};
 pub use self::client::{Origin, Proxies};
 pub use self::edge::Edge;
 #[cfg(feature = "tower")]

@@ -16,7 +16,7 @@ pub use self::grpc::GrpcStatus;
 use super::limits::seconds_up;
 use super::reason::RejectionReason;
 use crate::key::{Quota, Scope};
-use crate::verifier::{Denial, DenialClass, DenialReason, Limited, Requirement};
+use crate::verifier::{Denial, DenialClass, DenialReason, Limited, Requirement, ResourceDenied};
 
 /// An answer ready to be sent: everything about it that the caller may see.
 ///
@@ -367,6 +367,21 @@ const RETRY_WHEN_BUSY: u64 = 1;
 
 /// Seconds until a caller may retry a request that could not be decided.
 const RETRY_WHEN_UNDECIDABLE: u64 = 5;
+
+/// The 403 of a handler that refuses a resource by itself, in problem details.
+impl From<&ResourceDenied> for Answer {
+    fn from(_: &ResourceDenied) -> Self {
+        let (code, detail) = RESOURCE_NOT_PERMITTED;
+        let problem = Problem::plain(403, code, detail);
+        let mut answer = Self {
+            status: 403,
+            headers: vec![("cache-control", "no-store".to_owned())],
+            body: Vec::new(),
+        };
+        ProblemJson.render(&problem, &mut answer);
+        answer
+    }
+}
 
 /// Joins scopes that are needed together, as RFC 6749 §3.3 writes them.
 fn joined(scopes: &[Scope]) -> String {

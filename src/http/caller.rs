@@ -1,11 +1,19 @@
 //! What handlers get and answer, in all frameworks that have extractors.
 
 use std::ops::Deref;
+#[cfg(any(feature = "actix", feature = "axum"))]
 use std::pin::pin;
+#[cfg(any(feature = "actix", feature = "axum"))]
 use std::task::{Context, Poll, Waker};
 
-use super::answer::{Answer, Problem, ProblemJson, RESOURCE_NOT_PERMITTED, Renderer as _};
-use crate::verifier::{Grant, ResourceDenied};
+#[cfg(feature = "http")]
+use ::http::Extensions;
+
+#[cfg(feature = "http")]
+use super::in_flight::WithoutGrant;
+use crate::verifier::Grant;
+#[cfg(any(feature = "actix", feature = "axum"))]
+use crate::verifier::ResourceDenied;
 
 /// The grant of the key that the request was admitted with.
 ///
@@ -14,6 +22,33 @@ use crate::verifier::{Grant, ResourceDenied};
 /// take a [`Visitor`] there.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Grant);
+
+#[cfg(feature = "http")]
+impl Caller {
+    /// Finds the caller in the extensions of a request, for an extractor of your own. `None` for a guest, and if no
+    /// guard has decided on the request: answer 500.
+    #[must_use]
+    pub fn find(extensions: &Extensions) -> Option<Self> {
+        let grant = extensions.get::<Grant>();
+        let decided = grant.filter(|grant| !grant.awaits_inner_guard());
+        decided.cloned().map(Self)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Visitor {
+    /// Finds the visitor in the extensions of a request, for an extractor of your own. `None` if no guard has decided
+    /// on the request: answer 500, so that a route that has lost its guard does not take everyone for a guest.
+    #[must_use]
+    pub fn find(extensions: &Extensions) -> Option<Self> {
+        let mark = extensions.get::<WithoutGrant>();
+        let is_without_grant = mark.is_some_and(|mark| !mark.awaits_inner_guard());
+        match Caller::find(extensions) {
+            None if is_without_grant && extensions.get::<Grant>().is_none() => Some(Self(None)),
+            caller => caller.map(|caller| Self(Some(caller))),
+        }
+    }
+}
 
 impl Deref for Caller {
     type Target = Grant;
@@ -34,6 +69,7 @@ impl Deref for Caller {
 pub struct Visitor(pub Option<Caller>);
 
 /// An object that belongs to a resource that keys may be restricted to, as an edition belongs to its project.
+#[cfg(any(feature = "actix", feature = "axum"))]
 #[diagnostic::on_unimplemented(
     message = "Keyward does not know to which resource `{Self}` belongs",
     note = "implement `Belongs` for what the handler loads"
@@ -53,9 +89,11 @@ pub trait Belongs {
 ///
 /// If the key is not permitted the resource, the answer is 403. If the extractor finds nothing, its own answer is
 /// used. In both cases the handler is not called. Without a grant the answer is 500, as for a [`Caller`].
+#[cfg(any(feature = "actix", feature = "axum"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permitted<T>(pub T);
 
+#[cfg(any(feature = "actix", feature = "axum"))]
 impl<T: Belongs> Permitted<T> {
     pub(crate) fn new(loaded: T, grant: &Grant) -> Result<Self, ResourceDenied> {
         grant.permits(T::KIND, loaded.resource())?;
@@ -63,20 +101,8 @@ impl<T: Belongs> Permitted<T> {
     }
 }
 
-/// Returns the answer of handlers that refuse by themselves.
-pub(crate) fn forbidden() -> Answer {
-    let (code, detail) = RESOURCE_NOT_PERMITTED;
-    let problem = Problem::plain(403, code, detail);
-    let mut answer = Answer {
-        status: 403,
-        headers: vec![("cache-control", "no-store".to_owned())],
-        body: Vec::new(),
-    };
-    ProblemJson.render(&problem, &mut answer);
-    answer
-}
-
 /// Polls an extractor once. `None` if it has to wait.
+#[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) fn at_once<F: Future>(extracting: F) -> Option<F::Output> {
     match pin!(extracting).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(extracted) => Some(extracted),

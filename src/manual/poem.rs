@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
-use keyward::http::{Connection, Edge, Guard, Head, KeyIn, ResponseBody};
+use keyward::http::{Caller, Connection, Edge, Guard, Head, KeyIn, ResponseBody};
 use keyward::key::{KeyFormat, Scope, TenantId};
 use keyward::manager::{Actor, AllowAll, NewKey};
 use keyward::store::MemoryStore;
 use keyward::verifier::{Grant, Requirement};
 use keyward::{Keyward, scope};
 use poem::http::uri::Scheme;
-use poem::http::{HeaderMap, Response as Http};
+use poem::http::{HeaderMap, Response as Http, StatusCode};
 use poem::listener::TcpListener;
-use poem::web::{Data, Path};
+use poem::web::Path;
 use poem::{
     Endpoint, EndpointExt, Middleware, Request, Response, ResponseParts, Route, Server, get,
     handler,
@@ -115,8 +115,15 @@ impl<E: Endpoint> Endpoint for Guarded<E> {
 pub(crate) const READ: Scope = scope!("read:blueprints");
 
 #[handler]
-fn blueprints(Path(project): Path<String>, Data(grant): Data<&Grant>) -> String {
-    format!("the blueprints of {project}, for {}\n", grant.title())
+fn blueprints(Path(project): Path<String>, request: &Request) -> poem::Result<String> {
+    // `None` if the route has lost its guard.
+    let caller = Caller::find(request.extensions());
+    let caller =
+        caller.ok_or_else(|| poem::Error::from_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    Ok(format!(
+        "the blueprints of {project}, for {}\n",
+        caller.title()
+    ))
 }
 
 /// The application: one route, for keys that may read blueprints, of their own projects if they are restricted.
@@ -152,7 +159,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("curl -i -H 'Authorization: Bearer {key}' {route}/p-17/blueprints   # 200");
     println!("curl -i -H 'Authorization: Bearer {key}' {route}/p-18/blueprints   # 403");
     println!(
-        "curl -i -H 'Authorization: {key}' {route}/p-17/blueprints          # 401, and why is told here"
+        "curl -i -H 'Authorization: {key}' {route}/p-17/blueprints          # 401, and the reason appears here"
     );
     println!("curl -i {route}/p-17/blueprints                                    # 401");
     server.run(app(&Arc::new(edge))).await?;

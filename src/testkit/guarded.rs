@@ -11,10 +11,11 @@ const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "KEYWARD",
 ];
 
-/// The connection of the requests, for edges that require TLS.
+/// The connection of the requests, for edges that require TLS. Its peer is an address for documentation (RFC 5737),
+/// which is no application's proxy: what a trusted proxy does not report counts as without TLS.
 #[cfg(feature = "http")]
 const OVER_TLS: Connection = Connection {
-    peer: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+    peer: Some(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1))),
     is_tls: true,
 };
 

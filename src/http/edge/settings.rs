@@ -106,7 +106,7 @@ impl Edge {
     /// Marks rejections as [only reported](crate::http::Rejection::is_report_only), so that the host can see which
     /// requests would be refused before any is.
     ///
-    /// Adapters then let the request pass.
+    /// Adapters then let the request pass. Each guard that it passes reports it.
     ///
     /// # Security
     /// **Every caller gets in**, without a key and without a grant, and the request is passed on unchanged,

@@ -98,6 +98,9 @@ impl<H: HeaderSource + ?Sized> ManagementRequest<'_, H> {
 
     /// Reads the body as JSON.
     fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        if self.body.is_empty() {
+            return Err(Refusal::Body("it is missing".to_owned()));
+        }
         let mut types = self.headers.values("content-type");
         match (types.next(), types.next()) {
             (Some(one), None) if is_json(one) => {}

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, get, post};
 use keyward::axum::{Caller, path};
-use keyward::http::{Connection, Edge, KeyIn};
+use keyward::http::{Connection, Edge, KeyIn, Proxies};
 use keyward::testkit::{assert_guarded, assert_guarded_except, keyward_with_key};
 use keyward::tower::KeyLayer;
 use keyward::verifier::Requirement;
@@ -67,6 +67,16 @@ async fn routes_are_tried_over_tls() {
     let keys = KeyLayer::new(edge);
     let app = || Router::new().route("/open", keys.get(read().or_guest(), perhaps));
     assert_guarded_except(app(), [], ["GET /open"]).await;
+}
+
+#[tokio::test]
+async fn the_checks_come_from_no_local_proxy() {
+    let (keyward, _) = keyward_with_key([READ.described("For tests")], READ).await;
+    let proxies = Proxies::x_forwarded(["127.0.0.1".parse().unwrap()]);
+    let edge = Edge::new(&keyward).accept(KeyIn::bearer());
+    let keys = KeyLayer::new(edge.trust_proxies(proxies.and_no_others()).require_tls());
+    let app = Router::new().route("/projects", keys.get(read(), perhaps));
+    assert_guarded(app, ["/projects"]).await;
 }
 
 #[tokio::test]

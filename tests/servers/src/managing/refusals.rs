@@ -269,12 +269,7 @@ async fn a_bad_body_is_explained_and_never_quoted() {
         let text = key["api_key"].as_str().unwrap();
         let access = r#""access": {"type": "full"}"#;
         for (body, status, code, words) in [
-            (
-                String::new(),
-                415,
-                "unsupported_media_type",
-                "application/json",
-            ),
+            (String::new(), 422, "invalid_body", "missing"),
             ("{".to_owned(), 400, "malformed_json", "line 1 column 1"),
             (
                 format!("{{\"title\": {text}}}"),

@@ -80,12 +80,15 @@ impl KeyRecord {
     /// [`DecodeError::TooNew`] if a later version of Keyward wrote it, [`DecodeError::Corrupt`] if it cannot be read.
     /// In both cases the key is neither granted nor reported as wrong.
     pub fn decode(stored: StoredKey) -> Result<Self, DecodeError> {
+        let corrupt = || DecodeError::Corrupt { source: None };
+        if stored.is_damaged() {
+            return Err(corrupt());
+        }
         if stored.schema > SCHEMA {
             return Err(DecodeError::TooNew {
                 schema: stored.schema,
             });
         }
-        let corrupt = || DecodeError::Corrupt { source: None };
         if stored.schema == 0 || stored.document.len() > StoredKey::MAX_DOCUMENT_BYTES {
             return Err(corrupt());
         }

@@ -218,3 +218,24 @@ impl From<RevokeReason> for String {
         reason.as_str().to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{DecodeError, KeyRecord};
+
+    /// It would look like a rollout to the operator otherwise.
+    #[test]
+    fn a_damaged_key_is_not_taken_for_a_newer_one() {
+        let tenant = TenantId::new("t").unwrap();
+        let damaged = StoredKey::damaged(KeyId::from_u128(1), tenant, OffsetDateTime::UNIX_EPOCH);
+        let newer = StoredKey {
+            document: b"{}".to_vec().into(),
+            ..damaged.clone()
+        };
+        let damaged = KeyRecord::decode(damaged).unwrap_err();
+        assert!(matches!(damaged, DecodeError::Corrupt { .. }), "{damaged}");
+        let newer = KeyRecord::decode(newer).unwrap_err();
+        assert!(matches!(newer, DecodeError::TooNew { .. }), "{newer}");
+    }
+}

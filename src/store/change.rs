@@ -95,7 +95,8 @@ pub enum Change {
 pub struct Applied {
     /// The outcome of the change.
     pub outcome: Outcome,
-    /// The key to write whole, in place of the one that was read. `None` if there is no key to write.
+    /// The key to write in place of the one that was read. `None` if there is no key to write. Of a
+    /// [revoked](Outcome::Revoked) key write its revocation and revision alone, as the rest of a damaged row stays.
     pub key: Option<StoredKey>,
 }
 

@@ -102,7 +102,8 @@ use crate::manager::{Actor, KeyManager, KeyQueryForm, ManageError};
 /// | 415 | `unsupported_media_type` | the body is not declared as `application/json` or `application/…+json` |
 /// | 422 | `invalid_body` | a member is unknown, given twice, missing or invalid: `detail` names it and its rule |
 ///
-/// The answer to a key of another tenant, to an unknown id and to a text that is no id is the same: 404 `not_found`.
+/// A key of another tenant and an unknown id give the same answer: 404 `not_found`, or 403 `refused` if the policy does
+/// not allow the operation on keys of any owner. A text that is no id is always 404.
 ///
 /// # Security
 /// - The session is the host's: it decides who is signed in, and the [`Policy`](crate::manager::Policy) decides what
@@ -114,8 +115,13 @@ use crate::manager::{Actor, KeyManager, KeyQueryForm, ManageError};
 ///   [`net/http.CrossOriginProtection`](https://pkg.go.dev/net/http#CrossOriginProtection) and of Filippo Valsorda's
 ///   [article](https://words.filippo.io/csrf/). Pages of other origins, if you have any, are listed by
 ///   [`allow_origin`](Self::allow_origin), and need a CORS layer as well.
-/// - Only the answers of the two requests that make a key contain a secret. A body is never quoted in an answer or an
-///   error.
+/// - Only the answers of the two requests that make a key contain a secret. Answers and errors quote no text of a body
+///   but names of scopes and quotas.
+/// - The endpoints ask for neither TLS nor a limit of requests: put them behind what your login has. A page of a key's
+///   events may take ten reads of the store.
+/// - Events name their actors, administrators among them, and the addresses that these came from. A policy that allows
+///   users all operations on their own keys also allows them
+///   [`ReadEventsOf`](crate::manager::Operation::ReadEventsOf).
 #[derive(Debug, Clone)]
 pub struct ManagementApi {
     manager: KeyManager,

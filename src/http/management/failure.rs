@@ -13,7 +13,7 @@ use crate::manager::ManageError;
 /// In axum, the response's extensions contain it as an `Arc<ManagementFailure>`. In actix, it is the
 /// [`error`](https://docs.rs/actix-web/4/actix_web/struct.HttpResponse.html#method.error) of the response.
 ///
-/// It contains no secret, and no text of the request.
+/// It contains no key of the application's format, and of the request's texts only the names of scopes and quotas.
 #[derive(Debug)]
 pub struct ManagementFailure {
     reason: Reason,

@@ -237,9 +237,9 @@ impl ManagementApi {
         let id = request.key().ok_or(());
         Ok(match (endpoint, id) {
             (Endpoint::Scopes, _) => Call::Scopes,
-            (Endpoint::Keys | Endpoint::Events | Endpoint::EventsOfKey, _) => {
-                Call::Issue(request.json()?, request.idempotency_key()?)
-            }
+            (Endpoint::Keys, _) => Call::Issue(request.json()?, request.idempotency_key()?),
+            // They are only read, and that was done above.
+            (Endpoint::Events | Endpoint::EventsOfKey, _) => return Err(Refusal::UnknownEndpoint),
             (_, Err(())) => Call::NoSuchKey,
             (Endpoint::Key, Ok(id)) if request.reads() => Call::Get(id),
             (Endpoint::Key, Ok(id)) => Call::Update(id, request.json()?),

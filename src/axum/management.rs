@@ -19,8 +19,8 @@ use crate::tower::drain;
 /// Returns the [endpoints](ManagementApi#endpoints) with which signed-in users manage keys, to be nested in a router.
 ///
 /// `U` is the application's own extractor of the user who is signed in. If it rejects a request, the answer is its
-/// own. The routes take a [`Keyward`](crate::Keyward), or a [`ManagementApi`] with settings. Nest them, and do not merge
-/// them: they answer every path.
+/// own. The routes take a [`Keyward`](crate::Keyward), or a [`ManagementApi`] with settings. Nest them, and do not
+/// merge them: they answer every path.
 ///
 /// ```
 /// use axum::{Router, extract::FromRequestParts, http::{StatusCode, request::Parts}};

@@ -112,7 +112,6 @@ pub use self::management::management_scope;
 pub use self::resource::KeyResource;
 use self::response::answer;
 pub use self::service::{KeyService, ResponseFuture};
-use crate::http::in_flight::WithoutGrant;
 use crate::http::{Answer, Connection, Edge, Gate, Guard, HeaderSource, Incoming, Source, at_once};
 pub use crate::http::{Belongs, Caller, Permitted, ResponseBody, Visitor};
 use crate::manager::{Issued, ManageError};
@@ -299,18 +298,12 @@ impl de::Visitor<'_> for ParameterNameVisitor {
     }
 }
 
-/// Returns the grant. `None` if there is none, or an inner guard has yet to decide.
-fn decided(request: &HttpRequest) -> Option<Grant> {
-    let grant = request.admitted();
-    grant.filter(|grant| !grant.awaits_inner_guard())
-}
-
 impl FromRequest for Caller {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(decided(request).map(Self).ok_or_else(unguarded))
+        ready(Self::found(&*request.extensions()).ok_or_else(unguarded))
     }
 }
 
@@ -319,16 +312,7 @@ impl FromRequest for Visitor {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = decided(request).map(Caller);
-        let extensions = request.extensions();
-        let mark = extensions.get::<WithoutGrant>();
-        let is_without_grant =
-            mark.is_some_and(|mark| !mark.awaits_inner_guard()) && !extensions.contains::<Grant>();
-        ready(if caller.is_some() || is_without_grant {
-            Ok(Self(caller))
-        } else {
-            Err(unguarded())
-        })
+        ready(Self::found(&*request.extensions()).ok_or_else(unguarded))
     }
 }
 
@@ -340,8 +324,8 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let grant = decided(request);
-        let loading = grant.map(|grant| (grant, T::from_request(request, payload)));
+        let caller = Caller::found(&*request.extensions());
+        let loading = caller.map(|Caller(grant)| (grant, T::from_request(request, payload)));
         Box::pin(async move {
             let (grant, loading) = loading.ok_or_else(unguarded)?;
             let loaded = loading.await.map_err(Into::into)?;

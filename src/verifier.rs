@@ -217,6 +217,12 @@ impl Verifier {
         }
     }
 
+    /// Returns whether one verifier is a clone of the other.
+    #[cfg(any(feature = "actix", feature = "http"))]
+    pub(crate) fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Returns whether this verifier, or a clone of it, issued the grant.
     #[must_use]
     pub(crate) fn has_admitted(&self, grant: &Grant) -> bool {

@@ -6,11 +6,7 @@ use std::pin::pin;
 #[cfg(any(feature = "actix", feature = "axum"))]
 use std::task::{Context, Poll, Waker};
 
-#[cfg(feature = "http")]
-use ::http::Extensions;
-
-#[cfg(feature = "http")]
-use super::in_flight::WithoutGrant;
+use super::in_flight::{Extensions, WithoutGrant};
 use crate::verifier::Grant;
 #[cfg(any(feature = "actix", feature = "axum"))]
 use crate::verifier::ResourceDenied;
@@ -23,28 +19,36 @@ use crate::verifier::ResourceDenied;
 #[derive(Debug, Clone)]
 pub struct Caller(pub Grant);
 
-#[cfg(feature = "http")]
 impl Caller {
     /// Finds the caller in the extensions of a request, for an extractor of your own. `None` for a guest, and if no
     /// guard has decided on the request: answer 500.
+    #[cfg(feature = "http")]
     #[must_use]
-    pub fn find(extensions: &Extensions) -> Option<Self> {
-        let grant = extensions.get::<Grant>();
+    pub fn find(extensions: &::http::Extensions) -> Option<Self> {
+        Self::found(extensions)
+    }
+
+    pub(crate) fn found(extensions: &impl Extensions) -> Option<Self> {
+        let grant = extensions.find::<Grant>();
         let decided = grant.filter(|grant| !grant.awaits_inner_guard());
         decided.cloned().map(Self)
     }
 }
 
-#[cfg(feature = "http")]
 impl Visitor {
     /// Finds the visitor in the extensions of a request, for an extractor of your own. `None` if no guard has decided
     /// on the request: answer 500, so that a route that has lost its guard does not take everyone for a guest.
+    #[cfg(feature = "http")]
     #[must_use]
-    pub fn find(extensions: &Extensions) -> Option<Self> {
-        let mark = extensions.get::<WithoutGrant>();
+    pub fn find(extensions: &::http::Extensions) -> Option<Self> {
+        Self::found(extensions)
+    }
+
+    pub(crate) fn found(extensions: &impl Extensions) -> Option<Self> {
+        let mark = extensions.find::<WithoutGrant>();
         let is_without_grant = mark.is_some_and(|mark| !mark.awaits_inner_guard());
-        match Caller::find(extensions) {
-            None if is_without_grant && extensions.get::<Grant>().is_none() => Some(Self(None)),
+        match Caller::found(extensions) {
+            None if is_without_grant && extensions.find::<Grant>().is_none() => Some(Self(None)),
             caller => caller.map(|caller| Self(Some(caller))),
         }
     }

@@ -8,7 +8,7 @@ use super::edge::Edge;
 use super::reason::RejectionReason;
 use super::rejection::Rejection;
 use super::response_body::BodyMonitor;
-use crate::verifier::{Grant, Limited, Permit};
+use crate::verifier::{Grant, Limited, Permit, Verifier};
 
 /// An admitted request, until its handler has responded.
 pub(crate) struct InFlight {
@@ -70,14 +70,14 @@ impl Passage {
                 let in_flight = InFlight::new(edge, &grant, permit, is_inner);
                 extensions.leave(grant);
                 if let Some(outer) = extensions.find::<WithoutGrant>() {
-                    outer.inner_guard_decided();
+                    outer.inner_guard_decided(edge);
                 }
                 Some(in_flight)
             }
             Self::Guest { awaits_inner_guard } => {
-                let mark = WithoutGrant::new(awaits_inner_guard);
+                let mark = WithoutGrant::new(edge, awaits_inner_guard);
                 extensions.take::<Grant>();
-                pass_without_grant(extensions, mark.clone());
+                pass_without_grant(edge, extensions, mark.clone());
                 Some(InFlight::guest(mark))
             }
             Self::Reported => {
@@ -85,44 +85,58 @@ impl Passage {
                 if !outer.is_some_and(|outer| edge.has_admitted(outer)) {
                     extensions.take::<Grant>();
                 }
-                pass_without_grant(extensions, WithoutGrant::default());
+                pass_without_grant(edge, extensions, WithoutGrant::default());
                 None
             }
         }
     }
 }
 
-fn pass_without_grant(extensions: &mut impl Extensions, mark: WithoutGrant) {
-    let outer = extensions.leave(mark);
-    if let Some(outer) = outer {
-        outer.inner_guard_decided();
+fn pass_without_grant(edge: &Edge, extensions: &mut impl Extensions, mut mark: WithoutGrant) {
+    if let Some(outer) = extensions.take::<WithoutGrant>() {
+        outer.inner_guard_decided(edge);
+        // Guards of other Keywards wait on.
+        mark.awaiting.extend(outer.awaiting);
     }
+    extensions.leave(mark);
 }
 
 /// Marks a request that a guard has let through without a grant.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WithoutGrant {
-    /// Whether an inner guard is still to decide on it, which a [`Grant`] knows of its own. `None` if none has to.
-    awaits_inner_guard: Option<Arc<AtomicBool>>,
+    /// The guards that leave the decision to an inner one, which a [`Grant`] knows of its own.
+    awaiting: Vec<Awaiting>,
+}
+
+/// A guard that leaves the decision on a guest to an inner guard of the same Keyward.
+#[derive(Debug, Clone)]
+struct Awaiting {
+    verifier: Verifier,
+    is_decided: Arc<AtomicBool>,
 }
 
 impl WithoutGrant {
-    fn new(awaits_inner_guard: bool) -> Self {
+    fn new(edge: &Edge, awaits_inner_guard: bool) -> Self {
+        let awaiting = awaits_inner_guard.then(|| Awaiting {
+            verifier: edge.verifier().clone(),
+            is_decided: Arc::default(),
+        });
         Self {
-            awaits_inner_guard: awaits_inner_guard.then(|| Arc::new(AtomicBool::new(true))),
+            awaiting: awaiting.into_iter().collect(),
         }
     }
 
     /// Returns whether an inner guard is still to decide on the request.
     pub(crate) fn awaits_inner_guard(&self) -> bool {
-        let awaits = self.awaits_inner_guard.as_ref();
-        awaits.is_some_and(|awaits| awaits.load(Ordering::Acquire))
+        let mut awaiting = self.awaiting.iter();
+        awaiting.any(|outer| !outer.is_decided.load(Ordering::Acquire))
     }
 
-    /// Records that an inner guard has decided on the request.
-    fn inner_guard_decided(&self) {
-        if let Some(awaits) = &self.awaits_inner_guard {
-            awaits.store(false, Ordering::Release);
+    /// Records that a guard behind this edge has decided on the request.
+    fn inner_guard_decided(&self, edge: &Edge) {
+        let is_of_edge = |outer: &&Awaiting| outer.verifier.is_clone_of(edge.verifier());
+        for outer in self.awaiting.iter().filter(is_of_edge) {
+            outer.is_decided.store(true, Ordering::Release);
         }
     }
 }
@@ -282,5 +296,35 @@ impl InFlight {
         }
         let is_too_large = response.announced() > edge.adapters.max_response_bytes;
         is_too_large.then(|| edge.reject(RejectionReason::ResponseTooLarge, self.grant.as_ref()))
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use super::*;
+    use crate::http::{Caller, Visitor};
+    use crate::key::Access;
+    use crate::testkit::keyward_with_key;
+
+    #[tokio::test]
+    async fn guests_wait_for_a_guard_of_the_same_keyward() {
+        let (one, _) = keyward_with_key([], Access::Full).await;
+        let (other, _) = keyward_with_key([], Access::Full).await;
+        let (one, other) = (Edge::new(&one), Edge::new(&other));
+        let guest = |awaits_inner_guard| Passage::Guest { awaits_inner_guard };
+        let mut extensions = ::http::Extensions::new();
+        assert!(Visitor::find(&extensions).is_none(), "no guard");
+        for passage in [guest(false), Passage::Reported] {
+            let outer = guest(true).enter(&one, &mut extensions);
+            assert!(Visitor::find(&extensions).is_none(), "no inner guard");
+            passage.enter(&other, &mut extensions);
+            assert!(Visitor::find(&extensions).is_none(), "another's");
+            guest(false).enter(&one, &mut extensions);
+            let visitor = Visitor::find(&extensions);
+            assert!(visitor.is_some_and(|visitor| visitor.0.is_none()));
+            assert!(Caller::find(&extensions).is_none());
+            drop(outer);
+            extensions.clear();
+        }
     }
 }

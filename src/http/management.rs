@@ -106,8 +106,8 @@ use crate::manager::{Actor, KeyManager, KeyQueryForm, ManageError};
 /// not allow the operation on keys of any owner. A text that is no id is always 404.
 ///
 /// # Security
-/// - The session is the host's: it decides who is signed in, and the [`Policy`](crate::manager::Policy) decides what
-///   the user may do. Signed-in users may see the declared scopes without the policy being asked.
+/// - The session is the host's: it decides who is signed in, and the [`Policy`](crate::manager::Policy) decides
+///   which operations the user may do. Signed-in users may see the declared scopes without the policy being asked.
 /// - **Requests across sites (CSRF).** Browsers add a session's cookie to requests that pages of other sites make. A
 ///   request that may change something is therefore refused if `Sec-Fetch-Site` (Fetch Metadata Request Headers) is
 ///   neither `same-origin` nor `none`; without that header, if `Origin` (RFC 6454) names another host than the request.
@@ -153,7 +153,7 @@ pub struct ManagementRequest<'a, H: ?Sized> {
     pub authority: Option<&'a str>,
     /// The headers.
     pub headers: &'a H,
-    /// The body. Stop reading after one byte more than [`ManagementApi::MAX_BODY_BYTES`], and pass what was read.
+    /// The body. Stop reading after one byte more than [`ManagementApi::MAX_BODY_BYTES`], and pass the bytes so far.
     pub body: &'a [u8],
 }
 

@@ -56,7 +56,7 @@ impl RateLimiting {
         self
     }
 
-    /// Gives all tenants this plan, such as a default quota for each key that has none of its own.
+    /// Gives all tenants this plan, such as a default quota for each key without one of its own.
     ///
     /// A quota of the plan is a default [by its name](TenantPlan::quota).
     #[doc(alias = "default_quota")]

@@ -161,7 +161,7 @@ impl Actor {
         self
     }
 
-    /// Returns the data that the host application [attached](Self::with_data). `None` if there is none of exactly this
+    /// Returns the data that the host application [attached](Self::with_data). `None` without a value of exactly this
     /// type.
     #[doc(alias = "role")]
     #[must_use]

@@ -133,7 +133,7 @@ impl Requirement {
     ///
     /// A route without a guard of its own then answers 500 in place of a success, whatever the key, and its handler
     /// gets no `Caller`. Handlers that take no `Caller` have acted by then, so guard each route. Inner guards decide on
-    /// guests, too. For a guest, who has no grant, a guard of another Keyward counts as an inner guard.
+    /// guests, too.
     ///
     /// ```
     /// use keyward::verifier::Requirement;

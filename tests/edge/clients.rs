@@ -178,9 +178,9 @@ async fn each_setting_takes_its_clients_bytes() {
 /// Where a client's form is not accepted, the operator sees where the key was.
 #[tokio::test]
 async fn a_clients_key_elsewhere_is_named() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture =
-        Fixture::new(|edge| recording(edge.accept(KeyIn::header("X-Own-Key").unwrap()), &told))
+        Fixture::new(|edge| recording(edge.accept(KeyIn::header("X-Own-Key").unwrap()), &observed))
             .await;
     for Row {
         sender: client,
@@ -190,13 +190,13 @@ async fn a_clients_key_elsewhere_is_named() {
     {
         let bytes = bytes(&fixture, head);
         assert_eq!(status(&fixture.edge, &bytes).await, 401, "{client}");
-        let (_, _, near_misses) = told.lock().unwrap().pop().unwrap();
+        let (_, _, near_misses) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(near_misses.len(), 1, "{client}: {near_misses:?}");
     }
 }
 
 /// Returns the client that is named where a row's key is refused, after the key itself was admitted.
-async fn client_behind(row: &Row, fixture: &Fixture, told: &Events) -> Option<String> {
+async fn client_behind(row: &Row, fixture: &Fixture, observed: &Events) -> Option<String> {
     let Row {
         sender: proxy,
         setting,
@@ -215,16 +215,16 @@ async fn client_behind(row: &Row, fixture: &Fixture, told: &Events) -> Option<St
         .unwrap()
         .replace("Bearer acme", "Bearer a");
     assert_eq!(status(&edge, short.as_bytes()).await, 401, "{proxy}");
-    let (_, client, _) = told.lock().unwrap().pop().unwrap();
+    let (_, client, _) = observed.lock().unwrap().pop().unwrap();
     client
 }
 
 #[tokio::test]
 async fn each_proxy_names_the_client() {
-    let told = Events::default();
-    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &told)).await;
+    let observed = Events::default();
+    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &observed)).await;
     for row in proxies() {
-        let client = client_behind(&row, &fixture, &told).await;
+        let client = client_behind(&row, &fixture, &observed).await;
         assert_eq!(client.as_deref(), Some("203.0.113.7"), "{}", row.sender);
     }
 }
@@ -232,13 +232,13 @@ async fn each_proxy_names_the_client() {
 /// The client sent an `X-Forwarded-For` of its own.
 #[tokio::test]
 async fn no_proxy_passes_on_a_forged_address() {
-    let told = Events::default();
-    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &told)).await;
+    let observed = Events::default();
+    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &observed)).await;
     let forged: Vec<_> = rows(include_str!("../clients/forged.txt")).collect();
     assert!(forged.iter().any(|row| row.head.contains("192.0.2.1")));
     assert_eq!(forged.len(), captured_proxies().len());
     for row in forged {
-        let client = client_behind(&row, &fixture, &told).await;
+        let client = client_behind(&row, &fixture, &observed).await;
         assert_eq!(client.as_deref(), Some("203.0.113.7"), "{}", row.sender);
     }
 }
@@ -246,8 +246,8 @@ async fn no_proxy_passes_on_a_forged_address() {
 /// The client named the headers of proxies in its `Connection`, for a proxy to remove them (RFC 9110 §7.6.1).
 #[tokio::test]
 async fn no_client_removes_what_a_proxy_wrote() {
-    let told = Events::default();
-    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &told)).await;
+    let observed = Events::default();
+    let fixture = Fixture::new(|edge| recording(edge.accept(KeyIn::bearer()), &observed)).await;
     let rows: Vec<_> = rows(include_str!("../clients/hop_by_hop.txt")).collect();
     assert_eq!(rows.len() + 2, captured_proxies().len());
     for row in rows {
@@ -259,7 +259,7 @@ async fn no_client_removes_what_a_proxy_wrote() {
             assert_eq!(status(&edge, &bytes).await, 403);
             continue;
         }
-        let client = client_behind(&row, &fixture, &told).await;
+        let client = client_behind(&row, &fixture, &observed).await;
         assert_eq!(client.as_deref(), Some("203.0.113.7"), "{}", row.sender);
     }
 }
@@ -267,9 +267,9 @@ async fn no_client_removes_what_a_proxy_wrote() {
 /// The client sent a header with its key twice: some proxies join the two.
 #[tokio::test]
 async fn through_each_proxy_two_keys_are_refused() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture =
-        Fixture::new(|edge| recording(edge.accept(KeyIn::header("X-API-Key").unwrap()), &told))
+        Fixture::new(|edge| recording(edge.accept(KeyIn::header("X-API-Key").unwrap()), &observed))
             .await;
     let twice: Vec<_> = rows(include_str!("../clients/twice.txt")).collect();
     assert!(twice.iter().any(|row| row.head.contains("KEY, KEY")));
@@ -277,7 +277,7 @@ async fn through_each_proxy_two_keys_are_refused() {
     for row in twice {
         let bytes = bytes(&fixture, row.head);
         assert_eq!(status(&fixture.edge, &bytes).await, 400, "{}", row.sender);
-        let (_, _, near_misses) = told.lock().unwrap().pop().unwrap();
+        let (_, _, near_misses) = observed.lock().unwrap().pop().unwrap();
         let name = "x-api-key".into();
         assert!(
             near_misses.contains(&NearMiss::Repeated { name }),
@@ -323,6 +323,9 @@ fn the_guide_has_the_rows_that_are_tested() {
             assert!(lines.any(|sent| sent == *line), "{sender}: {line}");
         }
     }
+    let number = captured_clients().len();
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&format!("tested with the bytes of {number} clients")));
 }
 
 /// Answers one request, and returns its head.

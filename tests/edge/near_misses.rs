@@ -13,23 +13,23 @@ use crate::common::{Events, Fixture, READ, over_tls, recording};
 type Told = Arc<Mutex<Vec<(String, Vec<NearMiss>)>>>;
 
 async fn fixture() -> (Fixture, Told) {
-    let told = Told::default();
-    let into = Arc::clone(&told);
+    let observed = Told::default();
+    let into = Arc::clone(&observed);
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::bearer())
             .accept(KeyIn::header("X-API-Key").unwrap())
             .observe(move |event| {
-                let told = (event.reason.to_string(), event.near_misses.to_vec());
-                into.lock().unwrap().push(told);
+                let observed = (event.reason.to_string(), event.near_misses.to_vec());
+                into.lock().unwrap().push(observed);
             })
     })
     .await;
-    (fixture, told)
+    (fixture, observed)
 }
 
 #[tokio::test]
 async fn only_the_operator_sees_a_near_miss() {
-    let (fixture, told) = fixture().await;
+    let (fixture, observed) = fixture().await;
     let key = fixture.text();
     let misspelt = |name: &str| NearMiss::MisspeltHeader {
         name: name.into(),
@@ -65,7 +65,7 @@ async fn only_the_operator_sees_a_near_miss() {
             .await
             .unwrap_err();
         answers.push(rejection.answer);
-        let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
+        let (reason, near_misses) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(
             (&*reason, near_misses),
             ("no credential was presented", vec![expected]),
@@ -78,20 +78,20 @@ async fn only_the_operator_sees_a_near_miss() {
         .unwrap_err();
     let parameter = "key".into();
     assert_eq!(
-        told.lock().unwrap().pop().unwrap().1,
+        observed.lock().unwrap().pop().unwrap().1,
         [NearMiss::InQuery { parameter }]
     );
     fixture
         .ask(&[("accept", b"*/*")], Some("page=2"))
         .await
         .unwrap_err();
-    assert_eq!(told.lock().unwrap().pop().unwrap().1, []);
+    assert_eq!(observed.lock().unwrap().pop().unwrap().1, []);
     assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
 
 #[tokio::test]
 async fn the_operator_sees_why_a_key_fails() {
-    let (fixture, told) = fixture().await;
+    let (fixture, observed) = fixture().await;
     let key = fixture.text();
     for (value, expected) in [
         (key[..60].to_owned(), "the text is 21 characters short"),
@@ -117,14 +117,14 @@ async fn the_operator_sees_why_a_key_fails() {
             .ask(&[("x-api-key", value.as_bytes())], None)
             .await
             .unwrap_err();
-        let (reason, near_misses) = told.lock().unwrap().pop().unwrap();
+        let (reason, near_misses) = observed.lock().unwrap().pop().unwrap();
         assert_eq!((&*reason, near_misses), (expected, vec![]));
     }
 }
 
 #[tokio::test]
 async fn observers_never_see_a_key() {
-    let (fixture, told) = fixture().await;
+    let (fixture, observed) = fixture().await;
     let key = fixture.text();
     let long = "k".repeat(500);
     let headers: [(&str, &[u8]); 3] = [
@@ -136,8 +136,11 @@ async fn observers_never_see_a_key() {
         .ask(&headers, Some(&format!("{key}={key}")))
         .await
         .unwrap_err();
-    let told = format!("{:?}", told.lock().unwrap());
-    assert!(!told.contains(&key) && !told.contains(&long), "{told}");
+    let observed = format!("{:?}", observed.lock().unwrap());
+    assert!(
+        !observed.contains(&key) && !observed.contains(&long),
+        "{observed}"
+    );
 }
 
 #[test]
@@ -174,8 +177,8 @@ fn a_near_miss_is_one_line() {
 
 #[tokio::test]
 async fn a_correct_half_pair_is_not_misspelt() {
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let into = Arc::clone(&told);
+    let observed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = Arc::clone(&observed);
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::pair("X-AuthenticationKeyId", "X-AuthenticationKeyValue").unwrap())
             .observe(move |event| {
@@ -188,22 +191,22 @@ async fn a_correct_half_pair_is_not_misspelt() {
     let (id, secret) = fixture.pair();
     let half: [(&str, &[u8]); 1] = [("x-authenticationkeyid", id.as_bytes())];
     assert!(fixture.ask(&half, None).await.is_err());
-    assert_eq!(told.lock().unwrap().pop().unwrap(), "[]");
+    assert_eq!(observed.lock().unwrap().pop().unwrap(), "[]");
     let misspelt: [(&str, &[u8]); 2] = [
         ("x-authenticationkeyid", id.as_bytes()),
         ("x-authenticationkeyvalu", secret.as_bytes()),
     ];
     assert!(fixture.ask(&misspelt, None).await.is_err());
     assert_eq!(
-        told.lock().unwrap().pop().unwrap(),
+        observed.lock().unwrap().pop().unwrap(),
         r#"[MisspeltHeader { name: "x-authenticationkeyvalu", meant: "X-AuthenticationKeyValue" }]"#
     );
 }
 
 #[tokio::test]
 async fn near_misses_are_few_and_secret_free() {
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let into = Arc::clone(&told);
+    let observed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let into = Arc::clone(&observed);
     let fixture = Fixture::new(move |edge| {
         edge.accept(KeyIn::header("X-API-Key").unwrap())
             .observe(move |event| {
@@ -223,7 +226,7 @@ async fn near_misses_are_few_and_secret_free() {
             .await
             .is_err()
     );
-    let seen = told.lock().unwrap().pop().unwrap();
+    let seen = observed.lock().unwrap().pop().unwrap();
     assert!(!seen.contains(&secret[..12]), "{seen}");
     assert!(!seen.contains(&secret[..12].to_ascii_lowercase()), "{seen}");
 
@@ -231,14 +234,14 @@ async fn near_misses_are_few_and_secret_free() {
     let flood = names.iter().map(|name| (&**name, text.as_bytes()));
     let flood: Vec<_> = flood.collect();
     assert!(fixture.ask(&flood, None).await.is_err());
-    let seen = told.lock().unwrap().pop().unwrap();
+    let seen = observed.lock().unwrap().pop().unwrap();
     assert_eq!(seen.matches("OtherHeader").count(), 8, "{seen}");
 
     let query: Vec<String> = (0..5_000).map(|n| format!("a{n}={text}")).collect();
     let query = query.join("&");
     for sent in [&flood[..0], &flood[..5], &flood[..]] {
         assert!(fixture.ask(sent, Some(&query)).await.is_err());
-        let seen = told.lock().unwrap().pop().unwrap();
+        let seen = observed.lock().unwrap().pop().unwrap();
         let in_headers = sent.len().min(8);
         assert_eq!(seen.matches("OtherHeader").count(), in_headers, "{seen}");
         assert_eq!(seen.matches("InQuery").count(), 8 - in_headers, "{seen}");
@@ -248,14 +251,14 @@ async fn near_misses_are_few_and_secret_free() {
 /// Anyone can cause a search, so it ends soon. The last place in which a key is found, and the first in which none is.
 #[tokio::test]
 async fn a_search_ends_where_it_should() {
-    let told = Events::default();
+    let observed = Events::default();
     let name = |length: usize| format!("x-{}", "a".repeat(length - 2));
     let fixture = Fixture::new(|edge| {
         let edge = edge
             .accept(KeyIn::bearer())
             .accept(KeyIn::header(&name(64)).unwrap())
             .accept(KeyIn::header(&name(68)).unwrap());
-        recording(edge, &told)
+        recording(edge, &observed)
     })
     .await;
     let text = fixture.text();
@@ -277,13 +280,13 @@ async fn a_search_ends_where_it_should() {
     ] {
         let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
         fixture.ask(&sent, None).await.unwrap_err();
-        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        let (_, _, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(!found.is_empty(), is_found, "{name}: {value}");
     }
     for (count, is_found) in [(64, true), (65, false)] {
         let query = format!("{}key={text}", "a=b&".repeat(count - 1));
         fixture.ask(&[], Some(&query)).await.unwrap_err();
-        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        let (_, _, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(!found.is_empty(), is_found, "{count}");
     }
 }
@@ -309,12 +312,12 @@ async fn a_short_value_under_a_near_name_is_no_key() {
 
 #[tokio::test]
 async fn a_near_miss_is_near() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture = Fixture::new(|edge| {
         let edge = edge
             .accept(KeyIn::header("X-API-Key").unwrap())
             .accept(KeyIn::header("Auth").unwrap());
-        recording(edge, &told)
+        recording(edge, &observed)
     })
     .await;
     let text = fixture.text();
@@ -343,14 +346,14 @@ async fn a_near_miss_is_near() {
             .ask(&[(name, value.as_bytes())], None)
             .await
             .unwrap_err();
-        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        let (_, _, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(found, expected, "{name}: {value}");
     }
     let long = "k".repeat(500);
     let sent: [(&str, &[u8]); 1] = [(&long, text.as_bytes())];
     let query = format!("{long}={text}");
     fixture.ask(&sent, Some(&query)).await.unwrap_err();
-    let (_, _, found) = told.lock().unwrap().pop().unwrap();
+    let (_, _, found) = observed.lock().unwrap().pop().unwrap();
     let cut = "k".repeat(64);
     assert_eq!(
         found,
@@ -367,7 +370,7 @@ async fn a_near_miss_is_near() {
 
 #[tokio::test]
 async fn a_form_that_is_not_accepted_is_named() {
-    let (fixture, told) = fixture().await;
+    let (fixture, observed) = fixture().await;
     let (key, (id, secret)) = (fixture.text(), fixture.pair());
     let basic = |user: &str| format!("Basic {}", BASE64_STANDARD.encode(user));
     let other = |name: &str| vec![NearMiss::OtherHeader { name: name.into() }];
@@ -484,7 +487,7 @@ async fn a_form_that_is_not_accepted_is_named() {
     ] {
         let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
         fixture.ask(&sent, None).await.unwrap_err();
-        let (_, found) = told.lock().unwrap().pop().unwrap();
+        let (_, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(found, expected, "{name}: {value}");
         let shown = format!("{found:?}");
         assert!(!shown.contains(&secret[..8]), "{shown}");
@@ -493,13 +496,13 @@ async fn a_form_that_is_not_accepted_is_named() {
 
 #[tokio::test]
 async fn a_read_form_is_no_near_miss() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture = Fixture::new(|edge| {
         let edge = edge
             .accept(KeyIn::authorization())
             .accept(KeyIn::basic())
             .accept(KeyIn::web_socket_protocol("acme.key.").unwrap());
-        recording(edge, &told)
+        recording(edge, &observed)
     })
     .await;
     let short = &fixture.text()[..60];
@@ -512,7 +515,7 @@ async fn a_read_form_is_no_near_miss() {
     ] {
         let sent: [(&str, &[u8]); 1] = [(name, value.as_bytes())];
         fixture.ask(&sent, None).await.unwrap_err();
-        let (reason, _, found) = told.lock().unwrap().pop().unwrap();
+        let (reason, _, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(
             (&*reason, found),
             ("the text is 21 characters short", vec![])
@@ -522,7 +525,7 @@ async fn a_read_form_is_no_near_miss() {
 
 #[tokio::test]
 async fn a_repeated_header_is_named() {
-    let (fixture, told) = fixture().await;
+    let (fixture, observed) = fixture().await;
     let (key, bearer) = (fixture.text(), fixture.key.bearer());
     let joined = format!("{key}, {key}");
     let both = format!("{bearer}, {bearer}");
@@ -550,7 +553,7 @@ async fn a_repeated_header_is_named() {
             .map(|(name, value)| (*name, value.as_bytes()))
             .collect();
         fixture.ask(&sent, None).await.unwrap_err();
-        let (_, found) = told.lock().unwrap().pop().unwrap();
+        let (_, found) = observed.lock().unwrap().pop().unwrap();
         assert_eq!(found, expected);
     }
 }
@@ -558,12 +561,12 @@ async fn a_repeated_header_is_named() {
 /// Some gateways and languages write names with underscores.
 #[tokio::test]
 async fn underscores_are_read_as_hyphens() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture = Fixture::new(|edge| {
         let edge = edge
             .accept(KeyIn::header("X-Acme-My-API-Key").unwrap())
             .accept(KeyIn::pair("X-Acme-Own-Key-Id", "X-Acme-Own-Key-Secret").unwrap());
-        recording(edge, &told)
+        recording(edge, &observed)
     })
     .await;
     for (name, meant) in [
@@ -577,7 +580,7 @@ async fn underscores_are_read_as_hyphens() {
         ("xacmemyapikey", None),
     ] {
         fixture.ask(&[(name, b"1")], None).await.unwrap_err();
-        let (_, _, found) = told.lock().unwrap().pop().unwrap();
+        let (_, _, found) = observed.lock().unwrap().pop().unwrap();
         let expected = meant.map(|meant| NearMiss::MisspeltHeader {
             name: name.to_ascii_lowercase().into(),
             meant: meant.into(),
@@ -589,12 +592,13 @@ async fn underscores_are_read_as_hyphens() {
 /// As Okta's SDK for Python 3.4.6 sends it.
 #[tokio::test]
 async fn a_scheme_without_a_space_is_named() {
-    let told = Events::default();
+    let observed = Events::default();
     let fixture =
-        Fixture::new(|edge| recording(edge.accept(KeyIn::scheme("SSWS").unwrap()), &told)).await;
+        Fixture::new(|edge| recording(edge.accept(KeyIn::scheme("SSWS").unwrap()), &observed))
+            .await;
     let sent = format!("SSWS{}", fixture.text());
     let sent: [(&str, &[u8]); 1] = [("Authorization", sent.as_bytes())];
     assert!(fixture.ask(&sent, None).await.is_err());
-    let (_, _, found) = told.lock().unwrap().pop().unwrap();
+    let (_, _, found) = observed.lock().unwrap().pop().unwrap();
     assert_eq!(found, [NearMiss::SchemeMalformed]);
 }

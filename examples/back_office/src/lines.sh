@@ -46,7 +46,7 @@ curl -s -i {url}/admin/keys/$KEY_ID/rotate {admin} {json} -d '{"overlap_until":n
 curl -s -i {url}/admin/keys/$KEY_ID/resume {admin} -X POST
 # 200: the list after, with the revoked key at the bottom
 curl -s -i {url}/admin/keys {admin}
-# 200: what was done, and by whom
+# 200: the events, each with its actor
 curl -s -i {url}/admin/keys/events {admin}
 # 200: log in as a support agent
 curl -s -i {url}/admin/login {json} -d '{"code":"{agent}"}' => session AGENT

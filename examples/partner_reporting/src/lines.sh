@@ -26,7 +26,7 @@ curl -s -i {url}/v1/rollups/counts -H "X-API-Key: $KEY"
 curl -s -i {url}/v1/rollups/counts -H "X-API-Key: $NEXT"
 # 409: a key is revoked only once
 curl -s -i {url}/admin/keys/$KEY_ID/revoke {admin} -X POST
-# 200: what was done, and by whom
+# 200: the events, each with its actor
 curl -s -i {url}/admin/keys/events {admin}
 # 200: log in as the administrator of a client
 curl -s -i {url}/admin/login {json} -d '{"code":"{client}"}' => session CLIENT

@@ -48,7 +48,7 @@ head -c 5000001 /dev/zero | {curl} '{url}/v1/editions?project=p-1' {key} {json} 
 {curl} '{url}/admin/keys?due_for_rotation_seconds=31536000' {admin}
 # 200: all keys, the revoked ones last
 {curl} '{url}/admin/keys?with_revoked=true' {admin}
-# 200: what was done, and by whom
+# 200: the events, each with its actor
 {curl} {url}/admin/keys/events {admin}
 # 200: log in as a member of Meridian
 {curl} {url}/admin/login {json} -d '{"code":"{member}"}' => session MEMBER

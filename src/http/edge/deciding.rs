@@ -14,6 +14,8 @@ use crate::http::reason::RejectionReason;
 use crate::http::rejection::Observer;
 use crate::http::rejection::{About, Rejection};
 use crate::key::KeyTextError;
+#[cfg(any(feature = "actix", feature = "http"))]
+use crate::verifier::Verifier;
 use crate::verifier::{Admitted, Attempt, Denial, DenialClass, DenialReason, Grant, Requirement};
 
 impl Edge {
@@ -325,6 +327,10 @@ impl Edge {
     /// Whether the Keyward behind this edge issued this grant.
     pub(in crate::http) fn has_admitted(&self, grant: &Grant) -> bool {
         self.verifier.has_admitted(grant)
+    }
+
+    pub(in crate::http) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     pub(in crate::http) fn observer(&self) -> Option<&Observer> {

@@ -47,9 +47,7 @@ impl Edge {
     ///
     /// # Errors
     /// [`Refused`], with the answer to send: as for [`admit`](Self::admit), and if a look-up finds nothing or fails, or
-    /// the request announces more than [`max_request_bytes`].
-    ///
-    /// [`max_request_bytes`]: crate::manual::limits
+    /// the request announces a body beyond `Edge::max_request_bytes`.
     pub async fn admit_guarded<R, H: HeaderSource + ?Sized>(
         &self,
         guard: &Guard<R>,

@@ -132,7 +132,7 @@ impl Reply {
         lines.map(|(_, value)| &**value).collect()
     }
 
-    /// What is left of each limit, as in `hour 4`.
+    /// The rest of each limit, as in `hour 4`.
     fn left(&self) -> Vec<String> {
         let items = self.values("ratelimit").into_iter();
         let items = items.flat_map(|line| line.split(", "));
@@ -383,6 +383,20 @@ async fn a_missing_inner_guard_serves_no_one() {
             let holder = site.ask(true).await;
             assert_eq!(holder.status, 500, "{by:?}");
             assert!(!holder.body.contains("limited"), "{by:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn another_keywards_guard_is_no_inner_guard() {
+    let (other, _) = keyward_with_key([READ.described("Read")], READ).await;
+    let other = Edge::new(&other).accept(KeyIn::bearer());
+    for by in EVERY {
+        for other in [other.clone(), other.clone().report_only()] {
+            let site = Site::new(by, Rule::WithinOrGuest, Rule::OrGuest, Handler::Ok).await;
+            let guest = site.inner(|_| other).ask(false).await;
+            assert_eq!(guest.status, 500, "{by:?}");
+            assert!(!guest.body.contains("guest"), "{by:?}");
         }
     }
 }

@@ -63,7 +63,7 @@ fn printed_commands_work() {
         (again.text("/code"), again.text("/at")),
         ("already_revoked", at)
     );
-    let events = reply("what was done").items("/events");
+    let events = reply("the events, each").items("/events");
     let done: Vec<_> = events
         .iter()
         .map(|one| text(&one["event"], "action"))

@@ -13,7 +13,7 @@ fn printed_commands_work() {
     for what in [
         "log in as Northwind",
         "the list",
-        "what was done",
+        "the events, each",
         "revoked only once",
         "who may not even",
     ] {

@@ -16,7 +16,7 @@ fn printed_commands_work() {
         "log in as an administrator of Meridian",
         "three scopes",
         "all keys",
-        "what was done",
+        "the events, each",
         "not even see",
     ] {
         assert_eq!(

@@ -56,7 +56,7 @@ fn items(reply: &Reply, header: &str, parameter: &str) -> BTreeMap<String, i64> 
     items
 }
 
-/// What is left of each limit.
+/// The rest of each limit.
 fn left(reply: &Reply) -> BTreeMap<String, i64> {
     items(reply, "ratelimit", "r")
 }

@@ -156,7 +156,7 @@ async fn a_keys_own_events_are_read_in_pages() {
         for key in [&key, &other] {
             site.alice("POST", &at(key, "/suspend"), "").await;
         }
-        // A key's owner may read them, and nobody else but an administrator.
+        // Only the key's owner and administrators may read them.
         let first = site
             .alice("GET", &at(&key, "/events?limit=1"), "")
             .await

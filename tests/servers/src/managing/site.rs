@@ -88,7 +88,7 @@ impl Policy for Own {
     }
 }
 
-/// Whoever the header `x-user` names, such as `alice@acme-inc`.
+/// The user that the header `x-user` names, such as `alice@acme-inc`.
 struct SignedIn(ManagementSession);
 
 impl SignedIn {

@@ -90,11 +90,11 @@ pub use self::guard::{Guard, IntoSource, Source, lookup};
 pub use self::head::{Connection, Head, HeaderSource};
 pub use self::key_in::{KeyIn, KeyInError};
 pub use self::limits::LimitHeaders;
-#[cfg(any(feature = "actix", feature = "axum"))]
-pub(crate) use self::management::Refusal;
 pub use self::management::{
     ManagementApi, ManagementFailure, ManagementRequest, ManagementSession,
 };
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::management::{Refusal, read_on};
 pub use self::near_miss::NearMiss;
 pub use self::reason::RejectionReason;
 pub use self::rejection::{Rejection, RejectionEvent};

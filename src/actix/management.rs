@@ -12,6 +12,7 @@ use futures_core::Stream as _;
 use super::response::answer;
 use crate::http::{
     Answer, ManagementApi, ManagementFailure, ManagementRequest, ManagementSession, Refusal,
+    read_on,
 };
 
 /// Returns the [endpoints](ManagementApi#endpoints) with which signed-in users manage keys, as a scope of an
@@ -100,9 +101,7 @@ async fn read(payload: Payload) -> Result<Vec<u8>, Refusal> {
             Some(Err(_)) => return Err(Refusal::Unread),
             None => return Ok(read),
         };
-        let room = (ManagementApi::MAX_BODY_BYTES + 1).saturating_sub(read.len());
-        read.extend(data.into_iter().take(room));
-        if read.len() > ManagementApi::MAX_BODY_BYTES {
+        if read_on(&mut read, &data) {
             return Ok(read);
         }
     }

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError};
 
 use crate::http::{
     Answer, ManagementApi, ManagementFailure, ManagementRequest, ManagementSession, Refusal,
+    read_on,
 };
 use crate::tower::drain;
 
@@ -107,9 +108,7 @@ async fn read(body: &mut Body) -> Result<Vec<u8>, Refusal> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        let room = (ManagementApi::MAX_BODY_BYTES + 1).saturating_sub(read.len());
-        read.extend(data.into_iter().take(room));
-        if read.len() > ManagementApi::MAX_BODY_BYTES {
+        if read_on(&mut read, &data) {
             break;
         }
     }

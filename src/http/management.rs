@@ -17,6 +17,8 @@ use self::failure::Reason;
 #[cfg(any(feature = "actix", feature = "axum"))]
 pub(crate) use self::failure::Refusal;
 use self::request::Call;
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) use self::request::read_on;
 use super::{Answer, HeaderSource};
 use crate::Keyward;
 use crate::audit::SealedEvent;

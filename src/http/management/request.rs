@@ -263,6 +263,14 @@ impl ManagementApi {
     }
 }
 
+/// Adds a part of a body to those that were read. Returns whether the body is too long, so that reading may stop.
+#[cfg(any(feature = "actix", feature = "axum"))]
+pub(crate) fn read_on(read: &mut Vec<u8>, part: &[u8]) -> bool {
+    let room = (ManagementApi::MAX_BODY_BYTES + 1).saturating_sub(read.len());
+    read.extend(part.iter().take(room));
+    read.len() > ManagementApi::MAX_BODY_BYTES
+}
+
 /// Returns whether this type of content is JSON: `application/json`, or another with the suffix of RFC 6839.
 fn is_json(content_type: &[u8]) -> bool {
     let content_type = std::str::from_utf8(content_type).unwrap_or_default();

@@ -360,16 +360,24 @@ mod tests {
             .map(|_| ("yek-ipa-x", "x".repeat(1_000)))
             .collect();
         let key = format!("acme_test_{}", "0".repeat(71));
-        let query = format!("{}key={key}", "a=b&".repeat(MOST_PARAMETERS));
         let head = Head {
             headers: headers.as_slice(),
             connection: Default::default(),
-            query: Some(&query),
+            query: None,
         };
         let search = Search::new(&forms, keys, true);
         assert_eq!(search.run(&head), []);
         assert_eq!(search.distances_left.get(), 0);
         assert_eq!(search.bytes_left.get(), 0);
+        for (before, found) in [(MOST_PARAMETERS - 1, 1), (MOST_PARAMETERS, 0)] {
+            let query = format!("{}key={key}", "a=b&".repeat(before));
+            let head = Head {
+                headers: headers.get(..0).unwrap(),
+                connection: Default::default(),
+                query: Some(&query),
+            };
+            assert_eq!(Search::new(&forms, keys, true).run(&head).len(), found);
+        }
         let head = Head {
             headers: &[("x-pai-key", "anything"), ("x-other", &*key)],
             connection: Default::default(),

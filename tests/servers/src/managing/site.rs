@@ -260,16 +260,10 @@ impl Site {
         let failure = failure.map(|failure| Failure::of(failure));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let headers = headers.iter().map(|(name, value)| {
-            let value = value.to_str().unwrap().to_owned();
-            (name.as_str().to_owned(), value)
-        });
-        Got {
-            status,
-            headers: headers.collect(),
-            text: String::from_utf8(body.to_vec()).unwrap(),
-            failure,
-        }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Got::new(status, headers, &body, failure)
     }
 
     async fn actix(&self, sent: Sent) -> Got {
@@ -291,16 +285,10 @@ impl Site {
         let failure = failure.map(Failure::of);
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = actix_web::test::read_body(response).await;
-        let headers = headers.iter().map(|(name, value)| {
-            let value = value.to_str().unwrap().to_owned();
-            (name.as_str().to_owned(), value)
-        });
-        Got {
-            status,
-            headers: headers.collect(),
-            text: String::from_utf8(body.to_vec()).unwrap(),
-            failure,
-        }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()));
+        Got::new(status, headers, &body, failure)
     }
 }
 
@@ -354,6 +342,23 @@ impl Sent {
 }
 
 impl Got {
+    fn new<'h>(
+        status: u16,
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+        body: &[u8],
+        failure: Option<Failure>,
+    ) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Self {
+            status,
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), text(value)))
+                .collect(),
+            text: text(body),
+            failure,
+        }
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
